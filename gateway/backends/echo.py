@@ -1,0 +1,85 @@
+"""The echo agent: answers `echo: <input>`, for trying things out, and for tests as a scripted one.
+
+With `script` on, a line `@@ verb argument` of the input is obeyed instead of echoed:
+
+    @@ say TEXT      answer TEXT               @@ sleep S      wait S seconds
+    @@ fail TEXT     fail with TEXT            @@ hang         never answer
+    @@ words N S     stream N words, S seconds apart
+    @@ history       answer how many messages came before
+    @@ crash         raise an error that is not an agent's
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+from msgspec import Struct
+
+from gateway.backends import BackendType, Tools
+from gateway.domain.agent import Agent
+from gateway.domain.event import Said, Text, Usage
+from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.errors import AgentError
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of an echo agent."""
+
+    #: obey `@@` lines in the input
+    script: bool = False
+
+
+class Echo:
+    """Answers at once, from nothing but the input."""
+
+    def __init__(self, tools: Tools) -> None: ...
+
+    async def __aenter__(self) -> Echo:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def health(self, agent: Agent) -> Health:
+        return Health(ok=True, detail="built in: repeats what it is told")
+
+    async def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]:
+        if turn.agent.options.script and "@@ " in turn.input:
+            for line in turn.input.splitlines():
+                if line.startswith("@@ "):
+                    async for said in _obey(turn, line[3:]):
+                        yield said
+        else:
+            yield Text(delta=f"echo: {turn.input}")
+        yield Usage(input=len(turn.input.split()), output=len(turn.input.split()) + 1)
+
+
+async def _obey(turn: Turn, line: str) -> AsyncIterator[Said]:
+    verb, _, argument = line.partition(" ")
+    match verb:
+        case "say":
+            yield Text(delta=argument)
+        case "sleep":
+            await asyncio.sleep(float(argument))
+        case "words":
+            count, _, pause = argument.partition(" ")
+            for number in range(int(count)):
+                await asyncio.sleep(float(pause or 0))
+                yield Text(delta=f"w{number} ")
+        case "history":
+            yield Text(delta=f"{len(await turn.history())} messages")
+        case "fail":
+            raise AgentError(argument or "told to fail")
+        case "hang":
+            await asyncio.Event().wait()
+        case "crash":
+            raise RuntimeError("told to crash")
+        case _:
+            raise AgentError(f"no such verb: {verb}")
+
+
+def detect(environ: Mapping[str, str]) -> Agent:
+    return Agent(id="main", backend="echo", options=Options())
+
+
+BACKEND = BackendType(options=Options, open=Echo, detect=detect, rank=1000)

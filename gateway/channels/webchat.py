@@ -1,0 +1,15 @@
+"""The channel that is always there: a reply is read from the session and its event streams.
+
+So it needs no delivery: the transcript row that ends a run is the reply.
+"""
+
+from __future__ import annotations
+
+
+class WebChat:
+    """Chats of the dashboard and of HTTP clients."""
+
+    name = "webchat"
+
+
+CHANNEL = WebChat

@@ -1,0 +1,138 @@
+"""Events: the lines of a run's log, numbered from 1.
+
+A backend yields what happened (`Text`, `Tool`, ...); the store numbers it and makes it an `Event`.
+Field names are the ones that clients see.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Happening(Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.lower, omit_defaults=True):
+    """What one event says; its kind is the lower-case class name."""
+
+
+class Status(Happening):
+    """The run moved to another status."""
+
+    status: str
+    attempt: int = 0
+    #: why, where that is not plain: a rescue, a retry
+    reason: str = ""
+
+
+class Text(Happening):
+    """A piece of the answer, as it comes."""
+
+    delta: str
+
+
+class Thinking(Happening):
+    """A piece of the agent's reasoning, where it shows it."""
+
+    delta: str
+
+
+class Tool(Happening):
+    """The agent began to use a tool."""
+
+    id: str
+    name: str
+    args: Any = None
+
+
+class ToolEnd(Happening, tag="tool_end"):
+    """A tool came back."""
+
+    id: str
+    name: str
+    is_error: bool = False
+    output: str = ""
+    #: where the whole output is, when it is too large for the log: a path on the gateway's machine
+    output_file: str = ""
+
+
+class Usage(Happening):
+    """What a step used. Steps add up to the run's usage."""
+
+    #: tokens read by the model
+    input: int = 0
+    #: tokens written by the model, reasoning included
+    output: int = 0
+    #: of the tokens read, those that came from a cache
+    cached: int = 0
+    #: in US dollars, as the backend reckons it
+    cost: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input=self.input + other.input,
+            output=self.output + other.output,
+            cached=self.cached + other.cached,
+            cost=self.cost + other.cost,
+        )
+
+
+class Permission(Happening):
+    """The agent asked to be allowed something, and was answered by policy."""
+
+    id: str
+    action: str
+    answer: str
+
+
+class Log(Happening):
+    """A remark about the run: a retry of the model, a shortened output."""
+
+    level: str
+    message: str
+
+
+class End(Happening):
+    """The run is over. Always the last event."""
+
+    status: str
+    outcome: str
+    result: str | None = None
+    error: str | None = None
+
+
+Said = Text | Thinking | Tool | ToolEnd | Usage | Permission | Log
+AnyHappening = Status | Text | Thinking | Tool | ToolEnd | Usage | Permission | Log | End
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One stored line of a run's log."""
+
+    run: str
+    #: 1 for a run's first event, without gaps
+    n: int
+    #: milliseconds since 1970 UTC
+    at: int
+    data: AnyHappening
+
+    @property
+    def kind(self) -> str:
+        tag = self.data.__struct_config__.tag
+        assert isinstance(tag, str)
+        return tag
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One line of the gateway's own log of changes: some noun is now in some state."""
+
+    #: position in the log: grows, may skip
+    seq: int
+    #: `run` or `session`
+    topic: str
+    #: the run's id or the session's key
+    ref: str
+    #: what it is now: a run's status, or `created` and `deleted` for a session
+    state: str
+    agent: str
+    session: str
+    #: milliseconds since 1970 UTC
+    at: int

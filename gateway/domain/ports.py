@@ -1,0 +1,293 @@
+"""The seams: what the engine asks of a store, a backend and a channel, and what each promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from gateway.domain.agent import Agent, SessionMode
+from gateway.domain.event import AnyHappening, Change, Event, Said
+from gateway.domain.run import Run, RunSpec, Status, Verdict
+from gateway.domain.session import Message, Session, SessionKey
+from gateway.domain.token import Token
+from gateway.identity import Identity
+
+# --- backends ---------------------------------------------------------------------------------
+
+
+class SessionRef(Struct, frozen=True):
+    """A backend's own name for the conversation: kept, and handed back with the next turn."""
+
+    ref: str
+
+
+class Reply(Struct, frozen=True):
+    """The whole answer, where it is not simply all the text that was streamed."""
+
+    text: str
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether an agent could answer now."""
+
+    ok: bool
+    version: str = ""
+    #: what is wrong and what to do about it, or where it was found
+    detail: str = ""
+
+
+class Turn(Struct, frozen=True, kw_only=True):
+    """One prompt to an agent, with all that a backend may need to know."""
+
+    #: id of the run, and which attempt this is (from 1)
+    run: str
+    attempt: int
+    agent: Agent
+    input: str
+    #: the model to ask for, in the backend's own words; None leaves it to the agent
+    model: str | None
+    #: key of the session
+    session: str
+    #: what this backend last yielded as `SessionRef` in this session
+    session_ref: str | None
+    #: absolute path of an existing directory
+    workspace: str
+    #: reads what was said before in this session, oldest first
+    history: Callable[[], Awaitable[Sequence[Message]]]
+
+
+class Backend(Protocol):
+    """Drives all agents of one kind. Opened once as an async context manager.
+
+    `prompt` streams what happens as it comes and ends when the answer is complete. It raises
+    `AgentError` when the agent fails. Closing the iterator cancels the turn: within two seconds
+    the work has stopped and its processes are gone. It never waits for ever for a dead agent, and
+    never holds more than a bounded part of what the agent writes.
+    """
+
+    async def __aenter__(self) -> Backend: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]: ...
+
+    async def health(self, agent: Agent) -> Health: ...
+
+
+# --- channels ---------------------------------------------------------------------------------
+
+
+class Channel(Protocol):
+    """A place with people or programs in it, by a name that stands in session keys."""
+
+    name: str
+
+
+# --- the store --------------------------------------------------------------------------------
+
+
+class IdempotencyKey(Struct, frozen=True, kw_only=True):
+    """A caller's own name for a request."""
+
+    #: whose key it is: token and route
+    scope: str
+    key: str
+    #: digest of the body, so that another body under the same key is noticed
+    digest: str
+
+
+class Accepted(Struct, frozen=True):
+    """A run that is on disk."""
+
+    run: Run
+    #: False when the idempotency key had been used: the run is the earlier one
+    fresh: bool
+    #: runs that `SessionMode.INTERRUPT` asked to stop
+    interrupted: tuple[str, ...] = ()
+
+
+class RunFilter(Struct, frozen=True, kw_only=True):
+    """Which runs to list; a None matches all."""
+
+    status: Status | None = None
+    agent: str | None = None
+    session: str | None = None
+    #: a label as `name=value`, or a name alone
+    label: str | None = None
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A part of a list, newest first: at most `limit` rows older than `before`."""
+
+    limit: int = 50
+    before: int | None = None
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How many runs may be running, counted inside the claim's transaction."""
+
+    #: over all agents
+    total: int
+    #: per agent; an agent that is not named here gets none
+    agents: Mapping[str, int]
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """Totals for health, metrics and status."""
+
+    queued: int
+    running: int
+    #: runs that ended since the time asked for, by status
+    ended: Mapping[str, int]
+    sessions: int
+
+
+class AgentProcess(Struct, frozen=True, kw_only=True):
+    """A process that a backend started: its group is killed before a rescued run is tried again."""
+
+    who: Identity
+    #: the serving process that started it
+    owner: str
+    #: the run that it works for; None for a server that outlives runs
+    run: str | None
+
+
+class Fenced(Exception):
+    """This attempt is no longer the run's: another claim, or its end, came first. Write nothing."""
+
+
+#: told once per commit, on the event loop, what is now on disk
+Listener = Callable[[Sequence[Event], Sequence[Change]], None]
+
+
+class Store(Protocol):
+    """Truth on disk. Each method is one transaction; when it returns, it is committed.
+
+    Writes raise `StorageFull` or `Unavailable` when the disk refuses, and then changed nothing.
+    A write that names an epoch raises `Fenced` unless that attempt is still the running one.
+    """
+
+    def subscribe(self, listener: Listener) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def check(self) -> None:
+        """Write and commit something small: raises what a real write would."""
+        ...
+
+    # runs
+    async def accept(
+        self, spec: RunSpec, key: IdempotencyKey | None = None, busy: SessionMode = SessionMode.QUEUE
+    ) -> Accepted:
+        """Put a run in the queue, its session beside it.
+
+        Raises:
+            Conflict: the idempotency key was used with another body, or the session is busy and
+                `busy` says to reject.
+        """
+        ...
+
+    async def claim(self, owner: str, limits: Limits) -> Sequence[Run]:
+        """Take as many queued runs as the limits allow, one at a time a session."""
+        ...
+
+    async def append(self, run: str, epoch: int, said: Sequence[AnyHappening]) -> None: ...
+
+    async def remember(self, run: str, epoch: int, backend_ref: str) -> None:
+        """Keep the backend's name for the run's session."""
+        ...
+
+    async def finish(self, run: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
+        """End a run: its last events, final status, and transcript."""
+        ...
+
+    async def requeue(self, run: str, epoch: int, why: str) -> Run:
+        """Give back a run that was cut short: it is queued again, or has failed, by its policy."""
+        ...
+
+    async def cancel(self, run: str) -> Run:
+        """Cancel a queued run at once; flag a running one for its owner.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Conflict: it has ended.
+        """
+        ...
+
+    async def run(self, run: str) -> Run:
+        """Return a run by its id, or by a prefix of it that fits one run only.
+
+        Raises:
+            RunNotFound: there is none, or more than one.
+        """
+        ...
+
+    async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]: ...
+
+    async def events(self, run: str, after: int, limit: int) -> Sequence[Event]: ...
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]: ...
+
+    async def last_change(self) -> int: ...
+
+    async def next_due(self) -> int | None:
+        """Return when the next delayed run is due, in milliseconds since 1970 UTC."""
+        ...
+
+    async def counts(self, since: int) -> Counts: ...
+
+    # rescue
+    async def owners(self) -> Sequence[str]:
+        """Return the owners of running runs and of recorded processes."""
+        ...
+
+    async def rescue(self, owner: str) -> Sequence[Run]:
+        """Requeue or fail all runs of an owner that is gone."""
+        ...
+
+    async def record_process(self, process: AgentProcess) -> None: ...
+
+    async def forget_process(self, who: Identity) -> None: ...
+
+    async def processes(self, owner: str) -> Sequence[AgentProcess]: ...
+
+    # sessions
+    async def open_session(self, key: SessionKey, idempotency: IdempotencyKey | None = None) -> Session:
+        """Return the session with that key, created if it is new."""
+        ...
+
+    async def open_empty_session(
+        self, agent: str, channel: str, chat: str, idempotency: IdempotencyKey | None = None
+    ) -> Session:
+        """Return the newest session of the agent's channel without a message, else create `chat`."""
+        ...
+
+    async def session(self, key: str) -> Session | None: ...
+
+    async def newest_session(self, chat: str) -> Session | None:
+        """Return the session with that chat name that was used last."""
+        ...
+
+    async def sessions(self, page: Page) -> Sequence[Session]: ...
+
+    async def delete_session(self, key: str, *, force: bool) -> Sequence[str]:
+        """Delete a session with its transcript; returns running runs that were asked to stop.
+
+        Raises:
+            SessionNotFound: there is none.
+            Conflict: it has queued or running runs, and not `force`.
+        """
+        ...
+
+    async def history(self, key: str, limit: int) -> Sequence[Message]:
+        """Return the newest messages of a session, oldest first."""
+        ...
+
+    # tokens
+    async def add_token(self, token: Token) -> None: ...
+
+    async def revoke_token(self, name: str) -> bool: ...
+
+    async def tokens(self) -> Sequence[Token]: ...

@@ -1,0 +1,186 @@
+"""A run: one unit of agent work, its states, and the table of its moves.
+
+Everything that makes an agent do something is a run. `docs/architecture.md` shows the diagram that
+`diagram` prints from `MOVES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from gateway.domain.event import Usage
+from gateway.errors import Conflict
+
+
+class Source(StrEnum):
+    """Which door a run came in by."""
+
+    MESSAGE = "message"
+    AGENT = "agent"
+    TASK = "task"
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL
+
+
+FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+
+
+class Outcome(StrEnum):
+    """Why a run ended as it did."""
+
+    COMPLETED = "completed"
+    AGENT_ERROR = "agent_error"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    CANCELLED_BY_USER = "cancelled_by_user"
+
+
+class OnInterrupt(StrEnum):
+    """What becomes of a run that a crash or a stop cut short."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+class Move(StrEnum):
+    CLAIM = "claim"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    REQUEUE = "requeue"
+
+
+class _Row(NamedTuple):
+    sources: frozenset[Status]
+    target: Status
+
+
+#: the only moves there are; a final status has no way out
+MOVES: Mapping[Move, _Row] = {
+    Move.CLAIM: _Row(frozenset({Status.QUEUED}), Status.RUNNING),
+    Move.SUCCEED: _Row(frozenset({Status.RUNNING}), Status.SUCCEEDED),
+    Move.FAIL: _Row(frozenset({Status.RUNNING}), Status.FAILED),
+    Move.CANCEL: _Row(frozenset({Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
+    Move.REQUEUE: _Row(frozenset({Status.RUNNING}), Status.QUEUED),
+}
+
+
+def target(status: Status, move: Move) -> Status:
+    """Return the status that a move leads to.
+
+    Raises:
+        Conflict: a run in that status cannot make that move.
+    """
+    row = MOVES[move]
+    if status not in row.sources:
+        raise Conflict(f"cannot {move} a run that is {status}")
+    return row.target
+
+
+def diagram() -> str:
+    """Return the table of moves as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Status.QUEUED}: submit"]
+    for move, row in MOVES.items():
+        lines += [f"    {source} --> {row.target}: {move}" for source in sorted(row.sources)]
+    lines += [f"    {status} --> [*]" for status in sorted(FINAL)]
+    return "\n".join(lines) + "\n"
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """Where a reply goes: a chat of a channel."""
+
+    channel: str
+    chat: str
+
+
+#: how many times a run is tried in all, when crashes cut it short
+MAX_ATTEMPTS = 3
+
+
+class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to be done: all that a front door says about a run."""
+
+    source: Source
+    #: id of the agent
+    agent: str
+    #: key of the session, `agent:channel:chat`
+    session: str
+    input: str
+    model: str | None = None
+    #: seconds; None means the agent's own
+    timeout: float | None = None
+    #: higher goes first within an agent; sessions stay first come, first served
+    priority: int = 0
+    #: not before this moment, in milliseconds since 1970 UTC
+    run_at: int | None = None
+    reply_to: Address | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    #: id of the run that this one belongs to
+    parent: str | None = None
+    #: id of the run that this one tries again
+    retry_of: str | None = None
+    on_interrupt: OnInterrupt = OnInterrupt.RETRY
+    max_attempts: int = MAX_ATTEMPTS
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """A run as the store knows it. Times are milliseconds since 1970 UTC."""
+
+    id: str
+    #: order of acceptance
+    seq: int
+    spec: RunSpec
+    status: Status
+    outcome: Outcome | None = None
+    #: tries so far, the present one included
+    attempt: int = 0
+    #: raised by each claim; a write that carries an older one is refused
+    epoch: int = 0
+    #: which process works on it, while it is running
+    owner: str | None = None
+    cancel_requested: bool = False
+    #: number of the last event in its log
+    last_event: int = 0
+    result: str | None = None
+    usage: Usage = Usage()
+    error: str | None = None
+    created: int
+    started: int | None = None
+    finished: int | None = None
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """How an attempt ended."""
+
+    move: Move
+    outcome: Outcome
+    result: str | None = None
+    error: str | None = None
+    usage: Usage = Usage()
+
+
+def after_interruption(spec: RunSpec, attempt: int, why: str) -> Verdict | None:
+    """Decide about a run whose attempt was cut short: None to try again, or how it ends."""
+    if spec.on_interrupt is OnInterrupt.FAIL:
+        return _interrupted(f"interrupted: {why}; its policy is not to try again")
+    if attempt >= spec.max_attempts:
+        return _interrupted(f"interrupted {attempt} times, which is the limit; last: {why}")
+    return None
+
+
+def _interrupted(error: str) -> Verdict:
+    return Verdict(move=Move.FAIL, outcome=Outcome.INTERRUPTED, error=error)

@@ -1,0 +1,46 @@
+"""Tokens: who may call, and for what."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Scope(StrEnum):
+    """What a token allows. `admin` includes `write`, which includes `read`."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+    def covers(self, needed: Scope) -> bool:
+        order = list(Scope)
+        return order.index(self) >= order.index(needed)
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """A named token; only its SHA-256 is kept."""
+
+    name: str
+    #: hex SHA-256 of the secret
+    hash: str
+    scope: Scope
+    #: milliseconds since 1970 UTC; None never expires
+    expires: int | None = None
+    created: int
+
+
+def digest(secret: str | bytes) -> str:
+    """Return the hex SHA-256 that stands for a secret at rest."""
+    data = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
+    return hashlib.sha256(data).hexdigest()
+
+
+def masked(secret: str) -> str:
+    """Return a form that tells tokens apart and cannot be used.
+
+    At most four characters at each end, and only of a token of 24 or more.
+    """
+    return f"{secret[:4]}…{secret[-4:]}" if len(secret) >= 24 else "…"

@@ -1,0 +1,172 @@
+"""The errors that people and programs meet: one small tree.
+
+Each class names its code on the wire, its HTTP status and its exit code. The docstring's first
+sentence is the default message. A message says what happened, to what, and why if that is known;
+`remedy` says what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """The gateway failed."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        remedy: str | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.remedy = remedy
+        self.details = dict(details or {})
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}" if self.remedy else self.message
+
+
+class InvalidRequest(GatewayError):
+    """The request is not valid."""
+
+    code, status, exit_code = "INVALID_REQUEST", 400, 2
+
+
+class Unauthorized(GatewayError):
+    """A bearer token is needed."""
+
+    code, status = "UNAUTHORIZED", 401
+
+
+class Forbidden(GatewayError):
+    """This is not allowed."""
+
+    code, status = "FORBIDDEN", 403
+
+
+class NotFound(GatewayError):
+    """There is no such thing here."""
+
+    code, status = "NOT_FOUND", 404
+
+
+class ChannelNotFound(NotFound):
+    """There is no such channel, or it is not configured."""
+
+    code = "CHANNEL_NOT_FOUND"
+
+
+class SessionNotFound(NotFound):
+    """There is no such session."""
+
+    code = "SESSION_NOT_FOUND"
+
+
+class AgentNotFound(NotFound):
+    """There is no such agent."""
+
+    code = "AGENT_NOT_FOUND"
+
+
+class RunNotFound(NotFound):
+    """There is no such run."""
+
+    code = "RUN_NOT_FOUND"
+
+
+class MethodNotAllowed(GatewayError):
+    """This path does not take that method."""
+
+    code, status = "INVALID_REQUEST", 405
+
+
+class Conflict(GatewayError):
+    """This does not fit the present state."""
+
+    code, status = "CONFLICT", 409
+
+
+class AgentBusy(Conflict):
+    """The agent is busy."""
+
+    code = "AGENT_BUSY"
+
+
+class TooLarge(GatewayError):
+    """The body is too large."""
+
+    code, status = "TOO_LARGE", 413
+
+
+class UnsupportedMedia(GatewayError):
+    """Only application/json bodies are read."""
+
+    code, status = "UNSUPPORTED_MEDIA", 415
+
+
+class Misdirected(GatewayError):
+    """This gateway does not answer for that host."""
+
+    code, status = "FORBIDDEN", 421
+
+
+class RateLimited(GatewayError):
+    """Too many attempts; wait a minute."""
+
+    code, status = "RATE_LIMITED", 429
+
+
+class AgentError(GatewayError):
+    """The agent failed."""
+
+    code, status = "AGENT_ERROR", 502
+
+
+class Unavailable(GatewayError):
+    """The gateway cannot do this now."""
+
+    code, status, exit_code = "UNAVAILABLE", 503, 75
+
+
+class TimedOut(GatewayError):
+    """The time is up."""
+
+    code, status = "TIMEOUT", 504
+
+
+class StorageFull(GatewayError):
+    """The disk is full: nothing was accepted."""
+
+    code, status = "STORAGE_FULL", 507
+
+
+class ConfigError(GatewayError):
+    """The configuration cannot be used."""
+
+    exit_code = 78
+
+
+class NotRunning(GatewayError):
+    """The gateway is not running."""
+
+    exit_code = 3
+
+
+class PortTaken(GatewayError):
+    """The port is already in use."""
+
+    exit_code = 75
+
+
+class AlreadyRunning(GatewayError):
+    """A gateway is already running with this configuration."""
+
+    exit_code = 75

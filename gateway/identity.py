@@ -1,0 +1,95 @@
+"""Who a process is, beyond a PID that may be recycled.
+
+A PID with its start time in clock ticks and the boot id names one process for ever. Ticks and boot
+id are compared raw: a wall-clock start time shifts when the clock is set.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """One process, of one boot of one machine."""
+
+    pid: int
+    #: start time in the system's own unit, as text: ticks since boot on Linux
+    started: str
+    #: id of the boot that the process belongs to; empty where the system has none
+    boot: str
+
+    def __str__(self) -> str:
+        return f"{self.pid}/{self.started}/{self.boot}"
+
+    @classmethod
+    def parse(cls, text: str) -> Identity:
+        """Read what `str` wrote.
+
+        Raises:
+            ValueError: the text is not of that form.
+        """
+        pid, started, boot = text.split("/", 2)
+        return cls(int(pid), started, boot)
+
+
+@cache
+def boot_id() -> str:
+    """Return the id of this boot; empty where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def start_time(pid: int) -> str | None:
+    """Return the start time of a live process in the system's own unit, or None if there is none.
+
+    A zombie has ended: it counts as none.
+    """
+    if sys.platform == "linux":
+        return _start_time_linux(pid)
+    if sys.platform == "darwin":
+        shown = subprocess.run(
+            ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=5
+        )
+        return shown.stdout.strip() or None
+    import psutil  # Windows: imported late, the fast commands never come here on Linux and macOS
+
+    try:
+        return repr(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def _start_time_linux(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The second field is the program's name in parentheses and may itself hold ") ": see proc(5).
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    state, ticks = fields[0], fields[19]
+    return None if state in (b"Z", b"X") else ticks.decode()
+
+
+def of(pid: int) -> Identity | None:
+    """Return the identity of a live process, or None if there is none with that PID."""
+    started = start_time(pid)
+    return None if started is None else Identity(pid, started, boot_id())
+
+
+def own() -> Identity:
+    """Return the identity of this process."""
+    me = of(os.getpid())
+    assert me is not None, "a running process has a start time"
+    return me
+
+
+def alive(who: Identity) -> bool:
+    """Tell whether exactly this process still runs."""
+    return who.boot == boot_id() and start_time(who.pid) == who.started

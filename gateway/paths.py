@@ -1,0 +1,58 @@
+"""Where things are on disk: one state directory, everything below it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def home(env: Mapping[str, str]) -> Path:
+    """Return the state directory: `MOONGATE_HOME`, else `~/.moongate`."""
+    given = env.get("MOONGATE_HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    base = env.get("HOME") or env.get("USERPROFILE")
+    return (Path(base) if base else Path.home()) / ".moongate"
+
+
+def config(env: Mapping[str, str]) -> Path:
+    """Return the config file: `MOONGATE_CONFIG`, else `config.json` in the state directory."""
+    given = env.get("MOONGATE_CONFIG")
+    return Path(given).expanduser().absolute() if given else home(env) / "config.json"
+
+
+def token(state: Path) -> Path:
+    return state / "token"
+
+
+def logs(state: Path) -> Path:
+    return state / "logs"
+
+
+def log_file(state: Path) -> Path:
+    return logs(state) / "gateway.log"
+
+
+def locks(state: Path) -> Path:
+    return state / "locks"
+
+
+def lock(state: Path, config_file: Path) -> Path:
+    """Return the lock file of a config: named by the hash of its resolved path.
+
+    Two configs may so run two gateways side by side; two spellings of one path name one lock.
+    """
+    digest = hashlib.sha256(os.fsencode(config_file.resolve())).hexdigest()
+    return locks(state) / f"gateway.{digest[:16]}.lock"
+
+
+def private_directory(path: Path) -> Path:
+    """Create a directory that only its owner may enter, with its parents, and return it.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -1,0 +1,295 @@
+"""Agent processes: every child has a group, an owner on disk, a clean environment and an end.
+
+A child does not start its program before its process is recorded: it waits at a gate, a shell that
+reads one line and then becomes the program. If this process dies in between, the gate closes. So a
+program that works is always in the ledger, and can be ended before its run is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from asyncio.subprocess import SubprocessStreamProtocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol, cast
+
+from gateway import identity
+from gateway.errors import AgentError, ConfigError
+from gateway.identity import Identity
+
+#: names that a child inherits; a name that ends with `*` stands for all that begin so
+INHERITED = (
+    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE LC_* TZ TERM COLORTERM TMPDIR TEMP TMP XDG_* SSL_CERT_FILE "
+    "SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy "
+    "SYSTEMROOT COMSPEC PATHEXT APPDATA LOCALAPPDATA USERPROFILE PROGRAMDATA PROGRAMFILES"
+).split()
+
+#: names that would put other code into a child
+REFUSED = ("LD_*", "DYLD_*", "PYTHON*", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_*")
+
+#: seconds from the polite signal to the one that cannot be refused
+GRACE = 1.0
+#: seconds that the rest of a group may go on writing after its leader has ended
+LINGER = 1.0
+#: bytes of a child's output held before it has to wait; asyncio holds up to twice as many
+BUFFER = 128 * 1024
+#: bytes of a child's standard error that are kept
+STDERR_KEPT = 8 * 1024
+
+_GATE = 'read -r gate && exec "$@"; exit 127'
+
+
+class Ledger(Protocol):
+    """Where processes are written down, durably."""
+
+    async def record(self, who: Identity, run: str | None) -> None: ...
+
+    async def forget(self, who: Identity) -> None: ...
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(name == p or (p.endswith("*") and name.startswith(p[:-1])) for p in patterns)
+
+
+def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return a child's environment: the names that pass from `given`, then the agent's `own`.
+
+    Raises:
+        ConfigError: `own` has a name that could put other code into the child.
+    """
+    for name in own:
+        if _matches(name, REFUSED) or not name or "=" in name or "\0" in name + own[name]:
+            raise ConfigError(f"env: {name!r} cannot be handed to an agent.", remedy="Set it in a wrapper script.")
+    passed = {name: value for name, value in given.items() if _matches(name, INHERITED)}
+    return passed | dict(own)
+
+
+def find_program(name: str, env: Mapping[str, str], cwd: str) -> str:
+    """Return the absolute path of a program, looked up as its child's environment says.
+
+    Raises:
+        AgentError: there is no such program.
+    """
+    candidate = os.path.join(cwd, name) if os.path.dirname(name) and not os.path.isabs(name) else name
+    found = shutil.which(candidate, path=env.get("PATH", os.defpath))
+    if found is None:
+        raise AgentError(f"cannot start {name!r}: there is no such program on PATH.", remedy="Install it, or give its path.")
+    return os.path.abspath(found)
+
+
+class _Protocol(SubprocessStreamProtocol):
+    """Tells of the exit at once, though a grandchild may still hold the pipes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=BUFFER, loop=loop)
+        self.exited = asyncio.Event()
+        self.silent = asyncio.Event()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        super().process_exited()
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == 1:
+            self.silent.set()
+        super().pipe_connection_lost(fd, exc)
+
+
+class Child:
+    """One agent process and its group. Ends by itself or by `stop`; either way nothing is left."""
+
+    def __init__(self, transport: asyncio.SubprocessTransport, protocol: _Protocol, ledger: Ledger) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self._ledger = ledger
+        self._stderr = bytearray()
+        assert protocol.stdin is not None
+        assert protocol.stdout is not None
+        self.stdin: asyncio.StreamWriter = protocol.stdin
+        self.stdout: asyncio.StreamReader = protocol.stdout
+        who = identity.of(transport.get_pid())
+        #: None when it had ended before it could be looked at
+        self.who: Identity | None = who
+        self._drain = asyncio.create_task(self._drain_stderr(), name="child-stderr")
+        self._end = asyncio.create_task(self._clear_up(), name="child-end")
+
+    @property
+    def pid(self) -> int:
+        return self._transport.get_pid()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status; negative for a signal; None while it runs."""
+        return self._transport.get_returncode()
+
+    def stderr_tail(self) -> str:
+        """Return the last of what it wrote to standard error."""
+        return self._stderr.decode("utf-8", "replace").strip()
+
+    async def wait(self) -> int:
+        """Wait until the process has ended and nothing of its group is left; return its status."""
+        await asyncio.shield(self._end)
+        return cast("int", self.returncode)
+
+    async def say(self, data: bytes) -> None:
+        """Write to its standard input; a child that does not read any more is no error."""
+        with contextlib.suppress(ConnectionError):
+            self.stdin.write(data)
+            await self.stdin.drain()
+
+    def close_stdin(self) -> None:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            self.stdin.close()
+
+    async def stop(self) -> None:
+        """End the whole group: politely, then for good; returns within about two seconds."""
+        if not self._protocol.exited.is_set():
+            _signal_group(self.pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await self._protocol.exited.wait()
+        _signal_group(self.pid, _KILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE + LINGER):
+                await asyncio.shield(self._end)
+
+    async def _drain_stderr(self) -> None:
+        stream = self._protocol.stderr
+        assert stream is not None
+        while data := await stream.read(BUFFER):
+            self._stderr += data
+            del self._stderr[:-STDERR_KEPT]
+
+    async def _clear_up(self) -> None:
+        await self._protocol.exited.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                await self._protocol.silent.wait()
+                await self._drain
+        # The group's number cannot be anyone else's while a member lives, and was ours a moment ago.
+        _signal_group(self.pid, _KILL)
+        self._drain.cancel()
+        self._transport.close()
+        if self.who is not None:
+            await self._ledger.forget(self.who)
+
+
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False, timeout=5)
+        else:
+            os.killpg(pid, number)
+
+
+class Children:
+    """Starts agent processes and sees to it that none outlives this process's care."""
+
+    def __init__(self, ledger: Ledger, environ: Mapping[str, str]) -> None:
+        self._ledger = ledger
+        self._environ = dict(environ)
+
+    def environment(self, own: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment that a child with these names of its own would get."""
+        return environment(self._environ, own)
+
+    async def spawn(
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None
+    ) -> Child:
+        """Start a program, recorded before it begins; with pipes for all three streams.
+
+        Args:
+            argv: the program and its arguments; the program is looked up on the child's PATH.
+            cwd: an existing directory.
+            env: the whole environment of the child, see `environment`.
+            run: id of the run that it works for; None for a server that outlives runs.
+
+        Raises:
+            AgentError: it cannot be started.
+        """
+        program = find_program(argv[0], env, cwd)
+        command = [program, *argv[1:]]
+        gated = sys.platform != "win32"
+        if gated:
+            command = ["/bin/sh", "-c", _GATE, "gate", *command]
+        loop = asyncio.get_running_loop()
+        try:
+            transport, protocol = await loop.subprocess_exec(
+                lambda: _Protocol(loop),
+                *command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env={**env, "PWD": cwd},
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise AgentError(f"cannot start {argv[0]!r}: {error}.") from error
+        child = Child(transport, protocol, self._ledger)
+        try:
+            if child.who is not None:
+                await self._ledger.record(child.who, run)
+            if gated:
+                await child.say(b"\n")
+        except BaseException:
+            await child.stop()
+            raise
+        return child
+
+
+async def lines(stream: asyncio.StreamReader, limit: int) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream without their ends; the last one need not be ended.
+
+    Raises:
+        AgentError: a line is longer than `limit` bytes.
+    """
+    rest = bytearray()
+    while data := await stream.read(BUFFER):
+        start = len(rest)
+        rest += data
+        if b"\n" in data:
+            *whole, last = rest.split(b"\n")
+            for line in whole:
+                yield bytes(line)
+            rest = bytearray(last)
+        elif start + len(data) > limit:
+            raise AgentError(f"the agent wrote a line of more than {limit // 1024} KiB.")
+    if rest:
+        yield bytes(rest)
+
+
+def kill_group(who: Identity, wait: float = 2.0) -> bool:
+    """End what is left of a process's group, found in the ledger of a gateway that is gone.
+
+    A recycled PID is not touched: while any member of the group lives the kernel gives its number
+    to nobody, so another process under that PID means that the group is gone.
+
+    Returns:
+        Whether there was anything to end.
+    """
+    if who.boot != identity.boot_id() or sys.platform == "win32":
+        return False
+    if identity.start_time(who.pid) not in (None, who.started):
+        return False
+    try:
+        os.killpg(who.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(who.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            break
+        time.sleep(0.01)
+    return True
