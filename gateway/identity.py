@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+_PLATFORM: str = sys.platform
+
 
 class Identity(NamedTuple):
     """One process, of one boot of one machine."""
@@ -51,11 +53,15 @@ def start_time(pid: int) -> str | None:
 
     A zombie has ended: it counts as none.
     """
-    if sys.platform == "linux":
+    if _PLATFORM == "linux":
         return _start_time_linux(pid)
-    if sys.platform == "darwin":
+    if _PLATFORM == "darwin":
         shown = subprocess.run(
-            ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=5
+            ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
         )
         return shown.stdout.strip() or None
     import psutil  # Windows: imported late, the fast commands never come here on Linux and macOS

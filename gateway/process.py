@@ -65,7 +65,9 @@ def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
     """
     for name in own:
         if _matches(name, REFUSED) or not name or "=" in name or "\0" in name + own[name]:
-            raise ConfigError(f"env: {name!r} cannot be handed to an agent.", remedy="Set it in a wrapper script.")
+            raise ConfigError(
+                f"env: {name!r} cannot be handed to an agent.", remedy="Set it in a wrapper script."
+            )
     passed = {name: value for name, value in given.items() if _matches(name, INHERITED)}
     return passed | dict(own)
 
@@ -79,7 +81,10 @@ def find_program(name: str, env: Mapping[str, str], cwd: str) -> str:
     candidate = os.path.join(cwd, name) if os.path.dirname(name) and not os.path.isabs(name) else name
     found = shutil.which(candidate, path=env.get("PATH", os.defpath))
     if found is None:
-        raise AgentError(f"cannot start {name!r}: there is no such program on PATH.", remedy="Install it, or give its path.")
+        raise AgentError(
+            f"cannot start {name!r}: there is no such program on PATH.",
+            remedy="Install it, or give its path.",
+        )
     return os.path.abspath(found)
 
 
@@ -186,7 +191,9 @@ _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 def _signal_group(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
-            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False, timeout=5)
+            subprocess.run(
+                ["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False, timeout=5
+            )
         else:
             os.killpg(pid, number)
 

@@ -15,7 +15,7 @@ class Happening(Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.low
     """What one event says; its kind is the lower-case class name."""
 
 
-class Status(Happening):
+class Status(Happening, frozen=True):
     """The run moved to another status."""
 
     status: str
@@ -24,19 +24,19 @@ class Status(Happening):
     reason: str = ""
 
 
-class Text(Happening):
+class Text(Happening, frozen=True):
     """A piece of the answer, as it comes."""
 
     delta: str
 
 
-class Thinking(Happening):
+class Thinking(Happening, frozen=True):
     """A piece of the agent's reasoning, where it shows it."""
 
     delta: str
 
 
-class Tool(Happening):
+class Tool(Happening, frozen=True):
     """The agent began to use a tool."""
 
     id: str
@@ -44,7 +44,7 @@ class Tool(Happening):
     args: Any = None
 
 
-class ToolEnd(Happening, tag="tool_end"):
+class ToolEnd(Happening, frozen=True, tag="tool_end"):
     """A tool came back."""
 
     id: str
@@ -55,7 +55,7 @@ class ToolEnd(Happening, tag="tool_end"):
     output_file: str = ""
 
 
-class Usage(Happening):
+class Usage(Happening, frozen=True):
     """What a step used. Steps add up to the run's usage."""
 
     #: tokens read by the model
@@ -76,7 +76,7 @@ class Usage(Happening):
         )
 
 
-class Permission(Happening):
+class Permission(Happening, frozen=True):
     """The agent asked to be allowed something, and was answered by policy."""
 
     id: str
@@ -84,14 +84,14 @@ class Permission(Happening):
     answer: str
 
 
-class Log(Happening):
+class Log(Happening, frozen=True):
     """A remark about the run: a retry of the model, a shortened output."""
 
     level: str
     message: str
 
 
-class End(Happening):
+class End(Happening, frozen=True):
     """The run is over. Always the last event."""
 
     status: str
