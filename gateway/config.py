@@ -1,0 +1,390 @@
+"""Settings, declared once: name, type, default, help, environment names.
+
+The structs below are the table. The file, the environment, the flags, `config.example.json`,
+`docs/settings.md` and `gateway config` are all read from it. Later sources win: defaults, the
+file, `.env` in the state directory, the environment, flags.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import dotenv
+import msgspec
+from msgspec import Meta, Struct, field
+
+from gateway import paths
+from gateway.domain.ids import MODEL
+from gateway.errors import ConfigError
+
+_Env = dict[str, tuple[str, ...]]
+
+
+def _env(*names: str) -> _Env:
+    return {"env": names}
+
+
+class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    mode: Annotated[
+        Literal["token", "none"],
+        Meta(
+            description="`token` asks every caller for a bearer token; `none` is allowed on loopback only.",
+            extra=_env("MOONGATE_AUTH_MODE"),
+        ),
+    ] = "token"
+    token: Annotated[
+        str | None,
+        Meta(
+            description="The gateway's token. Without one, it is generated and kept in the file `token`.",
+            extra=_env("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"),
+        ),
+    ] = None
+
+
+class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Address to listen on.",
+            extra=_env("MOONGATE_HOST", "XCCLAW_APP_HOST"),
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Port to listen on; 0 takes a free one.",
+            extra=_env("MOONGATE_PORT", "XCCLAW_APP_PORT"),
+        ),
+    ] = 18790
+    auth: Auth = field(default_factory=Auth)
+    allowed_hosts: Annotated[
+        list[str],
+        Meta(description="Names beside localhost and this machine's own that a request may be addressed to."),
+    ] = field(default_factory=list)
+    cors_origins: Annotated[
+        list[str], Meta(description="Origins of web pages that may call the gateway, exactly as sent.")
+    ] = field(default_factory=list)
+    trusted_proxies: Annotated[list[str], Meta(description="Addresses whose `X-Forwarded-For` is believed.")] = field(
+        default_factory=list
+    )
+    stop_grace: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Seconds that requests get to finish when the gateway stops.",
+            extra=_env("MOONGATE_STOP_GRACE"),
+        ),
+    ] = 5.0
+
+
+class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    default: Annotated[
+        str | None,
+        Meta(
+            description="Id of the agent that is meant when none is named; else the first enabled one.",
+            extra=_env("MOONGATE_AGENT"),
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Meta(
+            pattern=MODEL,
+            description="Model of agents that name none, in the backend's own words.",
+            extra=_env("MOONGATE_MODEL", "XITTO_MODEL"),
+        ),
+    ] = None
+    entries: Annotated[
+        list[dict[str, Any]],
+        Meta(description="The agents. Without any, the gateway uses what it finds on this machine."),
+    ] = field(default_factory=list, name="list")
+
+
+class Opencode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: Annotated[
+        str | None,
+        Meta(
+            description="Host of a running opencode server to use instead of starting one.",
+            extra=_env("XCCLAW_OPENCODE_HOST"),
+        ),
+    ] = None
+    port: Annotated[
+        int | None,
+        Meta(
+            ge=1,
+            le=65535,
+            description="Port of that server; 4096 when only the host is given.",
+            extra=_env("XCCLAW_OPENCODE_PORT"),
+        ),
+    ] = None
+    password: Annotated[
+        str | None,
+        Meta(description="Password of that server.", extra=_env("XCCLAW_OPENCODE_PASSWORD")),
+    ] = None
+
+
+class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    directory: Annotated[
+        str | None,
+        Meta(
+            description="Where the database is; `data` in the state directory when not set.",
+            extra=_env("MOONGATE_DATA_DIR", "XCCLAW_DATA_DIR"),
+        ),
+    ] = None
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    runs: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=4096,
+            description="Runs at the same time, over all agents.",
+            extra=_env("MOONGATE_MAX_RUNS"),
+        ),
+    ] = 64
+    queue: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Runs that may wait; a further one is refused with 503.",
+            extra=_env("MOONGATE_QUEUE"),
+        ),
+    ] = 100_000
+    connections: Annotated[int, Meta(ge=1, description="Open connections, over all clients.")] = 1024
+    per_client: Annotated[
+        int, Meta(ge=1, description="Open connections of one address; not for loopback and trusted proxies.")
+    ] = 64
+    body: Annotated[int, Meta(ge=1024, le=64 << 20, description="Bytes of a request's body.")] = 1_000_000
+    header_seconds: Annotated[
+        float, Meta(gt=0, description="Seconds that a client has to send a request's header.")
+    ] = 10.0
+    body_seconds: Annotated[float, Meta(gt=0, description="Seconds that a client has to send a request's body.")] = 30.0
+    wait_seconds: Annotated[
+        float,
+        Meta(gt=0, description="Seconds that a synchronous call waits before it answers 504; the run goes on."),
+    ] = 600.0
+    stall_seconds: Annotated[
+        float, Meta(gt=0, description="Seconds after which a stream's reader that takes nothing is dropped.")
+    ] = 20.0
+    output: Annotated[
+        int, Meta(ge=1024, description="Bytes of an agent's answer; a longer one ends the run as failed.")
+    ] = 8 << 20
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least level that is written.", extra=_env("MOONGATE_LOG_LEVEL")),
+    ] = "info"
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a config file may say."""
+
+    gateway: Gateway = field(default_factory=Gateway)
+    agents: Agents = field(default_factory=Agents)
+    opencode: Opencode = field(default_factory=Opencode)
+    data: Data = field(default_factory=Data)
+    limits: Limits = field(default_factory=Limits)
+    log: Log = field(default_factory=Log)
+
+
+class Config(Settings, frozen=True, kw_only=True):
+    """The settings in force, and where they came from."""
+
+    #: the state directory
+    home: Path
+    #: the config file, which need not exist
+    path: Path
+
+    @property
+    def data_directory(self) -> Path:
+        given = self.data.directory
+        return Path(given).expanduser().absolute() if given else self.home / "data"
+
+    @property
+    def database(self) -> Path:
+        return self.data_directory / "moongate.db"
+
+
+class Setting(NamedTuple):
+    """One row of the table."""
+
+    #: dotted path, as in the file
+    name: str
+    type: Any
+    default: Any
+    help: str
+    #: environment names, ours first, then those of the systems that Moongate stands in for
+    env: tuple[str, ...]
+
+
+def table(struct: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
+    """Yield all settings in the order of their declaration."""
+    hints = get_type_hints(struct, include_extras=True)
+    for known in msgspec.structs.fields(struct):
+        hint = hints[known.name]
+        name = prefix + known.encode_name
+        if isinstance(hint, type) and issubclass(hint, Struct):
+            yield from table(hint, f"{name}.")
+            continue
+        default = known.default_factory() if known.default is msgspec.NODEFAULT else known.default
+        meta = get_args(hint)[1]
+        yield Setting(name, hint, default, meta.description or "", (meta.extra or {}).get("env", ()))
+
+
+def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
+    """Read the settings in force.
+
+    Args:
+        env: the environment; `MOONGATE_HOME` and `MOONGATE_CONFIG` say where to look.
+        flags: dotted setting names with values from the command line; None is not given.
+
+    Raises:
+        ConfigError: a source has an unknown name or an unfit value; the message names it.
+    """
+    home, file = paths.home(env), paths.config(env)
+    raw = _read(file)
+    sources = (("", env), (".env: ", dotenv_values(home)))
+    for setting in table():
+        for source, values in sources:
+            name = next((name for name in setting.env if values.get(name)), None)
+            if name is not None:
+                _put(raw, setting.name, _from_text(values[name], setting, source + name))
+                break
+    for name, value in (flags or {}).items():
+        if value is not None:
+            _put(raw, name, value)
+    try:
+        settings = msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{shown(file)}: {explain(error, Settings)}") from error
+    config = Config(**{name: getattr(settings, name) for name in Settings.__struct_fields__}, home=home, path=file)
+    _check_exposure(config)
+    return config
+
+
+def dotenv_values(home: Path) -> dict[str, str]:
+    """Return what `.env` in the state directory sets; nothing when there is none."""
+    found = dotenv.dotenv_values(home / ".env", interpolate=False)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def shown(path: Path) -> str:
+    """Return a path as people write it: with `~` for their home directory."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except ValueError:
+        return str(path)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address to listen on can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def explain(error: msgspec.ValidationError, struct: type[Struct]) -> str:
+    """Say which setting is wrong, how, and what may have been meant.
+
+    Takes msgspec's message, `what - at $.path`, and tells it in the file's own words.
+    """
+    what, _, where = str(error).partition(" - at `$")
+    path = where.rstrip("`").lstrip(".")
+    unknown = re.search(r"unknown field `(.*)`", what)
+    if unknown is None:
+        wrong = re.search(r"Invalid enum value '(.*)'", what)
+        if wrong is not None:
+            choices = get_args(_type_at(struct, path)) or ()
+            return f"{path}: unknown value {_quote(wrong[1])}{suggest(wrong[1], map(str, choices))}"
+        return f"{path or 'the file'}: {what[0].lower()}{what[1:].replace('`', '')}"
+    inner = _type_at(struct, path)
+    names = inner.__struct_encode_fields__ if isinstance(inner, type) and issubclass(inner, Struct) else ()
+    name = unknown[1]
+    return f"{path + '.' if path else ''}{name}: unknown setting{suggest(name, names)}"
+
+
+def suggest(given: str, known: Iterator[str] | tuple[str, ...] | list[str] | map[str]) -> str:
+    """Return `; did you mean "…"?` for the nearest known word, or what there is to choose from."""
+    choices = list(known)
+    near = difflib.get_close_matches(given, choices, n=1)
+    if near:
+        return f"; did you mean {_quote(near[0])}?"
+    return f"; one of {', '.join(choices)}" if choices else ""
+
+
+def _quote(text: str) -> str:
+    return f'"{text}"'
+
+
+def _type_at(struct: Any, path: str) -> Any:
+    """Return the type that stands at a dotted path below a struct."""
+    found = struct
+    for step in filter(None, re.sub(r"\[[^]]*\]", "", path).split(".")):
+        if not (isinstance(found, type) and issubclass(found, Struct)):
+            return None
+        names = {known.encode_name: known.name for known in msgspec.structs.fields(found)}
+        found = get_type_hints(found, include_extras=True).get(names.get(step, ""))
+        while get_origin(found) is Annotated:
+            found = get_args(found)[0]
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {shown(file)}: {error.strerror}.") from error
+    try:
+        raw = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        at = re.search(r"byte (\d+)", str(error))
+        line = f" line {text[: int(at[1])].count(10) + 1}:" if at else ""
+        raise ConfigError(f"{shown(file)}:{line} not valid JSON: {error}.") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{shown(file)}: not a JSON object.")
+    return raw
+
+
+def _put(raw: dict[str, Any], name: str, value: Any) -> None:
+    *parents, last = name.split(".")
+    place = raw
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            return  # the file has something else there: the whole is refused with that name below
+        place = inner
+    place[last] = value
+
+
+def _from_text(text: str, setting: Setting, source: str) -> Any:
+    try:
+        return msgspec.convert(text, setting.type, strict=False)
+    except msgspec.ValidationError as error:
+        what = str(error).partition(" - at ")[0].replace("`", "")
+        raise ConfigError(f"{source}: {what} (sets {setting.name}).") from error
+
+
+def _check_exposure(config: Config) -> None:
+    if config.gateway.auth.mode == "none" and not is_loopback(config.gateway.host):
+        raise ConfigError(
+            f'gateway.auth.mode: "none" is allowed on a loopback address only, not on {config.gateway.host}.',
+            remedy='Set gateway.host to 127.0.0.1, or auth.mode to "token".',
+        )
+    if config.gateway.auth.token == "":
+        raise ConfigError("gateway.auth.token: an empty token protects nothing.", remedy="Remove it, or set one.")

@@ -1,0 +1,53 @@
+"""The gateway's own token on disk: one line, for its owner's eyes only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from gateway.errors import ConfigError
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
+def read(path: Path) -> str | None:
+    """Return the token, or None if there is no file.
+
+    Raises:
+        ConfigError: the file is a link, cannot be read, or holds no token.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read the token file {path}: {error.strerror}.") from error
+    with os.fdopen(descriptor, "rb") as file:
+        text = file.read(4096).decode("utf-8", "replace").strip()
+    if not text or not text.isprintable():
+        raise ConfigError(f"the token file {path} holds no token.", remedy="Delete it, and a new token is generated.")
+    return text
+
+
+def read_or_create(path: Path) -> str:
+    """Return the token; generate one of 32 random bytes if there is none.
+
+    Raises:
+        ConfigError: it can neither be read nor created.
+    """
+    found = read(path)
+    if found is not None:
+        return found
+    token = secrets.token_urlsafe(32)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
+    except FileExistsError:  # another start was quicker
+        return read_or_create(path)
+    except OSError as error:
+        raise ConfigError(f"cannot create the token file {path}: {error.strerror}.") from error
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return token
