@@ -19,7 +19,6 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway import paths
-from gateway.domain.ids import MODEL
 from gateway.errors import ConfigError
 
 _Env = dict[str, tuple[str, ...]]
@@ -97,7 +96,6 @@ class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Annotated[
         str | None,
         Meta(
-            pattern=MODEL,
             description="Model of agents that name none, in the backend's own words.",
             extra=_env("MOONGATE_MODEL", "XITTO_MODEL"),
         ),
@@ -117,10 +115,8 @@ class Opencode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = None
     port: Annotated[
-        int | None,
+        Annotated[int, Meta(ge=1, le=65535)] | None,
         Meta(
-            ge=1,
-            le=65535,
             description="Port of that server; 4096 when only the host is given.",
             extra=_env("XCCLAW_OPENCODE_PORT"),
         ),
