@@ -1,0 +1,29 @@
+"""Fixtures that several folders of tests share. A conftest takes them in by importing them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.process import Children
+from tests.support.ledger import MemoryLedger
+from tests.support.scripted_model import ScriptedModel, serving
+
+
+@pytest.fixture
+async def scripted_model() -> AsyncIterator[ScriptedModel]:
+    """A scripted model that listens on loopback: `scripted_model.base_url`."""
+    async with serving() as model:
+        yield model
+
+
+@pytest.fixture
+def ledger() -> MemoryLedger:
+    return MemoryLedger()
+
+
+@pytest.fixture
+def children(ledger: MemoryLedger) -> Children:
+    """What starts processes, from an environment that has little more than a PATH."""
+    return Children(ledger, {"PATH": "/usr/local/bin:/usr/bin:/bin", "OPENAI_API_KEY": "sk-of-the-gateway"})

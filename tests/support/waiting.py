@@ -1,0 +1,23 @@
+"""Waiting for something that cannot tell by itself that it has happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+#: seconds after which a wait is a failed test: ten times what it should take, and more
+PATIENCE = 20.0
+
+
+async def until(condition: Callable[[], object], what: str, within: float = PATIENCE) -> None:
+    """Return as soon as the condition holds.
+
+    Raises:
+        AssertionError: it did not within so many seconds.
+    """
+    try:
+        async with asyncio.timeout(within):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"waited {within} s in vain until {what}") from None
