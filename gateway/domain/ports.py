@@ -177,6 +177,10 @@ class Store(Protocol):
         """Write and commit something small: raises what a real write would."""
         ...
 
+    async def prune(self) -> None:
+        """Forget expired idempotency keys and old changes."""
+        ...
+
     # runs
     async def accept(
         self, spec: RunSpec, key: IdempotencyKey | None = None, busy: SessionMode = SessionMode.QUEUE
@@ -254,12 +258,12 @@ class Store(Protocol):
     async def processes(self, owner: str) -> Sequence[AgentProcess]: ...
 
     # sessions
-    async def open_session(self, key: SessionKey, idempotency: IdempotencyKey | None = None) -> Session:
+    async def open_session(self, key: SessionKey, idempotent: IdempotencyKey | None = None) -> Session:
         """Return the session with that key, created if it is new."""
         ...
 
     async def open_empty_session(
-        self, agent: str, channel: str, chat: str, idempotency: IdempotencyKey | None = None
+        self, agent: str, channel: str, chat: str, idempotent: IdempotencyKey | None = None
     ) -> Session:
         """Return the newest session of the agent's channel without a message, else create `chat`."""
         ...

@@ -62,6 +62,8 @@ class Session(Struct, frozen=True, kw_only=True):
     active: int = 0
     created: int
     updated: int
+    #: position among all sessions by last use; grows
+    order: int = 0
 
 
 class Role(StrEnum):

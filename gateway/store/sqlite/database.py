@@ -1,0 +1,184 @@
+"""One writer on one thread, with group commit; readers beside it.
+
+What waits is committed together: the disk is asked once for a whole batch. There is no timer, so a
+lone write goes at once. If one operation of a batch fails, all are rolled back and each is run
+alone, so that a bad one never fails its neighbours. The event loop is woken once per batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import apsw
+
+from gateway.domain.event import Change, Event
+from gateway.domain.ports import Listener
+from gateway.domain.times import Clock
+from gateway.errors import StorageFull, Unavailable
+from gateway.store.sqlite import opening
+
+T = TypeVar("T")
+
+#: operations in one transaction at the most
+BATCH = 512
+#: operations that may wait; a further one is refused
+WAITING = 20_000
+#: read-only connections, each on a thread of its own
+READERS = 2
+
+
+class Transaction:
+    """What an operation sees: the connection, one time for all it writes, and what to tell after."""
+
+    def __init__(self, connection: apsw.Connection, now: int) -> None:
+        self.execute = connection.execute
+        self.changes_made = connection.changes
+        #: milliseconds since 1970 UTC
+        self.now = now
+        self.events: list[Event] = []
+        self.changes: list[Change] = []
+
+
+Operation = Callable[[Transaction], Any]
+
+
+class _Waiting(NamedTuple):
+    operation: Operation
+    future: asyncio.Future[Any]
+
+
+class _Done(NamedTuple):
+    future: asyncio.Future[Any]
+    result: Any
+    error: Exception | None
+
+
+class Database:
+    """The database of one process. Use from one event loop."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._connection = opening.connect(path, clock)
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._listeners: list[Listener] = []
+        self._closed = False
+        self._local = threading.local()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._thread = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def subscribe(self, listener: Listener) -> None:
+        """Have a function told, on the event loop, what each commit put on disk."""
+        self._listeners.append(listener)
+
+    async def write(self, operation: Callable[[Transaction], T]) -> T:
+        """Run an operation in a transaction; when this returns, it is on disk.
+
+        Raises:
+            StorageFull: the disk is full; nothing was written.
+            Unavailable: the disk refuses, or too much waits already; nothing was written.
+        """
+        if self._closed:
+            raise Unavailable("the gateway is stopping.")
+        if self._queue.qsize() >= WAITING:
+            raise Unavailable("too many writes are waiting.", remedy="Try again in a moment.")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Waiting(operation, future))
+        return await future
+
+    async def read(self, query: Callable[[apsw.Connection], T]) -> T:
+        """Run a query on a read-only connection: it sees all that is committed."""
+        if self._closed:
+            raise Unavailable("the gateway is stopping.")
+        return await self._loop.run_in_executor(self._readers, self._read, query)
+
+    async def close(self) -> None:
+        """Finish what waits, then close. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        # The readers' connections close with their threads' locals; no thread may be in a query then.
+        await asyncio.to_thread(self._readers.shutdown)
+        self._connection.close()
+
+    def _read(self, query: Callable[[apsw.Connection], T]) -> T:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = opening.connect_reader(self._path)
+        try:
+            return query(self._local.connection)
+        except apsw.Error as error:
+            raise _told(error, self._path) from error
+
+    # --- on the writer's thread -------------------------------------------------------------
+
+    def _write_for_ever(self) -> None:
+        open_ = True
+        while open_:
+            batch = [self._queue.get()]
+            while len(batch) < BATCH:
+                try:
+                    batch.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            open_ = None not in batch
+            waiting = [item for item in batch if item is not None]
+            if waiting:
+                self._commit(waiting)
+
+    def _commit(self, batch: list[_Waiting]) -> None:
+        transaction = Transaction(self._connection, self._clock())
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            done = [_Done(item.future, item.operation(transaction), None) for item in batch]
+            self._connection.execute("COMMIT")
+        except Exception as error:
+            self._roll_back()
+            if len(batch) > 1:
+                for item in batch:
+                    self._commit([item])
+                return
+            told = _told(error, self._path) if isinstance(error, apsw.Error) else error
+            done, transaction = [_Done(batch[0].future, None, told)], Transaction(self._connection, 0)
+        self._loop.call_soon_threadsafe(self._tell, done, transaction)
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # SQLite has rolled back by itself after some errors
+            self._connection.execute("ROLLBACK")
+
+    # --- on the event loop ------------------------------------------------------------------
+
+    def _tell(self, done: list[_Done], transaction: Transaction) -> None:
+        if transaction.events or transaction.changes:
+            for listener in self._listeners:
+                listener(transaction.events, transaction.changes)
+        for future, result, error in done:
+            if future.done():  # its caller has gone away; what it asked for is done all the same
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+def _told(error: apsw.Error, path: Path) -> Exception:
+    """Translate what SQLite says into what the caller is told."""
+    if isinstance(error, apsw.FullError):
+        return StorageFull(f"the disk of {path.parent} is full: nothing was accepted.", remedy="Free some space.")
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        return Unavailable(
+            f"the database {path} is damaged: {error}.",
+            remedy="Stop the gateway, move the file away with its -wal, restore a copy.",
+        )
+    if isinstance(error, (apsw.ReadOnlyError, apsw.IOError, apsw.CantOpenError, apsw.BusyError, apsw.PermissionsError)):
+        return Unavailable(f"the database {path} cannot be written: {error}.", remedy="Look at the disk and its mount.")
+    return error

@@ -1,0 +1,41 @@
+"""Idempotency keys: the same key with the same body gives the same answer for a day."""
+
+from __future__ import annotations
+
+from gateway.domain.ports import IdempotencyKey
+from gateway.errors import Conflict
+from gateway.store.sqlite.database import Transaction
+
+#: how long a key is remembered, in milliseconds
+LIFETIME = 24 * 3600 * 1000
+
+
+def used(tx: Transaction, key: IdempotencyKey | None) -> str | None:
+    """Return what a key was used for: a run's id or a session's key; None if it is new.
+
+    Raises:
+        Conflict: it was used with another body.
+    """
+    if key is None:
+        return None
+    row = tx.execute(
+        "SELECT digest, ref FROM idempotency WHERE scope = ? AND key = ? AND expires > ?", (key.scope, key.key, tx.now)
+    ).fetchone()
+    if row is None:
+        return None
+    digest, ref = row
+    if digest != key.digest:
+        raise Conflict("this Idempotency-Key was used with another body.", remedy="Use a new key for a new request.")
+    return str(ref)
+
+
+def remember(tx: Transaction, key: IdempotencyKey | None, ref: str) -> None:
+    if key is not None:
+        tx.execute(
+            "INSERT OR REPLACE INTO idempotency (scope, key, digest, ref, expires) VALUES (?, ?, ?, ?, ?)",
+            (key.scope, key.key, key.digest, ref, tx.now + LIFETIME),
+        )
+
+
+def prune(tx: Transaction) -> None:
+    tx.execute("DELETE FROM idempotency WHERE expires <= ?", (tx.now,))

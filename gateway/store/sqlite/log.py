@@ -1,0 +1,75 @@
+"""The two logs: each run's events, and the gateway's own changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.run import Run
+from gateway.store.sqlite.database import Transaction
+
+_decode = msgspec.json.Decoder(AnyHappening).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def append(tx: Transaction, seq: int, run: str, last: int, said: Sequence[AnyHappening]) -> int:
+    """Write events after number `last` of a run's log; returns the new last number."""
+    for happening in said:
+        last += 1
+        tx.execute(
+            "INSERT INTO events (run, n, at, data) VALUES (?, ?, ?, ?)",
+            (seq, last, tx.now, _encode(happening).decode()),
+        )
+        tx.events.append(Event(run=run, n=last, at=tx.now, data=happening))
+    return last
+
+
+def note_run(tx: Transaction, run: Run) -> None:
+    """Write that a run is now in its status."""
+    _note(tx, "run", run.id, run.status, run.spec.agent, run.spec.session)
+
+
+def note_session(tx: Transaction, key: str, agent: str, state: str) -> None:
+    """Write that a session was created or deleted."""
+    _note(tx, "session", key, state, agent, key)
+
+
+def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
+    number: Any = tx.execute(
+        "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq",
+        (topic, ref, state, agent, session, tx.now),
+    ).get
+    tx.changes.append(Change(seq=number, topic=topic, ref=ref, state=state, agent=agent, session=session, at=tx.now))
+
+
+def events(connection: apsw.Connection, run: str, after: int, limit: int) -> list[Event]:
+    rows = connection.execute(
+        "SELECT n, at, data FROM events WHERE run = (SELECT seq FROM runs WHERE id = ?) AND n > ? ORDER BY n LIMIT ?",
+        (run, after, limit),
+    )
+    return [Event(run=run, n=n, at=at, data=_decode(data)) for n, at, data in rows]
+
+
+def changes(connection: apsw.Connection, after: int, limit: int) -> list[Change]:
+    rows = connection.execute(
+        "SELECT seq, topic, ref, state, agent, session, at FROM changes WHERE seq > ? ORDER BY seq LIMIT ?",
+        (after, limit),
+    )
+    return [
+        Change(seq=seq, topic=topic, ref=ref, state=state, agent=agent, session=session, at=at)
+        for seq, topic, ref, state, agent, session, at in rows
+    ]
+
+
+def last_change(connection: apsw.Connection) -> int:
+    found: Any = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").get
+    return found or 0
+
+
+def prune_changes(tx: Transaction, keep: int) -> None:
+    """Forget all but the newest changes."""
+    tx.execute("DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?", (keep,))

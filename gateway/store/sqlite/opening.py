@@ -1,0 +1,231 @@
+"""Opening the database file: never a wrong one, never an empty one in place of a lost one.
+
+The file format of the header: https://www.sqlite.org/fileformat.html#the_database_header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from gateway.domain.times import Clock
+from gateway.errors import ConfigError
+
+#: "MOON" in ASCII, in the header field that tells whose database a file is
+APPLICATION_ID = 0x4D4F4F4E
+
+#: file systems on which SQLite's locks and shared memory are not to be trusted
+NETWORK = re.compile(
+    r"^(nfs\d?|cifs|smb\w*|afpfs|9p|ceph|glusterfs|lustre|webdav|davfs2?|fuse\.(sshfs|s3fs|rclone|davfs2?))$"
+)
+
+_MAGIC = b"SQLite format 3\0"
+
+
+class Migration(NamedTuple):
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def migrations() -> list[Migration]:
+    """Return all migrations in their order."""
+    folder = resources.files("gateway.store.sqlite.migrations")
+    found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [Migration(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
+
+
+def connect(path: Path, clock: Clock) -> apsw.Connection:
+    """Open the database for writing, created or migrated as needed.
+
+    Raises:
+        ConfigError: the file is not one that we may use; the message says why and what to do.
+    """
+    _refuse_network(path)
+    if _exists(path):
+        _check_header(path)
+    else:
+        _create(path, clock)
+    try:
+        connection = _connection(path)
+        _migrate(connection, path, clock)
+    except apsw.Error as error:
+        raise ConfigError(
+            f"cannot open the database {path}: {error}.",
+            remedy="If the file is damaged, move it away with its -wal and restore a copy.",
+        ) from error
+    return connection
+
+
+def connect_reader(path: Path) -> apsw.Connection:
+    """Open a further, read-only connection to a database that `connect` has opened."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(5000)
+    return connection
+
+
+def _connection(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(5000)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone does not reach the platter
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    return connection
+
+
+def _refuse_network(path: Path) -> None:
+    kind = file_system(path.parent)
+    if NETWORK.match(kind):
+        raise ConfigError(
+            f"the database cannot be on a network file system ({kind}): {path}.",
+            remedy="Set data.directory to a local directory.",
+        )
+
+
+def file_system(directory: Path) -> str:
+    """Return the type of the file system that a directory is on; empty if that cannot be told."""
+    import psutil  # late: only here
+
+    with contextlib.suppress(OSError):
+        mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+        for place in (resolved := directory.resolve(), *resolved.parents):
+            if str(place) in mounts:
+                return mounts[str(place)]
+    return ""
+
+
+def _exists(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"cannot read the database {path}: {error.strerror}.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"the database {path} is not a plain file.", remedy="Remove it, or set data.directory.")
+    return True
+
+
+def _check_header(path: Path) -> None:
+    try:
+        header = path.read_bytes()[:100] if path.stat().st_size < 100 else _first(path, 100)
+    except OSError as error:
+        raise ConfigError(f"cannot read the database {path}: {error.strerror}.") from error
+    restore = "Move it away and restore a copy, or start anew without it."
+    if not header:
+        raise ConfigError(f"the database {path} is empty (0 bytes): what was in it is lost.", remedy=restore)
+    if len(header) < 100 or not header.startswith(_MAGIC):
+        raise ConfigError(f"{path} is damaged, or is no SQLite database.", remedy=restore)
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise ConfigError(f"the database {path} belongs to another program.", remedy="Set data.directory elsewhere.")
+
+
+def _first(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def _create(path: Path, clock: Clock) -> None:
+    """Make a new database under another name and move it into place: it is never seen half made."""
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size > 0:
+        raise ConfigError(
+            f"the database {path} is missing, but its log {wal.name} is there.",
+            remedy="Restore the database beside it, or move the log away to start anew.",
+        )
+    draft = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for leftover in path.parent.glob(draft.name + "*"):
+            leftover.unlink()
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        connection = apsw.Connection(str(draft))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        _migrate(connection, draft, clock)
+        connection.close()
+        draft.rename(path)
+        _sync_directory(path.parent)
+    except (OSError, apsw.Error) as error:
+        raise ConfigError(f"cannot create the database {path}: {error}.") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    if os.name == "nt":  # directories cannot be opened there
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _migrate(connection: apsw.Connection, path: Path, clock: Clock) -> None:
+    known = migrations()
+    present = connection.pragma("user_version")
+    if present > len(known):
+        raise ConfigError(
+            f"the database {path} has schema {present}, newer than this Moongate's {len(known)}.",
+            remedy="Upgrade Moongate, or restore the copy that was made before the upgrade.",
+        )
+    _check_history(connection, known[:present], path)
+    if 0 < present < len(known):
+        _copy(connection, path.with_name(f"{path.name}.schema-{present}"))
+    for migration in known[present:]:
+        with _transaction(connection):
+            connection.execute(migration.sql)
+            connection.execute(
+                "INSERT INTO migrations (number, checksum, at) VALUES (?, ?, ?)",
+                (migration.number, migration.checksum, clock()),
+            )
+            connection.pragma("user_version", migration.number)
+
+
+def _check_history(connection: apsw.Connection, applied: list[Migration], path: Path) -> None:
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations"
+        " (number INTEGER PRIMARY KEY, checksum TEXT NOT NULL, at INTEGER NOT NULL)"
+    )
+    stored = dict(connection.execute("SELECT number, checksum FROM migrations"))
+    for migration in applied:
+        if stored.get(migration.number) != migration.checksum:
+            raise ConfigError(
+                f"the database {path} was made with another {migration.name}.",
+                remedy="Use the Moongate that made it, or restore a copy.",
+            )
+
+
+def _copy(connection: apsw.Connection, target: Path) -> None:
+    # By the backup API: opening the file ourselves would drop SQLite's locks when we close it.
+    target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    copy = apsw.Connection(str(target))
+    with copy.backup("main", connection, "main") as backup:
+        backup.step()
+    copy.close()
+
+
+@contextlib.contextmanager
+def _transaction(connection: apsw.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,387 @@
+"""Runs: accepted, claimed, moved and ended, each by one function.
+
+A session's queued runs form a lane, first come, first served. The one that may be claimed next has
+`ready = 1`: there is at most one such run in a lane, and none while one is running. So a claim is
+a look-up in an index, however long a lane is. A delayed run joins its lane when it is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from gateway.domain import ids
+from gateway.domain import run as domain
+from gateway.domain.agent import SessionMode
+from gateway.domain.event import AnyHappening, End, Usage
+from gateway.domain.event import Status as StatusEvent
+from gateway.domain.ports import Accepted, Counts, Fenced, IdempotencyKey, Limits, Page, RunFilter
+from gateway.domain.run import FINAL, Move, Outcome, Run, RunSpec, Status, Verdict
+from gateway.domain.session import SessionKey
+from gateway.errors import AgentBusy, RunNotFound, Unavailable
+from gateway.store.sqlite import idempotency, log, sessions
+from gateway.store.sqlite.database import Transaction
+
+_COLUMNS = (
+    "seq, id, spec, status, outcome, attempt, epoch, owner, cancel_requested, last_event, result, usage, error,"
+    " created, started, finished"
+)
+_spec = msgspec.json.Decoder(RunSpec).decode
+_usage = msgspec.json.Decoder(Usage).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def _run(row: Sequence[Any]) -> Run:
+    (seq, id_, spec, status, outcome, attempt, epoch, owner, cancel, last, result, usage, error, *times) = row
+    created, started, finished = times
+    return Run(
+        seq=seq,
+        id=id_,
+        spec=_spec(spec),
+        status=Status(status),
+        outcome=Outcome(outcome) if outcome else None,
+        attempt=attempt,
+        epoch=epoch,
+        owner=owner,
+        cancel_requested=bool(cancel),
+        last_event=last,
+        result=result,
+        usage=_usage(usage),
+        error=error,
+        created=created,
+        started=started,
+        finished=finished,
+    )
+
+
+# --- accepting --------------------------------------------------------------------------------
+
+
+def accept(tx: Transaction, spec: RunSpec, key: IdempotencyKey | None, busy: SessionMode, queue_limit: int) -> Accepted:
+    earlier = idempotency.used(tx, key)
+    if earlier is not None:
+        return Accepted(by_id(tx, earlier), fresh=False)
+    if _tallied(tx, Status.QUEUED) >= queue_limit:
+        raise Unavailable(f"{queue_limit} runs are waiting already.", remedy="Try again when some are done.")
+    interrupted = _meet(tx, spec.session, busy)
+    session = SessionKey.parse(spec.session)
+    assert session is not None, "front doors make session keys"
+    sessions.touch(tx, session)
+    delayed = spec.run_at is not None and spec.run_at > tx.now
+    seq = tx.execute(
+        "INSERT INTO runs (id, agent, session, source, spec, status, priority, run_at, last_event, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?) RETURNING seq",
+        (
+            identifier := ids.ulid(tx.now),
+            spec.agent,
+            spec.session,
+            spec.source,
+            _encode(spec).decode(),
+            Status.QUEUED,
+            spec.priority,
+            spec.run_at if delayed else None,
+            tx.now,
+        ),
+    ).get
+    assert isinstance(seq, int)
+    for name, value in spec.labels.items():
+        tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
+    _tally(tx, Status.QUEUED, 1)
+    log.append(tx, seq, identifier, 0, [StatusEvent(status=Status.QUEUED)])
+    run = Run(id=identifier, seq=seq, spec=spec, status=Status.QUEUED, last_event=1, created=tx.now)
+    log.note_run(tx, run)
+    if not delayed:
+        _advance(tx, spec.session)
+    idempotency.remember(tx, key, identifier)
+    return Accepted(run, fresh=True, interrupted=interrupted)
+
+
+def _meet(tx: Transaction, session: str, busy: SessionMode) -> tuple[str, ...]:
+    """Do with a session that is busy as its mode says; returns the runs that were asked to stop."""
+    if busy is SessionMode.QUEUE:
+        return ()
+    lane = list(tx.execute("SELECT id FROM runs WHERE session = ? AND status IN ('queued', 'running')", (session,)))
+    if lane and busy is SessionMode.REJECT:
+        raise AgentBusy(f"the session {session} is busy.", remedy="Wait for its answer, or use another session.")
+    running = tx.execute(
+        "UPDATE runs SET cancel_requested = 1 WHERE session = ? AND status = 'running' RETURNING id", (session,)
+    )
+    return tuple(str(identifier) for (identifier,) in running.fetchall())
+
+
+# --- moving -----------------------------------------------------------------------------------
+
+
+def _move(
+    tx: Transaction, run: Run, move: Move, said: Sequence[AnyHappening] = (), reason: str = "", **changes: Any
+) -> Run:
+    """Make a move: the one place where a run's status changes, is stamped, tallied and logged.
+
+    Args:
+        said: events that come before the move's own.
+        reason: why, where the move itself does not say.
+        changes: fields of the run that change with it.
+    """
+    status = domain.target(run.status, move)
+    changes["status"] = status
+    if status.final:
+        changes |= {"finished": tx.now, "owner": None}
+    moved = msgspec.structs.replace(run, **changes)
+    last = log.append(tx, run.seq, run.id, run.last_event, [*said, _told(moved, reason)])
+    moved = msgspec.structs.replace(moved, last_event=last)
+    tx.execute(
+        "UPDATE runs SET status = ?, ready = ?, outcome = ?, attempt = ?, epoch = ?, owner = ?, last_event = ?,"
+        " result = ?, usage = ?, error = ?, started = ?, finished = ? WHERE seq = ?",
+        (
+            status,
+            int(move is Move.REQUEUE),
+            moved.outcome,
+            moved.attempt,
+            moved.epoch,
+            moved.owner,
+            last,
+            moved.result,
+            _encode(moved.usage).decode(),
+            moved.error,
+            moved.started,
+            moved.finished,
+            run.seq,
+        ),
+    )
+    _tally(tx, run.status, -1)
+    _tally(tx, status, 1)
+    log.note_run(tx, moved)
+    if status.final:
+        _advance(tx, run.spec.session)
+    return moved
+
+
+def _told(run: Run, reason: str) -> AnyHappening:
+    """Return the event that tells of a run's new status."""
+    if run.status.final:
+        assert run.outcome is not None, "what ends has an outcome"
+        return End(status=run.status, outcome=run.outcome, result=run.result, error=run.error)
+    return StatusEvent(status=run.status, attempt=run.attempt, reason=reason)
+
+
+def claim(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
+    _let_due_in(tx)
+    free = limits.total - _tallied(tx, Status.RUNNING)
+    claimed: list[Run] = []
+    for agent, limit in limits.agents.items():
+        if free <= 0:
+            break
+        room = min(free, limit - _running(tx, agent))
+        rows = tx.execute(
+            f"SELECT {_COLUMNS} FROM runs WHERE agent = ? AND status = 'queued' AND ready = 1"
+            " ORDER BY priority DESC, seq LIMIT ?",
+            (agent, max(room, 0)),
+        ).fetchall()
+        for run in map(_run, rows):
+            changes = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
+            claimed.append(_move(tx, run, Move.CLAIM, (), "", owner=owner, **changes))
+        free -= len(rows)
+    return claimed
+
+
+def finish(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
+    run = _held(tx, run_id, epoch)
+    finished = _move(
+        tx,
+        run,
+        verdict.move,
+        said,
+        outcome=verdict.outcome,
+        result=verdict.result,
+        error=verdict.error,
+        usage=run.usage + verdict.usage,
+    )
+    sessions.write_transcript(tx, finished)
+    return finished
+
+
+def requeue(tx: Transaction, run: Run, why: str) -> Run:
+    """Give back a run that was cut short, or end it, by its policy and by what was asked of it."""
+    if run.cancel_requested:
+        return _move(tx, run, Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
+    verdict = domain.after_interruption(run.spec, run.attempt, why)
+    if verdict is None:
+        return _move(tx, run, Move.REQUEUE, (), why, owner=None)
+    failed = _move(tx, run, verdict.move, outcome=verdict.outcome, error=verdict.error)
+    sessions.write_transcript(tx, failed)
+    return failed
+
+
+def give_back(tx: Transaction, run_id: str, epoch: int, why: str) -> Run:
+    return requeue(tx, _held(tx, run_id, epoch), why)
+
+
+def rescue(tx: Transaction, owner: str) -> list[Run]:
+    rows = tx.execute(f"SELECT {_COLUMNS} FROM runs WHERE status = 'running' AND owner = ?", (owner,))
+    return [requeue(tx, run, "its gateway ended") for run in [_run(row) for row in rows.fetchall()]]
+
+
+def cancel(tx: Transaction, run_id: str) -> Run:
+    run = by_id(tx, run_id)
+    if run.status is Status.RUNNING:
+        tx.execute("UPDATE runs SET cancel_requested = 1 WHERE seq = ?", (run.seq,))
+        return by_seq(tx, run.seq)
+    return _move(tx, run, Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
+
+
+def cancel_lane(tx: Transaction, session: str) -> list[str]:
+    """Cancel all runs of a session; returns the running ones, which were asked to stop."""
+    lane = tx.execute(
+        "SELECT id FROM runs WHERE session = ? AND status IN ('queued', 'running') ORDER BY seq DESC", (session,)
+    ).fetchall()
+    asked = [cancel(tx, str(identifier)) for (identifier,) in lane]
+    return [run.id for run in asked if run.status is Status.RUNNING]
+
+
+def append(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+    row: Any = tx.execute(
+        "SELECT seq, last_event FROM runs WHERE id = ? AND epoch = ? AND status = 'running'", (run_id, epoch)
+    ).fetchone()
+    if row is None:
+        raise Fenced(run_id)
+    seq, last = row
+    tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (log.append(tx, seq, run_id, last, said), seq))
+
+
+def remember(tx: Transaction, run_id: str, epoch: int, backend_ref: str) -> None:
+    run = _held(tx, run_id, epoch)
+    sessions.set_backend_ref(tx, run.spec.session, backend_ref)
+
+
+def _held(tx: Transaction, run_id: str, epoch: int) -> Run:
+    """Return a running run of this attempt.
+
+    Raises:
+        Fenced: another claim or its end came first.
+    """
+    row = tx.execute(
+        f"SELECT {_COLUMNS} FROM runs WHERE id = ? AND epoch = ? AND status = 'running'",
+        (run_id, epoch),
+    ).fetchone()
+    if row is None:
+        raise Fenced(run_id)
+    return _run(row)
+
+
+# --- lanes and tallies ------------------------------------------------------------------------
+
+
+def _advance(tx: Transaction, session: str) -> None:
+    """Make the first due run of a lane ready, unless one is ready or running already."""
+    tx.execute(
+        "UPDATE runs SET ready = 1 WHERE seq = ("
+        " SELECT min(seq) FROM runs WHERE session = ?1 AND status = 'queued' AND run_at IS NULL)"
+        " AND NOT EXISTS ("
+        " SELECT 1 FROM runs WHERE session = ?1 AND status IN ('queued', 'running')"
+        " AND (status = 'running' OR ready = 1))",
+        (session,),
+    )
+
+
+def _let_due_in(tx: Transaction) -> None:
+    """Put delayed runs whose time has come into their lanes."""
+    due = tx.execute(
+        "UPDATE runs SET run_at = NULL WHERE status = 'queued' AND run_at <= ? RETURNING session", (tx.now,)
+    ).fetchall()
+    for (session,) in due:
+        _advance(tx, str(session))
+
+
+def _tally(tx: Transaction, status: Status, step: int) -> None:
+    tx.execute("INSERT INTO tally VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = n + ?2", (status, step))
+
+
+def _tallied(tx: Transaction, status: Status) -> int:
+    found: Any = tx.execute("SELECT n FROM tally WHERE status = ?", (status,)).get
+    return found or 0
+
+
+def _running(tx: Transaction, agent: str) -> int:
+    found: Any = tx.execute("SELECT count(*) FROM runs WHERE status = 'running' AND agent = ?", (agent,)).get
+    return int(found)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def by_seq(tx: Transaction, seq: int) -> Run:
+    row = tx.execute(f"SELECT {_COLUMNS} FROM runs WHERE seq = ?", (seq,)).fetchone()
+    assert row is not None
+    return _run(row)
+
+
+def by_id(reader: Transaction | apsw.Connection, run_id: str) -> Run:
+    """Return a run by id or unique prefix.
+
+    Raises:
+        RunNotFound: none or several fit.
+    """
+    exact = f"SELECT {_COLUMNS} FROM runs WHERE id = ?"
+    row = reader.execute(exact, (run_id,)).fetchone()
+    if row is not None:
+        return _run(row)
+    prefix = run_id.upper()
+    rows: list[Any] = []
+    if prefix.isalnum() and len(prefix) < 26:
+        near = f"SELECT {_COLUMNS} FROM runs WHERE id >= ? AND id < ? LIMIT 2"
+        rows = reader.execute(near, (prefix, prefix + "~")).fetchall()
+    if len(rows) != 1:
+        raise RunNotFound(f"{'no' if not rows else 'more than one'} run has the id {run_id[:64]!r}.")
+    return _run(rows[0])
+
+
+def listed(connection: apsw.Connection, which: RunFilter, page: Page) -> list[Run]:
+    conditions: list[tuple[str, Any]] = []
+    for column in ("status", "agent", "session"):
+        value = getattr(which, column)
+        if value is not None:
+            conditions.append((f"{column} = ?", value))
+    if page.before is not None:
+        conditions.append(("seq < ?", page.before))
+    if which.label is not None:
+        name, equals, value = which.label.partition("=")
+        wanted = "SELECT run FROM labels WHERE name = ?" + (" AND value = ?" if equals else "")
+        conditions.append((f"seq IN ({wanted})", (name, value) if equals else (name,)))
+    where = " AND ".join(text for text, _ in conditions) or "TRUE"
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY seq DESC LIMIT ?",
+        (*_flat(value for _, value in conditions), page.limit),
+    )
+    return [_run(row) for row in rows]
+
+
+def _flat(values: Iterable[Any]) -> Iterable[Any]:
+    for value in values:
+        yield from value if isinstance(value, tuple) else (value,)
+
+
+def next_due(connection: apsw.Connection) -> int | None:
+    found: Any = connection.execute("SELECT min(run_at) FROM runs WHERE status = 'queued' AND run_at IS NOT NULL").get
+    return found  # type: ignore[no-any-return]
+
+
+def counts(connection: apsw.Connection, since: int) -> Counts:
+    now = dict(connection.execute("SELECT status, n FROM tally"))
+    ended = dict(connection.execute("SELECT status, count(*) FROM runs WHERE finished >= ? GROUP BY status", (since,)))
+    number: Any = connection.execute("SELECT count(*) FROM sessions").get
+    return Counts(
+        queued=now.get(Status.QUEUED, 0),
+        running=now.get(Status.RUNNING, 0),
+        ended={status: ended.get(status, 0) for status in sorted(FINAL)},
+        sessions=number,
+    )
+
+
+def owners(connection: apsw.Connection) -> list[str]:
+    rows = connection.execute(
+        "SELECT owner FROM runs WHERE status = 'running' AND owner IS NOT NULL UNION SELECT owner FROM processes"
+    )
+    return [owner for (owner,) in rows]

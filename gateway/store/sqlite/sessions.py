@@ -1,0 +1,139 @@
+"""Sessions and their transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from gateway.domain.ports import IdempotencyKey, Page
+from gateway.domain.run import Run, Status
+from gateway.domain.session import Message, Role, Session, SessionKey
+from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite.database import Transaction
+
+_SELECT = (
+    "SELECT key, agent, channel, chat, title, backend_ref, last_n,"
+    " (SELECT count(*) FROM runs WHERE runs.session = sessions.key AND runs.status IN ('queued', 'running')),"
+    " created, updated, touched FROM sessions"
+)
+#: characters of the first message that become a session's title
+TITLE = 80
+
+
+def _session(row: Sequence[Any]) -> Session:
+    key, agent, channel, chat, title, backend_ref, last_n, active, created, updated, touched = row
+    return Session(
+        key=key,
+        agent=agent,
+        channel=channel,
+        chat=chat,
+        title=title,
+        backend_ref=backend_ref,
+        messages=last_n,
+        active=active,
+        created=created,
+        updated=updated,
+        order=touched,
+    )
+
+
+def touch(tx: Transaction, key: SessionKey) -> None:
+    """Create a session or mark that it was used now."""
+    text = str(key)
+    next_ = "(SELECT coalesce(max(touched), 0) + 1 FROM sessions)"
+    tx.execute(f"UPDATE sessions SET updated = ?, touched = {next_} WHERE key = ?", (tx.now, text))
+    if tx.changes_made() == 0:
+        tx.execute(
+            "INSERT INTO sessions (key, agent, channel, chat, touched, created, updated)"
+            f" VALUES (?, ?, ?, ?, {next_}, ?, ?)",
+            (text, *key, tx.now, tx.now),
+        )
+        log.note_session(tx, text, key.agent, "created")
+
+
+def open_session(tx: Transaction, key: SessionKey, idempotent: IdempotencyKey | None) -> Session:
+    earlier = idempotency.used(tx, idempotent)
+    if earlier is None:
+        touch(tx, key)
+        idempotency.remember(tx, idempotent, str(key))
+    found = by_key(tx, earlier or str(key))
+    if found is None:  # deleted since: the same request makes it again
+        touch(tx, key)
+        found = by_key(tx, str(key))
+    assert found is not None
+    return found
+
+
+def open_empty(tx: Transaction, agent: str, channel: str, chat: str, idempotent: IdempotencyKey | None) -> Session:
+    """Return the newest unused session of the agent's channel, else a new one with that chat name."""
+    row = tx.execute(
+        "SELECT chat FROM sessions WHERE agent = ? AND channel = ? AND last_n = 0 AND NOT EXISTS"
+        " (SELECT 1 FROM runs WHERE runs.session = sessions.key) ORDER BY touched DESC LIMIT 1",
+        (agent, channel),
+    ).fetchone()
+    return open_session(tx, SessionKey(agent, channel, str(row[0]) if row else chat), idempotent)
+
+
+def delete(tx: Transaction, key: str) -> bool:
+    found = by_key(tx, key)
+    if found is None:
+        return False
+    tx.execute("DELETE FROM sessions WHERE key = ?", (key,))
+    log.note_session(tx, key, found.agent, "deleted")
+    return True
+
+
+def set_backend_ref(tx: Transaction, key: str, backend_ref: str) -> None:
+    tx.execute("UPDATE sessions SET backend_ref = ? WHERE key = ?", (backend_ref, key))
+
+
+def write_transcript(tx: Transaction, run: Run) -> None:
+    """Add what an ended run said: nothing for a cancelled one, or when its session is gone."""
+    if run.status is Status.CANCELLED:
+        return
+    said = [(Role.USER, run.spec.input, run.created)]
+    if run.result is not None:
+        said.append((Role.ASSISTANT, run.result, tx.now))
+    row = tx.execute("SELECT last_n, title FROM sessions WHERE key = ?", (run.spec.session,)).fetchone()
+    if row is None:
+        return
+    last, title = row
+    for number, (role, content, at) in enumerate(said, start=last + 1):
+        tx.execute(
+            "INSERT INTO transcript (session, n, role, content, at, run) VALUES (?, ?, ?, ?, ?, ?)",
+            (run.spec.session, number, role, content, at, run.id),
+        )
+    tx.execute(
+        "UPDATE sessions SET last_n = ?, title = ?, updated = ? WHERE key = ?",
+        (last + len(said), title or _title(run.spec.input), tx.now, run.spec.session),
+    )
+
+
+def _title(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE else line[: TITLE - 1] + "…"
+
+
+def by_key(reader: Transaction | apsw.Connection, key: str) -> Session | None:
+    row = reader.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
+    return _session(row) if row else None
+
+
+def newest(connection: apsw.Connection, chat: str) -> Session | None:
+    row = connection.execute(f"{_SELECT} WHERE chat = ? ORDER BY touched DESC LIMIT 1", (chat,)).fetchone()
+    return _session(row) if row else None
+
+
+def listed(connection: apsw.Connection, page: Page) -> list[Session]:
+    before = page.before if page.before is not None else 1 << 62
+    rows = connection.execute(f"{_SELECT} WHERE touched < ? ORDER BY touched DESC LIMIT ?", (before, page.limit))
+    return [_session(row) for row in rows]
+
+
+def history(connection: apsw.Connection, key: str, limit: int) -> list[Message]:
+    rows = connection.execute(
+        "SELECT role, content, at, run FROM transcript WHERE session = ? ORDER BY n DESC LIMIT ?", (key, limit)
+    ).fetchall()
+    return [Message(role=Role(role), content=content, at=at, run=run) for role, content, at, run in reversed(rows)]

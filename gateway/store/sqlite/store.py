@@ -1,0 +1,163 @@
+"""The SQLite store: each method of the contract, as one operation on the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.domain.agent import SessionMode
+from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.ports import (
+    Accepted,
+    AgentProcess,
+    Counts,
+    IdempotencyKey,
+    Limits,
+    Listener,
+    Page,
+    RunFilter,
+)
+from gateway.domain.run import Run, RunSpec, Verdict
+from gateway.domain.session import Message, Session, SessionKey
+from gateway.domain.times import Clock, wall_clock
+from gateway.domain.token import Token
+from gateway.errors import Conflict, SessionNotFound
+from gateway.identity import Identity
+from gateway.store.sqlite import idempotency, log, processes, runs, sessions, tokens
+from gateway.store.sqlite.database import Database, Transaction
+
+#: changes that are kept for readers who come back
+CHANGES_KEPT = 100_000
+
+
+class SqliteStore:
+    """`Store` in one SQLite file. Make it inside a running event loop; close it there."""
+
+    def __init__(self, path: Path, *, queue_limit: int = 100_000, clock: Clock = wall_clock) -> None:
+        """Open the database, created or migrated as needed.
+
+        Raises:
+            ConfigError: the file is not one that may be used.
+        """
+        self._database = Database(path, clock)
+        self._queue_limit = queue_limit
+        self._write, self._read = self._database.write, self._database.read
+
+    def subscribe(self, listener: Listener) -> None:
+        self._database.subscribe(listener)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def check(self) -> None:
+        await self._write(idempotency.prune)
+
+    async def prune(self) -> None:
+        await self._write(idempotency.prune)
+        await self._write(lambda tx: log.prune_changes(tx, CHANGES_KEPT))
+
+    # runs
+    async def accept(
+        self, spec: RunSpec, key: IdempotencyKey | None = None, busy: SessionMode = SessionMode.QUEUE
+    ) -> Accepted:
+        return await self._write(lambda tx: runs.accept(tx, spec, key, busy, self._queue_limit))
+
+    async def claim(self, owner: str, limits: Limits) -> Sequence[Run]:
+        return await self._write(lambda tx: runs.claim(tx, owner, limits))
+
+    async def append(self, run: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+        await self._write(lambda tx: runs.append(tx, run, epoch, said))
+
+    async def remember(self, run: str, epoch: int, backend_ref: str) -> None:
+        await self._write(lambda tx: runs.remember(tx, run, epoch, backend_ref))
+
+    async def finish(self, run: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
+        return await self._write(lambda tx: runs.finish(tx, run, epoch, verdict, said))
+
+    async def requeue(self, run: str, epoch: int, why: str) -> Run:
+        return await self._write(lambda tx: runs.give_back(tx, run, epoch, why))
+
+    async def cancel(self, run: str) -> Run:
+        return await self._write(lambda tx: runs.cancel(tx, run))
+
+    async def run(self, run: str) -> Run:
+        return await self._read(lambda reader: runs.by_id(reader, run))
+
+    async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
+        return await self._read(lambda reader: runs.listed(reader, which, page))
+
+    async def events(self, run: str, after: int, limit: int) -> Sequence[Event]:
+        return await self._read(lambda reader: log.events(reader, run, after, limit))
+
+    async def changes(self, after: int, limit: int) -> Sequence[Change]:
+        return await self._read(lambda reader: log.changes(reader, after, limit))
+
+    async def last_change(self) -> int:
+        return await self._read(log.last_change)
+
+    async def next_due(self) -> int | None:
+        return await self._read(runs.next_due)
+
+    async def counts(self, since: int) -> Counts:
+        return await self._read(lambda reader: runs.counts(reader, since))
+
+    # rescue
+    async def owners(self) -> Sequence[str]:
+        return await self._read(runs.owners)
+
+    async def rescue(self, owner: str) -> Sequence[Run]:
+        return await self._write(lambda tx: runs.rescue(tx, owner))
+
+    async def record_process(self, process: AgentProcess) -> None:
+        await self._write(lambda tx: processes.record(tx, process))
+
+    async def forget_process(self, who: Identity) -> None:
+        await self._write(lambda tx: processes.forget(tx, who))
+
+    async def processes(self, owner: str) -> Sequence[AgentProcess]:
+        return await self._read(lambda reader: processes.of_owner(reader, owner))
+
+    # sessions
+    async def open_session(self, key: SessionKey, idempotent: IdempotencyKey | None = None) -> Session:
+        return await self._write(lambda tx: sessions.open_session(tx, key, idempotent))
+
+    async def open_empty_session(
+        self, agent: str, channel: str, chat: str, idempotent: IdempotencyKey | None = None
+    ) -> Session:
+        return await self._write(lambda tx: sessions.open_empty(tx, agent, channel, chat, idempotent))
+
+    async def session(self, key: str) -> Session | None:
+        return await self._read(lambda reader: sessions.by_key(reader, key))
+
+    async def newest_session(self, chat: str) -> Session | None:
+        return await self._read(lambda reader: sessions.newest(reader, chat))
+
+    async def sessions(self, page: Page) -> Sequence[Session]:
+        return await self._read(lambda reader: sessions.listed(reader, page))
+
+    async def delete_session(self, key: str, *, force: bool) -> Sequence[str]:
+        return await self._write(lambda tx: _delete_session(tx, key, force))
+
+    async def history(self, key: str, limit: int) -> Sequence[Message]:
+        return await self._read(lambda reader: sessions.history(reader, key, limit))
+
+    # tokens
+    async def add_token(self, token: Token) -> None:
+        await self._write(lambda tx: tokens.add(tx, token))
+
+    async def revoke_token(self, name: str) -> bool:
+        return await self._write(lambda tx: tokens.revoke(tx, name))
+
+    async def tokens(self) -> Sequence[Token]:
+        return await self._read(tokens.listed)
+
+
+def _delete_session(tx: Transaction, key: str, force: bool) -> list[str]:
+    found = sessions.by_key(tx, key)
+    if found is None:
+        raise SessionNotFound(f"there is no session {key!r}.")
+    if found.active and not force:
+        raise Conflict(f"the session {key} has {found.active} runs at work or waiting.", remedy="Use ?force=true.")
+    stopping = runs.cancel_lane(tx, key)
+    sessions.delete(tx, key)
+    return stopping

@@ -1,0 +1,32 @@
+"""Named tokens, by their hash only."""
+
+from __future__ import annotations
+
+import apsw
+
+from gateway.domain.token import Scope, Token
+from gateway.errors import Conflict
+from gateway.store.sqlite.database import Transaction
+
+
+def add(tx: Transaction, token: Token) -> None:
+    try:
+        tx.execute(
+            "INSERT INTO tokens (name, hash, scope, expires, created) VALUES (?, ?, ?, ?, ?)",
+            (token.name, token.hash, token.scope, token.expires, token.created),
+        )
+    except apsw.ConstraintError as error:
+        raise Conflict(f"there is a token with the name {token.name!r} already.") from error
+
+
+def revoke(tx: Transaction, name: str) -> bool:
+    tx.execute("DELETE FROM tokens WHERE name = ?", (name,))
+    return tx.changes_made() > 0
+
+
+def listed(connection: apsw.Connection) -> list[Token]:
+    rows = connection.execute("SELECT name, hash, scope, expires, created FROM tokens ORDER BY name")
+    return [
+        Token(name=name, hash=hash_, scope=Scope(scope), expires=expires, created=created)
+        for name, hash_, scope, expires, created in rows
+    ]
