@@ -1,0 +1,194 @@
+"""Calls to an opencode server over HTTP, each with a deadline and a bounded answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from gateway.backends import _opencode_wire as wire
+from gateway.errors import AgentError
+
+T = TypeVar("T")
+
+#: seconds that a call may take; opencode prepares a directory within the first one about it
+CALL = 30.0
+#: bytes of an answer that are read
+ANSWER = 8 * 1024 * 1024
+#: messages asked for at a time
+PAGE = 8
+
+#: what an agent without a person beside it must not do: wait for an answer from one
+_UNATTENDED = [
+    {"permission": name, "pattern": "*", "action": "deny"} for name in ("question", "plan_enter", "plan_exit")
+]
+
+
+class Gone(AgentError):
+    """The opencode server does not answer."""
+
+
+class Refused(AgentError):
+    """opencode refused a request."""
+
+    def __init__(self, message: str, answer: int) -> None:
+        super().__init__(message)
+        #: the HTTP status of the answer
+        self.answer = answer
+
+
+class Api:
+    """One server, and the password to it."""
+
+    def __init__(self, base: str, password: str | None) -> None:
+        headers = {}
+        if password:
+            headers["Authorization"] = aiohttp.encode_basic_auth("opencode", password)
+        self.base = base
+        # A redirect or a proxy would carry the password elsewhere: neither is followed.
+        self._http = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def health(self, within: float) -> wire.Health:
+        return await self._ask(wire.Health, "GET", "/global/health", within=within)
+
+    def events(self, silence: float) -> aiohttp.client._RequestContextManager:
+        """Open the stream of all events; a silence of so many seconds ends it."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
+        return self._http.get(f"{self.base}/global/event", timeout=timeout, allow_redirects=False)
+
+    async def create_session(self, directory: str, title: str) -> wire.Session:
+        # Without a title opencode would ask the model for one: a call that nobody ordered.
+        body = {"title": title, "permission": _UNATTENDED}
+        return await self._ask(wire.Session, "POST", "/session", directory=directory, body=body)
+
+    async def session(self, session: str) -> wire.Session:
+        if not session.startswith("ses"):
+            # opencode answers 500 to a name that cannot be one of its own
+            raise Refused(f"{session[:40]!r} is no session of opencode's.", 404)
+        return await self._ask(wire.Session, "GET", f"/session/{_quoted(session)}")
+
+    async def helpers(self, session: str) -> Sequence[wire.Session]:
+        """Return the sessions that the agent of a session opened for helpers."""
+        return await self._ask(list[wire.Session], "GET", f"/session/{_quoted(session)}/children")
+
+    async def busy(self, session: str, directory: str) -> bool:
+        """Tell whether the session is being worked on. It is asked of the session's directory."""
+        states = await self._ask(dict[str, wire.State], "GET", "/session/status", directory=directory)
+        return session in states and states[session].type != "idle"
+
+    async def prompt(self, session: str, body: Mapping[str, Any]) -> None:
+        await self._ask(None, "POST", f"/session/{_quoted(session)}/prompt_async", body=body)
+
+    async def abort(self, session: str, within: float) -> None:
+        await self._ask(None, "POST", f"/session/{_quoted(session)}/abort", within=within)
+
+    async def newest_message(self, session: str) -> str | None:
+        """Return the id of the last message."""
+        found, _ = await self._messages(session, 1, None)
+        return found[-1].info.id if found else None
+
+    async def messages_after(self, session: str, mark: str | None) -> Sequence[wire.Message]:
+        """Return the messages that came after `mark`, the id of one, oldest first.
+
+        Raises:
+            AgentError: they are too large to be read.
+        """
+        found: list[wire.Message] = []
+        cursor = None
+        size = 0
+        while True:
+            page, cursor = await self._messages(session, PAGE, cursor)
+            # Ids grow with time; the marked message itself may be gone.
+            fresh = [message for message in page if mark is None or message.info.id > mark]
+            found = [*fresh, *found]
+            size += sum(len(part.text) for message in fresh for part in message.parts)
+            if size > ANSWER:
+                raise AgentError("opencode's answer is too large.")
+            if len(fresh) < len(page) or not cursor:
+                return found
+
+    async def _messages(self, session: str, limit: int, cursor: str | None) -> tuple[list[wire.Message], str | None]:
+        """Return the newest messages before a cursor, oldest first, and the cursor of older ones."""
+        query = {"limit": str(limit)} | ({"before": cursor} if cursor else {})
+        path = f"/session/{_quoted(session)}/message"
+        status, headers, data = await self._call("GET", path, query, None, CALL)
+        return _read(list[wire.Message], path, status, data), headers.get("X-Next-Cursor")
+
+    async def permissions(self, directory: str) -> Sequence[wire.PermissionAsked]:
+        """Return the requests that wait for an answer."""
+        return await self._ask(list[wire.PermissionAsked], "GET", "/permission", directory=directory)
+
+    async def answer(self, permission: str, directory: str, body: Mapping[str, str]) -> None:
+        path = f"/permission/{_quoted(permission)}/reply"
+        await self._ask(None, "POST", path, directory=directory, body=body)
+
+    async def reject_question(self, question: str, directory: str) -> None:
+        await self._ask(None, "POST", f"/question/{_quoted(question)}/reject", directory=directory)
+
+    async def dispose(self, directory: str) -> None:
+        """Let go of what the server holds in memory for a directory."""
+        await self._ask(None, "POST", "/instance/dispose", directory=directory, within=5.0)
+
+    async def _ask(
+        self,
+        kind: type[T] | None,
+        method: str,
+        path: str,
+        *,
+        directory: str | None = None,
+        body: Mapping[str, Any] | None = None,
+        within: float = CALL,
+    ) -> T:
+        query = {} if directory is None else {"directory": directory}
+        status, _, data = await self._call(method, path, query, body, within)
+        return _read(kind, path, status, data)
+
+    async def _call(
+        self, method: str, path: str, query: Mapping[str, str], body: Any, within: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        try:
+            async with (
+                asyncio.timeout(within),
+                self._http.request(method, self.base + path, params=query, json=body, allow_redirects=False) as answer,
+            ):
+                data = bytearray()
+                async for piece in answer.content.iter_chunked(64 * 1024):
+                    data += piece
+                    if len(data) > ANSWER:
+                        raise AgentError(f"opencode's answer is larger than {ANSWER >> 20} MiB.")
+                return answer.status, answer.headers, bytes(data)
+        except TimeoutError as error:
+            raise Gone(f"opencode did not answer {path} within {within:g} s.") from error
+        except aiohttp.ClientError as error:
+            raise Gone(f"opencode does not answer at {self.base}: {error}.") from error
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _read(kind: type[T] | None, path: str, status: int, data: bytes) -> T:
+    if status == 401:
+        raise Refused("opencode refused the password.", status)
+    if status >= 400:
+        raise Refused(f"opencode answered {status} to {path}: {_complaint(data)}.", status)
+    if kind is None:
+        return None  # type: ignore[return-value]  # nobody asked for anything
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AgentError(f"opencode's answer to {path} makes no sense: {error}.") from error
+
+
+def _complaint(data: bytes) -> str:
+    try:
+        return msgspec.json.decode(data, type=wire.Error).text.rstrip(".")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return data[:200].decode("utf-8", "replace").strip() or "no reason given"

@@ -1,0 +1,207 @@
+"""One stream of events from an opencode server, handed out to the turns that they are about.
+
+A turn that is slow to read neither holds up the others nor makes memory grow: what it did not read
+is thrown away, and it is told so by a `Gap`. After one it asks the server how things stand, just as
+it does when the connection was lost for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+
+import aiohttp
+import msgspec
+
+from gateway.backends import _opencode_wire as wire
+from gateway.backends._opencode_api import Api
+
+#: characters that an inbox holds before it throws all away
+HELD = 1024 * 1024
+#: events that it holds
+COUNT = 2000
+#: characters up to which small pieces of text are put together
+JOINED = 16 * 1024
+#: bytes of one event; a larger one is passed over
+EVENT = 4 * 1024 * 1024
+#: seconds without a byte after which the stream is taken for dead; opencode sends a heartbeat every 10 s
+SILENCE = 25.0
+#: seconds during which a lost connection is tried again, and between two tries
+PATIENCE, PAUSE = 10.0, 0.2
+
+
+class Gap(msgspec.Struct):
+    """Events were lost."""
+
+
+class Lost(msgspec.Struct):
+    """There will be no more events: the server is gone."""
+
+    why: str
+
+
+Event = wire.WireEvent | Gap | Lost
+
+
+class Inbox:
+    """What is new for one turn, in order."""
+
+    def __init__(self, session: str) -> None:
+        #: the session, and those that its agent opened for helpers
+        self.sessions = {session}
+        self._events: deque[Event] = deque()
+        self._held = 0
+        self._some = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        if not self._join(event):
+            self._events.append(event)
+        self._held += _weight(event)
+        if self._held > HELD or len(self._events) > COUNT:
+            self._events.clear()
+            self._held = 0
+            self._events.append(Gap())
+        self._some.set()
+
+    async def get(self) -> Event:
+        while not self._events:
+            self._some.clear()
+            await self._some.wait()
+        event = self._events.popleft()
+        self._held -= _weight(event)
+        return event
+
+    def clear(self) -> None:
+        self._events.clear()
+        self._held = 0
+
+    def _join(self, event: Event) -> bool:
+        last = self._events[-1] if self._events else None
+        if not (isinstance(event, wire.Delta) and isinstance(last, wire.Delta)):
+            return False
+        if (last.part, last.field) != (event.part, event.field) or len(last.delta) > JOINED:
+            return False
+        last.delta += event.delta
+        return True
+
+
+def _weight(event: Event) -> int:
+    match event:
+        case wire.Delta(delta=delta):
+            return len(delta)
+        case wire.PartUpdated(part=part):
+            return len(part.text) + (len(part.state.output) if part.state else 0)
+    return 0
+
+
+class Stream:
+    """Reads a server's events until it is closed or the server is gone."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._inboxes: dict[str, Inbox] = {}
+        self._open = asyncio.Event()
+        self.gone: str | None = None
+        self._task = asyncio.create_task(self._run(), name="opencode-events")
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self.end("the gateway let go of it")
+
+    async def ready(self) -> None:
+        """Wait until events come in; what happens from now on is not missed."""
+        await self._open.wait()
+
+    @contextlib.contextmanager
+    def subscribed(self, session: str) -> Iterator[Inbox]:
+        """Give the events of a session, and of those that its agent opens for helpers."""
+        inbox = self._inboxes[session] = Inbox(session)
+        try:
+            if self.gone is not None:
+                inbox.put(Lost(self.gone))
+            yield inbox
+        finally:
+            for name in inbox.sessions:
+                if self._inboxes.get(name) is inbox:
+                    del self._inboxes[name]
+
+    def end(self, why: str) -> None:
+        """Tell every turn that the server is gone."""
+        if self.gone is None:
+            self.gone = why
+            self._open.set()
+            self._tell(Lost(why))
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        heard = clock()
+        while self.gone is None:
+            self._open.clear()
+            why = await self._follow()
+            if self._open.is_set():
+                heard = clock()
+            elif clock() - heard > PATIENCE:
+                self.end(why)
+            await asyncio.sleep(PAUSE)
+
+    async def _follow(self) -> str:
+        """Read one connection to its end; return why it ended."""
+        try:
+            async with self._api.events(SILENCE) as answer:
+                if answer.status != 200:
+                    return f"it answered {answer.status} to a request for its events"
+                self._open.set()
+                self._tell(Gap())
+                async with contextlib.aclosing(_events(answer.content, EVENT)) as events:
+                    async for data in events:
+                        self._sort(data)
+                return "it closed the connection"
+        except (TimeoutError, aiohttp.ClientError) as error:
+            return str(error) or "it is silent"
+
+    def _sort(self, data: bytes | None) -> None:
+        if data is None:
+            self._tell(Gap())
+            return
+        event = wire.read_event(data)
+        if event is None:
+            return
+        if isinstance(event, wire.SessionCreated):
+            self._adopt(event.session, event.info.parent)
+        elif event.session in self._inboxes:
+            self._inboxes[event.session].put(event)
+
+    def _adopt(self, session: str, parent: str) -> None:
+        """Give a turn the events of the session that its agent opened for a helper."""
+        if parent in self._inboxes:
+            inbox = self._inboxes[session] = self._inboxes[parent]
+            inbox.sessions.add(session)
+
+    def _tell(self, event: Event) -> None:
+        for inbox in set(self._inboxes.values()):
+            inbox.put(event)
+
+
+async def _events(stream: aiohttp.StreamReader, limit: int) -> AsyncGenerator[bytes | None, None]:
+    """Yield the data of events; None for one that is larger than the limit.
+
+    opencode sends each on one line: `data: {…}`.
+    """
+    rest = bytearray()
+    skipping = False
+    async for piece in stream.iter_any():
+        first, *more = piece.split(b"\n")
+        rest += first
+        for start in more:
+            if skipping:
+                yield None
+            elif rest.startswith(b"data:"):
+                yield bytes(rest[5:])
+            skipping = False
+            rest = bytearray(start)
+        if len(rest) > limit:
+            skipping = True
+            rest.clear()

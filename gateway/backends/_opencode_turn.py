@@ -1,0 +1,320 @@
+"""One turn of an opencode agent: the prompt goes in, what happens comes out, policy answers.
+
+What is streamed comes from the server's events. Whether the turn is over, and what its answer is,
+comes from the stored messages: events may be lost, come twice, or come in an odd order (after an
+error the session is idle before its last message is written).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.backends import _opencode_wire as wire
+from gateway.backends._opencode_api import CALL, Api
+from gateway.backends._opencode_events import Event, Gap, Inbox, Lost
+from gateway.domain.agent import Permissions
+from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.ports import Reply
+from gateway.errors import AgentError
+
+#: seconds without an event after which the server is asked how things stand
+POLL = 15.0
+#: seconds that a session may be idle, and silent, without having answered
+STALLED = 120.0
+#: seconds for the server to answer that it stops
+ABORT = 1.5
+#: how often a session that is busy with something else is asked to stop that
+_TRIES = 50
+
+#: what the model is told, so that it can go on by other means; without a word the turn would end
+_DENIED = "Denied by policy, and nobody can be asked: go on without it, or say that it is needed."
+#: the question whether a model that repeats itself may go on: a no must end the turn
+_LOOP = "doom_loop"
+
+
+@dataclass(slots=True)
+class _Written:
+    """How far a part's text has been passed on."""
+
+    length: int
+    #: all deltas since its beginning were seen; after a gap only the finished text will do
+    live: bool
+
+
+class Talk:
+    """The turn of one session, from the prompt to the answer."""
+
+    def __init__(self, api: Api, inbox: Inbox, *, session: str, directory: str, permissions: Permissions) -> None:
+        self._api = api
+        self._inbox = inbox
+        self._session = session
+        self._directory = directory
+        self._permissions = permissions
+        #: the last message before this turn
+        self._mark: str | None = None
+        #: messages whose text is an answer
+        self._answers: set[str] = set()
+        self._written: dict[str, _Written] = {}
+        self._kinds: dict[str, type[Text] | type[Thinking]] = {}
+        self._started: set[str] = set()
+        self._ended: set[str] = set()
+        self._usage: dict[str, Usage] = {}
+        self._answered: set[str] = set()
+        self._denied: str | None = None
+        self._complaint: str | None = None
+        self._error: AgentError | None = None
+        self._idle_since: float | None = None
+        self._over = False
+        #: whether the server was seen at work on it; before that, it does not hear an abort
+        self._begun = False
+        self._cut = False
+
+    async def run(self, prompt: dict[str, Any]) -> AsyncGenerator[Said | Reply, None]:
+        """Send the prompt and yield what happens, until the answer. Closing it stops the work."""
+        await self._make_way()
+        self._mark = await self._api.newest_message(self._session)
+        self._inbox.clear()
+        try:
+            await self._api.prompt(self._session, prompt)
+            while not self._over:
+                for said in await self._take(await self._next()):
+                    yield said
+        finally:
+            if not self._over:
+                self._cut = True
+                await self._stop()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether it was closed before the server began to work on it: the server may yet do so."""
+        return self._cut and not self._begun
+
+    async def _make_way(self) -> None:
+        """End what an earlier owner left running: a prompt to a busy session would join that turn."""
+        for _ in range(_TRIES):
+            if not await self._api.busy(self._session, self._directory):
+                return
+            await self._api.abort(self._session, CALL)
+            await asyncio.sleep(0.1)
+        raise AgentError("opencode does not stop what it is doing in this session.")
+
+    async def _stop(self) -> None:
+        with contextlib.suppress(AgentError):
+            await self._api.abort(self._session, ABORT)
+
+    async def _next(self) -> Event | None:
+        """Return the next event; None when none came for a while."""
+        try:
+            async with asyncio.timeout(POLL):
+                return await self._inbox.get()
+        except TimeoutError:
+            return None
+
+    async def _take(self, event: Event | None) -> Sequence[Said | Reply]:
+        match event:
+            case None:
+                return await self._reconcile()
+            case Gap():
+                for written in self._written.values():
+                    written.live = False
+                return await self._reconcile()
+            case Lost(why=why):
+                self._end(AgentError(f"opencode is gone: {why}."))
+                return []
+        self._idle_since = None
+        match event:
+            case wire.PermissionAsked():
+                return await self._permit(event)
+            case wire.QuestionAsked():
+                return await self._decline(event)
+            case wire.MessageUpdated():
+                self._note(event.info)
+                return []
+        return await self._follow(event) if event.session in ("", self._session) else []
+
+    async def _follow(self, event: wire.WireEvent) -> Sequence[Said | Reply]:
+        """Take what only matters in the session itself, not in those of helpers."""
+        match event:
+            case wire.Delta():
+                return self._delta(event)
+            case wire.PartUpdated(part=part):
+                return list(self._part(part)) if part.message in self._answers else []
+            case wire.StatusChanged(status=state):
+                return self._status(state)
+            case wire.Idle():
+                return await self._settle()
+            case wire.Failed(error=error) if error.name != "MessageAbortedError":
+                self._complaint = self._complaint or error.text
+                return await self._settle()
+        return []
+
+    # --- what is streamed ---------------------------------------------------------------------
+
+    def _note(self, info: wire.Info) -> None:
+        if self._mark is not None and info.id <= self._mark:
+            return  # late news of an earlier turn
+        if info.assistant:
+            self._usage[info.id] = _usage(info)
+        if info.answers and info.session in ("", self._session):
+            self._answers.add(info.id)
+
+    def _delta(self, event: wire.Delta) -> Sequence[Said]:
+        written = self._written.get(event.part)
+        if written is None or not written.live or event.field != "text":
+            return []
+        written.length += len(event.delta)
+        kind = self._kinds.get(event.part, Text)
+        return [kind(delta=event.delta)]
+
+    def _part(self, part: wire.Part, *, final: bool = False) -> Iterable[Said]:
+        """Pass on what is new about a part; `final` when no more will come."""
+        match part.type:
+            case "text" | "reasoning" if not part.synthetic:
+                yield from self._text(part, final=final)
+            case "tool" if part.state is not None:
+                yield from self._tool(part, part.state)
+
+    def _text(self, part: wire.Part, *, final: bool) -> Iterable[Said]:
+        written = self._written.get(part.id)
+        if written is None:
+            written = self._written[part.id] = _Written(0, live=not part.text)
+            self._kinds[part.id] = Text if part.type == "text" else Thinking
+        if (final or part.time.end) and (rest := part.text[written.length :]):
+            written.length = len(part.text)
+            yield self._kinds[part.id](delta=rest)
+
+    def _tool(self, part: wire.Part, state: wire.ToolState) -> Iterable[Said]:
+        ended = state.status in ("completed", "error")
+        if part.id not in self._started and (ended or state.status == "running"):
+            self._started.add(part.id)
+            yield Tool(id=part.call, name=part.tool, args=state.input)
+        if ended and part.id not in self._ended:
+            self._ended.add(part.id)
+            file = state.metadata.output_path
+            yield ToolEnd(
+                id=part.call,
+                name=part.tool,
+                is_error=state.status == "error",
+                output=state.error or state.output,
+                output_file=file if isinstance(file, str) else "",
+            )
+
+    def _status(self, state: wire.State) -> Sequence[Said]:
+        self._begun = self._begun or state.type != "idle"
+        if state.type != "retry":
+            return []
+        # opencode goes on like this for ever; the deadline of the run is what ends it.
+        return [Log(level="warning", message=f"opencode tries again ({state.attempt}): {state.message}")]
+
+    # --- what it asks -------------------------------------------------------------------------
+
+    async def _permit(self, asked: wire.PermissionAsked) -> Sequence[Said]:
+        if asked.id in self._answered:
+            return []
+        self._answered.add(asked.id)
+        action = f"{asked.permission}: {', '.join(asked.patterns)}"[:500]
+        answer = {"reply": "once"}
+        if self._permissions is not Permissions.ALLOW:
+            self._denied = action
+            answer = {"reply": "reject"} | ({} if asked.permission == _LOOP else {"message": _DENIED})
+        # It may have been answered along with another one, or have ended with its tool.
+        with contextlib.suppress(AgentError):
+            await self._api.answer(asked.id, self._directory, answer)
+        return [Permission(id=asked.id, action=action, answer=str(self._permissions))]
+
+    async def _decline(self, asked: wire.QuestionAsked) -> Sequence[Said]:
+        with contextlib.suppress(AgentError):
+            await self._api.reject_question(asked.id, self._directory)
+        return [Log(level="warning", message="the agent asked a question that nobody is there to answer")]
+
+    # --- how things stand ---------------------------------------------------------------------
+
+    async def _reconcile(self) -> Sequence[Said | Reply]:
+        said: list[Said | Reply] = []
+        helpers = await self._api.helpers(self._session)
+        ours = self._inbox.sessions | {helper.id for helper in helpers}
+        for asked in await self._api.permissions(self._directory):
+            if asked.session in ours:
+                said += await self._permit(asked)
+        said += await self._settle()
+        if not self._over:
+            self._check_progress()
+        return said
+
+    def _check_progress(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._idle_since is not None and now - self._idle_since > STALLED:
+            self._end(AgentError("opencode stopped working on this without an answer."))
+
+    async def _settle(self) -> Sequence[Said | Reply]:
+        """Catch up with the stored messages, and end the turn if they say so."""
+        busy = await self._api.busy(self._session, self._directory)
+        messages = await self._api.messages_after(self._session, self._mark)
+        said: list[Said | Reply] = []
+        for message in messages:
+            self._note(message.info)
+            if message.info.answers:
+                for part in message.parts:
+                    said += self._part(part)
+        if busy:
+            self._begun = True
+            self._idle_since = None
+        else:
+            self._idle_since = self._idle_since or asyncio.get_running_loop().time()
+            said += self._decide([message for message in messages if message.info.answers])
+        return said
+
+    def _decide(self, answers: Sequence[wire.Message]) -> Sequence[Said | Reply]:
+        """End the turn of a session that is idle, unless it has not begun or is about to write more."""
+        last = answers[-1].info if answers else None
+        if last is not None and last.error is not None:
+            self._end(AgentError(f"opencode: {last.error.text}"))
+        elif last is not None and last.time.completed is not None:
+            return self._conclude(answers, last)
+        elif self._complaint is not None:
+            self._end(AgentError(f"opencode: {self._complaint}"))
+        return self._total() if self._over else []
+
+    def _conclude(self, answers: Sequence[wire.Message], last: wire.Info) -> Sequence[Said | Reply]:
+        rest = [said for message in answers for part in message.parts for said in self._part(part, final=True)]
+        texts = [text for message in answers if (text := _text_of(message))]
+        if not last.finish:
+            self._end(AgentError("opencode was told to stop before it had answered."))
+        elif self._denied and (not texts or last.finish == "tool-calls"):
+            self._end(
+                AgentError(
+                    f"the agent ended without an answer: permission was denied by policy ({self._denied}).",
+                    remedy="Allow it in opencode's configuration, or set `permissions` of the agent to `allow`.",
+                )
+            )
+        else:
+            self._end(None)
+            return [*rest, *self._total(), Reply(texts[-1] if texts else "")]
+        return [*rest, *self._total()]
+
+    def _end(self, error: AgentError | None) -> None:
+        self._over = True
+        self._error = error
+
+    def _total(self) -> Sequence[Usage]:
+        return [sum(self._usage.values(), Usage())]
+
+
+def _text_of(message: wire.Message) -> str:
+    return "".join(part.text for part in message.parts if part.type == "text" and not part.synthetic)
+
+
+def _usage(info: wire.Info) -> Usage:
+    tokens = info.tokens
+    return Usage(
+        input=int(tokens.input + tokens.cache.read + tokens.cache.write),
+        output=int(tokens.output + tokens.reasoning),
+        cached=int(tokens.cache.read),
+        cost=info.cost,
+    )

@@ -1,0 +1,226 @@
+"""opencode's words on the wire, as far as they matter here; `GET /doc` of a server has them all.
+
+Unknown fields and kinds are passed over: they come and go between versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+
+class Time(Struct):
+    start: int | None = None
+    end: int | None = None
+    completed: int | None = None
+
+
+class Cache(Struct):
+    read: float = 0
+    write: float = 0
+
+
+class Tokens(Struct):
+    #: without those that came from a cache or went to one
+    input: float = 0
+    #: without reasoning
+    output: float = 0
+    reasoning: float = 0
+    cache: Cache = field(default_factory=Cache)
+
+
+class ErrorData(Struct):
+    message: str = ""
+
+
+class Error(Struct):
+    name: str
+    data: ErrorData = field(default_factory=ErrorData)
+
+    @property
+    def text(self) -> str:
+        return self.data.message.partition("\n")[0] or self.name
+
+
+class Info(Struct, rename={"session": "sessionID"}):
+    """A message, without its parts."""
+
+    id: str
+    role: str
+    session: str = ""
+    time: Time = field(default_factory=Time)
+    tokens: Tokens = field(default_factory=Tokens)
+    cost: float = 0
+    error: Error | None = None
+    #: why the model stopped; empty when it was stopped
+    finish: str = ""
+    #: true for an assistant's summary of a long conversation; an object in a user's message
+    summary: Any = None
+
+    @property
+    def assistant(self) -> bool:
+        return self.role == "assistant"
+
+    @property
+    def answers(self) -> bool:
+        """Whether the text of it is meant for the user."""
+        return self.assistant and self.summary is not True
+
+
+class ToolMetadata(Struct, rename={"output_path": "outputPath"}):
+    #: where the whole output is, when what the model saw of it was shortened; a tool may put anything here
+    output_path: Any = None
+
+
+class ToolState(Struct):
+    status: str
+    input: Any = None
+    output: str = ""
+    error: str = ""
+    metadata: ToolMetadata = field(default_factory=ToolMetadata)
+
+
+class Part(Struct, rename={"message": "messageID", "call": "callID"}):
+    """A piece of a message: text, reasoning, or the use of a tool."""
+
+    id: str
+    message: str
+    type: str
+    text: str = ""
+    time: Time = field(default_factory=Time)
+    #: said by opencode in the user's or the agent's name
+    synthetic: bool = False
+    call: str = ""
+    tool: str = ""
+    state: ToolState | None = None
+
+
+class Message(Struct):
+    info: Info
+    parts: list[Part]
+
+
+class Session(Struct):
+    id: str
+    directory: str = ""
+
+
+class Health(Struct):
+    version: str = ""
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+class Delta(Struct, rename={"session": "sessionID", "message": "messageID", "part": "partID"}):
+    """More text of a part that is being written."""
+
+    session: str
+    message: str
+    part: str
+    field: str
+    delta: str
+
+
+class PartUpdated(Struct, rename={"session": "sessionID"}):
+    session: str
+    part: Part
+
+
+class MessageUpdated(Struct, rename={"session": "sessionID"}):
+    session: str
+    info: Info
+
+
+class State(Struct):
+    """What a session does: `busy`, `idle`, or `retry` after the model failed."""
+
+    type: str
+    attempt: int = 0
+    message: str = ""
+
+
+class StatusChanged(Struct, rename={"session": "sessionID"}):
+    session: str
+    status: State
+
+
+class Idle(Struct, rename={"session": "sessionID"}):
+    session: str
+
+
+class Failed(Struct, rename={"session": "sessionID"}):
+    error: Error
+    session: str = ""
+
+
+class PermissionAsked(Struct, rename={"session": "sessionID"}):
+    id: str
+    session: str
+    permission: str
+    patterns: list[str] = field(default_factory=list)
+
+
+class QuestionAsked(Struct, rename={"session": "sessionID"}):
+    id: str
+    session: str
+
+
+class Parent(Struct, rename={"parent": "parentID"}):
+    parent: str = ""
+
+
+class SessionCreated(Struct, rename={"session": "sessionID"}):
+    session: str
+    info: Parent
+
+
+WireEvent = (
+    Delta
+    | PartUpdated
+    | MessageUpdated
+    | StatusChanged
+    | Idle
+    | Failed
+    | PermissionAsked
+    | QuestionAsked
+    | SessionCreated
+)
+
+_EVENTS: Mapping[str, type[WireEvent]] = {
+    "message.part.delta": Delta,
+    "message.part.updated": PartUpdated,
+    "message.updated": MessageUpdated,
+    "session.status": StatusChanged,
+    "session.idle": Idle,
+    "session.error": Failed,
+    "permission.asked": PermissionAsked,
+    "question.asked": QuestionAsked,
+    "session.created": SessionCreated,
+}
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _EVENTS.items()}
+
+
+class _Payload(Struct):
+    type: str
+    properties: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Envelope(Struct):
+    payload: _Payload
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+
+
+def read_event(data: bytes) -> WireEvent | None:
+    """Read one event, or return None if it is of no interest or makes no sense."""
+    try:
+        payload = _ENVELOPE.decode(data).payload
+        decoder = _DECODERS.get(payload.type)
+        return None if decoder is None else decoder.decode(payload.properties)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,262 @@
+"""opencode, driven over its server: one process for all agents that are set up alike.
+
+The server is started when the first turn needs it and stopped when none did for a while; or it is
+somebody else's, given by `url`. A turn is one prompt to one of its sessions. What an agent wants to
+be allowed is answered by its `permissions`, at once: there is nobody to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from gateway.backends import BackendType, Tools
+from gateway.backends import _opencode_server as server
+from gateway.backends._opencode_api import Refused
+from gateway.backends._opencode_server import Connection, Server
+from gateway.backends._opencode_turn import Talk
+from gateway.domain.agent import Agent
+from gateway.domain.event import Log, Said
+from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.errors import AgentError
+
+_INSTALL = "Install it (https://opencode.ai), or give its path as `command`."
+
+#: seconds for a server to say how it is
+_PULSE = 3.0
+#: seconds for `opencode --version`, and how long its answer holds when it was good and when not
+_VERSION, _GOOD, _BAD = 10.0, 300.0, 10.0
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of an opencode agent."""
+
+    #: the program and arguments before `serve`
+    command: Annotated[list[str], Meta(min_length=1)] = field(default_factory=lambda: ["opencode"])
+    #: a running server to use instead of starting one; then `command`, `config`, `env` are its owner's
+    url: Annotated[str, Meta(pattern=r"^https?://[^/\s?#]+/?$")] | None = None
+    #: password of that server
+    password: str | None = None
+    #: name of a variable in the gateway's environment that holds it instead
+    password_env: str | None = None
+    #: opencode's own agent to use: `build`, `plan`, or one of yours
+    agent: str | None = None
+    #: configuration on top of opencode's files, as in `opencode.json`
+    config: dict[str, Any] = field(default_factory=dict)
+    #: names of variables in the gateway's environment that are handed on, such as `ANTHROPIC_API_KEY`
+    pass_env: list[str] = field(default_factory=list)
+    #: seconds for the server to be ready
+    start_timeout: Annotated[float, Meta(gt=0, le=600)] = 60.0
+    #: seconds without a turn after which the server is stopped
+    idle_stop: Annotated[float, Meta(gt=0)] = 900.0
+
+
+class Opencode:
+    """Drives opencode agents, each through the server that fits its options."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._servers: dict[bytes, Server] = {}
+        #: what `opencode --version` said, by command and PATH, and until when that holds
+        self._versions: dict[tuple[str, ...], tuple[float, Health]] = {}
+
+    async def __aenter__(self) -> Opencode:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.gather(*(each.close() for each in self._servers.values()))
+
+    async def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]:
+        prompt = _prompt(turn)
+        if not await asyncio.to_thread(os.path.isdir, turn.workspace):
+            # opencode would take it, and fail later in odd ways
+            raise AgentError(f"the workspace {turn.workspace} does not exist.")
+        async with self._server(turn.agent).connected() as here, here.using(turn.workspace):
+            session, remark = await _session(here, turn)
+            if remark is not None:
+                yield remark
+            yield SessionRef(session)
+            await here.stopped(session)
+            async with aclosing(_talk(here, turn, session, prompt)) as said:
+                async for one in said:
+                    yield one
+
+    async def health(self, agent: Agent) -> Health:
+        here = self._server(agent).present()
+        try:
+            if here is not None:
+                return Health(ok=True, version=(await here.api.health(_PULSE)).version, detail=here.api.base)
+            if agent.options.url is not None:
+                return await self._visit(agent.options)
+        except AgentError as error:
+            return Health(ok=False, detail=str(error))
+        return await self._version(agent)
+
+    async def _visit(self, options: Options) -> Health:
+        async with server.visiting(options.url or "", self._password(options)) as api:
+            return Health(ok=True, version=(await api.health(_PULSE)).version, detail=api.base)
+
+    async def _version(self, agent: Agent) -> Health:
+        env = self._environment(agent)
+        key = (*agent.options.command, env.get("PATH", ""))
+        until, known = self._versions.get(key, (0.0, Health(ok=False)))
+        if time.monotonic() >= until:
+            known = await self._ask_version(agent.options.command, env)
+            self._versions[key] = (time.monotonic() + (_GOOD if known.ok else _BAD), known)
+        return known
+
+    async def _ask_version(self, command: list[str], env: Mapping[str, str]) -> Health:
+        try:
+            child = await self._tools.children.spawn([*command, "--version"], cwd="/", env=env)
+        except AgentError as error:
+            return Health(ok=False, detail=f"{error.message} {_INSTALL}")
+        try:
+            async with asyncio.timeout(_VERSION):
+                said = await child.stdout.read(1024)
+                code = await child.wait()
+        except TimeoutError:
+            return Health(ok=False, detail=f"`{' '.join(command)} --version` does not end. {_INSTALL}")
+        finally:
+            await child.stop()
+        version = said.decode("utf-8", "replace").strip()
+        if code != 0 or not version:
+            return Health(ok=False, detail=f"`{' '.join(command)} --version` fails: {child.stderr_tail()}")
+        return Health(ok=True, version=version, detail="its server is started when it is needed")
+
+    def _server(self, agent: Agent) -> Server:
+        """Return the server for an agent: the same for all that would start it alike."""
+        options: Options = agent.options
+        if options.url is not None:
+            key = msgspec.json.encode([options.url, options.password, options.password_env])
+        else:
+            shape = [options.command, options.config, options.start_timeout, options.idle_stop]
+            key = msgspec.json.encode([shape, self._environment(agent)], order="deterministic")
+        if key not in self._servers:
+            self._servers[key] = self._new_server(agent)
+        return self._servers[key]
+
+    def _new_server(self, agent: Agent) -> Server:
+        options: Options = agent.options
+
+        async def attach() -> Connection:
+            return await server.attach(options.url or "", self._password(options))
+
+        async def launch() -> Connection:
+            return await server.launch(
+                self._tools.children,
+                options.command,
+                self._environment(agent),
+                self._tools.directory,
+                options.start_timeout,
+            )
+
+        if options.url is not None:
+            return Server(attach, idle_stop=options.idle_stop, backoff=[0.0])
+        return Server(launch, idle_stop=options.idle_stop, backoff=server.BACKOFF)
+
+    def _environment(self, agent: Agent) -> dict[str, str]:
+        """Return the environment of the server. The agent's own settings go before ours."""
+        options: Options = agent.options
+        config = {"autoupdate": False, "share": "disabled"} | options.config
+        given = self._tools.environ
+        ours = {
+            "OPENCODE_DISABLE_AUTOUPDATE": "1",
+            "OPENCODE_CONFIG_CONTENT": msgspec.json.encode(config).decode(),
+        }
+        passed = {name: given[name] for name in options.pass_env if name in given}
+        return self._tools.children.environment(ours | passed | agent.env)
+
+    def _password(self, options: Options) -> str | None:
+        if options.password is not None or options.password_env is None:
+            return options.password
+        if (found := self._tools.environ.get(options.password_env)) is None:
+            raise AgentError(f"the variable {options.password_env} is not set: it holds opencode's password.")
+        return found
+
+
+async def _talk(
+    here: Connection, turn: Turn, session: str, prompt: dict[str, Any]
+) -> AsyncGenerator[Said | Reply, None]:
+    with here.stream.subscribed(session) as inbox:
+        talk = Talk(
+            here.api,
+            inbox,
+            session=session,
+            directory=turn.workspace,
+            permissions=turn.agent.permissions,
+        )
+        try:
+            async with aclosing(talk.run(prompt)) as said:
+                async for one in said:
+                    yield one
+        finally:
+            if talk.stopped_early:
+                here.keep_stopping(session, turn.workspace)
+
+
+async def _session(here: Connection, turn: Turn) -> tuple[str, Log | None]:
+    """Return the session to use: the one that is remembered, or a new one and why."""
+    remark = None
+    if turn.session_ref is not None:
+        try:
+            known = await here.api.session(turn.session_ref)
+        except Refused as error:
+            if error.answer not in (400, 404):
+                raise
+            why = "opencode does not know the conversation any more"
+        else:
+            if await asyncio.to_thread(_same, known.directory, turn.workspace):
+                return known.id, None
+            why = "the workspace has changed, which a conversation of opencode cannot"
+        remark = Log(level="warning", message=f"{why}: the agent begins anew, without memory of it")
+    return (await here.api.create_session(turn.workspace, turn.session)).id, remark
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _prompt(turn: Turn) -> dict[str, Any]:
+    """Return the body of a prompt.
+
+    Raises:
+        AgentError: the model's name is not of opencode's form.
+    """
+    body: dict[str, Any] = {"parts": [{"type": "text", "text": turn.input}]}
+    model = turn.model or turn.agent.model
+    if model is not None:
+        provider, _, name = model.partition("/")
+        if not (provider and name):
+            raise AgentError(
+                f"opencode has no model {model!r}: its models are named provider/model.",
+                remedy="`opencode models` lists them.",
+            )
+        body["model"] = {"providerID": provider, "modelID": name}
+    if turn.agent.system_prompt is not None:
+        body["system"] = turn.agent.system_prompt
+    if turn.agent.options.agent is not None:
+        body["agent"] = turn.agent.options.agent
+    return body
+
+
+def detect(environ: Mapping[str, str]) -> Agent | None:
+    """Find a server that the environment names, else the program on PATH."""
+    host, port = environ.get("XCCLAW_OPENCODE_HOST"), environ.get("XCCLAW_OPENCODE_PORT")
+    if host or port:
+        password_env = "XCCLAW_OPENCODE_PASSWORD" if "XCCLAW_OPENCODE_PASSWORD" in environ else None
+        url = f"http://{host or '127.0.0.1'}:{port or 4096}"
+        return Agent(id="main", backend="opencode", options=Options(url=url, password_env=password_env))
+    if shutil.which("opencode", path=environ.get("PATH", os.defpath)):
+        return Agent(id="main", backend="opencode", options=Options())
+    return None
+
+
+BACKEND = BackendType(options=Options, open=Opencode, detect=detect, rank=10)

@@ -1,0 +1,70 @@
+"""The real opencode, set up for tests: offline, with the scripted model, in a home of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+#: the version that the tests are written for; `scripts/opencode` installs it
+VERSION = "1.18.33"
+#: the model's name in the words of opencode
+MODEL = "scripted/scripted"
+
+_ROOT = Path(__file__).parents[2]
+_PACKAGED = _ROOT / ".opencode" / "node_modules" / "opencode-linux-x64" / "bin" / "opencode"
+
+ABSENT = "opencode is not installed: run scripts/opencode, or set MOONGATE_TEST_OPENCODE to the program"
+
+
+def find() -> str | None:
+    """Return the path of the program: the one that the environment names, ours, or any on PATH."""
+    named = os.environ.get("MOONGATE_TEST_OPENCODE")
+    if named:
+        return named if Path(named).is_file() else None
+    return str(_PACKAGED) if _PACKAGED.is_file() else shutil.which("opencode")
+
+
+def config(model_url: str) -> dict[str, Any]:
+    """Return opencode's configuration for a scripted model at that base URL."""
+    models: dict[str, Any] = {"scripted": {}, "scripted-b": {}}
+    return {
+        "model": MODEL,
+        "small_model": MODEL,
+        "enabled_providers": ["scripted"],
+        "provider": {
+            "scripted": {
+                "npm": "@ai-sdk/openai-compatible",
+                "options": {"baseURL": model_url, "apiKey": "sk-scripted"},
+                "models": models,
+            }
+        },
+    }
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return what keeps opencode offline and out of the user's home."""
+    home.mkdir(parents=True, exist_ok=True)
+    return {
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "XDG_DATA_HOME": str(home / ".local" / "share"),
+        "XDG_STATE_HOME": str(home / ".local" / "state"),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+    }
+
+
+def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
+    """Return an entry of `agents.list` for the real opencode; `find()` must have found it."""
+    entry = {
+        "id": "main",
+        "backend": "opencode",
+        "model": MODEL,
+        "env": environment(home),
+        "command": [find()],
+        "config": config(model_url),
+    }
+    return entry | more
