@@ -39,6 +39,8 @@ GRACE = 1.0
 LINGER = 1.0
 #: bytes of a child's output held before it has to wait; asyncio holds up to twice as many
 BUFFER = 128 * 1024
+#: bytes that a pipe can hold at most, by pipe(7)
+PIPE = 1024 * 1024
 #: bytes of a child's standard error that are kept
 STDERR_KEPT = 8 * 1024
 
@@ -65,9 +67,7 @@ def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
     """
     for name in own:
         if _matches(name, REFUSED) or not name or "=" in name or "\0" in name + own[name]:
-            raise ConfigError(
-                f"env: {name!r} cannot be handed to an agent.", remedy="Set it in a wrapper script."
-            )
+            raise ConfigError(f"env: {name!r} cannot be handed to an agent.", remedy="Set it in a wrapper script.")
     passed = {name: value for name, value in given.items() if _matches(name, INHERITED)}
     return passed | dict(own)
 
@@ -123,6 +123,7 @@ class Child:
         self.who: Identity | None = who
         self._drain = asyncio.create_task(self._drain_stderr(), name="child-stderr")
         self._end = asyncio.create_task(self._clear_up(), name="child-end")
+        self._stopping: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
@@ -153,13 +154,26 @@ class Child:
             self.stdin.close()
 
     async def stop(self) -> None:
-        """End the whole group: politely, then for good; returns within about two seconds."""
+        """End the whole group: politely, then for good; returns within about two seconds.
+
+        It is carried through even if the caller is cancelled. Stopping twice is fine.
+        """
+        if self._end.done():  # long ago, perhaps: the group's number may be another's by now
+            return
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(), name="child-stop")
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         if not self._protocol.exited.is_set():
             _signal_group(self.pid, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GRACE):
                     await self._protocol.exited.wait()
         _signal_group(self.pid, _KILL)
+        # Nobody listens any more: there is nothing to linger for.
+        self._protocol.silent.set()
+        self._drain.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE + LINGER):
                 await asyncio.shield(self._end)
@@ -176,13 +190,25 @@ class Child:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 await self._protocol.silent.wait()
-                await self._drain
+                await asyncio.wait([self._drain])
         # The group's number cannot be anyone else's while a member lives, and was ours a moment ago.
         _signal_group(self.pid, _KILL)
         self._drain.cancel()
+        self._take_the_rest()
         self._transport.close()
         if self.who is not None:
             await self._ledger.forget(self.who)
+
+
+    def _take_the_rest(self) -> None:
+        """Keep what the group left in the pipe: closing it would lose that when the reader is behind."""
+        pipe = self._transport.get_pipe_transport(1)
+        if sys.platform == "win32" or pipe is None or pipe.is_closing():
+            return
+        file = pipe.get_extra_info("pipe").fileno()
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(PIPE // BUFFER):
+                self._protocol.pipe_data_received(1, os.read(file, BUFFER))
 
 
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -191,9 +217,7 @@ _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 def _signal_group(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
-            subprocess.run(
-                ["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False, timeout=5
-            )
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False, timeout=5)
         else:
             os.killpg(pid, number)
 
@@ -209,9 +233,7 @@ class Children:
         """Return the environment that a child with these names of its own would get."""
         return environment(self._environ, own)
 
-    async def spawn(
-        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None
-    ) -> Child:
+    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None) -> Child:
         """Start a program, recorded before it begins; with pipes for all three streams.
 
         Args:

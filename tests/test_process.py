@@ -1,0 +1,417 @@
+"""Agent processes: what they inherit, when they begin, and that nothing of them is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway import identity, process
+from gateway.errors import AgentError, ConfigError
+from gateway.identity import Identity
+from gateway.process import Child, Children
+from tests.support.ledger import MemoryLedger
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
+
+ROOT = Path(__file__).parents[1]
+#: says its PID and that of a grandchild, and then neither heeds the polite signal
+STUBBORN = "trap '' TERM; sh -c 'echo $$; exec sleep 600' & echo $$; wait"
+
+
+@pytest.fixture
+def ledger() -> MemoryLedger:
+    return MemoryLedger()
+
+
+@pytest.fixture
+async def children(ledger: MemoryLedger) -> AsyncIterator[Children]:
+    yield Children(ledger, {"PATH": os.environ["PATH"], "HOME": "/home/someone", "SECRET": "s3cret"})
+    assert not ledger.recorded, "every child is struck off when it has ended"
+
+
+async def spawn(children: Children, *argv: str, run: str | None = None) -> Child:
+    return await children.spawn(argv, cwd="/", env=children.environment({}), run=run)
+
+
+async def shell(children: Children, script: str) -> Child:
+    return await spawn(children, "sh", "-c", script)
+
+
+async def output(child: Child) -> bytes:
+    child.close_stdin()
+    said = await child.stdout.read()
+    await child.wait()
+    return said
+
+
+# --- environment ------------------------------------------------------------------------------
+
+
+def test_a_child_inherits_only_names_that_are_known_to_be_harmless() -> None:
+    given = {"PATH": "/bin", "LC_TIME": "C", "XDG_DATA_HOME": "/d", "OPENAI_API_KEY": "k", "MOONGATE_TOKEN": "t"}
+
+    passed = process.environment(given, {})
+
+    assert passed == {"PATH": "/bin", "LC_TIME": "C", "XDG_DATA_HOME": "/d"}
+
+
+def test_an_agents_own_names_are_added_and_win() -> None:
+    passed = process.environment({"PATH": "/bin", "HOME": "/root"}, {"HOME": "/home/a", "OPENAI_API_KEY": "own"})
+
+    assert passed == {"PATH": "/bin", "HOME": "/home/a", "OPENAI_API_KEY": "own"}
+
+
+@pytest.mark.parametrize(
+    "name", ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_TOKEN"]
+)
+def test_names_that_put_code_into_a_child_are_neither_inherited_nor_accepted(name: str) -> None:
+    assert process.environment({name: "x"}, {}) == {}
+    with pytest.raises(ConfigError, match=name):
+        process.environment({}, {name: "x"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")])
+def test_names_and_values_that_no_environment_can_hold_are_refused(name: str, value: str) -> None:
+    with pytest.raises(ConfigError):
+        process.environment({}, {name: value})
+
+
+async def test_a_child_sees_no_secret_of_the_gateway(children: Children) -> None:
+    said = await output(await spawn(children, "env"))
+
+    assert b"HOME=/home/someone" in said
+    assert b"s3cret" not in said
+
+
+async def test_a_child_is_told_its_directory(children: Children, tmp_path: Path) -> None:
+    child = await children.spawn(["sh", "-c", 'echo "$PWD"; pwd'], cwd=str(tmp_path), env=children.environment({}))
+
+    assert (await output(child)).decode().split() == [str(tmp_path), str(tmp_path)]
+
+
+# --- starting ---------------------------------------------------------------------------------
+
+
+async def test_a_program_that_is_not_there_is_named(children: Children) -> None:
+    with pytest.raises(AgentError, match="no-such-agent"):
+        await spawn(children, "no-such-agent")
+
+
+async def test_a_program_is_looked_up_on_the_childs_own_path(children: Children, tmp_path: Path) -> None:
+    program = tmp_path / "greet"
+    program.write_text("#!/bin/sh\necho hello\n")
+    program.chmod(0o755)
+
+    child = await children.spawn(["greet"], cwd="/", env={"PATH": f"{tmp_path}:/bin:/usr/bin"})
+
+    assert await output(child) == b"hello\n"
+
+
+async def test_a_relative_program_is_looked_up_in_the_childs_directory(children: Children, tmp_path: Path) -> None:
+    program = tmp_path / "greet"
+    program.write_text("#!/bin/sh\necho hello\n")
+    program.chmod(0o755)
+
+    child = await children.spawn(["./greet"], cwd=str(tmp_path), env=children.environment({}))
+
+    assert await output(child) == b"hello\n"
+
+
+@pytest.mark.parametrize("argument", ["nul \0 inside", "x" * 3_000_000])
+async def test_an_argument_that_the_system_cannot_take_is_an_agent_error(children: Children, argument: str) -> None:
+    with pytest.raises(AgentError, match="cannot start"):
+        await spawn(children, "echo", argument)
+
+
+async def test_arguments_reach_the_program_as_they_are(children: Children) -> None:
+    tricky = ["-n", "--help", "$(id)", "`id`", "a b", "", "'\"", "*", "é\n"]
+
+    said = await output(await spawn(children, "printf", "%s\\0", *tricky))
+
+    assert said.decode().split("\0")[:-1] == tricky
+
+
+async def test_the_gate_takes_no_byte_of_what_is_meant_for_the_program(children: Children) -> None:
+    child = await spawn(children, "cat")
+
+    await child.say(b"\nfirst\nsecond")
+
+    assert await output(child) == b"\nfirst\nsecond"
+
+
+async def test_a_child_is_recorded_for_its_run_before_it_begins(children: Children, ledger: MemoryLedger) -> None:
+    child = await spawn(children, "cat", run="run-1")
+
+    assert ledger.recorded == {child.who: "run-1"}
+    await child.stop()
+
+
+async def test_a_program_does_not_begin_while_its_record_is_being_written(tmp_path: Path) -> None:
+    written = asyncio.Event()
+
+    class SlowLedger(MemoryLedger):
+        async def record(self, who: Identity, run: str | None) -> None:
+            await super().record(who, run)
+            await written.wait()
+
+    ledger = SlowLedger()
+    children = Children(ledger, os.environ)
+    starting = asyncio.create_task(shell(children, f"touch {tmp_path}/begun; echo begun"))
+    await until(lambda: ledger.recorded, "the child stands at the gate")
+    stood_at_gate = Path(f"/proc/{ledger.seen[0].pid}/cmdline").read_bytes() if sys.platform == "linux" else b"gate"
+    begun_early = (tmp_path / "begun").exists()
+    written.set()
+
+    assert b"gate" in stood_at_gate
+    assert not begun_early
+    assert await output(await starting) == b"begun\n"
+
+
+async def test_a_program_whose_record_fails_never_begins(tmp_path: Path) -> None:
+    class FullLedger(MemoryLedger):
+        async def record(self, who: Identity, run: str | None) -> None:
+            await super().record(who, run)
+            raise OSError("disk full")
+
+    ledger = FullLedger()
+    with pytest.raises(OSError, match="disk full"):
+        await shell(Children(ledger, os.environ), f"touch {tmp_path}/begun")
+
+    assert not ledger.alive()
+    assert not (tmp_path / "begun").exists()
+
+
+#: starts a child, with a ledger that says who is at the gate and then never returns
+_GATEWAY_THAT_STOPS_AT_THE_RECORD = """
+import asyncio, os, sys
+from gateway.process import Children
+
+class Ledger:
+    async def record(self, who, run):
+        print(who, flush=True)
+        await asyncio.Event().wait()
+    async def forget(self, who): ...
+
+asyncio.run(Children(Ledger(), os.environ).spawn(["touch", sys.argv[1]], cwd="/", env=dict(os.environ)))
+"""
+
+
+async def test_a_child_whose_gateway_is_killed_before_the_record_never_runs_its_program(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    script = [sys.executable, "-c", _GATEWAY_THAT_STOPS_AT_THE_RECORD, str(begun)]
+    with subprocess.Popen(script, cwd=ROOT, stdout=subprocess.PIPE, text=True) as gateway:
+        assert gateway.stdout is not None
+        child = Identity.parse(gateway.stdout.readline().strip())
+        assert identity.alive(child)
+        gateway.kill()
+
+    await until(lambda: not identity.alive(child), "the child has gone away from the gate")
+
+    assert not begun.exists()
+
+
+# --- ending -----------------------------------------------------------------------------------
+
+
+async def test_the_status_and_the_last_of_stderr_are_known(children: Children) -> None:
+    child = await shell(children, "head -c 100000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 3")
+
+    assert await child.wait() == 3
+    assert child.stderr_tail().endswith("the end")
+    assert len(child.stderr_tail()) <= process.STDERR_KEPT
+
+
+async def test_a_signal_is_a_negative_status(children: Children) -> None:
+    child = await shell(children, "kill -9 $$")
+
+    assert await child.wait() == -signal.SIGKILL
+
+
+async def test_stopping_ends_a_stubborn_child_and_its_grandchild(children: Children) -> None:
+    child = await shell(children, STUBBORN)
+    family = [identity.of(int(await child.stdout.readline())) for _ in range(2)]
+    assert None not in family
+
+    async with asyncio.timeout(process.GRACE + 5):
+        await child.stop()
+
+    assert child.returncode == -signal.SIGKILL
+    await until(lambda: not any(who and identity.alive(who) for who in family), "the whole group is dead")
+
+
+async def test_a_grandchild_that_outlives_its_parent_is_ended(children: Children) -> None:
+    child = await shell(children, "trap '' TERM; sh -c 'echo $$; exec sleep 600' & exit 0")
+    grandchild = identity.of(int(await child.stdout.readline()))
+    assert grandchild
+
+    async with asyncio.timeout(process.LINGER + 5):
+        assert await child.wait() == 0
+
+    await until(lambda: not identity.alive(grandchild), "the grandchild is dead")
+
+
+async def test_a_grandchild_that_left_the_group_cannot_hold_up_the_end(children: Children) -> None:
+    child = await spawn(
+        children, sys.executable, "-c", "import subprocess as s; s.Popen(['sleep','9'], start_new_session=True)"
+    )
+
+    async with asyncio.timeout(process.LINGER + 5):
+        assert await child.wait() == 0
+        assert await child.stdout.read() == b""
+
+
+async def test_stopping_is_carried_through_when_its_caller_is_cancelled(children: Children) -> None:
+    child = await shell(children, STUBBORN)
+    await child.stdout.readline()
+    stopping = asyncio.create_task(child.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+
+    async with asyncio.timeout(process.GRACE + 5):
+        assert await child.wait() == -signal.SIGKILL
+
+
+async def test_stopping_twice_is_fine(children: Children) -> None:
+    child = await spawn(children, "cat")
+
+    await asyncio.gather(child.stop(), child.stop())
+    await child.stop()
+
+    assert child.returncode == -signal.SIGTERM
+
+
+async def test_a_child_that_ended_long_ago_is_not_signalled(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = await spawn(children, "true")
+    await child.wait()
+    signalled: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "killpg", lambda *call: signalled.append(call))
+
+    await child.stop()
+
+    assert signalled == []
+
+
+# --- talking ----------------------------------------------------------------------------------
+
+
+async def test_writing_to_a_child_that_does_not_read_is_no_error(children: Children) -> None:
+    child = await spawn(children, "true")
+
+    await child.say(b"x" * 1_000_000)
+    child.close_stdin()
+
+    assert await child.wait() == 0
+
+
+async def test_a_slow_reader_loses_nothing_of_what_a_dead_child_wrote(children: Children) -> None:
+    # One byte more than the buffer and one read can take, so that some of it stays in the pipe of 64 KiB.
+    size = 2 * process.BUFFER + 64 * 1024 + 1
+    child = await shell(children, f"head -c {size} /dev/zero")
+
+    await child.wait()
+
+    assert len(await child.stdout.read()) == size
+
+
+async def lines_of(children: Children, script: str, limit: int = 100_000) -> list[bytes]:
+    child = await shell(children, script)
+    try:
+        return [line async for line in process.lines(child.stdout, limit)]
+    finally:
+        await child.stop()
+
+
+async def test_lines_come_without_their_ends_and_the_last_need_not_have_one(children: Children) -> None:
+    assert await lines_of(children, r"printf 'a\n\n\377b\nlast'") == [b"a", b"", b"\xffb", b"last"]
+
+
+async def test_nothing_at_all_is_no_line(children: Children) -> None:
+    assert await lines_of(children, "exit 0") == []
+
+
+async def test_lines_are_put_together_however_they_are_cut(children: Children) -> None:
+    said = await lines_of(children, "head -c 90000 /dev/zero | tr '\\0' x; echo; echo after")
+
+    assert said == [b"x" * 90_000, b"after"]
+
+
+async def test_a_line_without_end_is_an_error_before_it_fills_the_memory(children: Children) -> None:
+    with pytest.raises(AgentError, match="a line of more than 97 KiB"):
+        await lines_of(children, "head -c 10000000 /dev/zero")
+
+
+# --- groups of a gateway that is gone ---------------------------------------------------------
+
+
+_ORPHAN = """
+import subprocess
+print(subprocess.Popen(["sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL).pid)
+"""
+
+
+@pytest.fixture
+def sleeper() -> Identity:
+    """A process in a group of its own, reaped by init as an orphan would be."""
+    started = subprocess.run(
+        [sys.executable, "-c", _ORPHAN],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    who = identity.of(int(started.stdout))
+    assert who
+    return who
+
+
+def test_a_recorded_group_is_ended(sleeper: Identity) -> None:
+    assert process.kill_group(sleeper, wait=0.5)
+
+    assert not identity.alive(sleeper)
+
+
+def test_a_process_under_a_recycled_pid_is_not_touched(sleeper: Identity) -> None:
+    assert not process.kill_group(sleeper._replace(started="1"))
+
+    assert identity.alive(sleeper)
+    os.killpg(sleeper.pid, signal.SIGKILL)
+
+
+def test_a_process_of_an_earlier_boot_is_not_touched(sleeper: Identity) -> None:
+    assert not process.kill_group(sleeper._replace(boot="another"))
+
+    assert identity.alive(sleeper)
+    os.killpg(sleeper.pid, signal.SIGKILL)
+
+
+def test_a_group_whose_leader_is_gone_is_ended() -> None:
+    script = "sleep 600 & echo $!"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as leader:
+        who = Identity(leader.pid, identity.start_time(leader.pid) or "1", identity.boot_id())
+        assert leader.stdout is not None
+        member = identity.of(int(leader.stdout.readline()))
+    assert member
+    assert identity.alive(member)
+
+    assert process.kill_group(who, wait=0.5)
+
+    assert not identity.alive(member)
+
+
+def test_a_group_that_is_gone_is_nothing_to_end() -> None:
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as gone:
+        who = identity.of(gone.pid)
+        gone.kill()
+    assert who
+
+    assert not process.kill_group(who)
