@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import SubprocessStreamProtocol
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol, cast
 
 from gateway import identity
@@ -199,7 +199,6 @@ class Child:
         if self.who is not None:
             await self._ledger.forget(self.who)
 
-
     def _take_the_rest(self) -> None:
         """Keep what the group left in the pipe: closing it would lose that when the reader is behind."""
         pipe = self._transport.get_pipe_transport(1)
@@ -276,7 +275,7 @@ class Children:
         return child
 
 
-async def lines(stream: asyncio.StreamReader, limit: int) -> AsyncIterator[bytes]:
+async def lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator[bytes, None]:
     """Yield the lines of a stream without their ends; the last one need not be ended.
 
     Raises:
