@@ -7,12 +7,11 @@ file, `.env` in the state directory, the environment, flags.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import dotenv
 import msgspec
@@ -20,6 +19,7 @@ from msgspec import Meta, Struct, field
 
 from gateway import paths
 from gateway.errors import ConfigError
+from gateway.validation import explain
 
 _Env = dict[str, tuple[str, ...]]
 
@@ -263,7 +263,8 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Conf
     try:
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{shown(file)}: {explain(error, Settings)}") from error
+        why = explain(error, Settings, "the file")
+        raise ConfigError(f"{shown(file)}: {why}") from error
     config = Config(**{name: getattr(settings, name) for name in Settings.__struct_fields__}, home=home, path=file)
     _check_exposure(config)
     return config
@@ -291,52 +292,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def explain(error: msgspec.ValidationError, struct: type[Struct]) -> str:
-    """Say which setting is wrong, how, and what may have been meant.
-
-    Takes msgspec's message, `what - at $.path`, and tells it in the file's own words.
-    """
-    what, _, where = str(error).partition(" - at `$")
-    path = where.rstrip("`").lstrip(".")
-    unknown = re.search(r"unknown field `(.*)`", what)
-    if unknown is None:
-        wrong = re.search(r"Invalid enum value '(.*)'", what)
-        if wrong is not None:
-            choices = get_args(_type_at(struct, path)) or ()
-            return f"{path}: unknown value {_quote(wrong[1])}{suggest(wrong[1], map(str, choices))}"
-        return f"{path or 'the file'}: {what[0].lower()}{what[1:].replace('`', '')}"
-    inner = _type_at(struct, path)
-    names = inner.__struct_encode_fields__ if isinstance(inner, type) and issubclass(inner, Struct) else ()
-    name = unknown[1]
-    return f"{path + '.' if path else ''}{name}: unknown setting{suggest(name, names)}"
-
-
-def suggest(given: str, known: Iterator[str] | tuple[str, ...] | list[str] | map[str]) -> str:
-    """Return `; did you mean "…"?` for the nearest known word, or what there is to choose from."""
-    choices = list(known)
-    near = difflib.get_close_matches(given, choices, n=1)
-    if near:
-        return f"; did you mean {_quote(near[0])}?"
-    return f"; one of {', '.join(choices)}" if choices else ""
-
-
-def _quote(text: str) -> str:
-    return f'"{text}"'
-
-
-def _type_at(struct: Any, path: str) -> Any:
-    """Return the type that stands at a dotted path below a struct."""
-    found = struct
-    for step in filter(None, re.sub(r"\[[^]]*\]", "", path).split(".")):
-        if not (isinstance(found, type) and issubclass(found, Struct)):
-            return None
-        names = {known.encode_name: known.name for known in msgspec.structs.fields(found)}
-        found = get_type_hints(found, include_extras=True).get(names.get(step, ""))
-        while get_origin(found) is Annotated:
-            found = get_args(found)[0]
-    return found
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Runs, from their acceptance to their end. `engine.Engine` is the only door to them."""

@@ -1,0 +1,166 @@
+"""Connections: how many there may be, and how long one may take to say what it wants.
+
+aiohttp has no deadline for a request's header, so a client that sends half of one would hold its
+connection for ever. Checked with aiohttp 3.14; see the version pin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter
+from typing import Any, cast
+
+import msgspec
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from gateway import log
+from gateway.api import errors
+from gateway.config import Limits
+from gateway.errors import GatewayError, InternalError, InvalidRequest, Unavailable
+
+#: seconds that an idle connection is kept open
+KEEP_ALIVE = 75.0
+
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Retry-After: 1\r\nContent-Length: %d\r\n\r\n%s"
+)
+_log = log.get()
+
+
+class Connection(RequestHandler):
+    """One connection, with a deadline for each request's header."""
+
+    __slots__ = ("_deadline", "_refused")
+
+    def __init__(self, manager: Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        server = cast("Server", self._manager)
+        why = server.refuses(transport)
+        if why is not None:
+            body = msgspec.json.encode(errors.answer(Unavailable(why)))
+            cast("asyncio.Transport", transport).write(_BUSY % (len(body), body))
+            transport.close()
+            self._refused = True
+            return
+        super().connection_made(transport)
+        self._expect_header(server.limits.header_seconds)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._disarm()
+        if not self._refused:
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count > before:
+            self._disarm()
+        elif self._deadline is None and not self._request_in_progress and self._manager is not None:
+            self._expect_header(cast("Server", self._manager).limits.header_seconds)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what aiohttp itself refuses in our own shape."""
+        error: GatewayError = InvalidRequest("this is not a valid HTTP request.")
+        if status >= 500:
+            _log.error("http.broke", exc_info=exc)
+            error = InternalError()
+        response = web.Response(
+            status=status, body=msgspec.json.encode(errors.answer(error)), content_type="application/json"
+        )
+        response.force_close()
+        return response
+
+    def _expect_header(self, seconds: float) -> None:
+        self._deadline = self._loop.call_later(seconds, self._too_late)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        if not self._request_in_progress:
+            self.force_close()
+
+
+class Server(web.Server):
+    """Makes connections, up to the limits."""
+
+    def __init__(self, template: web.Server, limits: Limits, trusts: Any) -> None:
+        """Args:
+        template: the server that aiohttp made for the application.
+        trusts: tells whether an address may have any number of connections.
+        """
+        super().__init__(
+            template.request_handler,
+            request_factory=template.request_factory,
+            handler_cancellation=True,
+            loop=template._loop,
+            **template._kwargs,
+        )
+        self.limits = limits
+        self._trusts = trusts
+        self._addresses: Counter[str] = Counter()
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+    def refuses(self, transport: asyncio.BaseTransport) -> str | None:
+        """Return why a new connection is not taken, or None."""
+        if len(self._connections) >= self.limits.connections:
+            return "too many connections are open."
+        address = _address(transport)
+        if self._addresses[address] >= self.limits.per_client and not (_is_loopback(address) or self._trusts(address)):
+            return "too many connections are open from your address."
+        return None
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        self._addresses[_address(transport)] += 1
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        transport = self._connections.get(handler)
+        if transport is not None:
+            address = _address(transport)
+            self._addresses[address] -= 1
+            if self._addresses[address] <= 0:
+                del self._addresses[address]
+        super().connection_lost(handler, exc)
+
+
+class Runner(web.AppRunner):
+    """aiohttp's runner, with our connections."""
+
+    def __init__(self, app: web.Application, limits: Limits, trusts: Any, **options: Any) -> None:
+        super().__init__(
+            app, access_log=None, keepalive_timeout=KEEP_ALIVE, auto_decompress=False, max_field_size=16_384, **options
+        )
+        self._limits = limits
+        self._trusts = trusts
+
+    async def _make_server(self) -> web.Server:
+        return Server(await super()._make_server(), self._limits, self._trusts)
+
+
+def _address(transport: asyncio.BaseTransport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else "?"
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

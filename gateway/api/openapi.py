@@ -1,0 +1,104 @@
+"""The OpenAPI 3.1 document, made from the routes' own types.
+
+Format: https://spec.openapis.org/oas/v3.1.0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+import gateway
+from gateway.api.errors import ErrorAnswer
+from gateway.api.routing import Nothing, Route
+
+_REF = "#/components/schemas/{name}"
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """Return the document for these routes."""
+    routes = list(routes)
+    kinds = {kind for route in routes for kind in (route.body, route.answer, route.query) if kind is not None}
+    kinds |= {ErrorAnswer}
+    ordered = sorted(kinds, key=lambda kind: (kind.__module__, kind.__name__))
+    schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    of = dict(zip(ordered, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, of, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Moongate",
+            "version": gateway.__version__,
+            "description": "The always-on gateway for AI agents. A 2xx answer means that what was sent is on disk.",
+        },
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "paths": paths,
+    }
+
+
+def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.handler.__name__,
+        "summary": route.summary,
+        "tags": [route.handler.__module__.rpartition(".")[2]],
+        "responses": {
+            str(route.status): {"description": "Done.", **_content(route, of)},
+            "default": {
+                "description": "It was refused; `error.code` says why.",
+                "content": {"application/json": {"schema": of[ErrorAnswer]}},
+            },
+        },
+    }
+    parameters = [*_path_parameters(route), *_query_parameters(route, of, components), *_headers(route)]
+    if parameters:
+        operation["parameters"] = parameters
+    if route.scope is not None:
+        operation["security"] = [{"bearer": []}]
+        operation["description"] = f"Needs a token with the scope `{route.scope}`."
+    if route.body is not Nothing:
+        needed = any(field.required for field in msgspec.structs.fields(route.body))
+        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": of[route.body]}}}
+    return operation
+
+
+def _content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if route.answer is not None:
+        content["application/json"] = {"schema": of[route.answer]}
+    if route.streams:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return {"content": content} if content else {}
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    names = re.findall(r"{(\w+)}", route.path)
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
+    ]
+
+
+def _query_parameters(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
+    schema = of[route.query]
+    name = schema.get("$ref", "").rpartition("/")[2]
+    properties = components.get(name, schema).get("properties", {})
+    return [{"name": key, "in": "query", "schema": value} for key, value in properties.items()]
+
+
+def _headers(route: Route) -> list[dict[str, Any]]:
+    found = []
+    if route.method == "POST":
+        key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+        found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
+    if route.streams and route.method == "GET":
+        found.append(
+            {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}}
+        )
+    return found

@@ -1,0 +1,76 @@
+"""Talk to an agent and get its answer: `POST /api/agent`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from aiohttp import web
+from msgspec import Meta, Struct, field
+
+from gateway.api import reply, views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.ids import MODEL
+from gateway.domain.run import Run, RunSpec, Source
+from gateway.domain.token import Scope
+
+ROUTES = Routes("agent")
+
+#: the channel of sessions that are named here
+CHANNEL = "api"
+
+
+class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A message for an agent."""
+
+    message: views.Prompt
+    #: name of the conversation, or a session's full key
+    session: views.Chat = "default"
+    agent_id: str | None = field(default=None, name="agentId")
+    model: Annotated[str, Meta(pattern=MODEL)] | None = None
+    #: seconds that the run may take
+    timeout: views.Seconds | None = None
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the agent said."""
+
+    status: str = "ok"
+    reply: str
+    #: as it was given
+    session: str
+    run_id: str
+    usage: views.UsageShown
+
+
+@ROUTES.add("POST", "/api/agent", scope=Scope.WRITE, body=Ask, answer=Answer, streams=True)
+async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
+    """Ask an agent and wait for its answer, or follow it as a stream of events."""
+    key = call.engine.sessions.key(call.body.session, CHANNEL, call.body.agent_id)
+    spec = RunSpec(
+        source=Source.AGENT,
+        agent=key.agent,
+        session=str(key),
+        input=call.body.message,
+        model=call.body.model,
+        timeout=call.body.timeout,
+    )
+    run = (await call.engine.submit(spec, call.idempotency())).run
+    call.headers["X-Run-Id"] = run.id
+    if call.wants_stream:
+        return await reply.stream(call, _frames(call, run))
+    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    return _answer(call, ended)
+
+
+def _answer(call: Call[Ask, Nothing], run: Run) -> Answer:
+    return Answer(reply=views.result(run), session=call.body.session, run_id=run.id, usage=views.usage(run.usage))
+
+
+async def _frames(call: Call[Ask, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
+    """Yield the run's events, then `result` with what the JSON answer would be, or `error`."""
+    async with aclosing(call.engine.watch(run.id, reply.resume_point(call, None) or 0)) as events:
+        async for event in events:
+            yield reply.event_frame(event)
+    yield reply.answer_frame(await call.engine.run(run.id), lambda ended: _answer(call, ended))

@@ -1,0 +1,105 @@
+"""Is it well? `GET /health`, `/livez`, `/readyz`, and `/metrics` for those who keep watch."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+
+import gateway
+from gateway.api.routing import Call, Nothing, Routes, Surroundings
+from gateway.domain.token import Scope
+from gateway.errors import GatewayError, Unavailable
+
+ROUTES = Routes("health")
+
+#: seconds that a look at the disk counts
+FRESH = 2.0
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """How the gateway is. `degraded` still answers 200: it serves, but somebody should look."""
+
+    status: Literal["healthy", "degraded"]
+    #: whole seconds since its start
+    uptime: int
+    version: str
+    #: id of this start of the gateway
+    instance: str
+    #: what is wrong, by what was looked at; `ok` where nothing is
+    checks: dict[str, str]
+
+
+class Alive(Struct, frozen=True):
+    status: str = "ok"
+
+
+@ROUTES.add("GET", "/health", scope=None, answer=Health)
+async def health(call: Call[Nothing, Nothing]) -> Health:
+    """Tell how the gateway is."""
+    checks = {"store": await _look_at_store(call.around)}
+    return Health(
+        status="healthy" if set(checks.values()) == {"ok"} else "degraded",
+        uptime=max(0, call.around.clock() - call.around.started) // 1000,
+        version=gateway.__version__,
+        instance=call.around.instance,
+        checks=checks,
+    )
+
+
+@ROUTES.add("GET", "/livez", scope=None, answer=Alive)
+async def alive(call: Call[Nothing, Nothing]) -> Alive:
+    """Tell that the process answers."""
+    return Alive()
+
+
+@ROUTES.add("GET", "/readyz", scope=None, answer=Alive)
+async def ready(call: Call[Nothing, Nothing]) -> Alive:
+    """Tell whether work would be accepted now."""
+    if call.around.closing.is_set:
+        raise Unavailable("the gateway is stopping.")
+    found = await _look_at_store(call.around)
+    if found != "ok":
+        raise Unavailable(found)
+    return Alive()
+
+
+@ROUTES.add("GET", "/metrics", scope=Scope.READ)
+async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
+    """Give the numbers, in the text format of Prometheus."""
+    counts = await call.engine.counts(since=call.around.started)
+    registry = CollectorRegistry()
+    runs = Gauge("moongate_runs", "Runs that wait or are at work.", ["status"], registry=registry)
+    runs.labels("queued").set(counts.queued)
+    runs.labels("running").set(counts.running)
+    ended = Counter("moongate_runs_ended", "Runs that ended since the start.", ["status"], registry=registry)
+    for status, count in counts.ended.items():
+        ended.labels(status).inc(count)
+    Gauge("moongate_sessions", "Sessions.", registry=registry).set(counts.sessions)
+    working = Gauge("moongate_agent_runs", "Runs at work, by agent.", ["agent"], registry=registry)
+    for view in call.engine.agents.views():
+        working.labels(view.agent.id).set(view.current)
+    up = (call.around.clock() - call.around.started) / 1000
+    Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
+    return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+_looked: dict[str, tuple[float, str]] = {}
+
+
+async def _look_at_store(around: Surroundings) -> str:
+    """Return `ok`, or why a write would be refused; asks the disk at most every two seconds."""
+    at, found = _looked.get(around.instance, (0.0, ""))
+    if found and time.monotonic() - at < FRESH:
+        return found
+    try:
+        await around.engine.check()
+        found = "ok"
+    except GatewayError as error:
+        found = str(error)
+    _looked.clear()
+    _looked[around.instance] = (time.monotonic(), found)
+    return found

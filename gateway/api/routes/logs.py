@@ -1,0 +1,70 @@
+"""The gateway's own log: `GET /api/logs`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from gateway import logs, paths
+from gateway.api import reply
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.token import Scope
+
+ROUTES = Routes("logs")
+
+#: seconds between looks at the file while it is followed
+LOOK = 0.25
+
+
+class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which lines."""
+
+    lines: Annotated[int, Meta(ge=0, le=10_000)] = 50
+    #: least level
+    level: Literal["debug", "info", "warning", "error"] = "debug"
+    #: stream what comes, too
+    follow: bool = False
+
+
+class LogLines(Struct, frozen=True, kw_only=True):
+    """The last lines, oldest first; each is an object with time, level and event."""
+
+    lines: list[Any]
+
+
+@ROUTES.add("GET", "/api/logs", scope=Scope.ADMIN, query=Which, answer=LogLines, streams=True)
+async def read_logs(call: Call[Nothing, Which]) -> LogLines | web.StreamResponse:
+    """Read the last lines of the log, or follow it."""
+    file = paths.log_file(call.around.config.home)
+    asked = call.query
+    if asked.follow or call.wants_stream:
+        return await reply.stream(call, _frames(call))
+    found = await asyncio.to_thread(logs.tail, file, asked.lines, asked.level)
+    return LogLines(lines=[_parsed(line) for line in found])
+
+
+async def _frames(call: Call[Nothing, Which]) -> AsyncGenerator[bytes, None]:
+    file, asked = paths.log_file(call.around.config.home), call.query
+    follower = logs.Follower(file)
+    try:
+        for line in await asyncio.to_thread(logs.tail, file, asked.lines, asked.level):
+            yield reply.frame(line, event="line")
+        while True:
+            for line in follower.read():
+                if logs.at_least(line, asked.level):
+                    yield reply.frame(line, event="line")
+            await asyncio.sleep(LOOK)
+    finally:
+        follower.close()
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {"event": line.decode("utf-8", "replace")}

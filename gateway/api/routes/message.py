@@ -1,0 +1,83 @@
+"""Say something in a chat: `POST /api/message`, and the same with the reply as the answer."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from gateway.api import views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.run import Address, Run, RunSpec, Source
+from gateway.domain.session import SessionKey
+from gateway.domain.token import Scope
+from gateway.errors import ChannelNotFound
+
+ROUTES = Routes("messages")
+
+
+class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A message as said in a chat."""
+
+    channel: views.Word
+    chat_id: views.Chat
+    content: views.Prompt
+    agent_id: str | None = field(default=None, name="agentId")
+    #: which account of the channel, where there are several
+    account_id: str | None = field(default=None, name="accountId")
+
+
+class Said(Struct, frozen=True, kw_only=True):
+    """The message is on disk and will be answered in its chat."""
+
+    status: str = "ok"
+    #: id of the run that answers it
+    message_id: str
+
+
+class Replied(Struct, frozen=True, kw_only=True):
+    """The agent's reply, which went to the chat as well."""
+
+    status: str = "ok"
+    reply: str
+    message_id: str
+    #: key of the session
+    session: str
+
+
+@ROUTES.add("POST", "/api/message", scope=Scope.WRITE, body=Say, answer=Said)
+async def say(call: Call[Say, Nothing]) -> Said:
+    """Say something in a chat; the agent's reply goes to that chat."""
+    return Said(message_id=(await _submit(call)).id)
+
+
+@ROUTES.add("POST", "/api/message/sync", scope=Scope.WRITE, body=Say, answer=Replied)
+async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
+    """Say something in a chat and wait for the reply, which also goes to that chat."""
+    run = await _submit(call)
+    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    return Replied(reply=views.result(ended), message_id=run.id, session=run.spec.session)
+
+
+async def _submit(call: Call[Say, Nothing]) -> Run:
+    said = call.body
+    _check_channel(call, said.channel)
+    key = SessionKey.of(call.engine.agents.choose(said.agent_id).id, said.channel, said.chat_id)
+    spec = RunSpec(
+        source=Source.MESSAGE,
+        agent=key.agent,
+        session=str(key),
+        input=said.content,
+        reply_to=Address(channel=said.channel, chat=said.chat_id),
+    )
+    run = (await call.engine.submit(spec, call.idempotency())).run
+    call.headers["X-Run-Id"] = run.id
+    return run
+
+
+def _check_channel(call: Call[Say, Nothing], channel: str) -> None:
+    around = call.around
+    if channel in around.channels:
+        return
+    known = f"There are: {', '.join(sorted(around.channels))}."
+    if channel in around.unconfigured:
+        raise ChannelNotFound(f"the channel {channel!r} is not configured.", remedy=known)
+    raise ChannelNotFound(f"there is no channel {channel!r}.", remedy=known)

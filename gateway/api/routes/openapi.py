@@ -1,0 +1,28 @@
+"""What there is, for programs: `GET /openapi.json`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.api import openapi
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.api.server import routes
+from gateway.domain.token import Scope
+
+ROUTES = Routes("meta")
+
+
+@cache
+def _document() -> bytes:
+    document: dict[str, Any] = openapi.document(routes())
+    return msgspec.json.encode(document)
+
+
+@ROUTES.add("GET", "/openapi.json", scope=Scope.READ)
+async def show(call: Call[Nothing, Nothing]) -> web.Response:
+    """Give the OpenAPI 3.1 document, made from the types that validate requests."""
+    return web.Response(body=_document(), content_type="application/json")

@@ -1,0 +1,106 @@
+"""Sessions: open, list, read, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from gateway.api import paging, views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.token import Scope
+
+ROUTES = Routes("sessions")
+
+#: messages that one answer holds at the most
+MESSAGES = 1000
+
+
+class Open(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which session to open; all fields may be left out."""
+
+    #: where it comes from: a free word
+    channel: views.Word = "webchat"
+    chat_id: views.Chat | None = None
+    agent_id: str | None = field(default=None, name="agentId")
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    session: views.SessionShown
+
+
+class SessionList(Struct, frozen=True, kw_only=True):
+    sessions: list[views.SessionShown]
+    #: give it back as `cursor` for the next page; null on the last one
+    next_cursor: str | None
+
+
+class SessionWithMessages(Struct, frozen=True, kw_only=True):
+    session: views.SessionShown
+    messages: list[views.MessageShown]
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """A transcript, oldest message first."""
+
+    session_key: str = field(name="sessionKey")
+    messages: list[views.MessageShown]
+
+
+class Ok(Struct, frozen=True):
+    status: str = "ok"
+
+
+class HowMany(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of a transcript: its newest messages."""
+
+    limit: Annotated[int, Meta(ge=1, le=MESSAGES)] = MESSAGES
+
+
+class Force(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    #: cancel the session's runs first
+    force: bool = False
+
+
+@ROUTES.add("POST", "/api/sessions", scope=Scope.WRITE, body=Open, answer=Opened)
+async def open_session(call: Call[Open, Nothing]) -> Opened:
+    """Open a session: the one of that chat, else the newest empty one, else a new one."""
+    wanted = call.body
+    found = await call.engine.sessions.open(wanted.channel, wanted.chat_id, wanted.agent_id, call.idempotency())
+    return Opened(session=views.session(found))
+
+
+@ROUTES.add("GET", "/api/sessions", scope=Scope.READ, query=paging.Paging, answer=SessionList)
+async def list_sessions(call: Call[Nothing, paging.Paging]) -> SessionList:
+    """List sessions, the one that was used last first."""
+    page = paging.page(call.query)
+    found = await call.engine.sessions.list(page)
+    return SessionList(
+        sessions=[views.session(session) for session in found],
+        next_cursor=paging.cursor(page, [session.order for session in found]),
+    )
+
+
+@ROUTES.add("GET", "/api/sessions/{key}", scope=Scope.READ, query=HowMany, answer=SessionWithMessages)
+async def show_session(call: Call[Nothing, HowMany]) -> SessionWithMessages:
+    """Show a session with its messages."""
+    found = await call.engine.sessions.find(call.path["key"])
+    messages = await call.engine.sessions.history(found.key, call.query.limit)
+    return SessionWithMessages(session=views.session(found), messages=[views.message(line) for line in messages])
+
+
+@ROUTES.add("GET", "/api/sessions/{key}/history", scope=Scope.READ, query=HowMany, answer=History)
+async def history(call: Call[Nothing, HowMany]) -> History:
+    """Show a session's messages, oldest first."""
+    found = await call.engine.sessions.find(call.path["key"])
+    messages = await call.engine.sessions.history(found.key, call.query.limit)
+    return History(session_key=call.path["key"], messages=[views.message(line) for line in messages])
+
+
+@ROUTES.add("DELETE", "/api/sessions/{key}", scope=Scope.WRITE, query=Force, answer=Ok)
+async def delete_session(call: Call[Nothing, Force]) -> Ok:
+    """Delete a session with its transcript."""
+    found = await call.engine.sessions.find(call.path["key"])
+    await call.engine.sessions.delete(found.key, force=call.query.force)
+    return Ok()

@@ -1,0 +1,165 @@
+"""Tasks: runs that are handed in and looked at later."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+from typing import Annotated, Any
+
+from aiohttp import web
+from msgspec import Meta, Struct, field
+
+from gateway.api import paging, reply, views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain import ids, times
+from gateway.domain.event import AnyHappening
+from gateway.domain.ids import MODEL
+from gateway.domain.ports import RunFilter
+from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.session import SessionKey
+from gateway.domain.token import Scope
+
+ROUTES = Routes("tasks")
+
+#: the channel of sessions that are named here
+CHANNEL = "task"
+#: events that one JSON answer holds at the most
+EVENTS = 1000
+
+
+class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be done."""
+
+    input: views.Prompt
+    agent_id: str | None = field(default=None, name="agentId")
+    #: name of the conversation, or a session's full key; a fresh one when left out
+    session: views.Chat | None = None
+    model: Annotated[str, Meta(pattern=MODEL)] | None = None
+    #: seconds that the run may take
+    timeout: views.Seconds | None = None
+    #: higher goes first within an agent
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    #: not before this moment, RFC 3339 with a zone
+    run_at: Annotated[datetime, Meta(tz=True)] | None = None
+    labels: views.Labels = field(default_factory=dict)
+    #: id of the task that this one belongs to
+    parent: views.RunId | None = None
+
+
+class TaskAnswer(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    task: views.TaskShown
+
+
+class TaskList(Struct, frozen=True, kw_only=True):
+    tasks: list[views.TaskShown]
+    #: give it back as `cursor` for the next page; null on the last one
+    next_cursor: str | None
+
+
+class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tasks to list."""
+
+    status: Status | None = None
+    agent: str | None = None
+    session: str | None = None
+    #: `name=value`, or a name alone
+    label: Annotated[str, Meta(max_length=400)] | None = None
+
+
+class After(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to go on in a log."""
+
+    after: Annotated[int, Meta(ge=0)] = 0
+    limit: Annotated[int, Meta(ge=1, le=EVENTS)] = EVENTS
+
+
+class EventShown(Struct, frozen=True, kw_only=True):
+    id: int
+    at: str
+    data: AnyHappening
+
+
+class EventList(Struct, frozen=True, kw_only=True):
+    """A part of a task's log."""
+
+    events: list[EventShown]
+    #: status of the task
+    status: str
+
+
+@ROUTES.add("POST", "/api/tasks", scope=Scope.WRITE, body=NewTask, answer=TaskAnswer, status=202)
+async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
+    """Hand in a task. When this answers, the task is on disk and will be done."""
+    wanted = call.body
+    name = wanted.session or ids.ulid(call.around.clock()).lower()
+    key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
+    parent = None if wanted.parent is None else (await call.engine.run(wanted.parent)).id
+    spec = RunSpec(
+        source=Source.TASK,
+        agent=key.agent,
+        session=str(key),
+        input=wanted.input,
+        model=wanted.model,
+        timeout=wanted.timeout,
+        priority=wanted.priority,
+        run_at=None if wanted.run_at is None else times.milliseconds(wanted.run_at),
+        labels=wanted.labels,
+        parent=parent,
+    )
+    run = (await call.engine.submit(spec, call.idempotency())).run
+    return _answer(call, run)
+
+
+@ROUTES.add("GET", "/api/tasks", scope=Scope.READ, query=Which, answer=TaskList)
+async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
+    """List tasks, newest first: all runs, by whichever door they came."""
+    asked, page = call.query, paging.page(call.query)
+    session = asked.session
+    if session is not None and SessionKey.parse(session) is None:
+        session = (await call.engine.sessions.find(session)).key
+    which = RunFilter(status=asked.status, agent=asked.agent, session=session, label=asked.label)
+    runs = await call.engine.runs(which, page)
+    return TaskList(tasks=[views.task(run) for run in runs], next_cursor=paging.cursor(page, [run.seq for run in runs]))
+
+
+@ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskAnswer)
+async def show_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
+    """Show a task, by its id or a unique prefix of it."""
+    return _answer(call, await call.engine.run(call.path["id"]))
+
+
+@ROUTES.add("POST", "/api/tasks/{id}/cancel", scope=Scope.WRITE, answer=TaskAnswer)
+async def cancel_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
+    """Cancel a task: a waiting one at once, a running one within seconds."""
+    return _answer(call, await call.engine.cancel(call.path["id"]))
+
+
+@ROUTES.add("POST", "/api/tasks/{id}/retry", scope=Scope.WRITE, answer=TaskAnswer, status=202)
+async def retry_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
+    """Hand in a failed or cancelled task again, as a new one."""
+    return _answer(call, await call.engine.retry(call.path["id"], call.idempotency()))
+
+
+@ROUTES.add("GET", "/api/tasks/{id}/events", scope=Scope.READ, query=After, answer=EventList, streams=True)
+async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamResponse:
+    """Follow a task's log from any point to its end; with `Accept: application/json` a part of it."""
+    run = await call.engine.run(call.path["id"])
+    if not call.wants_json:
+        return await reply.stream(call, _frames(call, run))
+    events = await call.engine.events(run.id, call.query.after, call.query.limit)
+    shown = [EventShown(id=event.n, at=times.rfc3339(event.at), data=event.data) for event in events]
+    return EventList(events=shown, status=run.status)
+
+
+async def _frames(call: Call[Nothing, After], run: Run) -> AsyncGenerator[bytes, None]:
+    after = reply.resume_point(call, call.query.after)
+    async with aclosing(call.engine.watch(run.id, after or 0)) as events:
+        async for event in events:
+            yield reply.event_frame(event)
+
+
+def _answer(call: Call[Any, Any], run: Run) -> TaskAnswer:
+    call.headers["X-Run-Id"] = run.id
+    return TaskAnswer(task=views.task(run))

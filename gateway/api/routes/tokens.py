@@ -1,0 +1,77 @@
+"""Named tokens: for a script, a phone, a colleague; each with a scope, and revoked alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain import times
+from gateway.domain.ids import SLUG
+from gateway.domain.token import Scope, Token
+
+ROUTES = Routes("tokens")
+
+
+class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(pattern=SLUG)]
+    scope: Scope = Scope.WRITE
+    #: days until it ends; never when left out
+    days: Annotated[float, Meta(gt=0, le=36_500)] | None = None
+
+
+class TokenShown(Struct, frozen=True, kw_only=True):
+    name: str
+    scope: str
+    created_at: str
+    expires_at: str | None
+
+
+class TokenMade(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    #: the secret itself: shown this once
+    token: str
+    name: str
+    scope: str
+
+
+class TokenList(Struct, frozen=True, kw_only=True):
+    tokens: list[TokenShown]
+
+
+class Revoked(Struct, frozen=True):
+    status: str = "ok"
+
+
+@ROUTES.add("GET", "/api/tokens", scope=Scope.ADMIN, answer=TokenList)
+async def list_tokens(call: Call[Nothing, Nothing]) -> TokenList:
+    """List the named tokens, without their secrets."""
+    return TokenList(tokens=[_shown(token) for token in await call.engine.tokens.list()])
+
+
+@ROUTES.add("POST", "/api/tokens", scope=Scope.ADMIN, body=NewToken, answer=TokenMade, status=201)
+async def create_token(call: Call[NewToken, Nothing]) -> TokenMade:
+    """Make a named token; its secret is in this answer and nowhere else."""
+    wanted = call.body
+    expires = None if wanted.days is None else call.around.clock() + round(wanted.days * 86_400_000)
+    secret = await call.engine.tokens.create(wanted.name, wanted.scope, expires)
+    return TokenMade(token=secret, name=wanted.name, scope=wanted.scope)
+
+
+@ROUTES.add("DELETE", "/api/tokens/{name}", scope=Scope.ADMIN, answer=Revoked)
+async def revoke_token(call: Call[Nothing, Nothing]) -> Revoked:
+    """Revoke a named token; live streams that were opened with it end at once."""
+    # Shielded: a caller who goes away in between must not leave it revoked on disk but not here.
+    await asyncio.shield(call.engine.tokens.revoke(call.path["name"]))
+    return Revoked()
+
+
+def _shown(token: Token) -> TokenShown:
+    return TokenShown(
+        name=token.name,
+        scope=token.scope,
+        created_at=times.rfc3339(token.created),
+        expires_at=None if token.expires is None else times.rfc3339(token.expires),
+    )

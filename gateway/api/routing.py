@@ -1,0 +1,178 @@
+"""Routes, declared once: how one is reached, who may, what it reads and answers.
+
+The same declaration validates requests and makes the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.config import Config
+from gateway.domain.ports import IdempotencyKey
+from gateway.domain.times import Clock
+from gateway.domain.token import Scope
+from gateway.engine.engine import Engine
+from gateway.engine.keyring import Principal
+from gateway.engine.latch import Latch
+from gateway.errors import GatewayError, InvalidRequest
+
+B = TypeVar("B")
+Q = TypeVar("Q")
+
+#: characters of an Idempotency-Key
+KEY_LENGTH = 255
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """No fields: an empty body, or no query."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all calls of one server share."""
+
+    engine: Engine
+    config: Config
+    #: names of the channels that can be written to
+    channels: frozenset[str]
+    #: names of channels that we know and that are not configured
+    unconfigured: frozenset[str]
+    #: id of this instance, new with each start
+    instance: str
+    #: milliseconds since 1970 UTC
+    started: int
+    clock: Clock
+    #: set when the server is about to close: streams end
+    closing: Latch
+
+
+class Call(Generic[B, Q]):
+    """One request that has passed all checks, its parts parsed."""
+
+    __slots__ = ("_raw", "around", "body", "headers", "id", "principal", "query", "request", "route")
+
+    def __init__(
+        self,
+        request: web.Request,
+        route: Route,
+        around: Surroundings,
+        *,
+        id: str,  # noqa: A002 the field's own word
+        principal: Principal,
+        body: B,
+        query: Q,
+    ) -> None:
+        self.request = request
+        self.route = route
+        self.around = around
+        self.id = id
+        self.principal = principal
+        self.body = body
+        self.query = query
+        #: sent with the answer
+        self.headers: dict[str, str] = {}
+
+    @property
+    def engine(self) -> Engine:
+        return self.around.engine
+
+    @property
+    def path(self) -> Any:
+        """The named parts of the path, decoded."""
+        return self.request.match_info
+
+    @property
+    def wants_stream(self) -> bool:
+        return "text/event-stream" in self.request.headers.get("Accept", "")
+
+    @property
+    def wants_json(self) -> bool:
+        accept = self.request.headers.get("Accept", "")
+        return "application/json" in accept and "text/event-stream" not in accept
+
+    def idempotency(self) -> IdempotencyKey | None:
+        """Return the caller's Idempotency-Key, scoped by token and route.
+
+        Raises:
+            InvalidRequest: it is empty, too long or not printable.
+        """
+        key = self.request.headers.get("Idempotency-Key")
+        if key is None:
+            return None
+        if not (1 <= len(key) <= KEY_LENGTH and key.isprintable()):
+            raise InvalidRequest(f"Idempotency-Key: 1 to {KEY_LENGTH} printable characters.")
+        said = msgspec.json.encode((self.request.path, self.body), order="deterministic")
+        scope = f"{self.principal.name} {self.route.method} {self.route.path}"
+        return IdempotencyKey(scope=scope, key=key, digest=hashlib.sha256(said).hexdigest())
+
+
+Handler = Callable[[Any], Awaitable[Any]]
+#: makes the body of an error as the route's own clients know it
+Complain = Callable[[GatewayError, str], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One way in."""
+
+    method: str
+    path: str
+    handler: Handler
+    #: what a token must allow; None lets everyone in
+    scope: Scope | None
+    body: type[Struct]
+    query: type[Struct]
+    answer: type[Struct] | None
+    status: int
+    summary: str
+    #: also answers as a stream of server-sent events
+    streams: bool = False
+
+
+@dataclass(slots=True)
+class Routes:
+    """The routes of one module; a module's attribute `ROUTES`."""
+
+    #: their common word in the OpenAPI document
+    tag: str
+    listed: list[Route] = field(default_factory=list)
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: Scope | None,
+        body: type[Struct] = Nothing,
+        query: type[Struct] = Nothing,
+        answer: type[Struct] | None = None,
+        status: int = 200,
+        streams: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Declare the decorated function as a route; its docstring's first line is the summary."""
+
+        def declare(handler: Handler) -> Handler:
+            self.listed.append(
+                Route(
+                    method=method,
+                    path=path,
+                    handler=handler,
+                    scope=scope,
+                    body=body,
+                    query=query,
+                    answer=answer,
+                    status=status,
+                    summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
+                    streams=streams,
+                )
+            )
+            return handler
+
+        return declare

@@ -1,0 +1,211 @@
+"""The server: every request passes the same checks in the same order, then its route.
+
+Caps on connections and the deadline for headers are in `connection.py`; then Host, Origin, token,
+scope, type and length, bounded reading, strict JSON, the route's type.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from gateway import log, plugins
+from gateway.api import body, errors, reply
+from gateway.api.auth import Bouncer
+from gateway.api.connection import Runner
+from gateway.api.routing import Call, Route, Surroundings
+from gateway.domain.token import Scope
+from gateway.engine.keyring import Principal
+from gateway.errors import (
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+    TimedOut,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+
+_log = log.get()
+_NOBODY = Principal("nobody", Scope.READ)
+
+#: seconds that answers may take after the runs that they waited for were cut short
+LAST_ANSWERS = 2.0
+
+#: headers of every answer
+_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
+    "Access-Control-Max-Age": "600",
+}
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def routes() -> list[Route]:
+    """Return all routes of all modules."""
+    found = plugins.discover("gateway.api.routes", "ROUTES")
+    return [route for module in found.values() for route in module.listed]
+
+
+class Server:
+    """Serves on a given socket. `close` ends it in good order."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        gateway = around.config.gateway
+        self._bouncer = Bouncer(
+            around.engine.tokens,
+            allowed_hosts=gateway.allowed_hosts,
+            cors_origins=gateway.cors_origins,
+            trusted_proxies=gateway.trusted_proxies,
+        )
+        app = web.Application(middlewares=[self._guard])
+        app.on_response_prepare.append(self._finish)
+        for route in routes():
+            if route.method == "GET" and not route.streams:
+                app.router.add_get(route.path, self._handler(route), allow_head=True)
+            else:
+                app.router.add_route(route.method, route.path, self._handler(route))
+        self._runner = Runner(app, around.config.limits, self._bouncer.trusts, shutdown_timeout=1.0)
+        self._site: web.SockSite | None = None
+        self._busy = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    async def open(self, listener: socket.socket) -> None:
+        """Begin to accept connections on a bound socket. It stays the caller's: a copy is used."""
+        await self._runner.setup()
+        self._site = web.SockSite(self._runner, listener.dup(), backlog=1024)
+        await self._site.start()
+
+    async def close(self, grace: float, drain: Callable[[float], Awaitable[None]]) -> None:
+        """Accept no more, let requests and runs finish for `grace` seconds, then end them.
+
+        Args:
+            drain: gives the engine's runs that time too.
+        """
+        self._around.closing.set()
+        if self._site is not None:
+            await self._site.stop()
+        await drain(grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_ANSWERS):
+                await self._quiet.wait()
+        await self._runner.cleanup()
+
+    # --- one request ------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Give every request an id, and every error its shape."""
+        identifier = request["id"] = secrets.token_hex(8)
+        self._enter()
+        structlog.contextvars.bind_contextvars(request=identifier)
+        try:
+            return await self._admit(request, handler)
+        except GatewayError as error:
+            return _complain(error)
+        except web.HTTPException as error:
+            return _complain(_translated(error))
+        except ConnectionError:
+            raise
+        except Exception:
+            _log.exception("http.broke", method=request.method, path=request.path[:256])
+            return _complain(InternalError(details={"request_id": identifier}))
+        finally:
+            self._leave()
+
+    async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        self._bouncer.check_host(request)
+        self._bouncer.check_origin(request)
+        if request.method == "OPTIONS" and request.headers.get("Origin") in self._bouncer.cors_origins:
+            return web.Response(status=204, headers=_PREFLIGHT)
+        if request.match_info.http_exception is not None:
+            self._bouncer.identify(request)  # a stranger learns nothing of which paths there are
+        return await handler(request)
+
+    def _handler(self, route: Route) -> _Handler:
+        """Return the function that takes a request for a route through the remaining checks."""
+        limits = self._around.config.limits
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            principal = _NOBODY
+            if route.scope is not None:
+                principal = self._bouncer.identify(request)
+                self._bouncer.check_scope(principal, route.scope)
+            query = body.parse_query(request, route.query)
+            data = await body.read(request, limits.body, limits.body_seconds)
+            call: Call[Any, Any] = Call(
+                request,
+                route,
+                self._around,
+                id=request["id"],
+                principal=principal,
+                body=body.parse(data, route.body),
+                query=query,
+            )
+            answer = await route.handler(call)
+            if isinstance(answer, web.StreamResponse):
+                return answer
+            return reply.json(answer, route.status, call.headers)
+
+        return handle
+
+    async def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Add what every answer carries."""
+        response.headers.update(_ALWAYS)
+        response.headers["X-Request-Id"] = request.get("id", "")
+        origin = request.headers.get("Origin")
+        if origin in self._bouncer.cors_origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Vary"] = "Origin"
+        if self._around.closing.is_set:
+            # aiohttp has worked out the header by now: both are needed, or keep-alive clients are reset.
+            response.headers["Connection"] = "close"
+            response.force_close()
+
+    def _enter(self) -> None:
+        self._busy += 1
+        self._quiet.clear()
+
+    def _leave(self) -> None:
+        self._busy -= 1
+        if not self._busy:
+            self._quiet.set()
+
+
+def _complain(error: GatewayError) -> web.Response:
+    response = reply.json(errors.answer(error), error.status)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, (RateLimited, Unavailable)):
+        response.headers["Retry-After"] = str(error.details.get("retry_after", 1))
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = str(error.details.get("allow", ""))
+    if isinstance(error, (TooLarge, TimedOut)) and "run_id" not in error.details:
+        response.force_close()  # the rest of the body is not worth reading
+    return response
+
+
+def _translated(error: web.HTTPException) -> GatewayError:
+    """Say in our words what aiohttp's router found."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return MethodNotAllowed(f"this path takes {allowed}.", details={"allow": allowed})
+    if error.status == 404:
+        return NotFound("there is nothing at this path.", remedy="GET /openapi.json lists what there is.")
+    if error.status == 413:
+        return TooLarge()
+    return InvalidRequest(f"{error.reason}.") if error.status < 500 else InternalError()

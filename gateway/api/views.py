@@ -1,0 +1,195 @@
+"""What clients see of runs, sessions and agents: the shapes that several routes answer with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from gateway.domain import times
+from gateway.domain.event import Usage
+from gateway.domain.ids import SLUG
+from gateway.domain.run import Outcome, Run
+from gateway.domain.session import CHAT_LENGTH, Message, Session
+from gateway.engine.roster import AgentView
+from gateway.errors import AgentError, Conflict, TimedOut
+
+#: a text for an agent
+Prompt = Annotated[str, Meta(min_length=1, description="What to tell the agent.")]
+#: a channel's name
+Word = Annotated[str, Meta(pattern=SLUG)]
+#: the id of a run, or a unique prefix of it
+RunId = Annotated[str, Meta(min_length=1, max_length=26)]
+#: words that a caller puts on a run, to find it again
+Labels = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=256)]], Meta(max_length=32)
+]
+#: how long something may take
+Seconds = Annotated[float, Meta(gt=0, le=604_800)]
+#: a chat of a channel, a session's own name
+Chat = Annotated[str, Meta(min_length=1, max_length=CHAT_LENGTH)]
+
+
+class UsageShown(Struct, frozen=True, kw_only=True):
+    """What a run used. Zeros where the backend tells nothing."""
+
+    input: int
+    output: int
+    cached: int
+    cost: float
+
+
+def usage(of: Usage) -> UsageShown:
+    return UsageShown(input=of.input, output=of.output, cached=of.cached, cost=of.cost)
+
+
+def result(run: Run) -> str:
+    """Return the answer of an ended run.
+
+    Raises:
+        AgentError, TimedOut, Conflict: it ended otherwise.
+    """
+    if run.outcome is Outcome.COMPLETED:
+        return run.result or ""
+    details = {"run_id": run.id, "outcome": str(run.outcome)}
+    if run.outcome is Outcome.CANCELLED_BY_USER:
+        raise Conflict("the run was cancelled.", details=details)
+    if run.outcome is Outcome.TIMEOUT:
+        raise TimedOut(run.error, details=details)
+    raise AgentError(run.error, details=details)
+
+
+class TaskShown(Struct, frozen=True, kw_only=True):
+    """A run, in the words of the HTTP API."""
+
+    id: str
+    #: queued, running, succeeded, failed or cancelled
+    status: str
+    #: why it ended so: completed, agent_error, timeout, interrupted or cancelled_by_user
+    outcome: str | None
+    agent_id: str = field(name="agentId")
+    session: str
+    source: str
+    input: str
+    model: str | None
+    priority: int
+    labels: dict[str, str]
+    parent: str | None
+    retry_of: str | None
+    attempt: int
+    max_attempts: int
+    cancel_requested: bool
+    #: number of the last event in its log
+    last_event: int
+    result: str | None
+    error: str | None
+    usage: UsageShown
+    created_at: str
+    run_at: str | None
+    started_at: str | None
+    finished_at: str | None
+
+
+def task(run: Run) -> TaskShown:
+    return TaskShown(
+        id=run.id,
+        status=run.status,
+        outcome=run.outcome,
+        agent_id=run.spec.agent,
+        session=run.spec.session,
+        source=run.spec.source,
+        input=run.spec.input,
+        model=run.spec.model,
+        priority=run.spec.priority,
+        labels=run.spec.labels,
+        parent=run.spec.parent,
+        retry_of=run.spec.retry_of,
+        attempt=run.attempt,
+        max_attempts=run.spec.max_attempts,
+        cancel_requested=run.cancel_requested,
+        last_event=run.last_event,
+        result=run.result,
+        error=run.error,
+        usage=usage(run.usage),
+        created_at=times.rfc3339(run.created),
+        run_at=_moment(run.spec.run_at),
+        started_at=_moment(run.started),
+        finished_at=_moment(run.finished),
+    )
+
+
+class SessionShown(Struct, frozen=True, kw_only=True):
+    """A session, in the words of the HTTP API."""
+
+    key: str
+    agent_id: str = field(name="agentId")
+    channel: str
+    chat_id: str
+    title: str
+    #: messages in the transcript
+    messages: int
+    #: runs that are queued or running
+    active: int
+    created_at: str
+    last_activity: str
+
+
+def session(of: Session) -> SessionShown:
+    return SessionShown(
+        key=of.key,
+        agent_id=of.agent,
+        channel=of.channel,
+        chat_id=of.chat,
+        title=of.title,
+        messages=of.messages,
+        active=of.active,
+        created_at=times.rfc3339(of.created),
+        last_activity=times.rfc3339(of.updated),
+    )
+
+
+class MessageShown(Struct, frozen=True, kw_only=True):
+    """One line of a transcript."""
+
+    role: str
+    content: str
+    at: str
+    run_id: str
+
+
+def message(of: Message) -> MessageShown:
+    return MessageShown(role=of.role, content=of.content, at=times.rfc3339(of.at), run_id=of.run)
+
+
+class AgentShown(Struct, frozen=True, kw_only=True):
+    """An agent and what it is doing."""
+
+    id: str
+    backend: str
+    model: str | None
+    #: idle, working or disabled
+    status: str
+    current_tasks: int
+    max_concurrent: int
+    is_enabled: bool
+    is_default: bool
+    #: seconds that a run may take
+    timeout: float
+
+
+def agent(of: AgentView) -> AgentShown:
+    return AgentShown(
+        id=of.agent.id,
+        backend=of.agent.backend,
+        model=of.agent.model,
+        status=of.activity,
+        current_tasks=of.current,
+        max_concurrent=of.agent.max_concurrent,
+        is_enabled=of.agent.enabled,
+        is_default=of.default,
+        timeout=of.agent.timeout,
+    )
+
+
+def _moment(at: int | None) -> str | None:
+    return None if at is None else times.rfc3339(at)

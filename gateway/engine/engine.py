@@ -1,0 +1,206 @@
+"""The engine: the only door to a run. Submit, wait, watch, cancel, retry, drain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from gateway import log
+from gateway.domain.agent import Agent
+from gateway.domain.event import Change, Event
+from gateway.domain.ports import Accepted, Backend, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
+from gateway.domain.run import Run, RunSpec, Status
+from gateway.domain.times import Clock, wall_clock
+from gateway.engine import rescuer
+from gateway.engine.executor import Cut, Executor
+from gateway.engine.hub import Hub
+from gateway.engine.keyring import Keyring
+from gateway.engine.latch import Latch
+from gateway.engine.owner import Owner
+from gateway.engine.roster import Roster
+from gateway.engine.sessions import Sessions
+from gateway.engine.worker import Worker
+from gateway.errors import Conflict, GatewayError, TimedOut, Unavailable
+
+#: seconds between rounds of housekeeping
+HOUSEKEEPING = 600.0
+
+_log = log.get()
+
+
+class Engine:
+    """Runs, sessions, agents and tokens of one serving process.
+
+    An async context manager: inside, runs are claimed and executed; `drain` ends that.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        agents: Sequence[Agent],
+        backends: Mapping[str, Backend],
+        *,
+        owner: Owner,
+        directory: Path,
+        default: str | None = None,
+        token: str | None = None,
+        max_runs: int = 64,
+        output_limit: int = 8 << 20,
+        clock: Clock = wall_clock,
+    ) -> None:
+        """Args:
+        agents: with their options checked by their backends.
+        backends: opened; by name.
+        directory: where workspaces and large outputs go.
+        default: id of the agent that is meant when none is named.
+        token: the gateway's own; None lets everyone in.
+        max_runs: runs at the same time over all agents.
+        output_limit: characters of an answer.
+        """
+        self._store = store
+        self._owner = owner
+        self._clock = clock
+        self._hub = Hub(store)
+        executor = Executor(
+            store,
+            {agent.id: agent for agent in agents},
+            backends,
+            workspaces=directory / "workspaces",
+            outputs=directory / "outputs",
+            output_limit=output_limit,
+        )
+        limits = Limits(total=max_runs, agents={agent.id: agent.max_concurrent for agent in agents if agent.enabled})
+        self._worker = Worker(store, executor, str(owner), limits, clock)
+        self._services: list[asyncio.Task[None]] = []
+        #: set when waiting for a run here is in vain
+        self.drained = Latch()
+        self.agents = Roster(agents, default, backends, lambda: self._worker.working)
+        self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
+        self.tokens = Keyring(store, token, clock)
+
+    async def __aenter__(self) -> Engine:
+        await self.tokens.load()
+        await rescuer.rescue(self._store, self._owner)
+        self._services = [
+            asyncio.create_task(self._worker.run(), name="worker"),
+            asyncio.create_task(self._keep_house(), name="housekeeping"),
+        ]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.drain(0)
+        for service in self._services:
+            service.cancel()
+        await asyncio.gather(*self._services, return_exceptions=True)
+
+    async def drain(self, grace: float) -> None:
+        """Claim no more; give runs `grace` seconds; queue those again that are cut short.
+
+        Whoever still waits for a run then is told that it goes on later. Draining twice is fine.
+        """
+        await self._worker.stop(grace)
+        self.drained.set()
+
+    async def submit(self, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted:
+        """Accept a run: when this returns, it is on disk and will be done.
+
+        Raises:
+            Conflict: the idempotency key was used with another body, or the session is busy and
+                its agent takes no more then.
+            StorageFull, Unavailable: it was not accepted.
+        """
+        agent = self.agents.choose(spec.agent)
+        if spec.on_interrupt is not agent.on_interrupt:
+            spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
+        accepted = await self._store.accept(spec, key, agent.session_mode)
+        for run in accepted.interrupted:
+            self._worker.cut(run, Cut.CANCEL)
+        self._worker.call()
+        return accepted
+
+    async def wait(self, run_id: str, seconds: float) -> Run:
+        """Wait for a run's end and return it. Whoever stops waiting does not stop the run.
+
+        Raises:
+            TimedOut: it has not ended in that time; it goes on.
+            Unavailable: this gateway stops; the run goes on with the next start.
+        """
+        ended = asyncio.create_task(self._hub.ended(run_id))
+        drained = asyncio.create_task(self.drained.wait())
+        try:
+            run = await self._store.run(run_id)
+            if not run.status.final:
+                await asyncio.wait({ended, drained}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                run = await self._store.run(run_id)
+        finally:
+            ended.cancel()
+            drained.cancel()
+        if run.status.final:
+            return run
+        details = {"run_id": run_id}
+        if self.drained.is_set:
+            raise Unavailable("the gateway is stopping; the run goes on when it is back.", details=details)
+        raise TimedOut(f"no answer within {seconds:g} s; the run goes on.", details=details)
+
+    def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
+        """Follow a run's events after number `after`, from the log and then live, to its end."""
+        return self._hub.follow(run_id, after)
+
+    def changes(self, after: int) -> AsyncGenerator[Change, None]:
+        """Follow all changes after a position, from the log and then live, without end."""
+        return self._hub.changes(after)
+
+    async def last_change(self) -> int:
+        return await self._store.last_change()
+
+    async def cancel(self, run_id: str) -> Run:
+        """Cancel a run: a queued one at once, a running one within seconds.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Conflict: it has ended.
+        """
+        run = await self._store.cancel((await self._store.run(run_id)).id)
+        if run.status is Status.RUNNING:
+            self._worker.cut(run.id, Cut.CANCEL)
+        return run
+
+    async def retry(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
+        """Submit a failed or cancelled run again, as a new one.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Conflict: it has not ended, or it succeeded.
+        """
+        run = await self._store.run(run_id)
+        if run.status not in (Status.FAILED, Status.CANCELLED):
+            raise Conflict(f"cannot retry a run that is {run.status}.")
+        spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None)
+        return (await self.submit(spec, key)).run
+
+    async def run(self, run_id: str) -> Run:
+        return await self._store.run(run_id)
+
+    async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
+        return await self._store.runs(which, page)
+
+    async def events(self, run_id: str, after: int, limit: int) -> Sequence[Event]:
+        return await self._store.events((await self._store.run(run_id)).id, after, limit)
+
+    async def counts(self, since: int) -> Counts:
+        return await self._store.counts(since)
+
+    async def check(self) -> None:
+        """Write something small to disk: raises what accepting a run would."""
+        await self._store.check()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING)
+            try:
+                await self._store.prune()
+            except GatewayError as error:
+                _log.warning("housekeeping.waits", error=str(error))

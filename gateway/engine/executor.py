@@ -1,0 +1,234 @@
+"""One attempt of a run, as named steps: prepare, perform, settle. Only `perform` catches."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from enum import Enum
+from pathlib import Path
+
+import structlog
+
+from gateway import log
+from gateway.domain.agent import Agent
+from gateway.domain.ports import Backend, Fenced, Store, Turn
+from gateway.domain.run import Move, Outcome, Run, Verdict
+from gateway.engine.recorder import Recorder
+from gateway.errors import AgentError, AgentNotFound, GatewayError
+
+#: messages of a session that a backend may read back
+HISTORY = 500
+#: seconds that a backend gets to end a turn that is over or was cut short
+CLOSING = 5.0
+#: seconds between tries when the disk refuses the end of a run
+RETRY = 1.0
+
+_log = log.get()
+
+
+class Cut(Enum):
+    """Why an attempt is cut short from outside."""
+
+    CANCEL = "cancelled"
+    STOP = "the gateway stopped"
+    FENCED = "fenced"
+
+
+class Attempt:
+    """One try of a run, and the handle to cut it short."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._cut: asyncio.Future[Cut] = asyncio.get_running_loop().create_future()
+
+    def cut(self, why: Cut) -> None:
+        """Ask the attempt to end now; the first reason counts."""
+        if not self._cut.done():
+            self._cut.set_result(why)
+
+    async def wait_cut(self) -> Cut:
+        return await asyncio.shield(self._cut)
+
+    @property
+    def why(self) -> Cut | None:
+        return self._cut.result() if self._cut.done() else None
+
+
+class Executor:
+    """Executes attempts. Holds what all of them need."""
+
+    def __init__(
+        self,
+        store: Store,
+        agents: Mapping[str, Agent],
+        backends: Mapping[str, Backend],
+        *,
+        workspaces: Path,
+        outputs: Path,
+        output_limit: int,
+    ) -> None:
+        self._store = store
+        self._agents = agents
+        self._backends = backends
+        self._workspaces = workspaces
+        self._outputs = outputs
+        self._output_limit = output_limit
+
+    async def execute(self, attempt: Attempt) -> None:
+        """Work on a claimed run until its end, or its return to the queue, is on disk."""
+        run = attempt.run
+        with structlog.contextvars.bound_contextvars(run=run.id, agent=run.spec.agent, attempt=run.attempt):
+            recorder = Recorder(
+                self._store,
+                run,
+                backend=self._backend_name(run),
+                outputs=self._outputs,
+                limit=self._output_limit,
+                fenced=lambda: attempt.cut(Cut.FENCED),
+            )
+            verdict = await self._perform(attempt, recorder)
+            await self._settle(attempt, recorder, verdict)
+
+    # --- prepare ----------------------------------------------------------------------------
+
+    async def _prepare(self, run: Run) -> tuple[Backend, Turn]:
+        agent = self._agents.get(run.spec.agent)
+        if agent is None:
+            raise AgentNotFound(f"the agent {run.spec.agent!r} is no longer configured.")
+        session = await self._store.session(run.spec.session)
+        kind, _, ref = ((session and session.backend_ref) or "").partition(":")
+        return self._backends[agent.backend], Turn(
+            run=run.id,
+            attempt=run.attempt,
+            agent=agent,
+            input=run.spec.input,
+            model=run.spec.model or agent.model,
+            session=run.spec.session,
+            session_ref=ref if kind == agent.backend else None,
+            workspace=str(self._workspace(agent, run.spec.session)),
+            history=lambda: self._store.history(run.spec.session, HISTORY),
+        )
+
+    def _backend_name(self, run: Run) -> str:
+        agent = self._agents.get(run.spec.agent)
+        return agent.backend if agent else ""
+
+    def _workspace(self, agent: Agent, session: str) -> Path:
+        if agent.workspace is not None:
+            given = Path(agent.workspace).expanduser().absolute()
+            if not given.is_dir():
+                raise AgentError(f"the agent's workspace {given} is no directory.", remedy="Create it, or change it.")
+            return given
+        own = self._workspaces / hashlib.sha256(session.encode()).hexdigest()[:32]
+        own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return own
+
+    # --- perform ----------------------------------------------------------------------------
+
+    async def _perform(self, attempt: Attempt, recorder: Recorder) -> Verdict | None:
+        """Drive the backend; return how it ended, or None if it was cut short from outside."""
+        try:
+            finished = await self._drive(attempt, recorder)
+        except AgentError as error:
+            return _failed(str(error))
+        except GatewayError as error:
+            return _failed(f"cannot run the agent: {error}")
+        except Fenced:
+            attempt.cut(Cut.FENCED)
+            return None
+        except Exception as error:
+            _log.exception("run.backend_broke")
+            return _failed(f"the backend broke: {type(error).__name__}: {error}")
+        if finished:
+            return Verdict(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result=recorder.reply)
+        if attempt.why is None:
+            seconds = self._timeout(attempt.run)
+            return Verdict(
+                move=Move.FAIL, outcome=Outcome.TIMEOUT, error=f"the agent did not finish within {seconds:g} s."
+            )
+        return None
+
+    async def _drive(self, attempt: Attempt, recorder: Recorder) -> bool:
+        """Run the turn to its end, its deadline, or a cut; tell whether it finished."""
+
+        async def turn() -> None:
+            backend, prepared = await self._prepare(attempt.run)
+            async with aclosing(backend.prompt(prepared)) as stream:  # type: ignore[type-var]
+                async for said in stream:
+                    await recorder.hear(said)
+
+        driving = asyncio.create_task(turn(), name=f"turn-{attempt.run.id}")
+        cut = asyncio.create_task(attempt.wait_cut())
+        try:
+            ended, _ = await asyncio.wait(
+                {driving, cut}, timeout=self._timeout(attempt.run), return_when=asyncio.FIRST_COMPLETED
+            )
+            if driving not in ended:
+                return False
+            driving.result()
+            return True
+        finally:
+            cut.cancel()
+            await _end(driving)
+
+    def _timeout(self, run: Run) -> float:
+        agent = self._agents.get(run.spec.agent)
+        return run.spec.timeout or (agent.timeout if agent else 60.0)
+
+    # --- settle -----------------------------------------------------------------------------
+
+    async def _settle(self, attempt: Attempt, recorder: Recorder, verdict: Verdict | None) -> None:
+        """Put the end on disk; a disk that refuses is asked again until it takes it."""
+        run, said = attempt.run, await recorder.close()
+        if verdict is None and attempt.why is Cut.CANCEL:
+            verdict = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result=recorder.reply or None)
+        if attempt.why is Cut.FENCED:
+            _log.warning("run.fenced")
+            return
+        settle: Callable[[], Awaitable[Run]]
+        if verdict is None:
+            settle = lambda: self._store.requeue(run.id, run.epoch, Cut.STOP.value)  # noqa: E731
+        else:
+            final = _with_usage(verdict, recorder)
+            settle = lambda: self._store.finish(run.id, run.epoch, final, said)  # noqa: E731
+        ended = await _until_taken(settle)
+        if ended is not None:
+            _log.info("run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a turn and see it end; what it says in ending does not count any more."""
+    task.cancel()
+    _, pending = await asyncio.wait({task}, timeout=CLOSING)
+    if pending:
+        _log.error("run.backend_does_not_end", seconds=CLOSING)
+    elif not task.cancelled() and task.exception() is not None:
+        _log.debug("run.ended_with", error=str(task.exception()))
+
+
+async def _until_taken(settle: Callable[[], Awaitable[Run]]) -> Run | None:
+    while True:
+        try:
+            return await settle()
+        except Fenced:
+            _log.warning("run.fenced")
+            return None
+        except GatewayError as error:
+            _log.warning("run.end_waits", error=str(error))
+            await asyncio.sleep(RETRY)
+
+
+def _failed(error: str) -> Verdict:
+    return Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=error)
+
+
+def _with_usage(verdict: Verdict, recorder: Recorder) -> Verdict:
+    return Verdict(
+        move=verdict.move,
+        outcome=verdict.outcome,
+        result=verdict.result,
+        error=verdict.error,
+        usage=recorder.usage,
+    )

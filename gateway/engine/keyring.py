@@ -1,0 +1,86 @@
+"""Who may call: the gateway's own token, and named ones with a scope and an end."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Sequence
+
+from gateway.domain.ports import Store
+from gateway.domain.times import Clock
+from gateway.domain.token import Scope, Token, digest
+from gateway.engine.latch import Latch
+from gateway.errors import NotFound
+
+
+class Principal:
+    """A caller who was let in."""
+
+    def __init__(self, name: str, scope: Scope, expires: int | None = None) -> None:
+        self.name = name
+        self.scope = scope
+        #: milliseconds since 1970 UTC; None never expires
+        self.expires = expires
+        #: set when the token is revoked: live streams of this caller end
+        self.gone = Latch()
+
+
+class Keyring:
+    """Knows the tokens. Only hashes of named tokens are kept."""
+
+    def __init__(self, store: Store, own: str | None, clock: Clock) -> None:
+        """Args:
+        own: the gateway's token, with all scopes; None lets everyone in.
+        """
+        self._store = store
+        self._clock = clock
+        self._own = None if own is None else digest(own).encode()
+        self._owner = Principal("owner", Scope.ADMIN)
+        self._named: dict[str, Principal] = {}
+
+    async def load(self) -> None:
+        for token in await self._store.tokens():
+            self._named[token.hash] = Principal(token.name, token.scope, token.expires)
+
+    @property
+    def open_door(self) -> Principal | None:
+        """The caller that everyone is when the gateway asks for no token."""
+        return self._owner if self._own is None else None
+
+    def admit(self, secret: bytes) -> Principal | None:
+        """Return who a token belongs to, or None. Takes the same time for all wrong ones."""
+        hashed = digest(secret)
+        if self._own is not None and hmac.compare_digest(hashed.encode(), self._own):
+            return self._owner
+        found = self._named.get(hashed)
+        if found is None or (found.expires is not None and found.expires <= self._clock()):
+            return None
+        return found
+
+    async def list(self) -> Sequence[Token]:
+        return await self._store.tokens()
+
+    async def create(self, name: str, scope: Scope, expires: int | None) -> str:
+        """Make a named token and return its secret, which is never shown again.
+
+        Raises:
+            Conflict: there is a token with that name.
+        """
+        secret = f"mg_{secrets.token_urlsafe(32)}"
+        token = Token(name=name, hash=digest(secret), scope=scope, expires=expires, created=self._clock())
+        await self._store.add_token(token)
+        self._named[token.hash] = Principal(name, scope, expires)
+        return secret
+
+    async def revoke(self, name: str) -> None:
+        """End a named token and the live streams of its callers.
+
+        Raises:
+            NotFound: there is none with that name.
+        """
+        if not await self._store.revoke_token(name):
+            raise NotFound(f"there is no token {name!r}.")
+        for hashed, principal in list(self._named.items()):
+            if principal.name == name:
+                del self._named[hashed]
+                principal.gone.set()

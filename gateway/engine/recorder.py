@@ -1,0 +1,155 @@
+"""What an attempt says, gathered and put on disk in batches.
+
+Text comes in many small pieces: they are joined for some 30 ms before they become an event. A
+disk that cannot keep up holds the agent back, never the memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gateway import log
+from gateway.domain.event import Said, Text, Thinking, ToolEnd, Usage
+from gateway.domain.ports import Fenced, Reply, SessionRef, Store
+from gateway.domain.run import Run
+from gateway.errors import AgentError, GatewayError
+
+#: seconds that pieces of text are gathered
+GATHER = 0.03
+#: characters of one event's text
+EVENT = 64 * 1024
+#: characters that may wait to be written before the agent has to wait
+WAITING = 512 * 1024
+#: seconds between tries when the disk refuses
+RETRY = 1.0
+
+_log = log.get()
+
+
+class Recorder:
+    """Hears one attempt. `close` gives back what has not been written, for the final transaction."""
+
+    def __init__(
+        self, store: Store, run: Run, *, backend: str, outputs: Path, limit: int, fenced: Callable[[], None]
+    ) -> None:
+        """Args:
+        backend: name that the session reference is kept under.
+        outputs: directory for outputs that are too large for an event.
+        limit: characters of the answer; more is an `AgentError`.
+        fenced: called when this attempt turns out not to be the run's any more.
+        """
+        self._store = store
+        self._run = run
+        self._backend = backend
+        self._outputs = outputs
+        self._limit = limit
+        self._fenced = fenced
+        self._said: list[Said] = []
+        self._waiting = 0
+        self._answer: list[str] = []
+        self._length = 0
+        self._reply: str | None = None
+        self._gathering: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self.usage = Usage()
+
+    @property
+    def reply(self) -> str:
+        """The answer so far."""
+        return self._reply if self._reply is not None else "".join(self._answer)
+
+    async def hear(self, said: Said | SessionRef | Reply) -> None:
+        """Take in one thing that the backend yielded.
+
+        Raises:
+            AgentError: the answer is longer than allowed.
+        """
+        match said:
+            case SessionRef(ref=ref):
+                await self._store.remember(self._run.id, self._run.epoch, f"{self._backend}:{ref}")
+                return
+            case Reply(text=text):
+                self._reply = text
+                self._check_length(len(text))
+                return
+            case Text(delta=delta):
+                self._answer.append(delta)
+                self._length += len(delta)
+                self._check_length(self._length)
+            case Usage():
+                self.usage += said
+            case ToolEnd(output=output) if len(output) > EVENT:
+                said = await asyncio.to_thread(self._spill, said)
+        self._add(said)
+        self._gather()
+        while self._waiting > WAITING:
+            await self._write_now()
+
+    async def close(self) -> list[Said]:
+        """Stop writing and return what is left to write."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        if self._gathering is not None:
+            self._gathering.cancel()
+        said, self._said = self._said, []
+        return said
+
+    def _check_length(self, length: int) -> None:
+        if length > self._limit:
+            raise AgentError(f"the agent's answer is longer than {self._limit} characters (limits.output).")
+
+    def _add(self, said: Said) -> None:
+        if isinstance(said, (Text, Thinking)):
+            self._waiting += len(said.delta)
+            last = self._said[-1] if self._said else None
+            if type(last) is type(said) and len(last.delta) + len(said.delta) <= EVENT:
+                self._said[-1] = type(said)(delta=last.delta + said.delta)
+                return
+            for start in range(0, len(said.delta), EVENT):
+                self._said.append(type(said)(delta=said.delta[start : start + EVENT]))
+            return
+        self._waiting += 200
+        self._said.append(said)
+
+    def _gather(self) -> None:
+        if self._gathering is None and self._writing is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER, self._begin_to_write)
+
+    async def _write_now(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._begin_to_write()
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+
+    def _begin_to_write(self) -> None:
+        self._gathering = None
+        said, self._said, self._waiting = self._said, [], 0
+        self._writing = asyncio.create_task(self._write(said), name="record")
+
+    async def _write(self, said: list[Said]) -> None:
+        while True:
+            try:
+                await self._store.append(self._run.id, self._run.epoch, said)
+                break
+            except Fenced:
+                self._fenced()
+                break
+            except GatewayError as error:
+                _log.warning("run.events_wait", run=self._run.id, error=str(error))
+                await asyncio.sleep(RETRY)
+        self._writing = None
+        if self._said:
+            self._gather()
+
+    def _spill(self, said: ToolEnd) -> ToolEnd:
+        data = said.output.encode("utf-8", "replace")
+        file = self._outputs / f"{self._run.id}-{hashlib.sha256(data).hexdigest()[:16]}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.write_bytes(data)
+        return msgspec.structs.replace(said, output=said.output[:2000] + "…", output_file=str(file))

@@ -1,0 +1,47 @@
+"""Runs whose owner is gone: first their processes are ended, then they are queued again or failed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway import log, process
+from gateway.domain.ports import AgentProcess, Store
+from gateway.engine.owner import Owner
+from gateway.identity import Identity
+
+_log = log.get()
+
+
+class StoreLedger:
+    """The ledger of agent processes, in the store, under one owner."""
+
+    def __init__(self, store: Store, owner: Owner) -> None:
+        self._store = store
+        self._owner = str(owner)
+
+    async def record(self, who: Identity, run: str | None) -> None:
+        await self._store.record_process(AgentProcess(who=who, owner=self._owner, run=run))
+
+    async def forget(self, who: Identity) -> None:
+        await self._store.forget_process(who)
+
+
+async def rescue(store: Store, me: Owner) -> int:
+    """Rescue all runs of owners that are gone; returns how many.
+
+    No orphan works beside a retry: a dead owner's agent processes are ended before any of its
+    runs can be claimed again.
+    """
+    rescued = 0
+    for text in await store.owners():
+        owner = Owner.parse(text)
+        if owner == me or owner.alive:
+            continue
+        for left in await store.processes(text):
+            killed = await asyncio.to_thread(process.kill_group, left.who)
+            await store.forget_process(left.who)
+            _log.info("rescue.process", pid=left.who.pid, run=left.run, killed=killed)
+        for run in await store.rescue(text):
+            rescued += 1
+            _log.warning("rescue.run", run=run.id, status=run.status, attempt=run.attempt)
+    return rescued

@@ -1,0 +1,125 @@
+"""Claims runs as there is room, and executes each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from gateway import log
+from gateway.domain.ports import Limits, Store
+from gateway.domain.run import Run
+from gateway.domain.times import Clock
+from gateway.engine.executor import Attempt, Cut, Executor
+from gateway.errors import GatewayError
+
+#: seconds after which the queue is looked at, if nobody called
+LONGEST_SLEEP = 30.0
+#: seconds between tries when the disk refuses
+RETRY = 1.0
+#: seconds that a claim under way may take when the worker stops
+LAST_CLAIM = 5.0
+#: seconds that attempts may take to end once they are cut short
+CUTTING = 8.0
+
+_log = log.get()
+
+
+class Worker:
+    """The service that turns queued runs into attempts."""
+
+    def __init__(self, store: Store, executor: Executor, owner: str, limits: Limits, clock: Clock) -> None:
+        self._store = store
+        self._executor = executor
+        self._owner = owner
+        self._limits = limits
+        self._clock = clock
+        self._called = asyncio.Event()
+        self._called.set()
+        self._attempts: dict[str, Attempt] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._claiming = True
+        self._idle = asyncio.Event()
+
+    @property
+    def working(self) -> Mapping[str, int]:
+        """How many attempts are at work, by agent."""
+        counts: dict[str, int] = {}
+        for attempt in self._attempts.values():
+            counts[attempt.run.spec.agent] = counts.get(attempt.run.spec.agent, 0) + 1
+        return counts
+
+    def call(self) -> None:
+        """Say that there may be something to claim."""
+        self._called.set()
+
+    def cut(self, run: str, why: Cut) -> None:
+        """Cut short the attempt at a run, if there is one here."""
+        attempt = self._attempts.get(run)
+        if attempt is not None:
+            attempt.cut(why)
+
+    async def run(self) -> None:
+        """Claim until `stop`. Do not cancel: a claim that is on disk must be begun."""
+        while self._claiming:
+            try:
+                await self._claim()
+                sleep = await self._sleep()
+            except GatewayError as error:
+                _log.warning("worker.cannot_claim", error=str(error))
+                sleep = RETRY
+            await _wait(self._called, sleep)
+        self._idle.set()
+
+    async def stop(self, grace: float) -> None:
+        """Claim no more, give attempts `grace` seconds, then cut them short: they are queued again."""
+        self._claiming = False
+        self.call()
+        await _wait(self._idle, LAST_CLAIM)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for attempt in self._attempts.values():
+            attempt.cut(Cut.STOP)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CUTTING)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _claim(self) -> None:
+        while self._claiming and len(self._attempts) < self._limits.total:
+            self._called.clear()
+            claimed = await self._store.claim(self._owner, self._limits)
+            for run in claimed:
+                self._begin(run)
+            if not claimed:
+                return
+
+    def _begin(self, run: Run) -> None:
+        attempt = Attempt(run)
+        self._attempts[run.id] = attempt
+        if run.cancel_requested:
+            attempt.cut(Cut.CANCEL)
+        task = asyncio.create_task(self._execute(attempt), name=f"run-{run.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _execute(self, attempt: Attempt) -> None:
+        try:
+            await self._executor.execute(attempt)
+        except Exception:
+            _log.exception("run.lost", run=attempt.run.id)
+        finally:
+            del self._attempts[attempt.run.id]
+            self.call()
+
+    async def _sleep(self) -> float:
+        due = await self._store.next_due()
+        if due is None:
+            return LONGEST_SLEEP
+        return min(max((due - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -1,0 +1,155 @@
+"""Logs are events: one JSON line each, with the ids of what it is about.
+
+Records are made by structlog and written by a thread: a slow disk or a full pipe never holds the
+event loop. What does not fit into the queue is counted, and the count is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Iterable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+#: lines that may wait to be written
+WAITING = 10_000
+#: characters of a value that came from outside
+LONGEST = 2_000
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Sink(Protocol):
+    """Where finished lines go; called on the writing thread."""
+
+    def __call__(self, line: bytes, level: int) -> None: ...
+
+
+class Writer:
+    """Hands lines to the sinks on a thread of its own."""
+
+    def __init__(self, sinks: Iterable[Sink]) -> None:
+        self._sinks = list(sinks)
+        self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(WAITING)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, line: bytes, level: int) -> None:
+        try:
+            self._queue.put_nowait((line, level))
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what waits, for at most `timeout` seconds."""
+        try:
+            self._queue.put(None, timeout=timeout)
+        except queue.Full:
+            return
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._write(*item)
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                self._write(_encode({"time": _now(), "level": "warning", "event": "log.dropped", "lines": dropped}), 30)
+
+    def _write(self, line: bytes, level: int) -> None:
+        for sink in self._sinks:
+            try:
+                sink(line, level)
+            except OSError:
+                self._dropped += 1  # a full disk must not end the thread
+
+
+def configure(level: str, sinks: Iterable[Sink], secrets: Iterable[str] = ()) -> Writer:
+    """Send all logs, ours and those of the standard library, to the sinks as JSON lines.
+
+    Args:
+        level: the least level that is written.
+        sinks: called with each line, without its line feed.
+        secrets: values that are never written.
+    """
+    writer = Writer(sinks)
+    hide = _Redactor([secret for secret in secrets if len(secret) >= 4])
+
+    def write(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        number = _LEVELS.get(event.get("level", method), 20)
+        writer.put(hide(_encode(event)), number)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            _stamp,
+            structlog.processors.format_exc_info,
+            _bound,
+            write,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    _take_over_standard_logging(_LEVELS[level])
+    return writer
+
+
+class _Redactor:
+    """Replaces secrets in a finished line, wherever they came from."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        forms = {secret.encode() for secret in secrets} | {_encode(secret)[1:-1] for secret in secrets}
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def __call__(self, line: bytes) -> bytes:
+        for form in self._forms:
+            if form in line:
+                line = line.replace(form, b"***")
+        return line
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {"time": _now(), "level": event.pop("level", "info"), "event": event.pop("event", ""), **event}
+
+
+def _bound(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) > LONGEST and name != "exception":
+            event[name] = value[:LONGEST] + "…"
+    return event
+
+
+class _Forward(logging.Handler):
+    """Takes what libraries log by the standard library."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        known = record.levelname.lower() if record.levelname.lower() in _LEVELS else "error"
+        log.log(
+            _LEVELS[known],
+            f"library.{record.name}",
+            message=record.getMessage(),
+            exc_info=record.exc_info if record.exc_info and record.exc_info[0] else None,
+        )
+
+
+def _take_over_standard_logging(level: int) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [_Forward()]
+    root.setLevel(max(level, logging.WARNING))
+
+
+get = structlog.get_logger

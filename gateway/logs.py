@@ -1,0 +1,95 @@
+"""Reading the log file: its last lines, and what comes, across rotation."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+LEVELS = ("debug", "info", "warning", "error")
+
+#: bytes read at once, from the end backwards
+BLOCK = 64 * 1024
+
+
+def at_least(line: bytes, level: str) -> bool:
+    """Tell whether a JSON log line has at least that level; a line that is no JSON counts as an error."""
+    try:
+        found = json.loads(line).get("level", "info")
+    except (ValueError, AttributeError):
+        return True
+    return found not in LEVELS or LEVELS.index(found) >= LEVELS.index(level)
+
+
+def tail(file: Path, count: int, level: str = "debug") -> list[bytes]:
+    """Return the last lines of at least a level, oldest first, from rotated files too if need be."""
+    found: list[bytes] = []
+    for path in (file, *(file.with_name(f"{file.name}.{number}") for number in range(1, 100))):
+        if len(found) >= count or not path.exists():
+            break
+        for line in _backwards(path):
+            if at_least(line, level):
+                found.append(line)
+                if len(found) >= count:
+                    break
+    return found[::-1]
+
+
+def _backwards(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        rest = b""
+        while position > 0:
+            size = min(BLOCK, position)
+            position -= size
+            file.seek(position)
+            first, *lines = (file.read(size) + rest).split(b"\n")
+            yield from (line for line in reversed(lines) if line)
+            rest = first
+        if rest:
+            yield rest
+
+
+class Follower:
+    """Gives the lines that are added to a log file after it was made, across rotation."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._rest = b""
+        if path.exists():
+            self._file = path.open("rb")
+            self._file.seek(0, os.SEEK_END)
+
+    def read(self) -> list[bytes]:
+        """Return the whole lines that came since the last call."""
+        lines = self._take()
+        if self._rotated():
+            lines += self._take()  # what came between the last look and the rotation
+            if self._file is not None:
+                self._file.close()
+            self._file = self._path.open("rb") if self._path.exists() else None
+            lines += self._take()
+        return lines
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _take(self) -> list[bytes]:
+        if self._file is None:
+            return []
+        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        return [line for line in lines if line]
+
+    def _rotated(self) -> bool:
+        try:
+            present = self._path.stat()
+        except FileNotFoundError:
+            return False
+        if self._file is None:
+            return True
+        held = os.fstat(self._file.fileno())
+        return (held.st_dev, held.st_ino) != (present.st_dev, present.st_ino)

@@ -1,0 +1,55 @@
+"""The log file: private, rotated by size and count, never truncated by a restart."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: bytes of one file, and how many rotated ones are kept
+SIZE = 10 * 1024 * 1024
+COUNT = 5
+
+
+class LogFile:
+    """Appends lines. Call from one thread."""
+
+    def __init__(self, path: Path, size: int = SIZE, count: int = COUNT) -> None:
+        self._path = path
+        self._size = size
+        self._count = count
+        self._open()
+
+    def write(self, line: bytes) -> None:
+        """Append a line; its line feed is added.
+
+        Raises:
+            OSError: the disk refuses; the file stays usable.
+        """
+        if self._written + len(line) > self._size and self._written:
+            self._rotate()
+        data = line + b"\n"
+        while data:
+            count = os.write(self._descriptor, data)
+            data = data[count:]
+            self._written += count
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._descriptor = os.open(self._path, flags, 0o600)
+        self._written = os.fstat(self._descriptor).st_size
+
+    def _rotate(self) -> None:
+        os.close(self._descriptor)
+        for number in range(self._count - 1, 0, -1):
+            older = self._numbered(number)
+            if older.exists():
+                older.replace(self._numbered(number + 1))
+        self._path.replace(self._numbered(1))
+        self._open()
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")

@@ -1,0 +1,72 @@
+"""Saying what is wrong with a value that came from outside, in the words of whoever wrote it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+#: characters of a sender's text that a message repeats
+LONGEST = 200
+
+
+def explain(error: msgspec.ValidationError, struct: type[Struct], whole: str) -> str:
+    """Say which field is wrong, how, and what may have been meant.
+
+    Takes msgspec's message, `what - at $.path`, and tells it in the sender's own words.
+
+    Args:
+        whole: what to call the value as a whole, such as `the body`.
+    """
+    what, _, where = str(error).partition(" - at `$")
+    path = where.rstrip("`").lstrip(".")[:LONGEST]
+    inner = f"{path}." if path else ""
+    if found := re.search(r"unknown field `(.*)`", what, re.DOTALL):
+        name = found[1][:LONGEST]
+        return f"{inner}{name}: unknown field{suggest(name, _field_names(_type_at(struct, path)))}"
+    if found := re.search(r"missing required field `(.*)`", what):
+        return f"{inner}{found[1]}: is missing"
+    if found := re.search(r"Invalid enum value '(.*)'", what, re.DOTALL):
+        name = found[1][:LONGEST]
+        return f'{path}: unknown value "{name}"{suggest(name, _choices(_type_at(struct, path)))}'
+    return f"{path or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """Return `; did you mean "…"?` for the nearest known word, or what there is to choose from."""
+    choices = list(known)
+    near = difflib.get_close_matches(given, choices, n=1)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f"; one of {', '.join(choices)}" if choices else ""
+
+
+def _field_names(found: Any) -> tuple[str, ...]:
+    return found.__struct_encode_fields__ if isinstance(found, type) and issubclass(found, Struct) else ()
+
+
+def _choices(found: Any) -> list[str]:
+    if isinstance(found, type) and issubclass(found, Enum):
+        return [str(member.value) for member in found]
+    return [str(choice) for choice in get_args(found)]
+
+
+def _type_at(struct: Any, path: str) -> Any:
+    """Return the type that stands at a dotted path below a struct."""
+    found = struct
+    for step in filter(None, re.sub(r"\[[^]]*\]", "", path).split(".")):
+        if not (isinstance(found, type) and issubclass(found, Struct)):
+            return None
+        names = {known.encode_name: known.name for known in msgspec.structs.fields(found)}
+        found = get_type_hints(found, include_extras=True).get(names.get(step, ""))
+        while get_origin(found) is Annotated:
+            found = get_args(found)[0]
+        if isinstance(found, UnionType):  # `X | None`
+            found = next(kind for kind in get_args(found) if kind is not NoneType)
+    return found
