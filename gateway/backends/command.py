@@ -117,14 +117,15 @@ class Command:
     async def __aexit__(self, *exc: object) -> None: ...
 
     async def health(self, agent: Agent) -> Health:
-        options: Options = agent.options
         try:
-            env = self._children.environment(agent.env)
-            place = os.path.expanduser(agent.workspace) if agent.workspace else self._directory
-            program = find_program(options.command[0], env, place)
+            return Health(ok=True, detail=self._find(agent))
         except GatewayError as error:
             return Health(ok=False, detail=str(error))
-        return Health(ok=True, detail=program)
+
+    def _find(self, agent: Agent) -> str:
+        options: Options = agent.options
+        place = os.path.expanduser(agent.workspace) if agent.workspace else self._directory
+        return find_program(options.command[0], self._children.environment(agent.env), place)
 
     async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         options: Options = turn.agent.options

@@ -1,0 +1,152 @@
+"""Chat completions on the wire: what is asked, and what is understood of the stream that answers.
+
+The format is that of https://platform.openai.com/docs/api-reference/chat-streaming, with the names
+that other servers use for reasoning. Fields that are not read here are not checked either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.domain import event
+from gateway.domain.session import Message
+from gateway.errors import AgentError
+
+#: bytes of one line of a stream
+LINE = 1024 * 1024
+#: characters of a server's message that are shown
+SHOWN = 300
+
+GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Cached(Struct):
+    cached_tokens: int | None = None
+
+
+class Usage(Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: Cached | None = None
+    #: in US dollars; OpenRouter's
+    cost: float | None = None
+
+    def said(self) -> event.Usage:
+        cached = self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens
+        return event.Usage(
+            input=self.prompt_tokens or 0,
+            output=self.completion_tokens or 0,
+            cached=cached or 0,
+            cost=self.cost or 0.0,
+        )
+
+
+class Delta(Struct):
+    content: str | None = None
+    #: what stands in place of an answer that the model will not give
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    #: the name for it at Ollama, OpenRouter and newer vLLM
+    reasoning: str | None = None
+    tool_calls: list[Any] | None = None
+
+
+class Choice(Struct):
+    delta: Delta | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(Struct):
+    choices: list[Choice] | None = None
+    usage: Usage | None = None
+    error: Any = None
+
+
+_chunk = msgspec.json.Decoder(Chunk)
+
+
+def decode_chunk(data: bytes) -> Chunk:
+    """Read one piece of a stream.
+
+    Raises:
+        AgentError: it is not what the protocol has there.
+    """
+    try:
+        return _chunk.decode(data)
+    except GARBAGE as error:
+        raise AgentError(f"the model's server sent something that cannot be read: {error}.") from None
+
+
+async def data_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield the data of server-sent events; here each is a line of its own.
+
+    Raises:
+        AgentError: a line is longer than `LINE`.
+    """
+    rest = b""
+    async for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+        if len(rest) > LINE:
+            raise AgentError(f"the model's server sent a line of more than {LINE // 1024} KiB.")
+    if rest.startswith(b"data:"):
+        yield rest[5:].strip()
+
+
+def error_text(body: bytes) -> str:
+    """Return what the body of an error says."""
+    try:
+        return _message(msgspec.json.decode(body))
+    except GARBAGE:
+        # A proxy's page: the words between its tags.
+        return re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", body.decode("utf-8", "replace"), flags=re.DOTALL)
+
+
+def shorten(text: str) -> str:
+    """Return a text as one line of printable characters, cut where it gets long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
+
+
+def _message(value: Any) -> str:
+    """Find the message in an error, in whichever place this server puts it."""
+    for name in ("error", "message", "detail"):
+        if isinstance(value, dict) and value.get(name):
+            return _message(value[name])
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def tokens(text: str) -> int:
+    """Estimate how many tokens a message takes: four characters each, and some for its frame."""
+    return len(text) // 4 + 4
+
+
+def context(system: str | None, history: Sequence[Message], given: str, budget: int) -> list[dict[str, str]]:
+    """Return the messages to send: as many of the last turns as the budget of tokens holds.
+
+    The system prompt and the present input are always there. A turn is dropped whole, the oldest
+    first. Neighbours of one role are joined: a turn that failed has no answer, and many models
+    want the roles to alternate.
+    """
+    left = budget - tokens(system or "") - tokens(given)
+    kept: list[tuple[str, str]] = []
+    for _, turn in groupby(reversed(history), key=lambda message: message.run):
+        said = [(message.role.value, message.content) for message in turn if message.content]
+        left -= sum(tokens(content) for _, content in said)
+        if left < 0:
+            break
+        kept += said
+    talk = [*reversed(kept), ("user", given)]
+    joined = [
+        {"role": role, "content": "\n\n".join(content for _, content in group)}
+        for role, group in groupby(talk, key=lambda message: message[0])
+    ]
+    return [{"role": "system", "content": system}, *joined] if system else joined
