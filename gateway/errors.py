@@ -34,6 +34,10 @@ class GatewayError(Exception):
         return f"{self.message} {self.remedy}" if self.remedy else self.message
 
 
+class InternalError(GatewayError):
+    """The gateway broke; the log says more, under this request's id."""
+
+
 class InvalidRequest(GatewayError):
     """The request is not valid."""
 

@@ -15,9 +15,7 @@ def discover(package: str, attribute: str) -> dict[str, Any]:
         AttributeError: a module lacks the attribute that the seam asks for.
     """
     home = importlib.import_module(package)
-    names = sorted(
-        found.name for found in pkgutil.iter_modules(home.__path__) if not found.name.startswith("_")
-    )
+    names = sorted(found.name for found in pkgutil.iter_modules(home.__path__) if not found.name.startswith("_"))
     return {name: getattr(importlib.import_module(f"{package}.{name}"), attribute) for name in names}
 
 

@@ -30,6 +30,29 @@ def read(path: Path) -> str | None:
     return text
 
 
+def store(path: Path, token: str) -> None:
+    """Put a token in the place of the present one, whole or not at all.
+
+    Raises:
+        ConfigError: it is empty or not printable, or cannot be written.
+    """
+    if not token.strip() or not token.isprintable():
+        raise ConfigError("a token is one line of printable characters.")
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        _write(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600), token)
+        draft.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write the token file {path}: {error.strerror}.") from error
+
+
+def _write(descriptor: int, token: str) -> None:
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def read_or_create(path: Path) -> str:
     """Return the token; generate one of 32 random bytes if there is none.
 
@@ -46,8 +69,5 @@ def read_or_create(path: Path) -> str:
         return read_or_create(path)
     except OSError as error:
         raise ConfigError(f"cannot create the token file {path}: {error.strerror}.") from error
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    _write(descriptor, token)
     return token

@@ -50,6 +50,7 @@ _PREFLIGHT = {
     "Access-Control-Max-Age": "600",
 }
 
+_ID = web.RequestKey("id", str)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -110,7 +111,7 @@ class Server:
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Give every request an id, and every error its shape."""
-        identifier = request["id"] = secrets.token_hex(8)
+        identifier = request[_ID] = secrets.token_hex(8)
         self._enter()
         structlog.contextvars.bind_contextvars(request=identifier)
         try:
@@ -151,7 +152,7 @@ class Server:
                 request,
                 route,
                 self._around,
-                id=request["id"],
+                id=request[_ID],
                 principal=principal,
                 body=body.parse(data, route.body),
                 query=query,
@@ -166,7 +167,7 @@ class Server:
     async def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add what every answer carries."""
         response.headers.update(_ALWAYS)
-        response.headers["X-Request-Id"] = request.get("id", "")
+        response.headers["X-Request-Id"] = request.get(_ID, "")
         origin = request.headers.get("Origin")
         if origin in self._bouncer.cors_origins:
             response.headers["Access-Control-Allow-Origin"] = origin

@@ -78,12 +78,16 @@ class Worker:
         await _wait(self._idle, LAST_CLAIM)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
-        for attempt in self._attempts.values():
-            attempt.cut(Cut.STOP)
+        self.cut_all()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CUTTING)
         for task in self._tasks:
             task.cancel()
+
+    def cut_all(self) -> None:
+        """Cut all attempts short: their runs are queued again, or end by their policy."""
+        for attempt in self._attempts.values():
+            attempt.cut(Cut.STOP)
 
     async def _claim(self) -> None:
         while self._claiming and len(self._attempts) < self._limits.total:

@@ -1,0 +1,68 @@
+"""One gateway a config: a kernel lock, held for life.
+
+The file stays after a stop; only the lock counts. It is never stolen by age and never unlinked, and
+what is written in it is information for people and for `gateway status`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from filelock import lock_descriptor
+
+from gateway.errors import AlreadyRunning, ConfigError
+from gateway.supervisor import record
+from gateway.supervisor.record import Record
+
+
+class Lock:
+    """A held lock. Children do not inherit it."""
+
+    def __init__(self, descriptor: int, guard: int) -> None:
+        self._descriptor = descriptor
+        self._guard = guard
+
+    def write(self, mine: Record) -> None:
+        """Say who holds it."""
+        data = mine.dump()
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, data)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+        if self._guard != self._descriptor:
+            os.close(self._guard)
+
+
+def acquire(path: Path) -> Lock:
+    """Take the lock of a config.
+
+    Raises:
+        AlreadyRunning: another gateway holds it.
+        ConfigError: the file cannot be used: it is a link, or its place cannot be written to.
+    """
+    descriptor = _open(path)
+    # On Windows the lock covers the first byte, and would keep others from reading the record.
+    guard = descriptor if sys.platform != "win32" else _open(path.with_name(path.name + ".guard"))
+    if not lock_descriptor(guard, blocking=False):
+        found = record.read(path)
+        os.close(descriptor)
+        if guard != descriptor:
+            os.close(guard)
+        who = f" (pid {found.pid}, port {found.port})" if found is not None and found.alive else ""
+        raise AlreadyRunning(
+            f"a gateway is already running with this configuration{who}.", remedy="See: gateway status"
+        )
+    return Lock(descriptor, guard)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot open the lock file {path}: {error.strerror}.") from error

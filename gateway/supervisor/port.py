@@ -1,0 +1,56 @@
+"""The port: binding is the only test of whether it is free."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from gateway.errors import ConfigError, PortTaken
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a bound TCP socket; children do not inherit it.
+
+    Raises:
+        PortTaken: another program has the port; the message says which.
+        ConfigError: the host is none of this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"gateway.host: cannot listen on {host!r}: {error}.") from error
+    if os.name == "posix":  # on Windows it would let two programs share the port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"Port {port} is already in use. Use --force to kill existing process.", remedy=_describe(port)
+            ) from error
+        if error.errno == errno.EACCES:
+            raise ConfigError(f"gateway.port: port {port} needs more rights than this user has.") from error
+        raise ConfigError(f"gateway.host: cannot listen on {host}:{port}: {error.strerror}.") from error
+    return listener
+
+
+def _describe(port: int) -> str:
+    """Say who listens on a port, as far as can be seen."""
+    import psutil  # late: only when there is something to explain
+
+    try:
+        holders = {
+            found.pid
+            for found in psutil.net_connections("tcp")
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid
+        }
+        process = psutil.Process(min(holders))
+        shown = " ".join(process.cmdline()[:3])[:80] or process.name()
+        return f"\nHeld by pid {process.pid} ({shown}, user {process.username()})."
+    except (psutil.Error, ValueError, OSError):
+        return "\nHeld by a process that this user cannot see."

@@ -1,0 +1,70 @@
+"""What a running gateway writes into its lock file about itself. Information only: the lock counts.
+
+Standard library only, so that `gateway status` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway import identity
+from gateway.identity import Identity
+
+#: bytes of a lock file that are read
+LONGEST = 64 * 1024
+
+
+class Record(NamedTuple):
+    """Names as in the seed's lock file, and what tells a recycled PID apart."""
+
+    pid: int
+    #: start of the gateway, in milliseconds since 1970 UTC
+    createdAt: int  # noqa: N815 the seed's name
+    configPath: str  # noqa: N815
+    #: start time of the process in the system's own unit
+    startTime: str  # noqa: N815
+    bootId: str  # noqa: N815
+    #: id of this start
+    instance: str
+    host: str
+    port: int
+    version: str
+
+    @property
+    def process(self) -> Identity:
+        return Identity(self.pid, self.startTime, self.bootId)
+
+    @property
+    def alive(self) -> bool:
+        """Whether exactly the process that wrote this still runs."""
+        return identity.alive(self.process)
+
+    def dump(self) -> bytes:
+        return json.dumps(self._asdict()).encode() + b"\n"
+
+
+def read(path: Path) -> Record | None:
+    """Return what a lock file says; None if there is no file, or nothing that we would have written.
+
+    Takes no lock and changes nothing; a link is not followed.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return parse(file.read(LONGEST))
+
+
+def parse(data: bytes) -> Record | None:
+    try:
+        found = json.loads(data)
+        record = Record(**found)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    numbers = {"pid", "createdAt", "port"}
+    fits = all(type(value) is (int if name in numbers else str) for name, value in record._asdict().items())
+    return record if fits and record.pid > 0 else None

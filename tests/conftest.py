@@ -1,0 +1,33 @@
+"""Fixtures for all tests: a gateway in the test's loop, and real ones in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.inprocess import Serving, serving
+from tests.support.live import Live
+
+
+@pytest.fixture
+async def moongate(tmp_path: Path) -> AsyncIterator[Serving]:
+    """A gateway with a scripted echo agent, in this loop."""
+    async with serving(tmp_path / "home") as served:
+        yield served
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Callable[..., Live]]:
+    """Makes real gateways, each in a state directory of its own below tmp_path; ends them after."""
+    made: list[Live] = []
+
+    def make(name: str = "home", **options: Any) -> Live:
+        made.append(Live(tmp_path / name, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

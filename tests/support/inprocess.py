@@ -1,0 +1,67 @@
+"""A gateway inside the test's own event loop: real store, real engine, real sockets on port 0."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gateway import app, config, identity
+from gateway.api.routing import Surroundings
+from gateway.api.server import Server
+from gateway.domain.times import Clock, wall_clock
+from gateway.engine.owner import Owner
+from gateway.supervisor import port
+
+TOKEN = "test-token-of-more-than-24-characters"
+
+
+class Serving:
+    """A served gateway and a client for it."""
+
+    def __init__(self, around: Surroundings, client: aiohttp.ClientSession, bound: int) -> None:
+        self.around = around
+        self.client = client
+        self.port = bound
+
+    @property
+    def engine(self) -> Any:
+        return self.around.engine
+
+
+@asynccontextmanager
+async def serving(
+    home: Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    clock: Clock = wall_clock,
+    grace: float = 0.0,
+) -> AsyncIterator[Serving]:
+    """Serve with these settings over the usual ones: a scripted echo agent `main`, `TOKEN`, port 0."""
+    home.mkdir(parents=True, exist_ok=True)
+    given: dict[str, Any] = {
+        "agents": {"list": [{"id": "main", "backend": "echo", "script": True}]},
+        **(settings or {}),
+    }
+    given["gateway"] = {"port": 0, "auth": {"token": TOKEN}, **given.get("gateway", {})}
+    (home / "config.json").write_text(json.dumps(given))
+    loaded = config.load({"MOONGATE_HOME": str(home)})
+    listener = port.bind(loaded.gateway.host, loaded.gateway.port)
+    owner = Owner("test-instance", identity.own())
+    env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+    async with app.opened(loaded, owner, environ=env, clock=clock) as around:
+        server = Server(around)
+        await server.open(listener)
+        bound = listener.getsockname()[1]
+        headers = {"Authorization": f"Bearer {TOKEN}"} if loaded.gateway.auth.mode == "token" else {}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{bound}", headers=headers) as client:
+            try:
+                yield Serving(around, client, bound)
+            finally:
+                listener.close()
+                await server.close(grace, around.engine.drain)
