@@ -21,6 +21,8 @@ CALL = 30.0
 ANSWER = 8 * 1024 * 1024
 #: messages asked for at a time
 PAGE = 8
+#: seconds between tries to read something, when the connection is cut
+RETRIES = (0.1, 0.4)
 
 #: what an agent without a person beside it must not do: wait for an answer from one
 _UNATTENDED = [
@@ -30,6 +32,10 @@ _UNATTENDED = [
 
 class Gone(AgentError):
     """The opencode server does not answer."""
+
+
+class Cut(Gone):
+    """The connection to the opencode server was cut."""
 
 
 class Refused(AgentError):
@@ -153,6 +159,16 @@ class Api:
     async def _call(
         self, method: str, path: str, query: Mapping[str, str], body: Any, within: float
     ) -> tuple[int, Mapping[str, str], bytes]:
+        for pause in RETRIES if method == "GET" else ():
+            try:
+                return await self._call_once(method, path, query, body, within)
+            except Cut:
+                await asyncio.sleep(pause)
+        return await self._call_once(method, path, query, body, within)
+
+    async def _call_once(
+        self, method: str, path: str, query: Mapping[str, str], body: Any, within: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
         try:
             async with (
                 asyncio.timeout(within),
@@ -167,7 +183,7 @@ class Api:
         except TimeoutError as error:
             raise Gone(f"opencode did not answer {path} within {within:g} s.") from error
         except aiohttp.ClientError as error:
-            raise Gone(f"opencode does not answer at {self.base}: {error}.") from error
+            raise Cut(f"opencode does not answer at {self.base}: {error}.") from error
 
 
 def _quoted(name: str) -> str:

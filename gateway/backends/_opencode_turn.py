@@ -64,7 +64,9 @@ class Talk:
         self._ended: set[str] = set()
         self._usage: dict[str, Usage] = {}
         self._answered: set[str] = set()
+        #: what was denied last, and whether that was a no without a word, which ends the turn
         self._denied: str | None = None
+        self._cut_off = False
         self._complaint: str | None = None
         self._error: AgentError | None = None
         self._idle_since: float | None = None
@@ -144,7 +146,7 @@ class Talk:
             case wire.Delta():
                 return self._delta(event)
             case wire.PartUpdated(part=part):
-                return list(self._part(part)) if part.message in self._answers else []
+                return list(self._part(part, fresh=True)) if part.message in self._answers else []
             case wire.StatusChanged(status=state):
                 return self._status(state)
             case wire.Idle():
@@ -172,18 +174,24 @@ class Talk:
         kind = self._kinds.get(event.part, Text)
         return [kind(delta=event.delta)]
 
-    def _part(self, part: wire.Part, *, final: bool = False) -> Iterable[Said]:
-        """Pass on what is new about a part; `final` when no more will come."""
+    def _part(self, part: wire.Part, *, fresh: bool = False, final: bool = False) -> Iterable[Said]:
+        """Pass on what is new about a part.
+
+        Args:
+            fresh: it is told in an event: all its deltas come after this. As it is stored, a part
+                has no text before it is finished, however much of it has gone by.
+            final: no more will come.
+        """
         match part.type:
             case "text" | "reasoning" if not part.synthetic:
-                yield from self._text(part, final=final)
+                yield from self._text(part, fresh=fresh, final=final)
             case "tool" if part.state is not None:
                 yield from self._tool(part, part.state)
 
-    def _text(self, part: wire.Part, *, final: bool) -> Iterable[Said]:
+    def _text(self, part: wire.Part, *, fresh: bool, final: bool) -> Iterable[Said]:
         written = self._written.get(part.id)
         if written is None:
-            written = self._written[part.id] = _Written(0, live=not part.text)
+            written = self._written[part.id] = _Written(0, live=fresh and not part.text)
             self._kinds[part.id] = Text if part.type == "text" else Thinking
         if (final or part.time.end) and (rest := part.text[written.length :]):
             written.length = len(part.text)
@@ -196,13 +204,12 @@ class Talk:
             yield Tool(id=part.call, name=part.tool, args=state.input)
         if ended and part.id not in self._ended:
             self._ended.add(part.id)
-            file = state.metadata.output_path
             yield ToolEnd(
                 id=part.call,
                 name=part.tool,
                 is_error=state.status == "error",
                 output=state.error or state.output,
-                output_file=file if isinstance(file, str) else "",
+                output_file=state.output_file,
             )
 
     def _status(self, state: wire.State) -> Sequence[Said]:
@@ -222,7 +229,8 @@ class Talk:
         answer = {"reply": "once"}
         if self._permissions is not Permissions.ALLOW:
             self._denied = action
-            answer = {"reply": "reject"} | ({} if asked.permission == _LOOP else {"message": _DENIED})
+            self._cut_off = asked.permission == _LOOP
+            answer = {"reply": "reject"} | ({} if self._cut_off else {"message": _DENIED})
         # It may have been answered along with another one, or have ended with its tool.
         with contextlib.suppress(AgentError):
             await self._api.answer(asked.id, self._directory, answer)
@@ -242,7 +250,7 @@ class Talk:
         for asked in await self._api.permissions(self._directory):
             if asked.session in ours:
                 said += await self._permit(asked)
-        said += await self._settle()
+        said += await self._settle(sure=True)
         if not self._over:
             self._check_progress()
         return said
@@ -252,8 +260,12 @@ class Talk:
         if self._idle_since is not None and now - self._idle_since > STALLED:
             self._end(AgentError("opencode stopped working on this without an answer."))
 
-    async def _settle(self) -> Sequence[Said | Reply]:
-        """Catch up with the stored messages, and end the turn if they say so."""
+    async def _settle(self, *, sure: bool = False) -> Sequence[Said | Reply]:
+        """Catch up with the stored messages, and end the turn if they say so.
+
+        Args:
+            sure: there may be no other event that would end it.
+        """
         busy = await self._api.busy(self._session, self._directory)
         messages = await self._api.messages_after(self._session, self._mark)
         said: list[Said | Reply] = []
@@ -267,19 +279,21 @@ class Talk:
             self._idle_since = None
         else:
             self._idle_since = self._idle_since or asyncio.get_running_loop().time()
-            said += self._decide([message for message in messages if message.info.answers])
+            said += self._decide([message for message in messages if message.info.answers], sure)
         return said
 
-    def _decide(self, answers: Sequence[wire.Message]) -> Sequence[Said | Reply]:
+    def _decide(self, answers: Sequence[wire.Message], sure: bool) -> Sequence[Said | Reply]:
         """End the turn of a session that is idle, unless it has not begun or is about to write more."""
         last = answers[-1].info if answers else None
-        if last is not None and last.error is not None:
-            self._end(AgentError(f"opencode: {last.error.text}"))
-        elif last is not None and last.time.completed is not None:
+        if last is not None and last.time.completed is None and not sure:
+            return []  # after an error the session is idle first, and its last message comes then
+        if last is not None and last.time.completed is not None and last.error is None:
             return self._conclude(answers, last)
-        elif self._complaint is not None:
-            self._end(AgentError(f"opencode: {self._complaint}"))
-        return self._total() if self._over else []
+        complaint = last.error.text if last is not None and last.error is not None else self._complaint
+        if complaint is None:
+            return []
+        self._end(self._denial() if self._cut_off else AgentError(f"opencode: {complaint}"))
+        return self._total()
 
     def _conclude(self, answers: Sequence[wire.Message], last: wire.Info) -> Sequence[Said | Reply]:
         rest = [said for message in answers for part in message.parts for said in self._part(part, final=True)]
@@ -287,16 +301,17 @@ class Talk:
         if not last.finish:
             self._end(AgentError("opencode was told to stop before it had answered."))
         elif self._denied and (not texts or last.finish == "tool-calls"):
-            self._end(
-                AgentError(
-                    f"the agent ended without an answer: permission was denied by policy ({self._denied}).",
-                    remedy="Allow it in opencode's configuration, or set `permissions` of the agent to `allow`.",
-                )
-            )
+            self._end(self._denial())
         else:
             self._end(None)
             return [*rest, *self._total(), Reply(texts[-1] if texts else "")]
         return [*rest, *self._total()]
+
+    def _denial(self) -> AgentError:
+        return AgentError(
+            f"the agent ended without an answer: permission was denied by policy ({self._denied}).",
+            remedy="Allow it in opencode's configuration, or set `permissions` of the agent to `allow`.",
+        )
 
     def _end(self, error: AgentError | None) -> None:
         self._over = True

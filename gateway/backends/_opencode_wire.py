@@ -70,17 +70,19 @@ class Info(Struct, rename={"session": "sessionID"}):
         return self.assistant and self.summary is not True
 
 
-class ToolMetadata(Struct, rename={"output_path": "outputPath"}):
-    #: where the whole output is, when what the model saw of it was shortened; a tool may put anything here
-    output_path: Any = None
-
-
 class ToolState(Struct):
     status: str
     input: Any = None
     output: str = ""
     error: str = ""
-    metadata: ToolMetadata = field(default_factory=ToolMetadata)
+    #: a tool may put anything here
+    metadata: Any = None
+
+    @property
+    def output_file(self) -> str:
+        """Where the whole output is, when what the model saw of it was shortened."""
+        path = self.metadata.get("outputPath") if isinstance(self.metadata, dict) else None
+        return path if isinstance(path, str) else ""
 
 
 class Part(Struct, rename={"message": "messageID", "call": "callID"}):

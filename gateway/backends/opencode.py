@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -74,7 +74,7 @@ class Opencode:
     async def __aexit__(self, *exc: object) -> None:
         await asyncio.gather(*(each.close() for each in self._servers.values()))
 
-    async def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]:
+    async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         prompt = _prompt(turn)
         if not await asyncio.to_thread(os.path.isdir, turn.workspace):
             # opencode would take it, and fail later in odd ways

@@ -1,0 +1,742 @@
+"""The opencode backend against the real program, offline, with a scripted model behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from gateway.backends import Tools, _opencode_server, opencode
+from gateway.backends.opencode import Opencode, Options
+from gateway.domain.agent import Agent, Permissions
+from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.session import Message
+from gateway.errors import AgentError
+from gateway.process import Children
+from tests.support import opencode as real
+from tests.support.ledger import MemoryLedger
+from tests.support.scripted_model import ScriptedModel, serving
+from tests.support.waiting import until
+
+pytestmark = [
+    pytest.mark.opencode,
+    pytest.mark.skipif(real.find() is None, reason=real.ABSENT),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+module_fixture = pytest_asyncio.fixture(scope="module", loop_scope="module")
+
+SECRET = "token-of-the-gateway"
+ENVIRON = {"PATH": os.environ["PATH"], "MOONGATE_TOKEN": SECRET, "OPENCODE_TEST_PASSWORD": "of a server"}
+
+
+@dataclass
+class Answered:
+    """What a turn yielded."""
+
+    said: list[Said | SessionRef | Reply] = field(default_factory=list)
+    #: how it failed, if it did
+    error: AgentError | None = None
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [one for one in self.said if isinstance(one, kind)]
+
+    @property
+    def text(self) -> str:
+        return "".join(one.delta for one in self.of(Text))
+
+    @property
+    def reply(self) -> str:
+        [reply] = self.of(Reply)
+        assert isinstance(reply, Reply)
+        return reply.text
+
+    @property
+    def ref(self) -> str:
+        [ref] = self.of(SessionRef)
+        assert isinstance(ref, SessionRef)
+        return ref.ref
+
+
+@dataclass
+class Rig:
+    """A backend, the model behind it, and an agent of it."""
+
+    backend: Opencode
+    model: ScriptedModel
+    agent: Agent
+    ledger: MemoryLedger
+    directory: Path
+    count: int = 0
+
+    def but(self, *, options: dict[str, Any] | None = None, **changes: Any) -> Rig:
+        """Return the same with another agent."""
+        given = self.agent.options
+        new = msgspec.structs.replace(given, **options) if options else given
+        agent = msgspec.structs.replace(self.agent, options=new, **changes)
+        return Rig(self.backend, self.model, agent, self.ledger, self.directory / f"but{time.monotonic_ns()}")
+
+    def workspace(self) -> Path:
+        self.count += 1
+        path = self.directory / f"work{self.count}"
+        path.mkdir(parents=True)
+        return path
+
+    def turn(
+        self, prompt: str, workspace: Path, ref: str | None = None, model: str | None = None
+    ) -> AsyncGenerator[Said | SessionRef | Reply, None]:
+        turn = Turn(
+            run="run",
+            attempt=1,
+            agent=self.agent,
+            input=prompt,
+            model=model,
+            session="main:test:one",
+            session_ref=ref,
+            workspace=str(workspace),
+            history=_no_history,
+        )
+        return self.backend.prompt(turn)
+
+    async def ask(
+        self, prompt: str, workspace: Path | None = None, ref: str | None = None, model: str | None = None
+    ) -> Answered:
+        """Take a whole turn."""
+        answered = Answered()
+        turn = self.turn(prompt, workspace or self.workspace(), ref, model)
+        try:
+            async with asyncio.timeout(60), aclosing(turn) as said:
+                async for one in said:
+                    answered.said.append(one)
+        except AgentError as error:
+            answered.error = error
+        return answered
+
+
+async def _no_history() -> Sequence[Message]:
+    return []
+
+
+@asynccontextmanager
+async def rigged(directory: Path, model: ScriptedModel, **options: Any) -> AsyncIterator[Rig]:
+    """Open a backend with an agent for a scripted model."""
+    entry = real.agent(model.base_url, directory / "home")
+    given = {"command": entry.pop("command"), "config": entry.pop("config")}
+    agent = msgspec.convert(entry, Agent)
+    agent = msgspec.structs.replace(agent, options=msgspec.convert(given | options, Options))
+    ledger = MemoryLedger()
+    tools = Tools(children=Children(ledger, ENVIRON), environ=ENVIRON, directory=directory / "own")
+    async with Opencode(tools) as backend:
+        yield Rig(backend, model, agent, ledger, directory)
+    assert not ledger.alive(), "nothing outlives the backend"
+
+
+@module_fixture
+async def model() -> AsyncIterator[ScriptedModel]:
+    async with serving() as model:
+        yield model
+
+
+@module_fixture
+async def rig(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    """One backend for the module: a server takes seconds to start."""
+    async with rigged(tmp_path_factory.mktemp("opencode"), model) as rig:
+        yield rig
+
+
+@module_fixture
+async def stranger(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The URL of a server that somebody else started; its password is in OPENCODE_TEST_PASSWORD."""
+    home = tmp_path_factory.mktemp("stranger")
+    env = real.environment(home) | {
+        "PATH": ENVIRON["PATH"],
+        "OPENCODE_CONFIG_CONTENT": json.dumps(real.config(model.base_url)),
+        "OPENCODE_SERVER_PASSWORD": ENVIRON["OPENCODE_TEST_PASSWORD"],
+    }
+    program = real.find()
+    assert program is not None
+    process = await asyncio.create_subprocess_exec(
+        program,
+        "serve",
+        "--port",
+        "0",
+        env=env,
+        cwd=home,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        while b"listening on" not in (line := await process.stdout.readline()):
+            assert line, "the server has ended"
+    yield line.split()[-1].decode()
+    process.kill()
+    await process.communicate()
+
+
+def commands(word: str) -> list[psutil.Process]:
+    """Return the processes that have this word in their command line."""
+    return [p for p in psutil.process_iter(["cmdline"]) if word in " ".join(p.info["cmdline"] or [])]
+
+
+def pid_of_server(rig: Rig) -> int:
+    [who] = rig.ledger.recorded
+    return who.pid
+
+
+# --- a turn -----------------------------------------------------------------------------------
+
+
+async def test_a_turn_tells_its_session_first_then_streams_then_gives_usage_and_the_reply(rig: Rig) -> None:
+    answered = await rig.ask("[[say hello you]]")
+
+    assert answered.error is None
+    assert isinstance(answered.said[0], SessionRef)
+    assert answered.text == answered.reply == "hello you"
+    [usage] = answered.of(Usage)
+    assert usage.input > 100
+    assert usage.output == 2
+
+
+async def test_text_comes_as_it_is_written(rig: Rig) -> None:
+    arrivals: list[float] = []
+    async with aclosing(rig.turn("[[slow 8 100]]", rig.workspace())) as said:
+        async for one in said:
+            arrivals += [time.monotonic()] * isinstance(one, Text)
+
+    assert len(arrivals) >= 4
+    assert arrivals[-1] - arrivals[0] > 0.4
+
+
+async def test_a_session_remembers_its_turns(rig: Rig) -> None:
+    workspace = rig.workspace()
+    first = await rig.ask("[[say noted]] the word is heliotrope", workspace)
+
+    second = await rig.ask("[[history]]", workspace, first.ref)
+    third = await rig.ask("[[recall]]", workspace, second.ref)
+
+    assert first.ref == second.ref == third.ref
+    assert second.reply.endswith("user,assistant,user")
+    assert "heliotrope" in third.reply
+
+
+async def test_a_tool_is_seen_to_begin_and_to_end_and_all_steps_are_counted(rig: Rig) -> None:
+    answered = await rig.ask('[[tool bash {"command": "echo out of the shell", "description": "x"}]]')
+
+    [tool], [end], [usage] = answered.of(Tool), answered.of(ToolEnd), answered.of(Usage)
+    assert (tool.name, tool.args["command"]) == ("bash", "echo out of the shell")
+    assert (end.id, end.name, end.is_error, end.output) == (tool.id, "bash", False, "out of the shell\n")
+    assert answered.reply == "tool result: out of the shell\n"
+    alone = await rig.ask("[[say x]]")
+    assert usage.input > 1.5 * alone.of(Usage)[0].input, "two calls of the model"
+
+
+async def test_a_tool_works_in_the_workspace(rig: Rig) -> None:
+    workspace = rig.workspace()
+
+    await rig.ask(f'[[tool write {{"filePath": "{workspace}/made.txt", "content": "by an agent"}}]]', workspace)
+
+    assert (workspace / "made.txt").read_text() == "by an agent"
+
+
+async def test_reasoning_is_told_apart_from_the_answer(rig: Rig) -> None:
+    answered = await rig.ask("[[think let me see]]")
+
+    assert "".join(one.delta for one in answered.of(Thinking)) == "let me see"
+    assert answered.reply == answered.text == "done thinking"
+
+
+async def test_a_prompt_is_data_whatever_it_looks_like(rig: Rig) -> None:
+    prompt = "--help $(touch /tmp/x) `id` \x00 é 😀 @README.md /init " + "0123456789 " * 20_000
+
+    answered = await rig.ask(prompt)
+
+    assert answered.error is None
+    [body] = [r["body"] for r in rig.model.requests if "--help $(touch" in json.dumps(r["body"])]
+    sent = [message["content"] for message in body["messages"] if message["role"] == "user"][-1]
+    assert (sent if isinstance(sent, str) else sent[0]["text"]) == prompt
+
+
+async def test_the_model_and_the_system_prompt_are_passed_on(rig: Rig) -> None:
+    answered = await rig.but(system_prompt="You are a lighthouse.").ask(
+        "[[say beam]] far out", model="scripted/scripted-b"
+    )
+
+    assert answered.reply == "beam"
+    [body] = [r["body"] for r in rig.model.requests if "far out" in json.dumps(r["body"])]
+    assert body["model"] == "scripted-b"
+    assert "You are a lighthouse." in json.dumps(body["messages"])
+
+
+async def test_sessions_at_the_same_time_do_not_mix(rig: Rig) -> None:
+    workspace = rig.workspace()
+    alone = [rig.ask(f"[[say {name} {name} {name}]]", rig.workspace()) for name in ("ash", "elm", "fir")]
+    together = [rig.ask("[[slow 10 30]]", workspace), rig.ask("[[say oak]]", workspace)]
+
+    answers = await asyncio.gather(*alone, *together)
+
+    replies = [(answered.text, answered.reply) for answered in answers]
+    expected = ["ash ash ash", "elm elm elm", "fir fir fir", "".join(f"w{n} " for n in range(10)), "oak"]
+    # opencode cuts white space off the end of a finished text
+    assert [(text.rstrip(), reply.rstrip()) for text, reply in replies] == [(e.rstrip(),) * 2 for e in expected]
+    assert len({answered.ref for answered in answers}) == 5
+
+
+async def test_one_server_serves_agents_that_are_set_up_alike(rig: Rig) -> None:
+    await rig.ask("[[say x]]")
+    await rig.but(id="other", system_prompt="Be another.").ask("[[say y]]")
+
+    assert len(rig.ledger.recorded) == 1
+
+
+async def test_an_unknown_session_is_replaced_and_the_loss_is_told(rig: Rig) -> None:
+    answers = [await rig.ask("[[history]]", ref=ref) for ref in ("ses_000000000000AAAAAAAAAAAAAA", "../nonsense")]
+
+    for answered in answers:
+        [log] = answered.of(Log)
+        assert "without memory" in log.message
+        assert answered.ref.startswith("ses_")
+        assert answered.reply.endswith(": system,user")
+
+
+async def test_a_session_does_not_follow_the_agent_into_another_workspace(rig: Rig) -> None:
+    first = await rig.ask("[[say x]]")
+
+    moved = await rig.ask('[[tool bash {"command": "pwd", "description": "x"}]]', ref=first.ref)
+
+    assert moved.ref != first.ref
+    assert "workspace has changed" in moved.of(Log)[0].message
+    assert f"work{rig.count}" in moved.reply
+
+
+async def test_directories_that_are_not_used_are_let_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_opencode_server, "PREPARED", 1)
+    workspace = rig.workspace()
+    first = await rig.ask("[[say x]]", workspace)
+    server = psutil.Process(pid_of_server(rig))
+    threads = server.num_threads()
+
+    await rig.ask("[[say y]]")
+    await rig.ask("[[say z]]")
+
+    # Each prepared directory has three threads or more; the pool of the rest comes and goes.
+    await until(lambda: server.num_threads() < threads + 6, "the directories are let go")
+    again = await rig.ask("[[history]]", workspace, first.ref)
+    assert again.reply.endswith("user,assistant,user")
+
+
+# --- what goes wrong --------------------------------------------------------------------------
+
+
+async def test_an_error_of_the_model_is_the_agents_error(rig: Rig) -> None:
+    workspace = rig.workspace()
+    answered = await rig.ask("[[error 401]]", workspace)
+
+    assert answered.error is not None
+    assert "scripted error 401" in answered.error.message
+    assert (await rig.ask("[[say better]]", workspace, answered.ref)).reply == "better"
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        ({}, "just-a-name", "provider/model"),
+        ({}, "scripted/unknown", "Model not found: scripted/unknown"),
+        ({"options": {"agent": "nobody"}}, None, 'Agent not found: "nobody"'),
+    ],
+)
+async def test_a_wrong_name_is_told(rig: Rig, change: dict[str, Any], name: str | None, message: str) -> None:
+    answered = await rig.but(**change).ask("hi", model=name)
+
+    assert answered.error is not None
+    assert message in str(answered.error)
+
+
+async def test_a_workspace_must_exist(rig: Rig) -> None:
+    answered = await rig.ask("hi", rig.directory / "nowhere")
+
+    assert answered.error is not None
+    assert "nowhere does not exist" in answered.error.message
+
+
+async def test_a_failure_that_passes_is_remarked_and_survived(rig: Rig) -> None:
+    answered = await rig.ask("[[error 503 1 0]]")
+
+    assert answered.reply == "recovered"
+    assert "scripted error 503" in answered.of(Log)[0].message
+
+
+async def test_endless_retries_end_with_the_turn(rig: Rig) -> None:
+    workspace = rig.workspace()
+    turn = rig.turn("[[error 500]]", workspace)
+    ref = None
+    async for one in turn:
+        if isinstance(one, SessionRef):
+            ref = one.ref
+        if isinstance(one, Log):
+            break
+
+    began = time.monotonic()
+    await turn.aclose()
+
+    assert time.monotonic() - began < 2
+    assert (await rig.ask("[[say on we go]]", workspace, ref)).reply == "on we go"
+
+
+# --- cancelling -------------------------------------------------------------------------------
+
+
+async def test_closing_a_turn_stops_the_work_within_two_seconds_and_the_session_goes_on(rig: Rig) -> None:
+    workspace = rig.workspace()
+    turn = rig.turn("[[slow 500 100]]", workspace)
+    ref = None
+    async for one in turn:
+        if isinstance(one, SessionRef):
+            ref = one.ref
+        if isinstance(one, Text):
+            break
+    assert rig.model.counters.active == 1
+
+    began = time.monotonic()
+    await turn.aclose()
+    await until(lambda: rig.model.counters.active == 0, "the model is left alone")
+
+    assert time.monotonic() - began < 2
+    after = await rig.ask("[[say still here]]", workspace, ref)
+    assert after.reply == after.text == "still here"
+
+
+async def test_closing_a_turn_ends_the_command_that_it_runs(rig: Rig) -> None:
+    turn = rig.turn('[[tool bash {"command": "sleep 4711.5; echo x", "description": "x"}]]', rig.workspace())
+    async for one in turn:
+        if isinstance(one, Tool):
+            break
+    await until(lambda: commands("sleep 4711.5"), "the command runs")
+
+    began = time.monotonic()
+    await turn.aclose()
+    await until(lambda: not commands("sleep 4711.5"), "the command has ended")
+
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("pause", [0.02, 0.1, 0.3, 0.6])
+async def test_a_turn_that_is_closed_before_it_has_begun_does_not_begin(rig: Rig, pause: float) -> None:
+    """opencode takes a prompt at once but begins later, and does not hear an abort in between."""
+    workspace = rig.workspace()
+    refs: list[str] = []
+
+    async def take() -> None:
+        async with aclosing(rig.turn("[[slow 500 100]]", workspace)) as said:
+            async for one in said:
+                refs.extend([one.ref] if isinstance(one, SessionRef) else [])
+
+    task = asyncio.create_task(take())
+    await until(lambda: refs or task.done(), "the turn has a session")
+    await asyncio.sleep(pause)
+    task.cancel()
+    await asyncio.wait([task])
+
+    after = await rig.ask("[[say next]]", workspace, refs[0])
+    assert after.reply == after.text == "next"
+    assert rig.model.counters.active == 0
+
+
+# --- permissions ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A file outside of any workspace: opencode asks before it reads that."""
+    path = tmp_path / "outside.txt"
+    path.write_text("kept outside")
+    return path
+
+
+async def test_a_request_for_permission_is_denied_by_policy_and_the_agent_is_told(rig: Rig, outside: Path) -> None:
+    answered = await rig.ask(f'[[tool read {{"filePath": "{outside}"}}]]')
+
+    [permission] = answered.of(Permission)
+    assert permission.action.startswith("external_directory: ")
+    assert permission.answer == "deny"
+    assert answered.of(ToolEnd)[0].is_error
+    assert "Denied by policy" in answered.reply
+    assert "kept outside" not in answered.reply
+
+
+async def test_a_request_for_permission_is_granted_by_policy(rig: Rig, outside: Path) -> None:
+    answered = await rig.but(permissions=Permissions.ALLOW).ask(f'[[tool read {{"filePath": "{outside}"}}]]')
+
+    assert answered.of(Permission)[0].answer == "allow"
+    assert "kept outside" in answered.reply
+
+
+async def test_a_question_cannot_be_asked(rig: Rig) -> None:
+    asked = {"questions": [{"question": "q?", "header": "h", "options": [{"label": "a", "description": "b"}]}]}
+
+    answered = await rig.ask(f"[[tool question {json.dumps(asked)} ]]".replace("]}]} ]]", "] } ] } ]]"))
+
+    assert "unavailable tool 'question'" in answered.reply
+
+
+#: a text, or tools and their arguments
+Decided = str | list[tuple[str, dict[str, Any]]]
+Decide = Callable[[list[dict[str, Any]]], Decided]
+
+
+@asynccontextmanager
+async def improvised(decide: Decide) -> AsyncIterator[str]:
+    """Serve a model that answers what `decide` says."""
+
+    async def chat(request: web.Request) -> web.StreamResponse:
+        decided = decide((await request.json())["messages"])
+        delta: dict[str, Any] = {"role": "assistant", "content": decided}
+        if not isinstance(decided, str):
+            delta["content"] = None
+            delta["tool_calls"] = [
+                {"index": index, "id": f"call_{time.monotonic_ns()}", "type": "function"}
+                | {"function": {"name": name, "arguments": json.dumps(arguments)}}
+                for index, (name, arguments) in enumerate(decided)
+            ]
+        reason = "stop" if isinstance(decided, str) else "tool_calls"
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for piece, finish in ((delta, None), ({}, reason)):
+            choice = {"index": 0, "delta": piece, "finish_reason": finish}
+            chunk = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+            await response.write(f"data: {json.dumps(chunk | {'choices': [choice]})}\n\n".encode())
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    app = web.Application(client_max_size=1 << 24)
+    app.router.add_post("/v1/chat/completions", chat)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+async def test_helpers_ask_by_policy_too_and_a_model_that_repeats_itself_is_cut_off(
+    model: ScriptedModel, tmp_path: Path, outside: Path
+) -> None:
+    def decide(messages: list[dict[str, Any]]) -> Decided:
+        asked = [json.dumps(message["content"]) for message in messages if message["role"] == "user"][-1]
+        results = [message for message in messages if message["role"] == "tool"]
+        if "go round in circles" in asked:
+            return [("bash", {"command": "true", "description": "nothing"})] * 4
+        if "peek" in asked:
+            return "the helper is done" if results else [("read", {"filePath": str(outside)})]
+        if results:
+            return "delegated"
+        return [("task", {"description": "d", "prompt": "peek", "subagent_type": "general"})]
+
+    async with improvised(decide) as url, rigged(tmp_path, model, config=real.config(url)) as rig:
+        helped = await rig.ask("delegate")
+        looped = await rig.ask("go round in circles")
+
+    assert helped.reply == "delegated"
+    assert [one.answer for one in helped.of(Permission)] == ["deny"]
+    assert "peek" not in helped.text
+    assert "the helper is done" not in helped.text
+    assert looped.error is not None
+    assert "denied by policy (doom_loop" in looped.error.message
+    assert looped.error.remedy is not None
+
+
+# --- the server -------------------------------------------------------------------------------
+
+
+async def test_a_server_that_is_killed_fails_its_turns_at_once_and_the_next_one_remembers(rig: Rig) -> None:
+    workspace = rig.workspace()
+    first = await rig.ask("[[say noted]] the word is heliotrope", workspace)
+    sleeping = asyncio.create_task(
+        rig.ask('[[tool bash {"command": "sleep 4712.5; echo x", "description": "x"}]]', workspace, first.ref)
+    )
+    await until(lambda: commands("sleep 4712.5"), "the command runs")
+
+    began = time.monotonic()
+    os.kill(pid_of_server(rig), signal.SIGKILL)
+    cut = await sleeping
+
+    assert time.monotonic() - began < 5
+    assert cut.error is not None
+    assert "ended by signal 9" in cut.error.message
+    assert not commands("sleep 4712.5"), "what it ran has ended before the turn could be tried again"
+    second = await rig.ask("[[recall]]", workspace, first.ref)
+    assert second.ref == first.ref
+    assert "heliotrope" in second.reply
+
+
+async def test_an_idle_server_is_stopped_and_started_again(model: ScriptedModel, tmp_path: Path) -> None:
+    async with rigged(tmp_path, model, idle_stop=0.3) as rig:
+        assert await rig.backend.health(rig.agent) == Health(
+            ok=True, version=real.VERSION, detail="its server is started when it is needed"
+        )
+        workspace = rig.workspace()
+        first = await rig.ask("[[say noted]] the word is heliotrope", workspace)
+        await until(lambda: not rig.ledger.recorded, "the server is stopped")
+
+        second = await rig.ask("[[recall]]", workspace, first.ref)
+
+        assert "heliotrope" in second.reply
+        assert len(rig.ledger.seen) == 3, "the server twice, and once for its version"
+
+
+async def test_a_server_is_shut_to_others_and_gets_no_secret_of_the_gateway(rig: Rig) -> None:
+    answered = await rig.ask('[[tool bash {"command": "env", "description": "x"}]]')
+    environ = psutil.Process(pid_of_server(rig)).environ()
+    health = await rig.backend.health(rig.agent)
+
+    assert health.ok
+    assert health.version == real.VERSION
+    assert SECRET not in answered.reply + str(environ)
+    assert len(environ["OPENCODE_SERVER_PASSWORD"]) >= 32
+    stranger = rig.but(options={"url": health.detail, "password": "guessed"})
+    refused = await stranger.ask("hi")
+    assert refused.error is not None
+    assert "refused the password" in refused.error.message
+
+
+async def test_a_running_server_can_be_used(rig: Rig, stranger: str) -> None:
+    guest = rig.but(options={"url": stranger + "/", "password_env": "OPENCODE_TEST_PASSWORD"})
+    before = len(rig.ledger.seen)
+
+    answered = await guest.ask("[[say from afar]]")
+
+    assert answered.reply == "from afar"
+    assert (await guest.backend.health(guest.agent)).version == real.VERSION
+    assert len(rig.ledger.seen) == before, "nothing was started"
+
+
+async def test_a_connection_that_is_cut_in_a_turn_is_taken_up_again(rig: Rig, stranger: str) -> None:
+    async with relay(stranger) as (url, cut):
+        guest = rig.but(options={"url": url, "password_env": "OPENCODE_TEST_PASSWORD"})
+        workspace = guest.workspace()
+        turn = asyncio.create_task(guest.ask("[[slow 30 60]]", workspace))
+        await until(lambda: rig.model.counters.active, "the answer comes in")
+        for _ in range(3):
+            await asyncio.sleep(0.4)
+            cut()
+        answered = await turn
+
+    expected = "".join(f"w{number} " for number in range(30)).rstrip()
+    assert answered.error is None
+    assert answered.reply.rstrip() == expected
+    assert answered.text.rstrip() == expected, "nothing is missing and nothing comes twice"
+
+
+async def test_a_server_that_is_not_there_is_told_with_a_remedy(rig: Rig, unused_tcp_port: int) -> None:
+    guest = rig.but(options={"url": f"http://127.0.0.1:{unused_tcp_port}"})
+
+    answered = await guest.ask("hi")
+    health = await guest.backend.health(guest.agent)
+
+    assert answered.error is not None
+    assert "does not answer" in answered.error.message
+    assert not health.ok
+
+
+async def test_a_password_that_is_not_in_the_environment_is_told(rig: Rig, stranger: str) -> None:
+    answered = await rig.but(options={"url": stranger, "password_env": "NOT_SET"}).ask("hi")
+
+    assert answered.error is not None
+    assert "NOT_SET is not set" in answered.error.message
+
+
+async def test_a_program_that_is_not_there_is_told_with_a_remedy(rig: Rig) -> None:
+    lost = rig.but(options={"command": ["opencode-that-is-nowhere"]})
+
+    answered = await lost.ask("hi")
+    health = await lost.backend.health(lost.agent)
+
+    assert answered.error is not None
+    assert "no such program" in answered.error.message
+    assert not health.ok
+    assert "Install it" in health.detail
+
+
+async def test_a_program_that_is_no_opencode_fails_with_what_it_said(rig: Rig) -> None:
+    for script, message in [("echo not today >&2; exit 3", "status 3: not today"), ("sleep 60", "within 0.3 s")]:
+        other = rig.but(options={"command": ["sh", "-c", script], "start_timeout": 0.3})
+        answered = await other.ask("hi")
+        assert answered.error is not None
+        assert message in answered.error.message
+
+
+@asynccontextmanager
+async def relay(target: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """Pass connections on to a server; give the URL, and what cuts those that are open."""
+    host, _, port = target.removeprefix("http://").rstrip("/").rpartition(":")
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writers.discard(writer)
+            writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    def cut() -> None:
+        for writer in writers:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", cut
+    finally:
+        server.close()
+        cut()
+
+
+# --- finding it -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"XCCLAW_OPENCODE_HOST": "10.0.0.7"}, "http://10.0.0.7:4096"),
+        ({"XCCLAW_OPENCODE_PORT": "5000"}, "http://127.0.0.1:5000"),
+        ({"XCCLAW_OPENCODE_HOST": "box", "XCCLAW_OPENCODE_PORT": "1"}, "http://box:1"),
+    ],
+)
+async def test_a_server_that_the_environment_names_is_found(environ: dict[str, str], url: str) -> None:
+    agent = opencode.detect(environ | {"XCCLAW_OPENCODE_PASSWORD": "p"})
+
+    assert agent is not None
+    assert (agent.options.url, agent.options.password_env) == (url, "XCCLAW_OPENCODE_PASSWORD")
+
+
+async def test_a_program_on_path_is_found(tmp_path: Path) -> None:
+    program = tmp_path / "opencode"
+    program.write_text("#!/bin/sh\n")
+    assert opencode.detect({"PATH": str(tmp_path)}) is None
+
+    program.chmod(0o755)
+
+    assert opencode.detect({"PATH": str(tmp_path)}) == Agent(id="main", backend="opencode", options=Options())
