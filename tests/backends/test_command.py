@@ -1,0 +1,412 @@
+"""Any program as an agent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.backends import Tools, command
+from gateway.backends._command_map import at
+from gateway.backends.command import Command, Options
+from gateway.domain.agent import Agent
+from gateway.domain.event import Text, Tool, ToolEnd, Usage
+from gateway.domain.ports import Turn
+from gateway.errors import AgentError
+from gateway.process import Children
+from tests.support.fixtures import children, ledger
+from tests.support.ledger import MemoryLedger
+from tests.support.turns import Heard, listen, turn
+
+__all__ = ["children", "ledger"]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the programs here are POSIX shell scripts")
+
+Ask = Callable[..., Any]
+
+
+def agent(*argv: str, env: dict[str, str] | None = None, system_prompt: str | None = None, **options: Any) -> Agent:
+    return Agent(
+        id="main",
+        backend="command",
+        env=env or {},
+        system_prompt=system_prompt,
+        options=msgspec.convert({"command": argv, **options}, Options),
+    )
+
+
+def script(text: str, **options: Any) -> Agent:
+    return agent("sh", "-c", text, "sh", **options)
+
+
+@pytest.fixture
+async def backend(children: Children, ledger: MemoryLedger, tmp_path: Path) -> AsyncIterator[Command]:
+    async with Command(Tools(children=children, environ={}, directory=tmp_path)) as opened:
+        yield opened
+    assert not ledger.recorded
+
+
+@pytest.fixture
+def ask(backend: Command, tmp_path: Path) -> Ask:
+    async def asked(who: Agent, text: str = "", heard: Heard | None = None, **about: Any) -> Heard:
+        return await listen(backend, turn(who, text, workspace=tmp_path, **about), heard)
+
+    return asked
+
+
+# --- the prompt -------------------------------------------------------------------------------
+
+TRICKY = ["-n --help", "--", "$(touch hacked) `touch hacked`", "; touch hacked", "a\nb\n", "é→\u2028", "'\"\\", " "]
+
+
+@pytest.mark.parametrize("text", [*TRICKY, "a\0b", "x" * 200_000])
+async def test_a_prompt_on_stdin_arrives_as_it_is(ask: Ask, tmp_path: Path, text: str) -> None:
+    heard = await ask(agent("sh", "-c", "cat; echo ."), text)
+
+    assert heard.answer == text + "."
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("text", [*TRICKY, "x" * 100_000])
+async def test_a_prompt_as_an_argument_arrives_as_it_is(ask: Ask, tmp_path: Path, text: str) -> None:
+    heard = await ask(script('printf "%s|" "$@"', prompt="argument"), text)
+
+    assert heard.answer == f"--|{text}|"
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "x" * 200_000])
+async def test_a_prompt_that_cannot_be_an_argument_is_an_agent_error(ask: Ask, text: str) -> None:
+    with pytest.raises(AgentError, match="cannot start"):
+        await ask(script("true", prompt="argument"), text)
+
+
+async def test_a_program_may_write_much_before_it_reads(ask: Ask) -> None:
+    heard = await ask(script("head -c 1000000 /dev/zero | tr '\\0' x; wc -c"), "y" * 1_000_000)
+
+    assert heard.answer == "x" * 1_000_000 + "1000000"
+
+
+async def test_a_program_need_not_read_its_prompt(ask: Ask) -> None:
+    assert (await ask(script("exec <&-; echo done"), "x" * 1_000_000)).answer == "done"
+
+
+async def test_a_prompt_as_an_argument_leaves_stdin_empty(ask: Ask) -> None:
+    assert (await ask(script("wc -c", prompt="argument"), "hello")).answer.strip() == "0"
+
+
+async def test_a_system_prompt_goes_before_the_first_prompt(ask: Ask) -> None:
+    assert (await ask(agent("cat", system_prompt="Be brief."), "hello")).answer == "Be brief.\n\nhello"
+
+
+async def test_a_system_prompt_goes_where_the_arguments_say(ask: Ask) -> None:
+    who = script('echo "$@"; cat', system_prompt="Be brief.", system_args=["--system={system_prompt}"])
+
+    assert (await ask(who, "hello")).answer == "--system=Be brief.\nhello"
+
+
+# --- arguments and environment ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "argv"), [(None, ""), ("a/b:c", "--model a/b:c")])
+async def test_a_model_is_handed_on_where_one_is_asked_for(ask: Ask, model: str | None, argv: str) -> None:
+    heard = await ask(script('echo "$@"', model_args=["--model", "{model}"]), model=model)
+
+    assert heard.answer == argv
+
+
+@pytest.mark.parametrize("odd", ["--yolo", "-x", "a b", "a\nb", "$(id)", "", "x" * 300])
+async def test_neither_a_model_nor_a_session_can_become_an_option(odd: str) -> None:
+    options = {"model_args": ["{model}"], "resume_args": ["{session}"]}
+    who = script("true", output="jsonl", map=[{"session": "id"}], **options)
+
+    for about in ({"model": odd}, {"session_ref": odd}):
+        if odd:
+            with pytest.raises(AgentError, match="odd characters"):
+                command.arguments(turn(who, "hello", **about))  # type: ignore[arg-type]
+        else:
+            assert command.arguments(turn(who, "hello", **about)) == ["sh", "-c", "true", "sh"]  # type: ignore[arg-type]
+
+
+async def test_placeholders_inside_values_are_not_filled_in(ask: Ask) -> None:
+    who = script(
+        'echo "$@"', model_args=["{model}"], system_args=["{system_prompt}"], system_prompt="{model} {session}"
+    )
+
+    assert (await ask(who, model="m")).answer == "m {model} {session}"
+
+
+async def test_a_program_gets_its_own_environment_and_no_key_of_the_gateway(ask: Ask) -> None:
+    heard = await ask(agent("env", env={"OWN": "mine"}))
+
+    assert "OWN=mine" in heard.answer
+    assert "sk-of-the-gateway" not in heard.answer
+
+
+async def test_a_program_works_in_the_workspace(ask: Ask, tmp_path: Path) -> None:
+    assert (await ask(agent("pwd"))).answer == str(tmp_path)
+
+
+# --- text -------------------------------------------------------------------------------------
+
+
+async def test_text_comes_as_it_is_written(backend: Command, tmp_path: Path) -> None:
+    who = script("echo one; mkfifo go; read line <go; echo two")
+
+    stream = backend.prompt(turn(who, "", workspace=tmp_path))
+    first = await anext(stream)
+    (tmp_path / "go").write_text("\n")
+    rest = [said async for said in stream]
+
+    assert first == Text(delta="one")
+    assert rest == [Text(delta="\ntwo")]
+
+
+async def test_a_character_that_is_cut_in_two_is_put_together(backend: Command, tmp_path: Path) -> None:
+    who = script(r"printf 'a\342\202'; mkfifo go; read line <go; printf '\254'")
+
+    stream = backend.prompt(turn(who, "", workspace=tmp_path))
+    first = await anext(stream)
+    (tmp_path / "go").write_text("\n")
+    rest = [said async for said in stream]
+
+    assert [first, *rest] == [Text(delta="a"), Text(delta="€")]
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        (r"\377\376ok", "��ok"),
+        (r"cut \342\202", "cut �"),
+        (r"a\n\nb\n\n", "a\n\nb"),
+        (r"\n\n", ""),
+        (r"", ""),
+    ],
+)
+async def test_whatever_is_written_becomes_text(ask: Ask, written: str, answer: str) -> None:
+    assert (await ask(script(f"printf '{written}'"))).answer == answer
+
+
+# --- the end ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [
+        ("echo went wrong >&2; exit 3", "the command exited with status 3: went wrong"),
+        ("exit 7", "the command exited with status 7."),
+        ("kill -9 $$", "the command was killed by SIGKILL."),
+        ("kill -40 $$", "the command was killed by signal 40."),
+        (r"printf '\033[31mred\007\n' >&2; exit 1", "the command exited with status 1: [31mred"),
+    ],
+)
+async def test_a_failure_says_how_and_why(ask: Ask, ending: str, message: str) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError) as failure:
+        await ask(script(f"echo partial; {ending}"), heard=heard)
+
+    assert str(failure.value) == message
+    assert heard.answer == "partial"
+
+
+async def test_only_the_last_of_stderr_is_shown(ask: Ask) -> None:
+    with pytest.raises(AgentError) as failure:
+        await ask(script("seq 100000 >&2; exit 1"))
+
+    assert str(failure.value).endswith("99999\n100000")
+    assert len(str(failure.value)) < command.SHOWN + 100
+
+
+async def test_a_program_that_is_not_there_is_an_agent_error(ask: Ask) -> None:
+    with pytest.raises(AgentError, match="no such program"):
+        await ask(agent("no-such-program"))
+
+
+async def test_too_much_output_is_an_agent_error_and_stops_the_program(ask: Ask, ledger: MemoryLedger) -> None:
+    with pytest.raises(AgentError, match="more than 100000 bytes"):
+        await ask(agent("yes", max_output=100_000))
+
+    assert not ledger.alive()
+
+
+async def test_a_program_that_closes_its_output_is_waited_for(ask: Ask) -> None:
+    with pytest.raises(AgentError, match="status 5"):
+        await ask(script("exec >&-; cat >/dev/null; exit 5"))
+
+
+# --- JSON lines -------------------------------------------------------------------------------
+
+
+def writes(*lines: Any, rules: list[dict[str, Any]], then: str = "", **options: Any) -> Agent:
+    """Return an agent that writes these values as JSON lines, and text as it is."""
+    written = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    return script(f"cat <<'END'\n{written}\nEND\n{then}", output="jsonl", map=rules, **options)
+
+
+def documented_map() -> dict[str, Any]:
+    """Return the example in the module's documentation."""
+    assert command.__doc__
+    start = command.__doc__.index('{"id": "main", "backend": "command", "output"')
+    example: dict[str, Any] = json.JSONDecoder().raw_decode(command.__doc__[start:])[0]
+    return example
+
+
+async def test_the_documented_rules_read_what_opencode_run_writes(ask: Ask) -> None:
+    part = {"callID": "c1", "tool": "bash", "state": {"input": {"command": "ls"}, "output": "a\nb"}}
+    used = {"tokens": {"input": 12, "output": 3, "cache": {"read": 5}}, "cost": 0.25}
+    lines = [
+        {"type": "step_start", "sessionID": "ses_1", "part": {}},
+        {"type": "text", "sessionID": "ses_1", "part": {"text": "Looking."}},
+        {"type": "tool_use", "sessionID": "ses_1", "part": part},
+        {"type": "text", "sessionID": "ses_1", "part": {"text": "Two files."}},
+        {"type": "step_finish", "sessionID": "ses_1", "part": used},
+    ]
+
+    heard = await ask(writes(*lines, rules=documented_map()["map"]))
+
+    assert heard.answer == "Looking.\n\nTwo files."
+    assert heard.session_ref == "ses_1"
+    assert heard.usage == Usage(input=12, output=3, cached=5, cost=0.25)
+    assert heard.of(Tool) == [Tool(id="c1", name="bash", args={"command": "ls"})]
+    assert heard.of(ToolEnd) == [ToolEnd(id="c1", name="bash", output="a\nb")]
+
+
+def test_the_documented_options_are_valid() -> None:
+    options = {name: value for name, value in documented_map().items() if name not in ("id", "backend")}
+
+    assert msgspec.convert(options, Options).resume_args == ["--session", "{session}"]
+
+
+async def test_a_session_that_the_program_named_is_resumed(ask: Ask) -> None:
+    who = script(
+        """printf '{"id":"s1","text":"%s"}' "$*" """,
+        output="jsonl",
+        map=[{"session": "id", "text": "text"}],
+        resume_args=["--session", "{session}"],
+    )
+
+    first = await ask(who)
+    second = await ask(who, session_ref=first.session_ref)
+
+    assert (first.answer, second.answer) == ("", "--session s1")
+
+
+async def test_a_session_is_told_once(ask: Ask) -> None:
+    heard = await ask(writes({"id": "s1"}, {"id": "s1"}, {"id": "s2"}, rules=[{"session": "id"}]))
+
+    assert [type(said).__name__ for said in heard.said] == ["SessionRef", "SessionRef"]
+
+
+async def test_a_session_with_an_odd_name_is_not_kept(ask: Ask) -> None:
+    heard = await ask(writes({"id": "--yolo"}, rules=[{"session": "id"}]))
+
+    assert heard.session_ref is None
+    assert "odd characters" in heard.logs[0]
+
+
+async def test_an_error_line_fails_the_turn_with_its_message(ask: Ask) -> None:
+    heard = Heard()
+    rules: list[dict[str, Any]] = [{"text": "text"}, {"when": {"type": "error"}, "error": "why.message"}]
+    who = writes({"text": "so far"}, {"type": "error", "why": {"message": "out of luck"}}, rules=rules, then="exit 1")
+
+    with pytest.raises(AgentError, match=r"^out of luck$"):
+        await ask(who, heard=heard)
+
+    assert heard.answer == "so far"
+
+
+@pytest.mark.parametrize("error", [None, False, "", {}])
+async def test_no_error_is_no_failure(ask: Ask, error: Any) -> None:
+    assert (await ask(writes({"t": "fine", "error": error}, rules=[{"text": "t", "error": "error"}]))).answer == "fine"
+
+
+async def test_a_reply_stands_in_place_of_the_text(ask: Ask) -> None:
+    heard = await ask(writes({"t": "draft"}, {"all": "final"}, rules=[{"text": "t", "reply": "all"}]))
+
+    assert heard.answer == "final"
+
+
+async def test_thinking_and_odd_values_are_told(ask: Ask) -> None:
+    heard = await ask(writes({"th": "hm", "t": {"a": [1, None]}}, {"t": 5}, rules=[{"thinking": "th", "text": "t"}]))
+
+    assert heard.thought == "hm"
+    assert heard.answer == '{"a":[1,null]}5'
+
+
+async def test_lines_that_are_not_json_objects_are_passed_over(ask: Ask) -> None:
+    strange = ["Welcome!", "[1]", "7", "{", "[" * 100_000, "{'a': 1}", "NaN"]
+
+    heard = await ask(writes(*strange, "", {"t": "ok"}, rules=[{"text": "t"}]))
+
+    assert heard.answer == "ok"
+    assert heard.logs == ["passed over 7 lines that were not JSON objects."]
+
+
+@pytest.mark.parametrize("used", [{"n": -1}, {"n": "5"}, {"n": 1e300}, {"n": None}, {"n": []}, {}, {"n": 10**40}])
+async def test_usage_that_makes_no_sense_is_none(ask: Ask, used: dict[str, Any]) -> None:
+    heard = await ask(writes(used, rules=[{"usage": {"input": "n", "cost": "n"}}]))
+
+    assert heard.said == []
+
+
+async def test_a_line_that_is_too_long_is_an_agent_error(ask: Ask) -> None:
+    who = script("head -c 20000000 /dev/zero", output="jsonl", map=[{"text": "t"}], max_output=1 << 30)
+
+    with pytest.raises(AgentError, match="line of more than 8192 KiB"):
+        await ask(who)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [("a.b", 1), ("c.1.d", 2), ("c.0", "x"), ("c.7", None), ("c.d", None), ("a.b.c", None), ("z", None), ("", None)],
+)
+def test_a_path_leads_through_objects_and_lists(path: str, found: Any) -> None:
+    assert at(path, {"a": {"b": 1}, "c": ["x", {"d": 2}]}) == found
+
+
+# --- options and health -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"command": []},
+        {"command": [""]},
+        {"command": ["a\0b"]},
+        {"command": "a"},
+        {"command": ["a"], "comand": 1},
+        {"command": ["a"], "output": "jsonl"},
+        {"command": ["a"], "map": [{"text": "t"}]},
+        {"command": ["a"], "model_args": ["--model"]},
+        {"command": ["a"], "resume_args": ["{session}"]},
+        {"command": ["a"], "max_output": 0},
+        {"command": ["a"], "output": "jsonl", "map": [{"txt": "t"}]},
+    ],
+)
+def test_options_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(wrong, Options)
+
+
+async def test_health_says_where_the_program_is(backend: Command) -> None:
+    health = await backend.health(agent("sh"))
+
+    assert (health.ok, Path(health.detail).name) == (True, "sh")
+
+
+async def test_health_says_that_the_program_is_missing(backend: Command) -> None:
+    health = await backend.health(agent("no-such-program"))
+
+    assert not health.ok
+    assert "no-such-program" in health.detail
+
+
+def test_a_turn_carries_what_the_program_may_need() -> None:
+    given: Turn = turn(script("true", prompt="argument"), "-x")
+
+    assert command.arguments(given) == ["sh", "-c", "true", "sh", "--", "-x"]

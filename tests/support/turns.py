@@ -1,0 +1,89 @@
+"""Turns to give to a backend, and what was heard of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.domain.agent import Agent
+from gateway.domain.event import Log, Said, Text, Thinking, Usage
+from gateway.domain.ports import Backend, Reply, SessionRef, Turn
+from gateway.domain.session import Message, Role
+
+
+def message(role: Role, content: str, run: str = "earlier") -> Message:
+    return Message(role=role, content=content, at=0, run=run)
+
+
+def exchange(asked: str, answered: str, run: str) -> list[Message]:
+    """Return what a turn that succeeded leaves in the transcript."""
+    return [message(Role.USER, asked, run), message(Role.ASSISTANT, answered, run)]
+
+
+def turn(
+    agent: Agent,
+    text: str,
+    *,
+    workspace: object = "/",
+    history: Sequence[Message] = (),
+    model: str | None = None,
+    session_ref: str | None = None,
+    run: str = "run-1",
+) -> Turn:
+    async def transcript() -> Sequence[Message]:
+        return history
+
+    return Turn(
+        run=run,
+        attempt=1,
+        agent=agent,
+        input=text,
+        model=model,
+        session=f"{agent.id}:test:chat",
+        session_ref=session_ref,
+        workspace=str(workspace),
+        history=transcript,
+    )
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a backend said in one turn."""
+
+    said: list[Said | SessionRef | Reply] = field(default_factory=list)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [said for said in self.said if isinstance(said, kind)]
+
+    @property
+    def answer(self) -> str:
+        replies = self.of(Reply)
+        return replies[-1].text if replies else "".join(said.delta for said in self.of(Text))
+
+    @property
+    def thought(self) -> str:
+        return "".join(said.delta for said in self.of(Thinking))
+
+    @property
+    def usage(self) -> Usage:
+        return sum(self.of(Usage), Usage())
+
+    @property
+    def logs(self) -> list[str]:
+        return [said.message for said in self.of(Log)]
+
+    @property
+    def session_ref(self) -> str | None:
+        refs = self.of(SessionRef)
+        return refs[-1].ref if refs else None
+
+
+async def listen(backend: Backend, given: Turn, heard: Heard | None = None) -> Heard:
+    """Hear a turn to its end; what was heard before an error is in `heard`."""
+    heard = heard if heard is not None else Heard()
+    async with aclosing(backend.prompt(given)) as stream:  # type: ignore[type-var]
+        async for said in stream:
+            heard.said.append(said)
+    return heard
