@@ -244,7 +244,8 @@ async def _answer(call: _Call) -> AsyncGenerator[Said, None]:
 def _explain(error: Exception, call: _Call) -> NoReturn:
     """Raise what a failed connection means. The cause is left out: its parts hold the key."""
     place = call.options.base_url
-    why = call.show(str(error))
+    # The text of a ClientResponseError has parts of the request in it; its message has not.
+    why = call.show(error.message if isinstance(error, aiohttp.ClientResponseError) else str(error))
     match error:
         case aiohttp.ConnectionTimeoutError():
             raise _Passing(f"{place} did not take the connection in time.") from None

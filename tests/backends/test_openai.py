@@ -1,0 +1,604 @@
+"""Any OpenAI-compatible server as an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from email.utils import formatdate
+from pathlib import Path
+from time import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.backends import Tools, openai
+from gateway.backends import _openai_wire as wire
+from gateway.backends.openai import OpenAI, Options
+from gateway.domain.agent import Agent
+from gateway.domain.event import Log, Text, Usage
+from gateway.domain.session import Role
+from gateway.errors import AgentError, ConfigError
+from gateway.process import Children
+from tests.support.fixtures import children, ledger, scripted_model
+from tests.support.scripted_model import ScriptedModel
+from tests.support.turns import Heard, exchange, listen, message, turn
+from tests.support.waiting import until
+
+__all__ = ["children", "ledger", "scripted_model"]
+
+KEY = "sk-a-secret-of-the-gateway"
+
+Ask = Callable[..., Awaitable[Heard]]
+
+
+def agent(base_url: str, model: str | None = "scripted", system_prompt: str | None = None, **options: Any) -> Agent:
+    wanted = {"base_url": base_url, "retry_delay": 0, **options}
+    return Agent(
+        id="main",
+        backend="openai",
+        model=model,
+        system_prompt=system_prompt,
+        options=msgspec.convert(wanted, Options),
+    )
+
+
+@pytest.fixture
+async def backend(children: Children, tmp_path: Path) -> AsyncIterator[OpenAI]:
+    async with OpenAI(Tools(children=children, environ={"OPENAI_API_KEY": KEY}, directory=tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ask(backend: OpenAI, scripted_model: ScriptedModel) -> Ask:
+    """Ask the scripted model; options and what a turn has are given by name."""
+
+    async def asked(text: str, heard: Heard | None = None, **given: Any) -> Heard:
+        about = {name: given.pop(name) for name in ("history", "session_ref") if name in given}
+        asked_for = given.pop("ask_model", None)
+        who = agent(scripted_model.base_url, **given)
+        return await listen(backend, turn(who, text, model=asked_for, **about), heard)
+
+    return asked
+
+
+# --- what is sent -----------------------------------------------------------------------------
+
+
+async def test_a_request_carries_what_the_agent_wants(ask: Ask, scripted_model: ScriptedModel) -> None:
+    await ask("hello", temperature=0.5, max_tokens=100, system_prompt="Be brief.")
+
+    assert scripted_model.requests[0]["body"] == {
+        "model": "scripted",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.5,
+        "max_tokens": 100,
+    }
+    assert scripted_model.requests[0]["headers"]["Authorization"] == f"Bearer {KEY}"
+
+
+async def test_what_is_not_set_is_not_sent(ask: Ask, scripted_model: ScriptedModel) -> None:
+    await ask("hello", usage=False, api_key_env=None)
+
+    assert scripted_model.requests[0]["body"].keys() == {"model", "messages", "stream"}
+    assert "Authorization" not in scripted_model.requests[0]["headers"]
+
+
+async def test_openai_itself_is_given_the_limit_under_its_new_name() -> None:
+    ours = await openai._request(turn(agent(openai.OPENAI, max_tokens=5), "hello"))
+    other = await openai._request(turn(agent("http://127.0.0.1:1/v1", max_tokens=5), "hello"))
+
+    assert ours["max_completion_tokens"] == other["max_tokens"] == 5
+    assert "max_tokens" not in ours
+
+
+async def test_a_turns_model_wins_over_the_agents(ask: Ask, scripted_model: ScriptedModel) -> None:
+    await ask("hello", ask_model="scripted-b")
+
+    assert scripted_model.requests[0]["body"]["model"] == "scripted-b"
+
+
+async def test_the_servers_first_model_is_used_where_none_is_named(ask: Ask, scripted_model: ScriptedModel) -> None:
+    await ask("hello", model=None)
+
+    assert scripted_model.requests[0]["body"]["model"] == "scripted"
+
+
+@pytest.mark.parametrize("text", ["-x", "$(x)", "a\0b", "é→😀\u2028", "x" * 200_000, "data: [DONE]\n\n"])
+async def test_a_prompt_is_data(ask: Ask, scripted_model: ScriptedModel, text: str) -> None:
+    heard = await ask(text)
+
+    assert scripted_model.requests[0]["body"]["messages"] == [{"role": "user", "content": text}]
+    assert heard.answer == "echo: " + text.strip()[-400:]
+
+
+# --- the transcript ---------------------------------------------------------------------------
+
+
+async def test_the_transcript_goes_along(ask: Ask) -> None:
+    heard = await ask("[[recall]]", history=exchange("my name is Ada", "hello Ada", "r1"))
+
+    assert heard.answer == "my name is Ada"
+
+
+def test_the_oldest_turns_are_dropped_whole() -> None:
+    old, new = exchange("a" * 400, "b" * 400, "r1"), exchange("c" * 400, "d" * 400, "r2")
+
+    sent = wire.context("system", [*old, *new], "now", budget=300)
+
+    assert [said["content"][:3] for said in sent] == ["sys", "ccc", "ddd", "now"]
+
+
+def test_no_newer_turn_is_skipped_for_an_older_one_that_would_fit() -> None:
+    history = [*exchange("tiny", "tiny", "r1"), *exchange("c" * 4000, "d", "r2"), *exchange("new", "new", "r3")]
+
+    sent = wire.context(None, history, "now", budget=300)
+
+    assert [said["content"] for said in sent] == ["new", "new", "now"]
+
+
+def test_the_system_prompt_and_the_input_stay_though_they_are_too_much() -> None:
+    sent = wire.context("s" * 9000, exchange("a", "b", "r1"), "i" * 9000, budget=256)
+
+    assert [said["role"] for said in sent] == ["system", "user"]
+
+
+def test_neighbours_of_one_role_are_joined() -> None:
+    failed, silent = message(Role.USER, "first", "r1"), exchange("second", "", "r2")
+
+    sent = wire.context(None, [failed, *silent], "third", budget=1000)
+
+    assert sent == [{"role": "user", "content": "first\n\nsecond\n\nthird"}]
+
+
+# --- the answer -------------------------------------------------------------------------------
+
+
+async def test_the_answer_comes_in_pieces_with_its_usage(ask: Ask) -> None:
+    heard = await ask("[[say one two three]]")
+
+    assert [said.delta for said in heard.of(Text)] == ["one ", "two ", "three"]
+    assert heard.usage == Usage(input=5, output=3)
+
+
+async def test_reasoning_is_thinking(ask: Ask) -> None:
+    heard = await ask("[[think about it]]")
+
+    assert (heard.thought, heard.answer) == ("about it", "done thinking")
+
+
+async def test_a_tool_call_is_noted_and_the_text_is_the_answer(ask: Ask) -> None:
+    heard = await ask('[[tool bash {"command": "ls"}]]')
+
+    assert heard.answer == ""
+    assert heard.logs == ["the model called a tool; this agent has none."]
+
+
+async def test_closing_the_answer_hangs_up(backend: OpenAI, scripted_model: ScriptedModel) -> None:
+    who = agent(scripted_model.base_url)
+    async with aclosing(backend.prompt(turn(who, "[[slow 1000 20]]"))) as stream:
+        await anext(stream)
+
+    await until(lambda: scripted_model.counters.disconnects, "the server noticed")
+    assert (await listen(backend, turn(who, "[[say again]]"))).answer == "again"
+
+
+# --- trouble ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+async def test_a_failure_that_may_pass_is_tried_again(ask: Ask, status: int) -> None:
+    heard = await ask(f"[[error {status} 2]]")
+
+    assert heard.answer == "recovered"
+    assert len(heard.logs) == 2
+    assert f"answered {status}: scripted error {status}" in heard.logs[0]
+
+
+async def test_it_is_tried_again_so_often_and_no_more(ask: Ask, scripted_model: ScriptedModel) -> None:
+    with pytest.raises(AgentError, match="answered 503: scripted error 503"):
+        await ask("[[error 503]]", retries=2)
+
+    assert scripted_model.counters.requests == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(400, ""), (401, "api_key"), (403, "api_key"), (404, "base_url"), (422, "")]
+)
+async def test_a_failure_that_stays_is_not_tried_again(
+    ask: Ask, scripted_model: ScriptedModel, status: int, remedy: str
+) -> None:
+    with pytest.raises(AgentError, match=f"answered {status}: scripted error {status}.*{remedy}"):
+        await ask(f"[[error {status}]]")
+
+    assert scripted_model.counters.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("midfail", "cut the connection"),
+        ("stop", "before it was complete"),
+        ("refuse no more money", "failed in the middle: no more money"),
+        ("garbage", "cannot be read"),
+        ("bytes", "cannot be read"),
+        ("line 10", "a line of more than 1024 KiB"),
+        ("flood 12", "longer than 8388608 bytes"),
+    ],
+)
+async def test_trouble_in_the_middle_is_an_error_and_not_tried_again(
+    ask: Ask, scripted_model: ScriptedModel, trouble: str, message: str
+) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError, match=message):
+        await ask(f"[[{trouble}]]", heard=heard)
+
+    assert heard.answer.startswith("a piece ")
+    assert scripted_model.counters.requests == 1
+    await until(lambda: not scripted_model.counters.active, "the server was hung up on")
+
+
+async def test_a_silent_server_is_an_error(ask: Ask, scripted_model: ScriptedModel) -> None:
+    with pytest.raises(AgentError, match=r"was silent for 0\.05 s"):
+        await ask("[[hang]]", idle_timeout=0.05)
+
+    assert scripted_model.counters.requests == 1
+
+
+async def test_a_server_that_falls_silent_in_the_middle_is_an_error(ask: Ask) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError, match="was silent"):
+        await ask("[[slow 2 60000]]", heard=heard, idle_timeout=0.05)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        return port
+
+
+async def test_a_server_that_is_not_there_is_tried_again_and_then_named(backend: OpenAI, closed_port: int) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError, match=f"cannot reach http://127.0.0.1:{closed_port}/v1"):
+        await listen(backend, turn(agent(f"http://127.0.0.1:{closed_port}/v1", retries=2), "hello"), heard)
+
+    assert [type(said) for said in heard.said] == [Log, Log]
+
+
+Respond = Callable[[bytes], Awaitable[str]]
+
+
+@pytest.fixture
+async def raw_server() -> AsyncIterator[Respond]:
+    """Start servers that answer any request with given bytes, and then close."""
+    servers: list[asyncio.Server] = []
+
+    async def start(answer: bytes) -> str:
+        async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next((line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), b":0")
+            await reader.readexactly(int(length.split(b":")[1]))
+            writer.write(answer)
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_server(respond, "127.0.0.1", 0)
+        servers.append(server)
+        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+
+    yield start
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+def reply(body: bytes, kind: str = "text/event-stream", status: str = "200 OK", more: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n{more}\r\n".encode() + body
+
+
+def chunk(**delta: Any) -> bytes:
+    return b"data: " + json.dumps({"choices": [{"delta": delta}]}).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"", "cut the connection"),
+        (b"\x00\xff garbage \r\n\r\n", "does not speak the protocol"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 100_000, "does not speak the protocol"),
+        (reply(b"zz\r\n", more="Transfer-Encoding: chunked\r\n"), "does not speak|cut the connection"),
+        (reply(b""), "before it was complete"),
+        (reply(b"hello\n\n"), "before it was complete"),
+        (reply(b"\x1f\x8b\x08\x00zip", more="Content-Encoding: gzip\r\n"), "before it was complete"),
+        (reply(b'{"error": {"message": "no such model"}}', "application/json"), "not stream an answer: no such model"),
+        (reply(b"<html><h1>Log in</h1></html>", "text/html"), "did not stream an answer: Log in"),
+        (reply(b"", status="302 Found", more="Location: http://127.0.0.1:9/\r\n"), "answered 302: Found"),
+        (reply(b"data: 5\n\n"), "cannot be read"),
+        (reply(b'data: {"choices": 7}\n\n'), "cannot be read"),
+        (reply(b'data: {"choices": [{"delta": {"content": 5}}]}\n\n'), "cannot be read"),
+        (reply(b"data: " + b"[" * 100_000 + b"\n\n"), "cannot be read"),
+        (reply(b'data: {"usage": {"prompt_tokens": ' + b"9" * 5000 + b"}}\n\n"), "cannot be read"),
+    ],
+)
+async def test_whatever_a_server_answers_is_an_agent_error(
+    backend: OpenAI, raw_server: Respond, answer: bytes, message: str
+) -> None:
+    url = await raw_server(answer)
+
+    with pytest.raises(AgentError, match=message):
+        await listen(backend, turn(agent(url, retries=0), "hello"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chunk(content="hello") + b"data: [DONE]\n\n",
+        chunk(content="hello") + b"data: [DONE]",
+        chunk(content="hello") + b'data: {"choices": [{"finish_reason": "stop"}]}\n\n',
+        (b": ping\n\nevent: x\nid: 5\n" + chunk(content="hello") + b"data: [DONE]\n\n").replace(b"\n", b"\r\n"),
+        chunk(content="hello").replace(b"data: ", b"data:") + b"data:[DONE]\n\n",
+        chunk(role="assistant", content=None, tool_calls=None) + chunk(refusal="hello") + b"data: [DONE]\n\n",
+        b'data: {"choices": null, "usage": null}\n\n' + chunk(content="hello") + b"data: [DONE]\n\n",
+    ],
+)
+async def test_streams_of_other_servers_are_understood(backend: OpenAI, raw_server: Respond, body: bytes) -> None:
+    url = await raw_server(reply(body))
+
+    assert (await listen(backend, turn(agent(url), "hello"))).answer == "hello"
+
+
+async def test_the_last_usage_counts_when_there_are_several(backend: OpenAI, raw_server: Respond) -> None:
+    first = b'data: {"usage": {"prompt_tokens": 1, "completion_tokens": 1}}\n\n'
+    last = (
+        b'data: {"usage": {"prompt_tokens": 7, "completion_tokens": 5, "cost": 0.5,'
+        b' "prompt_tokens_details": {"cached_tokens": 3}}}\n\n'
+    )
+    url = await raw_server(reply(first + last + b"data: [DONE]\n\n"))
+
+    heard = await listen(backend, turn(agent(url), "hello"))
+
+    assert heard.of(Usage) == [Usage(input=7, output=5, cached=3, cost=0.5)]
+
+
+@pytest.mark.parametrize(("reason", "log"), [("length", "limit of tokens"), ("content_filter", "content filter")])
+async def test_an_answer_that_was_cut_says_so(backend: OpenAI, raw_server: Respond, reason: str, log: str) -> None:
+    end = json.dumps({"choices": [{"finish_reason": reason}]}).encode()
+    url = await raw_server(reply(chunk(content="half") + b"data: " + end + b"\n\n"))
+
+    heard = await listen(backend, turn(agent(url), "hello"))
+
+    assert heard.answer == "half"
+    assert log in heard.logs[0]
+
+
+async def test_no_money_is_not_tried_again(backend: OpenAI, raw_server: Respond) -> None:
+    url = await raw_server(reply(b'{"error": {"message": "You exceeded your quota"}}', status="429 Too Many"))
+    heard = Heard()
+
+    with pytest.raises(AgentError, match="exceeded your quota"):
+        await listen(backend, turn(agent(url), "hello"), heard)
+
+    assert heard.logs == []
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(f'{{"error": {{"message": "bad key {KEY}!"}}}}'.encode(), "application/json", "401 Unauthorized"),
+        reply(f"bad key {KEY}".encode(), "text/plain", "500 Oops"),
+        reply(f"bad key {KEY.replace('-', chr(92) + 'u002d')}".join(['{"error":"', '"}']).encode(), status="400 No"),
+        reply(f'{{"message": "bad key {KEY}"}}'.encode(), "application/json"),
+        reply(f'data: {{"error": "bad key {KEY}"}}\n\n'.encode()),
+        reply(b"x" * 280 + f"bad key {KEY}".encode(), "text/plain", "403 No"),
+    ],
+)
+async def test_the_key_is_in_no_message(backend: OpenAI, raw_server: Respond, answer: bytes) -> None:
+    url = await raw_server(answer)
+    heard = Heard()
+
+    with pytest.raises(AgentError) as failure:
+        await listen(backend, turn(agent(url, retries=1), "hello"), heard)
+
+    assert "bad key" in str(failure.value)
+    assert "sk-a" not in str(failure.value) + "".join(heard.logs)
+    assert len(str(failure.value)) < 500
+
+
+async def test_a_key_is_taken_from_the_option_then_the_file_then_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("sk-of-the-file\nsecond line\n")
+    environ = {"OPENAI_API_KEY": "sk-of-openai", "MINE": " sk-of-mine\n"}
+
+    def found(**options: Any) -> str:
+        return openai.find_key(Options(**options), environ)
+
+    assert found(api_key="sk-given", api_key_file=str(file)) == "sk-given"
+    assert found(api_key_file=str(file)) == "sk-of-the-file"
+    assert found(api_key_env="MINE") == "sk-of-mine"
+    assert found() == "sk-of-openai"
+    assert found(api_key_env="NOT_SET") == ""
+    assert found(api_key_env=None) == ""
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\nsk-second", b"sk-\xff\xfe", b"sk with spaces"])
+def test_a_file_without_a_key_is_an_error(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(AgentError, match="API key") as failure:
+        openai.find_key(Options(api_key_file=str(file)), {})
+
+    assert "sk" not in str(failure.value).replace(str(file), "")
+
+
+@pytest.mark.parametrize("key", ["a\r\nX-Header: 1", "a\0", "ключ"])
+def test_a_key_that_no_header_can_carry_is_an_error(key: str) -> None:
+    with pytest.raises(AgentError, match="characters"):
+        openai.find_key(Options(api_key=key), {})
+
+
+# --- waiting ----------------------------------------------------------------------------------
+
+
+def test_waits_grow_and_differ() -> None:
+    waits = [openai.backoff(attempt, 0.5, None) for attempt in range(12) for _ in range(50)]
+
+    assert all(0.25 <= wait <= openai.LONGEST_WAIT for wait in waits)
+    assert all(1.0 <= openai.backoff(2, 0.5, None) <= 2.0 for _ in range(50))
+    assert len(set(waits)) > 100
+
+
+def test_a_server_is_heeded_when_it_asks_to_wait_but_not_for_ever() -> None:
+    assert openai.backoff(0, 0.5, 7.0) == 7.0
+    assert openai.backoff(0, 0.5, 1e9) == openai.LONGEST_WAIT
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(None, None), ("3", 3.0), ("0", 0.0), (" 5 ", 5.0), ("-1", None), ("1e9", None), ("soon", None), ("nan", None)],
+)
+def test_retry_after_is_read_as_a_number(header: str | None, seconds: float | None) -> None:
+    assert openai.retry_after(header) == seconds
+
+
+def test_retry_after_is_read_as_a_date() -> None:
+    later, past = (formatdate(time() + seconds, usegmt=True) for seconds in (30, -30))
+
+    assert openai.retry_after(later) == pytest.approx(30, abs=5)
+    assert openai.retry_after(past) == 0.0
+
+
+async def test_a_wait_that_the_server_asks_for_is_told(ask: Ask) -> None:
+    heard = await ask("[[error 429 1 0]]", retry_delay=0)
+
+    assert heard.logs[0].endswith("Trying again in 0.0 s.")
+
+
+# --- health and detection ---------------------------------------------------------------------
+
+
+async def test_health_says_what_a_server_has(backend: OpenAI, scripted_model: ScriptedModel) -> None:
+    health = await backend.health(agent(scripted_model.base_url))
+
+    assert health.ok
+    assert "2 models" in health.detail
+
+
+async def test_health_says_what_is_wrong(backend: OpenAI, raw_server: Respond, closed_port: int) -> None:
+    nobody = await backend.health(agent(f"http://127.0.0.1:{closed_port}/v1"))
+    stranger = await backend.health(agent(await raw_server(reply(b"no", "application/json", "401 No"))))
+    garbage = await backend.health(agent(await raw_server(reply(b'{"data": 5}', "application/json"))))
+
+    assert (nobody.ok, stranger.ok, garbage.ok) == (False, False, False)
+    assert "cannot reach" in nobody.detail
+    assert "api_key" in stranger.detail
+    assert "no list of models" in garbage.detail
+
+
+@pytest.fixture
+def no_ollama(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
+    monkeypatch.setattr(openai, "OLLAMA", ("127.0.0.1", closed_port))
+
+
+@pytest.mark.usefixtures("no_ollama")
+@pytest.mark.parametrize(
+    ("environ", "base_url", "model"),
+    [
+        ({"OPENAI_API_KEY": "k"}, openai.OPENAI, openai.OPENAI_MODEL),
+        ({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "m"}, openai.OPENAI, "m"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "http://127.0.0.1:1/v1", None),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_MODEL": "a/b:c"}, "http://127.0.0.1:1/v1", "a/b:c"),
+    ],
+)
+def test_a_server_that_the_environment_names_is_detected(
+    environ: dict[str, str], base_url: str, model: str | None
+) -> None:
+    found = openai.detect(environ)
+
+    assert found
+    assert (found.id, found.backend, found.model) == ("main", "openai", model)
+    assert found.options == Options(base_url=base_url)
+
+
+@pytest.mark.usefixtures("no_ollama")
+def test_nothing_is_detected_where_there_is_nothing() -> None:
+    assert openai.detect({"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}) is None
+
+
+@pytest.mark.parametrize("environ", [{"OPENAI_BASE_URL": "ftp://x"}, {"OPENAI_API_KEY": "k", "OPENAI_MODEL": "--yolo"}])
+def test_an_environment_that_cannot_be_used_is_a_config_error(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="OPENAI_"):
+        openai.detect(environ)
+
+
+async def test_a_local_ollama_is_detected_with_its_first_model(
+    monkeypatch: pytest.MonkeyPatch, scripted_model: ScriptedModel, backend: OpenAI
+) -> None:
+    port = int(scripted_model.base_url.split(":")[2].partition("/")[0])
+    monkeypatch.setattr(openai, "OLLAMA", ("127.0.0.1", port))
+
+    found = await asyncio.to_thread(openai.detect, {})
+
+    assert found
+    assert found.model == "scripted"
+    assert (await listen(backend, turn(found, "hello"))).answer == "echo: hello"
+
+
+@pytest.mark.parametrize("answer", [b"", b"garbage", reply(b"{}", "application/json"), reply(b'{"models": []}')])
+async def test_whatever_else_listens_there_is_no_ollama(
+    monkeypatch: pytest.MonkeyPatch, raw_server: Respond, answer: bytes
+) -> None:
+    url = await raw_server(answer)
+    monkeypatch.setattr(openai, "OLLAMA", ("127.0.0.1", int(url.split(":")[2].partition("/")[0])))
+
+    assert await asyncio.to_thread(openai.detect, {}) is None
+
+
+# --- options and proxies ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"base_url": "127.0.0.1:1"},
+        {"base_url": "file:///etc/passwd"},
+        {"base_url": "http://user:pass@127.0.0.1/v1"},
+        {"base_url": "http://127.0.0.1/v1?key=x"},
+        {"base_url": "http://127.0.0.1/v1\n"},
+        {"temperature": 3},
+        {"max_tokens": 0},
+        {"context_tokens": 1},
+        {"retries": 11},
+        {"idle_timeout": 0},
+        {"apikey": "x"},
+    ],
+)
+def test_options_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(wrong, Options)
+
+
+@pytest.mark.parametrize("trust_env", [False, True])
+async def test_a_proxy_of_the_environment_is_used_only_if_wanted(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, closed_port: int, trust_env: bool
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    if trust_env:
+        with pytest.raises(AgentError, match="cannot reach"):
+            await ask("hello", trust_env=True)
+    else:
+        assert (await ask("hello")).answer == "echo: hello"
