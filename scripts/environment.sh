@@ -1,0 +1,38 @@
+# Sourced by the scripts beside it: makes .venv and installs what a lock file names, once a change.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# find_python: prints the name of a Python that is new enough.
+find_python() {
+  local name
+  for name in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11; do
+    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null; then
+      echo "$name"
+      return
+    fi
+  done
+  echo "Moongate needs Python 3.11 or newer; none was found. Install it, or set PYTHON to its path." >&2
+  exit 1
+}
+
+# prepare LOCK [PIP-ARGUMENTS]: .venv holds what LOCK names, checked by hash, and Moongate itself.
+prepare() {
+  local lock=$1 stamp=.venv/prepared wanted python
+  wanted=$(cat "$lock" pyproject.toml | cksum)
+  if [ -f "$stamp" ] && grep -qxF "$lock $wanted" "$stamp"; then
+    return
+  fi
+  python=$(find_python)
+  echo "Preparing .venv with $("$python" --version) (once, about half a minute) ..." >&2
+  if [ ! -x .venv/bin/python ] && ! "$python" -m venv .venv; then
+    rm -rf .venv
+    echo "Cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv" >&2
+    exit 1
+  fi
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+  touch "$stamp"
+  grep -vF "$lock " "$stamp" >"$stamp.new" || true
+  echo "$lock $wanted" >>"$stamp.new"
+  mv "$stamp.new" "$stamp"
+}
