@@ -80,27 +80,28 @@ class Api:
             raise Refused(f"{session[:40]!r} is no session of opencode's.", 404)
         return await self._ask(wire.Session, "GET", f"/session/{_quoted(session)}")
 
-    async def helpers(self, session: str) -> Sequence[wire.Session]:
+    async def helpers(self, session: wire.Session) -> Sequence[wire.Session]:
         """Return the sessions that the agent of a session opened for helpers."""
-        return await self._ask(list[wire.Session], "GET", f"/session/{_quoted(session)}/children")
+        return await self._ask(list[wire.Session], "GET", f"{_path(session)}/children")
 
-    async def busy(self, session: str, directory: str) -> bool:
-        """Tell whether the session is being worked on. It is asked of the session's directory."""
+    async def busy(self, session: wire.Session) -> bool:
+        """Tell whether the session is being worked on: only its own directory knows that."""
+        directory = session.directory
         states = await self._ask(dict[str, wire.State], "GET", "/session/status", directory=directory)
-        return session in states and states[session].type != "idle"
+        return session.id in states and states[session.id].type != "idle"
 
-    async def prompt(self, session: str, body: Mapping[str, Any]) -> None:
-        await self._ask(None, "POST", f"/session/{_quoted(session)}/prompt_async", body=body)
+    async def prompt(self, session: wire.Session, body: Mapping[str, Any]) -> None:
+        await self._ask(None, "POST", f"{_path(session)}/prompt_async", body=body)
 
-    async def abort(self, session: str, within: float) -> None:
-        await self._ask(None, "POST", f"/session/{_quoted(session)}/abort", within=within)
+    async def abort(self, session: wire.Session, within: float) -> None:
+        await self._ask(None, "POST", f"{_path(session)}/abort", within=within)
 
-    async def newest_message(self, session: str) -> str | None:
+    async def newest_message(self, session: wire.Session) -> str | None:
         """Return the id of the last message."""
         found, _ = await self._messages(session, 1, None)
         return found[-1].info.id if found else None
 
-    async def messages_after(self, session: str, mark: str | None) -> Sequence[wire.Message]:
+    async def messages_after(self, session: wire.Session, mark: str | None) -> Sequence[wire.Message]:
         """Return the messages that came after `mark`, the id of one, oldest first.
 
         Raises:
@@ -120,10 +121,12 @@ class Api:
             if len(fresh) < len(page) or not cursor:
                 return found
 
-    async def _messages(self, session: str, limit: int, cursor: str | None) -> tuple[list[wire.Message], str | None]:
+    async def _messages(
+        self, session: wire.Session, limit: int, cursor: str | None
+    ) -> tuple[list[wire.Message], str | None]:
         """Return the newest messages before a cursor, oldest first, and the cursor of older ones."""
         query = {"limit": str(limit)} | ({"before": cursor} if cursor else {})
-        path = f"/session/{_quoted(session)}/message"
+        path = f"{_path(session)}/message"
         status, headers, data = await self._call("GET", path, query, None, CALL)
         return _read(list[wire.Message], path, status, data), headers.get("X-Next-Cursor")
 
@@ -169,6 +172,8 @@ class Api:
     async def _call_once(
         self, method: str, path: str, query: Mapping[str, str], body: Any, within: float
     ) -> tuple[int, Mapping[str, str], bytes]:
+        if self._http.closed:
+            raise Gone("opencode is gone.")
         try:
             async with (
                 asyncio.timeout(within),
@@ -188,6 +193,10 @@ class Api:
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")
+
+
+def _path(session: wire.Session) -> str:
+    return f"/session/{_quoted(session.id)}"
 
 
 def _read(kind: type[T] | None, path: str, status: int, data: bytes) -> T:

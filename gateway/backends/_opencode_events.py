@@ -103,7 +103,9 @@ class Stream:
         self._api = api
         self._inboxes: dict[str, Inbox] = {}
         self._open = asyncio.Event()
+        #: why there will be no more events, once that is so
         self.gone: str | None = None
+        self.ended = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="opencode-events")
 
     async def close(self) -> None:
@@ -132,6 +134,7 @@ class Stream:
         """Tell every turn that the server is gone."""
         if self.gone is None:
             self.gone = why
+            self.ended.set()
             self._open.set()
             self._tell(Lost(why))
 
@@ -150,7 +153,8 @@ class Stream:
     async def _follow(self) -> str:
         """Read one connection to its end; return why it ended."""
         try:
-            async with self._api.events(SILENCE) as answer:
+            async with asyncio.timeout(PATIENCE) as opening, self._api.events(SILENCE) as answer:
+                opening.reschedule(None)
                 if answer.status != 200:
                     return f"it answered {answer.status} to a request for its events"
                 self._open.set()

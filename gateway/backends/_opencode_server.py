@@ -19,6 +19,7 @@ from typing import Any
 from gateway.backends import _opencode_orphans as orphans
 from gateway.backends._opencode_api import CALL, Api
 from gateway.backends._opencode_events import Stream
+from gateway.backends._opencode_wire import Session
 from gateway.errors import AgentError
 from gateway.process import Child, Children
 
@@ -49,6 +50,7 @@ class Connection:
         self._disposing = asyncio.Lock()
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._spawn(self._hang_up())
         if child is not None:
             self._spawn(self._discard(child))
             self._spawn(self._watch(child))
@@ -85,22 +87,21 @@ class Connection:
         if (task := self._stopping.get(session)) is not None:
             await asyncio.wait([task])
 
-    def keep_stopping(self, session: str, directory: str) -> None:
+    def keep_stopping(self, session: Session) -> None:
         """See to it that a prompt is stopped which the server had not yet begun with.
 
         It takes a prompt at once and begins with it later, a second later in a directory that it
         does not know; an abort in between has no effect.
         """
-        task = self._spawn(self._keep_stopping(session, directory))
-        self._stopping[session] = task
-        task.add_done_callback(lambda _: self._stopping.pop(session, None))
+        task = self._stopping[session.id] = self._spawn(self._keep_stopping(session))
+        task.add_done_callback(lambda _: self._stopping.pop(session.id, None))
 
-    async def _keep_stopping(self, session: str, directory: str) -> None:
+    async def _keep_stopping(self, session: Session) -> None:
         clock = asyncio.get_running_loop().time
         began = seen = clock()
         while clock() - seen < QUIET and clock() - began < LATE and self.stream.gone is None:
             with contextlib.suppress(AgentError):
-                if await self.api.busy(session, directory):
+                if await self.api.busy(session):
                     await self.api.abort(session, CALL)
                     seen = clock()
             await asyncio.sleep(0.1)
@@ -112,6 +113,11 @@ class Connection:
                 del self._directories[name]
                 with contextlib.suppress(AgentError):
                     await self.api.dispose(name)
+
+    async def _hang_up(self) -> None:
+        """Cut short what is being asked of a server that is gone: it may hang, and not be dead."""
+        await self.stream.ended.wait()
+        await self.api.close()
 
     async def _discard(self, child: Child) -> None:
         while await child.stdout.read(_PIECE):

@@ -48,11 +48,10 @@ class _Written:
 class Talk:
     """The turn of one session, from the prompt to the answer."""
 
-    def __init__(self, api: Api, inbox: Inbox, *, session: str, directory: str, permissions: Permissions) -> None:
+    def __init__(self, api: Api, inbox: Inbox, session: wire.Session, permissions: Permissions) -> None:
         self._api = api
         self._inbox = inbox
         self._session = session
-        self._directory = directory
         self._permissions = permissions
         #: the last message before this turn
         self._mark: str | None = None
@@ -100,7 +99,7 @@ class Talk:
     async def _make_way(self) -> None:
         """End what an earlier owner left running: a prompt to a busy session would join that turn."""
         for _ in range(_TRIES):
-            if not await self._api.busy(self._session, self._directory):
+            if not await self._api.busy(self._session):
                 return
             await self._api.abort(self._session, CALL)
             await asyncio.sleep(0.1)
@@ -138,7 +137,7 @@ class Talk:
             case wire.MessageUpdated():
                 self._note(event.info)
                 return []
-        return await self._follow(event) if event.session in ("", self._session) else []
+        return await self._follow(event) if event.session in ("", self._session.id) else []
 
     async def _follow(self, event: wire.WireEvent) -> Sequence[Said | Reply]:
         """Take what only matters in the session itself, not in those of helpers."""
@@ -163,7 +162,7 @@ class Talk:
             return  # late news of an earlier turn
         if info.assistant:
             self._usage[info.id] = _usage(info)
-        if info.answers and info.session in ("", self._session):
+        if info.answers and info.session in ("", self._session.id):
             self._answers.add(info.id)
 
     def _delta(self, event: wire.Delta) -> Sequence[Said]:
@@ -233,12 +232,12 @@ class Talk:
             answer = {"reply": "reject"} | ({} if self._cut_off else {"message": _DENIED})
         # It may have been answered along with another one, or have ended with its tool.
         with contextlib.suppress(AgentError):
-            await self._api.answer(asked.id, self._directory, answer)
+            await self._api.answer(asked.id, self._session.directory, answer)
         return [Permission(id=asked.id, action=action, answer=str(self._permissions))]
 
     async def _decline(self, asked: wire.QuestionAsked) -> Sequence[Said]:
         with contextlib.suppress(AgentError):
-            await self._api.reject_question(asked.id, self._directory)
+            await self._api.reject_question(asked.id, self._session.directory)
         return [Log(level="warning", message="the agent asked a question that nobody is there to answer")]
 
     # --- how things stand ---------------------------------------------------------------------
@@ -247,7 +246,7 @@ class Talk:
         said: list[Said | Reply] = []
         helpers = await self._api.helpers(self._session)
         ours = self._inbox.sessions | {helper.id for helper in helpers}
-        for asked in await self._api.permissions(self._directory):
+        for asked in await self._api.permissions(self._session.directory):
             if asked.session in ours:
                 said += await self._permit(asked)
         said += await self._settle(sure=True)
@@ -266,7 +265,7 @@ class Talk:
         Args:
             sure: there may be no other event that would end it.
         """
-        busy = await self._api.busy(self._session, self._directory)
+        busy = await self._api.busy(self._session)
         messages = await self._api.messages_after(self._session, self._mark)
         said: list[Said | Reply] = []
         for message in messages:

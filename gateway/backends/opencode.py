@@ -23,10 +23,11 @@ from gateway.backends import _opencode_server as server
 from gateway.backends._opencode_api import Refused
 from gateway.backends._opencode_server import Connection, Server
 from gateway.backends._opencode_turn import Talk
+from gateway.backends._opencode_wire import Session
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Said
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
-from gateway.errors import AgentError
+from gateway.errors import AgentError, GatewayError
 
 _INSTALL = "Install it (https://opencode.ai), or give its path as `command`."
 
@@ -83,22 +84,22 @@ class Opencode:
             session, remark = await _session(here, turn)
             if remark is not None:
                 yield remark
-            yield SessionRef(session)
-            await here.stopped(session)
+            yield SessionRef(session.id)
+            await here.stopped(session.id)
             async with aclosing(_talk(here, turn, session, prompt)) as said:
                 async for one in said:
                     yield one
 
     async def health(self, agent: Agent) -> Health:
-        here = self._server(agent).present()
         try:
+            here = self._server(agent).present()
             if here is not None:
                 return Health(ok=True, version=(await here.api.health(_PULSE)).version, detail=here.api.base)
             if agent.options.url is not None:
                 return await self._visit(agent.options)
-        except AgentError as error:
+            return await self._version(agent)
+        except GatewayError as error:
             return Health(ok=False, detail=str(error))
-        return await self._version(agent)
 
     async def _visit(self, options: Options) -> Health:
         async with server.visiting(options.url or "", self._password(options)) as api:
@@ -183,27 +184,21 @@ class Opencode:
 
 
 async def _talk(
-    here: Connection, turn: Turn, session: str, prompt: dict[str, Any]
+    here: Connection, turn: Turn, session: Session, prompt: dict[str, Any]
 ) -> AsyncGenerator[Said | Reply, None]:
-    with here.stream.subscribed(session) as inbox:
-        talk = Talk(
-            here.api,
-            inbox,
-            session=session,
-            directory=turn.workspace,
-            permissions=turn.agent.permissions,
-        )
+    with here.stream.subscribed(session.id) as inbox:
+        talk = Talk(here.api, inbox, session, turn.agent.permissions)
         try:
             async with aclosing(talk.run(prompt)) as said:
                 async for one in said:
                     yield one
         finally:
             if talk.stopped_early:
-                here.keep_stopping(session, turn.workspace)
+                here.keep_stopping(session)
 
 
-async def _session(here: Connection, turn: Turn) -> tuple[str, Log | None]:
-    """Return the session to use: the one that is remembered, or a new one and why."""
+async def _session(here: Connection, turn: Turn) -> tuple[Session, Log | None]:
+    """Return the session to use, and a remark if it is not the one that is remembered."""
     remark = None
     if turn.session_ref is not None:
         try:
@@ -214,10 +209,10 @@ async def _session(here: Connection, turn: Turn) -> tuple[str, Log | None]:
             why = "opencode does not know the conversation any more"
         else:
             if await asyncio.to_thread(_same, known.directory, turn.workspace):
-                return known.id, None
+                return known, None
             why = "the workspace has changed, which a conversation of opencode cannot"
         remark = Log(level="warning", message=f"{why}: the agent begins anew, without memory of it")
-    return (await here.api.create_session(turn.workspace, turn.session)).id, remark
+    return await here.api.create_session(turn.workspace, turn.session), remark
 
 
 def _same(one: str, other: str) -> bool:

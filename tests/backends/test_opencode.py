@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import psutil
@@ -20,6 +20,9 @@ import pytest_asyncio
 from aiohttp import web
 
 from gateway.backends import Tools, _opencode_server, opencode
+from gateway.backends import _opencode_wire as wire
+from gateway.backends._opencode_events import Gap, Inbox
+from gateway.backends._opencode_server import Server
 from gateway.backends.opencode import Opencode, Options
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
@@ -678,6 +681,39 @@ async def test_a_program_that_is_no_opencode_fails_with_what_it_said(rig: Rig) -
         answered = await other.ask("hi")
         assert answered.error is not None
         assert message in answered.error.message
+
+
+async def test_a_server_that_fails_again_and_again_is_not_started_without_a_pause() -> None:
+    starts: list[float] = []
+
+    async def connect() -> NoReturn:
+        starts.append(time.monotonic())
+        raise AgentError("no luck")
+
+    server = Server(connect, idle_stop=60, backoff=(0.0, 0.0, 0.3))
+    for _ in range(3):
+        with pytest.raises(AgentError, match="no luck"):
+            async with server.connected():
+                pass
+    await server.close()
+
+    first, second, third = starts
+    assert second - first < 0.2
+    assert third - second > 0.25
+
+
+async def test_what_a_slow_turn_does_not_read_is_put_together_and_at_last_thrown_away() -> None:
+    inbox = Inbox("ses_1")
+    for _ in range(100):
+        inbox.put(wire.Delta("ses_1", "msg_1", "prt_1", "text", "word "))
+
+    first = await inbox.get()
+    assert isinstance(first, wire.Delta)
+    assert first.delta == "word " * 100
+
+    for _ in range(50_000):
+        inbox.put(wire.Delta("ses_1", "msg_1", "prt_1", "text", "x" * 100))
+    assert await inbox.get() == Gap()
 
 
 @asynccontextmanager
