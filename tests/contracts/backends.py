@@ -1,0 +1,320 @@
+"""What every backend promises, as one suite.
+
+To hold another backend to it, describe it as a `Subject` in `subjects.py`, and in `test_backends.py`:
+
+    class TestParrot(BackendContract):
+        subject = Parrot()
+
+A test that a subject cannot take part in is skipped, with the reason. One backend is open for all
+tests of a class, so that each of them is also the next turn after another's trouble.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from gateway.backends import Tools, kinds
+from gateway.domain.agent import Agent
+from gateway.domain.event import Text
+from gateway.domain.ports import Backend, Turn
+from gateway.domain.session import Message
+from gateway.errors import AgentError
+from gateway.process import Children
+from tests.support.ledger import MemoryLedger
+from tests.support.turns import Heard, exchange, listen, turn
+from tests.support.waiting import PATIENCE, until
+
+#: seconds in which a turn that was closed has stopped: the promise, and room for a busy machine
+STOPPED = 2.0 + 2.0
+#: bytes that hostile output may add to the memory
+GROWTH = 30_000_000
+
+ROOT = Path(__file__).parents[2]
+
+
+class Subject:
+    """A backend under test: how to set up an agent of it, and how to tell that agent what to do.
+
+    A prompt that is None is something that such an agent cannot be told, or cannot do.
+    """
+
+    #: says what the agent used
+    counts: bool = True
+    #: knows what was said before in a session
+    remembers: bool = True
+    #: an agent that was closed takes its whole process group along
+    stubborn: str | None = None
+    #: ends in the middle of the answer, as by a crash
+    dies: str | None = None
+    #: prompts that make the agent write what nobody should, by what it is; the answer or an error is fine
+    hostile: ClassVar[Mapping[str, str]] = {}
+
+    def agent(self, directory: Path) -> AbstractAsyncContextManager[Agent]:
+        """Set up an agent, with what it needs running; `directory` is private and exists."""
+        raise NotImplementedError
+
+    def environ(self) -> Mapping[str, str]:
+        """Return what the gateway's environment has for the backend."""
+        return {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+    def say(self, text: str) -> str:
+        return f"[[say {text}]]"
+
+    def slow(self, count: int, milliseconds: int) -> str:
+        """Return a prompt for the words `w0 w1 ...`, with a pause before each."""
+        return f"[[slow {count} {milliseconds}]]"
+
+    def hang(self) -> str:
+        return "[[hang]]"
+
+    def fail(self) -> str:
+        return "[[fail told to fail]]"
+
+    def recall(self) -> str:
+        """Return a prompt for how many messages, or prompts, came before in the session."""
+        return "[[history]]"
+
+    def recalled(self, answer: str) -> int:
+        return int(answer.split()[0])
+
+    def working(self) -> bool | None:
+        """Tell whether an agent is at work; None if that cannot be told."""
+        return None
+
+
+@dataclass
+class Stage:
+    """An open backend, and the sessions that were held with it."""
+
+    subject: Subject
+    backend: Backend
+    agent: Agent
+    ledger: MemoryLedger
+    directory: Path
+    transcripts: dict[str, list[Message]] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+
+    def turn(self, prompt: str, session: str) -> Turn:
+        workspace = self.directory / session
+        workspace.mkdir(exist_ok=True)
+        return turn(
+            self.agent,
+            prompt,
+            workspace=workspace,
+            history=self.transcripts.get(session, ()),
+            session_ref=self.refs.get(session),
+            run=f"{session}-{time.monotonic_ns()}",
+        )
+
+    async def ask(self, prompt: str, session: str, heard: Heard | None = None) -> Heard:
+        """Take a turn to its end, and keep what the gateway would keep of it."""
+        given = self.turn(prompt, session)
+        async with asyncio.timeout(PATIENCE):
+            heard = await listen(self.backend, given, heard)
+        self.transcripts.setdefault(session, []).extend(exchange(prompt, heard.answer, given.run))
+        if heard.session_ref is not None:
+            self.refs[session] = heard.session_ref
+        return heard
+
+    async def at_rest(self) -> None:
+        """Wait until no work is going on for us any more."""
+        await until(lambda: not self.subject.working(), "the agent is not at work")
+
+
+@asynccontextmanager
+async def on_stage(subject: Subject, directory: Path) -> AsyncIterator[Stage]:
+    ledger = MemoryLedger()
+    environ = subject.environ()
+    async with AsyncExitStack() as stack:
+        agent = await stack.enter_async_context(subject.agent(directory))
+        tools = Tools(children=Children(ledger, environ), environ=environ, directory=directory / "backend")
+        backend = await stack.enter_async_context(kinds()[agent.backend].open(tools))
+        yield Stage(subject, backend, agent, ledger, directory)
+    assert not ledger.recorded, "a closed backend has no process left in the ledger"
+    assert not ledger.alive(), "a closed backend has no process left"
+
+
+@pytest_asyncio.fixture(scope="class", loop_scope="class")
+async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """The backend of a contract's class, opened once for all of its tests."""
+    async with on_stage(request.cls.subject, tmp_path_factory.mktemp(request.cls.__name__)) as opened:
+        yield opened
+
+
+@pytest.mark.asyncio(loop_scope="class")
+class BackendContract:
+    """The suite. A class below it names its subject."""
+
+    subject: ClassVar[Subject]
+
+    @pytest.fixture
+    def session(self, request: pytest.FixtureRequest) -> str:
+        """The name of a session for this test alone."""
+        return f"chat-{abs(hash(request.node.nodeid))}"
+
+    # --- answers --------------------------------------------------------------------------
+
+    async def test_the_answer_is_what_the_agent_said(self, stage: Stage, session: str) -> None:
+        heard = await stage.ask(stage.subject.say("one two → three"), session)
+
+        assert heard.answer == "one two → three"
+
+    async def test_the_answer_comes_while_the_agent_works(self, stage: Stage, session: str) -> None:
+        async with aclosing(stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))) as stream:  # type: ignore[type-var]
+            async with asyncio.timeout(PATIENCE):
+                pieces = [await _next_text(stream) for _ in range(3)]
+
+        assert "".join(pieces).split()[:2] == ["w0", "w1"]
+
+    async def test_the_pieces_make_up_the_answer(self, stage: Stage, session: str) -> None:
+        heard = await stage.ask(stage.subject.slow(20, 2), session)
+
+        assert heard.answer.split() == [f"w{number}" for number in range(20)]
+
+    async def test_usage_is_told(self, stage: Stage, session: str) -> None:
+        if not stage.subject.counts:
+            pytest.skip("this backend does not know what its agent used")
+
+        heard = await stage.ask(stage.subject.say("hello"), session)
+
+        assert heard.usage.input > 0
+        assert heard.usage.output > 0
+
+    @pytest.mark.parametrize("text", ["-x --help", "--", "$(touch hacked) `touch hacked`", "a\0b", "y" * 200_000])
+    async def test_a_prompt_is_data(self, stage: Stage, session: str, text: str) -> None:
+        heard = await stage.ask(text, session)
+
+        assert heard.answer.endswith(text[-100:])
+        assert not list(stage.directory.rglob("hacked"))
+
+    async def test_turns_at_the_same_time_do_not_mix(self, stage: Stage, session: str) -> None:
+        said = [f"answer {number}" for number in range(4)]
+
+        heard = await asyncio.gather(*(stage.ask(stage.subject.say(text), f"{session}-{text[-1]}") for text in said))
+
+        assert [one.answer for one in heard] == said
+
+    async def test_a_session_remembers_what_was_said_in_it(self, stage: Stage, session: str) -> None:
+        if not stage.subject.remembers:
+            pytest.skip("this backend has no memory")
+
+        before = stage.subject.recalled((await stage.ask(stage.subject.recall(), session)).answer)
+        after = stage.subject.recalled((await stage.ask(stage.subject.recall(), session)).answer)
+        other = stage.subject.recalled((await stage.ask(stage.subject.recall(), f"{session}-other")).answer)
+
+        assert before == other < after
+
+    async def test_a_working_backend_is_healthy(self, stage: Stage) -> None:
+        async with asyncio.timeout(PATIENCE):
+            health = await stage.backend.health(stage.agent)
+
+        assert health.ok, health.detail
+
+    # --- ends -----------------------------------------------------------------------------
+
+    async def test_closing_an_answer_stops_the_work(self, stage: Stage, session: str) -> None:
+        stream = stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))
+        await _next_text(stream)
+
+        async with asyncio.timeout(STOPPED):
+            await stream.aclose()  # type: ignore[attr-defined]
+            await stage.at_rest()
+
+        assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
+
+    async def test_cancelling_a_hung_turn_stops_the_work(self, stage: Stage, session: str) -> None:
+        hung = asyncio.create_task(listen(stage.backend, stage.turn(stage.subject.hang(), session)))
+        await until(lambda: stage.subject.working() is not False, "the agent is at work")
+        await asyncio.sleep(0)
+        hung.cancel()
+
+        async with asyncio.timeout(STOPPED):
+            await asyncio.wait({hung})
+            await stage.at_rest()
+
+        assert hung.cancelled()
+        assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
+
+    async def test_a_stubborn_agent_is_stopped_with_its_children(self, stage: Stage, session: str) -> None:
+        if stage.subject.stubborn is None:
+            pytest.skip("this agent has no process of its own")
+        stream = stage.backend.prompt(stage.turn(stage.subject.stubborn, session))
+        await _next_text(stream)
+
+        async with asyncio.timeout(STOPPED):
+            await stream.aclose()  # type: ignore[attr-defined]
+            await stage.at_rest()
+
+        assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
+
+    async def test_a_failed_agent_is_an_agent_error(self, stage: Stage, session: str) -> None:
+        with pytest.raises(AgentError) as failure:
+            await stage.ask(stage.subject.fail(), session)
+
+        assert str(failure.value)
+        assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
+
+    async def test_a_dead_agent_is_an_error_and_not_a_hang(self, stage: Stage, session: str) -> None:
+        if stage.subject.dies is None:
+            pytest.skip("this agent cannot die before the gateway does")
+
+        with pytest.raises(AgentError):
+            await stage.ask(stage.subject.dies, session)
+
+        await stage.at_rest()
+        assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
+
+    # --- hostile output -------------------------------------------------------------------
+
+    async def test_hostile_output_does_no_harm(self, stage: Stage, session: str, subtests: pytest.Subtests) -> None:
+        if not stage.subject.hostile:
+            pytest.skip("this agent writes nothing that it was not told to")
+
+        for kind, prompt in stage.subject.hostile.items():
+            with subtests.test(kind):
+                told = await measure(stage, prompt, session)
+
+                assert told["next"] == "next", told
+                assert (told["grown"] or 0) <= GROWTH, told
+
+
+async def _next_text(stream: AsyncIterator[Any]) -> str:
+    async for said in stream:
+        if isinstance(said, Text):
+            return said.delta
+    raise AssertionError("the answer ended without a text")
+
+
+async def measure(stage: Stage, prompt: str, session: str) -> dict[str, Any]:
+    """Take a turn in a process of its own, and return what `tests.contracts.measure` prints."""
+    wanted = {
+        "agent": msgspec.to_builtins(stage.agent),
+        "environ": stage.subject.environ(),
+        "directory": str(stage.directory / session),
+        "prompts": {"first": stage.subject.say("first"), "hostile": prompt, "next": stage.subject.say("next")},
+    }
+    stage.turn(prompt, session)
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.contracts.measure",
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(3 * PATIENCE):
+        told, _ = await program.communicate(json.dumps(wanted).encode())
+    result: dict[str, Any] = json.loads(told)
+    return result

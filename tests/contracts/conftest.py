@@ -1,0 +1,5 @@
+"""Fixtures of the contracts."""
+
+from tests.contracts.backends import stage
+
+__all__ = ["stage"]

@@ -1,0 +1,135 @@
+"""The backends that are held to the contract."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+from gateway.backends import command, echo, openai
+from gateway.backends._command_map import Rule, UsageRule
+from gateway.domain.agent import Agent
+from tests.contracts.backends import Subject
+from tests.support import scripted_agent
+from tests.support.scripted_model import ScriptedModel, serving
+
+
+class Echo(Subject):
+    """The built-in agent, scripted."""
+
+    @asynccontextmanager
+    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
+        yield Agent(id="main", backend="echo", options=echo.Options(script=True))
+
+    def say(self, text: str) -> str:
+        return f"@@ say {text}"
+
+    def slow(self, count: int, milliseconds: int) -> str:
+        return f"@@ words {count} {milliseconds / 1000}"
+
+    def hang(self) -> str:
+        return "@@ hang"
+
+    def fail(self) -> str:
+        return "@@ fail told to fail"
+
+    def recall(self) -> str:
+        return "@@ history"
+
+
+class OpenAI(Subject):
+    """A scripted model that speaks OpenAI's protocol."""
+
+    dies = "[[midfail]]"
+    hostile: ClassVar = {
+        "not UTF-8": "[[bytes]]",
+        "not JSON": "[[garbage]]",
+        "a line of 10 MB": "[[line 10]]",
+        "a flood of 200 MB": "[[flood 200]]",
+        "an end without an end": "[[stop]]",
+    }
+
+    def __init__(self) -> None:
+        self._model: ScriptedModel | None = None
+
+    @asynccontextmanager
+    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
+        async with serving() as self._model:
+            # The flood is to be read to its end: it is the reader that is tried, not the limit.
+            options = openai.Options(base_url=self._model.base_url, retries=0, max_output=1 << 40)
+            yield Agent(id="main", backend="openai", model="scripted", options=options)
+
+    def fail(self) -> str:
+        return "[[error 400]]"
+
+    def working(self) -> bool:
+        assert self._model is not None
+        return self._model.counters.active > 0
+
+
+class _Command(Subject):
+    """A program of its own for each turn."""
+
+    dies = "[[die]]"
+    stubborn = "[[stubborn]]"
+    hostile: ClassVar = {
+        "not UTF-8": "[[bytes]]",
+        "a line of 10 MB": "[[line 10]]",
+        "a flood of 1 GB": "[[flood 1000]]",
+        "a flood of 200 MB on standard error": "[[noise 200]]",
+        "a closed standard output": "[[mute]]",
+    }
+    options: ClassVar[command.Options]
+
+    def __init__(self) -> None:
+        self._directory = Path()
+
+    @asynccontextmanager
+    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
+        self._directory = directory
+        yield Agent(id="main", backend="command", options=self.options)
+
+    def working(self) -> bool:
+        """Tell whether any process works in one of our directories."""
+        return any(_directory_of(process).is_relative_to(self._directory) for process in psutil.process_iter())
+
+
+def _directory_of(process: psutil.Process) -> Path:
+    try:
+        return Path(process.cwd())
+    except psutil.Error:  # it has ended, or is a zombie
+        return Path("/")
+
+
+_PROGRAM = [sys.executable, "-I", "-S", scripted_agent.__file__]
+
+
+class CommandText(_Command):
+    """A program that writes its answer as text."""
+
+    counts = False
+    remembers = False
+    options = command.Options(command=_PROGRAM, max_output=1 << 40)
+
+
+class CommandLines(_Command):
+    """A program that writes JSON lines, and has sessions."""
+
+    options = command.Options(
+        command=[*_PROGRAM, "--jsonl"],
+        output=command.Output.JSONL,
+        resume_args=["--session", "{session}"],
+        max_output=1 << 40,
+        map=[
+            Rule(
+                session="session",
+                text="text",
+                error="error",
+                usage=UsageRule(input="usage.input", output="usage.output"),
+            )
+        ],
+    )
