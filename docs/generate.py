@@ -1,0 +1,195 @@
+"""Writes the pages that are made from the code; `tests/test_docs.py` checks that they are up to date."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway import backends, config
+from gateway.api import openapi, server
+from gateway.domain import run
+from gateway.domain.agent import Agent
+
+ROOT = Path(__file__).parent.parent
+
+
+def pages() -> Mapping[Path, str]:
+    """Return all pages that are made from the code, by their paths."""
+    architecture = ROOT / "docs" / "architecture.md"
+    return {
+        ROOT / "config.example.json": example(),
+        ROOT / ".env.example": environment(),
+        ROOT / "docs" / "settings.md": settings(),
+        ROOT / "docs" / "api.md": api(),
+        architecture: with_diagram(architecture.read_text()),
+    }
+
+
+def example() -> str:
+    """Return a config file that shows the sections, their defaults, and one agent of each kind."""
+    made: dict[str, Any] = {}
+    for setting in config.table():
+        if setting.default is not None and setting.default != []:
+            *parents, name = setting.name.split(".")
+            place = made
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[name] = setting.default
+    made["agents"] = {
+        "default": "main",
+        "list": [
+            {"id": "main", "backend": "opencode", "model": "anthropic/claude-sonnet-4-5", "permissions": "deny"},
+            {"id": "local", "backend": "openai", "base_url": "http://127.0.0.1:11434/v1", "model": "llama3.2"},
+            {"id": "script", "backend": "command", "command": ["python3", "/path/to/agent.py"], "timeout": 600},
+            {"id": "echo", "backend": "echo"},
+        ],
+    }
+    return json.dumps(made, indent=2) + "\n"
+
+
+def environment() -> str:
+    """Return an `.env` with every setting that has an environment name, all commented out."""
+    lines = [
+        "# Copy to ~/.moongate/.env. The environment itself and flags win over this file.",
+        "# Other names that are understood are those of the systems that Moongate stands in for.",
+    ]
+    for setting in config.table():
+        if setting.env:
+            first, *others = setting.env
+            also = f" (also {', '.join(others)})" if others else ""
+            default = "" if setting.default is None else setting.default
+            lines += ["", f"# {setting.help}{also}", f"#{first}={default}"]
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> str:
+    """Return the reference of the config file."""
+    lines = [
+        "# Settings",
+        "",
+        "The config file is `~/.moongate/config.json` (`gateway config path`); `config.example.json` shows one.",
+        "Later sources win: defaults, the file, `~/.moongate/.env`, the environment, flags.",
+        "`gateway config check` names what is wrong; `gateway config show` says what is in force and why.",
+        "",
+        "| setting | default | what it is | environment |",
+        "|---|---|---|---|",
+    ]
+    for setting in config.table():
+        names = ", ".join(f"`{name}`" for name in setting.env)
+        lines.append(f"| `{setting.name}` | {_code(setting.default)} | {_cell(setting.help)} | {names} |")
+    lines += ["", "## Agents", "", "Each entry of `agents.list` has these fields, and those of its backend.", ""]
+    lines += _fields(Agent, leave_out={"options"})
+    for name, kind in sorted(backends.kinds().items()):
+        lines += ["", f"### backend: {name}", ""]
+        lines += _fields(kind.options) if msgspec.structs.fields(kind.options) else ["No further fields."]
+    return "\n".join(lines) + "\n"
+
+
+def api() -> str:
+    """Return the reference of the HTTP API."""
+    document = openapi.document(server.routes())
+    lines = [
+        "# HTTP API",
+        "",
+        "One port (18790), JSON in and out. Send `Authorization: Bearer <token>`; `GET /openapi.json` has all of this",
+        "for programs. Every POST takes an `Idempotency-Key`: the same key with the same body gives the same result for",
+        "24 hours, with another body 409. Every answer carries `X-Request-Id`. Errors are",
+        '`{"error": {"code", "message", "details"?}}`. Times are RFC 3339 in UTC.',
+    ]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            lines += ["", f"## {method.upper()} {path}", "", f"{operation['summary']}. {operation.get('description', '')}".rstrip()]
+            lines += _body("Body", operation.get("requestBody", {}).get("content", {}), document)
+            status, answer = next(iter(operation["responses"].items()))
+            lines += _body(f"Answer {status}", answer.get("content", {}), document)
+            query = [p for p in operation.get("parameters", ()) if p["in"] == "query"]
+            if query:
+                lines += ["", "Query: " + ", ".join(f"`{p['name']}` ({_kind(p['schema'])})" for p in query) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def with_diagram(text: str) -> str:
+    """Return the page with the diagram of a run's states as the table of moves has it."""
+    block = f"```mermaid\n{run.diagram()}```"
+    return re.sub(r"```mermaid\n.*?```", lambda _: block, text, flags=re.DOTALL)
+
+
+def _body(title: str, content: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
+    schema = content.get("application/json", {}).get("schema")
+    if schema is None:
+        return []
+    found = _resolved(schema, document)
+    required = found.get("required", [])
+    rows = [
+        f"- `{name}`{'' if name in required else '?'}: {_kind(value, document)}{_default(value)}"
+        for name, value in found.get("properties", {}).items()
+    ]
+    stream = " (with `Accept: text/event-stream`, a stream of events)" if "text/event-stream" in content else ""
+    return ["", f"{title}{stream}:", "", *rows] if rows else []
+
+
+def _resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    return document["components"]["schemas"][name] if name else schema
+
+
+def _kind(schema: Mapping[str, Any], document: Mapping[str, Any] | None = None) -> str:
+    if "$ref" in schema and document is not None:
+        inner = _resolved(schema, document)
+        if "enum" in inner:
+            return _kind(inner)
+        return "{" + ", ".join(inner.get("properties", {})) + "}"
+    if "anyOf" in schema:
+        return " or ".join(_kind(choice, document) for choice in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema.get('items', {}), document)}"
+    return str(schema.get("format") or schema.get("type", "anything"))
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    default = schema.get("default")
+    return f" = {_code(default)}" if default not in (None, {}, []) else ""
+
+
+def _fields(struct: type[msgspec.Struct], leave_out: frozenset[str] | set[str] = frozenset()) -> list[str]:
+    """Return a table of a struct's fields; what they are is said by the `#:` lines above them."""
+    import inspect
+
+    source = inspect.getsource(struct)
+    lines = ["| field | default | what it is |", "|---|---|---|"]
+    for field in msgspec.structs.fields(struct):
+        if field.name in leave_out:
+            continue
+        comment = re.search(rf"((?:^ +#:.*\n)*)^ +{field.name}:", source, re.MULTILINE)
+        said = " ".join(re.findall(r"#: ?(.*)", comment[1])) if comment else ""
+        default = field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
+        shown = "required" if field.required else _code(default)
+        lines.append(f"| `{field.encode_name}` | {shown} | {_cell(said)} |")
+    return lines
+
+
+def _code(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return ""
+    return f"`{value if isinstance(value, str) else json.dumps(value, default=str)}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> None:
+    for path, text in pages().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
+
