@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -97,13 +98,18 @@ def api() -> str:
         "# HTTP API",
         "",
         "One port (18790), JSON in and out. Send `Authorization: Bearer <token>`; `GET /openapi.json` has all of this",
-        "for programs. Every POST takes an `Idempotency-Key`: the same key with the same body gives the same result for",
-        "24 hours, with another body 409. Every answer carries `X-Request-Id`. Errors are",
+        "for programs. Every POST takes an `Idempotency-Key`: the same key with the same body gives the same result",
+        "for 24 hours, with another body 409. Every answer carries `X-Request-Id`. Errors are",
         '`{"error": {"code", "message", "details"?}}`. Times are RFC 3339 in UTC.',
     ]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            lines += ["", f"## {method.upper()} {path}", "", f"{operation['summary']}. {operation.get('description', '')}".rstrip()]
+            lines += [
+                "",
+                f"## {method.upper()} {path}",
+                "",
+                f"{operation['summary']}. {operation.get('description', '')}".rstrip(),
+            ]
             lines += _body("Body", operation.get("requestBody", {}).get("content", {}), document)
             status, answer = next(iter(operation["responses"].items()))
             lines += _body(f"Answer {status}", answer.get("content", {}), document)
@@ -160,8 +166,6 @@ def _default(schema: Mapping[str, Any]) -> str:
 
 def _fields(struct: type[msgspec.Struct], leave_out: frozenset[str] | set[str] = frozenset()) -> list[str]:
     """Return a table of a struct's fields; what they are is said by the `#:` lines above them."""
-    import inspect
-
     source = inspect.getsource(struct)
     lines = ["| field | default | what it is |", "|---|---|---|"]
     for field in msgspec.structs.fields(struct):
@@ -169,10 +173,16 @@ def _fields(struct: type[msgspec.Struct], leave_out: frozenset[str] | set[str] =
             continue
         comment = re.search(rf"((?:^ +#:.*\n)*)^ +{field.name}:", source, re.MULTILINE)
         said = " ".join(re.findall(r"#: ?(.*)", comment[1])) if comment else ""
-        default = field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
+        default = (
+            field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
+        )
         shown = "required" if field.required else _code(default)
         lines.append(f"| `{field.encode_name}` | {shown} | {_cell(said)} |")
     return lines
+
+
+def _default_of(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if field.default is msgspec.NODEFAULT else field.default
 
 
 def _code(value: Any) -> str:
@@ -192,4 +202,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-

@@ -1,0 +1,161 @@
+"""Settings: where they come from, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import app, config
+from gateway.errors import ConfigError
+
+
+def load(home: Path, content: Any = None, env: dict[str, str] | None = None, **flags: Any) -> config.Config:
+    if content is not None:
+        (home / "config.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return config.load({"MOONGATE_HOME": str(home), **(env or {})}, {"gateway.port": flags.get("port")})
+
+
+def test_defaults_hold_without_any_file(tmp_path: Path) -> None:
+    loaded = load(tmp_path)
+
+    assert (loaded.gateway.host, loaded.gateway.port, loaded.gateway.auth.mode) == ("127.0.0.1", 18790, "token")
+    assert loaded.database == tmp_path / "data" / "moongate.db"
+
+
+def test_flags_win_over_the_environment_over_dotenv_over_the_file(tmp_path: Path) -> None:
+    file = {"gateway": {"port": 1}}
+    (tmp_path / ".env").write_text("MOONGATE_PORT=2\n")
+
+    assert load(tmp_path, file, {"MOONGATE_PORT": "3"}, port=4).gateway.port == 4
+    assert load(tmp_path, file, {"MOONGATE_PORT": "3"}).gateway.port == 3
+    assert load(tmp_path, file).gateway.port == 2
+    (tmp_path / ".env").unlink()
+    assert load(tmp_path, file).gateway.port == 1
+
+
+def test_a_dotenv_in_the_working_directory_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    (place / ".env").write_text("MOONGATE_PORT=2\n")
+    monkeypatch.chdir(place)
+
+    assert load(tmp_path).gateway.port == 18790
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "setting"),
+    [
+        ("XCCLAW_APP_PORT", "3005", 3005),
+        ("XCCLAW_APP_HOST", "0.0.0.0", "0.0.0.0"),
+        ("XITTO_SERVER_TOKEN", "secret", "secret"),
+        ("OPENCLAW_TOKEN", "secret", "secret"),
+        ("XITTO_MODEL", "m", "m"),
+    ],
+)
+def test_names_of_the_seeds_are_understood(tmp_path: Path, name: str, value: str, setting: object) -> None:
+    loaded = load(tmp_path, env={name: value})
+
+    known = next(row for row in config.table() if name in row.env)
+    found: Any = loaded
+    for step in known.name.split("."):
+        found = getattr(found, step)
+    assert found == setting
+
+
+def test_our_own_name_wins_over_a_seeds(tmp_path: Path) -> None:
+    assert load(tmp_path, env={"XCCLAW_APP_PORT": "1", "MOONGATE_PORT": "2"}).gateway.port == 2
+
+
+def test_the_seeds_sample_config_works_unchanged(tmp_path: Path) -> None:
+    sample = {"gateway": {"host": "0.0.0.0", "port": 18790, "auth": {"token": "your-secret-token"}}}
+
+    assert load(tmp_path, sample).gateway.auth.token == "your-secret-token"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"gateway": {"prot": 1}}, 'gateway.prot: unknown field; did you mean "port"?'),
+        ({"gatway": {}}, 'gatway: unknown field; did you mean "gateway"?'),
+        ({"gateway": {"port": "x"}}, "gateway.port: expected int, got str"),
+        ({"gateway": {"port": 70000}}, "gateway.port: expected int <= 65535"),
+        ({"gateway": {"auth": {"mode": "nope"}}}, 'gateway.auth.mode: unknown value "nope"; did you mean "none"?'),
+        ({"gateway": {"auth": {"token": ""}}}, "gateway.auth.token: an empty token protects nothing."),
+        ('{"gateway":\n {,}}', "line 2: not valid JSON"),
+        ("[1]", "not a JSON object"),
+        ("", "not valid JSON"),
+        ("[" * 200_000, "not valid JSON"),
+        (b"\xff".decode("latin1"), "not valid JSON"),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line_that_names_the_setting(tmp_path: Path, content: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, content)
+
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 78
+
+
+def test_a_wrong_environment_value_names_the_variable_and_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"MOONGATE_PORT: .*\(sets gateway\.port\)"):
+        load(tmp_path, env={"MOONGATE_PORT": "abc"})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.1"])
+def test_asking_for_no_token_is_allowed_on_loopback(tmp_path: Path, host: str) -> None:
+    assert load(tmp_path, {"gateway": {"host": host, "auth": {"mode": "none"}}})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "127.0.0.1.example.org"])
+def test_asking_for_no_token_is_refused_elsewhere(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigError, match="allowed on a loopback address only"):
+        load(tmp_path, {"gateway": {"host": host, "auth": {"mode": "none"}}})
+
+
+@pytest.mark.parametrize(
+    ("agents", "said"),
+    [
+        ({"list": [{"id": "a"}]}, "agents.list[0].backend: is missing"),
+        ({"list": [{"id": "a", "backend": "opencod"}]}, 'unknown value "opencod"; did you mean "opencode"?'),
+        ({"list": [{"backend": "echo"}]}, "agents.list[0].id: is missing"),
+        ({"list": [{"id": "a", "backend": "echo", "timeuot": 3}]}, 'timeuot: unknown field; did you mean "timeout"?'),
+        ({"list": [{"id": "a", "backend": "echo", "timeout": -1}]}, "agents.list[0].timeout: expected float > 0"),
+        ({"list": [{"id": "a", "backend": "echo", "script": 1}]}, "agents.list[0].script: expected bool, got int"),
+        ({"list": [{"id": "a:b", "backend": "echo"}]}, "agents.list[0].id: expected str matching"),
+        ({"list": [{"id": "a", "backend": "echo"}] * 2}, 'two agents have the id "a"'),
+        ({"default": "b", "list": [{"id": "a", "backend": "echo"}]}, 'there is no agent "b"'),
+        (
+            {"default": "a", "list": [{"id": "a", "backend": "echo", "enabled": False}]},
+            'the agent "a" is disabled',
+        ),
+        ({"list": [{"id": "a", "backend": "echo", "env": {"LD_PRELOAD": "x"}}]}, "'LD_PRELOAD' cannot be handed"),
+    ],
+)
+def test_a_wrong_agent_is_told_in_one_line_that_names_it(tmp_path: Path, agents: Any, said: str) -> None:
+    loaded = load(tmp_path, {"agents": agents})
+
+    with pytest.raises(ConfigError) as caught:
+        app.check(loaded, {})
+
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_with_nothing_configured_and_nothing_found_the_echo_agent_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.backends.openai._ollama", lambda *_: None, raising=False)
+
+    (agent,) = app.check(load(tmp_path), {"PATH": str(tmp_path)})
+
+    assert (agent.id, agent.backend) == ("main", "echo")
+
+
+def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
+    agents = {"model": "m", "list": [{"id": "a", "backend": "echo"}, {"id": "b", "backend": "echo", "model": "n"}]}
+
+    assert [agent.model for agent in app.check(load(tmp_path, {"agents": agents}), {})] == ["m", "n"]
