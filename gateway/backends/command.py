@@ -129,10 +129,10 @@ class Command:
 
     async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         options: Options = turn.agent.options
+        given = prompt_text(turn).encode("utf-8", "replace") if options.prompt is Prompt.STDIN else b""
         child = await self._children.spawn(
             arguments(turn), cwd=turn.workspace, env=self._children.environment(turn.agent.env), run=turn.run
         )
-        given = prompt_text(turn).encode() if options.prompt is Prompt.STDIN else b""
         feeding = asyncio.create_task(_feed(child, given), name="child-feed")
         read = _read_lines if options.output is Output.JSONL else _read_text
         try:

@@ -86,6 +86,10 @@ async def test_a_prompt_that_cannot_be_an_argument_is_an_agent_error(ask: Ask, t
         await ask(script("true", prompt="argument"), text)
 
 
+async def test_a_prompt_that_is_not_unicode_is_still_a_prompt(ask: Ask) -> None:
+    assert (await ask(agent("cat"), "lone \udc80 surrogate")).answer == "lone ? surrogate"
+
+
 async def test_a_program_may_write_much_before_it_reads(ask: Ask) -> None:
     heard = await ask(script("head -c 1000000 /dev/zero | tr '\\0' x; wc -c"), "y" * 1_000_000)
 
