@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.backends import Tools, command
-from gateway.backends._command_map import at
-from gateway.backends.command import Command, Options
+from gateway.backends import Tools
+from gateway.backends.command import backend as command
+from gateway.backends.command.backend import Command, Options
+from gateway.backends.command.rules import at
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text, Tool, ToolEnd, Usage
 from gateway.domain.ports import Turn

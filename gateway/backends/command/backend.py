@@ -40,7 +40,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from gateway.backends import BackendType, Tools
-from gateway.backends._command_map import Reader, Rule, is_value
+from gateway.backends.command.rules import Reader, Rule, is_value
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Said, Text
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
