@@ -170,7 +170,7 @@ class Executor:
 
         async def turn() -> None:
             backend, prepared = await self._prepare(attempt.run)
-            async with aclosing(backend.prompt(prepared)) as stream:  # type: ignore[type-var]
+            async with aclosing(backend.prompt(prepared)) as stream:
                 async for said in stream:
                     await recorder.hear(said)
 
