@@ -15,13 +15,13 @@ import gateway
 from gateway import app, config, identity, log, paths, token_file
 from gateway.api.routing import Surroundings
 from gateway.config import Config
-from gateway.domain.token import masked
 from gateway.engine.owner import Owner
 from gateway.errors import GatewayError
 from gateway.serve import serve
 from gateway.supervisor import lock, port
 from gateway.supervisor.logfile import LogFile
 from gateway.supervisor.record import Record
+from gateway.token_file import masked
 
 #: seconds that the banner waits for the agent to say its version
 INTRODUCTION = 5.0
