@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import gateway
 from gateway import app, config, identity, log, paths, token_file
 from gateway.api.routing import Surroundings
 from gateway.config import Config
+from gateway.domain.agent import Agent
 from gateway.engine.owner import Owner
 from gateway.errors import GatewayError
 from gateway.serve import serve
@@ -58,25 +60,25 @@ def run(options: Mapping[str, Any]) -> None:
     if options.get("token"):
         _store_token_and_begin_again(options["token"])
     settings = config.load(os.environ, {"gateway.port": options.get("port"), "gateway.host": options.get("host")})
-    app.check(settings, os.environ)
+    agents = app.check(settings, os.environ)
     paths.private_directory(settings.home)
     held = lock.acquire(paths.lock(settings.home, settings.path))
     try:
         listener = port.bind(settings.gateway.host, settings.gateway.port)
         owner = Owner(secrets.token_hex(8), identity.own())
         held.write(_record(settings, owner, listener.getsockname()[1]))
-        _serve(settings, listener, owner)
+        _serve(settings, agents, listener, owner)
     finally:
         held.release()
 
 
-def _serve(settings: Config, listener: Any, owner: Owner) -> None:
+def _serve(settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner) -> None:
     file = LogFile(paths.log_file(settings.home))
     token = app.token(settings)
     writer = log.configure(
         settings.log.level,
         [lambda line, _: file.write(line), lambda line, level: _to_console(line, level)],
-        secrets=[token] if token else [],
+        app.secrets(settings, agents),
     )
     bound = listener.getsockname()[1]
 
@@ -85,7 +87,7 @@ def _serve(settings: Config, listener: Any, owner: Owner) -> None:
         sys.stdout.flush()
 
     try:
-        asyncio.run(serve(settings, listener, owner, greet))
+        asyncio.run(serve(settings, agents, listener, owner, greet))
     finally:
         writer.close()
         file.close()

@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from gateway import app, log
 from gateway.api.routing import Surroundings
 from gateway.api.server import Server
 from gateway.config import Config
+from gateway.domain.agent import Agent
 from gateway.engine.owner import Owner
 
 _log = log.get()
@@ -23,18 +24,19 @@ _log = log.get()
 Ready = Callable[[Surroundings], Coroutine[Any, Any, None]]
 
 
-async def serve(config: Config, listener: socket.socket, owner: Owner, ready: Ready) -> None:
+async def serve(config: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, ready: Ready) -> None:
     """Serve until SIGTERM or SIGINT, then drain: a second one cuts the grace short.
 
     Args:
+        agents: as `app.check` returned them.
         listener: bound and not yet listened on by anyone else here; stays the caller's to close.
         ready: awaited once requests are answered.
 
     Raises:
-        ConfigError: the configuration or the database cannot be used.
+        ConfigError: the database cannot be used.
     """
     signals: asyncio.Queue[int] = asyncio.Queue()
-    async with app.opened(config, owner) as around:
+    async with app.opened(config, agents, owner) as around:
         server = Server(around)
         await server.open(listener)
         with _signals_to(signals):
