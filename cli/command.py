@@ -6,12 +6,14 @@ import difflib
 import importlib
 import os
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 import click
 
 import gateway
 from cli import commands
+from gateway.errors import ConfigError
 
 
 class Invocation:
@@ -30,6 +32,17 @@ class Invocation:
 def current() -> Invocation:
     """Return the invocation that is under way."""
     return click.get_current_context().ensure_object(Invocation)
+
+
+def need_config() -> None:
+    """Refuse a config file that was named on the command line and is not there: its defaults are not meant.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    named = current().config
+    if named is not None and not Path(named).expanduser().exists():
+        raise ConfigError(f"there is no config file {named}.", remedy="Give the path of one with --config.")
 
 
 def _take_config(context: click.Context, _: click.Parameter, value: str | None) -> None:

@@ -60,14 +60,16 @@ class Place(NamedTuple):
         return None if found is None else Secret(found, f"the file {file}")
 
     def _setting(self, name: str, names: tuple[str, ...]) -> Secret | None:
-        for values, origin in ((self.env, ""), (self._dotenv(), " in .env")):
+        for values, origin in ((self.env, ""), (self.dotenv, " in .env")):
             for known in names:
                 if values.get(known):
                     return Secret(str(values[known]), known + origin)
-        value: Any = reduce(_inner, name.split("."), self._file())
+        value = inner(self.written, name)
         return Secret(value, f"{name} in {self.config}") if isinstance(value, str) and value else None
 
-    def _dotenv(self) -> Mapping[str, str | None]:
+    @property
+    def dotenv(self) -> Mapping[str, str | None]:
+        """What `.env` in the state directory sets."""
         file = self.home / ".env"
         if not file.exists():
             return {}
@@ -75,12 +77,15 @@ class Place(NamedTuple):
 
         return dotenv.dotenv_values(file, interpolate=False)
 
-    def _file(self) -> Any:
+    @property
+    def written(self) -> Any:
+        """What the config file says; None if it cannot be read."""
         try:
             return json.loads(self.config.read_bytes().decode("utf-8-sig"))
         except (OSError, ValueError, RecursionError):
             return None  # `gateway config check` says what is wrong with it
 
 
-def _inner(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else None
+def inner(value: Any, name: str) -> Any:
+    """Return what stands at a dotted name in nested objects; None for nothing."""
+    return reduce(lambda found, part: found.get(part) if isinstance(found, dict) else None, name.split("."), value)

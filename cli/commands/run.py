@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from cli.command import Wordless, current
-from gateway.errors import ConfigError
+from cli.command import Wordless, current, need_config
 
 
 @click.command(cls=Wordless)
@@ -27,7 +24,5 @@ def COMMAND(port: int | None, host: str | None, token: str | None) -> None:  # n
     """
     from gateway import __main__ as foreground  # late: this is all of the gateway
 
-    config = current().config
-    if config is not None and not Path(config).expanduser().exists():
-        raise ConfigError(f"there is no config file {config}.", remedy="Give the path of one with --config.")
-    foreground.run({"port": port, "host": host, "token": token, "config": config})
+    need_config()
+    foreground.run({"port": port, "host": host, "token": token, "config": current().config})
