@@ -135,7 +135,7 @@ async def show_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
 async def cancel_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     """Cancel a task: a waiting one at once, a running one within seconds."""
     # Shielded: a caller who goes away in between must not leave a run at work that is marked to end.
-    return _answer(call, await asyncio.shield(call.engine.cancel(call.path["id"])))
+    return _answer(call, await asyncio.shield(call.engine.cancel(call.path["id"], call.idempotency())))
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/retry", scope=Scope.WRITE, answer=TaskAnswer, status=202)
