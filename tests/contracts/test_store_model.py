@@ -26,6 +26,7 @@ T = TypeVar("T")
 SESSIONS = [f"{agent}:test:{chat}" for agent in ("main", "other") for chat in "ab"]
 OWNERS = ["owner-1", "owner-2"]
 ATTEMPTS = 2
+ROOM = [LIMITS, LIMITS, *(Limits(total=t, agents={"main": m, "other": o}) for t, m, o in [(2, 2, 1), (1, 1, 1)])]
 
 
 @dataclass(slots=True)
@@ -145,8 +146,8 @@ class StoreMachine(RuleBasedStateMachine):
         session=st.sampled_from(SESSIONS),
         priority=st.integers(-1, 1),
         delay=st.sampled_from([None, None, 0, 1000]),
-        policy=st.sampled_from(OnInterrupt),
-        mode=st.sampled_from(SessionMode),
+        policy=st.sampled_from([OnInterrupt.RETRY, OnInterrupt.RETRY, OnInterrupt.FAIL]),
+        mode=st.sampled_from([*SessionMode, SessionMode.QUEUE, SessionMode.QUEUE]),
     )
     def accept(self, session: str, priority: int, delay: int | None, policy: OnInterrupt, mode: SessionMode) -> None:
         run_at = None if delay is None else self.clock.now + delay
@@ -168,24 +169,18 @@ class StoreMachine(RuleBasedStateMachine):
         )
         self.model.advance(session)
 
-    @rule(owner=st.sampled_from(OWNERS), total=st.integers(0, 4), main=st.integers(0, 3), other=st.integers(0, 3))
-    def claim(self, owner: str, total: int, main: int, other: int) -> None:
-        limits = Limits(total=total, agents={"main": main, "other": other})
+    @rule(owner=st.sampled_from(OWNERS), limits=st.sampled_from(ROOM))
+    def claim(self, owner: str, limits: Limits) -> None:
         claimed = self.do(self.store.claim(owner, limits))
         assert [run.id for run in claimed] == [run.id for run in self.model.claim(owner, limits, self.clock.now)]
         self.held.update({run.id: run for run in claimed})
 
     @precondition(lambda self: self.has(Status.RUNNING))
     @rule(number=st.integers(0, 9))
-    def append(self, number: int) -> None:
-        run = self.held[self.pick(Status.RUNNING, number).id]
-        self.do(self.store.append(run.id, run.epoch, [Text(delta="more")]))
-
-    @precondition(lambda self: self.has(Status.RUNNING))
-    @rule(number=st.integers(0, 9))
     def finish(self, number: int) -> None:
         known = self.pick(Status.RUNNING, number)
         run = self.held[known.id]
+        self.do(self.store.append(run.id, run.epoch, [Text(delta="more")]))
         self.do(self.store.finish(run.id, run.epoch, done(), [Text(delta="last")]))
         self.let_go(known)
         self.model.end(known, Status.SUCCEEDED)
@@ -199,6 +194,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.let_go(known)
         self.model.give_back(known)
 
+    @precondition(lambda self: self.has(Status.RUNNING))
     @rule(owner=st.sampled_from(OWNERS))
     def rescue(self, owner: str) -> None:
         lost = [run for run in self.model.of_status(Status.RUNNING) if run.owner == owner]
@@ -208,7 +204,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.let_go(run)
             self.model.give_back(run)
 
-    @precondition(lambda self: bool(self.model.runs))
+    @precondition(lambda self: len(self.model.runs) > 1)
     @rule(number=st.integers(0, 30))
     def cancel(self, number: int) -> None:
         known = self.model.runs[number % len(self.model.runs)]
@@ -229,6 +225,7 @@ class StoreMachine(RuleBasedStateMachine):
         with pytest.raises(Fenced):
             self.do(self.store.finish(run.id, run.epoch, done("zombie"), []))
 
+    @precondition(lambda self: len(self.model.runs) > 3)
     @rule(session=st.sampled_from(SESSIONS))
     def delete_session(self, session: str) -> None:
         if self.do(self.store.session(session)) is None:
@@ -300,8 +297,8 @@ def test_a_store_does_what_the_model_does(kind: Kind) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=100,
+            stateful_step_count=60,
             deadline=None,
             print_blob=True,
             database=None,
