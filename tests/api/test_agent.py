@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
-from tests.support.inprocess import Serving
+import pytest
+
+from tests.api.asking import ask, done, stream
+from tests.support.inprocess import Serving, serving
 
 
 async def test_an_agent_answers_in_the_shape_of_the_seed(moongate: Serving) -> None:
@@ -68,3 +72,97 @@ async def test_a_client_that_goes_away_does_not_cancel_its_run(moongate: Serving
 async def _tasks(moongate: Serving) -> list[dict[str, str]]:
     async with moongate.client.get("/api/tasks") as response:
         return list((await response.json())["tasks"])
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "code"),
+    [("@@ fail it rained", 502, "AGENT_ERROR"), ("@@ crash", 502, "AGENT_ERROR"), ("@@ hang", 504, "TIMEOUT")],
+)
+async def test_a_run_that_fails_is_the_documented_error(
+    moongate: Serving, message: str, status: int, code: str
+) -> None:
+    answer = await ask(moongate, "POST", "/api/agent", {"message": message, "timeout": 0.2})
+
+    assert (answer.status, answer.code) == (status, code)
+    assert answer.headers["X-Run-Id"] == answer.body["error"]["details"]["run_id"]
+
+
+async def test_a_stream_of_a_run_that_fails_ends_with_the_error(moongate: Serving) -> None:
+    async with stream(moongate, "/api/agent", method="POST", body={"message": "@@ fail it rained"}) as events:
+        *_, end, last = await events.rest()
+
+    assert (end.event, end.data["status"]) == ("end", "failed")
+    assert (last.event, last.data["error"]["code"]) == ("error", "AGENT_ERROR")
+    assert last.data["error"]["message"] == "it rained"
+
+
+async def test_a_cancelled_run_is_a_conflict_for_who_waits_for_it(moongate: Serving) -> None:
+    asking = asyncio.create_task(ask(moongate, "POST", "/api/agent", {"message": "@@ hang"}))
+    while not (runs := await _tasks(moongate)):
+        await asyncio.sleep(0.01)
+    await ask(moongate, "POST", f"/api/tasks/{runs[0]['id']}/cancel")
+
+    answer = await asking
+
+    assert (answer.status, answer.code) == (409, "CONFLICT")
+
+
+async def test_a_wait_that_is_too_long_says_which_run_goes_on(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"limits": {"wait_seconds": 0.05}}) as served:
+        answer = await ask(served, "POST", "/api/agent", {"message": "@@ sleep 0.4"})
+        ended = await done(served, answer.body["error"]["details"]["run_id"])
+
+    assert (answer.status, answer.code) == (504, "TIMEOUT")
+    assert ended["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("name", ["notes", "task:42", "-100123", "чат/7", "main:api:notes", "main:webchat:9"])
+async def test_a_session_is_echoed_as_it_was_named(moongate: Serving, name: str) -> None:
+    answer = await ask(moongate, "POST", "/api/agent", {"message": "hi", "session": name})
+
+    assert (answer.status, answer.body["session"]) == (200, name)
+
+
+async def test_a_raw_name_and_its_full_key_are_one_session(moongate: Serving) -> None:
+    await ask(moongate, "POST", "/api/agent", {"message": "hi", "session": "task:42"})
+    answer = await ask(moongate, "POST", "/api/agent", {"message": "@@ history", "session": "main:api:task:42"})
+
+    assert answer.body["reply"] == "2 messages"
+
+
+async def test_the_full_key_of_the_longest_chat_is_taken(moongate: Serving) -> None:
+    answer = await ask(moongate, "POST", "/api/agent", {"message": "hi", "session": "main:api:" + "x" * 128})
+
+    assert answer.status == 200
+
+
+async def test_a_session_of_another_agent_than_the_one_named_is_refused(tmp_path: Path) -> None:
+    agents = {"agents": {"list": [{"id": "one", "backend": "echo"}, {"id": "two", "backend": "echo"}]}}
+    async with serving(tmp_path / "home", agents) as served:
+        answer = await ask(served, "POST", "/api/agent", {"message": "hi", "session": "one:api:x", "agentId": "two"})
+
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+
+
+async def test_a_disabled_agent_is_refused(tmp_path: Path) -> None:
+    agents = {
+        "agents": {"list": [{"id": "one", "backend": "echo"}, {"id": "off", "backend": "echo", "enabled": False}]}
+    }
+    async with serving(tmp_path / "home", agents) as served:
+        answer = await ask(served, "POST", "/api/agent", {"message": "hi", "agentId": "off"})
+
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html"])
+async def test_without_asking_for_a_stream_there_is_json(moongate: Serving, accept: str) -> None:
+    answer = await ask(moongate, "POST", "/api/agent", {"message": "hi"}, Accept=accept)
+
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "Text/Event-Stream", "application/json, text/event-stream"])
+async def test_who_names_streams_gets_one(moongate: Serving, accept: str) -> None:
+    answer = await ask(moongate, "POST", "/api/agent", {"message": "hi"}, Accept=accept)
+
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
