@@ -137,9 +137,11 @@ class Client:
             time.sleep(LOOK)
         self._found = found
 
-    def _find(self) -> Look:
+    def _find(self, *, lost: bool = False) -> Look:
+        """Find the gateway; give one that is there, or was a moment ago, some time to answer."""
         deadline = time.monotonic() + STARTING
-        while (found := probe.look(self._place)).state is State.UNRESPONSIVE and time.monotonic() < deadline:
+        hopeful = {State.UNRESPONSIVE, State.STOPPED} if lost else {State.UNRESPONSIVE}
+        while (found := probe.look(self._place)).state in hopeful and time.monotonic() < deadline:
             time.sleep(LOOK)
         if found.state is State.RUNNING:
             return found
@@ -164,7 +166,7 @@ class Client:
         except TimeoutError as error:
             raise TimedOut(f"the gateway did not answer in {output.duration(CALL)}.") from error
         except _BROKEN:
-            self._found = self._find()
+            self._found = self._find(lost=True)
         try:
             return perform()
         except _BROKEN as error:

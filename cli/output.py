@@ -41,7 +41,7 @@ def safe(text: str, stream: TextIO) -> str:
 
 def show(text: str) -> None:
     """Print a result."""
-    click.echo(safe(text, sys.stdout))
+    click.echo(safe(text, sys.stdout), color=True)  # in a pipe as it is, escapes and all
 
 
 def talk(text: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -20,7 +20,15 @@ from gateway.errors import AgentError, Conflict, GatewayError, TimedOut
 SHOWN = 100
 
 
-def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool, talk: bool = False) -> str:
+class Answer(NamedTuple):
+    """What came of a run."""
+
+    reply: str
+    #: tokens `input`, `output` and `cached`, and `cost`
+    usage: dict[str, float]
+
+
+def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool, talk: bool = False) -> Answer:
     """Follow a run to its end and return its answer.
 
     Args:
@@ -31,11 +39,14 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
         AgentError, TimedOut, Conflict: it ended otherwise.
         Interrupted: the user has had enough; the run goes on.
     """
+    usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
     with leaving(run), output.waiting("waiting for the answer") as begin:
         show = _json_lines if live and current().json else Screen(begin, text=live, talk=talk and not current().json)
         for event in client.follow(run, opened):
             show(event)
-    return _result(run, event.data)
+            if event.kind == "usage":
+                usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
+    return Answer(_result(run, event.data), usage)
 
 
 def _json_lines(event: Event) -> None:
@@ -115,7 +126,7 @@ class Screen:
         if self._open != kind:
             self.close()
         if kind == "text":
-            click.echo(output.safe(delta, sys.stdout), nl=False)
+            click.echo(output.safe(delta, sys.stdout), nl=False, color=True)
         else:
             click.echo(output.dim(output.safe(delta, sys.stderr)), nl=False, err=True)
         self._open = "" if delta.endswith("\n") else kind

@@ -46,9 +46,8 @@ def COMMAND(  # noqa: N802 the seam's name
     client = connect()
     with beginning():
         run, opened = client.begin("/api/agent", body)
-    reply = answer(client, run, opened, live=live, talk=sys.stderr.isatty())
+    reply, usage = answer(client, run, opened, live=live, talk=sys.stderr.isatty())
     if as_json:
-        usage = client.get(f"/api/tasks/{run}")["task"]["usage"]
         whole = {"status": "ok", "reply": reply, "session": session, "run_id": run, "usage": usage}
         (output.line if live else output.emit)(whole)
     elif not live:

@@ -39,7 +39,7 @@ def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, syn
     if not sync:
         output.result(said, said["message_id"])
         return
-    reply = answer(client, said["message_id"], None, live=False)
+    reply, _ = answer(client, said["message_id"], None, live=False)
     if current().json:
         session = client.get(f"/api/tasks/{said['message_id']}")["task"]["session"]
         output.emit({"status": "ok", "reply": reply, "message_id": said["message_id"], "session": session})

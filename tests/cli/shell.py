@@ -123,8 +123,13 @@ _AT_TERMINAL = (
 
 
 def next_line(stream: IO[str] | None) -> Any:
-    """Wait for the next line of JSON."""
+    """Wait for the next line of JSON, and take no more than that."""
     assert stream is not None
-    ready, _, _ = select.select([stream], [], [], PATIENCE)
-    assert ready, "nothing came"
-    return json.loads(stream.readline())
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([stream], [], [], PATIENCE)
+        assert ready, "nothing came"
+        piece = os.read(stream.fileno(), 1)
+        assert piece, f"ended after {line!r}"
+        line += piece
+    return json.loads(line)

@@ -1,0 +1,149 @@
+"""`gateway agent`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.shell import PATIENCE, Shell, next_line
+from tests.support.live import Live
+
+
+def runs(live: Live, session: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = live.call("GET", f"/api/tasks?session=main:api:{session}").body["tasks"]
+    return found
+
+
+def test_the_answer_is_printed_and_nothing_else(shell: Shell) -> None:
+    assert shell("agent", "--session", "plain", "Hello there") == (0, "echo: Hello there\n", "")
+
+
+@pytest.mark.parametrize("words", [[], ["-"]], ids=["nothing", "dash"])
+def test_the_message_is_read_from_the_input(words: list[str], shell: Shell) -> None:
+    result = shell("agent", "--session", "piped", *words, given="of two\nlines\n")
+
+    assert result.out == "echo: of two\nlines\n"
+
+
+def test_an_empty_message_is_wrong_usage(shell: Shell) -> None:
+    assert shell("agent", given="").code == 2
+
+
+def test_at_a_terminal_without_a_message_it_does_not_wait_for_one(shell: Shell) -> None:
+    with shell.terminal("agent") as at:
+        assert at.end() == 2
+
+    assert "nothing to send" in at.shown
+
+
+def test_json_is_what_the_api_answers(shell: Shell) -> None:
+    result = shell("agent", "--json", "--session", "as-json", "Hi")
+
+    assert set(result.json) == {"status", "reply", "session", "run_id", "usage"}
+    assert (result.json["reply"], result.json["session"]) == ("echo: Hi", "as-json")
+    assert set(result.json["usage"]) == {"input", "output", "cached", "cost"}
+
+
+def test_json_with_stream_is_a_line_for_each_event_and_then_the_answer(shell: Shell) -> None:
+    *events, last = shell("agent", "--json", "--stream", "--session", "lines", "Hi").lines
+
+    assert [event["id"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["data"]["kind"] == "end"
+    assert last["reply"] == "echo: Hi"
+
+
+def test_a_session_is_a_conversation(shell: Shell) -> None:
+    shell("agent", "--session", "talk", "one")
+
+    assert shell("agent", "--session", "talk", "@@ history").out == "2 messages\n"
+
+
+def test_a_failed_agent_exits_1_and_says_why_and_where_to_look(shell: Shell) -> None:
+    result = shell("agent", "--session", "failing", "@@ fail no luck today")
+
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("no luck today See: gateway tasks show 01")
+
+
+def test_a_failed_agent_as_json_has_code_and_run(shell: Shell) -> None:
+    result = shell("agent", "--json", "--session", "failing", "@@ fail no luck today")
+
+    assert result.code == 1
+    assert result.json["error"]["code"] == "AGENT_ERROR"
+    assert set(result.json["error"]["details"]) == {"run_id", "outcome"}
+
+
+def test_a_timeout_ends_it(shell: Shell) -> None:
+    result = shell("agent", "--timeout", "0.2", "--json", "--session", "slow", "@@ hang")
+
+    assert (result.code, result.json["error"]["code"]) == (1, "TIMEOUT")
+
+
+def test_an_unknown_agent_is_named_with_those_that_there_are(shell: Shell) -> None:
+    result = shell("agent", "--agent", "nobody", "hi")
+
+    assert (result.code, result.err) == (1, "there is no agent 'nobody'. There are: main.\n")
+
+
+def test_the_answer_comes_as_it_is_written(shell: Shell, served: Live) -> None:
+    process = shell.start("agent", "--stream", "--session", "streaming", "@@ say first words\n@@ hang")
+    assert process.stdout is not None
+
+    came = process.stdout.read(len("first words"))
+    still_going = process.poll() is None and runs(served, "streaming")[0]["status"] == "running"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+
+    assert (came, still_going) == ("first words", True)
+    served.call("POST", f"/api/tasks/{runs(served, 'streaming')[0]['id']}/cancel")
+
+
+def test_at_a_terminal_it_streams_and_ctrl_c_leaves_the_run_going(shell: Shell, served: Live) -> None:
+    with shell.terminal("agent", "--session", "left", "@@ say so far\n@@ hang") as at:
+        at.wait_for("so far")
+        at.press("\x03")
+        code = at.end()
+
+    (run,) = runs(served, "left")
+    assert (code, run["status"]) == (130, "running")
+    assert f"Left; the task goes on.\r\n   Come back: gateway tasks watch {run['id']}" in at.shown
+    assert "❌" not in at.shown
+    served.call("POST", f"/api/tasks/{run['id']}/cancel")
+
+
+def test_at_a_terminal_it_shows_what_it_waits_for(shell: Shell, served: Live) -> None:
+    with shell.terminal("agent", "--session", "waited-for", "@@ hang") as at:
+        at.wait_for("waiting for the answer")
+        at.press("\x03")
+        assert at.end() == 130
+
+    served.call("POST", f"/api/tasks/{runs(served, 'waited-for')[0]['id']}/cancel")
+
+
+def test_what_an_agent_says_cannot_take_over_the_terminal(shell: Shell) -> None:
+    with shell.terminal("agent", "--session", "escape", "evil \x1b]0;title\x07\x9b31m") as at:
+        at.end()
+    piped = shell("agent", "--session", "escape", "evil \x1b[31m")
+
+    assert "\x1b]0;" not in at.shown
+    assert "\x9b" not in at.shown
+    assert piped.out == "echo: evil \x1b[31m\n"
+
+
+def test_a_crash_of_the_gateway_in_between_is_survived(alone: tuple[Live, Shell], live: Callable[..., Live]) -> None:
+    own, shell = alone
+    own.start()
+    process = shell.start("agent", "--json", "--stream", "@@ sleep 1\n@@ say survived", stderr=subprocess.PIPE)
+    while next_line(process.stdout)["data"].get("status") != "running":
+        pass
+    own.kill()
+    own.start()
+
+    out, _ = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 0
+    assert '"reply": "survived"' in out.splitlines()[-1]
+    assert len(runs(own, "default")) == 1

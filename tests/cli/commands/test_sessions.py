@@ -1,0 +1,80 @@
+"""`gateway sessions`."""
+
+from __future__ import annotations
+
+from tests.cli.shell import Shell
+from tests.support.live import Live
+
+SESSION = {"key", "agentId", "channel", "chat_id", "title", "messages", "active", "created_at", "last_activity"}
+
+
+def test_the_list_has_the_newest_first(shell: Shell) -> None:
+    shell("agent", "--session", "listed-1", "x")
+    shell("agent", "--session", "listed-2", "x")
+
+    result = shell("sessions", "list", "--limit", "2")
+
+    header, first, second = result.out.splitlines()
+    assert header.split() == ["SESSION", "TITLE", "MESSAGES", "ACTIVE", "LAST", "ACTIVITY"]
+    assert first.startswith("main:api:listed-2 ")
+    assert second.startswith("main:api:listed-1 ")
+
+
+def test_a_longer_list_says_that_there_is_more(shell: Shell) -> None:
+    for name in ("more-1", "more-2"):
+        shell("agent", "--session", name, "x")
+
+    result = shell("sessions", "list", "--limit", "1")
+
+    assert len(result.out.splitlines()) == 2
+    assert result.err == "There are more: --limit.\n"
+
+
+def test_the_list_as_json_has_the_documented_shape(shell: Shell) -> None:
+    shell("agent", "--session", "shaped", "x")
+
+    found = shell("sessions", "list", "--json", "--limit", "1").json
+
+    assert set(found) == {"sessions", "next_cursor"}
+    assert set(found["sessions"][0]) == SESSION
+
+
+def test_a_session_is_shown_by_its_name_or_its_key(shell: Shell) -> None:
+    shell("agent", "--session", "shown", "Hello")
+
+    for name in ("shown", "main:api:shown"):
+        lines = shell("sessions", "show", name).out.splitlines()
+        assert lines[1].startswith("user, ")
+        assert [lines[2], lines[5]] == ["Hello", "echo: Hello"]
+
+
+def test_a_session_as_json_has_the_documented_shape(shell: Shell) -> None:
+    shell("agent", "--session", "shown-json", "Hello")
+
+    found = shell("sessions", "show", "shown-json", "--json", "--limit", "1").json
+
+    assert (set(found), set(found["session"])) == ({"session", "messages"}, SESSION)
+    assert [set(message) for message in found["messages"]] == [{"role", "content", "at", "run_id"}]
+
+
+def test_a_key_with_odd_characters_is_found(shell: Shell) -> None:
+    shell("agent", "--session", "a/b?c#d e%2F", "Hello")
+
+    assert shell("sessions", "show", "a/b?c#d e%2F", "--json").json["session"]["chat_id"] == "a/b?c#d e%2F"
+
+
+def test_a_deleted_session_is_gone(shell: Shell) -> None:
+    shell("agent", "--session", "deleted", "x")
+
+    assert shell("sessions", "delete", "deleted") == (0, "Deleted deleted.\n", "")
+    again = shell("sessions", "delete", "deleted", "--json")
+    assert (again.code, again.json["error"]["code"]) == (1, "SESSION_NOT_FOUND")
+
+
+def test_a_busy_session_is_deleted_by_force_only(shell: Shell, served: Live) -> None:
+    served.call("POST", "/api/tasks", {"input": "@@ hang", "session": "main:api:busy"})
+
+    polite, forced = (shell("sessions", "delete", "main:api:busy", *force, "--json") for force in ([], ["--force"]))
+
+    assert (polite.code, polite.json["error"]["code"]) == (1, "CONFLICT")
+    assert (forced.code, forced.json) == (0, {"status": "ok"})

@@ -1,0 +1,174 @@
+"""`gateway tasks`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.cli.shell import PATIENCE, Shell, next_line
+from tests.support.live import Live
+
+TASK = set(
+    "id status outcome agentId session source input model priority labels parent retry_of attempt max_attempts"
+    " cancel_requested last_event result error usage created_at run_at started_at finished_at".split()
+)
+
+
+def test_add_prints_the_id_alone(shell: Shell) -> None:
+    result = shell("tasks", "add", "Hello")
+
+    assert (result.code, result.err, len(result.out)) == (0, "", 27)
+
+
+def test_add_takes_all_that_a_task_has(shell: Shell) -> None:
+    parent = shell("tasks", "add", "x").out.strip()
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+
+    words = f"--agent main --session all --model m/1 --timeout 5 --priority 3 --run-at {later} --parent {parent}"
+    made = shell("tasks", "add", "--json", *words.split(), "--label", "a=b", "--label", "c=d=e", "-", given="in\n")
+
+    task = made.json["task"]
+    assert set(task) == TASK
+    assert (task["input"], task["session"], task["model"], task["priority"]) == ("in", "main:task:all", "m/1", 3)
+    assert (task["labels"], task["parent"], task["run_at"][:19]) == ({"a": "b", "c": "d=e"}, parent, later[:19])
+    shell("tasks", "cancel", task["id"])
+
+
+@pytest.mark.parametrize("words", [["--run-at", "noon"], ["--label", "plain"], ["--priority", "x"]])
+def test_wrong_options_are_wrong_usage_and_named(words: list[str], shell: Shell) -> None:
+    result = shell("tasks", "add", *words, "x")
+
+    assert result.code == 2
+    assert words[0] in result.err
+
+
+def test_the_list_can_be_narrowed(shell: Shell) -> None:
+    mine = shell("tasks", "add", "--label", "narrow=yes", "--watch", "x").out.splitlines()[0]
+    shell("tasks", "add", "--watch", "y")
+
+    listed = shell("tasks", "list", "--label", "narrow=yes", "--status", "succeeded", "--json").json
+
+    assert (set(listed), [task["id"] for task in listed["tasks"]]) == ({"tasks", "next_cursor"}, [mine])
+    assert shell("tasks", "list", "--label", "narrow=yes", "--status", "failed").err == "None.\n"
+
+
+def test_the_list_is_aligned_without_a_terminal_and_a_table_on_one(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "--label", "table=1", "--watch", "some input").out.splitlines()[0]
+
+    plain = shell("tasks", "list", "--label", "table=1").out
+    with shell.terminal("tasks", "list", "--label", "table=1", env={"COLUMNS": "150"}) as at:
+        assert at.end() == 0
+
+    header, row = plain.splitlines()
+    assert header.index("STATUS") == row.index("succeeded")
+    assert (row.startswith(identifier), row.endswith("some input")) == (True, True)
+    assert "\x1b[1m" in at.shown
+    assert identifier in at.shown
+
+
+def test_a_task_is_shown_by_a_prefix_of_its_id(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "--watch", "Hello").out.splitlines()[0]
+
+    shown, told = shell("tasks", "show", identifier[:22]), shell("tasks", "show", identifier[:22], "--json")
+
+    assert f"Task      {identifier}" in shown.out
+    assert "Status    succeeded (completed)" in shown.out
+    assert "Result    echo: Hello" in shown.out
+    assert (set(told.json), set(told.json["task"])) == ({"status", "task"}, TASK)
+
+
+def test_a_running_task_is_told_to_stop(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "@@ hang").out.strip()
+
+    result = shell("tasks", "cancel", identifier)
+    watched = shell("tasks", "watch", identifier)
+
+    assert result.code == 0
+    assert identifier in result.out
+    assert (watched.code, watched.err.split(".")[0]) == (1, "the task was cancelled")
+
+
+def test_a_waiting_task_is_cancelled_at_once(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "--run-at", "2099-01-01T00:00", "x").out.strip()
+
+    assert shell("tasks", "cancel", identifier) == (0, f"Cancelled {identifier}.\n", "")
+
+
+def test_a_failed_task_is_tried_again_as_a_new_one(shell: Shell) -> None:
+    failed = shell("tasks", "add", "--watch", "@@ fail no")
+
+    again = shell("tasks", "retry", failed.out.splitlines()[0], "--json")
+
+    assert failed.code == 1
+    assert again.json["task"]["retry_of"] == failed.out.splitlines()[0]
+
+
+def test_a_task_that_succeeded_cannot_be_tried_again(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "--watch", "x").out.splitlines()[0]
+
+    result = shell("tasks", "retry", identifier, "--json")
+
+    assert (result.code, result.json["error"]["code"]) == (1, "CONFLICT")
+
+
+def test_watch_gives_the_answer_on_stdout_and_the_outcome_on_stderr(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "@@ words 3 0").out.strip()
+
+    result = shell("tasks", "watch", identifier)
+
+    assert result == (0, "w0 w1 w2 \n", "succeeded\n")
+
+
+def test_watch_as_json_ends_with_the_end(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "@@ fail no").out.strip()
+
+    result = shell("tasks", "watch", identifier, "--json")
+
+    *events, told = result.lines
+    assert result.code == 1
+    assert (events[0]["id"], events[-1]["data"]["kind"]) == (1, "end")
+    assert (events[-1]["data"]["outcome"], told["error"]["code"]) == ("agent_error", "AGENT_ERROR")
+
+
+def test_watch_shows_events_as_they_come_and_ctrl_c_leaves_the_task_going(shell: Shell, served: Live) -> None:
+    identifier = shell("tasks", "add", "@@ say so far\n@@ hang").out.strip()
+    process = shell.start("tasks", "watch", identifier)
+    assert process.stdout is not None
+
+    came = process.stdout.read(len("so far"))
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=PATIENCE)
+
+    assert (came, process.returncode) == ("so far", 130)
+    assert told.endswith(f"Left; the task goes on. Come back: gateway tasks watch {identifier}\n")
+    assert served.call("GET", f"/api/tasks/{identifier}").body["task"]["status"] == "running"
+    shell("tasks", "cancel", identifier)
+
+
+def test_watch_goes_on_over_a_restart_and_misses_nothing(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.env["MOONGATE_STOP_GRACE"] = "0"
+    live.start()
+    process = shell.start("tasks", "add", "@@ sleep 1\n@@ say done", "--watch", "--json")
+    identifier = next_line(process.stdout)["task"]["id"]
+    seen = [next_line(process.stdout) for _ in range(2)]
+    live.stop()
+    live.start()
+
+    out, told = process.communicate(timeout=PATIENCE)
+
+    events = shell("tasks", "watch", identifier, "--json").lines
+    assert process.returncode == 0, told
+    assert "The gateway is gone; waiting 1m for it. The task is kept." in told
+    assert [event["id"] for event in events] == list(range(1, len(events) + 1))
+    assert [*seen, *(json.loads(line) for line in out.splitlines())] == events
+
+
+def test_add_with_watch_follows_to_the_end(shell: Shell) -> None:
+    good, bad = shell("tasks", "add", "--watch", "Hello"), shell("tasks", "add", "--watch", "@@ fail no")
+
+    assert (good.code, good.out.splitlines()[1:]) == (0, ["echo: Hello"])
+    assert (bad.code, bad.err.split(" See")[0]) == (1, "no")

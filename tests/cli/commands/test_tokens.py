@@ -1,0 +1,41 @@
+"""`gateway tokens`."""
+
+from __future__ import annotations
+
+from tests.cli.shell import Shell
+
+
+def test_a_token_is_made_used_listed_and_revoked(shell: Shell) -> None:
+    made = shell("tokens", "create", "phone", "--scope", "read", "--days", "2")
+    mine = {"MOONGATE_TOKEN": made.out.strip()}
+
+    assert made.err == "That is the secret. It is shown this once; only its hash is kept.\n"
+    assert shell("agents", "list", env=mine).code == 0
+    assert shell("agent", "hi", "--json", env=mine).json["error"]["code"] == "FORBIDDEN"
+    row = next(line for line in shell("tokens", "list").out.splitlines() if line.startswith("phone"))
+    assert row.split()[1] == "read"
+    assert made.out.strip() not in row
+    assert shell("tokens", "revoke", "phone") == (0, "Revoked phone.\n", "")
+    assert shell("agents", "list", "--json", env=mine).json["error"]["code"] == "UNAUTHORIZED"
+
+
+def test_json_has_the_documented_shapes(shell: Shell) -> None:
+    made = shell("tokens", "create", "shaped", "--json").json
+    listed = shell("tokens", "list", "--json").json
+    gone = shell("tokens", "revoke", "shaped", "--json").json
+
+    assert set(made) == {"status", "token", "name", "scope"}
+    assert {frozenset(token) for token in listed["tokens"]} == {
+        frozenset({"name", "scope", "created_at", "expires_at"})
+    }
+    assert gone == {"status": "ok"}
+
+
+def test_a_name_that_is_taken_is_refused(shell: Shell) -> None:
+    shell("tokens", "create", "taken")
+
+    assert shell("tokens", "create", "taken").code == 1
+
+
+def test_an_unknown_scope_is_wrong_usage(shell: Shell) -> None:
+    assert shell("tokens", "create", "x", "--scope", "root").code == 2
