@@ -73,6 +73,7 @@ class Database:
         self._listeners: list[Listener] = []
         self._closed = False
         self._local = threading.local()
+        self._reading: list[apsw.Connection] = []
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._thread = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
         self._thread.start()
@@ -109,14 +110,16 @@ class Database:
         self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
-        # The readers' connections close with their threads' locals; no thread may be in a query then.
         await asyncio.to_thread(self._readers.shutdown)
-        self._connection.close()
+        for reader in self._reading:
+            reader.close()
+        self._connection.close()  # the last one: it moves what is in the log into the database
 
     def _read(self, query: Callable[[apsw.Connection], T]) -> T:
         try:
             if not hasattr(self._local, "connection"):
                 self._local.connection = opening.connect_reader(self._path)
+                self._reading.append(self._local.connection)
             return query(self._local.connection)
         except Exception as error:
             if (told := _told(error, self._path)) is error:
@@ -199,15 +202,15 @@ def _resolve(done: _Done) -> None:
 
 #: what SQLite says when it is used wrongly: a mistake of ours, to be seen as one
 _OURS = (apsw.SQLError, apsw.ConstraintError, apsw.MisuseError, apsw.MismatchError, apsw.RangeError)
-#: what a row says that we have not written so
-_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, msgspec.DecodeError, UnicodeDecodeError)
+#: what is found where we have written something else
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, msgspec.DecodeError, ValueError)
 
 
 def _told(error: Exception, path: Path) -> Exception:
     """Translate what SQLite says into what the caller is told."""
     if isinstance(error, apsw.FullError):
         return StorageFull(f"the disk of {path.parent} is full: nothing was accepted.", remedy="Free some space.")
-    if isinstance(error, _DAMAGE):
+    if isinstance(error, _DAMAGE) and not isinstance(error, UnicodeEncodeError):  # that is the caller's
         return Unavailable(
             f"the database {path} is damaged: {error}.",
             remedy="Stop the gateway, move the file away with its -wal, restore a copy.",

@@ -65,7 +65,7 @@ def connect(path: Path, clock: Clock) -> apsw.Connection:
         with _closed_on_error(connection):
             _prepare(connection)
             _migrate(connection, path, clock)
-    except apsw.Error as error:
+    except (apsw.Error, UnicodeDecodeError) as error:  # the second: a schema that is no text any more
         raise ConfigError(
             f"cannot open the database {path}: {error}.",
             remedy="If the file is damaged, move it away with its -wal and restore a copy.",

@@ -31,6 +31,9 @@ _COLUMNS = (
     "seq, id, spec, status, outcome, attempt, epoch, owner, cancel_requested, last_event, result, usage, error,"
     " created, started, finished"
 )
+#: a session's runs that are open. INDEXED BY: SQLite does not know that these indexes are small, and
+#: an index that is no longer there is to be an error, not a slow gateway
+_LANE = "runs INDEXED BY runs_lane WHERE session = ? AND status IN ('queued', 'running')"
 _spec = msgspec.json.Decoder(RunSpec).decode
 _usage = msgspec.json.Decoder(Usage).decode
 _encode = msgspec.json.Encoder().encode
@@ -105,11 +108,12 @@ def _meet(tx: Transaction, session: str, busy: SessionMode) -> tuple[str, ...]:
     """Do with a session that is busy as its mode says; returns the runs that were asked to stop."""
     if busy is SessionMode.QUEUE:
         return ()
-    lane = list(tx.execute("SELECT id FROM runs WHERE session = ? AND status IN ('queued', 'running')", (session,)))
-    if lane and busy is SessionMode.REJECT:
+    if busy is SessionMode.REJECT and tx.execute(f"SELECT 1 FROM {_LANE} LIMIT 1", (session,)).get:
         raise AgentBusy(f"the session {session} is busy.", remedy="Wait for its answer, or use another session.")
     running = tx.execute(
-        "UPDATE runs SET cancel_requested = 1 WHERE session = ? AND status = 'running' RETURNING id", (session,)
+        "UPDATE runs INDEXED BY runs_head SET cancel_requested = 1 WHERE session = ?"
+        " AND (status = 'running' OR ready = 1) AND status = 'running' RETURNING id",
+        (session,),
     )
     return tuple(str(identifier) for (identifier,) in running.fetchall())
 
@@ -226,7 +230,9 @@ def give_back(tx: Transaction, run_id: str, epoch: int, why: str) -> Run:
 
 
 def rescue(tx: Transaction, owner: str) -> list[Run]:
-    rows = tx.execute(f"SELECT {_COLUMNS} FROM runs WHERE status = 'running' AND owner = ?", (owner,))
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM runs INDEXED BY runs_running WHERE status = 'running' AND owner = ?", (owner,)
+    )
     return [requeue(tx, run, "its gateway ended") for run in [_run(row) for row in rows.fetchall()]]
 
 
@@ -243,9 +249,7 @@ def cancel(tx: Transaction, run_id: str, key: IdempotencyKey | None = None) -> R
 
 def cancel_lane(tx: Transaction, session: str) -> list[str]:
     """Cancel all runs of a session; returns the running ones, which were asked to stop."""
-    lane = tx.execute(
-        "SELECT id FROM runs WHERE session = ? AND status IN ('queued', 'running') ORDER BY seq DESC", (session,)
-    ).fetchall()
+    lane = tx.execute(f"SELECT id FROM {_LANE} ORDER BY seq DESC", (session,)).fetchall()
     asked = [cancel(tx, str(identifier)) for (identifier,) in lane]
     return [run.id for run in asked if run.status is Status.RUNNING]
 
@@ -287,8 +291,10 @@ def _advance(tx: Transaction, session: str) -> None:
     """Make the first due run of a lane ready, unless one is ready or running already."""
     tx.execute(
         "UPDATE runs SET ready = 1 WHERE seq = ("
-        " SELECT min(seq) FROM runs WHERE session = ?1 AND status = 'queued' AND run_at IS NULL)"
-        " AND NOT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND (status = 'running' OR ready = 1))",
+        " SELECT min(seq) FROM runs INDEXED BY runs_waiting"
+        " WHERE session = ?1 AND status = 'queued' AND run_at IS NULL)"
+        " AND NOT EXISTS ("
+        " SELECT 1 FROM runs INDEXED BY runs_head WHERE session = ?1 AND (status = 'running' OR ready = 1))",
         (session,),
     )
 
@@ -296,7 +302,8 @@ def _advance(tx: Transaction, session: str) -> None:
 def _let_due_in(tx: Transaction) -> None:
     """Put delayed runs whose time has come into their lanes."""
     due = tx.execute(
-        "UPDATE runs SET run_at = NULL WHERE status = 'queued' AND run_at <= ? RETURNING session", (tx.now,)
+        "UPDATE runs INDEXED BY runs_due SET run_at = NULL WHERE status = 'queued' AND run_at <= ? RETURNING session",
+        (tx.now,),
     ).fetchall()
     for (session,) in due:
         _advance(tx, str(session))
@@ -371,13 +378,16 @@ def _flat(values: Iterable[Any]) -> Iterable[Any]:
 
 
 def next_due(connection: apsw.Connection) -> int | None:
-    found: Any = connection.execute("SELECT min(run_at) FROM runs WHERE status = 'queued' AND run_at IS NOT NULL").get
+    found: Any = connection.execute(
+        "SELECT min(run_at) FROM runs INDEXED BY runs_due WHERE status = 'queued' AND run_at IS NOT NULL"
+    ).get
     return found  # type: ignore[no-any-return]
 
 
 def counts(connection: apsw.Connection, since: int) -> Counts:
     now = dict(connection.execute("SELECT status, n FROM tally"))
-    ended = dict(connection.execute("SELECT status, count(*) FROM runs WHERE finished >= ? GROUP BY status", (since,)))
+    since_then = "SELECT status, count(*) FROM runs INDEXED BY runs_finished WHERE finished >= ? GROUP BY status"
+    ended = dict(connection.execute(since_then, (since,)))
     number: Any = connection.execute("SELECT count(*) FROM sessions").get
     return Counts(
         queued=now.get(Status.QUEUED, 0),
@@ -389,6 +399,7 @@ def counts(connection: apsw.Connection, since: int) -> Counts:
 
 def owners(connection: apsw.Connection) -> list[str]:
     rows = connection.execute(
-        "SELECT owner FROM runs WHERE status = 'running' AND owner IS NOT NULL UNION SELECT owner FROM processes"
+        "SELECT owner FROM runs INDEXED BY runs_running WHERE status = 'running' AND owner IS NOT NULL"
+        " UNION SELECT owner FROM processes"
     )
     return [owner for (owner,) in rows]

@@ -15,7 +15,8 @@ from gateway.store.sqlite.database import Transaction
 
 _SELECT = (
     "SELECT key, agent, channel, chat, title, backend_ref, last_n,"
-    " (SELECT count(*) FROM runs WHERE runs.session = sessions.key AND runs.status IN ('queued', 'running')),"
+    " (SELECT count(*) FROM runs INDEXED BY runs_lane"
+    " WHERE session = sessions.key AND status IN ('queued', 'running')),"
     " created, updated, touched FROM sessions"
 )
 #: characters of the first message that become a session's title

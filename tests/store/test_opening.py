@@ -1,0 +1,337 @@
+"""Opening the database file: never a wrong one, never an empty one in place of a lost one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from gateway.domain.ports import Page, RunFilter
+from gateway.domain.times import wall_clock
+from gateway.errors import ConfigError, Unavailable
+from gateway.store.sqlite import opening
+from gateway.store.sqlite.opening import Migration
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import claim_one, finish, spec
+
+FIRST = opening.migrations()[0]
+GOOD = Migration(2, "0002_more.sql", "CREATE TABLE more (x INTEGER) STRICT")
+BAD = Migration(3, "0003_bad.sql", "CREATE TABLE half (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1)")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "moongate.db"
+
+
+async def filled(path: Path, runs: int = 1) -> list[str]:
+    """Make a database with ended runs in it; returns their ids."""
+    store = SqliteStore(path)
+    ids = []
+    for number in range(runs):
+        await store.accept(spec(f"main:test:{number}", text=f"question {number} " * 20))
+        ids.append((await finish(store, await claim_one(store))).id)
+    await store.close()
+    return ids
+
+
+async def refused(path: Path) -> str:
+    """Return what is said when the database is opened, which must be refused and left as it was."""
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(ConfigError) as caught:
+        await SqliteStore(path).close()
+    assert (path.read_bytes() if path.is_file() else None) == before
+    assert caught.value.exit_code == 78
+    return str(caught.value)
+
+
+# --- files that are not ours ------------------------------------------------------------------
+
+
+async def test_an_empty_file_is_not_taken_for_a_new_database(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+
+    message = await refused(path)
+
+    assert str(path) in message
+    assert "0 bytes" in message
+
+
+@pytest.mark.parametrize("content", [b"x", b"SQLite format 3\0", b"\0" * 4096, b"{}" * 3000])
+async def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+    assert str(path) in await refused(path)
+
+
+async def test_the_database_of_another_program_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    with_table = apsw.Connection(str(path))
+    with_table.execute("CREATE TABLE theirs (x)")
+    with_table.close()
+
+    assert "another program" in await refused(path)
+
+
+async def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
+    await filled(tmp_path / "real.db")
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "real.db")
+
+    assert "not a plain file" in await refused(path)
+
+
+async def test_a_directory_in_its_place_is_refused(path: Path) -> None:
+    path.mkdir(parents=True)
+
+    assert "not a plain file" in await refused(path)
+
+
+async def test_a_lost_database_is_not_replaced_while_its_log_is_there(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.accept(spec())
+    wal = path.with_name("moongate.db-wal")
+    saved = wal.read_bytes()
+    await store.close()
+    path.unlink()
+    wal.write_bytes(saved)
+
+    message = await refused(path)
+
+    assert "missing" in message
+    assert wal.read_bytes() == saved
+
+
+async def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "file_system", lambda _: "nfs4")
+
+    message = await refused(path)
+
+    assert "nfs4" in message
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afpfs"])
+def test_network_file_systems_are_known(kind: str) -> None:
+    assert opening.NETWORK.match(kind)
+
+
+@pytest.mark.parametrize("kind", ["", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "apfs", "NTFS", "fuseblk"])
+def test_local_file_systems_are_taken(kind: str) -> None:
+    assert not opening.NETWORK.match(kind)
+
+
+def test_the_file_system_of_a_directory_that_is_not_there_yet_is_its_parents(tmp_path: Path) -> None:
+    assert opening.file_system(tmp_path / "a" / "b") == opening.file_system(tmp_path)
+
+
+# --- a new database ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("no_umask")
+async def test_only_its_owner_can_read_it(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.accept(spec())
+
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    await store.close()
+
+    assert modes == {"moongate.db": 0o600, "moongate.db-wal": 0o600, "moongate.db-shm": 0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_what_a_start_that_died_left_half_made_does_no_harm(path: Path) -> None:
+    path.parent.mkdir()
+    for name in ("moongate.db.new", "moongate.db.new-journal"):
+        path.with_name(name).write_bytes(b"half")
+
+    await filled(path)
+
+    assert [file.name for file in path.parent.iterdir()] == ["moongate.db"]
+
+
+async def test_it_commits_to_the_disk_itself(path: Path) -> None:
+    connection = opening.connect(path, wall_clock)
+
+    settings = [connection.pragma(name) for name in ("journal_mode", "synchronous", "foreign_keys")]
+    connection.close()
+
+    assert settings == ["wal", 2, 1]
+
+
+async def test_closing_leaves_the_whole_database_in_one_file(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.accept(spec())
+    await asyncio.gather(*(store.counts(0) for _ in range(10)))
+
+    await store.close()
+
+    assert [file.name for file in path.parent.iterdir()] == ["moongate.db"]
+
+
+# --- migrations -------------------------------------------------------------------------------
+
+
+def with_migrations(monkeypatch: pytest.MonkeyPatch, *known: Migration) -> None:
+    monkeypatch.setattr(opening, "migrations", lambda: list(known))
+
+
+def schema(path: Path) -> tuple[int, set[str]]:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    version = connection.pragma("user_version")
+    connection.close()
+    return version, tables
+
+
+async def test_a_newer_schema_is_refused(path: Path) -> None:
+    await filled(path)
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", 99)
+    connection.close()
+
+    message = await refused(path)
+
+    assert "99" in message
+    assert "newer" in message
+
+
+async def test_a_migration_that_was_changed_since_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await filled(path)
+    with_migrations(monkeypatch, FIRST._replace(sql=FIRST.sql + "-- edited"))
+
+    assert FIRST.name in await refused(path)
+
+
+async def test_a_copy_is_made_before_a_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = await filled(path)
+    with_migrations(monkeypatch, FIRST, GOOD)
+    await SqliteStore(path).close()
+
+    copy = path.with_name("moongate.db.schema-1")
+    assert "more" in schema(path)[1]
+    assert (schema(copy)[0], stat.S_IMODE(copy.stat().st_mode)) == (1, 0o600)
+    with_migrations(monkeypatch, FIRST)
+    kept = SqliteStore(copy)
+    assert (await kept.run(run)).status == "succeeded"
+    await kept.close()
+
+
+async def test_a_new_database_needs_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_migrations(monkeypatch, FIRST, GOOD)
+    await SqliteStore(path).close()
+
+    assert [file.name for file in path.parent.iterdir()] == ["moongate.db"]
+    assert schema(path)[0] == 2
+
+
+async def test_a_migration_that_fails_in_the_middle_leaves_the_schema_before_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = await filled(path)
+    with_migrations(monkeypatch, FIRST, GOOD, BAD)
+    with pytest.raises(ConfigError):
+        SqliteStore(path)
+
+    version, tables = schema(path)
+    assert (version, "more" in tables, "half" in tables) == (2, True, False)
+    with_migrations(monkeypatch, FIRST, GOOD)
+    store = SqliteStore(path)
+    assert (await store.run(run)).status == "succeeded"
+    await store.close()
+
+
+def test_migrations_are_numbered_from_one_without_a_gap() -> None:
+    known = opening.migrations()
+
+    assert [migration.number for migration in known] == list(range(1, len(known) + 1))
+
+
+# --- damage -----------------------------------------------------------------------------------
+
+
+async def look(path: Path) -> list[str]:
+    """Open a database, and return the ids of the runs in it; everything is read, and something written."""
+    store = SqliteStore(path)
+    try:
+        runs = await store.runs(RunFilter(), Page(limit=1000))
+        for run in runs:
+            await store.events(run.id, 0, 100)
+            await store.history(run.spec.session, 10)
+        await store.sessions(Page(limit=1000))
+        await store.counts(0)
+        await store.accept(spec("main:test:new"))
+        return [run.id for run in runs]
+    finally:
+        await store.close()
+
+
+async def outcome(path: Path) -> str | list[str]:
+    """Return what is in a database, or what is said of it."""
+    try:
+        return await look(path)
+    except (ConfigError, Unavailable) as error:
+        return str(error)
+
+
+async def test_a_damaged_database_is_never_taken_for_an_empty_one(path: Path, tmp_path: Path) -> None:
+    ids = await filled(path, runs=60)
+    whole = path.read_bytes()
+    dice = random.Random(os.environ.get("MOONGATE_TEST_SEED", "moon"))
+    outcomes = {"as it was": 0, "refused": 0, "less": 0}
+    for number in range(50):
+        offset = dice.randrange(len(whole) - 64)
+        damaged = tmp_path / f"{number}.db"
+        damaged.write_bytes(whole[:offset] + dice.randbytes(64) + whole[offset + 64 :])
+        found = await outcome(damaged)
+        assert str(damaged) in found if isinstance(found, str) else found, offset
+        outcomes["refused" if isinstance(found, str) else "as it was" if found == ids[::-1] else "less"] += 1
+    assert outcomes["refused"] > 3, outcomes
+
+
+async def test_a_damaged_log_loses_nothing_that_was_in_the_database(path: Path) -> None:
+    ids = await filled(path, runs=5)
+    store = SqliteStore(path)
+    await store.accept(spec("main:test:in-the-log"))
+    wal = path.with_name("moongate.db-wal")
+    torn = wal.read_bytes()[:-100]
+    await store.close()
+    wal.write_bytes(torn)
+
+    reopened = SqliteStore(path)
+    found = {run.id for run in await reopened.runs(RunFilter(), Page(limit=100))}
+    await reopened.close()
+
+    assert set(ids) <= found
+
+
+async def test_damage_that_is_met_at_work_names_the_file(path: Path) -> None:
+    await filled(path, runs=60)
+    store = SqliteStore(path)
+    root = os.open(path, os.O_WRONLY)
+    os.pwrite(root, os.urandom(path.stat().st_size - 4096), 4096)
+    os.close(root)
+
+    results = await asyncio.gather(
+        store.accept(spec()), store.runs(RunFilter(), Page(limit=100)), return_exceptions=True
+    )
+    await store.close()
+
+    for result in results:
+        assert isinstance(result, Unavailable)
+        assert str(path) in str(result)

@@ -1,0 +1,146 @@
+"""No question that is asked often reads a whole table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from gateway.domain.ports import IdempotencyKey, Page, RunFilter
+from gateway.domain.run import Status
+from gateway.store.sqlite.database import Database
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
+
+#: tables that grow with use; the others stay small
+LARGE = re.compile(r"SCAN (runs|events|sessions|transcript|labels|changes|idempotency)\b(?! USING (COVERING )?INDEX)")
+
+#: indexes that hold every run there ever was: a list may walk them, a move may not
+HISTORY = re.compile(r"USING INDEX runs_(status|agent|session)\b")
+
+
+class Plans:
+    """How SQLite answered what was asked."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, connection: apsw.Connection, statement: str, bindings: object) -> bool:
+        verb = statement.split(maxsplit=1)[0]
+        if verb in ("SELECT", "UPDATE", "DELETE", "INSERT"):
+            plan = apsw.Connection(connection.filename, flags=apsw.SQLITE_OPEN_READONLY)
+            rows = plan.execute(f"EXPLAIN QUERY PLAN {statement}", bindings)  # type: ignore[arg-type]
+            self.lines += [f"{row[3]}   -- {statement}" for row in rows]
+            plan.close()
+        return True
+
+    @contextmanager
+    def noted(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        self.lines.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "_read", self._read(Database._read))
+            yield
+
+    def _read(self, inner: object) -> object:
+        def read(database: Database, query: object) -> object:
+            def traced(connection: apsw.Connection) -> object:
+                connection.exec_trace = lambda cursor, sql, bindings: self.note(connection, sql, bindings)
+                try:
+                    return query(connection)  # type: ignore[operator]
+                finally:
+                    connection.exec_trace = None
+
+            return inner(database, traced)  # type: ignore[operator]
+
+        return read
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def plans() -> Plans:
+    return Plans()
+
+
+async def test_no_write_reads_a_whole_table(store: SqliteStore, plans: Plans) -> None:
+    writer = store._database._connection
+    writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
+    key = IdempotencyKey(scope="s", key="k", digest="d")
+
+    accepted = await store.accept(spec(labels={"a": "b"}), key)
+    await store.accept(spec(run_at=1 << 50))
+    run = await claim_one(store)
+    await store.append(run.id, run.epoch, [])
+    await store.requeue(run.id, run.epoch, "why")
+    await finish(store, await claim_one(store))
+    await store.rescue("owner")
+    await store.open_empty_session("main", "test", "fresh")
+    await store.delete_session(accepted.run.spec.session, force=True)
+    await store.prune()
+    writer.exec_trace = None
+
+    assert len(plans.lines) > 20
+    assert [line for line in plans.lines if LARGE.search(line) or HISTORY.search(line)] == []
+
+
+async def test_a_claim_looks_into_indexes_only(store: SqliteStore, plans: Plans) -> None:
+    await store.accept(spec())
+    writer = store._database._connection
+    writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
+    await store.claim("owner", LIMITS)
+    writer.exec_trace = None
+
+    used = " ".join(plans.lines)
+    assert {"runs_ready", "runs_running", "runs_due"} <= set(re.findall(r"INDEX (runs_\w+)", used))
+    assert "TEMP B-TREE" not in used
+
+
+async def test_no_list_reads_or_sorts_a_whole_table(
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filters = [
+        RunFilter(),
+        RunFilter(status=Status.FAILED),
+        RunFilter(agent="main"),
+        RunFilter(session="main:test:a"),
+        RunFilter(label="a=b"),
+    ]
+    with plans.noted(monkeypatch):
+        for which in filters:
+            for page in (Page(), Page(before=10)):
+                await store.runs(which, page)
+        await store.sessions(Page())
+        await store.sessions(Page(before=10))
+        await store.history("main:test:a", 50)
+        await store.newest_session("a")
+        await store.events("x", 0, 100)
+        await store.changes(0, 100)
+
+    assert len(plans.lines) > 20
+    # A list of all runs walks the table from its end, and stops at its limit.
+    whole = [line for line in plans.lines if LARGE.search(line) and "WHERE TRUE" not in line]
+    assert whole == []
+    assert [line for line in plans.lines if "TEMP B-TREE" in line] == []
+
+
+async def test_counting_and_finding_use_indexes(
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with plans.noted(monkeypatch):
+        await store.counts(0)
+        await store.owners()
+        await store.session("main:test:a")
+        await store.next_due()
+
+    assert [line for line in plans.lines if HISTORY.search(line)] == []
+    assert "runs_finished" in " ".join(plans.lines)
+    assert [line for line in plans.lines if LARGE.search(line)] == []
