@@ -24,8 +24,8 @@ def explain(error: msgspec.ValidationError, struct: type[Struct], whole: str) ->
     Args:
         whole: what to call the value as a whole, such as `the body`.
     """
-    what, _, where = str(error).partition(" - at ")
-    path = where.removeprefix("key in ").strip("`$").lstrip(".")[:LONGEST]
+    what, _, where = str(error).partition(" - at `")
+    path = where.removeprefix("key` in `").rstrip("`").lstrip("$.")[:LONGEST]
     inner = f"{path}." if path else ""
     if found := re.search(r"unknown field `(.*)`", what, re.DOTALL):
         name = found[1][:LONGEST]

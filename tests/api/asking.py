@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import aiohttp
+from yarl import URL
 
 from tests.support.inprocess import TOKEN, Serving
 
@@ -36,14 +38,17 @@ async def ask(
     served: Serving, method: str, path: str, body: Any = None, *, token: str | None = None, **headers: str
 ) -> Answer:
     """Make one request; a header's `_` stands for `-`."""
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = None if body is None else io.BytesIO(json.dumps(body).encode())
+    sent = {"Content-Type": "application/json"} if body is not None else {}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     if token is not None:
         sent["Authorization"] = f"Bearer {token}"
-    # The path is sent as it is given: percent-encoding is what some tests are about.
-    url = aiohttp.client.URL(f"http://127.0.0.1:{served.port}{path}", encoded=True)
-    async with aiohttp.ClientSession(headers={**served.client.headers, **sent}) as client:
-        async with client.request(method, url, json=body) as response:
-            return Answer(response.status, _parsed(await response.read()), response.headers)
+    url = URL(f"http://127.0.0.1:{served.port}{path}", encoded=True)  # percent-encoded as it is given
+    async with (
+        aiohttp.ClientSession(headers={**served.client.headers, **sent}) as client,
+        client.request(method, url, data=data) as response,
+    ):
+        return Answer(response.status, _parsed(await response.read()), response.headers)
 
 
 async def token(served: Serving, name: str, scope: str, **more: Any) -> str:
@@ -66,6 +71,7 @@ class Sse:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
+        self._lines = _lines(response.content)
         #: comments and `retry` lines, as they came
         self.asides: list[str] = []
 
@@ -86,8 +92,8 @@ class Sse:
 
     async def _frames(self) -> AsyncIterator[Frame]:
         fields: dict[str, str] = {}
-        async for line in self.response.content:
-            name, _, value = line.decode().rstrip("\n").partition(": ")
+        async for line in self._lines:
+            name, _, value = line.partition(": ")
             if not name and not value and "data" in fields:
                 yield Frame(fields.get("id", ""), fields.get("event", ""), json.loads(fields["data"]))
                 fields = {}
@@ -166,6 +172,18 @@ async def submit(served: Serving, input_: str, **more: Any) -> dict[str, Any]:
     assert answer.status == 202, answer.body
     task: dict[str, Any] = answer.body["task"]
     return task
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[str]:
+    """Yield lines of any length: the reader's own `readline` has a limit."""
+    rest = bytearray()
+    async for data in content.iter_any():
+        rest += data
+        if b"\n" in data:
+            *whole, last = rest.split(b"\n")
+            rest = bytearray(last)
+            for line in whole:
+                yield line.decode()
 
 
 def _parsed(data: bytes) -> Any:

@@ -1,0 +1,275 @@
+"""Streams of events: whole, resumable, alive, and over in time."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.api import reply
+from gateway.errors import Unavailable
+from tests.api.asking import BEARER, PATIENCE, ask, done, head, running, stream, submit, token
+from tests.support.inprocess import Serving, serving
+from tests.support.waiting import until
+
+
+async def test_a_task_s_stream_is_its_log_and_ends_with_it(moongate: Serving) -> None:
+    task = await submit(moongate, "@@ words 5 0")
+    async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
+        frames = await events.rest()
+
+    assert [int(frame.id) for frame in frames] == list(range(1, len(frames) + 1))
+    assert [frame.event for frame in frames[:2]] == ["status", "status"]
+    assert [frame.event for frame in frames].count("end") == 1
+    assert (frames[-1].event, frames[-1].data["kind"], frames[-1].data["result"]) == ("end", "end", "w0 w1 w2 w3 w4 ")
+    assert events.response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert events.response.headers["Cache-Control"] == "no-store"
+
+
+async def test_a_reader_comes_back_from_any_point_without_gap_or_repeat(moongate: Serving) -> None:
+    task = await submit(moongate, "@@ words 20 0.005")
+    path = f"/api/tasks/{task['id']}/events"
+    seen: list[str] = []
+    last = ""
+    while last != "end":
+        back: dict[str, str] = {"Last_Event_ID": seen[-1]} if seen else {}
+        async with stream(moongate, path, **back) as events:
+            async for frame in events:
+                seen.append(frame.id)
+                last = frame.event
+                if len(seen) % 3 == 0:
+                    break
+
+    assert seen == [str(number) for number in range(1, len(seen) + 1)]
+
+
+async def test_last_event_id_goes_before_after(moongate: Serving) -> None:
+    task = await submit(moongate, "@@ words 5 0")
+    await done(moongate, task["id"])
+    path = f"/api/tasks/{task['id']}/events"
+    async with stream(moongate, f"{path}?after=1") as events:
+        by_query = await events.rest()
+    async with stream(moongate, f"{path}?after=1", Last_Event_ID="3") as events:
+        by_header = await events.rest()
+
+    assert (by_query[0].id, by_header[0].id) == ("2", "4")
+
+
+@pytest.mark.parametrize("after", [5, 999_999_999_999_999_999])
+async def test_a_stream_from_beyond_the_end_of_an_ended_task_is_empty(moongate: Serving, after: int) -> None:
+    task = await submit(moongate, "hi")
+    ended = await done(moongate, task["id"])
+    async with stream(moongate, f"/api/tasks/{task['id']}/events?after={max(after, ended['last_event'])}") as events:
+        assert await events.rest() == []
+
+
+async def test_as_json_there_is_a_page(moongate: Serving) -> None:
+    task = await submit(moongate, "@@ words 5 0")
+    await done(moongate, task["id"])
+    path = f"/api/tasks/{task['id']}/events"
+    whole = await ask(moongate, "GET", path, Accept="application/json")
+    part = await ask(moongate, "GET", f"{path}?after=2&limit=2", Accept="application/json")
+    header = await ask(moongate, "GET", f"{path}?limit=1", Accept="application/json", Last_Event_ID="3")
+
+    assert whole.body["status"] == "succeeded"
+    assert whole.body["events"][-1]["data"]["kind"] == "end"
+    assert [event["id"] for event in part.body["events"]] == [3, 4]
+    assert [event["id"] for event in header.body["events"]] == [4]
+
+
+@pytest.mark.parametrize("bad", ["x", "-1", "1.5", "٣", "9" * 19, ""])
+async def test_a_bad_last_event_id_is_refused_before_the_stream_begins(moongate: Serving, bad: str) -> None:
+    task = await submit(moongate, "hi")
+    for method, path, body in (
+        ("GET", "/api/events", None),
+        ("GET", f"/api/tasks/{task['id']}/events", None),
+        ("POST", "/api/agent", {"message": "hi"}),
+    ):
+        answer = await ask(moongate, method, path, body, Last_Event_ID=bad, Accept="text/event-stream")
+
+        assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+    assert len((await ask(moongate, "GET", "/api/tasks")).body["tasks"]) == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["after=-1", "after=x", "after=1000000000000000000", "after=" + "9" * 5000, "limit=0"]
+)
+async def test_a_bad_position_is_refused(moongate: Serving, query: str) -> None:
+    task = await submit(moongate, "hi")
+    answer = await ask(moongate, "GET", f"/api/tasks/{task['id']}/events?{query}")
+
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+
+
+async def test_all_changes_can_be_followed_and_resumed(moongate: Serving) -> None:
+    async with stream(moongate, "/api/events") as events:
+        task = await submit(moongate, "hi", session="s")
+        live = [await events.next() for _ in range(4)]
+    async with stream(moongate, "/api/events", Last_Event_ID=live[1].id) as events:
+        again = [await events.next() for _ in range(2)]
+
+    assert [(frame.event, frame.data["state"]) for frame in live] == [
+        ("session", "created"),
+        ("run", "queued"),
+        ("run", "running"),
+        ("run", "succeeded"),
+    ]
+    assert live[1].data["ref"] == task["id"]
+    assert again == live[2:]
+
+
+async def test_a_thousand_changes_reach_every_reader_in_order(moongate: Serving) -> None:
+    async with stream(moongate, "/api/events?after=0") as one, stream(moongate, "/api/events?after=0") as two:
+        await asyncio.gather(*(submit(moongate, "hi") for _ in range(60)))
+        seen = [[(await events.next()).id for _ in range(240)] for events in (one, two)]
+
+    assert seen[0] == seen[1] == sorted(seen[0], key=int)
+    assert len(set(seen[0])) == 240
+
+
+async def test_a_quiet_stream_says_that_it_is_still_there(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reply, "HEARTBEAT", 0.05)
+    async with stream(moongate, "/api/events") as events, asyncio.timeout(PATIENCE):
+        for _ in range(2):
+            while not (line := (await events.response.content.readline()).strip()):
+                pass
+            assert line == b": still here"
+
+
+async def test_a_stream_with_much_to_say_has_no_heartbeat(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reply, "HEARTBEAT", 0.2)
+    task = await submit(moongate, "@@ words 40 0.01")
+    async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
+        await events.rest()
+
+    assert events.asides == []
+
+
+async def test_revoking_a_token_ends_its_streams_and_no_others(moongate: Serving) -> None:
+    secret = await token(moongate, "phone", "write")
+    body = {"message": "@@ hang"}
+    async with (
+        stream(moongate, "/api/events", token=secret) as events,
+        stream(moongate, "/api/agent", method="POST", body=body, token=secret) as talk,
+        stream(moongate, "/api/events") as own,
+    ):
+        await talk.next()
+        await ask(moongate, "DELETE", "/api/tokens/phone")
+        async with asyncio.timeout(1.0):
+            await events.rest()
+            assert "result" not in [frame.event for frame in await talk.rest()]
+        await submit(moongate, "hi")
+        await own.next()
+
+    assert events.asides == []  # there is no coming back with that token
+
+
+async def test_a_stream_ends_with_its_token_s_time(tmp_path: Path) -> None:
+    moment = [1_900_000_000_000]
+    async with serving(tmp_path / "home", clock=lambda: moment[0]) as served:
+        secret = await token(served, "phone", "read", days=1)
+        moment[0] += 86_400_000 - 200
+        async with stream(served, "/api/events", token=secret) as events, asyncio.timeout(PATIENCE):
+            assert await events.rest() == []
+        moment[0] += 200
+        late = await ask(served, "GET", "/api/tasks", token=secret)
+
+    assert (late.status, late.code) == (401, "UNAUTHORIZED")
+
+
+async def test_when_the_gateway_closes_its_streams_ask_to_come_back(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home") as served:
+        response = await served.client.get("/api/events")
+        served.around.closing.set()
+        async with asyncio.timeout(PATIENCE):
+            assert (await response.text()) == "retry: 1000\n\n"
+
+
+async def test_a_stream_that_is_opened_while_the_gateway_closes_ends_at_once(moongate: Serving) -> None:
+    moongate.around.closing.set()
+    async with stream(moongate, "/api/events") as events:
+        assert await events.rest() == []
+
+
+async def test_a_talk_under_way_may_end_while_the_gateway_closes(moongate: Serving) -> None:
+    body = {"message": "@@ words 3 0.05"}
+    async with stream(moongate, "/api/agent", method="POST", body=body) as events:
+        await events.next()
+        moongate.around.closing.set()
+        *_, last = await events.rest()
+
+    assert (last.event, last.data["reply"]) == ("result", "w0 w1 w2 ")
+
+
+async def test_a_talk_that_is_cut_off_says_which_run_goes_on(moongate: Serving) -> None:
+    async with stream(moongate, "/api/agent", method="POST", body={"message": "@@ hang"}) as events:
+        await events.next()
+        await moongate.engine.drain(0)
+        *_, last = await events.rest()
+
+    assert (last.event, last.data["error"]["code"]) == ("error", "UNAVAILABLE")
+    assert last.data["error"]["details"]["run_id"] == events.response.headers["X-Run-Id"]
+
+
+async def test_trouble_within_a_stream_is_its_last_frame(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any) -> Any:
+        raise Unavailable("the disk refuses.")
+
+    task = await submit(moongate, "hi")
+    await done(moongate, task["id"])
+    monkeypatch.setattr(moongate.engine._store, "events", broken)
+    async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
+        (only,) = await events.rest()
+
+    assert (only.event, only.data["error"]["code"]) == ("error", "UNAVAILABLE")
+
+
+async def test_a_stream_that_breaks_is_cut_off_and_not_answered_twice(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    task = await submit(moongate, "hi")
+    await done(moongate, task["id"])
+    monkeypatch.setattr(moongate.engine._store, "events", broken)
+    reader, writer = await asyncio.open_connection("127.0.0.1", moongate.port)
+    bearer = f"Authorization: {BEARER['Authorization']}"
+    writer.write(f"GET /api/tasks/{task['id']}/events HTTP/1.1\r\nHost: localhost\r\n{bearer}\r\n\r\n".encode())
+    async with asyncio.timeout(PATIENCE):
+        came = await reader.read()
+    writer.close()
+
+    assert came.count(b"HTTP/1.1") == 1
+    assert not came.endswith(b"0\r\n\r\n")  # a client sees that it was not whole
+
+
+async def test_a_reader_that_takes_nothing_is_dropped_and_can_come_back(tmp_path: Path) -> None:
+    limits = {"stall_seconds": 0.2, "body": 32 << 20, "output": 32 << 20}  # more than the kernel holds for it
+    async with serving(tmp_path / "home", {"limits": limits}) as served:
+        task = await submit(served, f"@@ say {'x' * (12 << 20)}")
+        await done(served, task["id"])
+        readers = served.engine._hub._runs
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(head(f"GET /api/tasks/{task['id']}/events"))
+        await until(lambda: readers, "the reader is there")
+        await until(lambda: not readers, "the reader is dropped")
+        writer.transport.abort()
+        async with stream(served, f"/api/tasks/{task['id']}/events") as events:
+            frames = await events.rest()
+
+    assert frames[-1].event == "end"
+    assert [frame.id for frame in frames] == [str(number) for number in range(1, len(frames) + 1)]
+
+
+async def test_who_goes_away_leaves_no_reader_behind(moongate: Serving) -> None:
+    task = await submit(moongate, "@@ hang")
+    await running(moongate, task["id"])
+    async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
+        await events.next()
+        assert moongate.engine._hub._runs
+
+    await until(lambda: not moongate.engine._hub._runs, "the hub has no readers")
