@@ -1,0 +1,355 @@
+"""Who may come in, and who may do what: every route, every kind of caller."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import config
+from gateway.api import auth
+from gateway.api.routing import Route
+from gateway.api.server import routes
+from gateway.domain.token import Scope
+from gateway.errors import ConfigError
+from tests.api.asking import Answer, ask, head, post, raw, read, token
+from tests.support.inprocess import TOKEN, Serving, serving
+from tests.support.live import Live
+
+PUBLIC = {"/health", "/livez", "/readyz"}
+ROUTES = sorted(routes(), key=lambda route: (route.path, route.method))
+GUARDED = [route for route in ROUTES if route.path not in PUBLIC]
+#: bad credentials, as header lines
+BAD = {
+    "none": None,
+    "empty": "Bearer ",
+    "wrong": "Bearer wrong-token-of-more-than-24-characters",
+    "right but for its last letter": f"Bearer {TOKEN[:-1]}",
+    "of another scheme": f"Basic {TOKEN}",
+    "not ASCII": "Bearer t\udcc3\udca9\udcff",
+}
+
+
+def name(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def filled(route: Route) -> str:
+    """Return the route's path with something in its variable parts."""
+    return route.path.replace("{", "").replace("}", "")
+
+
+def test_the_public_routes_are_exactly_these() -> None:
+    assert {route.path for route in ROUTES if route.scope is None} == PUBLIC
+    assert {route.method for route in ROUTES if route.scope is None} == {"GET"}
+
+
+def test_every_scope_is_as_documented() -> None:
+    """read = GET but logs; admin = tokens and logs; write = the rest."""
+    for route in GUARDED:
+        admin = route.path.startswith(("/api/tokens", "/api/logs"))
+        expected = Scope.ADMIN if admin else Scope.READ if route.method == "GET" else Scope.WRITE
+        assert route.scope is expected, name(route)
+
+
+@pytest.mark.parametrize("credentials", BAD.values(), ids=BAD)
+async def test_every_guarded_route_refuses_bad_credentials(
+    moongate: Serving, credentials: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "ATTEMPTS", 10_000)
+    for route in GUARDED:
+        more = [] if credentials is None else [f"Authorization: {credentials}"]
+        answer = read(await raw(moongate, head(f"{route.method} {filled(route)}", *more, bearer=None)))
+
+        assert (answer.status, answer.code) == (401, "UNAUTHORIZED"), name(route)
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("credentials", BAD.values(), ids=BAD)
+async def test_public_routes_let_everyone_in(moongate: Serving, credentials: str | None) -> None:
+    for path in sorted(PUBLIC):
+        more = [] if credentials is None else [f"Authorization: {credentials}"]
+
+        assert read(await raw(moongate, head(f"GET {path}", *more, bearer=None))).status == 200
+
+
+@pytest.mark.parametrize(
+    "line", ["GET /nowhere", "PUT /api/tasks", "POST /health", "OPTIONS /api/tasks", "TRACE /", "OPTIONS *"]
+)
+async def test_a_stranger_learns_nothing_of_other_paths(moongate: Serving, line: str) -> None:
+    assert read(await raw(moongate, head(line, bearer=None))).status == 401
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "allow"),
+    [("GET /nowhere", 404, None), ("PUT /api/tasks", 405, "GET, HEAD, POST"), ("POST /health", 405, "GET, HEAD")],
+)
+async def test_a_friend_is_told_what_there_is(moongate: Serving, line: str, status: int, allow: str | None) -> None:
+    answer = read(await raw(moongate, head(line)))
+
+    assert (answer.status, answer.headers.get("Allow")) == (status, allow)
+    assert set(answer.body) == {"error"}
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_a_token_opens_exactly_the_routes_of_its_scope(moongate: Serving, scope: Scope) -> None:
+    secret = await token(moongate, "named", scope)
+    for route in GUARDED:
+        assert route.scope is not None
+        if route.streams and route.method == "GET":
+            continue  # a stream that is let in does not end; its scope is looked at above and below
+        answer = await ask(moongate, route.method, filled(route), token=secret)
+
+        refused = answer.status == 403
+        assert refused is not scope.covers(route.scope), (name(route), answer)
+        if refused:
+            assert answer.code == "FORBIDDEN"
+            assert f"the scope {scope}; {route.scope} is needed" in answer.message
+
+
+async def test_a_stream_asks_for_its_scope(moongate: Serving) -> None:
+    secret = await token(moongate, "named", "write")
+
+    assert (await ask(moongate, "GET", "/api/logs?follow=true", token=secret)).code == "FORBIDDEN"
+
+
+@pytest.mark.parametrize("path", ["/api/tasks", "/health", "/nowhere"])
+@pytest.mark.parametrize("query", [f"token={TOKEN}", "token=", "a=1&token=x"])
+async def test_a_token_in_a_url_is_refused(moongate: Serving, path: str, query: str) -> None:
+    answer = await ask(moongate, "GET", f"{path}?{query}")
+
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+    assert TOKEN not in json.dumps(answer.body)
+
+
+# --- Host and Origin --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost:18790", "LOCALHOST", "127.0.0.1:1", "[::1]:1", "[::1]", "10.1.2.3", "gate.example:443"],
+)
+async def test_these_hosts_are_ours(tmp_path: Path, host: str) -> None:
+    async with serving(tmp_path / "home", {"gateway": {"allowed_hosts": ["Gate.example"]}}) as served:
+        assert read(await raw(served, head("GET /health", host=host))).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "evil.example:18790",
+        "localhost:x",
+        "a@localhost",
+        "localhost/x",
+        "[::1",
+        "",
+    ],
+)
+@pytest.mark.parametrize("path", ["/health", "/api/tasks", "/nowhere"])
+async def test_a_foreign_host_is_not_answered(moongate: Serving, host: str, path: str) -> None:
+    answer = read(await raw(moongate, head(f"GET {path}", host=host)))
+
+    assert (answer.status, answer.code) == (421, "FORBIDDEN")
+    assert "gateway.allowed_hosts" in answer.message
+
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+FOREIGN = [
+    "https://evil.example",
+    "null",
+    "http://localhost:1",
+    "http://[",
+    "file://",
+    "http://localhost@evil",
+    "\udcff",
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("origin", FOREIGN)
+async def test_a_foreign_origin_is_refused_on_every_method(moongate: Serving, method: str, origin: str) -> None:
+    path = "/api/tasks" if method == "POST" else "/health"
+    answer = read(await raw(moongate, head(f"{method} {path}", f"Origin: {origin}")))
+
+    assert answer.status == 403
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-origin", "none", "same-site"])
+async def test_without_an_origin_the_site_is_looked_at(moongate: Serving, site: str) -> None:
+    answer = await ask(moongate, "GET", "/health", Sec_Fetch_Site=site)
+
+    assert answer.status == (403 if site == "cross-site" else 200)
+
+
+async def test_our_own_origin_is_answered(moongate: Serving) -> None:
+    answer = await ask(moongate, "GET", "/health", Origin=f"http://127.0.0.1:{moongate.port}")
+
+    assert answer.status == 200
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_allowed_origins_are_exact(tmp_path: Path) -> None:
+    page = "https://board.example"
+    async with serving(tmp_path / "home", {"gateway": {"cors_origins": [page]}}) as served:
+        answer = await ask(served, "GET", "/api/tasks", Origin=page, Sec_Fetch_Site="cross-site")
+        refused = await ask(served, "GET", "/api/tasks", Origin=page, token="wrong")
+        preflight = await ask(served, "OPTIONS", "/api/tasks", Origin=page, Access_Control_Request_Method="POST")
+        others = [
+            await ask(served, "GET", "/health", Origin=other)
+            for other in (page + ".evil", "http" + page[5:], page + "/")
+        ]
+
+    assert (answer.status, answer.headers["Access-Control-Allow-Origin"], answer.headers["Vary"]) == (
+        200,
+        page,
+        "Origin",
+    )
+    assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (401, page)
+    assert preflight.status == 204
+    assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    assert {other.status for other in others} == {403}
+
+
+# --- wrong tokens -----------------------------------------------------------------------------
+
+
+async def wrong(served: Serving, **headers: str) -> Answer:
+    return await ask(served, "GET", "/api/tasks", token="wrong", **headers)
+
+
+async def test_the_eleventh_wrong_token_is_refused_unseen_and_a_right_one_passes(moongate: Serving) -> None:
+    statuses = [(await wrong(moongate)).status for _ in range(11)]
+    right = await ask(moongate, "GET", "/api/tasks")
+    without = await ask(moongate, "GET", "/api/tasks", Authorization="")
+    last = await wrong(moongate)
+
+    assert statuses == [401] * 10 + [429]
+    assert right.status == 200
+    assert (last.code, 1 <= int(last.headers["Retry-After"]) <= 60) == ("RATE_LIMITED", True)
+    assert without.status == 429  # an empty token is a wrong one
+
+
+async def test_who_has_no_token_is_not_counted(moongate: Serving) -> None:
+    for _ in range(12):
+        assert read(await raw(moongate, head("GET /api/tasks", bearer=None))).status == 401
+    assert (await wrong(moongate)).status == 401
+
+
+async def test_what_a_stranger_says_of_its_address_does_not_count(moongate: Serving) -> None:
+    answers = [await wrong(moongate, X_Forwarded_For=f"10.0.0.{n}") for n in range(11)]
+
+    assert answers[-1].status == 429
+
+
+async def test_what_a_trusted_proxy_says_does(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"gateway": {"trusted_proxies": ["127.0.0.0/8"]}}) as served:
+        others = [await wrong(served, X_Forwarded_For=f"10.0.0.{n}") for n in range(11)]
+        spoofed = [await wrong(served, X_Forwarded_For=f"1.2.3.{n}, 10.9.9.9") for n in range(11)]
+
+    assert {answer.status for answer in others} == {401}
+    assert spoofed[-1].status == 429  # only what the proxy itself added is believed
+
+
+async def test_a_proxy_s_own_line_counts_and_not_the_client_s(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"gateway": {"trusted_proxies": ["127.0.0.1"]}}) as served:
+        answers = [
+            read(
+                await raw(
+                    served,
+                    head("GET /api/tasks", f"X-Forwarded-For: 1.2.3.{n}", "X-Forwarded-For: 10.9.9.9", bearer="wrong"),
+                )
+            )
+            for n in range(11)
+        ]
+
+    assert answers[-1].status == 429
+
+
+def test_a_proxy_that_is_no_address_is_a_wrong_setting(live: Any) -> None:
+    refused: Live = live(config={"gateway": {"trusted_proxies": ["my-proxy"]}}).start(wait=False)
+    assert refused.process is not None
+
+    assert refused.process.wait(30) == 78
+    assert "gateway.trusted_proxies: 'my-proxy' is no address" in refused.output.read_text()
+
+
+# --- where it may listen ----------------------------------------------------------------------
+
+HOSTS = {"127.0.0.1": True, "::1": True, "localhost": True, "0.0.0.0": False, "::": False, "192.0.2.1": False}
+MODES: dict[str, Mapping[str, Any]] = {
+    "generated": {},
+    "given": {"token": TOKEN},
+    "none": {"mode": "none"},
+}
+
+
+@pytest.mark.parametrize(("host", "mode"), list(itertools.product(HOSTS, MODES)))
+def test_without_a_token_only_loopback_is_served(tmp_path: Path, host: str, mode: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"gateway": {"host": host, "auth": MODES[mode]}}))
+    if mode == "none" and not HOSTS[host]:
+        with pytest.raises(ConfigError, match="loopback") as refused:
+            config.load({"MOONGATE_HOME": str(tmp_path)})
+        assert refused.value.exit_code == 78
+    else:
+        assert config.load({"MOONGATE_HOME": str(tmp_path)}).gateway.host == host
+
+
+@pytest.mark.parametrize("host", [host for host, loopback in HOSTS.items() if not loopback])
+def test_a_gateway_that_is_open_to_the_world_does_not_start(live: Any, host: str) -> None:
+    refused: Live = live(config={"gateway": {"host": host, "auth": {"mode": "none"}}}).start(wait=False)
+    assert refused.process is not None
+
+    assert refused.process.wait(30) == 78
+    assert "gateway.auth.mode" in refused.output.read_text()
+
+
+async def test_with_mode_none_everyone_is_let_in(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"gateway": {"auth": {"mode": "none"}}}) as served:
+        for credentials in ({}, {"Authorization": "Bearer whatever"}, {"Authorization": "Basic x"}):
+            assert (await ask(served, "GET", "/api/tokens", **credentials)).status == 200
+        foreign = await ask(served, "GET", "/api/tasks", Origin="https://evil.example")
+
+    assert foreign.status == 403
+
+
+def test_a_token_is_in_no_line_of_the_log(live: Any) -> None:
+    gateway: Live = live(config={"log": {"level": "debug"}}).start()
+    secret = gateway.token
+    gateway.call("GET", f"/api/tasks?token={secret}")
+    gateway.call("POST", "/api/agent", {"message": f"my token is {secret}"})
+    gateway.call("POST", "/api/agent", {"message": f"@@ fail {secret}"})
+    gateway.call("GET", f"/{secret}", headers={"Authorization": f"Bearer {secret}x"})
+    gateway.stop()
+    log = "".join(file.read_text() for file in (gateway.home / "logs").iterdir())
+
+    assert "run.settled" in log
+    assert secret not in log
+    assert secret not in gateway.output.read_text()
+
+
+async def test_every_answer_has_an_id_and_guards(moongate: Serving) -> None:
+    """Refusals by aiohttp itself, which come before our checks, too."""
+    answers = [
+        read(await raw(moongate, request))
+        for request in (
+            head("GET /health"),
+            head("GET /nowhere"),
+            head("GET /health", host="evil.example"),
+            b"NONSENSE\r\n\r\n",
+            post("/api/tasks", b"{"),
+        )
+    ]
+    for answer in answers:
+        assert answer.headers["X-Request-Id"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Server"] == "moongate"
+        assert answer.headers["Content-Type"] == "application/json"
+    assert len({answer.headers["X-Request-Id"] for answer in answers}) == len(answers)
