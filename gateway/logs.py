@@ -18,7 +18,7 @@ def at_least(line: bytes, level: str) -> bool:
     """Tell whether a JSON log line has at least that level; a line that is no JSON counts as an error."""
     try:
         found = json.loads(line).get("level", "info")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return True
     return found not in LEVELS or LEVELS.index(found) >= LEVELS.index(level)
 

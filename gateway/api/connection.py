@@ -74,8 +74,10 @@ class Connection(RequestHandler):
         """Answer what aiohttp itself refuses in our own shape.
 
         Raises:
-            ConnectionError: another answer has begun already.
+            ConnectionError: the client has gone, or another answer has begun already.
         """
+        if isinstance(exc, ConnectionError):
+            raise exc
         error: GatewayError = InvalidRequest("this is not a valid HTTP request.")
         if status >= 500:
             _log.error("http.broke", exc_info=exc)
