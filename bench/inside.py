@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -24,8 +25,9 @@ class Noop:
     """An agent that answers `ok` at once, and remembers when it was asked."""
 
     def __init__(self) -> None:
-        #: when the turn of each run began
-        self.began: dict[str, float] = {}
+        #: when the newest turn began
+        self.began = 0.0
+        self.asked = asyncio.Event()
 
     async def __aenter__(self) -> Noop:
         return self
@@ -36,7 +38,8 @@ class Noop:
         return Health(ok=True)
 
     async def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]:
-        self.began[turn.run] = time.perf_counter()
+        self.began = time.perf_counter()
+        self.asked.set()
         yield Text(delta="ok")
 
 
@@ -77,7 +80,7 @@ def sync_time(directory: Path, count: int = 50) -> float:
 
 
 @contextmanager
-def _logging(home: Path):
+def _logging(home: Path) -> Iterator[None]:
     file = LogFile(home / "gateway.log")
     writer = log.configure("info", [lambda line, _: file.write(line)])
     try:

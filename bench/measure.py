@@ -13,7 +13,7 @@ T = TypeVar("T")
 #: the middle half of the ratios may be this wide, as a part of their median; else more slices are taken
 STEADY = 0.08
 #: how many times as many slices at the most
-PATIENCE = 3
+PATIENCE = 2
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

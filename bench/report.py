@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +29,7 @@ class Figure:
     name: str
     sample: Sample
     unit: str
-    #: the least or the greatest that is good, as a function of `at_most`; None is for information
+    #: the greatest that is good, or the least if not `at_most`; None: for information
     reach: float | None = None
     at_most: bool = True
 
@@ -79,11 +80,10 @@ class Row:
     run: Callable[[bool], Result]
 
 
-def table(found: Mapping[Row, Result] | Iterable[tuple[Row, Result]], before: Mapping[str, str]) -> str:
+def table(found: Iterable[tuple[Row, Result]], before: Mapping[str, str]) -> str:
     """Return the figures as a Markdown table."""
-    pairs = found.items() if isinstance(found, Mapping) else found
     rows = [_HEAD, tuple("---" for _ in _HEAD)]
-    for row, result in pairs:
+    for row, result in found:
         rows += [tuple(figure.cells(before)) for figure in result.figures]
         if result.skipped:
             rows.append((row.title, "skipped", result.skipped, "", "", ""))
@@ -115,8 +115,8 @@ def machine(place: Path) -> list[str]:
     """Return lines about the machine and the versions."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     return [
-        f"{datetime.now(UTC):%Y-%m-%d}. {_processor()}, {_cores()} cores, {platform.system()} {platform.release()},"
-        f" {file_system(place) or 'unknown'} disk.",
+        f"{datetime.now(UTC):%Y-%m-%d}. {_processor()}, {os.cpu_count()} cores, {platform.system()}"
+        f" {platform.release()}, {file_system(place) or 'unknown'} disk.",
         f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}, {versions}.",
     ]
 
@@ -137,9 +137,3 @@ def _processor() -> str:
     with open("/proc/cpuinfo") as file:
         names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _cores() -> int:
-    import os
-
-    return os.cpu_count() or 0

@@ -23,8 +23,8 @@ def run(quick: bool) -> Result:
             if peer is not None:
                 with servers.bare("fastapi_echo", peer) as third:
                     others = _pairs(third, theirs, quick)
-                result.figures.extend(_against_bare("FastAPI + uvicorn echo, same load", others))
-                result.notes.append(f"Peer: {peers.versions(peer)}.")
+                result.figures.extend(_against_bare("FastAPI + uvicorn echo / bare aiohttp echo", others))
+                result.notes.append(_note(f"peer ({peers.versions(peer)})", others[::2]))
     return result
 
 
@@ -53,7 +53,9 @@ def _slice(server: servers.Server, seconds: float) -> Slice:
     return load.run(Load(server.port, server.pid, requests, seconds))
 
 
-def _against_bare(name: str, slices: list[Slice], reach: tuple[float | None, float | None] = (None, None)):
+def _against_bare(
+    name: str, slices: list[Slice], reach: tuple[float | None, float | None] = (None, None)
+) -> list[Figure]:
     halves = list(measure.halves(slices))
     cost = Sample.of(one.cost / two.cost for one, two in halves)
     rate = Sample.of(one.rate / two.rate for one, two in halves)
