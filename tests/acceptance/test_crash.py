@@ -1,0 +1,107 @@
+"""Real gateways on bad days: kill -9, stops, and more than one at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from drills import Drill, Impossible, commits, crash, disk
+from gateway import paths
+from tests.support.live import PATIENCE, Live
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@pytest.mark.parametrize(
+    "drill",
+    [
+        crash.kill_at_random,
+        crash.no_orphan_beside_a_retry,
+        crash.a_stop_drains,
+        crash.a_second_signal_cuts_the_grace,
+        commits.no_answer_before_its_sync,
+        disk.full,
+        disk.refusing,
+        disk.read_only,
+    ],
+    ids=lambda drill: drill.__name__,
+)
+def test_the_promises_of_the_drill_hold(drill: Drill, tmp_path: Path) -> None:
+    try:
+        figures = drill(tmp_path)
+    except Impossible as why:
+        pytest.skip(str(why))
+    print(figures)
+
+
+# --- one gateway a config ---------------------------------------------------------------------
+
+
+def start_beside(live: Live) -> tuple[int, str]:
+    """Start another gateway with the same config; returns its exit code and what it said."""
+    second = Live.__new__(Live)
+    vars(second).update(vars(live), output=live.home / "second.txt")
+    process = second.start(wait=False).process
+    assert process is not None
+    return process.wait(PATIENCE), second.output.read_text()
+
+
+def test_a_second_gateway_is_told_who_holds_the_lock(live: Callable[..., Live]) -> None:
+    first = live().start()
+
+    code, said = start_beside(first)
+
+    assert code == 75
+    assert first.process is not None
+    assert f"pid {first.process.pid}, port {first.port}" in said
+    assert first.call("GET", "/livez").status == 200
+
+
+def test_the_lock_of_a_killed_gateway_is_free(live: Callable[..., Live]) -> None:
+    first = live().start()
+    first.kill()
+
+    assert first.start().call("GET", "/livez").status == 200
+
+
+def test_what_a_lock_file_says_is_not_believed(live: Callable[..., Live]) -> None:
+    one = live()
+    lock = paths.lock(one.home, one.config)
+    lock.parent.mkdir(parents=True)
+    lock.write_text(f'{{"pid": {os.getpid()}, "createdAt": 0, "port": 1, "startTime": "0", "bootId": ""}}')
+
+    assert one.start().call("GET", "/livez").status == 200
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(live: Callable[..., Live], tmp_path: Path) -> None:
+    one = live()
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    lock = paths.lock(one.home, one.config)
+    lock.parent.mkdir(parents=True)
+    lock.symlink_to(target)
+
+    code, said = start_beside(one)
+
+    assert (code, target.read_text()) == (78, "precious")
+    assert str(lock) in said
+
+
+# --- stopping ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_gateway_stops_at_once_and_well(live: Callable[..., Live], number: signal.Signals) -> None:
+    one = live(config={"gateway": {"stop_grace": 300.0}}).start()
+    assert one.process is not None
+
+    one.process.send_signal(number)
+
+    assert one.process.wait(PATIENCE) == 0
+    assert "Traceback" not in one.output.read_text()
+    assert sorted(file.name for file in (one.home / "data").iterdir()) == ["moongate.db"]
