@@ -64,10 +64,10 @@ def run(options: Mapping[str, Any]) -> None:
     paths.private_directory(settings.home)
     held = lock.acquire(paths.lock(settings.home, settings.path))
     try:
-        listener = port.bind(settings.gateway.host, settings.gateway.port)
-        owner = Owner(secrets.token_hex(8), identity.own())
-        held.write(_record(settings, owner, listener.getsockname()[1]))
-        _serve(settings, agents, listener, owner)
+        with port.bind(settings.gateway.host, settings.gateway.port) as listener:
+            owner = Owner(secrets.token_hex(8), identity.own())
+            held.write(_record(settings, owner, listener.getsockname()[1]))
+            _serve(settings, agents, listener, owner)
     finally:
         held.release()
 

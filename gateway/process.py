@@ -314,10 +314,21 @@ def kill_group(who: Identity, wait: float = 2.0) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     deadline = time.monotonic() + wait
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(who.pid, 0)
-        except (ProcessLookupError, PermissionError):
-            break
+    while time.monotonic() < deadline and _works(who.pid):
         time.sleep(0.01)
     return True
+
+
+def _works(group: int) -> bool:
+    """Tell whether any of a group still runs. An orphan that init has not reaped yet does not."""
+    import psutil  # late: only after a crash
+
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
