@@ -19,8 +19,7 @@ S = TypeVar("S", bound=Struct)
 async def read(request: web.Request, limit: int, seconds: float) -> bytes:
     """Read a whole body.
 
-    What is left of a refused one is read and thrown away by aiohttp for ten seconds after the
-    answer, so that a client that first sends all gets to read it.
+    What is left of a refused one is thrown away after the answer, see `connection.LINGER`.
 
     Raises:
         UnsupportedMedia: it is not JSON, or is encoded.

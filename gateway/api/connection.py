@@ -23,6 +23,8 @@ from gateway.errors import GatewayError, InternalError, InvalidRequest, Unavaila
 
 #: seconds that an idle connection is kept open
 KEEP_ALIVE = 75.0
+#: seconds that the rest of a refused body is read and thrown away, so that its sender gets to read why
+LINGER = 5.0
 
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -152,7 +154,13 @@ class Runner(web.AppRunner):
 
     def __init__(self, app: web.Application, limits: Limits, trusts: Any, **options: Any) -> None:
         super().__init__(
-            app, access_log=None, keepalive_timeout=KEEP_ALIVE, auto_decompress=False, max_field_size=16_384, **options
+            app,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=LINGER,
+            auto_decompress=False,
+            max_field_size=16_384,
+            **options,
         )
         self._limits = limits
         self._trusts = trusts

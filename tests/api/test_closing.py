@@ -1,0 +1,52 @@
+"""How the server closes: nobody is reset, and who waits hears what becomes of the run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from tests.api.asking import PATIENCE
+from tests.support.inprocess import Serving, serving
+from tests.support.waiting import until
+
+
+async def say(served: Serving, message: str) -> tuple[int, str, Any]:
+    async with served.client.post("/api/agent", json={"message": message, "session": message}) as response:
+        return response.status, response.headers.get("Connection", ""), await response.json()
+
+
+async def test_everyone_is_answered_when_the_server_closes(tmp_path: Path) -> None:
+    """Who waits for a quick run gets its answer; who waits for a slow one, the run's id."""
+    async with serving(tmp_path / "home", grace=1.0) as served:
+        quick = asyncio.create_task(say(served, "@@ sleep 0.3"))
+        slow = asyncio.create_task(say(served, "@@ hang"))
+        await until(lambda: served.engine._worker.working.get("main") == 2, "both are at work")
+    done, cut = quick.result(), slow.result()
+
+    assert (done[:2], done[2]["status"]) == ((200, "close"), "ok")
+    assert (cut[:2], cut[2]["error"]["code"]) == ((503, "close"), "UNAVAILABLE")
+    assert cut[2]["error"]["details"]["run_id"]
+
+
+async def test_a_connection_that_is_kept_is_answered_and_then_closed(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", grace=5.0) as served:
+        async with served.client.get("/livez") as before:
+            await before.read()
+        served.around.closing.set()
+        async with served.client.get("/livez") as after:
+            await after.read()
+
+    assert (before.headers.get("Connection"), after.headers["Connection"]) == (None, "close")
+    assert (before.status, after.status) == (200, 200)
+
+
+async def test_a_run_that_was_cut_off_is_done_with_the_next_start(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home") as served:
+        async with served.client.post("/api/tasks", json={"input": "@@ sleep 0.3\n@@ say done"}) as response:
+            task = (await response.json())["task"]["id"]
+        await until(lambda: served.engine._worker.working, "it is at work")
+    async with serving(tmp_path / "home") as served:
+        ended = await served.engine.wait(task, PATIENCE)
+
+    assert (ended.status, ended.result, ended.attempt) == ("succeeded", "done", 2)

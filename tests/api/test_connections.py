@@ -1,0 +1,287 @@
+"""Connections: how many, how long, and what becomes of half a request."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.api import connection
+from tests.api.asking import PATIENCE, ask, head, post, raw, read
+from tests.support.inprocess import TOKEN, Serving, serving
+
+HEADER = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+KEPT = b"GET /livez HTTP/1.1\r\n" + HEADER + b"\r\n"
+
+
+@asynccontextmanager
+async def connected(served: Serving) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield reader, writer
+    finally:
+        writer.close()
+
+
+async def one(reader: asyncio.StreamReader) -> tuple[int, Any]:
+    """Read one answer of a connection that is kept."""
+    header = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(header.partition("content-length: ")[2].partition("\r\n")[0])
+    return int(header.split()[1]), json.loads(await reader.readexactly(length))
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", b"GET /livez HTTP/1.1\r\nHost: loc", KEPT[:-2]])
+async def test_half_a_header_is_not_waited_for(tmp_path: Path, sent: bytes) -> None:
+    async with serving(tmp_path / "home", {"limits": {"header_seconds": 0.1}}) as served:
+        assert await raw(served, sent) == b""
+
+
+async def test_a_header_that_comes_drop_by_drop_has_no_more_time(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path / "home", {"limits": {"header_seconds": 0.2}}) as served,
+        connected(served) as (reader, writer),
+    ):
+        closed = asyncio.create_task(reader.read())
+        writer.write(b"GET /livez HTTP/1.1\r\n")
+        while not closed.done():
+            writer.write(b"X")
+            await asyncio.wait([closed], timeout=0.02)
+
+        assert closed.result() == b""
+
+
+@pytest.mark.parametrize("sent", [b"G", KEPT[:-2]])
+async def test_half_a_second_header_is_not_waited_for(tmp_path: Path, sent: bytes) -> None:
+    async with (
+        serving(tmp_path / "home", {"limits": {"header_seconds": 0.1}}) as served,
+        connected(served) as (reader, writer),
+    ):
+        writer.write(KEPT)
+        assert (await one(reader))[0] == 200
+        writer.write(sent)
+
+        assert await reader.read() == b""
+
+
+async def test_an_idle_connection_is_kept_beyond_the_header_s_time(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path / "home", {"limits": {"header_seconds": 0.1}}) as served,
+        connected(served) as (reader, writer),
+    ):
+        body = json.dumps({"message": "@@ sleep 0.3"}).encode()
+        whole = b"POST /api/agent HTTP/1.1\r\n" + HEADER
+        whole += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        for part in (whole, body[:3], body[3:]):  # a body in pieces is no header that has begun
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await one(reader))[0] == 200
+        idle = asyncio.create_task(reader.read(1))
+        await asyncio.wait([idle], timeout=0.3)
+        assert not idle.done()
+        writer.write(KEPT)
+
+        assert await idle == b"H"
+
+
+async def test_an_idle_connection_is_closed_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "KEEP_ALIVE", 0.1)
+    async with serving(tmp_path / "home") as served, connected(served) as (reader, writer):
+        writer.write(KEPT)
+        await one(reader)
+
+        assert await reader.read() == b""
+
+
+async def test_half_a_body_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER", 0.1)
+    async with serving(tmp_path / "home", {"limits": {"body_seconds": 0.1}}) as served:
+        answer = read(await raw(served, post("/api/tasks", b'{"input": "hi"}')[:-3]))
+        tasks = (await ask(served, "GET", "/api/tasks")).body["tasks"]
+
+    assert (answer.status, answer.code, answer.headers["Connection"]) == (504, "TIMEOUT", "close")
+    assert tasks == []
+
+
+async def test_a_body_that_breaks_off_is_no_request(moongate: Serving) -> None:
+    await raw(moongate, post("/api/tasks", b'{"input": "hi"}')[:-3], half_close=True)
+
+    assert (await ask(moongate, "GET", "/api/tasks")).body["tasks"] == []
+
+
+async def test_requests_may_be_sent_ahead(moongate: Serving) -> None:
+    async with connected(moongate) as (reader, writer):
+        body = json.dumps({"message": "hi"}).encode()
+        said = b"POST /api/agent HTTP/1.1\r\n" + HEADER + b"Content-Type: application/json\r\n"
+        said += b"Content-Length: %d\r\n\r\n" % len(body)
+        writer.write((said + body + KEPT) * 20)
+        answers = [await one(reader) for _ in range(40)]
+
+    assert [status for status, _ in answers] == [200] * 40
+    assert [answer["status"] for _, answer in answers] == ["ok"] * 40
+
+
+async def test_a_body_may_come_in_chunks(moongate: Serving) -> None:
+    chunks = b"5\r\n" + b'{"inp' + b"\r\n" + b"a;x=y\r\n" + b'ut": "hi"}' + b"\r\n0\r\n\r\n"
+    start = head("POST /api/tasks", "Content-Type: application/json", "Transfer-Encoding: chunked")
+
+    assert read(await raw(moongate, start + chunks)).status == 202
+
+
+async def test_chunks_without_end_are_too_large(tmp_path: Path) -> None:
+    """They have no length to be refused by before they are read."""
+    async with serving(tmp_path / "home", {"limits": {"body": 1024}}) as served:
+        start = head("POST /api/tasks", "Content-Type: application/json", "Transfer-Encoding: chunked")
+        one_packet = start + (b"400\r\n" + b" " * 1024 + b"\r\n") * 2 + b"0\r\n\r\n"
+        answer = read(await raw(served, one_packet))
+
+    assert (answer.status, answer.code) == (413, "TOO_LARGE")
+
+
+@pytest.mark.parametrize("size", [2_000_000, 20_000_000])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+async def test_a_client_that_first_sends_all_gets_to_read_that_it_was_too_much(
+    moongate: Serving, size: int, chunked: bool
+) -> None:
+    def send() -> tuple[int, bytes]:
+        client = http.client.HTTPConnection("127.0.0.1", moongate.port, timeout=PATIENCE)
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        body = b'{"message": "' + b"x" * size + b'"}'
+        parts = [body[at : at + 65536] for at in range(0, len(body), 65536)]
+        client.request("POST", "/api/agent", parts if chunked else body, headers, encode_chunked=chunked)
+        response = client.getresponse()
+        found = response.status, response.read()
+        client.close()
+        return found
+
+    status, body = await asyncio.to_thread(send)
+
+    assert (status, json.loads(body)["error"]["code"]) == (413, "TOO_LARGE")
+
+
+async def test_a_body_of_just_the_limit_is_read(moongate: Serving) -> None:
+    limit = moongate.around.config.limits.body
+    for size, status in ((limit, 200), (limit + 1, 413)):
+        body = b'{"message": "' + b"x" * (size - 15) + b'"}'
+        assert len(body) == size
+        assert read(await raw(moongate, post("/api/agent", body))).status == status
+
+
+async def test_a_refused_body_ends_the_connection(moongate: Serving) -> None:
+    """What is still to come must not be taken for a request."""
+    body = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40_000
+    start = b"POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    came = await raw(moongate, start + body)
+
+    assert came.count(b"HTTP/1.1 ") == 1
+    assert read(came).status == 401
+
+
+@pytest.mark.parametrize(
+    ("token", "size", "expected"),
+    [(TOKEN, 15, b"HTTP/1.1 100 Continue"), ("wrong", 15, b"HTTP/1.1 401"), (TOKEN, 2_000_000, b"HTTP/1.1 413")],
+)
+async def test_only_who_is_let_in_is_asked_for_the_body(
+    moongate: Serving, token: str, size: int, expected: bytes
+) -> None:
+    async with connected(moongate) as (reader, writer):
+        more = ("Content-Type: application/json", f"Content-Length: {size}", "Expect: 100-continue")
+        writer.write(head("POST /api/tasks", *more, bearer=token))
+        first = await reader.readline()
+        if expected.endswith(b"Continue"):
+            writer.write(b'{"input": "hi"}')
+            assert read(await reader.read()).status == 202
+
+    assert first.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["Content-Type: text/plain"],
+        ["Content-Type: application/x-www-form-urlencoded"],
+        ["Content-Type: multipart/form-data; boundary=x"],
+        ["Content-Type: application/json; charset=latin-1"],
+        ["Content-Type: application/jsonx"],
+        ["Content-Type: "],
+        [],
+        ["Content-Type: application/json", "Content-Encoding: gzip"],
+        ["Content-Type: application/json", "Content-Encoding: identity"],
+    ],
+)
+async def test_only_plain_json_is_read(moongate: Serving, more: list[str]) -> None:
+    answer = read(await raw(moongate, head("POST /api/tasks", "Content-Length: 15", *more) + b'{"input": "hi"}'))
+
+    assert (answer.status, answer.code) == (415, "UNSUPPORTED_MEDIA")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json", "Application/JSON", 'application/json; charset="UTF-8"', "application/json;charset=utf8; v=1"],
+)
+async def test_json_has_several_names(moongate: Serving, kind: str) -> None:
+    answer = read(
+        await raw(moongate, head("POST /api/tasks", "Content-Length: 15", f"Content-Type: {kind}") + b'{"input": "hi"}')
+    )
+
+    assert answer.status == 202
+
+
+# --- how many ---------------------------------------------------------------------------------
+
+
+async def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"limits": {"connections": 2}}) as served:
+        async with connected(served) as one_, connected(served) as two:
+            for reader, writer in (one_, two):
+                writer.write(KEPT)
+                await one(reader)
+            refused = read(await raw(served, b""))
+        await _until_answered(served)
+
+    assert (refused.status, refused.code) == (503, "UNAVAILABLE")
+    assert refused.headers["Retry-After"] == "1"
+
+
+async def test_connections_of_one_address_are_counted_unless_it_is_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path / "home", {"limits": {"per_client": 1}}) as served:
+        async with connected(served), connected(served) as (reader, writer):
+            writer.write(KEPT)
+            assert (await one(reader))[0] == 200
+            monkeypatch.setattr(connection, "_is_loopback", lambda _: False)
+            refused = read(await raw(served, b""))
+        monkeypatch.setattr(connection, "_is_loopback", lambda _: True)
+
+    assert (refused.status, refused.code) == (503, "UNAVAILABLE")
+    assert "your address" in refused.message
+
+
+async def _until_answered(served: Serving) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while read(await raw(served, head("GET /livez"))).status != 200:
+            await asyncio.sleep(0.01)
+
+
+async def test_slow_clients_do_not_hold_up_the_others(moongate: Serving) -> None:
+    slow = [await asyncio.open_connection("127.0.0.1", moongate.port) for _ in range(100)]
+    for number, (_, writer) in enumerate(slow):
+        writer.write(KEPT[:20] if number % 2 else post("/api/tasks", b'{"input": "hi"}')[:-3])
+    slowest = 0.0
+    for _ in range(50):
+        start = time.perf_counter()
+        assert (await ask(moongate, "GET", "/health")).status == 200
+        slowest = max(slowest, time.perf_counter() - start)
+    for _, writer in slow:
+        writer.close()
+
+    assert slowest < 5.0
