@@ -9,12 +9,13 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from cli import output, probe, sse
 from cli.command import current
+from cli.connection import Connection
 from cli.place import Place
 from cli.probe import Look, State
 from cli.sse import Event
@@ -191,7 +192,7 @@ class Client:
         """
         record = self._found.record
         assert record is not None
-        connection = HTTPConnection(probe.reachable(record.host), record.port, timeout=SILENCE if stream else CALL)
+        connection = Connection(probe.reachable(record.host), record.port, timeout=SILENCE if stream else CALL)
         data = None if body is None else json.dumps({k: v for k, v in body.items() if v is not None}).encode()
         try:
             connection.request(method, path + _query(query or {}), data, self._headers(data, key, last, stream))

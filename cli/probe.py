@@ -42,7 +42,7 @@ def look(place: Place) -> Look:
     found = place.record
     if found is None or not found.alive:
         return Look(State.STOPPED)
-    answer = ask(reachable(found.host), found.port)
+    answer = ask(reachable(found.host), found.port, PATIENCE)
     if answer is None or answer.get("instance") != found.instance:
         return Look(State.UNRESPONSIVE, found)
     return Look(State.RUNNING, found, answer)
@@ -61,7 +61,7 @@ def url(record: Record) -> str:
     return f"http://{shown}:{record.port}"
 
 
-def ask(host: str, port: int, patience: float = PATIENCE) -> dict[str, Any] | None:
+def ask(host: str, port: int, patience: float) -> dict[str, Any] | None:
     """Return what is answered to `GET /health`, or None if that is nothing of ours."""
     deadline = time.monotonic() + patience
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
@@ -138,14 +139,18 @@ def _told(kind: str, data: dict[str, Any]) -> str:
         case "status":
             return _status(data)
         case "tool":
-            return output.first_line(f"· {data['name']} {data.get('args') or ''}", SHOWN)
+            return output.first_line(f"· {data['name']} {_arguments(data.get('args'))}", SHOWN)
         case "tool_end":
-            return output.first_line(f"  failed: {data.get('output', '')}", SHOWN) if data.get("is_error") else ""
+            return output.first_line(f"· failed: {data.get('output', '')}", SHOWN) if data.get("is_error") else ""
         case "permission":
             return f"· asked to {data['action']}: {data['answer']}"
         case "log":
             return f"· {data['message']}"
     return ""
+
+
+def _arguments(given: Any) -> str:
+    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False) if given else ""
 
 
 def _status(data: dict[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,20 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
     if not file.exists():
         output.talk(f"There is no log yet: {output.home(file)}")
     show = _as_json if current().json else _readable
-    for line in _chosen(file, lines, follow, level):
-        show(line)
+    with contextlib.closing(_chosen(file, lines, follow, level)) as chosen:
+        for line in chosen:
+            show(line)
 
 
-def _chosen(file: Path, lines: int, follow: bool, level: str) -> Iterator[bytes]:
+def _chosen(file: Path, lines: int, follow: bool, level: str) -> Generator[bytes, None, None]:
     """Yield the last lines of at least a level, then what comes, if that is wanted."""
-    follower = logs.Follower(file) if follow else None
-    if lines:
-        yield from logs.tail(file, lines, level)
-    while follower is not None:
-        yield from (line for line in follower.read() if logs.at_least(line, level))
-        time.sleep(LOOK)
+    with contextlib.ExitStack() as stack:
+        follower = stack.enter_context(contextlib.closing(logs.Follower(file))) if follow else None
+        if lines:
+            yield from logs.tail(file, lines, level)
+        while follower is not None:
+            yield from (line for line in follower.read() if logs.at_least(line, level))
+            time.sleep(LOOK)
 
 
 def _record(line: bytes) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def test_the_config_option_says_which_gateway_is_meant(place: str, shell: Shell,
 
 
 def test_a_config_file_that_is_not_there_is_not_taken_for_an_empty_one(shell: Shell) -> None:
-    for words in (["run"], ["config", "check"], ["doctor"], []):
+    for words in (["config", "check"], ["doctor"], []):
         result = shell("--config", "nowhere.json", *words)
 
         assert (result.code, result.err.split(".json")[0]) == (78, "there is no config file nowhere")

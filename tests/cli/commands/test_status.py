@@ -70,11 +70,11 @@ def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live,
     assert live.process is not None
     live.process.send_signal(signal.SIGSTOP)
     try:
-        text, told = shell("status"), shell("status", "--json")
+        text = shell("status")
     finally:
         live.process.send_signal(signal.SIGCONT)
 
-    assert (text.code, told.code, told.json["state"]) == (3, 3, "unresponsive")
+    assert text.code == 3
     assert f"pid {live.process.pid} is there, port {live.port} is silent" in text.out
 
 

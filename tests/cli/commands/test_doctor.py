@@ -1,0 +1,199 @@
+"""`gateway doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import checkup
+from cli.checkup import Level
+from tests.cli.shell import Result, Shell
+from tests.support.live import Live
+
+
+def findings(result: Result) -> dict[str, dict[str, Any]]:
+    return {row["check"]: row for row in result.json["findings"]}
+
+
+def levels(result: Result) -> dict[str, str]:
+    return {row["check"]: row["level"] for row in result.json["findings"]}
+
+
+@pytest.fixture
+def used(alone: tuple[Live, Shell]) -> tuple[Live, Shell]:
+    """A gateway that has run before, and runs no more."""
+    live, shell = alone
+    live.start()
+    shell("agent", "hi")
+    live.stop()
+    return live, shell
+
+
+def test_before_the_first_start_all_is_well(alone: tuple[Live, Shell]) -> None:
+    result = alone[1]("doctor", "--json")
+
+    assert (result.code, result.json["ok"]) == (0, True)
+    assert set(levels(result).values()) == {"ok"}
+    assert set(levels(result)) == {"config", "gateway", "state directory", "disk", "database", "port", "agent main"}
+
+
+def test_while_it_runs_all_is_well(shell: Shell, served: Live) -> None:
+    result = shell("doctor", "--json")
+
+    assert (result.code, set(levels(result).values())) == (0, {"ok"})
+    assert f"pid {served.process and served.process.pid}" in findings(result)["gateway"]["finding"]
+    assert "in use" in findings(result)["database"]["finding"]
+
+
+def test_json_has_the_documented_shape(shell: Shell) -> None:
+    result = shell("doctor", "--json")
+
+    assert set(result.json) == {"ok", "findings"}
+    assert {frozenset(row) for row in result.json["findings"]} == {
+        frozenset({"check", "level", "finding", "cause", "remedy"})
+    }
+
+
+def test_after_a_clean_stop_the_database_is_checked(used: tuple[Live, Shell]) -> None:
+    result = used[1]("doctor", "--json")
+
+    assert result.code == 0
+    assert findings(result)["database"]["finding"].endswith("moongate.db, checked")
+
+
+def test_after_a_crash_it_leaves_the_database_as_it_was_to_be_found(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    live.start()
+    identifier = shell("tasks", "add", "x").out.strip()
+    live.kill()
+
+    assert shell("doctor").code == 0
+
+    live.start()
+    assert shell("tasks", "show", identifier).code == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "damaged, or no SQLite database"),
+        (b"x" * 5000, "damaged, or no SQLite database"),
+        (b"SQLite format 3\0" + b"\0" * 5000, "another program's"),
+    ],
+    ids=["empty", "garbage", "foreign"],
+)
+def test_a_database_that_is_not_ours_is_an_error(data: bytes, said: str, used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    (live.home / "data" / "moongate.db").write_bytes(data)
+
+    result = shell("doctor", "--json")
+
+    assert (result.code, result.json["ok"]) == (1, False)
+    assert said in findings(result)["database"]["finding"]
+    assert findings(result)["database"]["remedy"]
+
+
+def test_a_page_that_is_damaged_is_found(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    with (live.home / "data" / "moongate.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+
+    result = shell("doctor", "--json")
+
+    assert (result.code, findings(result)["database"]["level"]) == (1, "error")
+
+
+def test_a_lost_database_is_not_taken_for_a_new_one(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    (live.home / "data" / "moongate.db").unlink()
+    (live.home / "data" / "moongate.db-wal").write_bytes(b"x")
+
+    result = shell("doctor", "--json")
+
+    assert "is missing, but its log is there" in findings(result)["database"]["finding"]
+
+
+def test_open_permissions_are_named_with_the_command_that_mends_them(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    live.home.chmod(0o755)
+    (live.home / "token").chmod(0o644)
+
+    result = shell("doctor", "--json")
+
+    rows = findings(result)
+    assert (result.code, rows["token"]["level"], rows["state directory"]["level"]) == (1, "error", "warning")
+    assert rows["token"]["remedy"] == f"chmod 600 {live.home / 'token'}"
+    assert rows["state directory"]["cause"] == "its mode is 755"
+
+
+def test_what_is_found_is_printed_with_cause_and_remedy(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    (live.home / "token").chmod(0o644)
+
+    lines = shell("doctor").out.splitlines()
+
+    at = lines.index("error   token: others can read ~/token")
+    assert lines[at + 1 : at + 3] == ["     why: its mode is 644", f"     mend: chmod 600 {live.home / 'token'}"]
+
+
+def test_a_bad_config_is_the_first_finding(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.config.write_text('{"gatewy": {}}')
+
+    result = shell("doctor", "--json")
+
+    first = result.json["findings"][0]
+    assert (result.code, first["check"], first["level"]) == (1, "config", "error")
+    assert 'did you mean "gateway"?' in first["finding"]
+
+
+def test_a_port_that_a_stranger_holds_is_an_error_and_names_it(alone: tuple[Live, Shell]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = str(stranger.getsockname()[1])
+        result = alone[1]("doctor", "--json", env={"MOONGATE_PORT": port})
+
+    row = findings(result)["port"]
+    assert (result.code, row["finding"]) == (1, f"{port} is taken")
+    assert f"pid {os.getpid()} " in row["cause"]
+
+
+def test_a_gateway_that_is_on_another_port_than_the_settings_say_is_a_warning(shell: Shell) -> None:
+    result = shell("doctor", "--json", env={"MOONGATE_PORT": "18790"})
+
+    assert (result.code, findings(result)["port"]["level"]) == (0, "warning")
+
+
+def test_an_agent_that_cannot_answer_is_an_error(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    gone = {"id": "gone", "backend": "command", "command": ["no-such-thing"]}
+    agents = [gone, {**gone, "id": "off", "enabled": False}]
+    live.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": agents}}))
+
+    stopped = shell("doctor", "--json")
+    live.start()
+    running = shell("doctor", "--json")
+
+    for result in (stopped, running):
+        assert (result.code, findings(result)["agent gone"]["level"]) == (1, "error")
+        assert "no-such-thing" in findings(result)["agent gone"]["cause"]
+        assert "agent off" not in findings(result)
+
+
+@pytest.mark.parametrize(("free", "level"), [(2 << 30, Level.OK), (500 << 20, Level.WARNING), (50 << 20, Level.ERROR)])
+def test_little_space_is_a_warning_and_hardly_any_an_error(
+    free: int, level: Level, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(free))
+
+    finding = checkup._disk("disk", tmp_path / "not" / "there")
+
+    assert finding.level is level
