@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -72,10 +73,12 @@ class Server:
         app = web.Application(middlewares=[self._guard])
         app.on_response_prepare.append(self._finish)
         for route in routes():
+            path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's own pattern leaves out braces
+            handler = self._handler(route)
             if route.method == "GET" and not route.streams:
-                app.router.add_get(route.path, self._handler(route), allow_head=True, expect_handler=body.expect)
+                app.router.add_get(path, handler, allow_head=True, expect_handler=body.expect)
             else:
-                app.router.add_route(route.method, route.path, self._handler(route), expect_handler=body.expect)
+                app.router.add_route(route.method, path, handler, expect_handler=body.expect)
         self._runner = Runner(app, around.config.limits, self._bouncer.trusts, shutdown_timeout=1.0)
         self._site: web.SockSite | None = None
         self._busy = 0

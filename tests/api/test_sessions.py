@@ -116,7 +116,9 @@ async def test_a_bad_page_is_refused(moongate: Serving, query: str) -> None:
     assert answer.message.startswith(("query: ", "a query parameter"))
 
 
-@pytest.mark.parametrize("chat", ["-100123", "чат 7", "a/b:c", "a/history", "a%2Fb", "..", "?x=1#y", "a+b", "task:42"])
+@pytest.mark.parametrize(
+    "chat", ["-100123", "чат 7", "a/b:c", "a/history", "a%2Fb", "..", "?x=1#y", "a+b", "{x}", "task:42"]
+)
 async def test_a_path_key_is_percent_encoded(moongate: Serving, chat: str) -> None:
     key = f"main:webchat:{chat}"
     await ask(moongate, "POST", "/api/message/sync", {"channel": "webchat", "chat_id": chat, "content": "hi"})
