@@ -6,10 +6,10 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import click
 
@@ -159,25 +159,29 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console().print(made)
 
 
-@contextlib.contextmanager
-def waiting(what: str) -> Iterator[Callable[[], None]]:
-    """Show on a terminal what is waited for and for how long; gives the function that ends it early."""
-    if not fancy(sys.stderr):
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+class Waiting(Protocol):
+    """What says on a terminal what is waited for."""
 
-    console = Console(stderr=True)
-    shown = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    shown.add_task(what)
-    with shown:
-        yield shown.stop
+    def say(self, what: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class _Silent:
+    """Stands where there is no terminal."""
+
+    def say(self, what: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[Waiting]:
+    """Show on a terminal what is waited for, and for how long."""
+    if not fancy(sys.stderr):
+        yield _Silent()
+        return
+    from cli.spinner import Spinner  # late: brings rich
+
+    with Spinner(what) as spinner:
+        yield spinner

@@ -17,6 +17,9 @@ from cli.command import current
 from cli.sse import Event
 from gateway.errors import AgentError, Conflict, GatewayError, TimedOut
 
+#: what is waited for, by the status of the run
+_WAITS = {"queued": "waiting for its turn", "running": "waiting for the answer"}
+
 #: characters of a tool's arguments or output that are shown
 SHOWN = 100
 
@@ -41,9 +44,11 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
         Interrupted: the user has had enough; the run goes on.
     """
     usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
-    with leaving(run), output.waiting("waiting for the answer") as begin:
-        show = _json_lines if live and current().json else Screen(begin, text=live, talk=talk and not current().json)
+    as_json = current().json
+    with leaving(run), output.waiting(_WAITS["queued"]) as waiting:
+        show = _json_lines if live and as_json else Screen(waiting.stop, text=live, talk=talk and not as_json)
         for event in client.follow(run, opened):
+            waiting.say(_WAITS.get(event.data.get("status", ""), _WAITS["running"]))
             show(event)
             if event.kind == "usage":
                 usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}

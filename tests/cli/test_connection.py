@@ -53,11 +53,7 @@ def test_an_answer_in_pieces_is_read() -> None:
         accepted, _ = server.accept()
         with accepted:
             accepted.recv(1000)
-            for piece in (
-                b"HTTP/1.1 200 OK\r\nTransfer-",
-                b"Encoding: chunked\r\n\r\n",
-                b"2\r\na\n\r\n1\r\nb\r\n0\r\n\r\n",
-            ):
+            for piece in (*head, b"2\r\na\n\r\n1\r\nb\r\n0\r\n\r\n"):
                 accepted.sendall(piece)
 
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -115,12 +115,16 @@ def test_at_a_terminal_it_streams_and_ctrl_c_leaves_the_run_going(shell: Shell, 
 
 
 def test_at_a_terminal_it_shows_what_it_waits_for(shell: Shell, served: Live) -> None:
-    with shell.terminal("agent", "--session", "waited-for", "@@ hang") as at:
-        at.wait_for("waiting for the answer")
-        at.press("\x03")
-        assert at.end() == 130
+    with shell.terminal("agent", "--session", "waited-for", "@@ hang") as first:
+        first.wait_for("waiting for the answer")
+        with shell.terminal("agent", "--session", "waited-for", "second") as second:
+            second.wait_for("waiting for its turn")
+            first.press("\x03")
+            assert first.end() == 130
+            served.call("POST", f"/api/tasks/{runs(served, 'waited-for')[1]['id']}/cancel")
+            assert second.end() == 0
 
-    served.call("POST", f"/api/tasks/{runs(served, 'waited-for')[0]['id']}/cancel")
+    assert second.shown.endswith("echo: second\r\n")
 
 
 def test_what_an_agent_says_cannot_take_over_the_terminal(shell: Shell) -> None:

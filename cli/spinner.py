@@ -1,0 +1,35 @@
+"""What is waited for, and for how long: a live line on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Spinner:
+    """Shown on stderr while its block goes on, or until `stop`; leaves nothing behind."""
+
+    def __init__(self, what: str) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task(what)
+
+    def __enter__(self) -> Spinner:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+    def say(self, what: str) -> None:
+        self._progress.update(self._task, description=what)
+
+    def stop(self) -> None:
+        self._progress.stop()
