@@ -94,11 +94,12 @@ class Client:
         response = self._twice(lambda: self._open("POST", path, body, key=key, stream=True))
         return response.headers["X-Run-Id"], response
 
-    def follow(self, run: str, opened: HTTPResponse | None = None) -> Iterator[Event]:
+    def follow(self, run: str, tell: Callable[[str], None], opened: HTTPResponse | None = None) -> Iterator[Event]:
         """Yield the events of a run from its first to its `end`, over lost connections and restarts.
 
         Args:
             run: its whole id.
+            tell: called with what the user should know meanwhile.
             opened: a stream of it that has begun already.
 
         Raises:
@@ -121,9 +122,9 @@ class Client:
                 pass
             time.sleep(pause)
             pause = min(2.0, pause * 2)
-            self._await_return(run)
+            self._await_return(run, tell)
 
-    def _await_return(self, run: str) -> None:
+    def _await_return(self, run: str, tell: Callable[[str], None]) -> None:
         """Wait until the gateway answers again, after a stream has broken."""
         said, deadline = False, time.monotonic() + RETURN
         while (found := probe.look(self._place)).state is not State.RUNNING:
@@ -133,7 +134,7 @@ class Client:
                     remedy=f"Start it: gateway run\nThen: gateway tasks watch {run}",
                 )
             if not said:
-                output.talk(f"The gateway is gone; waiting {output.duration(RETURN)} for it. The task is kept.")
+                tell(f"The gateway is gone; waiting {output.duration(RETURN)} for it. The task is kept.")
                 said = True
             time.sleep(LOOK)
         self._found = found

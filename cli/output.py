@@ -162,15 +162,23 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 class Waiting(Protocol):
     """What says on a terminal what is waited for."""
 
-    def say(self, what: str) -> None: ...
+    def say(self, what: str) -> None:
+        """Say that something else is waited for now."""
 
-    def stop(self) -> None: ...
+    def note(self, text: str) -> None:
+        """Print a line of talk above it."""
+
+    def stop(self) -> None:
+        """Show it no more."""
 
 
 class _Silent:
     """Stands where there is no terminal."""
 
     def say(self, what: str) -> None: ...
+
+    def note(self, text: str) -> None:
+        talk(text)
 
     def stop(self) -> None: ...
 

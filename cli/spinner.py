@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 
 class Spinner:
@@ -30,6 +31,9 @@ class Spinner:
 
     def say(self, what: str) -> None:
         self._progress.update(self._task, description=what)
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(Text(text, style="dim"))
 
     def stop(self) -> None:
         self._progress.stop()

@@ -47,7 +47,7 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
     as_json = current().json
     with leaving(run), output.waiting(_WAITS["queued"]) as waiting:
         show = _json_lines if live and as_json else Screen(waiting.stop, text=live, talk=talk and not as_json)
-        for event in client.follow(run, opened):
+        for event in client.follow(run, waiting.note, opened):
             waiting.say(_WAITS.get(event.data.get("status", ""), _WAITS["running"]))
             show(event)
             if event.kind == "usage":

@@ -79,14 +79,15 @@ def test_a_call_to_a_gateway_that_is_gone_for_good_ends(
 
 
 def test_a_run_is_followed_only_so_long_without_a_gateway(
-    alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "RETURN", 0.1)
     live, _ = alone
     live.start()
     own = Client(Place.of(live.env))
     run = own.post("/api/tasks", {"input": "@@ hang"})["task"]["id"]
-    events = own.follow(run)
+    told: list[str] = []
+    events = own.follow(run, told.append)
     next(events)
     live.kill()
 
@@ -94,7 +95,7 @@ def test_a_run_is_followed_only_so_long_without_a_gateway(
         list(events)
 
     assert raised.value.remedy == f"Start it: gateway run\nThen: gateway tasks watch {run}"
-    assert "The gateway is gone" in capsys.readouterr().err
+    assert told == ["The gateway is gone; waiting 0.1s for it. The task is kept."]
 
 
 def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
