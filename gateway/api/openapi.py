@@ -13,7 +13,7 @@ import msgspec
 
 import gateway
 from gateway.api.errors import ErrorAnswer
-from gateway.api.routing import Nothing, Route
+from gateway.api.routing import KEY_LENGTH, Nothing, Route
 
 _REF = "#/components/schemas/{name}"
 
@@ -24,7 +24,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     kinds = {kind for route in routes for kind in (route.body, route.answer, route.query) if kind is not None}
     kinds |= {ErrorAnswer}
     ordered = sorted(kinds, key=lambda kind: (kind.__module__, kind.__name__))
-    schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    schemas, components = _plain(msgspec.json.schema_components(ordered, ref_template=_REF))
     of = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -42,6 +42,15 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         },
         "paths": paths,
     }
+
+
+def _plain(schema: Any) -> Any:
+    """Take out of patterns what only Python needs: in JSON Schema no line feed may follow a `$`."""
+    if isinstance(schema, dict):
+        return {key: _plain(value) for key, value in schema.items()}
+    if isinstance(schema, (list, tuple)):
+        return [_plain(value) for value in schema]
+    return schema.removesuffix(r"(?!\n)") if isinstance(schema, str) else schema
 
 
 def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -73,9 +82,11 @@ def _content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if route.answer is not None:
         content["application/json"] = {"schema": of[route.answer]}
+    elif not route.streams:
+        content[route.media] = {}
     if route.streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    return {"content": content} if content else {}
+    return {"content": content}
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
@@ -95,9 +106,9 @@ def _query_parameters(route: Route, of: dict[Any, Any], components: dict[str, An
 def _headers(route: Route) -> list[dict[str, Any]]:
     found = []
     if route.method == "POST":
-        key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+        key = {"type": "string", "maxLength": KEY_LENGTH, "pattern": "^[!-~]([ -~]*[!-~])?$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
-    if route.streams and route.method == "GET":
+    if route.streams and "after" in route.query.__struct_fields__:
         found.append(
             {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}}
         )

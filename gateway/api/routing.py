@@ -104,13 +104,13 @@ class Call(Generic[B, Q]):
         """Return the caller's Idempotency-Key, scoped by token and route.
 
         Raises:
-            InvalidRequest: it is empty, too long or not printable.
+            InvalidRequest: it is empty, too long or not printable ASCII.
         """
         key = self.request.headers.get("Idempotency-Key")
         if key is None:
             return None
-        if not (1 <= len(key) <= KEY_LENGTH and key.isprintable()):
-            raise InvalidRequest(f"Idempotency-Key: 1 to {KEY_LENGTH} printable characters.")
+        if not (1 <= len(key) <= KEY_LENGTH and key.isascii() and key.isprintable()):
+            raise InvalidRequest(f"Idempotency-Key: 1 to {KEY_LENGTH} printable ASCII characters.")
         said = msgspec.json.encode((self.request.path, self.body), order="deterministic")
         scope = f"{self.principal.name} {self.route.method} {self.route.path}"
         return IdempotencyKey(scope=scope, key=key, digest=hashlib.sha256(said).hexdigest())
@@ -137,6 +137,8 @@ class Route:
     summary: str
     #: also answers as a stream of server-sent events
     streams: bool = False
+    #: what an answer without a type is
+    media: str = "application/json"
 
 
 @dataclass(slots=True)
@@ -158,6 +160,7 @@ class Routes:
         answer: type[Struct] | None = None,
         status: int = 200,
         streams: bool = False,
+        media: str = "application/json",
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as a route; its docstring's first line is the summary."""
 
@@ -174,6 +177,7 @@ class Routes:
                     status=status,
                     summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
                     streams=streams,
+                    media=media,
                 )
             )
             return handler

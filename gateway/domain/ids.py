@@ -17,7 +17,7 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 SLUG = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)"
 
 #: what a caller may name as a model
-MODEL = r"^[A-Za-z0-9][\w./:@-]{0,127}$(?!\n)"
+MODEL = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,127}$(?!\n)"
 
 
 def ulid(now: int) -> str:

@@ -123,7 +123,7 @@ async def test_a_token_whose_secret_was_lost_is_made_anew(moongate: Serving) -> 
     assert (await ask(moongate, "POST", "/api/tokens", body)).code == "CONFLICT"
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "a\u00a0b", "\u202e"])
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "clé"])
 async def test_a_key_that_cannot_be_one_is_refused(moongate: Serving, key: str) -> None:
     answer = await sent(moongate, "/api/tasks", {"input": "hi"}, key=key)
 

@@ -63,7 +63,7 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
     return Alive()
 
 
-@ROUTES.add("GET", "/metrics", scope=Scope.READ)
+@ROUTES.add("GET", "/metrics", scope=Scope.READ, media="text/plain")
 async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     """Give the numbers, in the text format of Prometheus."""
     counts = await call.engine.counts(since=call.around.started)

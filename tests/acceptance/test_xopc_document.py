@@ -1,0 +1,276 @@
+"""The document of xopc's gateway, walked line by line: its requests and its client programs.
+
+Verbatim but for the base URL and `YOUR_TOKEN`; what has no token goes to a gateway with
+`auth.mode: none`. As printed, `telegram` is a channel that is not configured.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from tests.support.live import Live
+
+#: where the document's examples go
+DOCUMENTED = "http://localhost:18790"
+
+CURL = {
+    "send a message": """
+curl -X POST http://localhost:18790/api/message \\
+  -H "Content-Type: application/json" \\
+  -d '{"channel": "telegram", "chat_id": "123", "content": "Hello!"}'
+""",
+    "talk to the agent": """
+curl -X POST http://localhost:18790/api/agent \\
+  -H "Content-Type: application/json" \\
+  -d '{"message": "What is 2+2?"}'
+""",
+    "health": """
+curl http://localhost:18790/health
+""",
+    "with a token": """
+curl -X POST http://localhost:18790/api/agent \\
+  -H "Content-Type: application/json" \\
+  -H "Authorization: Bearer YOUR_TOKEN" \\
+  -d '{"message": "Hello"}'
+""",
+}
+
+JAVASCRIPT = """
+async function sendMessage(content, chatId) {
+  const res = await fetch('http://localhost:18790/api/message', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({
+      channel: 'telegram',
+      chat_id: chatId,
+      content: content
+    })
+  });
+  return res.json();
+}
+
+async function chatWithAgent(message) {
+  const res = await fetch('http://localhost:18790/api/agent', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ message })
+  });
+  return res.json();
+}
+"""
+
+PYTHON = """
+import requests
+
+def send_message(content, chat_id):
+    resp = requests.post(
+        'http://localhost:18790/api/message',
+        json={
+            'channel': 'telegram',
+            'chat_id': chat_id,
+            'content': content
+        }
+    )
+    return resp.json()
+
+def chat(message):
+    resp = requests.post(
+        'http://localhost:18790/api/agent',
+        json={'message': message}
+    )
+    return resp.json()
+"""
+
+
+@pytest.fixture(scope="module")
+def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Live]]:
+    """One gateway that asks for no token, and one that does."""
+    place = tmp_path_factory.mktemp("xopc")
+    made = Live(place / "open", config={"gateway": {"auth": {"mode": "none"}}}), Live(place / "closed")
+    for gateway in made:
+        gateway.start()
+    yield made
+    for gateway in made:
+        gateway.close()
+
+
+@pytest.fixture
+def xopc(gateways: tuple[Live, Live]) -> Live:
+    """A gateway without a token, as the document's version is."""
+    return gateways[0]
+
+
+@pytest.fixture
+def guarded(gateways: tuple[Live, Live]) -> Live:
+    return gateways[1]
+
+
+def curl(gateway: Live, command: str) -> Any:
+    command = command.strip().replace(DOCUMENTED, gateway.url)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+    return json.loads(done.stdout)
+
+
+def node(gateway: Live, expression: str, program: str = JAVASCRIPT) -> Any:
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed: the fetch examples need it")
+    program = program.replace(DOCUMENTED, gateway.url)
+    program += f"\n({expression}).then(answer => console.log(JSON.stringify(answer)))"
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, timeout=30, check=True)
+    return json.loads(done.stdout)
+
+
+def python(gateway: Live, program: str = PYTHON) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec(program.replace(DOCUMENTED, gateway.url), names)
+    return names
+
+
+# --- the command line -------------------------------------------------------------------------
+
+
+def test_curl_sends_a_message(xopc: Live) -> None:
+    answer = curl(xopc, CURL["send a message"].replace("telegram", "webchat"))
+
+    assert answer == {"status": "ok", "message_id": answer["message_id"]}
+
+
+def test_curl_hears_that_telegram_is_not_configured(xopc: Live) -> None:
+    answer = curl(xopc, CURL["send a message"])
+
+    assert answer["error"]["code"] == "CHANNEL_NOT_FOUND"
+    assert "telegram" in answer["error"]["message"]
+
+
+def test_curl_talks_to_the_agent(xopc: Live) -> None:
+    answer = curl(xopc, CURL["talk to the agent"])
+
+    assert (answer["status"], answer["reply"], answer["session"]) == ("ok", "echo: What is 2+2?", "default")
+
+
+def test_curl_asks_for_health(xopc: Live, guarded: Live) -> None:
+    for gateway in (xopc, guarded):
+        answer = curl(gateway, CURL["health"])
+
+        assert answer["status"] == "healthy"
+        assert isinstance(answer["uptime"], int)
+
+
+def test_curl_brings_a_token(guarded: Live, xopc: Live) -> None:
+    command = CURL["with a token"].replace("YOUR_TOKEN", guarded.token)
+
+    assert curl(guarded, command)["reply"] == "echo: Hello"
+    assert curl(guarded, CURL["with a token"])["error"]["code"] == "UNAUTHORIZED"
+    assert curl(xopc, CURL["with a token"])["reply"] == "echo: Hello"
+
+
+# --- the client programs ----------------------------------------------------------------------
+
+
+def test_javascript_sends_a_message(xopc: Live) -> None:
+    answer = node(xopc, "sendMessage('Hello!', '123')", JAVASCRIPT.replace("telegram", "webchat"))
+
+    assert answer == {"status": "ok", "message_id": answer["message_id"]}
+
+
+def test_javascript_hears_that_telegram_is_not_configured(xopc: Live) -> None:
+    assert node(xopc, "sendMessage('Hello!', '123')")["error"]["code"] == "CHANNEL_NOT_FOUND"
+
+
+def test_javascript_chats_with_the_agent(xopc: Live) -> None:
+    assert node(xopc, "chatWithAgent('What is 2+2?')")["reply"] == "echo: What is 2+2?"
+
+
+def test_python_sends_a_message(xopc: Live) -> None:
+    answer = python(xopc, PYTHON.replace("telegram", "webchat"))["send_message"]("Hello!", "123")
+
+    assert answer == {"status": "ok", "message_id": answer["message_id"]}
+
+
+def test_python_hears_that_telegram_is_not_configured(xopc: Live) -> None:
+    assert python(xopc)["send_message"]("Hello!", "123")["error"]["code"] == "CHANNEL_NOT_FOUND"
+
+
+def test_python_chats(xopc: Live) -> None:
+    assert python(xopc)["chat"]("What is 2+2?")["reply"] == "echo: What is 2+2?"
+
+
+# --- the table of calls, each with its example ------------------------------------------------
+
+
+def call(gateway: Live, method: str, path: str, body: Any = None) -> requests.Response:
+    return requests.request(method, gateway.url + path, json=body, timeout=30)
+
+
+def test_a_message_and_its_reply(xopc: Live) -> None:
+    body = {"channel": "webchat", "chat_id": "123456789", "content": "Hello and reply!"}
+    answer = call(xopc, "POST", "/api/message/sync", body)
+
+    assert (answer.status_code, answer.json()["status"], answer.json()["reply"]) == (
+        200,
+        "ok",
+        "echo: Hello and reply!",
+    )
+
+
+def test_the_agent_in_a_session(xopc: Live) -> None:
+    answer = call(xopc, "POST", "/api/agent", {"message": "What is the weather?", "session": "default"}).json()
+
+    assert (answer["status"], answer["reply"], answer["session"]) == ("ok", "echo: What is the weather?", "default")
+
+
+def test_a_session_is_created_reused_listed_read_and_deleted(xopc: Live) -> None:
+    made = call(xopc, "POST", "/api/sessions", {"chat_id": "42"}).json()["session"]
+    again = call(xopc, "POST", "/api/sessions", {"chat_id": "42", "agentId": "main", "channel": "webchat"}).json()[
+        "session"
+    ]
+    listed = [session["key"] for session in call(xopc, "GET", "/api/sessions").json()["sessions"]]
+    path = f"/api/sessions/{made['key']}"
+    shown = call(xopc, "GET", path).json()["session"]
+    deleted = call(xopc, "DELETE", path)
+
+    assert made["key"] == again["key"] == shown["key"] == "main:webchat:42"
+    assert made["key"] in listed
+    assert (deleted.status_code, deleted.json()["status"]) == (200, "ok")
+    assert call(xopc, "GET", path).json()["error"]["code"] == "SESSION_NOT_FOUND"
+
+
+def test_all_fields_of_a_session_are_optional(xopc: Live) -> None:
+    session = call(xopc, "POST", "/api/sessions", {}).json()["session"]
+
+    assert (session["agentId"], session["channel"]) == ("main", "webchat")
+
+
+def test_logs_need_a_token(guarded: Live) -> None:
+    refused = requests.get(guarded.url + "/api/logs", timeout=30)
+    answer = guarded.call("GET", "/api/logs?lines=20")
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "UNAUTHORIZED")
+    assert [line for line in answer.body["lines"] if line["event"] == "gateway.ready"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "/api/message", {"channel": "webchat", "chat_id": "1", "content": ""}, 400, "INVALID_REQUEST"),
+        ("POST", "/api/message", {"channel": "irc", "chat_id": "1", "content": "hi"}, 404, "CHANNEL_NOT_FOUND"),
+        ("GET", "/api/sessions/nothing", None, 404, "SESSION_NOT_FOUND"),
+        ("POST", "/api/agent", {"message": "@@ fail on purpose"}, 502, "AGENT_ERROR"),
+    ],
+)
+def test_errors_have_the_documented_shape_and_codes(
+    xopc: Live, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    answer = call(xopc, method, path, body)
+    error = answer.json()["error"]
+
+    assert (answer.status_code, error["code"]) == (status, code)
+    assert error["message"]
+    assert set(answer.json()) == {"error"}
