@@ -249,6 +249,8 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Conf
         ConfigError: a source has an unknown name or an unfit value; the message names it.
     """
     home, file = paths.home(env), paths.config(env)
+    if env.get("MOONGATE_CONFIG") and not file.exists():  # its defaults are not what was meant
+        raise ConfigError(f"there is no config file {shown(file)}.")
     raw = _read(file)
     sources = (("", env), (".env: ", dotenv_values(home)))
     for setting in table():

@@ -155,22 +155,22 @@ class StorageFull(GatewayError):
 class ConfigError(GatewayError):
     """The configuration cannot be used."""
 
-    exit_code = 78
+    code, exit_code = "CONFIG", 78
 
 
 class NotRunning(GatewayError):
     """The gateway is not running."""
 
-    exit_code = 3
+    code, exit_code = "NOT_RUNNING", 3
 
 
 class PortTaken(GatewayError):
     """The port is already in use."""
 
-    exit_code = 75
+    code, exit_code = "PORT_TAKEN", 75
 
 
 class AlreadyRunning(GatewayError):
     """A gateway is already running with this configuration."""
 
-    exit_code = 75
+    code, exit_code = "ALREADY_RUNNING", 75
