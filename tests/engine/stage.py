@@ -1,0 +1,168 @@
+"""An engine with a real store, and agents that do what a test tells them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from gateway import identity
+from gateway.domain.agent import Agent
+from gateway.domain.event import Said, Text
+from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.run import Run
+from gateway.domain.times import Clock, wall_clock
+from gateway.engine.engine import Engine
+from gateway.engine.owner import Owner
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import spec
+
+Anything = Said | SessionRef | Reply
+Act = Callable[[Turn], AsyncGenerator[Anything, None]]
+
+#: seconds that a wait in a test may take
+PATIENCE = 20.0
+
+
+async def answering(turn: Turn) -> AsyncGenerator[Anything, None]:
+    yield Text(delta=f"echo: {turn.input}")
+
+
+async def hanging(turn: Turn) -> AsyncGenerator[Anything, None]:
+    """Answer the next one of the session only."""
+    yield Text(delta="thinking")
+    if not turn.input.startswith("the next"):
+        await asyncio.Event().wait()
+
+
+class Scripted:
+    """A backend that acts as the test says."""
+
+    def __init__(self, act: Act) -> None:
+        self.act = act
+        self.turns: list[Turn] = []
+        #: how many turns are at work now, and were at the most
+        self.working = 0
+        self.most = 0
+
+    async def __aenter__(self) -> Scripted:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def health(self, agent: Agent) -> Health:
+        return Health(ok=True)
+
+    async def prompt(self, turn: Turn) -> AsyncGenerator[Anything, None]:
+        self.turns.append(turn)
+        self.working += 1
+        self.most = max(self.most, self.working)
+        try:
+            async for said in self.act(turn):
+                yield said
+        finally:
+            self.working -= 1
+
+
+class Stage:
+    """One engine and what is around it."""
+
+    def __init__(self, engine: Engine, store: SqliteStore, backend: Scripted, directory: Path) -> None:
+        self.engine = engine
+        self.store = store
+        self.backend = backend
+        self.directory = directory
+
+    async def submit(self, text: str = "hello", session: str = "main:test:a", **fields: Any) -> Run:
+        return (await self.engine.submit(spec(session, text, **fields))).run
+
+    async def ended(self, run: Run | str) -> Run:
+        return await self.engine.wait(run if isinstance(run, str) else run.id, PATIENCE)
+
+    async def do(self, text: str = "hello", **fields: Any) -> Run:
+        """Submit a run and wait for its end."""
+        return await self.ended(await self.submit(text, **fields))
+
+    async def kinds(self, run: Run) -> list[str]:
+        return [event.kind for event in await self.store.events(run.id, 0, 10_000)]
+
+    async def begun(self, run: Run) -> Run:
+        """Wait until a run is at work."""
+        async for event in self.engine.watch(run.id):
+            if event.kind == "text" or getattr(event.data, "status", "") == "running":
+                break
+        return await self.store.run(run.id)
+
+
+def me() -> Owner:
+    return Owner("me", identity.own())
+
+
+def dead(name: str = "dead") -> Owner:
+    """Return an owner whose PID is another process's by now."""
+    return Owner(name, identity.own()._replace(started="1"))
+
+
+@asynccontextmanager
+async def staged(
+    directory: Path,
+    act: Act = answering,
+    *,
+    agents: Mapping[str, Mapping[str, Any]] | None = None,
+    prepare: Callable[[SqliteStore], Awaitable[object]] | None = None,
+    wrap: Callable[[SqliteStore], Any] = lambda store: store,
+    clock: Clock = wall_clock,
+    **options: Any,
+) -> AsyncIterator[Stage]:
+    """Open an engine.
+
+    Args:
+        agents: fields of each agent; one `main` when not given.
+        prepare: done with the store before the engine opens.
+        wrap: stands between the engine and its store.
+    """
+    store = SqliteStore(directory / "moongate.db", clock=clock)
+    backend = Scripted(act)
+    kinds = [Agent(id=name, backend="scripted", **fields) for name, fields in (agents or {"main": {}}).items()]
+    try:
+        if prepare is not None:
+            await prepare(store)
+        engine = Engine(
+            wrap(store),
+            kinds,
+            {"scripted": backend},
+            owner=me(),
+            directory=directory,
+            clock=clock,
+            **options,
+        )
+        async with engine:
+            yield Stage(engine, store, backend, directory)
+    finally:
+        await store.close()
+
+
+class Between:
+    """Stands before a store; tests change what it does on the way."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        #: errors to raise instead of the next writes, by the name of the method
+        self.refuse: dict[str, list[Exception]] = {}
+        #: how often each method was called
+        self.calls: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._store, name)
+        if name == "subscribe":
+            return inner
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] = self.calls.get(name, 0) + 1
+            if self.refuse.get(name):
+                raise self.refuse[name].pop(0)
+            return await inner(*args, **kwargs)
+
+        return call

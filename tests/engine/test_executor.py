@@ -1,0 +1,272 @@
+"""One attempt: however a backend behaves, the run ends, and says how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.event import Text, Usage
+from gateway.domain.ports import Reply, SessionRef, Turn
+from gateway.domain.run import Outcome, Run, Status
+from gateway.engine import executor, patience
+from gateway.errors import AgentError, ConfigError, StorageFull, Unavailable
+from tests.engine.stage import Act, Anything, Between, answering, hanging, staged
+
+
+async def outcome_of(directory: Path, act: Act, **fields: object) -> Run:
+    async with staged(directory, act) as stage:
+        run = await stage.do(**fields)  # type: ignore[arg-type]
+        assert (await stage.kinds(run)).count("end") == 1
+        assert (await stage.do("the next one")).status.final
+        return run
+
+
+async def test_a_turn_that_ends_is_a_success(tmp_path: Path) -> None:
+    run = await outcome_of(tmp_path, answering)
+
+    assert (run.status, run.outcome, run.result, run.attempt) == (
+        Status.SUCCEEDED,
+        Outcome.COMPLETED,
+        "echo: hello",
+        1,
+    )
+
+
+async def test_a_reply_stands_for_the_text_that_was_streamed(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="let me see")
+        yield Reply("42")
+        yield Usage(input=3, output=1)
+        yield Usage(input=2, cost=0.5)
+
+    run = await outcome_of(tmp_path, act)
+
+    assert (run.result, run.usage) == ("42", Usage(input=5, output=1, cost=0.5))
+
+
+async def test_an_agent_that_fails_is_a_failure_in_its_words(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="half")
+        raise AgentError("no credit", remedy="Pay.")
+
+    run = await outcome_of(tmp_path, act)
+
+    assert (run.status, run.outcome, run.error) == (Status.FAILED, Outcome.AGENT_ERROR, "no credit Pay.")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), ConfigError("odd"), TimeoutError(), KeyError("k")])
+async def test_a_backend_that_breaks_is_a_failure(tmp_path: Path, error: Exception) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="half")
+        raise error
+
+    run = await outcome_of(tmp_path, act)
+
+    assert (run.status, run.outcome) == (Status.FAILED, Outcome.AGENT_ERROR)
+    assert run.error
+
+
+async def test_a_backend_that_cancels_itself_is_a_failure(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="half")
+        raise asyncio.CancelledError
+
+    run = await outcome_of(tmp_path, act)
+
+    assert (run.status, run.error) == (Status.FAILED, "the backend gave up its turn.")
+
+
+async def test_an_agent_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    run = await outcome_of(tmp_path, hanging, timeout=0.05)
+
+    assert (run.status, run.outcome) == (Status.FAILED, Outcome.TIMEOUT)
+    assert run.error == "the agent did not finish within 0.05 s."
+
+
+async def test_a_cancelled_run_keeps_what_was_said(tmp_path: Path) -> None:
+    async with staged(tmp_path, hanging) as stage:
+        run = await stage.begun(await stage.submit())
+        await stage.engine.cancel(run.id)
+        ended = await stage.ended(run)
+
+    assert (ended.status, ended.outcome, ended.result) == (Status.CANCELLED, Outcome.CANCELLED_BY_USER, "thinking")
+
+
+async def test_a_backend_that_does_not_end_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "CLOSING", 0.05)
+    release = asyncio.Event()
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="stubborn")
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        yield Text(delta="a zombie speaks")
+
+    async with staged(tmp_path, act) as stage:
+        ended = await stage.do(timeout=0.05)
+        kinds = await stage.kinds(ended)
+        release.set()
+        await stage.do("next")
+        assert await stage.kinds(ended) == kinds
+
+    assert (ended.outcome, kinds[-1]) == (Outcome.TIMEOUT, "end")
+
+
+@pytest.mark.parametrize("timeout", [None, 0.05])
+async def test_a_backend_whose_cleanup_breaks_does_not_change_what_was(tmp_path: Path, timeout: float | None) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        try:
+            yield Text(delta="hello")
+            if turn.input == "hello":
+                await asyncio.Event().wait()
+        finally:
+            if turn.input == "hello":
+                raise RuntimeError("cleaning up broke")
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.begun(await stage.submit(timeout=timeout))
+        if timeout is None:
+            await stage.engine.cancel(run.id)
+        ended = await stage.ended(run)
+
+    assert ended.outcome is (Outcome.TIMEOUT if timeout else Outcome.CANCELLED_BY_USER)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Text(delta="\ud800"),
+        Reply("\ud800"),
+        Usage(cost=float("nan")),
+        SessionRef("\ud800"),
+        "a mere string",
+        None,
+    ],
+    ids=["text", "reply", "usage", "session", "str", "none"],
+)
+async def test_what_cannot_be_written_down_fails_the_run_and_nothing_else(tmp_path: Path, said: Anything) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        if turn.input == "hello":
+            yield said
+
+    run = await outcome_of(tmp_path, act)
+
+    assert (run.status, run.outcome) == (Status.FAILED, Outcome.AGENT_ERROR)
+
+
+async def test_an_error_that_is_no_text_can_be_told_all_the_same(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        raise AgentError("\ud800" + "x" * 100_000)
+        yield
+
+    run = await outcome_of(tmp_path, act)
+
+    assert run.error is not None
+    assert run.error.startswith("?xx")
+    assert len(run.error) <= executor.ERROR
+
+
+async def test_a_workspace_that_is_not_there_is_named(tmp_path: Path) -> None:
+    agents = {"main": {"workspace": str(tmp_path / "nowhere")}}
+    async with staged(tmp_path, agents=agents) as stage:
+        run = await stage.do()
+
+    assert run.error is not None
+    assert str(tmp_path / "nowhere") in run.error
+
+
+async def test_each_session_has_a_private_workspace_and_keeps_it(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        for session in ("main:test:a", "main:test:b", "main:test:a"):
+            await stage.do(session=session)
+        places = [turn.workspace for turn in stage.backend.turns]
+
+    assert places[0] == places[2] != places[1]
+    assert Path(places[0]).stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_backends_name_of_a_conversation_comes_back_with_the_next_turn(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield SessionRef("ses:1")
+        yield Text(delta="done")
+
+    async with staged(tmp_path, act) as stage:
+        await stage.do()
+        await stage.do()
+        refs = [turn.session_ref for turn in stage.backend.turns]
+
+    assert refs == [None, "ses:1"]
+
+
+# --- fenced, and a disk that refuses ----------------------------------------------------------
+
+
+async def test_an_attempt_that_lost_its_run_stops_and_writes_nothing(tmp_path: Path) -> None:
+    stopped = asyncio.Event()
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        if turn.attempt > 1:
+            yield Text(delta="the second attempt")
+            return
+        try:
+            for _ in range(1000):
+                yield Text(delta="zombie ")
+                await asyncio.sleep(0.01)
+        finally:
+            stopped.set()
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.begun(await stage.submit())
+        await stage.store.rescue(run.owner or "")
+        async with asyncio.timeout(10):
+            await stopped.wait()
+        stage.engine._worker.call()
+        ended = await stage.ended(run)
+        events = await stage.store.events(run.id, 0, 1000)
+
+    assert (ended.attempt, ended.result) == (2, "the second attempt")
+    requeued = next(event.n for event in events if getattr(event.data, "reason", ""))
+    assert "zombie" not in "".join(str(event.data) for event in events[requeued:])
+
+
+@pytest.mark.parametrize("method", ["session", "remember", "finish", "append"])
+async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(patience, "RETRY", 0.01)
+    between: list[Between] = []
+
+    def wrap(store: object) -> Between:
+        between.append(Between(store))  # type: ignore[arg-type]
+        between[0].refuse[method] = [StorageFull(), Unavailable("the disk is gone")]
+        return between[0]
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield SessionRef("ref")
+        yield Text(delta="done")
+        await asyncio.sleep(0.1)  # the text is written meanwhile
+
+    async with staged(tmp_path, act, wrap=wrap) as stage:
+        run = await stage.do()
+
+    assert (run.status, run.result) == (Status.SUCCEEDED, "done")
+    assert between[0].refuse[method] == []
+
+
+async def test_an_end_that_cannot_be_written_is_written_as_a_failure(tmp_path: Path) -> None:
+    def wrap(store: object) -> Between:
+        between = Between(store)  # type: ignore[arg-type]
+        between.refuse["finish"] = [RuntimeError("a bug")]
+        return between
+
+    async with staged(tmp_path, wrap=wrap) as stage:
+        run = await stage.do()
+        again = await stage.do()
+
+    assert (run.status, again.status) == (Status.FAILED, Status.SUCCEEDED)

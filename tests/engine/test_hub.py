@@ -1,0 +1,185 @@
+"""Live readers: every line once and in order, from wherever they begin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.event import Change, End, Event, Text
+from gateway.domain.ports import Store
+from gateway.domain.run import Run
+from gateway.engine import hub as module
+from gateway.engine.hub import Hub
+from gateway.errors import RunNotFound
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import claim_one, finish, running, spec
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "moongate.db")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def hub(store: SqliteStore) -> Hub:
+    return Hub(store)
+
+
+async def read(hub: Hub, run: Run, after: int = 0, count: int = 1 << 30, pause: float = 0.0) -> list[Event]:
+    """Read a run's events to the end, or so many of them."""
+    events: list[Event] = []
+    async with asyncio.timeout(20), aclosing(hub.follow(run.id, after)) as following:
+        async for event in following:
+            events.append(event)
+            if len(events) == count:
+                break
+            await asyncio.sleep(pause)
+    return events
+
+
+async def talk(store: Store, run: Run, times: int) -> None:
+    for number in range(times):
+        await store.append(run.id, run.epoch, [Text(delta=f"{number} ")] * (number % 3 + 1))
+
+
+async def test_a_reader_who_comes_late_has_it_all(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    await talk(store, run, 20)
+    await finish(store, run)
+
+    assert await read(hub, run) == list(await store.events(run.id, 0, 1000))
+
+
+async def test_many_readers_miss_nothing_and_see_nothing_twice(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    readers = [asyncio.create_task(read(hub, run, after=n % 5, pause=n % 3 / 1000)) for n in range(20)]
+    for _ in range(5):
+        await talk(store, run, 10)
+        readers += [asyncio.create_task(read(hub, run, after=n)) for n in (0, 7, 30)]
+        await asyncio.sleep(0)
+    await finish(store, run)
+
+    whole = list(await store.events(run.id, 0, 1000))
+    for events in await asyncio.gather(*readers):
+        assert events == whole[events[0].n - 1 :]
+        assert isinstance(events[-1].data, End)
+
+
+async def test_a_slow_reader_is_served_from_the_store(
+    store: SqliteStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAGE", 3)
+    run = await running(store)
+    async with asyncio.timeout(20), aclosing(hub.follow(run.id)) as following:
+        seen = [await anext(following)]
+        await talk(store, run, 100)  # far more than is kept in memory
+        await finish(store, run)
+        seen += [event async for event in following]
+
+    assert seen == list(await store.events(run.id, 0, 1000))
+
+
+async def test_a_reader_who_comes_back_goes_on_where_it_was(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    await talk(store, run, 5)
+    first = await read(hub, run, count=4)
+    later = asyncio.create_task(read(hub, run, after=first[-1].n))
+    await talk(store, run, 5)
+    await finish(store, run)
+
+    assert [*first, *await later] == list(await store.events(run.id, 0, 1000))
+
+
+async def test_nothing_comes_after_the_end(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    ended = await finish(store, run)
+
+    assert await read(hub, run, after=ended.last_event) == []
+    assert await read(hub, run, after=ended.last_event + 100) == []
+    assert len(await read(hub, run, after=ended.last_event - 1)) == 1
+
+
+async def test_a_reader_from_beyond_the_end_sees_what_comes(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    reading = asyncio.create_task(read(hub, run, after=10_000))
+    await store.check()
+    await talk(store, run, 3)
+    await finish(store, run)
+
+    assert isinstance((await reading)[-1].data, End)
+
+
+async def test_a_run_that_nobody_knows_cannot_be_followed(hub: Hub) -> None:
+    with pytest.raises(RunNotFound):
+        await anext(hub.follow("nobody"))
+
+
+async def test_a_run_given_back_and_tried_again_is_one_log(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    reading = asyncio.create_task(read(hub, run))
+    await talk(store, run, 3)
+    await store.requeue(run.id, run.epoch, "why")
+    await finish(store, await claim_one(store))
+
+    assert await reading == list(await store.events(run.id, 0, 100))
+
+
+async def test_readers_leave_nothing_behind(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    await asyncio.gather(*(read(hub, run, count=2) for _ in range(10)))
+    waiting = asyncio.create_task(hub.ended(run.id))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+
+    assert (hub._runs, hub._ends) == ({}, {})
+
+
+async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) -> None:
+    run = await running(store)
+    waiting = [asyncio.create_task(hub.ended(run.id)) for _ in range(5)]
+    await asyncio.sleep(0)
+    await finish(store, run)
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+
+
+# --- changes ----------------------------------------------------------------------------------
+
+
+async def changes(hub: Hub, after: int, count: int) -> list[Change]:
+    seen: list[Change] = []
+    async with asyncio.timeout(20), aclosing(hub.changes(after)) as following:
+        async for change in following:
+            seen.append(change)
+            if len(seen) == count:
+                break
+    return seen
+
+
+async def test_changes_are_followed_from_any_point_without_gap_or_repeat(store: SqliteStore, hub: Hub) -> None:
+    await asyncio.gather(*(store.accept(spec(f"main:test:{n}")) for n in range(50)))
+    readers = [asyncio.create_task(changes(hub, after, 160 - after)) for after in (0, 10, 99, 100)]
+    for number in range(30):
+        await store.accept(spec(f"main:test:later-{number}"))
+
+    whole = list(await store.changes(0, 1000))
+    for seen in await asyncio.gather(*readers):
+        assert seen == whole[seen[0].seq - 1 : 160]
+
+
+async def test_a_follower_from_beyond_the_end_sees_what_comes(store: SqliteStore, hub: Hub) -> None:
+    await store.accept(spec())
+    reading = asyncio.create_task(changes(hub, 1 << 40, 1))
+    await store.check()
+    while not reading.done():
+        await store.accept(spec())
+
+    assert (await reading)[0].state == "queued"

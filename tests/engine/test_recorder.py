@@ -1,0 +1,237 @@
+"""What an attempt says is put on disk in batches, whole, and never without bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.event import AnyHappening, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.ports import Fenced, Reply
+from gateway.domain.run import Run, Status
+from gateway.engine import patience, recorder
+from gateway.engine.recorder import EVENT, WAITING, Recorder
+from gateway.errors import AgentError, StorageFull
+from tests.contracts.stores import spec
+from tests.support.waiting import until
+
+
+class Disk:
+    """Takes appends: when it is told to, and if it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[AnyHappening]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.errors: list[Exception] = []
+        self.asked = 0
+
+    async def append(self, run: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+        self.asked += 1
+        await self.open.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        self.batches.append(list(said))
+
+    async def remember(self, run: str, epoch: int, ref: str) -> None: ...
+
+    @property
+    def said(self) -> list[AnyHappening]:
+        return [happening for batch in self.batches for happening in batch]
+
+
+@pytest.fixture
+async def disk() -> Disk:
+    return Disk()
+
+
+def record(disk: Disk, tmp_path: Path, limit: int = 1 << 30, **more: Any) -> Recorder:
+    run = Run(id="run-1", seq=1, spec=spec(), status=Status.RUNNING, epoch=1, created=0)
+    store: Any = disk
+    return Recorder(
+        store, run, backend="b", outputs=tmp_path / "outputs", limit=limit, fenced=more.get("fenced", lambda: None)
+    )
+
+
+def text_of(said: Sequence[AnyHappening]) -> str:
+    return "".join(happening.delta for happening in said if isinstance(happening, Text))
+
+
+async def test_small_pieces_become_few_events(disk: Disk, tmp_path: Path) -> None:
+    ear = record(disk, tmp_path)
+    for number in range(1000):
+        await ear.hear(Text(delta=f"{number} "))
+    rest = await ear.close()
+
+    assert len(disk.said) + len(rest) < 10
+    assert text_of([*disk.said, *rest]) == ear.reply == "".join(f"{number} " for number in range(1000))
+
+
+async def test_what_was_said_is_written_though_nothing_more_comes(disk: Disk, tmp_path: Path) -> None:
+    ear = record(disk, tmp_path)
+    await ear.hear(Text(delta="hello"))
+
+    await until(lambda: disk.said, "the text is written")
+
+    assert await ear.close() == []
+
+
+async def test_kinds_keep_their_order(disk: Disk, tmp_path: Path) -> None:
+    ear = record(disk, tmp_path)
+    said = [Text(delta="a"), Thinking(delta="b"), Text(delta="c"), Usage(input=1), Text(delta="d")]
+    for one in said:
+        await ear.hear(one)
+
+    assert [*disk.said, *await ear.close()] == said
+    assert (ear.reply, ear.usage) == ("acd", Usage(input=1))
+
+
+async def test_a_long_text_is_cut_into_events_of_64_kib(disk: Disk, tmp_path: Path) -> None:
+    ear = record(disk, tmp_path)
+    whole = "".join(chr(65 + number % 26) for number in range(3 * EVENT + 5))
+    await ear.hear(Text(delta=whole))
+    said = [*disk.said, *await ear.close()]
+
+    assert text_of(said) == whole
+    assert max(len(happening.delta) for happening in said if isinstance(happening, Text)) <= EVENT
+
+
+async def test_a_large_output_goes_to_a_file(disk: Disk, tmp_path: Path) -> None:
+    ear = record(disk, tmp_path)
+    await ear.hear(ToolEnd(id="1", name="ls", output="x" * (EVENT + 1) + "\ud800"))
+    (said,) = await ear.close()
+
+    assert isinstance(said, ToolEnd)
+    assert len(said.output) < 3000
+    assert Path(said.output_file).read_text() == "x" * (EVENT + 1) + "?"
+
+
+async def test_a_disk_that_takes_no_file_costs_the_rest_of_the_output_only(disk: Disk, tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("in the way")
+    ear = record(disk, tmp_path)
+    await ear.hear(ToolEnd(id="1", name="ls", output="x" * (EVENT + 1)))
+    (said,) = await ear.close()
+
+    assert isinstance(said, ToolEnd)
+    assert said.output_file == ""
+
+
+async def test_large_arguments_and_remarks_are_cut(disk: Disk, tmp_path: Path) -> None:
+    ear = record(disk, tmp_path)
+    await ear.hear(Tool(id="1", name="write", args={"content": "x" * EVENT}))
+    await ear.hear(Log(level="info", message="x" * (2 * EVENT)))
+    tool, remark = await ear.close()
+
+    assert isinstance(tool, Tool)
+    assert "too large" in tool.args
+    assert isinstance(remark, Log)
+    assert len(remark.message) <= EVENT + 1
+
+
+@pytest.mark.parametrize("said", [Text(delta="x" * 11), Reply("x" * 11)])
+async def test_an_answer_beyond_the_limit_is_an_error(disk: Disk, tmp_path: Path, said: Text | Reply) -> None:
+    ear = record(disk, tmp_path, limit=10)
+
+    with pytest.raises(AgentError, match=r"limits\.output"):
+        await ear.hear(said)
+
+    await ear.close()
+    assert ear.reply == ""
+
+
+async def test_a_slow_disk_holds_the_agent_back(disk: Disk, tmp_path: Path) -> None:
+    disk.open.clear()
+    ear = record(disk, tmp_path)
+    heard = 0
+
+    async def talk() -> None:
+        nonlocal heard
+        for _ in range(200):
+            await ear.hear(Text(delta="x" * 50_000))
+            heard += 50_000
+
+    talking = asyncio.create_task(talk())
+    await until(lambda: disk.asked, "it writes")
+    await asyncio.wait({talking}, timeout=0.2)
+    held = heard
+    disk.open.set()
+    await talking
+
+    assert held <= 3 * WAITING
+    assert len(text_of([*disk.said, *await ear.close()])) == 200 * 50_000
+
+
+async def test_a_flood_of_events_that_are_not_text_is_held_back_too(disk: Disk, tmp_path: Path) -> None:
+    disk.open.clear()
+    ear = record(disk, tmp_path)
+    heard: list[int] = []
+
+    async def talk() -> None:
+        for number in range(10_000):
+            await ear.hear(Tool(id=str(number), name="t", args={"x": "y" * 10_000}))
+            heard.append(number)
+
+    talking = asyncio.create_task(talk())
+    await until(lambda: disk.asked, "it writes")
+    await asyncio.wait({talking}, timeout=0.2)
+    talking.cancel()
+    disk.open.set()
+    await ear.close()
+
+    assert len(heard) <= 3 * WAITING / 10_000
+
+
+async def test_a_disk_that_refuses_is_asked_again(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "RETRY", 0.01)
+    disk.errors = [StorageFull(), StorageFull()]
+    ear = record(disk, tmp_path)
+    await ear.hear(Text(delta="one"))
+    await until(lambda: disk.said, "it is written")
+    await ear.hear(Text(delta="two"))
+
+    assert text_of([*disk.said, *await ear.close()]) == "onetwo"
+
+
+async def test_nothing_is_said_twice_when_it_ends_in_the_middle_of_a_write(disk: Disk, tmp_path: Path) -> None:
+    disk.open.clear()
+    ear = record(disk, tmp_path)
+    await ear.hear(Text(delta="one"))
+    await until(lambda: disk.asked, "it writes")
+    await ear.hear(Text(delta="two"))
+    closing = asyncio.create_task(ear.close())
+    disk.open.set()
+    rest = await closing
+
+    assert (text_of(disk.said), text_of(rest)) == ("one", "two")
+
+
+async def test_a_fenced_attempt_is_told(disk: Disk, tmp_path: Path) -> None:
+    told: list[bool] = []
+    disk.errors = [Fenced("run-1")]
+    ear = record(disk, tmp_path, fenced=lambda: told.append(True))
+    await ear.hear(Text(delta="one"))
+
+    await until(lambda: told, "it is told")
+    await ear.close()
+
+
+async def test_giving_up_ends_the_write_too(disk: Disk, tmp_path: Path) -> None:
+    disk.open.clear()
+    ear = record(disk, tmp_path)
+    await ear.hear(Text(delta="one"))
+    await until(lambda: disk.asked, "it writes")
+    closing = asyncio.create_task(ear.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await asyncio.sleep(0)
+
+    assert [task for task in asyncio.all_tasks() if task.get_name() == "record"] == []
+
+
+def test_an_event_that_waits_has_a_size() -> None:
+    assert recorder._stored(Usage())[1] > 0

@@ -1,0 +1,204 @@
+"""Runs whose owner is gone: their processes are ended, then they are tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import identity, process
+from gateway.domain.ports import AgentProcess
+from gateway.domain.run import OnInterrupt, Outcome, Run, Status
+from gateway.engine.owner import Owner
+from gateway.engine.rescuer import StoreLedger, rescue
+from gateway.identity import Identity
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import LIMITS, spec
+from tests.engine.stage import dead, me, staged
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+
+
+@pytest.fixture
+def orphan() -> Iterator[Callable[[], Identity]]:
+    """Starts processes in groups of their own, as agents are."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> Identity:
+        started.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
+        who = identity.of(started[-1].pid)
+        assert who is not None
+        return who
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+
+
+async def left_by(store: SqliteStore, owner: Owner, *processes: Identity, **fields: object) -> Run:
+    """Leave a run as a gateway that was killed leaves it."""
+    await store.accept(spec(**fields))  # type: ignore[arg-type]
+    (run,) = await store.claim(str(owner), LIMITS)
+    for who in processes:
+        await store.record_process(AgentProcess(who=who, owner=str(owner), run=run.id))
+    return run
+
+
+async def test_a_run_of_a_gateway_that_is_gone_is_done(tmp_path: Path) -> None:
+    left: list[Run] = []
+
+    async def leave(store: SqliteStore) -> None:
+        left.append(await left_by(store, dead()))
+
+    async with staged(tmp_path, prepare=leave) as stage:
+        ended = await stage.ended(left[0])
+
+    assert (ended.status, ended.attempt) == (Status.SUCCEEDED, 2)
+
+
+async def test_a_run_of_a_gateway_that_lives_is_left_alone(tmp_path: Path) -> None:
+    alive = Owner("another instance", identity.own())
+    left: list[Run] = []
+
+    async def leave(store: SqliteStore) -> None:
+        left.append(await left_by(store, alive))
+
+    async with staged(tmp_path, prepare=leave) as stage:
+        await stage.do(session="main:test:elsewhere")
+
+        assert await stage.store.run(left[0].id) == left[0]
+
+
+async def test_a_pid_of_another_boot_is_no_owner(tmp_path: Path) -> None:
+    rebooted = Owner("before", identity.own()._replace(boot="another boot"))
+    store = SqliteStore(tmp_path / "moongate.db")
+    run = await left_by(store, rebooted)
+
+    assert await rescue(store, me()) == 1
+
+    assert (await store.run(run.id)).status is Status.QUEUED
+    await store.close()
+
+
+async def test_processes_are_ended_before_their_run_can_be_claimed(
+    tmp_path: Path, orphan: Callable[[], Identity], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "moongate.db")
+    processes = [orphan(), orphan()]
+    run = await left_by(store, dead(), *processes)
+    order: list[str] = []
+    kill, save = process.kill_group, store.rescue
+
+    def killing(who: Identity) -> bool:
+        killed = kill(who)
+        order.append(f"killed {who.pid} {identity.alive(who)}")
+        return killed
+
+    async def rescuing(owner: str) -> object:
+        order.append("rescue")
+        return await save(owner)
+
+    monkeypatch.setattr(process, "kill_group", killing)
+    monkeypatch.setattr(store, "rescue", rescuing)
+    await rescue(store, me())
+
+    assert order[-1] == "rescue"
+    assert sorted(order[:-1]) == sorted(f"killed {who.pid} False" for who in processes)
+    assert (await store.run(run.id)).status is Status.QUEUED
+    assert list(await store.owners()) == []
+    await store.close()
+
+
+async def test_a_process_that_has_a_recorded_pid_by_chance_is_not_touched(
+    tmp_path: Path, orphan: Callable[[], Identity]
+) -> None:
+    store = SqliteStore(tmp_path / "moongate.db")
+    innocent = orphan()
+    await left_by(store, dead(), innocent._replace(started="1"), innocent._replace(boot="before"))
+
+    await rescue(store, me())
+
+    assert identity.alive(innocent)
+    assert list(await store.owners()) == []
+    await store.close()
+
+
+async def test_the_rest_of_a_group_whose_leader_has_ended_is_ended(tmp_path: Path) -> None:
+    script = "sleep 600 >&2 & echo $!; read line"
+    pipe = subprocess.PIPE
+    leader = subprocess.Popen(["/bin/sh", "-c", script], start_new_session=True, stdin=pipe, stdout=pipe)
+    assert leader.stdout is not None
+    assert leader.stdin is not None
+    member = identity.of(int(leader.stdout.readline()))
+    who = identity.of(leader.pid)
+    assert member is not None
+    assert who is not None
+    leader.communicate(b"\n")
+    store = SqliteStore(tmp_path / "moongate.db")
+    await left_by(store, dead(), who)
+
+    await rescue(store, me())
+
+    assert not identity.alive(member)
+    await store.close()
+
+
+async def test_a_server_without_a_run_is_ended_too(tmp_path: Path, orphan: Callable[[], Identity]) -> None:
+    store = SqliteStore(tmp_path / "moongate.db")
+    server = orphan()
+    await StoreLedger(store, dead()).record(server, None)
+
+    await rescue(store, me())
+
+    assert not identity.alive(server)
+    await store.close()
+
+
+async def test_many_orphans_take_no_longer_than_one(tmp_path: Path) -> None:
+    """Nobody has reaped them yet when the gateway starts again: it does not wait for that."""
+    store = SqliteStore(tmp_path / "moongate.db")
+    children = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(20)]
+    who = [identity.of(child.pid) for child in children]
+    await left_by(store, dead(), *(one for one in who if one is not None))
+
+    async with asyncio.timeout(10):
+        await rescue(store, me())
+
+    await store.close()
+    assert {child.wait() for child in children} == {-signal.SIGKILL}
+
+
+async def test_a_run_that_must_not_be_tried_again_has_failed(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "moongate.db")
+    run = await left_by(store, dead(), on_interrupt=OnInterrupt.FAIL)
+
+    await rescue(store, me())
+
+    assert (await store.run(run.id)).outcome is Outcome.INTERRUPTED
+    await store.close()
+
+
+async def test_a_run_that_kills_its_gateway_each_time_ends_as_failed(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "moongate.db")
+    run = await left_by(store, dead("1"))
+    for number in (2, 3):
+        await rescue(store, me())
+        await store.claim(str(dead(str(number))), LIMITS)
+    await rescue(store, me())
+
+    ended = await store.run(run.id)
+    assert (ended.status, ended.attempt, ended.outcome) == (Status.FAILED, 3, Outcome.INTERRUPTED)
+    await store.close()
+
+
+def test_an_owner_is_read_back_as_it_was_written() -> None:
+    owner = Owner("a-b", Identity(os.getpid(), "12", "boot/id"))
+
+    assert Owner.parse(str(owner)) == owner

@@ -1,0 +1,221 @@
+"""Claiming and executing: as much as there is room for, at once, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.event import Text
+from gateway.domain.ports import Turn
+from gateway.domain.run import OnInterrupt, Outcome, Status
+from gateway.engine import patience, worker
+from gateway.errors import StorageFull, Unavailable
+from tests.contracts.stores import SteppedClock
+from tests.engine.stage import Anything, Between, Stage, answering, hanging, staged
+from tests.support.waiting import until
+
+
+async def pausing(turn: Turn) -> AsyncGenerator[Anything, None]:
+    await asyncio.sleep(0.01)
+    yield Text(delta="done")
+
+
+async def submit_many(stage: Stage, count: int, agent: str = "main") -> list[Any]:
+    return [await stage.submit(session=f"{agent}:test:{number}") for number in range(count)]
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+
+async def test_an_agent_works_on_so_many_runs_at_once_and_no_more(tmp_path: Path) -> None:
+    async with staged(tmp_path, pausing, agents={"main": {"max_concurrent": 3}}) as stage:
+        for run in await submit_many(stage, 12):
+            assert (await stage.ended(run)).status is Status.SUCCEEDED
+
+        assert stage.backend.most == 3
+
+
+async def test_the_gateway_works_on_so_many_runs_at_once_and_no_more(tmp_path: Path) -> None:
+    agents = {"main": {"max_concurrent": 10}, "other": {"max_concurrent": 10}}
+    async with staged(tmp_path, pausing, agents=agents, max_runs=4) as stage:
+        for run in [*await submit_many(stage, 8), *await submit_many(stage, 8, "other")]:
+            assert (await stage.ended(run)).status is Status.SUCCEEDED
+
+        assert stage.backend.most == 4
+
+
+async def test_a_session_works_on_one_run_at_a_time_in_order(tmp_path: Path) -> None:
+    async with staged(tmp_path, pausing, agents={"main": {"max_concurrent": 10}}) as stage:
+        runs = [await stage.submit(str(number)) for number in range(6)]
+        for run in runs:
+            await stage.ended(run)
+
+        assert stage.backend.most == 1
+        assert [turn.input for turn in stage.backend.turns] == [str(number) for number in range(6)]
+
+
+async def test_a_full_gateway_waits_quietly(tmp_path: Path) -> None:
+    """It does not ask the store over and over whether there is room."""
+    between: list[Between] = []
+
+    def wrap(store: object) -> Between:
+        between.append(Between(store))  # type: ignore[arg-type]
+        return between[0]
+
+    async with staged(tmp_path, hanging, max_runs=1, wrap=wrap) as stage:
+        await stage.begun(await stage.submit(session="main:test:a"))
+        await submit_many(stage, 3)
+        before = dict(between[0].calls)
+        await asyncio.sleep(0.1)
+        after = between[0].calls
+
+        assert after["next_due"] - before.get("next_due", 0) <= 3
+        assert after["claim"] - before["claim"] <= 3
+
+
+async def test_what_the_agents_are_doing_can_be_seen(tmp_path: Path) -> None:
+    async with staged(tmp_path, hanging, agents={"main": {}, "off": {"enabled": False}}) as stage:
+        await stage.begun(await stage.submit())
+
+        assert [(view.activity.value, view.current) for view in stage.engine.agents.views()] == [
+            ("working", 1),
+            ("disabled", 0),
+        ]
+
+
+# --- waking up --------------------------------------------------------------------------------
+
+
+async def test_an_idle_gateway_begins_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LONGEST_SLEEP", 3600.0)
+    async with staged(tmp_path) as stage:
+        for _ in range(3):
+            assert (await stage.do()).status is Status.SUCCEEDED
+
+
+async def test_a_delayed_run_begins_when_it_is_due(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        now = stage.engine._clock()
+        late = await stage.submit("late", session="main:test:b", run_at=now + 200)
+        early = await stage.submit("early", session="main:test:a", run_at=now + 50)
+        ended = [await stage.ended(run) for run in (early, late)]
+
+    assert [turn.input for turn in stage.backend.turns] == ["early", "late"]
+    assert ended[1].started is not None
+    assert ended[1].started >= now + 200
+
+
+async def test_a_clock_that_is_set_back_delays_a_run_and_does_not_lose_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LONGEST_SLEEP", 0.02)
+    clock = SteppedClock()
+    async with staged(tmp_path, clock=clock) as stage:
+        run = await stage.submit(run_at=clock.now + 1000)
+        clock.forward(-3_600_000)
+        await asyncio.sleep(0.06)
+        assert (await stage.store.run(run.id)).status is Status.QUEUED
+        clock.forward(3_600_000 + 1000)
+
+        assert (await stage.ended(run)).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("error", [StorageFull(), Unavailable("gone"), RuntimeError("a bug")])
+async def test_a_claim_that_fails_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(worker, "RETRY", 0.01)
+
+    def wrap(store: object) -> Between:
+        between = Between(store)  # type: ignore[arg-type]
+        between.refuse["claim"] = [error, error]
+        return between
+
+    async with staged(tmp_path, wrap=wrap) as stage:
+        assert (await stage.do()).status is Status.SUCCEEDED
+
+
+# --- stopping ---------------------------------------------------------------------------------
+
+
+async def test_a_drain_lets_runs_end_within_the_grace(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        await release.wait()
+        yield Text(delta="in time")
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.begun(await stage.submit())
+        draining = asyncio.create_task(stage.engine.drain(30))
+        release.set()
+        await draining
+
+        assert (await stage.store.run(run.id)).result == "in time"
+
+
+async def test_a_drain_begins_nothing_new(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.engine.drain(0)
+        run = await stage.submit()
+        await stage.engine.drain(0)
+
+        assert ((await stage.store.run(run.id)).status, stage.backend.turns) == (Status.QUEUED, [])
+
+
+async def test_what_is_cut_short_by_a_stop_is_done_after_the_next_start(tmp_path: Path) -> None:
+    async with staged(tmp_path, hanging) as stage:
+        run = await stage.begun(await stage.submit())
+        await stage.engine.drain(0.01)
+        cut = await stage.store.run(run.id)
+    async with staged(tmp_path, answering) as stage:
+        ended = await stage.ended(run)
+
+    assert (cut.status, cut.attempt) == (Status.QUEUED, 1)
+    assert (ended.status, ended.attempt) == (Status.SUCCEEDED, 2)
+
+
+async def test_a_run_that_must_not_be_tried_again_ends_with_the_stop(tmp_path: Path) -> None:
+    async with staged(tmp_path, hanging, agents={"main": {"on_interrupt": OnInterrupt.FAIL}}) as stage:
+        run = await stage.begun(await stage.submit())
+        await stage.engine.drain(0)
+        ended = await stage.store.run(run.id)
+
+    assert (ended.status, ended.outcome) == (Status.FAILED, Outcome.INTERRUPTED)
+
+
+async def test_a_hurry_cuts_the_grace(tmp_path: Path) -> None:
+    async with staged(tmp_path, hanging) as stage:
+        run = await stage.begun(await stage.submit())
+        draining = asyncio.create_task(stage.engine.drain(3600))
+        await asyncio.sleep(0)
+        stage.engine.hurry()
+        async with asyncio.timeout(10):
+            await draining
+
+        assert (await stage.store.run(run.id)).status is Status.QUEUED
+
+
+async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "CUTTING", 0.1)
+    monkeypatch.setattr(patience, "RETRY", 0.01)
+
+    def wrap(store: object) -> Between:
+        between = Between(store)  # type: ignore[arg-type]
+        between.refuse["requeue"] = [StorageFull() for _ in range(10_000)]
+        return between
+
+    async with staged(tmp_path, hanging, wrap=wrap) as stage:
+        run = await stage.begun(await stage.submit())
+        async with asyncio.timeout(10):
+            await stage.engine.drain(0)
+        left = await stage.store.run(run.id)
+
+    assert left.status is Status.RUNNING  # the next start rescues it
+    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("run-")], "it is over")
