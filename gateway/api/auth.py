@@ -94,7 +94,7 @@ class Bouncer:
             Unauthorized: there is no token, or a wrong one.
             RateLimited: a wrong one, after too many others from there.
         """
-        if "token" in request.query:
+        if request.query_string and "token" in request.query:
             raise InvalidRequest(
                 "a token does not belong into a URL.", remedy="Send it as the header Authorization: Bearer."
             )

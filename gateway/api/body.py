@@ -72,6 +72,8 @@ def _check_type(request: web.Request) -> None:
     headers = request.headers
     if "Content-Encoding" in headers:
         raise UnsupportedMedia("Content-Encoding: send the body as it is.")
+    if headers.get("Content-Type") == "application/json":
+        return
     name, *parameters = headers.get("Content-Type", "").lower().replace(" ", "").replace('"', "").split(";")
     charsets = {word.removeprefix("charset=") for word in parameters if word.startswith("charset=")}
     if name != "application/json" or charsets - {"utf-8", "utf8"}:
@@ -108,9 +110,9 @@ def parse_query(request: web.Request, kind: type[S]) -> S:
     Raises:
         InvalidRequest: a parameter is unknown, unfit, or given twice.
     """
+    if not request.query_string:
+        return _unasked(kind)
     query = request.query
-    if not query and not msgspec.structs.fields(kind):
-        return kind()
     flat: dict[str, Any] = dict(query)
     if len(flat) != len(query):
         raise InvalidRequest("a query parameter is given twice.")
@@ -118,6 +120,12 @@ def parse_query(request: web.Request, kind: type[S]) -> S:
         return msgspec.convert(flat, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"query: {explain(error, kind, 'the query')}.") from error
+
+
+@cache
+def _unasked(kind: type[S]) -> S:
+    nothing: S = msgspec.convert({}, kind)
+    return nothing
 
 
 def _first_line(error: Exception) -> str:

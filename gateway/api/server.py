@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import secrets
 import socket
@@ -81,6 +82,8 @@ class Server:
                 app.router.add_route(route.method, path, handler, expect_handler=body.expect)
         self._runner = Runner(app, around.config.limits, self._bouncer.trusts, shutdown_timeout=1.0)
         self._site: web.SockSite | None = None
+        #: of the ids of requests
+        self._prefix, self._numbers = secrets.token_hex(5), itertools.count(1)
         self._busy = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -111,7 +114,7 @@ class Server:
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Give every request an id, and every error its shape."""
-        identifier = request[_ID] = secrets.token_hex(8)
+        identifier = request[_ID] = f"{self._prefix}{next(self._numbers):06x}"
         self._enter()
         structlog.contextvars.bind_contextvars(request=identifier)
         try:

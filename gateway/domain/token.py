@@ -16,8 +16,10 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
     def covers(self, needed: Scope) -> bool:
-        order = list(Scope)
-        return order.index(self) >= order.index(needed)
+        return _ORDER[self] >= _ORDER[needed]
+
+
+_ORDER = {scope: number for number, scope in enumerate(Scope)}
 
 
 class Token(Struct, frozen=True, kw_only=True):
