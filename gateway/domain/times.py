@@ -17,7 +17,8 @@ def wall_clock() -> int:
 
 def rfc3339(moment: int) -> str:
     """Return a moment, in milliseconds, as RFC 3339 in UTC with millisecond precision."""
-    text = datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds")
+    seconds, rest = divmod(moment, 1000)  # not by a fraction: a float is too coarse for far years
+    text = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 

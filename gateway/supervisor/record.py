@@ -55,8 +55,12 @@ def read(path: Path) -> Record | None:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        return parse(file.read(LONGEST))
+    try:
+        return parse(os.read(descriptor, LONGEST))
+    except OSError:  # a directory
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def parse(data: bytes) -> Record | None:

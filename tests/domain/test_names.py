@@ -1,0 +1,99 @@
+"""Ids, session keys, times and tokens."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain import ids, times
+from gateway.domain.event import Usage
+from gateway.domain.session import CHAT_LENGTH, SessionKey
+from gateway.domain.token import Scope, digest
+from gateway.errors import InvalidRequest
+
+moments = st.integers(0, 253_402_300_799_999)
+
+
+@given(moments, moments)
+def test_ids_sort_by_time(one: int, other: int) -> None:
+    first, second = ids.ulid(one), ids.ulid(other)
+
+    assert len(first) == 26
+    if one != other:
+        assert (first < second) == (one < other)
+
+
+def test_ids_of_one_moment_are_different() -> None:
+    assert len({ids.ulid(1) for _ in range(1000)}) == 1000
+
+
+@given(moments)
+def test_a_time_is_told_as_rfc_3339_and_read_back(moment: int) -> None:
+    text = times.rfc3339(moment)
+
+    assert text.endswith("Z")
+    assert times.milliseconds(datetime.fromisoformat(text)) == moment
+
+
+def test_the_present_is_in_milliseconds() -> None:
+    assert abs(times.wall_clock() - times.milliseconds(datetime.now(UTC))) < 10_000
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_key_that_can_be_made_can_be_read(agent: str, channel: str, chat: str) -> None:
+    try:
+        key = SessionKey.of("main" if not ids.is_slug(agent) else agent, channel, chat)
+    except InvalidRequest:
+        return
+
+    assert SessionKey.parse(str(key)) == key
+
+
+@given(st.text())
+def test_any_text_is_a_key_or_is_none(text: str) -> None:
+    key = SessionKey.parse(text)
+
+    assert key is None or str(key) == text
+
+
+@pytest.mark.parametrize("text", ["", "a", "a:b", "a:b:", ":b:c", "a::c", "a b:c:d", "a:b:c\n", "a:b:" + "x" * 129])
+def test_what_is_no_key(text: str) -> None:
+    assert SessionKey.parse(text) is None
+
+
+def test_a_chat_may_have_colons_and_may_not_be_endless() -> None:
+    assert SessionKey.parse("a:b:c:d") == SessionKey("a", "b", "c:d")
+    with pytest.raises(InvalidRequest):
+        SessionKey.of("a", "b", "x" * (CHAT_LENGTH + 1))
+
+
+@pytest.mark.parametrize("name", ["a\n", "", ".a", "a:b", "a/b", "ä", "a" * 65])
+def test_what_is_no_slug(name: str) -> None:
+    assert not ids.is_slug(name)
+
+
+def test_a_scope_covers_what_is_below_it() -> None:
+    covered = [(one.value, other.value) for one in Scope for other in Scope if one.covers(other)]
+
+    assert covered == [
+        ("read", "read"),
+        ("write", "read"),
+        ("write", "write"),
+        ("admin", "read"),
+        ("admin", "write"),
+        ("admin", "admin"),
+    ]
+
+
+@given(st.text())
+def test_any_secret_has_a_digest(secret: str) -> None:
+    assert len(digest(secret)) == 64
+
+
+def test_usage_adds_up() -> None:
+    parts = [Usage(input=1, output=2, cached=3, cost=0.5), Usage(input=10)]
+
+    assert sum(parts, Usage()) == Usage(input=11, output=2, cached=3, cost=0.5)

@@ -1,0 +1,63 @@
+"""The table of moves, and what becomes of what was cut short."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.run import FINAL, MOVES, Move, OnInterrupt, Outcome, Status, after_interruption, diagram, target
+from gateway.errors import Conflict
+from tests.contracts.stores import spec
+
+
+@pytest.mark.parametrize("status", FINAL)
+@pytest.mark.parametrize("move", Move)
+def test_nothing_leads_out_of_a_final_status(status: Status, move: Move) -> None:
+    with pytest.raises(Conflict):
+        target(status, move)
+
+
+@given(st.sampled_from(Status), st.sampled_from(Move))
+def test_a_move_leads_where_the_table_says_or_nowhere(status: Status, move: Move) -> None:
+    if status in MOVES[move].sources:
+        assert target(status, move) is MOVES[move].target
+    else:
+        with pytest.raises(Conflict, match=f"cannot {move} a run that is {status}"):
+            target(status, move)
+
+
+def test_every_status_can_be_reached_from_the_queue() -> None:
+    reached = {Status.QUEUED}
+    for _ in Status:
+        reached |= {row.target for row in MOVES.values() if row.sources & reached}
+
+    assert reached == set(Status)
+
+
+def test_the_diagram_shows_every_move() -> None:
+    drawn = set(re.findall(r"(\w+) --> (\w+): (\w+)", diagram()))
+
+    assert drawn == {(str(source), str(row.target), str(move)) for move, row in MOVES.items() for source in row.sources}
+    assert diagram().startswith("stateDiagram-v2\n    [*] --> queued")
+
+
+@pytest.mark.parametrize(
+    ("policy", "attempt", "ends"),
+    [
+        (OnInterrupt.RETRY, 1, False),
+        (OnInterrupt.RETRY, 2, False),
+        (OnInterrupt.RETRY, 3, True),
+        (OnInterrupt.RETRY, 4, True),
+        (OnInterrupt.FAIL, 1, True),
+    ],
+)
+def test_what_was_cut_short_is_tried_again_by_its_policy(policy: OnInterrupt, attempt: int, ends: bool) -> None:
+    verdict = after_interruption(spec(on_interrupt=policy), attempt, "the machine fell")
+
+    assert (verdict is not None) is ends
+    if verdict is not None:
+        assert (verdict.move, verdict.outcome) == (Move.FAIL, Outcome.INTERRUPTED)
+        assert "the machine fell" in (verdict.error or "")

@@ -1,0 +1,132 @@
+"""One gateway a config: only the kernel's lock counts."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway import identity
+from gateway.errors import AlreadyRunning, ConfigError
+from gateway.supervisor import lock, record
+from gateway.supervisor.record import Record
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "locks" / "gateway.lock"
+
+
+def mine(port: int = 1) -> Record:
+    who = identity.own()
+    return Record(who.pid, 1, "/c", who.started, who.boot, "instance", "127.0.0.1", port, "0")
+
+
+def test_a_lock_is_held_by_one(path: Path) -> None:
+    held = lock.acquire(path)
+    held.write(mine(port=4711))
+    with pytest.raises(AlreadyRunning, match=rf"pid {os.getpid()}, port 4711"):
+        lock.acquire(path)
+    held.release()
+
+    lock.acquire(path).release()
+
+
+def test_the_holder_that_is_gone_is_not_named(path: Path) -> None:
+    held = lock.acquire(path)
+    held.write(mine()._replace(startTime="1"))
+
+    with pytest.raises(AlreadyRunning) as caught:
+        lock.acquire(path)
+    held.release()
+
+    assert "pid" not in str(caught.value)
+
+
+def test_a_lock_outlives_what_is_done_to_what_is_written_in_it(path: Path) -> None:
+    held = lock.acquire(path)
+    path.write_bytes(b"")
+
+    with pytest.raises(AlreadyRunning):
+        lock.acquire(path)
+    held.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"{}", b"[" * 100_000, b"\xff\xfe", b'{"pid": 1}'])
+def test_what_is_written_in_a_lock_that_nobody_holds_does_not_matter(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+    held = lock.acquire(path)
+    held.write(mine())
+    held.release()
+
+    assert record.read(path) == mine()
+
+
+@posix
+def test_children_do_not_inherit_it(path: Path) -> None:
+    held = lock.acquire(path)
+    child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    held.release()
+    try:
+        lock.acquire(path).release()
+    finally:
+        child.kill()
+        child.wait()
+
+
+@posix
+def test_its_file_is_private(path: Path) -> None:
+    before = os.umask(0)
+    lock.acquire(path).release()
+    os.umask(before)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@posix
+@pytest.mark.parametrize("kind", ["link", "dangling link", "directory", "pipe"])
+def test_only_a_plain_file_is_taken(path: Path, tmp_path: Path, kind: str) -> None:
+    path.parent.mkdir()
+    target = tmp_path / "precious"
+    match kind:
+        case "link":
+            target.write_text("precious")
+            path.symlink_to(target)
+        case "dangling link":
+            path.symlink_to(target)
+        case "directory":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+
+    with pytest.raises(ConfigError) as caught:
+        lock.acquire(path)
+
+    assert str(path) in str(caught.value)
+    assert record.read(path) is None
+    assert target.exists() == (kind == "link")
+    assert kind != "link" or target.read_text() == "precious"
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def test_a_record_is_read_back_and_tells_whether_its_writer_lives() -> None:
+    assert record.parse(mine().dump()) == mine()
+    assert mine().alive
+    assert not mine()._replace(startTime="1").alive
+    assert not mine()._replace(bootId="before").alive
+
+
+@pytest.mark.parametrize("change", [{"pid": 0}, {"pid": -1}, {"pid": "1"}, {"port": None}, {"host": 3}, {"pid": True}])
+def test_a_forged_record_is_none(change: dict[str, object]) -> None:
+    assert record.parse(mine()._replace(**change).dump()) is None  # type: ignore[arg-type]

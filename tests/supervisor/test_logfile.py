@@ -1,0 +1,75 @@
+"""The log file: bounded, private, and never somebody else's."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway.supervisor.logfile import LogFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "logs" / "gateway.log"
+
+
+def test_lines_are_added_to_what_was_there(path: Path) -> None:
+    for line in (b"one", b"two"):
+        file = LogFile(path)
+        file.write(line)
+        file.close()
+
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_it_keeps_so_many_files_of_a_size(path: Path) -> None:
+    file = LogFile(path, size=100, count=3)
+    for number in range(100):
+        file.write(b"%030d" % number)
+    file.close()
+
+    kept = sorted(path.parent.iterdir())
+    assert [one.name for one in kept] == ["gateway.log", "gateway.log.1", "gateway.log.2", "gateway.log.3"]
+    assert max(one.stat().st_size for one in kept) <= 100
+    lines = [int(line) for one in reversed(kept[1:]) for line in one.read_bytes().split()]
+    assert [*lines, *map(int, path.read_bytes().split())] == list(range(100 - len(lines) - 1, 100))
+
+
+def test_a_line_that_is_longer_than_a_file_is_written_whole(path: Path) -> None:
+    file = LogFile(path, size=10)
+    file.write(b"x" * 100)
+    file.close()
+
+    assert path.read_bytes() == b"x" * 100 + b"\n"
+
+
+def test_a_refused_rotation_never_writes_into_another_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = LogFile(path, size=20)
+    file.write(b"x" * 15)
+    with monkeypatch.context() as patch:
+        patch.setattr(LogFile, "_open", lambda _: (_ for _ in ()).throw(OSError("no space")))
+        with pytest.raises(OSError, match="no space"):
+            file.write(b"y" * 15)
+        other = os.open(tmp_path / "database", os.O_RDWR | os.O_CREAT)  # gets the number that is free now
+        with pytest.raises(OSError, match="no space"):
+            file.write(b"z" * 15)
+    file.write(b"again")
+    file.close()
+
+    assert os.read(other, 100) == b""
+    os.close(other)
+    assert path.read_bytes() == b"again\n"
+
+
+def test_a_link_in_its_place_is_not_followed(path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(OSError, match="symbolic"):
+        LogFile(path)

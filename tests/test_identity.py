@@ -1,0 +1,52 @@
+"""Who a process is, beyond a PID that may be recycled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway import identity
+from gateway.identity import Identity
+
+
+def test_we_are_alive_and_nobody_else_is_us() -> None:
+    me = identity.own()
+
+    assert identity.alive(me)
+    assert not identity.alive(me._replace(started="1"))
+    assert not identity.alive(me._replace(boot="another"))
+    assert not identity.alive(me._replace(pid=2**22 + 1))
+
+
+def test_an_identity_is_read_back_as_it_was_written() -> None:
+    for who in (identity.own(), Identity(1, "Sat Nov 21 05:00:00 2026", ""), Identity(1, "2", "a/b")):
+        assert Identity.parse(str(who)) == who
+    with pytest.raises(ValueError, match="unpack"):
+        Identity.parse("1/2")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="zombies")
+def test_a_zombie_has_ended() -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+    assert identity.of(child.pid) is None
+    child.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_program_may_have_any_name(tmp_path: Path) -> None:
+    program = tmp_path / "a) Z 1 (b"
+    program.write_text("#!/bin/sh\nread line\n")
+    program.chmod(0o755)
+    child = subprocess.Popen([program], stdin=subprocess.PIPE)
+    who = identity.of(child.pid)
+
+    assert who is not None
+    assert identity.alive(who)
+    child.communicate(b"\n")
+    assert not identity.alive(who)
