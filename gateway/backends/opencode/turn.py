@@ -158,12 +158,17 @@ class Talk:
     # --- what is streamed ---------------------------------------------------------------------
 
     def _note(self, info: wire.Info) -> None:
-        if self._mark is not None and info.id <= self._mark:
-            return  # late news of an earlier turn
+        if self._late(info):
+            return
         if info.assistant:
             self._usage[info.id] = _usage(info)
         if info.answers and info.session in ("", self._session.id):
             self._answers.add(info.id)
+
+    def _late(self, info: wire.Info) -> bool:
+        """Tell whether a message belongs to an earlier turn: one that was stopped may write its last later."""
+        mark = self._mark
+        return mark is not None and (info.id <= mark or (info.parent != "" and info.parent <= mark))
 
     def _delta(self, event: wire.Delta) -> Sequence[Said]:
         written = self._written.get(event.part)
@@ -266,7 +271,8 @@ class Talk:
             sure: there may be no other event that would end it.
         """
         busy = await self._api.busy(self._session)
-        messages = await self._api.messages_after(self._session, self._mark)
+        found = await self._api.messages_after(self._session, self._mark)
+        messages = [message for message in found if not self._late(message.info)]
         said: list[Said | Reply] = []
         for message in messages:
             self._note(message.info)

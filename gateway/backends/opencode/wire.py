@@ -45,12 +45,14 @@ class Error(Struct):
         return self.data.message.partition("\n")[0] or self.name
 
 
-class Info(Struct, rename={"session": "sessionID"}):
+class Info(Struct, rename={"session": "sessionID", "parent": "parentID"}):
     """A message, without its parts."""
 
     id: str
     role: str
     session: str = ""
+    #: id of the user's message that it answers
+    parent: str = ""
     time: Time = field(default_factory=Time)
     tokens: Tokens = field(default_factory=Tokens)
     cost: float = 0
