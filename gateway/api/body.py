@@ -111,7 +111,8 @@ def parse_query(request: web.Request, kind: type[S]) -> S:
         InvalidRequest: a parameter is unknown, unfit, or given twice.
     """
     if not request.query_string:
-        return _unasked(kind)
+        nothing: S = _unasked(kind)
+        return nothing
     query = request.query
     flat: dict[str, Any] = dict(query)
     if len(flat) != len(query):
@@ -124,8 +125,8 @@ def parse_query(request: web.Request, kind: type[S]) -> S:
 
 @cache
 def _unasked(kind: type[S]) -> S:
-    nothing: S = msgspec.convert({}, kind)
-    return nothing
+    empty: S = msgspec.convert({}, kind)
+    return empty
 
 
 def _first_line(error: Exception) -> str:
