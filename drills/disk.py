@@ -84,7 +84,7 @@ def _read_only(directory: Path) -> Figures:
         client.wait_for(live, run, "succeeded")
         assert live.stop() == 0
         _run("mount", "-o", "remount,ro", str(disk))
-        said = _does_not_start(live)
+        _does_not_start(live)
         _run("mount", "-o", "remount,rw", str(disk))
         assert client.show(live.start(), run)["status"] == "succeeded"
         assert live.stop() == 0
@@ -94,18 +94,17 @@ def _read_only(directory: Path) -> Figures:
     cramped = Live(directory / "cramped", {"data": {"directory": str(small)}})
     _does_not_start(cramped)
     assert not (small / "moongate.db").exists()
-    return {"read-only, it says": said.strip().splitlines()[-1][:100]}
+    return {"exit code on a read-only disk, and on one that is too small": 78}
 
 
-def _does_not_start(live: Live) -> str:
-    """See that a gateway says which database it cannot use; returns what it says."""
+def _does_not_start(live: Live) -> None:
+    """See that a gateway says which database it cannot use."""
     process = live.start(wait=False).process
     assert process is not None
     assert process.wait(PATIENCE) == 78
     said = live.output.read_text()
     assert "moongate.db" in said
     assert "Traceback" not in said
-    return said
 
 
 def _refused(live: Live, taken: list[str]) -> int:

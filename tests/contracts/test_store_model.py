@@ -82,10 +82,10 @@ class Model:
         for session in SESSIONS:
             self.advance(session)
         claimed: list[Known] = []
-        while len(self.of_status(Status.RUNNING)) < limits.total and (run := self._next(limits)):
-            run.status, run.ready, run.owner = Status.RUNNING, False, owner
-            run.attempt += 1
-            claimed.append(run)
+        while len(self.of_status(Status.RUNNING)) < limits.total and (head := self._next(limits)):
+            head.status, head.ready, head.owner = Status.RUNNING, False, owner
+            head.attempt += 1
+            claimed.append(head)
         return claimed
 
     def _next(self, limits: Limits) -> Known | None:

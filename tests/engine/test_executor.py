@@ -162,8 +162,8 @@ async def test_what_cannot_be_written_down_fails_the_run_and_nothing_else(tmp_pa
 
 async def test_an_error_that_is_no_text_can_be_told_all_the_same(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="half")
         raise AgentError("\ud800" + "x" * 100_000)
-        yield
 
     run = await outcome_of(tmp_path, act)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.event import AnyHappening, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports import Fenced, Reply
 from gateway.domain.run import Run, Status
 from gateway.engine import patience, recorder
@@ -81,7 +81,7 @@ async def test_what_was_said_is_written_though_nothing_more_comes(disk: Disk, tm
 
 async def test_kinds_keep_their_order(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
-    said = [Text(delta="a"), Thinking(delta="b"), Text(delta="c"), Usage(input=1), Text(delta="d")]
+    said: list[Said] = [Text(delta="a"), Thinking(delta="b"), Text(delta="c"), Usage(input=1), Text(delta="d")]
     for one in said:
         await ear.hear(one)
 

@@ -33,7 +33,7 @@ _COLUMNS = (
 )
 #: a session's runs that are open. INDEXED BY: SQLite does not know that these indexes are small, and
 #: an index that is no longer there is to be an error, not a slow gateway
-_LANE = "runs INDEXED BY runs_lane WHERE session = ? AND status IN ('queued', 'running')"
+_LANE = "runs INDEXED BY runs_lane WHERE session = ?1 AND status IN ('queued', 'running')"
 _spec = msgspec.json.Decoder(RunSpec).decode
 _usage = msgspec.json.Decoder(Usage).decode
 _encode = msgspec.json.Encoder().encode
@@ -291,8 +291,7 @@ def _advance(tx: Transaction, session: str) -> None:
     """Make the first due run of a lane ready, unless one is ready or running already."""
     tx.execute(
         "UPDATE runs SET ready = 1 WHERE seq = ("
-        " SELECT min(seq) FROM runs INDEXED BY runs_waiting"
-        " WHERE session = ?1 AND status = 'queued' AND run_at IS NULL)"
+        f" SELECT seq FROM {_LANE} AND status = 'queued' AND run_at IS NULL ORDER BY seq LIMIT 1)"
         " AND NOT EXISTS ("
         " SELECT 1 FROM runs INDEXED BY runs_head WHERE session = ?1 AND (status = 'running' OR ready = 1))",
         (session,),

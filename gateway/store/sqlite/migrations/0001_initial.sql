@@ -26,7 +26,6 @@ CREATE TABLE runs (
 ) STRICT;
 
 CREATE INDEX runs_ready    ON runs (agent, priority DESC, seq) WHERE status = 'queued' AND ready = 1;
-CREATE INDEX runs_waiting  ON runs (session, seq)              WHERE status = 'queued' AND run_at IS NULL;
 CREATE INDEX runs_lane     ON runs (session, seq)              WHERE status IN ('queued', 'running');
 CREATE UNIQUE INDEX runs_head ON runs (session)                WHERE status = 'running' OR ready = 1;
 CREATE INDEX runs_running  ON runs (agent)                     WHERE status = 'running';
