@@ -172,6 +172,8 @@ class Engine:
         run = await self._store.cancel((await self._store.run(run_id)).id, key)
         if run.status is Status.RUNNING:
             self._worker.cut(run.id, Cut.CANCEL)
+        else:
+            self._worker.call()  # the next one of its session may be ready now
         return run
 
     async def retry(self, run_id: str, key: IdempotencyKey | None = None) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
 
 from gateway import log
@@ -39,6 +40,11 @@ class Worker:
         self._called = asyncio.Event()
         self._called.set()
         self._attempts: dict[str, Attempt] = {}
+        #: how many of them there are, by agent
+        self._working: Counter[str] = Counter()
+        #: when the next delayed run is due, in milliseconds since 1970 UTC; None if there is none
+        self._due: int | None = None
+        self._due_known = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming = True
         self._idle = asyncio.Event()
@@ -46,13 +52,21 @@ class Worker:
     @property
     def working(self) -> Mapping[str, int]:
         """How many attempts are at work, by agent."""
-        counts: dict[str, int] = {}
-        for attempt in self._attempts.values():
-            counts[attempt.run.spec.agent] = counts.get(attempt.run.spec.agent, 0) + 1
-        return counts
+        return +self._working
 
     def call(self) -> None:
         """Say that there may be something to claim."""
+        self._called.set()
+
+    def call_for(self, agent: str, due: int | None) -> None:
+        """Say that a run was accepted: it is claimed at once if there is room for it.
+
+        Where there is none, the end of an attempt is what makes it.
+        """
+        if due is not None:
+            self._due = due if self._due is None else min(self._due, due)
+        elif self._working[agent] >= self._limits.agents.get(agent, 0):
+            return
         self._called.set()
 
     def cut(self, run: str, why: Cut) -> None:
@@ -97,17 +111,16 @@ class Worker:
             attempt.cut(Cut.STOP)
 
     async def _claim(self) -> None:
+        """Take what there is room for: all of it, so that once is enough until somebody calls."""
         self._called.clear()
-        while self._claiming and len(self._attempts) < self._limits.total:
-            claimed = await self._store.claim(self._owner, self._limits)
-            for run in claimed:
+        if self._claiming and len(self._attempts) < self._limits.total:
+            for run in await self._store.claim(self._owner, self._limits):
                 self._begin(run)
-            if not claimed:
-                return
 
     def _begin(self, run: Run) -> None:
         attempt = Attempt(run)
         self._attempts[run.id] = attempt
+        self._working[run.spec.agent] += 1
         if run.cancel_requested:
             attempt.cut(Cut.CANCEL)
         task = asyncio.create_task(self._execute(attempt), name=f"run-{run.id}")
@@ -121,13 +134,19 @@ class Worker:
             _log.exception("run.lost", run=attempt.run.id)
         finally:
             del self._attempts[attempt.run.id]
+            self._working[attempt.run.spec.agent] -= 1
             self.call()
 
     async def _sleep(self) -> float:
-        due = await self._store.next_due()
-        if due is None:
+        """Return the seconds until the next delayed run is due. The store is asked only when that may have changed."""
+        if not self._due_known or (self._due is not None and self._due <= self._clock()):
+            self._due, self._due_known = None, False
+            stored = await self._store.next_due()
+            # A run may have been accepted since the store was asked.
+            self._due, self._due_known = min(filter(None, (stored, self._due)), default=None), True
+        if self._due is None:
             return LONGEST_SLEEP
-        return min(max((due - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)
+        return min(max((self._due - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

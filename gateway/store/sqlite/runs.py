@@ -289,11 +289,12 @@ def _held(tx: Transaction, run_id: str, epoch: int) -> Run:
 
 def _advance(tx: Transaction, session: str) -> None:
     """Make the first due run of a lane ready, unless one is ready or running already."""
+    head = "SELECT 1 FROM runs INDEXED BY runs_head WHERE session = ? AND (status = 'running' OR ready = 1)"
+    if tx.execute(head, (session,)).fetchone() is not None:
+        return
     tx.execute(
         "UPDATE runs SET ready = 1 WHERE seq = ("
-        f" SELECT seq FROM {_LANE} AND status = 'queued' AND run_at IS NULL ORDER BY seq LIMIT 1)"
-        " AND NOT EXISTS ("
-        " SELECT 1 FROM runs INDEXED BY runs_head WHERE session = ?1 AND (status = 'running' OR ready = 1))",
+        f" SELECT seq FROM {_LANE} AND status = 'queued' AND run_at IS NULL ORDER BY seq LIMIT 1)",
         (session,),
     )
 
