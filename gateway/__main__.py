@@ -1,30 +1,30 @@
-"""`python -m gateway`: the gateway in the foreground."""
+"""`python -m gateway`: the gateway in the foreground, under its supervisor."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import json
 import os
 import secrets
+import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gateway
-from gateway import app, config, identity, log, paths, token_file
-from gateway.api.routing import Surroundings
+from gateway import config, identity, paths, token_file
 from gateway.config import Config
-from gateway.domain.token import masked
-from gateway.engine.owner import Owner
 from gateway.errors import GatewayError
-from gateway.serve import serve
-from gateway.supervisor import lock, port
+from gateway.supervisor import lock, port, respawn, signals
+from gateway.supervisor.lock import Lock
 from gateway.supervisor.logfile import LogFile
+from gateway.supervisor.notify import Notifier
 from gateway.supervisor.record import Record
+from gateway.supervisor.supervisor import RESUME, Limits, Supervisor
 
-#: seconds that the banner waits for the agent to say its version
-INTRODUCTION = 5.0
+Write = Callable[[bytes], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,15 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--token", help="store this as the gateway's token, then start")
     arguments = parser.parse_args(argv)
     try:
-        run(vars(arguments))
+        return run(vars(arguments))
     except GatewayError as error:
         sys.stderr.write(f"❌ {error}\n" if sys.stderr.isatty() else f"{error}\n")
         return error.exit_code
-    return 0
 
 
-def run(options: Mapping[str, Any]) -> None:
-    """Run the gateway in the foreground until it is told to stop.
+def run(options: Mapping[str, Any]) -> int:
+    """Run the gateway in the foreground until it is told to stop; returns its exit code.
 
     Args:
         options: `port`, `host`, `config` and `token` as given on the command line; None is not given.
@@ -52,108 +51,70 @@ def run(options: Mapping[str, Any]) -> None:
     Raises:
         GatewayError: it cannot start; `exit_code` is the process's.
     """
+    signals.block()
     os.umask(0o077)
-    if options.get("config"):
-        os.environ["MOONGATE_CONFIG"] = options["config"]
+    notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token_and_begin_again(options["token"])
-    settings = config.load(os.environ, {"gateway.port": options.get("port"), "gateway.host": options.get("host")})
-    app.check(settings, os.environ)
+    for name in ("config", "host", "port"):  # so that generations, which read the settings anew, see them too
+        if options.get(name) is not None:
+            os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
+    settings = config.load(os.environ)
+    resumed = json.loads(os.environ.pop(RESUME, "null"))
+    if resumed:
+        return _supervise(settings, _kept_lock(resumed), socket.socket(fileno=resumed["listener"]), notifier, resumed)
     paths.private_directory(settings.home)
     held = lock.acquire(paths.lock(settings.home, settings.path))
     try:
-        listener = port.bind(settings.gateway.host, settings.gateway.port)
-        owner = Owner(secrets.token_hex(8), identity.own())
-        held.write(_record(settings, owner, listener.getsockname()[1]))
-        _serve(settings, listener, owner)
+        listener = _listener(settings, notifier)
+        return _supervise(settings, held, listener, notifier, None)
     finally:
         held.release()
 
 
-def _serve(settings: Config, listener: Any, owner: Owner) -> None:
-    file = LogFile(paths.log_file(settings.home))
-    token = app.token(settings)
-    writer = log.configure(
-        settings.log.level,
-        [lambda line, _: file.write(line), lambda line, level: _to_console(line, level)],
-        secrets=[token] if token else [],
-    )
+def _listener(settings: Config, notifier: Notifier) -> socket.socket:
+    """Return the socket that the service manager holds for us, else one that we bind."""
+    if notifier.descriptors:
+        return socket.socket(fileno=notifier.descriptors[0])
+    return port.bind(settings.gateway.host, settings.gateway.port)
+
+
+def _kept_lock(resumed: Mapping[str, Any]) -> Lock:
+    os.set_inheritable(resumed["lock"], False)
+    return Lock(resumed["lock"], resumed["lock"])
+
+
+def _supervise(
+    settings: Config, held: Lock, listener: socket.socket, notifier: Notifier, resumed: Mapping[str, Any] | None
+) -> int:
     bound = listener.getsockname()[1]
+    before = held.read() if resumed else None
+    instance = before.instance if before is not None else secrets.token_hex(8)
+    held.write(_record(settings, instance, bound))
+    if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
+        return _serve_here(settings, listener, instance)
+    file = LogFile(paths.log_file(settings.home))
+    attended = sys.stderr.isatty() or not os.environ.get(DETACHED)
 
-    async def greet(around: Surroundings) -> None:
-        sys.stdout.write(await _banner(around, bound, token) + "\n")
-        sys.stdout.flush()
+    def write(line: bytes) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not keep us from reading
+            file.write(line)
+        if attended:
+            _to_console(line)
 
-    try:
-        asyncio.run(serve(settings, listener, owner, greet))
-    finally:
-        writer.close()
-        file.close()
-
-
-def _record(settings: Config, owner: Owner, bound: int) -> Record:
-    return Record(
-        pid=owner.process.pid,
-        createdAt=time.time_ns() // 1_000_000,
-        configPath=str(settings.path),
-        startTime=owner.process.started,
-        bootId=owner.process.boot,
-        instance=owner.instance,
-        host=settings.gateway.host,
-        port=bound,
-        version=gateway.__version__,
+    supervisor = Supervisor(
+        listener,
+        Limits(settings.gateway.stop_grace, settings.gateway.drain_timeout, settings.gateway.hang_timeout),
+        lock_path=paths.lock(settings.home, settings.path),
+        lock_descriptor=held.descriptor,
+        env={**os.environ, "MOONGATE_INSTANCE": instance, "MOONGATE_PORT": str(bound)},
+        write=write,
+        greet=lambda about: _greet(settings, bound, about),
+        notifier=notifier,
+        recheck=_recheck,
+        resumed=resumed,
     )
-
-
-def _store_token_and_begin_again(token: str) -> None:
-    """Keep a token out of the process list: store it, and become the same program without it."""
-    home = paths.private_directory(paths.home(os.environ))
-    token_file.store(paths.token(home), token)
-    kept: list[str] = []
-    given = iter(sys.orig_argv[1:])
-    for word in given:
-        if word == "--token":
-            next(given, None)
-        elif not word.startswith("--token="):
-            kept.append(word)
-    os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
-
-
-def _to_console(line: bytes, level: int) -> None:
-    if level >= 20:
-        sys.stderr.write(log.readable(line) + "\n")
-
-
-async def _banner(around: Surroundings, bound: int, token: str | None) -> str:
-    settings = around.config
-    url = f"http://{_reachable(settings.gateway.host)}:{bound}"
-    shown = config.shown(paths.token(settings.home))
-    default = around.engine.agents.default
     try:
-        async with asyncio.timeout(INTRODUCTION):
-            health = await around.engine.agents.health(default)
-        introduced = f"{default.backend} {health.version}".strip() + (f" ({health.detail})" if health.detail else "")
-    except TimeoutError:
-        introduced = f"{default.backend} (does not answer yet)"
-    rows = [
-        f"Moongate {gateway.__version__}",
-        f"  URL      {url}",
-        f"  Token    {masked(token)}   file: {shown}" if token else "  Token    none is asked for (auth.mode: none)",
-        f"  Agent    {default.id}: {introduced}   change: {config.shown(settings.path)}",
-        f"  Data     {config.shown(settings.database)}",
-        "",
-        "Try it:",
-        f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if token else "") + " \\",
-        """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
-        '  gateway agent "Hello"',
-        "Ctrl-C stops.",
-    ]
-    return "\n".join(rows)
-
-
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host  # noqa: S104
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        return supervisor.run()
+    finally:
+        file.close()

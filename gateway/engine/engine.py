@@ -83,11 +83,6 @@ class Engine:
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
-        await rescuer.rescue(self._store, self._owner)
-        self._services = [
-            asyncio.create_task(self._worker.run(), name="worker"),
-            asyncio.create_task(self._keep_house(), name="housekeeping"),
-        ]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -95,6 +90,18 @@ class Engine:
         for service in self._services:
             service.cancel()
         await asyncio.gather(*self._services, return_exceptions=True)
+
+    async def lead(self) -> None:
+        """Rescue what others left, and begin to claim. Only one process of a store leads."""
+        await self._rescue()
+        self._services += [
+            asyncio.create_task(self._worker.run(), name="worker"),
+            asyncio.create_task(self._keep_house(), name="housekeeping"),
+        ]
+
+    async def stand_down(self) -> None:
+        """Claim no more; what is under way goes on."""
+        await self._worker.stop_claiming()
 
     async def drain(self, grace: float) -> None:
         """Claim no more; give runs `grace` seconds; queue those again that are cut short.
