@@ -10,7 +10,7 @@ To add a backend, add one module here (or register one under the entry point gro
         def __init__(self, tools: Tools) -> None: ...
         async def __aenter__(self) -> Parrot: return self
         async def __aexit__(self, *exc: object) -> None: ...
-        async def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]:
+        async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
             yield Text(delta=f"{turn.agent.options.greeting}: {turn.input}")
         async def health(self, agent: Agent) -> Health: return Health(ok=True)
 

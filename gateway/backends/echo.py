@@ -12,7 +12,7 @@ With `script` on, a line `@@ verb argument` of the input is obeyed instead of ec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from msgspec import Struct
 
@@ -43,7 +43,7 @@ class Echo:
     async def health(self, agent: Agent) -> Health:
         return Health(ok=True, detail="built in: repeats what it is told")
 
-    async def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]:
+    async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         if turn.agent.options.script and "@@ " in turn.input:
             for line in turn.input.splitlines():
                 if line.startswith("@@ "):
@@ -54,7 +54,7 @@ class Echo:
         yield Usage(input=len(turn.input.split()), output=len(turn.input.split()) + 1)
 
 
-async def _obey(turn: Turn, line: str) -> AsyncIterator[Said]:
+async def _obey(turn: Turn, line: str) -> AsyncGenerator[Said, None]:
     verb, _, argument = line.partition(" ")
     match verb:
         case "say":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -71,7 +71,7 @@ class Backend(Protocol):
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]: ...
+    def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]: ...
 
     async def health(self, agent: Agent) -> Health: ...
 

@@ -1,29 +1,32 @@
-"""One attempt of a run, as named steps: prepare, perform, settle. Only `perform` catches."""
+"""One attempt of a run, as named steps: prepare, perform, settle."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from enum import Enum
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from gateway import log
 from gateway.domain.agent import Agent
+from gateway.domain.event import Said
 from gateway.domain.ports import Backend, Fenced, Store, Turn
 from gateway.domain.run import Move, Outcome, Run, Verdict
+from gateway.engine.patience import REFUSED, until_taken
 from gateway.engine.recorder import Recorder
-from gateway.errors import AgentError, AgentNotFound, GatewayError
+from gateway.errors import AgentError, AgentNotFound, GatewayError, Unavailable
 
 #: messages of a session that a backend may read back
 HISTORY = 500
 #: seconds that a backend gets to end a turn that is over or was cut short
 CLOSING = 5.0
-#: seconds between tries when the disk refuses the end of a run
-RETRY = 1.0
+#: characters of an error that are kept
+ERROR = 2000
 
 _log = log.get()
 
@@ -33,6 +36,7 @@ class Cut(Enum):
 
     CANCEL = "cancelled"
     STOP = "the gateway stopped"
+    DISK = "the disk refused"
     FENCED = "fenced"
 
 
@@ -89,7 +93,11 @@ class Executor:
                 fenced=lambda: attempt.cut(Cut.FENCED),
             )
             verdict = await self._perform(attempt, recorder)
-            await self._settle(attempt, recorder, verdict)
+            try:
+                await self._settle(attempt, recorder, verdict)
+            except Exception:  # a run that stayed in `running` would hold its session for ever
+                _log.exception("run.end_broke")
+                await self._finish(run, _failed("the gateway broke while it wrote down the end."), [])
 
     # --- prepare ----------------------------------------------------------------------------
 
@@ -122,7 +130,10 @@ class Executor:
                 raise AgentError(f"the agent's workspace {given} is no directory.", remedy="Create it, or change it.")
             return given
         own = self._workspaces / hashlib.sha256(session.encode()).hexdigest()[:32]
-        own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise Unavailable(f"cannot make the workspace {own}: {error.strerror}.") from error
         return own
 
     # --- perform ----------------------------------------------------------------------------
@@ -133,6 +144,10 @@ class Executor:
             finished = await self._drive(attempt, recorder)
         except AgentError as error:
             return _failed(str(error))
+        except REFUSED as error:  # it is not the agent that failed
+            _log.warning("run.disk_refuses", error=str(error))
+            attempt.cut(Cut.DISK)
+            return None
         except GatewayError as error:
             return _failed(f"cannot run the agent: {error}")
         except Fenced:
@@ -155,7 +170,7 @@ class Executor:
 
         async def turn() -> None:
             backend, prepared = await self._prepare(attempt.run)
-            async with aclosing(backend.prompt(prepared)) as stream:  # type: ignore[type-var]
+            async with aclosing(backend.prompt(prepared)) as stream:
                 async for said in stream:
                     await recorder.hear(said)
 
@@ -167,6 +182,8 @@ class Executor:
             )
             if driving not in ended:
                 return False
+            if driving.cancelled():  # by the backend itself: nobody here has asked for it
+                raise AgentError("the backend gave up its turn.")
             driving.result()
             return True
         finally:
@@ -180,22 +197,20 @@ class Executor:
     # --- settle -----------------------------------------------------------------------------
 
     async def _settle(self, attempt: Attempt, recorder: Recorder, verdict: Verdict | None) -> None:
-        """Put the end on disk; a disk that refuses is asked again until it takes it."""
+        """Put the end, or the return to the queue, on disk."""
         run, said = attempt.run, await recorder.close()
         if verdict is None and attempt.why is Cut.CANCEL:
             verdict = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result=recorder.reply or None)
         if attempt.why is Cut.FENCED:
             _log.warning("run.fenced")
-            return
-        settle: Callable[[], Awaitable[Run]]
-        if verdict is None:
-            settle = lambda: self._store.requeue(run.id, run.epoch, Cut.STOP.value)  # noqa: E731
+        elif verdict is not None:
+            await self._finish(run, msgspec.structs.replace(verdict, usage=recorder.usage), said)
         else:
-            final = _with_usage(verdict, recorder)
-            settle = lambda: self._store.finish(run.id, run.epoch, final, said)  # noqa: E731
-        ended = await _until_taken(settle)
-        if ended is not None:
-            _log.info("run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
+            why = (attempt.why or Cut.STOP).value
+            await _written(lambda: self._store.requeue(run.id, run.epoch, why))
+
+    async def _finish(self, run: Run, verdict: Verdict, said: Sequence[Said]) -> None:
+        await _written(lambda: self._store.finish(run.id, run.epoch, verdict, said))
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -208,27 +223,16 @@ async def _end(task: asyncio.Task[None]) -> None:
         _log.debug("run.ended_with", error=str(task.exception()))
 
 
-async def _until_taken(settle: Callable[[], Awaitable[Run]]) -> Run | None:
-    while True:
-        try:
-            return await settle()
-        except Fenced:
-            _log.warning("run.fenced")
-            return None
-        except GatewayError as error:
-            _log.warning("run.end_waits", error=str(error))
-            await asyncio.sleep(RETRY)
+async def _written(settle: Callable[[], Awaitable[Run]]) -> None:
+    try:
+        ended = await until_taken(settle)
+    except Fenced:
+        _log.warning("run.fenced")
+    else:
+        _log.info("run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
 
 
 def _failed(error: str) -> Verdict:
-    return Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=error)
-
-
-def _with_usage(verdict: Verdict, recorder: Recorder) -> Verdict:
-    return Verdict(
-        move=verdict.move,
-        outcome=verdict.outcome,
-        result=verdict.result,
-        error=verdict.error,
-        usage=recorder.usage,
-    )
+    # What a program says need not be Unicode, and need not be short.
+    told = error[:ERROR].encode("utf-8", "replace").decode()
+    return Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=told)

@@ -67,6 +67,7 @@ class Hub:
             known = await self._store.run(run)
             if known.status.final and after >= known.last_event:
                 return
+            after = min(after, known.last_event)  # or a reader from beyond the end would wait there for ever
             async for event in _read(log, after, lambda cursor: self._store.events(run, cursor, PAGE), lambda e: e.n):
                 yield event
                 if isinstance(event.data, End):
@@ -74,6 +75,7 @@ class Hub:
 
     async def changes(self, after: int) -> AsyncGenerator[Change, None]:
         """Yield changes after position `after`, stored and then live; never ends."""
+        after = min(after, await self._store.last_change())
         stored = lambda cursor: self._store.changes(cursor, PAGE)  # noqa: E731
         async for change in _read(self._changes, after, stored, lambda change: change.seq):
             yield change

@@ -10,24 +10,30 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from gateway import log
-from gateway.domain.event import Said, Text, Thinking, ToolEnd, Usage
+from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports import Fenced, Reply, SessionRef, Store
 from gateway.domain.run import Run
-from gateway.errors import AgentError, GatewayError
+from gateway.engine.patience import until_taken
+from gateway.errors import AgentError
 
 #: seconds that pieces of text are gathered
 GATHER = 0.03
 #: characters of one event's text
 EVENT = 64 * 1024
+#: characters of a larger output that its event shows
+SHOWN = 2000
 #: characters that may wait to be written before the agent has to wait
 WAITING = 512 * 1024
-#: seconds between tries when the disk refuses
-RETRY = 1.0
+#: what an event that is not text counts for beside its own size: a flood of small ones is held back, too
+LEAST = 200
 
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(AnyHappening).decode
 _log = log.get()
 
 
@@ -71,39 +77,51 @@ class Recorder:
         """
         match said:
             case SessionRef(ref=ref):
-                await self._store.remember(self._run.id, self._run.epoch, f"{self._backend}:{ref}")
+                name = f"{self._backend}:{ref}"
+                await until_taken(lambda: self._store.remember(self._run.id, self._run.epoch, name))
                 return
             case Reply(text=text):
-                self._reply = text
                 self._check_length(len(text))
+                _stored(Text(delta=text))
+                self._reply = text
                 return
-            case Text(delta=delta):
-                self._answer.append(delta)
-                self._length += len(delta)
-                self._check_length(self._length)
-            case Usage():
-                self.usage += said
             case ToolEnd(output=output) if len(output) > EVENT:
                 said = await asyncio.to_thread(self._spill, said)
-        self._add(said)
+            case Log(message=message) if len(message) > EVENT:
+                said = Log(level=said.level, message=message[:EVENT] + "…")
+        kept, size = _stored(said)
+        self._count(kept)
+        self._add(kept, size)
         self._gather()
         while self._waiting > WAITING:
             await self._write_now()
 
     async def close(self) -> list[Said]:
         """Stop writing and return what is left to write."""
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
+        if (writing := self._writing) is not None:
+            try:
+                await asyncio.wait({writing})
+            finally:
+                writing.cancel()
         if self._gathering is not None:
             self._gathering.cancel()
         said, self._said = self._said, []
         return said
 
+    def _count(self, said: Said) -> None:
+        match said:
+            case Text(delta=delta):
+                self._length += len(delta)
+                self._check_length(self._length)
+                self._answer.append(delta)
+            case Usage():
+                self.usage += said
+
     def _check_length(self, length: int) -> None:
         if length > self._limit:
             raise AgentError(f"the agent's answer is longer than {self._limit} characters (limits.output).")
 
-    def _add(self, said: Said) -> None:
+    def _add(self, said: Said, size: int) -> None:
         if isinstance(said, (Text, Thinking)):
             self._waiting += len(said.delta)
             last = self._said[-1] if self._said else None
@@ -113,7 +131,7 @@ class Recorder:
             for start in range(0, len(said.delta), EVENT):
                 self._said.append(type(said)(delta=said.delta[start : start + EVENT]))
             return
-        self._waiting += 200
+        self._waiting += LEAST + size
         self._said.append(said)
 
     def _gather(self) -> None:
@@ -125,7 +143,7 @@ class Recorder:
             self._gathering.cancel()
             self._begin_to_write()
         if self._writing is not None:
-            await asyncio.wait({self._writing})
+            await asyncio.shield(self._writing)
 
     def _begin_to_write(self) -> None:
         self._gathering = None
@@ -133,23 +151,38 @@ class Recorder:
         self._writing = asyncio.create_task(self._write(said), name="record")
 
     async def _write(self, said: list[Said]) -> None:
-        while True:
-            try:
-                await self._store.append(self._run.id, self._run.epoch, said)
-                break
-            except Fenced:
-                self._fenced()
-                break
-            except GatewayError as error:
-                _log.warning("run.events_wait", run=self._run.id, error=str(error))
-                await asyncio.sleep(RETRY)
-        self._writing = None
+        try:
+            await until_taken(lambda: self._store.append(self._run.id, self._run.epoch, said))
+        except Fenced:
+            self._fenced()
+        finally:
+            self._writing = None
         if self._said:
             self._gather()
 
     def _spill(self, said: ToolEnd) -> ToolEnd:
         data = said.output.encode("utf-8", "replace")
         file = self._outputs / f"{self._run.id}-{hashlib.sha256(data).hexdigest()[:16]}.txt"
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file.write_bytes(data)
-        return msgspec.structs.replace(said, output=said.output[:2000] + "…", output_file=str(file))
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file.write_bytes(data)
+            kept = str(file)
+        except OSError as error:  # the run goes on without the rest
+            _log.warning("run.output_lost", file=str(file), error=str(error))
+            kept = ""
+        return msgspec.structs.replace(said, output=said.output[:SHOWN] + "…", output_file=kept)
+
+
+def _stored(said: Said) -> tuple[Said, int]:
+    """Return an event as it will be read back from the log, with its size.
+
+    Raises:
+        AgentError: it cannot be written down: lone surrogates, a cost that is no number.
+    """
+    try:
+        data = _encode(said)
+        if len(data) > EVENT and isinstance(said, Tool):
+            data = _encode(msgspec.structs.replace(said, args=f"({len(data)} bytes, too large for the log)"))
+        return cast("Said", _decode(data)), len(data)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        raise AgentError(f"the agent said what cannot be written down: {error}.") from error

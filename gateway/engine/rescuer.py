@@ -37,11 +37,14 @@ async def rescue(store: Store, me: Owner) -> int:
         owner = Owner.parse(text)
         if owner == me or owner.alive:
             continue
-        for left in await store.processes(text):
-            killed = await asyncio.to_thread(process.kill_group, left.who)
-            await store.forget_process(left.who)
-            _log.info("rescue.process", pid=left.who.pid, run=left.run, killed=killed)
+        await asyncio.gather(*(_end(store, left) for left in await store.processes(text)))
         for run in await store.rescue(text):
             rescued += 1
             _log.warning("rescue.run", run=run.id, status=run.status, attempt=run.attempt)
     return rescued
+
+
+async def _end(store: Store, left: AgentProcess) -> None:
+    killed = await asyncio.to_thread(process.kill_group, left.who)
+    await store.forget_process(left.who)
+    _log.info("rescue.process", pid=left.who.pid, run=left.run, killed=killed)

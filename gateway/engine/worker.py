@@ -21,6 +21,8 @@ RETRY = 1.0
 LAST_CLAIM = 5.0
 #: seconds that attempts may take to end once they are cut short
 CUTTING = 8.0
+#: seconds that they may take once they are given up
+LAST = 1.0
 
 _log = log.get()
 
@@ -68,6 +70,9 @@ class Worker:
             except GatewayError as error:
                 _log.warning("worker.cannot_claim", error=str(error))
                 sleep = RETRY
+            except Exception:  # whatever it is: a gateway that accepts must not stop to work
+                _log.exception("worker.broke")
+                sleep = RETRY
             await _wait(self._called, sleep)
         self._idle.set()
 
@@ -83,6 +88,8 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=CUTTING)
         for task in self._tasks:
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST)
 
     def cut_all(self) -> None:
         """Cut all attempts short: their runs are queued again, or end by their policy."""
@@ -90,8 +97,8 @@ class Worker:
             attempt.cut(Cut.STOP)
 
     async def _claim(self) -> None:
+        self._called.clear()
         while self._claiming and len(self._attempts) < self._limits.total:
-            self._called.clear()
             claimed = await self._store.claim(self._owner, self._limits)
             for run in claimed:
                 self._begin(run)

@@ -17,6 +17,7 @@ class LogFile:
         self._path = path
         self._size = size
         self._count = count
+        self._descriptor: int | None = None
         self._open()
 
     def write(self, line: bytes) -> None:
@@ -25,8 +26,11 @@ class LogFile:
         Raises:
             OSError: the disk refuses; the file stays usable.
         """
-        if self._written + len(line) > self._size and self._written:
+        if self._descriptor is None:  # an earlier rotation was refused half way
+            self._open()
+        elif self._written + len(line) > self._size and self._written:
             self._rotate()
+        assert self._descriptor is not None
         data = line + b"\n"
         while data:
             count = os.write(self._descriptor, data)
@@ -34,7 +38,8 @@ class LogFile:
             self._written += count
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
@@ -43,7 +48,9 @@ class LogFile:
         self._written = os.fstat(self._descriptor).st_size
 
     def _rotate(self) -> None:
-        os.close(self._descriptor)
+        # Never keep a number that is closed: another file would get it, the database perhaps.
+        self.close()
+        self._descriptor = None
         for number in range(self._count - 1, 0, -1):
             older = self._numbered(number)
             if older.exists():

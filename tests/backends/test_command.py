@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.backends import Tools, command
-from gateway.backends._command_map import at
-from gateway.backends.command import Command, Options
+from gateway.backends import Tools
+from gateway.backends.command import backend as command
+from gateway.backends.command.backend import Command, Options
+from gateway.backends.command.rules import at
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text, Tool, ToolEnd, Usage
 from gateway.domain.ports import Turn
@@ -84,6 +85,10 @@ async def test_a_prompt_as_an_argument_arrives_as_it_is(ask: Ask, tmp_path: Path
 async def test_a_prompt_that_cannot_be_an_argument_is_an_agent_error(ask: Ask, text: str) -> None:
     with pytest.raises(AgentError, match="cannot start"):
         await ask(script("true", prompt="argument"), text)
+
+
+async def test_a_prompt_that_is_not_unicode_is_still_a_prompt(ask: Ask) -> None:
+    assert (await ask(agent("cat"), "lone \udc80 surrogate")).answer == "lone ? surrogate"
 
 
 async def test_a_program_may_write_much_before_it_reads(ask: Ask) -> None:

@@ -15,9 +15,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.backends import Tools, openai
-from gateway.backends import _openai_wire as wire
-from gateway.backends.openai import OpenAI, Options
+from gateway.backends import Tools
+from gateway.backends.openai import asking, detection, wire
+from gateway.backends.openai import backend as openai
+from gateway.backends.openai.backend import OpenAI
+from gateway.backends.openai.options import OPENAI, Options, find_key
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Text, Usage
 from gateway.domain.session import Role
@@ -90,8 +92,8 @@ async def test_what_is_not_set_is_not_sent(ask: Ask, scripted_model: ScriptedMod
 
 
 async def test_openai_itself_is_given_the_limit_under_its_new_name() -> None:
-    ours = await openai._request(turn(agent(openai.OPENAI, max_tokens=5), "hello"))
-    other = await openai._request(turn(agent("http://127.0.0.1:1/v1", max_tokens=5), "hello"))
+    ours = await openai.request(turn(agent(OPENAI, max_tokens=5), "hello"))
+    other = await openai.request(turn(agent("http://127.0.0.1:1/v1", max_tokens=5), "hello"))
 
     assert ours["max_completion_tokens"] == other["max_tokens"] == 5
     assert "max_tokens" not in ours
@@ -420,7 +422,7 @@ async def test_a_key_is_taken_from_the_option_then_the_file_then_the_environment
     environ = {"OPENAI_API_KEY": "sk-of-openai", "MINE": " sk-of-mine\n"}
 
     def found(**options: Any) -> str:
-        return openai.find_key(Options(**options), environ)
+        return find_key(Options(**options), environ)
 
     assert found(api_key="sk-given", api_key_file=str(file)) == "sk-given"
     assert found(api_key_file=str(file)) == "sk-of-the-file"
@@ -437,7 +439,7 @@ def test_a_file_without_a_key_is_an_error(tmp_path: Path, content: bytes | None)
         file.write_bytes(content)
 
     with pytest.raises(AgentError, match="API key") as failure:
-        openai.find_key(Options(api_key_file=str(file)), {})
+        find_key(Options(api_key_file=str(file)), {})
 
     assert "sk" not in str(failure.value).replace(str(file), "")
 
@@ -445,7 +447,7 @@ def test_a_file_without_a_key_is_an_error(tmp_path: Path, content: bytes | None)
 @pytest.mark.parametrize("key", ["a\r\nX-Header: 1", "a\0", "ключ"])
 def test_a_key_that_no_header_can_carry_is_an_error(key: str) -> None:
     with pytest.raises(AgentError, match="characters"):
-        openai.find_key(Options(api_key=key), {})
+        find_key(Options(api_key=key), {})
 
 
 # --- waiting ----------------------------------------------------------------------------------
@@ -469,20 +471,20 @@ def test_a_server_is_heeded_when_it_asks_to_wait_but_not_for_ever() -> None:
     [(None, None), ("3", 3.0), ("0", 0.0), (" 5 ", 5.0), ("-1", None), ("1e9", None), ("soon", None), ("nan", None)],
 )
 def test_retry_after_is_read_as_a_number(header: str | None, seconds: float | None) -> None:
-    assert openai.retry_after(header) == seconds
+    assert asking.retry_after(header) == seconds
 
 
 def test_retry_after_is_read_as_a_date() -> None:
     later, past = (formatdate(time() + seconds, usegmt=True) for seconds in (30, -30))
 
-    assert openai.retry_after(later) == pytest.approx(30, abs=5)
-    assert openai.retry_after(past) == 0.0
+    assert asking.retry_after(later) == pytest.approx(30, abs=5)
+    assert asking.retry_after(past) == 0.0
 
 
 async def test_a_wait_that_the_server_asks_for_is_told(ask: Ask) -> None:
     heard = await ask("[[error 429 1 0]]", retry_delay=0)
 
-    assert heard.logs[0].endswith("Trying again in 0.0 s.")
+    assert heard.logs[0].endswith("trying again in 0.0 s.")
 
 
 # --- health and detection ---------------------------------------------------------------------
@@ -506,17 +508,37 @@ async def test_health_says_what_is_wrong(backend: OpenAI, raw_server: Respond, c
     assert "no list of models" in garbage.detail
 
 
+async def test_a_server_that_does_not_list_its_models_in_time_is_not_healthy(
+    backend: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "LISTING", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        health = await backend.health(agent(f"http://127.0.0.1:{silent.getsockname()[1]}/v1"))
+
+    assert not health.ok
+
+
+@pytest.mark.parametrize("answer", [b'{"data": []}', b'{"models": []}'])
+async def test_where_no_model_is_named_and_none_is_listed_the_turn_fails(
+    backend: OpenAI, raw_server: Respond, answer: bytes
+) -> None:
+    url = await raw_server(reply(answer, "application/json"))
+
+    with pytest.raises(AgentError, match="model"):
+        await listen(backend, turn(agent(url, model=None), "hello"))
+
+
 @pytest.fixture
 def no_ollama(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
-    monkeypatch.setattr(openai, "OLLAMA", ("127.0.0.1", closed_port))
+    monkeypatch.setattr(detection, "OLLAMA", ("127.0.0.1", closed_port))
 
 
 @pytest.mark.usefixtures("no_ollama")
 @pytest.mark.parametrize(
     ("environ", "base_url", "model"),
     [
-        ({"OPENAI_API_KEY": "k"}, openai.OPENAI, openai.OPENAI_MODEL),
-        ({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "m"}, openai.OPENAI, "m"),
+        ({"OPENAI_API_KEY": "k"}, OPENAI, detection.OPENAI_MODEL),
+        ({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "m"}, OPENAI, "m"),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "http://127.0.0.1:1/v1", None),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_MODEL": "a/b:c"}, "http://127.0.0.1:1/v1", "a/b:c"),
     ],
@@ -524,7 +546,7 @@ def no_ollama(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
 def test_a_server_that_the_environment_names_is_detected(
     environ: dict[str, str], base_url: str, model: str | None
 ) -> None:
-    found = openai.detect(environ)
+    found = detection.detect(environ)
 
     assert found
     assert (found.id, found.backend, found.model) == ("main", "openai", model)
@@ -533,22 +555,22 @@ def test_a_server_that_the_environment_names_is_detected(
 
 @pytest.mark.usefixtures("no_ollama")
 def test_nothing_is_detected_where_there_is_nothing() -> None:
-    assert openai.detect({"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}) is None
+    assert detection.detect({"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}) is None
 
 
 @pytest.mark.parametrize("environ", [{"OPENAI_BASE_URL": "ftp://x"}, {"OPENAI_API_KEY": "k", "OPENAI_MODEL": "--yolo"}])
 def test_an_environment_that_cannot_be_used_is_a_config_error(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="OPENAI_"):
-        openai.detect(environ)
+        detection.detect(environ)
 
 
 async def test_a_local_ollama_is_detected_with_its_first_model(
     monkeypatch: pytest.MonkeyPatch, scripted_model: ScriptedModel, backend: OpenAI
 ) -> None:
     port = int(scripted_model.base_url.split(":")[2].partition("/")[0])
-    monkeypatch.setattr(openai, "OLLAMA", ("127.0.0.1", port))
+    monkeypatch.setattr(detection, "OLLAMA", ("127.0.0.1", port))
 
-    found = await asyncio.to_thread(openai.detect, {})
+    found = await asyncio.to_thread(detection.detect, {})
 
     assert found
     assert found.model == "scripted"
@@ -560,9 +582,9 @@ async def test_whatever_else_listens_there_is_no_ollama(
     monkeypatch: pytest.MonkeyPatch, raw_server: Respond, answer: bytes
 ) -> None:
     url = await raw_server(answer)
-    monkeypatch.setattr(openai, "OLLAMA", ("127.0.0.1", int(url.split(":")[2].partition("/")[0])))
+    monkeypatch.setattr(detection, "OLLAMA", ("127.0.0.1", int(url.split(":")[2].partition("/")[0])))
 
-    assert await asyncio.to_thread(openai.detect, {}) is None
+    assert await asyncio.to_thread(detection.detect, {}) is None
 
 
 # --- options and proxies ----------------------------------------------------------------------

@@ -19,11 +19,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from gateway.backends import Tools, _opencode_server, opencode
-from gateway.backends import _opencode_wire as wire
-from gateway.backends._opencode_events import Gap, Inbox
-from gateway.backends._opencode_server import Server
-from gateway.backends.opencode import Opencode, Options
+from gateway.backends import Tools
+from gateway.backends.opencode import backend, orphans, server, wire
+from gateway.backends.opencode.backend import Opencode, Options
+from gateway.backends.opencode.events import Gap, Inbox
+from gateway.backends.opencode.server import Server
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
@@ -327,17 +327,17 @@ async def test_a_session_does_not_follow_the_agent_into_another_workspace(rig: R
 
 
 async def test_directories_that_are_not_used_are_let_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_opencode_server, "PREPARED", 1)
+    monkeypatch.setattr(server, "PREPARED", 1)
     workspace = rig.workspace()
     first = await rig.ask("[[say x]]", workspace)
-    server = psutil.Process(pid_of_server(rig))
-    threads = server.num_threads()
+    process = psutil.Process(pid_of_server(rig))
+    threads = process.num_threads()
 
     await rig.ask("[[say y]]")
     await rig.ask("[[say z]]")
 
     # Each prepared directory has three threads or more; the pool of the rest comes and goes.
-    await until(lambda: server.num_threads() < threads + 6, "the directories are let go")
+    await until(lambda: process.num_threads() < threads + 6, "the directories are let go")
     again = await rig.ask("[[history]]", workspace, first.ref)
     assert again.reply.endswith("user,assistant,user")
 
@@ -683,6 +683,27 @@ async def test_a_program_that_is_no_opencode_fails_with_what_it_said(rig: Rig) -
         assert message in answered.error.message
 
 
+async def test_what_a_dead_gateway_left_behind_is_ended_and_nothing_else() -> None:
+    mine = orphans.mark()
+    started, boot = mine.split("/")[1:3]
+    marks = {"mine": mine, "abandoned": f"999999999/{started}/{boot}/abc", "odd": "x", "none": ""}
+    sleepers = {
+        name: await asyncio.create_subprocess_exec("sleep", "600", env={"PATH": ENVIRON["PATH"], orphans.NAME: mark})
+        for name, mark in marks.items()
+    }
+    await until(lambda: len(commands("sleep 600")) >= len(marks), "they run")
+
+    await asyncio.to_thread(orphans.end_abandoned)
+    assert await sleepers["abandoned"].wait() == -signal.SIGKILL
+    assert [name for name, sleeper in sleepers.items() if sleeper.returncode is None] == ["mine", "odd", "none"]
+
+    await asyncio.to_thread(orphans.end, mine)
+    assert await sleepers["mine"].wait() == -signal.SIGKILL
+    for name in ("odd", "none"):
+        sleepers[name].kill()
+        await sleepers[name].wait()
+
+
 async def test_a_server_that_fails_again_and_again_is_not_started_without_a_pause() -> None:
     starts: list[float] = []
 
@@ -762,7 +783,7 @@ async def relay(target: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
     ],
 )
 async def test_a_server_that_the_environment_names_is_found(environ: dict[str, str], url: str) -> None:
-    agent = opencode.detect(environ | {"XCCLAW_OPENCODE_PASSWORD": "p"})
+    agent = backend.detect(environ | {"XCCLAW_OPENCODE_PASSWORD": "p"})
 
     assert agent is not None
     assert (agent.options.url, agent.options.password_env) == (url, "XCCLAW_OPENCODE_PASSWORD")
@@ -771,8 +792,8 @@ async def test_a_server_that_the_environment_names_is_found(environ: dict[str, s
 async def test_a_program_on_path_is_found(tmp_path: Path) -> None:
     program = tmp_path / "opencode"
     program.write_text("#!/bin/sh\n")
-    assert opencode.detect({"PATH": str(tmp_path)}) is None
+    assert backend.detect({"PATH": str(tmp_path)}) is None
 
     program.chmod(0o755)
 
-    assert opencode.detect({"PATH": str(tmp_path)}) == Agent(id="main", backend="opencode", options=Options())
+    assert backend.detect({"PATH": str(tmp_path)}) == Agent(id="main", backend="opencode", options=Options())

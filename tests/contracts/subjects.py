@@ -10,8 +10,10 @@ from typing import ClassVar
 
 import psutil
 
-from gateway.backends import command, echo, openai
-from gateway.backends._command_map import Rule, UsageRule
+from gateway.backends import echo
+from gateway.backends.command import backend as command
+from gateway.backends.command.rules import Rule, UsageRule
+from gateway.backends.openai import options as openai
 from gateway.domain.agent import Agent
 from tests.contracts.backends import Subject
 from tests.support import scripted_agent

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from gateway.backends import _opencode_wire as wire
+from gateway.backends.opencode import wire
 from gateway.errors import AgentError
 
 T = TypeVar("T")

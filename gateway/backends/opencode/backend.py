@@ -19,11 +19,11 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway.backends import BackendType, Tools
-from gateway.backends import _opencode_server as server
-from gateway.backends._opencode_api import Refused
-from gateway.backends._opencode_server import Connection, Server
-from gateway.backends._opencode_turn import Talk
-from gateway.backends._opencode_wire import Session
+from gateway.backends.opencode import server
+from gateway.backends.opencode.api import Refused
+from gateway.backends.opencode.server import Connection, Server
+from gateway.backends.opencode.turn import Talk
+from gateway.backends.opencode.wire import Session
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Said
 from gateway.domain.ports import Health, Reply, SessionRef, Turn

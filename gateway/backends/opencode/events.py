@@ -15,8 +15,8 @@ from collections.abc import AsyncGenerator, Iterator
 import aiohttp
 import msgspec
 
-from gateway.backends import _opencode_wire as wire
-from gateway.backends._opencode_api import Api
+from gateway.backends.opencode import wire
+from gateway.backends.opencode.api import Api
 
 #: characters that an inbox holds before it throws all away
 HELD = 1024 * 1024

@@ -7,8 +7,10 @@ in there tells whose it is, and whether its gateway still lives.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import time
 from collections.abc import Callable
 
 import psutil
@@ -18,8 +20,8 @@ from gateway.identity import Identity
 
 #: the name of the mark in the environment
 NAME = "GATEWAY_CHILD_OF"
-#: how often to look again, for what was started while looking
-_ROUNDS = 5
+#: how often to look again, for what was started while looking, and seconds in between
+_ROUNDS, _PAUSE = 20, 0.02
 
 
 def mark() -> str:
@@ -47,14 +49,13 @@ def _abandoned(found: str) -> bool:
 def _end(meant: Callable[[str], bool]) -> None:
     for _ in range(_ROUNDS):
         found = [process for process in psutil.process_iter() if meant(_mark_of(process))]
-        for process in found:
-            try:
-                process.kill()
-            except psutil.Error:
-                continue
         if not found:
             return
-        psutil.wait_procs(found, timeout=0.2)
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        # Not psutil's wait: it would take the exit status of a child of ours away from asyncio.
+        time.sleep(_PAUSE)
 
 
 def _mark_of(process: psutil.Process) -> str:

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from pathlib import Path
 from typing import Any
 
-from gateway.backends import _opencode_orphans as orphans
-from gateway.backends._opencode_api import CALL, Api
-from gateway.backends._opencode_events import Stream
-from gateway.backends._opencode_wire import Session
+from gateway.backends.opencode import orphans
+from gateway.backends.opencode.api import CALL, Api
+from gateway.backends.opencode.events import Stream
+from gateway.backends.opencode.wire import Session
 from gateway.errors import AgentError
 from gateway.process import Child, Children
 

@@ -13,9 +13,9 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.backends import _opencode_wire as wire
-from gateway.backends._opencode_api import CALL, Api
-from gateway.backends._opencode_events import Event, Gap, Inbox, Lost
+from gateway.backends.opencode import wire
+from gateway.backends.opencode.api import CALL, Api
+from gateway.backends.opencode.events import Event, Gap, Inbox, Lost
 from gateway.domain.agent import Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports import Reply

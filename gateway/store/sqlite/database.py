@@ -1,13 +1,14 @@
 """One writer on one thread, with group commit; readers beside it.
 
 What waits is committed together: the disk is asked once for a whole batch. There is no timer, so a
-lone write goes at once. If one operation of a batch fails, all are rolled back and each is run
-alone, so that a bad one never fails its neighbours. The event loop is woken once per batch.
+lone write goes at once. An operation that fails is undone alone, and its neighbours are committed.
+If the disk refuses a whole batch, each is tried alone. The event loop is woken once per batch.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import apsw
+import msgspec
 
 from gateway.domain.event import Change, Event
 from gateway.domain.ports import Listener
@@ -112,12 +114,14 @@ class Database:
         self._connection.close()
 
     def _read(self, query: Callable[[apsw.Connection], T]) -> T:
-        if not hasattr(self._local, "connection"):
-            self._local.connection = opening.connect_reader(self._path)
         try:
+            if not hasattr(self._local, "connection"):
+                self._local.connection = opening.connect_reader(self._path)
             return query(self._local.connection)
-        except apsw.Error as error:
-            raise _told(error, self._path) from error
+        except Exception as error:
+            if (told := _told(error, self._path)) is error:
+                raise
+            raise told from error
 
     # --- on the writer's thread -------------------------------------------------------------
 
@@ -139,46 +143,75 @@ class Database:
         transaction = Transaction(self._connection, self._clock())
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            done = [_Done(item.future, item.operation(transaction), None) for item in batch]
+            done = [self._perform(item, transaction) for item in batch]
             self._connection.execute("COMMIT")
         except Exception as error:
             self._roll_back()
-            if len(batch) > 1:
+            if len(batch) > 1 and not isinstance(error, apsw.BusyError):  # each would wait as long again
                 for item in batch:
                     self._commit([item])
                 return
-            told = _told(error, self._path) if isinstance(error, apsw.Error) else error
-            done, transaction = [_Done(batch[0].future, None, told)], Transaction(self._connection, 0)
+            done = [_Done(item.future, None, _told(error, self._path)) for item in batch]
+            transaction = Transaction(self._connection, 0)
         self._loop.call_soon_threadsafe(self._tell, done, transaction)
 
+    def _perform(self, item: _Waiting, transaction: Transaction) -> _Done:
+        """Run one operation. One that fails is undone, with what it wanted to tell."""
+        events, changes = len(transaction.events), len(transaction.changes)
+        self._connection.execute("SAVEPOINT operation")
+        try:
+            done = _Done(item.future, item.operation(transaction), None)
+        except Exception as error:
+            if not self._connection.in_transaction:  # SQLite has rolled back all of the batch
+                raise
+            self._connection.execute("ROLLBACK TO operation")
+            del transaction.events[events:], transaction.changes[changes:]
+            done = _Done(item.future, None, _told(error, self._path))
+        self._connection.execute("RELEASE operation")
+        return done
+
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:  # SQLite has rolled back by itself after some errors
-            self._connection.execute("ROLLBACK")
+        # SQLite has rolled back by itself after some errors; the next BEGIN tells of any that is left.
+        with contextlib.suppress(apsw.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     # --- on the event loop ------------------------------------------------------------------
 
     def _tell(self, done: list[_Done], transaction: Transaction) -> None:
-        if transaction.events or transaction.changes:
-            for listener in self._listeners:
-                listener(transaction.events, transaction.changes)
-        for future, result, error in done:
-            if future.done():  # its caller has gone away; what it asked for is done all the same
-                continue
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+        try:
+            if transaction.events or transaction.changes:
+                for listener in self._listeners:
+                    listener(transaction.events, transaction.changes)
+        finally:
+            for item in done:
+                _resolve(item)
 
 
-def _told(error: apsw.Error, path: Path) -> Exception:
+def _resolve(done: _Done) -> None:
+    if done.future.done():  # its caller has gone away; what it asked for is done all the same
+        return
+    if done.error is None:
+        done.future.set_result(done.result)
+    else:
+        done.future.set_exception(done.error)
+
+
+#: what SQLite says when it is used wrongly: a mistake of ours, to be seen as one
+_OURS = (apsw.SQLError, apsw.ConstraintError, apsw.MisuseError, apsw.MismatchError, apsw.RangeError)
+#: what a row says that we have not written so
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, msgspec.DecodeError, UnicodeDecodeError)
+
+
+def _told(error: Exception, path: Path) -> Exception:
     """Translate what SQLite says into what the caller is told."""
     if isinstance(error, apsw.FullError):
         return StorageFull(f"the disk of {path.parent} is full: nothing was accepted.", remedy="Free some space.")
-    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+    if isinstance(error, _DAMAGE):
         return Unavailable(
             f"the database {path} is damaged: {error}.",
             remedy="Stop the gateway, move the file away with its -wal, restore a copy.",
         )
-    if isinstance(error, (apsw.ReadOnlyError, apsw.IOError, apsw.CantOpenError, apsw.BusyError, apsw.PermissionsError)):
-        return Unavailable(f"the database {path} cannot be written: {error}.", remedy="Look at the disk and its mount.")
+    if isinstance(error, apsw.Error) and not isinstance(error, _OURS):
+        return Unavailable(f"the database {path} cannot be used: {error}.", remedy="Look at the disk and its mount.")
     return error

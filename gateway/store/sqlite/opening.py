@@ -25,7 +25,8 @@ APPLICATION_ID = 0x4D4F4F4E
 
 #: file systems on which SQLite's locks and shared memory are not to be trusted
 NETWORK = re.compile(
-    r"^(nfs\d?|cifs|smb\w*|afpfs|9p|ceph|glusterfs|lustre|webdav|davfs2?|fuse\.(sshfs|s3fs|rclone|davfs2?))$"
+    r"^(nfs\d?|cifs|smb\w*|afs|afpfs|9p|beegfs|ceph|glusterfs|lustre|webdav|davfs2?"
+    r"|fuse\.(ceph|davfs2?|gcsfuse|glusterfs|juicefs|rclone|s3fs|sshfs))$"
 )
 
 _MAGIC = b"SQLite format 3\0"
@@ -60,8 +61,10 @@ def connect(path: Path, clock: Clock) -> apsw.Connection:
     else:
         _create(path, clock)
     try:
-        connection = _connection(path)
-        _migrate(connection, path, clock)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        with _closed_on_error(connection):
+            _prepare(connection)
+            _migrate(connection, path, clock)
     except apsw.Error as error:
         raise ConfigError(
             f"cannot open the database {path}: {error}.",
@@ -77,15 +80,13 @@ def connect_reader(path: Path) -> apsw.Connection:
     return connection
 
 
-def _connection(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+def _prepare(connection: apsw.Connection) -> None:
     connection.set_busy_timeout(5000)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone does not reach the platter
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA journal_size_limit = 67108864")
-    return connection
 
 
 def _refuse_network(path: Path) -> None:
@@ -154,10 +155,9 @@ def _create(path: Path, clock: Clock) -> None:
         for leftover in path.parent.glob(draft.name + "*"):
             leftover.unlink()
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        connection = apsw.Connection(str(draft))
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        _migrate(connection, draft, clock)
-        connection.close()
+        with contextlib.closing(apsw.Connection(str(draft))) as connection:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            _migrate(connection, draft, clock)
         draft.rename(path)
         _sync_directory(path.parent)
     except (OSError, apsw.Error) as error:
@@ -213,10 +213,17 @@ def _copy(connection: apsw.Connection, target: Path) -> None:
     # By the backup API: opening the file ourselves would drop SQLite's locks when we close it.
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    copy = apsw.Connection(str(target))
-    with copy.backup("main", connection, "main") as backup:
+    with contextlib.closing(apsw.Connection(str(target))) as copy, copy.backup("main", connection, "main") as backup:
         backup.step()
-    copy.close()
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: apsw.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 @contextlib.contextmanager

@@ -7,7 +7,9 @@ a look-up in an index, however long a lane is. A delayed run joins its lane when
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import apsw
@@ -169,22 +171,26 @@ def _told(run: Run, reason: str) -> AnyHappening:
 
 def claim(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
     _let_due_in(tx)
-    free = limits.total - _tallied(tx, Status.RUNNING)
-    claimed: list[Run] = []
-    for agent, limit in limits.agents.items():
-        if free <= 0:
-            break
-        room = min(free, limit - _running(tx, agent))
-        rows = tx.execute(
-            f"SELECT {_COLUMNS} FROM runs WHERE agent = ? AND status = 'queued' AND ready = 1"
-            " ORDER BY priority DESC, seq LIMIT ?",
-            (agent, max(room, 0)),
-        ).fetchall()
-        for run in map(_run, rows):
-            changes = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
-            claimed.append(_move(tx, run, Move.CLAIM, (), "", owner=owner, **changes))
-        free -= len(rows)
-    return claimed
+    free = max(limits.total - _tallied(tx, Status.RUNNING), 0)
+    lines = [_next(tx, agent, min(free, limit - _running(tx, agent))) for agent, limit in limits.agents.items()]
+    # Agents share what is free: the one whose next run has waited longest goes first, so none starves.
+    chosen = list(islice(heapq.merge(*lines, key=lambda run: run.seq), free))
+    return [_claimed(tx, run, owner) for run in chosen]
+
+
+def _next(tx: Transaction, agent: str, room: int) -> list[Run]:
+    """Return the runs of an agent that may be claimed now, the most urgent first."""
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM runs WHERE agent = ? AND status = 'queued' AND ready = 1"
+        " ORDER BY priority DESC, seq LIMIT ?",
+        (agent, max(room, 0)),
+    )
+    return [_run(row) for row in rows.fetchall()]
+
+
+def _claimed(tx: Transaction, run: Run, owner: str) -> Run:
+    changes = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
+    return _move(tx, run, Move.CLAIM, (), "", owner=owner, **changes)
 
 
 def finish(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
@@ -253,7 +259,7 @@ def append(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyHappening
 
 def remember(tx: Transaction, run_id: str, epoch: int, backend_ref: str) -> None:
     run = _held(tx, run_id, epoch)
-    sessions.set_backend_ref(tx, run.spec.session, backend_ref)
+    sessions.set_backend_ref(tx, run, backend_ref)
 
 
 def _held(tx: Transaction, run_id: str, epoch: int) -> Run:
@@ -279,9 +285,7 @@ def _advance(tx: Transaction, session: str) -> None:
     tx.execute(
         "UPDATE runs SET ready = 1 WHERE seq = ("
         " SELECT min(seq) FROM runs WHERE session = ?1 AND status = 'queued' AND run_at IS NULL)"
-        " AND NOT EXISTS ("
-        " SELECT 1 FROM runs WHERE session = ?1 AND status IN ('queued', 'running')"
-        " AND (status = 'running' OR ready = 1))",
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND (status = 'running' OR ready = 1))",
         (session,),
     )
 
@@ -330,7 +334,7 @@ def by_id(reader: Transaction | apsw.Connection, run_id: str) -> Run:
         return _run(row)
     prefix = run_id.upper()
     rows: list[Any] = []
-    if prefix.isalnum() and len(prefix) < 26:
+    if prefix.isalnum() and len(prefix) <= 26:
         near = f"SELECT {_COLUMNS} FROM runs WHERE id >= ? AND id < ? LIMIT 2"
         rows = reader.execute(near, (prefix, prefix + "~")).fetchall()
     if len(rows) != 1:

@@ -46,8 +46,8 @@ def touch(tx: Transaction, key: SessionKey) -> None:
     tx.execute(f"UPDATE sessions SET updated = ?, touched = {next_} WHERE key = ?", (tx.now, text))
     if tx.changes_made() == 0:
         tx.execute(
-            "INSERT INTO sessions (key, agent, channel, chat, touched, created, updated)"
-            f" VALUES (?, ?, ?, ?, {next_}, ?, ?)",
+            "INSERT INTO sessions (key, agent, channel, chat, touched, after_run, created, updated)"
+            f" VALUES (?, ?, ?, ?, {next_}, (SELECT coalesce(max(seq), 0) FROM runs), ?, ?)",
             (text, *key, tx.now, tx.now),
         )
         log.note_session(tx, text, key.agent, "created")
@@ -85,8 +85,10 @@ def delete(tx: Transaction, key: str) -> bool:
     return True
 
 
-def set_backend_ref(tx: Transaction, key: str, backend_ref: str) -> None:
-    tx.execute("UPDATE sessions SET backend_ref = ? WHERE key = ?", (backend_ref, key))
+def set_backend_ref(tx: Transaction, run: Run, backend_ref: str) -> None:
+    tx.execute(
+        "UPDATE sessions SET backend_ref = ? WHERE key = ? AND after_run < ?", (backend_ref, run.spec.session, run.seq)
+    )
 
 
 def write_transcript(tx: Transaction, run: Run) -> None:
@@ -96,7 +98,9 @@ def write_transcript(tx: Transaction, run: Run) -> None:
     said = [(Role.USER, run.spec.input, run.created)]
     if run.result is not None:
         said.append((Role.ASSISTANT, run.result, tx.now))
-    row = tx.execute("SELECT last_n, title FROM sessions WHERE key = ?", (run.spec.session,)).fetchone()
+    row = tx.execute(
+        "SELECT last_n, title FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)
+    ).fetchone()
     if row is None:
         return
     last, title = row

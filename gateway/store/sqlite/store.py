@@ -50,7 +50,7 @@ class SqliteStore:
         await self._database.close()
 
     async def check(self) -> None:
-        await self._write(idempotency.prune)
+        await self._write(lambda tx: tx.execute("INSERT OR REPLACE INTO pulse VALUES (1, ?)", (tx.now,)).get)
 
     async def prune(self) -> None:
         await self._write(idempotency.prune)

@@ -26,10 +26,12 @@ CREATE TABLE runs (
 ) STRICT;
 
 CREATE INDEX runs_ready    ON runs (agent, priority DESC, seq) WHERE status = 'queued' AND ready = 1;
+CREATE INDEX runs_waiting  ON runs (session, seq)              WHERE status = 'queued' AND run_at IS NULL;
 CREATE INDEX runs_lane     ON runs (session, seq)              WHERE status IN ('queued', 'running');
+CREATE UNIQUE INDEX runs_head ON runs (session)                WHERE status = 'running' OR ready = 1;
 CREATE INDEX runs_running  ON runs (agent)                     WHERE status = 'running';
 CREATE INDEX runs_due      ON runs (run_at)                    WHERE status = 'queued' AND run_at IS NOT NULL;
-CREATE INDEX runs_finished ON runs (finished)                  WHERE finished IS NOT NULL;
+CREATE INDEX runs_finished ON runs (finished, status)          WHERE finished IS NOT NULL;
 CREATE INDEX runs_session  ON runs (session, seq);
 CREATE INDEX runs_status   ON runs (status, seq);
 CREATE INDEX runs_agent    ON runs (agent, seq);
@@ -73,12 +75,13 @@ CREATE TABLE sessions (
     backend_ref TEXT,
     last_n      INTEGER NOT NULL DEFAULT 0,          -- number of the last transcript row
     touched     INTEGER NOT NULL UNIQUE,             -- order of last use
+    after_run   INTEGER NOT NULL,                    -- runs up to this one were an earlier session's of that key
     created     INTEGER NOT NULL,
     updated     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX sessions_chat    ON sessions (chat, touched);
-CREATE INDEX sessions_channel ON sessions (agent, channel, touched);
+CREATE INDEX sessions_empty   ON sessions (agent, channel, touched) WHERE last_n = 0;
 
 CREATE TABLE transcript (
     session TEXT NOT NULL REFERENCES sessions (key) ON DELETE CASCADE,
@@ -114,3 +117,8 @@ CREATE TABLE tokens (
     expires INTEGER,
     created INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pulse (                                 -- written to see whether the disk takes it
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    at INTEGER NOT NULL
+) STRICT;

@@ -40,7 +40,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from gateway.backends import BackendType, Tools
-from gateway.backends._command_map import Reader, Rule, is_value
+from gateway.backends.command.rules import Reader, Rule, is_value
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Said, Text
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
@@ -129,10 +129,10 @@ class Command:
 
     async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         options: Options = turn.agent.options
+        given = prompt_text(turn).encode("utf-8", "replace") if options.prompt is Prompt.STDIN else b""
         child = await self._children.spawn(
             arguments(turn), cwd=turn.workspace, env=self._children.environment(turn.agent.env), run=turn.run
         )
-        given = prompt_text(turn).encode() if options.prompt is Prompt.STDIN else b""
         feeding = asyncio.create_task(_feed(child, given), name="child-feed")
         read = _read_lines if options.output is Output.JSONL else _read_text
         try:

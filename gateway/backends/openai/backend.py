@@ -1,0 +1,116 @@
+"""Any OpenAI-compatible server as an agent: a conversation with a model, and no tools.
+
+    {"id": "main", "backend": "openai", "base_url": "http://127.0.0.1:11434/v1", "model": "qwen3:4b"}
+
+The session's transcript goes along with every turn, as much of its end as `context_tokens` holds.
+Where no model is named the server's first one is used. A request that fails in a way that may pass
+(429, 5xx, no connection) is tried again, but only while nothing of the answer has been seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import aiohttp
+
+from gateway.backends import BackendType, Tools
+from gateway.backends.openai import asking, wire
+from gateway.backends.openai.asking import Call, Passing
+from gateway.backends.openai.detection import detect
+from gateway.backends.openai.options import OPENAI, Options, find_key
+from gateway.domain.agent import Agent
+from gateway.domain.event import Log, Said
+from gateway.domain.ports import Health, Turn
+from gateway.errors import GatewayError
+
+#: seconds that a server can make us wait by Retry-After, at most
+LONGEST_WAIT = 60.0
+
+
+class OpenAI:
+    """Asks servers; holds the connections to them."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._environ = tools.environ
+        self._stack = AsyncExitStack()
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    async def __aenter__(self) -> OpenAI:
+        for trust_env in (False, True):
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),  # the engine limits how many runs there are
+                trust_env=trust_env,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+            self._sessions[trust_env] = await self._stack.enter_async_context(session)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def health(self, agent: Agent) -> Health:
+        options: Options = agent.options
+        try:
+            async with asyncio.timeout(asking.LISTING):
+                models = await asking.models(self._call(options, {}))
+        except (GatewayError, TimeoutError) as error:
+            return Health(ok=False, detail=f"{options.base_url}: {str(error) or 'no answer'}")
+        return Health(ok=True, detail=f"{options.base_url} ({len(models)} models)")
+
+    async def prompt(self, turn: Turn) -> AsyncGenerator[Said, None]:
+        options: Options = turn.agent.options
+        call = self._call(options, await request(turn))
+        for attempt in range(options.retries + 1):
+            spoken = False
+            try:
+                async with aclosing(asking.answer(call)) as answer:
+                    async for said in answer:
+                        spoken = True
+                        yield said
+                return
+            except Passing as error:
+                if spoken or attempt == options.retries:
+                    raise
+                pause = backoff(attempt, options.retry_delay, error.after)
+                yield Log(level="warning", message=f"{str(error).rstrip('.')}; trying again in {pause:.1f} s.")
+            await asyncio.sleep(pause)
+
+    def _call(self, options: Options, body: dict[str, Any]) -> Call:
+        key = find_key(options, self._environ)
+        return Call(options=options, session=self._sessions[options.trust_env], key=key, body=body)
+
+
+async def request(turn: Turn) -> dict[str, Any]:
+    """Return the body to send; without a `model` when none is named."""
+    options: Options = turn.agent.options
+    said = await turn.history()
+    body: dict[str, Any] = {
+        "messages": wire.context(turn.agent.system_prompt, said, turn.input, options.context_tokens),
+        "stream": True,
+    }
+    # OpenAI's newer models refuse the old name; other servers may not know the new one.
+    limit = "max_completion_tokens" if options.base_url.rstrip("/") == OPENAI else "max_tokens"
+    wanted = {
+        "model": turn.model or turn.agent.model,
+        "temperature": options.temperature,
+        limit: options.max_tokens,
+        "stream_options": {"include_usage": True} if options.usage else None,
+    }
+    return body | {name: value for name, value in wanted.items() if value is not None}
+
+
+def backoff(attempt: int, first: float, asked: float | None) -> float:
+    """Return the seconds to wait after an attempt, counted from 0: what the server asked, or a growing time.
+
+    A random part of up to a half keeps many clients from coming back at once.
+    """
+    wait = min(first * 2.0**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)  # noqa: S311
+    return max(wait, min(asked or 0.0, LONGEST_WAIT))
+
+
+BACKEND = BackendType(options=Options, open=OpenAI, detect=detect, rank=30)

@@ -1,0 +1,65 @@
+"""Looking for a server that could be used with no configuration."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from gateway.backends.openai import wire
+from gateway.backends.openai.options import OPENAI, Options
+from gateway.domain.agent import Agent
+from gateway.errors import ConfigError
+
+#: the model that OpenAI is asked for when none is named; other servers are asked what they have
+OPENAI_MODEL = "gpt-4o-mini"
+#: where Ollama listens by default
+OLLAMA = ("127.0.0.1", 11434)
+#: seconds to find out whether it does, and then what it has
+PROBE, TAGS = 0.2, 1.0
+#: bytes that are read of its list of models
+TAGS_BODY = 4 * 1024 * 1024
+
+
+def detect(environ: Mapping[str, str]) -> Agent | None:
+    """Look for a server: the one that the environment names, or a local Ollama."""
+    base_url, key = environ.get("OPENAI_BASE_URL"), environ.get("OPENAI_API_KEY")
+    if base_url or key:
+        model = environ.get("OPENAI_MODEL") or (None if base_url else OPENAI_MODEL)
+        return _agent(base_url or OPENAI, model)
+    model = _ollama_model()
+    return _agent("http://{}:{}/v1".format(*OLLAMA), model) if model else None
+
+
+def _agent(base_url: str, model: str | None) -> Agent:
+    try:
+        options = msgspec.convert({"base_url": base_url}, Options)
+        found = {"id": "main", "backend": "openai", "model": model}
+        return msgspec.structs.replace(msgspec.convert(found, Agent), options=options)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"OPENAI_BASE_URL or OPENAI_MODEL: {error}.") from error
+
+
+class _Tag(Struct):
+    name: str
+
+
+class _Tags(Struct):
+    models: list[_Tag]
+
+
+def _ollama_model() -> str | None:
+    """Return the first model of a local Ollama; None where there is no such thing."""
+    connection = http.client.HTTPConnection(*OLLAMA, timeout=PROBE)
+    try:
+        connection.connect()
+        connection.sock.settimeout(TAGS)
+        connection.request("GET", "/api/tags")
+        listed = msgspec.json.decode(connection.getresponse().read(TAGS_BODY), type=_Tags)
+    except (OSError, http.client.HTTPException, *wire.GARBAGE):
+        return None
+    finally:
+        connection.close()
+    return listed.models[0].name if listed.models else None

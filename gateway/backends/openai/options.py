@@ -1,0 +1,78 @@
+"""What can be set of an openai agent, and where its key comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from gateway.errors import AgentError
+
+#: where OpenAI itself is
+OPENAI = "https://api.openai.com/v1"
+#: bytes of a file with a key
+KEY_FILE = 4096
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of an openai agent."""
+
+    #: URL of the server, up to and without `/chat/completions`
+    base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] = OPENAI
+    #: the key itself; wins over the two below
+    api_key: str | None = None
+    #: file whose first line is the key; wins over the one below
+    api_key_file: str | None = None
+    #: name of a variable in the gateway's environment that holds the key; null sends none
+    api_key_env: str | None = "OPENAI_API_KEY"
+    #: how freely the model chooses its words; the server's own default if not set
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    #: tokens of one answer, at most
+    max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    #: tokens of system prompt, transcript and input together, reckoned at four characters each
+    context_tokens: Annotated[int, Meta(ge=256, le=100_000_000)] = 32_000
+    #: whether to ask for the usage; false for a server that refuses `stream_options`
+    usage: bool = True
+    #: how often a request is tried again
+    retries: Annotated[int, Meta(ge=0, le=10)] = 3
+    #: seconds before the first retry; doubled for each further one
+    retry_delay: Annotated[float, Meta(ge=0, le=60)] = 0.5
+    #: seconds for a connection to be made
+    connect_timeout: Annotated[float, Meta(gt=0, le=600)] = 10.0
+    #: seconds that the server may be silent, before the answer and in it
+    idle_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
+    #: bytes of one answer, reasoning included
+    max_output: Annotated[int, Meta(ge=1, le=1 << 40)] = 8 * 1024 * 1024
+    #: take proxies from the gateway's environment
+    trust_env: bool = False
+
+
+def find_key(options: Options, environ: Mapping[str, str]) -> str:
+    """Return the key to use, or "" for none.
+
+    Raises:
+        AgentError: it cannot be read, or cannot be a key.
+    """
+    key = options.api_key or ""
+    if not key and options.api_key_file:
+        key = _read_key(Path(options.api_key_file).expanduser())
+    elif not key and options.api_key_env:
+        key = environ.get(options.api_key_env, "").strip()
+    if not re.fullmatch(r"[!-~]*", key):
+        raise AgentError("the API key has spaces or other characters that no key has.")
+    return key
+
+
+def _read_key(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            lines = opened.read(KEY_FILE).splitlines()
+    except OSError as error:
+        raise AgentError(f"cannot read the API key: {error}.") from error
+    key = lines[0].decode("latin-1").strip() if lines else ""
+    if not key:
+        raise AgentError(f"cannot read the API key: the first line of {str(file)!r} is empty.")
+    return key

@@ -1,0 +1,5 @@
+"""opencode as a backend: `backend` is what the gateway meets, the rest is how it is done."""
+
+from gateway.backends.opencode.backend import BACKEND
+
+__all__ = ["BACKEND"]
