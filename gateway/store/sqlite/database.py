@@ -40,6 +40,7 @@ class Transaction:
 
     def __init__(self, connection: apsw.Connection, now: int) -> None:
         self.execute = connection.execute
+        self.pragma = connection.pragma
         self.changes_made = connection.changes
         #: milliseconds since 1970 UTC
         self.now = now
@@ -101,6 +102,14 @@ class Database:
         if self._closed:
             raise Unavailable("the gateway is stopping.")
         return await self._loop.run_in_executor(self._readers, self._read, query)
+
+    async def foreign_writes(self) -> int:
+        """Return a number that changes when another process has committed.
+
+        Asked of the writer's own connection, which does not count its own commits:
+        https://www.sqlite.org/pragma.html#pragma_data_version.
+        """
+        return await self.write(lambda tx: int(tx.pragma("data_version")))
 
     async def close(self) -> None:
         """Finish what waits, then close. Closing twice is fine."""
