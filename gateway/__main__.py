@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gateway
-from gateway import config, identity, paths, token_file
+from gateway import config, identity, logs, paths, token_file
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.supervisor import lock, port, respawn, signals
@@ -24,7 +24,8 @@ from gateway.supervisor.notify import Notifier
 from gateway.supervisor.record import Record
 from gateway.supervisor.supervisor import RESUME, Limits, Supervisor
 
-Write = Callable[[bytes], None]
+#: set for a gateway in the background: nobody reads its console
+DETACHED = "MOONGATE_DETACHED"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,12 +63,14 @@ def run(options: Mapping[str, Any]) -> int:
     settings = config.load(os.environ)
     resumed = json.loads(os.environ.pop(RESUME, "null"))
     if resumed:
-        return _supervise(settings, _kept_lock(resumed), socket.socket(fileno=resumed["listener"]), notifier, resumed)
-    paths.private_directory(settings.home)
-    held = lock.acquire(paths.lock(settings.home, settings.path))
-    try:
+        held, listener = _kept_lock(resumed), socket.socket(fileno=resumed["listener"])
+    else:
+        paths.private_directory(settings.home)
+        held = lock.acquire(paths.lock(settings.home, settings.path))
         listener = _listener(settings, notifier)
-        return _supervise(settings, held, listener, notifier, None)
+    try:
+        with listener:
+            return _supervise(settings, held, listener, notifier, resumed)
     finally:
         held.release()
 
@@ -88,13 +91,12 @@ def _supervise(
     settings: Config, held: Lock, listener: socket.socket, notifier: Notifier, resumed: Mapping[str, Any] | None
 ) -> int:
     bound = listener.getsockname()[1]
-    before = held.read() if resumed else None
-    instance = before.instance if before is not None else secrets.token_hex(8)
+    instance = resumed["instance"] if resumed else secrets.token_hex(8)
     held.write(_record(settings, instance, bound))
     if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
-    attended = sys.stderr.isatty() or not os.environ.get(DETACHED)
+    attended = not os.environ.get(DETACHED)
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep us from reading
@@ -107,7 +109,7 @@ def _supervise(
         Limits(settings.gateway.stop_grace, settings.gateway.drain_timeout, settings.gateway.hang_timeout),
         lock_path=paths.lock(settings.home, settings.path),
         lock_descriptor=held.descriptor,
-        env={**os.environ, "MOONGATE_INSTANCE": instance, "MOONGATE_PORT": str(bound)},
+        env=os.environ | {"MOONGATE_INSTANCE": instance, "MOONGATE_PORT": str(bound)},
         write=write,
         greet=lambda about: _greet(settings, bound, about),
         notifier=notifier,
@@ -118,3 +120,99 @@ def _supervise(
         return supervisor.run()
     finally:
         file.close()
+
+
+def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
+    """Serve inside this process: no generations, and a restart is done here."""
+    from gateway import serve  # late: a supervisor does without all that it brings
+
+    file = LogFile(paths.log_file(settings.home))
+    try:
+        bound = listener.getsockname()[1]
+        return serve.alone(
+            settings,
+            listener,
+            instance,
+            sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
+            greet=lambda about: _greet(settings, bound, about),
+        )
+    finally:
+        file.close()
+
+
+def _recheck() -> str | None:
+    try:
+        config.load(os.environ)
+    except GatewayError as error:
+        return str(error)
+    return None
+
+
+def _record(settings: Config, instance: str, bound: int) -> Record:
+    process = identity.own()
+    return Record(
+        pid=process.pid,
+        createdAt=time.time_ns() // 1_000_000,
+        configPath=str(settings.path),
+        startTime=process.started,
+        bootId=process.boot,
+        instance=instance,
+        host=settings.gateway.host,
+        port=bound,
+        version=gateway.__version__,
+    )
+
+
+def _store_token_and_begin_again(token: str) -> None:
+    """Keep a token out of the process list: store it, and become the same program without it."""
+    home = paths.private_directory(paths.home(os.environ))
+    token_file.store(paths.token(home), token)
+    kept: list[str] = []
+    given = iter(sys.orig_argv[1:])
+    for word in given:
+        if word == "--token":
+            next(given, None)
+        elif not word.startswith("--token="):
+            kept.append(word)
+    os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
+
+
+def _to_console(line: bytes) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(logs.readable(line) + "\n")
+
+
+def _greet(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
+    sys.stdout.write(_banner(settings, bound, about) + "\n")
+    sys.stdout.flush()
+
+
+def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
+    url = f"http://{_reachable(settings.gateway.host)}:{bound}"
+    shown = config.shown(paths.token(settings.home))
+    token = settings.gateway.auth.token or token_file.read(paths.token(settings.home)) or ""
+    asked = settings.gateway.auth.mode == "token"
+    rows = [
+        f"Moongate {gateway.__version__}",
+        f"  URL      {url}",
+        f"  Token    {token_file.masked(token)}   file: {shown}"
+        if asked
+        else "  Token    none is asked for (auth.mode: none)",
+        f"  Agent    {about['agent']}: {about['introduction']}   change: {config.shown(settings.path)}",
+        f"  Data     {config.shown(settings.database)}",
+        "",
+        "Try it:",
+        f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if asked else "") + " \\",
+        """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
+        '  gateway agent "Hello"',
+        "Ctrl-C stops.",
+    ]
+    return "\n".join(rows)
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host  # noqa: S104
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
 from gateway.errors import ConfigError
 from gateway.process import Children
+from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain, suggest
 
@@ -38,7 +39,7 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
     kinds = backends.kinds()
     agents = [_agent(config, number, entry, kinds) for number, entry in enumerate(config.agents.entries)]
     if not agents:
-        agents = [_complete(config, detect(environ))]
+        agents = [_complete(config, detect(config, environ), kinds)]
     ids = [agent.id for agent in agents]
     twice = next((name for name in ids if ids.count(name) > 1), None)
     if twice is not None:
@@ -51,10 +52,10 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
     return agents
 
 
-def detect(environ: Mapping[str, str]) -> Agent:
+def detect(config: Config, environ: Mapping[str, str]) -> Agent:
     """Return the agent to use when none is configured: the first kind that is found here."""
     for kind in sorted(backends.kinds().values(), key=lambda kind: kind.rank):
-        found = kind.detect(environ) if kind.detect else None
+        found = kind.detect(environ, config) if kind.detect else None
         if found is not None:
             return found
     raise AssertionError("the echo agent is always there")
@@ -76,7 +77,8 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
         known = sorted({*_AGENT_FIELDS, *kind.options.__struct_encode_fields__})
         raise ConfigError(f"{where}.{unknown}: unknown field{suggest(unknown, known)}")
     process.environment({}, agent.env)
-    return _complete(config, msgspec.structs.replace(agent, options=_converted(own, kind.options, where)))
+    agent = msgspec.structs.replace(agent, options=_converted(own, kind.options, where))
+    return _complete(config, agent, kinds)
 
 
 def _converted(raw: Mapping[str, Any], kind: type[Any], where: str) -> Any:
@@ -86,23 +88,42 @@ def _converted(raw: Mapping[str, Any], kind: type[Any], where: str) -> Any:
         raise ConfigError(f"{where}.{explain(error, kind, 'the agent')}") from error
 
 
-def _complete(config: Config, agent: Agent) -> Agent:
+def _complete(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) -> Agent:
     """Fill in what the agent leaves to the settings."""
-    if agent.model is None and config.agents.model is not None:
-        return msgspec.structs.replace(agent, model=config.agents.model)
-    return agent
+    adapt = kinds[agent.backend].adapt
+    return msgspec.structs.replace(
+        agent,
+        model=agent.model or config.agents.model,
+        options=adapt(agent.options, config) if adapt else agent.options,
+    )
+
+
+def secrets(config: Config, agents: Iterable[Agent]) -> list[str]:
+    """Return all values that must not be written to a log."""
+    found = [config.gateway.auth.token, token(config)]
+    for agent in agents:
+        found += [getattr(agent.options, name) for name in backends.kinds()[agent.backend].secrets]
+    return [secret for secret in found if secret]
 
 
 @asynccontextmanager
 async def opened(
-    config: Config, owner: Owner, *, environ: Mapping[str, str] = os.environ, clock: Clock = wall_clock
+    config: Config,
+    agents: Sequence[Agent],
+    owner: Owner,
+    *,
+    generation: int = 1,
+    environ: Mapping[str, str] = os.environ,
+    clock: Clock = wall_clock,
 ) -> AsyncIterator[Surroundings]:
     """Open everything that serves requests, and close it in the reverse order.
 
+    Args:
+        agents: as `check` returned them.
+
     Raises:
-        ConfigError: the configuration or the database cannot be used.
+        ConfigError: the database cannot be used.
     """
-    agents = check(config, environ)
     async with AsyncExitStack() as stack:
         store = SqliteStore(config.database, queue_limit=config.limits.queue, clock=clock)
         stack.push_async_callback(store.close)
@@ -132,10 +153,16 @@ async def opened(
             channels=frozenset(channels),
             unconfigured=frozenset(),
             instance=owner.instance,
+            generation=generation,
             started=clock(),
             clock=clock,
             closing=Latch(),
         )
+
+
+def migration_pending(config: Config) -> bool:
+    """Tell whether opening the database would change its schema, for which nobody else may use it."""
+    return opening.pending(config.database)
 
 
 def token(config: Config) -> str | None:

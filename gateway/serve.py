@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from gateway import app, config, identity, link, log
 from gateway.api.routing import Surroundings
 from gateway.api.server import Server
 from gateway.config import Config
+from gateway.domain.agent import Agent
 from gateway.engine.owner import Owner
 from gateway.errors import GatewayError
 from gateway.link import Word
@@ -39,6 +40,8 @@ class Ending(NamedTuple):
     #: seconds that requests and runs get to finish
     grace: float
     why: str
+    #: whether another process goes on with what is queued: then callers may wait for it here
+    handed_over: bool = False
 
 
 class Life(Protocol):
@@ -57,16 +60,19 @@ class Life(Protocol):
         """It claims no more."""
 
 
-async def serve(config_: Config, listener: socket.socket, owner: Owner, life: Life, generation: int = 1) -> None:
+async def serve(
+    settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, life: Life, generation: int
+) -> None:
     """Serve until told to end, then drain; being told again cuts the grace short.
 
     Args:
+        agents: as `app.check` returned them.
         listener: bound; closed here when the end begins.
 
     Raises:
-        ConfigError: the configuration or the database cannot be used.
+        ConfigError: the database cannot be used.
     """
-    async with app.opened(config_, owner, generation=generation) as around:
+    async with app.opened(settings, agents, owner, generation=generation) as around:
         server = Server(around)
         await server.open(listener)
         _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
@@ -75,10 +81,11 @@ async def serve(config_: Config, listener: socket.socket, owner: Owner, life: Li
         leading.cancel()
         _log.info("gateway.ending", generation=generation, why=ending.why, grace=ending.grace)
         listener.close()
+        await server.stop_accepting()
         await around.engine.stand_down()
         await life.passive()
-        hurry = asyncio.create_task(_hurry(life, around), name="hurry")
-        await server.close(ending.grace, around.engine.drain)
+        hurry = asyncio.create_task(_hurry(life, server, around), name="hurry")
+        await server.close(ending.grace, around.engine.drain, handed_over=ending.handed_over)
         hurry.cancel()
     _log.info("gateway.ended", generation=generation)
 
@@ -89,11 +96,12 @@ async def _lead(life: Life, around: Surroundings) -> None:
     await around.engine.lead()
 
 
-async def _hurry(life: Life, around: Surroundings) -> None:
+async def _hurry(life: Life, server: Server, around: Surroundings) -> None:
     while True:
         ending = await life.end()
         await asyncio.sleep(ending.grace)
         around.engine.hurry()
+        server.hurry()
 
 
 class Signals:
@@ -199,7 +207,7 @@ class Line:
             case Word.LEAD:
                 self._leading.set()
             case Word.STEP_DOWN:
-                self._endings.put_nowait(Ending(float(message.about["seconds"]), "a new generation leads"))
+                self._endings.put_nowait(Ending(float(message.about["seconds"]), "a new generation leads", True))
             case Word.STOP:
                 self._endings.put_nowait(Ending(float(message.about["seconds"]), "the gateway stops"))
 
@@ -216,6 +224,32 @@ async def introduction(around: Surroundings) -> dict[str, Any]:
     return {"agent": default.id, "introduction": said}
 
 
+def alone(
+    settings: Config,
+    listener: socket.socket,
+    instance: str,
+    *,
+    sinks: Sequence[log.Sink],
+    greet: Callable[[dict[str, Any]], None],
+) -> int:
+    """Serve in the foreground without a supervisor, until a signal; returns the exit code."""
+    agents = app.check(settings, os.environ)
+    writer = log.configure(settings.log.level, sinks, app.secrets(settings, agents))
+
+    async def serve_by_signals() -> None:
+        async def welcome(around: Surroundings) -> None:
+            greet(await introduction(around))
+
+        with Signals(settings.gateway.stop_grace, welcome).heard() as life:
+            await serve(settings, agents, listener, Owner(instance, identity.own()), life, generation=1)
+
+    try:
+        asyncio.run(serve_by_signals())
+    finally:
+        writer.close()
+    return 0
+
+
 def main(argv: list[str]) -> int:
     """Serve as a generation: with a listening socket, a line to the supervisor, and a number."""
     listener, line, number = map(int, argv)
@@ -230,13 +264,13 @@ async def _generation(listener: socket.socket, descriptor: int, number: int) -> 
     async with Line.opened(descriptor, number) as line:
         try:
             settings = config.load(os.environ)
-            token = app.token(settings)
-            writer = log.configure(settings.log.level, [_to_pipe], secrets=[token] if token else [])
+            agents = app.check(settings, os.environ)
+            writer = log.configure(settings.log.level, [_to_pipe], app.secrets(settings, agents))
             try:
                 if app.migration_pending(settings):
                     await line.may_migrate()
                 owner = Owner(os.environ["MOONGATE_INSTANCE"], identity.own())
-                await serve(settings, listener, owner, line, number)
+                await serve(settings, agents, listener, owner, line, number)
             finally:
                 writer.close()
         except GatewayError as error:
@@ -250,7 +284,7 @@ def _nothing(number: int, frame: object) -> None:
     """Not SIG_IGN, which agents would inherit."""
 
 
-def _to_pipe(line: bytes, _: int) -> None:
+def _to_pipe(line: bytes, level: int) -> None:
     """Write a whole line to the supervisor's pipe; on the log's own thread, so a full pipe holds nobody."""
     data = memoryview(line + b"\n")
     while data:

@@ -1,4 +1,4 @@
-"""The gateway's own token on disk: one line, for its owner's eyes only."""
+"""The gateway's own token on disk: one line, for its owner's eyes only. Standard library only."""
 
 from __future__ import annotations
 
@@ -71,3 +71,11 @@ def read_or_create(path: Path) -> str:
         raise ConfigError(f"cannot create the token file {path}: {error.strerror}.") from error
     _write(descriptor, token)
     return token
+
+
+def masked(secret: str) -> str:
+    """Return a form that tells tokens apart and cannot be used.
+
+    At most four characters at each end, and only of a token of 24 or more.
+    """
+    return f"{secret[:4]}…{secret[-4:]}" if len(secret) >= 24 else "…"

@@ -46,6 +46,8 @@ class Surroundings:
     unconfigured: frozenset[str]
     #: id of this instance, new with each start
     instance: str
+    #: number of this serving process under its supervisor, from 1
+    generation: int
     #: milliseconds since 1970 UTC
     started: int
     clock: Clock

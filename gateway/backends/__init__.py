@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 
 from gateway import plugins
+from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.ports import Backend
 from gateway.process import Children
@@ -54,8 +55,12 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     options: type[msgspec.Struct]
     #: makes the backend; it is then opened as an async context manager
     open: Callable[[Tools], Backend]
-    #: looks whether such an agent could be used here with no configuration: the agent, or None
-    detect: Callable[[Mapping[str, str]], Agent | None] | None = None
+    #: looks whether such an agent could be used here with none configured: the agent, or None
+    detect: Callable[[Mapping[str, str], Config], Agent | None] | None = None
+    #: completes an agent's options by what the settings say beside its entry
+    adapt: Callable[[Any, Config], Any] | None = None
+    #: names of options whose values are never written to a log or shown
+    secrets: tuple[str, ...] = ()
     #: order of detection: lower is asked first
     rank: int = 100
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Mapping
 from msgspec import Struct
 
 from gateway.backends import BackendType, Tools
+from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import Said, Text, Usage
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
@@ -78,7 +79,7 @@ async def _obey(turn: Turn, line: str) -> AsyncGenerator[Said, None]:
             raise AgentError(f"no such verb: {verb}")
 
 
-def detect(environ: Mapping[str, str]) -> Agent:
+def detect(environ: Mapping[str, str], config: Config) -> Agent:
     return Agent(id="main", backend="echo", options=Options())
 
 

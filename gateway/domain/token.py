@@ -36,11 +36,3 @@ def digest(secret: str | bytes) -> str:
     """Return the hex SHA-256 that stands for a secret at rest."""
     data = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
     return hashlib.sha256(data).hexdigest()
-
-
-def masked(secret: str) -> str:
-    """Return a form that tells tokens apart and cannot be used.
-
-    At most four characters at each end, and only of a token of 24 or more.
-    """
-    return f"{secret[:4]}…{secret[-4:]}" if len(secret) >= 24 else "…"

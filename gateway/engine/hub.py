@@ -102,7 +102,8 @@ class Hub:
 
     async def refresh(self) -> None:
         """Look for what another process has written: its events, its changes, ends that are waited for."""
-        for log in [*self._runs.values(), self._changes]:
+        self._changes.refresh()
+        for log in self._runs.values():
             log.refresh()
         for run in list(self._ends):
             if (await self._store.run(run)).status.final:

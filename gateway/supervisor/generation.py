@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from gateway.supervisor import signals
 from gateway.link import Line, Message, Word
+from gateway.supervisor import signals
 
 #: seconds that a generation has to become ready
 READY_WITHIN = 30.0

@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
+from gateway.link import Message, Word
 from gateway.supervisor import backoff, intent, respawn
 from gateway.supervisor.generation import BAD_CONFIG, READY_WITHIN, Generation, State
 from gateway.supervisor.intent import Intent, Outcome
-from gateway.link import Message, Word
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.signals import Inbox
 
@@ -305,10 +307,10 @@ class Supervisor:
         kept = {
             "kept": [one.keep() for one in self._generations],
             "number": self._number,
-            "intents": [one._asdict() for one in self._intents],
+            "intents": [msgspec.structs.asdict(one) for one in self._intents],
             "listener": self._listener.fileno(),
             "lock": self._lock_descriptor,
-            "notify": self._notifier.kept,
+            "instance": self._env["MOONGATE_INSTANCE"],
         }
         for descriptor in (self._listener.fileno(), self._lock_descriptor):
             os.set_inheritable(descriptor, True)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway import config
 from gateway.backends import Tools
 from gateway.backends.openai import asking, detection, wire
 from gateway.backends.openai import backend as openai
@@ -29,6 +30,8 @@ from tests.support.fixtures import children, ledger, scripted_model
 from tests.support.scripted_model import ScriptedModel
 from tests.support.turns import Heard, exchange, listen, message, turn
 from tests.support.waiting import until
+
+NOTHING_SET = config.load({"MOONGATE_HOME": "/nonexistent"})
 
 __all__ = ["children", "ledger", "scripted_model"]
 
@@ -546,7 +549,7 @@ def no_ollama(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
 def test_a_server_that_the_environment_names_is_detected(
     environ: dict[str, str], base_url: str, model: str | None
 ) -> None:
-    found = detection.detect(environ)
+    found = detection.detect(environ, NOTHING_SET)
 
     assert found
     assert (found.id, found.backend, found.model) == ("main", "openai", model)
@@ -555,13 +558,13 @@ def test_a_server_that_the_environment_names_is_detected(
 
 @pytest.mark.usefixtures("no_ollama")
 def test_nothing_is_detected_where_there_is_nothing() -> None:
-    assert detection.detect({"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}) is None
+    assert detection.detect({"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}, NOTHING_SET) is None
 
 
 @pytest.mark.parametrize("environ", [{"OPENAI_BASE_URL": "ftp://x"}, {"OPENAI_API_KEY": "k", "OPENAI_MODEL": "--yolo"}])
 def test_an_environment_that_cannot_be_used_is_a_config_error(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="OPENAI_"):
-        detection.detect(environ)
+        detection.detect(environ, NOTHING_SET)
 
 
 async def test_a_local_ollama_is_detected_with_its_first_model(
@@ -570,7 +573,7 @@ async def test_a_local_ollama_is_detected_with_its_first_model(
     port = int(scripted_model.base_url.split(":")[2].partition("/")[0])
     monkeypatch.setattr(detection, "OLLAMA", ("127.0.0.1", port))
 
-    found = await asyncio.to_thread(detection.detect, {})
+    found = await asyncio.to_thread(detection.detect, {}, NOTHING_SET)
 
     assert found
     assert found.model == "scripted"
@@ -584,7 +587,7 @@ async def test_whatever_else_listens_there_is_no_ollama(
     url = await raw_server(answer)
     monkeypatch.setattr(detection, "OLLAMA", ("127.0.0.1", int(url.split(":")[2].partition("/")[0])))
 
-    assert await asyncio.to_thread(detection.detect, {}) is None
+    assert await asyncio.to_thread(detection.detect, {}, NOTHING_SET) is None
 
 
 # --- options and proxies ----------------------------------------------------------------------

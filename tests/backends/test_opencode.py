@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from gateway import app, config
 from gateway.backends import Tools
 from gateway.backends.opencode import backend, orphans, server, wire
 from gateway.backends.opencode.backend import Opencode, Options
@@ -782,18 +783,22 @@ async def relay(target: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
         ({"XCCLAW_OPENCODE_HOST": "box", "XCCLAW_OPENCODE_PORT": "1"}, "http://box:1"),
     ],
 )
-async def test_a_server_that_the_environment_names_is_found(environ: dict[str, str], url: str) -> None:
-    agent = backend.detect(environ | {"XCCLAW_OPENCODE_PASSWORD": "p"})
+async def test_a_server_that_the_environment_names_is_found(tmp_path: Path, environ: dict[str, str], url: str) -> None:
+    named = environ | {"XCCLAW_OPENCODE_PASSWORD": "p", "MOONGATE_HOME": str(tmp_path)}
 
-    assert agent is not None
-    assert (agent.options.url, agent.options.password_env) == (url, "XCCLAW_OPENCODE_PASSWORD")
+    (agent,) = app.check(config.load(named), {"PATH": str(tmp_path)})
+
+    assert (agent.backend, agent.options.url, agent.options.password) == ("opencode", url, "p")
 
 
 async def test_a_program_on_path_is_found(tmp_path: Path) -> None:
+    nothing_set = config.load({"MOONGATE_HOME": str(tmp_path)})
     program = tmp_path / "opencode"
     program.write_text("#!/bin/sh\n")
-    assert backend.detect({"PATH": str(tmp_path)}) is None
+    assert backend.detect({"PATH": str(tmp_path)}, nothing_set) is None
 
     program.chmod(0o755)
 
-    assert backend.detect({"PATH": str(tmp_path)}) == Agent(id="main", backend="opencode", options=Options())
+    assert backend.detect({"PATH": str(tmp_path)}, nothing_set) == Agent(
+        id="main", backend="opencode", options=Options()
+    )

@@ -1,5 +1,6 @@
 """Fixtures of the contracts."""
 
 from tests.contracts.backends import stage
+from tests.contracts.stores import clock, shelf, store, store_kind
 
-__all__ = ["stage"]
+__all__ = ["clock", "shelf", "stage", "store", "store_kind"]

@@ -54,7 +54,7 @@ async def serving(
     listener = port.bind(loaded.gateway.host, loaded.gateway.port)
     owner = Owner("test-instance", identity.own())
     env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}
-    async with app.opened(loaded, owner, environ=env, clock=clock) as around:
+    async with app.opened(loaded, app.check(loaded, env), owner, environ=env, clock=clock) as around:
         server = Server(around)
         await server.open(listener)
         bound = listener.getsockname()[1]

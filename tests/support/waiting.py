@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 #: seconds after which a wait is a failed test: ten times what it should take, and more
@@ -21,3 +22,16 @@ async def until(condition: Callable[[], object], what: str, within: float = PATI
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"waited {within} s in vain until {what}") from None
+
+
+def until_sync(condition: Callable[[], object], what: str = "it holds", within: float = PATIENCE) -> None:
+    """Return as soon as the condition holds; for tests without an event loop.
+
+    Raises:
+        AssertionError: it did not within so many seconds.
+    """
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {within} s in vain until {what}")
+        time.sleep(0.02)

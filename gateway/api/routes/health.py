@@ -29,6 +29,8 @@ class Health(Struct, frozen=True, kw_only=True):
     version: str
     #: id of this start of the gateway
     instance: str
+    #: number of this serving process, from 1
+    generation: int
     #: what is wrong, by what was looked at; `ok` where nothing is
     checks: dict[str, str]
 
@@ -46,6 +48,7 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         uptime=max(0, call.around.clock() - call.around.started) // 1000,
         version=gateway.__version__,
         instance=call.around.instance,
+        generation=call.around.generation,
         checks=checks,
     )
 

@@ -113,4 +113,4 @@ def backoff(attempt: int, first: float, asked: float | None) -> float:
     return max(wait, min(asked or 0.0, LONGEST_WAIT))
 
 
-BACKEND = BackendType(options=Options, open=OpenAI, detect=detect, rank=30)
+BACKEND = BackendType(options=Options, open=OpenAI, detect=detect, rank=30, secrets=("api_key",))

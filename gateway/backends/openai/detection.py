@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.backends.openai import wire
 from gateway.backends.openai.options import OPENAI, Options
+from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.errors import ConfigError
 
@@ -23,7 +24,7 @@ PROBE, TAGS = 0.2, 1.0
 TAGS_BODY = 4 * 1024 * 1024
 
 
-def detect(environ: Mapping[str, str]) -> Agent | None:
+def detect(environ: Mapping[str, str], config: Config) -> Agent | None:
     """Look for a server: the one that the environment names, or a local Ollama."""
     base_url, key = environ.get("OPENAI_BASE_URL"), environ.get("OPENAI_API_KEY")
     if base_url or key:

@@ -24,6 +24,7 @@ from gateway.backends.opencode.api import Refused
 from gateway.backends.opencode.server import Connection, Server
 from gateway.backends.opencode.turn import Talk
 from gateway.backends.opencode.wire import Session
+from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Said
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
@@ -242,16 +243,21 @@ def _prompt(turn: Turn) -> dict[str, Any]:
     return body
 
 
-def detect(environ: Mapping[str, str]) -> Agent | None:
-    """Find a server that the environment names, else the program on PATH."""
-    host, port = environ.get("XCCLAW_OPENCODE_HOST"), environ.get("XCCLAW_OPENCODE_PORT")
-    if host or port:
-        password_env = "XCCLAW_OPENCODE_PASSWORD" if "XCCLAW_OPENCODE_PASSWORD" in environ else None
-        url = f"http://{host or '127.0.0.1'}:{port or 4096}"
-        return Agent(id="main", backend="opencode", options=Options(url=url, password_env=password_env))
-    if shutil.which("opencode", path=environ.get("PATH", os.defpath)):
+def detect(environ: Mapping[str, str], config: Config) -> Agent | None:
+    """Find the server that the settings name, else the program on PATH."""
+    named = config.opencode.host or config.opencode.port
+    if named or shutil.which("opencode", path=environ.get("PATH", os.defpath)):
         return Agent(id="main", backend="opencode", options=Options())
     return None
 
 
-BACKEND = BackendType(options=Options, open=Opencode, detect=detect, rank=10)
+def adapt(options: Options, config: Config) -> Options:
+    """Have agents that name no server of their own use the one that the settings name."""
+    named = config.opencode
+    if options.url is not None or not (named.host or named.port):
+        return options
+    url = f"http://{named.host or '127.0.0.1'}:{named.port or 4096}"
+    return msgspec.structs.replace(options, url=url, password=options.password or named.password)
+
+
+BACKEND = BackendType(options=Options, open=Opencode, detect=detect, adapt=adapt, rank=10, secrets=("password",))

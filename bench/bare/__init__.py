@@ -1,0 +1,1 @@
+"""What the gateway is compared with: the plainest program that does the same on the wire."""

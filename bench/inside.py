@@ -1,0 +1,87 @@
+"""The engine and its store in this process, with an agent that does nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from gateway import identity, log
+from gateway.domain.agent import Agent
+from gateway.domain.event import Said, Text
+from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.run import RunSpec, Source
+from gateway.domain.session import SessionKey
+from gateway.engine.engine import Engine
+from gateway.engine.owner import Owner
+from gateway.store.sqlite.store import SqliteStore
+from gateway.supervisor.logfile import LogFile
+
+
+class Noop:
+    """An agent that answers `ok` at once, and remembers when it was asked."""
+
+    def __init__(self) -> None:
+        #: when the turn of each run began
+        self.began: dict[str, float] = {}
+
+    async def __aenter__(self) -> Noop:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def health(self, agent: Agent) -> Health:
+        return Health(ok=True)
+
+    async def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]:
+        self.began[turn.run] = time.perf_counter()
+        yield Text(delta="ok")
+
+
+@asynccontextmanager
+async def engine(home: Path) -> AsyncIterator[tuple[Engine, Noop]]:
+    """Open an engine; it logs to a file as the gateway's does."""
+    noop = Noop()
+    store = SqliteStore(home / "data" / "moongate.db")
+    with _logging(home):
+        agents = [Agent(id="main", backend="noop", max_concurrent=64)]
+        owner = Owner("bench", identity.own())
+        try:
+            async with Engine(store, agents, {"noop": noop}, owner=owner, directory=home) as opened:
+                yield opened, noop
+        finally:
+            await store.close()
+
+
+def message(number: int) -> RunSpec:
+    """Return a message in a chat with that number."""
+    key = SessionKey.of("main", "webchat", f"chat-{number}")
+    return RunSpec(source=Source.MESSAGE, agent="main", session=str(key), input="What is the time?")
+
+
+def sync_time(directory: Path, count: int = 50) -> float:
+    """Return the milliseconds that this disk takes for one small write and its fdatasync: the floor of a commit."""
+    descriptor = os.open(directory / "sync", os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        taken = []
+        for _ in range(count):
+            began = time.perf_counter()
+            os.write(descriptor, bytes(4096))
+            os.fdatasync(descriptor)
+            taken.append(time.perf_counter() - began)
+    finally:
+        os.close(descriptor)
+    return sorted(taken)[count // 2] * 1000
+
+
+@contextmanager
+def _logging(home: Path):
+    file = LogFile(home / "gateway.log")
+    writer = log.configure("info", [lambda line, _: file.write(line)])
+    try:
+        yield
+    finally:
+        writer.close()
+        file.close()

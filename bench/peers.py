@@ -1,0 +1,34 @@
+"""Peers from the registry, in virtual environments of their own, only when asked for with `--peers`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from bench.servers import ROOT
+
+#: as its own documentation says to install it for production: with uvloop and httptools
+FASTAPI = ("fastapi", "uvicorn[standard]")
+
+wanted = False
+
+
+def fastapi() -> str | None:
+    """Return a Python that has FastAPI and uvicorn; None unless peers are wanted."""
+    if not wanted:
+        return None
+    directory = ROOT / "build" / "peers"
+    python = directory / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *FASTAPI], check=True)
+    return str(python)
+
+
+def versions(python: str) -> str:
+    """Return what is installed there, as `name version, ...`."""
+    program = (
+        "from importlib.metadata import version as v;"
+        "print(', '.join(f'{n} {v(n)}' for n in ('fastapi', 'uvicorn', 'uvloop', 'httptools')))"
+    )
+    return subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout.strip()

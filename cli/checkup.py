@@ -1,0 +1,253 @@
+"""What `gateway doctor` looks at: each check looks at one thing, changes nothing, and says what mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+import gateway
+from cli import output, probe
+from cli.client import Client, part
+from cli.place import Place
+from cli.probe import Look, State
+from gateway import app, backends, config, paths
+from gateway.backends import Tools
+from gateway.config import Config
+from gateway.domain.agent import Agent
+from gateway.domain.ports import Health
+from gateway.errors import ConfigError, GatewayError, PortTaken
+from gateway.identity import Identity
+from gateway.process import Children
+from gateway.store.sqlite.opening import APPLICATION_ID
+from gateway.supervisor import port
+
+#: free bytes below which the disk is full soon, and below which it is full
+SCARCE = 1 << 30
+FULL = 100 << 20
+#: seconds that an agent may take to say how it is
+AGENT = 15.0
+#: bytes of a SQLite file's header
+HEADER = 100
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Finding(NamedTuple):
+    """What a check found, why it is so, and the command or step that mends it."""
+
+    check: str
+    level: Level
+    finding: str
+    cause: str | None = None
+    remedy: str | None = None
+
+
+def examine(environ: Mapping[str, str]) -> list[Finding]:
+    """Return what all checks find; those that need a config are left out without a usable one."""
+    place = Place.of(environ)
+    found = probe.look(place)
+    findings = [_gateway(found), *_files(place), _disk("disk", place.home)]
+    try:
+        settings = config.load(environ)
+        agents = app.check(settings, environ)
+    except ConfigError as error:
+        return [Finding("config", Level.ERROR, error.message, remedy=error.remedy or "Edit it."), *findings]
+    return [
+        Finding("config", Level.OK, _config_said(settings, agents)),
+        *findings,
+        _database(settings, found),
+        _port(settings, found),
+        *_agents(settings, agents, place, found),
+    ]
+
+
+def _config_said(settings: Config, agents: Iterable[Agent]) -> str:
+    file = output.home(settings.path) if settings.path.exists() else "no file, all defaults"
+    return f"{file}; agents: {', '.join(agent.id for agent in agents)}"
+
+
+def _gateway(found: Look) -> Finding:
+    record, health = found.record, found.health or {}
+    if record is None:
+        return Finding("gateway", Level.OK, "not running; it is started by: gateway run")
+    if found.state is State.UNRESPONSIVE:
+        said = f"pid {record.pid} is there, but does not answer on port {record.port}"
+        return Finding(
+            "gateway", Level.ERROR, said, "it starts, stops or hangs", f"gateway logs, then kill {record.pid}"
+        )
+    wrong = [f"{name}: {said}" for name, said in health.get("checks", {}).items() if said != "ok"]
+    if wrong:
+        return Finding(
+            "gateway", Level.ERROR, "running, and not well", "; ".join(wrong), "gateway logs --level warning"
+        )
+    if record.version != gateway.__version__:
+        said = f"running version {record.version}; installed is {gateway.__version__}"
+        return Finding("gateway", Level.WARNING, said, "it was upgraded since its start", "stop it and start it again")
+    return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.url(record)}")
+
+
+def _files(place: Place) -> Iterator[Finding]:
+    """Look at whose eyes the files are open to; what holds secrets is an error."""
+    yield from _private("state directory", place.home, 0o700, Level.WARNING)
+    yield from _private("token", paths.token(place.home), 0o600, Level.ERROR)
+    yield from _private("config file", place.config, 0o600, Level.WARNING)
+    yield from _private(".env", place.home / ".env", 0o600, Level.ERROR)
+
+
+def _private(check: str, path: Path, wanted: int, level: Level) -> Iterator[Finding]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield Finding(check, Level.ERROR, f"cannot look at {output.home(path)}", error.strerror)
+        return
+    if os.name != "posix":
+        return
+    if found.st_uid != os.getuid():
+        yield Finding(check, Level.ERROR, f"{output.home(path)} belongs to another user", None, f"chown it: {path}")
+    elif stat.S_IMODE(found.st_mode) & 0o077:
+        mode = f"its mode is {stat.S_IMODE(found.st_mode):o}"
+        yield Finding(check, level, f"others can read {output.home(path)}", mode, f"chmod {wanted:o} {path}")
+    else:
+        yield Finding(check, Level.OK, f"{output.home(path)}, for you only")
+
+
+def _disk(check: str, place: Path) -> Finding:
+    there = next(parent for parent in (place, *place.parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    said = f"{free / (1 << 30):.1f} GB free at {output.home(there)}"
+    if free >= SCARCE:
+        return Finding(check, Level.OK, said)
+    level = Level.ERROR if free < FULL else Level.WARNING
+    return Finding(
+        check, level, said, "without space nothing is accepted", "make room, or set data.directory elsewhere"
+    )
+
+
+def _database(settings: Config, found: Look) -> Finding:
+    file = settings.database
+    shown = output.home(file)
+    if found.state is not State.STOPPED:
+        return Finding("database", Level.OK, f"{shown}, in use; the gateway looks after it")
+    restore = f"move {shown} away with its -wal, and restore a copy"
+    try:
+        with file.open("rb") as opened:
+            header = opened.read(HEADER)
+    except FileNotFoundError:
+        return _no_database(file)
+    except OSError as error:
+        return Finding("database", Level.ERROR, f"cannot read {shown}", error.strerror)
+    if len(header) < HEADER or not header.startswith(b"SQLite format 3\0"):
+        return Finding("database", Level.ERROR, f"{shown} is damaged, or no SQLite database", None, restore)
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        return Finding("database", Level.ERROR, f"{shown} is another program's", None, "set data.directory elsewhere")
+    wrong = _quick_check(file)
+    if wrong:
+        return Finding("database", Level.ERROR, f"{shown} is damaged", wrong, restore)
+    return Finding("database", Level.OK, f"{shown}, checked")
+
+
+def _no_database(file: Path) -> Finding:
+    wal = file.with_name(f"{file.name}-wal")
+    if wal.exists() and wal.stat().st_size:
+        said = f"{output.home(file)} is missing, but its log is there"
+        return Finding("database", Level.ERROR, said, None, f"restore it beside {wal.name}, or move that away")
+    return Finding("database", Level.OK, "none yet; the first start makes it")
+
+
+def _quick_check(file: Path) -> str:
+    """Return what SQLite finds wrong with a database that nobody uses; nothing if it is whole."""
+    try:
+        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            said = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        return str(error)
+    return "" if said == ["ok"] else "; ".join(said)
+
+
+def _port(settings: Config, found: Look) -> Finding:
+    host, wanted = settings.gateway.host, settings.gateway.port
+    if found.record is not None:
+        held = found.record.port
+        if wanted not in (0, held):
+            said = f"the gateway is on {held}; the settings say {wanted}"
+            return Finding("port", Level.WARNING, said, "it was started with --port, or they changed", "start it again")
+        return Finding("port", Level.OK, f"{held}, held by the gateway")
+    try:
+        port.bind(host, wanted).close()
+    except PortTaken as error:
+        cause = (error.remedy or "").strip()
+        return Finding(
+            "port", Level.ERROR, f"{wanted} is taken", cause, "end that program, or gateway run --port OTHER"
+        )
+    except ConfigError as error:
+        return Finding("port", Level.ERROR, error.message, remedy="set gateway.host or gateway.port")
+    return Finding("port", Level.OK, f"{wanted or 'any'} on {host}, free")
+
+
+def _agents(settings: Config, agents: list[Agent], place: Place, found: Look) -> list[Finding]:
+    enabled = [agent for agent in agents if agent.enabled]
+    if found.state is State.RUNNING:
+        return _ask_gateway(place)
+    return asyncio.run(_ask_agents(settings, enabled, place.env))
+
+
+def _ask_gateway(place: Place) -> list[Finding]:
+    client = Client(place)
+    try:
+        listed = [agent["id"] for agent in client.get("/api/agents")["agents"] if agent["is_enabled"]]
+        answers = {name: client.get(f"/api/agents/{part(name)}")["health"] for name in listed}
+    except GatewayError as error:
+        return [Finding("agents", Level.ERROR, "the gateway does not tell", error.message, error.remedy)]
+    return [_health(name, Health(**said)) for name, said in answers.items()]
+
+
+def _health(name: str, health: Health) -> Finding:
+    if health.ok:
+        said = " ".join(filter(None, [health.version, f"({health.detail})" if health.detail else ""]))
+        return Finding(f"agent {name}", Level.OK, said or "fine")
+    return Finding(
+        f"agent {name}", Level.ERROR, "could not answer now", health.detail, f"then: gateway agents show {name}"
+    )
+
+
+class _NoLedger:
+    """Keeps no record: what is started here ends with the look at it."""
+
+    async def record(self, who: Identity, run: str | None) -> None: ...
+
+    async def forget(self, who: Identity) -> None: ...
+
+
+async def _ask_agents(settings: Config, agents: list[Agent], environ: Mapping[str, str]) -> list[Finding]:
+    """Ask the backends themselves, as a gateway would."""
+    with tempfile.TemporaryDirectory(prefix="moongate-doctor-") as directory:
+        tools = Tools(children=Children(_NoLedger(), environ), environ=environ, directory=Path(directory))
+        return list(await asyncio.gather(*(_ask_agent(agent, tools) for agent in agents)))
+
+
+async def _ask_agent(agent: Agent, tools: Tools) -> Finding:
+    try:
+        async with asyncio.timeout(AGENT), backends.kinds()[agent.backend].open(tools) as opened:
+            return _health(agent.id, await opened.health(agent))
+    except TimeoutError:
+        return _health(agent.id, Health(ok=False, detail=f"no answer in {output.duration(AGENT)}"))
+    except GatewayError as error:
+        return _health(agent.id, Health(ok=False, detail=str(error)))

@@ -1,0 +1,162 @@
+"""What all commands share: `--config` and `--json`, nearest-command suggestions, loading by file name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+import gateway
+from cli import commands
+from gateway.errors import ConfigError
+
+
+class Invocation:
+    """What was said about a command as a whole, before it or among its options."""
+
+    def __init__(self) -> None:
+        self.config: str | None = None
+        self.json = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment, with `--config` in the place of its variable."""
+        return {**os.environ, **({"MOONGATE_CONFIG": self.config} if self.config else {})}
+
+
+def current() -> Invocation:
+    """Return the invocation that is under way."""
+    return click.get_current_context().ensure_object(Invocation)
+
+
+def need_config() -> None:
+    """Refuse a config file that was named on the command line and is not there: its defaults are not meant.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    named = current().config
+    if named is not None and not Path(named).expanduser().exists():
+        raise ConfigError(f"there is no config file {named}.", remedy="Give the path of one with --config.")
+
+
+def _take_config(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Invocation).config = value
+
+
+def _take_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Invocation).json = True
+
+
+def _config_option() -> click.Option:
+    return click.Option(
+        ["--config"],
+        metavar="FILE",
+        expose_value=False,
+        callback=_take_config,
+        help="Config file: which gateway is meant.  [env: MOONGATE_CONFIG]",
+    )
+
+
+def _json_option() -> click.Option:
+    return click.Option(
+        ["--json"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_take_json,
+        help='Print JSON as above; a failure is {"error": {"code", "message", "details"?}}.',
+    )
+
+
+class Command(click.Command):
+    """A command with the options that all have."""
+
+    #: whether it has `--json`
+    has_json = True
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.params.append(_config_option())
+        if self.has_json:
+            self.params.append(_json_option())
+
+
+class Wordless(Command):
+    """A command whose output is not for reading: it has no `--json`."""
+
+    has_json = False
+
+
+class Group(click.Group):
+    """A group that answers a typo with the nearest command."""
+
+    command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f'; did you mean "{near[0]}"?' if near else "."
+            raise click.UsageError(f'there is no command "{args[0]}"{hint}', ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Program(Group):
+    """The program: each module of `cli.commands` is a command, loaded when it is needed.
+
+    Without a command the gateway runs, with the options of `gateway run`.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.params += [_config_option(), _version_option()]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(found.name for found in pkgutil.iter_modules(commands.__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        found = importlib.import_module(f"{commands.__name__}.{cmd_name}").COMMAND
+        assert isinstance(found, click.Command)
+        return found
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            at = _first_foreign(args)
+            if at == len(args) or (args[at].startswith("-") and args[at] not in ("--help", "--version")):
+                args = [*args[:at], "run", *args[at:]]
+        return super().parse_args(ctx, args)
+
+
+def _first_foreign(args: list[str]) -> int:
+    """Return the position of the first word that is not `--config` with its file."""
+    at = 0
+    while at < len(args):
+        if args[at] == "--config":
+            at += 2
+        elif args[at].startswith("--config="):
+            at += 1
+        else:
+            break
+    return min(at, len(args))
+
+
+def _version_option() -> click.Option:
+    def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            click.echo(f"Moongate {gateway.__version__}")
+            context.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show the version."
+    )

@@ -1,0 +1,55 @@
+"""`gateway agent`: ask an agent and get its answer."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli import output
+from cli.client import connect
+from cli.command import Command, current
+from cli.given import text
+from cli.watching import answer, beginning
+
+
+@click.command(cls=Command)
+@click.argument("message", required=False)
+@click.option("--session", default="default", show_default=True, help="Name of the conversation, or its full key.")
+@click.option("--agent", metavar="ID", help="Agent to ask; the default one when left out.")
+@click.option("--model", help="Model to ask for, in the agent's own words.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Time it may take.")
+@click.option("--stream/--no-stream", default=None, help="Show the answer as it comes.  [default: on a terminal]")
+def COMMAND(  # noqa: N802 the seam's name
+    message: str | None, session: str, agent: str | None, model: str | None, timeout: float | None, stream: bool | None
+) -> None:
+    """Ask an agent and print its answer.
+
+    Without MESSAGE, or for -, the message is read from the input. Ctrl-C leaves the agent at work
+    and says how to come back.
+
+    \b
+    Examples:
+      gateway agent "What is 2+2?"
+      git diff | gateway agent --session review
+      gateway agent --json "Hello" | jq -r .reply
+
+    \b
+    --json prints
+      {"status": "ok", "reply": str, "session": str, "run_id": str,
+       "usage": {"input": int, "output": int, "cached": int, "cost": float}}
+    and with --stream before it a line for each event: {"id": int, "data": {"kind": str, ...}}.
+    """
+    body = {"message": text(message), "session": session, "agentId": agent, "model": model, "timeout": timeout}
+    as_json = current().json
+    live = (sys.stdout.isatty() and not as_json) if stream is None else stream
+    client = connect()
+    with beginning():
+        run, opened = client.begin("/api/agent", body)
+    reply = answer(client, run, opened, live=live, talk=sys.stderr.isatty())
+    if as_json:
+        usage = client.get(f"/api/tasks/{run}")["task"]["usage"]
+        whole = {"status": "ok", "reply": reply, "session": session, "run_id": run, "usage": usage}
+        (output.line if live else output.emit)(whole)
+    elif not live:
+        output.show(reply)

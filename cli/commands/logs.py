@@ -1,0 +1,83 @@
+"""`gateway logs`: the last lines of the log, and what comes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import output
+from cli.command import Command, current
+from cli.place import Place
+from gateway import logs, paths
+
+#: seconds between looks at a file that is followed
+LOOK = 0.25
+
+
+@click.command(cls=Command)
+@click.option("--lines", type=click.IntRange(0), default=50, show_default=True, help="How many of the last.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, over restarts, until Ctrl-C.")
+@click.option("--level", type=click.Choice(logs.LEVELS), default="debug", show_default=True, help="Least level.")
+def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the seam's name
+    """Show the last lines of the gateway's log. It need not be running.
+
+    \b
+    Examples:
+      gateway logs --lines 100 --level warning
+      gateway logs --follow
+
+    \b
+    --json prints the lines as they are in the file: objects with "time", "level", "event", and
+    what the event is about. A line that is no JSON is {"event": line}.
+    """
+    file = paths.log_file(Place.of(current().environment).home)
+    if not file.exists():
+        output.talk(f"There is no log yet: {output.home(file)}")
+    show = _as_json if current().json else _readable
+    for line in _chosen(file, lines, follow, level):
+        show(line)
+
+
+def _chosen(file: Path, lines: int, follow: bool, level: str) -> Iterator[bytes]:
+    """Yield the last lines of at least a level, then what comes, if that is wanted."""
+    follower = logs.Follower(file) if follow else None
+    if lines:
+        yield from logs.tail(file, lines, level)
+    while follower is not None:
+        yield from (line for line in follower.read() if logs.at_least(line, level))
+        time.sleep(LOOK)
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"event": line.decode("utf-8", "replace")}
+
+
+def _as_json(line: bytes) -> None:
+    output.line(_record(line))
+
+
+def _readable(line: bytes) -> None:
+    """Print a line as people read it: local time, level, event, then the rest."""
+    record = _record(line)
+    at, level, event = (str(record.pop(name, "")) for name in ("time", "level", "event"))
+    trace = record.pop("exception", None)
+    rest = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in record.items())
+    output.show(f"{_local(at)} {level:<7} {event} {rest}".strip())
+    if trace:
+        output.show(str(trace))
+
+
+def _local(at: str) -> str:
+    try:
+        return output.moment(at)
+    except ValueError:
+        return at

@@ -1,0 +1,47 @@
+"""`gateway message`: say something in a chat."""
+
+from __future__ import annotations
+
+import click
+
+from cli import output
+from cli.client import connect
+from cli.command import Command, current
+from cli.given import text
+from cli.watching import answer, beginning
+
+
+@click.command(cls=Command)
+@click.argument("channel")
+@click.argument("chat")
+@click.argument("content", metavar="MESSAGE", required=False)
+@click.option("--agent", metavar="ID", help="Agent that answers; the default one when left out.")
+@click.option("--sync", is_flag=True, help="Wait for the reply and print it.")
+def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, sync: bool) -> None:  # noqa: N802 the seam's name
+    """Say MESSAGE in a CHAT of a CHANNEL; the agent's reply goes to that chat.
+
+    Prints the message's id at once. Without MESSAGE, or for -, it is read from the input.
+
+    \b
+    Examples:
+      gateway message webchat anna "Remind me of the meeting"
+      gateway message webchat anna --sync "What did I ask for?"
+
+    \b
+    --json prints
+      {"status": "ok", "message_id": str}                                  at once
+      {"status": "ok", "reply": str, "message_id": str, "session": str}    with --sync
+    """
+    body = {"channel": channel, "chat_id": chat, "content": text(content), "agentId": agent}
+    client = connect()
+    with beginning():
+        said = client.post("/api/message", body)
+    if not sync:
+        output.result(said, said["message_id"])
+        return
+    reply = answer(client, said["message_id"], None, live=False)
+    if current().json:
+        session = client.get(f"/api/tasks/{said['message_id']}")["task"]["session"]
+        output.emit({"status": "ok", "reply": reply, "message_id": said["message_id"], "session": session})
+    else:
+        output.show(reply)

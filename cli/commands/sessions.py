@@ -1,0 +1,99 @@
+"""`gateway sessions`: the conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cli import output
+from cli.client import connect, part
+from cli.command import Group, current
+
+
+@click.group(cls=Group)
+def COMMAND() -> None:  # noqa: N802 the seam's name
+    """List, read and delete conversations.
+
+    A session is named by its key agent:channel:chat, or by its chat alone.
+
+    \b
+    Examples:
+      gateway sessions list
+      gateway sessions show default
+    """
+
+
+@COMMAND.command("list")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+def list_sessions(limit: int) -> None:
+    """List sessions, the one that was used last first.
+
+    \b
+    Example:
+      gateway sessions list --limit 10
+
+    \b
+    --json prints
+      {"sessions": [{"key", "agentId", "channel", "chat_id", "title", "messages": int,
+        "active": int, "created_at", "last_activity"}], "next_cursor": str or null}
+    """
+    page = connect().pages("/api/sessions", "sessions", limit)
+    if current().json:
+        output.emit(page)
+        return
+    rows = [
+        (
+            session["key"],
+            output.first_line(session["title"], 40),
+            session["messages"],
+            session["active"],
+            output.moment(session["last_activity"]),
+        )
+        for session in page["sessions"]
+    ]
+    output.listing(("session", "title", "messages", "active", "last activity"), rows, page["next_cursor"])
+
+
+@COMMAND.command()
+@click.argument("key")
+@click.option("--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Newest messages to show.")
+def show(key: str, limit: int) -> None:
+    """Show a session's messages, oldest first.
+
+    \b
+    Example:
+      gateway sessions show main:api:default
+
+    \b
+    --json prints
+      {"session": {as in list}, "messages": [{"role", "content", "at", "run_id"}]}
+    """
+    found = connect().get(f"/api/sessions/{part(key)}", limit=limit)
+    if current().json:
+        output.emit(found)
+        return
+    output.talk(f"{found['session']['key']}: {found['session']['messages']} messages")
+    for message in found["messages"]:
+        output.show(f"\n{_heading(message)}\n{message['content']}")
+
+
+def _heading(message: dict[str, Any]) -> str:
+    return f"{message['role']}, {output.moment(message['at'])}, task {message['run_id']}"
+
+
+@COMMAND.command()
+@click.argument("key")
+@click.option("--force", is_flag=True, help="Cancel what is at work in it first.")
+def delete(key: str, force: bool) -> None:
+    """Delete a session with its transcript. Refused while a task is at work in it.
+
+    \b
+    Example:
+      gateway sessions delete main:api:default --force
+
+    \b
+    --json prints {"status": "ok"}
+    """
+    answer = connect().delete(f"/api/sessions/{part(key)}", force=force)
+    output.result(answer, f"Deleted {key}.")

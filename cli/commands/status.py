@@ -1,0 +1,103 @@
+"""`gateway status`: is it running, where, since when. Imports nothing that is slow to load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cli import output, probe
+from cli.command import Command, current
+from cli.place import Place
+from cli.probe import Look, State
+from gateway.token_file import masked
+
+
+@click.command(cls=Command)
+@click.pass_context
+def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
+    """Tell whether the gateway runs, and where. Exit code 3 if it does not.
+
+    It takes no lock and changes nothing.
+
+    \b
+    Examples:
+      gateway status
+      gateway status --json | jq .running
+
+    \b
+    --json prints
+      {"running": bool, "state": "running" | "unresponsive" | "stopped", "config": path,
+       "token": masked or null, "pid", "host", "port", "url", "version", "instance",
+       "started_at": RFC 3339, "uptime": seconds, "health": "healthy" | "degraded",
+       "checks": {name: "ok" or what is wrong}}
+    with null for what is not known.
+    """
+    place = Place.of(current().environment)
+    found = probe.look(place)
+    if current().json:
+        output.emit(_shape(place, found))
+    else:
+        {State.RUNNING: _running, State.UNRESPONSIVE: _unresponsive, State.STOPPED: _stopped}[found.state](place, found)
+    context.exit(0 if found.state is State.RUNNING else 3)
+
+
+def _shape(place: Place, found: Look) -> dict[str, Any]:
+    record, health = found.record, found.health or {}
+    return {
+        "running": found.state is State.RUNNING,
+        "state": found.state,
+        "config": str(place.config),
+        "token": _token(place),
+        "pid": record and record.pid,
+        "host": record and record.host,
+        "port": record and record.port,
+        "url": record and probe.url(record),
+        "version": record and record.version,
+        "instance": record and record.instance,
+        "started_at": record and output.rfc3339(record.createdAt),
+        "uptime": health.get("uptime"),
+        "health": health.get("status"),
+        "checks": health.get("checks"),
+    }
+
+
+def _token(place: Place) -> str | None:
+    found = place.token
+    return None if found is None else masked(found.value)
+
+
+def _running(place: Place, found: Look) -> None:
+    record, health = found.record, found.health or {}
+    assert record is not None
+    wrong = {name: said for name, said in health.get("checks", {}).items() if said != "ok"}
+    rows = [
+        output.marked("⚠️ " if wrong else "✅", "Gateway is running" + (", and is not well" if wrong else "")),
+        *(f"   {name}: {said}" for name, said in wrong.items()),
+        "",
+        f"   Port: {record.port}",
+        f"   Uptime: {output.duration(health.get('uptime', 0))}      (pid {record.pid}, version {record.version})",
+        f"   Config: {output.home(place.config)}",
+        "",
+        output.marked("🌐", "Access:"),
+        f"   URL: {probe.url(record)}",
+        f"   Token: {_token(place) or 'none is asked for'}",
+        "",
+        output.marked("📝", "Management:"),
+        "   gateway logs --follow   # what it does",
+        "   gateway doctor          # what is wrong, and what mends it",
+    ]
+    output.show("\n".join(rows))
+
+
+def _unresponsive(place: Place, found: Look) -> None:
+    record = found.record
+    assert record is not None
+    output.show(
+        output.marked("❌", f"Gateway does not answer: pid {record.pid} is there, port {record.port} is silent")
+        + "\n   It may be starting or stopping. See: gateway logs"
+    )
+
+
+def _stopped(place: Place, found: Look) -> None:
+    output.show(output.marked("❌", "Gateway is not running") + "\n   Start it: gateway run")

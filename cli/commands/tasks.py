@@ -1,0 +1,219 @@
+"""`gateway tasks`: long work, handed in and looked at later."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cli import output
+from cli.client import connect, part
+from cli.command import Group, current
+from cli.given import labels, text
+from cli.watching import answer, beginning
+
+STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+
+@click.group(cls=Group)
+def COMMAND() -> None:  # noqa: N802 the seam's name
+    """Hand in long work, follow it, and look at what came of it.
+
+    A task's ID can be cut to a beginning that fits one task only.
+
+    \b
+    Examples:
+      gateway tasks add "Review the open pull requests" --label kind=review
+      gateway tasks watch 01M7
+      gateway tasks list --status running
+
+    \b
+    With --json, a task is
+      {"id", "status", "outcome", "agentId", "session", "source", "input", "model", "priority",
+       "labels", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
+       "last_event", "result", "error", "usage", "created_at", "run_at", "started_at",
+       "finished_at"}
+    """
+
+
+@COMMAND.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="Only those.")
+@click.option("--agent", metavar="ID", help="Only those of this agent.")
+@click.option("--session", metavar="KEY", help="Only those of this session.")
+@click.option("--label", metavar="NAME[=VALUE]", help="Only those with this label.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+def list_tasks(status: str | None, agent: str | None, session: str | None, label: str | None, limit: int) -> None:
+    """List tasks, newest first: all runs, by whichever door they came.
+
+    \b
+    Example:
+      gateway tasks list --status failed --limit 10
+
+    \b
+    --json prints {"tasks": [task], "next_cursor": str or null}
+    """
+    page = connect().pages("/api/tasks", "tasks", limit, status=status, agent=agent, session=session, label=label)
+    if current().json:
+        output.emit(page)
+        return
+    rows = [
+        (
+            task["id"],
+            task["status"],
+            task["agentId"],
+            output.moment(task["created_at"]),
+            output.between(task["started_at"], task["finished_at"]),
+            output.first_line(task["input"], 40),
+        )
+        for task in page["tasks"]
+    ]
+    output.listing(("task", "status", "agent", "created", "took", "input"), rows, page["next_cursor"])
+
+
+@COMMAND.command()
+@click.argument("id_", metavar="ID")
+def show(id_: str) -> None:
+    """Show a task and what came of it.
+
+    \b
+    Example:
+      gateway tasks show 01M7
+
+    \b
+    --json prints {"status": "ok", "task": task}
+    """
+    found = connect().get(f"/api/tasks/{part(id_)}")
+    if current().json:
+        output.emit(found)
+    else:
+        _print(found["task"])
+
+
+@COMMAND.command()
+@click.argument("id_", metavar="ID")
+def cancel(id_: str) -> None:
+    """Cancel a task: a waiting one at once, a running one within seconds.
+
+    \b
+    Example:
+      gateway tasks cancel 01M7
+
+    \b
+    --json prints {"status": "ok", "task": task}
+    """
+    found = connect().post(f"/api/tasks/{part(id_)}/cancel")
+    task = found["task"]
+    done = task["status"] == "cancelled"
+    output.result(found, f"Cancelled {task['id']}." if done else f"Told {task['id']} to stop.")
+
+
+@COMMAND.command()
+@click.argument("id_", metavar="ID")
+def retry(id_: str) -> None:
+    """Hand in a failed or cancelled task again; prints the new one's id.
+
+    \b
+    Example:
+      gateway tasks watch $(gateway tasks retry 01M7)
+
+    \b
+    --json prints {"status": "ok", "task": task}
+    """
+    found = connect().post(f"/api/tasks/{part(id_)}/retry")
+    output.result(found, found["task"]["id"])
+
+
+@COMMAND.command()
+@click.argument("id_", metavar="ID")
+def watch(id_: str) -> None:
+    """Follow a task from its beginning to its end, over restarts of the gateway.
+
+    The answer goes to stdout, all else to stderr. Exit code 0 if it succeeded, else 1. Ctrl-C
+    leaves the task going.
+
+    \b
+    Example:
+      gateway tasks watch 01M7
+
+    \b
+    --json prints a line for each event: {"id": int, "data": {"kind": str, ...}}; the last is
+      {"id": int, "data": {"kind": "end", "status", "outcome", "result"?, "error"?}}
+    """
+    _watch(id_)
+
+
+@COMMAND.command()
+@click.argument("input_", metavar="INPUT", required=False)
+@click.option("--agent", metavar="ID", help="Agent to do it; the default one when left out.")
+@click.option("--session", help="Conversation that it is part of; a fresh one when left out.")
+@click.option("--model", help="Model to ask for, in the agent's own words.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Time it may take.")
+@click.option("--priority", type=click.IntRange(-1000, 1000), help="Higher goes first within an agent.  [default: 0]")
+@click.option("--run-at", metavar="TIME", help="Not before: RFC 3339, local time without a zone.")
+@click.option("--label", "words", metavar="NAME=VALUE", multiple=True, help="To find it again; may be repeated.")
+@click.option("--parent", metavar="ID", help="Task that it belongs to.")
+@click.option("--watch", "follow", is_flag=True, help="Follow it to its end.")
+def add(input_: str | None, follow: bool, words: tuple[str, ...], run_at: str | None, **given: Any) -> None:
+    """Hand in a task and print its id. Once it is printed, the task is on disk and will be done.
+
+    Without INPUT, or for -, it is read from the input.
+
+    \b
+    Examples:
+      gateway tasks add "Tidy up the inbox" --label kind=chore
+      gateway tasks add --run-at 2030-01-01T09:00 "Wish a happy new year"
+
+    \b
+    --json prints {"status": "ok", "task": task}, and with --watch the events as `tasks watch` does.
+    """
+    agent = given.pop("agent")
+    body = {"input": text(input_), "agentId": agent, "run_at": _moment(run_at), "labels": labels(words), **given}
+    with beginning():
+        made = connect().post("/api/tasks", body)
+    output.result(made, made["task"]["id"], as_line=follow)
+    if follow:
+        _watch(made["task"]["id"])
+
+
+def _watch(id_: str) -> None:
+    client = connect()
+    run = client.get(f"/api/tasks/{part(id_)}")["task"]["id"]
+    answer(client, run, None, live=True, talk=True)
+    task = client.get(f"/api/tasks/{run}")["task"]
+    if not current().json:
+        output.talk(f"{task['status']}, took {output.between(task['started_at'], task['finished_at'])}")
+
+
+def _moment(text: str | None) -> str | None:
+    """Return a time with its zone: the local one where none is given."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except ValueError:
+        context = click.get_current_context()
+        raise click.UsageError(f'--run-at: "{text}" is no time such as 2030-01-31T09:00.', context) from None
+
+
+def _print(task: dict[str, Any]) -> None:
+    usage = task["usage"]
+    pairs: list[tuple[str, object]] = [
+        ("Task", task["id"]),
+        ("Status", task["status"] + (f" ({task['outcome']})" if task["outcome"] else "")),
+        ("Agent", task["agentId"] + (f", model {task['model']}" if task["model"] else "")),
+        ("Session", task["session"]),
+        ("Source", task["source"]),
+        ("Attempt", f"{task['attempt']} of {task['max_attempts']}"),
+        ("Created", output.moment(task["created_at"])),
+        ("Not before", output.moment(task["run_at"])),
+        ("Took", output.between(task["started_at"], task["finished_at"])),
+        ("Usage", f"{usage['input']} in, {usage['output']} out, {usage['cached']} cached, ${usage['cost']:.4f}"),
+        ("Labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
+        ("Parent", task["parent"] or ""),
+        ("Retry of", task["retry_of"] or ""),
+        ("Input", task["input"]),
+        ("Error", task["error"] or ""),
+        ("Result", task["result"] or ""),
+    ]
+    output.fields([(name, value) for name, value in pairs if value not in ("", "-")])

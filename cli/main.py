@@ -1,0 +1,136 @@
+"""The command line: `gateway`. One error border for all commands."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from cli import output
+from cli.command import Invocation, Program
+from gateway.errors import GatewayError
+
+#: exit code of a command that Ctrl-C ended: 128 and the number of SIGINT
+INTERRUPTED = 130
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["--help"], "max_content_width": 100},
+    subcommand_metavar="[COMMAND] [ARGUMENTS]...",
+)
+def COMMAND() -> None:  # noqa: N802 the seam's name
+    """Moongate, the always-on gateway for AI agents.
+
+    Without a command it runs in the foreground until Ctrl-C, with the options of `gateway run`:
+    --port, --host, --token, --config.
+
+    \b
+    Examples:
+      gateway                        run the gateway
+      gateway --port 8080            run it on another port
+      gateway agent "Hello"          ask the default agent
+      gateway status                 is it running, and where?
+      gateway COMMAND --help         what a command does
+
+    \b
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 75 try again, 78 configuration.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal may not know every character
+    invocation = Invocation()
+    code = _guarded(invocation, arguments)
+    return _flushed(code)
+
+
+def _guarded(invocation: Invocation, arguments: Sequence[str] | None) -> int:
+    try:
+        result = COMMAND.main(arguments, prog_name=_name(), obj=invocation, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        return _complain(invocation, "USAGE", error.format_message(), _usage(error), error.exit_code)
+    except click.Abort:
+        return INTERRUPTED
+    except GatewayError as error:
+        return _complain(invocation, _code(error), error.message, error.remedy, error.exit_code, error.details)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _complain(invocation, "SYSTEM", f"{error.strerror or error}{where}", None, 1)
+    except Exception as error:  # the border: no traceback unless asked for
+        return _broke(invocation, error)
+    return result if isinstance(result, int) else 0
+
+
+def _broke(invocation: Invocation, error: Exception) -> int:
+    if os.environ.get("MOONGATE_DEBUG"):
+        traceback.print_exc()
+    what = f"this command broke: {type(error).__name__}: {error}"
+    return _complain(invocation, "INTERNAL_ERROR", what, "That is a bug. MOONGATE_DEBUG=1 shows where.", 1)
+
+
+def _complain(
+    invocation: Invocation,
+    code: str,
+    message: str,
+    remedy: str | None,
+    exit_code: int,
+    details: dict[str, object] | None = None,
+) -> int:
+    """Say what went wrong and what to do; returns the exit code."""
+    remedies = [line for line in (remedy or "").splitlines() if line]
+    if exit_code == INTERRUPTED and sys.stderr.isatty():
+        click.echo("\n   ".join(["", message, *remedies]).lstrip(" "), err=True)
+    elif output.fancy(sys.stderr):
+        click.echo("\n   ".join([f"❌ {message}", *remedies]), err=True)
+    else:
+        click.echo(" ".join([message, *remedies]), err=True)
+    if invocation.json:
+        whole = " ".join([message, *remedies])
+        click.echo(json.dumps({"error": {"code": code, "message": whole, **({"details": details} if details else {})}}))
+    return exit_code
+
+
+def _code(error: GatewayError) -> str:
+    """Return the code of an error: the one on the wire, else one made from its name."""
+    if error.code != GatewayError.code:
+        return error.code
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).upper()
+
+
+def _usage(error: click.ClickException) -> str | None:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"More: {context.command_path} --help" if context is not None else None
+
+
+def _name() -> str:
+    """Return the name that the program was called by: `gateway` or `moongate`."""
+    name = os.path.basename(sys.argv[0]).partition(".")[0]
+    return name if name == "moongate" else "gateway"
+
+
+def _flushed(code: int) -> int:
+    """Write out what waits; a reader that went away is no failure to report."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,145 @@
+"""The whole gateway over the real opencode and a scripted model: HTTP in, an agent's answer out."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support import opencode
+from tests.support.live import Live
+from tests.support.waiting import until_sync
+
+pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
+
+
+@pytest.fixture(scope="module")
+def model_url() -> Iterator[str]:
+    """A scripted model in a process of its own, for all tests of this module."""
+    command = [sys.executable, "-m", "tests.support.scripted_model", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found is not None
+        yield found[0]
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def gateway(model_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    home = tmp_path_factory.mktemp("gateway")
+    asking = opencode.config(model_url) | {"permission": {"bash": "ask"}}
+    agents = [
+        opencode.agent(model_url, home / "agent"),
+        opencode.agent(model_url, home / "agent", id="careful", config=asking),
+    ]
+    live = Live(home / "state", {"agents": {"default": "main", "list": agents}}).start()
+    yield live
+    live.close()
+
+
+def ask(gateway: Live, message: str, session: str, **more: Any) -> Any:
+    return gateway.call("POST", "/api/agent", {"message": message, "session": session, **more}, timeout=120)
+
+
+def test_a_turn_is_answered_by_opencode(gateway: Live) -> None:
+    answer = ask(gateway, "[[say Hello from the model]]", "turn")
+
+    assert (answer.status, answer.body["reply"]) == (200, "Hello from the model")
+    assert answer.body["usage"]["input"] > 0
+
+
+def test_two_turns_in_one_session_remember(gateway: Live) -> None:
+    ask(gateway, "My name is Ada", "memory")
+
+    assert ask(gateway, "[[recall]]", "memory").body["reply"].endswith("My name is Ada")
+
+
+def test_a_tool_is_used_in_the_sessions_own_directory(gateway: Live) -> None:
+    answer = ask(gateway, '[[tool bash {"command":"pwd > here && pwd","description":"look"}]]', "tool")
+
+    assert "workspaces" in answer.body["reply"]
+    events = gateway.call("GET", f"/api/tasks/{answer.body['run_id']}/events", headers={"Accept": "application/json"})
+    kinds = [event["data"]["kind"] for event in events.body["events"]]
+    assert kinds.index("tool") < kinds.index("tool_end") < kinds.index("end")
+
+
+def test_a_run_under_way_is_cancelled(gateway: Live) -> None:
+    task = gateway.call("POST", "/api/tasks", {"input": "[[slow 600 100]]", "session": "cancelled"}).body["task"]
+    until_sync(lambda: "text" in kinds_of(gateway, task["id"]))
+
+    gateway.call("POST", f"/api/tasks/{task['id']}/cancel")
+
+    until_sync(lambda: status_of(gateway, task["id"]) == "cancelled")
+    assert ask(gateway, "[[say still here]]", "cancelled").body["reply"] == "still here"
+
+
+def test_an_error_of_the_model_is_the_agents_error(gateway: Live) -> None:
+    answer = ask(gateway, "[[error 401]]", "refused")
+
+    assert (answer.status, answer.body["error"]["code"]) == (502, "AGENT_ERROR")
+    assert answer.body["error"]["details"]["outcome"] == "agent_error"
+
+
+def test_opencode_killed_in_a_turn_fails_that_run_only(gateway: Live) -> None:
+    ask(gateway, "My name is Grace", "killed")
+    task = gateway.call("POST", "/api/tasks", {"input": "[[hang]]", "session": "main:api:killed"}).body["task"]
+    until_sync(lambda: status_of(gateway, task["id"]) == "running")
+
+    for server in servers(gateway):
+        os.kill(server.pid, signal.SIGKILL)
+
+    until_sync(lambda: status_of(gateway, task["id"]) == "failed")
+    assert ask(gateway, "[[recall]]", "killed").body["reply"].endswith("My name is Grace")
+
+
+def test_a_permission_that_is_asked_for_is_denied_by_policy(gateway: Live) -> None:
+    answer = ask(gateway, '[[tool bash {"command":"echo hi","description":"x"}]]', "asks", agentId="careful")
+
+    assert answer.body.get("reply") != "hi"
+    run = answer.body.get("run_id") or answer.body["error"]["details"]["run_id"]
+    events = gateway.call("GET", f"/api/tasks/{run}/events", headers={"Accept": "application/json"}).body["events"]
+    asked = [event["data"] for event in events if event["data"]["kind"] == "permission"]
+    assert [(one["action"].split()[0].rstrip(":"), one["answer"]) for one in asked] == [("bash", "deny")]
+
+
+def test_no_server_outlives_the_gateway_and_the_session_is_remembered_after_a_crash(
+    model_url: str, live: Callable[..., Live], tmp_path: Path
+) -> None:
+    gateway = live(config={"agents": {"list": [opencode.agent(model_url, tmp_path / "agent")]}}).start()
+    ask(gateway, "My name is Edsger", "crash")
+    task = gateway.call("POST", "/api/tasks", {"input": "[[slow 40 100]]", "session": "main:api:crash"}).body["task"]
+    until_sync(lambda: "text" in kinds_of(gateway, task["id"]))
+    before = servers(gateway)
+
+    gateway.kill()
+    gateway.start()
+
+    until_sync(lambda: not any(server.is_running() and server.status() != "zombie" for server in before))
+    until_sync(lambda: status_of(gateway, task["id"]) == "succeeded")
+    assert gateway.call("GET", f"/api/tasks/{task['id']}").body["task"]["attempt"] == 2
+    assert ask(gateway, "[[recall]]", "crash").body["reply"].endswith("My name is Edsger")
+
+
+def status_of(gateway: Live, task: str) -> str:
+    return str(gateway.call("GET", f"/api/tasks/{task}").body["task"]["status"])
+
+
+def kinds_of(gateway: Live, task: str) -> list[str]:
+    answer = gateway.call("GET", f"/api/tasks/{task}/events", headers={"Accept": "application/json"})
+    return [event["data"]["kind"] for event in answer.body["events"]]
+
+
+def servers(gateway: Live) -> list[psutil.Process]:
+    """The opencode servers that this gateway has started."""
+    assert gateway.process is not None
+    children = psutil.Process(gateway.process.pid).children(recursive=True)
+    return [child for child in children if "opencode" in child.name() and "serve" in child.cmdline()]

@@ -1,0 +1,157 @@
+"""The stores that are held to the contract, and what their tests are written with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.ports import IdempotencyKey, Limits, Page, RunFilter, Store
+from gateway.domain.run import Move, Outcome, Run, RunSpec, Source, Verdict
+from gateway.store.sqlite.store import SqliteStore
+
+#: more than any test asks for
+LIMITS = Limits(total=1000, agents={"main": 1000, "other": 1000})
+ALL = RunFilter()
+#: one page with everything
+PAGE = Page(limit=100_000)
+#: the moment at which the clock of a test stands
+START = 1_700_000_000_000
+
+
+class SteppedClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: int = START) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def forward(self, milliseconds: int) -> None:
+        self.now += milliseconds
+
+
+class Kind(Protocol):
+    """One implementation of the store."""
+
+    name: str
+
+    def open(self, directory: Path, **options: Any) -> Store:
+        """Open the store that is kept in a directory; a new one in an empty directory."""
+        ...
+
+
+class Sqlite:
+    name = "sqlite"
+
+    def open(self, directory: Path, **options: Any) -> Store:
+        return SqliteStore(directory / "moongate.db", **options)
+
+
+KINDS: list[Kind] = [Sqlite()]
+
+
+class Shelf:
+    """Where one store is kept; opens it as often as a test likes."""
+
+    def __init__(self, kind: Kind, directory: Path, clock: SteppedClock) -> None:
+        self.directory = directory
+        self._kind = kind
+        self._clock = clock
+        self._opened: list[Store] = []
+
+    def open(self, **options: Any) -> Store:
+        self._opened.append(self._kind.open(self.directory, **{"clock": self._clock, **options}))
+        return self._opened[-1]
+
+    async def close(self) -> None:
+        for store in self._opened:
+            await store.close()
+
+
+@asynccontextmanager
+async def shelved(kind: Kind, directory: Path, clock: SteppedClock) -> AsyncIterator[Shelf]:
+    shelf = Shelf(kind, directory, clock)
+    try:
+        yield shelf
+    finally:
+        await shelf.close()
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+def store_kind(request: pytest.FixtureRequest) -> Kind:
+    kind: Kind = request.param
+    return kind
+
+
+@pytest.fixture
+async def shelf(store_kind: Kind, tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Shelf]:
+    async with shelved(store_kind, tmp_path, clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def store(shelf: Shelf) -> Store:
+    return shelf.open()
+
+
+class Told:
+    """Listens to a store, and remembers what it was told."""
+
+    def __init__(self, store: Store) -> None:
+        self.calls: list[tuple[list[Event], list[Change]]] = []
+        store.subscribe(lambda events, changes: self.calls.append((list(events), list(changes))))
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for events, _ in self.calls for event in events]
+
+    @property
+    def changes(self) -> list[Change]:
+        return [change for _, changes in self.calls for change in changes]
+
+
+def spec(session: str = "main:test:a", text: str = "hello", **fields: Any) -> RunSpec:
+    """Return what is to be done, by the agent that the session's key begins with."""
+    agent = session.partition(":")[0]
+    return RunSpec(source=Source.TASK, agent=agent, session=session, input=text, **fields)
+
+
+def key(name: str = "k", digest: str = "d", scope: str = "s") -> IdempotencyKey:
+    return IdempotencyKey(scope=scope, key=name, digest=digest)
+
+
+def done(result: str = "done", **fields: Any) -> Verdict:
+    return Verdict(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result=result, **fields)
+
+
+async def claim_one(store: Store, owner: str = "owner") -> Run:
+    (run,) = await store.claim(owner, LIMITS)
+    return run
+
+
+async def running(store: Store, **fields: Any) -> Run:
+    """Accept a run and claim it."""
+    accepted = await store.accept(spec(**fields))
+    return next(run for run in await store.claim("owner", LIMITS) if run.id == accepted.run.id)
+
+
+async def finish(store: Store, run: Run, verdict: Verdict | None = None, said: Sequence[AnyHappening] = ()) -> Run:
+    return await store.finish(run.id, run.epoch, verdict or done(), said)
+
+
+async def kinds_of(store: Store, run: str) -> list[str]:
+    """Return the kinds of a run's events, and see that they are numbered from 1 without a gap."""
+    events = await store.events(run, 0, 10_000)
+    assert [event.n for event in events] == list(range(1, len(events) + 1))
+    return [event.kind for event in events]

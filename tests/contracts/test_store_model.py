@@ -1,0 +1,310 @@
+"""Every store does what a simple model of it does, whatever happens in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from gateway.domain.agent import SessionMode
+from gateway.domain.event import Text
+from gateway.domain.ports import Fenced, Limits
+from gateway.domain.run import OnInterrupt, Run, Status
+from gateway.errors import AgentBusy, Conflict
+from tests.contracts.stores import ALL, KINDS, LIMITS, PAGE, Kind, SteppedClock, Told, done, spec
+
+T = TypeVar("T")
+
+SESSIONS = [f"{agent}:test:{chat}" for agent in ("main", "other") for chat in "ab"]
+OWNERS = ["owner-1", "owner-2"]
+ATTEMPTS = 2
+
+
+@dataclass(slots=True)
+class Known:
+    """What the model knows of a run."""
+
+    id: str
+    seq: int
+    session: str
+    priority: int
+    #: not before; None once it has joined its lane
+    run_at: int | None
+    on_interrupt: OnInterrupt
+    status: Status = Status.QUEUED
+    #: first of its lane: the next of its session to be claimed
+    ready: bool = False
+    attempt: int = 0
+    owner: str | None = None
+    stopping: bool = False
+
+    @property
+    def open(self) -> bool:
+        return self.status in (Status.QUEUED, Status.RUNNING)
+
+    @property
+    def urgency(self) -> tuple[int, int]:
+        return -self.priority, self.seq
+
+
+class Model:
+    """Runs in a list, and rules that are plain to see."""
+
+    def __init__(self) -> None:
+        self.runs: list[Known] = []
+
+    def lane(self, session: str) -> Iterator[Known]:
+        return (run for run in self.runs if run.session == session and run.open)
+
+    def of_status(self, status: Status) -> list[Known]:
+        return [run for run in self.runs if run.status is status]
+
+    def advance(self, session: str) -> None:
+        lane = list(self.lane(session))
+        if not any(run.ready or run.status is Status.RUNNING for run in lane):
+            joined = [run for run in lane if run.run_at is None]
+            if joined:
+                joined[0].ready = True
+
+    def claim(self, owner: str, limits: Limits, now: int) -> list[Known]:
+        for run in self.of_status(Status.QUEUED):
+            if run.run_at is not None and run.run_at <= now:
+                run.run_at = None
+        for session in SESSIONS:
+            self.advance(session)
+        claimed: list[Known] = []
+        while len(self.of_status(Status.RUNNING)) < limits.total and (run := self._next(limits)):
+            run.status, run.ready, run.owner = Status.RUNNING, False, owner
+            run.attempt += 1
+            claimed.append(run)
+        return claimed
+
+    def _next(self, limits: Limits) -> Known | None:
+        """Return the run to claim: of each agent the most urgent, of those the one accepted first."""
+        heads = []
+        for agent, limit in limits.agents.items():
+            own = [run for run in self.runs if run.session.startswith(f"{agent}:")]
+            if sum(run.status is Status.RUNNING for run in own) < limit:
+                heads += sorted((run for run in own if run.ready), key=lambda run: run.urgency)[:1]
+        return min(heads, key=lambda run: run.seq, default=None)
+
+    def end(self, run: Known, status: Status) -> None:
+        run.status, run.ready, run.owner = status, False, None
+        self.advance(run.session)
+
+    def give_back(self, run: Known) -> None:
+        if run.stopping:
+            self.end(run, Status.CANCELLED)
+        elif run.on_interrupt is OnInterrupt.FAIL or run.attempt >= ATTEMPTS:
+            self.end(run, Status.FAILED)
+        else:
+            run.status, run.ready, run.owner = Status.QUEUED, True, None
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """The store beside the model."""
+
+    kind: Kind
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.directory = tempfile.TemporaryDirectory()
+        self.clock = SteppedClock()
+        self.model = Model()
+        self.store = self.do(self._open())
+        self.told = Told(self.store)
+        self.zombies: list[Run] = []
+        self.held: dict[str, Run] = {}
+
+    async def _open(self) -> Any:
+        return self.kind.open(Path(self.directory.name), clock=self.clock)
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def pick(self, status: Status, number: int) -> Known:
+        found = self.model.of_status(status)
+        return found[number % len(found)]
+
+    def has(self, status: Status) -> bool:
+        return bool(self.model.of_status(status))
+
+    def let_go(self, run: Known) -> None:
+        self.zombies.append(self.held.pop(run.id))
+
+    @rule(
+        session=st.sampled_from(SESSIONS),
+        priority=st.integers(-1, 1),
+        delay=st.sampled_from([None, None, 0, 1000]),
+        policy=st.sampled_from(OnInterrupt),
+        mode=st.sampled_from(SessionMode),
+    )
+    def accept(self, session: str, priority: int, delay: int | None, policy: OnInterrupt, mode: SessionMode) -> None:
+        run_at = None if delay is None else self.clock.now + delay
+        wanted = spec(session, priority=priority, run_at=run_at, on_interrupt=policy, max_attempts=ATTEMPTS)
+        lane = list(self.model.lane(session))
+        try:
+            accepted = self.do(self.store.accept(wanted, None, mode))
+        except AgentBusy:
+            assert lane
+            assert mode is SessionMode.REJECT
+            return
+        assert not (lane and mode is SessionMode.REJECT)
+        working = [run for run in lane if run.status is Status.RUNNING] if mode is SessionMode.INTERRUPT else []
+        assert accepted.interrupted == tuple(run.id for run in working)
+        for run in working:
+            run.stopping = True
+        self.model.runs.append(
+            Known(accepted.run.id, accepted.run.seq, session, priority, run_at if delay else None, policy)
+        )
+        self.model.advance(session)
+
+    @rule(owner=st.sampled_from(OWNERS), total=st.integers(0, 4), main=st.integers(0, 3), other=st.integers(0, 3))
+    def claim(self, owner: str, total: int, main: int, other: int) -> None:
+        limits = Limits(total=total, agents={"main": main, "other": other})
+        claimed = self.do(self.store.claim(owner, limits))
+        assert [run.id for run in claimed] == [run.id for run in self.model.claim(owner, limits, self.clock.now)]
+        self.held.update({run.id: run for run in claimed})
+
+    @precondition(lambda self: self.has(Status.RUNNING))
+    @rule(number=st.integers(0, 9))
+    def append(self, number: int) -> None:
+        run = self.held[self.pick(Status.RUNNING, number).id]
+        self.do(self.store.append(run.id, run.epoch, [Text(delta="more")]))
+
+    @precondition(lambda self: self.has(Status.RUNNING))
+    @rule(number=st.integers(0, 9))
+    def finish(self, number: int) -> None:
+        known = self.pick(Status.RUNNING, number)
+        run = self.held[known.id]
+        self.do(self.store.finish(run.id, run.epoch, done(), [Text(delta="last")]))
+        self.let_go(known)
+        self.model.end(known, Status.SUCCEEDED)
+
+    @precondition(lambda self: self.has(Status.RUNNING))
+    @rule(number=st.integers(0, 9))
+    def give_back(self, number: int) -> None:
+        known = self.pick(Status.RUNNING, number)
+        run = self.held[known.id]
+        self.do(self.store.requeue(run.id, run.epoch, "why"))
+        self.let_go(known)
+        self.model.give_back(known)
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def rescue(self, owner: str) -> None:
+        lost = [run for run in self.model.of_status(Status.RUNNING) if run.owner == owner]
+        rescued = self.do(self.store.rescue(owner))
+        assert {run.id for run in rescued} == {run.id for run in lost}
+        for run in lost:
+            self.let_go(run)
+            self.model.give_back(run)
+
+    @precondition(lambda self: bool(self.model.runs))
+    @rule(number=st.integers(0, 30))
+    def cancel(self, number: int) -> None:
+        known = self.model.runs[number % len(self.model.runs)]
+        if not known.open:
+            with pytest.raises(Conflict):
+                self.do(self.store.cancel(known.id))
+            return
+        self.do(self.store.cancel(known.id))
+        if known.status is Status.QUEUED:
+            self.model.end(known, Status.CANCELLED)
+        else:
+            known.stopping = True
+
+    @precondition(lambda self: bool(self.zombies))
+    @rule(number=st.integers(0, 30))
+    def write_as_a_zombie(self, number: int) -> None:
+        run = self.zombies[number % len(self.zombies)]
+        with pytest.raises(Fenced):
+            self.do(self.store.finish(run.id, run.epoch, done("zombie"), []))
+
+    @rule(session=st.sampled_from(SESSIONS))
+    def delete_session(self, session: str) -> None:
+        if self.do(self.store.session(session)) is None:
+            return
+        lane = list(self.model.lane(session))
+        stopping = self.do(self.store.delete_session(session, force=True))
+        assert set(stopping) == {run.id for run in lane if run.status is Status.RUNNING}
+        for run in lane:
+            if run.status is Status.RUNNING:
+                run.stopping = True
+            else:
+                run.status, run.ready = Status.CANCELLED, False
+
+    @rule(milliseconds=st.sampled_from([1, 1000, -500]))
+    def pass_time(self, milliseconds: int) -> None:
+        self.clock.forward(milliseconds)
+
+    @invariant()
+    def every_run_is_as_the_model_says(self) -> None:
+        runs = {run.id: run for run in self.do(self.store.runs(ALL, PAGE))}
+        shown = {run.id: (run.status, run.attempt, run.owner, run.cancel_requested) for run in runs.values()}
+        assert shown == {run.id: (run.status, run.attempt, run.owner, run.stopping) for run in self.model.runs}
+
+    @invariant()
+    def a_session_has_one_run_at_work(self) -> None:
+        for session in SESSIONS:
+            assert sum(run.ready or run.status is Status.RUNNING for run in self.model.lane(session)) <= 1
+
+    @invariant()
+    def the_counts_do_not_drift(self) -> None:
+        counts = self.do(self.store.counts(0))
+        assert counts.queued == len(self.model.of_status(Status.QUEUED))
+        assert counts.running == len(self.model.of_status(Status.RUNNING))
+        ended = {status: len(self.model.of_status(Status(status))) for status in counts.ended}
+        assert dict(counts.ended) == ended
+
+    def teardown(self) -> None:
+        try:
+            self._see_all_end()
+            self._see_whole_logs()
+        finally:
+            self.do(self.store.close())
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
+            self.directory.cleanup()
+
+    def _see_all_end(self) -> None:
+        """Nothing is ever stuck: with room and time every run is claimed, and can be ended."""
+        self.clock.forward(10_000)
+        for run in list(self.held.values()):
+            self.do(self.store.finish(run.id, run.epoch, done(), []))
+        while claimed := self.do(self.store.claim("last", LIMITS)):
+            for run in claimed:
+                self.do(self.store.finish(run.id, run.epoch, done(), []))
+        assert all(run.status.final for run in self.do(self.store.runs(ALL, PAGE)))
+
+    def _see_whole_logs(self) -> None:
+        for run in self.model.runs:
+            events = self.do(self.store.events(run.id, 0, 10_000))
+            assert [event.n for event in events] == list(range(1, len(events) + 1))
+            assert [event.kind == "end" for event in events] == [False] * (len(events) - 1) + [True]
+            assert [event for event in self.told.events if event.run == run.id] == list(events)
+        assert self.told.changes == list(self.do(self.store.changes(0, 100_000)))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_store_does_what_the_model_does(kind: Kind) -> None:
+    machine = type("Machine", (StoreMachine,), {"kind": kind})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            print_blob=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
