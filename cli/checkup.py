@@ -103,7 +103,8 @@ def _files(place: Place) -> Iterator[Finding]:
     """Look at whose eyes the files are open to; what holds secrets is an error."""
     yield from _private("state directory", place.home, 0o700, Level.WARNING)
     yield from _private("token", paths.token(place.home), 0o600, Level.ERROR)
-    yield from _private("config file", place.config, 0o600, Level.WARNING)
+    if place.config.parent != place.home:  # else the directory says it all
+        yield from _private("config file", place.config, 0o600, Level.WARNING)
     yield from _private(".env", place.home / ".env", 0o600, Level.ERROR)
 
 
@@ -118,7 +119,9 @@ def _private(check: str, path: Path, wanted: int, level: Level) -> Iterator[Find
     if os.name != "posix":
         return
     if found.st_uid != os.getuid():
-        yield Finding(check, Level.ERROR, f"{output.home(path)} belongs to another user", None, f"chown it: {path}")
+        yield Finding(
+            check, Level.ERROR, f"{output.home(path)} belongs to another user", None, f"sudo chown $USER {path}"
+        )
     elif stat.S_IMODE(found.st_mode) & 0o077:
         mode = f"its mode is {stat.S_IMODE(found.st_mode):o}"
         yield Finding(check, level, f"others can read {output.home(path)}", mode, f"chmod {wanted:o} {path}")
@@ -221,8 +224,8 @@ def _ask_gateway(place: Place) -> list[Finding]:
 
 def _health(name: str, health: Health) -> Finding:
     if health.ok:
-        said = " ".join(filter(None, [health.version, f"({health.detail})" if health.detail else ""]))
-        return Finding(f"agent {name}", Level.OK, said or "fine")
+        said = " ".join(filter(None, ["fine", health.version, f"({health.detail})" if health.detail else ""]))
+        return Finding(f"agent {name}", Level.OK, said)
     return Finding(
         f"agent {name}", Level.ERROR, "could not answer now", health.detail, f"then: gateway agents show {name}"
     )

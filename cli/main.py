@@ -92,7 +92,7 @@ def _complain(
     """Say what went wrong and what to do; returns the exit code."""
     remedies = [line for line in (remedy or "").splitlines() if line]
     if exit_code == INTERRUPTED and sys.stderr.isatty():
-        click.echo("\n   ".join(["", message, *remedies]).lstrip(" "), err=True)
+        click.echo("\n" + "\n   ".join([message, *remedies]), err=True)  # the line has ^C on it
     elif output.fancy(sys.stderr):
         click.echo("\n   ".join([f"❌ {message}", *remedies]), err=True)
     else:

@@ -8,13 +8,14 @@ import socket
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from gateway.domain.token import Scope
 from gateway.engine.keyring import Keyring, Principal
-from gateway.errors import Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
+from gateway.errors import ConfigError, Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
 
 #: failed attempts of one address in `WINDOW` seconds before further wrong tokens are refused unseen
 ATTEMPTS = 10
@@ -39,11 +40,14 @@ class Bouncer:
         trusted_proxies: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Raises:
+        ConfigError: a trusted proxy is no address.
+        """
         self._keyring = keyring
         self._names = {"localhost", socket.gethostname().lower(), *map(str.lower, allowed_hosts)}
         self._good_hosts: set[str] = set()
         self.cors_origins = frozenset(cors_origins)
-        self._proxies: list[_Network] = [ipaddress.ip_network(text, strict=False) for text in trusted_proxies]
+        self._proxies = [_network(text) for text in trusted_proxies]
         self._clock = clock
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
@@ -75,7 +79,8 @@ class Bouncer:
             if headers.get("Sec-Fetch-Site") == "cross-site":
                 raise Forbidden("requests from other sites are not answered.")
             return
-        if origin in self.cors_origins or self._same(origin, headers.get("Host", "")):
+        host = headers.get("Host", "").lower()
+        if origin in self.cors_origins or origin.lower() in (f"http://{host}", f"https://{host}"):
             return
         raise Forbidden(
             f"requests from the origin {origin[:100]!r} are not answered.", remedy="Add it to gateway.cors_origins."
@@ -102,7 +107,6 @@ class Bouncer:
         found = self._keyring.admit(secret)
         if found is None:
             self._refuse(self.client(request))
-        assert found is not None
         return found
 
     def check_scope(self, principal: Principal, needed: Scope) -> None:
@@ -115,7 +119,8 @@ class Bouncer:
         address = str(peer[0]) if peer else "?"
         if not self._proxies or not self.trusts(address):
             return address
-        for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+        # A proxy may add a line of its own to one that the client made up: only the last words are the proxy's.
+        for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", [])).split(",")):
             address = hop.strip() or address
             if not self.trusts(address):
                 break
@@ -128,7 +133,7 @@ class Bouncer:
             return False
         return any(parsed in network for network in self._proxies)
 
-    def _refuse(self, address: str) -> None:
+    def _refuse(self, address: str) -> NoReturn:
         now, key = self._clock(), _normal(address)
         failures = self._failures.setdefault(key, deque(maxlen=ATTEMPTS))
         self._failures.move_to_end(key)
@@ -150,10 +155,6 @@ class Bouncer:
             return name in self._names
         return True
 
-    def _same(self, origin: str, host: str) -> bool:
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and bool(host) and parts.netloc.lower() == host.lower()
-
 
 def _hostname(host: str) -> str | None:
     """Return the name in a Host header, without its port; None if it is not of that form."""
@@ -165,6 +166,15 @@ def _hostname(host: str) -> str | None:
     if parts.netloc != host or parts.username is not None or parts.path:
         return None
     return parts.hostname
+
+
+def _network(text: str) -> _Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ConfigError(
+            f"gateway.trusted_proxies: {text!r} is no address.", remedy="Give addresses or networks, as 10.0.0.0/8."
+        ) from error
 
 
 def _bearer(request: web.Request) -> bytes | None:

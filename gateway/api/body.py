@@ -15,54 +15,67 @@ from gateway.validation import explain
 
 S = TypeVar("S", bound=Struct)
 
-#: bytes of a refused body that are read and thrown away, so that the client gets to read the answer
-DRAINED = 8 << 20
-
 
 async def read(request: web.Request, limit: int, seconds: float) -> bytes:
     """Read a whole body.
+
+    What is left of a refused one is read and thrown away by aiohttp for ten seconds after the
+    answer, so that a client that first sends all gets to read it.
 
     Raises:
         UnsupportedMedia: it is not JSON, or is encoded.
         TooLarge: it has more than `limit` bytes.
         TimedOut: it did not come within `seconds`.
+        InvalidRequest: it broke off.
     """
     if not request.can_read_body:
         return b""
-    if "Content-Encoding" in request.headers:
-        raise UnsupportedMedia("Content-Encoding: send the body as it is.")
     _check_type(request)
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
     try:
-        async with asyncio.timeout(seconds):
-            return await _read(request, limit)
+        if request.content.is_eof():  # it came with its header
+            data = request.content.read_nowait()
+        else:
+            async with asyncio.timeout(seconds):
+                data = await _receive(request, limit)
     except TimeoutError:
         raise TimedOut(f"the body did not come within {seconds:g} s.") from None
     except web.RequestPayloadError as error:
         raise InvalidRequest("the body is not what its header promised.") from error
+    if len(data) > limit:
+        raise _too_large(limit)
+    return data
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
-    content = request.content
-    if (request.content_length or 0) <= limit and content.is_eof():
-        return content.read_nowait()
+async def _receive(request: web.Request, limit: int) -> bytes:
+    """Return the body, or its beginning if that is already too large."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp does: the answer has not begun
     data = bytearray()
-    size = 0
-    async for chunk in content.iter_any():
-        size += len(chunk)
-        if size <= limit:
-            data += chunk
-        elif size > DRAINED:
+    async for chunk in request.content.iter_any():
+        data += chunk
+        if len(data) > limit:
             break
-    if size > limit or (request.content_length or 0) > limit:
-        raise TooLarge(f"the body is larger than {limit} bytes.", remedy="Send less, or raise limits.body.")
     return bytes(data)
 
 
+async def expect(request: web.Request) -> None:
+    """Leave an `Expect: 100-continue` to `read`: who is not let in need not send a body."""
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit} bytes.", remedy="Send less, or raise limits.body.")
+
+
 def _check_type(request: web.Request) -> None:
-    kind = request.headers.get("Content-Type", "").lower()
-    name, _, parameters = kind.partition(";")
-    charset = parameters.strip().removeprefix("charset=").strip('"')
-    if name.strip() != "application/json" or charset not in ("", "utf-8", "utf8"):
+    headers = request.headers
+    if "Content-Encoding" in headers:
+        raise UnsupportedMedia("Content-Encoding: send the body as it is.")
+    name, *parameters = headers.get("Content-Type", "").lower().replace(" ", "").replace('"', "").split(";")
+    charsets = {word.removeprefix("charset=") for word in parameters if word.startswith("charset=")}
+    if name != "application/json" or charsets - {"utf-8", "utf8"}:
         raise UnsupportedMedia(
             "Content-Type: send application/json.", remedy='Add the header "Content-Type: application/json".'
         )

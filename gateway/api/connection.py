@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import secrets
 from collections import Counter
 from typing import Any, cast
 
@@ -64,35 +65,39 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._request_count > before:
             self._disarm()
-        elif self._deadline is None and not self._request_in_progress and self._manager is not None:
+        elif self._deadline is None and self._waiter is not None:  # the next header has begun
             self._expect_header(cast("Server", self._manager).limits.header_seconds)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what aiohttp itself refuses in our own shape."""
+        """Answer what aiohttp itself refuses in our own shape.
+
+        Raises:
+            ConnectionError: another answer has begun already.
+        """
         error: GatewayError = InvalidRequest("this is not a valid HTTP request.")
         if status >= 500:
             _log.error("http.broke", exc_info=exc)
             error = InternalError()
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer has begun already")
         response = web.Response(
-            status=status, body=msgspec.json.encode(errors.answer(error)), content_type="application/json"
+            status=status,
+            body=msgspec.json.encode(errors.answer(error)),
+            content_type="application/json",
+            headers=errors.headers(secrets.token_hex(8)),
         )
         response.force_close()
         return response
 
     def _expect_header(self, seconds: float) -> None:
-        self._deadline = self._loop.call_later(seconds, self._too_late)
+        self._deadline = self._loop.call_later(seconds, self.force_close)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-    def _too_late(self) -> None:
-        self._deadline = None
-        if not self._request_in_progress:
-            self.force_close()
 
 
 class Server(web.Server):

@@ -25,5 +25,15 @@ class ErrorAnswer(Struct, frozen=True):
     error: Complaint
 
 
+def headers(request: str) -> dict[str, str]:
+    """Return what the answer to the request with that id carries, whatever it is."""
+    return {
+        "X-Request-Id": request,
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+        "Server": "moongate",
+    }
+
+
 def answer(error: GatewayError) -> ErrorAnswer:
     return ErrorAnswer(Complaint(code=error.code, message=str(error), details=error.details or UNSET))

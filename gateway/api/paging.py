@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, TypeVar
 
 from msgspec import Meta, Struct
 
 from gateway.domain.ports import Page
+
+T = TypeVar("T")
 
 
 class Paging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,9 +21,13 @@ class Paging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def page(asked: Paging) -> Page:
-    return Page(limit=asked.limit, before=None if asked.cursor is None else int(asked.cursor))
+    """Return what to ask the store for: one row more, to know whether there is a next page."""
+    return Page(limit=asked.limit + 1, before=None if asked.cursor is None else int(asked.cursor))
 
 
-def cursor(page: Page, positions: Sequence[int]) -> str | None:
-    """Return the cursor of the next page, or None if this was the last one."""
-    return str(positions[-1]) if len(positions) == page.limit else None
+def cut(asked: Paging, rows: Sequence[T], position: Callable[[T], int]) -> tuple[Sequence[T], str | None]:
+    """Return the rows of the page, and the cursor of the next one or None."""
+    if len(rows) <= asked.limit:
+        return rows, None
+    shown = rows[: asked.limit]
+    return shown, str(position(shown[-1]))

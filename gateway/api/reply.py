@@ -6,10 +6,8 @@ The stream format: https://html.spec.whatwg.org/multipage/server-sent-events.htm
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, aclosing
-from types import TracebackType
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -20,12 +18,15 @@ from gateway.api import errors
 from gateway.api.routing import Call
 from gateway.domain.event import Change, Event
 from gateway.domain.run import Run
+from gateway.engine.latch import Latch
 from gateway.errors import GatewayError, InvalidRequest
 
 #: seconds of silence after which a stream says that it is still there
 HEARTBEAT = 15.0
-#: milliseconds after which a client whose stream ended should come back
-COME_BACK = 1000
+#: seconds that the last frame of a stream that is told to end may take
+FAREWELL = 1.0
+#: asks a client whose stream ended to come back after a second
+COME_BACK = b"retry: 1000\n\n"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,12 +46,18 @@ def event_frame(event: Event) -> bytes:
     return frame(_encode(event.data), event=event.kind, id=event.n)
 
 
+def error_frame(error: GatewayError) -> bytes:
+    return frame(_encode(errors.answer(error)), event="error")
+
+
 def change_frame(change: Change) -> bytes:
     return frame(_encode(change), event=change.topic, id=change.seq)
 
 
 def resume_point(call: Call[Any, Any], given: int | None) -> int | None:
     """Return where a stream goes on: `Last-Event-ID`, else the `after` of the query.
+
+    To be asked before the stream begins: a refusal must still be able to be one.
 
     Raises:
         InvalidRequest: the header is not the id of an event.
@@ -63,15 +70,67 @@ def resume_point(call: Call[Any, Any], given: int | None) -> int | None:
     return int(header)
 
 
-class Stream:
-    """A stream of server-sent events, as an async context manager.
+async def stream(
+    call: Call[Any, Any],
+    frames: AsyncGenerator[bytes, None],
+    *,
+    until: Latch | None = None,
+    farewell: bytes = COME_BACK,
+) -> web.StreamResponse:
+    """Answer with a stream of frames, to their end.
 
-    It ends when the block ends, the client goes away or takes nothing for too long, the caller's
-    token is revoked, or the server closes; in the last two cases the client is asked to come back.
+    It ends sooner when the client goes away, takes nothing for `limits.stall_seconds`, or its token
+    ends or is revoked; and when the server closes: then with a farewell.
+
+    Args:
+        until: what counts as the server's closing.
     """
+    closing = until or call.around.closing
+    lasting = asyncio.timeout(_lifetime(call))
+
+    def end() -> None:
+        if not lasting.expired():
+            lasting.reschedule(0)
+
+    out = Stream(call)
+    await out.open()
+    try:
+        async with lasting, aclosing(frames):
+            with out.heart(), call.principal.gone.telling(end), closing.telling(end):
+                await _copy(frames, out)
+    except TimeoutError:
+        if not lasting.expired():
+            out.abort()
+        elif closing.is_set:
+            with suppress(TimeoutError):
+                await out.send(farewell, FAREWELL)
+    return out.response
+
+
+def _lifetime(call: Call[Any, Any]) -> float | None:
+    """Return the seconds until the caller's token ends; None if it does not."""
+    expires = call.principal.expires
+    return None if expires is None else (expires - call.around.clock()) / 1000
+
+
+async def _copy(frames: AsyncGenerator[bytes, None], out: Stream) -> None:
+    try:
+        async for data in frames:
+            await out.send(data)
+    except GatewayError as error:  # too late for a status
+        await out.send(error_frame(error))
+
+
+class Stream:
+    """The writing end of a stream of server-sent events."""
 
     def __init__(self, call: Call[Any, Any]) -> None:
-        self._call = call
+        self._request = call.request
+        self._patience = call.around.config.limits.stall_seconds
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._beating: asyncio.Task[None] | None = None
         self.response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -79,80 +138,51 @@ class Stream:
                 **call.headers,
             }
         )
-        self._task: asyncio.Task[Any] | None = None
-        self._told_to_end = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._beat: asyncio.Task[None] | None = None
-        self._hooks = ExitStack()
 
-    async def __aenter__(self) -> Stream:
-        self._task = asyncio.current_task()
-        await self.response.prepare(self._call.request)
-        self._rest()
-        self._hooks.enter_context(self._call.principal.gone.telling(self._end))
-        self._hooks.enter_context(self._call.around.closing.telling(self._end))
-        return self
+    async def open(self) -> None:
+        """Send the header."""
+        await self.response.prepare(self._request)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self._hooks.close()
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._beat is not None:
-            self._beat.cancel()
-        if isinstance(error, asyncio.CancelledError) and self._told_to_end and self._task is not None:
-            self._task.uncancel()
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                await self._write(f"retry: {COME_BACK}\n\n".encode(), seconds=1.0)
-            return True
-        if isinstance(error, (ConnectionError, TimeoutError)):
-            self._abort()
-            return True
-        return False
+    async def send(self, data: bytes, seconds: float | None = None) -> None:
+        """Write a frame; waits while the client is slow.
 
-    async def send(self, data: bytes) -> None:
-        """Write a frame; waits while the client is slow, up to `limits.stall_seconds`."""
-        await self._write(data, self._call.around.config.limits.stall_seconds)
-        self._rest()
-
-    async def _write(self, data: bytes, seconds: float) -> None:
-        async with asyncio.timeout(seconds):
+        Raises:
+            TimeoutError: it took nothing for so long.
+            ConnectionError: it went away.
+        """
+        self._last = self._loop.time()
+        async with asyncio.timeout(seconds or self._patience):
             await self.response.write(data)
 
-    def _rest(self) -> None:
-        """Say after a while that the stream is still there."""
-        if self._timer is not None:
+    @contextmanager
+    def heart(self) -> Iterator[None]:
+        """Say after each while of silence that the stream is still there."""
+        self._timer = self._loop.call_later(HEARTBEAT, self._beat)
+        try:
+            yield
+        finally:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(HEARTBEAT, self._beat_now)
+            if self._beating is not None:
+                self._beating.cancel()
 
-    def _beat_now(self) -> None:
-        transport = self._call.request.transport
-        if transport is not None and transport.get_write_buffer_size() == 0:
-            self._beat = asyncio.create_task(self._say_still_here(), name="heartbeat")
-        self._rest()
-
-    async def _say_still_here(self) -> None:
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            await self._write(b": still here\n\n", seconds=HEARTBEAT)
-
-    def _end(self) -> None:
-        self._told_to_end = True
-        assert self._task is not None
-        self._task.cancel()
-
-    def _abort(self) -> None:
-        transport = self._call.request.transport
+    def abort(self) -> None:
+        """Drop the connection, and what the client has not taken."""
+        transport = self._request.transport
         if transport is not None:
             transport.abort()
 
+    def _beat(self) -> None:
+        silence = self._loop.time() - self._last
+        if silence >= HEARTBEAT:
+            silence = 0.0
+            transport = self._request.transport
+            if transport is not None and transport.get_write_buffer_size() == 0:
+                self._beating = self._loop.create_task(self._say_still_here(), name="heartbeat")
+        self._timer = self._loop.call_later(HEARTBEAT - silence, self._beat)
 
-async def stream(call: Call[Any, Any], frames: AsyncGenerator[bytes, None]) -> web.StreamResponse:
-    """Answer with a stream of frames, to their end."""
-    async with Stream(call) as out, aclosing(frames):
-        async for data in frames:
-            await out.send(data)
-    return out.response
+    async def _say_still_here(self) -> None:
+        with suppress(ConnectionError, TimeoutError):
+            await self.send(b": still here\n\n")
 
 
 def answer_frame(run: Run, answer: Callable[[Run], Struct]) -> bytes:
@@ -160,4 +190,4 @@ def answer_frame(run: Run, answer: Callable[[Run], Struct]) -> bytes:
     try:
         return frame(_encode(answer(run)), event="result")
     except GatewayError as error:
-        return frame(_encode(errors.answer(error)), event="error")
+        return error_frame(error)

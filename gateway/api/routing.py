@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from gateway.api.pulse import Pulse
 from gateway.config import Config
 from gateway.domain.ports import IdempotencyKey
 from gateway.domain.times import Clock
@@ -53,12 +54,13 @@ class Surroundings:
     clock: Clock
     #: set when the server is about to close: streams end
     closing: Latch
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 class Call(Generic[B, Q]):
     """One request that has passed all checks, its parts parsed."""
 
-    __slots__ = ("_raw", "around", "body", "headers", "id", "principal", "query", "request", "route")
+    __slots__ = ("around", "body", "headers", "id", "principal", "query", "request", "route")
 
     def __init__(
         self,
@@ -92,12 +94,13 @@ class Call(Generic[B, Q]):
 
     @property
     def wants_stream(self) -> bool:
-        return "text/event-stream" in self.request.headers.get("Accept", "")
+        """Whether the caller names streams among what it takes."""
+        return "text/event-stream" in self.request.headers.get("Accept", "").lower()
 
     @property
     def wants_json(self) -> bool:
-        accept = self.request.headers.get("Accept", "")
-        return "application/json" in accept and "text/event-stream" not in accept
+        """Whether the caller names JSON among what it takes, and no streams."""
+        return "application/json" in self.request.headers.get("Accept", "").lower() and not self.wants_stream
 
     def idempotency(self) -> IdempotencyKey | None:
         """Return the caller's Idempotency-Key, scoped by token and route.

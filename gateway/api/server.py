@@ -29,7 +29,6 @@ from gateway.errors import (
     MethodNotAllowed,
     NotFound,
     RateLimited,
-    TimedOut,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -41,8 +40,6 @@ _NOBODY = Principal("nobody", Scope.READ)
 #: seconds that answers may take after the runs that they waited for were cut short
 LAST_ANSWERS = 2.0
 
-#: headers of every answer
-_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
@@ -75,9 +72,9 @@ class Server:
         app.on_response_prepare.append(self._finish)
         for route in routes():
             if route.method == "GET" and not route.streams:
-                app.router.add_get(route.path, self._handler(route), allow_head=True)
+                app.router.add_get(route.path, self._handler(route), allow_head=True, expect_handler=body.expect)
             else:
-                app.router.add_route(route.method, route.path, self._handler(route))
+                app.router.add_route(route.method, route.path, self._handler(route), expect_handler=body.expect)
         self._runner = Runner(app, around.config.limits, self._bouncer.trusts, shutdown_timeout=1.0)
         self._site: web.SockSite | None = None
         self._busy = 0
@@ -134,14 +131,16 @@ class Server:
         try:
             return await self._admit(request, handler)
         except GatewayError as error:
-            return _complain(error)
+            return _complain(request, error)
         except web.HTTPException as error:
-            return _complain(_translated(error))
+            return _complain(request, _translated(error))
         except ConnectionError:
             raise
         except Exception:
             _log.exception("http.broke", method=request.method, path=request.path[:256])
-            return _complain(InternalError(details={"request_id": identifier}))
+            if request.writer.output_size > 0:
+                raise ConnectionResetError("the answer had begun") from None
+            return _complain(request, InternalError(details={"request_id": identifier}))
         finally:
             self._leave()
 
@@ -183,11 +182,11 @@ class Server:
 
     async def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add what every answer carries."""
-        response.headers.update(_ALWAYS)
-        response.headers["X-Request-Id"] = request.get(_ID, "")
+        response.headers.update(errors.headers(request.get(_ID, "")))
         origin = request.headers.get("Origin")
         if origin in self._bouncer.cors_origins:
             response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, X-Run-Id, Retry-After"
             response.headers["Vary"] = "Origin"
         if self._around.closing.is_set:
             # aiohttp has worked out the header by now: both are needed, or keep-alive clients are reset.
@@ -204,7 +203,7 @@ class Server:
             self._quiet.set()
 
 
-def _complain(error: GatewayError) -> web.Response:
+def _complain(request: web.Request, error: GatewayError) -> web.Response:
     response = reply.json(errors.answer(error), error.status)
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -212,8 +211,10 @@ def _complain(error: GatewayError) -> web.Response:
         response.headers["Retry-After"] = str(error.details.get("retry_after", 1))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = str(error.details.get("allow", ""))
-    if isinstance(error, (TooLarge, TimedOut)) and "run_id" not in error.details:
-        response.force_close()  # the rest of the body is not worth reading
+    if "run_id" in error.details:
+        response.headers["X-Run-Id"] = str(error.details["run_id"])
+    if not request.content.is_eof():
+        response.force_close()  # what is still to come of the body would be taken for the next request
     return response
 
 

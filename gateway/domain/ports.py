@@ -211,7 +211,7 @@ class Store(Protocol):
         """Give back a run that was cut short: it is queued again, or has failed, by its policy."""
         ...
 
-    async def cancel(self, run: str) -> Run:
+    async def cancel(self, run: str, idempotent: IdempotencyKey | None = None) -> Run:
         """Cancel a queued run at once; flag a running one for its owner.
 
         Raises:
@@ -299,7 +299,13 @@ class Store(Protocol):
         ...
 
     # tokens
-    async def add_token(self, token: Token) -> None: ...
+    async def add_token(self, token: Token, idempotent: IdempotencyKey | None = None) -> None:
+        """Keep a token; under the same key it takes the place of the one before, whose secret was lost.
+
+        Raises:
+            Conflict: the name is taken, or the key was used with another body.
+        """
+        ...
 
     async def revoke_token(self, name: str) -> bool: ...
 

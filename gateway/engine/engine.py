@@ -132,10 +132,12 @@ class Engine:
         agent = self.agents.choose(spec.agent)
         if spec.on_interrupt is not agent.on_interrupt:
             spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
-        accepted = await self._store.accept(spec, key, agent.session_mode)
+        try:
+            accepted = await self._store.accept(spec, key, agent.session_mode)
+        finally:  # a caller who goes away before the disk has answered leaves a run to be done all the same
+            self._worker.call()
         for run in accepted.interrupted:
             self._worker.cut(run, Cut.CANCEL)
-        self._worker.call()
         return accepted
 
     async def wait(self, run_id: str, seconds: float) -> Run:
@@ -173,14 +175,14 @@ class Engine:
     async def last_change(self) -> int:
         return await self._store.last_change()
 
-    async def cancel(self, run_id: str) -> Run:
+    async def cancel(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Cancel a run: a queued one at once, a running one within seconds.
 
         Raises:
             RunNotFound: there is no such run.
-            Conflict: it has ended.
+            Conflict: it has ended, and not by this idempotency key.
         """
-        run = await self._store.cancel((await self._store.run(run_id)).id)
+        run = await self._store.cancel((await self._store.run(run_id)).id, key)
         if run.status is Status.RUNNING:
             self._worker.cut(run.id, Cut.CANCEL)
         return run

@@ -6,11 +6,14 @@ import hmac
 import secrets
 from collections.abc import Sequence
 
-from gateway.domain.ports import Store
+from gateway.domain.ports import IdempotencyKey, Store
 from gateway.domain.times import Clock
 from gateway.domain.token import Scope, Token, digest
 from gateway.engine.latch import Latch
-from gateway.errors import NotFound
+from gateway.errors import Conflict, NotFound
+
+#: the name of whoever has the gateway's own token
+OWNER = "owner"
 
 
 class Principal:
@@ -35,7 +38,7 @@ class Keyring:
         self._store = store
         self._clock = clock
         self._own = None if own is None else digest(own).encode()
-        self._owner = Principal("owner", Scope.ADMIN)
+        self._owner = Principal(OWNER, Scope.ADMIN)
         self._named: dict[str, Principal] = {}
 
     async def load(self) -> None:
@@ -60,15 +63,20 @@ class Keyring:
     async def list(self) -> Sequence[Token]:
         return await self._store.tokens()
 
-    async def create(self, name: str, scope: Scope, expires: int | None) -> str:
+    async def create(self, name: str, scope: Scope, expires: int | None, key: IdempotencyKey | None = None) -> str:
         """Make a named token and return its secret, which is never shown again.
 
+        The same idempotency key makes the same token anew, with another secret: the first was lost.
+
         Raises:
-            Conflict: there is a token with that name.
+            Conflict: there is a token with that name, or the key was used for another.
         """
+        if name == OWNER:
+            raise Conflict(f"{OWNER!r} is the name of the gateway's own token.", remedy="Choose another name.")
         secret = f"mg_{secrets.token_urlsafe(32)}"
         token = Token(name=name, hash=digest(secret), scope=scope, expires=expires, created=self._clock())
-        await self._store.add_token(token)
+        await self._store.add_token(token, key)
+        self._forget(name)
         self._named[token.hash] = Principal(name, scope, expires)
         return secret
 
@@ -79,7 +87,10 @@ class Keyring:
             NotFound: there is none with that name.
         """
         if not await self._store.revoke_token(name):
-            raise NotFound(f"there is no token {name!r}.")
+            raise NotFound(f"there is no token {name[:64]!r}.")
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
         for hashed, principal in list(self._named.items()):
             if principal.name == name:
                 del self._named[hashed]

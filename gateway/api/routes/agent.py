@@ -14,6 +14,7 @@ from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.ids import MODEL
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.token import Scope
+from gateway.errors import Unavailable
 
 ROUTES = Routes("agent")
 
@@ -26,8 +27,8 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     message: views.Prompt
     #: name of the conversation, or a session's full key
-    session: views.Chat = "default"
-    agent_id: str | None = field(default=None, name="agentId")
+    session: views.SessionName = "default"
+    agent_id: views.AgentName | None = field(default=None, name="agentId")
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     #: seconds that the run may take
     timeout: views.Seconds | None = None
@@ -47,6 +48,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 @ROUTES.add("POST", "/api/agent", scope=Scope.WRITE, body=Ask, answer=Answer, streams=True)
 async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
     """Ask an agent and wait for its answer, or follow it as a stream of events."""
+    after = reply.resume_point(call, None)
     key = call.engine.sessions.key(call.body.session, CHANNEL, call.body.agent_id)
     spec = RunSpec(
         source=Source.AGENT,
@@ -59,7 +61,10 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
     run = (await call.engine.submit(spec, call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
     if call.wants_stream:
-        return await reply.stream(call, _frames(call, run))
+        # Like the JSON answer, it may take as long as runs may when the gateway stops.
+        why = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
+        frames = _frames(call, run, after or 0)
+        return await reply.stream(call, frames, until=call.engine.drained, farewell=reply.error_frame(why))
     ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
     return _answer(call, ended)
 
@@ -68,9 +73,9 @@ def _answer(call: Call[Ask, Nothing], run: Run) -> Answer:
     return Answer(reply=views.result(run), session=call.body.session, run_id=run.id, usage=views.usage(run.usage))
 
 
-async def _frames(call: Call[Ask, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
+async def _frames(call: Call[Ask, Nothing], run: Run, after: int) -> AsyncGenerator[bytes, None]:
     """Yield the run's events, then `result` with what the JSON answer would be, or `error`."""
-    async with aclosing(call.engine.watch(run.id, reply.resume_point(call, None) or 0)) as events:
+    async with aclosing(call.engine.watch(run.id, after)) as events:
         async for event in events:
             yield reply.event_frame(event)
     yield reply.answer_frame(await call.engine.run(run.id), lambda ended: _answer(call, ended))

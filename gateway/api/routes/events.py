@@ -9,7 +9,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.api import reply
+from gateway.api import reply, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
 
@@ -18,19 +18,19 @@ ROUTES = Routes("events")
 
 class From(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: id of the last change that is known; without it, only what comes from now on
-    after: Annotated[int, Meta(ge=0)] | None = None
+    after: Annotated[int, Meta(ge=0, le=views.LAST)] | None = None
 
 
 @ROUTES.add("GET", "/api/events", scope=Scope.READ, query=From, streams=True)
 async def all_changes(call: Call[Nothing, From]) -> web.StreamResponse:
     """Follow all changes of runs and sessions; resumable by `Last-Event-ID` or `after`."""
-    return await reply.stream(call, _frames(call))
-
-
-async def _frames(call: Call[Nothing, From]) -> AsyncGenerator[bytes, None]:
     after = reply.resume_point(call, call.query.after)
     if after is None:
         after = await call.engine.last_change()
+    return await reply.stream(call, _frames(call, after))
+
+
+async def _frames(call: Call[Nothing, From], after: int) -> AsyncGenerator[bytes, None]:
     async with aclosing(call.engine.changes(after)) as changes:
         async for change in changes:
             yield reply.change_frame(change)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Literal
 
 from aiohttp import web
@@ -10,14 +9,11 @@ from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
 import gateway
-from gateway.api.routing import Call, Nothing, Routes, Surroundings
+from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
-from gateway.errors import GatewayError, Unavailable
+from gateway.errors import Unavailable
 
 ROUTES = Routes("health")
-
-#: seconds that a look at the disk counts
-FRESH = 2.0
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -42,7 +38,7 @@ class Alive(Struct, frozen=True):
 @ROUTES.add("GET", "/health", scope=None, answer=Health)
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Tell how the gateway is."""
-    checks = {"store": await _look_at_store(call.around)}
+    checks = {"store": await call.around.pulse.take(call.engine)}
     return Health(
         status="healthy" if set(checks.values()) == {"ok"} else "degraded",
         uptime=max(0, call.around.clock() - call.around.started) // 1000,
@@ -64,7 +60,7 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
     """Tell whether work would be accepted now."""
     if call.around.closing.is_set:
         raise Unavailable("the gateway is stopping.")
-    found = await _look_at_store(call.around)
+    found = await call.around.pulse.take(call.engine)
     if found != "ok":
         raise Unavailable(found)
     return Alive()
@@ -88,21 +84,3 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     up = (call.around.clock() - call.around.started) / 1000
     Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-_looked: dict[str, tuple[float, str]] = {}
-
-
-async def _look_at_store(around: Surroundings) -> str:
-    """Return `ok`, or why a write would be refused; asks the disk at most every two seconds."""
-    at, found = _looked.get(around.instance, (0.0, ""))
-    if found and time.monotonic() - at < FRESH:
-        return found
-    try:
-        await around.engine.check()
-        found = "ok"
-    except GatewayError as error:
-        found = str(error)
-    _looked.clear()
-    _looked[around.instance] = (time.monotonic(), found)
-    return found

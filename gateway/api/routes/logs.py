@@ -53,14 +53,18 @@ async def _frames(call: Call[Nothing, Which]) -> AsyncGenerator[bytes, None]:
     follower = logs.Follower(file)
     try:
         for line in await asyncio.to_thread(logs.tail, file, asked.lines, asked.level):
-            yield reply.frame(line, event="line")
+            yield _frame(line)
         while True:
             for line in follower.read():
                 if logs.at_least(line, asked.level):
-                    yield reply.frame(line, event="line")
+                    yield _frame(line)
             await asyncio.sleep(LOOK)
     finally:
         follower.close()
+
+
+def _frame(line: bytes) -> bytes:
+    return reply.frame(msgspec.json.encode(_parsed(line)), event="line")
 
 
 def _parsed(line: bytes) -> Any:

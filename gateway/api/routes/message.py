@@ -20,9 +20,9 @@ class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     channel: views.Word
     chat_id: views.Chat
     content: views.Prompt
-    agent_id: str | None = field(default=None, name="agentId")
+    agent_id: views.AgentName | None = field(default=None, name="agentId")
     #: which account of the channel, where there are several
-    account_id: str | None = field(default=None, name="accountId")
+    account_id: views.Chat | None = field(default=None, name="accountId")
 
 
 class Said(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
@@ -22,7 +23,7 @@ class Open(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: where it comes from: a free word
     channel: views.Word = "webchat"
     chat_id: views.Chat | None = None
-    agent_id: str | None = field(default=None, name="agentId")
+    agent_id: views.AgentName | None = field(default=None, name="agentId")
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -74,12 +75,9 @@ async def open_session(call: Call[Open, Nothing]) -> Opened:
 @ROUTES.add("GET", "/api/sessions", scope=Scope.READ, query=paging.Paging, answer=SessionList)
 async def list_sessions(call: Call[Nothing, paging.Paging]) -> SessionList:
     """List sessions, the one that was used last first."""
-    page = paging.page(call.query)
-    found = await call.engine.sessions.list(page)
-    return SessionList(
-        sessions=[views.session(session) for session in found],
-        next_cursor=paging.cursor(page, [session.order for session in found]),
-    )
+    found = await call.engine.sessions.list(paging.page(call.query))
+    shown, cursor = paging.cut(call.query, found, lambda session: session.order)
+    return SessionList(sessions=[views.session(session) for session in shown], next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/sessions/{key}", scope=Scope.READ, query=HowMany, answer=SessionWithMessages)
@@ -102,5 +100,6 @@ async def history(call: Call[Nothing, HowMany]) -> History:
 async def delete_session(call: Call[Nothing, Force]) -> Ok:
     """Delete a session with its transcript."""
     found = await call.engine.sessions.find(call.path["key"])
-    await call.engine.sessions.delete(found.key, force=call.query.force)
+    # Shielded: a caller who goes away in between must not leave runs at work in a session that is gone.
+    await asyncio.shield(call.engine.sessions.delete(found.key, force=call.query.force))
     return Ok()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from gateway.domain.ports import RunFilter
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
+from gateway.errors import InvalidRequest, SessionNotFound
 
 ROUTES = Routes("tasks")
 
@@ -32,9 +34,9 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be done."""
 
     input: views.Prompt
-    agent_id: str | None = field(default=None, name="agentId")
+    agent_id: views.AgentName | None = field(default=None, name="agentId")
     #: name of the conversation, or a session's full key; a fresh one when left out
-    session: views.Chat | None = None
+    session: views.SessionName | None = None
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     #: seconds that the run may take
     timeout: views.Seconds | None = None
@@ -71,7 +73,7 @@ class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
 class After(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where to go on in a log."""
 
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Annotated[int, Meta(ge=0, le=views.LAST)] = 0
     limit: Annotated[int, Meta(ge=1, le=EVENTS)] = EVENTS
 
 
@@ -104,7 +106,7 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
         model=wanted.model,
         timeout=wanted.timeout,
         priority=wanted.priority,
-        run_at=None if wanted.run_at is None else times.milliseconds(wanted.run_at),
+        run_at=_moment(wanted.run_at),
         labels=wanted.labels,
         parent=parent,
     )
@@ -115,13 +117,12 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
 @ROUTES.add("GET", "/api/tasks", scope=Scope.READ, query=Which, answer=TaskList)
 async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     """List tasks, newest first: all runs, by whichever door they came."""
-    asked, page = call.query, paging.page(call.query)
-    session = asked.session
-    if session is not None and SessionKey.parse(session) is None:
-        session = (await call.engine.sessions.find(session)).key
+    asked = call.query
+    session = None if asked.session is None else await _session(call, asked.session)
     which = RunFilter(status=asked.status, agent=asked.agent, session=session, label=asked.label)
-    runs = await call.engine.runs(which, page)
-    return TaskList(tasks=[views.task(run) for run in runs], next_cursor=paging.cursor(page, [run.seq for run in runs]))
+    found = await call.engine.runs(which, paging.page(asked))
+    runs, cursor = paging.cut(asked, found, lambda run: run.seq)
+    return TaskList(tasks=[views.task(run) for run in runs], next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskAnswer)
@@ -133,7 +134,8 @@ async def show_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
 @ROUTES.add("POST", "/api/tasks/{id}/cancel", scope=Scope.WRITE, answer=TaskAnswer)
 async def cancel_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     """Cancel a task: a waiting one at once, a running one within seconds."""
-    return _answer(call, await call.engine.cancel(call.path["id"]))
+    # Shielded: a caller who goes away in between must not leave a run at work that is marked to end.
+    return _answer(call, await asyncio.shield(call.engine.cancel(call.path["id"], call.idempotency())))
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/retry", scope=Scope.WRITE, answer=TaskAnswer, status=202)
@@ -146,18 +148,35 @@ async def retry_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
 async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamResponse:
     """Follow a task's log from any point to its end; with `Accept: application/json` a part of it."""
     run = await call.engine.run(call.path["id"])
+    after = reply.resume_point(call, call.query.after) or 0
     if not call.wants_json:
-        return await reply.stream(call, _frames(call, run))
-    events = await call.engine.events(run.id, call.query.after, call.query.limit)
+        return await reply.stream(call, _frames(call, run, after))
+    events = await call.engine.events(run.id, after, call.query.limit)
     shown = [EventShown(id=event.n, at=times.rfc3339(event.at), data=event.data) for event in events]
     return EventList(events=shown, status=run.status)
 
 
-async def _frames(call: Call[Nothing, After], run: Run) -> AsyncGenerator[bytes, None]:
-    after = reply.resume_point(call, call.query.after)
-    async with aclosing(call.engine.watch(run.id, after or 0)) as events:
+async def _frames(call: Call[Nothing, After], run: Run, after: int) -> AsyncGenerator[bytes, None]:
+    async with aclosing(call.engine.watch(run.id, after)) as events:
         async for event in events:
             yield reply.event_frame(event)
+
+
+async def _session(call: Call[Any, Any], name: str) -> str:
+    """Return the key that a name means; a full key may be that of a session that is gone."""
+    try:
+        return (await call.engine.sessions.find(name)).key
+    except SessionNotFound:
+        if SessionKey.parse(name) is None:
+            raise
+        return name
+
+
+def _moment(given: datetime | None) -> int | None:
+    try:
+        return None if given is None else times.milliseconds(given.astimezone(UTC))
+    except OverflowError:
+        raise InvalidRequest("run_at: must lie in the years 1 to 9999, in UTC.") from None
 
 
 def _answer(call: Call[Any, Any], run: Run) -> TaskAnswer:

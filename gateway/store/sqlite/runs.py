@@ -230,8 +230,11 @@ def rescue(tx: Transaction, owner: str) -> list[Run]:
     return [requeue(tx, run, "its gateway ended") for run in [_run(row) for row in rows.fetchall()]]
 
 
-def cancel(tx: Transaction, run_id: str) -> Run:
+def cancel(tx: Transaction, run_id: str, key: IdempotencyKey | None = None) -> Run:
     run = by_id(tx, run_id)
+    if idempotency.used(tx, key) is not None:
+        return run
+    idempotency.remember(tx, key, run.id)
     if run.status is Status.RUNNING:
         tx.execute("UPDATE runs SET cancel_requested = 1 WHERE seq = ?", (run.seq,))
         return by_seq(tx, run.seq)

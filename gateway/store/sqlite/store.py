@@ -77,8 +77,8 @@ class SqliteStore:
     async def requeue(self, run: str, epoch: int, why: str) -> Run:
         return await self._write(lambda tx: runs.give_back(tx, run, epoch, why))
 
-    async def cancel(self, run: str) -> Run:
-        return await self._write(lambda tx: runs.cancel(tx, run))
+    async def cancel(self, run: str, idempotent: IdempotencyKey | None = None) -> Run:
+        return await self._write(lambda tx: runs.cancel(tx, run, idempotent))
 
     async def run(self, run: str) -> Run:
         return await self._read(lambda reader: runs.by_id(reader, run))
@@ -149,8 +149,8 @@ class SqliteStore:
         return await self._read(lambda reader: sessions.history(reader, key, limit))
 
     # tokens
-    async def add_token(self, token: Token) -> None:
-        await self._write(lambda tx: tokens.add(tx, token))
+    async def add_token(self, token: Token, idempotent: IdempotencyKey | None = None) -> None:
+        await self._write(lambda tx: tokens.add(tx, token, idempotent))
 
     async def revoke_token(self, name: str) -> bool:
         return await self._write(lambda tx: tokens.revoke(tx, name))

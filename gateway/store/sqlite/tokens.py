@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import apsw
 
+from gateway.domain.ports import IdempotencyKey
 from gateway.domain.token import Scope, Token
 from gateway.errors import Conflict
+from gateway.store.sqlite import idempotency
 from gateway.store.sqlite.database import Transaction
 
 
-def add(tx: Transaction, token: Token) -> None:
+def add(tx: Transaction, token: Token, key: IdempotencyKey | None) -> None:
+    if idempotency.used(tx, key) is not None:  # the answer with the secret was lost
+        revoke(tx, token.name)
+    idempotency.remember(tx, key, token.name)
     try:
         tx.execute(
             "INSERT INTO tokens (name, hash, scope, expires, created) VALUES (?, ?, ?, ?, ?)",

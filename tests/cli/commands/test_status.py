@@ -1,0 +1,129 @@
+"""`gateway status`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from cli.commands.status import COMMAND
+from gateway import paths
+from gateway.supervisor import record
+from tests.cli.shell import Shell
+from tests.support.live import Live
+
+SLOW = "msgspec filelock structlog psutil http.client asyncio aiohttp rich apsw gateway.config".split()
+
+
+def test_a_running_gateway_is_shown_as_in_the_seed(shell: Shell, served: Live) -> None:
+    result = shell("status")
+
+    lines = result.out.splitlines()
+    assert (result.code, lines[0]) == (0, "Gateway is running")
+    assert f"   Port: {served.port}" in lines
+    assert f"   URL: http://localhost:{served.port}" in lines
+    assert "Access:" in lines
+    assert "Management:" in lines
+
+
+def test_no_usable_token_is_shown(shell: Shell, served: Live) -> None:
+    shown = shell("status").out + shell("status", "--json").out
+
+    assert served.token not in shown
+    assert f"{served.token[:4]}…{served.token[-4:]}" in shown
+
+
+def test_it_has_emoji_on_a_terminal(shell: Shell) -> None:
+    with shell.terminal("status") as at:
+        assert at.end() == 0
+
+    assert at.shown.startswith("✅ Gateway is running\r\n")
+    assert "🌐 Access:" in at.shown
+    assert "📝 Management:" in at.shown
+
+
+def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[Live, Shell]) -> None:
+    running, stopped = shell("status", "--json"), alone[1]("status", "--json")
+
+    assert (running.code, running.json["running"], running.json["state"]) == (0, True, "running")
+    assert (stopped.code, stopped.json["running"], stopped.json["state"]) == (3, False, "stopped")
+    assert set(running.json) == set(stopped.json)
+    assert all(f'"{key}"' in (COMMAND.help or "") for key in running.json)
+    assert None not in running.json.values()
+
+
+def test_a_gateway_that_was_killed_is_not_running(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    live.kill()
+
+    result = shell("status")
+
+    assert (result.code, result.out) == (3, "Gateway is not running\n   Start it: gateway run\n")
+
+
+def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    assert live.process is not None
+    live.process.send_signal(signal.SIGSTOP)
+    try:
+        text, told = shell("status"), shell("status", "--json")
+    finally:
+        live.process.send_signal(signal.SIGCONT)
+
+    assert (text.code, told.code, told.json["state"]) == (3, 3, "unresponsive")
+    assert f"pid {live.process.pid} is there, port {live.port} is silent" in text.out
+
+
+def test_another_instance_on_the_port_is_not_ours(alone: tuple[Live, Shell], served: Live) -> None:
+    live, shell = alone
+    found = served.record
+    assert found is not None
+    lock = paths.lock(live.home, live.config)
+    lock.parent.mkdir(parents=True)
+    lock.write_bytes(found._replace(instance="another").dump())
+
+    assert record.read(lock) is not None
+    assert shell("status", "--json").json["state"] == "unresponsive"
+
+
+def test_it_takes_no_lock_and_writes_nothing(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    before = sorted(live.home.rglob("*"))
+
+    shell("status")
+
+    assert sorted(live.home.rglob("*")) == before
+
+
+def test_without_a_token_none_is_asked_for(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.config.write_text('{"gateway": {"port": 0, "auth": {"mode": "none"}}, "agents": {"list": []}}')
+    live.start()
+
+    result = shell("status")
+
+    assert "   Token: none is asked for" in result.out.splitlines()
+    assert shell("agents", "list").code == 0
+
+
+def test_it_loads_nothing_that_is_slow(served: Live) -> None:
+    code = "import sys; from cli.main import main; print(main(['status'])); print(*sorted(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", code], env=served.env, capture_output=True, text=True, check=True)
+
+    *_, exit_code, modules = done.stdout.splitlines()
+    assert exit_code == "0"
+    assert [name for name in SLOW if name in modules.split()] == []
+
+
+def test_a_bad_config_does_not_hinder_it(shell: Shell, alone: tuple[Live, Shell]) -> None:
+    live, own = alone
+    live.start()
+    live.config.write_text("{")
+
+    assert own("status").code == 0
+    assert Path(os.fspath(live.config)).read_text() == "{"

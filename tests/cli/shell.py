@@ -1,0 +1,130 @@
+"""A user at a shell: runs the command line as processes of its own, in pipes or at a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+#: seconds that a command may take here; ten times what it needs
+PATIENCE = 30.0
+
+_PROGRAM = [sys.executable, "-m", "cli.main"]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Shell:
+    """Runs `gateway …` with an environment."""
+
+    def __init__(self, env: Mapping[str, str], cwd: Path) -> None:
+        self.env = dict(env)
+        self.cwd = cwd
+
+    def __call__(self, *words: str, given: str = "", env: Mapping[str, str] | None = None) -> Result:
+        """Run a command to its end, in pipes."""
+        done = subprocess.run(
+            [*_PROGRAM, *words],
+            input=given,
+            env={**self.env, **(env or {})},
+            cwd=self.cwd,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command in pipes; the caller ends it."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen([*_PROGRAM, *words], env=self.env, cwd=self.cwd, text=True, **pipes)
+
+    def terminal(self, *words: str, env: Mapping[str, str] | None = None) -> Terminal:
+        """Start a command at a terminal."""
+        return Terminal([*_PROGRAM, *words], {**self.env, "TERM": "xterm", **(env or {})}, self.cwd)
+
+
+class Terminal:
+    """A command at a terminal of its own; what it shows, and the keys that it is given."""
+
+    def __init__(self, argv: list[str], env: Mapping[str, str], cwd: Path) -> None:
+        self._master, inner = os.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _AT_TERMINAL, *argv],
+            env=env,
+            cwd=cwd,
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            start_new_session=True,
+        )
+        os.close(inner)
+        self.shown = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+        os.close(self._master)
+
+    def press(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Wait until that is shown."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.shown:
+            assert time.monotonic() < deadline, f"not shown: {text!r} in {self.shown!r}"
+            assert self._read(), f"ended without {text!r}: {self.shown!r}"
+
+    def end(self) -> int:
+        """Wait for its end, and return its exit code."""
+        while self._read():
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        try:
+            ready, _, _ = select.select([self._master], [], [], PATIENCE)
+            data = os.read(self._master, 65536) if ready else b""
+        except OSError:  # the other side is closed
+            return False
+        self.shown += data.decode("utf-8", "replace")
+        return bool(data)
+
+
+#: makes the terminal the controlling one, so that ^C reaches the program, then becomes the program
+_AT_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def next_line(stream: IO[str] | None) -> Any:
+    """Wait for the next line of JSON."""
+    assert stream is not None
+    ready, _, _ = select.select([stream], [], [], PATIENCE)
+    assert ready, "nothing came"
+    return json.loads(stream.readline())
