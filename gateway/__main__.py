@@ -16,8 +16,8 @@ from typing import Any
 import gateway
 from gateway import config, identity, logs, paths, token_file
 from gateway.config import Config
-from gateway.errors import GatewayError
-from gateway.supervisor import lock, port, respawn, signals
+from gateway.errors import AlreadyRunning, GatewayError
+from gateway.supervisor import ending, lock, port, record, respawn, signals
 from gateway.supervisor.lock import Lock
 from gateway.supervisor.logfile import LogFile
 from gateway.supervisor.notify import Notifier
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port to listen on")
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--config", help="config file")
+    parser.add_argument("--force", action="store_true", help="take the port from another gateway of this user")
+    parser.add_argument("--kill-foreign", action="store_true", help="take it from any program")
     parser.add_argument("--token", help="store this as the gateway's token, then start")
     arguments = parser.parse_args(argv)
     try:
@@ -47,7 +49,8 @@ def run(options: Mapping[str, Any]) -> int:
     """Run the gateway in the foreground until it is told to stop; returns its exit code.
 
     Args:
-        options: `port`, `host`, `config` and `token` as given on the command line; None is not given.
+        options: `port`, `host`, `config`, `token`, `force` and `kill_foreign` as given on the command
+            line; None is not given.
 
     Raises:
         GatewayError: it cannot start; `exit_code` is the process's.
@@ -66,7 +69,11 @@ def run(options: Mapping[str, Any]) -> int:
         held, listener = _kept_lock(resumed), socket.socket(fileno=resumed["listener"])
     else:
         paths.private_directory(settings.home)
-        held = lock.acquire(paths.lock(settings.home, settings.path))
+        held = _lock(settings, force=bool(options.get("force") or options.get("kill_foreign")))
+        if options.get("force") or options.get("kill_foreign"):
+            place = paths.locks(settings.home)
+            kill_foreign = bool(options.get("kill_foreign"))
+            ending.take_port(settings.gateway.host, settings.gateway.port, place, kill_foreign=kill_foreign)
         listener = _listener(settings, notifier)
     try:
         with listener:
@@ -75,11 +82,28 @@ def run(options: Mapping[str, Any]) -> int:
         held.release()
 
 
+def _lock(settings: Config, *, force: bool) -> Lock:
+    """Take the lock of the config; by force, end the gateway that has it."""
+    path = paths.lock(settings.home, settings.path)
+    try:
+        return lock.acquire(path)
+    except AlreadyRunning:
+        holder = record.read(path)
+        if not force or holder is None or not holder.alive:
+            raise
+        ending.end(holder, ending.FORCE_GRACE)
+        return lock.acquire(path)
+
+
 def _listener(settings: Config, notifier: Notifier) -> socket.socket:
     """Return the socket that the service manager holds for us, else one that we bind."""
     if notifier.descriptors:
         return socket.socket(fileno=notifier.descriptors[0])
-    return port.bind(settings.gateway.host, settings.gateway.port)
+    host, number = settings.gateway.host, settings.gateway.port
+    before = record.read(paths.lock(settings.home, settings.path))
+    if before is not None and before.port == number and not before.alive:
+        ending.wait_free(host, number, ending.ORPHANS)  # a serving process of ours may still be ending
+    return port.bind(host, number)
 
 
 def _kept_lock(resumed: Mapping[str, Any]) -> Lock:

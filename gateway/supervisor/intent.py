@@ -1,7 +1,8 @@
-"""Asking a supervisor to restart, and its answer: two small files beside the lock.
+"""What a signal alone cannot say: small files beside the lock, each for one signal to one process.
 
 `gateway restart` leaves an intent, bound to the supervisor's PID and good for a minute, and sends
-SIGUSR1. So a restart needs no environment variable, and a stray signal does nothing.
+SIGUSR1. So a restart needs no environment variable, and a stray signal does nothing. `gateway stop
+--timeout` says in the same way how long the grace is to be.
 """
 
 from __future__ import annotations
@@ -47,6 +48,29 @@ class Outcome(Struct, frozen=True):
     error: str
 
 
+class Grace(Struct, frozen=True):
+    """How long a stop may take."""
+
+    pid: int
+    #: when it was said, in seconds since 1970 UTC
+    at: float
+    seconds: float
+
+
+def say_grace(lock: Path, pid: int, seconds: float) -> None:
+    """Say how long the grace of the next stop is; the signal is the caller's to send."""
+    _write(_stop(lock), Grace(pid, time.time(), seconds))
+
+
+def take_grace(lock: Path, pid: int) -> float | None:
+    """Return the grace that was said for this process, once; None if there is none that is good."""
+    found = _read(_stop(lock), Grace)
+    if found is None or found.pid != pid or not 0 <= time.time() - found.at <= GOOD:
+        return None
+    _stop(lock).unlink(missing_ok=True)
+    return max(0.0, found.seconds)
+
+
 def ask(lock: Path, pid: int, *, hard: bool, reason: str) -> Intent:
     """Leave an intent for a supervisor; the signal is the caller's to send."""
     intent = Intent(secrets.token_hex(8), pid, time.time(), hard, reason)
@@ -79,6 +103,10 @@ def _asked(lock: Path) -> Path:
 
 def _answered(lock: Path) -> Path:
     return lock.with_suffix(".restarted")
+
+
+def _stop(lock: Path) -> Path:
+    return lock.with_suffix(".stop")
 
 
 def _write(path: Path, content: Struct) -> None:

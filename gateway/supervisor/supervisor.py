@@ -322,7 +322,8 @@ class Supervisor:
 
     def _stop(self, number: int) -> None:
         self._graces += 1
-        grace = self._limits.stop_grace if self._graces == 1 else 0.0
+        said = intent.take_grace(self._lock_path, os.getpid())
+        grace = (self._limits.stop_grace if said is None else said) if self._graces == 1 else 0.0
         self._log("supervisor.stopping", signal=signal.Signals(number).name, grace=grace)
         self._stopping = True
         self._begin_at = None
