@@ -18,8 +18,9 @@ from gateway import config, identity, logs, paths, token_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, GatewayError
 from gateway.supervisor import ending, lock, port, record, respawn, signals
+from gateway.supervisor.configs import Configs
 from gateway.supervisor.lock import Lock
-from gateway.supervisor.logfile import LogFile
+from gateway.supervisor.logfile import Folding, LogFile
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.record import Record
 from gateway.supervisor.supervisor import RESUME, Limits, Supervisor
@@ -128,21 +129,24 @@ def _supervise(
         if attended:
             _to_console(line)
 
+    folding = Folding(write)
+
     supervisor = Supervisor(
         listener,
         Limits(settings.gateway.stop_grace, settings.gateway.drain_timeout, settings.gateway.hang_timeout),
         lock_path=paths.lock(settings.home, settings.path),
         lock_descriptor=held.descriptor,
         env=os.environ | {"MOONGATE_INSTANCE": instance, "MOONGATE_PORT": str(bound)},
-        write=write,
+        write=folding.write,
         greet=lambda about: _greet(settings, bound, about),
         notifier=notifier,
-        recheck=_recheck,
+        configs=Configs(settings.path),
         resumed=resumed,
     )
     try:
         return supervisor.run()
     finally:
+        folding.flush()
         file.close()
 
 
@@ -162,14 +166,6 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
         )
     finally:
         file.close()
-
-
-def _recheck() -> str | None:
-    try:
-        config.load(os.environ)
-    except GatewayError as error:
-        return str(error)
-    return None
 
 
 def _record(settings: Config, instance: str, bound: int) -> Record:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway import backends, plugins, process, token_file
-from gateway.api.routing import Surroundings
+from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.config import Config
 from gateway.domain.agent import Agent
@@ -112,6 +112,7 @@ async def opened(
     agents: Sequence[Agent],
     owner: Owner,
     *,
+    control: Control,
     generation: int = 1,
     environ: Mapping[str, str] = os.environ,
     clock: Clock = wall_clock,
@@ -157,6 +158,7 @@ async def opened(
             started=clock(),
             clock=clock,
             closing=Latch(),
+            control=control,
         )
 
 

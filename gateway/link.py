@@ -24,11 +24,15 @@ class Word(StrEnum):
     PASSIVE = "passive"
     FAILED = "failed"
     MIGRATION = "migration"
+    #: somebody asked it, over HTTP, to have the gateway restarted or stopped
+    RESTART_PLEASE = "restart please"
+    STOP_PLEASE = "stop please"
     # the supervisor
     LEAD = "lead"
     STEP_DOWN = "step down"
     STOP = "stop"
-    RELOAD = "reload"
+    #: something that people should know of, for `/health`
+    NOTE = "note"
 
 
 class Message(NamedTuple):

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
 from gateway import app, config, identity, link, log
-from gateway.api.routing import Surroundings
+from gateway.api.routing import Control, Surroundings
 from gateway.api.server import Server
 from gateway.config import Config
 from gateway.domain.agent import Agent
@@ -59,6 +59,11 @@ class Life(Protocol):
     async def passive(self) -> None:
         """It claims no more."""
 
+    @property
+    def control(self) -> Control:
+        """What callers with the right to may ask of it."""
+        ...
+
 
 async def serve(
     settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, life: Life, generation: int
@@ -72,7 +77,7 @@ async def serve(
     Raises:
         ConfigError: the database cannot be used.
     """
-    async with app.opened(settings, agents, owner, generation=generation) as around:
+    async with app.opened(settings, agents, owner, generation=generation, control=life.control) as around:
         server = Server(around)
         await server.open(listener)
         _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
@@ -145,6 +150,10 @@ class Signals:
     async def passive(self) -> None:
         return
 
+    @property
+    def control(self) -> Control:
+        return Control(restart=None, stop=lambda: self._received.put_nowait(signal.SIGTERM), notes={})
+
 
 class Line:
     """The life of a generation: its supervisor tells it when to lead and when to end."""
@@ -155,6 +164,7 @@ class Line:
         self._number = number
         self._leading = asyncio.Event()
         self._endings: asyncio.Queue[Ending] = asyncio.Queue()
+        self._notes: dict[str, str] = {}
 
     @classmethod
     @asynccontextmanager
@@ -181,6 +191,14 @@ class Line:
 
     async def passive(self) -> None:
         self.say(Word.PASSIVE)
+
+    @property
+    def control(self) -> Control:
+        return Control(
+            restart=lambda reason: self.say(Word.RESTART_PLEASE, reason=reason),
+            stop=lambda: self.say(Word.STOP_PLEASE),
+            notes=self._notes,
+        )
 
     async def may_migrate(self) -> None:
         """Say that the database has to be migrated, and wait until nobody else uses it."""
@@ -210,6 +228,9 @@ class Line:
                 self._endings.put_nowait(Ending(float(message.about["seconds"]), "a new generation leads", True))
             case Word.STOP:
                 self._endings.put_nowait(Ending(float(message.about["seconds"]), "the gateway stops"))
+            case Word.NOTE:
+                self._notes.clear()
+                self._notes.update(message.about)
 
 
 async def introduction(around: Surroundings) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def _running(place: Place, found: Look) -> None:
         *(f"   {name}: {said}" for name, said in wrong.items()),
         "",
         f"   Port: {record.port}",
-        f"   Uptime: {output.duration(health.get('uptime', 0))}      Generation: {generation} (pid {record.pid}, version {record.version})",
+        f"   Uptime: {output.duration(health.get('uptime', 0))}      Generation: {generation}"
+        f" (pid {record.pid}, version {record.version})",
         f"   Config: {output.home(place.config)}",
         "",
         output.marked("🌐", "Access:"),

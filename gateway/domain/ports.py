@@ -243,6 +243,10 @@ class Store(Protocol):
     async def counts(self, since: int) -> Counts: ...
 
     # other processes on the same store
+    def share(self, shared: bool) -> None:
+        """Say whether another process writes to this store now: then it must not be starved."""
+        ...
+
     async def foreign_writes(self) -> int:
         """Return a number that changes when another process has written."""
         ...

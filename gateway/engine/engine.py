@@ -221,6 +221,7 @@ class Engine:
         watching: asyncio.Task[None] | None = None
         while await rescuer.others(self._store, self._owner):
             if watching is None:
+                self._store.share(True)
                 watching = asyncio.create_task(self._see_foreign_writes(), name="foreign-writes")
                 self._services.append(watching)
             await asyncio.sleep(RESCUE)
@@ -228,9 +229,11 @@ class Engine:
                 self._worker.call()
         if watching is not None:
             watching.cancel()
+            self._store.share(False)
 
     async def _mind_successor(self) -> None:
         """Once another process leads: it ends runs that are waited for here, and cancels those at work here."""
+        self._store.share(True)
         await self._see_foreign_writes()
 
     async def _see_foreign_writes(self) -> None:

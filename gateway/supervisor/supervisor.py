@@ -21,6 +21,7 @@ import msgspec
 
 from gateway.link import Message, Word
 from gateway.supervisor import backoff, intent, respawn
+from gateway.supervisor.configs import Configs
 from gateway.supervisor.generation import BAD_CONFIG, READY_WITHIN, Generation, State
 from gateway.supervisor.intent import Intent, Outcome
 from gateway.supervisor.notify import Notifier
@@ -62,7 +63,7 @@ class Supervisor:
         write: Callable[[bytes], None],
         greet: Callable[[Mapping[str, Any]], None],
         notifier: Notifier,
-        recheck: Callable[[], str | None],
+        configs: Configs,
         resumed: Mapping[str, Any] | None = None,
     ) -> None:
         """Args:
@@ -71,7 +72,7 @@ class Supervisor:
         env: what generations get as their environment.
         write: takes finished log lines.
         greet: told what the first generation says when it is ready.
-        recheck: looks at the config file again: what is wrong with it, or None.
+        configs: the config file now, and as it last worked.
         resumed: what a former self kept.
         """
         self._listener = listener
@@ -82,13 +83,15 @@ class Supervisor:
         self._write = write
         self._greet = greet
         self._notifier = notifier
-        self._recheck = recheck
+        self._configs = configs
         self._inbox = Inbox()
         self._generations: list[Generation] = [Generation.adopt(kept) for kept in (resumed or {}).get("kept", ())]
         self._number: int = (resumed or {}).get("number", 0)
         self._intents: list[Intent] = [Intent(**kept) for kept in (resumed or {}).get("intents", ())]
         self._resumed = resumed is not None
         self._waiting: list[Intent] = []
+        self._fallback: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
         self._begin_at: float | None = time.monotonic()
         self._crashes = 0
         self._stopping = False
@@ -117,7 +120,7 @@ class Supervisor:
         if self._begin_at is not None and time.monotonic() >= self._begin_at and not self._stopping:
             self._begin_at = None
             self._number += 1
-            self._generations.append(Generation.start(self._number, self._listener, self._env))
+            self._generations.append(Generation.start(self._number, self._listener, self._env | self._fallback))
             self._log("generation.started", generation=self._number, pid=self._generations[-1].pid)
 
     def _wait(self) -> None:
@@ -198,6 +201,10 @@ class Supervisor:
                 one.error = str(message.about.get("error", ""))
             case Word.MIGRATION:
                 self._make_way(one)
+            case Word.RESTART_PLEASE:
+                self._restart([Intent("", os.getpid(), time.time(), False, str(message.about.get("reason", "")))])
+            case Word.STOP_PLEASE:
+                self._stop(signal.SIGTERM)
 
     def _ready(self, one: Generation, about: Mapping[str, Any]) -> None:
         one.state = State.STANDBY
@@ -226,7 +233,10 @@ class Supervisor:
 
     def _crown(self, one: Generation) -> None:
         one.lead()
+        one.line.say(Word.NOTE, **self._notes)
         self._served = True
+        if not self._fallback:
+            self._configs.keep()
         self._notifier.tell(READY=1, STATUS=f"generation {one.number} serves", MAINPID=os.getpid())
         self._log("generation.leads", generation=one.number)
         self._answer(ok=True, new=one.number)
@@ -254,11 +264,26 @@ class Supervisor:
         if not self._served and code == BAD_CONFIG:
             self._code = BAD_CONFIG
             return
+        if code == BAD_CONFIG:
+            self._fall_back(why)
         lasted = time.monotonic() - one.started
         self._crashes = 1 if lasted > backoff.STABLE else self._crashes + 1
         pause = backoff.delay(self._crashes)
         self._begin_at = time.monotonic() + pause
         self._log("generation.crashed", generation=one.number, code=code, error=why, next_in=round(pause, 2))
+
+    def _fall_back(self, why: str) -> None:
+        """Go on with the configuration that last worked."""
+        good = self._configs.fall_back()
+        if good is not None:
+            self._fallback = {"MOONGATE_CONFIG": str(good)}
+            self._note("config", f"not taken, the last good one is used: {why}")
+
+    def _note(self, name: str, text: str) -> None:
+        """Have `/health` tell people of something."""
+        self._notes[name] = text
+        if (leader := self._leader) is not None:
+            leader.line.say(Word.NOTE, **self._notes)
 
     # --- restart and stop -------------------------------------------------------------------
 
@@ -279,10 +304,13 @@ class Supervisor:
         hard = any(one.hard for one in asked)
         self._log("restart.begun", hard=hard, reason=", ".join(one.reason for one in asked) or "signal")
         self._notifier.tell(RELOADING=1)
-        wrong = self._recheck()
+        wrong = self._configs.wrong()
         if wrong is not None:
             self._answer(ok=False, new=self._number, error=wrong)
+            self._note("config", f"not taken: {wrong}")
             return
+        self._fallback = {}
+        self._notes.pop("config", None)
         if respawn.plan(self._env, sys.platform, hard) is respawn.Plan.REEXEC and not self._resumed:
             self._become_new()
         self._resumed = False

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,8 @@ T = TypeVar("T")
 BATCH = 512
 #: operations that may wait; a further one is refused
 WAITING = 20_000
+#: seconds between batches while another process writes, too
+PAUSE = 0.002
 #: read-only connections, each on a thread of its own
 READERS = 2
 
@@ -73,6 +76,7 @@ class Database:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._listeners: list[Listener] = []
         self._closed = False
+        self._shared = False
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._thread = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
@@ -102,6 +106,13 @@ class Database:
         if self._closed:
             raise Unavailable("the gateway is stopping.")
         return await self._loop.run_in_executor(self._readers, self._read, query)
+
+    def share(self, shared: bool) -> None:
+        """Say whether another process writes, too: then there is a pause after each batch.
+
+        Without it one of two writers starves: SQLite's lock goes to whoever asks at the right moment.
+        """
+        self._shared = shared
 
     async def foreign_writes(self) -> int:
         """Return a number that changes when another process has committed.
@@ -147,6 +158,8 @@ class Database:
             waiting = [item for item in batch if item is not None]
             if waiting:
                 self._commit(waiting)
+            if self._shared:
+                time.sleep(PAUSE)
 
     def _commit(self, batch: list[_Waiting]) -> None:
         transaction = Transaction(self._connection, self._clock())

@@ -102,6 +102,9 @@ class SqliteStore:
         return await self._read(lambda reader: runs.counts(reader, since))
 
     # other processes
+    def share(self, shared: bool) -> None:
+        self._database.share(shared)
+
     async def foreign_writes(self) -> int:
         return await self._database.foreign_writes()
 
