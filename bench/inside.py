@@ -53,6 +53,7 @@ async def engine(home: Path) -> AsyncIterator[tuple[Engine, Noop]]:
         owner = Owner("bench", identity.own())
         try:
             async with Engine(store, agents, {"noop": noop}, owner=owner, directory=home) as opened:
+                await opened.lead()
                 yield opened, noop
         finally:
             await store.close()

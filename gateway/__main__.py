@@ -1,9 +1,10 @@
-"""`python -m gateway`: the gateway in the foreground."""
+"""`python -m gateway`: the gateway in the foreground, under its supervisor."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
+import json
 import os
 import secrets
 import socket
@@ -13,20 +14,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gateway
-from gateway import app, config, identity, log, paths, token_file
-from gateway.api.routing import Surroundings
+from gateway import config, identity, logs, paths, token_file
 from gateway.config import Config
-from gateway.domain.agent import Agent
-from gateway.engine.owner import Owner
-from gateway.errors import GatewayError
-from gateway.serve import serve
-from gateway.supervisor import lock, port
-from gateway.supervisor.logfile import LogFile
+from gateway.errors import AlreadyRunning, GatewayError
+from gateway.supervisor import ending, lock, port, record, respawn, signals
+from gateway.supervisor.configs import Configs
+from gateway.supervisor.lock import Lock
+from gateway.supervisor.logfile import Folding, LogFile
+from gateway.supervisor.notify import Notifier
 from gateway.supervisor.record import Record
-from gateway.token_file import masked
+from gateway.supervisor.supervisor import RESUME, Limits, Supervisor
 
-#: seconds that the banner waits for the agent to say its version
-INTRODUCTION = 5.0
+#: set for a gateway in the background: nobody reads its console
+DETACHED = "MOONGATE_DETACHED"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,72 +35,148 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port to listen on")
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--config", help="config file")
+    parser.add_argument("--force", action="store_true", help="take the port from another gateway of this user")
+    parser.add_argument("--kill-foreign", action="store_true", help="take it from any program")
     parser.add_argument("--token", help="store this as the gateway's token, then start")
     arguments = parser.parse_args(argv)
     try:
-        run(vars(arguments))
+        return run(vars(arguments))
     except GatewayError as error:
         sys.stderr.write(f"❌ {error}\n" if sys.stderr.isatty() else f"{error}\n")
         return error.exit_code
-    return 0
 
 
-def run(options: Mapping[str, Any]) -> None:
-    """Run the gateway in the foreground until it is told to stop.
+def run(options: Mapping[str, Any]) -> int:
+    """Run the gateway in the foreground until it is told to stop; returns its exit code.
 
     Args:
-        options: `port`, `host`, `config` and `token` as given on the command line; None is not given.
+        options: `port`, `host`, `config`, `token`, `force` and `kill_foreign` as given on the command
+            line; None is not given.
 
     Raises:
         GatewayError: it cannot start; `exit_code` is the process's.
     """
+    signals.block()
     os.umask(0o077)
-    if options.get("config"):
-        os.environ["MOONGATE_CONFIG"] = options["config"]
+    notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token_and_begin_again(options["token"])
-    settings = config.load(os.environ, {"gateway.port": options.get("port"), "gateway.host": options.get("host")})
-    agents = app.check(settings, os.environ)
-    paths.private_directory(settings.home)
-    held = lock.acquire(paths.lock(settings.home, settings.path))
+    for name in ("config", "host", "port"):  # so that generations, which read the settings anew, see them too
+        if options.get(name) is not None:
+            os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
+    settings = config.load(os.environ)
+    resumed = json.loads(os.environ.pop(RESUME, "null"))
+    if resumed:
+        held, listener = _kept_lock(resumed), socket.socket(fileno=resumed["listener"])
+    else:
+        paths.private_directory(settings.home)
+        held = _lock(settings, force=bool(options.get("force") or options.get("kill_foreign")))
+        if options.get("force") or options.get("kill_foreign"):
+            place = paths.locks(settings.home)
+            kill_foreign = bool(options.get("kill_foreign"))
+            ending.take_port(settings.gateway.host, settings.gateway.port, place, kill_foreign=kill_foreign)
+        listener = _listener(settings, notifier)
     try:
-        with port.bind(settings.gateway.host, settings.gateway.port) as listener:
-            owner = Owner(secrets.token_hex(8), identity.own())
-            held.write(_record(settings, owner, listener.getsockname()[1]))
-            _serve(settings, agents, listener, owner)
+        with listener:
+            return _supervise(settings, held, listener, notifier, resumed)
     finally:
         held.release()
 
 
-def _serve(settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner) -> None:
-    file = LogFile(paths.log_file(settings.home))
-    token = app.token(settings)
-    writer = log.configure(
-        settings.log.level,
-        [lambda line, _: file.write(line), lambda line, level: _to_console(line, level)],
-        app.secrets(settings, agents),
-    )
-    bound = listener.getsockname()[1]
-
-    async def greet(around: Surroundings) -> None:
-        sys.stdout.write(await _banner(around, bound, token) + "\n")
-        sys.stdout.flush()
-
+def _lock(settings: Config, *, force: bool) -> Lock:
+    """Take the lock of the config; by force, end the gateway that has it."""
+    path = paths.lock(settings.home, settings.path)
     try:
-        asyncio.run(serve(settings, agents, listener, owner, greet))
+        return lock.acquire(path)
+    except AlreadyRunning:
+        holder = record.read(path)
+        if not force or holder is None or not holder.alive:
+            raise
+        ending.end(holder, ending.FORCE_GRACE)
+        return lock.acquire(path)
+
+
+def _listener(settings: Config, notifier: Notifier) -> socket.socket:
+    """Return the socket that the service manager holds for us, else one that we bind."""
+    if notifier.descriptors:
+        return socket.socket(fileno=notifier.descriptors[0])
+    host, number = settings.gateway.host, settings.gateway.port
+    before = record.read(paths.lock(settings.home, settings.path))
+    if before is not None and before.port == number and not before.alive:
+        ending.wait_free(host, number, ending.ORPHANS)  # a serving process of ours may still be ending
+    return port.bind(host, number)
+
+
+def _kept_lock(resumed: Mapping[str, Any]) -> Lock:
+    os.set_inheritable(resumed["lock"], False)
+    return Lock(resumed["lock"], resumed["lock"])
+
+
+def _supervise(
+    settings: Config, held: Lock, listener: socket.socket, notifier: Notifier, resumed: Mapping[str, Any] | None
+) -> int:
+    bound = listener.getsockname()[1]
+    instance = resumed["instance"] if resumed else secrets.token_hex(8)
+    held.write(_record(settings, instance, bound))
+    if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
+        return _serve_here(settings, listener, instance)
+    file = LogFile(paths.log_file(settings.home))
+    attended = not os.environ.get(DETACHED)
+
+    def write(line: bytes) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not keep us from reading
+            file.write(line)
+        if attended:
+            _to_console(line)
+
+    folding = Folding(write)
+
+    supervisor = Supervisor(
+        listener,
+        Limits(settings.gateway.stop_grace, settings.gateway.drain_timeout, settings.gateway.hang_timeout),
+        lock_path=paths.lock(settings.home, settings.path),
+        lock_descriptor=held.descriptor,
+        env=os.environ | {"MOONGATE_INSTANCE": instance, "MOONGATE_PORT": str(bound)},
+        write=folding.write,
+        greet=lambda about: _greet(settings, bound, about),
+        notifier=notifier,
+        configs=Configs(settings.path),
+        resumed=resumed,
+    )
+    try:
+        return supervisor.run()
     finally:
-        writer.close()
+        folding.flush()
         file.close()
 
 
-def _record(settings: Config, owner: Owner, bound: int) -> Record:
+def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
+    """Serve inside this process: no generations, and a restart is done here."""
+    from gateway import serve  # late: a supervisor does without all that it brings
+
+    file = LogFile(paths.log_file(settings.home))
+    try:
+        bound = listener.getsockname()[1]
+        return serve.alone(
+            settings,
+            listener,
+            instance,
+            sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
+            greet=lambda about: _greet(settings, bound, about),
+        )
+    finally:
+        file.close()
+
+
+def _record(settings: Config, instance: str, bound: int) -> Record:
+    process = identity.own()
     return Record(
-        pid=owner.process.pid,
+        pid=process.pid,
         createdAt=time.time_ns() // 1_000_000,
         configPath=str(settings.path),
-        startTime=owner.process.started,
-        bootId=owner.process.boot,
-        instance=owner.instance,
+        startTime=process.started,
+        bootId=process.boot,
+        instance=instance,
         host=settings.gateway.host,
         port=bound,
         version=gateway.__version__,
@@ -121,31 +197,32 @@ def _store_token_and_begin_again(token: str) -> None:
     os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
 
 
-def _to_console(line: bytes, level: int) -> None:
-    if level >= 20:
-        sys.stderr.write(log.readable(line) + "\n")
+def _to_console(line: bytes) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(logs.readable(line) + "\n")
 
 
-async def _banner(around: Surroundings, bound: int, token: str | None) -> str:
-    settings = around.config
+def _greet(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
+    sys.stdout.write(_banner(settings, bound, about) + "\n")
+    sys.stdout.flush()
+
+
+def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
     url = f"http://{_reachable(settings.gateway.host)}:{bound}"
     shown = config.shown(paths.token(settings.home))
-    default = around.engine.agents.default
-    try:
-        async with asyncio.timeout(INTRODUCTION):
-            health = await around.engine.agents.health(default)
-        introduced = f"{default.backend} {health.version}".strip() + (f" ({health.detail})" if health.detail else "")
-    except TimeoutError:
-        introduced = f"{default.backend} (does not answer yet)"
+    token = settings.gateway.auth.token or token_file.read(paths.token(settings.home)) or ""
+    asked = settings.gateway.auth.mode == "token"
     rows = [
         f"Moongate {gateway.__version__}",
         f"  URL      {url}",
-        f"  Token    {masked(token)}   file: {shown}" if token else "  Token    none is asked for (auth.mode: none)",
-        f"  Agent    {default.id}: {introduced}   change: {config.shown(settings.path)}",
+        f"  Token    {token_file.masked(token)}   file: {shown}"
+        if asked
+        else "  Token    none is asked for (auth.mode: none)",
+        f"  Agent    {about['agent']}: {about['introduction']}   change: {config.shown(settings.path)}",
         f"  Data     {config.shown(settings.database)}",
         "",
         "Try it:",
-        f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if token else "") + " \\",
+        f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if asked else "") + " \\",
         """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
         '  gateway agent "Hello"',
         "Ctrl-C stops.",

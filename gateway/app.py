@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway import backends, plugins, process, token_file
-from gateway.api.routing import Surroundings
+from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.config import Config
 from gateway.domain.agent import Agent
@@ -21,6 +21,7 @@ from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
 from gateway.errors import ConfigError
 from gateway.process import Children
+from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain, suggest
 
@@ -111,6 +112,8 @@ async def opened(
     agents: Sequence[Agent],
     owner: Owner,
     *,
+    control: Control,
+    generation: int = 1,
     environ: Mapping[str, str] = os.environ,
     clock: Clock = wall_clock,
 ) -> AsyncIterator[Surroundings]:
@@ -151,10 +154,17 @@ async def opened(
             channels=frozenset(channels),
             unconfigured=frozenset(),
             instance=owner.instance,
+            generation=generation,
             started=clock(),
             clock=clock,
             closing=Latch(),
+            control=control,
         )
+
+
+def migration_pending(config: Config) -> bool:
+    """Tell whether opening the database would change its schema, for which nobody else may use it."""
+    return opening.pending(config.database)
 
 
 def token(config: Config) -> str | None:

@@ -84,6 +84,25 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 5.0
 
+    drain_timeout: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds that runs and requests get to finish in the old process at a restart.",
+            extra=_env("MOONGATE_DRAIN_TIMEOUT"),
+        ),
+    ] = 600.0
+    hang_timeout: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="Seconds of silence after which a serving process counts as hung, and is replaced.",
+            extra=_env("MOONGATE_HANG_TIMEOUT"),
+        ),
+    ] = 15.0
+
 
 class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default: Annotated[

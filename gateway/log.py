@@ -103,15 +103,6 @@ def configure(level: str, sinks: Iterable[Sink], secrets: Iterable[str] = ()) ->
     return writer
 
 
-def readable(line: bytes) -> str:
-    """Return a log line as people read it: time, level, event, then the rest; control characters escaped."""
-    record = msgspec.json.decode(line)
-    time, level, event = (record.pop(name, "") for name in ("time", "level", "event"))
-    trace = record.pop("exception", None)
-    rest = " ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in record.items())
-    return f"{time[11:19]} {level:<7} {event} {rest}".rstrip() + (f"\n{trace}" if trace else "")
-
-
 class _Redactor:
     """Replaces secrets in a finished line, wherever they came from."""
 

@@ -23,6 +23,18 @@ def at_least(line: bytes, level: str) -> bool:
     return found not in LEVELS or LEVELS.index(found) >= LEVELS.index(level)
 
 
+def readable(line: bytes) -> str:
+    """Return a log line as people read it: time, level, event, then the rest; control characters escaped."""
+    try:
+        record = json.loads(line)
+        stamp, level, event = (str(record.pop(name, "")) for name in ("time", "level", "event"))
+    except (ValueError, AttributeError):
+        return line.decode("utf-8", "replace")
+    trace = record.pop("exception", None)
+    rest = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in record.items())
+    return f"{stamp[11:19]} {level:<7} {event} {rest}".rstrip() + (f"\n{trace}" if trace else "")
+
+
 def tail(file: Path, count: int, level: str = "debug") -> list[bytes]:
     """Return the last lines of at least a level, oldest first, from rotated files too if need be."""
     found: list[bytes] = []

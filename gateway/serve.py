@@ -1,70 +1,316 @@
 """One serving process: listens on a given socket, says when it is ready, and drains when told.
 
-A supervisor hands it the socket and hears of its readiness; without one, `python -m gateway` does.
+As a generation, a supervisor hands it the socket and hears of it over a line; alone, in the
+foreground, signals tell it to end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
+import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Protocol
 
-from gateway import app, log
-from gateway.api.routing import Surroundings
+from gateway import app, config, identity, link, log
+from gateway.api.routing import Control, Surroundings
 from gateway.api.server import Server
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.engine.owner import Owner
+from gateway.errors import GatewayError
+from gateway.link import Word
+
+#: seconds between signs of life
+BEAT = 1.0
+#: seconds that the agent gets to say its version
+INTRODUCTION = 5.0
 
 _log = log.get()
 
-Ready = Callable[[Surroundings], Coroutine[Any, Any, None]]
+
+class Ending(NamedTuple):
+    """How a serving process is to end."""
+
+    #: seconds that requests and runs get to finish
+    grace: float
+    why: str
+    #: whether another process goes on with what is queued: then callers may wait for it here
+    handed_over: bool = False
 
 
-async def serve(config: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, ready: Ready) -> None:
-    """Serve until SIGTERM or SIGINT, then drain: a second one cuts the grace short.
+class Life(Protocol):
+    """Who decides over a serving process."""
+
+    async def ready(self, around: Surroundings) -> None:
+        """Requests are answered."""
+
+    async def lead(self) -> None:
+        """Wait until this process is the one that claims runs."""
+
+    async def end(self) -> Ending:
+        """Wait until it is to end; each further call waits for a shorter grace."""
+
+    async def passive(self) -> None:
+        """It claims no more."""
+
+    @property
+    def control(self) -> Control:
+        """What callers with the right to may ask of it."""
+        ...
+
+
+async def serve(
+    settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, life: Life, generation: int
+) -> None:
+    """Serve until told to end, then drain; being told again cuts the grace short.
 
     Args:
         agents: as `app.check` returned them.
-        listener: bound and not yet listened on by anyone else here; stays the caller's to close.
-        ready: awaited once requests are answered.
+        listener: bound; closed here when the end begins.
 
     Raises:
         ConfigError: the database cannot be used.
     """
-    signals: asyncio.Queue[int] = asyncio.Queue()
-    async with app.opened(config, agents, owner) as around:
+    async with app.opened(settings, agents, owner, generation=generation, control=life.control) as around:
         server = Server(around)
         await server.open(listener)
-        with _signals_to(signals):
-            _log.info("gateway.ready", instance=owner.instance, port=listener.getsockname()[1])
-            announcing = asyncio.create_task(ready(around), name="ready")
-            received = await signals.get()
-            announcing.cancel()
-            _log.info("gateway.stopping", signal=signal.Signals(received).name)
-            listener.close()
-            hurry = asyncio.create_task(_cut_at_second(signals, around), name="hurry")
-            await server.close(config.gateway.stop_grace, around.engine.drain)
-            hurry.cancel()
-    _log.info("gateway.stopped")
+        _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
+        leading = asyncio.create_task(_lead(life, around), name="lead")
+        ending = await life.end()
+        leading.cancel()
+        _log.info("gateway.ending", generation=generation, why=ending.why, grace=ending.grace)
+        listener.close()
+        await server.stop_accepting()
+        await around.engine.stand_down()
+        await life.passive()
+        hurry = asyncio.create_task(_hurry(life, server, around), name="hurry")
+        await server.close(ending.grace, around.engine.drain, handed_over=ending.handed_over)
+        hurry.cancel()
+    _log.info("gateway.ended", generation=generation)
 
 
-async def _cut_at_second(signals: asyncio.Queue[int], around: Surroundings) -> None:
-    await signals.get()
-    around.engine.hurry()
+async def _lead(life: Life, around: Surroundings) -> None:
+    await life.ready(around)
+    await life.lead()
+    await around.engine.lead()
 
 
-@contextlib.contextmanager
-def _signals_to(queue: asyncio.Queue[int]) -> Iterator[None]:
-    """Have SIGTERM and SIGINT put on a queue, and nothing else done about them."""
-    loop = asyncio.get_running_loop()
-    put: Callable[[int, object], object] = lambda number, _: loop.call_soon_threadsafe(queue.put_nowait, number)  # noqa: E731
-    before = {number: signal.signal(number, put) for number in (signal.SIGTERM, signal.SIGINT)}
+async def _hurry(life: Life, server: Server, around: Surroundings) -> None:
+    while True:
+        ending = await life.end()
+        await asyncio.sleep(ending.grace)
+        around.engine.hurry()
+        server.hurry()
+
+
+class Signals:
+    """The life of a process that is alone: SIGTERM and SIGINT end it, it leads from the start."""
+
+    def __init__(self, grace: float, greet: Callable[[Surroundings], Coroutine[Any, Any, None]]) -> None:
+        """Args:
+        grace: seconds at the first signal; a second one gives none.
+        greet: awaited once requests are answered.
+        """
+        self._grace = grace
+        self._greet = greet
+        self._received: asyncio.Queue[int] = asyncio.Queue()
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[Signals]:
+        """Have the signals put on a queue, and nothing else done about them."""
+        loop = asyncio.get_running_loop()
+
+        def put(number: int, _: object) -> None:
+            loop.call_soon_threadsafe(self._received.put_nowait, number)
+
+        before = {number: signal.signal(number, put) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def ready(self, around: Surroundings) -> None:
+        await self._greet(around)
+
+    async def lead(self) -> None:
+        return
+
+    async def end(self) -> Ending:
+        number = await self._received.get()
+        grace, self._grace = self._grace, 0.0
+        return Ending(grace, signal.Signals(number).name)
+
+    async def passive(self) -> None:
+        return
+
+    @property
+    def control(self) -> Control:
+        return Control(restart=None, stop=lambda: self._received.put_nowait(signal.SIGTERM), notes={})
+
+
+class Line:
+    """The life of a generation: its supervisor tells it when to lead and when to end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._number = number
+        self._leading = asyncio.Event()
+        self._endings: asyncio.Queue[Ending] = asyncio.Queue()
+        self._notes: dict[str, str] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, descriptor: int, number: int) -> AsyncIterator[Line]:
+        """Talk over an inherited socket, and give signs of life, for the time of the block."""
+        reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
+        line = cls(reader, writer, number)
+        tasks = [asyncio.create_task(line._hear()), asyncio.create_task(line._beat())]
+        try:
+            yield line
+        finally:
+            for task in tasks:
+                task.cancel()
+            writer.close()
+
+    async def ready(self, around: Surroundings) -> None:
+        self.say(Word.READY, **await introduction(around))
+
+    async def lead(self) -> None:
+        await self._leading.wait()
+
+    async def end(self) -> Ending:
+        return await self._endings.get()
+
+    async def passive(self) -> None:
+        self.say(Word.PASSIVE)
+
+    @property
+    def control(self) -> Control:
+        return Control(
+            restart=lambda reason: self.say(Word.RESTART_PLEASE, reason=reason),
+            stop=lambda: self.say(Word.STOP_PLEASE),
+            notes=self._notes,
+        )
+
+    async def may_migrate(self) -> None:
+        """Say that the database has to be migrated, and wait until nobody else uses it."""
+        self.say(Word.MIGRATION)
+        await self._leading.wait()
+
+    def say(self, word: Word, **about: Any) -> None:
+        self._writer.write(link.encode(word, **about))
+
+    async def _beat(self) -> None:
+        while True:
+            self.say(Word.BEAT)
+            await asyncio.sleep(BEAT)
+
+    async def _hear(self) -> None:
+        decoder = link.Decoder()
+        while data := await self._reader.read(link.LONGEST):
+            for message in decoder.feed(data):
+                self._heed(message)
+        self._endings.put_nowait(Ending(0.0, "the supervisor is gone"))
+
+    def _heed(self, message: link.Message) -> None:
+        match message.word:
+            case Word.LEAD:
+                self._leading.set()
+            case Word.STEP_DOWN:
+                self._endings.put_nowait(Ending(float(message.about["seconds"]), "a new generation leads", True))
+            case Word.STOP:
+                self._endings.put_nowait(Ending(float(message.about["seconds"]), "the gateway stops"))
+            case Word.NOTE:
+                self._notes.clear()
+                self._notes.update(message.about)
+
+
+async def introduction(around: Surroundings) -> dict[str, Any]:
+    """Return what people are told when the gateway is there: which agent it has, and whether that answers."""
+    default = around.engine.agents.default
     try:
-        yield
+        async with asyncio.timeout(INTRODUCTION):
+            health = await around.engine.agents.health(default)
+        said = f"{default.backend} {health.version}".strip() + (f" ({health.detail})" if health.detail else "")
+    except TimeoutError:
+        said = f"{default.backend} (does not answer yet)"
+    return {"agent": default.id, "introduction": said}
+
+
+def alone(
+    settings: Config,
+    listener: socket.socket,
+    instance: str,
+    *,
+    sinks: Sequence[log.Sink],
+    greet: Callable[[dict[str, Any]], None],
+) -> int:
+    """Serve in the foreground without a supervisor, until a signal; returns the exit code."""
+    agents = app.check(settings, os.environ)
+    writer = log.configure(settings.log.level, sinks, app.secrets(settings, agents))
+
+    async def serve_by_signals() -> None:
+        async def welcome(around: Surroundings) -> None:
+            greet(await introduction(around))
+
+        with Signals(settings.gateway.stop_grace, welcome).heard() as life:
+            await serve(settings, agents, listener, Owner(instance, identity.own()), life, generation=1)
+
+    try:
+        asyncio.run(serve_by_signals())
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        writer.close()
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Serve as a generation: with a listening socket, a line to the supervisor, and a number."""
+    listener, line, number = map(int, argv)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the supervisor's to decide, also on a Ctrl-C
+        signal.signal(number_, _nothing)
+    return asyncio.run(_generation(socket.socket(fileno=listener), line, number))
+
+
+async def _generation(listener: socket.socket, descriptor: int, number: int) -> int:
+    async with Line.opened(descriptor, number) as line:
+        try:
+            settings = config.load(os.environ)
+            agents = app.check(settings, os.environ)
+            writer = log.configure(settings.log.level, [_to_pipe], app.secrets(settings, agents))
+            try:
+                if app.migration_pending(settings):
+                    await line.may_migrate()
+                owner = Owner(os.environ["MOONGATE_INSTANCE"], identity.own())
+                await serve(settings, agents, listener, owner, line, number)
+            finally:
+                writer.close()
+        except GatewayError as error:
+            line.say(Word.FAILED, error=str(error))
+            sys.stderr.write(f"{error}\n")
+            return error.exit_code
+    return 0
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Not SIG_IGN, which agents would inherit."""
+
+
+def _to_pipe(line: bytes, level: int) -> None:
+    """Write a whole line to the supervisor's pipe; on the log's own thread, so a full pipe holds nobody."""
+    data = memoryview(line + b"\n")
+    while data:
+        data = data[os.write(2, data) :]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

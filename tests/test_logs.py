@@ -116,7 +116,7 @@ def test_a_long_value_is_cut() -> None:
 def test_readable_lines_hold_no_raw_control_characters() -> None:
     line = json.dumps({"time": "2026-01-02T03:04:05.678Z", "level": "info", "event": "a", "text": "x\x1b[31m\ny"})
 
-    shown = log.readable(line.encode())
+    shown = logs.readable(line.encode())
 
     assert shown.isprintable()
     assert shown.startswith("03:04:05 info    a ")

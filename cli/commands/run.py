@@ -10,8 +10,12 @@ from cli.command import Wordless, current, need_config
 @click.command(cls=Wordless)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 18790]")
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--force", is_flag=True, help="End another gateway of this user that has the port, or this config.")
+@click.option("--kill-foreign", is_flag=True, help="Take the port from any program.")
 @click.option("--token", help="Store this as the gateway's token, then start without it on the command line.")
-def COMMAND(port: int | None, host: str | None, token: str | None) -> None:  # noqa: N802 the seam's name
+def COMMAND(  # noqa: N802 the seam's name
+    port: int | None, host: str | None, force: bool, kill_foreign: bool, token: str | None
+) -> int:
     """Run the gateway in the foreground until Ctrl-C.
 
     It prints its address, its token's file and the agent it found. A second Ctrl-C stops it without grace.
@@ -25,4 +29,5 @@ def COMMAND(port: int | None, host: str | None, token: str | None) -> None:  # n
     from gateway import __main__ as foreground  # late: this is all of the gateway
 
     need_config()
-    foreground.run({"port": port, "host": host, "token": token, "config": current().config})
+    given = {"port": port, "host": host, "token": token, "force": force, "kill_foreign": kill_foreign}
+    return foreground.run({**given, "config": current().config})

@@ -29,7 +29,7 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
     --json prints
       {"running": bool, "state": "running" | "unresponsive" | "stopped", "config": path,
        "token": masked or null, "pid", "host", "port", "url", "version", "instance",
-       "started_at": RFC 3339, "uptime": seconds, "health": "healthy" | "degraded",
+       "generation": number, "started_at": RFC 3339, "uptime": seconds, "health": "healthy" | "degraded",
        "checks": {name: "ok" or what is wrong}}
     with null for what is not known.
     """
@@ -56,6 +56,7 @@ def _shape(place: Place, found: Look) -> dict[str, Any]:
         "version": record and record.version,
         "instance": record and record.instance,
         "started_at": record and output.rfc3339(record.createdAt),
+        "generation": health.get("generation"),
         "uptime": health.get("uptime"),
         "health": health.get("status"),
         "checks": health.get("checks"),
@@ -71,12 +72,14 @@ def _running(place: Place, found: Look) -> None:
     record, health = found.record, found.health or {}
     assert record is not None
     wrong = {name: said for name, said in health.get("checks", {}).items() if said != "ok"}
+    generation = health.get("generation", 1)
     rows = [
         output.marked("⚠️ " if wrong else "✅", "Gateway is running" + (", and is not well" if wrong else "")),
         *(f"   {name}: {said}" for name, said in wrong.items()),
         "",
         f"   Port: {record.port}",
-        f"   Uptime: {output.duration(health.get('uptime', 0))}      (pid {record.pid}, version {record.version})",
+        f"   Uptime: {output.duration(health.get('uptime', 0))}      Generation: {generation}"
+        f" (pid {record.pid}, version {record.version})",
         f"   Config: {output.home(place.config)}",
         "",
         output.marked("🌐", "Access:"),
@@ -84,6 +87,8 @@ def _running(place: Place, found: Look) -> None:
         f"   Token: {_token(place) or 'none is asked for'}",
         "",
         output.marked("📝", "Management:"),
+        "   gateway stop      # stop",
+        "   gateway restart   # restart, no request is lost",
         "   gateway logs --follow   # what it does",
         "   gateway doctor          # what is wrong, and what mends it",
     ]
@@ -100,4 +105,4 @@ def _unresponsive(place: Place, found: Look) -> None:
 
 
 def _stopped(place: Place, found: Look) -> None:
-    output.show(output.marked("❌", "Gateway is not running") + "\n   Start it: gateway run")
+    output.show(output.marked("❌", "Gateway is not running") + "\n   Start it: gateway start")

@@ -6,7 +6,7 @@ The same declaration validates requests and makes the OpenAPI document.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -36,6 +36,18 @@ class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What may be asked of whoever looks after the serving process."""
+
+    #: begins a restart for a reason; None where there is nobody to do it
+    restart: Callable[[str], None] | None
+    #: begins a stop
+    stop: Callable[[], None]
+    #: what people should know of, by what it is about: changes while the process runs
+    notes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What all calls of one server share."""
 
@@ -47,11 +59,14 @@ class Surroundings:
     unconfigured: frozenset[str]
     #: id of this instance, new with each start
     instance: str
+    #: number of this serving process under its supervisor, from 1
+    generation: int
     #: milliseconds since 1970 UTC
     started: int
     clock: Clock
     #: set when the server is about to close: streams end
     closing: Latch
+    control: Control
     pulse: Pulse = field(default_factory=Pulse)
 
 

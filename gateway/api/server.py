@@ -7,7 +7,6 @@ scope, type and length, bounded reading, strict JSON, the route's type.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import re
 import secrets
@@ -87,6 +86,7 @@ class Server:
         self._busy = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._hurried = asyncio.Event()
 
     async def open(self, listener: socket.socket) -> None:
         """Begin to accept connections on a bound socket. It stays the caller's: a copy is used."""
@@ -94,20 +94,37 @@ class Server:
         self._site = web.SockSite(self._runner, listener.dup(), backlog=1024)
         await self._site.start()
 
-    async def close(self, grace: float, drain: Callable[[float], Awaitable[None]]) -> None:
-        """Accept no more, let requests and runs finish for `grace` seconds, then end them.
+    async def stop_accepting(self) -> None:
+        """Accept no more connections, and end streams: their clients come back to whoever serves next."""
+        site, self._site = self._site, None
+        if site is not None:
+            await site.stop()
+        self._around.closing.set()
+
+    async def close(self, grace: float, drain: Callable[[float], Awaitable[None]], *, handed_over: bool) -> None:
+        """Let requests and runs finish for `grace` seconds, then end them.
 
         Args:
             drain: gives the engine's runs that time too.
+            handed_over: whether another process does what is queued, so that waiting for it is not in vain.
         """
-        self._around.closing.set()
-        if self._site is not None:
-            await self._site.stop()
-        await drain(grace)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_ANSWERS):
-                await self._quiet.wait()
+        await self.stop_accepting()
+        until = asyncio.get_running_loop().time() + grace
+        if handed_over:
+            await self._wait_quiet(grace)
+        await drain(max(0.0, until - asyncio.get_running_loop().time()))
+        await self._wait_quiet(LAST_ANSWERS)
         await self._runner.cleanup()
+
+    def hurry(self) -> None:
+        """Wait no longer for requests."""
+        self._hurried.set()
+
+    async def _wait_quiet(self, seconds: float) -> None:
+        waits = [asyncio.create_task(self._quiet.wait()), asyncio.create_task(self._hurried.wait())]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     # --- one request ------------------------------------------------------------------------
 

@@ -242,6 +242,19 @@ class Store(Protocol):
 
     async def counts(self, since: int) -> Counts: ...
 
+    # other processes on the same store
+    def share(self, shared: bool) -> None:
+        """Say whether another process writes to this store now: then it must not be starved."""
+        ...
+
+    async def foreign_writes(self) -> int:
+        """Return a number that changes when another process has written."""
+        ...
+
+    async def cancel_asked(self, ids: Sequence[str]) -> Sequence[str]:
+        """Return those of some running runs that were asked to stop."""
+        ...
+
     # rescue
     async def owners(self) -> Sequence[str]:
         """Return the owners of running runs and of recorded processes."""

@@ -25,6 +25,10 @@ from gateway.engine.sessions import Sessions
 from gateway.engine.worker import Worker
 from gateway.errors import Conflict, GatewayError, TimedOut, Unavailable
 
+#: seconds between looks for owners that are gone, while there is another one
+RESCUE = 2.0
+#: seconds between looks at whether another process has written
+LOOK = 0.05
 #: seconds between rounds of housekeeping
 HOUSEKEEPING = 600.0
 
@@ -83,11 +87,6 @@ class Engine:
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
-        await rescuer.rescue(self._store, self._owner)
-        self._services = [
-            asyncio.create_task(self._worker.run(), name="worker"),
-            asyncio.create_task(self._keep_house(), name="housekeeping"),
-        ]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -95,6 +94,20 @@ class Engine:
         for service in self._services:
             service.cancel()
         await asyncio.gather(*self._services, return_exceptions=True)
+
+    async def lead(self) -> None:
+        """Rescue what others left, and begin to claim. Only one process of a store leads."""
+        await rescuer.rescue(self._store, self._owner)
+        self._services += [
+            asyncio.create_task(self._worker.run(), name="worker"),
+            asyncio.create_task(self._keep_house(), name="housekeeping"),
+            asyncio.create_task(self._mind_others(), name="others"),
+        ]
+
+    async def stand_down(self) -> None:
+        """Claim no more; what is under way goes on, and another process may lead."""
+        await self._worker.stop_claiming()
+        self._services.append(asyncio.create_task(self._mind_successor(), name="successor"))
 
     async def drain(self, grace: float) -> None:
         """Claim no more; give runs `grace` seconds; queue those again that are cut short.
@@ -204,6 +217,44 @@ class Engine:
     async def check(self) -> None:
         """Write something small to disk: raises what accepting a run would."""
         await self._store.check()
+
+    async def _mind_others(self) -> None:
+        """While another process works on runs of this store, see what it writes, and whether it lives."""
+        watching: asyncio.Task[None] | None = None
+        while await rescuer.others(self._store, self._owner):
+            if watching is None:
+                self._store.share(True)
+                watching = asyncio.create_task(self._see_foreign_writes(), name="foreign-writes")
+                self._services.append(watching)
+            await asyncio.sleep(RESCUE)
+            if await rescuer.rescue(self._store, self._owner):
+                self._worker.call()
+        if watching is not None:
+            watching.cancel()
+            self._store.share(False)
+
+    async def _mind_successor(self) -> None:
+        """Once another process leads: it ends runs that are waited for here, and cancels those at work here."""
+        self._store.share(True)
+        await self._see_foreign_writes()
+
+    async def _see_foreign_writes(self) -> None:
+        seen = await self._store.foreign_writes()
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                now = await self._store.foreign_writes()
+                if now != seen:
+                    seen = now
+                    await self._take_in()
+            except GatewayError as error:
+                _log.warning("engine.cannot_look", error=str(error))
+
+    async def _take_in(self) -> None:
+        await self._hub.refresh()
+        self._worker.call()
+        for run in await self._store.cancel_asked(self._worker.attempts):
+            self._worker.cut(run, Cut.CANCEL)
 
     async def _keep_house(self) -> None:
         while True:

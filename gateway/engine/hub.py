@@ -32,6 +32,7 @@ class _Log(Generic[T]):
         self._position = position
         self._tail: deque[T] = deque(maxlen=TAIL)
         self._latest = 0
+        self._looks = 0
         self._more = asyncio.Event()
 
     def tell(self, line: T) -> None:
@@ -45,8 +46,15 @@ class _Log(Generic[T]):
             return None
         return [line for line in self._tail if self._position(line) > cursor]
 
+    def refresh(self) -> None:
+        """Have readers look into the store: another process may have written there."""
+        self._tail.clear()
+        self._looks += 1
+        self._more.set()
+
     async def wait(self, cursor: int) -> None:
-        while self._latest <= cursor:
+        looks = self._looks
+        while self._latest <= cursor and looks == self._looks:
             self._more.clear()
             await self._more.wait()
 
@@ -92,17 +100,29 @@ class Hub:
             if not waiting:
                 self._ends.pop(run, None)
 
+    async def refresh(self) -> None:
+        """Look for what another process has written: its events, its changes, ends that are waited for."""
+        self._changes.refresh()
+        for log in self._runs.values():
+            log.refresh()
+        for run in list(self._ends):
+            if (await self._store.run(run)).status.final:
+                self._end(run)
+
     def _tell(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
         for event in events:
             log = self._runs.get(event.run)
             if log is not None:
                 log.tell(event)
             if isinstance(event.data, End):
-                for future in self._ends.get(event.run, ()):
-                    if not future.done():
-                        future.set_result(None)
+                self._end(event.run)
         for change in changes:
             self._changes.tell(change)
+
+    def _end(self, run: str) -> None:
+        for future in self._ends.get(run, ()):
+            if not future.done():
+                future.set_result(None)
 
     @contextmanager
     def _reading(self, run: str) -> Iterator[_Log[Event]]:

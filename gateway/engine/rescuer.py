@@ -26,6 +26,11 @@ class StoreLedger:
         await self._store.forget_process(who)
 
 
+async def others(store: Store, me: Owner) -> bool:
+    """Tell whether another process still has runs or agent processes in this store."""
+    return any(Owner.parse(text) != me for text in await store.owners())
+
+
 async def rescue(store: Store, me: Owner) -> int:
     """Rescue all runs of owners that are gone; returns how many.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway import log
 from gateway.domain.ports import Limits, Store
@@ -48,6 +48,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming = True
         self._idle = asyncio.Event()
+        self._running = False
 
     @property
     def working(self) -> Mapping[str, int]:
@@ -77,6 +78,7 @@ class Worker:
 
     async def run(self) -> None:
         """Claim until `stop`. Do not cancel: a claim that is on disk must be begun."""
+        self._running = True
         while self._claiming:
             try:
                 await self._claim()
@@ -90,11 +92,16 @@ class Worker:
             await _wait(self._called, sleep)
         self._idle.set()
 
-    async def stop(self, grace: float) -> None:
-        """Claim no more, give attempts `grace` seconds, then cut them short: they are queued again."""
+    async def stop_claiming(self) -> None:
+        """Claim no more: when this returns, what was claimed has begun."""
         self._claiming = False
         self.call()
-        await _wait(self._idle, LAST_CLAIM)
+        if self._running:
+            await _wait(self._idle, LAST_CLAIM)
+
+    async def stop(self, grace: float) -> None:
+        """Claim no more, give attempts `grace` seconds, then cut them short: they are queued again."""
+        await self.stop_claiming()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         self.cut_all()
@@ -104,6 +111,11 @@ class Worker:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LAST)
+
+    @property
+    def attempts(self) -> Sequence[str]:
+        """The ids of the runs that are worked on here."""
+        return list(self._attempts)
 
     def cut_all(self) -> None:
         """Cut all attempts short: their runs are queued again, or end by their policy."""

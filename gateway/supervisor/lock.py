@@ -22,19 +22,19 @@ class Lock:
     """A held lock. Children do not inherit it."""
 
     def __init__(self, descriptor: int, guard: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._guard = guard
 
     def write(self, mine: Record) -> None:
         """Say who holds it."""
         data = mine.dump()
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, data)
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self.descriptor, 0)
+        os.write(self.descriptor, data)
 
     def release(self) -> None:
-        os.close(self._descriptor)
-        if self._guard != self._descriptor:
+        os.close(self.descriptor)
+        if self._guard != self.descriptor:
             os.close(self._guard)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 #: bytes of one file, and how many rotated ones are kept
@@ -60,3 +62,36 @@ class LogFile:
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+class Folding:
+    """Counts a line that is repeated, and does not write it again and again.
+
+    Two lines are the same if they differ in their time only.
+    """
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._last = b""
+        self._repeated = 0
+
+    def write(self, line: bytes) -> None:
+        said = line.partition(b",")[2] if line.startswith(b'{"time"') else line
+        if said and said == self._last:
+            self._repeated += 1
+            return
+        self.flush()
+        self._last = said
+        self._write(line)
+
+    def flush(self) -> None:
+        """Write down how often the last line was repeated."""
+        if self._repeated:
+            repeated, self._repeated = self._repeated, 0
+            self._write(
+                b'{"level": "info", "event": "log.repeated", "times": %d, "line": %s}' % (repeated, _quoted(self._last))
+            )
+
+
+def _quoted(said: bytes) -> bytes:
+    return json.dumps(said.decode("utf-8", "replace")[:200]).encode()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 
+from gateway import identity
 from gateway.errors import ConfigError, PortTaken
+from gateway.identity import Identity
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -31,7 +34,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(
-                f"Port {port} is already in use. Use --force to kill existing process.", remedy=_describe(port)
+                f"Port {port} is already in use. Use --force to kill existing process.", remedy=f"\n{describe(port)}."
             ) from error
         if error.errno == errno.EACCES:
             raise ConfigError(f"gateway.port: port {port} needs more rights than this user has.") from error
@@ -39,18 +42,28 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _describe(port: int) -> str:
-    """Say who listens on a port, as far as can be seen."""
+def holders(port: int) -> list[Identity]:
+    """Return the processes that listen on a port, as far as this user can see them."""
     import psutil  # late: only when there is something to explain
 
     try:
-        holders = {
+        pids = {
             found.pid
             for found in psutil.net_connections("tcp")
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid
         }
-        process = psutil.Process(min(holders))
-        shown = " ".join(process.cmdline()[:3])[:80] or process.name()
-        return f"\nHeld by pid {process.pid} ({shown}, user {process.username()})."
-    except (psutil.Error, ValueError, OSError):
-        return "\nHeld by a process that this user cannot see."
+    except (psutil.Error, OSError):
+        return []
+    return [who for who in map(identity.of, sorted(pids)) if who is not None]
+
+
+def describe(port: int) -> str:
+    """Say who listens on a port, as far as can be seen; without a full stop."""
+    import psutil
+
+    for who in holders(port):
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(who.pid)
+            shown = " ".join(process.cmdline()[:3])[:80] or process.name()
+            return f"Held by pid {who.pid} ({shown}, user {process.username()})"
+    return "Held by a process that this user cannot see"

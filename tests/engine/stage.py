@@ -139,6 +139,7 @@ async def staged(
             **options,
         )
         async with engine:
+            await engine.lead()
             yield Stage(engine, store, backend, directory)
     finally:
         await store.close()

@@ -11,12 +11,13 @@ from typing import Any
 import aiohttp
 
 from gateway import app, config, identity
-from gateway.api.routing import Surroundings
+from gateway.api.routing import Control, Surroundings
 from gateway.api.server import Server
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.owner import Owner
 from gateway.supervisor import port
 
+ALONE = Control(restart=None, stop=lambda: None, notes={})
 TOKEN = "test-token-of-more-than-24-characters"
 
 
@@ -54,9 +55,10 @@ async def serving(
     listener = port.bind(loaded.gateway.host, loaded.gateway.port)
     owner = Owner("test-instance", identity.own())
     env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}
-    async with app.opened(loaded, app.check(loaded, env), owner, environ=env, clock=clock) as around:
+    async with app.opened(loaded, app.check(loaded, env), owner, control=ALONE, environ=env, clock=clock) as around:
         server = Server(around)
         await server.open(listener)
+        await around.engine.lead()
         bound = listener.getsockname()[1]
         headers = {"Authorization": f"Bearer {TOKEN}"} if loaded.gateway.auth.mode == "token" else {}
         async with aiohttp.ClientSession(f"http://127.0.0.1:{bound}", headers=headers) as client:
@@ -64,4 +66,4 @@ async def serving(
                 yield Serving(around, client, bound)
             finally:
                 listener.close()
-                await server.close(grace, around.engine.drain)
+                await server.close(grace, around.engine.drain, handed_over=False)

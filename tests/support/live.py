@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psutil
 
 from gateway import paths
 from gateway.supervisor import record
@@ -122,11 +125,26 @@ class Live:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
-    def kill(self) -> None:
-        """End it as a crash does."""
+    @property
+    def generations(self) -> list[psutil.Process]:
+        """The serving processes of the supervisor that was started."""
         assert self.process is not None
+        try:
+            children = psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in children if "gateway.serve" in child.cmdline()]
+
+    def kill(self) -> None:
+        """End all of it as a crash does: the supervisor, so that nothing is begun anew, then what serves."""
+        assert self.process is not None
+        serving = self.generations
         self.process.kill()
         self.process.wait(PATIENCE)
+        for generation in serving:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                generation.kill()
+        psutil.wait_procs(serving, PATIENCE)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -25,6 +25,8 @@ class Health(Struct, frozen=True, kw_only=True):
     version: str
     #: id of this start of the gateway
     instance: str
+    #: number of this serving process, from 1
+    generation: int
     #: what is wrong, by what was looked at; `ok` where nothing is
     checks: dict[str, str]
 
@@ -36,12 +38,13 @@ class Alive(Struct, frozen=True):
 @ROUTES.add("GET", "/health", scope=None, answer=Health)
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Tell how the gateway is."""
-    checks = {"store": await call.around.pulse.take(call.engine)}
+    checks = {"store": await call.around.pulse.take(call.engine), **call.around.control.notes}
     return Health(
         status="healthy" if set(checks.values()) == {"ok"} else "degraded",
         uptime=max(0, call.around.clock() - call.around.started) // 1000,
         version=gateway.__version__,
         instance=call.around.instance,
+        generation=call.around.generation,
         checks=checks,
     )
 

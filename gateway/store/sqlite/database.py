@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,8 @@ T = TypeVar("T")
 BATCH = 512
 #: operations that may wait; a further one is refused
 WAITING = 20_000
+#: seconds between batches while another process writes, too
+PAUSE = 0.002
 #: read-only connections, each on a thread of its own
 READERS = 2
 
@@ -41,6 +44,7 @@ class Transaction:
 
     def __init__(self, connection: apsw.Connection, now: int) -> None:
         self.execute = connection.execute
+        self.pragma = connection.pragma
         self.changes_made = connection.changes
         #: milliseconds since 1970 UTC
         self.now = now
@@ -73,6 +77,7 @@ class Database:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._listeners: list[Listener] = []
         self._closed = False
+        self._shared = False
         self._local = threading.local()
         self._reading: list[apsw.Connection] = []
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
@@ -103,6 +108,21 @@ class Database:
         if self._closed:
             raise Unavailable("the gateway is stopping.")
         return await self._loop.run_in_executor(self._readers, self._read, query)
+
+    def share(self, shared: bool) -> None:
+        """Say whether another process writes, too: then there is a pause after each batch.
+
+        Without it one of two writers starves: SQLite's lock goes to whoever asks at the right moment.
+        """
+        self._shared = shared
+
+    async def foreign_writes(self) -> int:
+        """Return a number that changes when another process has committed.
+
+        Asked of the writer's own connection, which does not count its own commits:
+        https://www.sqlite.org/pragma.html#pragma_data_version.
+        """
+        return await self.write(lambda tx: int(tx.pragma("data_version")))
 
     async def close(self) -> None:
         """Finish what waits, then close. Closing twice is fine."""
@@ -142,6 +162,8 @@ class Database:
             waiting = [item for item in batch if item is not None]
             if waiting:
                 self._commit(waiting)
+            if self._shared:
+                time.sleep(PAUSE)
 
     def _commit(self, batch: list[_Waiting]) -> None:
         transaction = Transaction(self._connection, self._clock())

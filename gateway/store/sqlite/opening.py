@@ -49,6 +49,20 @@ def migrations() -> list[Migration]:
     return [Migration(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
 
 
+def pending(path: Path) -> bool:
+    """Tell whether opening an existing database would change its schema."""
+    if not _exists(path):
+        return False
+    _check_header(path)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return bool(connection.pragma("user_version") < len(migrations()))
+    except apsw.Error:
+        return False  # `connect` will say what is wrong with it
+    finally:
+        connection.close()
+
+
 def connect(path: Path, clock: Clock) -> apsw.Connection:
     """Open the database for writing, created or migrated as needed.
 

@@ -403,3 +403,11 @@ def owners(connection: apsw.Connection) -> list[str]:
         " UNION SELECT owner FROM processes"
     )
     return [owner for (owner,) in rows]
+
+
+def cancel_asked(connection: apsw.Connection, ids: Sequence[str]) -> list[str]:
+    wanted = ", ".join("?" * len(ids))
+    rows = connection.execute(
+        f"SELECT id FROM runs WHERE id IN ({wanted}) AND status = 'running' AND cancel_requested = 1", tuple(ids)
+    )
+    return [str(identifier) for (identifier,) in rows]

@@ -101,6 +101,16 @@ class SqliteStore:
     async def counts(self, since: int) -> Counts:
         return await self._read(lambda reader: runs.counts(reader, since))
 
+    # other processes
+    def share(self, shared: bool) -> None:
+        self._database.share(shared)
+
+    async def foreign_writes(self) -> int:
+        return await self._database.foreign_writes()
+
+    async def cancel_asked(self, ids: Sequence[str]) -> Sequence[str]:
+        return await self._read(lambda reader: runs.cancel_asked(reader, ids))
+
     # rescue
     async def owners(self) -> Sequence[str]:
         return await self._read(runs.owners)

@@ -1,0 +1,102 @@
+"""`gateway restart`: a new generation takes over, and nobody notices."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import click
+
+import gateway
+from cli import launch, output, probe
+from cli.command import Command, current
+from cli.place import Place
+from cli.probe import State
+from gateway import paths
+from gateway.errors import GatewayError, NotRunning, Unavailable
+from gateway.supervisor import ending, intent
+from gateway.supervisor.intent import Outcome
+from gateway.supervisor.record import Record
+
+#: seconds between looks
+LOOK = 0.05
+
+
+@click.command(cls=Command)
+@click.option("--force", is_flag=True, help="End it (SIGTERM, 700 ms, SIGKILL) and start it anew, also when none runs.")
+@click.option("--hard", is_flag=True, help="Replace the supervisor, too; its PID stays.")
+@click.option(
+    "--wait", type=click.FloatRange(0, 3600), default=30.0, metavar="SECONDS", help="How long to wait.  [default: 30]"
+)
+@click.option("--reason", default="gateway restart", help="What the log says about why.")
+def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa: N802 the seam's name
+    """Restart the gateway: the old one serves until the new one is ready, and finishes what it has.
+
+    A configuration that cannot be used is refused, and the old one goes on. Exit code 3 if none runs.
+
+    \b
+    Examples:
+      gateway restart
+      gateway restart --hard      after an upgrade; done by itself when the version has changed
+      gateway restart --force
+
+    \b
+    --json prints
+      {"restarted": true, "pid", "old": generation, "new": generation, "seconds"}
+    """
+    place = Place.of(current().environment)
+    found = place.record
+    began = time.monotonic()
+    if force:
+        outcome = _anew(place, found, wait)
+    elif found is None or not found.alive:
+        raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
+    else:
+        outcome = _by_signal(place, found, hard or found.version != gateway.__version__, reason, wait)
+    present = place.record
+    seconds = round(time.monotonic() - began, 2)
+    text = f"generation {outcome.old} → {outcome.new}, {output.duration(seconds)}"
+    output.result(
+        {
+            "restarted": True,
+            "pid": present and present.pid,
+            "old": outcome.old,
+            "new": outcome.new,
+            "seconds": seconds,
+        },
+        f"{output.marked('✅', 'Gateway restarted')} ({text})",
+    )
+
+
+def _anew(place: Place, found: Record | None, wait: float) -> Outcome:
+    old = 0
+    if found is not None and found.alive:
+        answer = probe.look(place).health or {}
+        old = int(answer.get("generation", 0))
+        ending.end(found, ending.FORCE_GRACE)
+    started = launch.start(place, found.port if found is not None else None, None, wait)
+    return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
+
+
+def _by_signal(place: Place, found: Record, hard: bool, reason: str, wait: float) -> Outcome:
+    """Ask the supervisor, and wait for its answer.
+
+    Raises:
+        GatewayError: it refused, or the new generation failed; the old one goes on.
+        Unavailable: it did not answer in time.
+    """
+    lock = paths.lock(place.home, place.config)
+    asked = intent.ask(lock, found.pid, hard=hard, reason=reason)
+    if not ending.send(found.process, signal.SIGUSR1):
+        raise NotRunning("the gateway has just ended.", remedy="Start it: gateway start")
+    deadline = time.monotonic() + wait
+    while (outcome := intent.answered(lock, asked)) is None:
+        if probe.look(place).state is State.STOPPED:
+            raise GatewayError("the gateway ended while it was restarting.", remedy="See: gateway logs")
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the restart is not done after {wait:g} s.", remedy="See: gateway logs")
+        time.sleep(LOOK)
+    if not outcome.ok:
+        goes_on = f"Generation {outcome.old} goes on."
+        raise GatewayError(f"the gateway was not restarted: {outcome.error}", remedy=goes_on)
+    return outcome

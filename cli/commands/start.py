@@ -1,0 +1,53 @@
+"""`gateway start`: the gateway in the background."""
+
+from __future__ import annotations
+
+import click
+
+from cli import launch, output, probe
+from cli.command import Command, current, need_config
+from cli.place import Place
+from cli.probe import Look, State
+
+
+@click.command(cls=Command)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: 18790]")
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=30.0,
+    metavar="SECONDS",
+    help="How long to wait for it.  [default: 30]",
+)
+def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N802 the seam's name
+    """Start the gateway in the background; returns when it answers.
+
+    Its log is `gateway logs`. One that runs already is left alone, and that is no failure.
+
+    \b
+    Examples:
+      gateway start
+      gateway start --port 8080
+
+    \b
+    --json prints
+      {"started": bool, "pid", "url"}
+    """
+    need_config()
+    place = Place.of(current().environment)
+    found = probe.look(place)
+    started = found.state is State.STOPPED
+    if started:
+        found = launch.start(place, port, host, wait)
+    elif found.state is State.UNRESPONSIVE:
+        found = launch.wait_for(place, None, None, wait)
+    _tell(found, started)
+
+
+def _tell(found: Look, started: bool) -> None:
+    record = found.record
+    assert record is not None
+    what = "Gateway started" if started else "Gateway is already running"
+    text = f"{output.marked('✅', what)} (pid {record.pid})\n   URL: {probe.url(record)}"
+    output.result({"started": started, "pid": record.pid, "url": probe.url(record)}, text)

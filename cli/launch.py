@@ -1,0 +1,67 @@
+"""Starting the gateway in the background, and seeing it answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cli import probe
+from cli.place import Place
+from cli.probe import Look, State
+from gateway import paths
+from gateway.errors import AlreadyRunning, GatewayError, Unavailable
+
+#: exit code of a start that found the lock or the port taken
+TAKEN = 75
+#: seconds between looks
+LOOK = 0.05
+
+
+def start(place: Place, port: int | None, host: str | None, wait: float) -> Look:
+    """Start the gateway of a place in a session of its own.
+
+    Raises:
+        GatewayError: it ended, with its own words and exit code; or it does not answer in time.
+    """
+    said = paths.private_directory(paths.logs(place.home)) / "start.txt"
+    words = [sys.executable, "-m", "gateway"]
+    words += ["--port", str(port)] if port is not None else []
+    words += ["--host", host] if host is not None else []
+    with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
+        process = subprocess.Popen(
+            words,
+            env={**place.env, "MOONGATE_DETACHED": "1"},
+            cwd=place.home,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,
+        )
+    return wait_for(place, process, said, wait)
+
+
+def wait_for(place: Place, process: subprocess.Popen[bytes] | None, said: Path | None, wait: float) -> Look:
+    """Wait until the gateway of a place answers."""
+    deadline = time.monotonic() + wait
+    while True:
+        found = probe.look(place)
+        if found.state is State.RUNNING:
+            return found
+        if process is not None and (code := process.poll()) is not None:
+            if code != TAKEN or found.state is State.STOPPED:
+                raise _failed(code, said)
+            process = None  # another start was quicker: it is waited for
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")
+        time.sleep(LOOK)
+
+
+def _failed(code: int, said: Path | None) -> GatewayError:
+    """Return the error that the gateway ended with, in its own words."""
+    words = said.read_text(errors="replace").strip() if said is not None else ""
+    error: GatewayError = AlreadyRunning(words) if code == TAKEN else GatewayError(words or f"it ended with {code}.")
+    error.exit_code = code  # type: ignore[misc]
+    return error

@@ -1,0 +1,92 @@
+"""What a supervisor and a generation say to each other: JSON lines over a socket pair.
+
+The supervisor's end closes with the supervisor, however it ends: a generation that reads the end
+of the line knows that it is an orphan.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+#: bytes of one message
+LONGEST = 64 * 1024
+
+
+class Word(StrEnum):
+    """The first word of a message, by who says it."""
+
+    # a generation
+    READY = "ready"
+    BEAT = "beat"
+    PASSIVE = "passive"
+    FAILED = "failed"
+    MIGRATION = "migration"
+    #: somebody asked it, over HTTP, to have the gateway restarted or stopped
+    RESTART_PLEASE = "restart please"
+    STOP_PLEASE = "stop please"
+    # the supervisor
+    LEAD = "lead"
+    STEP_DOWN = "step down"
+    STOP = "stop"
+    #: something that people should know of, for `/health`
+    NOTE = "note"
+
+
+class Message(NamedTuple):
+    word: Word
+    #: what goes with the word
+    about: dict[str, Any]
+
+
+def encode(word: Word, **about: Any) -> bytes:
+    return json.dumps({"word": word, **about}).encode() + b"\n"
+
+
+class Decoder:
+    """Takes bytes as they come, and gives whole messages."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Return the messages that are complete now; what is none is left out."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest = self._rest[-LONGEST:]
+        return [message for message in map(_parsed, lines) if message is not None]
+
+
+class Line:
+    """The supervisor's end, which never waits."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self.end = end
+        self._decoder = Decoder()
+
+    def say(self, word: Word, **about: Any) -> None:
+        """Say something; a generation that is gone, or reads nothing, is noticed otherwise."""
+        try:
+            self.end.send(encode(word, **about))
+        except OSError:
+            return
+
+    def hear(self) -> list[Message] | None:
+        """Return what was said since, or None when the other end is closed."""
+        try:
+            data = self.end.recv(LONGEST)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        return self._decoder.feed(data) if data else None
+
+
+def _parsed(line: bytes) -> Message | None:
+    try:
+        found = json.loads(line)
+        return Message(Word(found.pop("word")), found)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None

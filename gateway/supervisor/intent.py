@@ -1,0 +1,125 @@
+"""What a signal alone cannot say: small files beside the lock, each for one signal to one process.
+
+`gateway restart` leaves an intent, bound to the supervisor's PID and good for a minute, and sends
+SIGUSR1. So a restart needs no environment variable, and a stray signal does nothing. `gateway stop
+--timeout` says in the same way how long the grace is to be.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+#: seconds that an intent is good for
+GOOD = 60.0
+_LONGEST = 16 * 1024
+
+S = TypeVar("S", bound=Struct)
+
+
+class Intent(Struct, frozen=True):
+    """A restart that somebody asked for."""
+
+    #: which request this is, so that its answer can be told from others
+    id: str
+    #: the supervisor that is meant
+    pid: int
+    #: when it was asked for, in seconds since 1970 UTC
+    at: float
+    hard: bool
+    reason: str
+
+
+class Outcome(Struct, frozen=True):
+    """How a restart went."""
+
+    #: the intent that it answers; empty for a bare signal
+    id: str
+    ok: bool
+    #: numbers of the generations before and after
+    old: int
+    new: int
+    error: str
+
+
+class Grace(Struct, frozen=True):
+    """How long a stop may take."""
+
+    pid: int
+    #: when it was said, in seconds since 1970 UTC
+    at: float
+    seconds: float
+
+
+def say_grace(lock: Path, pid: int, seconds: float) -> None:
+    """Say how long the grace of the next stop is; the signal is the caller's to send."""
+    _write(_stop(lock), Grace(pid, time.time(), seconds))
+
+
+def take_grace(lock: Path, pid: int) -> float | None:
+    """Return the grace that was said for this process, once; None if there is none that is good."""
+    found = _read(_stop(lock), Grace)
+    if found is None or found.pid != pid or not 0 <= time.time() - found.at <= GOOD:
+        return None
+    _stop(lock).unlink(missing_ok=True)
+    return max(0.0, found.seconds)
+
+
+def ask(lock: Path, pid: int, *, hard: bool, reason: str) -> Intent:
+    """Leave an intent for a supervisor; the signal is the caller's to send."""
+    intent = Intent(secrets.token_hex(8), pid, time.time(), hard, reason)
+    _write(_asked(lock), intent)
+    return intent
+
+
+def take(lock: Path, pid: int) -> Intent | None:
+    """Return the intent that was left for this process, once; None if there is none that is good."""
+    found = _read(_asked(lock), Intent)
+    if found is None or found.pid != pid or not 0 <= time.time() - found.at <= GOOD:
+        return None
+    _asked(lock).unlink(missing_ok=True)
+    return found
+
+
+def answer(lock: Path, outcome: Outcome) -> None:
+    _write(_answered(lock), outcome)
+
+
+def answered(lock: Path, intent: Intent) -> Outcome | None:
+    """Return how the restart went that an intent asked for; None while it is under way."""
+    found = _read(_answered(lock), Outcome)
+    return found if found is not None and found.id == intent.id else None
+
+
+def _asked(lock: Path) -> Path:
+    return lock.with_suffix(".restart")
+
+
+def _answered(lock: Path) -> Path:
+    return lock.with_suffix(".restarted")
+
+
+def _stop(lock: Path) -> Path:
+    return lock.with_suffix(".stop")
+
+
+def _write(path: Path, content: Struct) -> None:
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(content))
+    draft.replace(path)
+
+
+def _read(path: Path, kind: type[S]) -> S | None:
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+            return msgspec.json.decode(file.read(_LONGEST), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,51 @@
+"""Signals only enqueue: a number on a pipe, and the loop decides."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+#: what the supervisor hears; not all systems have all of them
+HEARD = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD") if hasattr(signal, name)
+]
+
+
+def block() -> None:
+    """Hold back SIGUSR1, whose default is to kill, until there is a handler. Call first of all."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+
+
+def unblock() -> None:
+    """Let held signals in; also what a child does, for a mask is inherited."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+
+
+class Inbox:
+    """A pipe that becomes readable when a signal has come."""
+
+    def __init__(self, heard: Iterable[signal.Signals] = HEARD) -> None:
+        self._reader, writer = os.pipe()
+        for descriptor in (self._reader, writer):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in heard:
+            signal.signal(number, _nothing)
+        unblock()
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def take(self) -> list[signal.Signals]:
+        """Return the signals that came, in their order."""
+        try:
+            return [signal.Signals(number) for number in os.read(self._reader, 4096)]
+        except BlockingIOError:
+            return []
+
+
+def _nothing(number: int, frame: object) -> None:
+    """The handler that is needed for the pipe to be written to."""
