@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.asking import ask, done, stream
+from tests.api.asking import PATIENCE, ask, done, stream
 from tests.support.inprocess import Serving, serving
 
 
@@ -61,7 +61,7 @@ async def test_the_same_key_with_another_body_is_a_conflict(moongate: Serving) -
 async def test_a_client_that_goes_away_does_not_cancel_its_run(moongate: Serving) -> None:
     asking = asyncio.create_task(moongate.client.post("/api/agent", json={"message": "@@ sleep 0.3\n@@ say done"}))
     while not (runs := await _tasks(moongate)):
-        await asyncio.sleep(0.01)
+        assert not asking.done(), asking.result()
     asking.cancel()
 
     ended = await moongate.engine.wait(runs[0]["id"], 10)
@@ -99,10 +99,12 @@ async def test_a_stream_of_a_run_that_fails_ends_with_the_error(moongate: Servin
 async def test_a_cancelled_run_is_a_conflict_for_who_waits_for_it(moongate: Serving) -> None:
     asking = asyncio.create_task(ask(moongate, "POST", "/api/agent", {"message": "@@ hang"}))
     while not (runs := await _tasks(moongate)):
-        await asyncio.sleep(0.01)
-    await ask(moongate, "POST", f"/api/tasks/{runs[0]['id']}/cancel")
+        assert not asking.done(), asking.result()
+    cancelled = await ask(moongate, "POST", f"/api/tasks/{runs[0]['id']}/cancel")
+    assert cancelled.status == 200, cancelled
 
-    answer = await asking
+    async with asyncio.timeout(PATIENCE):
+        answer = await asking
 
     assert (answer.status, answer.code) == (409, "CONFLICT")
 
