@@ -24,10 +24,9 @@ def no_answer_before_its_sync(directory: Path) -> Figures:
     trace = directory / "trace"
     live = Live(directory / "home").start()
     try:
-        assert live.process is not None
         watching = subprocess.Popen(
             ["strace", "-f", "-y", "-s", "32", "-o", str(trace), "-e", "trace=fdatasync,fsync,sendto,recvfrom,write",
-             "-p", str(live.process.pid)],
+             "-p", str(live.serving)],
             stderr=subprocess.PIPE,
             text=True,
         )  # fmt: skip

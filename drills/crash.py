@@ -208,7 +208,7 @@ def a_second_signal_cuts_the_grace(directory: Path) -> Figures:
         client.wait_for(live, run, "running")
         assert live.process is not None
         live.process.send_signal(signal.SIGTERM)
-        client.until(lambda: "gateway.stopping" in live.output.read_text(), "the stop has begun")
+        client.until(lambda: "supervisor.stopping" in live.output.read_text(), "the stop has begun")
         began = time.monotonic()
         live.process.send_signal(signal.SIGTERM)
         assert live.process.wait(PATIENCE) == 0

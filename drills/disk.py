@@ -40,15 +40,15 @@ def refusing(directory: Path) -> Figures:
     live = Live(directory / "home")
     try:
         live.start()
-        assert live.process is not None
-        before = resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE)
+        serving = live.serving
+        before = resource.prlimit(serving, resource.RLIMIT_FSIZE)
         taken = [client.accepted(live, f"@@ words 200 0.01\n@@ say {number}") for number in range(3)]
         client.wait_for(live, taken[0], "running")
-        resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, (0, before[1]))
+        resource.prlimit(serving, resource.RLIMIT_FSIZE, (0, before[1]))
         refused = _refused(live, taken)
         client.until(lambda: live.call("GET", "/readyz").status == 503, "it says that it takes nothing")
         assert live.call("GET", "/health").body["status"] == "degraded"
-        resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, before)
+        resource.prlimit(serving, resource.RLIMIT_FSIZE, before)
         return _went_on(live, live.home / "data", taken, refused)
     finally:
         live.close()

@@ -135,6 +135,13 @@ class Live:
             return []
         return [child for child in children if "gateway.serve" in child.cmdline()]
 
+    @property
+    def serving(self) -> int:
+        """PID of the process that answers requests."""
+        assert self.process is not None
+        generations = self.generations
+        return generations[-1].pid if generations else self.process.pid
+
     def kill(self) -> None:
         """End all of it as a crash does: the supervisor, so that nothing is begun anew, then what serves."""
         assert self.process is not None
