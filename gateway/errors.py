@@ -155,7 +155,7 @@ class StorageFull(GatewayError):
 class ConfigError(GatewayError):
     """The configuration cannot be used."""
 
-    code, exit_code = "CONFIG", 78
+    code, exit_code = "CONFIG_ERROR", 78
 
 
 class NotRunning(GatewayError):
