@@ -82,7 +82,7 @@ def _config_said(settings: Config, agents: Iterable[Agent]) -> str:
 def _gateway(found: Look) -> Finding:
     record, health = found.record, found.health or {}
     if record is None:
-        return Finding("gateway", Level.OK, "not running; it is started by: gateway run")
+        return Finding("gateway", Level.OK, "not running; it is started by: gateway start")
     if found.state is State.UNRESPONSIVE:
         said = f"pid {record.pid} is there, but does not answer on port {record.port}"
         return Finding(

@@ -131,7 +131,7 @@ class Client:
             if time.monotonic() > deadline:
                 raise NotRunning(
                     f"the gateway is gone, and has not come back in {output.duration(RETURN)}.",
-                    remedy=f"Start it: gateway run\nThen: gateway tasks watch {run}",
+                    remedy=f"Start it: gateway start\nThen: gateway tasks watch {run}",
                 )
             if not said:
                 tell(f"The gateway is gone; waiting {output.duration(RETURN)} for it. The task is kept.")
@@ -148,7 +148,7 @@ class Client:
         if found.state is State.RUNNING:
             return found
         if found.record is None:
-            raise NotRunning("the gateway is not running.", remedy="Start it: gateway run")
+            raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
         raise NotRunning(
             f"the gateway (pid {found.record.pid}) does not answer on port {found.record.port}.",
             remedy="It may be starting or stopping. See: gateway logs",

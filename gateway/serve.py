@@ -282,6 +282,11 @@ def main(argv: list[str]) -> int:
 
 
 async def _generation(listener: socket.socket, descriptor: int, number: int) -> int:
+    with listener:
+        return await _talking(listener, descriptor, number)
+
+
+async def _talking(listener: socket.socket, descriptor: int, number: int) -> int:
     async with Line.opened(descriptor, number) as line:
         try:
             settings = config.load(os.environ)

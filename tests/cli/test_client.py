@@ -106,12 +106,13 @@ def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
     live, _ = alone
     live.start()
     assert live.process is not None
-    os.kill(live.process.pid, signal.SIGSTOP)
+    serving = live.serving
+    os.kill(serving, signal.SIGSTOP)
     try:
         with pytest.raises(NotRunning, match=f"pid {live.process.pid}"):
             Client(Place.of(live.env))
     finally:
-        os.kill(live.process.pid, signal.SIGCONT)
+        os.kill(serving, signal.SIGCONT)
 
 
 def test_words_that_are_not_the_gateways_are_not_taken_for_its(served: Live) -> None:

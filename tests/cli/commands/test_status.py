@@ -61,7 +61,7 @@ def test_a_gateway_that_was_killed_is_not_running(alone: tuple[Live, Shell]) -> 
 
     result = shell("status")
 
-    assert (result.code, result.out) == (3, "Gateway is not running\n   Start it: gateway run\n")
+    assert (result.code, result.out) == (3, "Gateway is not running\n   Start it: gateway start\n")
 
 
 def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live, Shell]) -> None:
