@@ -94,7 +94,7 @@ def test_a_run_is_followed_only_so_long_without_a_gateway(
     with pytest.raises(NotRunning) as raised:
         list(events)
 
-    assert raised.value.remedy == f"Start it: gateway run\nThen: gateway tasks watch {run}"
+    assert raised.value.remedy == f"Start it: gateway start\nThen: gateway tasks watch {run}"
     assert told == ["The gateway is gone; waiting 0.1s for it. The task is kept."]
 
 

@@ -108,7 +108,7 @@ def test_without_a_gateway_a_client_says_how_to_start_it(words: list[str], alone
     result = shell(*words)
 
     assert (result.code, result.out) == (3, "")
-    assert result.err == "the gateway is not running. Start it: gateway run\n"
+    assert result.err == "the gateway is not running. Start it: gateway start\n"
 
 
 def test_not_running_as_json_has_a_code(alone: tuple[Live, Shell]) -> None:
@@ -234,5 +234,5 @@ def test_errors_have_emoji_on_a_terminal_only_and_not_with_no_color(alone: tuple
     with shell.terminal("agents", "list", env={"NO_COLOR": "1"}) as plain:
         assert plain.end() == 3
 
-    assert at.shown == "❌ the gateway is not running.\r\n   Start it: gateway run\r\n"
-    assert plain.shown == "the gateway is not running. Start it: gateway run\r\n"
+    assert at.shown == "❌ the gateway is not running.\r\n   Start it: gateway start\r\n"
+    assert plain.shown == "the gateway is not running. Start it: gateway start\r\n"
