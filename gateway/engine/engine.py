@@ -135,7 +135,7 @@ class Engine:
         try:
             accepted = await self._store.accept(spec, key, agent.session_mode)
         finally:  # a caller who goes away before the disk has answered leaves a run to be done all the same
-            self._worker.call()
+            self._worker.call_for(spec.agent, spec.run_at)
         for run in accepted.interrupted:
             self._worker.cut(run, Cut.CANCEL)
         return accepted
