@@ -30,6 +30,13 @@ class Notifier:
         #: what a successor in place needs to go on with
         self.kept = {name: value for name, value in given.items() if value and not name.startswith("LISTEN")}
 
+    def listener(self) -> socket.socket | None:
+        """Return the first of the sockets that the manager holds for us."""
+        if not self.descriptors:
+            return None
+        os.set_inheritable(self.descriptors[0], False)
+        return socket.socket(fileno=self.descriptors[0])
+
     def tell(self, **words: str | int) -> None:
         """Send `NAME=value` lines; a manager that is gone is no error."""
         if not self._address:

@@ -61,18 +61,18 @@ def test_a_gateway_that_was_killed_is_not_running(alone: tuple[Live, Shell]) -> 
 
     result = shell("status")
 
-    assert (result.code, result.out) == (3, "Gateway is not running\n   Start it: gateway run\n")
+    assert (result.code, result.out) == (3, "Gateway is not running\n   Start it: gateway start\n")
 
 
 def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live, Shell]) -> None:
     live, shell = alone
     live.start()
     assert live.process is not None
-    live.process.send_signal(signal.SIGSTOP)
-    try:
-        text, told = shell("status"), shell("status", "--json")
-    finally:
-        live.process.send_signal(signal.SIGCONT)
+    generation = live.generation
+    live.signal(signal.SIGSTOP)  # it would replace the other one
+    live.signal(signal.SIGSTOP, generation)
+
+    text, told = shell("status"), shell("status", "--json")
 
     assert (text.code, told.code, told.json["state"]) == (3, 3, "unresponsive")
     assert f"pid {live.process.pid} is there, port {live.port} is silent" in text.out
