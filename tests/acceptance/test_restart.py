@@ -1,0 +1,337 @@
+"""Restarts that nobody notices, with real processes and clients that never retry."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+
+from gateway.identity import Identity
+from tests.cli.shell import Shell
+from tests.support import faults
+from tests.support.live import Live
+from tests.support.traffic import Traffic
+from tests.support.waiting import until_sync
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 32}
+CONFIG = {"agents": {"list": [ECHO]}}
+
+
+@pytest.fixture
+def one(live: Callable[..., Live]) -> Live:
+    made = live(config=CONFIG)
+    made.home.chmod(0o700)
+    return made
+
+
+@pytest.fixture
+def shell(one: Live) -> Shell:
+    return Shell(one.env, one.home)
+
+
+def submit(live: Live, text: str, session: str) -> str:
+    answer = live.call("POST", "/api/tasks", {"input": text, "session": session})
+    assert answer.status == 202
+    return str(answer.body["task"]["id"])
+
+
+def task(live: Live, run: str) -> dict[str, Any]:
+    return dict(live.call("GET", f"/api/tasks/{run}").body["task"])
+
+
+def wait_status(live: Live, run: str, *statuses: str) -> dict[str, Any]:
+    until_sync(lambda: task(live, run)["status"] in statuses, f"the run is {statuses}")
+    return task(live, run)
+
+
+def ask_in_background(live: Live, text: str, session: str) -> tuple[threading.Thread, list[Any]]:
+    answers: list[Any] = []
+
+    def ask() -> None:
+        answers.append(live.call("POST", "/api/agent", {"message": text, "session": session}))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread, answers
+
+
+def test_restarts_under_load_fail_no_request_and_lose_no_run(one: Live, shell: Shell) -> None:
+    faults.able(one).start()
+    ways = [[], ["--hard"], [], ["--hard"], []]
+    runs, asked = [], []
+
+    with Traffic(one.port) as traffic:
+        for number, way in enumerate(ways):
+            if number == 2:
+                faults.give(one, faults.PENDING_MIGRATION)
+            runs.append(submit(one, "@@ sleep 4\n@@ say done", f"run-{number}"))
+            wait_status(one, runs[-1], "running")
+            asked.append(ask_in_background(one, "@@ sleep 3\n@@ say answered", f"ask-{number}"))
+            until_sync(lambda: len(one.call("GET", "/api/tasks?status=running").body["tasks"]) >= 2, "both are at work")
+            assert shell("restart", *way).code == 0
+        for thread, _ in asked:
+            thread.join()
+        ended = [wait_status(one, run, "succeeded", "failed", "cancelled") for run in runs]
+
+    assert traffic.failures == []
+    assert [(answers[0].status, answers[0].body["reply"]) for _, answers in asked] == [(200, "answered")] * len(ways)
+    assert [(run["result"], run["attempt"]) for run in ended] == [("done", 1)] * len(ways)
+    assert one.health["generation"] == 1 + len(ways)
+    figures = sorted(traffic.times)
+    print(f"{len(figures)} requests, p99 {figures[len(figures) * 99 // 100] * 1000:.0f} ms, worst {figures[-1]:.2f} s")
+
+
+def test_a_run_ends_in_the_generation_that_began_it_and_is_watched_from_the_next(one: Live, shell: Shell) -> None:
+    one.start()
+    old = one.generation
+    run = submit(one, "@@ words 30 0.1", "long")
+    wait_status(one, run, "running")
+
+    assert shell("restart").code == 0
+    events = read_events(one, run, 0)
+
+    assert len(one.generations) in (1, 2)
+    assert events[-1][1]["kind"] == "end" if "kind" in events[-1][1] else events
+    assert [number for number, _ in events] == list(range(1, len(events) + 1))
+    assert task(one, run)["attempt"] == 1
+    assert task(one, run)["result"].split() == [f"w{number}" for number in range(30)]
+    until_sync(lambda: old not in one.generations, "the old generation has ended")
+
+
+def read_events(live: Live, run: str, after: int) -> list[tuple[int, dict[str, Any]]]:
+    """Follow a run's stream as a browser does: from the last event on, each time it is ended."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    headers = {"Authorization": f"Bearer {live.token}", "Accept": "text/event-stream"}
+    while live.call("GET", f"/api/tasks/{run}").body["task"]["last_event"] > after or not _is_over(live, run):
+        request = urllib.request.Request(f"{live.url}/api/tasks/{run}/events", headers=headers)
+        request.add_header("Last-Event-ID", str(after))
+        number = 0
+        with urllib.request.urlopen(request, timeout=30) as stream:
+            for raw in stream:
+                line = raw.decode().rstrip()
+                if line.startswith("id:"):
+                    number = int(line[3:])
+                elif line.startswith("data:") and number > after:
+                    after = number
+                    found.append((number, json.loads(line[5:])))
+    return found
+
+
+def _is_over(live: Live, run: str) -> bool:
+    return task(live, run)["status"] in ("succeeded", "failed", "cancelled")
+
+
+def test_a_stream_goes_on_over_restarts_without_gap_or_duplicate(one: Live, shell: Shell) -> None:
+    one.start()
+    run = submit(one, "@@ words 60 0.05", "stream")
+    found: list[tuple[int, dict[str, Any]]] = []
+    reader = threading.Thread(target=lambda: found.extend(read_events(one, run, 0)))
+    reader.start()
+
+    codes = [shell("restart").code, shell("restart", "--hard").code]
+    reader.join()
+
+    assert codes == [0, 0]
+    assert [number for number, _ in found] == list(range(1, task(one, run)["last_event"] + 1))
+    assert task(one, run)["attempt"] == 1
+
+
+def test_a_run_of_a_draining_generation_is_cancelled_from_the_new_one(one: Live, shell: Shell) -> None:
+    one.start()
+    old = one.generation
+    run = submit(one, "@@ hang", "hanging")
+    wait_status(one, run, "running")
+    assert shell("restart").code == 0
+    until_sync(lambda: one.health["generation"] == 2, "the new one answers")
+    assert old in one.generations
+
+    one.call("POST", f"/api/tasks/{run}/cancel")
+
+    assert wait_status(one, run, "cancelled", "failed", "succeeded")["status"] == "cancelled"
+    until_sync(lambda: old not in one.generations, "the old generation has ended: nothing holds it")
+
+
+def test_who_waits_in_the_old_generation_is_answered_for_a_run_that_the_new_one_does(
+    live: Callable[..., Live],
+) -> None:
+    one = live(config={"agents": {"list": [ECHO | {"max_concurrent": 1}]}})
+    one.home.chmod(0o700)
+    one.start()
+    first = submit(one, "@@ sleep 2", "first")
+    wait_status(one, first, "running")
+    thread, answers = ask_in_background(one, "later", "second")
+    until_sync(lambda: one.call("GET", "/api/tasks?status=queued").body["tasks"], "it waits")
+
+    assert Shell(one.env, one.home)("restart").code == 0
+    thread.join()
+
+    assert (answers[0].status, answers[0].body["reply"]) == (200, "echo: later")
+
+
+def test_two_generations_on_one_store_claim_each_run_once(one: Live, shell: Shell) -> None:
+    effects = one.home / "effects.txt"
+    program = f"import os, sys; os.write(os.open({str(effects)!r}, os.O_WRONLY|os.O_APPEND|os.O_CREAT), sys.stdin.buffer.read() + b'\\n')"
+    agent = {"id": "main", "backend": "command", "command": [sys.executable, "-c", program], "max_concurrent": 4}
+    one.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [agent]}}))
+    one.start()
+
+    runs = []
+    for restart in range(3):
+        runs += [submit(one, f"{restart}-{number}", f"{restart}-{number}") for number in range(20)]
+        assert shell("restart").code == 0
+    ended = [wait_status(one, run, "succeeded", "failed") for run in runs]
+
+    assert {run["status"] for run in ended} == {"succeeded"}
+    assert sorted(effects.read_text().split()) == sorted(run["input"] for run in ended)
+
+
+def test_an_agent_that_restarts_its_gateway_restarts_it_once_and_ends_well(one: Live) -> None:
+    words = [sys.executable, "-m", "cli.main", "restart"]
+    program = f"import os, subprocess, sys; os.environ['MOONGATE_HOME'] = {str(one.home)!r}; " + (
+        f"sys.exit(subprocess.run({words!r}).returncode)"
+    )
+    agent = {"id": "main", "backend": "command", "command": [sys.executable, "-c", program]}
+    one.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [agent]}}))
+    one.start()
+
+    run = submit(one, "restart yourself", "self")
+    ended = wait_status(one, run, "succeeded", "failed", "cancelled")
+
+    assert (ended["status"], ended["attempt"]) == ("succeeded", 1), ended
+    assert "generation 1 → 2" in ended["result"]
+    assert one.health["generation"] == 2
+    assert len(one.logged("restart.begun")) == 1
+
+
+def test_restarts_that_are_asked_for_at_once_are_all_answered(one: Live, shell: Shell) -> None:
+    one.start()
+
+    asked = [shell.start("restart") for _ in range(6)]
+    codes = [process.wait(30) for process in asked]
+    for process in asked:
+        process.communicate()
+
+    assert codes == [0] * 6
+    assert 2 <= one.health["generation"] <= 7
+
+
+def test_a_hard_restart_keeps_the_process_and_leaks_nothing(one: Live, shell: Shell) -> None:
+    one.start()
+    assert one.process is not None
+    process = psutil.Process(one.process.pid)
+    assert shell("restart", "--hard").code == 0
+    settle(one)
+    before = process.num_fds(), one.record
+
+    for _ in range(8):
+        assert shell("restart", "--hard").code == 0
+        settle(one)
+
+    assert process.num_fds() == before[0]
+    assert len(one.logged("supervisor.re-executes")) == 9
+    assert one.record is not None
+    assert before[1] is not None
+    assert (one.record.pid, one.record.instance, one.record.port) == (before[1].pid, before[1].instance, before[1].port)
+    assert process.memory_full_info().uss < 25e6
+
+
+def settle(live: Live) -> Identity:
+    """Wait until only the new generation is left."""
+    return live.generation
+
+
+def test_a_changed_port_is_taken_over_to(one: Live, shell: Shell, free_port: int) -> None:
+    one.start()
+    before = one.port
+    settings = json.loads(one.config.read_text())
+    settings["gateway"]["port"] = free_port
+    one.config.write_text(json.dumps(settings))
+
+    assert shell("restart", "--hard").code == 0
+
+    assert (one.port, one.health["generation"]) == (free_port, 2)
+    settle(one)
+    with pytest.raises(OSError, match=r"refused|reset"):
+        urllib.request.urlopen(f"http://127.0.0.1:{before}/livez", timeout=5)
+
+
+def test_a_port_that_is_taken_is_refused_and_the_old_one_goes_on(
+    one: Live, shell: Shell, live: Callable[..., Live]
+) -> None:
+    other = live("other").start()
+    one.start()
+    before = one.port
+    settings = json.loads(one.config.read_text())
+    settings["gateway"]["port"] = other.port
+    one.config.write_text(json.dumps(settings))
+
+    result = shell("restart")
+
+    assert result.code == 1
+    assert f"Port {other.port} is already in use" in result.err
+    assert (one.port, one.health["generation"]) == (before, 1)
+
+
+def test_a_stop_during_a_restart_stops(one: Live, shell: Shell) -> None:
+    faults.give(faults.able(one), "")
+    one.start()
+    faults.give(one, faults.NEVER_READY)
+    restart = shell.start("restart")
+    until_sync(lambda: len(one.generations) == 2, "the new one starts")
+
+    began = time.monotonic()
+    assert shell("stop").code == 0
+
+    assert time.monotonic() - began < 10
+    assert restart.wait(30) == 1
+    assert "ended while it was restarting" in restart.communicate()[1]
+
+
+def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live, shell: Shell) -> None:
+    """The old one is told to step down, and then there is nobody to hand over to."""
+    faults.able(one).start()
+    faults.give(
+        one,
+        "import os\nfrom gateway import serve\n"
+        "first = serve.Line.ready\n"
+        "async def ready_and_die(self, around):\n"
+        "    await first(self, around); await self._writer.drain()\n"
+        "    os.unlink(os.environ['MOONGATE_TEST_FAULT']); os._exit(9)\n"
+        "serve.Line.ready = ready_and_die\n",
+    )
+    # The module is run as the program; it takes what this made of its other self.
+    faults.give(one, (one.home / "fault.py").read_text() + "import sys\n" + AS_PROGRAM)
+
+    result = shell("restart")
+
+    assert result.code in (0, 1)
+    until_sync(lambda: one.health["generation"] == 3, "another one serves")
+    assert one.health["status"] == "healthy"
+
+
+#: run the patched module in place of a fresh copy of it
+AS_PROGRAM = "sys.argv[:] = sys.orig_argv[2:]\nraise SystemExit(serve.main(sys.orig_argv[3:]))\n"
+
+
+def test_sighup_takes_changed_settings(one: Live) -> None:
+    one.start()
+    settings = json.loads(one.config.read_text())
+    settings["agents"]["list"].append(ECHO | {"id": "further"})
+    one.config.write_text(json.dumps(settings))
+
+    one.signal(signal.SIGHUP)
+
+    until_sync(lambda: one.health["generation"] == 2, "a new generation answers")
+    assert "further" in json.dumps(one.call("GET", "/api/agents").body)
+    assert os.getpid() != one.generation.pid
