@@ -17,7 +17,7 @@ from typing import Any
 import gateway
 from gateway import config, identity, logs, paths, token_file
 from gateway.config import Config
-from gateway.errors import AlreadyRunning, GatewayError
+from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.supervisor import ending, lock, port, record, respawn, signals
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
@@ -158,7 +158,10 @@ def _supervise(
         resumed=resumed,
     )
     try:
-        return supervisor.run()
+        code = supervisor.run()
+        if supervisor.failure:
+            raise ConfigError(supervisor.failure)
+        return code
     finally:
         folding.flush()
         file.close()

@@ -31,7 +31,7 @@ from gateway.link import Word
 #: seconds between signs of life
 BEAT = 1.0
 #: seconds after its supervisor's death that a serving process ends at the latest
-ORPHANED = 15.0
+ORPHANED = 6.0
 #: seconds that the agent gets to say its version
 INTRODUCTION = 5.0
 
@@ -240,7 +240,6 @@ async def _generation(listener: socket.socket, descriptor: int, number: int) -> 
                 writer.close()
         except GatewayError as error:
             line.say(Word.FAILED, error=str(error))
-            sys.stderr.write(f"{error}\n")
             return error.exit_code
     return 0
 

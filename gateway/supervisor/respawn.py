@@ -9,7 +9,14 @@ from enum import Enum
 
 #: seconds that a rehearsal may take
 REHEARSAL = 10.0
-_REHEARSE = "import os; from gateway import __main__, config; config.load(os.environ)"
+_REHEARSE = """
+import os
+from gateway import __main__, config, errors
+try:
+    config.load(os.environ)
+except errors.GatewayError as error:
+    raise SystemExit(str(error))
+"""
 
 
 class Plan(Enum):
@@ -60,6 +67,6 @@ def rehearse(env: Mapping[str, str]) -> str | None:
             words, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, timeout=REHEARSAL, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"the new version cannot be started: {error}"
+        return f"{sys.executable} cannot be started: {error}"
     last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-    return None if done.returncode == 0 else f"the new version cannot be started: {last}"
+    return None if done.returncode == 0 else last

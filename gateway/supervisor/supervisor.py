@@ -101,7 +101,8 @@ class Supervisor:
         self._inbox = Inbox()
         self._generations: list[Generation] = [Generation.adopt(kept) for kept in (resumed or {}).get("kept", ())]
         self._number: int = (resumed or {}).get("number", 0)
-        self._old = self._number
+        #: the generation that a restart is to replace
+        self._old: int = (resumed or {}).get("old", 0)
         self._intents: list[Intent] = []
         self._resumed = None if resumed is None else [Intent(**kept) for kept in resumed["intents"]]
         self._waiting: list[Intent] = []
@@ -110,9 +111,12 @@ class Supervisor:
         self._begin_at: float | None = None
         self._crashes = 0
         self._looked = time.monotonic()
+        self._restarting = False
         self._stopping = False
         self._graces = 0
         self._code: int | None = None
+        #: why it could not begin to serve; empty if it could
+        self.failure = ""
         self._proof = 0.0
         self._served = resumed is not None
 
@@ -120,7 +124,8 @@ class Supervisor:
         """Keep a generation serving until told to stop; returns the exit code."""
         self._log("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
         if self._resumed is not None:
-            self._renew(self._resumed)
+            self._intents, self._restarting = self._resumed, True
+            self._renew()
         while self._code is None:
             self._begin_what_is_due()
             self._wait()
@@ -241,6 +246,7 @@ class Supervisor:
                 self._hand_over(one)
             case Word.FAILED:
                 one.error = str(message.about.get("error", ""))
+                self._log("generation.failed", generation=one.number, error=one.error)
             case Word.MIGRATION:
                 self._make_way(one)
             case Word.RESTART_PLEASE:
@@ -289,7 +295,7 @@ class Supervisor:
             self._move()
         if not self._fallback:
             self._configs.keep()
-            self._notes.pop("config", None)
+            self._notes.clear()
         one.line.say(Word.NOTE, **self._notes)
         self._notifier.tell(READY=1, STATUS=f"generation {one.number} serves", MAINPID=os.getpid())
         self._log("generation.leads", generation=one.number)
@@ -315,7 +321,7 @@ class Supervisor:
             return
         why = one.error or f"it ended with exit code {code}"
         if not self._served and code == BAD_CONFIG:
-            self._code = BAD_CONFIG
+            self._code, self.failure = BAD_CONFIG, why
             return
         leader = self._leader
         if leader is not None and leader.state is State.LEADING:  # it was to replace the one that goes on
@@ -332,7 +338,8 @@ class Supervisor:
         self._crashes = 1 if lasted > backoff.STABLE else self._crashes + 1
         pause = backoff.delay(self._crashes)
         self._log("generation.crashed", generation=number, error=why, next_in=round(pause, 2))
-        self._answer(ok=False, new=number, error=why)
+        if self._restarting:
+            self._answer(ok=False, new=number, error=why)
         if self._begin_at is None:
             self._begin_at = time.monotonic() + pause
 
@@ -367,19 +374,20 @@ class Supervisor:
             self._waiting += [one for one in asked if one.id or not self._waiting]
             return
         self._intents = asked
+        self._restarting = True
+        self._old = leader.number if (leader := self._leader) is not None else self._number
         hard = any(one.hard for one in asked)
         self._log("restart.begun", hard=hard, reason=", ".join(one.reason for one in asked) or "signal")
         self._notifier.tell(RELOADING=1)
         if respawn.plan(self._env, sys.platform, hard) is respawn.Plan.REEXEC:
             wrong = respawn.rehearse(os.environ) or self._become_new()
+            self._note("supervisor", f"not replaced: {wrong}")
             self._answer(ok=False, new=self._number, error=wrong)
         else:
-            self._renew(asked)
+            self._renew()
 
-    def _renew(self, asked: list[Intent]) -> None:
+    def _renew(self) -> None:
         """Begin a new generation, if the settings as they are now allow it."""
-        self._intents = asked
-        self._old = leader.number if (leader := self._leader) is not None else self._number
         wrong = self._configs.wrong()
         if wrong is not None:
             self._note("config", f"not taken: {wrong}")
@@ -404,7 +412,7 @@ class Supervisor:
             if self._next is not None:
                 self._next.close()
                 self._next = None
-        self._intents = []
+        self._intents, self._restarting = [], False
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             self._restart(waiting)
@@ -424,6 +432,7 @@ class Supervisor:
             "instance": self._env["MOONGATE_INSTANCE"],
             "who": str(identity.own()),
             "address": self._address.said,
+            "old": self._old,
         }
         for descriptor in (self._listener.fileno(), self._lock_descriptor):
             os.set_inheritable(descriptor, True)

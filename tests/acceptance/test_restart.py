@@ -181,7 +181,7 @@ def test_who_waits_in_the_old_generation_is_answered_for_a_run_that_the_new_one_
 
 def test_two_generations_on_one_store_claim_each_run_once(one: Live, shell: Shell) -> None:
     effects = one.home / "effects.txt"
-    program = f"import os, sys; os.write(os.open({str(effects)!r}, os.O_WRONLY|os.O_APPEND|os.O_CREAT), sys.stdin.buffer.read() + b'\\n')"
+    program = f"import sys; print(sys.stdin.read(), file=open({str(effects)!r}, 'a'))"
     agent = {"id": "main", "backend": "command", "command": [sys.executable, "-c", program], "max_concurrent": 4}
     one.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [agent]}}))
     one.start()
