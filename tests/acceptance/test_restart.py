@@ -92,6 +92,16 @@ def test_restarts_under_load_fail_no_request_and_lose_no_run(one: Live, shell: S
     print(f"{len(figures)} requests, p99 {figures[len(figures) * 99 // 100] * 1000:.0f} ms, worst {figures[-1]:.2f} s")
 
 
+def test_quick_restarts_reset_no_connection(one: Live, shell: Shell) -> None:
+    """With nothing to drain, the old one is gone at once; its idle connections must not notice."""
+    one.start()
+
+    with Traffic(one.port) as traffic:
+        codes = [shell("restart").code for _ in range(4)]
+
+    assert (codes, traffic.failures) == ([0] * 4, [])
+
+
 def test_a_run_ends_in_the_generation_that_began_it_and_is_watched_from_the_next(one: Live, shell: Shell) -> None:
     one.start()
     old = one.generation
