@@ -40,7 +40,10 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
             stderr=console,
             start_new_session=True,
         )
-    return wait_for(place, process, said, wait)
+    try:
+        return wait_for(place, process, said, wait)
+    finally:
+        process.returncode = process.returncode or 0  # it goes on without us, which is no leak
 
 
 def wait_for(place: Place, process: subprocess.Popen[bytes] | None, said: Path | None, wait: float) -> Look:

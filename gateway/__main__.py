@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import select
 import socket
 import sys
 import time
@@ -16,8 +17,9 @@ from typing import Any
 import gateway
 from gateway import config, identity, logs, paths, token_file
 from gateway.config import Config
-from gateway.errors import AlreadyRunning, GatewayError
+from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.supervisor import ending, lock, port, record, respawn, signals
+from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
 from gateway.supervisor.lock import Lock
 from gateway.supervisor.logfile import Folding, LogFile
@@ -64,23 +66,30 @@ def run(options: Mapping[str, Any]) -> int:
     for name in ("config", "host", "port"):  # so that generations, which read the settings anew, see them too
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
+    resumed = _resumed(os.environ.pop(RESUME, ""))
     settings = config.load(os.environ)
-    resumed = json.loads(os.environ.pop(RESUME, "null"))
     if resumed:
         held, listener = _kept_lock(resumed), socket.socket(fileno=resumed["listener"])
+        os.set_inheritable(resumed["listener"], False)
     else:
+        force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
         paths.private_directory(settings.home)
-        held = _lock(settings, force=bool(options.get("force") or options.get("kill_foreign")))
-        if options.get("force") or options.get("kill_foreign"):
-            place = paths.locks(settings.home)
-            kill_foreign = bool(options.get("kill_foreign"))
-            ending.take_port(settings.gateway.host, settings.gateway.port, place, kill_foreign=kill_foreign)
-        listener = _listener(settings, notifier)
+        held = _lock(settings, force=force or kill_foreign)
+        listener = notifier.listener() or _bound(settings, force=force, kill_foreign=kill_foreign)
     try:
         with listener:
             return _supervise(settings, held, listener, notifier, resumed)
     finally:
         held.release()
+
+
+def _resumed(given: str) -> dict[str, Any] | None:
+    """Return what our former self kept; nothing that anyone else put into the environment."""
+    try:
+        found = json.loads(given)
+        return found if found["who"] == str(identity.own()) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _lock(settings: Config, *, force: bool) -> Lock:
@@ -96,14 +105,14 @@ def _lock(settings: Config, *, force: bool) -> Lock:
         return lock.acquire(path)
 
 
-def _listener(settings: Config, notifier: Notifier) -> socket.socket:
-    """Return the socket that the service manager holds for us, else one that we bind."""
-    if notifier.descriptors:
-        return socket.socket(fileno=notifier.descriptors[0])
+def _bound(settings: Config, *, force: bool, kill_foreign: bool) -> socket.socket:
+    """Bind the port; by force, end who has it first."""
     host, number = settings.gateway.host, settings.gateway.port
     before = record.read(paths.lock(settings.home, settings.path))
     if before is not None and before.port == number and not before.alive:
         ending.wait_free(host, number, ending.ORPHANS)  # a serving process of ours may still be ending
+    if force or kill_foreign:
+        ending.take_port(host, number, paths.locks(settings.home), kill_foreign=kill_foreign)
     return port.bind(host, number)
 
 
@@ -117,7 +126,7 @@ def _supervise(
 ) -> int:
     bound = listener.getsockname()[1]
     instance = resumed["instance"] if resumed else secrets.token_hex(8)
-    held.write(_record(settings, instance, bound))
+    held.write(_record(settings, instance, resumed["address"][0] if resumed else settings.gateway.host, bound))
     if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
@@ -130,37 +139,50 @@ def _supervise(
             _to_console(line)
 
     folding = Folding(write)
+    said = resumed["address"] if resumed else (settings.gateway.host, settings.gateway.port)
+
+    def announce(host: str, number: int) -> None:
+        held.write(_record(settings, instance, host, number))
 
     supervisor = Supervisor(
         listener,
-        Limits(settings.gateway.stop_grace, settings.gateway.drain_timeout, settings.gateway.hang_timeout),
+        _limits(settings),
         lock_path=paths.lock(settings.home, settings.path),
         lock_descriptor=held.descriptor,
-        env=os.environ | {"MOONGATE_INSTANCE": instance, "MOONGATE_PORT": str(bound)},
+        env=os.environ | {"MOONGATE_INSTANCE": instance},
         write=folding.write,
         greet=lambda about: _greet(settings, bound, about),
         notifier=notifier,
         configs=Configs(settings.path),
+        address=Address(said[0], said[1], announce),
         resumed=resumed,
     )
     try:
-        return supervisor.run()
+        code = supervisor.run()
+        if supervisor.failure:
+            raise ConfigError(supervisor.failure)
+        return code
     finally:
         folding.flush()
         file.close()
 
 
+def _limits(settings: Config) -> Limits:
+    known = settings.gateway
+    return Limits(known.stop_grace, known.drain_timeout, known.hang_timeout, known.ready_timeout)
+
+
 def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
     """Serve inside this process: no generations, and a restart is done here."""
-    from gateway import serve  # late: a supervisor does without all that it brings
+    from gateway import alone  # late: a supervisor does without all that it brings
 
     file = LogFile(paths.log_file(settings.home))
     try:
         bound = listener.getsockname()[1]
-        return serve.alone(
-            settings,
+        return alone.run(
             listener,
             instance,
+            paths.lock(settings.home, settings.path),
             sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
             greet=lambda about: _greet(settings, bound, about),
         )
@@ -168,7 +190,7 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
         file.close()
 
 
-def _record(settings: Config, instance: str, bound: int) -> Record:
+def _record(settings: Config, instance: str, host: str, bound: int) -> Record:
     process = identity.own()
     return Record(
         pid=process.pid,
@@ -177,7 +199,7 @@ def _record(settings: Config, instance: str, bound: int) -> Record:
         startTime=process.started,
         bootId=process.boot,
         instance=instance,
-        host=settings.gateway.host,
+        host=host,
         port=bound,
         version=gateway.__version__,
     )
@@ -198,13 +220,17 @@ def _store_token_and_begin_again(token: str) -> None:
 
 
 def _to_console(line: bytes) -> None:
-    with contextlib.suppress(OSError):
-        sys.stderr.write(logs.readable(line) + "\n")
+    """Show a line to whoever reads; one who does not, behind a pipe or ^S, misses it and holds nobody."""
+    data = memoryview((logs.readable(line) + "\n").encode("utf-8", "backslashreplace"))
+    with contextlib.suppress(OSError, ValueError):
+        while data and (os.name == "nt" or select.select([], [2], [], 0)[1]):
+            data = data[os.write(2, data[:512]) :]
 
 
 def _greet(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
-    sys.stdout.write(_banner(settings, bound, about) + "\n")
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # nobody has to read it
+        sys.stdout.write(_banner(settings, bound, about) + "\n")
+        sys.stdout.flush()
 
 
 def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:

@@ -102,6 +102,15 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=_env("MOONGATE_HANG_TIMEOUT"),
         ),
     ] = 15.0
+    ready_timeout: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="Seconds that a new serving process has to become ready.",
+            extra=_env("MOONGATE_READY_TIMEOUT"),
+        ),
+    ] = 30.0
 
 
 class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

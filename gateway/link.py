@@ -6,6 +6,7 @@ of the line knows that it is an orphan.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from enum import StrEnum
@@ -65,16 +66,21 @@ class Line:
         end.setblocking(False)
         self.end = end
         self._decoder = Decoder()
+        self._unsent = b""
 
     def say(self, word: Word, **about: Any) -> None:
-        """Say something; a generation that is gone, or reads nothing, is noticed otherwise."""
-        try:
-            self.end.send(encode(word, **about))
-        except OSError:
-            return
+        """Say something, now or as soon as there is room; one that is gone is noticed otherwise."""
+        self._unsent += encode(word, **about)
+        self._send()
+
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):
+            self._unsent = self._unsent[self.end.send(self._unsent) :]
 
     def hear(self) -> list[Message] | None:
         """Return what was said since, or None when the other end is closed."""
+        if self._unsent:
+            self._send()
         try:
             data = self.end.recv(LONGEST)
         except BlockingIOError:
@@ -88,5 +94,5 @@ def _parsed(line: bytes) -> Message | None:
     try:
         found = json.loads(line)
         return Message(Word(found.pop("word")), found)
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None

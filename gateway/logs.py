@@ -28,7 +28,7 @@ def readable(line: bytes) -> str:
     try:
         record = json.loads(line)
         stamp, level, event = (str(record.pop(name, "")) for name in ("time", "level", "event"))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return line.decode("utf-8", "replace")
     trace = record.pop("exception", None)
     rest = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in record.items())

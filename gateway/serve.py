@@ -1,7 +1,6 @@
 """One serving process: listens on a given socket, says when it is ready, and drains when told.
 
-As a generation, a supervisor hands it the socket and hears of it over a line; alone, in the
-foreground, signals tell it to end.
+A supervisor hands a generation the socket and hears of it over a line; `gateway.alone` is the other way.
 """
 
 from __future__ import annotations
@@ -10,10 +9,13 @@ import asyncio
 import contextlib
 import faulthandler
 import os
+import select
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +30,8 @@ from gateway.link import Word
 
 #: seconds between signs of life
 BEAT = 1.0
+#: seconds after its supervisor's death that a serving process ends at the latest
+ORPHANED = 6.0
 #: seconds that the agent gets to say its version
 INTRODUCTION = 5.0
 
@@ -109,52 +113,6 @@ async def _hurry(life: Life, server: Server, around: Surroundings) -> None:
         server.hurry()
 
 
-class Signals:
-    """The life of a process that is alone: SIGTERM and SIGINT end it, it leads from the start."""
-
-    def __init__(self, grace: float, greet: Callable[[Surroundings], Coroutine[Any, Any, None]]) -> None:
-        """Args:
-        grace: seconds at the first signal; a second one gives none.
-        greet: awaited once requests are answered.
-        """
-        self._grace = grace
-        self._greet = greet
-        self._received: asyncio.Queue[int] = asyncio.Queue()
-
-    @contextlib.contextmanager
-    def heard(self) -> Iterator[Signals]:
-        """Have the signals put on a queue, and nothing else done about them."""
-        loop = asyncio.get_running_loop()
-
-        def put(number: int, _: object) -> None:
-            loop.call_soon_threadsafe(self._received.put_nowait, number)
-
-        before = {number: signal.signal(number, put) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    async def ready(self, around: Surroundings) -> None:
-        await self._greet(around)
-
-    async def lead(self) -> None:
-        return
-
-    async def end(self) -> Ending:
-        number = await self._received.get()
-        grace, self._grace = self._grace, 0.0
-        return Ending(grace, signal.Signals(number).name)
-
-    async def passive(self) -> None:
-        return
-
-    @property
-    def control(self) -> Control:
-        return Control(restart=None, stop=lambda: self._received.put_nowait(signal.SIGTERM), notes={})
-
-
 class Line:
     """The life of a generation: its supervisor tells it when to lead and when to end."""
 
@@ -165,6 +123,8 @@ class Line:
         self._leading = asyncio.Event()
         self._endings: asyncio.Queue[Ending] = asyncio.Queue()
         self._notes: dict[str, str] = {}
+        self._hearing = asyncio.create_task(self._hear(), name="line")
+        self._beating = asyncio.create_task(self._beat(), name="beat")
 
     @classmethod
     @asynccontextmanager
@@ -172,12 +132,11 @@ class Line:
         """Talk over an inherited socket, and give signs of life, for the time of the block."""
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
         line = cls(reader, writer, number)
-        tasks = [asyncio.create_task(line._hear()), asyncio.create_task(line._beat())]
         try:
             yield line
         finally:
-            for task in tasks:
-                task.cancel()
+            line._hearing.cancel()
+            line._beating.cancel()
             writer.close()
 
     async def ready(self, around: Surroundings) -> None:
@@ -200,10 +159,17 @@ class Line:
             notes=self._notes,
         )
 
-    async def may_migrate(self) -> None:
-        """Say that the database has to be migrated, and wait until nobody else uses it."""
+    async def may_migrate(self) -> bool:
+        """Say that the database has to be migrated, and wait until nobody else uses it.
+
+        Returns:
+            False if it is to end instead.
+        """
         self.say(Word.MIGRATION)
-        await self._leading.wait()
+        leading = asyncio.create_task(self._leading.wait())
+        await asyncio.wait([leading, self._hearing], return_when=asyncio.FIRST_COMPLETED)
+        leading.cancel()
+        return self._leading.is_set()
 
     def say(self, word: Word, **about: Any) -> None:
         self._writer.write(link.encode(word, **about))
@@ -215,9 +181,10 @@ class Line:
 
     async def _hear(self) -> None:
         decoder = link.Decoder()
-        while data := await self._reader.read(link.LONGEST):
-            for message in decoder.feed(data):
-                self._heed(message)
+        with contextlib.suppress(ConnectionError):  # one that was killed before it read all has reset the line
+            while data := await self._reader.read(link.LONGEST):
+                for message in decoder.feed(data):
+                    self._heed(message)
         self._endings.put_nowait(Ending(0.0, "the supervisor is gone"))
 
     def _heed(self, message: link.Message) -> None:
@@ -245,39 +212,16 @@ async def introduction(around: Surroundings) -> dict[str, Any]:
     return {"agent": default.id, "introduction": said}
 
 
-def alone(
-    settings: Config,
-    listener: socket.socket,
-    instance: str,
-    *,
-    sinks: Sequence[log.Sink],
-    greet: Callable[[dict[str, Any]], None],
-) -> int:
-    """Serve in the foreground without a supervisor, until a signal; returns the exit code."""
-    agents = app.check(settings, os.environ)
-    writer = log.configure(settings.log.level, sinks, app.secrets(settings, agents))
-
-    async def serve_by_signals() -> None:
-        async def welcome(around: Surroundings) -> None:
-            greet(await introduction(around))
-
-        with Signals(settings.gateway.stop_grace, welcome).heard() as life:
-            await serve(settings, agents, listener, Owner(instance, identity.own()), life, generation=1)
-
-    try:
-        asyncio.run(serve_by_signals())
-    finally:
-        writer.close()
-    return 0
-
-
 def main(argv: list[str]) -> int:
     """Serve as a generation: with a listening socket, a line to the supervisor, and a number."""
     listener, line, number = map(int, argv)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
-    for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the supervisor's to decide, also on a Ctrl-C
+    for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the supervisor's to decide
         signal.signal(number_, _nothing)
+    for descriptor in (listener, line):
+        os.set_inheritable(descriptor, False)
+    threading.Thread(target=_outlive, args=[os.dup(line)], name="outlive", daemon=True).start()
     return asyncio.run(_generation(socket.socket(fileno=listener), line, number))
 
 
@@ -293,17 +237,25 @@ async def _talking(listener: socket.socket, descriptor: int, number: int) -> int
             agents = app.check(settings, os.environ)
             writer = log.configure(settings.log.level, [_to_pipe], app.secrets(settings, agents))
             try:
-                if app.migration_pending(settings):
-                    await line.may_migrate()
+                if app.migration_pending(settings) and not await line.may_migrate():
+                    return 0
                 owner = Owner(os.environ["MOONGATE_INSTANCE"], identity.own())
                 await serve(settings, agents, listener, owner, line, number)
             finally:
                 writer.close()
         except GatewayError as error:
             line.say(Word.FAILED, error=str(error))
-            sys.stderr.write(f"{error}\n")
             return error.exit_code
     return 0
+
+
+def _outlive(line: int) -> None:
+    """End this process a while after its supervisor's death, even if the event loop hangs by then."""
+    poll = select.poll()
+    poll.register(line, 0)  # asks for nothing: the end of the line is told anyway
+    poll.poll()
+    time.sleep(ORPHANED)
+    os._exit(1)
 
 
 def _nothing(number: int, frame: object) -> None:

@@ -43,11 +43,9 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     if found is None or not found.alive:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
-    if force:
-        ending.send(found.process, signal.SIGKILL)
-    else:
+    if not force:
         intent.say_grace(paths.lock(place.home, place.config), found.pid, timeout / 1000)
-    ending.end(found, timeout / 1000 + LAST_MOMENTS)
+    ending.end(found, timeout / 1000 + LAST_MOMENTS, signal.SIGKILL if force else signal.SIGTERM)
     seconds = round(time.monotonic() - began, 2)
     text = f"{output.marked('✅', 'Gateway stopped')} (pid {found.pid}, {output.duration(seconds)})"
     output.result({"stopped": True, "pid": found.pid, "seconds": seconds}, text)

@@ -7,6 +7,7 @@ scope, type and length, bounded reading, strict JSON, the route's type.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 import secrets
@@ -41,6 +42,11 @@ _NOBODY = Principal("nobody", Scope.READ)
 
 #: seconds that answers may take after the runs that they waited for were cut short
 LAST_ANSWERS = 2.0
+
+#: seconds until connections that were accepted are taken up; a closed listener would drop them
+TAKEN_UP = 0.02
+#: seconds that idle connections may stay when the gateway stops, and when another process goes on
+SETTLING, LEAVING = 0.1, 3.0
 
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
@@ -91,13 +97,17 @@ class Server:
     async def open(self, listener: socket.socket) -> None:
         """Begin to accept connections on a bound socket. It stays the caller's: a copy is used."""
         await self._runner.setup()
-        self._site = web.SockSite(self._runner, listener.dup(), backlog=1024)
+        self._listener = listener.dup()
+        self._site = web.SockSite(self._runner, self._listener, backlog=1024)
         await self._site.start()
 
     async def stop_accepting(self) -> None:
         """Accept no more connections, and end streams: their clients come back to whoever serves next."""
         site, self._site = self._site, None
         if site is not None:
+            with contextlib.suppress(NotImplementedError):  # Windows has another kind of loop
+                asyncio.get_running_loop().remove_reader(self._listener)
+            await asyncio.sleep(TAKEN_UP)
             await site.stop()
         self._around.closing.set()
 
@@ -114,11 +124,21 @@ class Server:
             await self._wait_quiet(grace)
         await drain(max(0.0, until - asyncio.get_running_loop().time()))
         await self._wait_quiet(LAST_ANSWERS)
+        await self._settle(LEAVING if handed_over else SETTLING)
         await self._runner.cleanup()
 
     def hurry(self) -> None:
         """Wait no longer for requests."""
         self._hurried.set()
+
+    async def _settle(self, seconds: float) -> None:
+        """Give connections time to ask once more, whereupon they are told to close: so nobody is reset."""
+        assert self._runner.server is not None
+        until = asyncio.get_running_loop().time() + seconds
+        while self._runner.server.connections and asyncio.get_running_loop().time() < until:
+            if self._hurried.is_set():
+                return
+            await asyncio.sleep(0.01)
 
     async def _wait_quiet(self, seconds: float) -> None:
         waits = [asyncio.create_task(self._quiet.wait()), asyncio.create_task(self._hurried.wait())]

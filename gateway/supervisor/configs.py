@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
+import secrets
 from pathlib import Path
 
 from gateway import config
@@ -17,6 +18,7 @@ class Configs:
         self._path = path
         self._good = path.with_name(f"{path.name}.last-good")
         self._rejected = path.with_name(f"{path.name}.rejected")
+        self._begun: bytes | None = None
 
     def wrong(self) -> str | None:
         """Return what is wrong with the file as it is now, or None."""
@@ -26,23 +28,29 @@ class Configs:
             return str(error)
         return None
 
+    def begin(self) -> None:
+        """Remember what the file says now: a generation begins with it, and it may change meanwhile."""
+        with contextlib.suppress(OSError):
+            self._begun = self._path.read_bytes() if self._path.exists() else None
+
     def keep(self) -> None:
-        """Keep a copy of the file: a generation has begun to serve with it."""
-        if self._path.exists():
-            self._copy(self._path, self._good)
-        else:
-            self._good.unlink(missing_ok=True)
+        """Keep what the file said as the last good one: the generation that began with it serves."""
+        with contextlib.suppress(OSError):  # a full disk is no reason to end
+            if self._begun is None:
+                self._good.unlink(missing_ok=True)
+            else:
+                self._write(self._good, self._begun)
 
     def fall_back(self) -> Path | None:
         """Return the copy that last worked, with the bad file kept aside; None if there is none."""
         if not self._good.exists():
             return None
-        if self._path.exists():
-            self._copy(self._path, self._rejected)
+        with contextlib.suppress(OSError):
+            self._write(self._rejected, self._path.read_bytes())
         return self._good
 
-    def _copy(self, source: Path, target: Path) -> None:
-        draft = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copyfile(source, draft)
-        draft.chmod(0o600)
+    def _write(self, target: Path, data: bytes) -> None:
+        draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
         draft.replace(target)

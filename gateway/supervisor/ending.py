@@ -70,14 +70,14 @@ def wait_free(host: str, number: int, seconds: float) -> bool:
         time.sleep(LOOK)
 
 
-def end(found: Record, grace: float) -> None:
-    """End a gateway: politely, after the grace for good, and see its port free.
+def end(found: Record, grace: float, first: signal.Signals = signal.SIGTERM) -> None:
+    """End a gateway: by a first signal, after the grace for good, and see its port free.
 
     Raises:
         Unavailable: it does not end, or its port stays taken.
     """
     generations = _children(found.process)
-    if send(found.process, signal.SIGTERM) and not wait_gone(found.process, grace):
+    if send(found.process, first) and not wait_gone(found.process, grace):
         send(found.process, signal.SIGKILL)
     if not wait_gone(found.process, GONE):
         raise Unavailable(f"the gateway does not end (pid {found.pid}).")

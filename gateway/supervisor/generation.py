@@ -14,14 +14,15 @@ from enum import Enum
 from typing import Any
 
 from gateway.link import Line, Message, Word
-from gateway.supervisor import signals
 
-#: seconds that a generation has to become ready
-READY_WITHIN = 30.0
 #: exit code of a generation whose configuration cannot be used
 BAD_CONFIG = 78
-#: bytes of log that are read at once
+#: bytes of log that are read at once, and how often before others get their turn: together what
+#: the largest pipe holds, so that one that is dead has said all
 _BLOCK = 64 * 1024
+_TURN = 16
+#: bytes of a log line; a longer one is written in pieces
+_LONGEST = 256 * 1024
 
 
 class State(Enum):
@@ -50,35 +51,57 @@ class Generation:
         self.deadline: float | None = None
         #: why it could not go on, in its own words
         self.error = ""
+        #: whether it waits for all others to end, to migrate the database
+        self.migrates = False
+        #: whether it has been asked to write down where it hangs
+        self.hangs = False
         self._rest = b""
+        self._open: dict[str, Any] = {"log": log, "line": line.end}
 
     @classmethod
     def start(cls, number: int, listener: socket.socket, env: Mapping[str, str]) -> Generation:
         """Start a serving process on a bound socket."""
         ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            try:
+                pid, log = cls._spawn(number, listener, theirs, env)
+            finally:
+                theirs.close()
+            undo.pop_all()
+        return cls(number, pid, Line(ours), log)
+
+    @staticmethod
+    def _spawn(number: int, listener: socket.socket, line: socket.socket, env: Mapping[str, str]) -> tuple[int, int]:
+        """Return the PID of a new process, and the pipe that its log comes over."""
         reader, writer = os.pipe()
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.serve", str(listener.fileno()), str(theirs.fileno()), str(number)],
+                [sys.executable, "-m", "gateway.serve", str(listener.fileno()), str(line.fileno()), str(number)],
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=writer,
                 stderr=writer,
-                pass_fds=(listener.fileno(), theirs.fileno()),
-                preexec_fn=signals.unblock,
+                pass_fds=(listener.fileno(), line.fileno()),
             )
+        except OSError:
+            os.close(reader)
+            raise
         finally:
-            theirs.close()
             os.close(writer)
         process.returncode = 0  # it is reaped by `ended`, which also works after we were re-executed
         os.set_blocking(reader, False)
-        return cls(number, process.pid, Line(ours), reader)
+        return process.pid, reader
 
     @classmethod
     def adopt(cls, kept: Mapping[str, Any]) -> Generation:
         """Take over a generation that our former self started."""
+        for descriptor in (kept["line"], kept["log"]):
+            os.set_inheritable(descriptor, False)
         found = cls(kept["number"], kept["pid"], Line(socket.socket(fileno=kept["line"])), kept["log"])
         found.state = State(kept["state"])
+        found.started, found.deadline = kept["started"], kept["deadline"]
+        found._rest = kept["rest"].encode("latin-1")
         return found
 
     def keep(self) -> dict[str, Any]:
@@ -91,6 +114,9 @@ class Generation:
             "line": self.line.end.fileno(),
             "log": self.log,
             "state": self.state.value,
+            "started": self.started,
+            "deadline": self.deadline,
+            "rest": self._rest.decode("latin-1"),
         }
 
     # --- telling ----------------------------------------------------------------------------
@@ -100,10 +126,15 @@ class Generation:
         self.line.say(Word.LEAD)
 
     def step_down(self, drain: float, within: float) -> None:
-        """Have it stop claiming, finish what it has for `drain` seconds, and end."""
+        """Have it stop claiming, which it says within so many seconds, then finish what it has, and end."""
         self.state = State.YIELDING
         self.line.say(Word.STEP_DOWN, seconds=drain)
-        self.deadline = time.monotonic() + drain + within
+        self.deadline = time.monotonic() + within
+
+    def drain(self, seconds: float) -> None:
+        """See to it that it ends: it has stepped down."""
+        self.state = State.DRAINING
+        self.deadline = time.monotonic() + seconds
 
     def stop(self, grace: float, within: float) -> None:
         """Have it end within its grace; it is killed `within` seconds after that."""
@@ -119,26 +150,39 @@ class Generation:
 
     def hear(self) -> list[Message]:
         """Return what it said; any word is a sign of life."""
-        said = self.line.hear() or []
-        if said:
+        said = self.line.hear()
+        if said is None:
+            self._open.pop("line", None)
+        elif said:
             self.heard = time.monotonic()
-        return said
+        return said or []
 
-    def read_log(self, write: Callable[[bytes], None]) -> bool:
-        """Pass on the whole lines that it logged; returns whether there may be more to come."""
-        while True:
+    @property
+    def sources(self) -> list[Any]:
+        """What may still have something to say: what is closed would be readable for ever."""
+        return list(self._open.values())
+
+    def read_log(self, write: Callable[[bytes], None]) -> None:
+        """Pass on the whole lines that it logged, as many as fit into one turn."""
+        for _ in range(_TURN):
             try:
                 data = os.read(self.log, _BLOCK)
             except BlockingIOError:
-                return True
+                return
             if not data:
-                if self._rest:
-                    write(self._rest)
-                self._rest = b""
-                return False
+                self._open.pop("log", None)
+                return
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 write(line)
+            if len(self._rest) > _LONGEST:
+                self.flush_log(write)
+
+    def flush_log(self, write: Callable[[bytes], None]) -> None:
+        """Pass on a line that was not ended."""
+        if self._rest:
+            write(self._rest)
+        self._rest = b""
 
     def ended(self) -> int | None:
         """Reap it if it has ended: its exit code, negative for a signal; None while it lives."""

@@ -7,6 +7,7 @@ SIGUSR1. So a restart needs no environment variable, and a stray signal does not
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -74,35 +75,50 @@ def take_grace(lock: Path, pid: int) -> float | None:
 def ask(lock: Path, pid: int, *, hard: bool, reason: str) -> Intent:
     """Leave an intent for a supervisor; the signal is the caller's to send."""
     intent = Intent(secrets.token_hex(8), pid, time.time(), hard, reason)
-    _write(_asked(lock), intent)
+    _write(_asked(lock, intent.id), intent)
     return intent
 
 
-def take(lock: Path, pid: int) -> Intent | None:
-    """Return the intent that was left for this process, once; None if there is none that is good."""
-    found = _read(_asked(lock), Intent)
-    if found is None or found.pid != pid or not 0 <= time.time() - found.at <= GOOD:
-        return None
-    _asked(lock).unlink(missing_ok=True)
-    return found
+def take(lock: Path, pid: int) -> list[Intent]:
+    """Return the good intents that were left for this process, each once; bad ones are cleared away.
+
+    One signal may stand for several: the system merges them.
+    """
+    taken = []
+    for path in sorted(lock.parent.glob(_asked(lock, "*").name)):
+        found = _read(path, Intent)
+        path.unlink(missing_ok=True)
+        if found is not None and found.pid == pid and 0 <= time.time() - found.at <= GOOD:
+            taken.append(found)
+    return taken
 
 
 def answer(lock: Path, outcome: Outcome) -> None:
-    _write(_answered(lock), outcome)
+    """Say how the restart went that somebody asked for, who may be gone: old answers are cleared away."""
+    for path in lock.parent.glob(_answered(lock, "*").name):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > GOOD:
+                path.unlink()
+    if outcome.id:
+        _write(_answered(lock, outcome.id), outcome)
 
 
 def answered(lock: Path, intent: Intent) -> Outcome | None:
-    """Return how the restart went that an intent asked for; None while it is under way."""
-    found = _read(_answered(lock), Outcome)
-    return found if found is not None and found.id == intent.id else None
+    """Return, once, how the restart went that an intent asked for; None while it is under way."""
+    path = _answered(lock, intent.id)
+    found = _read(path, Outcome)
+    if found is None or found.id != intent.id:
+        return None
+    path.unlink(missing_ok=True)
+    return found
 
 
-def _asked(lock: Path) -> Path:
-    return lock.with_suffix(".restart")
+def _asked(lock: Path, which: str) -> Path:
+    return lock.with_suffix(f".{which}.restart")
 
 
-def _answered(lock: Path) -> Path:
-    return lock.with_suffix(".restarted")
+def _answered(lock: Path, which: str) -> Path:
+    return lock.with_suffix(f".{which}.restarted")
 
 
 def _stop(lock: Path) -> Path:

@@ -28,9 +28,11 @@ class Lock:
     def write(self, mine: Record) -> None:
         """Say who holds it."""
         data = mine.dump()
+        before = os.fstat(self.descriptor).st_size
         os.lseek(self.descriptor, 0, os.SEEK_SET)
-        os.ftruncate(self.descriptor, 0)
-        os.write(self.descriptor, data)
+        # In one piece over all that was there: somebody may be reading it.
+        os.write(self.descriptor, data.ljust(before))
+        os.ftruncate(self.descriptor, len(data))
 
     def release(self) -> None:
         os.close(self.descriptor)

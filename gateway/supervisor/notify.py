@@ -7,6 +7,8 @@ import os
 import socket
 from collections.abc import MutableMapping
 
+from gateway.errors import ConfigError
+
 #: variables that systemd sets for us alone; they must not reach children
 OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 #: first descriptor that systemd hands over
@@ -29,6 +31,22 @@ class Notifier:
         )
         #: what a successor in place needs to go on with
         self.kept = {name: value for name, value in given.items() if value and not name.startswith("LISTEN")}
+
+    def listener(self) -> socket.socket | None:
+        """Return the first of the sockets that the manager holds for us, or None.
+
+        Raises:
+            ConfigError: what it handed over is no socket.
+        """
+        if not self.descriptors:
+            return None
+        try:
+            os.set_inheritable(self.descriptors[0], False)
+            return socket.socket(fileno=self.descriptors[0])
+        except OSError as error:
+            raise ConfigError(
+                f"LISTEN_FDS: descriptor {self.descriptors[0]} is no socket: {error.strerror}."
+            ) from error
 
     def tell(self, **words: str | int) -> None:
         """Send `NAME=value` lines; a manager that is gone is no error."""

@@ -15,6 +15,8 @@ from gateway.identity import Identity
 
 #: bytes of a lock file that are read
 LONGEST = 64 * 1024
+#: times that a record is read which makes no sense: it may just have been in the writing
+LOOKS = 3
 
 
 class Record(NamedTuple):
@@ -51,16 +53,16 @@ def read(path: Path) -> Record | None:
 
     Takes no lock and changes nothing; a link is not followed.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except OSError:
-        return None
-    try:
-        return parse(os.read(descriptor, LONGEST))
-    except OSError:  # a directory
-        return None
-    finally:
-        os.close(descriptor)
+    for _ in range(LOOKS):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        except OSError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            found = parse(file.read(LONGEST))
+        if found is not None:
+            return found
+    return None
 
 
 def parse(data: bytes) -> Record | None:

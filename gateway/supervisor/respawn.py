@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from enum import Enum
+
+#: seconds that a rehearsal may take
+REHEARSAL = 10.0
+_REHEARSE = """
+import os
+from gateway import __main__, config, errors
+try:
+    config.load(os.environ)
+except errors.GatewayError as error:
+    raise SystemExit(str(error))
+"""
 
 
 class Plan(Enum):
@@ -44,3 +57,16 @@ def supervised(env: Mapping[str, str]) -> bool:
 def may_restart_by_signal(env: Mapping[str, str]) -> bool:
     """Tell whether SIGUSR1 restarts without an intent that was left for it."""
     return "1" in (env.get("MOONGATE_ALLOW_SIGUSR1_RESTART"), env.get("XOPC_ALLOW_SIGUSR1_RESTART"))
+
+
+def rehearse(env: Mapping[str, str]) -> str | None:
+    """Return why what is installed now could not take our place, or None: there is no way back after it has."""
+    words = [sys.executable, "-c", _REHEARSE]
+    try:
+        done = subprocess.run(
+            words, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, timeout=REHEARSAL, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{sys.executable} cannot be started: {error}"
+    last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return None if done.returncode == 0 else last

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 HEARD = [
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD") if hasattr(signal, name)
 ]
+#: a child has ended; the settings are to be read again
+CHILD, RELOAD = (getattr(signal, name, 0) for name in ("SIGCHLD", "SIGHUP"))
 
 
 def block() -> None:

@@ -19,10 +19,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway import identity
+from gateway.errors import GatewayError
 from gateway.link import Message, Word
-from gateway.supervisor import backoff, intent, respawn
+from gateway.supervisor import backoff, intent, respawn, signals
+from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
-from gateway.supervisor.generation import BAD_CONFIG, READY_WITHIN, Generation, State
+from gateway.supervisor.generation import BAD_CONFIG, Generation, State
 from gateway.supervisor.intent import Intent, Outcome
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.signals import Inbox
@@ -31,12 +34,18 @@ from gateway.supervisor.signals import Inbox
 RESUME = "MOONGATE_RESUME"
 #: seconds between looks at the clock: while something is under way, and otherwise
 BUSY, CALM = 0.1, 1.0
-#: seconds from the end of a grace to the kill
-LAST_MOMENTS = 1.0
-#: seconds that a generation may take to say that it has stepped down
-YIELD_WITHIN = 5.0
+#: seconds from the end of a grace to the kill: less than `gateway stop` gives
+LAST_MOMENTS = 0.8
+#: seconds that a generation may take to say that it has stepped down; its successor waits so long
+YIELD_WITHIN = 8.0
+#: seconds from the end of a drain to the kill: runs that are cut short are queued again
+CUTTING = 6.0
+#: seconds that requests and runs get when a migration waits, and connections with it
+MIGRATION_GRACE = 5.0
 #: seconds that a hung generation gets to write down where it hangs
 DUMP = 1.0
+#: seconds of absence after which we, and not the generations, were away: stopped, or short of time
+AWAY = 3.0
 
 
 class Limits(NamedTuple):
@@ -46,7 +55,8 @@ class Limits(NamedTuple):
     drain: float
     #: silence after which a generation counts as hung
     hang: float
-    ready: float = READY_WITHIN
+    #: time that a generation has to become ready
+    ready: float
 
 
 class Supervisor:
@@ -64,18 +74,22 @@ class Supervisor:
         greet: Callable[[Mapping[str, Any]], None],
         notifier: Notifier,
         configs: Configs,
+        address: Address,
         resumed: Mapping[str, Any] | None = None,
     ) -> None:
         """Args:
-        listener: bound; generations inherit it.
+        listener: bound; generations inherit it; closed here.
         lock_path: the lock file; restarts are asked for and answered beside it.
         env: what generations get as their environment.
         write: takes finished log lines.
         greet: told what the first generation says when it is ready.
         configs: the config file now, and as it last worked.
+        address: where the settings say to listen.
         resumed: what a former self kept.
         """
         self._listener = listener
+        self._next: socket.socket | None = None
+        self._address = address
         self._limits = limits
         self._lock_path = lock_path
         self._lock_descriptor = lock_descriptor
@@ -87,22 +101,31 @@ class Supervisor:
         self._inbox = Inbox()
         self._generations: list[Generation] = [Generation.adopt(kept) for kept in (resumed or {}).get("kept", ())]
         self._number: int = (resumed or {}).get("number", 0)
-        self._intents: list[Intent] = [Intent(**kept) for kept in (resumed or {}).get("intents", ())]
-        self._resumed = resumed is not None
+        #: the generation that a restart is to replace
+        self._old: int = (resumed or {}).get("old", 0)
+        self._intents: list[Intent] = []
+        self._resumed = None if resumed is None else [Intent(**kept) for kept in resumed["intents"]]
         self._waiting: list[Intent] = []
         self._fallback: dict[str, str] = {}
         self._notes: dict[str, str] = {}
-        self._begin_at: float | None = time.monotonic()
+        self._begin_at: float | None = None
         self._crashes = 0
+        self._looked = time.monotonic()
+        self._restarting = False
         self._stopping = False
         self._graces = 0
         self._code: int | None = None
+        #: why it could not begin to serve; empty if it could
+        self.failure = ""
         self._proof = 0.0
         self._served = resumed is not None
 
     def run(self) -> int:
         """Keep a generation serving until told to stop; returns the exit code."""
-        self._log("supervisor.started", pid=os.getpid(), resumed=self._resumed)
+        self._log("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
+        if self._resumed is not None:
+            self._intents, self._restarting = self._resumed, True
+            self._renew()
         while self._code is None:
             self._begin_what_is_due()
             self._wait()
@@ -117,20 +140,34 @@ class Supervisor:
     # --- the seven verbs --------------------------------------------------------------------
 
     def _begin_what_is_due(self) -> None:
-        if self._begin_at is not None and time.monotonic() >= self._begin_at and not self._stopping:
+        if self._stopping:
+            return
+        if self._begin_at is None and not any(one.state is not State.DRAINING for one in self._generations):
+            self._begin_at = time.monotonic()  # whatever has happened: a gateway serves
+        if self._begin_at is not None and time.monotonic() >= self._begin_at:
             self._begin_at = None
-            self._number += 1
-            self._generations.append(Generation.start(self._number, self._listener, self._env | self._fallback))
-            self._log("generation.started", generation=self._number, pid=self._generations[-1].pid)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._number += 1
+        self._configs.begin()
+        listener = self._next or self._listener
+        env = self._env | self._fallback | {"MOONGATE_PORT": str(listener.getsockname()[1])}
+        try:
+            one = Generation.start(self._number, listener, env)
+        except OSError as error:  # no process or no descriptor is to be had
+            self._crash(self._number, f"it cannot be started: {error.strerror}", 1.0)
+            return
+        self._generations.append(one)
+        self._log("generation.started", generation=one.number, pid=one.pid)
 
     def _wait(self) -> None:
         """Sleep until something happens, or until it is time to look at the clock."""
         busy = self._begin_at is not None or any(one.state is not State.LEADING for one in self._generations)
         with selectors.DefaultSelector() as selector:
             selector.register(self._inbox, selectors.EVENT_READ)
-            for one in self._generations:
-                selector.register(one.log, selectors.EVENT_READ)
-                selector.register(one.line.end, selectors.EVENT_READ)
+            for source in (source for one in self._generations for source in one.sources):
+                selector.register(source, selectors.EVENT_READ)
             selector.select(BUSY if busy else min(CALM, self._notifier.interval or CALM))
 
     def _heed_signals(self) -> None:
@@ -157,6 +194,7 @@ class Supervisor:
             for message in one.hear():
                 self._heed(one, message)
             one.read_log(self._write)
+            one.flush_log(self._write)
             one.close()
             self._generations.remove(one)
             self._log("generation.ended", generation=one.number, pid=one.pid, code=code, state=one.state.value)
@@ -166,22 +204,31 @@ class Supervisor:
 
     def _keep_deadlines(self) -> None:
         now = time.monotonic()
+        away, self._looked = now - self._looked > AWAY, now
         for one in self._generations:
+            if away:
+                one.heard = now
             if one.deadline is not None and now > one.deadline:
                 self._log("generation.killed", generation=one.number, state=one.state.value)
                 one.kill()
                 one.deadline = None
-            elif one.state is State.STARTING and now - one.started > self._limits.ready and one.deadline is None:
-                one.error = f"it was not ready within {self._limits.ready:g} s"
-                one.deadline = now
-            elif one.state is not State.STARTING and one.silent_for() > self._limits.hang and one.deadline is None:
-                one.error = f"it hung: nothing was heard of it for {self._limits.hang:g} s"
-                self._log("generation.hangs", generation=one.number, error=one.error)
-                one.kill(signal.SIGUSR2)
-                one.deadline = now + DUMP
-        yielding = next((one for one in self._generations if one.state is State.YIELDING), None)
-        if yielding is not None and yielding.silent_for() > YIELD_WITHIN:
-            self._hand_over(yielding)
+            elif one.state is State.STARTING:
+                self._expect_ready(one, now)
+            elif one.silent_for() > self._limits.hang and not one.hangs:
+                self._give_up(one, now)
+
+    def _expect_ready(self, one: Generation, now: float) -> None:
+        if now - one.started > self._limits.ready and not one.error:
+            one.error = f"it was not ready within {self._limits.ready:g} s"
+            one.deadline = now
+
+    def _give_up(self, one: Generation, now: float) -> None:
+        """Kill a generation that hangs, after it has had time to write down where."""
+        one.hangs = True
+        one.error = f"it hung: nothing was heard of it for {self._limits.hang:g} s"
+        one.deadline = min(one.deadline or now + DUMP, now + DUMP)
+        self._log("generation.hangs", generation=one.number, error=one.error)
+        one.kill(signal.SIGUSR2)
 
     def _prove_life(self) -> None:
         interval = self._notifier.interval
@@ -199,6 +246,7 @@ class Supervisor:
                 self._hand_over(one)
             case Word.FAILED:
                 one.error = str(message.about.get("error", ""))
+                self._log("generation.failed", generation=one.number, error=one.error)
             case Word.MIGRATION:
                 self._make_way(one)
             case Word.RESTART_PLEASE:
@@ -207,39 +255,55 @@ class Supervisor:
                 self._stop(signal.SIGTERM)
 
     def _ready(self, one: Generation, about: Mapping[str, Any]) -> None:
+        if one.state is not State.STARTING or self._stopping:
+            return
         one.state = State.STANDBY
         if not self._served:
             self._greet(about)
         leader = self._leader
         if leader is None:
             self._crown(one)
-        elif leader.state is State.LEADING:
-            leader.step_down(self._limits.drain, LAST_MOMENTS + YIELD_WITHIN)
+        else:
+            leader.step_down(self._limits.drain, YIELD_WITHIN)
 
     def _hand_over(self, old: Generation) -> None:
-        if old.state is State.YIELDING:
-            old.state = State.DRAINING
+        if old.state is not State.YIELDING:
+            return
+        old.drain(self._limits.drain + CUTTING)
         successor = next((one for one in self._generations if one.state is State.STANDBY), None)
         if successor is not None:
             self._crown(successor)
 
     def _make_way(self, one: Generation) -> None:
-        """A migration waits: the old one ends first; connections wait in the socket's backlog."""
-        leader = self._leader
-        if leader is None:
-            one.line.say(Word.LEAD)
-        else:
-            leader.stop(min(self._limits.stop_grace, 5.0), LAST_MOMENTS)
+        """A migration waits: all others end first; connections wait in the socket's backlog."""
+        one.migrates = True
+        for other in self._generations:
+            if other is not one:
+                other.stop(MIGRATION_GRACE, CUTTING)
+        self._let_migrate()
+
+    def _let_migrate(self) -> None:
+        if len(self._generations) == 1 and self._generations[0].migrates:
+            self._generations[0].line.say(Word.LEAD)
 
     def _crown(self, one: Generation) -> None:
         one.lead()
-        one.line.say(Word.NOTE, **self._notes)
         self._served = True
+        if self._next is not None:
+            self._listener.close()
+            self._listener, self._next = self._next, None
+            self._move()
         if not self._fallback:
             self._configs.keep()
+            self._notes.clear()
+        one.line.say(Word.NOTE, **self._notes)
         self._notifier.tell(READY=1, STATUS=f"generation {one.number} serves", MAINPID=os.getpid())
         self._log("generation.leads", generation=one.number)
         self._answer(ok=True, new=one.number)
+
+    def _move(self) -> None:
+        with contextlib.suppress(GatewayError, OSError):  # the file changed again meanwhile, or the disk is full
+            self._address.moved(self._listener)
 
     @property
     def _leader(self) -> Generation | None:
@@ -250,27 +314,34 @@ class Supervisor:
     def _mourn(self, one: Generation, code: int) -> None:
         """Decide what a generation's end means."""
         if self._stopping or one.state is State.DRAINING:
-            waiting = next((other for other in self._generations if other.state is State.STARTING), None)
-            if waiting is not None and not self._stopping:
-                waiting.line.say(Word.LEAD)  # it waited to migrate
+            self._let_migrate()
             return
         if one.state is State.YIELDING:
             self._hand_over(one)
             return
         why = one.error or f"it ended with exit code {code}"
-        if self._leader is not None:  # it was to replace the one that goes on
-            self._answer(ok=False, new=one.number, error=why)
-            return
         if not self._served and code == BAD_CONFIG:
-            self._code = BAD_CONFIG
+            self._code, self.failure = BAD_CONFIG, why
+            return
+        leader = self._leader
+        if leader is not None and leader.state is State.LEADING:  # it was to replace the one that goes on
+            if code == BAD_CONFIG:
+                self._note("config", f"not taken: {why}")
+            self._answer(ok=False, new=one.number, error=why)
             return
         if code == BAD_CONFIG:
             self._fall_back(why)
-        lasted = time.monotonic() - one.started
+        self._crash(one.number, why, time.monotonic() - one.started)
+
+    def _crash(self, number: int, why: str, lasted: float) -> None:
+        """Begin anew, at once or later; who asked for a restart is told that it went wrong."""
         self._crashes = 1 if lasted > backoff.STABLE else self._crashes + 1
         pause = backoff.delay(self._crashes)
-        self._begin_at = time.monotonic() + pause
-        self._log("generation.crashed", generation=one.number, code=code, error=why, next_in=round(pause, 2))
+        self._log("generation.crashed", generation=number, error=why, next_in=round(pause, 2))
+        if self._restarting:
+            self._answer(ok=False, new=number, error=why)
+        if self._begin_at is None:
+            self._begin_at = time.monotonic() + pause
 
     def _fall_back(self, why: str) -> None:
         """Go on with the configuration that last worked."""
@@ -289,49 +360,69 @@ class Supervisor:
 
     def _heed_restart(self) -> None:
         asked = intent.take(self._lock_path, os.getpid())
-        if asked is None and not respawn.may_restart_by_signal(self._env):
+        if not asked and not respawn.may_restart_by_signal(self._env):
             self._log("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
             return
-        self._restart([asked] if asked else [])
+        self._restart(asked)
 
     def _restart(self, asked: list[Intent]) -> None:
         if self._stopping:
             return
         if any(one.state in (State.STARTING, State.STANDBY, State.YIELDING) for one in self._generations):
-            self._waiting += asked or [Intent("", 0, 0.0, False, "signal")]  # one more, after this one
+            # One more after this one, and not one for each that asked.
+            asked = asked or [Intent("", 0, 0.0, False, "signal")]
+            self._waiting += [one for one in asked if one.id or not self._waiting]
             return
         self._intents = asked
+        self._restarting = True
+        self._old = leader.number if (leader := self._leader) is not None else self._number
         hard = any(one.hard for one in asked)
         self._log("restart.begun", hard=hard, reason=", ".join(one.reason for one in asked) or "signal")
         self._notifier.tell(RELOADING=1)
+        if respawn.plan(self._env, sys.platform, hard) is respawn.Plan.REEXEC:
+            wrong = respawn.rehearse(os.environ) or self._become_new()
+            self._note("supervisor", f"not replaced: {wrong}")
+            self._answer(ok=False, new=self._number, error=wrong)
+        else:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Begin a new generation, if the settings as they are now allow it."""
         wrong = self._configs.wrong()
         if wrong is not None:
-            self._answer(ok=False, new=self._number, error=wrong)
             self._note("config", f"not taken: {wrong}")
+            self._answer(ok=False, new=self._number, error=wrong)
+            return
+        try:
+            self._next = self._address.rebind(self._listener)
+        except GatewayError as error:
+            self._answer(ok=False, new=self._number, error=str(error))
             return
         self._fallback = {}
-        self._notes.pop("config", None)
-        if respawn.plan(self._env, sys.platform, hard) is respawn.Plan.REEXEC and not self._resumed:
-            self._become_new()
-        self._resumed = False
         self._begin_at = time.monotonic()
 
     def _answer(self, *, ok: bool, new: int, error: str = "") -> None:
         """Tell those who asked how the restart went; then take up what was asked meanwhile."""
-        leader = self._leader
         for asked in self._intents:
-            if asked.id:
-                old = leader.number if leader is not None and not ok else new - 1
-                intent.answer(self._lock_path, Outcome(asked.id, ok, old, new, error))
+            with contextlib.suppress(OSError):
+                intent.answer(self._lock_path, Outcome(asked.id, ok, self._old, new, error))
         if not ok:
             self._log("restart.failed", error=error)
-        self._intents = []
+            self._notifier.tell(READY=1, STATUS=f"restart failed: {error}"[:200].replace("\n", " "))
+            if self._next is not None:
+                self._next.close()
+                self._next = None
+        self._intents, self._restarting = [], False
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             self._restart(waiting)
 
-    def _become_new(self) -> None:
-        """Re-execute in place: the same PID goes on with the same lock, sockets and generations."""
+    def _become_new(self) -> str:
+        """Re-execute in place: the same PID goes on with the same lock, sockets and generations.
+
+        Returns:
+            What was wrong; if nothing was, it does not return.
+        """
         kept = {
             "kept": [one.keep() for one in self._generations],
             "number": self._number,
@@ -339,14 +430,20 @@ class Supervisor:
             "listener": self._listener.fileno(),
             "lock": self._lock_descriptor,
             "instance": self._env["MOONGATE_INSTANCE"],
+            "who": str(identity.own()),
+            "address": self._address.said,
+            "old": self._old,
         }
         for descriptor in (self._listener.fileno(), self._lock_descriptor):
             os.set_inheritable(descriptor, True)
         self._log("supervisor.re-executes")
-        with contextlib.suppress(AttributeError):
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        signals.block()
         env = {**os.environ, **self._notifier.kept, RESUME: json.dumps(kept)}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)  # noqa: S606 ourselves again
+        try:
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)  # noqa: S606 ourselves again
+        except OSError as error:
+            signals.unblock()
+            return f"{sys.executable} cannot be started: {error.strerror}"
 
     def _stop(self, number: int) -> None:
         self._graces += 1
@@ -356,6 +453,9 @@ class Supervisor:
         self._stopping = True
         self._begin_at = None
         self._notifier.tell(STOPPING=1)
+        for listener in (self._listener, self._next):
+            if listener is not None:
+                listener.close()
         for one in self._generations:
             one.stop(grace, LAST_MOMENTS)
 

@@ -1,336 +1,347 @@
-"""Restarts that nobody notices, crashes that mend themselves: real processes, real signals, real load."""
+"""Restarts that nobody notices, with real processes and clients that never retry."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+import time
+import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import psutil
 import pytest
 
-from gateway import paths
-from gateway.supervisor import intent
-from gateway.supervisor.intent import Outcome
+from gateway.identity import Identity
+from tests.cli.shell import Shell
+from tests.support import faults
 from tests.support.live import Live
+from tests.support.traffic import Traffic
 from tests.support.waiting import until_sync
 
-MakeLive = Callable[..., Live]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
-#: a program that listens, and is no gateway
-STRANGER = """
-import socket, time
-listening = socket.create_server(("127.0.0.1", 0))
-print(listening.getsockname()[1], flush=True)
-time.sleep(99)
-"""
-AGENT = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 64}
+ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 32}
+CONFIG = {"agents": {"list": [ECHO]}}
 
 
-def restart(live: Live, *, hard: bool = False) -> Outcome:
-    """Ask for a restart as `gateway restart` does, and return how it went."""
-    lock = paths.lock(live.home, live.config)
-    assert live.process is not None
-    asked = intent.ask(lock, live.process.pid, hard=hard, reason="test")
-    os.kill(live.process.pid, signal.SIGUSR1)
-    until_sync(lambda: intent.answered(lock, asked) is not None, "the restart is answered", within=60)
-    answered = intent.answered(lock, asked)
-    assert answered is not None
-    return answered
+@pytest.fixture
+def one(live: Callable[..., Live]) -> Live:
+    made = live(config=CONFIG)
+    made.home.chmod(0o700)
+    return made
 
 
-def command(live: Live, *words: str) -> subprocess.CompletedProcess[str]:
-    program = "from cli.main import main; raise SystemExit(main())"
-    return subprocess.run(
-        [sys.executable, "-c", program, *words], env=live.env, capture_output=True, text=True, timeout=90, cwd=live.home
-    )
+@pytest.fixture
+def shell(one: Live) -> Shell:
+    return Shell(one.env, one.home)
 
 
-def log_of(live: Live) -> list[dict[str, Any]]:
-    lines = paths.log_file(live.home).read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
+def submit(live: Live, text: str, session: str) -> str:
+    answer = live.call("POST", "/api/tasks", {"input": text, "session": session})
+    assert answer.status == 202
+    return str(answer.body["task"]["id"])
 
 
-class Load:
-    """Clients that never retry: some keep their connection, some make a new one for each request."""
-
-    def __init__(self, live: Live, clients: int) -> None:
-        self._port = live.port
-        self._headers = {"Authorization": f"Bearer {live.token}", "Content-Type": "application/json"}
-        self._clients = clients
-        self._stop = threading.Event()
-        self.failed: list[object] = []
-        self.done = 0
-
-    @contextmanager
-    def on(self) -> Iterator[Load]:
-        threads = [threading.Thread(target=run) for run in (self._keep, self._fresh) for _ in range(self._clients)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-
-    def _ask(self, connection: http.client.HTTPConnection) -> bool:
-        body = json.dumps({"channel": "webchat", "chat_id": "load", "content": "x"})
-        connection.request("POST", "/api/message", body, self._headers)
-        answer = connection.getresponse()
-        answer.read()
-        self.done += 1
-        if answer.status != 200:
-            self.failed.append(answer.status)
-        return answer.getheader("Connection") != "close"
-
-    def _keep(self) -> None:
-        connection = self._connect()
-        while not self._stop.wait(0.01):
-            try:
-                if not self._ask(connection):
-                    connection.close()
-                    connection = self._connect()
-            except (OSError, http.client.HTTPException) as error:
-                self.failed.append(repr(error))
-                connection = self._connect()
-        connection.close()
-
-    def _fresh(self) -> None:
-        while not self._stop.wait(0.02):
-            connection = self._connect()
-            try:
-                self._ask(connection)
-            except (OSError, http.client.HTTPException) as error:
-                self.failed.append(repr(error))
-            finally:
-                connection.close()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+def task(live: Live, run: str) -> dict[str, Any]:
+    return dict(live.call("GET", f"/api/tasks/{run}").body["task"])
 
 
-def test_restarts_under_load_refuse_nobody_and_runs_end_once_where_they_began(live: MakeLive) -> None:
-    gateway = live(config={"agents": {"list": [AGENT]}}).start()
-    tasks, answers = [], []
+def wait_status(live: Live, run: str, *statuses: str) -> dict[str, Any]:
+    until_sync(lambda: task(live, run)["status"] in statuses, f"the run is {statuses}")
+    return task(live, run)
 
-    def wait_three_seconds(number: int) -> None:
-        body = {"message": "@@ sleep 3\n@@ say done", "session": f"long-{number}"}
-        answers.append(gateway.call("POST", "/api/agent", body, timeout=60).body.get("reply"))
 
-    waiting = []
-    with Load(gateway, clients=16).on() as load:
-        for number in range(5):
-            task = gateway.call("POST", "/api/tasks", {"input": "@@ sleep 4\n@@ say ended"}).body["task"]["id"]
-            tasks.append(task)
-            waiting.append(threading.Thread(target=wait_three_seconds, args=(number,)))
-            waiting[-1].start()
-            until_sync(lambda: gateway.call("GET", f"/api/tasks/{task}").body["task"]["status"] == "running")  # noqa: B023
-            outcome = restart(gateway, hard=number == 2)
-            assert (outcome.ok, outcome.new) == (True, outcome.old + 1)
-        for thread in waiting:
+def ask_in_background(live: Live, text: str, session: str) -> tuple[threading.Thread, list[Any]]:
+    answers: list[Any] = []
+
+    def ask() -> None:
+        answers.append(live.call("POST", "/api/agent", {"message": text, "session": session}))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread, answers
+
+
+def test_restarts_under_load_fail_no_request_and_lose_no_run(one: Live, shell: Shell) -> None:
+    faults.able(one).start()
+    ways = [[], ["--hard"], [], ["--hard"], []]
+    runs, asked = [], []
+
+    with Traffic(one.port) as traffic:
+        for number, way in enumerate(ways):
+            if number == 2:
+                faults.give(one, faults.PENDING_MIGRATION)
+            runs.append(submit(one, "@@ sleep 4\n@@ say done", f"run-{number}"))
+            wait_status(one, runs[-1], "running")
+            asked.append(ask_in_background(one, "@@ sleep 3\n@@ say answered", f"ask-{number}"))
+            until_sync(lambda: len(one.call("GET", "/api/tasks?status=running").body["tasks"]) >= 2, "both are at work")
+            assert shell("restart", *way).code == 0
+        for thread, _ in asked:
             thread.join()
-        for task in tasks:
-            until_sync(lambda: gateway.call("GET", f"/api/tasks/{task}").body["task"]["status"] == "succeeded")  # noqa: B023
+        ended = [wait_status(one, run, "succeeded", "failed", "cancelled") for run in runs]
 
-    assert load.failed == []
-    assert load.done > 200
-    assert answers == ["done"] * 5
-    shown = [gateway.call("GET", f"/api/tasks/{task}").body["task"] for task in tasks]
-    assert [(one["attempt"], one["result"]) for one in shown] == [(1, "ended")] * 5
-    assert gateway.process is not None
-    assert gateway.process.poll() is None
+    assert traffic.failures == []
+    assert [(answers[0].status, answers[0].body["reply"]) for _, answers in asked] == [(200, "answered")] * len(ways)
+    assert [(run["result"], run["attempt"]) for run in ended] == [("done", 1)] * len(ways)
+    assert one.health["generation"] == 1 + len(ways)
+    figures = sorted(traffic.times)
+    print(f"{len(figures)} requests, p99 {figures[len(figures) * 99 // 100] * 1000:.0f} ms, worst {figures[-1]:.2f} s")
 
 
-def test_a_run_of_the_old_generation_is_watched_and_cancelled_from_the_new_one(live: MakeLive) -> None:
-    gateway = live(config={"agents": {"list": [AGENT]}}).start()
-    task = gateway.call("POST", "/api/tasks", {"input": "@@ words 3000 0.05"}).body["task"]["id"]
-    until_sync(lambda: gateway.call("GET", f"/api/tasks/{task}").body["task"]["last_event"] > 3)
-    assert restart(gateway).ok
+def test_quick_restarts_reset_no_connection(one: Live, shell: Shell) -> None:
+    """With nothing to drain, the old one is gone at once; its idle connections must not notice."""
+    one.start()
 
-    known = gateway.call("GET", f"/api/tasks/{task}").body["task"]
-    assert known["status"] == "running"
-    until_sync(
-        lambda: gateway.call("GET", f"/api/tasks/{task}").body["task"]["last_event"] > known["last_event"],
-        "the new generation sees what the old one writes",
+    with Traffic(one.port) as traffic:
+        codes = [shell("restart").code for _ in range(4)]
+
+    assert (codes, traffic.failures) == ([0] * 4, [])
+
+
+def test_a_run_ends_in_the_generation_that_began_it_and_is_watched_from_the_next(one: Live, shell: Shell) -> None:
+    one.start()
+    old = one.generation
+    run = submit(one, "@@ words 30 0.1", "long")
+    wait_status(one, run, "running")
+
+    assert shell("restart").code == 0
+    events = read_events(one, run, 0)
+
+    assert len(one.generations) in (1, 2)
+    assert events[-1][1]["kind"] == "end" if "kind" in events[-1][1] else events
+    assert [number for number, _ in events] == list(range(1, len(events) + 1))
+    assert task(one, run)["attempt"] == 1
+    assert task(one, run)["result"].split() == [f"w{number}" for number in range(30)]
+    until_sync(lambda: old not in one.generations, "the old generation has ended")
+
+
+def read_events(live: Live, run: str, after: int) -> list[tuple[int, dict[str, Any]]]:
+    """Follow a run's stream as a browser does: from the last event on, each time it is ended."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    headers = {"Authorization": f"Bearer {live.token}", "Accept": "text/event-stream"}
+    while live.call("GET", f"/api/tasks/{run}").body["task"]["last_event"] > after or not _is_over(live, run):
+        request = urllib.request.Request(f"{live.url}/api/tasks/{run}/events", headers=headers)
+        request.add_header("Last-Event-ID", str(after))
+        number = 0
+        with urllib.request.urlopen(request, timeout=30) as stream:
+            for raw in stream:
+                line = raw.decode().rstrip()
+                if line.startswith("id:"):
+                    number = int(line[3:])
+                elif line.startswith("data:") and number > after:
+                    after = number
+                    found.append((number, json.loads(line[5:])))
+    return found
+
+
+def _is_over(live: Live, run: str) -> bool:
+    return task(live, run)["status"] in ("succeeded", "failed", "cancelled")
+
+
+def test_a_stream_goes_on_over_restarts_without_gap_or_duplicate(one: Live, shell: Shell) -> None:
+    one.start()
+    run = submit(one, "@@ words 60 0.05", "stream")
+    found: list[tuple[int, dict[str, Any]]] = []
+    reader = threading.Thread(target=lambda: found.extend(read_events(one, run, 0)))
+    reader.start()
+
+    codes = [shell("restart").code, shell("restart", "--hard").code]
+    reader.join()
+
+    assert codes == [0, 0]
+    assert [number for number, _ in found] == list(range(1, task(one, run)["last_event"] + 1))
+    assert task(one, run)["attempt"] == 1
+
+
+def test_a_run_of_a_draining_generation_is_cancelled_from_the_new_one(one: Live, shell: Shell) -> None:
+    one.start()
+    old = one.generation
+    run = submit(one, "@@ hang", "hanging")
+    wait_status(one, run, "running")
+    assert shell("restart").code == 0
+    until_sync(lambda: one.health["generation"] == 2, "the new one answers")
+    assert old in one.generations
+
+    one.call("POST", f"/api/tasks/{run}/cancel")
+
+    assert wait_status(one, run, "cancelled", "failed", "succeeded")["status"] == "cancelled"
+    until_sync(lambda: old not in one.generations, "the old generation has ended: nothing holds it")
+
+
+def test_who_waits_in_the_old_generation_is_answered_for_a_run_that_the_new_one_does(
+    live: Callable[..., Live],
+) -> None:
+    one = live(config={"agents": {"list": [ECHO | {"max_concurrent": 1}]}})
+    one.home.chmod(0o700)
+    one.start()
+    first = submit(one, "@@ sleep 2", "first")
+    wait_status(one, first, "running")
+    thread, answers = ask_in_background(one, "later", "second")
+    until_sync(lambda: one.call("GET", "/api/tasks?status=queued").body["tasks"], "it waits")
+
+    assert Shell(one.env, one.home)("restart").code == 0
+    thread.join()
+
+    assert (answers[0].status, answers[0].body["reply"]) == (200, "echo: later")
+
+
+def test_two_generations_on_one_store_claim_each_run_once(one: Live, shell: Shell) -> None:
+    effects = one.home / "effects.txt"
+    program = f"import sys; print(sys.stdin.read(), file=open({str(effects)!r}, 'a'))"
+    agent = {"id": "main", "backend": "command", "command": [sys.executable, "-c", program], "max_concurrent": 4}
+    one.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [agent]}}))
+    one.start()
+
+    runs = []
+    for restart in range(3):
+        runs += [submit(one, f"{restart}-{number}", f"{restart}-{number}") for number in range(20)]
+        assert shell("restart").code == 0
+    ended = [wait_status(one, run, "succeeded", "failed") for run in runs]
+
+    assert {run["status"] for run in ended} == {"succeeded"}
+    assert sorted(effects.read_text().split()) == sorted(run["input"] for run in ended)
+
+
+def test_an_agent_that_restarts_its_gateway_restarts_it_once_and_ends_well(one: Live) -> None:
+    words = [sys.executable, "-m", "cli.main", "restart"]
+    program = f"import os, subprocess, sys; os.environ['MOONGATE_HOME'] = {str(one.home)!r}; " + (
+        f"sys.exit(subprocess.run({words!r}).returncode)"
     )
-    gateway.call("POST", f"/api/tasks/{task}/cancel")
+    agent = {"id": "main", "backend": "command", "command": [sys.executable, "-c", program]}
+    one.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [agent]}}))
+    one.start()
 
-    until_sync(lambda: gateway.call("GET", f"/api/tasks/{task}").body["task"]["status"] == "cancelled")
-    until_sync(lambda: len(gateway.generations) == 1, "the old generation has ended")
+    run = submit(one, "restart yourself", "self")
+    ended = wait_status(one, run, "succeeded", "failed", "cancelled")
 
-
-def test_a_config_that_cannot_be_used_is_refused_and_the_old_generation_goes_on(live: MakeLive) -> None:
-    gateway = live().start()
-    good = gateway.config.read_text()
-    gateway.config.write_text('{"gateway": {"prot": 1}}')
-
-    refused = command(gateway, "restart")
-
-    assert refused.returncode == 1
-    assert 'gateway.prot: unknown field; did you mean "port"?' in refused.stderr
-    health = gateway.call("GET", "/health").body
-    assert (health["generation"], health["status"]) == (1, "degraded")
-    gateway.config.write_text(good)
-    assert command(gateway, "restart").returncode == 0
-    assert gateway.call("GET", "/health").body["status"] == "healthy"
+    assert (ended["status"], ended["attempt"]) == ("succeeded", 1), ended
+    assert "generation 1 → 2" in ended["result"]
+    assert one.health["generation"] == 2
+    assert len(one.logged("restart.begun")) == 1
 
 
-def test_an_agent_that_cannot_be_used_is_refused_by_the_new_generation(live: MakeLive) -> None:
-    gateway = live().start()
-    gateway.config.write_text(
-        json.dumps({"gateway": {"port": 0}, "agents": {"list": [{"id": "a", "backend": "nope"}]}})
+def test_restarts_that_are_asked_for_at_once_are_all_answered(one: Live, shell: Shell) -> None:
+    one.start()
+
+    asked = [shell.start("restart") for _ in range(6)]
+    codes = [process.wait(30) for process in asked]
+    for process in asked:
+        process.communicate()
+
+    assert codes == [0] * 6
+    assert 2 <= one.health["generation"] <= 7
+
+
+def test_a_hard_restart_keeps_the_process_and_leaks_nothing(one: Live, shell: Shell) -> None:
+    one.start()
+    assert one.process is not None
+    process = psutil.Process(one.process.pid)
+    assert shell("restart", "--hard").code == 0
+    settle(one)
+    before = process.num_fds(), one.record
+
+    for _ in range(8):
+        assert shell("restart", "--hard").code == 0
+        settle(one)
+
+    until_sync(lambda: process.num_fds() <= before[0], "no descriptor is left over")
+    assert len(one.logged("supervisor.re-executes")) == 9
+    assert one.record is not None
+    assert before[1] is not None
+    assert (one.record.pid, one.record.instance, one.record.port) == (before[1].pid, before[1].instance, before[1].port)
+    assert process.memory_full_info().uss < 25e6
+
+
+def settle(live: Live) -> Identity:
+    """Wait until only the new generation is left."""
+    return live.generation
+
+
+def test_a_changed_port_is_taken_over_to(one: Live, shell: Shell, free_port: int) -> None:
+    one.start()
+    before = one.port
+    settings = json.loads(one.config.read_text())
+    settings["gateway"]["port"] = free_port
+    one.config.write_text(json.dumps(settings))
+
+    assert shell("restart", "--hard").code == 0
+
+    assert (one.port, one.health["generation"]) == (free_port, 2)
+    settle(one)
+    with pytest.raises(OSError, match=r"refused|reset"):
+        urllib.request.urlopen(f"http://127.0.0.1:{before}/livez", timeout=5)
+
+
+def test_a_port_that_is_taken_is_refused_and_the_old_one_goes_on(
+    one: Live, shell: Shell, live: Callable[..., Live]
+) -> None:
+    other = live("other").start()
+    one.start()
+    before = one.port
+    settings = json.loads(one.config.read_text())
+    settings["gateway"]["port"] = other.port
+    one.config.write_text(json.dumps(settings))
+
+    result = shell("restart")
+
+    assert result.code == 1
+    assert f"Port {other.port} is already in use" in result.err
+    assert (one.port, one.health["generation"]) == (before, 1)
+
+
+def test_a_stop_during_a_restart_stops(one: Live, shell: Shell) -> None:
+    faults.give(faults.able(one), "")
+    one.start()
+    faults.give(one, faults.NEVER_READY)
+    restart = shell.start("restart")
+    until_sync(lambda: len(one.generations) == 2, "the new one starts")
+
+    began = time.monotonic()
+    assert shell("stop").code == 0
+
+    assert time.monotonic() - began < 10
+    assert restart.wait(30) == 1
+    assert "ended while it was restarting" in restart.communicate()[1]
+
+
+def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live, shell: Shell) -> None:
+    """The old one is told to step down, and then there is nobody to hand over to."""
+    faults.able(one).start()
+    faults.give(
+        one,
+        "import os\nfrom gateway import serve\n"
+        "first = serve.Line.ready\n"
+        "async def ready_and_die(self, around):\n"
+        "    await first(self, around); await self._writer.drain()\n"
+        "    os.unlink(os.environ['MOONGATE_TEST_FAULT']); os._exit(9)\n"
+        "serve.Line.ready = ready_and_die\n",
     )
+    # The module is run as the program; it takes what this made of its other self.
+    faults.give(one, (one.home / "fault.py").read_text() + "import sys\n" + AS_PROGRAM)
 
-    refused = command(gateway, "restart")
+    result = shell("restart")
 
-    assert refused.returncode == 1
-    assert "nope" in refused.stderr
-    assert gateway.call("GET", "/health").body["generation"] == 1
-
-
-def test_a_crash_is_mended_and_a_bad_config_meanwhile_is_not_taken(live: MakeLive) -> None:
-    gateway = live().start()
-    gateway.config.write_text("{")
-
-    gateway.generations[0].kill()
-
-    until_sync(lambda: serves(gateway, generation=3), "the second one was refused, the third one serves")
-    assert "last good" in gateway.call("GET", "/health").body["checks"]["config"]
-    assert gateway.config.with_name("config.json.rejected").read_text() == "{"
+    assert result.code in (0, 1)
+    until_sync(lambda: one.health["generation"] == 3, "another one serves")
+    assert one.health["status"] == "healthy"
 
 
-def test_a_generation_that_hangs_says_where_and_is_replaced(live: MakeLive) -> None:
-    gateway = live(env={"MOONGATE_HANG_TIMEOUT": "2"}).start()
-
-    gateway.generations[0].suspend()
-
-    until_sync(lambda: serves(gateway, generation=2), "the next generation serves")
-    assert gateway.stop() == 0
+#: run the patched module in place of a fresh copy of it
+AS_PROGRAM = "sys.argv[:] = sys.orig_argv[2:]\nraise SystemExit(serve.main(sys.orig_argv[3:]))\n"
 
 
-def test_the_port_is_free_soon_after_the_supervisor_is_killed_and_its_runs_are_done_later(live: MakeLive) -> None:
-    gateway = live().start()
-    task = gateway.call("POST", "/api/tasks", {"input": "@@ sleep 2\n@@ say done"}).body["task"]["id"]
-    until_sync(lambda: gateway.call("GET", f"/api/tasks/{task}").body["task"]["status"] == "running")
-    serving = gateway.generations
-    assert gateway.process is not None
+def test_sighup_takes_changed_settings(one: Live) -> None:
+    one.start()
+    settings = json.loads(one.config.read_text())
+    settings["agents"]["list"].append(ECHO | {"id": "further"})
+    one.config.write_text(json.dumps(settings))
 
-    gateway.process.kill()
-    gateway.process.wait()
+    one.signal(signal.SIGHUP)
 
-    _, alive = psutil.wait_procs(serving, 20)
-    assert alive == []
-    gateway.start()
-    until_sync(lambda: gateway.call("GET", f"/api/tasks/{task}").body["task"]["status"] == "succeeded")
-    assert gateway.call("GET", f"/api/tasks/{task}").body["task"]["attempt"] == 2
-
-
-def test_a_bare_signal_restarts_only_where_it_is_allowed(live: MakeLive) -> None:
-    strict, open_ = live("strict").start(), live("open", env={"XOPC_ALLOW_SIGUSR1_RESTART": "1"}).start()
-
-    for gateway in (strict, open_):
-        assert gateway.process is not None
-        gateway.process.send_signal(signal.SIGUSR1)
-
-    until_sync(lambda: serves(open_, generation=2), "the second generation serves")
-    until_sync(lambda: any(line["event"] == "restart.ignored" for line in log_of(strict)))
-    assert strict.call("GET", "/health").body["generation"] == 1
-
-
-def test_it_is_started_stopped_and_started_again_from_the_command_line(live: MakeLive) -> None:
-    gateway = live()
-    try:
-        assert command(gateway, "stop").returncode == 3
-        assert command(gateway, "restart").returncode == 3
-        started = command(gateway, "start")
-        assert started.returncode == 0, started.stderr
-        assert "already running" in command(gateway, "start").stdout
-        assert command(gateway, "status").returncode == 0
-        assert json.loads(command(gateway, "restart", "--json").stdout)["new"] == 2
-        assert json.loads(command(gateway, "restart", "--hard", "--json").stdout)["new"] == 3
-        assert command(gateway, "restart", "--force").returncode == 0
-        assert command(gateway, "stop", "--timeout", "3000").returncode == 0
-        assert command(gateway, "status").returncode == 3
-    finally:
-        with suppress(AttributeError):
-            command(gateway, "stop", "--force")
-
-
-def test_many_starts_at_once_have_one_winner(live: MakeLive) -> None:
-    gateway = live()
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "gateway"],
-            env=gateway.env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=gateway.home,
-        )
-        for _ in range(12)
-    ]
-    try:
-        until_sync(lambda: sum(one.poll() is not None for one in started) == 11, "all but one have ended", within=60)
-        losers = [one for one in started if one.poll() is not None]
-        assert {one.returncode for one in losers} == {75}
-        for one in losers:
-            assert one.stderr is not None
-            assert "a gateway is already running" in one.stderr.read()
-    finally:
-        for one in started:
-            one.terminate()
-        for one in started:
-            one.communicate(timeout=30)
-
-
-def test_force_takes_the_port_from_a_gateway_and_leaves_a_stranger_alone(live: MakeLive, tmp_path: Path) -> None:
-    stranger = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            STRANGER,
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert stranger.stdout is not None
-    port = int(stranger.stdout.readline())
-    gateway = live(config={"gateway": {"port": port}})
-    try:
-        refused = command(gateway, "run", "--force")
-        assert refused.returncode == 75
-        assert f"Held by pid {stranger.pid}" in refused.stderr
-        assert stranger.poll() is None
-        gateway.start("--kill-foreign")
-        assert stranger.wait(20) != 0
-        first = gateway.process
-        gateway.start("--force")
-        assert first is not None
-        assert first.wait(20) == 0
-    finally:
-        stranger.kill()
-        stranger.communicate()
-
-
-@pytest.mark.parametrize("name", ["MOONGATE_NO_RESPAWN", "XOPC_NO_RESPAWN"])
-def test_without_respawn_there_is_one_process(live: MakeLive, name: str) -> None:
-    gateway = live(env={name: "1"}).start()
-
-    assert gateway.call("POST", "/api/agent", {"message": "hi"}).body["reply"] == "echo: hi"
-    assert gateway.generations == []
-    assert gateway.stop() == 0
-
-
-def serves(gateway: Live, generation: int) -> bool:
-    with suppress(OSError):
-        return bool(gateway.call("GET", "/health", timeout=3).body["generation"] == generation)
-    return False
+    until_sync(lambda: one.health["generation"] == 2, "a new generation answers")
+    assert "further" in json.dumps(one.call("GET", "/api/agents").body)
+    assert os.getpid() != one.generation.pid

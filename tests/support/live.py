@@ -1,8 +1,10 @@
-"""A real gateway: its own process, its own state directory, real signals."""
+"""A real gateway: its own processes, its own state directory, real signals.
+
+`process` is the supervisor, whose PID the lock's record has; what serves is its `generation`.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -17,8 +19,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from gateway import paths
-from gateway.supervisor import record
+from gateway import identity, paths
+from gateway.identity import Identity
+from gateway.supervisor import ending, record
+from tests.support.waiting import until_sync
 
 #: seconds that anything may take here; ten times what it needs
 PATIENCE = 30.0
@@ -47,6 +51,7 @@ class Live:
         self.env = {**keep, "HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONWARNINGS": "error", **(env or {})}
         self.process: subprocess.Popen[str] | None = None
         self.output = home / "console.txt"
+        self.log = paths.log_file(home)
 
     def start(self, *arguments: str, wait: bool = True) -> Live:
         """Start the gateway, and wait until it answers."""
@@ -125,37 +130,66 @@ class Live:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
-    @property
-    def generations(self) -> list[psutil.Process]:
-        """The serving processes of the supervisor that was started."""
-        assert self.process is not None
-        try:
-            children = psutil.Process(self.process.pid).children()
-        except psutil.NoSuchProcess:
-            return []
-        return [child for child in children if "gateway.serve" in child.cmdline()]
-
-    @property
-    def serving(self) -> int:
-        """PID of the process that answers requests."""
+    def kill(self) -> None:
+        """End all of it, as a crash of the machine does: the supervisor first, so that it replaces nothing."""
         assert self.process is not None
         generations = self.generations
-        return generations[-1].pid if generations else self.process.pid
-
-    def kill(self) -> None:
-        """End all of it as a crash does: the supervisor, so that nothing is begun anew, then what serves."""
-        assert self.process is not None
-        serving = self.generations
         self.process.kill()
         self.process.wait(PATIENCE)
-        for generation in serving:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                generation.kill()
-        psutil.wait_procs(serving, PATIENCE)
+        for one in generations:
+            ending.send(one, signal.SIGKILL)
+        for one in generations:
+            assert ending.wait_gone(one, PATIENCE)
 
     def close(self) -> None:
+        """End what is left, whatever the test has done to it."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        found = self.record
+        if found is not None and found.alive and found.configPath == str(self.config):  # started by a command
+            ending.end(found, 0, signal.SIGKILL)
+
+    @property
+    def generations(self) -> list[Identity]:
+        """The serving processes that there are, the oldest first."""
+        found = self.record
+        if found is None or not found.alive:
+            return []
+        try:
+            children = psutil.Process(found.pid).children()
+        except psutil.Error:
+            return []
+        return [who for who in (identity.of(child.pid) for child in children) if who is not None]
+
+    @property
+    def generation(self) -> Identity:
+        """The only serving process, as soon as there is only one."""
+        until_sync(lambda: len(self.generations) == 1, "there is one serving process")
+        return self.generations[0]
+
+    def signal(self, number: int, who: Identity | None = None) -> None:
+        """Signal the supervisor, or one serving process."""
+        target = who or (self.record and self.record.process)
+        assert target is not None
+        assert ending.send(target, number)
+
+    @property
+    def health(self) -> dict[str, Any]:
+        return dict(self.call("GET", "/health").body)
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of an event, from rotated files, too."""
+        lines = [
+            _parsed(line)
+            for file in sorted(self.log.parent.glob("gateway.log*"), reverse=True)
+            for line in file.read_bytes().splitlines()
+        ]
+        return [line for line in lines if isinstance(line, dict) and line.get("event") == event]
+
+    def wait_logged(self, event: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until an event was logged so often."""
+        until_sync(lambda: len(self.logged(event)) >= count, f"{event} is logged {count} times")
+        return self.logged(event)
 
 
 def _parsed(data: bytes) -> Any:

@@ -68,13 +68,13 @@ def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live,
     live, shell = alone
     live.start()
     assert live.process is not None
-    live.process.send_signal(signal.SIGSTOP)
-    try:
-        text = shell("status")
-    finally:
-        live.process.send_signal(signal.SIGCONT)
+    generation = live.generation
+    live.signal(signal.SIGSTOP)  # it would replace the other one
+    live.signal(signal.SIGSTOP, generation)
 
-    assert text.code == 3
+    text, told = shell("status"), shell("status", "--json")
+
+    assert (text.code, told.code, told.json["state"]) == (3, 3, "unresponsive")
     assert f"pid {live.process.pid} is there, port {live.port} is silent" in text.out
 
 

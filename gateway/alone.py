@@ -1,0 +1,156 @@
+"""The gateway as one process, without a supervisor: signals end it, or begin it anew inside.
+
+For those who set `MOONGATE_NO_RESPAWN=1`, and for systems that cannot hand over a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway import app, config, identity, log, serve
+from gateway.api.routing import Control, Surroundings
+from gateway.config import Config
+from gateway.domain.agent import Agent
+from gateway.engine.owner import Owner
+from gateway.errors import GatewayError
+from gateway.serve import Ending
+from gateway.supervisor import intent, respawn, signals
+from gateway.supervisor.intent import Intent
+
+_log = log.get()
+
+
+def run(
+    listener: socket.socket,
+    instance: str,
+    lock: Path,
+    *,
+    sinks: Sequence[log.Sink],
+    greet: Callable[[dict[str, Any]], None],
+) -> int:
+    """Serve in the foreground without a supervisor; returns the exit code.
+
+    A restart ends all and builds it up again here; connections wait in the socket meanwhile.
+    """
+
+    async def welcome(around: Surroundings) -> None:
+        greet(await serve.introduction(around))
+
+    async def serve_by_signals() -> None:
+        with Signals(lock, welcome).heard() as life:
+            while life.again:
+                life.begin()
+                writer = log.configure(life.settings.log.level, sinks, app.secrets(life.settings, life.agents))
+                try:
+                    owner = Owner(instance, identity.own())
+                    await serve.serve(life.settings, life.agents, listener.dup(), owner, life, life.generation)
+                finally:
+                    writer.close()
+
+    asyncio.run(serve_by_signals())
+    return 0
+
+
+class Signals:
+    """The life of a process that is alone: signals end it or begin it anew, and it leads from the start."""
+
+    def __init__(self, lock: Path, greet: Callable[[Surroundings], Coroutine[Any, Any, None]]) -> None:
+        """Args:
+        lock: the lock file; restarts are asked for and answered beside it.
+        greet: awaited when requests are answered for the first time.
+        """
+        self._lock = lock
+        self._greet = greet
+        self._received: asyncio.Queue[int] = asyncio.Queue()
+        self._asked: list[Intent] = []
+        #: number of times that it has begun to serve
+        self.generation = 0
+        #: whether it is to serve again after it has ended
+        self.again = True
+        self.settings: Config
+        self.agents: list[Agent]
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[Signals]:
+        """Have the signals put on a queue, and nothing else done about them."""
+        loop = asyncio.get_running_loop()
+
+        def put(number: int, _: object) -> None:
+            loop.call_soon_threadsafe(self._received.put_nowait, number)
+
+        before = {number: signal.signal(number, put) for number in signals.HEARD if number != signals.CHILD}
+        signals.unblock()
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def begin(self) -> None:
+        """Read the settings, and begin to serve once more.
+
+        Raises:
+            ConfigError: they cannot be used.
+        """
+        self.settings = config.load(os.environ)
+        self.agents = app.check(self.settings, os.environ)
+        self.generation += 1
+        self.again = False
+        self._grace = self.settings.gateway.stop_grace
+
+    async def ready(self, around: Surroundings) -> None:
+        if self.generation == 1:
+            await self._greet(around)
+        self._answer(self.generation, ok=True)
+
+    async def lead(self) -> None:
+        return
+
+    async def end(self) -> Ending:
+        while True:
+            number = signal.Signals(await self._received.get())
+            stops = number in (signal.SIGTERM, signal.SIGINT)
+            if stops or self._may_restart(number):
+                self.again = not stops
+                grace, self._grace = self._grace, 0.0
+                return Ending(grace, "restart" if self.again else number.name)
+
+    async def passive(self) -> None:
+        return
+
+    @property
+    def control(self) -> Control:
+        return Control(
+            restart=lambda reason: self._received.put_nowait(signals.RELOAD),
+            stop=lambda: self._received.put_nowait(signal.SIGTERM),
+            notes={},
+        )
+
+    def _may_restart(self, number: int) -> bool:
+        """Tell whether a signal restarts: somebody asked for it or may, and the settings can be used."""
+        asked = intent.take(self._lock, os.getpid())
+        if number != signals.RELOAD and not asked and not respawn.may_restart_by_signal(os.environ):
+            _log.info("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
+            return False
+        self._asked += asked
+        try:
+            app.check(config.load(os.environ), os.environ)
+        except GatewayError as error:
+            _log.warning("restart.failed", error=str(error))
+            self._answer(self.generation, ok=False, error=str(error))
+            return False
+        return True
+
+    def _answer(self, new: int, *, ok: bool, error: str = "") -> None:
+        asked, self._asked = self._asked, []
+        old = new - 1 if ok else new
+        for one in asked:
+            with contextlib.suppress(OSError):
+                intent.answer(self._lock, intent.Outcome(one.id, ok, old, new, error))

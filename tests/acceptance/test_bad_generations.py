@@ -1,0 +1,208 @@
+"""Serving processes that do not come up, crash or hang: the gateway goes on, and says why."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.cli.shell import Shell
+from tests.support import faults
+from tests.support.live import Live
+from tests.support.waiting import until_sync
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+ECHO = {"id": "main", "backend": "echo", "script": True}
+SHORT = {"MOONGATE_READY_TIMEOUT": "5", "MOONGATE_HANG_TIMEOUT": "3"}
+
+
+@pytest.fixture
+def one(live: Callable[..., Live]) -> Live:
+    made = live(env=SHORT)
+    made.home.chmod(0o700)
+    return faults.able(made).start()
+
+
+@pytest.fixture
+def shell(one: Live) -> Shell:
+    return Shell(one.env, one.home)
+
+
+def write_config(live: Live, agents: list[dict[str, Any]]) -> None:
+    live.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": agents}}))
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [(faults.NO_IMPORT, "exit code 1"), (faults.NEVER_READY, "not ready within 5 s")],
+    ids=["cannot be imported", "is never ready"],
+)
+def test_a_generation_that_does_not_come_up_leaves_the_old_one_serving(
+    one: Live, shell: Shell, fault: str, why: str
+) -> None:
+    old = one.generation
+    faults.give(one, fault)
+
+    result = shell("restart")
+
+    assert (result.code, one.health["generation"], one.generation) == (1, 1, old)
+    assert why in result.err
+    assert "Generation 1 goes on." in result.err
+    faults.cure(one)
+    assert "generation 1 → 3" in shell("restart").out
+
+
+@pytest.mark.parametrize("way", [[], ["--hard"]], ids=["plain", "hard"])
+def test_a_file_that_cannot_be_read_is_refused(one: Live, shell: Shell, way: list[str]) -> None:
+    one.config.write_text("{")
+
+    result = shell("restart", *way)
+
+    assert result.code == 1
+    assert "~/config.json: not valid JSON" in result.err
+    assert "Generation 1 goes on." in result.err
+    assert (one.health["generation"], one.health["status"]) == (1, "degraded")
+
+
+def test_a_config_that_is_not_taken_shows_in_health_until_it_is_mended(one: Live, shell: Shell) -> None:
+    write_config(one, [{"id": "main", "backend": "ecko"}])
+
+    refused = shell("restart")
+    told = one.health
+    write_config(one, [ECHO])
+    mended = shell("restart")
+
+    assert refused.code == 1
+    assert "ecko" in refused.err
+    assert told["status"] == "degraded"
+    assert "ecko" in told["checks"]["config"]
+    assert (mended.code, one.health["status"]) == (0, "healthy")
+
+
+def test_a_crash_with_a_bad_config_goes_on_with_the_last_good_one(one: Live, shell: Shell) -> None:
+    write_config(one, [{"id": "main", "backend": "ecko"}])
+
+    one.signal(signal.SIGKILL, one.generation)
+    until_sync(lambda: one.logged("generation.leads")[-1]["generation"] > 1, "another generation leads")
+
+    assert one.health["status"] == "degraded"
+    assert "ecko" in one.health["checks"]["config"]
+    assert "ecko" in one.config.with_name("config.json.rejected").read_text()
+    assert "ecko" in one.config.read_text()
+    assert one.call("POST", "/api/agent", {"message": "hi"}).body["reply"] == "echo: hi"
+
+
+def test_a_killed_generation_is_replaced_at_once(one: Live) -> None:
+    one.signal(signal.SIGKILL, one.generation)
+
+    assert one.call("GET", "/livez").status == 200  # the connection waited in the socket
+
+    (crash,) = one.wait_logged("generation.crashed")
+    assert crash["next_in"] == 0
+    assert one.health["generation"] == 2
+
+
+def test_a_crash_loop_backs_off_and_ends_when_the_cause_is_gone(one: Live, shell: Shell) -> None:
+    faults.give(one, faults.NO_IMPORT)
+    one.signal(signal.SIGKILL, one.generation)
+
+    crashes = one.wait_logged("generation.crashed", 4)
+    refused = shell("restart")
+    faults.cure(one)
+
+    pauses = [crash["next_in"] for crash in crashes]
+    assert pauses[0] == 0
+    assert 0.3 <= pauses[1] < pauses[2] < pauses[3]
+    assert one.log.stat().st_size < 100_000
+    assert refused.code == 1
+    assert "exit code 1" in refused.err
+    assert shell("restart").code == 0
+    assert one.call("GET", "/livez").status == 200
+
+
+def test_a_blocked_event_loop_is_written_down_and_replaced(live: Callable[..., Live]) -> None:
+    one = faults.able(live(env=SHORT))
+    faults.give(one, faults.HANGS_ON_SIGWINCH)
+    one.start()
+    hung = one.generation
+    faults.cure(one)
+
+    one.signal(signal.SIGWINCH, hung)
+    one.wait_logged("generation.hangs")
+    until_sync(lambda: hung not in one.generations, "the hung one is gone")
+
+    assert "hang_here" in one.log.read_text()
+    assert one.call("GET", "/health").body["generation"] == 2
+
+
+def test_a_stopped_generation_is_replaced(one: Live) -> None:
+    stopped = one.generation
+    one.signal(signal.SIGSTOP, stopped)
+
+    one.wait_logged("generation.hangs")
+    until_sync(lambda: stopped not in one.generations, "the stopped one is gone")
+
+    assert one.call("GET", "/health").body["generation"] == 2
+
+
+def test_a_gateway_whose_generation_is_stopped_still_stops(one: Live, shell: Shell) -> None:
+    one.signal(signal.SIGSTOP, one.generation)
+
+    result = shell("stop", "--timeout", "500")
+
+    assert result.code == 0
+    assert one.record is not None
+    assert not one.record.alive
+
+
+def test_a_restart_while_the_old_one_is_stopped_replaces_it(one: Live, shell: Shell) -> None:
+    """It cannot step down, so it is ended: two must never lead."""
+    one.signal(signal.SIGSTOP, one.generation)
+
+    assert shell("restart").code == 0
+
+    assert one.health["generation"] == 2
+
+
+def test_a_pause_of_the_whole_gateway_is_not_taken_for_a_hang(one: Live) -> None:
+    """As ^Z does at a terminal, or a container that is paused."""
+    generation = one.generation
+    one.signal(signal.SIGSTOP, generation)
+    one.signal(signal.SIGSTOP)
+    time.sleep(4.5)  # what is tested is the passing of time
+    one.signal(signal.SIGCONT)
+    one.signal(signal.SIGCONT, generation)
+
+    assert one.call("GET", "/health").body["generation"] == 1
+    assert one.logged("generation.hangs") == []
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", "5", '"text"', "\\ud800", "[" * 20_000])
+def test_nothing_that_a_generation_prints_ends_the_supervisor(live: Callable[..., Live], line: str) -> None:
+    one = faults.able(live())
+    faults.give(one, f"import sys; print({line!r}, file=sys.stderr)")
+
+    one.start()
+
+    assert one.health["generation"] == 1
+
+
+def test_a_flood_on_standard_error_holds_neither_signals_nor_requests(live: Callable[..., Live]) -> None:
+    one = faults.able(live())
+    faults.give(
+        one,
+        "import os, threading\n"
+        "def pour():\n"
+        "    for _ in range(1000): os.write(2, (b'x' * 99 + b'\\n') * 300 + b'y' * 5000)\n"
+        "threading.Thread(target=pour, daemon=True).start()\n",
+    )
+    one.start()
+
+    assert one.call("GET", "/livez").status == 200
+    assert one.stop() == 0

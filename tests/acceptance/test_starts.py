@@ -1,0 +1,363 @@
+"""Starting, stopping and asking, many at once: one winner, clear losers, no false answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gateway import identity, paths
+from gateway.identity import Identity
+from tests.cli.shell import Shell
+from tests.support import faults
+from tests.support.live import PATIENCE, Live
+from tests.support.waiting import until_sync
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@pytest.fixture
+def one(live: Callable[..., Live]) -> Live:
+    made = live()
+    made.home.chmod(0o700)
+    return made
+
+
+@pytest.fixture
+def shell(one: Live) -> Shell:
+    return Shell(one.env, one.home)
+
+
+@contextlib.contextmanager
+def stranger(port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A program of somebody's that listens on a port."""
+    program = (
+        f"import socket, sys; s = socket.create_server(('127.0.0.1', {port}));"
+        "print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+# --- many at once -----------------------------------------------------------------------------
+
+
+def test_of_fifty_gateways_at_once_one_wins_and_all_others_say_why(one: Live) -> None:
+    words = [sys.executable, "-m", "gateway"]
+    files = [one.home / f"said-{number}.txt" for number in range(50)]
+    processes = []
+    for file in files:
+        with file.open("w") as said:
+            processes.append(subprocess.Popen(words, env=one.env, cwd=one.home, stdout=said, stderr=said))
+
+    until_sync(lambda: sum(process.poll() is not None for process in processes) >= 49, "all but one ended", 120)
+    (winner,) = [process for process in processes if process.poll() is None]
+    one.process = winner  # type: ignore[assignment]
+    one.wait_ready()
+
+    losers = [(process, file) for process, file in zip(processes, files, strict=True) if process is not winner]
+    assert {process.returncode for process, _ in losers} == {75}
+    assert all("already running with this configuration" in file.read_text() for _, file in losers)
+    assert one.record is not None
+    assert one.record.pid == winner.pid
+
+
+def test_many_starts_at_once_start_one_gateway_and_all_succeed(one: Live, shell: Shell) -> None:
+    starts = [shell.start("start", "--json") for _ in range(10)]
+    told = [json.loads(process.communicate(timeout=120)[0]) for process in starts]
+
+    assert {process.returncode for process in starts} == {0}
+    assert one.record is not None
+    assert {answer["pid"] for answer in told} == {one.record.pid}
+    assert shell("start").out.startswith("Gateway is already running")
+
+
+def test_status_tells_the_truth_over_starts_and_stops(one: Live, shell: Shell) -> None:
+    """Asked all the time, it says running only while that is so, and stopped only while that is so."""
+    up, down = threading.Event(), threading.Event()
+    down.set()
+    over = threading.Event()
+    false: list[object] = []
+    asked = [0]
+
+    def ask() -> None:
+        while not over.is_set():
+            was_up, was_down = up.is_set(), down.is_set()
+            answer = shell("status", "--json").json
+            asked[0] += 1
+            if was_up and up.is_set() and not answer["running"]:
+                false.append(answer)
+            if was_down and down.is_set() and answer["running"]:
+                false.append(answer)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(6):
+        down.clear()
+        assert shell("start").code == 0
+        up.set()
+        assert shell("restart", "--hard").code == 0
+        up.clear()
+        assert shell("stop").code == 0
+        down.set()
+    over.set()
+    for thread in threads:
+        thread.join()
+
+    assert false == []
+    assert asked[0] > 10
+
+
+def test_two_configs_run_two_gateways(live: Callable[..., Live]) -> None:
+    first, second = live("one").start(), live("two").start()
+
+    assert first.port != second.port
+    assert first.health["instance"] != second.health["instance"]
+
+
+# --- death of the supervisor ------------------------------------------------------------------
+
+
+def submit(live: Live, text: str) -> str:
+    return str(live.call("POST", "/api/tasks", {"input": text}).body["task"]["id"])
+
+
+def test_serving_processes_end_with_their_supervisor_and_lose_no_run(live: Callable[..., Live], free_port: int) -> None:
+    one = live(config={"gateway": {"port": free_port}})
+    one.home.chmod(0o700)
+    one.start()
+    generation, port = one.generation, one.port
+    run = submit(one, "@@ sleep 1.5\n@@ say done")
+    until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "running", "it runs")
+    assert one.process is not None
+
+    began = time.monotonic()
+    one.process.kill()
+    one.process.wait(PATIENCE)
+    until_sync(lambda: not answers(port), "the port is closed")
+    closed = time.monotonic() - began
+    until_sync(lambda: not identity.alive(generation), "it has ended")
+    ended = time.monotonic() - began
+
+    assert closed < 1.0  # 100 ms, with room
+    assert ended < 10.0  # 2 s, with room
+    assert Shell(one.env, one.home)("start").code == 0
+    until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "succeeded", "it is done")
+    print(f"closed after {closed * 1000:.0f} ms, ended after {ended:.2f} s")
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_start_waits_for_what_is_left_of_a_killed_gateway(live: Callable[..., Live], free_port: int) -> None:
+    one = live(config={"gateway": {"port": free_port}}).start()
+    one.home.chmod(0o700)
+    assert one.process is not None
+    one.process.kill()
+    one.process.wait(PATIENCE)
+
+    assert Shell(one.env, one.home)("start").code == 0
+
+    assert one.port == free_port
+
+
+def test_a_serving_process_that_hangs_does_not_outlive_its_supervisor_for_ever(live: Callable[..., Live]) -> None:
+    one = faults.able(live())
+    faults.give(one, faults.HANGS_ON_SIGWINCH)
+    one.start()
+    hung = one.generation
+    one.signal(signal.SIGWINCH, hung)
+    assert one.process is not None
+
+    one.process.kill()
+    one.process.wait(PATIENCE)
+
+    until_sync(lambda: not identity.alive(hung), "it has ended", within=60)
+
+
+# --- locks that lie ---------------------------------------------------------------------------
+
+
+def forge(live: Live, who: Identity, port: int) -> None:
+    lock = paths.lock(live.home, live.config)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    about = {"pid": who.pid, "startTime": who.started, "bootId": who.boot, "port": port, "host": "127.0.0.1"}
+    lock.write_text(
+        json.dumps(about | {"createdAt": 0, "configPath": str(live.config), "instance": "forged", "version": "0"})
+    )
+
+
+@pytest.mark.parametrize("content", ["", "{", "null", "\x00" * 100, "[" * 100_000, '{"pid": -1}', '{"pid": 1e999}'])
+def test_garbage_in_the_lock_file_hinders_nothing(one: Live, shell: Shell, content: str) -> None:
+    lock = paths.lock(one.home, one.config)
+    lock.parent.mkdir(parents=True)
+    lock.write_text(content)
+
+    assert shell("status").code == 3
+    assert shell("stop").code == 3
+    assert one.start().call("GET", "/livez").status == 200
+
+
+@pytest.mark.parametrize("command", [["stop"], ["stop", "--force"], ["restart"]])
+def test_a_recycled_pid_is_not_signalled(one: Live, shell: Shell, command: list[str]) -> None:
+    with stranger() as (process, port):
+        who = identity.of(process.pid)
+        assert who is not None
+        forge(one, who._replace(started=str(int(who.started) - 1)), port)
+
+        result = shell(*command)
+
+        assert result.code == 3
+        assert process.poll() is None
+
+
+def test_a_lock_that_is_a_link_is_neither_read_nor_followed(one: Live, shell: Shell) -> None:
+    target = one.home / "precious"
+    target.write_text("precious")
+    lock = paths.lock(one.home, one.config)
+    lock.parent.mkdir(parents=True)
+    lock.symlink_to(target)
+
+    result = shell("start")
+
+    assert (result.code, target.read_text()) == (78, "precious")
+    assert lock.name in result.err
+
+
+def test_a_pipe_in_place_of_the_lock_holds_nobody(one: Live, shell: Shell) -> None:
+    lock = paths.lock(one.home, one.config)
+    lock.parent.mkdir(parents=True)
+    os.mkfifo(lock)
+
+    assert shell("status").code == 3
+    assert shell("start").code == 78
+
+
+def test_what_stands_in_the_environment_is_not_taken_for_what_a_supervisor_kept(one: Live) -> None:
+    kept = {"listener": 0, "lock": 1, "instance": "x", "kept": [], "number": 7, "intents": [], "who": "1/2/3"}
+    for hostile in (json.dumps(kept), "{", "[]", "7", "[" * 100_000):
+        one.env["MOONGATE_RESUME"] = hostile
+        one.start()
+        assert (one.health["generation"], len(one.health["instance"])) == (1, 16)
+        assert one.stop() == 0
+
+
+# --- the port ---------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_explained(one: Live, shell: Shell) -> None:
+    with stranger() as (process, port):
+        result = shell("start", "--port", str(port))
+
+        assert result.code == 75
+        assert f"Port {port} is already in use. Use --force to kill existing process." in result.err
+        assert f"Held by pid {process.pid}" in result.err
+
+
+def test_force_takes_the_port_from_another_gateway_of_ours(live: Callable[..., Live]) -> None:
+    first = live("first").start()
+    second = live("second", env={"MOONGATE_HOME": str(first.home), "MOONGATE_CONFIG": str(first.home / "other.json")})
+    settings = json.loads(first.config.read_text()) | {"gateway": {"port": first.port}}
+    second.config = first.home / "other.json"
+    second.config.write_text(json.dumps(settings))
+    second.home = first.home
+    assert first.process is not None
+
+    second.start("--force")
+
+    assert first.process.wait(PATIENCE) == 0
+    assert second.port == settings["gateway"]["port"]
+    second.stop()
+
+
+def test_force_ends_the_gateway_with_this_config(one: Live, live: Callable[..., Live]) -> None:
+    one.start()
+    before = one.process
+    assert before is not None
+
+    one.start("--force")
+
+    assert before.wait(PATIENCE) == 0
+    assert one.record is not None
+    assert one.record.pid != before.pid
+
+
+def test_force_spares_a_stranger_and_names_it(one: Live) -> None:
+    with stranger() as (process, port):
+        one.start("--port", str(port), "--force", wait=False)
+        assert one.process is not None
+
+        assert one.process.wait(PATIENCE) == 75
+
+        assert process.poll() is None
+        assert f"pid {process.pid}" in one.output.read_text()
+        assert "--kill-foreign" in one.output.read_text()
+
+
+def test_kill_foreign_takes_the_port_from_a_stranger(one: Live) -> None:
+    with stranger() as (process, port):
+        one.start("--port", str(port), "--kill-foreign")
+
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+        assert one.port == port
+
+
+# --- exit codes -------------------------------------------------------------------------------
+
+
+def test_exit_codes_of_a_gateway_that_is_not_running(shell: Shell) -> None:
+    codes = {words: shell(*words.split()).code for words in ("status", "stop", "stop --force", "restart", "stop --x")}
+
+    assert codes == {"status": 3, "stop": 3, "stop --force": 3, "restart": 3, "stop --x": 2}
+
+
+def test_a_config_that_cannot_be_used_ends_a_start_with_78(one: Live, shell: Shell) -> None:
+    one.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [{"id": "a", "backend": "ecko"}]}}))
+
+    result = shell("start")
+
+    assert result.code == 78
+    assert "ecko" in result.err
+
+
+def test_restart_by_force_starts_what_does_not_run_and_replaces_what_does(one: Live, shell: Shell) -> None:
+    assert shell("restart", "--force").code == 0
+    assert one.record is not None
+    before = one.record
+
+    assert shell("restart", "--force").code == 0
+
+    assert one.record.pid != before.pid
+    assert one.port == before.port
+    assert shell("stop").code == 0
+
+
+def test_stop_by_force_leaves_nothing_behind(one: Live, shell: Shell) -> None:
+    assert shell("start").code == 0
+    generation = one.generation
+    one.signal(signal.SIGSTOP, generation)
+
+    assert shell("stop", "--force").code == 0
+
+    assert not identity.alive(generation)

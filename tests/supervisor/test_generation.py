@@ -1,0 +1,136 @@
+"""A serving process as its supervisor hears it: all lines, bounded, and nothing half said."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import logs
+from gateway.link import LONGEST, Decoder, Line, Word
+from gateway.supervisor.generation import Generation
+from gateway.supervisor.logfile import LogFile
+
+MEGABYTES = 100
+
+
+class Heard:
+    """A generation without a process: the test has the other ends."""
+
+    def __init__(self) -> None:
+        reader, self.writer = os.pipe()
+        ours, self.line = socket.socketpair()
+        os.set_blocking(reader, False)
+        self.generation = Generation(1, 0, Line(ours), reader)
+
+    def close(self) -> None:
+        self.generation.close()
+        self.line.close()
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    made = Heard()
+    yield made
+    made.close()
+
+
+def test_a_hundred_megabytes_of_log_stay_bounded_and_a_follower_misses_nothing(heard: Heard, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.log"
+    file = LogFile(path)
+    follower = logs.Follower(path)
+    count = MEGABYTES * 1000
+
+    def spam() -> None:
+        filling = b"x" * 990
+        for start in range(0, count, 100):
+            data = b"".join(b"%08d %s\n" % (number, filling) for number in range(start, start + 100))
+            while data:
+                data = data[os.write(heard.writer, data) :]
+        os.write(heard.writer, b"last words")
+        os.close(heard.writer)
+
+    thread = threading.Thread(target=spam)
+    thread.start()
+    seen = 0
+    while thread.is_alive() or len(heard.generation.sources) == 2:
+        heard.generation.read_log(file.write)
+        for line in follower.read():
+            assert line.startswith(b"%08d " % seen)
+            seen += 1
+    heard.generation.flush_log(file.write)
+    thread.join()
+
+    assert (seen, follower.read()) == (count, [b"last words"])
+    files = sorted(tmp_path.iterdir())
+    assert len(files) <= 6
+    assert sum(one.stat().st_size for one in files) < 70 * 1024 * 1024
+    assert logs.tail(path, 1) == [b"last words"]
+    follower.close()
+    file.close()
+
+
+def test_one_turn_of_reading_ends_though_more_comes(heard: Heard) -> None:
+    over = threading.Event()
+
+    def pour() -> None:
+        while not over.is_set():
+            os.write(heard.writer, b"line\n" * 1000)
+        os.close(heard.writer)
+
+    thread = threading.Thread(target=pour)
+    thread.start()
+    heard.generation.read_log(lambda line: None)  # it returns
+    over.set()
+    while len(heard.generation.sources) == 2:
+        heard.generation.read_log(lambda line: None)
+    thread.join()
+
+
+def test_a_line_without_end_is_written_in_pieces(heard: Heard) -> None:
+    written: list[bytes] = []
+    thread = threading.Thread(target=lambda: (os.write(heard.writer, b"x" * 2_000_000), os.close(heard.writer)))
+    thread.start()
+    while len(heard.generation.sources) == 2:
+        heard.generation.read_log(written.append)
+    heard.generation.flush_log(written.append)
+    thread.join()
+
+    assert b"".join(written) == b"x" * 2_000_000
+    assert max(map(len, written)) < 400_000
+
+
+def test_what_is_closed_is_not_listened_to_any_more(heard: Heard) -> None:
+    os.close(heard.writer)
+    heard.line.close()
+
+    heard.generation.read_log(lambda line: None)
+    heard.generation.hear()
+
+    assert heard.generation.sources == []
+
+
+def test_words_wait_for_room_and_arrive_whole_and_in_order(heard: Heard) -> None:
+    said = [f"{number:05d}" + "x" * 2_000 for number in range(500)]
+
+    for text in said:
+        heard.generation.line.say(Word.NOTE, text=text)
+    decoder, found = Decoder(), []
+    while len(found) < len(said):
+        found += decoder.feed(heard.line.recv(LONGEST))
+        heard.generation.hear()
+
+    assert [message.about["text"] for message in found] == said
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\n", b"{\n", b"7\n", b"[]\n", b'{"word": "x"}\n', b"[" * 60_000 + b"\n", b"\xff\n"]
+)
+def test_garbage_on_the_line_is_passed_over(heard: Heard, garbage: bytes) -> None:
+    heard.line.sendall(garbage + b'\n{"word": "beat"}\n')
+
+    assert [message.word for message in heard.generation.hear()] == [Word.BEAT]

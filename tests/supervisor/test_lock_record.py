@@ -1,0 +1,31 @@
+"""The lock's record as others read it while it is written."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from gateway.supervisor import lock, record
+from gateway.supervisor.record import Record
+
+
+def test_whoever_reads_while_it_is_written_anew_sees_a_whole_record(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "gateway.lock"
+    held = lock.acquire(path)
+    mine = Record(1, 0, "/x", "1", "b", "i", "127.0.0.1", 1, "0")
+    held.write(mine)
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.wait(0.0005):
+            held.write(mine)
+            held.write(mine._replace(configPath="/a/longer/path", port=54321))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    seen = [record.read(path) for _ in range(2000)]
+    over.set()
+    thread.join()
+    held.release()
+
+    assert None not in seen

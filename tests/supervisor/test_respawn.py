@@ -1,0 +1,62 @@
+"""How to begin again, as a table: the seed's three modes among them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.supervisor import respawn
+from gateway.supervisor.respawn import Plan
+
+NO_RESPAWN, MARKER = {"MOONGATE_NO_RESPAWN": "1"}, {"MOONGATE_SERVICE_MARKER": "moongate"}
+SEED_NO_RESPAWN, SEED_MARKER = {"XOPC_NO_RESPAWN": "1"}, {"XOPC_SERVICE_MARKER": "xopc"}
+
+
+@pytest.mark.parametrize(
+    ("env", "platform", "hard", "plan"),
+    [
+        # the seed's three: told not to, looked after by a service manager, plain
+        (NO_RESPAWN, "linux", False, Plan.IN_PROCESS),
+        (MARKER, "linux", False, Plan.GENERATION),
+        ({}, "linux", False, Plan.GENERATION),
+        # under the seed's names
+        (SEED_NO_RESPAWN, "linux", True, Plan.IN_PROCESS),
+        (SEED_MARKER, "win32", True, Plan.EXIT),
+        # hard ones replace the supervisor in place, so that a service manager sees nothing
+        (MARKER, "linux", True, Plan.REEXEC),
+        ({}, "darwin", True, Plan.REEXEC),
+        (NO_RESPAWN, "linux", True, Plan.IN_PROCESS),
+        # where there is no such thing as becoming another program
+        (MARKER, "win32", False, Plan.EXIT),
+        ({}, "win32", True, Plan.SUCCESSOR),
+        (NO_RESPAWN | MARKER, "win32", True, Plan.IN_PROCESS),
+        # systemd's own variable alone says nothing: a terminal under systemd has it too
+        ({"INVOCATION_ID": "1"}, "win32", True, Plan.SUCCESSOR),
+        ({"MOONGATE_NO_RESPAWN": ""}, "linux", False, Plan.GENERATION),
+    ],
+)
+def test_the_plan(env: dict[str, str], platform: str, hard: bool, plan: Plan) -> None:
+    assert respawn.plan(env, platform, hard) is plan
+
+
+@pytest.mark.parametrize(
+    ("env", "allowed"),
+    [
+        ({}, False),
+        ({"MOONGATE_ALLOW_SIGUSR1_RESTART": "1"}, True),
+        ({"XOPC_ALLOW_SIGUSR1_RESTART": "1"}, True),
+        ({"MOONGATE_ALLOW_SIGUSR1_RESTART": "0"}, False),
+    ],
+)
+def test_a_signal_alone_restarts_only_where_it_may(env: dict[str, str], allowed: bool) -> None:
+    assert respawn.may_restart_by_signal(env) is allowed
+
+
+def test_a_rehearsal_tells_what_would_go_wrong(tmp_path: Path) -> None:
+    env = {"MOONGATE_HOME": str(tmp_path), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+
+    assert respawn.rehearse(env) is None
+    (tmp_path / "config.json").write_text("{")
+    assert "not valid JSON" in (respawn.rehearse(env) or "")

@@ -1,0 +1,44 @@
+"""Serving processes that misbehave: code that they run first of all, in place of hooks in the product."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.support.live import Live
+
+_DIRECTORY = Path(__file__).parent / "misbehaviour"
+
+#: it cannot be imported
+NO_IMPORT = "raise SystemExit('ImportError: no module named missing')"
+#: it never says that it is ready
+NEVER_READY = "import time; time.sleep(3600)"
+#: SIGWINCH blocks its event loop: handlers run in the loop's thread
+HANGS_ON_SIGWINCH = """
+import signal, time
+def hang_here(*_): time.sleep(3600)
+signal.signal(signal.SIGWINCH, hang_here)
+"""
+#: one more migration than there is
+PENDING_MIGRATION = """
+from gateway.store.sqlite import opening
+known = opening.migrations()
+further = opening.Migration(len(known) + 1, "further.sql", "CREATE TABLE further (x)")
+opening.migrations = lambda: [*known, further]
+"""
+
+
+def able(live: Live) -> Live:
+    """Make a gateway's serving processes able to misbehave; not started yet."""
+    path = os.pathsep.join(filter(None, [str(_DIRECTORY), live.env.get("PYTHONPATH")]))
+    live.env |= {"PYTHONPATH": path, "MOONGATE_TEST_FAULT": str(live.home / "fault.py")}
+    return live
+
+
+def give(live: Live, fault: str) -> None:
+    """Have the serving processes that start from now on misbehave."""
+    (live.home / "fault.py").write_text(fault)
+
+
+def cure(live: Live) -> None:
+    (live.home / "fault.py").unlink()
