@@ -83,7 +83,7 @@ def configure(level: str, sinks: Iterable[Sink], secrets: Iterable[str] = ()) ->
 
     def write(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
         number = _LEVELS.get(event.get("level", method), 20)
-        writer.put(hide(_encode(event)), number)
+        writer.put(hide(_line(event)), number)
         raise structlog.DropEvent
 
     structlog.configure(
@@ -110,6 +110,13 @@ def readable(line: bytes) -> str:
     trace = record.pop("exception", None)
     rest = " ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in record.items())
     return f"{time[11:19]} {level:<7} {event} {rest}".rstrip() + (f"\n{trace}" if trace else "")
+
+
+def _line(event: MutableMapping[str, Any]) -> bytes:
+    try:
+        return _encode(event)
+    except (UnicodeEncodeError, RecursionError, TypeError, ValueError):  # lone surrogates, and worse
+        return _encode({name: ascii(value) for name, value in event.items()})
 
 
 class _Redactor:
