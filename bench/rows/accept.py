@@ -85,6 +85,6 @@ ROW = Row(
     setup=f"`POST /api/message` from {CLIENTS} keep-alive clients, each in a chat of its own, against `POST /echo` of"
     " `bench/bare/aiohttp_echo.py` with the same body and a bearer check. A 200 means that the run is on disk"
     " (fdatasync). The gateway runs with its default log level and its one agent is at its limit with a run that does"
-    " not end, so what is measured is accepting, with the look for room that every accept causes, and no run.",
+    " not end, so what is measured is accepting, and no run.",
     run=run,
 )
