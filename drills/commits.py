@@ -26,7 +26,7 @@ def no_answer_before_its_sync(directory: Path) -> Figures:
     try:
         watching = subprocess.Popen(
             ["strace", "-f", "-y", "-s", "32", "-o", str(trace), "-e", "trace=fdatasync,fsync,sendto,recvfrom,write",
-             "-p", str(live.serving)],
+             "-p", str(live.generation.pid)],
             stderr=subprocess.PIPE,
             text=True,
         )  # fmt: skip

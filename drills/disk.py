@@ -40,7 +40,7 @@ def refusing(directory: Path) -> Figures:
     live = Live(directory / "home")
     try:
         live.start()
-        serving = live.serving
+        serving = live.generation.pid
         before = resource.prlimit(serving, resource.RLIMIT_FSIZE)
         taken = [client.accepted(live, f"@@ words 200 0.01\n@@ say {number}") for number in range(3)]
         client.wait_for(live, taken[0], "running")

@@ -31,7 +31,9 @@ class GatewayError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.remedy}" if self.remedy else self.message
+        remedy = self.remedy or ""
+        between = " " if remedy and not remedy.startswith("\n") else ""
+        return f"{self.message}{between}{remedy}"
 
 
 class InternalError(GatewayError):

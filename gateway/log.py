@@ -83,7 +83,7 @@ def configure(level: str, sinks: Iterable[Sink], secrets: Iterable[str] = ()) ->
 
     def write(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
         number = _LEVELS.get(event.get("level", method), 20)
-        writer.put(hide(_encode(event)), number)
+        writer.put(hide(_line(event)), number)
         raise structlog.DropEvent
 
     structlog.configure(
@@ -101,6 +101,13 @@ def configure(level: str, sinks: Iterable[Sink], secrets: Iterable[str] = ()) ->
     )
     _take_over_standard_logging(_LEVELS[level])
     return writer
+
+
+def _line(event: MutableMapping[str, Any]) -> bytes:
+    try:
+        return _encode(event)
+    except (UnicodeEncodeError, RecursionError, TypeError, ValueError):  # lone surrogates, and worse
+        return _encode({name: ascii(value) for name, value in event.items()})
 
 
 class _Redactor:

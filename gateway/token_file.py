@@ -38,19 +38,21 @@ def store(path: Path, token: str) -> None:
     """
     if not token.strip() or not token.isprintable():
         raise ConfigError("a token is one line of printable characters.")
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        _write(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600), token)
-        draft.replace(path)
+        _draft(path, token).replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write the token file {path}: {error.strerror}.") from error
 
 
-def _write(descriptor: int, token: str) -> None:
+def _draft(path: Path, token: str) -> Path:
+    """Write a token beside its place, whole, so that nobody ever reads a half-written one."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(token + "\n")
         file.flush()
         os.fsync(file.fileno())
+    return draft
 
 
 def read_or_create(path: Path) -> str:
@@ -64,12 +66,15 @@ def read_or_create(path: Path) -> str:
         return found
     token = secrets.token_urlsafe(32)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
-    except FileExistsError:  # another start was quicker
-        return read_or_create(path)
+        draft = _draft(path, token)
+        try:
+            os.link(draft, path)
+        except FileExistsError:  # another start was quicker
+            return read_or_create(path)
+        finally:
+            draft.unlink()
     except OSError as error:
         raise ConfigError(f"cannot create the token file {path}: {error.strerror}.") from error
-    _write(descriptor, token)
     return token
 
 

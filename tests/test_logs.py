@@ -109,6 +109,10 @@ def test_a_secret_is_never_written_however_it_got_there() -> None:
     assert found["plain"] == "***"
 
 
+def test_what_is_no_unicode_is_written_all_the_same() -> None:
+    assert "udc80" in str(written(text="a\udc80")["text"])
+
+
 def test_a_long_value_is_cut() -> None:
     assert len(str(written(text="x" * 100_000)["text"])) < 3000
 

@@ -58,8 +58,12 @@ def read(path: Path) -> Record | None:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         except OSError:
             return None
-        with os.fdopen(descriptor, "rb") as file:
-            found = parse(file.read(LONGEST))
+        try:
+            found = parse(os.read(descriptor, LONGEST))
+        except OSError:  # a directory, a pipe
+            return None
+        finally:
+            os.close(descriptor)
         if found is not None:
             return found
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
@@ -106,13 +105,11 @@ def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
     live, _ = alone
     live.start()
     assert live.process is not None
-    serving = live.serving
-    os.kill(serving, signal.SIGSTOP)
-    try:
-        with pytest.raises(NotRunning, match=f"pid {live.process.pid}"):
-            Client(Place.of(live.env))
-    finally:
-        os.kill(serving, signal.SIGCONT)
+    generation = live.generation
+    live.signal(signal.SIGSTOP)  # it would replace the other one
+    live.signal(signal.SIGSTOP, generation)
+    with pytest.raises(NotRunning, match=f"pid {live.process.pid}"):
+        Client(Place.of(live.env))
 
 
 def test_words_that_are_not_the_gateways_are_not_taken_for_its(served: Live) -> None:
