@@ -49,9 +49,9 @@ def test_the_public_routes_are_exactly_these() -> None:
 
 
 def test_every_scope_is_as_documented() -> None:
-    """read = GET but logs; admin = tokens and logs; write = the rest."""
+    """read = GET but logs; admin = tokens, logs, and the gateway itself; write = the rest."""
     for route in GUARDED:
-        admin = route.path.startswith(("/api/tokens", "/api/logs"))
+        admin = route.path.startswith(("/api/tokens", "/api/logs", "/api/gateway"))
         expected = Scope.ADMIN if admin else Scope.READ if route.method == "GET" else Scope.WRITE
         assert route.scope is expected, name(route)
 

@@ -55,7 +55,9 @@ def without_security(document: dict[str, Any]) -> dict[str, Any]:
 
 
 SCHEMA = schemathesis.openapi.from_dict(without_security(openapi.document(routes())))
-OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if found.ok().path != "/api/events"]  # endless
+#: one is endless, two end what is asked; see `test_gateway`
+LEFT_OUT = {"/api/events", "/api/gateway/restart", "/api/gateway/stop"}
+OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if found.ok().path not in LEFT_OUT]
 
 
 def can_be_wrong(operation: Any) -> bool:
