@@ -94,10 +94,7 @@ class Bouncer:
             Unauthorized: there is no token, or a wrong one.
             RateLimited: a wrong one, after too many others from there.
         """
-        if request.query_string and "token" in request.query:
-            raise InvalidRequest(
-                "a token does not belong into a URL.", remedy="Send it as the header Authorization: Bearer."
-            )
+        _check_query(request)
         door = self._keyring.open_door
         if door is not None:
             return door
@@ -106,7 +103,22 @@ class Bouncer:
             raise Unauthorized(remedy="Send the header Authorization: Bearer, with the gateway's token.")
         found = self._keyring.admit(secret)
         if found is None:
-            self._refuse(self.client(request))
+            self._refuse(self.client(request), "token", "The right one is in the state directory, in the file token.")
+        return found
+
+    async def redeem(self, request: web.Request, ticket: str) -> Principal:
+        """Return who calls with a one-time ticket, which is spent by that.
+
+        Raises:
+            InvalidRequest, Unauthorized, RateLimited: as with a token.
+        """
+        _check_query(request)
+        door = self._keyring.open_door
+        if door is not None:
+            return door
+        found = await self._keyring.redeem(ticket)
+        if found is None:
+            self._refuse(self.client(request), "ticket", "Each opens one WebSocket, within 30 s of POST /api/tickets.")
         return found
 
     def check_scope(self, principal: Principal, needed: Scope) -> None:
@@ -133,7 +145,7 @@ class Bouncer:
             return False
         return any(parsed in network for network in self._proxies)
 
-    def _refuse(self, address: str) -> NoReturn:
+    def _refuse(self, address: str, what: str, remedy: str) -> NoReturn:
         now, key = self._clock(), _normal(address)
         failures = self._failures.setdefault(key, deque(maxlen=ATTEMPTS))
         self._failures.move_to_end(key)
@@ -141,9 +153,9 @@ class Bouncer:
             self._failures.popitem(last=False)
         if len(failures) == ATTEMPTS and now - failures[0] < WINDOW:
             seconds = math.ceil(WINDOW - (now - failures[0]))
-            raise RateLimited(f"too many wrong tokens; try again in {seconds} s.", details={"retry_after": seconds})
+            raise RateLimited(f"too many wrong {what}s; try again in {seconds} s.", details={"retry_after": seconds})
         failures.append(now)
-        raise Unauthorized("the token is wrong.", remedy="The right one is in the state directory, in the file token.")
+        raise Unauthorized(f"the {what} is wrong.", remedy=remedy)
 
     def _is_ours(self, host: str) -> bool:
         name = _hostname(host)
@@ -154,6 +166,14 @@ class Bouncer:
         except ValueError:
             return name in self._names
         return True
+
+
+def _check_query(request: web.Request) -> None:
+    """Refuse a token in the query, where logs and histories keep it."""
+    if request.query_string and "token" in request.query:
+        raise InvalidRequest(
+            "a token does not belong into a URL.", remedy="Send it as the header Authorization: Bearer."
+        )
 
 
 def _hostname(host: str) -> str | None:

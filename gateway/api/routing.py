@@ -152,6 +152,8 @@ class Route:
     summary: str
     #: also answers as a stream of server-sent events
     streams: bool = False
+    #: is a WebSocket, which may be opened with a ticket
+    socket: bool = False
     #: what an answer without a type is
     media: str = "application/json"
 
@@ -175,6 +177,7 @@ class Routes:
         answer: type[Struct] | None = None,
         status: int = 200,
         streams: bool = False,
+        socket: bool = False,
         media: str = "application/json",
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as a route; its docstring's first line is the summary."""
@@ -192,6 +195,7 @@ class Routes:
                     status=status,
                     summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
                     streams=streams,
+                    socket=socket,
                     media=media,
                 )
             )
