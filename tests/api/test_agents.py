@@ -49,7 +49,3 @@ async def test_an_unknown_agent_is_not_found(moongate: Serving, name: str) -> No
     answer = await ask(moongate, "GET", f"/api/agents/{name}")
 
     assert (answer.status, answer.code) == (404, "AGENT_NOT_FOUND")
-
-
-async def test_agents_can_only_be_read_here(moongate: Serving) -> None:
-    assert (await ask(moongate, "POST", "/api/agents", {})).status == 405
