@@ -22,6 +22,7 @@ class Source(StrEnum):
     MESSAGE = "message"
     AGENT = "agent"
     TASK = "task"
+    WEBHOOK = "webhook"
 
 
 class Status(StrEnum):
