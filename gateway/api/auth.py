@@ -7,7 +7,8 @@ import math
 import socket
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -106,8 +107,25 @@ class Bouncer:
             raise Unauthorized(remedy="Send the header Authorization: Bearer, with the gateway's token.")
         found = self._keyring.admit(secret)
         if found is None:
-            self._refuse(self.client(request))
+            self._refuse(
+                request,
+                Unauthorized(
+                    "the token is wrong.", remedy="The right one is in the state directory, in the file token."
+                ),
+            )
         return found
+
+    @contextmanager
+    def counting(self, request: web.Request) -> Iterator[None]:
+        """Count it as a failed attempt if who signs what is sent turns out not to.
+
+        Raises:
+            RateLimited: it failed, after too many others from there.
+        """
+        try:
+            yield
+        except Unauthorized as error:
+            self._refuse(request, error)
 
     def check_scope(self, principal: Principal, needed: Scope) -> None:
         if not principal.scope.covers(needed):
@@ -133,8 +151,8 @@ class Bouncer:
             return False
         return any(parsed in network for network in self._proxies)
 
-    def _refuse(self, address: str) -> NoReturn:
-        now, key = self._clock(), _normal(address)
+    def _refuse(self, request: web.Request, error: Unauthorized) -> NoReturn:
+        now, key = self._clock(), _normal(self.client(request))
         failures = self._failures.setdefault(key, deque(maxlen=ATTEMPTS))
         self._failures.move_to_end(key)
         if len(self._failures) > ADDRESSES:
@@ -143,7 +161,7 @@ class Bouncer:
             seconds = math.ceil(WINDOW - (now - failures[0]))
             raise RateLimited(f"too many wrong tokens; try again in {seconds} s.", details={"retry_after": seconds})
         failures.append(now)
-        raise Unauthorized("the token is wrong.", remedy="The right one is in the state directory, in the file token.")
+        raise error
 
     def _is_ours(self, host: str) -> bool:
         name = _hostname(host)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,8 @@ from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import rescuer
+from gateway.engine.channels import Channels, Opened
+from gateway.engine.desk import EngineDesk
 from gateway.engine.executor import Cut, Executor
 from gateway.engine.hub import Hub
 from gateway.engine.keyring import Keyring
@@ -54,6 +57,7 @@ class Engine:
         token: str | None = None,
         max_runs: int = 64,
         output_limit: int = 8 << 20,
+        channels: Opened | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -64,6 +68,7 @@ class Engine:
         token: the gateway's own; None lets everyone in.
         max_runs: runs at the same time over all agents.
         output_limit: characters of an answer.
+        channels: where messages come from and replies go; none when not given.
         """
         self._store = store
         self._owner = owner
@@ -86,6 +91,7 @@ class Engine:
         self.drained = Latch()
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
         self.tokens = Keyring(store, token, clock)
+        self.channels = self._with_desks(channels or Opened())
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
@@ -93,6 +99,7 @@ class Engine:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self.channels.stand_down()
         await self.drain(0)
         for service in self._services:
             service.cancel()
@@ -108,9 +115,11 @@ class Engine:
             asyncio.create_task(self._mind_others(), name="others"),
             asyncio.create_task(self._mind_agents(), name="agents"),
         ]
+        self.channels.lead()
 
     async def stand_down(self) -> None:
-        """Claim no more; what is under way goes on, and another process may lead."""
+        """Claim and bring in no more; what is under way goes on, and another process may lead."""
+        await self.channels.stand_down()
         await self._worker.stop_claiming()
         self._services.append(asyncio.create_task(self._mind_successor(), name="successor"))
 
@@ -239,6 +248,21 @@ class Engine:
     async def check(self) -> None:
         """Write something small to disk: raises what accepting a run would."""
         await self._store.check()
+
+    def _with_desks(self, opened: Opened) -> Channels:
+        def desk(name: str, agent: str | None, source: Source) -> EngineDesk:
+            return EngineDesk(
+                name, agent, source, store=self._store, engine=self, roster=self.agents, clock=self._clock
+            )
+
+        desks = {name: desk(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
+        desks |= {name: desk(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
+        return Channels(opened, desks, self._changes_from_now, self.run)
+
+    async def _changes_from_now(self) -> AsyncGenerator[Change, None]:
+        async with aclosing(self.changes(await self.last_change())) as changes:
+            async for change in changes:
+                yield change
 
     async def _mind_others(self) -> None:
         """While another process works on runs of this store, see what it writes, and whether it lives."""

@@ -7,7 +7,7 @@ base; they are in the store, where each process of it sees what another one chan
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import UNSET, Struct
@@ -87,6 +87,10 @@ class Roster:
         """How many runs each enabled agent may work on at a time."""
         return {agent.id: agent.max_concurrent for agent in self._agents.values() if agent.enabled}
 
+    @property
+    def ids(self) -> Sequence[str]:
+        return list(self._agents)
+
     def get(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)
 
@@ -117,10 +121,9 @@ class Roster:
             AgentNotFound: there is none.
             InvalidRequest: it is disabled.
         """
-        if name is None or (name == MAIN and self.named(MAIN) is None):
-            agent = self.default
-        else:
-            agent = self.find(name)
+        if name == MAIN and self.named(MAIN) is None:
+            name = None
+        agent = self.default if name is None else self.find(name)
         if not agent.enabled:
             raise InvalidRequest(f"the agent {name or agent.id!r} is disabled{self._why(agent)}.")
         return agent

@@ -264,10 +264,10 @@ def cancel_lane(tx: Transaction, session: str) -> list[str]:
 
 
 def abandon(tx: Transaction, agent: str, limit: int) -> list[Run]:
-    """Fail queued runs of an agent that is gone; the last ones first, so that no lane advances to another."""
+    """Fail queued runs of an agent that is gone, the oldest first, as their sessions tell it."""
     rows = tx.execute(
         f"SELECT {_COLUMNS} FROM runs INDEXED BY runs_waiting WHERE status = 'queued' AND agent = ?"
-        " ORDER BY seq DESC LIMIT ?",
+        " ORDER BY seq LIMIT ?",
         (agent, limit),
     )
     abandoned = []

@@ -25,7 +25,7 @@ from gateway.domain.times import Clock, wall_clock
 from gateway.domain.token import Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.identity import Identity
-from gateway.store.sqlite import agents, idempotency, log, processes, runs, sessions, tokens
+from gateway.store.sqlite import agents, idempotency, log, notes, processes, runs, sessions, tokens
 from gateway.store.sqlite.database import Database, Transaction
 
 #: changes that are kept for readers who come back
@@ -43,6 +43,7 @@ class SqliteStore:
         """
         self._database = Database(path, clock)
         self._queue_limit = queue_limit
+        self._clock = clock
         self._write, self._read = self._database.write, self._database.read
 
     def subscribe(self, listener: Listener) -> None:
@@ -56,6 +57,7 @@ class SqliteStore:
 
     async def prune(self) -> None:
         await self._write(idempotency.prune)
+        await self._write(notes.prune)
         await self._write(lambda tx: log.prune_changes(tx, CHANGES_KEPT))
 
     # runs
@@ -175,6 +177,23 @@ class SqliteStore:
 
     async def loads(self) -> Mapping[str, Load]:
         return await self._read(agents.loads)
+
+    # notes
+    async def note(self, scope: str, name: str) -> str | None:
+        return await self._read(lambda reader: notes.one(reader, scope, name, self._clock()))
+
+    async def notes(self, scope: str, prefix: str) -> Mapping[str, str]:
+        return await self._read(lambda reader: notes.beginning(reader, scope, prefix, self._clock()))
+
+    async def keep(
+        self,
+        scope: str,
+        changes: Mapping[str, str | None],
+        *,
+        expires: int | None = None,
+        only_if: str | None = None,
+    ) -> bool:
+        return await self._write(lambda tx: notes.keep(tx, scope, changes, expires, only_if))
 
     # tokens
     async def add_token(self, token: Token, idempotent: IdempotencyKey | None = None) -> None:
