@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, config
+from gateway import backends, channels, config
 from gateway.api import openapi, server
 from gateway.domain import run
 from gateway.domain.agent import Agent
+from gateway.domain.inbound import InletSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,7 +36,7 @@ def example() -> str:
     """Return a config file that shows the sections, their defaults, and one agent of each kind."""
     made: dict[str, Any] = {}
     for setting in config.table():
-        if setting.default is not None and setting.default != []:
+        if setting.default not in (None, [], {}):
             *parents, name = setting.name.split(".")
             place = made
             for parent in parents:
@@ -88,6 +89,18 @@ def settings() -> str:
     for name, kind in sorted(backends.kinds().items()):
         lines += ["", f"### backend: {name}", ""]
         lines += _fields(kind.options) if msgspec.structs.fields(kind.options) else ["No further fields."]
+    lines += ["", "## Channels", "", "`channels.<name>` holds the fields of that channel."]
+    for name, channel in sorted(channels.kinds().items()):
+        if channel.options is not None:
+            lines += ["", f"### channels.{name}", "", *_fields(channel.options)]
+    lines += [
+        "",
+        "## Webhooks in",
+        "",
+        "Each entry of `inbound` has these fields; see [webhooks-in.md](webhooks-in.md).",
+        "",
+    ]
+    lines += _fields(InletSettings)
     return "\n".join(lines) + "\n"
 
 

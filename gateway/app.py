@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from gateway import backends, plugins, process, token_file
+from gateway import backends, channels, log, process, token_file
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
-from gateway.config import Config
+from gateway.channels import ChannelType, Means
+from gateway.config import Config, dotenv_values
 from gateway.domain.agent import Agent
+from gateway.domain.ports import Channel
 from gateway.domain.times import Clock, wall_clock
+from gateway.engine import inlet
+from gateway.engine.channels import Opened
 from gateway.engine.engine import Engine
+from gateway.engine.inlet import Inlet
 from gateway.engine.latch import Latch
 from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
@@ -24,6 +29,8 @@ from gateway.process import Children
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain, suggest
+
+_log = log.get()
 
 _AGENT_FIELDS = frozenset(Agent.__struct_fields__) - {"options"}
 
@@ -49,6 +56,7 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
         raise ConfigError(f'agents.default: there is no agent "{default}"{suggest(default, ids)}')
     if default is not None and not next(agent for agent in agents if agent.id == default).enabled:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
+    _check_channels(config, known_environment(config, environ), ids)
     return agents
 
 
@@ -81,11 +89,12 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
     return _complete(config, agent, kinds)
 
 
-def _converted(raw: Mapping[str, Any], kind: type[Any], where: str) -> Any:
+def _converted(raw: Mapping[str, Any], kind: type[Any] | None, where: str, whole: str = "the agent") -> Any:
+    assert kind is not None
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}.{explain(error, kind, 'the agent')}") from error
+        raise ConfigError(f"{where}.{explain(error, kind, whole)}") from error
 
 
 def _complete(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) -> Agent:
@@ -98,9 +107,79 @@ def _complete(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) ->
     )
 
 
-def secrets(config: Config, agents: Iterable[Agent]) -> list[str]:
+# --- channels and inlets ----------------------------------------------------------------------
+
+
+def known_environment(config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment, with what `.env` in the state directory adds."""
+    return {**dotenv_values(config.home), **environ}
+
+
+def _check_channels(config: Config, environ: Mapping[str, str], agents: Sequence[str]) -> None:
+    configured = {name: options for name, _, options in _configured(config)}
+    for name, kind, options in _configured(config):
+        kind.secrets(options, environ)
+        _check_agent(f"channels.{name}", getattr(options, "agent", None), agents)
+    for name, entry in config.inbound.items():
+        inlet.made(name, entry, environ, wall_clock)
+        _check_agent(f"inbound.{name}", entry.agent, agents)
+        if name in configured:
+            raise ConfigError(
+                f"inbound.{name}: that is the name of a channel that is configured.", remedy="Choose another name."
+            )
+        channel = (entry.deliver or "").partition(":")[0]
+        if channel and channel not in configured:
+            raise ConfigError(f"inbound.{name}.deliver: the channel {channel!r} is not configured.")
+
+
+def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
+    """Yield the channels that are configured, with their options."""
+    kinds = {name: kind for name, kind in channels.kinds().items() if kind.options is not None}
+    for name, raw in config.channels.items():
+        where = f"{config.path}: channels"
+        if name not in kinds:
+            raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest(name, sorted(kinds))}')
+        options = _converted(raw, kinds[name].options, f"{where}.{name}", "the channel")
+        if getattr(options, "enabled", True):
+            yield name, kinds[name], options
+
+
+def _check_agent(where: str, agent: str | None, agents: Sequence[str]) -> None:
+    if agent is not None and agent not in agents:
+        raise ConfigError(f'{where}.agent: there is no agent "{agent}"{suggest(agent, agents)}')
+
+
+def _inlets(config: Config, environ: Mapping[str, str], clock: Clock) -> Mapping[str, Inlet]:
+    found = {name: inlet.made(name, entry, environ, clock) for name, entry in config.inbound.items()}
+    for name, made in found.items():
+        if made is None and config.inbound[name].enabled:
+            _log.warning("inbound.closed", channel=name, why="it has no secret", remedy=f"Set inbound.{name}.secret.")
+    return {name: made for name, made in found.items() if made is not None}
+
+
+async def _opened_channels(stack: AsyncExitStack, config: Config, environ: Mapping[str, str], clock: Clock) -> Opened:
+    means = Means(environ=known_environment(config, environ), clock=clock)
+    kinds = channels.kinds()
+    talking: dict[str, Channel] = {}
+    for name, kind, options in _configured(config):
+        assert kind.open is not None, "a channel with options is one to open"
+        talking[name] = await stack.enter_async_context(kind.open(options, means))
+    return Opened(
+        talking=talking,
+        inlets=_inlets(config, means.environ, clock),
+        silent=frozenset(name for name, kind in kinds.items() if kind.open is None),
+        unconfigured=frozenset(name for name, kind in kinds.items() if kind.open is not None and name not in talking),
+    )
+
+
+def secrets(config: Config, agents: Iterable[Agent], environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return all values that must not be written to a log."""
     found = [config.gateway.auth.token, token(config)]
+    known = known_environment(config, environ)
+    for _, kind, options in _configured(config):
+        found += kind.secrets(options, known)
+    for name, entry in config.inbound.items():
+        found += inlet.secrets(name, entry, known)
     for agent in agents:
         found += [getattr(agent.options, name) for name in backends.kinds()[agent.backend].secrets]
     return [secret for secret in found if secret]
@@ -144,15 +223,13 @@ async def opened(
             token=token(config),
             max_runs=config.limits.runs,
             output_limit=config.limits.output,
+            channels=await _opened_channels(stack, config, environ, clock),
             clock=clock,
         )
-        channels = plugins.discover("gateway.channels", "CHANNEL") | plugins.registered("moongate.channels")
         await stack.enter_async_context(engine)
         yield Surroundings(
             engine=engine,
             config=config,
-            channels=frozenset(channels),
-            unconfigured=frozenset(),
             instance=owner.instance,
             generation=generation,
             started=clock(),

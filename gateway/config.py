@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway import paths
+from gateway.domain.inbound import InletSettings
 from gateway.errors import ConfigError
 from gateway.validation import explain
 
@@ -219,6 +220,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     opencode: Opencode = field(default_factory=Opencode)
     data: Data = field(default_factory=Data)
     limits: Limits = field(default_factory=Limits)
+    channels: Annotated[
+        dict[str, dict[str, Any]],
+        Meta(description="Where messages come from and replies go, by the channel's name; see [Channels](#channels)."),
+    ] = field(default_factory=dict)
+    inbound: Annotated[
+        dict[str, InletSettings],
+        Meta(description="What `POST /api/webhook/{name}` takes, by that name; see [Webhooks in](#webhooks-in)."),
+    ] = field(default_factory=dict)
     log: Log = field(default_factory=Log)
 
 

@@ -59,6 +59,11 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(name == p or (p.endswith("*") and name.startswith(p[:-1])) for p in patterns)
 
 
+def may_be_set(name: str) -> bool:
+    """Tell whether a child may have a variable of that name: not one that could put other code into it."""
+    return bool(name) and "=" not in name and not _matches(name, REFUSED)
+
+
 def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """Return a child's environment: the names that pass from `given`, then the agent's `own`.
 
@@ -66,7 +71,7 @@ def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
         ConfigError: `own` has a name that could put other code into the child.
     """
     for name in own:
-        if _matches(name, REFUSED) or not name or "=" in name or "\0" in name + own[name]:
+        if not may_be_set(name) or "\0" in name + own[name]:
             raise ConfigError(f"env: {name!r} cannot be handed to an agent.", remedy="Set it in a wrapper script.")
     passed = {name: value for name, value in given.items() if _matches(name, INHERITED)}
     return passed | dict(own)

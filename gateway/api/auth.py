@@ -7,7 +7,8 @@ import math
 import socket
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -103,7 +104,12 @@ class Bouncer:
             raise Unauthorized(remedy="Send the header Authorization: Bearer, with the gateway's token.")
         found = self._keyring.admit(secret)
         if found is None:
-            self._refuse(self.client(request), "token", "The right one is in the state directory, in the file token.")
+            self._refuse(
+                request,
+                Unauthorized(
+                    "the token is wrong.", remedy="The right one is in the state directory, in the file token."
+                ),
+            )
         return found
 
     async def redeem(self, request: web.Request, ticket: str) -> Principal:
@@ -118,8 +124,25 @@ class Bouncer:
             return door
         found = await self._keyring.redeem(ticket)
         if found is None:
-            self._refuse(self.client(request), "ticket", "Each opens one WebSocket, within 30 s of POST /api/tickets.")
+            self._refuse(
+                request,
+                Unauthorized(
+                    "the ticket is wrong.", remedy="Each opens one WebSocket, within 30 s of POST /api/tickets."
+                ),
+            )
         return found
+
+    @contextmanager
+    def counting(self, request: web.Request) -> Iterator[None]:
+        """Count it as a failed attempt if who signs what is sent turns out not to.
+
+        Raises:
+            RateLimited: it failed, after too many others from there.
+        """
+        try:
+            yield
+        except Unauthorized as error:
+            self._refuse(request, error)
 
     def check_scope(self, principal: Principal, needed: Scope) -> None:
         if not principal.scope.covers(needed):
@@ -145,17 +168,17 @@ class Bouncer:
             return False
         return any(parsed in network for network in self._proxies)
 
-    def _refuse(self, address: str, what: str, remedy: str) -> NoReturn:
-        now, key = self._clock(), _normal(address)
+    def _refuse(self, request: web.Request, error: Unauthorized) -> NoReturn:
+        now, key = self._clock(), _normal(self.client(request))
         failures = self._failures.setdefault(key, deque(maxlen=ATTEMPTS))
         self._failures.move_to_end(key)
         if len(self._failures) > ADDRESSES:
             self._failures.popitem(last=False)
         if len(failures) == ATTEMPTS and now - failures[0] < WINDOW:
             seconds = math.ceil(WINDOW - (now - failures[0]))
-            raise RateLimited(f"too many wrong {what}s; try again in {seconds} s.", details={"retry_after": seconds})
+            raise RateLimited(f"too many wrong tokens; try again in {seconds} s.", details={"retry_after": seconds})
         failures.append(now)
-        raise Unauthorized(f"the {what} is wrong.", remedy=remedy)
+        raise error
 
     def _is_ours(self, host: str) -> bool:
         name = _hostname(host)

@@ -53,10 +53,6 @@ class Surroundings:
 
     engine: Engine
     config: Config
-    #: names of the channels that can be written to
-    channels: frozenset[str]
-    #: names of channels that we know and that are not configured
-    unconfigured: frozenset[str]
     #: id of this instance, new with each start
     instance: str
     #: number of this serving process under its supervisor, from 1
@@ -132,6 +128,8 @@ class Call(Generic[B, Q]):
 
 
 Handler = Callable[[Any], Awaitable[Any]]
+#: checks a call's header while its body is unread
+Gate = Callable[[web.Request, "Surroundings"], None]
 #: makes the body of an error as the route's own clients know it
 Complain = Callable[[GatewayError, str], Any]
 
@@ -156,6 +154,10 @@ class Route:
     socket: bool = False
     #: what an answer without a type is
     media: str = "application/json"
+    #: for who signs what they send: checks the header first, and the handler gets the body's bytes as they came
+    gate: Gate | None = None
+    #: bytes of the body, where that is not what `limits.body` says
+    largest: int | None = None
 
 
 @dataclass(slots=True)
@@ -179,6 +181,8 @@ class Routes:
         streams: bool = False,
         socket: bool = False,
         media: str = "application/json",
+        gate: Gate | None = None,
+        largest: int | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as a route; its docstring's first line is the summary."""
 
@@ -197,6 +201,8 @@ class Routes:
                     streams=streams,
                     socket=socket,
                     media=media,
+                    gate=gate,
+                    largest=largest,
                 )
             )
             return handler

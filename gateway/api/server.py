@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from msgspec import Struct
 
 from gateway import log, plugins
 from gateway.api import body, errors, reply
@@ -189,14 +190,22 @@ class Server:
                 principal = await self._identify(request, route)
                 self._bouncer.check_scope(principal, route.scope)
             query = body.parse_query(request, route.query)
-            data = await body.read(request, limits.body, limits.body_seconds)
+            if route.gate is not None:
+                with self._bouncer.counting(request):
+                    return await serve(request, principal, query)
+            return await serve(request, principal, query)
+
+        async def serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
+            if route.gate is not None:
+                route.gate(request, self._around)
+            data = await body.read(request, min(limits.body, route.largest or limits.body), limits.body_seconds)
             call: Call[Any, Any] = Call(
                 request,
                 route,
                 self._around,
                 id=request[_ID],
                 principal=principal,
-                body=body.parse(data, route.body),
+                body=body.parse(data, route.body) if route.gate is None else data,
                 query=query,
             )
             answer = await route.handler(call)

@@ -5,11 +5,6 @@ So it needs no delivery: the transcript row that ends a run is the reply.
 
 from __future__ import annotations
 
+from gateway.channels import ChannelType
 
-class WebChat:
-    """Chats of the dashboard and of HTTP clients."""
-
-    name = "webchat"
-
-
-CHANNEL = WebChat
+CHANNEL = ChannelType()

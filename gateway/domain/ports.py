@@ -7,8 +7,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.agent import Agent, SessionMode
+from gateway.domain.agent import Agent, AgentDraft, AgentEdit, SessionMode, StoredAgent
 from gateway.domain.event import AnyHappening, Change, Event, Said
+from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.run import Run, RunSpec, Status, Verdict
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.token import Ticket, Token
@@ -79,10 +80,126 @@ class Backend(Protocol):
 # --- channels ---------------------------------------------------------------------------------
 
 
+class Standing(Struct, frozen=True, kw_only=True):
+    """What is going on in a chat's session."""
+
+    #: key of the session
+    session: str
+    agent: str
+    running: int
+    queued: int
+
+
+class Desk(Protocol):
+    """What a channel or an inlet may ask of the engine. It has its own: what is kept there is its own."""
+
+    async def submit(self, inbound: Inbound) -> Run:
+        """Hand in what came in: when this returns, it is on disk, once.
+
+        Raises:
+            GatewayError: it was not taken, and why.
+        """
+        ...
+
+    async def stop(self, chat: str) -> int:
+        """Cancel all that is queued or running in a chat's session; returns how much that was."""
+        ...
+
+    async def standing(self, chat: str) -> Standing: ...
+
+    async def begin_anew(self, chat: str) -> None:
+        """Give a chat a new session; the one before is kept."""
+        ...
+
+    async def knows(self, chat: str) -> bool:
+        """Tell whether a chat was paired."""
+        ...
+
+    async def redeem(self, code: str, chat: str, title: str) -> bool:
+        """Pair a chat if the code is a right one, which it then is no longer."""
+        ...
+
+    async def moved(self, chat: str, to: str) -> None:
+        """Let a paired chat be known by another name."""
+        ...
+
+    async def note(self, name: str) -> str | None:
+        """Return what was kept under a name."""
+        ...
+
+    async def keep(self, name: str, value: str, *, days: float | None = None) -> None:
+        """Keep something for so many days, or for ever; when this returns, it is on disk."""
+        ...
+
+    def watch(self, run: str) -> AsyncGenerator[Event, None]:
+        """Follow a run's events from its first to its end."""
+        ...
+
+
+class Door(Protocol):
+    """The side of a channel, or of an inlet, that programs post to. It knows its own secrets."""
+
+    def admit(self, headers: Mapping[str, str]) -> None:
+        """Check what the header alone can tell, before the body is read.
+
+        Raises:
+            Unauthorized: it is missing, wrong, or of another time.
+        """
+        ...
+
+    async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
+        """Verify the body as it came, then read it, then hand it in.
+
+        Raises:
+            Unauthorized: it is not signed as it has to be.
+            InvalidRequest: it cannot be read, or does not fit the mapping.
+        """
+        ...
+
+
+class ChannelState(Struct, frozen=True, kw_only=True):
+    """Whether a channel works."""
+
+    #: `polling`, `webhook`, `passive`, `waiting` or `refused`
+    state: str
+    #: what is wrong, or who it is there
+    detail: str = ""
+
+
 class Channel(Protocol):
-    """A place with people or programs in it, by a name that stands in session keys."""
+    """A place with people in it, by a name that stands in session keys. Opened once as an async context manager."""
 
     name: str
+    #: id of the agent that answers there; None means the default one
+    agent: str | None
+
+    async def __aenter__(self) -> Channel: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    @property
+    def door(self) -> Door | None:
+        """Where its webhook goes; None if it takes none."""
+        ...
+
+    @property
+    def state(self) -> ChannelState: ...
+
+    def allowed(self) -> Sequence[str]:
+        """Return the chats that the settings let in, beside those that were paired."""
+        ...
+
+    async def run(self, desk: Desk) -> None:
+        """Bring in what is said there, until cancelled. Only the process that leads does that."""
+        ...
+
+    def live(self, run: str, chat: str, desk: Desk) -> None:
+        """Show in a chat that a run is at work, and what it has said so far. Returns at once."""
+        ...
+
+    async def quieten(self) -> None:
+        """Show no more of any run: another process will send what they answer."""
+        ...
 
 
 # --- the store --------------------------------------------------------------------------------
@@ -96,6 +213,8 @@ class IdempotencyKey(Struct, frozen=True, kw_only=True):
     key: str
     #: digest of the body, so that another body under the same key is noticed
     digest: str
+    #: how long it is remembered, in milliseconds
+    lifetime: int = 24 * 3600 * 1000
 
 
 class Accepted(Struct, frozen=True):
@@ -106,6 +225,24 @@ class Accepted(Struct, frozen=True):
     fresh: bool
     #: runs that `SessionMode.INTERRUPT` asked to stop
     interrupted: tuple[str, ...] = ()
+
+
+class Admission(Struct, frozen=True, kw_only=True):
+    """What the transaction that accepts a run looks at beside the run."""
+
+    #: slots of its agent: as many runs that were assigned to it may be queued or running
+    slots: int
+    #: whether the agent is in the store: it must still be there and enabled, and its slots are as stored
+    stored: bool
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """How many runs of an agent there are."""
+
+    running: int = 0
+    queued: int = 0
+    #: those of them, queued or running, that were assigned
+    slots: int = 0
 
 
 class RunFilter(Struct, frozen=True, kw_only=True):
@@ -183,13 +320,18 @@ class Store(Protocol):
 
     # runs
     async def accept(
-        self, spec: RunSpec, key: IdempotencyKey | None = None, busy: SessionMode = SessionMode.QUEUE
+        self,
+        spec: RunSpec,
+        key: IdempotencyKey | None = None,
+        busy: SessionMode = SessionMode.QUEUE,
+        admission: Admission | None = None,
     ) -> Accepted:
         """Put a run in the queue, its session beside it.
 
         Raises:
             Conflict: the idempotency key was used with another body, or the session is busy and
                 `busy` says to reject.
+            AgentNotFound, AgentDisabled, AgentBusy: `admission` does not let it in.
         """
         ...
 
@@ -218,6 +360,10 @@ class Store(Protocol):
             RunNotFound: there is no such run.
             Conflict: it has ended.
         """
+        ...
+
+    async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
+        """Fail up to `limit` queued runs of an agent that is gone: nobody would ever claim them."""
         ...
 
     async def run(self, run: str) -> Run:
@@ -300,6 +446,59 @@ class Store(Protocol):
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         """Return the newest messages of a session, oldest first."""
+        ...
+
+    # agents
+    async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
+        """Keep a new agent.
+
+        Raises:
+            Conflict: its slug is taken, there are too many, or the key was used with another body.
+        """
+        ...
+
+    async def edit_agent(self, agent: str, changes: AgentEdit) -> StoredAgent:
+        """Change an agent.
+
+        Raises:
+            AgentNotFound: there is none with that id.
+            Conflict: its new slug is taken.
+        """
+        ...
+
+    async def delete_agent(self, agent: str) -> bool: ...
+
+    async def agents(self) -> Sequence[StoredAgent]:
+        """Return the stored agents, the oldest first."""
+        ...
+
+    async def loads(self) -> Mapping[str, Load]:
+        """Return what the agents have to do, by their ids; whoever is not named has nothing."""
+        ...
+
+    # notes
+    async def note(self, scope: str, name: str) -> str | None:
+        """Return what is kept under a name, unless its time is over."""
+        ...
+
+    async def notes(self, scope: str, prefix: str) -> Mapping[str, str]:
+        """Return all that is kept under names that begin so."""
+        ...
+
+    async def keep(
+        self,
+        scope: str,
+        changes: Mapping[str, str | None],
+        *,
+        expires: int | None = None,
+        only_if: str | None = None,
+    ) -> bool:
+        """Keep notes, all or none of them; None forgets one.
+
+        Args:
+            expires: milliseconds since 1970 UTC; None never.
+            only_if: does nothing, and returns False, unless there is a note of that name.
+        """
         ...
 
     # tokens

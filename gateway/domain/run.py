@@ -22,6 +22,9 @@ class Source(StrEnum):
     MESSAGE = "message"
     AGENT = "agent"
     TASK = "task"
+    #: a task that was assigned: it holds a slot of its agent until it ends
+    ASSIGN = "assign"
+    WEBHOOK = "webhook"
 
 
 class Status(StrEnum):
@@ -62,6 +65,7 @@ class Move(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     REQUEUE = "requeue"
+    ABANDON = "abandon"
 
 
 class _Row(NamedTuple):
@@ -76,6 +80,7 @@ MOVES: Mapping[Move, _Row] = {
     Move.FAIL: _Row(frozenset({Status.RUNNING}), Status.FAILED),
     Move.CANCEL: _Row(frozenset({Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
     Move.REQUEUE: _Row(frozenset({Status.RUNNING}), Status.QUEUED),
+    Move.ABANDON: _Row(frozenset({Status.QUEUED}), Status.FAILED),
 }
 
 

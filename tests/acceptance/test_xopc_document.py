@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
+from tests.support import providers
 from tests.support.live import Live
 
 #: where the document's examples go
 DOCUMENTED = "http://localhost:18790"
+SECRET = "the secret of the webhook"
 
 CURL = {
     "send a message": """
@@ -93,7 +96,11 @@ def chat(message):
 def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Live]]:
     """One gateway that asks for no token, and one that does."""
     place = tmp_path_factory.mktemp("xopc")
-    made = Live(place / "open", config={"gateway": {"auth": {"mode": "none"}}}), Live(place / "closed")
+    inbound = {"ci": {"provider": "generic", "secret": SECRET}}
+    made = (
+        Live(place / "open", config={"gateway": {"auth": {"mode": "none"}}, "inbound": inbound}),
+        Live(place / "closed"),
+    )
     for gateway in made:
         gateway.start()
     yield made
@@ -246,6 +253,21 @@ def test_all_fields_of_a_session_are_optional(xopc: Live) -> None:
     session = call(xopc, "POST", "/api/sessions", {}).json()["session"]
 
     assert (session["agentId"], session["channel"]) == ("main", "webchat")
+
+
+def test_a_webhook_calls_back(xopc: Live) -> None:
+    body = b'{"event": "message", "data": {"chat_id": "42", "content": "Hello!"}}'
+    headers = {"Content-Type": "application/json", **providers.generic(body, SECRET, int(time.time()))}
+    answer = requests.post(xopc.url + "/api/webhook/ci", data=body, headers=headers, timeout=30)
+
+    assert (answer.status_code, answer.json()["status"]) == (202, "ok")
+    assert call(xopc, "GET", f"/api/tasks/{answer.json()['message_id']}").json()["task"]["session"] == "main:ci:42"
+
+
+def test_a_webhook_without_a_secret_has_no_route(xopc: Live) -> None:
+    answer = call(xopc, "POST", "/api/webhook/telegram", {"event": "message", "data": {}})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "CHANNEL_NOT_FOUND")
 
 
 def test_logs_need_a_token(guarded: Live) -> None:

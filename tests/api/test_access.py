@@ -21,8 +21,10 @@ from tests.support.inprocess import TOKEN, Serving, serving
 from tests.support.live import Live
 
 PUBLIC = {"/health", "/livez", "/readyz"}
+#: signed by the sender instead of with a token; see `test_webhook`
+SIGNED = {"/api/webhook/{channel}"}
 ROUTES = sorted(routes(), key=lambda route: (route.path, route.method))
-GUARDED = [route for route in ROUTES if route.path not in PUBLIC]
+GUARDED = [route for route in ROUTES if route.path not in PUBLIC | SIGNED]
 #: bad credentials, as header lines
 BAD = {
     "none": None,
@@ -44,14 +46,20 @@ def filled(route: Route) -> str:
 
 
 def test_the_public_routes_are_exactly_these() -> None:
-    assert {route.path for route in ROUTES if route.scope is None} == PUBLIC
-    assert {route.method for route in ROUTES if route.scope is None} == {"GET"}
+    assert {route.path for route in ROUTES if route.scope is None and route.gate is None} == PUBLIC
+    assert {route.path for route in ROUTES if route.gate is not None} == SIGNED
+    assert {route.method for route in ROUTES if route.path in PUBLIC} == {"GET"}
 
 
 def test_every_scope_is_as_documented() -> None:
-    """read = GET but logs, and tickets; admin = tokens, logs, and the gateway itself; write = the rest."""
+    """read = GET but logs, and tickets; write = the rest, but what is for admins.
+
+    admin = tokens, logs, changes of agents, who is let in, and the gateway itself
+    """
     for route in GUARDED:
-        admin = route.path.startswith(("/api/tokens", "/api/logs", "/api/gateway"))
+        admin = route.path.startswith(("/api/tokens", "/api/logs", "/api/gateway", "/api/channels/")) or (
+            route.path in ("/api/agents", "/api/agents/{id}") and route.method != "GET"
+        )
         reads = route.method == "GET" or route.path == "/api/tickets"  # which only opens what may be read
         expected = Scope.ADMIN if admin else Scope.READ if reads else Scope.WRITE
         assert route.scope is expected, name(route)

@@ -20,9 +20,10 @@ from gateway.store.sqlite.opening import Migration
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, finish, spec
 
-FIRST = opening.migrations()[0]
-GOOD = Migration(2, "0002_more.sql", "CREATE TABLE more (x INTEGER) STRICT")
-BAD = Migration(3, "0003_bad.sql", "CREATE TABLE half (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1)")
+KNOWN = opening.migrations()
+FIRST = KNOWN[0]
+GOOD = Migration(len(KNOWN) + 1, "9998_more.sql", "CREATE TABLE more (x INTEGER) STRICT")
+BAD = Migration(len(KNOWN) + 2, "9999_bad.sql", "CREATE TABLE half (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1)")
 
 
 @pytest.fixture
@@ -213,44 +214,44 @@ async def test_a_newer_schema_is_refused(path: Path) -> None:
 
 async def test_a_migration_that_was_changed_since_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(path)
-    with_migrations(monkeypatch, FIRST._replace(sql=FIRST.sql + "-- edited"))
+    with_migrations(monkeypatch, FIRST._replace(sql=FIRST.sql + "-- edited"), *KNOWN[1:])
 
     assert FIRST.name in await refused(path)
 
 
 async def test_a_copy_is_made_before_a_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run,) = await filled(path)
-    with_migrations(monkeypatch, FIRST, GOOD)
+    with_migrations(monkeypatch, *KNOWN, GOOD)
     await SqliteStore(path).close()
 
-    copy = path.with_name("moongate.db.schema-1")
+    copy = path.with_name(f"moongate.db.schema-{len(KNOWN)}")
     assert "more" in schema(path)[1]
-    assert (schema(copy)[0], stat.S_IMODE(copy.stat().st_mode)) == (1, 0o600)
-    with_migrations(monkeypatch, FIRST)
+    assert (schema(copy)[0], stat.S_IMODE(copy.stat().st_mode)) == (len(KNOWN), 0o600)
+    with_migrations(monkeypatch, *KNOWN)
     kept = SqliteStore(copy)
     assert (await kept.run(run)).status == "succeeded"
     await kept.close()
 
 
 async def test_a_new_database_needs_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_migrations(monkeypatch, FIRST, GOOD)
+    with_migrations(monkeypatch, *KNOWN, GOOD)
     await SqliteStore(path).close()
 
     assert [file.name for file in path.parent.iterdir()] == ["moongate.db"]
-    assert schema(path)[0] == 2
+    assert schema(path)[0] == GOOD.number
 
 
 async def test_a_migration_that_fails_in_the_middle_leaves_the_schema_before_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run,) = await filled(path)
-    with_migrations(monkeypatch, FIRST, GOOD, BAD)
+    with_migrations(monkeypatch, *KNOWN, GOOD, BAD)
     with pytest.raises(ConfigError):
         SqliteStore(path)
 
     version, tables = schema(path)
-    assert (version, "more" in tables, "half" in tables) == (2, True, False)
-    with_migrations(monkeypatch, FIRST, GOOD)
+    assert (version, "more" in tables, "half" in tables) == (GOOD.number, True, False)
+    with_migrations(monkeypatch, *KNOWN, GOOD)
     store = SqliteStore(path)
     assert (await store.run(run)).status == "succeeded"
     await store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -68,3 +69,18 @@ def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
         "config": config(model_url),
     }
     return entry | more
+
+
+def home(directory: Path, model_url: str) -> Path:
+    """Make a home in which opencode has the scripted model, as its user would have set it up."""
+    settings = directory / ".config" / "opencode" / "opencode.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps(config(model_url)))
+    return directory
+
+
+def shell(home: Path) -> dict[str, str]:
+    """Return the environment of somebody with that home and opencode on PATH; `find()` must have found it."""
+    program = find()
+    assert program is not None
+    return {**environment(home), "PATH": f"{Path(program).parent}:{os.environ['PATH']}"}

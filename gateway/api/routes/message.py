@@ -9,7 +9,6 @@ from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.run import Address, Run, RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
-from gateway.errors import ChannelNotFound
 
 ROUTES = Routes("messages")
 
@@ -59,8 +58,10 @@ async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
 
 async def _submit(call: Call[Say, Nothing]) -> Run:
     said = call.body
-    _check_channel(call, said.channel)
-    key = SessionKey.of(call.engine.agents.choose(said.agent_id).id, said.channel, said.chat_id)
+    if call.engine.channels.talks(said.channel):
+        key = await call.engine.channels.session(said.channel, said.chat_id, said.agent_id)
+    else:
+        key = SessionKey.of(call.engine.agents.choose(said.agent_id).id, said.channel, said.chat_id)
     spec = RunSpec(
         source=Source.MESSAGE,
         agent=key.agent,
@@ -71,13 +72,3 @@ async def _submit(call: Call[Say, Nothing]) -> Run:
     run = (await call.engine.submit(spec, call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
     return run
-
-
-def _check_channel(call: Call[Say, Nothing], channel: str) -> None:
-    around = call.around
-    if channel in around.channels:
-        return
-    known = f"There are: {', '.join(sorted(around.channels))}."
-    if channel in around.unconfigured:
-        raise ChannelNotFound(f"the channel {channel!r} is not configured.", remedy=known)
-    raise ChannelNotFound(f"there is no channel {channel!r}.", remedy=known)

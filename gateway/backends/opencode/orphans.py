@@ -34,6 +34,11 @@ def end(own: str) -> None:
     _end(lambda found: found == own)
 
 
+def end_ours() -> None:
+    """End every process with a mark of this process."""
+    _end(lambda found: found.rpartition("/")[0] == str(identity.own()))
+
+
 def end_abandoned() -> None:
     """End every process whose mark names a gateway that is gone."""
     _end(_abandoned)

@@ -1,13 +1,10 @@
-"""Idempotency keys: the same key with the same body gives the same answer for a day."""
+"""Idempotency keys: the same key with the same body gives the same answer, for a day or as long as it says."""
 
 from __future__ import annotations
 
 from gateway.domain.ports import IdempotencyKey
 from gateway.errors import Conflict
 from gateway.store.sqlite.database import Transaction
-
-#: how long a key is remembered, in milliseconds
-LIFETIME = 24 * 3600 * 1000
 
 
 def used(tx: Transaction, key: IdempotencyKey | None) -> str | None:
@@ -33,7 +30,7 @@ def remember(tx: Transaction, key: IdempotencyKey | None, ref: str) -> None:
     if key is not None:
         tx.execute(
             "INSERT OR REPLACE INTO idempotency (scope, key, digest, ref, expires) VALUES (?, ?, ?, ?, ?)",
-            (key.scope, key.key, key.digest, ref, tx.now + LIFETIME),
+            (key.scope, key.key, key.digest, ref, tx.now + key.lifetime),
         )
 
 

@@ -38,6 +38,11 @@ def note_session(tx: Transaction, key: str, agent: str, state: str) -> None:
     _note(tx, "session", key, state, agent, key)
 
 
+def note_agent(tx: Transaction, agent: str, state: str) -> None:
+    """Write that an agent was created, edited or deleted."""
+    _note(tx, "agent", agent, state, agent, "")
+
+
 def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
     number: Any = tx.execute(
         "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateway.domain.agent import SessionMode
+from gateway.domain.agent import AgentDraft, AgentEdit, SessionMode, StoredAgent
 from gateway.domain.event import AnyHappening, Change, Event
 from gateway.domain.ports import (
     Accepted,
+    Admission,
     AgentProcess,
     Counts,
     IdempotencyKey,
     Limits,
     Listener,
+    Load,
     Page,
     RunFilter,
 )
@@ -23,7 +25,7 @@ from gateway.domain.times import Clock, wall_clock
 from gateway.domain.token import Ticket, Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.identity import Identity
-from gateway.store.sqlite import idempotency, log, processes, runs, sessions, tickets, tokens
+from gateway.store.sqlite import agents, idempotency, log, notes, processes, runs, sessions, tickets, tokens
 from gateway.store.sqlite.database import Database, Transaction
 
 #: changes that are kept for readers who come back
@@ -41,6 +43,7 @@ class SqliteStore:
         """
         self._database = Database(path, clock)
         self._queue_limit = queue_limit
+        self._clock = clock
         self._write, self._read = self._database.write, self._database.read
 
     def subscribe(self, listener: Listener) -> None:
@@ -54,13 +57,18 @@ class SqliteStore:
 
     async def prune(self) -> None:
         await self._write(idempotency.prune)
+        await self._write(notes.prune)
         await self._write(lambda tx: log.prune_changes(tx, CHANGES_KEPT))
 
     # runs
     async def accept(
-        self, spec: RunSpec, key: IdempotencyKey | None = None, busy: SessionMode = SessionMode.QUEUE
+        self,
+        spec: RunSpec,
+        key: IdempotencyKey | None = None,
+        busy: SessionMode = SessionMode.QUEUE,
+        admission: Admission | None = None,
     ) -> Accepted:
-        return await self._write(lambda tx: runs.accept(tx, spec, key, busy, self._queue_limit))
+        return await self._write(lambda tx: runs.accept(tx, spec, key, busy, admission, self._queue_limit))
 
     async def claim(self, owner: str, limits: Limits) -> Sequence[Run]:
         return await self._write(lambda tx: runs.claim(tx, owner, limits))
@@ -79,6 +87,9 @@ class SqliteStore:
 
     async def cancel(self, run: str, idempotent: IdempotencyKey | None = None) -> Run:
         return await self._write(lambda tx: runs.cancel(tx, run, idempotent))
+
+    async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
+        return await self._write(lambda tx: runs.abandon(tx, agent, limit))
 
     async def run(self, run: str) -> Run:
         return await self._read(lambda reader: runs.by_id(reader, run))
@@ -150,6 +161,39 @@ class SqliteStore:
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         return await self._read(lambda reader: sessions.history(reader, key, limit))
+
+    # agents
+    async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
+        return await self._write(lambda tx: agents.create(tx, draft, base, key))
+
+    async def edit_agent(self, agent: str, changes: AgentEdit) -> StoredAgent:
+        return await self._write(lambda tx: agents.edit(tx, agent, changes))
+
+    async def delete_agent(self, agent: str) -> bool:
+        return await self._write(lambda tx: agents.delete(tx, agent))
+
+    async def agents(self) -> Sequence[StoredAgent]:
+        return await self._read(agents.listed)
+
+    async def loads(self) -> Mapping[str, Load]:
+        return await self._read(agents.loads)
+
+    # notes
+    async def note(self, scope: str, name: str) -> str | None:
+        return await self._read(lambda reader: notes.one(reader, scope, name, self._clock()))
+
+    async def notes(self, scope: str, prefix: str) -> Mapping[str, str]:
+        return await self._read(lambda reader: notes.beginning(reader, scope, prefix, self._clock()))
+
+    async def keep(
+        self,
+        scope: str,
+        changes: Mapping[str, str | None],
+        *,
+        expires: int | None = None,
+        only_if: str | None = None,
+    ) -> bool:
+        return await self._write(lambda tx: notes.keep(tx, scope, changes, expires, only_if))
 
     # tokens
     async def add_token(self, token: Token, idempotent: IdempotencyKey | None = None) -> None:

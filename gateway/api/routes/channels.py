@@ -1,0 +1,73 @@
+"""Channels: which there are, whether they work, and who is let in."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain import times
+from gateway.domain.token import Scope
+from gateway.engine.channels import ChannelView
+
+ROUTES = Routes("channels")
+
+
+class ChatShown(Struct, frozen=True, kw_only=True):
+    """A chat that is let in."""
+
+    chat: str
+    title: str
+    #: when a code let it in; null when the settings do
+    paired_at: str | None
+
+
+class ChannelShown(Struct, frozen=True, kw_only=True):
+    name: str
+    #: `chat`, or `webhook` for what only takes them
+    kind: str
+    #: `ready`, `polling`, `webhook`, `passive`, `waiting`, `refused` or `unconfigured`
+    state: str
+    detail: str
+    chats: list[ChatShown]
+
+
+class ChannelList(Struct, frozen=True, kw_only=True):
+    channels: list[ChannelShown]
+
+
+class Code(Struct, frozen=True, kw_only=True):
+    """What a person sends to the channel to be let in; it works once."""
+
+    status: str = "ok"
+    code: str
+    expires_at: str
+
+
+class Ok(Struct, frozen=True):
+    status: str = "ok"
+
+
+@ROUTES.add("GET", "/api/channels", scope=Scope.READ, answer=ChannelList)
+async def list_channels(call: Call[Nothing, Nothing]) -> ChannelList:
+    """List the channels, whether they work, and which chats are let in."""
+    return ChannelList(channels=[_shown(view) for view in await call.engine.channels.views()])
+
+
+@ROUTES.add("POST", "/api/channels/{channel}/pair", scope=Scope.ADMIN, answer=Code, status=201)
+async def pair(call: Call[Nothing, Nothing]) -> Code:
+    """Make a code that lets one chat in, within ten minutes."""
+    code, expires = await call.engine.channels.pair(call.path["channel"])
+    return Code(code=code, expires_at=times.rfc3339(expires))
+
+
+@ROUTES.add("DELETE", "/api/channels/{channel}/chats/{chat}", scope=Scope.ADMIN, answer=Ok)
+async def dismiss(call: Call[Nothing, Nothing]) -> Ok:
+    """Let a paired chat in no more."""
+    await call.engine.channels.dismiss(call.path["channel"], call.path["chat"])
+    return Ok()
+
+
+def _shown(view: ChannelView) -> ChannelShown:
+    chats = [ChatShown(chat=chat, title="", paired_at=None) for chat in view.allowed]
+    chats += [ChatShown(chat=one.chat, title=one.title, paired_at=times.rfc3339(one.at)) for one in view.paired]
+    return ChannelShown(name=view.name, kind=view.kind, state=view.state.state, detail=view.state.detail, chats=chats)

@@ -1,0 +1,36 @@
+"""Secrets of other systems: given in the settings, in a file, or in a variable of the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.errors import ConfigError
+
+#: bytes of a file with a secret
+LONGEST = 4096
+
+
+def find(given: str | None, file: str | None, variable: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return a secret: as given, else the file's first line, else the variable's value; None if there is none.
+
+    Raises:
+        ConfigError: the file cannot be read, or its first line is empty.
+    """
+    if given:
+        return given
+    if file:
+        return _read(Path(file).expanduser())
+    return (environ.get(variable, "").strip() or None) if variable else None
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            lines = opened.read(LONGEST).splitlines()
+    except OSError as error:
+        raise ConfigError(f"cannot read the secret in {file}: {error.strerror}.") from error
+    secret = lines[0].decode("latin-1").strip() if lines else ""
+    if not secret:
+        raise ConfigError(f"cannot read the secret in {file}: its first line is empty.")
+    return secret

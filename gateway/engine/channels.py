@@ -1,0 +1,191 @@
+"""The channels of this gateway: what comes in by them, who is let in, and whether they work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from gateway import log
+from gateway.domain.event import Change
+from gateway.domain.inbound import Aside
+from gateway.domain.ports import Channel, ChannelState, Door
+from gateway.domain.run import Run, Status
+from gateway.domain.session import SessionKey
+from gateway.engine.desk import EngineDesk, Paired
+from gateway.engine.inlet import Inlet
+from gateway.errors import ChannelNotFound, Conflict, NotFound
+
+#: seconds until a channel that broke is begun again
+AGAIN = 5.0
+
+_log = log.get()
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """The channels that a gateway has."""
+
+    #: places with people in them, opened, by name
+    talking: Mapping[str, Channel] = field(default_factory=dict)
+    #: what takes providers' webhooks, by name
+    inlets: Mapping[str, Inlet] = field(default_factory=dict)
+    #: names of channels that need nothing: their replies are read from the session
+    silent: frozenset[str] = frozenset()
+    #: names of channels that we know and that are not configured
+    unconfigured: frozenset[str] = frozenset()
+
+
+class ChannelView(NamedTuple):
+    """A channel, and whether it works."""
+
+    name: str
+    #: `chat` or `webhook`
+    kind: str
+    state: ChannelState
+    #: chats that the settings let in
+    allowed: Sequence[str] = ()
+    #: chats that a code let in
+    paired: Sequence[Paired] = ()
+
+
+class Channels:
+    """Looks channels up; brings in what is said in them, while this process leads."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        desks: Mapping[str, EngineDesk],
+        changes: Callable[[], AsyncGenerator[Change, None]],
+        run: Callable[[str], Awaitable[Run]],
+    ) -> None:
+        """Args:
+        desks: one for each that talks and each inlet.
+        changes: follows all changes from now on.
+        run: looks a run up.
+        """
+        self._opened = opened
+        self._desks = desks
+        self._changes = changes
+        self._run = run
+        self._services: list[asyncio.Task[None]] = []
+
+    # --- which there are --------------------------------------------------------------------
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The channels that something can be said in."""
+        return sorted({*self._opened.talking, *self._opened.silent})
+
+    def talks(self, name: str) -> bool:
+        """Tell whether a channel sends replies; those of another are read from the session.
+
+        Raises:
+            ChannelNotFound: there is none with that name, or it is not configured.
+        """
+        if name in self._opened.talking:
+            return True
+        if name in self._opened.silent:
+            return False
+        known = f"There are: {', '.join(self.names)}."
+        if name in self._opened.unconfigured:
+            raise ChannelNotFound(f"the channel {name!r} is not configured.", remedy=f"Set channels.{name}. {known}")
+        raise ChannelNotFound(f"there is no channel {name!r}.", remedy=known)
+
+    async def views(self) -> list[ChannelView]:
+        """Return all channels and inlets, by name."""
+        found = [
+            ChannelView(name, "chat", one.state, one.allowed(), await self._desks[name].paired())
+            for name, one in self._opened.talking.items()
+        ]
+        always = ChannelState(state="ready", detail="replies are read from the session")
+        found += [ChannelView(name, "chat", always) for name in self._opened.silent]
+        signed = ChannelState(state="ready", detail="takes signed webhooks")
+        found += [ChannelView(name, "webhook", signed) for name in self._opened.inlets]
+        none = ChannelState(state="unconfigured")
+        found += [ChannelView(name, "chat", none) for name in self._opened.unconfigured]
+        return sorted(found)
+
+    async def session(self, name: str, chat: str, agent: str | None) -> SessionKey:
+        """Return the key of the session that a chat has now."""
+        return await self._desks[name].session(chat, agent)
+
+    # --- what is posted ---------------------------------------------------------------------
+
+    def door(self, name: str) -> Door:
+        """Return where a channel's webhook goes.
+
+        Raises:
+            ChannelNotFound: there is none with that name, or it has no secret, or takes none.
+        """
+        talking = self._opened.talking.get(name)
+        found = (talking and talking.door) or self._opened.inlets.get(name)
+        if found is None:
+            raise ChannelNotFound(
+                f"no webhook is taken for {name[:64]!r}.", remedy="Configure it under inbound, with a secret."
+            )
+        return found
+
+    async def take(self, name: str, headers: Mapping[str, str], body: bytes) -> Run | Aside:
+        """Verify, read and hand in what was posted to a channel whose `door` has let it in."""
+        return await self.door(name).take(headers, body, self._desks[name])
+
+    # --- who is let in ----------------------------------------------------------------------
+
+    async def pair(self, name: str) -> tuple[str, int]:
+        """Make a code that lets one chat in; returns it, and when its time is over."""
+        return await self._guarded(name).code()
+
+    async def dismiss(self, name: str, chat: str) -> None:
+        """Let a paired chat in no more.
+
+        Raises:
+            NotFound: it was not paired.
+        """
+        if not await self._guarded(name).dismiss(chat):
+            raise NotFound(f"the chat {chat[:64]!r} was not paired.", remedy="See: gateway channels list")
+
+    def _guarded(self, name: str) -> EngineDesk:
+        if not self.talks(name):
+            raise Conflict(f"the channel {name!r} lets everyone in who has a token: nothing is paired there.")
+        return self._desks[name]
+
+    # --- leading ----------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        """Begin to bring in what is said, and to show what runs say."""
+        for name, channel in self._opened.talking.items():
+            self._services.append(asyncio.create_task(self._bring_in(channel), name=f"channel-{name}"))
+        if self._opened.talking:
+            self._services.append(asyncio.create_task(self._show(), name="channels-live"))
+
+    async def stand_down(self) -> None:
+        """Bring in and show no more: another process does. Twice is fine."""
+        services, self._services = self._services, []
+        for service in services:
+            service.cancel()
+        await asyncio.gather(*services, return_exceptions=True)
+        for channel in self._opened.talking.values():
+            await channel.quieten()
+
+    async def _bring_in(self, channel: Channel) -> None:
+        while True:
+            try:
+                await channel.run(self._desks[channel.name])
+            except Exception:  # one channel that breaks must not stay silent for ever
+                _log.exception("channel.broke", channel=channel.name)
+            await asyncio.sleep(AGAIN)
+
+    async def _show(self) -> None:
+        async for change in self._changes():
+            if change.topic == "run" and change.state == Status.RUNNING:
+                key = SessionKey.parse(change.session)
+                channel = self._opened.talking.get(key.channel) if key else None
+                if channel is not None:
+                    await self._show_run(channel, change.ref)
+
+    async def _show_run(self, channel: Channel, run_id: str) -> None:
+        to = (await self._run(run_id)).spec.reply_to
+        if to is not None and to.channel == channel.name:
+            channel.live(run_id, to.chat, self._desks[channel.name])

@@ -1,0 +1,146 @@
+"""An inlet: one entry of `inbound`, by which a provider's webhook becomes a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway import credentials, log
+from gateway.domain import ids
+from gateway.domain.inbound import Aside, Inbound, InletSettings
+from gateway.domain.ports import Desk
+from gateway.domain.run import Run
+from gateway.domain.template import Template, Unfit
+from gateway.domain.times import Clock
+from gateway.errors import ConfigError, InvalidRequest
+from gateway.inbound import Posted, Provider, providers
+from gateway.validation import suggest
+
+#: characters of a provider's id
+ID = 255
+
+_log = log.get()
+
+
+class Inlet:
+    """Verifies, reads and hands in what is posted under its name. A `Door`."""
+
+    def __init__(
+        self, name: str, settings: InletSettings, provider: Provider, secrets: Sequence[str], clock: Clock
+    ) -> None:
+        """Raises:
+        ConfigError: a template cannot be read; the message names the setting.
+        """
+        self.name = name
+        self.secrets = secrets
+        self._settings = settings
+        self._provider = provider
+        self._clock = clock
+        self._prompt = _template(f"inbound.{name}.prompt", settings.prompt or provider.prompt)
+        self._session = _template(f"inbound.{name}.session", settings.session or provider.session)
+        channel, _, chat = (settings.deliver or "").partition(":")
+        self._reply_to = (channel, chat) if chat else None
+
+    @property
+    def reply_to(self) -> tuple[str, str] | None:
+        return self._reply_to
+
+    @property
+    def agent(self) -> str | None:
+        return self._settings.agent
+
+    def admit(self, headers: Mapping[str, str]) -> None:
+        self._provider.admit(headers, self.secrets, self._clock() // 1000)
+
+    async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
+        self._provider.verify(headers, body, self.secrets)
+        payload = _decoded(body)
+        posted = self._provider.read(headers, body, payload)
+        if posted.answer is not None:
+            return Aside(body=posted.answer)
+        idle = posted.idle or self._unwanted(posted)
+        if idle:
+            _log.info("inbound.ignored", channel=self.name, why=idle)
+            return Aside(body={"status": "ignored", "reason": idle})
+        return await desk.submit(self._inbound(posted, payload))
+
+    def _unwanted(self, posted: Posted) -> str:
+        if not self._settings.events or set(self._settings.events) & set(posted.events):
+            return ""
+        return f"the event {posted.events[-1] if posted.events else ''!r} is not among inbound.{self.name}.events"
+
+    def _inbound(self, posted: Posted, payload: Mapping[str, Any]) -> Inbound:
+        if not (1 <= len(posted.id) <= ID and posted.id.isprintable()):
+            raise InvalidRequest(f"the id of what was sent has to have 1 to {ID} printable characters.")
+        return Inbound(
+            id=posted.id,
+            chat=_filled(f"inbound.{self.name}.session", self._session, payload),
+            content=_filled(f"inbound.{self.name}.prompt", self._prompt, payload),
+            reply_to=self._reply_to,
+            labels={"event": posted.events[-1]} if posted.events else {},
+        )
+
+
+def made(name: str, settings: InletSettings, environ: Mapping[str, str], clock: Clock) -> Inlet | None:
+    """Make an inlet as it is set; None if it has no secret, or takes nothing.
+
+    Raises:
+        ConfigError: it cannot be; the message names the setting.
+    """
+    where = f"inbound.{name}"
+    if not ids.is_slug(name):
+        raise ConfigError(f"{where}: a name has only letters, digits and . _ @ - (at most 64 characters).")
+    known = providers()
+    provider = known.get(settings.provider or name)
+    if provider is None:
+        hint = suggest(settings.provider or name, sorted(known))
+        raise ConfigError(f'{where}.provider: unknown value "{settings.provider or name}"{hint}')
+    inlet = Inlet(name, settings, provider, secrets(name, settings, environ), clock)
+    if provider.check_secret is not None:
+        for secret in inlet.secrets:
+            provider.check_secret(secret)
+    return inlet if settings.enabled and inlet.secrets else None
+
+
+def secrets(name: str, settings: InletSettings, environ: Mapping[str, str]) -> list[str]:
+    """Return the secrets of an inlet; none if there are none.
+
+    Raises:
+        ConfigError: one is blank, or its file cannot be read.
+    """
+    given = [settings.secret] if isinstance(settings.secret, str) else settings.secret or []
+    if any(not secret.strip() for secret in given):
+        raise ConfigError(f"inbound.{name}.secret: a blank secret protects nothing.", remedy="Remove it, or set one.")
+    if given:
+        return given
+    found = credentials.find(None, settings.secret_file, settings.secret_env, environ)
+    return [found] if found else []
+
+
+def _template(where: str, text: str) -> Template:
+    try:
+        return Template.parse(text)
+    except Unfit as error:
+        raise ConfigError(f"{where}: {error}.") from error
+
+
+def _filled(where: str, template: Template, payload: Mapping[str, Any]) -> str:
+    try:
+        text = template.fill(payload)
+    except Unfit as error:
+        raise InvalidRequest(f"{where}: {error}.", remedy="Change the template, or what is sent.") from error
+    if not text.strip():
+        raise InvalidRequest(f"{where}: the payload makes it empty.", remedy="Change the template, or what is sent.")
+    return text
+
+
+def _decoded(body: bytes) -> Mapping[str, Any]:
+    try:
+        payload = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest("the body is not valid JSON, or is nested too deeply.") from error
+    if not isinstance(payload, dict):
+        raise InvalidRequest("the body is not a JSON object.")
+    return payload

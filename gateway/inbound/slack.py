@@ -1,0 +1,52 @@
+"""Slack's Events API: https://docs.slack.dev/authentication/verifying-requests-from-slack.
+
+Slack sends an event again, with `X-Slack-Retry-Num`, when an answer takes over three seconds; its
+`event_id` stays the same. What bots say, our own among them, is not acted on.
+"""
+
+from __future__ import annotations
+
+from gateway import signatures
+from gateway.errors import InvalidRequest, Unauthorized
+from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+
+SIGNATURE = "X-Slack-Signature"
+TIME = "X-Slack-Request-Timestamp"
+
+
+def admit(headers: Headers, secrets: Secrets, now: int) -> None:
+    _signature(headers)
+    signatures.check_time(signatures.header(headers, TIME), now)
+
+
+def verify(headers: Headers, body: bytes, secrets: Secrets) -> None:
+    signed = b"v0:" + signatures.header(headers, TIME).encode("utf-8", "surrogateescape") + b":" + body
+    signatures.check_hex(_signature(headers), signed, secrets)
+
+
+def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
+    kind = payload.get("type")
+    if kind == "url_verification":
+        return Posted(answer={"challenge": signatures.text_at(payload, "challenge")})
+    if kind != "event_callback":
+        return Posted(idle=f"it is of the type {str(kind)[:64]!r}, not event_callback")
+    event = payload.get("event")
+    if not isinstance(event, dict):
+        raise InvalidRequest("event: an object is missing there.")
+    name = signatures.text_at(payload, "event", "type")
+    subtype = event.get("subtype")
+    return Posted(
+        id=signatures.text_at(payload, "event_id"),
+        events=(name, f"{name}.{subtype}") if isinstance(subtype, str) else (name,),
+        idle="a bot said it" if event.get("bot_id") else "",
+    )
+
+
+def _signature(headers: Headers) -> str:
+    version, _, signature = signatures.header(headers, SIGNATURE).partition("=")
+    if version != "v0" or len(signature) != 64:
+        raise Unauthorized(f"the header {SIGNATURE} is not v0=<64 hexadecimal digits>.")
+    return signature
+
+
+PROVIDER = Provider(admit=admit, verify=verify, read=read, prompt="{event.text}", session="{event.channel}")

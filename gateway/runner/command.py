@@ -1,0 +1,113 @@
+"""The command line over one task: `gateway exec`, and `python -m gateway.runner`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from gateway.errors import AgentError, InvalidRequest
+from gateway.runner.runner import OpenCodeRunner, RunState
+from gateway.runner.sources import ModelSource, ModelSourceType
+
+#: file in the current directory that models are read from
+ENV_FILE = ".env"
+#: what a task that nobody waits for writes, in its directory
+LOG = "output.log"
+
+
+@click.command
+@click.argument("prompt", required=False)
+@click.option("--message", metavar="TEXT", help="The prompt, instead of the argument.")
+@click.option("--task-name", metavar="NAME", default="task", help="Name of the task and of its directory.")
+@click.option("--model", metavar="NAME", help="Model in opencode's words, provider/model.")
+@click.option("--context", metavar="TEXT", help="System prompt.")
+@click.option("--workspace", metavar="DIR", help="Where the task's directory is made; here when left out.")
+@click.option(
+    "--model-source-type",
+    type=click.Choice([purpose.value for purpose in ModelSourceType], case_sensitive=False),
+    default=ModelSourceType.DEFAULT.value,
+    help="Purpose, which picks MODEL_<PURPOSE>_MODEL.",
+)
+@click.option("--config", metavar="FILE", help=f"File with models, instead of {ENV_FILE}.")
+@click.option("--no-env", is_flag=True, help="Take no models from a file or the environment.")
+@click.option("--save-markdown", is_flag=True, help="Say where the conversation was written.")
+@click.option("--no-wait", is_flag=True, help="Return at once; the work goes on.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
+@click.option("--task-dir", hidden=True)
+def COMMAND(  # noqa: N802 the seam's name
+    prompt: str | None,
+    message: str | None,
+    task_name: str,
+    model: str | None,
+    context: str | None,
+    workspace: str | None,
+    model_source_type: str,
+    config: str | None,
+    no_env: bool,
+    save_markdown: bool,
+    no_wait: bool,
+    as_json: bool,
+    task_dir: str | None,
+) -> None:
+    """Have opencode do PROMPT in a directory of its own, and print its answer. Needs no running gateway.
+
+    \b
+    Examples:
+      gateway exec "What is Python?"
+      gateway exec "Write a parser" --task-name parser --model-source-type code
+      gateway exec "Write a long story" --no-wait
+
+    \b
+    --json prints
+      {"output": str, "session_id": str, "task_dir": str, "state": str, "json_events": [...], "error": str | null}
+    """
+    said = message or prompt
+    if not said:
+        raise InvalidRequest("there is nothing to say.", remedy='Give a prompt: gateway exec "What is Python?"')
+    source = _models(config, no_env)
+    runner = OpenCodeRunner(task_name, model, context, workspace, source, task_dir)
+    if no_wait:
+        _leave_to_work(runner)
+        return
+    click.echo(f"Working in {runner.task_dir}", err=True)
+    result = runner.run(said, model_source_type)
+    click.echo(json.dumps(result) if as_json else result["output"])
+    if save_markdown:
+        click.echo(f"Saved to {runner.save_markdown()}", err=True)
+    if result["state"] != RunState.COMPLETED:
+        raise AgentError(result["error"])
+
+
+def _models(config: str | None, no_env: bool) -> ModelSource | None:
+    """Return the models that are declared: in the file, in `.env`, or in the environment.
+
+    Raises:
+        InvalidRequest: they are declared wrongly, or the file is not there.
+    """
+    try:
+        if no_env:
+            return None
+        if config is not None:
+            return ModelSource.from_env_file(config)
+        return ModelSource.from_env_file(ENV_FILE) if Path(ENV_FILE).is_file() else ModelSource.from_env()
+    except (ValueError, OSError) as error:
+        raise InvalidRequest(f"the models cannot be read: {error}") from error
+
+
+def _leave_to_work(runner: OpenCodeRunner) -> None:
+    """Have another process do the same in the task's directory, and not wait for it."""
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("exec", "--no-wait")]
+    log = runner.task_dir / LOG
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "gateway.runner", *arguments, "--task-dir", str(runner.task_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    click.echo(f"Working in {runner.task_dir} (pid {child.pid}); what it says goes to {log}")

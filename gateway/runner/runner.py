@@ -1,0 +1,314 @@
+"""`OpenCodeRunner`: one task, its directory, and the turns of its conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypedDict
+
+import msgspec
+
+from gateway.domain import ids
+from gateway.domain.agent import Agent
+from gateway.domain.event import Said, Text
+from gateway.domain.ports import Reply, SessionRef, Turn
+from gateway.domain.session import Message, Role
+from gateway.errors import AgentError, GatewayError
+from gateway.runner import setup
+from gateway.runner.conversation import Line, markdown
+from gateway.runner.driver import Driver, Work
+from gateway.runner.sources import ModelSource, ModelSourceType
+
+#: events of a turn that are kept; older ones are dropped
+EVENTS = 10_000
+#: seconds that an interrupted turn gets to end: the backend stops within two
+INTERRUPT = 10.0
+#: file in the task's directory that is written anew after each turn
+CONVERSATION = "conversation.md"
+
+
+class RunState(StrEnum):
+    """How a runner's last turn stands."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+
+
+class Result(TypedDict):
+    """What came of a turn, so far."""
+
+    #: the answer
+    output: str
+    #: opencode's id of the conversation; None until it has one
+    session_id: str | None
+    #: absolute path
+    task_dir: str
+    #: a `RunState`'s word
+    state: str
+    #: what happened, oldest first; each has a `kind`
+    json_events: list[dict[str, Any]]
+    #: what went wrong; None if nothing did
+    error: str | None
+
+
+class _Turn:
+    """One turn: what it has said so far, and how to end it."""
+
+    def __init__(self) -> None:
+        self.state = RunState.RUNNING
+        self.text: list[str] = []
+        self.reply: str | None = None
+        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
+        self.error: str | None = None
+        self.work: Work | None = None
+        self.over = threading.Event()
+
+    @property
+    def output(self) -> str:
+        return self.reply if self.reply is not None else "".join(self.text)
+
+
+class OpenCodeRunner:
+    """Drives opencode for one task. Its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        task_name: str = "task",
+        model: str | None = None,
+        context: str | None = None,
+        workspace: str | os.PathLike[str] | None = None,
+        model_source: ModelSource | None = None,
+        task_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Make the task's directory, `task_<name>_<8 hex digits>`, or take the one that is given.
+
+        Args:
+            model: in opencode's own words, `provider/model`; `opencode models` lists them.
+            context: the system prompt.
+            workspace: where the task's directory is made; the current directory when left out.
+            model_source: models by purpose, for `run`.
+            task_dir: a directory to work in, instead of a new one.
+        """
+        self.task_name = task_name
+        self.model = model
+        self.context = context
+        self.model_source = model_source
+        self.task_dir = Path(task_dir or _fresh(Path(workspace or Path.cwd()), task_name)).absolute()
+        self.task_dir.mkdir(parents=True, exist_ok=task_dir is not None)
+        self._session: str | None = None
+        self._lines: list[Line] = []
+        self._turn: _Turn | None = None
+        self._lock = threading.RLock()
+
+    def run(
+        self,
+        message: str,
+        model_source_type: ModelSourceType | str = ModelSourceType.DEFAULT,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> Result:
+        """Say something, in the conversation that this task is.
+
+        Args:
+            model_source_type: the purpose, which picks a model of the model source.
+            wait: return when the answer is complete; else at once.
+            timeout: seconds to wait; the turn goes on after it.
+
+        Raises:
+            RuntimeError: the turn before has not ended.
+            TimeoutError: it has not ended in that time.
+            ValueError: there is nothing to say, or no such purpose.
+        """
+        if not message.strip():
+            raise ValueError("the message is empty.")
+        agent = setup.agent(
+            self.model, self.context, self.model_source, ModelSourceType(model_source_type), str(self.task_dir)
+        )
+        with self._lock:
+            if self.is_running():
+                raise RuntimeError("a turn of this task is under way: wait for it, or interrupt it.")
+            self._turn = turn = _Turn()
+            self._lines.append(Line(Role.USER, message, _now()))
+            turn.work = Driver.get().start(self._work(turn, agent, message))
+        if not wait:
+            return self._result(turn)
+        try:
+            return self.wait(timeout)
+        except KeyboardInterrupt:
+            self.interrupt()
+            raise
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """Wait until the turn has ended, and return what came of it.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Raises:
+            RuntimeError: nothing was said yet.
+            TimeoutError: it has not ended in that time; it goes on.
+        """
+        turn = self._turn
+        if turn is None:
+            raise RuntimeError("nothing was said yet: call run first.")
+        if not turn.over.wait(timeout):
+            raise TimeoutError(f"the turn has not ended within {timeout:g} s; it goes on.")
+        return self._result(turn)
+
+    def interrupt(self) -> bool:
+        """End the turn, and wait until opencode has stopped; False if there was none under way."""
+        return self._cut(INTERRUPT)
+
+    def kill(self) -> bool:
+        """End the turn without waiting for opencode; False if there was none under way."""
+        return self._cut(0.0)
+
+    def is_running(self) -> bool:
+        return self.get_state() is RunState.RUNNING
+
+    def get_state(self) -> RunState:
+        turn = self._turn
+        return RunState.IDLE if turn is None else turn.state
+
+    def get_current_output(self) -> str:
+        """Return the answer so far. Asking again gives it again."""
+        turn = self._turn
+        return "" if turn is None else turn.output
+
+    def get_session_id(self) -> str | None:
+        """Return opencode's id of the conversation; None before it has one."""
+        return self._session
+
+    def get_json_events(self) -> list[dict[str, Any]]:
+        """Return what has happened in the turn, oldest first."""
+        turn = self._turn
+        return [] if turn is None else list(turn.events)
+
+    def get_recent_events(self, count: int = 10) -> list[dict[str, Any]]:
+        """Return the last things that happened in the turn."""
+        return self.get_json_events()[-count:]
+
+    def get_conversation_history(self) -> list[dict[str, str]]:
+        """Return all that was said: `role`, `content` and `timestamp`, oldest first."""
+        return [
+            {"role": line.role, "content": line.content, "timestamp": line.at.isoformat()} for line in list(self._lines)
+        ]
+
+    def get_conversation_markdown(self) -> str:
+        return markdown(self.task_name, self._session, self.model, list(self._lines))
+
+    def save_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Write the conversation to a file, `conversation.md` in the task's directory when left out.
+
+        Returns:
+            Its path.
+        """
+        file = self.task_dir / CONVERSATION if path is None else Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.get_conversation_markdown(), encoding="utf-8")
+        return str(file)
+
+    # --- in the driver's thread -------------------------------------------------------------
+
+    async def _work(self, turn: _Turn, agent: Agent, message: str) -> None:
+        asked = Turn(
+            run=ids.ulid(time.time_ns() // 1_000_000),
+            attempt=1,
+            agent=agent,
+            input=message,
+            model=agent.model,
+            session=self.task_name,
+            session_ref=self._session,
+            workspace=str(self.task_dir),
+            history=_nothing,
+        )
+        try:
+            async with aclosing(Driver.get().backend.prompt(asked)) as said:
+                async for one in said:
+                    self._hear(turn, one)
+        except AgentError as error:
+            self._end(turn, RunState.ERROR, str(error))
+        except GatewayError as error:
+            self._end(turn, RunState.ERROR, f"cannot run opencode: {error}")
+        except asyncio.CancelledError:
+            self._end(turn, RunState.INTERRUPTED)
+            raise
+        except Exception as error:
+            self._end(turn, RunState.ERROR, f"the runner broke: {type(error).__name__}: {error}")
+            raise
+        else:
+            self._end(turn, RunState.COMPLETED)
+
+    def _hear(self, turn: _Turn, said: Said | SessionRef | Reply) -> None:
+        match said:
+            case SessionRef(ref=ref):
+                self._session = ref
+                return
+            case Reply(text=text):
+                turn.reply = text
+                return
+            case Text(delta=delta):
+                turn.text.append(delta)
+        turn.events.append(msgspec.to_builtins(said))
+
+    # --- in any thread ----------------------------------------------------------------------
+
+    def _cut(self, patience: float) -> bool:
+        with self._lock:
+            turn = self._turn
+            if turn is None or turn.state is not RunState.RUNNING or turn.work is None:
+                return False
+            self._end(turn, RunState.INTERRUPTED)
+            work = turn.work
+        work.end(patience)
+        return True
+
+    def _end(self, turn: _Turn, state: RunState, error: str | None = None) -> None:
+        """Put down how a turn ended; what was put down first stays."""
+        with self._lock:
+            if turn.state is not RunState.RUNNING:
+                return
+            turn.state, turn.error = state, error
+            if turn.output:
+                self._lines.append(Line(Role.ASSISTANT, turn.output, _now()))
+            with contextlib.suppress(OSError):  # the answer is not lost because the file cannot be written
+                self.save_markdown()
+            turn.over.set()
+
+    def _result(self, turn: _Turn) -> Result:
+        return Result(
+            output=turn.output,
+            session_id=self._session,
+            task_dir=str(self.task_dir),
+            state=str(turn.state),
+            json_events=list(turn.events),
+            error=turn.error,
+        )
+
+
+def _fresh(workspace: Path, task_name: str) -> Path:
+    slug = re.sub(r"[^\w.-]+", "_", task_name).strip("._")[:64] or "task"
+    return workspace / f"task_{slug}_{secrets.token_hex(4)}"
+
+
+async def _nothing() -> Sequence[Message]:
+    """opencode remembers by itself."""
+    return ()
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()

@@ -1,0 +1,92 @@
+"""The opencode agent that a runner drives: the user's own environment, and model sources as providers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gateway import process
+from gateway.backends.opencode.backend import Options
+from gateway.domain.agent import Agent, Permissions
+from gateway.runner.sources import ModelConfig, ModelSource, ModelSourceType
+
+#: of the names of providers and of opencode's agents that are made here
+PREFIX = "source-"
+#: tokens that a model is taken to read, where only the length of its answers is given
+CONTEXT = 128_000
+#: seconds that a turn may take at the most: a week
+TIMEOUT = 604_800.0
+
+
+def agent(
+    model: str | None, context: str | None, source: ModelSource | None, purpose: ModelSourceType, directory: str
+) -> Agent:
+    """Return the agent for a turn.
+
+    Args:
+        model: in opencode's own words, `provider/model`; goes before the source's.
+        context: the system prompt.
+        directory: where it works.
+    """
+    serving = source.serving(purpose) if source is not None and model is None else None
+    options = Options()
+    if source is not None and serving is not None:
+        chosen = source.models[serving]
+        model = _name(serving, chosen)
+        agent = f"{PREFIX}{serving}" if chosen.temperature is not None else None
+        options = Options(config=_config(source.models, model), agent=agent)
+    return Agent(
+        id="runner",
+        backend="opencode",
+        model=model,
+        system_prompt=context,
+        workspace=directory,
+        timeout=TIMEOUT,
+        permissions=Permissions.ALLOW,
+        env=_environment(os.environ),
+        options=options,
+    )
+
+
+def _config(models: Mapping[ModelSourceType, ModelConfig], default: str) -> dict[str, Any]:
+    """Return opencode's configuration: a provider a source, and an agent where it has a temperature.
+
+    Formats: https://opencode.ai/docs/config, https://opencode.ai/docs/providers.
+    """
+    return {
+        "model": default,
+        "small_model": default,
+        "enabled_providers": [f"{PREFIX}{purpose}" for purpose in models],
+        "provider": {f"{PREFIX}{purpose}": _provider(model) for purpose, model in models.items()},
+        "agent": {
+            f"{PREFIX}{purpose}": {
+                "mode": "primary",
+                "description": f"for the purpose {purpose}",
+                "model": _name(purpose, model),
+                "temperature": model.temperature,
+            }
+            for purpose, model in models.items()
+            if model.temperature is not None
+        },
+    }
+
+
+def _name(purpose: ModelSourceType, model: ModelConfig) -> str:
+    return f"{PREFIX}{purpose}/{model.model}"
+
+
+def _provider(model: ModelConfig) -> dict[str, Any]:
+    about: dict[str, Any] = {"temperature": model.temperature is not None}
+    if model.max_tokens is not None:
+        about["limit"] = {"context": CONTEXT, "output": model.max_tokens}
+    return {
+        "npm": "@ai-sdk/openai-compatible",
+        "options": {"baseURL": model.baseurl, "apiKey": model.apikey},
+        "models": {model.model: about},
+    }
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the caller's environment, but for what could put other code into opencode, and what is the gateway's."""
+    return {name: value for name, value in given.items() if not name.startswith("MODEL_") and process.may_be_set(name)}

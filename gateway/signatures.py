@@ -1,0 +1,82 @@
+"""Signed requests: headers that must be there, times that must be now, digests in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+
+from gateway.errors import InvalidRequest, Unauthorized
+
+#: seconds that a request may be old, or ahead of our clock
+WINDOW = 300
+
+
+def header(headers: Mapping[str, str], name: str) -> str:
+    """Return a header's value.
+
+    Raises:
+        Unauthorized: it is missing or empty.
+    """
+    value = headers.get(name, "").strip()
+    if not value:
+        raise Unauthorized(f"the header {name} is missing or empty.", remedy="Requests here have to be signed.")
+    return value
+
+
+def check_time(text: str, now: int) -> None:
+    """Refuse what was signed at another time: it may have been recorded.
+
+    Args:
+        text: seconds since 1970 UTC, as they were sent.
+        now: the same, by our clock.
+
+    Raises:
+        Unauthorized: it is no time, or not within `WINDOW`.
+    """
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise Unauthorized("the signature's time is not a number of seconds since 1970.")
+    if abs(now - int(text)) > WINDOW:
+        raise Unauthorized(
+            f"the signature is not of the last {WINDOW} s.", remedy="Sign each try anew, and compare both clocks."
+        )
+
+
+def digest(secret: bytes, signed: bytes) -> bytes:
+    """Return the HMAC-SHA256 (RFC 2104) of what was signed."""
+    return hmac.new(secret, signed, hashlib.sha256).digest()
+
+
+def same(sent: str, right: str) -> bool:
+    """Compare in constant time; what was sent need not be ASCII."""
+    return hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), right.encode())
+
+
+def check_hex(sent: str, signed: bytes, secrets: Sequence[str]) -> None:
+    """Refuse a signature in hexadecimal that none of the secrets makes.
+
+    Raises:
+        Unauthorized: it is wrong.
+    """
+    if not any(same(sent, digest(secret.encode(), signed).hex()) for secret in secrets):
+        raise wrong()
+
+
+def wrong() -> Unauthorized:
+    return Unauthorized(
+        "the signature is wrong.", remedy="Both sides need the same secret, and the body as it was signed."
+    )
+
+
+def text_at(payload: object, *path: str) -> str:
+    """Return the text at a path.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    for step in path:
+        payload = payload.get(step) if isinstance(payload, dict) else None
+    if not isinstance(payload, str) or not payload:
+        raise InvalidRequest(f"{'.'.join(path)}: a text is missing there.")
+    return payload

@@ -1,0 +1,48 @@
+"""Notes: small things that a channel keeps, such as who was let in and how far it has read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import apsw
+
+from gateway.store.sqlite.database import Transaction
+
+_LIVING = "(expires IS NULL OR expires > ?)"
+
+
+def one(connection: apsw.Connection, scope: str, name: str, now: int) -> str | None:
+    row = connection.execute(
+        f"SELECT value FROM notes WHERE scope = ? AND name = ? AND {_LIVING}", (scope, name, now)
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+def beginning(connection: apsw.Connection, scope: str, prefix: str, now: int) -> dict[str, str]:
+    rows = connection.execute(
+        f"SELECT name, value FROM notes WHERE scope = ? AND name >= ? AND name < ? AND {_LIVING} ORDER BY name",
+        (scope, prefix, prefix + chr(0x10FFFF), now),
+    )
+    return {str(name): str(value) for name, value in rows}
+
+
+def keep(
+    tx: Transaction, scope: str, changes: Mapping[str, str | None], expires: int | None, only_if: str | None
+) -> bool:
+    if only_if is not None:
+        there = f"SELECT 1 FROM notes WHERE scope = ? AND name = ? AND {_LIVING}"
+        if tx.execute(there, (scope, only_if, tx.now)).fetchone() is None:
+            return False
+    for name, value in changes.items():
+        if value is None:
+            tx.execute("DELETE FROM notes WHERE scope = ? AND name = ?", (scope, name))
+        else:
+            tx.execute(
+                "INSERT OR REPLACE INTO notes (scope, name, value, expires) VALUES (?, ?, ?, ?)",
+                (scope, name, value, expires),
+            )
+    return True
+
+
+def prune(tx: Transaction) -> None:
+    tx.execute("DELETE FROM notes WHERE expires <= ?", (tx.now,))

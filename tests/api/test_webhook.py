@@ -1,0 +1,418 @@
+"""`POST /api/webhook/{channel}`: per provider, what is taken, what is refused, and that it is taken once."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway import app, config
+from gateway.api import auth
+from gateway.domain.ports import Page, RunFilter
+from gateway.domain.run import Run
+from gateway.errors import ConfigError
+from tests.api.asking import Answer, ask, head, raw, read
+from tests.cli.shell import Shell
+from tests.contracts.stores import SteppedClock
+from tests.support import providers
+from tests.support.inprocess import Serving, serving
+from tests.support.providers import SENDERS, Sender
+
+BY_NAME = {sender.name: sender for sender in SENDERS}
+each = pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.name)
+timed = pytest.mark.parametrize("sender", [s for s in SENDERS if s.timed], ids=lambda sender: sender.name)
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+async def taking(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Serving]:
+    """A gateway with an inlet for each provider."""
+    async with serving(tmp_path / "home", {"inbound": providers.inlets()}, clock=clock) as served:
+        yield served
+
+
+async def post(served: Serving, name: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    """Post without a token: a provider has none."""
+    url = f"http://127.0.0.1:{served.port}/api/webhook/{name}"
+    sent = {"Content-Type": "application/json", **headers}
+    async with aiohttp.ClientSession() as client, client.post(url, data=io.BytesIO(body), headers=sent) as response:
+        data = await response.read()
+        return Answer(response.status, json.loads(data), response.headers)
+
+
+async def send(served: Serving, sender: Sender, clock: SteppedClock, **spoiled: str) -> Answer:
+    """Send what a provider sends, with some headers spoiled."""
+    headers = sender.sign(sender.body, sender.secret, clock() // 1000)
+    return await post(served, sender.name, sender.body, {**headers, **spoiled})
+
+
+async def runs(served: Serving) -> list[Run]:
+    return list(await served.engine.runs(RunFilter(), Page()))
+
+
+# --- what is taken ----------------------------------------------------------------------------
+
+
+@each
+async def test_a_valid_request_gives_one_run(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+    answer = await send(taking, sender, clock)
+
+    (run,) = await runs(taking)
+    assert (answer.status, answer.body) == (202, {"status": "ok", "message_id": run.id})
+    assert answer.headers["X-Run-Id"] == run.id
+    assert (run.spec.input, run.spec.session, run.spec.source) == (sender.told, sender.session, "webhook")
+
+
+@each
+async def test_the_same_again_is_answered_the_same(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+    first = await send(taking, sender, clock)
+    again = await send(taking, sender, clock, **({"X-Slack-Retry-Num": "1"} if sender.name == "slack" else {}))
+
+    assert (again.status, again.body) == (202, first.body)
+    assert len(await runs(taking)) == 1
+
+
+async def test_a_provider_s_id_is_remembered_over_restarts_and_for_a_month(tmp_path: Path, clock: SteppedClock) -> None:
+    settings = {"inbound": providers.inlets()}
+    github = BY_NAME["github"]
+    async with serving(tmp_path, settings, clock=clock) as served:
+        first = await send(served, github, clock)
+    clock.forward(29 * 24 * 3600 * 1000)
+    async with serving(tmp_path, settings, clock=clock) as served:
+        again = await send(served, github, clock)
+
+        assert again.body == first.body
+        assert len(await runs(served)) == 1
+
+
+async def test_another_id_is_another_run(taking: Serving, clock: SteppedClock) -> None:
+    await send(taking, BY_NAME["github"], clock)
+    await send(taking, BY_NAME["github"], clock, **{"X-GitHub-Delivery": "another"})
+
+    assert len(await runs(taking)) == 2
+
+
+async def test_a_generic_message_without_an_id_is_known_by_its_signature(taking: Serving, clock: SteppedClock) -> None:
+    body = json.dumps({"event": "message", "data": {"chat_id": "42", "content": "Hello!"}}).encode()
+    signed = providers.generic(body, providers.SECRET, clock() // 1000)
+    later = providers.generic(body, providers.SECRET, clock() // 1000 + 1)
+
+    first, again, other = [await post(taking, "generic", body, headers) for headers in (signed, signed, later)]
+
+    assert first.body == again.body != other.body
+    assert len(await runs(taking)) == 2
+
+
+@pytest.mark.parametrize("secret", ["old-secret", "new-secret"])
+async def test_two_secrets_are_good_while_one_takes_the_place_of_the_other(
+    tmp_path: Path, clock: SteppedClock, secret: str
+) -> None:
+    inlet = {"provider": "generic", "secret": ["new-secret", "old-secret"]}
+    async with serving(tmp_path, {"inbound": {"ci": inlet}}, clock=clock) as served:
+        body = BY_NAME["generic"].body
+
+        assert (await post(served, "ci", body, providers.generic(body, secret, clock() // 1000))).status == 202
+
+
+async def test_a_secret_may_stand_in_a_variable_or_a_file(tmp_path: Path, clock: SteppedClock) -> None:
+    (tmp_path / "secret").write_text("from-a-file\n")
+    inbound = {
+        "one": {"provider": "generic", "secret_env": "CI_SECRET"},
+        "two": {"provider": "generic", "secret_file": str(tmp_path / "secret")},
+    }
+    environ = {"PATH": "/usr/bin:/bin", "CI_SECRET": "from-a-variable"}
+    async with serving(tmp_path / "home", {"inbound": inbound}, clock=clock, environ=environ) as served:
+        for name, secret in (("one", "from-a-variable"), ("two", "from-a-file")):
+            body = BY_NAME["generic"].body
+            answer = await post(served, name, body, providers.generic(body, secret, clock() // 1000))
+
+            assert answer.status == 202
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize("blank", [None, "", "   "], ids=["missing", "empty", "blank"])
+async def test_a_request_without_its_signature_is_refused(
+    taking: Serving, clock: SteppedClock, sender: Sender, blank: str | None
+) -> None:
+    headers = sender.sign(sender.body, sender.secret, clock() // 1000)
+    if blank is None:
+        del headers[sender.signature]
+    else:
+        headers[sender.signature] = blank
+    answer = await post(taking, sender.name, sender.body, headers)
+
+    assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+    assert sender.signature in answer.message
+    assert await runs(taking) == []
+
+
+@each
+async def test_a_request_signed_with_another_secret_is_refused(
+    taking: Serving, clock: SteppedClock, sender: Sender
+) -> None:
+    other = providers.WHSEC[:-4] + "AAA=" if sender.name == "standard" else "another-secret"
+    headers = sender.sign(sender.body, other, clock() // 1000)
+    answer = await post(taking, sender.name, sender.body, headers)
+
+    assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+    assert await runs(taking) == []
+
+
+@pytest.mark.parametrize("sender", [s for s in SENDERS if s.name != "telegram"], ids=lambda sender: sender.name)
+async def test_a_flipped_bit_of_the_body_is_refused(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+    headers = sender.sign(sender.body, sender.secret, clock() // 1000)
+    flipped = bytearray(sender.body)
+    flipped[len(flipped) // 2] ^= 1
+    answer = await post(taking, sender.name, bytes(flipped), headers)
+
+    assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+    assert await runs(taking) == []
+
+
+@each
+async def test_a_flipped_bit_of_the_signature_is_refused(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+    right = sender.sign(sender.body, sender.secret, clock() // 1000)[sender.signature]
+    at = len(right) - 5  # a letter of the digest, before any padding
+    flipped = right[:at] + ("0" if right[at] != "0" else "1") + right[at + 1 :]
+    answer = await send(taking, sender, clock, **{sender.signature: flipped})
+
+    assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+    assert await runs(taking) == []
+
+
+@each
+async def test_a_signature_that_is_not_ascii_is_refused(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+    headers = sender.sign(sender.body, sender.secret, clock() // 1000)
+    lines = [f"{name}: {value}" for name, value in headers.items() if name != sender.signature]
+    lines += [f"{sender.signature}: v0=sha256=\udcc3\udca9\udcff", "Content-Type: application/json"]
+    answer = read(await raw(taking, head(f"POST /api/webhook/{sender.name}", *lines, bearer=None)))
+
+    assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+
+
+@timed
+@pytest.mark.parametrize(("seconds", "status"), [(-301, 401), (-299, 202), (299, 202), (301, 401)])
+async def test_a_signature_of_another_time_is_refused(
+    taking: Serving, clock: SteppedClock, sender: Sender, seconds: int, status: int
+) -> None:
+    headers = sender.sign(sender.body, sender.secret, clock() // 1000 + seconds)
+    answer = await post(taking, sender.name, sender.body, headers)
+
+    assert answer.status == status
+    assert len(await runs(taking)) == (status == 202)
+
+
+@timed
+async def test_a_time_that_was_moved_is_refused(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+    old = sender.sign(sender.body, sender.secret, clock() // 1000 - 3600)
+    new = sender.sign(sender.body, sender.secret, clock() // 1000)
+    assert sender.timed is not None
+    moved = {**old, sender.timed: new[sender.timed]}
+    if sender.timed == sender.signature:  # both in one header
+        moved = {sender.signature: new[sender.signature].partition(",")[0] + ",v1=" + old[sender.signature][-64:]}
+    answer = await post(taking, sender.name, sender.body, moved)
+
+    assert answer.status == 401
+
+
+@each
+async def test_a_stranger_is_refused_before_the_body_is_read(taking: Serving, sender: Sender) -> None:
+    lines = ["Content-Type: application/json", "Content-Length: 1000"]
+    if sender.name == "telegram":  # the others sign the body: their header can be missing or old, not wrong
+        lines.append(f"{sender.signature}: wrong")
+    answer = read(await raw(taking, head(f"POST /api/webhook/{sender.name}", *lines, bearer=None)))
+
+    assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+
+
+async def test_the_gateway_s_token_opens_no_webhook(taking: Serving) -> None:
+    answer = await ask(taking, "POST", "/api/webhook/generic", dict(BY_NAME["generic"].payload))
+
+    assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+
+
+async def test_too_many_failures_are_refused_unseen_but_the_right_one_passes(
+    taking: Serving, clock: SteppedClock
+) -> None:
+    generic = BY_NAME["generic"]
+    wrong = {"X-Moongate-Signature": f"t={clock() // 1000},v1={'0' * 64}"}
+    statuses = [(await post(taking, "generic", generic.body, wrong)).status for _ in range(auth.ATTEMPTS + 1)]
+
+    assert statuses == [401] * auth.ATTEMPTS + [429]
+    assert (await send(taking, generic, clock)).status == 202
+
+
+# --- what has no door -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "inbound",
+    [
+        {},
+        {"generic": {}},
+        {"generic": {"secret_env": "NOT_SET"}},
+        {"generic": {"secret": []}},
+        {"generic": {"secret": "x", "enabled": False}},
+    ],
+    ids=["not configured", "no secret", "its variable is not set", "no secrets", "disabled"],
+)
+async def test_without_a_secret_there_is_no_route(tmp_path: Path, clock: SteppedClock, inbound: dict[str, Any]) -> None:
+    async with serving(tmp_path, {"inbound": inbound}, clock=clock) as served:
+        for secret in ("", "x", providers.SECRET):
+            body = BY_NAME["generic"].body
+            answer = await post(served, "generic", body, providers.generic(body, secret, clock() // 1000))
+
+            assert (answer.status, answer.code) == (404, "CHANNEL_NOT_FOUND")
+        assert await runs(served) == []
+
+
+@pytest.mark.parametrize("name", ["nowhere", "webchat", "telegram", "x" * 300])
+async def test_an_unknown_channel_has_no_route(moongate: Serving, name: str) -> None:
+    answer = await post(moongate, name, b"{}", {})
+
+    assert (answer.status, answer.code) == (404, "CHANNEL_NOT_FOUND")
+
+
+# --- what does not fit ------------------------------------------------------------------------
+
+
+async def signed(served: Serving, clock: SteppedClock, body: bytes, name: str = "generic") -> Answer:
+    return await post(served, name, body, providers.generic(body, providers.SECRET, clock() // 1000))
+
+
+async def test_a_huge_payload_is_refused_and_nothing_stored(taking: Serving, clock: SteppedClock) -> None:
+    body = json.dumps({"event": "message", "data": {"chat_id": "1", "content": "x" * 300_000}}).encode()
+    answer = await signed(taking, clock, body)
+
+    assert (answer.status, answer.code) == (413, "TOO_LARGE")
+    assert await runs(taking) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not valid JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{", "not valid JSON"),
+        (b'{"event": "message", "data": {"chat_id": "1", "content": "\xff"}}', "not valid JSON"),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, "nested too deeply"),
+        (b'{"data": {}}', "event: "),
+        (b'{"event": "message"}', "data: "),
+        (
+            b'{"event": "message", "data": {"chat_id": "1"}}',
+            "inbound.generic.prompt: the payload has no 'data.content'",
+        ),
+        (b'{"event": "message", "data": {"content": "x"}}', "inbound.generic.session: the payload has no"),
+        (b'{"event": "message", "data": {"chat_id": "1", "content": " "}}', "inbound.generic.prompt"),
+        (b'{"event": "message", "data": {"chat_id": "a\\nb", "content": "x"}}', "chat_id"),
+        (b'{"event": "message", "data": {"chat_id": "1", "content": "x", "id": []}}', "data.id"),
+        (b'{"event": "message", "data": {"chat_id": "1", "content": "x", "id": "a\\nb"}}', "the id"),
+    ],
+)
+async def test_what_is_signed_but_does_not_fit_is_refused_and_nothing_stored(
+    taking: Serving, clock: SteppedClock, body: bytes, said: str
+) -> None:
+    answer = await signed(taking, clock, body)
+
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+    assert said in answer.message
+    assert await runs(taking) == []
+
+
+async def test_only_json_is_read(taking: Serving, clock: SteppedClock) -> None:
+    body = BY_NAME["generic"].body
+    headers = providers.generic(body, providers.SECRET, clock() // 1000)
+    answer = await post(taking, "generic", body, {**headers, "Content-Type": "application/x-www-form-urlencoded"})
+
+    assert (answer.status, answer.code) == (415, "UNSUPPORTED_MEDIA")
+
+
+# --- what needs no run ------------------------------------------------------------------------
+
+
+async def test_slack_is_answered_its_challenge(taking: Serving, clock: SteppedClock) -> None:
+    body = json.dumps({"type": "url_verification", "challenge": "3eZbrw1a"}).encode()
+    answer = await post(taking, "slack", body, providers.slack(body, providers.SECRET, clock() // 1000))
+
+    assert (answer.status, answer.body) == (200, {"challenge": "3eZbrw1a"})
+    assert await runs(taking) == []
+
+
+async def test_an_unsigned_challenge_of_slack_is_not_answered(taking: Serving) -> None:
+    assert (await post(taking, "slack", b'{"type":"url_verification","challenge":"x"}', {})).status == 401
+
+
+async def test_what_a_bot_says_in_slack_is_not_acted_on(taking: Serving, clock: SteppedClock) -> None:
+    event = {"type": "message", "bot_id": "B1", "text": "hello", "channel": "C1"}
+    body = json.dumps({"type": "event_callback", "event_id": "Ev1", "event": event}).encode()
+    answer = await post(taking, "slack", body, providers.slack(body, providers.SECRET, clock() // 1000))
+
+    assert (answer.status, answer.body["status"]) == (200, "ignored")
+    assert await runs(taking) == []
+
+
+async def test_github_s_ping_is_answered(taking: Serving, clock: SteppedClock) -> None:
+    answer = await send(taking, BY_NAME["github"], clock, **{"X-GitHub-Event": "ping"})
+
+    assert (answer.status, answer.body["status"]) == (200, "ok")
+    assert await runs(taking) == []
+
+
+async def test_an_event_that_nobody_wants_is_ignored_by_name(taking: Serving, clock: SteppedClock) -> None:
+    answer = await send(taking, BY_NAME["github"], clock, **{"X-GitHub-Event": "issues"})
+
+    assert (answer.status, answer.body["status"]) == (200, "ignored")
+    assert "issues.opened" in answer.body["reason"]
+    assert await runs(taking) == []
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("inbound", "said"),
+    [
+        ({"x": {"provider": "gitlab", "secret": "s"}}, 'inbound.x.provider: unknown value "gitlab"'),
+        ({"x": {"secret": "s"}}, 'inbound.x.provider: unknown value "x"'),
+        ({"a b": {"provider": "generic"}}, "inbound.a b: a name"),
+        ({"github": {"secret": "s", "prompt": "{a"}}, "inbound.github.prompt: there is a lone '{'"),
+        ({"github": {"secret": "s", "session": "{a.}"}}, "inbound.github.session"),
+        ({"github": {"secret": " "}}, "inbound.github.secret: a blank secret"),
+        ({"github": {"secret_file": "/nowhere/at/all"}}, "cannot read the secret in /nowhere/at/all"),
+        ({"github": {"secret": "s", "agent": "man"}}, 'inbound.github.agent: there is no agent "man"'),
+        ({"github": {"secret": "s", "deliver": "telegram:1"}}, "the channel 'telegram' is not configured"),
+        ({"github": {"secret": "s", "prompts": "x"}}, "prompts"),
+        ({"standard": {"secret": "whsec_%%%"}}, "whsec_"),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_refused_at_the_start(tmp_path: Path, inbound: dict[str, Any], said: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"inbound": inbound}))
+
+    with pytest.raises(ConfigError) as refused:
+        app.check(config.load({"MOONGATE_HOME": str(tmp_path)}), {})
+
+    assert said in str(refused.value)
+
+
+def test_secrets_are_hidden_in_the_log_and_in_what_is_shown(tmp_path: Path) -> None:
+    secret = {"secret": ["planted-one", "planted-two"]}
+    (tmp_path / "config.json").write_text(json.dumps({"inbound": {"github": secret, "slack": {"secret_env": "S"}}}))
+    (tmp_path / ".env").write_text("S=planted-three\n")
+    loaded = config.load({"MOONGATE_HOME": str(tmp_path)})
+
+    shown = Shell({"MOONGATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, tmp_path)("config", "show", "--json")
+
+    assert {"planted-one", "planted-two", "planted-three"} <= set(app.secrets(loaded, [], {}))
+    assert (shown.code, "planted" in shown.out + shown.err) == (0, False)

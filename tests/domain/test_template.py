@@ -1,0 +1,54 @@
+"""Templates: paths into a payload, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.template import LONGEST, Template, Unfit
+
+PAYLOAD: dict[str, Any] = {
+    "a": {"b": "text", "n": 7, "yes": True, "none": None, "list": [{"id": "first"}, "second"], "{x}": "odd"},
+    "text": "{a.b}",
+}
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ("", ""),
+        ("plain", "plain"),
+        ("{a.b}", "text"),
+        ("<{a.b}>{a.n}", "<text>7"),
+        ("{a.yes}", "true"),
+        ("{a.list.0.id} {a.list.1}", "first second"),
+        ("{a.list}", '[{"id":"first"},"second"]'),
+        ("{a.none|nothing}", "nothing"),
+        ("{a.gone|}", ""),
+        ("{a.b|default}", "text"),
+        ("{{a.b}} {{", "{a.b} {"),
+        ("{text}", "{a.b}"),
+    ],
+)
+def test_places_are_filled_from_the_payload_once(template: str, filled: str) -> None:
+    assert Template.parse(template).fill(PAYLOAD) == filled
+
+
+@pytest.mark.parametrize(
+    "path", ["gone", "a.gone", "a.none", "a.b.c", "a.list.9", "a.list.-1", "a.list.x", "a.__class__", "a.n.real"]
+)
+def test_what_the_payload_lacks_is_named(path: str) -> None:
+    with pytest.raises(Unfit, match=f"the payload has no '{path}'"):
+        Template.parse(f"{{{path}}}").fill(PAYLOAD)
+
+
+@pytest.mark.parametrize("template", ["{", "}", "{a", "a}", "{}", "{a.}", "{.a}", "{a b}", "{a()}", "{a[0]}", "{a!r}"])
+def test_what_is_no_template_is_refused(template: str) -> None:
+    with pytest.raises(Unfit):
+        Template.parse(template)
+
+
+def test_a_filled_text_is_bounded() -> None:
+    with pytest.raises(Unfit, match="longer"):
+        Template.parse("{a}" * 11).fill({"a": "x" * (LONGEST // 10)})

@@ -1,0 +1,138 @@
+"""`OpenCodeRunner` over the real opencode, with a scripted model."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.runner import ModelSource, ModelSourceType, OpenCodeRunner, RunState
+from tests.support import opencode
+from tests.support.scripted_model import ScriptedModel, serving
+from tests.support.threads import in_thread
+from tests.support.waiting import until_sync
+
+pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ScriptedModel]:
+    with in_thread(serving()) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, model: ScriptedModel) -> Path:
+    return opencode.home(tmp_path_factory.mktemp("opencode"), model.base_url)
+
+
+@pytest.fixture
+def runner(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenCodeRunner:
+    """A runner in an environment in which opencode has the scripted model, and nothing else."""
+    for name, value in opencode.shell(home).items():
+        monkeypatch.setenv(name, value)
+    return OpenCodeRunner("my task", workspace=tmp_path)
+
+
+def test_a_turn_is_answered(runner: OpenCodeRunner, tmp_path: Path) -> None:
+    assert runner.get_state() is RunState.IDLE
+
+    result = runner.run("Hello")
+
+    assert (result["output"], result["state"], result["error"]) == ("echo: Hello", "completed", None)
+    assert result["session_id"] == runner.get_session_id()
+    assert Path(result["task_dir"]).parent == tmp_path
+    assert Path(result["task_dir"]).name.startswith("task_my_task_")
+    assert [event["kind"] for event in result["json_events"] if event["kind"] == "text"]
+
+
+def test_two_turns_remember_and_are_written_down(runner: OpenCodeRunner) -> None:
+    first = runner.run("one")
+    second = runner.run("[[recall]]")
+
+    assert "one" in second["output"]
+    assert first["session_id"] == second["session_id"]
+    assert [line["role"] for line in runner.get_conversation_history()] == ["user", "assistant"] * 2
+    saved = Path(runner.save_markdown())
+    assert saved == runner.task_dir / "conversation.md"
+    assert saved.read_text() == runner.get_conversation_markdown()
+    assert "echo: one" in saved.read_text()
+
+
+def test_it_is_watched_while_it_works(runner: OpenCodeRunner) -> None:
+    result = runner.run("[[slow 30 50]]", wait=False)
+    assert result["state"] == "running"
+    until_sync(lambda: runner.get_current_output(), "it has begun to speak")
+    seen = runner.get_current_output()
+
+    assert runner.is_running()
+    with pytest.raises(RuntimeError, match="under way"):
+        runner.run("more")
+    with pytest.raises(TimeoutError):
+        runner.wait(timeout=0.01)
+    final = runner.wait()
+    assert final["output"].startswith(seen)
+    assert runner.get_current_output() == final["output"]
+
+
+def test_an_interrupt_is_prompt_and_final(runner: OpenCodeRunner) -> None:
+    runner.run("[[slow 1000 50]]", wait=False)
+    until_sync(lambda: runner.get_current_output(), "it has begun to speak")
+
+    began = time.monotonic()
+    assert runner.interrupt()
+    assert time.monotonic() - began < 8
+    assert runner.wait()["state"] == "interrupted"
+    assert not runner.interrupt()
+    assert runner.run("on")["output"] == "echo: on"
+
+
+def test_a_kill_does_not_wait(runner: OpenCodeRunner) -> None:
+    runner.run("[[slow 1000 50]]", wait=False)
+    until_sync(lambda: runner.get_current_output(), "it has begun to speak")
+
+    assert runner.kill()
+    assert runner.get_state() is RunState.INTERRUPTED
+    assert not runner.kill()
+
+
+def test_an_error_of_the_model_is_told(runner: OpenCodeRunner) -> None:
+    result = runner.run("[[error 401]]")
+
+    assert (result["state"], runner.get_state()) == ("error", RunState.ERROR)
+    assert "401" in (result["error"] or "")
+
+
+def test_a_model_source_reaches_the_server(runner: OpenCodeRunner, model: ScriptedModel, tmp_path: Path) -> None:
+    source = ModelSource()
+    source.set_model(ModelSourceType.CODE, model.base_url, "sk-code", "scripted-b", temperature=0.3, max_tokens=777)
+    source.set_model(ModelSourceType.WRITE, model.base_url, "sk-write", "scripted", temperature=0.8)
+    purposeful = OpenCodeRunner("sources", context="Be brief.", workspace=tmp_path, model_source=source)
+    model.requests.clear()
+
+    for purpose in (ModelSourceType.CODE, ModelSourceType.WRITE):
+        assert purposeful.run("Hello", model_source_type=purpose)["error"] is None
+
+    code, write = (
+        next(each for each in model.requests if each["headers"]["Authorization"] == f"Bearer {key}")
+        for key in ("sk-code", "sk-write")
+    )
+    assert (code["body"]["model"], code["body"]["temperature"], code["body"]["max_tokens"]) == ("scripted-b", 0.3, 777)
+    assert (write["body"]["model"], write["body"]["temperature"]) == ("scripted", 0.8)
+    assert any("Be brief." in str(message["content"]) for message in code["body"]["messages"])
+
+
+def test_nothing_to_say_is_refused(runner: OpenCodeRunner) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        runner.run("  ")
+    with pytest.raises(RuntimeError, match="call run first"):
+        runner.wait()
+
+
+def test_without_opencode_it_says_what_to_do(runner: OpenCodeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+
+    assert "opencode" in (runner.run("Hello")["error"] or "")
