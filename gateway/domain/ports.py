@@ -166,6 +166,31 @@ class ChannelState(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """An answer on its way to a chat."""
+
+    #: stays the same at every try
+    id: str
+    #: id of the run that it is the answer of
+    run: str
+    chat: str
+    text: str
+    #: since when it is on its way, in milliseconds since 1970 UTC
+    at: int
+
+
+class NotNow(Exception):
+    """It cannot be sent now; `after` so many seconds, if somebody has said so."""
+
+    def __init__(self, why: str, *, after: float | None = None) -> None:
+        super().__init__(why)
+        self.after = after
+
+
+class Undeliverable(Exception):
+    """It cannot be sent, and trying again is in vain."""
+
+
 class Channel(Protocol):
     """A place with people in it, by a name that stands in session keys. Opened once as an async context manager."""
 
@@ -195,6 +220,14 @@ class Channel(Protocol):
 
     def live(self, run: str, chat: str, desk: Desk) -> None:
         """Show in a chat that a run is at work, and what it has said so far. Returns at once."""
+        ...
+
+    async def send(self, out: Outgoing, desk: Desk) -> None:
+        """Send an answer: when this returns, it is there. A try goes on where the one before was cut.
+
+        Raises:
+            NotNow, Undeliverable: it did not arrive, or not all of it.
+        """
         ...
 
     async def quieten(self) -> None:
