@@ -8,6 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.domain.agent import Agent, SessionMode
+from gateway.domain.delivery import Delivery, DeliveryStatus, Receipt
 from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.run import Run, RunSpec, Status, Verdict
@@ -202,6 +203,21 @@ class Channel(Protocol):
         ...
 
 
+# --- deliveries -------------------------------------------------------------------------------
+
+
+class Sender(Protocol):
+    """Sends deliveries of one kind: webhooks, or the replies in one channel."""
+
+    async def send(self, delivery: Delivery, body: bytes) -> Receipt:
+        """Try once to hand over a body; tell how it went. Has a deadline of its own, of seconds.
+
+        What it raises counts as a try that failed and may succeed later. A receiver that has taken
+        it and could not say so is sent it again: `delivery.id` lets it see that.
+        """
+        ...
+
+
 # --- the store --------------------------------------------------------------------------------
 
 
@@ -261,6 +277,23 @@ class Counts(Struct, frozen=True, kw_only=True):
     #: runs that ended since the time asked for, by status
     ended: Mapping[str, int]
     sessions: int
+
+
+class DeliveryFilter(Struct, frozen=True, kw_only=True):
+    """Which deliveries to list; a None matches all."""
+
+    status: DeliveryStatus | None = None
+    #: id of the run whose end they tell
+    run: str | None = None
+
+
+class DeliveryCounts(Struct, frozen=True, kw_only=True):
+    """How many deliveries are not delivered."""
+
+    #: waiting or on their way
+    pending: int
+    #: given up
+    dead: int
 
 
 class AgentProcess(Struct, frozen=True, kw_only=True):
@@ -360,6 +393,44 @@ class Store(Protocol):
         ...
 
     async def counts(self, since: int) -> Counts: ...
+
+    # deliveries: made by whatever ends a run, in the same transaction
+    async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:
+        """Take so many deliveries that are due, at most `each` on their way to one receiver at a time."""
+        ...
+
+    async def record_delivery(self, delivery: Delivery) -> bool:
+        """Write what became of a try; False if that try is no longer the present one: then nothing is written."""
+        ...
+
+    async def release_deliveries(self) -> int:
+        """Make due what was on its way when its process ended; returns how many. Only a new leader does that."""
+        ...
+
+    async def next_delivery(self, now: int) -> int | None:
+        """Return when the next delivery is due, after that moment, in milliseconds since 1970 UTC."""
+        ...
+
+    async def delivery(self, delivery: str) -> Delivery:
+        """Return a delivery by its id, or by a prefix of it that fits one only.
+
+        Raises:
+            DeliveryNotFound: there is none, or more than one.
+        """
+        ...
+
+    async def deliveries(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]: ...
+
+    async def retry_delivery(self, delivery: str, idempotent: IdempotencyKey | None = None) -> Delivery:
+        """Make a dead or waiting delivery due now, with all its tries before it.
+
+        Raises:
+            DeliveryNotFound: there is no such delivery.
+            Conflict: it was delivered, or is on its way.
+        """
+        ...
+
+    async def delivery_counts(self) -> DeliveryCounts: ...
 
     # other processes on the same store
     def share(self, shared: bool) -> None:

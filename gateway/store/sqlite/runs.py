@@ -24,7 +24,7 @@ from gateway.domain.ports import Accepted, Counts, Fenced, IdempotencyKey, Limit
 from gateway.domain.run import FINAL, Move, Outcome, Run, RunSpec, Status, Verdict
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
-from gateway.store.sqlite import idempotency, log, sessions
+from gateway.store.sqlite import deliveries, idempotency, log, sessions
 from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = (
@@ -161,6 +161,7 @@ def _move(
     _tally(tx, status, 1)
     log.note_run(tx, moved)
     if status.final:
+        deliveries.create(tx, moved)
         _advance(tx, run.spec.session)
     return moved
 
