@@ -110,6 +110,10 @@ class AgentBusy(Conflict):
     code = "AGENT_BUSY"
 
 
+class AgentDisabled(Conflict):
+    """The agent is disabled."""
+
+
 class TooLarge(GatewayError):
     """The body is too large."""
 

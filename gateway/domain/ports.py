@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.agent import Agent, SessionMode
+from gateway.domain.agent import Agent, AgentDraft, AgentEdit, SessionMode, StoredAgent
 from gateway.domain.delivery import Delivery, DeliveryStatus, Receipt
 from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
@@ -243,6 +243,24 @@ class Accepted(Struct, frozen=True):
     interrupted: tuple[str, ...] = ()
 
 
+class Admission(Struct, frozen=True, kw_only=True):
+    """What the transaction that accepts a run looks at beside the run."""
+
+    #: slots of its agent: as many runs that were assigned to it may be queued or running
+    slots: int
+    #: whether the agent is in the store: it must still be there and enabled, and its slots are as stored
+    stored: bool
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """How many runs of an agent there are."""
+
+    running: int = 0
+    queued: int = 0
+    #: those of them, queued or running, that were assigned
+    slots: int = 0
+
+
 class RunFilter(Struct, frozen=True, kw_only=True):
     """Which runs to list; a None matches all."""
 
@@ -335,13 +353,18 @@ class Store(Protocol):
 
     # runs
     async def accept(
-        self, spec: RunSpec, key: IdempotencyKey | None = None, busy: SessionMode = SessionMode.QUEUE
+        self,
+        spec: RunSpec,
+        key: IdempotencyKey | None = None,
+        busy: SessionMode = SessionMode.QUEUE,
+        admission: Admission | None = None,
     ) -> Accepted:
         """Put a run in the queue, its session beside it.
 
         Raises:
             Conflict: the idempotency key was used with another body, or the session is busy and
                 `busy` says to reject.
+            AgentNotFound, AgentDisabled, AgentBusy: `admission` does not let it in.
         """
         ...
 
@@ -370,6 +393,10 @@ class Store(Protocol):
             RunNotFound: there is no such run.
             Conflict: it has ended.
         """
+        ...
+
+    async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
+        """Fail up to `limit` queued runs of an agent that is gone: nobody would ever claim them."""
         ...
 
     async def run(self, run: str) -> Run:
@@ -490,6 +517,34 @@ class Store(Protocol):
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         """Return the newest messages of a session, oldest first."""
+        ...
+
+    # agents
+    async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
+        """Keep a new agent.
+
+        Raises:
+            Conflict: its slug is taken, there are too many, or the key was used with another body.
+        """
+        ...
+
+    async def edit_agent(self, agent: str, changes: AgentEdit) -> StoredAgent:
+        """Change an agent.
+
+        Raises:
+            AgentNotFound: there is none with that id.
+            Conflict: its new slug is taken.
+        """
+        ...
+
+    async def delete_agent(self, agent: str) -> bool: ...
+
+    async def agents(self) -> Sequence[StoredAgent]:
+        """Return the stored agents, the oldest first."""
+        ...
+
+    async def loads(self) -> Mapping[str, Load]:
+        """Return what the agents have to do, by their ids; whoever is not named has nothing."""
         ...
 
     # notes

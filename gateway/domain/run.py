@@ -23,6 +23,8 @@ class Source(StrEnum):
     MESSAGE = "message"
     AGENT = "agent"
     TASK = "task"
+    #: a task that was assigned: it holds a slot of its agent until it ends
+    ASSIGN = "assign"
     WEBHOOK = "webhook"
 
 
@@ -64,6 +66,7 @@ class Move(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     REQUEUE = "requeue"
+    ABANDON = "abandon"
 
 
 class _Row(NamedTuple):
@@ -78,6 +81,7 @@ MOVES: Mapping[Move, _Row] = {
     Move.FAIL: _Row(frozenset({Status.RUNNING}), Status.FAILED),
     Move.CANCEL: _Row(frozenset({Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
     Move.REQUEUE: _Row(frozenset({Status.RUNNING}), Status.QUEUED),
+    Move.ABANDON: _Row(frozenset({Status.QUEUED}), Status.FAILED),
 }
 
 

@@ -43,6 +43,11 @@ def note_delivery(tx: Transaction, delivery: str, state: str, agent: str, sessio
     _note(tx, "delivery", delivery, state, agent, session)
 
 
+def note_agent(tx: Transaction, agent: str, state: str) -> None:
+    """Write that an agent was created, edited or deleted."""
+    _note(tx, "agent", agent, state, agent, "")
+
+
 def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
     number: Any = tx.execute(
         "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq",
