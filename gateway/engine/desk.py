@@ -125,7 +125,7 @@ class EngineDesk:
         """Return the runs of a chat's session that are queued or running, the newest first."""
         name = await self.current(chat)
         found: list[Run] = []
-        for agent in self._roster.by_id:
+        for agent in self._roster.ids:
             for status in (Status.QUEUED, Status.RUNNING):
                 which = RunFilter(session=str(SessionKey(agent, self._name, name)), status=status)
                 found += await self._store.runs(which, Page(limit=STOPPED))
