@@ -180,18 +180,6 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     at: int
 
 
-class NotNow(Exception):
-    """It cannot be sent now; `after` so many seconds, if somebody has said so."""
-
-    def __init__(self, why: str, *, after: float | None = None) -> None:
-        super().__init__(why)
-        self.after = after
-
-
-class Undeliverable(Exception):
-    """It cannot be sent, and trying again is in vain."""
-
-
 class Channel(Protocol):
     """A place with people in it, by a name that stands in session keys. Opened once as an async context manager."""
 
@@ -223,12 +211,8 @@ class Channel(Protocol):
         """Show in a chat that a run is at work, and what it has said so far. Returns at once."""
         ...
 
-    async def send(self, out: Outgoing, desk: Desk) -> None:
-        """Send an answer: when this returns, it is there. A try goes on where the one before was cut.
-
-        Raises:
-            NotNow, Undeliverable: it did not arrive, or not all of it.
-        """
+    async def send(self, out: Outgoing, desk: Desk) -> Receipt:
+        """Send an answer. A try goes on where the one before was cut."""
         ...
 
     async def quieten(self) -> None:

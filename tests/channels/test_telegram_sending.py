@@ -11,7 +11,8 @@ import pytest
 from gateway.channels import Means
 from gateway.channels.telegram import Telegram
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
-from gateway.domain.ports import NotNow, Outgoing, Undeliverable
+from gateway.domain.delivery import Delivered, Never, TryAgain
+from gateway.domain.ports import Outgoing
 from gateway.errors import ConfigError
 from tests.channels.desk import MemoryDesk
 from tests.contracts.stores import START, SteppedClock
@@ -91,8 +92,7 @@ async def test_a_try_goes_on_where_the_one_before_was_cut(
         lambda params: Trouble(0, "", cut="before") if params["text"].startswith("2") and not again else None
     ]
     again: list[bool] = []
-    with pytest.raises(NotNow):
-        await channel.send(answer("\n\n".join(paragraphs)), desk)
+    assert isinstance(await channel.send(answer("\n\n".join(paragraphs)), desk), TryAgain)
     again.append(True)
     await channel.send(answer("\n\n".join(paragraphs)), desk)
 
@@ -150,10 +150,10 @@ async def test_a_long_wait_is_left_to_the_next_try(
     telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
 ) -> None:
     telegram.trouble["sendMessage"].append(Trouble(429, "Too Many Requests: retry after 300", retry_after=300))
-    with pytest.raises(NotNow) as refused:
-        await channel.send(answer(), desk)
+    receipt = await channel.send(answer(), desk)
 
-    assert refused.value.after == 300
+    assert isinstance(receipt, TryAgain)
+    assert receipt.after == 300
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,10 @@ async def test_a_chat_that_takes_nothing_is_not_tried_again(
     telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, trouble: Trouble
 ) -> None:
     telegram.trouble["sendMessage"].append(trouble)
-    with pytest.raises(Undeliverable, match=trouble.description):
-        await channel.send(answer(), desk)
+    receipt = await channel.send(answer(), desk)
+
+    assert isinstance(receipt, Never)
+    assert trouble.description in receipt.why
 
 
 @pytest.mark.parametrize(
@@ -179,10 +181,10 @@ async def test_trouble_that_may_pass_is_tried_again(
     telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, trouble: Trouble
 ) -> None:
     telegram.trouble["sendMessage"].append(trouble)
-    with pytest.raises(NotNow) as refused:
-        await channel.send(answer(), desk)
+    receipt = await channel.send(answer(), desk)
 
-    assert TOKEN not in str(refused.value)
+    assert isinstance(receipt, TryAgain)
+    assert TOKEN not in receipt.why
 
 
 async def test_a_group_that_has_moved_is_followed(
@@ -206,12 +208,9 @@ async def test_a_stale_answer_is_kept_back(
     sent: bool,
 ) -> None:
     clock.forward(seconds * 1000)
-    if sent:
-        await channel.send(answer(), desk)
-    else:
-        with pytest.raises(Undeliverable, match="stale_after"):
-            await channel.send(answer(), desk)
+    receipt = await channel.send(answer(), desk)
 
+    assert isinstance(receipt, Delivered if sent else Never)
     assert telegram.chats[7].texts == (["Hello"] if sent else [])
 
 

@@ -24,8 +24,9 @@ from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable
 from gateway.channels.telegram.live import Draft
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
 from gateway.channels.telegram.wire import Message, Numbered, Update
+from gateway.domain.delivery import CHAT, Delivered, Never, Receipt, Target, TryAgain
 from gateway.domain.inbound import Aside, Inbound
-from gateway.domain.ports import ChannelState, Desk, Door, NotNow, Outgoing, Undeliverable
+from gateway.domain.ports import ChannelState, Desk, Door, Outgoing
 from gateway.domain.run import Run
 from gateway.errors import GatewayError, InvalidRequest, StorageFull, Unavailable
 
@@ -181,8 +182,9 @@ class Telegram:
         return _DONE
 
     async def _submit(self, number: int, chat: str, said: str, desk: Desk) -> Run | Aside:
+        reply_to = Target(kind=self.name, address=chat, format=CHAT, trusted=True)
         try:
-            return await desk.submit(Inbound(id=str(number), chat=chat, content=said, reply_to=(self.name, chat)))
+            return await desk.submit(Inbound(id=str(number), chat=chat, content=said, reply_to=reply_to))
         except (Unavailable, StorageFull):
             raise
         except GatewayError as error:  # nobody but the chat itself can do something about it
@@ -195,8 +197,8 @@ class Telegram:
                 await desk.begin_anew(chat)
                 self._say(chat, "A new conversation begins here.")
             case "stop":
-                stopped = await desk.stop(chat)
-                self._say(chat, "Stopped." if stopped else "Nothing is going on.")
+                if not await desk.stop(chat):  # else each answer says that it was stopped
+                    self._say(chat, "Nothing is going on.")
             case "status":
                 now = await desk.standing(chat)
                 doing = f"{now.running} at work, {now.queued} waiting" if now.running + now.queued else "idle"
@@ -231,19 +233,18 @@ class Telegram:
 
     # --- out --------------------------------------------------------------------------------
 
-    async def send(self, out: Outgoing, desk: Desk) -> None:
+    async def send(self, out: Outgoing, desk: Desk) -> Receipt:
         age = (self._clock() - out.at) / 1000
         if age > self._options.stale_after:
-            raise Undeliverable(f"it is {age:.0f} s old, and channels.telegram.stale_after keeps it back")
+            return Never(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
         await self._end_draft(out.run)
         try:
             await self._send_where_it_is(out, desk)
         except Refused as error:
-            if error.for_good:
-                raise Undeliverable(str(error)) from error
-            raise NotNow(str(error), after=error.retry_after) from error
+            return Never(str(error)) if error.for_good else TryAgain(str(error), error.retry_after or 0.0)
         except Unreachable as error:
-            raise NotNow(f"Telegram cannot be reached: {error}") from error
+            return TryAgain(f"Telegram cannot be reached: {error}")
+        return Delivered()
 
     async def _end_draft(self, run: str) -> None:
         """Show no more of a run, whose answer comes now."""
