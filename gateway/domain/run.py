@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from gateway.domain.delivery import Target
 from gateway.domain.event import Usage
 from gateway.errors import Conflict
 
@@ -133,6 +134,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: not before this moment, in milliseconds since 1970 UTC
     run_at: int | None = None
     reply_to: Address | None = None
+    #: where word of its end goes
+    deliver: tuple[Target, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     #: id of the run that this one belongs to
     parent: str | None = None

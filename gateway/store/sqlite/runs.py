@@ -24,7 +24,7 @@ from gateway.domain.ports import Accepted, Admission, Counts, Fenced, Idempotenc
 from gateway.domain.run import FINAL, Move, Outcome, Run, RunSpec, Status, Verdict
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
-from gateway.store.sqlite import agents, idempotency, log, sessions
+from gateway.store.sqlite import agents, deliveries, idempotency, log, sessions
 from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = (
@@ -170,6 +170,7 @@ def _move(
     _tally(tx, status, 1)
     log.note_run(tx, moved)
     if status.final:
+        deliveries.create(tx, moved)
         _advance(tx, run.spec.session)
     return moved
 

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.domain.agent import AgentDraft, AgentEdit, SessionMode, StoredAgent
+from gateway.domain.delivery import Delivery
 from gateway.domain.event import AnyHappening, Change, Event
 from gateway.domain.ports import (
     Accepted,
     Admission,
     AgentProcess,
     Counts,
+    DeliveryCounts,
+    DeliveryFilter,
     IdempotencyKey,
     Limits,
     Listener,
@@ -25,7 +28,7 @@ from gateway.domain.times import Clock, wall_clock
 from gateway.domain.token import Ticket, Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.identity import Identity
-from gateway.store.sqlite import agents, idempotency, log, notes, processes, runs, sessions, tickets, tokens
+from gateway.store.sqlite import agents, deliveries, idempotency, log, notes, processes, runs, sessions, tickets, tokens
 from gateway.store.sqlite.database import Database, Transaction
 
 #: changes that are kept for readers who come back
@@ -111,6 +114,31 @@ class SqliteStore:
 
     async def counts(self, since: int) -> Counts:
         return await self._read(lambda reader: runs.counts(reader, since))
+
+    # deliveries
+    async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:
+        return await self._write(lambda tx: deliveries.take(tx, limit, each))
+
+    async def record_delivery(self, delivery: Delivery) -> bool:
+        return await self._write(lambda tx: deliveries.record(tx, delivery))
+
+    async def release_deliveries(self) -> int:
+        return await self._write(deliveries.release)
+
+    async def next_delivery(self, now: int) -> int | None:
+        return await self._read(lambda reader: deliveries.next_due(reader, now))
+
+    async def delivery(self, delivery: str) -> Delivery:
+        return await self._read(lambda reader: deliveries.by_id(reader, delivery))
+
+    async def deliveries(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
+        return await self._read(lambda reader: deliveries.listed(reader, which, page))
+
+    async def retry_delivery(self, delivery: str, idempotent: IdempotencyKey | None = None) -> Delivery:
+        return await self._write(lambda tx: deliveries.retry(tx, delivery, idempotent))
+
+    async def delivery_counts(self) -> DeliveryCounts:
+        return await self._read(deliveries.counts)
 
     # other processes
     def share(self, shared: bool) -> None:
