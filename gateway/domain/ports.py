@@ -13,7 +13,7 @@ from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.run import Run, RunSpec, Status, Verdict
 from gateway.domain.session import Message, Session, SessionKey
-from gateway.domain.token import Token
+from gateway.domain.token import Ticket, Token
 from gateway.identity import Identity
 
 # --- backends ---------------------------------------------------------------------------------
@@ -601,3 +601,15 @@ class Store(Protocol):
     async def revoke_token(self, name: str) -> bool: ...
 
     async def tokens(self) -> Sequence[Token]: ...
+
+    async def add_ticket(self, ticket: Ticket, idempotent: IdempotencyKey | None = None) -> None:
+        """Keep a ticket; under the same key it takes the place of the one before, whose secret was lost.
+
+        Raises:
+            Conflict: the key was used with another body.
+        """
+        ...
+
+    async def spend_ticket(self, hash_: str) -> str | None:
+        """Use up a ticket and return the token that it stands for; None if there is none, or it has expired."""
+        ...
