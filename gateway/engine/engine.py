@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -17,7 +16,7 @@ from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import rescuer
-from gateway.engine.channels import Channels, Opened
+from gateway.engine.channels import BODIES, Channels, Opened
 from gateway.engine.deliveries import Deliveries
 from gateway.engine.desk import EngineDesk
 from gateway.engine.executor import Cut, Executor
@@ -97,6 +96,9 @@ class Engine:
         self.tokens = Keyring(store, token, clock)
         self.channels = self._with_desks(channels or Opened())
         post = post or Post()
+        post = msgspec.structs.replace(
+            post, senders={**post.senders, **self.channels.senders()}, bodies={**post.bodies, **BODIES}
+        )
         self._outbox = Outbox(store, post, clock)
         self.deliveries = Deliveries(store, post.reach)
 
@@ -116,6 +118,7 @@ class Engine:
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         await rescuer.rescue(self._store, self._owner)
+        position = await self._store.last_change()
         await self.agents.sweep(configured=True)
         self._services += [
             asyncio.create_task(self._worker.run(), name="worker"),
@@ -123,7 +126,7 @@ class Engine:
             asyncio.create_task(self._mind_others(), name="others"),
             asyncio.create_task(self._mind_agents(), name="agents"),
         ]
-        self.channels.lead()
+        self.channels.lead(position)
         await self._outbox.lead()
 
     async def stand_down(self) -> None:
@@ -267,12 +270,7 @@ class Engine:
 
         desks = {name: desk(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
         desks |= {name: desk(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
-        return Channels(opened, desks, self._changes_from_now, self.run)
-
-    async def _changes_from_now(self) -> AsyncGenerator[Change, None]:
-        async with aclosing(self.changes(await self.last_change())) as changes:
-            async for change in changes:
-                yield change
+        return Channels(opened, desks, self.changes, self.run)
 
     async def _mind_others(self) -> None:
         """While another process works on runs of this store, see what it writes, and whether it lives."""
