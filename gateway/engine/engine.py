@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -17,12 +16,14 @@ from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import rescuer
-from gateway.engine.channels import Channels, Opened
+from gateway.engine.channels import BODIES, Channels, Opened
+from gateway.engine.deliveries import Deliveries
 from gateway.engine.desk import EngineDesk
 from gateway.engine.executor import Cut, Executor
 from gateway.engine.hub import Hub
 from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
+from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
 from gateway.engine.roster import Roster
 from gateway.engine.sessions import Sessions
@@ -58,6 +59,7 @@ class Engine:
         max_runs: int = 64,
         output_limit: int = 8 << 20,
         channels: Opened | None = None,
+        post: Post | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -69,6 +71,7 @@ class Engine:
         max_runs: runs at the same time over all agents.
         output_limit: characters of an answer.
         channels: where messages come from and replies go; none when not given.
+        post: how deliveries leave; none do when not given.
         """
         self._store = store
         self._owner = owner
@@ -92,6 +95,12 @@ class Engine:
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
         self.tokens = Keyring(store, token, clock)
         self.channels = self._with_desks(channels or Opened())
+        post = post or Post()
+        post = msgspec.structs.replace(
+            post, senders={**post.senders, **self.channels.senders()}, bodies={**post.bodies, **BODIES}
+        )
+        self._outbox = Outbox(store, post, clock)
+        self.deliveries = Deliveries(store, post.reach)
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
@@ -100,6 +109,7 @@ class Engine:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.channels.stand_down()
+        await self._outbox.stand_down()
         await self.drain(0)
         for service in self._services:
             service.cancel()
@@ -108,6 +118,7 @@ class Engine:
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         await rescuer.rescue(self._store, self._owner)
+        position = await self._store.last_change()
         await self.agents.sweep(configured=True)
         self._services += [
             asyncio.create_task(self._worker.run(), name="worker"),
@@ -115,12 +126,14 @@ class Engine:
             asyncio.create_task(self._mind_others(), name="others"),
             asyncio.create_task(self._mind_agents(), name="agents"),
         ]
-        self.channels.lead()
+        self.channels.lead(position)
+        await self._outbox.lead()
 
     async def stand_down(self) -> None:
         """Claim and bring in no more; what is under way goes on, and another process may lead."""
         await self.channels.stand_down()
         await self._worker.stop_claiming()
+        await self._outbox.stand_down()
         self._services.append(asyncio.create_task(self._mind_successor(), name="successor"))
 
     async def drain(self, grace: float) -> None:
@@ -257,12 +270,7 @@ class Engine:
 
         desks = {name: desk(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
         desks |= {name: desk(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
-        return Channels(opened, desks, self._changes_from_now, self.run)
-
-    async def _changes_from_now(self) -> AsyncGenerator[Change, None]:
-        async with aclosing(self.changes(await self.last_change())) as changes:
-            async for change in changes:
-                yield change
+        return Channels(opened, desks, self.changes, self.run)
 
     async def _mind_others(self) -> None:
         """While another process works on runs of this store, see what it writes, and whether it lives."""
@@ -314,6 +322,7 @@ class Engine:
         await self._hub.refresh()
         await self.agents.refresh()
         self._worker.call()
+        self._outbox.call()
         for run in await self._store.cancel_asked(self._worker.attempts):
             self._worker.cut(run, Cut.CANCEL)
 
