@@ -13,7 +13,7 @@ from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.run import Round, Run, RunSpec, Status, Verdict
 from gateway.domain.session import Message, Session, SessionKey
-from gateway.domain.token import Token
+from gateway.domain.token import Ticket, Token
 from gateway.identity import Identity
 
 # --- backends ---------------------------------------------------------------------------------
@@ -167,6 +167,19 @@ class ChannelState(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """An answer on its way to a chat."""
+
+    #: stays the same at every try
+    id: str
+    #: id of the run that it is the answer of
+    run: str
+    chat: str
+    text: str
+    #: since when it is on its way, in milliseconds since 1970 UTC
+    at: int
+
+
 class Channel(Protocol):
     """A place with people in it, by a name that stands in session keys. Opened once as an async context manager."""
 
@@ -196,6 +209,10 @@ class Channel(Protocol):
 
     def live(self, run: str, chat: str, desk: Desk) -> None:
         """Show in a chat that a run is at work, and what it has said so far. Returns at once."""
+        ...
+
+    async def send(self, out: Outgoing, desk: Desk) -> Receipt:
+        """Send an answer. A try goes on where the one before was cut."""
         ...
 
     async def quieten(self) -> None:
@@ -618,3 +635,15 @@ class Store(Protocol):
     async def revoke_token(self, name: str) -> bool: ...
 
     async def tokens(self) -> Sequence[Token]: ...
+
+    async def add_ticket(self, ticket: Ticket, idempotent: IdempotencyKey | None = None) -> None:
+        """Keep a ticket; under the same key it takes the place of the one before, whose secret was lost.
+
+        Raises:
+            Conflict: the key was used with another body.
+        """
+        ...
+
+    async def spend_ticket(self, hash_: str) -> str | None:
+        """Use up a ticket and return the token that it stands for; None if there is none, or it has expired."""
+        ...

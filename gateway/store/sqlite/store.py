@@ -26,10 +26,10 @@ from gateway.domain.ports import (
 from gateway.domain.run import Round, Run, RunSpec, Verdict
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock, wall_clock
-from gateway.domain.token import Token
+from gateway.domain.token import Ticket, Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.identity import Identity
-from gateway.store.sqlite import agents, deliveries, idempotency, log, notes, processes, runs, sessions, tokens
+from gateway.store.sqlite import agents, deliveries, idempotency, log, notes, processes, runs, sessions, tickets, tokens
 from gateway.store.sqlite.database import Database, Transaction
 
 #: changes that are kept for readers who come back
@@ -248,6 +248,12 @@ class SqliteStore:
 
     async def tokens(self) -> Sequence[Token]:
         return await self._read(tokens.listed)
+
+    async def add_ticket(self, ticket: Ticket, idempotent: IdempotencyKey | None = None) -> None:
+        await self._write(lambda tx: tickets.add(tx, ticket, idempotent))
+
+    async def spend_ticket(self, hash_: str) -> str | None:
+        return await self._write(lambda tx: tickets.spend(tx, hash_))
 
 
 def _delete_session(tx: Transaction, key: str, force: bool) -> list[str]:
