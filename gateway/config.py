@@ -181,7 +181,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=4096,
-            description="Of those, background tasks (`POST /v1/tasks`) at the same time, over all agents.",
+            description="Of those, background tasks (`/v1/tasks`) at the same time, over all agents.",
             extra=_env("MOONGATE_MAX_BACKGROUND", "XITTO_SERVER_CONCURRENCY"),
         ),
     ] = 2

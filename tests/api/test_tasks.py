@@ -192,7 +192,7 @@ async def test_other_moments_are_shown_as_they_are(moongate: Serving, run_at: st
         ({"model": "a b"}, "model"),
         ({"parent": "x" * 27}, "parent"),
         ({"session": ""}, "session"),
-        ({"mode": "turn"}, "mode: unknown field"),
+        ({"mood": "turn"}, "mood: unknown field"),
     ],
 )
 async def test_a_refusal_names_the_field(moongate: Serving, change: dict[str, object], said: str) -> None:
