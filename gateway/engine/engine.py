@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -109,6 +108,7 @@ class Engine:
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         await rescuer.rescue(self._store, self._owner)
+        position = await self._store.last_change()
         await self.agents.sweep(configured=True)
         self._services += [
             asyncio.create_task(self._worker.run(), name="worker"),
@@ -116,7 +116,7 @@ class Engine:
             asyncio.create_task(self._mind_others(), name="others"),
             asyncio.create_task(self._mind_agents(), name="agents"),
         ]
-        self.channels.lead()
+        self.channels.lead(position)
 
     async def stand_down(self) -> None:
         """Claim and bring in no more; what is under way goes on, and another process may lead."""
@@ -288,12 +288,7 @@ class Engine:
 
         desks = {name: desk(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
         desks |= {name: desk(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
-        return Channels(opened, desks, self._changes_from_now, self.run)
-
-    async def _changes_from_now(self) -> AsyncGenerator[Change, None]:
-        async with aclosing(self.changes(await self.last_change())) as changes:
-            async for change in changes:
-                yield change
+        return Channels(opened, desks, self.changes, self.run)
 
     async def _mind_others(self) -> None:
         """While another process works on runs of this store, see what it writes, and whether it lives."""
