@@ -1,0 +1,3 @@
+ALTER TABLE runs ADD COLUMN logged INTEGER NOT NULL DEFAULT 1; -- 0: of its events, only the last is left
+
+CREATE INDEX runs_logged ON runs (finished) WHERE finished IS NOT NULL AND logged = 1;
