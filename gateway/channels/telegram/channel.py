@@ -186,7 +186,7 @@ class Telegram:
             await self._meet(message, command["word"] if command and command["word"] else said.strip(), desk)
         elif not said:
             self._say(chat, "Only text is read here.")
-        elif command and command["bot"] not in (None, self._username):
+        elif command and self._username and command["bot"] not in (None, self._username):
             pass  # it is another bot's
         elif command:
             await self._obey(command["verb"], chat, desk)
