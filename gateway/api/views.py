@@ -124,9 +124,9 @@ def task(run: Run) -> TaskShown:
         error=run.error,
         usage=usage(run.usage),
         created_at=times.rfc3339(run.created),
-        run_at=_moment(run.spec.run_at),
-        started_at=_moment(run.started),
-        finished_at=_moment(run.finished),
+        run_at=moment(run.spec.run_at),
+        started_at=moment(run.started),
+        finished_at=moment(run.finished),
     )
 
 
@@ -220,10 +220,10 @@ def agent(of: AgentView) -> AgentShown:
         is_enabled=of.agent.enabled,
         is_default=of.default,
         timeout=of.agent.timeout,
-        created_at=_moment(stored.created if stored else None),
-        updated_at=_moment(stored.updated if stored else None),
+        created_at=moment(stored.created if stored else None),
+        updated_at=moment(stored.updated if stored else None),
     )
 
 
-def _moment(at: int | None) -> str | None:
+def moment(at: int | None) -> str | None:
     return None if at is None else times.rfc3339(at)

@@ -440,7 +440,7 @@ class Store(Protocol):
 
     # deliveries: made by whatever ends a run, in the same transaction
     async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:
-        """Take so many deliveries that are due, at most `each` on their way to one receiver at a time."""
+        """Take so many deliveries that are due: one at a time of a chat, of another receiver at most `each`."""
         ...
 
     async def record_delivery(self, delivery: Delivery) -> bool:

@@ -16,12 +16,14 @@ from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import rescuer
-from gateway.engine.channels import Channels, Opened
+from gateway.engine.channels import BODIES, Channels, Opened
+from gateway.engine.deliveries import Deliveries
 from gateway.engine.desk import EngineDesk
 from gateway.engine.executor import Cut, Executor
 from gateway.engine.hub import Hub
 from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
+from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
 from gateway.engine.roster import Roster
 from gateway.engine.sessions import Sessions
@@ -57,6 +59,7 @@ class Engine:
         max_runs: int = 64,
         output_limit: int = 8 << 20,
         channels: Opened | None = None,
+        post: Post | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -68,6 +71,7 @@ class Engine:
         max_runs: runs at the same time over all agents.
         output_limit: characters of an answer.
         channels: where messages come from and replies go; none when not given.
+        post: how deliveries leave; none do when not given.
         """
         self._store = store
         self._owner = owner
@@ -91,6 +95,12 @@ class Engine:
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
         self.tokens = Keyring(store, token, clock)
         self.channels = self._with_desks(channels or Opened())
+        post = post or Post()
+        post = msgspec.structs.replace(
+            post, senders={**post.senders, **self.channels.senders()}, bodies={**post.bodies, **BODIES}
+        )
+        self._outbox = Outbox(store, post, clock)
+        self.deliveries = Deliveries(store, post.reach)
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
@@ -99,6 +109,7 @@ class Engine:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.channels.stand_down()
+        await self._outbox.stand_down()
         await self.drain(0)
         for service in self._services:
             service.cancel()
@@ -116,11 +127,13 @@ class Engine:
             asyncio.create_task(self._mind_agents(), name="agents"),
         ]
         self.channels.lead(position)
+        await self._outbox.lead()
 
     async def stand_down(self) -> None:
         """Claim and bring in no more; what is under way goes on, and another process may lead."""
         await self.channels.stand_down()
         await self._worker.stop_claiming()
+        await self._outbox.stand_down()
         self._services.append(asyncio.create_task(self._mind_successor(), name="successor"))
 
     async def drain(self, grace: float) -> None:
@@ -309,6 +322,7 @@ class Engine:
         await self._hub.refresh()
         await self.agents.refresh()
         self._worker.call()
+        self._outbox.call()
         for run in await self._store.cancel_asked(self._worker.attempts):
             self._worker.cut(run, Cut.CANCEL)
 
