@@ -267,6 +267,7 @@ async def opened(
             default=config.agents.default,
             token=token(config),
             max_runs=config.limits.runs,
+            max_background=config.limits.background,
             output_limit=config.limits.output,
             channels=await _opened_channels(stack, config, environ, clock),
             post=Post(

@@ -177,6 +177,15 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=_env("MOONGATE_MAX_RUNS"),
         ),
     ] = 64
+    background: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=4096,
+            description="Of those, background tasks (`/v1/tasks`) at the same time, over all agents.",
+            extra=_env("MOONGATE_MAX_BACKGROUND", "XITTO_SERVER_CONCURRENCY"),
+        ),
+    ] = 2
     queue: Annotated[
         int,
         Meta(

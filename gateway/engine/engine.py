@@ -11,7 +11,7 @@ import msgspec
 from gateway import log
 from gateway.domain.agent import Agent
 from gateway.domain.event import Change, Event
-from gateway.domain.ports import Accepted, Backend, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
+from gateway.domain.ports import Accepted, Backend, Backlog, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
@@ -57,6 +57,7 @@ class Engine:
         default: str | None = None,
         token: str | None = None,
         max_runs: int = 64,
+        max_background: int | None = None,
         output_limit: int = 8 << 20,
         channels: Opened | None = None,
         post: Post | None = None,
@@ -69,6 +70,7 @@ class Engine:
         default: id of the agent that is meant when none is named.
         token: the gateway's own; None lets everyone in.
         max_runs: runs at the same time over all agents.
+        max_background: those of them of source `background`.
         output_limit: characters of an answer.
         channels: where messages come from and replies go; none when not given.
         post: how deliveries leave; none do when not given.
@@ -86,9 +88,8 @@ class Engine:
             outputs=directory / "outputs",
             output_limit=output_limit,
         )
-        self._max_runs = max_runs
-        limits = Limits(total=max_runs, agents=self.agents.limits)
-        self._worker = Worker(store, executor, str(owner), limits, clock)
+        self._max_runs, self._max_background = max_runs, max_background
+        self._worker = Worker(store, executor, str(owner), self._limits(), clock)
         self._services: list[asyncio.Task[None]] = []
         #: set when waiting for a run here is in vain
         self.drained = Latch()
@@ -168,6 +169,24 @@ class Engine:
             self._worker.cut(run, Cut.CANCEL)
         return accepted
 
+    async def release(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
+        """Let a run that was held be done.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Conflict: it is not held, or its session is busy and its agent takes no more then.
+            AgentNotFound, InvalidRequest: its agent is gone or disabled.
+        """
+        run = await self._store.run(run_id)
+        agent = self.agents.choose(run.spec.agent)
+        try:
+            accepted = await self._store.release(run.id, agent.session_mode, key)
+        finally:
+            self._worker.call()
+        for other in accepted.interrupted:
+            self._worker.cut(other, Cut.CANCEL)
+        return accepted.run
+
     async def assign(self, name: str, task: str, text: str, key: IdempotencyKey | None = None) -> Accepted:
         """Give an agent a task, in the task's own session; the run holds a slot of the agent until it ends.
 
@@ -243,7 +262,7 @@ class Engine:
         run = await self._store.run(run_id)
         if run.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict(f"cannot retry a run that is {run.status}.")
-        spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None)
+        spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None, held=False)
         return (await self.submit(spec, key)).run
 
     async def run(self, run_id: str) -> Run:
@@ -251,6 +270,18 @@ class Engine:
 
     async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
         return await self._store.runs(which, page)
+
+    async def finished(self, label: str, limit: int) -> Sequence[Run]:
+        """Return ended runs with a label of that name that are not hidden, the last to end first."""
+        return await self._store.finished(label, limit)
+
+    async def hide_finished(self, label: str) -> int:
+        """Leave the ended runs with that label out of `finished` from now on; returns how many they were."""
+        return await self._store.hide_finished(label)
+
+    async def backlog(self) -> Backlog:
+        """Tell how many runs of source `background` there are."""
+        return await self._store.backlog()
 
     async def events(self, run_id: str, after: int, limit: int) -> Sequence[Event]:
         return await self._store.events((await self._store.run(run_id)).id, after, limit)
@@ -299,7 +330,10 @@ class Engine:
 
     def _adapt(self) -> None:
         """Claim by what the agents are now."""
-        self._worker.limit(Limits(total=self._max_runs, agents=self.agents.limits))
+        self._worker.limit(self._limits())
+
+    def _limits(self) -> Limits:
+        return Limits(total=self._max_runs, agents=self.agents.limits, background=self._max_background)
 
     async def _mind_successor(self) -> None:
         """Once another process leads: it ends runs that are waited for here, and cancels those at work here."""

@@ -19,7 +19,7 @@ from gateway.domain.event import AnyHappening
 from gateway.domain.ids import MODEL
 from gateway.domain.ports import RunFilter
 from gateway.domain.reach import URL_LENGTH
-from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 from gateway.errors import InvalidRequest, SessionNotFound
@@ -39,6 +39,10 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agent_id: views.AgentName | None = field(default=None, name="agentId")
     #: name of the conversation, or a session's full key; a fresh one when left out
     session: views.SessionName | None = None
+    #: `goal` asks the agent again, in the same session, until it says that the input is reached
+    mode: Mode = Mode.TURN
+    #: how often it is asked at the most
+    max_rounds: Annotated[int, Meta(ge=1, le=100)] = MAX_ROUNDS
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     #: seconds that the run may take
     timeout: views.Seconds | None = None
@@ -117,6 +121,8 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
         agent=key.agent,
         session=str(key),
         input=wanted.input,
+        mode=wanted.mode,
+        max_rounds=wanted.max_rounds,
         model=wanted.model,
         timeout=wanted.timeout,
         priority=wanted.priority,
