@@ -21,7 +21,7 @@ _UNDELIVERED = "EXISTS (SELECT 1 FROM deliveries WHERE deliveries.run = runs.seq
 _BUSY = (
     "EXISTS (SELECT 1 FROM runs INDEXED BY runs_lane"
     " WHERE session = sessions.key AND status IN ('queued', 'running'))"
-    " OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_status WHERE status = 'held' AND session = sessions.key)"
+    " OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_held WHERE status = 'held' AND session = sessions.key)"
 )
 
 
