@@ -145,8 +145,8 @@ class SqliteStore:
     async def backlog(self) -> Backlog:
         return await self._read(runs.backlog)
 
-    async def events(self, run: str, after: int, limit: int) -> Sequence[Event]:
-        return await self._read(lambda reader: log.events(reader, run, after, limit))
+    async def events(self, run: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+        return await self._read(lambda reader: log.events(reader, run, after, limit, size))
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
         return await self._read(lambda reader: log.changes(reader, after, limit))
