@@ -52,19 +52,19 @@ class WebhookSender:
         reach: Reach,
         clock: Clock,
         *,
-        secrets: Sequence[str] = (),
-        own_secrets: Mapping[str, Sequence[str]] | None = None,
+        keys: Sequence[bytes] = (),
+        own_keys: Mapping[str, Sequence[bytes]] | None = None,
         deadline: float = DEADLINE,
         look_up: LookUp | None = None,
     ) -> None:
         """Args:
-        secrets: what all receivers' webhooks are signed with; not signed when there is none.
-        own_secrets: the same, for those receivers that have their own.
+        keys: what all receivers' webhooks are signed with; not signed when there is none.
+        own_keys: the same, for those receivers that have their own.
         """
         self._reach = reach
         self._clock = clock
-        self._keys = _keys(secrets)
-        self._own_keys = {receiver: _keys(own) for receiver, own in (own_secrets or {}).items()}
+        self._keys = keys
+        self._own_keys = own_keys or {}
         self._deadline = deadline
         self._look_up = look_up or _look_up
         self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="look-up")
@@ -181,10 +181,6 @@ class _Resolver(AbstractResolver):
 
 def _look_up(host: str, port: int) -> Sequence[Any]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def _keys(secrets: Sequence[str]) -> list[bytes]:
-    return [signatures.standard_key(secret) for secret in secrets]
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
