@@ -193,7 +193,7 @@ class Server:
         async def handle(request: web.Request) -> web.StreamResponse:
             principal = _NOBODY
             if route.scope is not None:
-                principal = self._bouncer.identify(request, route.dialect.token_header)
+                principal = self._bouncer.identify(request, route.dialect.bearer_header)
                 self._bouncer.check_scope(principal, route.scope)
             query = body.parse_query(request, route.query)
             if route.gate is not None:

@@ -25,6 +25,7 @@ class Source(StrEnum):
     TASK = "task"
     #: a task that was assigned: it holds a slot of its agent until it ends
     ASSIGN = "assign"
+    HOOK = "hook"
     WEBHOOK = "webhook"
 
 

@@ -80,6 +80,10 @@ def accept(
         raise Unavailable(f"{queue_limit} runs are waiting already.", remedy="Try again when some are done.")
     if admission is not None:
         agents.admit(tx, spec, admission)
+        alike = _alike(tx, spec) if admission.coalesce else None
+        if alike is not None:
+            idempotency.remember(tx, key, alike.id)
+            return Accepted(alike, fresh=False)
     interrupted = _meet(tx, spec.session, busy)
     session = SessionKey.parse(spec.session)
     assert session is not None, "front doors make session keys"
@@ -111,6 +115,16 @@ def accept(
         _advance(tx, spec.session)
     idempotency.remember(tx, key, identifier)
     return Accepted(run, fresh=True, interrupted=interrupted)
+
+
+def _alike(tx: Transaction, spec: RunSpec) -> Run | None:
+    """Return a run of the same source that waits in the session with the same input."""
+    row = tx.execute(
+        f"SELECT {_COLUMNS} FROM {_LANE} AND status = 'queued' AND source = ?2"
+        " AND json_extract(spec, '$.input') = ?3 ORDER BY seq LIMIT 1",
+        (spec.session, spec.source, spec.input),
+    ).fetchone()
+    return _run(row) if row else None
 
 
 def _meet(tx: Transaction, session: str, busy: SessionMode) -> tuple[str, ...]:
