@@ -6,11 +6,12 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway.api import views
-from gateway.config import Config
+from gateway.api.routing import Surroundings
 from gateway.domain import times
 from gateway.domain.delivery import WEBHOOK, Target
 from gateway.domain.run import Run
 from gateway.domain.session import SessionKey
+from gateway.errors import InvalidRequest
 
 #: the name of the body below, in deliveries
 FORMAT = "openclaw"
@@ -34,11 +35,18 @@ class Callback(Struct, frozen=True, kw_only=True):
     finished_at: str | None = field(name="finishedAt")
 
 
-def targets(config: Config, asked: str | None = None) -> tuple[Target, ...]:
-    """Return where word of a run's end goes: where its caller asks, else where the settings say."""
+def targets(around: Surroundings, asked: str | None = None) -> tuple[Target, ...]:
+    """Return where word of a run's end goes: where its caller asks, else where the settings say.
+
+    Raises:
+        InvalidRequest: nothing may be sent where the caller asks.
+    """
     if asked is not None:
-        return (Target(kind=WEBHOOK, address=asked, format=FORMAT),)
-    configured = config.hooks.callback_url
+        try:
+            return (around.engine.deliveries.webhook(asked, FORMAT),)
+        except InvalidRequest as error:
+            raise InvalidRequest(error.message.replace("webhook", "callbackUrl", 1), remedy=error.remedy) from error
+    configured = around.config.hooks.callback_url
     return () if configured is None else (Target(kind=WEBHOOK, address=configured, format=FORMAT, trusted=True),)
 
 

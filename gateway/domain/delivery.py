@@ -11,6 +11,8 @@ from msgspec import Struct
 
 #: the kind of targets that are URLs; every other kind is a channel's name
 WEBHOOK = "webhook"
+#: the format of what people read in a chat
+CHAT = "chat"
 
 #: seconds to wait before each try; when the last one fails, the delivery is dead
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)

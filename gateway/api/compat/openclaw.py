@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 from gateway.api import callback, views
 from gateway.api.routing import Call, Dialect, Routes, Unheeded
 from gateway.domain import ids
-from gateway.domain.delivery import Target
+from gateway.domain.delivery import CHAT, Target
 from gateway.domain.ids import MODEL
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.session import SessionKey
@@ -77,9 +77,7 @@ class AgentHook(Struct, frozen=True, kw_only=True):
     #: whether to answer with the reply
     wait_for_completion: bool = field(default=False, name="waitForCompletion")
     #: where word of its end goes, instead of where the settings say
-    callback_url: Annotated[str, Meta(pattern=r"^https?://[!-~]{1,2000}$(?!\n)")] | None = field(
-        default=None, name="callbackUrl"
-    )
+    callback_url: str | None = field(default=None, name="callbackUrl")
 
 
 class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -118,7 +116,7 @@ async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
         input=wanted.message,
         model=wanted.model,
         timeout=wanted.timeout_seconds,
-        deliver=callback.targets(call.around.config, wanted.callback_url) + _reply_to(call),
+        deliver=callback.targets(call.around, wanted.callback_url) + _reply_to(call),
         labels=_labels(wanted),
     )
     run = (await call.engine.submit(spec, call.idempotency())).run
@@ -143,4 +141,4 @@ def _reply_to(call: Call[AgentHook, Unheeded]) -> tuple[Target, ...]:
         raise InvalidRequest("deliver: needs channel and to.", remedy="Name the channel and the chat of the reply.")
     if not call.engine.channels.talks(wanted.channel):
         raise InvalidRequest(f"deliver: the channel {wanted.channel!r} sends nothing; its replies are read.")
-    return (Target(kind=wanted.channel, address=wanted.to, format="chat"),)
+    return (Target(kind=wanted.channel, address=wanted.to, format=CHAT),)

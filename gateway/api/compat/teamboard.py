@@ -127,7 +127,7 @@ async def team_callback(call: Call[TeamCallback, Unheeded]) -> TeamOk:
 async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned:
     """Give an agent a task if it has a slot free."""
     wanted = call.body
-    deliver = callback.targets(call.around.config)
+    deliver = callback.targets(call.around)
     try:
         accepted = await call.engine.assign(
             _named(call), str(wanted.task_id), wanted.prompt, call.idempotency(), deliver=deliver

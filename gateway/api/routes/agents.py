@@ -107,7 +107,7 @@ async def assign(call: Call[Assignment, Nothing]) -> Assigned:
         wanted.task_id,
         wanted.prompt,
         call.idempotency(),
-        deliver=callback.targets(call.around.config),
+        deliver=callback.targets(call.around),
     )
     call.headers["X-Run-Id"] = accepted.run.id
     return Assigned(task=views.task(accepted.run))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from standardwebhooks.webhooks import Webhook
 
 from gateway.api import callback
 from gateway.api.compat import openclaw
-from gateway.domain.delivery import Target
 from gateway.domain.event import Usage
 from gateway.domain.run import Outcome, Run, RunSpec, Source, Status
 from tests.api.asking import ask, done, running
+from tests.support import telegram_server
 from tests.support.inprocess import TOKEN, Serving, serving
+from tests.support.receiver import receiving
 
+SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 DATA = Path(__file__).parents[2] / "data"
 #: Team Board's document, as it was saved: without indentation, its lines divided by `|`
 DOCUMENT = DATA / "team-board.md"
@@ -25,12 +29,16 @@ DOCUMENT = DATA / "team-board.md"
 CLIENT = DATA / "openclaw_client.txt"
 
 
-@pytest.fixture
-def board(moongate: Serving) -> Any:
-    """Team Board's own client, unchanged."""
+def client(served: Serving) -> Any:
+    """Return Team Board's own client, unchanged."""
     defined: dict[str, Any] = {}
     exec(compile(CLIENT.read_text("utf-8"), CLIENT.name, "exec"), defined)
-    return defined["OpenClawClient"](f"http://127.0.0.1:{moongate.port}", TOKEN)
+    return defined["OpenClawClient"](f"http://127.0.0.1:{served.port}", TOKEN)
+
+
+@pytest.fixture
+def board(moongate: Serving) -> Any:
+    return client(moongate)
 
 
 async def hook(served: Serving, body: dict[str, Any], **headers: str) -> Any:
@@ -172,6 +180,7 @@ async def test_a_token_in_its_own_header_is_as_good(moongate: Serving) -> None:
         ("agent", {"message": "x", "deliver": True, "channel": "webchat", "to": "1"}, 400, "sends nothing"),
         ("agent", {"message": "x", "callbackUrl": "file:///etc/passwd"}, 400, "callbackUrl: "),
         ("agent", {"message": "x", "callbackUrl": "http://a b"}, 400, "callbackUrl: "),
+        ("agent", {"message": "x", "callbackUrl": "http://169.254.169.254/"}, 400, "callbackUrl: "),
     ],
 )
 async def test_what_is_wrong_is_said_and_nothing_is_kept(
@@ -225,16 +234,73 @@ def test_the_callback_names_things_as_its_caller_did() -> None:
     assert (told["sessionKey"], told["agentId"]) == ("main:hooks:task:42", "reviewer")
 
 
-async def test_word_goes_where_the_caller_says_else_where_the_settings_say(tmp_path: Path) -> None:
-    settings = {"hooks": {"callbackUrl": "http://127.0.0.1:9/configured"}}
-    async with serving(tmp_path / "home", settings) as served:
-        bodies: list[dict[str, Any]] = [{}, {"callbackUrl": "http://127.0.0.1:9/asked"}]
-        answers = [await hook(served, {"message": "hello", **more}) for more in bodies]
-        woken = await ask(served, "POST", "/hooks/wake", {"text": "hello"})
-        found = [(await served.engine.run(one.body["runId"])).spec.deliver for one in (*answers, woken)]
+async def delivered(served: Serving, count: int) -> None:
+    """Wait until so many deliveries have arrived, and see that there are no others."""
 
-    assert found == [
-        (Target(kind="webhook", address="http://127.0.0.1:9/configured", format="openclaw", trusted=True),),
-        (Target(kind="webhook", address="http://127.0.0.1:9/asked", format="openclaw"),),
-        (),
+    async def counted() -> list[str]:
+        return [one["status"] for one in (await ask(served, "GET", "/api/deliveries")).body["deliveries"]]
+
+    async with asyncio.timeout(20):
+        while (statuses := await counted()) != ["delivered"] * count:
+            assert len(statuses) <= count
+            await asyncio.sleep(0.01)
+
+
+async def test_the_client_is_called_back_once_and_signed(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        settings = {"hooks": {"callbackUrl": receiver.url}, "webhooks": {"secret": SECRET}}
+        async with serving(tmp_path / "home", settings) as served:
+            answer = await client(served).run_agent("hello", "task:42")
+            await delivered(served, 1)
+        async with serving(tmp_path / "home", settings) as served:
+            woken = await client(served).wake("nobody is told of this")
+            await done(served, woken["runId"])
+            failing = await client(served).run_agent("@@ fail no luck", "task:43")
+            await delivered(served, 2)
+
+    told = [Webhook(SECRET).verify(request.body, dict(request.headers)) for request in receiver.requests]
+    assert [{name: one[name] for name in ("sessionKey", "runId", "status", "result", "error")} for one in told] == [
+        {
+            "sessionKey": "task:42",
+            "runId": answer["runId"],
+            "status": "succeeded",
+            "result": "echo: hello",
+            "error": None,
+        },
+        {"sessionKey": "task:43", "runId": failing["runId"], "status": "failed", "result": None, "error": "no luck"},
     ]
+
+
+async def test_the_end_of_an_assigned_task_is_told_too(tmp_path: Path) -> None:
+    async with (
+        receiving() as receiver,
+        serving(tmp_path / "home", {"hooks": {"callbackUrl": receiver.url}}) as served,
+    ):
+        for path in ("/agents", "/api/agents"):
+            await ask(served, "POST", f"{path}/main/assign", {"task_id": path, "prompt": "hello"})
+        await delivered(served, 2)
+
+    told = sorted((one.json["sessionKey"], one.json["agentId"], one.json["result"]) for one in receiver.requests)
+    assert told == [("task:/agents", "main", "echo: hello"), ("task:/api/agents", "main", "echo: hello")]
+
+
+async def test_who_asks_to_be_called_back_elsewhere_is(tmp_path: Path) -> None:
+    async with (
+        receiving() as configured,
+        receiving() as asked,
+        serving(tmp_path / "home", {"hooks": {"callbackUrl": configured.url}}) as served,
+    ):
+        await hook(served, {"message": "hello", "callbackUrl": asked.url})
+        await delivered(served, 1)
+
+    assert (len(configured.requests), len(asked.requests)) == (0, 1)
+
+
+async def test_a_reply_goes_to_the_chat_that_is_named(tmp_path: Path) -> None:
+    async with telegram_server.serving() as telegram:
+        channel = {"token": telegram_server.TOKEN, "base_url": telegram.base_url, "chats": [123]}
+        async with serving(tmp_path / "home", {"channels": {"telegram": channel}}) as served:
+            await hook(served, {"message": "hello", "deliver": True, "channel": "telegram", "to": "123"})
+            await delivered(served, 1)
+
+        assert telegram.chats[123].texts == ["echo: hello"]
