@@ -12,6 +12,7 @@ from gateway.domain.delivery import Delivery, DeliveryStatus, Receipt
 from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.run import Round, Run, RunSpec, Status, Verdict
+from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.token import Ticket, Token
 from gateway.identity import Identity
@@ -570,6 +571,10 @@ class Store(Protocol):
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         """Return the newest messages of a session, oldest first."""
+        ...
+
+    async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
+        """Return the messages that fit, newest first."""
         ...
 
     # agents

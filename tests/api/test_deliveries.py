@@ -95,6 +95,20 @@ async def test_a_task_that_fails_or_is_cancelled_is_told_too(tmp_path: Path, tex
     assert receiver.requests[0].json["data"]["status"] == status
 
 
+async def test_the_page_about_webhooks_shows_how_to_verify_one(tmp_path: Path) -> None:
+    async with receiving() as receiver, gateway(tmp_path) as served:
+        await submit(served, receiver.url)
+        await delivery_with(served, "delivered")
+
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+    shown: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], shown)
+    (request,) = receiver.requests
+    assert shown["verified"](SECRET, request.headers, request.body) == verify(request)
+    with pytest.raises(ValueError, match="wrong signature"):
+        shown["verified"](NEXT_SECRET, request.headers, request.body)
+
+
 async def test_a_changed_body_does_not_verify(tmp_path: Path) -> None:
     async with receiving() as receiver, gateway(tmp_path) as served:
         await submit(served, receiver.url)

@@ -14,6 +14,7 @@ import pytest
 from gateway.domain.delivery import DeliveryStatus, Target
 from gateway.domain.ports import DeliveryFilter, IdempotencyKey, Page, RunFilter
 from gateway.domain.run import Status
+from gateway.domain.search import Search, Term
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.store import SqliteStore
@@ -132,6 +133,7 @@ async def test_no_list_reads_or_sorts_a_whole_table(
         await store.sessions(Page())
         await store.sessions(Page(before=10))
         await store.history("main:test:a", 50)
+        await store.search(Search(terms=(Term("a"),), session="main:test:a", agent="main"), Page())
         await store.newest_session("a")
         await store.events("x", 0, 100)
         await store.changes(0, 100)

@@ -6,9 +6,11 @@ import asyncio
 import json
 import socket
 import struct
+import threading
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 
@@ -19,6 +21,8 @@ class Request(NamedTuple):
     #: names in lower case
     headers: Mapping[str, str]
     body: bytes
+    #: when it had come in, in seconds since 1970
+    at: float
 
     @property
     def id(self) -> str:
@@ -84,7 +88,7 @@ class Receiver:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:]) if name}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        self.requests.append(Request(head[0].split()[1], headers, body))
+        self.requests.append(Request(head[0].split()[1], headers, body, time.time()))
         act = self.script.popleft() if self.script else self.otherwise
         if act == "hang":
             await reader.read()
@@ -120,3 +124,36 @@ async def receiving(*script: str) -> AsyncIterator[Receiver]:
         yield receiver
     finally:
         await receiver.down()
+
+
+class Elsewhere:
+    """A receiver that works on a thread of its own, for whoever has no event loop."""
+
+    def __init__(self) -> None:
+        self.receiver = Receiver()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="receiver")
+        self._thread.start()
+
+    def up(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.receiver.up(), self._loop).result()
+
+    def down(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.receiver.down(), self._loop).result()
+
+    def close(self) -> None:
+        self.down()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextmanager
+def receiving_elsewhere() -> Iterator[Elsewhere]:
+    """Listen on a thread for the time of the block."""
+    elsewhere = Elsewhere()
+    try:
+        elsewhere.up()
+        yield elsewhere
+    finally:
+        elsewhere.close()

@@ -55,7 +55,7 @@ ANSWERED = 1000
 #: days that it is remembered how far an answer was sent
 SENT = 7.0
 
-_COMMAND = re.compile(r"/(new|stop|status|start|help)(?:@\w+)?(?:\s+(\S+))?\s*")
+_COMMAND = re.compile(r"/(?P<verb>new|stop|status|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*")
 _CODE = re.compile(r"[A-Za-z0-9]{8}")
 _DONE = Aside(body={"status": "ok"})
 _HELP = "Write to the agent. /new begins a new conversation, /stop stops what is going on, /status says what that is."
@@ -76,6 +76,8 @@ class Telegram:
         self._secret = webhook_secret(token)
         self._api = BotApi(options.base_url, token)
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
+        #: what the bot is called, once Telegram has said so
+        self._username: str | None = None
         self._drafts: dict[str, Draft] = {}
         self._quiet = False
         #: runs whose answers were sent: a draft that comes later is none any more
@@ -130,6 +132,7 @@ class Telegram:
     async def _begin(self) -> None:
         """Have Telegram send messages the way that is wanted."""
         me = await self._api.me()
+        self._username = me.username
         if self._options.mode == "webhook":
             url = f"{(self._options.webhook_url or '').rstrip('/')}/api/webhook/{self.name}"
             await self._api.set_webhook(url, self._secret)
@@ -180,11 +183,13 @@ class Telegram:
         chat, said = str(message.chat.id), message.text or message.caption
         command = _COMMAND.fullmatch(said)
         if message.chat.id not in self._options.chats and not await desk.knows(chat):
-            await self._meet(message, command[2] if command and command[2] else said.strip(), desk)
+            await self._meet(message, command["word"] if command and command["word"] else said.strip(), desk)
         elif not said:
             self._say(chat, "Only text is read here.")
+        elif command and self._username and command["bot"] not in (None, self._username):
+            pass  # it is another bot's
         elif command:
-            await self._obey(command[1], chat, desk)
+            await self._obey(command["verb"], chat, desk)
         else:
             return await self._submit(update.update_id, chat, said, desk)
         return _DONE

@@ -24,12 +24,25 @@ from gateway.domain.ports import (
     RunFilter,
 )
 from gateway.domain.run import Round, Run, RunSpec, Verdict
+from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.domain.token import Ticket, Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.identity import Identity
-from gateway.store.sqlite import agents, deliveries, idempotency, log, notes, processes, runs, sessions, tickets, tokens
+from gateway.store.sqlite import (
+    agents,
+    deliveries,
+    idempotency,
+    log,
+    notes,
+    processes,
+    runs,
+    search,
+    sessions,
+    tickets,
+    tokens,
+)
 from gateway.store.sqlite.database import Database, Transaction
 
 #: changes that are kept for readers who come back
@@ -205,6 +218,9 @@ class SqliteStore:
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         return await self._read(lambda reader: sessions.history(reader, key, limit))
+
+    async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
+        return await self._read(lambda reader: search.found(reader, wanted, page))
 
     # agents
     async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
