@@ -19,6 +19,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.delivery import WEBHOOK
 from gateway.domain.ports import Channel
 from gateway.domain.reach import Reach
+from gateway.domain.retention import Retention
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import inlet
 from gateway.engine.channels import Opened
@@ -276,6 +277,7 @@ async def opened(
                 reach=_reach(config),
                 schedule=config.webhooks.schedule,
             ),
+            retention=Retention(**msgspec.structs.asdict(config.retention)),
             clock=clock,
         )
         await stack.enter_async_context(engine)

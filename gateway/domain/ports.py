@@ -354,6 +354,15 @@ class AgentProcess(Struct, frozen=True, kw_only=True):
     run: str | None
 
 
+class Pruned(Struct, frozen=True):
+    """What one transaction forgot: little, so that others need not wait long."""
+
+    #: whether there may be more to forget
+    more: bool
+    #: runs whose events are gone
+    runs: tuple[str, ...] = ()
+
+
 class Fenced(Exception):
     """This attempt is no longer the run's: another claim, or its end, came first. Write nothing."""
 
@@ -379,6 +388,18 @@ class Store(Protocol):
 
     async def prune(self) -> None:
         """Forget expired idempotency keys and old changes."""
+        ...
+
+    async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
+        """Forget events of some runs that ended by then, or are not among the newest that ended; the last stays."""
+        ...
+
+    async def prune_runs(self, before: int) -> Pruned:
+        """Forget some runs that ended by then and that nothing needs."""
+        ...
+
+    async def prune_sessions(self, before: int) -> Pruned:
+        """Forget some sessions that were not used since then, with their transcripts."""
         ...
 
     # runs

@@ -124,6 +124,16 @@ class Channels:
         found += [ChannelView(name, "chat", none) for name in self._opened.unconfigured]
         return sorted(found)
 
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What is wrong, by the channel's name; in words that a stranger may read."""
+        states = {name: channel.state.state for name, channel in self._opened.talking.items()}
+        return {
+            name: f"{state}; gateway channels list says why."
+            for name, state in states.items()
+            if state in ("waiting", "refused")
+        }
+
     async def session(self, name: str, chat: str, agent: str | None) -> SessionKey:
         """Return the key of the session that a chat has now."""
         return await self._desks[name].session(chat, agent)

@@ -13,6 +13,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
 from gateway.domain.ports import Accepted, Backend, Backlog, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
+from gateway.domain.retention import Retention
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
@@ -26,6 +27,7 @@ from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
 from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
+from gateway.engine.pruner import Pruner
 from gateway.engine.roster import Roster
 from gateway.engine.sessions import Sessions
 from gateway.engine.worker import Worker
@@ -62,6 +64,7 @@ class Engine:
         output_limit: int = 8 << 20,
         channels: Opened | None = None,
         post: Post | None = None,
+        retention: Retention | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -75,6 +78,7 @@ class Engine:
         output_limit: characters of an answer.
         channels: where messages come from and replies go; none when not given.
         post: how deliveries leave; none do when not given.
+        retention: how long what is over is kept; for ever when not given.
         """
         self._store = store
         self._owner = owner
@@ -89,6 +93,7 @@ class Engine:
             outputs=directory / "outputs",
             output_limit=output_limit,
         )
+        self._pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
         self._max_runs, self._max_background = max_runs, max_background
         self._worker = Worker(store, executor, str(owner), self._limits(), clock)
         self._services: list[asyncio.Task[None]] = []
@@ -384,6 +389,7 @@ class Engine:
             await asyncio.sleep(HOUSEKEEPING)
             try:
                 await self._store.prune()
+                await self._pruner.prune()
                 await self.agents.sweep(configured=False)
             except GatewayError as error:
                 _log.warning("housekeeping.waits", error=str(error))

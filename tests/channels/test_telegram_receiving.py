@@ -342,6 +342,8 @@ async def test_trouble_is_shown_and_passes(
     found = await shown(moongate)
     assert said in found["detail"]
     assert TOKEN not in found["detail"]
+    health = (await ask(moongate, "GET", "/health")).body
+    assert (health["status"], health["checks"]["telegram"].startswith(state)) == ("degraded", True)
     troubled.clear()
     await telegram.say(7, "Hello!")
     await telegram.answered(7, "echo: Hello!")

@@ -83,3 +83,13 @@ def last_change(connection: apsw.Connection) -> int:
 def prune_changes(tx: Transaction, keep: int) -> None:
     """Forget all but the newest changes."""
     tx.execute("DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?", (keep,))
+
+
+def prune_events(tx: Transaction, run: int, most: int) -> int:
+    """Forget up to so many of a run's events, the oldest first, but not the last; returns how many those were."""
+    tx.execute(
+        "DELETE FROM events WHERE run = ?1 AND n IN (SELECT n FROM events WHERE run = ?1"
+        " AND n < (SELECT last_event FROM runs WHERE seq = ?1) ORDER BY n LIMIT ?2)",
+        (run, most),
+    )
+    return tx.changes_made()
