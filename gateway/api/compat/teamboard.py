@@ -120,6 +120,7 @@ async def delete_team_agent(call: Call[Nothing, Unheeded]) -> TeamOk:
 @ROUTES.add("POST", "/agents/callback", scope=Scope.WRITE, body=TeamCallback, query=Unheeded, answer=TeamOk)
 async def team_callback(call: Call[TeamCallback, Unheeded]) -> TeamOk:
     """Take word of a task's end: there is nothing to do, its slot was free when its run ended."""
+    call.idempotency()  # twice is as once, but what cannot be a key is refused as everywhere
     return TeamOk()
 
 
