@@ -283,6 +283,16 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "info"
 
 
+class Hooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    callback_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://\S{1,2000}$(?!\n)")] | None,
+        Meta(
+            description="Where word goes when a run ends that came by `/hooks/agent` or was assigned.",
+            extra=_env("MOONGATE_HOOKS_CALLBACK_URL"),
+        ),
+    ] = field(default=None, name="callbackUrl")
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a config file may say."""
 
@@ -299,6 +309,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, InletSettings],
         Meta(description="What `POST /api/webhook/{name}` takes, by that name; see [Webhooks in](#webhooks-in)."),
     ] = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=Hooks)
     webhooks: Webhooks = field(default_factory=Webhooks)
     retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)

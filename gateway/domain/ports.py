@@ -255,7 +255,7 @@ class Accepted(Struct, frozen=True):
     """A run that is on disk."""
 
     run: Run
-    #: False when the idempotency key had been used: the run is the earlier one
+    #: False when the idempotency key had been used, or another one stands for it: the run is the earlier one
     fresh: bool
     #: runs that `SessionMode.INTERRUPT` asked to stop
     interrupted: tuple[str, ...] = ()
@@ -268,6 +268,8 @@ class Admission(Struct, frozen=True, kw_only=True):
     slots: int
     #: whether the agent is in the store: it must still be there and enabled, and its slots are as stored
     stored: bool
+    #: whether a run that waits in the session with the same input stands for this one
+    coalesce: bool = False
 
 
 class Load(Struct, frozen=True, kw_only=True):

@@ -161,3 +161,8 @@ async def test_a_format_of_another_system_has_no_headers_of_ours() -> None:
         await sent(receiver.url, Reach(local=True), format="xitto")
 
     assert [name for name in receiver.requests[0].headers if name.startswith("ce-")] == []
+
+
+@pytest.mark.parametrize("url", ["http://example.org:99999/", "http://[::1/", "nonsense", "ftp://example.org/"])
+async def test_what_is_no_url_is_never_tried_again(url: str) -> None:
+    assert isinstance(await sent(url, Reach(local=True)), Never)
