@@ -38,14 +38,15 @@ def stalled_readers(directory: Path, readers: int = 20, back: int = 3, strict: b
         back: how many of each kind come back.
         strict: whether figures that depend on the machine are promises, too.
     """
-    live = Live(directory / "home", {"limits": {"stall_seconds": 2}})
+    live = Live(directory / "home", {"limits": {"stall_seconds": 4}})
     live.start().stop()
     last = _fill(live.home / "data" / "moongate.db")
     live.start()
     who = psutil.Process(live.generation.pid)
+    stalled: list[_Stalled] = []
     try:
         idle, before = len(_established(who, live.port)), measure.memory(who.pid)
-        stalled = [_Stalled(live, kind) for _ in range(readers) for kind in ("events", "ws")]
+        stalled += [_Stalled(live, kind) for _ in range(readers) for kind in ("events", "ws")]
         fast = _Fast(live)
         client.until(lambda: len(_established(who, live.port)) >= idle + 2 * readers, "all readers are there")
         most, tasks = before, 0
@@ -67,6 +68,8 @@ def stalled_readers(directory: Path, readers: int = 20, back: int = 3, strict: b
             "resumed": 2 * back,
         }
     finally:
+        for one in stalled:
+            one.close()
         live.close()
 
 
@@ -116,6 +119,9 @@ class _Stalled:
             f"GET /api/{kind}?after=0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {live.token}\r\n{more}\r\n"
         )
         self._socket.sendall(head.encode())
+
+    def close(self) -> None:
+        self._socket.close()
 
     def received(self) -> list[int]:
         """Return the numbers of the changes that came whole before it was dropped."""
