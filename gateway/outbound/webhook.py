@@ -151,7 +151,7 @@ class _Guard:
         family, kind, protocol, _, address = found
         why = self._reach.refusal(self._host, address[0], trusted=self._trusted)
         if why is not None:
-            self.refusal = f"refused: {why}; see the setting webhooks.allow_private"
+            self.refusal = f"refused: {why}"
             raise OSError(self.refusal)
         return socket.socket(family, kind, protocol)
 
