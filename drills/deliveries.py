@@ -49,8 +49,9 @@ def kill_before_delivery(directory: Path, kills: int = 3, seed: str = "moon") ->
                 receiver.otherwise = "hang"  # it has come, and its answer does not: the kill falls in between
                 seen = len(receiver.requests)
                 tasks += [client.accepted(live, "@@ say done", webhook=receiver.url) for _ in range(3)]
-                client.until(lambda seen=seen: len(receiver.requests) > seen, "the first one is on its way")
-                time.sleep(dice.uniform(0.0, 0.05))
+                if dice.random() < 0.5:
+                    client.until(lambda seen=seen: len(receiver.requests) > seen, "the first one is on its way")
+                time.sleep(dice.uniform(0.0, 0.03))
                 live.kill()
                 left = client.rows(
                     live.home / "data" / "moongate.db", "SELECT count(*) FROM deliveries WHERE status <> 'delivered'"
@@ -65,7 +66,7 @@ def kill_before_delivery(directory: Path, kills: int = 3, seed: str = "moon") ->
         told = _ids(receiver.requests)
     assert set(told) == set(tasks), f"{len(set(tasks) - set(told))} were lost"
     assert {len(ids) for ids in told.values()} == {1}
-    assert undelivered >= kills
+    assert undelivered > 0
     return {
         "kills": kills,
         "tasks": len(tasks),

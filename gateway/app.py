@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, plugins, process, token_file
+from gateway import backends, channels, log, plugins, process, signatures, token_file
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
@@ -189,17 +189,26 @@ def _webhooks(config: Config, clock: Clock) -> WebhookSender:
     Raises:
         ConfigError: a secret is none, or what is allowed names no host or network.
     """
-    own = {receiver.lower().rstrip("/"): _several(secret) for receiver, secret in config.webhooks.secrets.items()}
-    odd = next((receiver for receiver in own if not re.fullmatch(r"https?://[^/@?#\s]+", receiver)), None)
-    if odd is not None:
-        raise ConfigError(f'webhooks.secrets: "{odd}" is not the beginning of a URL, such as https://example.org:8443.')
+    own = {}
+    for receiver, secret in config.webhooks.secrets.items():
+        where = f'webhooks.secrets: "{receiver}"'
+        if not re.fullmatch(r"https?://[^/@?#\s]+", receiver.lower()):
+            raise ConfigError(f"{where} is not the beginning of a URL, such as https://example.org:8443.")
+        own[receiver.lower()] = _keys(where, secret)
     return WebhookSender(
         _reach(config),
         clock,
-        secrets=_several(config.webhooks.secret),
-        own_secrets=own,
+        keys=_keys("webhooks.secret", config.webhooks.secret),
+        own_keys=own,
         deadline=config.webhooks.timeout,
     )
+
+
+def _keys(where: str, secret: str | list[str] | None) -> list[bytes]:
+    try:
+        return [signatures.standard_key(one) for one in _several(secret)]
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}", remedy="Make one: whsec_$(openssl rand -base64 32)") from error
 
 
 def _reach(config: Config) -> Reach:

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 import gateway
 from gateway import signatures
@@ -52,19 +52,19 @@ class WebhookSender:
         reach: Reach,
         clock: Clock,
         *,
-        secrets: Sequence[str] = (),
-        own_secrets: Mapping[str, Sequence[str]] | None = None,
+        keys: Sequence[bytes] = (),
+        own_keys: Mapping[str, Sequence[bytes]] | None = None,
         deadline: float = DEADLINE,
         look_up: LookUp | None = None,
     ) -> None:
         """Args:
-        secrets: what all receivers' webhooks are signed with; not signed when there is none.
-        own_secrets: the same, for those receivers that have their own.
+        keys: what all receivers' webhooks are signed with; not signed when there is none.
+        own_keys: the same, for those receivers that have their own.
         """
         self._reach = reach
         self._clock = clock
-        self._keys = _keys(secrets)
-        self._own_keys = {receiver: _keys(own) for receiver, own in (own_secrets or {}).items()}
+        self._keys = keys
+        self._own_keys = own_keys or {}
         self._deadline = deadline
         self._look_up = look_up or _look_up
         self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="look-up")
@@ -78,13 +78,16 @@ class WebhookSender:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def send(self, delivery: Delivery, body: bytes) -> Receipt:
-        guard = _Guard(self._reach, delivery)
+        try:
+            guard = _Guard(self._reach, delivery)
+        except ValueError as error:
+            return Never(f"not a URL: {error}")
         try:
             async with asyncio.timeout(self._deadline):
                 return await self._post(delivery, body, guard)
         except TimeoutError:
             return TryAgain(f"no answer within {self._deadline:g} s")
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             return Never(f"not a URL: {error}")
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             return Never(guard.refusal) if guard.refusal else TryAgain(_why(error))
@@ -138,7 +141,8 @@ class _Guard:
 
     def __init__(self, reach: Reach, delivery: Delivery) -> None:
         self._reach = reach
-        self._host = urlsplit(delivery.target.address).hostname or ""
+        # As read by who connects: two readers of a URL may see two hosts.
+        self._host = URL(delivery.target.address).host or ""
         self._trusted = delivery.target.trusted
         #: why an address was refused; empty if none was
         self.refusal = ""
@@ -147,7 +151,7 @@ class _Guard:
         family, kind, protocol, _, address = found
         why = self._reach.refusal(self._host, address[0], trusted=self._trusted)
         if why is not None:
-            self.refusal = f"refused: {why}; see the setting webhooks.allow_private"
+            self.refusal = f"refused: {why}"
             raise OSError(self.refusal)
         return socket.socket(family, kind, protocol)
 
@@ -181,10 +185,6 @@ class _Resolver(AbstractResolver):
 
 def _look_up(host: str, port: int) -> Sequence[Any]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def _keys(secrets: Sequence[str]) -> list[bytes]:
-    return [signatures.standard_key(secret) for secret in secrets]
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
