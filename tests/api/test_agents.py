@@ -93,6 +93,25 @@ async def test_an_agent_is_asked_by_its_id_or_its_slug(moongate: Serving, by: st
     assert history.body["session"]["key"] == f"{made['id']}:api:s"
 
 
+async def test_a_session_and_a_list_of_tasks_name_an_agent_by_its_slug_too(moongate: Serving) -> None:
+    made = await make(moongate)
+
+    answer = await ask(moongate, "POST", "/api/agent", {"message": "hello", "session": "reviewer:api:s"})
+    tasks = (await ask(moongate, "GET", "/api/tasks?agent=reviewer")).body["tasks"]
+
+    assert answer.body["reply"] == "echo: hello"
+    assert [(task["agentId"], task["session"]) for task in tasks] == [(made["id"], f"{made['id']}:api:s")]
+
+
+async def test_an_agent_over_a_disabled_one_is_disabled(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", AGENTS) as served:
+        made = await make(served, base="off")
+        refused = await ask(served, "POST", "/api/agent", {"message": "x", "agentId": "reviewer"})
+
+    assert (made["status"], made["is_enabled"], refused.status) == ("disabled", False, 400)
+    assert "the agent underneath, 'off', is disabled" in refused.message
+
+
 async def test_what_is_changed_holds_at_once(moongate: Serving) -> None:
     await make(moongate, max_concurrent=1)
     first, second = [await submit(moongate, "@@ hang", agentId="reviewer", session=str(n)) for n in range(2)]

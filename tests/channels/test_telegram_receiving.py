@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.channels.telegram import channel
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
@@ -42,8 +44,8 @@ async def talking(
     **options: Any,
 ) -> AsyncIterator[Serving]:
     """A gateway with a bot that knows chat 7."""
-    channel = {"token": TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 1, "edit_seconds": 0.05}
-    settings = {"channels": {"telegram": {**channel, **options}}, **(more or {})}
+    given = {"token": TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 1, "edit_seconds": 0.05}
+    settings = {"channels": {"telegram": {**given, **options}}, **(more or {})}
     async with serving(home, settings, clock=clock) as served:
         yield served
 
@@ -62,7 +64,7 @@ async def runs(served: Serving) -> list[Run]:
 async def shown(served: Serving) -> dict[str, Any]:
     """Return the channel as the API shows it."""
     found = (await ask(served, "GET", "/api/channels")).body["channels"]
-    return next(channel for channel in found if channel["name"] == "telegram")
+    return next(one for one in found if one["name"] == "telegram")
 
 
 async def until_dead(served: Serving) -> dict[str, Any]:
@@ -336,8 +338,8 @@ async def test_trouble_is_shown_and_passes(
 ) -> None:
     troubled = [True]
     telegram.trouble["getUpdates"].append(lambda _: trouble if troubled else None)
-    channel = moongate.engine.channels._opened.talking["telegram"]
-    await until(lambda: channel.state.state == state, f"it is {state}")
+    bot = moongate.engine.channels._opened.talking["telegram"]
+    await until(lambda: bot.state.state == state, f"it is {state}")
 
     found = await shown(moongate)
     assert said in found["detail"]
@@ -347,6 +349,21 @@ async def test_trouble_is_shown_and_passes(
     troubled.clear()
     await telegram.say(7, "Hello!")
     await telegram.answered(7, "echo: Hello!")
+
+
+async def test_while_it_is_refused_it_asks_less_and_less_often(
+    tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "PAUSES", (0.04, 10.0))
+    telegram.trouble["getUpdates"].append(lambda _: Trouble(409, "Conflict: terminated by other getUpdates request"))
+    async with talking(tmp_path, telegram):
+        asked: list[float] = []
+        while len(asked) < 6:
+            await telegram.until(lambda: telegram.count("getMe") > len(asked))
+            asked.append(asyncio.get_running_loop().time())
+
+    pauses = [later - sooner for sooner, later in itertools.pairwise(asked)]
+    assert pauses[-1] > 3 * pauses[0]
 
 
 async def test_an_answer_that_has_become_stale_is_kept_back_until_somebody_asks_for_it(

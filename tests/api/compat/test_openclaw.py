@@ -296,6 +296,15 @@ async def test_who_asks_to_be_called_back_elsewhere_is(tmp_path: Path) -> None:
     assert (len(configured.requests), len(asked.requests)) == (0, 1)
 
 
+async def test_only_the_place_that_the_settings_name_is_trusted(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:9/hook"
+    async with serving(tmp_path / "home", {"hooks": {"callbackUrl": url}}) as served:
+        answers = [await hook(served, {"message": "hello", **more}) for more in ({}, {"callbackUrl": url})]
+        runs = [await served.engine.run(answer.body["runId"]) for answer in answers]
+
+    assert [[target.trusted for target in run.spec.deliver] for run in runs] == [[True], [False]]
+
+
 async def test_a_reply_goes_to_the_chat_that_is_named(tmp_path: Path) -> None:
     async with telegram_server.serving() as telegram:
         channel = {"token": telegram_server.TOKEN, "base_url": telegram.base_url, "chats": [123]}
