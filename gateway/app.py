@@ -267,7 +267,6 @@ async def opened(
         for name, kind in used.items():
             tools = Tools(children=children, environ=environ, directory=config.home / "backends" / name)
             opened_backends[name] = await stack.enter_async_context(kind.open(tools))
-        sender = await stack.enter_async_context(_webhooks(config, clock))
         engine = Engine(
             store,
             agents,
@@ -281,7 +280,7 @@ async def opened(
             output_limit=config.limits.output,
             channels=await _opened_channels(stack, config, environ, clock),
             post=Post(
-                senders={WEBHOOK: sender},
+                senders={WEBHOOK: _webhooks(config, clock)},
                 bodies=_bodies(),
                 reach=_reach(config),
                 schedule=config.webhooks.schedule,

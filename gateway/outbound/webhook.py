@@ -10,12 +10,11 @@ import asyncio
 import base64
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -45,7 +44,7 @@ LookUp = Callable[[str, int], Sequence[Any]]
 
 
 class WebhookSender:
-    """The sender of kind `webhook`. An async context manager."""
+    """The sender of kind `webhook`."""
 
     def __init__(
         self,
@@ -67,15 +66,7 @@ class WebhookSender:
         self._own_keys = own_keys or {}
         self._deadline = deadline
         self._look_up = look_up or _look_up
-        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="look-up")
-
-    async def __aenter__(self) -> WebhookSender:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._places = asyncio.Semaphore(LOOKUPS)
 
     async def send(self, delivery: Delivery, body: bytes) -> Receipt:
         try:
@@ -96,7 +87,7 @@ class WebhookSender:
         # A connection of its own for each: one that was let through for a trusted URL is never
         # another's, and a look-up is never older than the check of what it found.
         connector = aiohttp.TCPConnector(
-            resolver=_Resolver(self._look_up, self._threads),
+            resolver=_Resolver(self._look_up, self._places),
             socket_factory=guard.open,
             use_dns_cache=False,
             force_close=True,
@@ -157,17 +148,43 @@ class _Guard:
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up on threads of its own, so that one that hangs keeps nothing else waiting."""
+    """Looks each name up on a thread of its own.
 
-    def __init__(self, look_up: LookUp, threads: ThreadPoolExecutor) -> None:
+    A look-up cannot be cut short. One that hangs keeps no other waiting, and not the end of the
+    process either: executors would, their threads are waited for.
+    """
+
+    def __init__(self, look_up: LookUp, places: asyncio.Semaphore) -> None:
         self._look_up = look_up
-        self._threads = threads
+        self._places = places
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        await self._places.acquire()
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, self._look_up, host, port)
+        done: asyncio.Future[Sequence[Any]] = loop.create_future()
+
+        def settle(found: Sequence[Any], error: Exception | None) -> None:
+            self._places.release()
+            if done.done():  # nobody waits for it any more
+                return
+            if error is None:
+                done.set_result(found)
+            else:
+                done.set_exception(error)
+
+        def work() -> None:
+            found: Sequence[Any] = ()
+            failed: Exception | None = None
+            try:
+                found = self._look_up(host, port)
+            except (OSError, ValueError) as error:
+                failed = error
+            with suppress(RuntimeError):  # the loop has gone
+                loop.call_soon_threadsafe(settle, found, failed)
+
+        threading.Thread(target=work, name="look-up", daemon=True).start()
         return [
             ResolveResult(
                 hostname=host,
@@ -177,7 +194,7 @@ class _Resolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST,
             )
-            for kind, _, protocol, _, address in found
+            for kind, _, protocol, _, address in await done
         ]
 
     async def close(self) -> None: ...
