@@ -25,8 +25,8 @@ async def test_who_begins_to_lead_fails_what_waits_for_any_agent_that_is_gone(tm
     waiting: list[str] = []
 
     async def prepare(store: SqliteStore) -> None:
-        for agent in (str(uuid.uuid4()), "gone", "off"):
-            waiting.append((await store.accept(spec(f"{agent}:test:a"))).run.id)
+        agents = (str(uuid.uuid4()), "gone", "off")
+        waiting.extend([(await store.accept(spec(f"{agent}:test:a"))).run.id for agent in agents])
 
     async with staged(tmp_path, agents={"main": {}, "off": {"enabled": False}}, prepare=prepare) as stage:
         found = [await stage.store.run(run) for run in waiting]
