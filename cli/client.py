@@ -73,6 +73,10 @@ class Client:
         """Call POST, with an idempotency key: it is safe to try it again."""
         return self._call("POST", path, body, key=secrets.token_hex(16))
 
+    def put(self, path: str, body: Mapping[str, object]) -> Any:
+        """Call PUT, which is the same done twice."""
+        return self._call("PUT", path, body)
+
     def delete(self, path: str, **query: object) -> Any:
         return self._call("DELETE", path, query=query)
 

@@ -24,6 +24,7 @@ from gateway.engine.inlet import Inlet
 from gateway.engine.latch import Latch
 from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
+from gateway.engine.roster import MAIN
 from gateway.errors import ConfigError
 from gateway.process import Children
 from gateway.store.sqlite import opening
@@ -145,7 +146,7 @@ def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
 
 
 def _check_agent(where: str, agent: str | None, agents: Sequence[str]) -> None:
-    if agent is not None and agent not in agents:
+    if agent is not None and agent not in (*agents, MAIN):
         raise ConfigError(f'{where}.agent: there is no agent "{agent}"{suggest(agent, agents)}')
 
 

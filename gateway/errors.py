@@ -88,6 +88,10 @@ class RunNotFound(NotFound):
     code = "RUN_NOT_FOUND"
 
 
+class DeliveryNotFound(NotFound):
+    """There is no such delivery."""
+
+
 class MethodNotAllowed(GatewayError):
     """This path does not take that method."""
 
@@ -104,6 +108,10 @@ class AgentBusy(Conflict):
     """The agent is busy."""
 
     code = "AGENT_BUSY"
+
+
+class AgentDisabled(Conflict):
+    """The agent is disabled."""
 
 
 class TooLarge(GatewayError):

@@ -87,8 +87,11 @@ class Bouncer:
             f"requests from the origin {origin[:100]!r} are not answered.", remedy="Add it to gateway.cors_origins."
         )
 
-    def identify(self, request: web.Request) -> Principal:
+    def identify(self, request: web.Request, also: str | None = None) -> Principal:
         """Return who calls.
+
+        Args:
+            also: a header that carries the token where there is no Authorization.
 
         Raises:
             InvalidRequest: there is a token in the query, where logs and histories keep it.
@@ -102,7 +105,7 @@ class Bouncer:
         door = self._keyring.open_door
         if door is not None:
             return door
-        secret = _bearer(request)
+        secret = _bearer(request, also)
         if secret is None:
             raise Unauthorized(remedy="Send the header Authorization: Bearer, with the gateway's token.")
         found = self._keyring.admit(secret)
@@ -195,10 +198,11 @@ def _network(text: str) -> _Network:
         ) from error
 
 
-def _bearer(request: web.Request) -> bytes | None:
+def _bearer(request: web.Request, also: str | None) -> bytes | None:
     header = request.headers.get("Authorization")
     if header is None:
-        return None
+        bare = request.headers.get(also) if also else None
+        return None if bare is None else bare.strip().encode("utf-8", "surrogateescape")
     scheme, _, secret = header.partition(" ")
     return secret.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
 

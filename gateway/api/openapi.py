@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 import gateway
-from gateway.api.errors import ErrorAnswer
-from gateway.api.routing import KEY_LENGTH, Nothing, Route
+from gateway.api.routing import KEY_LENGTH, NATIVE, Nothing, Route
 
+_REFUSED = "It was refused; `error.code` says why."
 _REF = "#/components/schemas/{name}"
 
 
@@ -22,7 +22,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     """Return the document for these routes."""
     routes = list(routes)
     kinds = {kind for route in routes for kind in (route.body, route.answer, route.query) if kind is not None}
-    kinds |= {ErrorAnswer}
+    kinds |= {route.dialect.error for route in routes}
     ordered = sorted(kinds, key=lambda kind: (kind.__module__, kind.__name__))
     schemas, components = _plain(msgspec.json.schema_components(ordered, ref_template=_REF))
     of = dict(zip(ordered, schemas, strict=True))
@@ -61,8 +61,8 @@ def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> 
         "responses": {
             str(route.status): {"description": "Done.", **_content(route, of)},
             "default": {
-                "description": "It was refused; `error.code` says why.",
-                "content": {"application/json": {"schema": of[ErrorAnswer]}},
+                "description": _REFUSED if route.dialect is NATIVE else "It was refused.",
+                "content": {"application/json": {"schema": of[route.dialect.error]}},
             },
         },
     }

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from gateway.api import errors
 from gateway.api.pulse import Pulse
 from gateway.config import Config
 from gateway.domain.ports import IdempotencyKey
@@ -29,6 +30,10 @@ Q = TypeVar("Q")
 
 #: characters of an Idempotency-Key
 KEY_LENGTH = 255
+
+
+class Unheeded(Struct, frozen=True):
+    """No fields that matter: what other systems' clients send beside is not looked at."""
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,8 +135,21 @@ class Call(Generic[B, Q]):
 Handler = Callable[[Any], Awaitable[Any]]
 #: checks a call's header while its body is unread
 Gate = Callable[[web.Request, "Surroundings"], None]
-#: makes the body of an error as the route's own clients know it
-Complain = Callable[[GatewayError, str], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How the clients of some routes know errors, and where they put their token."""
+
+    #: the shape of an error's body
+    error: type[Struct]
+    #: says an error in that shape
+    complain: Callable[[GatewayError], Struct]
+    #: a header that carries the token where there is no Authorization
+    token_header: str | None = None
+
+
+NATIVE = Dialect(error=errors.ErrorAnswer, complain=errors.answer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +174,7 @@ class Route:
     gate: Gate | None = None
     #: bytes of the body, where that is not what `limits.body` says
     largest: int | None = None
+    dialect: Dialect = NATIVE
 
 
 @dataclass(slots=True)
@@ -165,6 +184,7 @@ class Routes:
     #: their common word in the OpenAPI document
     tag: str
     listed: list[Route] = field(default_factory=list)
+    dialect: Dialect = NATIVE
 
     def add(
         self,
@@ -199,6 +219,7 @@ class Routes:
                     media=media,
                     gate=gate,
                     largest=largest,
+                    dialect=self.dialect,
                 )
             )
             return handler

@@ -23,7 +23,7 @@ from gateway import log, plugins
 from gateway.api import body, errors, reply
 from gateway.api.auth import Bouncer
 from gateway.api.connection import Runner
-from gateway.api.routing import Call, Route, Surroundings
+from gateway.api.routing import NATIVE, Call, Dialect, Route, Surroundings
 from gateway.domain.token import Scope
 from gateway.engine.keyring import Principal
 from gateway.errors import (
@@ -61,8 +61,12 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def routes() -> list[Route]:
     """Return all routes of all modules."""
-    found = plugins.discover("gateway.api.routes", "ROUTES")
-    return [route for module in found.values() for route in module.listed]
+    return [
+        route
+        for package in ("gateway.api.routes", "gateway.api.compat")
+        for module in plugins.discover(package, "ROUTES").values()
+        for route in module.listed
+    ]
 
 
 class Server:
@@ -79,9 +83,11 @@ class Server:
         )
         app = web.Application(middlewares=[self._guard])
         app.on_response_prepare.append(self._finish)
+        self._dialects: dict[_Handler, Dialect] = {}
         for route in routes():
             path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's own pattern leaves out braces
             handler = self._handler(route)
+            self._dialects[handler] = route.dialect
             if route.method == "GET" and not route.streams:
                 app.router.add_get(path, handler, allow_head=True, expect_handler=body.expect)
             else:
@@ -158,16 +164,16 @@ class Server:
         try:
             return await self._admit(request, handler)
         except GatewayError as error:
-            return _complain(request, error)
+            return self._complain(request, error)
         except web.HTTPException as error:
-            return _complain(request, _translated(error))
+            return self._complain(request, _translated(error))
         except ConnectionError:
             raise
         except Exception:
             _log.exception("http.broke", method=request.method, path=request.path[:256])
             if request.writer.output_size > 0:
                 raise ConnectionResetError("the answer had begun") from None
-            return _complain(request, InternalError(details={"request_id": identifier}))
+            return self._complain(request, InternalError(details={"request_id": identifier}))
         finally:
             self._leave()
 
@@ -187,7 +193,7 @@ class Server:
         async def handle(request: web.Request) -> web.StreamResponse:
             principal = _NOBODY
             if route.scope is not None:
-                principal = self._bouncer.identify(request)
+                principal = self._bouncer.identify(request, route.dialect.token_header)
                 self._bouncer.check_scope(principal, route.scope)
             query = body.parse_query(request, route.query)
             if route.gate is not None:
@@ -228,6 +234,21 @@ class Server:
             response.headers["Connection"] = "close"
             response.force_close()
 
+    def _complain(self, request: web.Request, error: GatewayError) -> web.Response:
+        dialect = self._dialects.get(request.match_info.handler, NATIVE)
+        response = reply.json(dialect.complain(error), error.status)
+        if isinstance(error, Unauthorized):
+            response.headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, (RateLimited, Unavailable)):
+            response.headers["Retry-After"] = str(error.details.get("retry_after", 1))
+        if isinstance(error, MethodNotAllowed):
+            response.headers["Allow"] = str(error.details.get("allow", ""))
+        if "run_id" in error.details:
+            response.headers["X-Run-Id"] = str(error.details["run_id"])
+        if not request.content.is_eof():
+            response.force_close()  # what is still to come of the body would be taken for the next request
+        return response
+
     def _enter(self) -> None:
         self._busy += 1
         self._quiet.clear()
@@ -236,21 +257,6 @@ class Server:
         self._busy -= 1
         if not self._busy:
             self._quiet.set()
-
-
-def _complain(request: web.Request, error: GatewayError) -> web.Response:
-    response = reply.json(errors.answer(error), error.status)
-    if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, (RateLimited, Unavailable)):
-        response.headers["Retry-After"] = str(error.details.get("retry_after", 1))
-    if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = str(error.details.get("allow", ""))
-    if "run_id" in error.details:
-        response.headers["X-Run-Id"] = str(error.details["run_id"])
-    if not request.content.is_eof():
-        response.force_close()  # what is still to come of the body would be taken for the next request
-    return response
 
 
 def _translated(error: web.HTTPException) -> GatewayError:

@@ -36,6 +36,8 @@ LAST = 10**18 - 1
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
 #: a chat of a channel, a session's own name
 Chat = Annotated[str, Meta(min_length=1, max_length=CHAT_LENGTH)]
+#: a task of another system, which names a session and a label
+TaskName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$(?!\n)")]
 #: a chat of the route's own channel, or a session's full key
 SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + CHAT_LENGTH)]
 
@@ -175,29 +177,51 @@ class AgentShown(Struct, frozen=True, kw_only=True):
     """An agent and what it is doing."""
 
     id: str
+    #: what else requests may call it; the id of one that is in the config file
+    slug: str
+    name: str
+    #: id of the agent underneath; null for one that is in the config file
+    base: str | None
     backend: str
     model: str | None
+    system_prompt: str | None
     #: idle, working or disabled
     status: str
+    #: runs that it works on
     current_tasks: int
+    #: runs that wait for it
+    queued: int
+    #: slots that are taken by tasks that were assigned, queued or running
+    assigned: int
     max_concurrent: int
     is_enabled: bool
     is_default: bool
     #: seconds that a run may take
     timeout: float
+    created_at: str | None
+    updated_at: str | None
 
 
 def agent(of: AgentView) -> AgentShown:
+    stored = of.stored
     return AgentShown(
         id=of.agent.id,
+        slug=of.slug,
+        name=stored.name if stored else of.agent.id,
+        base=stored.base if stored else None,
         backend=of.agent.backend,
         model=of.agent.model,
+        system_prompt=of.agent.system_prompt,
         status=of.activity,
-        current_tasks=of.current,
+        current_tasks=of.load.running,
+        queued=of.load.queued,
+        assigned=of.load.slots,
         max_concurrent=of.agent.max_concurrent,
         is_enabled=of.agent.enabled,
         is_default=of.default,
         timeout=of.agent.timeout,
+        created_at=_moment(stored.created if stored else None),
+        updated_at=_moment(stored.updated if stored else None),
     )
 
 

@@ -126,11 +126,11 @@ class Change(Struct, frozen=True, kw_only=True):
 
     #: position in the log: grows, may skip
     seq: int
-    #: `run` or `session`
+    #: `run`, `session` or `delivery`
     topic: str
-    #: the run's id or the session's key
+    #: the run's or delivery's id, or the session's key
     ref: str
-    #: what it is now: a run's status, or `created` and `deleted` for a session
+    #: what it is now: a run's or delivery's status, or `created` and `deleted` for a session
     state: str
     agent: str
     session: str

@@ -16,6 +16,9 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 #: agents, channels and other slugs; without a colon, which divides a session key
 SLUG = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)"
 
+#: slugs of agents that are made through the API
+AGENT_SLUG = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,49}$(?!\n)"
+
 #: what a caller may name as a model
 MODEL = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,127}$(?!\n)"
 

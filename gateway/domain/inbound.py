@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
+from gateway.domain.delivery import Target
+
 
 class InletSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry of `inbound`: what `POST /api/webhook/{name}` takes, and what becomes of it."""
@@ -41,8 +43,8 @@ class Inbound(Struct, frozen=True, kw_only=True):
     #: name of the session in its channel
     chat: str
     content: str
-    #: where the answer goes: a channel and its chat; None leaves it in the session
-    reply_to: tuple[str, str] | None = None
+    #: where the answer goes; None leaves it in the session
+    reply_to: Target | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.agent import Agent, SessionMode
+from gateway.domain.agent import Agent, AgentDraft, AgentEdit, SessionMode, StoredAgent
+from gateway.domain.delivery import Delivery, DeliveryStatus, Receipt
 from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.run import Run, RunSpec, Status, Verdict
@@ -166,6 +167,19 @@ class ChannelState(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """An answer on its way to a chat."""
+
+    #: stays the same at every try
+    id: str
+    #: id of the run that it is the answer of
+    run: str
+    chat: str
+    text: str
+    #: since when it is on its way, in milliseconds since 1970 UTC
+    at: int
+
+
 class Channel(Protocol):
     """A place with people in it, by a name that stands in session keys. Opened once as an async context manager."""
 
@@ -197,8 +211,27 @@ class Channel(Protocol):
         """Show in a chat that a run is at work, and what it has said so far. Returns at once."""
         ...
 
+    async def send(self, out: Outgoing, desk: Desk) -> Receipt:
+        """Send an answer. A try goes on where the one before was cut."""
+        ...
+
     async def quieten(self) -> None:
         """Show no more of any run: another process will send what they answer."""
+        ...
+
+
+# --- deliveries -------------------------------------------------------------------------------
+
+
+class Sender(Protocol):
+    """Sends deliveries of one kind: webhooks, or the replies in one channel."""
+
+    async def send(self, delivery: Delivery, body: bytes) -> Receipt:
+        """Try once to hand over a body; tell how it went. Has a deadline of its own, of seconds.
+
+        What it raises counts as a try that failed and may succeed later. A receiver that has taken
+        it and could not say so is sent it again: `delivery.id` lets it see that.
+        """
         ...
 
 
@@ -225,6 +258,24 @@ class Accepted(Struct, frozen=True):
     fresh: bool
     #: runs that `SessionMode.INTERRUPT` asked to stop
     interrupted: tuple[str, ...] = ()
+
+
+class Admission(Struct, frozen=True, kw_only=True):
+    """What the transaction that accepts a run looks at beside the run."""
+
+    #: slots of its agent: as many runs that were assigned to it may be queued or running
+    slots: int
+    #: whether the agent is in the store: it must still be there and enabled, and its slots are as stored
+    stored: bool
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """How many runs of an agent there are."""
+
+    running: int = 0
+    queued: int = 0
+    #: those of them, queued or running, that were assigned
+    slots: int = 0
 
 
 class RunFilter(Struct, frozen=True, kw_only=True):
@@ -261,6 +312,23 @@ class Counts(Struct, frozen=True, kw_only=True):
     #: runs that ended since the time asked for, by status
     ended: Mapping[str, int]
     sessions: int
+
+
+class DeliveryFilter(Struct, frozen=True, kw_only=True):
+    """Which deliveries to list; a None matches all."""
+
+    status: DeliveryStatus | None = None
+    #: id of the run whose end they tell
+    run: str | None = None
+
+
+class DeliveryCounts(Struct, frozen=True, kw_only=True):
+    """How many deliveries are not delivered."""
+
+    #: waiting or on their way
+    pending: int
+    #: given up
+    dead: int
 
 
 class AgentProcess(Struct, frozen=True, kw_only=True):
@@ -302,13 +370,18 @@ class Store(Protocol):
 
     # runs
     async def accept(
-        self, spec: RunSpec, key: IdempotencyKey | None = None, busy: SessionMode = SessionMode.QUEUE
+        self,
+        spec: RunSpec,
+        key: IdempotencyKey | None = None,
+        busy: SessionMode = SessionMode.QUEUE,
+        admission: Admission | None = None,
     ) -> Accepted:
         """Put a run in the queue, its session beside it.
 
         Raises:
             Conflict: the idempotency key was used with another body, or the session is busy and
                 `busy` says to reject.
+            AgentNotFound, AgentDisabled, AgentBusy: `admission` does not let it in.
         """
         ...
 
@@ -339,6 +412,10 @@ class Store(Protocol):
         """
         ...
 
+    async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
+        """Fail up to `limit` queued runs of an agent that is gone: nobody would ever claim them."""
+        ...
+
     async def run(self, run: str) -> Run:
         """Return a run by its id, or by a prefix of it that fits one run only.
 
@@ -360,6 +437,44 @@ class Store(Protocol):
         ...
 
     async def counts(self, since: int) -> Counts: ...
+
+    # deliveries: made by whatever ends a run, in the same transaction
+    async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:
+        """Take so many deliveries that are due, at most `each` on their way to one receiver at a time."""
+        ...
+
+    async def record_delivery(self, delivery: Delivery) -> bool:
+        """Write what became of a try; False if that try is no longer the present one: then nothing is written."""
+        ...
+
+    async def release_deliveries(self) -> int:
+        """Make due what was on its way when its process ended; returns how many. Only a new leader does that."""
+        ...
+
+    async def next_delivery(self, now: int) -> int | None:
+        """Return when the next delivery is due, after that moment, in milliseconds since 1970 UTC."""
+        ...
+
+    async def delivery(self, delivery: str) -> Delivery:
+        """Return a delivery by its id, or by a prefix of it that fits one only.
+
+        Raises:
+            DeliveryNotFound: there is none, or more than one.
+        """
+        ...
+
+    async def deliveries(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]: ...
+
+    async def retry_delivery(self, delivery: str, idempotent: IdempotencyKey | None = None) -> Delivery:
+        """Make a dead or waiting delivery due now, with all its tries before it.
+
+        Raises:
+            DeliveryNotFound: there is no such delivery.
+            Conflict: it was delivered, or is on its way.
+        """
+        ...
+
+    async def delivery_counts(self) -> DeliveryCounts: ...
 
     # other processes on the same store
     def share(self, shared: bool) -> None:
@@ -419,6 +534,34 @@ class Store(Protocol):
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         """Return the newest messages of a session, oldest first."""
+        ...
+
+    # agents
+    async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
+        """Keep a new agent.
+
+        Raises:
+            Conflict: its slug is taken, there are too many, or the key was used with another body.
+        """
+        ...
+
+    async def edit_agent(self, agent: str, changes: AgentEdit) -> StoredAgent:
+        """Change an agent.
+
+        Raises:
+            AgentNotFound: there is none with that id.
+            Conflict: its new slug is taken.
+        """
+        ...
+
+    async def delete_agent(self, agent: str) -> bool: ...
+
+    async def agents(self) -> Sequence[StoredAgent]:
+        """Return the stored agents, the oldest first."""
+        ...
+
+    async def loads(self) -> Mapping[str, Load]:
+        """Return what the agents have to do, by their ids; whoever is not named has nothing."""
         ...
 
     # notes

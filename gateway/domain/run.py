@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from gateway.domain.delivery import Target
 from gateway.domain.event import Usage
 from gateway.errors import Conflict
 
@@ -22,6 +23,8 @@ class Source(StrEnum):
     MESSAGE = "message"
     AGENT = "agent"
     TASK = "task"
+    #: a task that was assigned: it holds a slot of its agent until it ends
+    ASSIGN = "assign"
     WEBHOOK = "webhook"
 
 
@@ -63,6 +66,7 @@ class Move(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     REQUEUE = "requeue"
+    ABANDON = "abandon"
 
 
 class _Row(NamedTuple):
@@ -77,6 +81,7 @@ MOVES: Mapping[Move, _Row] = {
     Move.FAIL: _Row(frozenset({Status.RUNNING}), Status.FAILED),
     Move.CANCEL: _Row(frozenset({Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
     Move.REQUEUE: _Row(frozenset({Status.RUNNING}), Status.QUEUED),
+    Move.ABANDON: _Row(frozenset({Status.QUEUED}), Status.FAILED),
 }
 
 
@@ -129,6 +134,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: not before this moment, in milliseconds since 1970 UTC
     run_at: int | None = None
     reply_to: Address | None = None
+    #: where word of its end goes
+    deliver: tuple[Target, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     #: id of the run that this one belongs to
     parent: str | None = None

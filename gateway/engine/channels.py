@@ -9,6 +9,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from gateway import log
+from gateway.domain.delivery import CHAT
 from gateway.domain.event import Change
 from gateway.domain.inbound import Aside
 from gateway.domain.ports import Channel, ChannelState, Door
@@ -186,6 +187,22 @@ class Channels:
                     await self._show_run(channel, change.ref)
 
     async def _show_run(self, channel: Channel, run_id: str) -> None:
-        to = (await self._run(run_id)).spec.reply_to
-        if to is not None and to.channel == channel.name:
-            channel.live(run_id, to.chat, self._desks[channel.name])
+        for target in (await self._run(run_id)).spec.deliver:
+            if target.kind == channel.name:
+                channel.live(run_id, target.address, self._desks[channel.name])
+
+
+def said(run: Run) -> bytes:
+    """Return what people are told in a chat when a run has ended."""
+    match run.status:
+        case Status.SUCCEEDED:
+            text = run.result or ""
+        case Status.CANCELLED:
+            text = f"{run.result}\n\n(stopped)" if run.result else "(stopped)"
+        case _:
+            text = f"That did not work: {run.error or run.outcome}"
+    return text.encode()
+
+
+#: the format of bodies that is spoken in chats
+BODIES: Mapping[str, Callable[[Run], bytes]] = {CHAT: said}

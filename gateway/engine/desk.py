@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from gateway.domain.event import Event
 from gateway.domain.inbound import Inbound
 from gateway.domain.ports import Accepted, IdempotencyKey, Page, RunFilter, Standing, Store
-from gateway.domain.run import Address, Run, RunSpec, Source, Status
+from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
 from gateway.engine.roster import Roster
@@ -82,7 +82,7 @@ class EngineDesk:
             agent=session.agent,
             session=str(session),
             input=inbound.content,
-            reply_to=Address(channel=inbound.reply_to[0], chat=inbound.reply_to[1]) if inbound.reply_to else None,
+            deliver=(inbound.reply_to,) if inbound.reply_to else (),
             labels=dict(inbound.labels),
         )
         # No digest: what comes again under its id is the same, whatever it says now.
@@ -125,7 +125,7 @@ class EngineDesk:
         """Return the runs of a chat's session that are queued or running, the newest first."""
         name = await self.current(chat)
         found: list[Run] = []
-        for agent in self._roster.by_id:
+        for agent in self._roster.ids:
             for status in (Status.QUEUED, Status.RUNNING):
                 which = RunFilter(session=str(SessionKey(agent, self._name, name)), status=status)
                 found += await self._store.runs(which, Page(limit=STOPPED))

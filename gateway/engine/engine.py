@@ -14,6 +14,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.event import Change, Event
 from gateway.domain.ports import Accepted, Backend, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
 from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import rescuer
 from gateway.engine.channels import Channels, Opened
@@ -26,7 +27,7 @@ from gateway.engine.owner import Owner
 from gateway.engine.roster import Roster
 from gateway.engine.sessions import Sessions
 from gateway.engine.worker import Worker
-from gateway.errors import Conflict, GatewayError, TimedOut, Unavailable
+from gateway.errors import AgentDisabled, Conflict, GatewayError, TimedOut, Unavailable
 
 #: seconds between looks for owners that are gone, while there is another one
 RESCUE = 2.0
@@ -73,26 +74,28 @@ class Engine:
         self._owner = owner
         self._clock = clock
         self._hub = Hub(store)
+        self.agents = Roster(store, agents, default, backends, self._adapt)
         executor = Executor(
             store,
-            {agent.id: agent for agent in agents},
+            self.agents.get,
             backends,
             workspaces=directory / "workspaces",
             outputs=directory / "outputs",
             output_limit=output_limit,
         )
-        limits = Limits(total=max_runs, agents={agent.id: agent.max_concurrent for agent in agents if agent.enabled})
+        self._max_runs = max_runs
+        limits = Limits(total=max_runs, agents=self.agents.limits)
         self._worker = Worker(store, executor, str(owner), limits, clock)
         self._services: list[asyncio.Task[None]] = []
         #: set when waiting for a run here is in vain
         self.drained = Latch()
-        self.agents = Roster(agents, default, backends, lambda: self._worker.working)
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
         self.tokens = Keyring(store, token, clock)
         self.channels = self._with_desks(channels or Opened())
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
+        await self.agents.refresh()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -105,10 +108,12 @@ class Engine:
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         await rescuer.rescue(self._store, self._owner)
+        await self.agents.sweep(configured=True)
         self._services += [
             asyncio.create_task(self._worker.run(), name="worker"),
             asyncio.create_task(self._keep_house(), name="housekeeping"),
             asyncio.create_task(self._mind_others(), name="others"),
+            asyncio.create_task(self._mind_agents(), name="agents"),
         ]
         self.channels.lead()
 
@@ -136,18 +141,35 @@ class Engine:
         Raises:
             Conflict: the idempotency key was used with another body, or the session is busy and
                 its agent takes no more then.
+            AgentBusy: it is assigned, and all slots of its agent are taken.
             StorageFull, Unavailable: it was not accepted.
         """
         agent = self.agents.choose(spec.agent)
         if spec.on_interrupt is not agent.on_interrupt:
             spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
         try:
-            accepted = await self._store.accept(spec, key, agent.session_mode)
+            accepted = await self._store.accept(spec, key, agent.session_mode, self.agents.admission(agent))
         finally:  # a caller who goes away before the disk has answered leaves a run to be done all the same
             self._worker.call_for(spec.agent, spec.run_at)
         for run in accepted.interrupted:
             self._worker.cut(run, Cut.CANCEL)
         return accepted
+
+    async def assign(self, name: str, task: str, text: str, key: IdempotencyKey | None = None) -> Accepted:
+        """Give an agent a task, in the task's own session; the run holds a slot of the agent until it ends.
+
+        Raises:
+            AgentNotFound: there is no agent with that id or slug.
+            AgentDisabled: it is disabled.
+            AgentBusy: all its slots are taken.
+        """
+        agent = self.agents.find(name)
+        if not agent.enabled:
+            raise AgentDisabled(f"the agent {name!r} is disabled.")
+        session = str(SessionKey.of(agent.id, "task", f"task:{task}"))
+        labels = {"task": task}
+        spec = RunSpec(source=Source.ASSIGN, agent=agent.id, session=session, input=text, labels=labels)
+        return await self.submit(spec, key)
 
     async def wait(self, run_id: str, seconds: float) -> Run:
         """Wait for a run's end and return it. Whoever stops waiting does not stop the run.
@@ -252,10 +274,24 @@ class Engine:
                 self._services.append(watching)
             await asyncio.sleep(RESCUE)
             if await rescuer.rescue(self._store, self._owner):
+                await self.agents.sweep(configured=False)
                 self._worker.call()
         if watching is not None:
             watching.cancel()
             self._store.share(False)
+
+    async def _mind_agents(self) -> None:
+        """See what another process changed about agents in its last moments."""
+        while True:
+            await asyncio.sleep(RESCUE)
+            try:
+                await self.agents.refresh()
+            except GatewayError as error:
+                _log.warning("engine.cannot_look", error=str(error))
+
+    def _adapt(self) -> None:
+        """Claim by what the agents are now."""
+        self._worker.limit(Limits(total=self._max_runs, agents=self.agents.limits))
 
     async def _mind_successor(self) -> None:
         """Once another process leads: it ends runs that are waited for here, and cancels those at work here."""
@@ -276,6 +312,7 @@ class Engine:
 
     async def _take_in(self) -> None:
         await self._hub.refresh()
+        await self.agents.refresh()
         self._worker.call()
         for run in await self._store.cancel_asked(self._worker.attempts):
             self._worker.cut(run, Cut.CANCEL)
@@ -285,5 +322,6 @@ class Engine:
             await asyncio.sleep(HOUSEKEEPING)
             try:
                 await self._store.prune()
+                await self.agents.sweep(configured=False)
             except GatewayError as error:
                 _log.warning("housekeeping.waits", error=str(error))

@@ -66,7 +66,7 @@ class Executor:
     def __init__(
         self,
         store: Store,
-        agents: Mapping[str, Agent],
+        agents: Callable[[str], Agent | None],
         backends: Mapping[str, Backend],
         *,
         workspaces: Path,
@@ -102,7 +102,7 @@ class Executor:
     # --- prepare ----------------------------------------------------------------------------
 
     async def _prepare(self, run: Run) -> tuple[Backend, Turn]:
-        agent = self._agents.get(run.spec.agent)
+        agent = self._agents(run.spec.agent)
         if agent is None:
             raise AgentNotFound(f"the agent {run.spec.agent!r} is no longer configured.")
         session = await self._store.session(run.spec.session)
@@ -120,7 +120,7 @@ class Executor:
         )
 
     def _backend_name(self, run: Run) -> str:
-        agent = self._agents.get(run.spec.agent)
+        agent = self._agents(run.spec.agent)
         return agent.backend if agent else ""
 
     def _workspace(self, agent: Agent, session: str) -> Path:
@@ -191,7 +191,7 @@ class Executor:
             await _end(driving)
 
     def _timeout(self, run: Run) -> float:
-        agent = self._agents.get(run.spec.agent)
+        agent = self._agents(run.spec.agent)
         return run.spec.timeout or (agent.timeout if agent else 60.0)
 
     # --- settle -----------------------------------------------------------------------------

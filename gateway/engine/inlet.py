@@ -9,6 +9,7 @@ import msgspec
 
 from gateway import credentials, log
 from gateway.domain import ids
+from gateway.domain.delivery import CHAT, Target
 from gateway.domain.inbound import Aside, Inbound, InletSettings
 from gateway.domain.ports import Desk
 from gateway.domain.run import Run
@@ -41,11 +42,7 @@ class Inlet:
         self._prompt = _template(f"inbound.{name}.prompt", settings.prompt or provider.prompt)
         self._session = _template(f"inbound.{name}.session", settings.session or provider.session)
         channel, _, chat = (settings.deliver or "").partition(":")
-        self._reply_to = (channel, chat) if chat else None
-
-    @property
-    def reply_to(self) -> tuple[str, str] | None:
-        return self._reply_to
+        self._reply_to = Target(kind=channel, address=chat, format=CHAT, trusted=True) if chat else None
 
     @property
     def agent(self) -> str | None:

@@ -1,18 +1,29 @@
-"""The agents of this gateway: which there are, which is meant, what they are doing."""
+"""The agents of this gateway: which there are, which is meant, what they are doing.
+
+Those of the config file are as it says. Others are made through the API over one of those, their
+base; they are in the store, where each process of it sees what another one changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
-from gateway.domain.agent import Agent
-from gateway.domain.ports import Backend, Health
-from gateway.errors import AgentNotFound, InvalidRequest
+from gateway import log
+from gateway.domain.agent import Agent, AgentDraft, AgentEdit, StoredAgent
+from gateway.domain.ports import Admission, Backend, Health, IdempotencyKey, Load, Store
+from gateway.errors import AgentNotFound, Conflict, InvalidRequest
+from gateway.validation import suggest
 
 #: means the default agent where no agent has that id
 MAIN = "main"
+#: runs of an agent that is gone that are failed at once
+ABANDONED = 500
+
+_log = log.get()
 
 
 class Activity(StrEnum):
@@ -25,26 +36,39 @@ class AgentView(Struct, frozen=True, kw_only=True):
     """An agent and what it is doing."""
 
     agent: Agent
+    #: how it was made, if not by the config file
+    stored: StoredAgent | None
     activity: Activity
-    #: runs that it works on
-    current: int
+    load: Load
     default: bool
+
+    @property
+    def slug(self) -> str:
+        return self.stored.slug if self.stored else self.agent.id
 
 
 class Roster:
-    """Looks agents up."""
+    """Looks agents up, and changes those that may be changed."""
 
     def __init__(
         self,
-        agents: Iterable[Agent],
+        store: Store,
+        configured: Iterable[Agent],
         default: str | None,
         backends: Mapping[str, Backend],
-        working: Callable[[], Mapping[str, int]],
+        changed: Callable[[], None],
     ) -> None:
-        self.by_id: Mapping[str, Agent] = {agent.id: agent for agent in agents}
+        """Args:
+        default: id of the agent that is meant when none is named; else the first enabled one.
+        changed: called when there are other agents than before.
+        """
+        self._store = store
+        self._configured = {agent.id: agent for agent in configured}
+        self._stored: dict[str, StoredAgent] = {}
+        self._agents: Mapping[str, Agent] = self._configured
         self._backends = backends
-        self._working = working
-        enabled = [agent.id for agent in self.by_id.values() if agent.enabled]
+        self._changed = changed
+        enabled = [agent.id for agent in self._configured.values() if agent.enabled]
         self._default = default if default is not None else next(iter(enabled), None)
 
     @property
@@ -56,47 +80,197 @@ class Roster:
         """
         if self._default is None:
             raise AgentNotFound("no agent is enabled.", remedy="Enable one in agents.list.")
-        return self.by_id[self._default]
+        return self._agents[self._default]
 
-    def choose(self, name: str | None) -> Agent:
-        """Return the agent that a request means.
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """How many runs each enabled agent may work on at a time."""
+        return {agent.id: agent.max_concurrent for agent in self._agents.values() if agent.enabled}
 
-        Raises:
-            AgentNotFound: there is none with that id.
-            InvalidRequest: it is disabled.
-        """
-        agent = self.default if name is None else self.by_id.get(name)
-        if agent is None and name == MAIN:
-            agent = self.default
-        if agent is None:
-            raise AgentNotFound(f"there is no agent {name!r}.", remedy=f"There are: {', '.join(self.by_id)}.")
-        if not agent.enabled:
-            raise InvalidRequest(f"the agent {agent.id!r} is disabled.")
-        return agent
+    @property
+    def ids(self) -> Sequence[str]:
+        return list(self._agents)
 
-    def views(self) -> list[AgentView]:
-        return [self._view(agent) for agent in self.by_id.values()]
+    def get(self, agent_id: str) -> Agent | None:
+        return self._agents.get(agent_id)
 
-    def view(self, name: str) -> AgentView:
-        """Return one agent by id.
+    def named(self, name: str) -> Agent | None:
+        """Return the agent with that id or slug, if there is one."""
+        found = self._agents.get(name)
+        if found is None:
+            found = next((self._agents[agent.id] for agent in self._stored.values() if agent.slug == name), None)
+        return found
+
+    def find(self, name: str) -> Agent:
+        """Return the agent with that id or slug.
 
         Raises:
             AgentNotFound: there is none.
         """
-        if name not in self.by_id:
-            raise AgentNotFound(f"there is no agent {name!r}.", remedy=f"There are: {', '.join(self.by_id)}.")
-        return self._view(self.by_id[name])
+        found = self.named(name)
+        if found is None:
+            names = [*self._configured, *(agent.slug for agent in self._stored.values())]
+            shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+            raise AgentNotFound(f"there is no agent {name[:200]!r}.", remedy=f"There are: {shown}.")
+        return found
+
+    def choose(self, name: str | None) -> Agent:
+        """Return the agent that a request means, by its id or slug.
+
+        Raises:
+            AgentNotFound: there is none.
+            InvalidRequest: it is disabled.
+        """
+        if name == MAIN and self.named(MAIN) is None:
+            name = None
+        agent = self.default if name is None else self.find(name)
+        if not agent.enabled:
+            raise InvalidRequest(f"the agent {name or agent.id!r} is disabled{self._why(agent)}.")
+        return agent
+
+    def admission(self, agent: Agent) -> Admission:
+        """Return what is to be looked at again when a run of an agent is put on disk."""
+        return Admission(slots=agent.max_concurrent, stored=agent.id in self._stored)
+
+    async def views(self) -> list[AgentView]:
+        loads = await self._store.loads()
+        return [self._view(agent, loads) for agent in self._agents.values()]
+
+    async def view(self, name: str) -> AgentView:
+        """Return one agent by its id or slug.
+
+        Raises:
+            AgentNotFound: there is none.
+        """
+        agent = self.find(name)
+        return self._view(agent, await self._store.loads())
 
     async def health(self, agent: Agent) -> Health:
         """Ask an agent's backend whether it could answer now."""
+        if agent.backend not in self._backends:
+            return Health(ok=False, detail=f"it is disabled{self._why(agent)}")
         return await self._backends[agent.backend].health(agent)
 
-    def _view(self, agent: Agent) -> AgentView:
-        current = self._working().get(agent.id, 0)
-        activity = Activity.WORKING if current else Activity.IDLE
+    # --- changes ----------------------------------------------------------------------------
+
+    async def create(self, draft: AgentDraft, key: IdempotencyKey | None = None) -> AgentView:
+        """Make an agent over a configured one.
+
+        Raises:
+            InvalidRequest: its base is no configured agent.
+            Conflict: its slug is taken, there are too many, or the key was used with another body.
+        """
+        base = self._base(self.default.id if draft.base is None else draft.base)
+        self._check_slug(draft.slug)
+        made = await self._store.create_agent(draft, base, key)
+        await self.refresh()
+        return await self.view(made.id)
+
+    async def edit(self, name: str, changes: AgentEdit) -> AgentView:
+        """Change an agent; its limit holds from the next claim on.
+
+        Raises:
+            AgentNotFound: there is none with that id or slug.
+            InvalidRequest: its new base is no configured agent.
+            Conflict: it is one of the config file, or its new slug is taken.
+        """
+        agent = self._changeable(name)
+        if changes.base is not UNSET:
+            self._base(changes.base)
+        if changes.slug is not UNSET:
+            self._check_slug(changes.slug)
+        await self._store.edit_agent(agent.id, changes)
+        await self.refresh()
+        return await self.view(agent.id)
+
+    async def delete(self, name: str) -> int:
+        """Delete an agent: what it works on goes on to its end, what waits for it fails.
+
+        Returns:
+            how many runs failed.
+
+        Raises:
+            AgentNotFound: there is none with that id or slug.
+            Conflict: it is one of the config file.
+        """
+        agent = self._changeable(name)
+        await self._store.delete_agent(agent.id)
+        await self.refresh()
+        return await self._abandon(agent.id)
+
+    async def refresh(self) -> None:
+        """Read what is in the store: another process may have changed it."""
+        stored = {agent.id: agent for agent in await self._store.agents()}
+        if stored == self._stored:
+            return
+        self._stored = stored
+        over = {agent.id: agent.over(self._configured.get(agent.base)) for agent in stored.values()}
+        self._agents = over | self._configured
+        self._changed()
+
+    async def sweep(self, *, configured: bool) -> None:
+        """Fail what waits for agents that are gone: nobody would ever claim it.
+
+        Args:
+            configured: those of the config file, too. Only for who has just begun to lead: a process
+                with a newer file may have accepted runs for agents that are not in the one read here.
+        """
+        waiting = [agent for agent, load in (await self._store.loads()).items() if load.queued]
+        await self.refresh()
+        for agent in waiting:
+            if agent not in self._agents and (configured or _is_minted(agent)):
+                failed = await self._abandon(agent)
+                _log.warning("agent.gone", agent=agent, failed=failed)
+
+    async def _abandon(self, agent: str) -> int:
+        failed = 0
+        while some := await self._store.abandon(agent, ABANDONED):
+            failed += len(some)
+        return failed
+
+    def _view(self, agent: Agent, loads: Mapping[str, Load]) -> AgentView:
+        load = loads.get(agent.id, Load())
+        activity = Activity.WORKING if load.running or load.slots else Activity.IDLE
         return AgentView(
             agent=agent,
+            stored=self._stored.get(agent.id),
             activity=activity if agent.enabled else Activity.DISABLED,
-            current=current,
+            load=load,
             default=agent.id == self._default,
         )
+
+    def _changeable(self, name: str) -> StoredAgent:
+        agent = self.find(name)
+        if agent.id not in self._stored:
+            raise Conflict(
+                f"the agent {agent.id!r} is one of the config file, and cannot be changed here.",
+                remedy="Edit agents.list there and restart the gateway, or make another agent over it.",
+            )
+        return self._stored[agent.id]
+
+    def _base(self, name: str) -> str:
+        if name not in self._configured:
+            raise InvalidRequest(
+                f"base: there is no agent {name[:64]!r} in the config file{suggest(name, self._configured)}"
+            )
+        return name
+
+    def _check_slug(self, slug: str) -> None:
+        if slug in self._configured:
+            raise Conflict(f"there is an agent {slug!r} in the config file already.", remedy="Choose another slug.")
+
+    def _why(self, agent: Agent) -> str:
+        """Say why a stored agent is disabled, if it is not by its own setting."""
+        stored = self._stored.get(agent.id)
+        if stored is None or not stored.enabled:
+            return ""
+        state = "disabled" if stored.base in self._configured else "no longer in the config file"
+        return f": the agent underneath, {stored.base!r}, is {state}"
+
+
+def _is_minted(agent_id: str) -> bool:
+    """Tell whether an id is one that a store makes for agents."""
+    try:
+        return str(uuid.UUID(agent_id)) == agent_id
+    except ValueError:
+        return False

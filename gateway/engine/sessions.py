@@ -32,11 +32,11 @@ class Sessions:
             AgentNotFound: there is no such agent.
         """
         full = SessionKey.parse(name)
-        if full is not None and full.agent in self._roster.by_id:
-            self._roster.choose(full.agent)
-            if agent is not None and self._roster.choose(agent).id != full.agent:
+        if full is not None and self._roster.named(full.agent) is not None:
+            meant = self._roster.choose(full.agent).id
+            if agent is not None and self._roster.choose(agent).id != meant:
                 raise InvalidRequest(f"session: {name!r} is a session of {full.agent!r}, not of {agent!r}.")
-            return full
+            return full._replace(agent=meant)
         return SessionKey.of(self._roster.choose(agent).id, channel, name)
 
     async def open(
@@ -55,7 +55,7 @@ class Sessions:
         Raises:
             SessionNotFound: nothing fits.
         """
-        found = await self._store.session(name)
+        found = await self._store.session(self._in_full(name))
         if found is None:
             found = await self._store.session(str(SessionKey(self._roster.default.id, "api", name)))
         if found is None:
@@ -63,6 +63,12 @@ class Sessions:
         if found is None:
             raise SessionNotFound(f"there is no session {name[:200]!r}.")
         return found
+
+    def _in_full(self, name: str) -> str:
+        """Return a full key with its agent's id, where it names the agent by its slug."""
+        full = SessionKey.parse(name)
+        agent = self._roster.named(full.agent) if full else None
+        return str(full._replace(agent=agent.id)) if full and agent else name
 
     async def list(self, page: Page) -> Sequence[Session]:
         return await self._store.sessions(page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from gateway import log
 from gateway.domain.ports import Limits, Store
@@ -50,10 +50,10 @@ class Worker:
         self._idle = asyncio.Event()
         self._running = False
 
-    @property
-    def working(self) -> Mapping[str, int]:
-        """How many attempts are at work, by agent."""
-        return +self._working
+    def limit(self, limits: Limits) -> None:
+        """Claim by other limits from now on; what is at work goes on."""
+        self._limits = limits
+        self.call()
 
     def call(self) -> None:
         """Say that there may be something to claim."""

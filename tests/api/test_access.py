@@ -52,9 +52,14 @@ def test_the_public_routes_are_exactly_these() -> None:
 
 
 def test_every_scope_is_as_documented() -> None:
-    """read = GET but logs; admin = tokens, logs, who is let in, and the gateway itself; write = the rest."""
+    """read = GET but logs; write = the rest, but what is for admins.
+
+    admin = tokens, logs, changes of agents, who is let in, and the gateway itself
+    """
     for route in GUARDED:
-        admin = route.path.startswith(("/api/tokens", "/api/logs", "/api/gateway", "/api/channels/"))
+        admin = route.path.startswith(("/api/tokens", "/api/logs", "/api/gateway", "/api/channels/")) or (
+            route.path in ("/api/agents", "/api/agents/{id}") and route.method != "GET"
+        )
         expected = Scope.ADMIN if admin else Scope.READ if route.method == "GET" else Scope.WRITE
         assert route.scope is expected, name(route)
 

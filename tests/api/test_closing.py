@@ -21,7 +21,7 @@ async def test_everyone_is_answered_when_the_server_closes(tmp_path: Path) -> No
     async with serving(tmp_path / "home", grace=1.0) as served:
         quick = asyncio.create_task(say(served, "@@ sleep 0.3"))
         slow = asyncio.create_task(say(served, "@@ hang"))
-        await until(lambda: served.engine._worker.working.get("main") == 2, "both are at work")
+        await until(lambda: len(served.engine._worker.attempts) == 2, "both are at work")
     done, cut = quick.result(), slow.result()
 
     assert (done[:2], done[2]["status"]) == ((200, "close"), "ok")
@@ -45,7 +45,7 @@ async def test_a_run_that_was_cut_off_is_done_with_the_next_start(tmp_path: Path
     async with serving(tmp_path / "home") as served:
         async with served.client.post("/api/tasks", json={"input": "@@ sleep 0.3\n@@ say done"}) as response:
             task = (await response.json())["task"]["id"]
-        await until(lambda: served.engine._worker.working, "it is at work")
+        await until(lambda: served.engine._worker.attempts, "it is at work")
     async with serving(tmp_path / "home") as served:
         ended = await served.engine.wait(task, PATIENCE)
 

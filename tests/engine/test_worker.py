@@ -81,7 +81,7 @@ async def test_what_the_agents_are_doing_can_be_seen(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging, agents={"main": {}, "off": {"enabled": False}}) as stage:
         await stage.begun(await stage.submit())
 
-        assert [(view.activity.value, view.current) for view in stage.engine.agents.views()] == [
+        assert [(view.activity.value, view.load.running) for view in await stage.engine.agents.views()] == [
             ("working", 1),
             ("disabled", 0),
         ]

@@ -8,16 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
-from gateway.domain.ports import IdempotencyKey, Page, RunFilter
+from gateway.domain.delivery import DeliveryStatus, Target
+from gateway.domain.ports import DeliveryFilter, IdempotencyKey, Page, RunFilter
 from gateway.domain.run import Status
+from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
 
 #: tables that grow with use; the others stay small
-LARGE = re.compile(r"SCAN (runs|events|sessions|transcript|labels|changes|idempotency)\b(?! USING (COVERING )?INDEX)")
+LARGE = re.compile(
+    r"SCAN (runs|events|sessions|deliveries|transcript|labels|changes|idempotency)\b(?! USING (COVERING )?INDEX)"
+)
+
+TARGET = Target(kind="webhook", address="http://127.0.0.1/")
 
 #: indexes that hold every run there ever was: a list may walk them, a move may not
 HISTORY = re.compile(r"USING INDEX runs_(status|agent|session)\b")
@@ -76,13 +83,17 @@ async def test_no_write_reads_a_whole_table(store: SqliteStore, plans: Plans) ->
     writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
     key = IdempotencyKey(scope="s", key="k", digest="d")
 
-    accepted = await store.accept(spec(labels={"a": "b"}), key)
+    accepted = await store.accept(spec(labels={"a": "b"}, deliver=(TARGET,)), key)
     await store.accept(spec(run_at=1 << 50))
     run = await claim_one(store)
     await store.append(run.id, run.epoch, [])
     await store.requeue(run.id, run.epoch, "why")
     await finish(store, await claim_one(store))
     await store.rescue("owner")
+    for delivery in await store.take_deliveries(10, 1):
+        await store.record_delivery(msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=1))
+        await store.retry_delivery(delivery.id)
+    await store.release_deliveries()
     await store.open_empty_session("main", "test", "fresh")
     await store.delete_session(accepted.run.spec.session, force=True)
     await store.prune()
@@ -124,6 +135,8 @@ async def test_no_list_reads_or_sorts_a_whole_table(
         await store.newest_session("a")
         await store.events("x", 0, 100)
         await store.changes(0, 100)
+        for wanted in (DeliveryFilter(), DeliveryFilter(status=DeliveryStatus.DEAD), DeliveryFilter(run="x")):
+            await store.deliveries(wanted, Page(before=10))
 
     assert len(plans.lines) > 20
     # A list of all runs walks the table from its end, and stops at its limit.
@@ -140,6 +153,10 @@ async def test_counting_and_finding_use_indexes(
         await store.owners()
         await store.session("main:test:a")
         await store.next_due()
+        await store.next_delivery(0)
+        await store.delivery_counts()
+        with pytest.raises(DeliveryNotFound):
+            await store.delivery("x")
 
     assert [line for line in plans.lines if HISTORY.search(line)] == []
     assert "runs_finished" in " ".join(plans.lines)

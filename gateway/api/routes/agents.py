@@ -1,11 +1,14 @@
-"""Agents: which there are and what they are doing."""
+"""Agents: which there are, what they are doing, and those that are made here over configured ones."""
 
 from __future__ import annotations
+
+import asyncio
 
 from msgspec import Struct
 
 from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.token import Scope
 
 ROUTES = Routes("agents")
@@ -28,17 +31,77 @@ class AgentAnswer(Struct, frozen=True, kw_only=True):
     health: HealthShown
 
 
+class NewAgent(AgentDraft, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An agent over a configured one, which supplies backend, command, environment, workspace, permissions."""
+
+
+class ChangedAgent(AgentEdit, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change; what is left out stays. A model or system prompt of null is the base's own."""
+
+
+class AgentKept(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    agent: views.AgentShown
+
+
+class AgentGone(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    #: runs that waited for it, and have failed
+    failed: int
+
+
+class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task for an agent, in the session of that task."""
+
+    task_id: views.TaskName
+    prompt: views.Prompt
+
+
+class Assigned(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    task: views.TaskShown
+
+
 @ROUTES.add("GET", "/api/agents", scope=Scope.READ, answer=AgentList)
 async def list_agents(call: Call[Nothing, Nothing]) -> AgentList:
     """List the agents."""
-    return AgentList(agents=[views.agent(view) for view in call.engine.agents.views()])
+    return AgentList(agents=[views.agent(view) for view in await call.engine.agents.views()])
+
+
+@ROUTES.add("POST", "/api/agents", scope=Scope.ADMIN, body=NewAgent, answer=AgentKept, status=201)
+async def create_agent(call: Call[NewAgent, Nothing]) -> AgentKept:
+    """Make an agent over a configured one."""
+    # Shielded, as below: an agent that is on disk must be known here.
+    made = await asyncio.shield(call.engine.agents.create(call.body, call.idempotency()))
+    return AgentKept(agent=views.agent(made))
 
 
 @ROUTES.add("GET", "/api/agents/{id}", scope=Scope.READ, answer=AgentAnswer)
 async def show_agent(call: Call[Nothing, Nothing]) -> AgentAnswer:
     """Show an agent, and ask its backend whether it could answer now."""
-    view = call.engine.agents.view(call.path["id"])
+    view = await call.engine.agents.view(call.path["id"])
     found = await call.engine.agents.health(view.agent)
     return AgentAnswer(
         agent=views.agent(view), health=HealthShown(ok=found.ok, version=found.version, detail=found.detail)
     )
+
+
+@ROUTES.add("PUT", "/api/agents/{id}", scope=Scope.ADMIN, body=ChangedAgent, answer=AgentKept)
+async def edit_agent(call: Call[ChangedAgent, Nothing]) -> AgentKept:
+    """Change an agent that was made here."""
+    return AgentKept(agent=views.agent(await asyncio.shield(call.engine.agents.edit(call.path["id"], call.body))))
+
+
+@ROUTES.add("DELETE", "/api/agents/{id}", scope=Scope.ADMIN, answer=AgentGone)
+async def delete_agent(call: Call[Nothing, Nothing]) -> AgentGone:
+    """Delete an agent that was made here: what it works on goes on, what waits for it fails."""
+    return AgentGone(failed=await asyncio.shield(call.engine.agents.delete(call.path["id"])))
+
+
+@ROUTES.add("POST", "/api/agents/{id}/assign", scope=Scope.WRITE, body=Assignment, answer=Assigned, status=202)
+async def assign(call: Call[Assignment, Nothing]) -> Assigned:
+    """Give an agent a task if it has a slot free; the slot is free again when the run ends, however it ends."""
+    wanted = call.body
+    accepted = await call.engine.assign(call.path["id"], wanted.task_id, wanted.prompt, call.idempotency())
+    call.headers["X-Run-Id"] = accepted.run.id
+    return Assigned(task=views.task(accepted.run))

@@ -79,8 +79,8 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
         ended.labels(status).inc(count)
     Gauge("moongate_sessions", "Sessions.", registry=registry).set(counts.sessions)
     working = Gauge("moongate_agent_runs", "Runs at work, by agent.", ["agent"], registry=registry)
-    for view in call.engine.agents.views():
-        working.labels(view.agent.id).set(view.current)
+    for view in await call.engine.agents.views():
+        working.labels(view.slug).set(view.load.running)
     up = (call.around.clock() - call.around.started) / 1000
     Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

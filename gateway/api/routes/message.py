@@ -6,6 +6,7 @@ from msgspec import Struct, field
 
 from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.delivery import CHAT, Target
 from gateway.domain.run import Address, Run, RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
@@ -58,7 +59,9 @@ async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
 
 async def _submit(call: Call[Say, Nothing]) -> Run:
     said = call.body
+    deliver: tuple[Target, ...] = ()
     if call.engine.channels.talks(said.channel):
+        deliver = (Target(kind=said.channel, address=said.chat_id, format=CHAT),)
         key = await call.engine.channels.session(said.channel, said.chat_id, said.agent_id)
     else:
         key = SessionKey.of(call.engine.agents.choose(said.agent_id).id, said.channel, said.chat_id)
@@ -67,6 +70,7 @@ async def _submit(call: Call[Say, Nothing]) -> Run:
         agent=key.agent,
         session=str(key),
         input=said.content,
+        deliver=deliver,
         reply_to=Address(channel=said.channel, chat=said.chat_id),
     )
     run = (await call.engine.submit(spec, call.idempotency())).run

@@ -38,6 +38,16 @@ def note_session(tx: Transaction, key: str, agent: str, state: str) -> None:
     _note(tx, "session", key, state, agent, key)
 
 
+def note_delivery(tx: Transaction, delivery: str, state: str, agent: str, session: str) -> None:
+    """Write that a delivery of a run's agent and session is now in its status."""
+    _note(tx, "delivery", delivery, state, agent, session)
+
+
+def note_agent(tx: Transaction, agent: str, state: str) -> None:
+    """Write that an agent was created, edited or deleted."""
+    _note(tx, "agent", agent, state, agent, "")
+
+
 def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
     number: Any = tx.execute(
         "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq",

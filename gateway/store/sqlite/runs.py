@@ -20,11 +20,11 @@ from gateway.domain import run as domain
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import AnyHappening, End, Usage
 from gateway.domain.event import Status as StatusEvent
-from gateway.domain.ports import Accepted, Counts, Fenced, IdempotencyKey, Limits, Page, RunFilter
+from gateway.domain.ports import Accepted, Admission, Counts, Fenced, IdempotencyKey, Limits, Page, RunFilter
 from gateway.domain.run import FINAL, Move, Outcome, Run, RunSpec, Status, Verdict
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
-from gateway.store.sqlite import idempotency, log, sessions
+from gateway.store.sqlite import agents, deliveries, idempotency, log, sessions
 from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = (
@@ -65,12 +65,21 @@ def _run(row: Sequence[Any]) -> Run:
 # --- accepting --------------------------------------------------------------------------------
 
 
-def accept(tx: Transaction, spec: RunSpec, key: IdempotencyKey | None, busy: SessionMode, queue_limit: int) -> Accepted:
+def accept(
+    tx: Transaction,
+    spec: RunSpec,
+    key: IdempotencyKey | None,
+    busy: SessionMode,
+    admission: Admission | None,
+    queue_limit: int,
+) -> Accepted:
     earlier = idempotency.used(tx, key)
     if earlier is not None:
         return Accepted(by_id(tx, earlier), fresh=False)
     if _tallied(tx, Status.QUEUED) >= queue_limit:
         raise Unavailable(f"{queue_limit} runs are waiting already.", remedy="Try again when some are done.")
+    if admission is not None:
+        agents.admit(tx, spec, admission)
     interrupted = _meet(tx, spec.session, busy)
     session = SessionKey.parse(spec.session)
     assert session is not None, "front doors make session keys"
@@ -161,6 +170,7 @@ def _move(
     _tally(tx, status, 1)
     log.note_run(tx, moved)
     if status.final:
+        deliveries.create(tx, moved)
         _advance(tx, run.spec.session)
     return moved
 
@@ -252,6 +262,21 @@ def cancel_lane(tx: Transaction, session: str) -> list[str]:
     lane = tx.execute(f"SELECT id FROM {_LANE} ORDER BY seq DESC", (session,)).fetchall()
     asked = [cancel(tx, str(identifier)) for (identifier,) in lane]
     return [run.id for run in asked if run.status is Status.RUNNING]
+
+
+def abandon(tx: Transaction, agent: str, limit: int) -> list[Run]:
+    """Fail queued runs of an agent that is gone, the oldest first, as their sessions tell it."""
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM runs INDEXED BY runs_waiting WHERE status = 'queued' AND agent = ?"
+        " ORDER BY seq LIMIT ?",
+        (agent, limit),
+    )
+    abandoned = []
+    for run in [_run(row) for row in rows.fetchall()]:
+        error = f"the agent {run.spec.agent!r} was removed before this run began."
+        abandoned.append(_move(tx, run, Move.ABANDON, outcome=Outcome.AGENT_ERROR, error=error))
+        sessions.write_transcript(tx, abandoned[-1])
+    return abandoned
 
 
 def append(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyHappening]) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateway.domain.agent import SessionMode
+from gateway.domain.agent import AgentDraft, AgentEdit, SessionMode, StoredAgent
+from gateway.domain.delivery import Delivery
 from gateway.domain.event import AnyHappening, Change, Event
 from gateway.domain.ports import (
     Accepted,
+    Admission,
     AgentProcess,
     Counts,
+    DeliveryCounts,
+    DeliveryFilter,
     IdempotencyKey,
     Limits,
     Listener,
+    Load,
     Page,
     RunFilter,
 )
@@ -23,7 +28,7 @@ from gateway.domain.times import Clock, wall_clock
 from gateway.domain.token import Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.identity import Identity
-from gateway.store.sqlite import idempotency, log, notes, processes, runs, sessions, tokens
+from gateway.store.sqlite import agents, deliveries, idempotency, log, notes, processes, runs, sessions, tokens
 from gateway.store.sqlite.database import Database, Transaction
 
 #: changes that are kept for readers who come back
@@ -60,9 +65,13 @@ class SqliteStore:
 
     # runs
     async def accept(
-        self, spec: RunSpec, key: IdempotencyKey | None = None, busy: SessionMode = SessionMode.QUEUE
+        self,
+        spec: RunSpec,
+        key: IdempotencyKey | None = None,
+        busy: SessionMode = SessionMode.QUEUE,
+        admission: Admission | None = None,
     ) -> Accepted:
-        return await self._write(lambda tx: runs.accept(tx, spec, key, busy, self._queue_limit))
+        return await self._write(lambda tx: runs.accept(tx, spec, key, busy, admission, self._queue_limit))
 
     async def claim(self, owner: str, limits: Limits) -> Sequence[Run]:
         return await self._write(lambda tx: runs.claim(tx, owner, limits))
@@ -81,6 +90,9 @@ class SqliteStore:
 
     async def cancel(self, run: str, idempotent: IdempotencyKey | None = None) -> Run:
         return await self._write(lambda tx: runs.cancel(tx, run, idempotent))
+
+    async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
+        return await self._write(lambda tx: runs.abandon(tx, agent, limit))
 
     async def run(self, run: str) -> Run:
         return await self._read(lambda reader: runs.by_id(reader, run))
@@ -102,6 +114,31 @@ class SqliteStore:
 
     async def counts(self, since: int) -> Counts:
         return await self._read(lambda reader: runs.counts(reader, since))
+
+    # deliveries
+    async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:
+        return await self._write(lambda tx: deliveries.take(tx, limit, each))
+
+    async def record_delivery(self, delivery: Delivery) -> bool:
+        return await self._write(lambda tx: deliveries.record(tx, delivery))
+
+    async def release_deliveries(self) -> int:
+        return await self._write(deliveries.release)
+
+    async def next_delivery(self, now: int) -> int | None:
+        return await self._read(lambda reader: deliveries.next_due(reader, now))
+
+    async def delivery(self, delivery: str) -> Delivery:
+        return await self._read(lambda reader: deliveries.by_id(reader, delivery))
+
+    async def deliveries(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
+        return await self._read(lambda reader: deliveries.listed(reader, which, page))
+
+    async def retry_delivery(self, delivery: str, idempotent: IdempotencyKey | None = None) -> Delivery:
+        return await self._write(lambda tx: deliveries.retry(tx, delivery, idempotent))
+
+    async def delivery_counts(self) -> DeliveryCounts:
+        return await self._read(deliveries.counts)
 
     # other processes
     def share(self, shared: bool) -> None:
@@ -152,6 +189,22 @@ class SqliteStore:
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         return await self._read(lambda reader: sessions.history(reader, key, limit))
+
+    # agents
+    async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
+        return await self._write(lambda tx: agents.create(tx, draft, base, key))
+
+    async def edit_agent(self, agent: str, changes: AgentEdit) -> StoredAgent:
+        return await self._write(lambda tx: agents.edit(tx, agent, changes))
+
+    async def delete_agent(self, agent: str) -> bool:
+        return await self._write(lambda tx: agents.delete(tx, agent))
+
+    async def agents(self) -> Sequence[StoredAgent]:
+        return await self._read(agents.listed)
+
+    async def loads(self) -> Mapping[str, Load]:
+        return await self._read(agents.loads)
 
     # notes
     async def note(self, scope: str, name: str) -> str | None:

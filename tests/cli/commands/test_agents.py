@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.cli.shell import Shell
 
 AGENT = {
     "id",
+    "slug",
+    "name",
+    "base",
+    "system_prompt",
+    "queued",
+    "assigned",
+    "created_at",
+    "updated_at",
     "backend",
     "model",
     "status",
@@ -20,7 +32,7 @@ AGENT = {
 def test_the_agents_are_listed(shell: Shell) -> None:
     header, row = shell("agents", "list").out.splitlines()
 
-    assert header.split() == ["AGENT", "BACKEND", "MODEL", "STATUS", "AT", "WORK"]
+    assert header.split() == ["AGENT", "BACKEND", "MODEL", "STATUS", "AT", "WORK", "WAITING"]
     assert row.split()[:3] == ["main", "(default)", "echo"]
 
 
@@ -42,3 +54,40 @@ def test_an_unknown_agent_exits_1(shell: Shell) -> None:
     result = shell("agents", "show", "nobody")
 
     assert (result.code, result.err) == (1, "there is no agent 'nobody'. There are: main.\n")
+
+
+def test_an_agent_is_made_changed_and_removed(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "prompt").write_text("Review.")
+    added = shell("agents", "add", "mine", "--prompt-file", str(tmp_path / "prompt"), "--model", "m", "--json").json
+    edited = shell("agents", "edit", "mine", "--max-concurrent", "3", "--disable", "--json").json
+    shown = shell("agents", "show", "mine").out
+    removed = shell("agents", "remove", "mine", "--json").json
+
+    assert (set(added), set(added["agent"])) == ({"status", "agent"}, AGENT)
+    assert (added["agent"]["system_prompt"], added["agent"]["model"]) == ("Review.", "m")
+    assert (edited["agent"]["status"], edited["agent"]["max_concurrent"]) == ("disabled", 3)
+    assert f"Id        {added['agent']['id']}" in shown
+    assert removed == {"status": "ok", "failed": 0}
+
+
+def test_what_was_done_is_said_in_words(shell: Shell) -> None:
+    assert shell("agents", "add", "mine").out == 'Made mine over main: gateway agent --agent mine "Hello"\n'
+    assert shell("agents", "edit", "mine", "--name", "M").out == "Changed mine.\n"
+    assert shell("agents", "remove", "mine").out == "Removed mine.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["edit", "main"], 2, "Name what is to change"),
+        (["edit", "main", "--name", "x"], 1, "is one of the config file"),
+        (["remove", "main"], 1, "is one of the config file"),
+        (["add", "main"], 1, "Choose another slug."),
+        (["add", "x", "--base", "nobody"], 2, "no agent 'nobody' in the config file"),
+        (["add", "x", "--prompt", "a", "--prompt-file", "-"], 2, "not both"),
+    ],
+)
+def test_what_cannot_be_done_says_why(shell: Shell, arguments: list[str], code: int, said: str) -> None:
+    result = shell("agents", *arguments)
+
+    assert (result.code, said in result.err) == (code, True), result.err

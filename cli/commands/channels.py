@@ -1,0 +1,86 @@
+"""`gateway channels`: where messages come from, whether that works, and who is let in."""
+
+from __future__ import annotations
+
+import click
+
+from cli import output
+from cli.client import connect, part
+from cli.command import Group, current
+
+
+@click.group(cls=Group)
+def COMMAND() -> None:  # noqa: N802 the seam's name
+    """List the channels, and let chats in.
+
+    \b
+    Examples:
+      gateway channels list
+      gateway channels pair telegram
+      gateway channels unpair telegram 123456789
+    """
+
+
+@COMMAND.command("list")
+def list_channels() -> None:
+    """List the channels and the webhooks that are taken, and whether they work.
+
+    \b
+    Example:
+      gateway channels list
+
+    \b
+    --json prints
+      {"channels": [{"name", "kind": "chat" | "webhook", "state": "ready" | "polling" | "webhook" |
+        "passive" | "waiting" | "refused" | "unconfigured", "detail": str,
+        "chats": [{"chat", "title", "paired_at": RFC 3339 or null}]}]}
+    """
+    found = connect().get("/api/channels")
+    if current().json:
+        output.emit(found)
+        return
+    rows = [
+        (
+            channel["name"],
+            channel["kind"],
+            channel["state"],
+            ", ".join(" ".join(filter(None, (chat["chat"], chat["title"]))) for chat in channel["chats"]) or "-",
+            channel["detail"] or "-",
+        )
+        for channel in found["channels"]
+    ]
+    output.listing(("channel", "kind", "state", "chats", "detail"), rows)
+
+
+@COMMAND.command()
+@click.argument("channel")
+def pair(channel: str) -> None:
+    """Print a code that lets one chat in: send it to the bot from there, within ten minutes.
+
+    \b
+    Example:
+      gateway channels pair telegram
+
+    \b
+    --json prints {"status": "ok", "code": str, "expires_at": RFC 3339}
+    """
+    made = connect().post(f"/api/channels/{part(channel)}/pair")
+    output.result(made, made["code"])
+    if not current().json:
+        output.talk(f"Send that to the bot before {output.moment(made['expires_at'])}. It works once.")
+
+
+@COMMAND.command()
+@click.argument("channel")
+@click.argument("chat")
+def unpair(channel: str, chat: str) -> None:
+    """Let a chat in no more that a code has let in.
+
+    \b
+    Example:
+      gateway channels unpair telegram 123456789
+
+    \b
+    --json prints {"status": "ok"}
+    """
+    output.result(connect().delete(f"/api/channels/{part(channel)}/chats/{part(chat)}"), f"{chat} is let in no more.")

@@ -1,0 +1,338 @@
+"""The Telegram channel: brings in what is said to the bot, and sends what agents answer.
+
+Messages are asked for by long polling, or posted by Telegram. Each is on disk before Telegram is
+told that it was taken, and is known by its number: taken twice, it is one. An answer that comes in
+several messages notes each that was sent, so that a try after a crash goes on behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Raw
+
+from gateway import log, signatures
+from gateway.channels import Means
+from gateway.channels.telegram import live, text
+from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable
+from gateway.channels.telegram.live import Draft
+from gateway.channels.telegram.options import Options, find_token, webhook_secret
+from gateway.channels.telegram.wire import Message, Numbered, Update
+from gateway.domain.delivery import CHAT, Delivered, Never, Receipt, Target, TryAgain
+from gateway.domain.inbound import Aside, Inbound
+from gateway.domain.ports import ChannelState, Desk, Door, Outgoing
+from gateway.domain.run import Run
+from gateway.errors import GatewayError, InvalidRequest, StorageFull, Unavailable
+
+SECRET = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
+
+#: seconds between tries to reach Telegram: from, to
+PAUSES = 1.0, 60.0
+#: seconds between tries when our own disk refuses
+DISK = 1.0
+#: days of silence after which Telegram may count updates anew; positions are forgotten before
+POSITION = 6.0
+#: a stranger hears once in so many seconds that he is one, and so many strangers in an hour
+REFUSED_AGAIN, REFUSED_AN_HOUR = 86_400.0, 20
+#: strangers that are remembered
+STRANGERS = 1000
+#: replies to commands that may wait to be sent
+REPLIES = 100
+#: runs whose answers were sent that are remembered
+ANSWERED = 1000
+#: days that it is remembered how far an answer was sent
+SENT = 7.0
+
+_COMMAND = re.compile(r"/(new|stop|status|start|help)(?:@\w+)?(?:\s+(\S+))?\s*")
+_CODE = re.compile(r"[A-Za-z0-9]{8}")
+_DONE = Aside(body={"status": "ok"})
+_HELP = "Write to the agent. /new begins a new conversation, /stop stops what is going on, /status says what that is."
+
+_log = log.get()
+
+
+class Telegram:
+    """One bot. A `Channel`, and the `Door` of its webhook."""
+
+    name = "telegram"
+
+    def __init__(self, options: Options, means: Means) -> None:
+        token = find_token(options, means.environ)
+        self.agent = options.agent
+        self._options = options
+        self._clock = means.clock
+        self._secret = webhook_secret(token)
+        self._api = BotApi(options.base_url, token)
+        self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
+        self._drafts: dict[str, Draft] = {}
+        self._quiet = False
+        #: runs whose answers were sent: a draft that comes later is none any more
+        self._answered: OrderedDict[str, None] = OrderedDict()
+        #: when strangers were last told that they are
+        self._strangers: OrderedDict[str, float] = OrderedDict()
+        self._replies: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Telegram:
+        await self._api.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.quieten()
+        for reply in self._replies:
+            reply.cancel()
+        await asyncio.gather(*self._replies, return_exceptions=True)
+        await self._api.__aexit__(*exc)
+
+    @property
+    def door(self) -> Door | None:
+        return self if self._options.mode == "webhook" else None
+
+    @property
+    def state(self) -> ChannelState:
+        return self._state
+
+    def allowed(self) -> list[str]:
+        return [str(chat) for chat in self._options.chats]
+
+    # --- in ---------------------------------------------------------------------------------
+
+    async def run(self, desk: Desk) -> None:
+        self._quiet = False
+        pause = PAUSES[0]
+        try:
+            while True:
+                try:
+                    await self._begin()
+                    pause = PAUSES[0]
+                    await self._receive(desk)
+                except (Refused, Unreachable) as error:
+                    self._trouble(error)
+                    asked = error.retry_after if isinstance(error, Refused) else None
+                    await asyncio.sleep(max(asked or 0, pause * random.uniform(0.5, 1.0)))  # noqa: S311 no secret
+                    pause = min(PAUSES[1], pause * 2)
+        finally:
+            self._state = ChannelState(state="passive", detail="another process leads")
+
+    async def _begin(self) -> None:
+        """Have Telegram send messages the way that is wanted."""
+        me = await self._api.me()
+        if self._options.mode == "webhook":
+            url = f"{(self._options.webhook_url or '').rstrip('/')}/api/webhook/{self.name}"
+            await self._api.set_webhook(url, self._secret)
+            self._is("webhook", f"@{me.username}, messages are posted to {url}")
+        else:
+            await self._api.delete_webhook()  # with one, polling is refused
+            self._is("polling", f"@{me.username}")
+
+    async def _receive(self, desk: Desk) -> None:
+        if self._options.mode == "webhook":
+            await asyncio.Event().wait()  # they come by the door
+        offset = int(await desk.note("offset") or 0)
+        heard = time.monotonic()
+        while True:
+            for update in await self._api.updates(offset, self._options.poll_seconds):
+                offset = await self._bring_in(update, desk)
+                heard = time.monotonic()
+                await desk.keep("offset", str(offset), days=POSITION)
+            if time.monotonic() - heard > POSITION * 86_400:
+                offset, heard = 0, time.monotonic()
+
+    async def _bring_in(self, raw: Raw, desk: Desk) -> int:
+        """Take one update, for as long as it takes; returns the position after it."""
+        number = msgspec.json.decode(raw, type=Numbered).update_id
+        while True:
+            try:
+                await self._take(_update(raw), desk)
+            except (Unavailable, StorageFull) as error:
+                _log.warning("telegram.cannot_take", update=number, error=str(error))
+                await asyncio.sleep(DISK)
+            except GatewayError as error:
+                _log.warning("telegram.not_taken", update=number, error=str(error))
+                return number + 1
+            else:
+                return number + 1
+
+    def admit(self, headers: Mapping[str, str]) -> None:
+        if not signatures.same(signatures.header(headers, SECRET), self._secret):
+            raise signatures.wrong()
+
+    async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
+        return await self._take(_update(body), desk)
+
+    async def _take(self, update: Update, desk: Desk) -> Run | Aside:
+        message = update.message
+        if message is None or message.sender.is_bot:
+            return _DONE
+        chat, said = str(message.chat.id), message.text or message.caption
+        command = _COMMAND.fullmatch(said)
+        if message.chat.id not in self._options.chats and not await desk.knows(chat):
+            await self._meet(message, command[2] if command and command[2] else said.strip(), desk)
+        elif not said:
+            self._say(chat, "Only text is read here.")
+        elif command:
+            await self._obey(command[1], chat, desk)
+        else:
+            return await self._submit(update.update_id, chat, said, desk)
+        return _DONE
+
+    async def _submit(self, number: int, chat: str, said: str, desk: Desk) -> Run | Aside:
+        reply_to = Target(kind=self.name, address=chat, format=CHAT, trusted=True)
+        try:
+            return await desk.submit(Inbound(id=str(number), chat=chat, content=said, reply_to=reply_to))
+        except (Unavailable, StorageFull):
+            raise
+        except GatewayError as error:  # nobody but the chat itself can do something about it
+            self._say(chat, f"That was not taken: {error.message}")
+            return _DONE
+
+    async def _obey(self, command: str, chat: str, desk: Desk) -> None:
+        match command:
+            case "new":
+                await desk.begin_anew(chat)
+                self._say(chat, "A new conversation begins here.")
+            case "stop":
+                if not await desk.stop(chat):  # else each answer says that it was stopped
+                    self._say(chat, "Nothing is going on.")
+            case "status":
+                now = await desk.standing(chat)
+                doing = f"{now.running} at work, {now.queued} waiting" if now.running + now.queued else "idle"
+                self._say(chat, f"Agent {now.agent}: {doing}.\nSession {now.session}")
+            case _:
+                self._say(chat, _HELP)
+
+    # --- strangers --------------------------------------------------------------------------
+
+    async def _meet(self, message: Message, code: str, desk: Desk) -> None:
+        """Let a chat in that knows a code; tell another one, once, what it needs."""
+        chat = str(message.chat.id)
+        if _CODE.fullmatch(code) and await desk.redeem(code, chat, message.chat.name):
+            _log.info("telegram.paired", chat=chat)
+            self._say(chat, f"Paired. {_HELP}")
+            return
+        _log.info("telegram.stranger", chat=chat)
+        if self._may_refuse(chat):
+            self._say(chat, "This bot talks to chats that were paired. Ask who runs it for a code.")
+
+    def _may_refuse(self, chat: str) -> bool:
+        now = time.monotonic()
+        lately = sum(now - at < 3600 for at in self._strangers.values())
+        last = self._strangers.get(chat)
+        if lately >= REFUSED_AN_HOUR or (last is not None and now - last < REFUSED_AGAIN):
+            return False
+        self._strangers[chat] = now
+        self._strangers.move_to_end(chat)
+        if len(self._strangers) > STRANGERS:
+            self._strangers.popitem(last=False)
+        return True
+
+    # --- out --------------------------------------------------------------------------------
+
+    async def send(self, out: Outgoing, desk: Desk) -> Receipt:
+        age = (self._clock() - out.at) / 1000
+        if age > self._options.stale_after:
+            return Never(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
+        await self._end_draft(out.run)
+        try:
+            await self._send_where_it_is(out, desk)
+        except Refused as error:
+            return Never(str(error)) if error.for_good else TryAgain(str(error), error.retry_after or 0.0)
+        except Unreachable as error:
+            return TryAgain(f"Telegram cannot be reached: {error}")
+        return Delivered()
+
+    async def _end_draft(self, run: str) -> None:
+        """Show no more of a run, whose answer comes now."""
+        self._answered[run] = None
+        if len(self._answered) > ANSWERED:
+            self._answered.popitem(last=False)
+        draft = self._drafts.pop(run, None)
+        if draft is not None:
+            await draft.end()
+
+    async def _send_where_it_is(self, out: Outgoing, desk: Desk) -> None:
+        try:
+            await self._send(out, out.chat, desk)
+        except Refused as error:
+            if error.moved is None:
+                raise
+            await desk.moved(out.chat, str(error.moved))
+            await self._send(out, str(error.moved), desk)
+
+    async def _send(self, out: Outgoing, chat: str, desk: Desk) -> None:
+        parts = text.split(out.text) or ["(The answer is empty.)"]
+        noted = f"sent:{out.id}"
+        done = int(await desk.note(noted) or 0)
+        for number, part in enumerate(parts[done:], done):
+            if number > 0 or not await self._in_place_of_draft(out.run, chat, part, desk):
+                await self._api.send(chat, part, html=text.formatted(part))
+            await desk.keep(noted, str(number + 1), days=SENT)
+
+    async def _in_place_of_draft(self, run: str, chat: str, part: str, desk: Desk) -> bool:
+        """Make the answer out of what was shown while it was written, if anything was."""
+        where, _, number = (await desk.note(live.note(run)) or "").rpartition(" ")
+        if where != chat:
+            return False
+        try:
+            await self._api.edit(chat, int(number), part, html=text.formatted(part))
+        except Refused as error:
+            if error.code != 400 or error.moved is not None:
+                raise
+            return False  # somebody has deleted it
+        return True
+
+    def live(self, run: str, chat: str, desk: Desk) -> None:
+        if run not in self._drafts and run not in self._answered and not self._quiet:
+            draft = self._drafts[run] = Draft(self._api, desk, run, chat, self._options.edit_seconds)
+            draft.task.add_done_callback(lambda _: self._drafts.pop(run, None))
+
+    async def quieten(self) -> None:
+        self._quiet = True
+        await asyncio.gather(*(draft.end() for draft in list(self._drafts.values())))
+
+    def _say(self, chat: str, reply: str) -> None:
+        """Answer a command, soon; what cannot be said then is not said."""
+        if len(self._replies) < REPLIES:
+            task = asyncio.create_task(self._answer(chat, reply), name="telegram-reply")
+            self._replies.add(task)
+            task.add_done_callback(self._replies.discard)
+
+    async def _answer(self, chat: str, reply: str) -> None:
+        try:
+            await self._api.send(chat, reply)
+        except (Refused, Unreachable) as error:
+            _log.warning("telegram.reply_lost", chat=chat, error=str(error))
+
+    # --- state ------------------------------------------------------------------------------
+
+    def _is(self, state: str, detail: str) -> None:
+        self._state = ChannelState(state=state, detail=detail)
+        _log.info("telegram.works", state=state)
+
+    def _trouble(self, error: Refused | Unreachable) -> None:
+        said = {
+            401: "the token is wrong or was revoked",
+            404: "the token is wrong, or base_url is",
+            409: "another program asks for this bot's messages",
+        }
+        code = error.code if isinstance(error, Refused) else 0
+        detail = f"{said.get(code, 'Telegram cannot be reached')}: {error}"
+        self._state = ChannelState(state="refused" if code in (401, 404) else "waiting", detail=detail)
+        _log.warning("telegram.trouble", error=detail)
+
+
+def _update(data: bytes | Raw) -> Update:
+    """Read an update.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    try:
+        return msgspec.json.decode(data, type=Update)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"that is no update of Telegram: {error}.") from error

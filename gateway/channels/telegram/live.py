@@ -1,0 +1,126 @@
+"""A chat sees that its answer is being written: typing, then a draft that grows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from gateway import log
+from gateway.channels.telegram import text
+from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable
+from gateway.domain.event import End, Status, Text
+from gateway.domain.ports import Desk
+
+#: seconds that a chat shows somebody typing after it was said: five, by the documentation
+TYPING = 4.0
+#: seconds that a call under way may take when the draft ends
+LAST = 20.0
+#: days that the number of a draft is kept for the answer that takes its place
+KEPT = 7.0
+
+_log = log.get()
+
+
+def note(run: str) -> str:
+    """Return the name of the note about a run's draft; it holds the chat and the message's number."""
+    return f"draft:{run}"
+
+
+class Draft:
+    """Shows one run in one chat, from now until it ends or `end`."""
+
+    def __init__(self, api: BotApi, desk: Desk, run: str, chat: str, seconds: float) -> None:
+        self._api = api
+        self._desk = desk
+        self._run = run
+        self._chat = chat
+        self._seconds = seconds
+        self._text = ""
+        self._shown = ""
+        self._message: int | None = None
+        self._ending = asyncio.Event()
+        self._changed = asyncio.Event()
+        self.task = asyncio.create_task(self._follow(), name=f"draft-{run}")
+
+    async def end(self) -> None:
+        """Show no more. A call under way is waited for: after this, nothing of the draft comes late."""
+        self._ending.set()
+        self._changed.set()
+        _, pending = await asyncio.wait({self.task}, timeout=LAST)
+        if pending:
+            self.task.cancel()
+
+    async def _follow(self) -> None:
+        reading = asyncio.create_task(self._read(), name=f"draft-reading-{self._run}")
+        try:
+            await self._show()
+        except Exception:  # the answer itself is sent by other means
+            _log.exception("telegram.draft_broke", run=self._run)
+        finally:
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+
+    async def _read(self) -> None:
+        async with aclosing(self._desk.watch(self._run)) as events:
+            async for event in events:
+                match event.data:
+                    case Text(delta=delta):
+                        self._text += delta
+                    case Status():  # another attempt begins from the beginning
+                        self._text = ""
+                    case End():
+                        self._ending.set()
+                self._changed.set()
+
+    async def _show(self) -> None:
+        await self._earlier()
+        await self._step(self._api.typing(self._chat))
+        await self._pause(self._seconds)  # a quick answer needs no draft
+        while not self._ending.is_set():
+            shown = text.draft(self._text)
+            if shown and shown != self._shown:
+                await self._step(self._paint(shown))
+                await self._pause(self._seconds)
+            else:
+                await self._step(self._api.typing(self._chat))
+                await self._await_change()
+
+    async def _earlier(self) -> None:
+        """Go on with the draft of an attempt before this one."""
+        chat, _, number = (await self._desk.note(note(self._run)) or "").rpartition(" ")
+        if chat == self._chat:
+            self._message = int(number)
+
+    async def _paint(self, shown: str) -> None:
+        if self._message is None:
+            self._message = await self._api.send(self._chat, shown)
+            await self._desk.keep(note(self._run), f"{self._chat} {self._message}", days=KEPT)
+        else:
+            await self._api.edit(self._chat, self._message, shown)
+        self._shown = shown
+
+    async def _step(self, call: Coroutine[Any, Any, None]) -> None:
+        """Make a call; what goes wrong with a draft is not worth more than to wait."""
+        try:
+            await call
+        except Refused as error:
+            _log.debug("telegram.draft_refused", run=self._run, error=str(error))
+            await self._pause(error.retry_after or TYPING)
+        except Unreachable as error:
+            _log.debug("telegram.draft_unreachable", run=self._run, error=str(error))
+            await self._pause(TYPING)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+
+    async def _await_change(self) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TYPING):
+                await self._changed.wait()

@@ -1,0 +1,78 @@
+"""What the Bot API sends: https://core.telegram.org/bots/api. Fields that we do not use are left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct, field
+
+
+class Parameters(Struct, frozen=True):
+    """What to do about a refusal."""
+
+    retry_after: int | None = None
+    migrate_to_chat_id: int | None = None
+
+
+class Response(Struct, frozen=True):
+    """What every call is answered with."""
+
+    ok: bool
+    result: Raw = field(default_factory=lambda: Raw(b"null"))
+    error_code: int = 0
+    description: str = ""
+    parameters: Parameters = Parameters()
+
+
+class Me(Struct, frozen=True):
+    """The bot itself."""
+
+    username: str = ""
+
+
+class Chat(Struct, frozen=True):
+    id: int
+    title: str = ""
+    username: str = ""
+    first_name: str = ""
+    last_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        person = " ".join(filter(None, (self.first_name, self.last_name)))
+        return self.title or person or self.username
+
+
+class From(Struct, frozen=True):
+    is_bot: bool = False
+
+
+class Message(Struct, frozen=True):
+    message_id: int
+    chat: Chat
+    text: str = ""
+    caption: str = ""
+    sender: From = field(name="from", default=From())
+
+
+class Update(Struct, frozen=True):
+    """One thing that happened; numbers grow."""
+
+    update_id: int
+    message: Message | None = None
+
+
+class Numbered(Struct, frozen=True):
+    """As much of an update as is always there."""
+
+    update_id: int
+
+
+class Sent(Struct, frozen=True):
+    """A message that was sent."""
+
+    message_id: int
+
+
+Params = dict[str, Any]

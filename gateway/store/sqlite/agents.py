@@ -1,0 +1,153 @@
+"""Agents that were made through the API, and the slots that assigned runs hold."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
+from gateway.domain.ports import Admission, IdempotencyKey, Load
+from gateway.domain.run import RunSpec, Source
+from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
+from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite.database import Transaction
+
+#: agents that may be stored
+MOST = 256
+
+_COLUMNS = "id, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated"
+_SLOTS = "runs INDEXED BY runs_slots WHERE source = 'assign' AND status IN ('queued', 'running')"
+
+
+def _agent(row: Sequence[Any]) -> StoredAgent:
+    id_, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated = row
+    return StoredAgent(
+        id=id_,
+        slug=slug,
+        name=name,
+        base=base,
+        model=model,
+        system_prompt=system_prompt,
+        max_concurrent=max_concurrent,
+        enabled=bool(enabled),
+        created=created,
+        updated=updated,
+    )
+
+
+def create(tx: Transaction, draft: AgentDraft, base: str, key: IdempotencyKey | None) -> StoredAgent:
+    earlier = idempotency.used(tx, key)
+    found = None if earlier is None else _by_id(tx, earlier)
+    if found is not None:
+        return found
+    number: Any = tx.execute("SELECT count(*) FROM agents").get
+    if number >= MOST:
+        raise Conflict(f"there are {MOST} agents already.", remedy="Delete one that is not needed.")
+    agent = StoredAgent(
+        id=str(uuid.uuid4()),
+        slug=draft.slug,
+        name=draft.name or draft.slug,
+        base=base,
+        model=draft.model,
+        system_prompt=draft.system_prompt,
+        max_concurrent=draft.max_concurrent,
+        enabled=draft.enabled,
+        created=tx.now,
+        updated=tx.now,
+    )
+    _check_slug(tx, agent)
+    tx.execute(f"INSERT INTO agents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(agent))
+    idempotency.remember(tx, key, agent.id)
+    log.note_agent(tx, agent.id, "created")
+    return agent
+
+
+def edit(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgent:
+    found = _by_id(tx, agent_id)
+    if found is None:
+        raise AgentNotFound(f"there is no agent {agent_id!r}.")
+    given = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not msgspec.UNSET}
+    agent = msgspec.structs.replace(found, **given, updated=tx.now)
+    _check_slug(tx, agent)
+    tx.execute(
+        "UPDATE agents SET slug = ?, name = ?, base = ?, model = ?, system_prompt = ?, max_concurrent = ?,"
+        " enabled = ?, updated = ? WHERE id = ?",
+        (
+            agent.slug,
+            agent.name,
+            agent.base,
+            agent.model,
+            agent.system_prompt,
+            agent.max_concurrent,
+            agent.enabled,
+            agent.updated,
+            agent.id,
+        ),
+    )
+    log.note_agent(tx, agent.id, "edited")
+    return agent
+
+
+def delete(tx: Transaction, agent_id: str) -> bool:
+    tx.execute("DELETE FROM agents WHERE id = ?", (agent_id,))
+    if tx.changes_made() == 0:
+        return False
+    log.note_agent(tx, agent_id, "deleted")
+    return True
+
+
+def admit(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
+    """Let a run in: its agent must still be there, and assigned work takes a slot.
+
+    Nothing counts the slots: they are the runs themselves, so none can be lost.
+
+    Raises:
+        AgentNotFound, AgentDisabled: the agent was deleted or disabled.
+        AgentBusy: all slots are taken.
+    """
+    slots = admission.slots
+    if admission.stored:
+        agent = _by_id(tx, spec.agent)
+        if agent is None:
+            raise AgentNotFound(f"the agent {spec.agent!r} was deleted.")
+        if not agent.enabled:
+            raise AgentDisabled(f"the agent {agent.slug!r} is disabled.")
+        slots = agent.max_concurrent
+    if spec.source is Source.ASSIGN:
+        taken: Any = tx.execute(f"SELECT count(*) FROM {_SLOTS} AND agent = ?", (spec.agent,)).get
+        if taken >= slots:
+            raise AgentBusy(
+                f"the agent has {taken} tasks, and takes {slots} at a time.", remedy="Assign it when one is done."
+            )
+
+
+def listed(connection: apsw.Connection) -> list[StoredAgent]:
+    return [_agent(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM agents ORDER BY created, id")]
+
+
+def loads(connection: apsw.Connection) -> dict[str, Load]:
+    running = _counted(connection, "runs INDEXED BY runs_running WHERE status = 'running'")
+    waiting = _counted(connection, "runs INDEXED BY runs_waiting WHERE status = 'queued'")
+    slots = _counted(connection, _SLOTS)
+    return {
+        agent: Load(running=running.get(agent, 0), queued=waiting.get(agent, 0), slots=slots.get(agent, 0))
+        for agent in {*running, *waiting, *slots}
+    }
+
+
+def _counted(connection: apsw.Connection, which: str) -> dict[str, int]:
+    return dict(connection.execute(f"SELECT agent, count(*) FROM {which} GROUP BY agent"))
+
+
+def _by_id(tx: Transaction, agent_id: str) -> StoredAgent | None:
+    row = tx.execute(f"SELECT {_COLUMNS} FROM agents WHERE id = ?", (agent_id,)).fetchone()
+    return _agent(row) if row else None
+
+
+def _check_slug(tx: Transaction, agent: StoredAgent) -> None:
+    if tx.execute("SELECT 1 FROM agents WHERE slug = ? AND id != ?", (agent.slug, agent.id)).get:
+        raise Conflict(f"there is an agent with the slug {agent.slug!r} already.", remedy="Choose another slug.")

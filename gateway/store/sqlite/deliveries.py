@@ -1,0 +1,222 @@
+"""Deliveries: made with the end of a run, taken when they are due, and recorded try by try.
+
+Each receiver has a line. A take asks for the first of each line, so however much waits for one
+receiver, finding what waits for another costs the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from gateway.domain import ids
+from gateway.domain.delivery import Delivery, DeliveryStatus, Target
+from gateway.domain.ports import DeliveryCounts, DeliveryFilter, IdempotencyKey, Page
+from gateway.domain.run import Run
+from gateway.errors import Conflict, DeliveryNotFound
+from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite.database import Transaction
+
+_SELECT = (
+    "SELECT deliveries.seq, deliveries.id, runs.id, kind, address, format, trusted, deliveries.status,"
+    " deliveries.attempt, next_at, deliveries.error, deliveries.created, deliveries.finished"
+    " FROM deliveries CROSS JOIN runs ON runs.seq = deliveries.run"
+)
+
+#: receivers to whom something is due and who have less than `each` on their way. They are found one
+#: by one, a walk over the index that skips the rest of each line: https://www.sqlite.org/lang_with.html
+_LINES = """
+WITH RECURSIVE receivers (name) AS (
+    SELECT min(receiver) FROM deliveries INDEXED BY deliveries_line WHERE status = 'pending'
+    UNION ALL
+    SELECT (SELECT min(receiver) FROM deliveries INDEXED BY deliveries_line
+            WHERE status = 'pending' AND receiver > name)
+    FROM receivers WHERE name IS NOT NULL
+), lines (name, first, busy) AS (
+    SELECT name,
+           (SELECT min(next_at) FROM deliveries INDEXED BY deliveries_line
+            WHERE status = 'pending' AND receiver = name),
+           (SELECT count(*) FROM deliveries INDEXED BY deliveries_sending
+            WHERE status = 'sending' AND receiver = name)
+    FROM receivers WHERE name IS NOT NULL
+)
+SELECT name, busy FROM lines WHERE first <= ? AND busy < ? ORDER BY first LIMIT ?
+"""
+
+_FIRST = (
+    "SELECT seq FROM deliveries INDEXED BY deliveries_line"
+    " WHERE status = 'pending' AND receiver = ? AND next_at <= ? ORDER BY next_at LIMIT ?"
+)
+
+
+def _delivery(row: Sequence[Any]) -> Delivery:
+    seq, id_, run, kind, address, format_, trusted, status, attempt, next_at, error, created, finished = row
+    return Delivery(
+        seq=seq,
+        id=id_,
+        run=run,
+        target=Target(kind=kind, address=address, format=format_, trusted=bool(trusted)),
+        status=DeliveryStatus(status),
+        attempt=attempt,
+        next_at=next_at,
+        error=error,
+        created=created,
+        finished=finished,
+    )
+
+
+def create(tx: Transaction, run: Run) -> None:
+    """Write that word of a run's end is to be sent to each of its targets."""
+    for target in run.spec.deliver:
+        made = tx.execute(
+            "INSERT INTO deliveries (id, run, kind, address, format, trusted, receiver, status, next_at, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+            (
+                ids.ulid(tx.now),
+                run.seq,
+                target.kind,
+                target.address,
+                target.format,
+                int(target.trusted),
+                target.receiver,
+                tx.now,
+                tx.now,
+            ),
+        ).get
+        if made is not None:
+            log.note_delivery(tx, str(made), DeliveryStatus.PENDING, run.spec.agent, run.spec.session)
+
+
+def take(tx: Transaction, limit: int, each: int) -> list[Delivery]:
+    """Take what is due: all in all so many, and no more than `each` on their way to one receiver."""
+    taken: list[Any] = []
+    lines: list[Any] = tx.execute(_LINES, (tx.now, each, limit)).fetchall()
+    for receiver, busy in lines:
+        room = min(each - busy, limit - len(taken))
+        taken += tx.execute(_FIRST, (receiver, tx.now, room)).fetchall()
+    for (seq,) in taken:
+        tx.execute("UPDATE deliveries SET status = 'sending', attempt = attempt + 1 WHERE seq = ?", (seq,))
+    return [_by_seq(tx, seq) for (seq,) in taken]
+
+
+def record(tx: Transaction, delivery: Delivery) -> bool:
+    """Write what became of a try; False when that try is no longer the present one."""
+    tx.execute(
+        "UPDATE deliveries SET status = ?, next_at = ?, error = ?, finished = ?"
+        " WHERE seq = ? AND status = 'sending' AND attempt = ?",
+        (
+            delivery.status,
+            delivery.next_at,
+            delivery.error,
+            delivery.finished,
+            delivery.seq,
+            delivery.attempt,
+        ),
+    )
+    if not tx.changes_made():
+        return False
+    _note(tx, delivery.seq, delivery.status)
+    return True
+
+
+def release(tx: Transaction) -> int:
+    """Make due what was on its way when its process ended."""
+    tx.execute(
+        "UPDATE deliveries INDEXED BY deliveries_sending SET status = 'pending', next_at = ? WHERE status = 'sending'",
+        (tx.now,),
+    )
+    return tx.changes_made()
+
+
+def retry(tx: Transaction, given: str, key: IdempotencyKey | None) -> Delivery:
+    """Make a dead or waiting delivery due now, its tries before it again.
+
+    Raises:
+        DeliveryNotFound: there is none with that id.
+        Conflict: it was delivered, or is on its way.
+    """
+    found = by_id(tx, given)
+    if idempotency.used(tx, key) is not None:
+        return found
+    if found.status not in (DeliveryStatus.DEAD, DeliveryStatus.PENDING):
+        raise Conflict(f"cannot retry a delivery that is {found.status}.")
+    idempotency.remember(tx, key, found.id)
+    tx.execute(
+        "UPDATE deliveries SET status = 'pending', attempt = 0, next_at = ?, finished = NULL WHERE seq = ?",
+        (tx.now, found.seq),
+    )
+    _note(tx, found.seq, DeliveryStatus.PENDING)
+    return _by_seq(tx, found.seq)
+
+
+def _note(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
+    row: Any = tx.execute(
+        "SELECT deliveries.id, agent, session FROM deliveries JOIN runs ON runs.seq = run WHERE deliveries.seq = ?",
+        (seq,),
+    ).fetchone()
+    id_, agent, session = row
+    log.note_delivery(tx, id_, status, agent, session)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def _by_seq(tx: Transaction, seq: int) -> Delivery:
+    row = tx.execute(f"{_SELECT} WHERE deliveries.seq = ?", (seq,)).fetchone()
+    assert row is not None
+    return _delivery(row)
+
+
+def by_id(reader: Transaction | apsw.Connection, given: str) -> Delivery:
+    """Return a delivery by its id, or by a prefix of it that fits one only.
+
+    Raises:
+        DeliveryNotFound: none or several fit.
+    """
+    prefix = given.upper()
+    rows: list[Any] = []
+    if prefix.isascii() and prefix.isalnum() and len(prefix) <= 26:
+        rows = reader.execute(
+            f"{_SELECT} WHERE deliveries.id >= ? AND deliveries.id < ? LIMIT 2", (prefix, prefix + "~")
+        ).fetchall()
+    if len(rows) != 1:
+        raise DeliveryNotFound(f"{'no' if not rows else 'more than one'} delivery has the id {given[:64]!r}.")
+    return _delivery(rows[0])
+
+
+def listed(connection: apsw.Connection, which: DeliveryFilter, page: Page) -> list[Delivery]:
+    conditions: list[tuple[str, Any]] = []
+    if which.status is not None:
+        conditions.append(("deliveries.status = ?", which.status))
+    if which.run is not None:
+        conditions.append(("deliveries.run = (SELECT seq FROM runs WHERE id = ?)", which.run))
+    if page.before is not None:
+        conditions.append(("deliveries.seq < ?", page.before))
+    where = " AND ".join(text for text, _ in conditions) or "TRUE"
+    rows = connection.execute(
+        f"{_SELECT} WHERE {where} ORDER BY deliveries.seq DESC LIMIT ?",
+        (*(value for _, value in conditions), page.limit),
+    )
+    return [_delivery(row) for row in rows]
+
+
+def next_due(connection: apsw.Connection, now: int) -> int | None:
+    found: Any = connection.execute(
+        "SELECT min(next_at) FROM deliveries INDEXED BY deliveries_due WHERE status = 'pending' AND next_at > ?", (now,)
+    ).get
+    return found  # type: ignore[no-any-return]
+
+
+def counts(connection: apsw.Connection) -> DeliveryCounts:
+    numbers: list[Any] = [
+        connection.execute(f"SELECT count(*) FROM deliveries INDEXED BY {index} WHERE status = '{status}'").get
+        for index, status in (
+            ("deliveries_due", DeliveryStatus.PENDING),
+            ("deliveries_sending", DeliveryStatus.SENDING),
+            ("deliveries_status", DeliveryStatus.DEAD),
+        )
+    ]
+    pending, sending, dead = numbers
+    return DeliveryCounts(pending=pending + sending, dead=dead)

@@ -1,0 +1,242 @@
+"""What the Telegram channel sends, and what it does when Telegram does not take it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.channels import Means
+from gateway.channels.telegram import Telegram
+from gateway.channels.telegram.options import Options, find_token, webhook_secret
+from gateway.domain.delivery import Delivered, Never, TryAgain
+from gateway.domain.ports import Outgoing
+from gateway.errors import ConfigError
+from tests.channels.desk import MemoryDesk
+from tests.contracts.stores import START, SteppedClock
+from tests.support import telegram_server
+from tests.support.telegram_server import TOKEN, Trouble
+
+
+@pytest.fixture
+async def telegram() -> AsyncIterator[telegram_server.Telegram]:
+    async with telegram_server.serving() as served:
+        yield served
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+def desk() -> MemoryDesk:
+    return MemoryDesk()
+
+
+@pytest.fixture
+async def channel(telegram: telegram_server.Telegram, clock: SteppedClock) -> AsyncIterator[Telegram]:
+    options = Options(token=TOKEN, base_url=telegram.base_url, chats=[7])
+    async with Telegram(options, Means(environ={}, clock=clock)) as opened:
+        yield opened
+
+
+def answer(text: str = "Hello", **fields: Any) -> Outgoing:
+    return Outgoing(**{"id": "d1", "run": "r1", "chat": "7", "text": text, "at": START, **fields})
+
+
+async def test_an_answer_is_one_message(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    await channel.send(answer("1 < 2 & `code`"), desk)
+
+    assert telegram.chats[7].texts == ["1 < 2 & code"]
+
+
+async def test_a_long_answer_comes_in_parts_in_order(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    words = [f"word{number}" for number in range(2000)]
+    await channel.send(answer(" ".join(words)), desk)
+
+    assert len(telegram.chats[7].texts) > 3
+    assert " ".join(telegram.chats[7].texts).split() == words
+
+
+async def test_an_empty_answer_is_said_to_be_one(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    await channel.send(answer(" "), desk)
+
+    assert telegram.chats[7].texts == ["(The answer is empty.)"]
+
+
+async def test_formatting_that_is_refused_is_left_out(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    telegram.trouble["sendMessage"].append(
+        lambda params: Trouble(400, "Bad Request: can't parse entities") if "parse_mode" in params else None
+    )
+    await channel.send(answer("**bold** and `code`"), desk)
+
+    assert telegram.chats[7].texts == ["**bold** and `code`"]
+
+
+async def test_a_try_goes_on_where_the_one_before_was_cut(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    paragraphs = [f"{number} " + "x" * 4000 for number in range(4)]
+    telegram.trouble["sendMessage"] += [
+        lambda params: Trouble(0, "", cut="before") if params["text"].startswith("2") and not again else None
+    ]
+    again: list[bool] = []
+    assert isinstance(await channel.send(answer("\n\n".join(paragraphs)), desk), TryAgain)
+    again.append(True)
+    await channel.send(answer("\n\n".join(paragraphs)), desk)
+
+    assert telegram.chats[7].texts == paragraphs
+
+
+async def test_an_answer_that_was_sent_whole_is_not_sent_again(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    await channel.send(answer(), desk)
+    await channel.send(answer(), desk)
+
+    assert telegram.chats[7].texts == ["Hello"]
+
+
+async def test_what_was_shown_before_becomes_the_answer(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    telegram.chats[7].messages[1] = "Hel"
+    desk.notes["draft:r1"] = "7 1"
+    await channel.send(answer(), desk)
+
+    assert telegram.chats[7].messages == {1: "Hello"}
+
+
+async def test_what_was_shown_before_may_have_been_deleted_meanwhile(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    desk.notes["draft:r1"] = "7 1"
+    await channel.send(answer(), desk)
+
+    assert telegram.chats[7].texts == ["Hello"]
+
+
+async def test_the_answer_to_one_chat_is_not_made_of_what_another_was_shown(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    telegram.chats[8].messages[1] = "Hel"
+    desk.notes["draft:r1"] = "8 1"
+    await channel.send(answer(), desk)
+
+    assert (telegram.chats[7].texts, telegram.chats[8].texts) == (["Hello"], ["Hel"])
+
+
+async def test_a_short_wait_that_telegram_asks_for_is_waited(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    telegram.trouble["sendMessage"].append(Trouble(429, "Too Many Requests: retry after 1", retry_after=1))
+    await channel.send(answer(), desk)
+
+    assert telegram.chats[7].texts == ["Hello"]
+
+
+async def test_a_long_wait_is_left_to_the_next_try(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    telegram.trouble["sendMessage"].append(Trouble(429, "Too Many Requests: retry after 300", retry_after=300))
+    receipt = await channel.send(answer(), desk)
+
+    assert isinstance(receipt, TryAgain)
+    assert receipt.after == 300
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Trouble(403, "Forbidden: bot was blocked by the user"),
+        Trouble(400, "Bad Request: chat not found"),
+    ],
+    ids=lambda trouble: trouble.description,
+)
+async def test_a_chat_that_takes_nothing_is_not_tried_again(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, trouble: Trouble
+) -> None:
+    telegram.trouble["sendMessage"].append(trouble)
+    receipt = await channel.send(answer(), desk)
+
+    assert isinstance(receipt, Never)
+    assert trouble.description in receipt.why
+
+
+@pytest.mark.parametrize(
+    "trouble", [Trouble(401, "Unauthorized"), Trouble(502, "Bad Gateway"), Trouble(0, "", cut="x")]
+)
+async def test_trouble_that_may_pass_is_tried_again(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, trouble: Trouble
+) -> None:
+    telegram.trouble["sendMessage"].append(trouble)
+    receipt = await channel.send(answer(), desk)
+
+    assert isinstance(receipt, TryAgain)
+    assert TOKEN not in receipt.why
+
+
+async def test_a_group_that_has_moved_is_followed(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    moved = "Bad Request: group chat was upgraded to a supergroup chat"
+    telegram.trouble["sendMessage"].append(Trouble(400, moved, migrate_to=-1007))
+    await channel.send(answer(), desk)
+
+    assert telegram.chats[-1007].texts == ["Hello"]
+    assert desk.moves == [("7", "-1007")]
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(3599, True), (3601, False)])
+async def test_a_stale_answer_is_kept_back(
+    telegram: telegram_server.Telegram,
+    channel: Telegram,
+    desk: MemoryDesk,
+    clock: SteppedClock,
+    seconds: int,
+    sent: bool,
+) -> None:
+    clock.forward(seconds * 1000)
+    receipt = await channel.send(answer(), desk)
+
+    assert isinstance(receipt, Delivered if sent else Never)
+    assert telegram.chats[7].texts == (["Hello"] if sent else [])
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def test_the_token_may_stand_in_a_file_or_a_variable(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+
+    assert find_token(Options(token_file=str(tmp_path / "token")), {}) == TOKEN
+    assert find_token(Options(), {"TELEGRAM_BOT_TOKEN": TOKEN}) == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(), "no bot token"),
+        (Options(token="not a token"), "a number, a colon"),
+        (Options(token=TOKEN, mode="webhook"), "webhook_url"),
+    ],
+)
+def test_what_cannot_work_is_refused(options: Options, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        find_token(options, {})
+
+
+def test_the_webhook_s_secret_does_not_give_the_token_away() -> None:
+    assert TOKEN[10:20] not in webhook_secret(TOKEN)
+    assert len(webhook_secret(TOKEN)) == 64

@@ -1,0 +1,223 @@
+"""Every store keeps the contract: agents, and the slots that assigned runs hold."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import msgspec
+import pytest
+
+from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
+from gateway.domain.ports import Admission, Load, Store
+from gateway.domain.run import Outcome, RunSpec, Source, Status
+from gateway.domain.session import Role
+from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
+from gateway.store.sqlite import agents
+from tests.contracts.stores import ALL, LIMITS, PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, spec
+
+DRAFT = AgentDraft(slug="reviewer", name="The reviewer", model="m", system_prompt="Review.", max_concurrent=3)
+OPEN = Admission(slots=3, stored=False)
+
+
+def assigned(session: str = "main:task:a") -> RunSpec:
+    return msgspec.structs.replace(spec(session), source=Source.ASSIGN)
+
+
+async def make(store: Store, slug: str = "reviewer", **fields: object) -> StoredAgent:
+    return await store.create_agent(AgentDraft(slug=slug, **fields), "main")  # type: ignore[arg-type]
+
+
+async def test_an_agent_is_kept_as_it_was_made(shelf: Shelf) -> None:
+    store = shelf.open()
+    made = await store.create_agent(DRAFT, "main")
+    await store.close()
+
+    (found,) = await shelf.open().agents()
+
+    assert found == made
+    assert (found.slug, found.name, found.base, found.model) == ("reviewer", "The reviewer", "main", "m")
+    assert (found.system_prompt, found.max_concurrent, found.enabled) == ("Review.", 3, True)
+    assert (found.created, found.updated, str(uuid.UUID(found.id))) == (START, START, found.id)
+
+
+async def test_an_agent_without_a_name_is_called_by_its_slug(store: Store) -> None:
+    assert (await make(store)).name == "reviewer"
+
+
+async def test_a_slug_is_taken_once(store: Store) -> None:
+    await make(store)
+    other = await make(store, "other")
+
+    with pytest.raises(Conflict, match="slug 'reviewer'"):
+        await make(store)
+    with pytest.raises(Conflict, match="slug 'reviewer'"):
+        await store.edit_agent(other.id, AgentEdit(slug="reviewer"))
+
+    assert [agent.slug for agent in await store.agents()] in (["reviewer", "other"], ["other", "reviewer"])
+
+
+async def test_the_same_key_makes_one_agent(store: Store) -> None:
+    first = await store.create_agent(DRAFT, "main", key())
+
+    assert await store.create_agent(DRAFT, "main", key()) == first
+    with pytest.raises(Conflict):
+        await store.create_agent(DRAFT, "main", key(digest="another"))
+    assert len(await store.agents()) == 1
+
+
+async def test_there_is_an_end_to_agents(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "MOST", 1)
+    await make(store)
+
+    with pytest.raises(Conflict, match="1 agents already"):
+        await make(store, "other")
+
+
+async def test_only_what_is_named_changes(store: Store, clock: SteppedClock) -> None:
+    made = await store.create_agent(DRAFT, "main")
+    clock.forward(10)
+
+    edited = await store.edit_agent(made.id, AgentEdit(model=None, enabled=False, max_concurrent=5))
+
+    expected = msgspec.structs.replace(made, model=None, enabled=False, max_concurrent=5, updated=START + 10)
+    assert edited == expected
+    assert await store.agents() == [expected]
+
+
+async def test_an_agent_is_deleted_once(store: Store) -> None:
+    made = await make(store)
+
+    assert await store.delete_agent(made.id)
+    assert not await store.delete_agent(made.id)
+    with pytest.raises(AgentNotFound):
+        await store.edit_agent(made.id, AgentEdit(name="x"))
+    assert await store.agents() == []
+
+
+async def test_changes_of_agents_are_told(store: Store) -> None:
+    told = Told(store)
+    made = await make(store)
+    await store.edit_agent(made.id, AgentEdit(name="x"))
+    await store.delete_agent(made.id)
+
+    changes = [(change.topic, change.ref, change.state, change.agent) for change in told.changes]
+    assert changes == [("agent", made.id, state, made.id) for state in ("created", "edited", "deleted")]
+
+
+# --- slots ------------------------------------------------------------------------------------
+
+
+async def test_assigned_runs_hold_slots_until_they_end(store: Store) -> None:
+    first = (await store.accept(assigned("main:task:1"), admission=OPEN)).run
+    for number in (2, 3):
+        await store.accept(assigned(f"main:task:{number}"), admission=OPEN)
+    with pytest.raises(AgentBusy, match="3 tasks, and takes 3"):
+        await store.accept(assigned("main:task:4"), admission=OPEN)
+
+    await store.cancel(first.id)
+    await store.accept(assigned("main:task:4"), admission=OPEN)
+
+    await store.claim("owner", LIMITS)
+    with pytest.raises(AgentBusy):
+        await store.accept(assigned("main:task:5"), admission=OPEN)
+    assert len(await store.runs(ALL, PAGE)) == 4
+
+
+async def test_other_work_takes_no_slot(store: Store) -> None:
+    for number in range(5):
+        await store.accept(spec(f"main:test:{number}"), admission=Admission(slots=1, stored=False))
+    await store.accept(assigned(), admission=Admission(slots=1, stored=False))
+
+    assert (await store.loads())["main"] == Load(running=0, queued=6, slots=1)
+
+
+async def test_the_same_key_takes_one_slot(store: Store) -> None:
+    one = Admission(slots=1, stored=False)
+    first = await store.accept(assigned(), key(), admission=one)
+
+    assert (await store.accept(assigned(), key(), admission=one)).run == first.run
+
+
+async def test_of_many_at_once_as_many_get_in_as_there_are_slots(store: Store) -> None:
+    specs = [assigned(f"main:task:{number}") for number in range(50)]
+
+    done = await asyncio.gather(*(store.accept(one, admission=OPEN) for one in specs), return_exceptions=True)
+
+    assert [type(one) for one in done if isinstance(one, Exception)] == [AgentBusy] * 47
+    assert (await store.loads())["main"].slots == 3
+
+
+async def test_slots_outlive_a_crash_and_end_with_their_runs(shelf: Shelf) -> None:
+    store = shelf.open()
+    for number in range(3):
+        await store.accept(assigned(f"main:task:{number}"), admission=OPEN)
+    await store.claim("dead", LIMITS)
+    await store.close()
+
+    store = shelf.open()
+    await store.rescue("dead")
+    with pytest.raises(AgentBusy):
+        await store.accept(assigned("main:task:9"), admission=OPEN)
+    for run in await store.claim("owner", LIMITS):
+        await finish(store, run)
+
+    assert await store.loads() == {}
+
+
+async def test_the_slots_of_a_stored_agent_are_as_the_store_says(store: Store) -> None:
+    made = await make(store, max_concurrent=1)
+    stale = Admission(slots=100, stored=True)
+    await store.accept(assigned(f"{made.id}:task:1"), admission=stale)
+
+    with pytest.raises(AgentBusy, match="takes 1 at a time"):
+        await store.accept(assigned(f"{made.id}:task:2"), admission=stale)
+    await store.edit_agent(made.id, AgentEdit(max_concurrent=2))
+    await store.accept(assigned(f"{made.id}:task:2"), admission=stale)
+
+
+@pytest.mark.parametrize("make_spec", [assigned, spec])
+async def test_nothing_is_accepted_for_a_stored_agent_that_was_disabled_or_deleted(
+    store: Store, make_spec: object
+) -> None:
+    made = await make(store)
+    wanted: RunSpec = make_spec(f"{made.id}:task:1")  # type: ignore[operator]
+    stored = Admission(slots=1, stored=True)
+
+    await store.edit_agent(made.id, AgentEdit(enabled=False))
+    with pytest.raises(AgentDisabled):
+        await store.accept(wanted, admission=stored)
+    await store.delete_agent(made.id)
+    with pytest.raises(AgentNotFound):
+        await store.accept(wanted, admission=stored)
+
+    assert await store.runs(ALL, PAGE) == []
+
+
+# --- what is left of an agent that is gone ------------------------------------------------------
+
+
+async def test_what_waits_for_an_agent_that_is_gone_fails(store: Store) -> None:
+    waiting = [(await store.accept(spec("gone:test:a", text))).run for text in ("first", "second")]
+    delayed = (await store.accept(spec("gone:test:b", run_at=START + 1000))).run
+    other = (await store.accept(spec("main:test:a"))).run
+
+    assert len(await store.abandon("gone", 2)) == 2
+    assert len(await store.abandon("gone", 2)) == 1
+    assert await store.abandon("gone", 2) == []
+
+    for run in [await store.run(run.id) for run in (*waiting, delayed)]:
+        assert (run.status, run.outcome) == (Status.FAILED, Outcome.AGENT_ERROR)
+        assert run.error == "the agent 'gone' was removed before this run began."
+    said = [(message.role, message.content) for message in await store.history("gone:test:a", 10)]
+    assert said == [(Role.USER, "first"), (Role.USER, "second")]
+    assert (await store.run(other.id)).status is Status.QUEUED
+    assert (await store.counts(0)).queued == 1
+
+
+async def test_what_an_agent_that_is_gone_works_on_goes_on(store: Store) -> None:
+    await store.accept(spec("main:test:a"))
+    run = await claim_one(store)
+
+    assert await store.abandon("main", 10) == []
+    assert (await finish(store, run)).status is Status.SUCCEEDED

@@ -1,0 +1,69 @@
+"""How long a delivery waits, and what becomes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.domain.delivery import (
+    SCHEDULE,
+    Delivered,
+    Delivery,
+    DeliveryStatus,
+    Never,
+    Target,
+    TryAgain,
+    after,
+    backoff,
+)
+
+HOOK = Target(kind="webhook", address="https://Example.org:8443/hook?x=1")
+NOW = 1_700_000_000_000
+
+
+def sending(attempt: int = 1) -> Delivery:
+    return Delivery(
+        id="D", seq=1, run="R", target=HOOK, status=DeliveryStatus.SENDING, attempt=attempt, next_at=NOW, created=NOW
+    )
+
+
+def test_the_waits_are_those_of_the_table_and_then_there_is_none() -> None:
+    waits = [backoff(SCHEDULE, attempt, 0.5) for attempt in range(1, 10)]
+
+    hour = 3600.0
+    assert waits == [0.0, 5.0, 300.0, hour / 2, 2 * hour, 5 * hour, 10 * hour, 10 * hour, None]
+
+
+def test_chance_moves_a_wait_by_a_tenth_at_the_most() -> None:
+    assert [backoff(SCHEDULE, 3, chance) for chance in (0.0, 1.0)] == pytest.approx([270.0, 330.0])
+
+
+def test_what_failed_waits_for_its_next_try() -> None:
+    later = after(sending(), TryAgain("refused"), NOW, 0.5)
+
+    assert (later.status, later.next_at, later.error) == (DeliveryStatus.PENDING, NOW + 5000, "refused")
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [(2.0, 5), (60.0, 60), (1e12, 86_400)])
+def test_a_receiver_may_ask_for_a_longer_wait_but_not_for_ever(asked: float, seconds: int) -> None:
+    assert after(sending(), TryAgain("busy", after=asked), NOW, 0.5).next_at == NOW + seconds * 1000
+
+
+def test_the_last_try_that_fails_ends_it() -> None:
+    dead = after(sending(len(SCHEDULE)), TryAgain("refused"), NOW, 0.5)
+
+    assert (dead.status, dead.finished) == (DeliveryStatus.DEAD, NOW)
+
+
+def test_what_will_never_be_taken_ends_at_once() -> None:
+    assert after(sending(), Never("gone"), NOW, 0.5).status is DeliveryStatus.DEAD
+
+
+def test_what_was_taken_is_delivered_and_its_error_forgotten() -> None:
+    done = after(sending(3), Delivered(), NOW, 0.5)
+
+    assert (done.status, done.error, done.finished) == (DeliveryStatus.DELIVERED, None, NOW)
+
+
+def test_a_receiver_is_a_host_and_port_or_a_chat() -> None:
+    assert HOOK.receiver == "https://example.org:8443"
+    assert Target(kind="telegram", address="-7").receiver == "telegram:-7"

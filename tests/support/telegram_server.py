@@ -1,0 +1,313 @@
+"""A Bot API server as documented, for one bot, on loopback; the test is everybody who writes to the bot.
+
+It speaks getMe, getUpdates, setWebhook, deleteWebhook, sendMessage, editMessageText and
+sendChatAction, and holds to their rules: unconfirmed updates come again, one poller at a time, no
+polling while a webhook is set, messages of 1 to 4096 UTF-16 units after their formatting, and
+whatever `Telegram.trouble` says.
+
+`python -m tests.support.telegram_server PORT` serves it for trying things out: `POST /said {chat, text}`
+speaks to the bot, `GET /chats` shows what it answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import html
+import itertools
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+TOKEN = "123456:AAtest-token_of-the-bot"
+#: seconds that a wait in a test may take
+PATIENCE = 20.0
+
+_TAG = re.compile(r"</?(pre|code|b)>")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What a call is answered instead of what it asked for."""
+
+    code: int
+    description: str
+    retry_after: int | None = None
+    #: cuts the connection: before the call has done what it says, or after
+    cut: str = ""
+    migrate_to: int | None = None
+
+
+@dataclass
+class Chat:
+    """One chat as a person sees it."""
+
+    #: messages of the bot by their number, as they are now
+    messages: dict[int, str] = field(default_factory=dict)
+    #: all that each message ever was
+    history: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    #: how often the bot was seen typing
+    typing: int = 0
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text in sorted(self.messages.items())]
+
+
+class Telegram:
+    """The server's state."""
+
+    def __init__(self) -> None:
+        self.base_url = ""
+        self.chats: defaultdict[int, Chat] = defaultdict(Chat)
+        #: calls so far: method and parameters
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        #: answers instead, by method, each used once; a function decides by the parameters
+        self.trouble: defaultdict[str, list[Trouble | Callable[[dict[str, Any]], Trouble | None]]] = defaultdict(list)
+        #: refuses all connections while set
+        self.cut = False
+        self.webhook: dict[str, Any] | None = None
+        self.unconfirmed: list[dict[str, Any]] = []
+        #: how often each update was handed out
+        self.given: Counter[int] = Counter()
+        self._updates = itertools.count(1000)
+        self._messages = itertools.count(1)
+        self._poll: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
+
+    # --- people -----------------------------------------------------------------------------
+
+    async def say(self, chat: int, text: str, **more: Any) -> int:
+        """Write to the bot; returns the update's number."""
+        message = {
+            "message_id": next(self._messages),
+            "date": 0,
+            "chat": {"id": chat, "type": "private", "first_name": "Ada"},
+            "from": {"id": abs(chat), "is_bot": False, "first_name": "Ada"},
+            "text": text,
+            **more,
+        }
+        update = {"update_id": next(self._updates), "message": message}
+        self.unconfirmed.append(update)
+        self._wake()
+        if self.webhook is not None:
+            await self.post(update)
+        return int(update["update_id"])
+
+    async def post(self, update: dict[str, Any]) -> int:
+        """Post an update to the webhook; returns the status."""
+        assert self.webhook is not None
+        headers = {"X-Telegram-Bot-Api-Secret-Token": self.webhook["secret_token"]}
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(self.webhook["url"], json=update, headers=headers) as answer,
+        ):
+            return answer.status
+
+    async def until(self, condition: Callable[[], object], what: str = "it happens") -> None:
+        """Wait until something is so."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"waited in vain until {what}: {self.calls[-5:]}") from None
+
+    async def answered(self, chat: int, *texts: str) -> None:
+        """Wait until exactly these messages are in a chat."""
+        await self.until(lambda: self.chats[chat].texts == list(texts), f"{chat} has {texts}")
+
+    def count(self, method: str) -> int:
+        return sum(called == method for called, _ in self.calls)
+
+    # --- the API ----------------------------------------------------------------------------
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._connected])
+        app.add_routes(
+            [
+                web.post("/bot{token}/{method}", self._call),
+                web.post("/said", self._said),
+                web.get("/chats", self._shown),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _connected(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.cut:
+            _cut(request)
+        answer: web.StreamResponse = await handler(request)
+        if self.cut:
+            _cut(request)
+        return answer
+
+    async def _call(self, request: web.Request) -> web.Response:
+        method, params = request.match_info["method"], await request.json()
+        if request.match_info["token"] != TOKEN:
+            return _refusal(Trouble(401, "Unauthorized"))
+        self.calls.append((method, params))
+        trouble = self._planned(method, params)
+        if trouble is not None and trouble.cut != "after":
+            if trouble.cut:
+                _cut(request)
+            self._wake()
+            return _refusal(trouble)
+        handler = getattr(self, f"_{_snake(method)}", None)
+        if handler is None:
+            return _refusal(Trouble(404, "Not Found"))
+        try:
+            result = await handler(params)
+        except _Refused as error:
+            return _refusal(error.trouble)
+        finally:
+            self._wake()
+        if trouble is not None:
+            _cut(request)
+        return web.json_response({"ok": True, "result": result})
+
+    def _planned(self, method: str, params: dict[str, Any]) -> Trouble | None:
+        for planned in self.trouble[method]:
+            if isinstance(planned, Trouble):
+                self.trouble[method].remove(planned)
+                return planned
+            if (decided := planned(params)) is not None:
+                return decided
+        return None
+
+    async def _get_me(self, params: dict[str, Any]) -> Any:
+        return {"id": 123456, "is_bot": True, "first_name": "Moon", "username": "moon_bot"}
+
+    async def _get_updates(self, params: dict[str, Any]) -> Any:
+        if self.webhook is not None:
+            raise _Refused(409, "Conflict: can't use getUpdates method while webhook is active")
+        if self._poll is not None and not self._poll.done():
+            self._poll.set_result(None)  # the earlier poller is the one that is refused
+        poll = self._poll = asyncio.get_running_loop().create_future()
+        offset = params.get("offset", 0)
+        self.unconfirmed = [update for update in self.unconfirmed if update["update_id"] >= offset]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(params.get("timeout", 0)):
+                while not self.unconfirmed and not poll.done():
+                    self._changed.clear()
+                    changed = asyncio.ensure_future(self._changed.wait())
+                    await asyncio.wait({changed, poll}, return_when=asyncio.FIRST_COMPLETED)
+                    changed.cancel()
+        if poll.done():
+            raise _Refused(409, "Conflict: terminated by other getUpdates request")
+        found = self.unconfirmed[: params.get("limit", 100)]
+        self.given.update(update["update_id"] for update in found)
+        return found
+
+    async def _set_webhook(self, params: dict[str, Any]) -> Any:
+        self.webhook = params
+        return True
+
+    async def _delete_webhook(self, params: dict[str, Any]) -> Any:
+        self.webhook = None
+        return True
+
+    async def _send_message(self, params: dict[str, Any]) -> Any:
+        chat, text = self.chats[int(params["chat_id"])], _read(params)
+        number = next(self._messages)
+        chat.messages[number] = text
+        chat.history[number].append(text)
+        return {"message_id": number, "date": 0, "chat": {"id": int(params["chat_id"])}, "text": text}
+
+    async def _edit_message_text(self, params: dict[str, Any]) -> Any:
+        chat, number, text = self.chats[int(params["chat_id"])], params["message_id"], _read(params)
+        if number not in chat.messages:
+            raise _Refused(400, "Bad Request: message to edit not found")
+        if chat.messages[number] == text:
+            raise _Refused(400, "Bad Request: message is not modified: specified new message content is the same")
+        chat.messages[number] = text
+        chat.history[number].append(text)
+        return {"message_id": number, "date": 0, "chat": {"id": int(params["chat_id"])}, "text": text}
+
+    async def _send_chat_action(self, params: dict[str, Any]) -> Any:
+        self.chats[int(params["chat_id"])].typing += 1
+        return True
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    # --- for trying things out --------------------------------------------------------------
+
+    async def _said(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        return web.json_response({"update_id": await self.say(body["chat"], body["text"])})
+
+    async def _shown(self, request: web.Request) -> web.Response:
+        return web.json_response({str(chat): about.texts for chat, about in self.chats.items()})
+
+
+class _Refused(Exception):
+    def __init__(self, code: int, description: str) -> None:
+        self.trouble = Trouble(code, description)
+
+
+def _read(params: dict[str, Any]) -> str:
+    """Return a message's text without its formatting, or refuse it."""
+    text = str(params["text"])
+    if params.get("parse_mode") == "HTML":
+        bare = _TAG.sub("", text)
+        if "<" in bare or ">" in bare or re.search(r"&(?!lt;|gt;|amp;|quot;)", bare):
+            raise _Refused(400, "Bad Request: can't parse entities: Unsupported start tag at byte offset 0")
+        text = html.unescape(bare)
+    if not text.strip():
+        raise _Refused(400, "Bad Request: message text is empty")
+    if len(text.encode("utf-16-le")) // 2 > 4096:
+        raise _Refused(400, "Bad Request: message is too long")
+    return text
+
+
+def _refusal(trouble: Trouble) -> web.Response:
+    body: dict[str, Any] = {"ok": False, "error_code": trouble.code, "description": trouble.description}
+    hints = {"retry_after": trouble.retry_after, "migrate_to_chat_id": trouble.migrate_to}
+    body["parameters"] = {name: value for name, value in hints.items() if value is not None}
+    return web.json_response(body, status=trouble.code)
+
+
+def _cut(request: web.Request) -> None:
+    assert request.transport is not None
+    request.transport.abort()
+    raise asyncio.CancelledError
+
+
+def _snake(method: str) -> str:
+    return re.sub(r"(?=[A-Z])", "_", method).lower()
+
+
+@asynccontextmanager
+async def serving(port: int = 0) -> AsyncIterator[Telegram]:
+    """Serve on loopback."""
+    telegram = Telegram()
+    runner = web.AppRunner(telegram.application(), handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        assert runner.addresses
+        telegram.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield telegram
+    finally:
+        await runner.cleanup()
+
+
+async def main() -> None:
+    async with serving(int(sys.argv[1])) as telegram:
+        print(json.dumps({"base_url": telegram.base_url, "token": TOKEN}))
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
