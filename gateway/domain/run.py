@@ -26,6 +26,7 @@ class Source(StrEnum):
     #: a task that was assigned: it holds a slot of its agent until it ends
     ASSIGN = "assign"
     WEBHOOK = "webhook"
+    OPENAI = "openai"
 
 
 class Status(StrEnum):
