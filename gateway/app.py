@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, process, token_file
+from gateway import backends, channels, log, plugins, process, token_file
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
-from gateway.config import Config, dotenv_values
+from gateway.config import Config, dotenv_values, is_loopback
 from gateway.domain.agent import Agent
+from gateway.domain.delivery import WEBHOOK
 from gateway.domain.ports import Channel
+from gateway.domain.reach import Reach
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import inlet
 from gateway.engine.channels import Opened
 from gateway.engine.engine import Engine
 from gateway.engine.inlet import Inlet
 from gateway.engine.latch import Latch
+from gateway.engine.outbox import Body, Post
 from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
 from gateway.engine.roster import MAIN
 from gateway.errors import ConfigError
+from gateway.outbound.webhook import WebhookSender
 from gateway.process import Children
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
@@ -58,6 +63,7 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
     if default is not None and not next(agent for agent in agents if agent.id == default).enabled:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
     _check_channels(config, known_environment(config, environ), ids)
+    _webhooks(config, wall_clock)
     return agents
 
 
@@ -173,6 +179,41 @@ async def _opened_channels(stack: AsyncExitStack, config: Config, environ: Mappi
     )
 
 
+# --- deliveries -------------------------------------------------------------------------------
+
+
+def _webhooks(config: Config, clock: Clock) -> WebhookSender:
+    """Return the sender of webhooks.
+
+    Raises:
+        ConfigError: a secret is none, or what is allowed names no host or network.
+    """
+    own = {receiver.lower().rstrip("/"): _several(secret) for receiver, secret in config.webhooks.secrets.items()}
+    odd = next((receiver for receiver in own if not re.fullmatch(r"https?://[^/@?#\s]+", receiver)), None)
+    if odd is not None:
+        raise ConfigError(f'webhooks.secrets: "{odd}" is not the beginning of a URL, such as https://example.org:8443.')
+    return WebhookSender(
+        _reach(config),
+        clock,
+        secrets=_several(config.webhooks.secret),
+        own_secrets=own,
+        deadline=config.webhooks.timeout,
+    )
+
+
+def _reach(config: Config) -> Reach:
+    return Reach.of(config.webhooks.allow_private, local=is_loopback(config.gateway.host))
+
+
+def _several(secret: str | list[str] | None) -> list[str]:
+    return [secret] if isinstance(secret, str) else secret or []
+
+
+def _bodies() -> Mapping[str, Body]:
+    """Return how the end of a run is told, by the name of the format, as the doors that speak it say."""
+    return plugins.gathered("gateway.api.routes", "BODIES") | plugins.gathered("gateway.api.compat", "BODIES")
+
+
 def secrets(config: Config, agents: Iterable[Agent], environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return all values that must not be written to a log."""
     found = [config.gateway.auth.token, token(config)]
@@ -181,6 +222,8 @@ def secrets(config: Config, agents: Iterable[Agent], environ: Mapping[str, str] 
         found += kind.secrets(options, known)
     for name, entry in config.inbound.items():
         found += inlet.secrets(name, entry, known)
+    for secret in (config.webhooks.secret, *config.webhooks.secrets.values()):
+        found += _several(secret)
     for agent in agents:
         found += [getattr(agent.options, name) for name in backends.kinds()[agent.backend].secrets]
     return [secret for secret in found if secret]
@@ -214,6 +257,7 @@ async def opened(
         for name, kind in used.items():
             tools = Tools(children=children, environ=environ, directory=config.home / "backends" / name)
             opened_backends[name] = await stack.enter_async_context(kind.open(tools))
+        sender = await stack.enter_async_context(_webhooks(config, clock))
         engine = Engine(
             store,
             agents,
@@ -223,8 +267,15 @@ async def opened(
             default=config.agents.default,
             token=token(config),
             max_runs=config.limits.runs,
+            max_background=config.limits.background,
             output_limit=config.limits.output,
             channels=await _opened_channels(stack, config, environ, clock),
+            post=Post(
+                senders={WEBHOOK: sender},
+                bodies=_bodies(),
+                reach=_reach(config),
+                schedule=config.webhooks.schedule,
+            ),
             clock=clock,
         )
         await stack.enter_async_context(engine)

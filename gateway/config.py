@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway import paths
+from gateway.domain.delivery import SCHEDULE
 from gateway.domain.inbound import InletSettings
 from gateway.errors import ConfigError
 from gateway.validation import explain
@@ -176,6 +177,15 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=_env("MOONGATE_MAX_RUNS"),
         ),
     ] = 64
+    background: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=4096,
+            description="Of those, background tasks (`/v1/tasks`) at the same time, over all agents.",
+            extra=_env("MOONGATE_MAX_BACKGROUND", "XITTO_SERVER_CONCURRENCY"),
+        ),
+    ] = 2
     queue: Annotated[
         int,
         Meta(
@@ -205,6 +215,32 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 8 << 20
 
 
+class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    secret: Annotated[
+        str | list[str] | None,
+        Meta(
+            description="What webhooks are signed with: `whsec_` and base64; several while one takes the place of"
+            " another. Without one, they are not signed.",
+            extra=_env("MOONGATE_WEBHOOK_SECRET"),
+        ),
+    ] = None
+    secrets: Annotated[
+        dict[str, str | list[str]],
+        Meta(description="The same for receivers that have their own, by the beginning of their URLs, scheme to port."),
+    ] = field(default_factory=dict)
+    allow_private: Annotated[
+        list[str],
+        Meta(description="Hosts, and networks such as `10.0.0.0/8`, with private addresses that callers may name."),
+    ] = field(default_factory=list)
+    schedule: Annotated[
+        list[Annotated[float, Meta(ge=0, le=604_800)]],
+        Meta(
+            min_length=1, max_length=50, description="Seconds to wait before each try; after the last one it is dead."
+        ),
+    ] = field(default_factory=lambda: list(SCHEDULE))
+    timeout: Annotated[float, Meta(gt=0, le=55, description="Seconds that a receiver has to answer.")] = 15.0
+
+
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -228,6 +264,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, InletSettings],
         Meta(description="What `POST /api/webhook/{name}` takes, by that name; see [Webhooks in](#webhooks-in)."),
     ] = field(default_factory=dict)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     log: Log = field(default_factory=Log)
 
 

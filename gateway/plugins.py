@@ -19,6 +19,14 @@ def discover(package: str, attribute: str) -> dict[str, Any]:
     return {name: getattr(importlib.import_module(f"{package}.{name}"), attribute) for name in names}
 
 
+def gathered(package: str, attribute: str) -> dict[str, Any]:
+    """Return what the modules of a package together say by an attribute, a mapping, that not all of them have."""
+    home = importlib.import_module(package)
+    names = sorted(found.name for found in pkgutil.iter_modules(home.__path__))
+    modules = [importlib.import_module(f"{package}.{name}") for name in names]
+    return {name: value for module in modules for name, value in getattr(module, attribute, {}).items()}
+
+
 def registered(group: str) -> dict[str, Any]:
     """Return what installed distributions registered under an entry point group, by name."""
     return {point.name: point.load() for point in metadata.entry_points(group=group)}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
 
-from gateway.errors import InvalidRequest, Unauthorized
+from gateway.errors import ConfigError, InvalidRequest, Unauthorized
 
 #: seconds that a request may be old, or ahead of our clock
 WINDOW = 300
+
+
+#: how a secret of Standard Webhooks begins
+STANDARD_PREFIX = "whsec_"
 
 
 def header(headers: Mapping[str, str], name: str) -> str:
@@ -46,6 +52,21 @@ def check_time(text: str, now: int) -> None:
 def digest(secret: bytes, signed: bytes) -> bytes:
     """Return the HMAC-SHA256 (RFC 2104) of what was signed."""
     return hmac.new(secret, signed, hashlib.sha256).digest()
+
+
+def standard_key(secret: str) -> bytes:
+    """Return the key that a secret of Standard Webhooks stands for.
+
+    Raises:
+        ConfigError: what follows its prefix is not base64, or nothing does.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix(STANDARD_PREFIX), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ConfigError(f"a secret of Standard Webhooks is {STANDARD_PREFIX} and base64.") from error
+    if not key:
+        raise ConfigError("a secret of Standard Webhooks has a key.")
+    return key
 
 
 def same(sent: str, right: str) -> bool:

@@ -153,8 +153,10 @@ def watch(id_: str) -> None:
 @click.option("--run-at", metavar="TIME", help="Not before: RFC 3339, local time without a zone.")
 @click.option("--label", "words", metavar="NAME=VALUE", multiple=True, help="To find it again; may be repeated.")
 @click.option("--parent", metavar="ID", help="Task that it belongs to.")
+@click.option("--goal", is_flag=True, help="Ask the agent again, until it says that INPUT is reached.")
+@click.option("--max-rounds", type=click.IntRange(1, 100), help="How often, at the most.  [default: 10]")
 @click.option("--watch", "follow", is_flag=True, help="Follow it to its end.")
-def add(input_: str | None, follow: bool, words: tuple[str, ...], run_at: str | None, **given: Any) -> None:
+def add(input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], run_at: str | None, **given: Any) -> None:
     """Hand in a task and print its id. Once it is printed, the task is on disk and will be done.
 
     Without INPUT, or for -, it is read from the input.
@@ -169,6 +171,8 @@ def add(input_: str | None, follow: bool, words: tuple[str, ...], run_at: str | 
     """
     agent = given.pop("agent")
     body = {"input": text(input_), "agentId": agent, "run_at": _moment(run_at), "labels": labels(words), **given}
+    if goal:
+        body["mode"] = "goal"
     with beginning():
         made = connect().post("/api/tasks", body)
     output.result(made, made["task"]["id"], as_line=follow)

@@ -98,10 +98,7 @@ class Bouncer:
             Unauthorized: there is no token, or a wrong one.
             RateLimited: a wrong one, after too many others from there.
         """
-        if request.query_string and "token" in request.query:
-            raise InvalidRequest(
-                "a token does not belong into a URL.", remedy="Send it as the header Authorization: Bearer."
-            )
+        _check_query(request)
         door = self._keyring.open_door
         if door is not None:
             return door
@@ -114,6 +111,26 @@ class Bouncer:
                 request,
                 Unauthorized(
                     "the token is wrong.", remedy="The right one is in the state directory, in the file token."
+                ),
+            )
+        return found
+
+    async def redeem(self, request: web.Request, ticket: str) -> Principal:
+        """Return who calls with a one-time ticket, which is spent by that.
+
+        Raises:
+            InvalidRequest, Unauthorized, RateLimited: as with a token.
+        """
+        _check_query(request)
+        door = self._keyring.open_door
+        if door is not None:
+            return door
+        found = await self._keyring.redeem(ticket)
+        if found is None:
+            self._refuse(
+                request,
+                Unauthorized(
+                    "the ticket is wrong.", remedy="Each opens one WebSocket, within 30 s of POST /api/tickets."
                 ),
             )
         return found
@@ -175,6 +192,14 @@ class Bouncer:
         except ValueError:
             return name in self._names
         return True
+
+
+def _check_query(request: web.Request) -> None:
+    """Refuse a token in the query, where logs and histories keep it."""
+    if request.query_string and "token" in request.query:
+        raise InvalidRequest(
+            "a token does not belong into a URL.", remedy="Send it as the header Authorization: Bearer."
+        )
 
 
 def _hostname(host: str) -> str | None:

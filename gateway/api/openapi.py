@@ -82,11 +82,11 @@ def _content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if route.answer is not None:
         content["application/json"] = {"schema": of[route.answer]}
-    elif not route.streams:
+    elif not (route.streams or route.socket):
         content[route.media] = {}
     if route.streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    return {"content": content}
+    return {"content": content} if content else {}
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:

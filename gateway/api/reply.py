@@ -86,7 +86,7 @@ async def stream(
         until: what counts as the server's closing.
     """
     closing = until or call.around.closing
-    lasting = asyncio.timeout(_lifetime(call))
+    lasting = asyncio.timeout(lifetime(call))
 
     def end() -> None:
         if not lasting.expired():
@@ -107,7 +107,7 @@ async def stream(
     return out.response
 
 
-def _lifetime(call: Call[Any, Any]) -> float | None:
+def lifetime(call: Call[Any, Any]) -> float | None:
     """Return the seconds until the caller's token ends; None if it does not."""
     expires = call.principal.expires
     return None if expires is None else (expires - call.around.clock()) / 1000

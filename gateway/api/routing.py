@@ -168,6 +168,8 @@ class Route:
     summary: str
     #: also answers as a stream of server-sent events
     streams: bool = False
+    #: is a WebSocket, which may be opened with a ticket
+    socket: bool = False
     #: what an answer without a type is
     media: str = "application/json"
     #: for who signs what they send: checks the header first, and the handler gets the body's bytes as they came
@@ -197,6 +199,7 @@ class Routes:
         answer: type[Struct] | None = None,
         status: int = 200,
         streams: bool = False,
+        socket: bool = False,
         media: str = "application/json",
         gate: Gate | None = None,
         largest: int | None = None,
@@ -216,6 +219,7 @@ class Routes:
                     status=status,
                     summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
                     streams=streams,
+                    socket=socket,
                     media=media,
                     gate=gate,
                     largest=largest,

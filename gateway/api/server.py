@@ -88,7 +88,7 @@ class Server:
             path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's own pattern leaves out braces
             handler = self._handler(route)
             self._dialects[handler] = route.dialect
-            if route.method == "GET" and not route.streams:
+            if route.method == "GET" and not (route.streams or route.socket):
                 app.router.add_get(path, handler, allow_head=True, expect_handler=body.expect)
             else:
                 app.router.add_route(route.method, path, handler, expect_handler=body.expect)
@@ -193,7 +193,7 @@ class Server:
         async def handle(request: web.Request) -> web.StreamResponse:
             principal = _NOBODY
             if route.scope is not None:
-                principal = self._bouncer.identify(request, route.dialect.token_header)
+                principal = await self._identify(request, route)
                 self._bouncer.check_scope(principal, route.scope)
             query = body.parse_query(request, route.query)
             if route.gate is not None:
@@ -221,6 +221,11 @@ class Server:
 
         return handle
 
+    async def _identify(self, request: web.Request, route: Route) -> Principal:
+        if route.socket and "ticket" in request.query and "Authorization" not in request.headers:
+            return await self._bouncer.redeem(request, request.query["ticket"])
+        return self._bouncer.identify(request, route.dialect.token_header)
+
     async def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add what every answer carries."""
         response.headers.update(errors.headers(request.get(_ID, "")))
@@ -229,7 +234,7 @@ class Server:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, X-Run-Id, Retry-After"
             response.headers["Vary"] = "Origin"
-        if self._around.closing.is_set:
+        if self._around.closing.is_set and response.status != 101:  # a WebSocket says by itself that it ends
             # aiohttp has worked out the header by now: both are needed, or keep-alive clients are reset.
             response.headers["Connection"] = "close"
             response.force_close()

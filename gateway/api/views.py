@@ -75,7 +75,7 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     """A run, in the words of the HTTP API."""
 
     id: str
-    #: queued, running, succeeded, failed or cancelled
+    #: held, queued, running, succeeded, failed or cancelled
     status: str
     #: why it ended so: completed, agent_error, timeout, interrupted or cancelled_by_user
     outcome: str | None
@@ -83,6 +83,8 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     session: str
     source: str
     input: str
+    #: turn or goal
+    mode: str
     model: str | None
     priority: int
     labels: dict[str, str]
@@ -96,6 +98,10 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     result: str | None
     error: str | None
     usage: UsageShown
+    #: of a goal: how often the agent was asked
+    rounds: int | None
+    #: of a goal that ended: whether it was reached
+    done: bool | None
     created_at: str
     run_at: str | None
     started_at: str | None
@@ -111,6 +117,7 @@ def task(run: Run) -> TaskShown:
         session=run.spec.session,
         source=run.spec.source,
         input=run.spec.input,
+        mode=run.spec.mode,
         model=run.spec.model,
         priority=run.spec.priority,
         labels=run.spec.labels,
@@ -123,10 +130,12 @@ def task(run: Run) -> TaskShown:
         result=run.result,
         error=run.error,
         usage=usage(run.usage),
+        rounds=run.rounds,
+        done=run.done,
         created_at=times.rfc3339(run.created),
-        run_at=_moment(run.spec.run_at),
-        started_at=_moment(run.started),
-        finished_at=_moment(run.finished),
+        run_at=moment(run.spec.run_at),
+        started_at=moment(run.started),
+        finished_at=moment(run.finished),
     )
 
 
@@ -220,10 +229,10 @@ def agent(of: AgentView) -> AgentShown:
         is_enabled=of.agent.enabled,
         is_default=of.default,
         timeout=of.agent.timeout,
-        created_at=_moment(stored.created if stored else None),
-        updated_at=_moment(stored.updated if stored else None),
+        created_at=moment(stored.created if stored else None),
+        updated_at=moment(stored.updated if stored else None),
     )
 
 
-def _moment(at: int | None) -> str | None:
+def moment(at: int | None) -> str | None:
     return None if at is None else times.rfc3339(at)

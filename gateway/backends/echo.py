@@ -6,6 +6,7 @@ With `script` on, a line `@@ verb argument` of the input is obeyed instead of ec
     @@ fail TEXT     fail with TEXT            @@ hang         never answer
     @@ words N S     stream N words, S seconds apart
     @@ history       answer how many messages came before
+    @@ goal N        reach a goal in the Nth turn of the session
     @@ crash         raise an error that is not an agent's
 """
 
@@ -69,6 +70,9 @@ async def _obey(turn: Turn, line: str) -> AsyncGenerator[Said, None]:
                 yield Text(delta=f"w{number} ")
         case "history":
             yield Text(delta=f"{len(await turn.history())} messages")
+        case "goal":
+            turns = len(await turn.history()) // 2 + 1
+            yield Text(delta=f"turn {turns}" + ("\nGOAL_COMPLETE" if turns >= int(argument) else ""))
         case "fail":
             raise AgentError(argument or "told to fail")
         case "hang":

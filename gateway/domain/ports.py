@@ -11,9 +11,9 @@ from gateway.domain.agent import Agent, AgentDraft, AgentEdit, SessionMode, Stor
 from gateway.domain.delivery import Delivery, DeliveryStatus, Receipt
 from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
-from gateway.domain.run import Run, RunSpec, Status, Verdict
+from gateway.domain.run import Round, Run, RunSpec, Status, Verdict
 from gateway.domain.session import Message, Session, SessionKey
-from gateway.domain.token import Token
+from gateway.domain.token import Ticket, Token
 from gateway.identity import Identity
 
 # --- backends ---------------------------------------------------------------------------------
@@ -302,6 +302,16 @@ class Limits(Struct, frozen=True, kw_only=True):
     total: int
     #: per agent; an agent that is not named here gets none
     agents: Mapping[str, int]
+    #: those of source `background`, over all agents; None leaves them to the other limits
+    background: int | None = None
+
+
+class Backlog(Struct, frozen=True, kw_only=True):
+    """How many runs of source `background` there are."""
+
+    active: int
+    queued: int
+    total: int
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -395,6 +405,10 @@ class Store(Protocol):
         """Keep the backend's name for the run's session."""
         ...
 
+    async def end_round(self, run: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
+        """Keep a round of a goal that goes on: its events, transcript and usage."""
+        ...
+
     async def finish(self, run: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
         """End a run: its last events, final status, and transcript."""
         ...
@@ -412,6 +426,16 @@ class Store(Protocol):
         """
         ...
 
+    async def release(self, run: str, busy: SessionMode, idempotent: IdempotencyKey | None = None) -> Accepted:
+        """Queue a run that was held.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Conflict: it is not held.
+            AgentBusy: its session is, with `SessionMode.REJECT`.
+        """
+        ...
+
     async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
         """Fail up to `limit` queued runs of an agent that is gone: nobody would ever claim them."""
         ...
@@ -425,6 +449,16 @@ class Store(Protocol):
         ...
 
     async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]: ...
+
+    async def finished(self, label: str, limit: int) -> Sequence[Run]:
+        """Return ended runs with a label of that name that are not hidden, the last to end first."""
+        ...
+
+    async def hide_finished(self, label: str) -> int:
+        """Leave the ended runs with that label out of `finished` from now on; returns how many they were."""
+        ...
+
+    async def backlog(self) -> Backlog: ...
 
     async def events(self, run: str, after: int, limit: int) -> Sequence[Event]: ...
 
@@ -440,7 +474,7 @@ class Store(Protocol):
 
     # deliveries: made by whatever ends a run, in the same transaction
     async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:
-        """Take so many deliveries that are due, at most `each` on their way to one receiver at a time."""
+        """Take so many deliveries that are due: one at a time of a chat, of another receiver at most `each`."""
         ...
 
     async def record_delivery(self, delivery: Delivery) -> bool:
@@ -601,3 +635,15 @@ class Store(Protocol):
     async def revoke_token(self, name: str) -> bool: ...
 
     async def tokens(self) -> Sequence[Token]: ...
+
+    async def add_ticket(self, ticket: Ticket, idempotent: IdempotencyKey | None = None) -> None:
+        """Keep a ticket; under the same key it takes the place of the one before, whose secret was lost.
+
+        Raises:
+            Conflict: the key was used with another body.
+        """
+        ...
+
+    async def spend_ticket(self, hash_: str) -> str | None:
+        """Use up a ticket and return the token that it stands for; None if there is none, or it has expired."""
+        ...

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from gateway.domain import goal
 from gateway.domain.delivery import Target
 from gateway.domain.event import Usage
 from gateway.errors import Conflict
@@ -25,11 +26,27 @@ class Source(StrEnum):
     TASK = "task"
     #: a task that was assigned: it holds a slot of its agent until it ends
     ASSIGN = "assign"
+    #: handed in to be done behind others: such runs have a limit of their own, over all agents
+    BACKGROUND = "background"
+    CRON = "cron"
+    HOOK = "hook"
     WEBHOOK = "webhook"
     OPENAI = "openai"
+    LIBRARY = "library"
+
+
+class Mode(StrEnum):
+    """How an agent is asked."""
+
+    #: once
+    TURN = "turn"
+    #: again and again in its session, until the goal is reached
+    GOAL = "goal"
 
 
 class Status(StrEnum):
+    #: on disk, and not yet asked to run
+    HELD = "held"
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -62,6 +79,7 @@ class OnInterrupt(StrEnum):
 
 
 class Move(StrEnum):
+    RELEASE = "release"
     CLAIM = "claim"
     SUCCEED = "succeed"
     FAIL = "fail"
@@ -77,10 +95,11 @@ class _Row(NamedTuple):
 
 #: the only moves there are; a final status has no way out
 MOVES: Mapping[Move, _Row] = {
+    Move.RELEASE: _Row(frozenset({Status.HELD}), Status.QUEUED),
     Move.CLAIM: _Row(frozenset({Status.QUEUED}), Status.RUNNING),
     Move.SUCCEED: _Row(frozenset({Status.RUNNING}), Status.SUCCEEDED),
     Move.FAIL: _Row(frozenset({Status.RUNNING}), Status.FAILED),
-    Move.CANCEL: _Row(frozenset({Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
+    Move.CANCEL: _Row(frozenset({Status.HELD, Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
     Move.REQUEUE: _Row(frozenset({Status.RUNNING}), Status.QUEUED),
     Move.ABANDON: _Row(frozenset({Status.QUEUED}), Status.FAILED),
 }
@@ -100,7 +119,7 @@ def target(status: Status, move: Move) -> Status:
 
 def diagram() -> str:
     """Return the table of moves as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", f"    [*] --> {Status.QUEUED}: submit"]
+    lines = ["stateDiagram-v2", f"    [*] --> {Status.QUEUED}: submit", f"    [*] --> {Status.HELD}: hold"]
     for move, row in MOVES.items():
         lines += [f"    {source} --> {row.target}: {move}" for source in sorted(row.sources)]
     lines += [f"    {status} --> [*]" for status in sorted(FINAL)]
@@ -116,6 +135,8 @@ class Address(Struct, frozen=True, kw_only=True):
 
 #: how many times a run is tried in all, when crashes cut it short
 MAX_ATTEMPTS = 3
+#: how many times an agent is asked at the most until its goal is reached
+MAX_ROUNDS = 10
 
 
 class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -127,6 +148,13 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: key of the session, `agent:channel:chat`
     session: str
     input: str
+    mode: Mode = Mode.TURN
+    #: of a goal
+    max_rounds: int = MAX_ROUNDS
+    #: not to be done until it is released
+    held: bool = False
+    #: its session ends with it
+    ephemeral: bool = False
     model: str | None = None
     #: seconds; None means the agent's own
     timeout: float | None = None
@@ -144,6 +172,10 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_of: str | None = None
     on_interrupt: OnInterrupt = OnInterrupt.RETRY
     max_attempts: int = MAX_ATTEMPTS
+
+    def prompt(self, number: int) -> str:
+        """Return what the agent is told in a round, counted from 1; in turn mode there is only one."""
+        return goal.prompt(self.input, number, self.max_rounds) if self.mode is Mode.GOAL else self.input
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -167,6 +199,10 @@ class Run(Struct, frozen=True, kw_only=True):
     result: str | None = None
     usage: Usage = Usage()
     error: str | None = None
+    #: of a goal: rounds that came to their end, the last one included, whatever end that was
+    rounds: int | None = None
+    #: of a goal that ended: whether it was reached
+    done: bool | None = None
     created: int
     started: int | None = None
     finished: int | None = None
@@ -179,7 +215,20 @@ class Verdict(Struct, frozen=True, kw_only=True):
     outcome: Outcome
     result: str | None = None
     error: str | None = None
+    #: of this attempt's last round, in goal mode; else of the attempt
     usage: Usage = Usage()
+    #: of a goal: the round that the run ended in
+    rounds: int | None = None
+    done: bool | None = None
+
+
+class Round(Struct, frozen=True, kw_only=True):
+    """A round of a goal that did not reach it."""
+
+    #: counted from 1
+    number: int
+    reply: str
+    usage: Usage
 
 
 def after_interruption(spec: RunSpec, attempt: int, why: str) -> Verdict | None:

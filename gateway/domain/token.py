@@ -34,6 +34,17 @@ class Token(Struct, frozen=True, kw_only=True):
     created: int
 
 
+class Ticket(Struct, frozen=True, kw_only=True):
+    """Stands for a token once, for a short time; only its SHA-256 is kept."""
+
+    #: hex SHA-256 of the secret
+    hash: str
+    #: hex SHA-256 of the token's secret; empty where nobody needs one
+    token: str
+    #: milliseconds since 1970 UTC
+    expires: int
+
+
 def digest(secret: str | bytes) -> str:
     """Return the hex SHA-256 that stands for a secret at rest."""
     data = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
 from gateway import log
-from gateway.domain.delivery import CHAT
+from gateway.domain.delivery import CHAT, Delivery, Receipt
 from gateway.domain.event import Change
 from gateway.domain.inbound import Aside
-from gateway.domain.ports import Channel, ChannelState, Door
+from gateway.domain.ports import Channel, ChannelState, Door, Outgoing
 from gateway.domain.run import Run, Status
 from gateway.domain.session import SessionKey
 from gateway.engine.desk import EngineDesk, Paired
@@ -51,6 +53,20 @@ class ChannelView(NamedTuple):
     paired: Sequence[Paired] = ()
 
 
+class ChatSender:
+    """Sends deliveries to the chats of one channel."""
+
+    def __init__(self, channel: Channel, desk: EngineDesk) -> None:
+        self._channel = channel
+        self._desk = desk
+
+    async def send(self, delivery: Delivery, body: bytes) -> Receipt:
+        # A delivery that somebody retries by hand begins anew: it is due now, and not late.
+        since = delivery.next_at if delivery.attempt <= 1 else delivery.created
+        out = Outgoing(id=delivery.id, run=delivery.run, chat=delivery.target.address, text=body.decode(), at=since)
+        return await self._channel.send(out, self._desk)
+
+
 class Channels:
     """Looks channels up; brings in what is said in them, while this process leads."""
 
@@ -58,12 +74,12 @@ class Channels:
         self,
         opened: Opened,
         desks: Mapping[str, EngineDesk],
-        changes: Callable[[], AsyncGenerator[Change, None]],
+        changes: Callable[[int], AsyncGenerator[Change, None]],
         run: Callable[[str], Awaitable[Run]],
     ) -> None:
         """Args:
         desks: one for each that talks and each inlet.
-        changes: follows all changes from now on.
+        changes: follows all changes after a position.
         run: looks a run up.
         """
         self._opened = opened
@@ -152,14 +168,22 @@ class Channels:
             raise Conflict(f"the channel {name!r} lets everyone in who has a token: nothing is paired there.")
         return self._desks[name]
 
+    # --- what goes out ----------------------------------------------------------------------
+
+    def senders(self) -> Mapping[str, ChatSender]:
+        """Return what sends deliveries, by their kind: the channel's name."""
+        return {name: ChatSender(channel, self._desks[name]) for name, channel in self._opened.talking.items()}
+
     # --- leading ----------------------------------------------------------------------------
 
-    def lead(self) -> None:
-        """Begin to bring in what is said, and to show what runs say."""
+    def lead(self, position: int) -> None:
+        """Begin to bring in what is said, and to show what runs say that begin after a position."""
         for name, channel in self._opened.talking.items():
-            self._services.append(asyncio.create_task(self._bring_in(channel), name=f"channel-{name}"))
+            service = self._for_ever(name, partial(channel.run, self._desks[name]))
+            self._services.append(asyncio.create_task(service, name=f"channel-{name}"))
         if self._opened.talking:
-            self._services.append(asyncio.create_task(self._show(), name="channels-live"))
+            service = self._for_ever("live", partial(self._show, position))
+            self._services.append(asyncio.create_task(service, name="channels-live"))
 
     async def stand_down(self) -> None:
         """Bring in and show no more: another process does. Twice is fine."""
@@ -170,21 +194,25 @@ class Channels:
         for channel in self._opened.talking.values():
             await channel.quieten()
 
-    async def _bring_in(self, channel: Channel) -> None:
+    async def _for_ever(self, name: str, service: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await channel.run(self._desks[channel.name])
-            except Exception:  # one channel that breaks must not stay silent for ever
-                _log.exception("channel.broke", channel=channel.name)
+                await service()
+            except Exception:  # what breaks once must not stay silent for ever
+                _log.exception("channel.broke", channel=name)
             await asyncio.sleep(AGAIN)
 
-    async def _show(self) -> None:
-        async for change in self._changes():
-            if change.topic == "run" and change.state == Status.RUNNING:
-                key = SessionKey.parse(change.session)
-                channel = self._opened.talking.get(key.channel) if key else None
-                if channel is not None:
-                    await self._show_run(channel, change.ref)
+    async def _show(self, position: int) -> None:
+        async with aclosing(self._changes(position)) as changes:
+            async for change in changes:
+                await self._show_change(change)
+
+    async def _show_change(self, change: Change) -> None:
+        if change.topic == "run" and change.state == Status.RUNNING:
+            key = SessionKey.parse(change.session)
+            channel = self._opened.talking.get(key.channel) if key else None
+            if channel is not None:
+                await self._show_run(channel, change.ref)
 
     async def _show_run(self, channel: Channel, run_id: str) -> None:
         for target in (await self._run(run_id)).spec.deliver:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -12,17 +11,19 @@ import msgspec
 from gateway import log
 from gateway.domain.agent import Agent
 from gateway.domain.event import Change, Event
-from gateway.domain.ports import Accepted, Backend, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
+from gateway.domain.ports import Accepted, Backend, Backlog, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import rescuer
-from gateway.engine.channels import Channels, Opened
+from gateway.engine.channels import BODIES, Channels, Opened
+from gateway.engine.deliveries import Deliveries
 from gateway.engine.desk import EngineDesk
 from gateway.engine.executor import Cut, Executor
 from gateway.engine.hub import Hub
 from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
+from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
 from gateway.engine.roster import Roster
 from gateway.engine.sessions import Sessions
@@ -56,8 +57,10 @@ class Engine:
         default: str | None = None,
         token: str | None = None,
         max_runs: int = 64,
+        max_background: int | None = None,
         output_limit: int = 8 << 20,
         channels: Opened | None = None,
+        post: Post | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -67,8 +70,10 @@ class Engine:
         default: id of the agent that is meant when none is named.
         token: the gateway's own; None lets everyone in.
         max_runs: runs at the same time over all agents.
+        max_background: those of them of source `background`.
         output_limit: characters of an answer.
         channels: where messages come from and replies go; none when not given.
+        post: how deliveries leave; none do when not given.
         """
         self._store = store
         self._owner = owner
@@ -83,15 +88,20 @@ class Engine:
             outputs=directory / "outputs",
             output_limit=output_limit,
         )
-        self._max_runs = max_runs
-        limits = Limits(total=max_runs, agents=self.agents.limits)
-        self._worker = Worker(store, executor, str(owner), limits, clock)
+        self._max_runs, self._max_background = max_runs, max_background
+        self._worker = Worker(store, executor, str(owner), self._limits(), clock)
         self._services: list[asyncio.Task[None]] = []
         #: set when waiting for a run here is in vain
         self.drained = Latch()
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
         self.tokens = Keyring(store, token, clock)
         self.channels = self._with_desks(channels or Opened())
+        post = post or Post()
+        post = msgspec.structs.replace(
+            post, senders={**post.senders, **self.channels.senders()}, bodies={**post.bodies, **BODIES}
+        )
+        self._outbox = Outbox(store, post, clock)
+        self.deliveries = Deliveries(store, post.reach)
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
@@ -100,6 +110,7 @@ class Engine:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.channels.stand_down()
+        await self._outbox.stand_down()
         await self.drain(0)
         for service in self._services:
             service.cancel()
@@ -108,6 +119,7 @@ class Engine:
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         await rescuer.rescue(self._store, self._owner)
+        position = await self._store.last_change()
         await self.agents.sweep(configured=True)
         self._services += [
             asyncio.create_task(self._worker.run(), name="worker"),
@@ -115,12 +127,14 @@ class Engine:
             asyncio.create_task(self._mind_others(), name="others"),
             asyncio.create_task(self._mind_agents(), name="agents"),
         ]
-        self.channels.lead()
+        self.channels.lead(position)
+        await self._outbox.lead()
 
     async def stand_down(self) -> None:
         """Claim and bring in no more; what is under way goes on, and another process may lead."""
         await self.channels.stand_down()
         await self._worker.stop_claiming()
+        await self._outbox.stand_down()
         self._services.append(asyncio.create_task(self._mind_successor(), name="successor"))
 
     async def drain(self, grace: float) -> None:
@@ -154,6 +168,24 @@ class Engine:
         for run in accepted.interrupted:
             self._worker.cut(run, Cut.CANCEL)
         return accepted
+
+    async def release(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
+        """Let a run that was held be done.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Conflict: it is not held, or its session is busy and its agent takes no more then.
+            AgentNotFound, InvalidRequest: its agent is gone or disabled.
+        """
+        run = await self._store.run(run_id)
+        agent = self.agents.choose(run.spec.agent)
+        try:
+            accepted = await self._store.release(run.id, agent.session_mode, key)
+        finally:
+            self._worker.call()
+        for other in accepted.interrupted:
+            self._worker.cut(other, Cut.CANCEL)
+        return accepted.run
 
     async def assign(self, name: str, task: str, text: str, key: IdempotencyKey | None = None) -> Accepted:
         """Give an agent a task, in the task's own session; the run holds a slot of the agent until it ends.
@@ -230,7 +262,7 @@ class Engine:
         run = await self._store.run(run_id)
         if run.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict(f"cannot retry a run that is {run.status}.")
-        spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None)
+        spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None, held=False)
         return (await self.submit(spec, key)).run
 
     async def run(self, run_id: str) -> Run:
@@ -238,6 +270,18 @@ class Engine:
 
     async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
         return await self._store.runs(which, page)
+
+    async def finished(self, label: str, limit: int) -> Sequence[Run]:
+        """Return ended runs with a label of that name that are not hidden, the last to end first."""
+        return await self._store.finished(label, limit)
+
+    async def hide_finished(self, label: str) -> int:
+        """Leave the ended runs with that label out of `finished` from now on; returns how many they were."""
+        return await self._store.hide_finished(label)
+
+    async def backlog(self) -> Backlog:
+        """Tell how many runs of source `background` there are."""
+        return await self._store.backlog()
 
     async def events(self, run_id: str, after: int, limit: int) -> Sequence[Event]:
         return await self._store.events((await self._store.run(run_id)).id, after, limit)
@@ -257,12 +301,7 @@ class Engine:
 
         desks = {name: desk(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
         desks |= {name: desk(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
-        return Channels(opened, desks, self._changes_from_now, self.run)
-
-    async def _changes_from_now(self) -> AsyncGenerator[Change, None]:
-        async with aclosing(self.changes(await self.last_change())) as changes:
-            async for change in changes:
-                yield change
+        return Channels(opened, desks, self.changes, self.run)
 
     async def _mind_others(self) -> None:
         """While another process works on runs of this store, see what it writes, and whether it lives."""
@@ -291,7 +330,10 @@ class Engine:
 
     def _adapt(self) -> None:
         """Claim by what the agents are now."""
-        self._worker.limit(Limits(total=self._max_runs, agents=self.agents.limits))
+        self._worker.limit(self._limits())
+
+    def _limits(self) -> Limits:
+        return Limits(total=self._max_runs, agents=self.agents.limits, background=self._max_background)
 
     async def _mind_successor(self) -> None:
         """Once another process leads: it ends runs that are waited for here, and cancels those at work here."""
@@ -314,6 +356,7 @@ class Engine:
         await self._hub.refresh()
         await self.agents.refresh()
         self._worker.call()
+        self._outbox.call()
         for run in await self._store.cancel_asked(self._worker.attempts):
             self._worker.cut(run, Cut.CANCEL)
 

@@ -13,10 +13,11 @@ import msgspec
 import structlog
 
 from gateway import log
+from gateway.domain import goal
 from gateway.domain.agent import Agent
 from gateway.domain.event import Said
 from gateway.domain.ports import Backend, Fenced, Store, Turn
-from gateway.domain.run import Move, Outcome, Run, Verdict
+from gateway.domain.run import Mode, Move, Outcome, Round, Run, Verdict
 from gateway.engine.patience import REFUSED, until_taken
 from gateway.engine.recorder import Recorder
 from gateway.errors import AgentError, AgentNotFound, GatewayError, Unavailable
@@ -45,6 +46,9 @@ class Attempt:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        #: of a goal: the round that it is in, and whether it was reached
+        self.rounds: int | None = None
+        self.done: bool | None = None
         self._cut: asyncio.Future[Cut] = asyncio.get_running_loop().create_future()
 
     def cut(self, why: Cut) -> None:
@@ -101,7 +105,7 @@ class Executor:
 
     # --- prepare ----------------------------------------------------------------------------
 
-    async def _prepare(self, run: Run) -> tuple[Backend, Turn]:
+    async def _prepare(self, run: Run, number: int) -> tuple[Backend, Turn]:
         agent = self._agents(run.spec.agent)
         if agent is None:
             raise AgentNotFound(f"the agent {run.spec.agent!r} is no longer configured.")
@@ -111,7 +115,7 @@ class Executor:
             run=run.id,
             attempt=run.attempt,
             agent=agent,
-            input=run.spec.input,
+            input=run.spec.prompt(number),
             model=run.spec.model or agent.model,
             session=run.spec.session,
             session_ref=ref if kind == agent.backend else None,
@@ -168,13 +172,8 @@ class Executor:
     async def _drive(self, attempt: Attempt, recorder: Recorder) -> bool:
         """Run the turn to its end, its deadline, or a cut; tell whether it finished."""
 
-        async def turn() -> None:
-            backend, prepared = await self._prepare(attempt.run)
-            async with aclosing(backend.prompt(prepared)) as stream:
-                async for said in stream:
-                    await recorder.hear(said)
-
-        driving = asyncio.create_task(turn(), name=f"turn-{attempt.run.id}")
+        work = self._reach if attempt.run.spec.mode is Mode.GOAL else self._turn
+        driving = asyncio.create_task(work(attempt, recorder), name=f"turn-{attempt.run.id}")
         cut = asyncio.create_task(attempt.wait_cut())
         try:
             ended, _ = await asyncio.wait(
@@ -190,6 +189,29 @@ class Executor:
             cut.cancel()
             await _end(driving)
 
+    async def _turn(self, attempt: Attempt, recorder: Recorder) -> None:
+        backend, prepared = await self._prepare(attempt.run, attempt.rounds or 1)
+        async with aclosing(backend.prompt(prepared)) as stream:
+            async for said in stream:
+                await recorder.hear(said)
+
+    async def _reach(self, attempt: Attempt, recorder: Recorder) -> None:
+        """Ask round after round; what an attempt before this one got done is not asked again."""
+        run = attempt.run
+        attempt.rounds, attempt.done = (run.rounds or 0) + 1, False
+        while True:
+            await self._turn(attempt, recorder)
+            attempt.done = goal.reached(recorder.reply)
+            if attempt.done or attempt.rounds >= run.spec.max_rounds:
+                return
+            ended = Round(number=attempt.rounds, reply=recorder.reply, usage=recorder.usage)
+            await self._keep(run, ended, await recorder.close())
+            recorder.begin_again()
+            attempt.rounds += 1
+
+    async def _keep(self, run: Run, ended: Round, said: Sequence[Said]) -> None:
+        await until_taken(lambda: self._store.end_round(run.id, run.epoch, ended, said))
+
     def _timeout(self, run: Run) -> float:
         agent = self._agents(run.spec.agent)
         return run.spec.timeout or (agent.timeout if agent else 60.0)
@@ -204,7 +226,8 @@ class Executor:
         if attempt.why is Cut.FENCED:
             _log.warning("run.fenced")
         elif verdict is not None:
-            await self._finish(run, msgspec.structs.replace(verdict, usage=recorder.usage), said)
+            ended = {"usage": recorder.usage, "rounds": attempt.rounds, "done": attempt.done}
+            await self._finish(run, msgspec.structs.replace(verdict, **ended), said)
         else:
             why = (attempt.why or Cut.STOP).value
             await _written(lambda: self._store.requeue(run.id, run.epoch, why))

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 from gateway.domain.ports import IdempotencyKey, Store
 from gateway.domain.times import Clock
-from gateway.domain.token import Scope, Token, digest
+from gateway.domain.token import Scope, Ticket, Token, digest
 from gateway.engine.latch import Latch
 from gateway.errors import Conflict, NotFound
 
 #: the name of whoever has the gateway's own token
 OWNER = "owner"
+#: milliseconds that a ticket is good for
+TICKET = 30_000
 
 
 class Principal:
@@ -55,6 +57,35 @@ class Keyring:
         hashed = digest(secret)
         if self._own is not None and hmac.compare_digest(hashed.encode(), self._own):
             return self._owner
+        return self._valid(hashed)
+
+    async def issue_ticket(self, caller: Principal, key: IdempotencyKey | None = None) -> tuple[str, int]:
+        """Make a ticket that stands once for a caller's token.
+
+        Returns:
+            its secret, which is never shown again, and when it expires, in milliseconds since 1970 UTC.
+
+        Raises:
+            Conflict: the idempotency key was used for another.
+        """
+        secret = f"mt_{secrets.token_urlsafe(32)}"
+        named = next((hashed for hashed, principal in self._named.items() if principal is caller), None)
+        ticket = Ticket(hash=digest(secret), token=named or self._own_hash, expires=self._clock() + TICKET)
+        await self._store.add_ticket(ticket, key)
+        return secret, ticket.expires
+
+    async def redeem(self, ticket: str) -> Principal | None:
+        """Use up a ticket and return whose it is; None if it was used, has expired, or its token has ended."""
+        token = await self._store.spend_ticket(digest(ticket))
+        if token is None:
+            return None
+        return self._owner if token == self._own_hash else self._valid(token)
+
+    @property
+    def _own_hash(self) -> str:
+        return "" if self._own is None else self._own.decode()
+
+    def _valid(self, hashed: str) -> Principal | None:
         found = self._named.get(hashed)
         if found is None or (found.expires is not None and found.expires <= self._clock()):
             return None

@@ -105,8 +105,13 @@ class Recorder:
                 writing.cancel()
         if self._gathering is not None:
             self._gathering.cancel()
-        said, self._said = self._said, []
+            self._gathering = None
+        said, self._said, self._waiting = self._said, [], 0
         return said
+
+    def begin_again(self) -> None:
+        """Hear the next round: its answer and usage are its own."""
+        self._answer, self._length, self._reply, self.usage = [], 0, None, Usage()
 
     def _count(self, said: Said) -> None:
         match said:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from gateway import signatures
-from gateway.errors import ConfigError
 from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
 
 ID, TIME, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 
-#: how a secret in base64 begins
-PREFIX = "whsec_"
 #: signatures of one request that are looked at
 MOST = 10
 
@@ -25,7 +21,10 @@ def admit(headers: Headers, secrets: Secrets, now: int) -> None:
 
 def verify(headers: Headers, body: bytes, secrets: Secrets) -> None:
     signed = f"{signatures.header(headers, ID)}.{signatures.header(headers, TIME)}.".encode("utf-8", "surrogateescape")
-    right = [base64.b64encode(signatures.digest(key(secret), signed + body)).decode() for secret in secrets]
+    right = [
+        base64.b64encode(signatures.digest(signatures.standard_key(secret), signed + body)).decode()
+        for secret in secrets
+    ]
     sent = signatures.header(headers, SIGNATURE).split()[:MOST]
     versioned = [signature.removeprefix("v1,") for signature in sent if signature.startswith("v1,")]
     if not any(signatures.same(one, other) for one in versioned for other in right):
@@ -37,18 +36,11 @@ def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
     return Posted(id=signatures.header(headers, ID), events=(kind,) if isinstance(kind, str) else ())
 
 
-def key(secret: str) -> bytes:
-    """Return the key that a secret stands for.
-
-    Raises:
-        ConfigError: what follows its prefix is not base64.
-    """
-    try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ConfigError(f"a secret of Standard Webhooks is {PREFIX} and base64.") from error
-
-
 PROVIDER = Provider(
-    admit=admit, verify=verify, read=read, prompt="{type|event}: {data|}", session="{type|standard}", check_secret=key
+    admit=admit,
+    verify=verify,
+    read=read,
+    prompt="{type|event}: {data|}",
+    session="{type|standard}",
+    check_secret=signatures.standard_key,
 )

@@ -83,12 +83,16 @@ async def test_a_hostile_body_is_refused_in_words(moongate: Serving, sent: bytes
     assert await nothing_was_kept(moongate)
 
 
-@pytest.mark.parametrize("route", [route for route in routes() if route.body is not Nothing], ids=lambda r: r.path)
+@pytest.mark.parametrize(
+    "route",
+    [route for route in routes() if route.body is not Nothing and route.gate is None],  # a gate is shut before that
+    ids=lambda r: f"{r.method} {r.path}",
+)
 @pytest.mark.parametrize(
     "sent", [b"[" * 200_000, b'{"\\ud800": 1}', b'{"x": ' + b"9" * 5000 + b"}", b"\xff", b"x" * 2_000_000]
 )
 async def test_no_door_opens_to_it(moongate: Serving, route: Any, sent: bytes) -> None:
-    answer = read(await raw(moongate, post(route.path, sent)))
+    answer = read(await raw(moongate, post(route.path, sent).replace(b"POST", route.method.encode(), 1)))
 
     assert (answer.status, answer.code) == ((413, "TOO_LARGE") if len(sent) > 1_000_000 else (400, "INVALID_REQUEST"))
     assert await nothing_was_kept(moongate)

@@ -31,6 +31,14 @@ async def test_a_task_is_accepted_and_done(moongate: Serving) -> None:
     assert ended["created_at"] <= ended["started_at"] <= ended["finished_at"]
 
 
+async def test_a_goal_is_asked_for_until_it_is_reached(moongate: Serving) -> None:
+    answer = await ask(moongate, "POST", "/api/tasks", {"input": "@@ goal 3", "mode": "goal", "max_rounds": 5})
+    ended = await done(moongate, answer.body["task"]["id"])
+
+    assert answer.body["task"]["mode"] == "goal"
+    assert (ended["rounds"], ended["done"], ended["result"]) == (3, True, "turn 3\nGOAL_COMPLETE")
+
+
 async def test_tasks_without_a_session_have_one_each(moongate: Serving) -> None:
     sessions = {(await submit(moongate, "hi"))["session"] for _ in range(2)}
 
@@ -184,7 +192,7 @@ async def test_other_moments_are_shown_as_they_are(moongate: Serving, run_at: st
         ({"model": "a b"}, "model"),
         ({"parent": "x" * 27}, "parent"),
         ({"session": ""}, "session"),
-        ({"mode": "turn"}, "mode: unknown field"),
+        ({"mood": "turn"}, "mood: unknown field"),
     ],
 )
 async def test_a_refusal_names_the_field(moongate: Serving, change: dict[str, object], said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.channels import Means
 from gateway.channels.telegram import Telegram
+from gateway.channels.telegram import channel as telegram_channel
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
 from gateway.domain.delivery import Delivered, Never, TryAgain
 from gateway.domain.ports import Outgoing
@@ -85,13 +87,14 @@ async def test_formatting_that_is_refused_is_left_out(
 
 
 async def test_a_try_goes_on_where_the_one_before_was_cut(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paragraphs = [f"{number} " + "x" * 4000 for number in range(4)]
     telegram.trouble["sendMessage"] += [
         lambda params: Trouble(0, "", cut="before") if params["text"].startswith("2") and not again else None
     ]
     again: list[bool] = []
+    monkeypatch.setattr(telegram_channel, "SHORTLY", ())
     assert isinstance(await channel.send(answer("\n\n".join(paragraphs)), desk), TryAgain)
     again.append(True)
     await channel.send(answer("\n\n".join(paragraphs)), desk)
@@ -175,16 +178,43 @@ async def test_a_chat_that_takes_nothing_is_not_tried_again(
 
 
 @pytest.mark.parametrize(
-    "trouble", [Trouble(401, "Unauthorized"), Trouble(502, "Bad Gateway"), Trouble(0, "", cut="x")]
+    "trouble", [Trouble(401, "Unauthorized"), Trouble(502, "Bad Gateway"), Trouble(0, "", cut="before")]
 )
 async def test_trouble_that_may_pass_is_tried_again(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, trouble: Trouble
+    telegram: telegram_server.Telegram,
+    channel: Telegram,
+    desk: MemoryDesk,
+    trouble: Trouble,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(telegram_channel, "SHORTLY", ())
     telegram.trouble["sendMessage"].append(trouble)
     receipt = await channel.send(answer(), desk)
 
     assert isinstance(receipt, TryAgain)
     assert TOKEN not in receipt.why
+
+
+@pytest.mark.parametrize("trouble", [Trouble(502, "Bad Gateway"), Trouble(0, "", cut="before")])
+async def test_a_short_cut_of_the_network_is_waited_out(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, trouble: Trouble
+) -> None:
+    telegram.trouble["sendMessage"].append(trouble)
+
+    assert await channel.send(answer(), desk) == Delivered()
+    assert telegram.chats[7].texts == ["Hello"]
+
+
+async def test_answers_to_one_chat_do_not_mix(
+    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+) -> None:
+    long = [f"{name}{number} " + "x" * 4000 for name in "ab" for number in range(3)]
+    await asyncio.gather(
+        channel.send(answer("\n\n".join(long[:3]), id="d1"), desk),
+        channel.send(answer("\n\n".join(long[3:]), id="d2", run="r2"), desk),
+    )
+
+    assert telegram.chats[7].texts == long
 
 
 async def test_a_group_that_has_moved_is_followed(

@@ -9,9 +9,10 @@ import pytest
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import End, Status, Text, Usage
-from gateway.domain.ports import Fenced, Limits, Page, RunFilter, Store
+from gateway.domain.ports import Fenced, IdempotencyKey, Limits, Page, RunFilter, Store
 from gateway.domain.run import Move, OnInterrupt, Outcome, RunSpec, Source, Verdict
 from gateway.domain.run import Status as RunStatus
+from gateway.domain.token import Ticket
 from gateway.errors import AgentBusy, Conflict, RunNotFound, Unavailable
 from tests.contracts.stores import (
     ALL,
@@ -738,3 +739,36 @@ async def test_a_look_at_the_disk_changes_nothing_that_is_seen(store: Store) -> 
     await store.check()
 
     assert (await store.counts(0), told.calls) == (before, [])
+
+
+# --- tickets ----------------------------------------------------------------------------------
+
+
+def _ticket(hash_: str, seconds: int = 30) -> Ticket:
+    return Ticket(hash=hash_, token="t", expires=START + seconds * 1000)
+
+
+async def test_a_ticket_is_spent_once(store: Store) -> None:
+    await store.add_ticket(_ticket("a"))
+
+    assert [await store.spend_ticket(hash_) for hash_ in ("b", "a", "a")] == [None, "t", None]
+
+
+async def test_an_expired_ticket_is_worth_nothing_and_is_forgotten(store: Store, clock: SteppedClock) -> None:
+    await store.add_ticket(_ticket("a"))
+    await store.add_ticket(_ticket("b"))
+    clock.forward(30_000)
+    late = await store.spend_ticket("a")
+    await store.add_ticket(_ticket("c", 60))
+    clock.now = START
+
+    assert (late, await store.spend_ticket("b"), await store.spend_ticket("c")) == (None, None, "t")
+
+
+async def test_a_ticket_made_again_takes_the_place_of_the_one_that_was_lost(store: Store) -> None:
+    key = IdempotencyKey(scope="s", key="k", digest="d")
+    await store.add_ticket(_ticket("a"), key)
+    await store.add_ticket(_ticket("b"), key)
+    await store.add_ticket(_ticket("c"), key)
+
+    assert [await store.spend_ticket(hash_) for hash_ in "abc"] == [None, None, "t"]

@@ -132,6 +132,16 @@ async def test_one_receiver_is_sent_so_many_at_a_time_and_another_does_not_wait(
     assert [delivery.target for delivery in second] == [HOOK]
 
 
+async def test_a_chat_is_sent_one_at_a_time(store: Store) -> None:
+    for number in range(3):
+        await ended(store, Target(kind="telegram", address="1"), session=f"main:test:{number}")
+
+    first = await store.take_deliveries(10, 2)
+
+    assert len(first) == 1
+    assert await store.take_deliveries(10, 2) == []
+
+
 async def test_no_more_are_taken_than_asked_for_and_the_longest_due_go_first(store: Store, clock: SteppedClock) -> None:
     targets = [Target(kind="webhook", address=f"https://{name}.example/") for name in "cab"]
     for target in targets:

@@ -78,6 +78,10 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     for status, count in counts.ended.items():
         ended.labels(status).inc(count)
     Gauge("moongate_sessions", "Sessions.", registry=registry).set(counts.sessions)
+    undelivered = await call.engine.deliveries.counts()
+    deliveries = Gauge("moongate_deliveries", "Deliveries that wait or are dead.", ["status"], registry=registry)
+    deliveries.labels("pending").set(undelivered.pending)
+    deliveries.labels("dead").set(undelivered.dead)
     working = Gauge("moongate_agent_runs", "Runs at work, by agent.", ["agent"], registry=registry)
     for view in await call.engine.agents.views():
         working.labels(view.slug).set(view.load.running)

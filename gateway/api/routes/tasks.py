@@ -8,6 +8,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct, field
 
@@ -17,7 +18,8 @@ from gateway.domain import ids, times
 from gateway.domain.event import AnyHappening
 from gateway.domain.ids import MODEL
 from gateway.domain.ports import RunFilter
-from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.reach import URL_LENGTH
+from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 from gateway.errors import InvalidRequest, SessionNotFound
@@ -37,6 +39,10 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agent_id: views.AgentName | None = field(default=None, name="agentId")
     #: name of the conversation, or a session's full key; a fresh one when left out
     session: views.SessionName | None = None
+    #: `goal` asks the agent again, in the same session, until it says that the input is reached
+    mode: Mode = Mode.TURN
+    #: how often it is asked at the most
+    max_rounds: Annotated[int, Meta(ge=1, le=100)] = MAX_ROUNDS
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     #: seconds that the run may take
     timeout: views.Seconds | None = None
@@ -47,11 +53,22 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: views.Labels = field(default_factory=dict)
     #: id of the task that this one belongs to
     parent: views.RunId | None = None
+    #: URL that is told of its end by a signed POST
+    webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | None = None
 
 
 class TaskAnswer(Struct, frozen=True, kw_only=True):
     status: str = "ok"
     task: views.TaskShown
+
+
+class Finished(Struct, frozen=True, kw_only=True):
+    """What a task's webhook is sent."""
+
+    type: str = "task.finished"
+    #: when it ended
+    timestamp: str
+    data: views.TaskShown
 
 
 class TaskList(Struct, frozen=True, kw_only=True):
@@ -97,18 +114,22 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
     wanted = call.body
     name = wanted.session or ids.ulid(call.around.clock()).lower()
     key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
+    deliver = () if wanted.webhook is None else (call.engine.deliveries.webhook(wanted.webhook),)
     parent = None if wanted.parent is None else (await call.engine.run(wanted.parent)).id
     spec = RunSpec(
         source=Source.TASK,
         agent=key.agent,
         session=str(key),
         input=wanted.input,
+        mode=wanted.mode,
+        max_rounds=wanted.max_rounds,
         model=wanted.model,
         timeout=wanted.timeout,
         priority=wanted.priority,
         run_at=_moment(wanted.run_at),
         labels=wanted.labels,
         parent=parent,
+        deliver=deliver,
     )
     run = (await call.engine.submit(spec, call.idempotency())).run
     return _answer(call, run)
@@ -182,3 +203,12 @@ def _moment(given: datetime | None) -> int | None:
 def _answer(call: Call[Any, Any], run: Run) -> TaskAnswer:
     call.headers["X-Run-Id"] = run.id
     return TaskAnswer(task=views.task(run))
+
+
+def finished(run: Run) -> bytes:
+    """Return what is sent of a task that has ended."""
+    assert run.finished is not None, "only what has ended is told"
+    return msgspec.json.encode(Finished(timestamp=times.rfc3339(run.finished), data=views.task(run)))
+
+
+BODIES = {"task": finished}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from gateway.channels.telegram.wire import Me, Params, Response, Sent
 
-S = TypeVar("S", bound=Struct)
+T = TypeVar("T")
 
 #: seconds that a call may take
 CALL = 15.0
@@ -45,6 +46,17 @@ class Unreachable(Exception):
     """Telegram could not be asked: the network, or its servers."""
 
 
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call; wait once for as long as Telegram asks, if that is not too long."""
+    try:
+        return await call()
+    except Refused as error:
+        if error.retry_after is None or error.retry_after > LONGEST_WAIT:
+            raise
+        await asyncio.sleep(error.retry_after)
+        return await call()
+
+
 class BotApi:
     """One bot's calls. Open as an async context manager."""
 
@@ -72,18 +84,18 @@ class BotApi:
     async def send(self, chat: str, text: str, *, html: str | None = None) -> int:
         """Send a message; returns its number. Where the formatted one is refused, the plain one is sent."""
         try:
-            result = await self._patiently("sendMessage", _message(chat, text, html))
+            result = await self.call("sendMessage", _message(chat, text, html))
         except Refused as error:
             if html is None or error.code != 400 or "entit" not in error.description.lower():
                 raise
-            result = await self._patiently("sendMessage", _message(chat, text, None))
+            result = await self.call("sendMessage", _message(chat, text, None))
         return msgspec.json.decode(result, type=Sent).message_id
 
     async def edit(self, chat: str, message: int, text: str, *, html: str | None = None) -> None:
         """Change a message that was sent. That it says so already is no error."""
         params = {**_message(chat, text, html), "message_id": message}
         try:
-            await self._patiently("editMessageText", params)
+            await self.call("editMessageText", params)
         except Refused as error:
             said = error.description.lower()
             if "not modified" in said:
@@ -97,20 +109,10 @@ class BotApi:
 
     async def set_webhook(self, url: str, secret: str) -> None:
         params = {"url": url, "secret_token": secret, "allowed_updates": ["message"]}
-        await self._patiently("setWebhook", params)
+        await self.call("setWebhook", params)
 
     async def delete_webhook(self) -> None:
-        await self._patiently("deleteWebhook", {})
-
-    async def _patiently(self, method: str, params: Params) -> Raw:
-        """Make a call; wait once as long as Telegram asks for, if that is not too long."""
-        try:
-            return await self.call(method, params)
-        except Refused as error:
-            if error.retry_after is None or error.retry_after > LONGEST_WAIT:
-                raise
-            await asyncio.sleep(error.retry_after)
-            return await self.call(method, params)
+        await self.call("deleteWebhook", {})
 
     async def call(self, method: str, params: Params, seconds: float = CALL) -> Raw:
         """Make one call; returns its result.

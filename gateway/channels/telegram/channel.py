@@ -12,7 +12,9 @@ import random
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Raw
@@ -20,7 +22,7 @@ from msgspec import Raw
 from gateway import log, signatures
 from gateway.channels import Means
 from gateway.channels.telegram import live, text
-from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable
+from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable, patiently
 from gateway.channels.telegram.live import Draft
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
 from gateway.channels.telegram.wire import Message, Numbered, Update
@@ -34,6 +36,8 @@ SECRET = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
 
 #: seconds between tries to reach Telegram: from, to
 PAUSES = 1.0, 60.0
+#: seconds between tries to send within one, while Telegram cannot be reached
+SHORTLY = 1.0, 2.0, 4.0, 8.0
 #: seconds between tries when our own disk refuses
 DISK = 1.0
 #: days of silence after which Telegram may count updates anew; positions are forgotten before
@@ -44,6 +48,8 @@ REFUSED_AGAIN, REFUSED_AN_HOUR = 86_400.0, 20
 STRANGERS = 1000
 #: replies to commands that may wait to be sent
 REPLIES = 100
+#: seconds that a call for a draft may take to end, before the answer is sent and before another process leads
+ENDING, LEAVING = 20.0, 3.0
 #: runs whose answers were sent that are remembered
 ANSWERED = 1000
 #: days that it is remembered how far an answer was sent
@@ -74,6 +80,8 @@ class Telegram:
         self._quiet = False
         #: runs whose answers were sent: a draft that comes later is none any more
         self._answered: OrderedDict[str, None] = OrderedDict()
+        #: held while something is sent to a chat
+        self._sending: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: when strangers were last told that they are
         self._strangers: OrderedDict[str, float] = OrderedDict()
         self._replies: set[asyncio.Task[None]] = set()
@@ -234,17 +242,27 @@ class Telegram:
     # --- out --------------------------------------------------------------------------------
 
     async def send(self, out: Outgoing, desk: Desk) -> Receipt:
-        age = (self._clock() - out.at) / 1000
-        if age > self._options.stale_after:
-            return Never(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
-        await self._end_draft(out.run)
+        lock = self._sending.setdefault(out.chat, asyncio.Lock())  # a chat hears one answer after the other
+        async with lock:
+            age = (self._clock() - out.at) / 1000
+            if age > self._options.stale_after:
+                return Never(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
+            await self._end_draft(out.run)
+            return await self._try(out, desk, SHORTLY)
+
+    async def _try(self, out: Outgoing, desk: Desk, pauses: Sequence[float]) -> Receipt:
+        """Try, and again shortly where the network is what fails: it may be a moment only."""
         try:
             await self._send_where_it_is(out, desk)
         except Refused as error:
             return Never(str(error)) if error.for_good else TryAgain(str(error), error.retry_after or 0.0)
         except Unreachable as error:
-            return TryAgain(f"Telegram cannot be reached: {error}")
-        return Delivered()
+            if not pauses:
+                return TryAgain(f"Telegram cannot be reached: {error}")
+        else:
+            return Delivered()
+        await asyncio.sleep(pauses[0])
+        return await self._try(out, desk, pauses[1:])
 
     async def _end_draft(self, run: str) -> None:
         """Show no more of a run, whose answer comes now."""
@@ -253,7 +271,7 @@ class Telegram:
             self._answered.popitem(last=False)
         draft = self._drafts.pop(run, None)
         if draft is not None:
-            await draft.end()
+            await draft.end(ENDING)
 
     async def _send_where_it_is(self, out: Outgoing, desk: Desk) -> None:
         try:
@@ -270,7 +288,7 @@ class Telegram:
         done = int(await desk.note(noted) or 0)
         for number, part in enumerate(parts[done:], done):
             if number > 0 or not await self._in_place_of_draft(out.run, chat, part, desk):
-                await self._api.send(chat, part, html=text.formatted(part))
+                await patiently(partial(self._api.send, chat, part, html=text.formatted(part)))
             await desk.keep(noted, str(number + 1), days=SENT)
 
     async def _in_place_of_draft(self, run: str, chat: str, part: str, desk: Desk) -> bool:
@@ -279,7 +297,7 @@ class Telegram:
         if where != chat:
             return False
         try:
-            await self._api.edit(chat, int(number), part, html=text.formatted(part))
+            await patiently(partial(self._api.edit, chat, int(number), part, html=text.formatted(part)))
         except Refused as error:
             if error.code != 400 or error.moved is not None:
                 raise
@@ -293,7 +311,7 @@ class Telegram:
 
     async def quieten(self) -> None:
         self._quiet = True
-        await asyncio.gather(*(draft.end() for draft in list(self._drafts.values())))
+        await asyncio.gather(*(draft.end(LEAVING) for draft in list(self._drafts.values())))
 
     def _say(self, chat: str, reply: str) -> None:
         """Answer a command, soon; what cannot be said then is not said."""
@@ -304,7 +322,7 @@ class Telegram:
 
     async def _answer(self, chat: str, reply: str) -> None:
         try:
-            await self._api.send(chat, reply)
+            await patiently(lambda: self._api.send(chat, reply))
         except (Refused, Unreachable) as error:
             _log.warning("telegram.reply_lost", chat=chat, error=str(error))
 

@@ -16,8 +16,6 @@ from gateway.domain.ports import Desk
 
 #: seconds that a chat shows somebody typing after it was said: five, by the documentation
 TYPING = 4.0
-#: seconds that a call under way may take when the draft ends
-LAST = 20.0
 #: days that the number of a draft is kept for the answer that takes its place
 KEPT = 7.0
 
@@ -45,11 +43,11 @@ class Draft:
         self._changed = asyncio.Event()
         self.task = asyncio.create_task(self._follow(), name=f"draft-{run}")
 
-    async def end(self) -> None:
-        """Show no more. A call under way is waited for: after this, nothing of the draft comes late."""
+    async def end(self, seconds: float) -> None:
+        """Show no more. A call under way is waited for so long: after it, nothing of the draft comes late."""
         self._ending.set()
         self._changed.set()
-        _, pending = await asyncio.wait({self.task}, timeout=LAST)
+        _, pending = await asyncio.wait({self.task}, timeout=seconds)
         if pending:
             self.task.cancel()
 

@@ -25,7 +25,8 @@ _SELECT = (
     " FROM deliveries CROSS JOIN runs ON runs.seq = deliveries.run"
 )
 
-#: receivers to whom something is due and who have less than `each` on their way. They are found one
+#: receivers to whom something is due and for whom there is room: a chat is sent one at a time, so that
+#: what is said there stays in order. They are found one
 #: by one, a walk over the index that skips the rest of each line: https://www.sqlite.org/lang_with.html
 _LINES = """
 WITH RECURSIVE receivers (name) AS (
@@ -34,20 +35,20 @@ WITH RECURSIVE receivers (name) AS (
     SELECT (SELECT min(receiver) FROM deliveries INDEXED BY deliveries_line
             WHERE status = 'pending' AND receiver > name)
     FROM receivers WHERE name IS NOT NULL
-), lines (name, first, busy) AS (
+), lines (name, first, room) AS (
     SELECT name,
            (SELECT min(next_at) FROM deliveries INDEXED BY deliveries_line
             WHERE status = 'pending' AND receiver = name),
-           (SELECT count(*) FROM deliveries INDEXED BY deliveries_sending
-            WHERE status = 'sending' AND receiver = name)
+           iif(name GLOB 'http*://*', ?2, 1) - (SELECT count(*) FROM deliveries INDEXED BY deliveries_sending
+                                                WHERE status = 'sending' AND receiver = name)
     FROM receivers WHERE name IS NOT NULL
 )
-SELECT name, busy FROM lines WHERE first <= ? AND busy < ? ORDER BY first LIMIT ?
+SELECT name, room FROM lines WHERE first <= ?1 AND room > 0 ORDER BY first LIMIT ?3
 """
 
 _FIRST = (
     "SELECT seq FROM deliveries INDEXED BY deliveries_line"
-    " WHERE status = 'pending' AND receiver = ? AND next_at <= ? ORDER BY next_at LIMIT ?"
+    " WHERE status = 'pending' AND receiver = ? AND next_at <= ? ORDER BY next_at, seq LIMIT ?"
 )
 
 
@@ -93,9 +94,8 @@ def take(tx: Transaction, limit: int, each: int) -> list[Delivery]:
     """Take what is due: all in all so many, and no more than `each` on their way to one receiver."""
     taken: list[Any] = []
     lines: list[Any] = tx.execute(_LINES, (tx.now, each, limit)).fetchall()
-    for receiver, busy in lines:
-        room = min(each - busy, limit - len(taken))
-        taken += tx.execute(_FIRST, (receiver, tx.now, room)).fetchall()
+    for receiver, room in lines:
+        taken += tx.execute(_FIRST, (receiver, tx.now, min(room, limit - len(taken)))).fetchall()
     for (seq,) in taken:
         tx.execute("UPDATE deliveries SET status = 'sending', attempt = attempt + 1 WHERE seq = ?", (seq,))
     return [_by_seq(tx, seq) for (seq,) in taken]

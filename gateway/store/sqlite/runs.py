@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Any
 
 import apsw
@@ -20,8 +19,8 @@ from gateway.domain import run as domain
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import AnyHappening, End, Usage
 from gateway.domain.event import Status as StatusEvent
-from gateway.domain.ports import Accepted, Admission, Counts, Fenced, IdempotencyKey, Limits, Page, RunFilter
-from gateway.domain.run import FINAL, Move, Outcome, Run, RunSpec, Status, Verdict
+from gateway.domain.ports import Accepted, Admission, Backlog, Counts, Fenced, IdempotencyKey, Limits, Page, RunFilter
+from gateway.domain.run import FINAL, Mode, Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
 from gateway.store.sqlite import agents, deliveries, idempotency, log, sessions
@@ -29,18 +28,37 @@ from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = (
     "seq, id, spec, status, outcome, attempt, epoch, owner, cancel_requested, last_event, result, usage, error,"
-    " created, started, finished"
+    " rounds, done, created, started, finished"
 )
 #: a session's runs that are open. INDEXED BY: SQLite does not know that these indexes are small, and
 #: an index that is no longer there is to be an error, not a slow gateway
 _LANE = "runs INDEXED BY runs_lane WHERE session = ?1 AND status IN ('queued', 'running')"
+#: what a history shows
+_ENDED_WITH = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
 _spec = msgspec.json.Decoder(RunSpec).decode
 _usage = msgspec.json.Decoder(Usage).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def _run(row: Sequence[Any]) -> Run:
-    (seq, id_, spec, status, outcome, attempt, epoch, owner, cancel, last, result, usage, error, *times) = row
+    (
+        seq,
+        id_,
+        spec,
+        status,
+        outcome,
+        attempt,
+        epoch,
+        owner,
+        cancel,
+        last,
+        result,
+        usage,
+        error,
+        rounds,
+        done,
+        *times,
+    ) = row
     created, started, finished = times
     return Run(
         seq=seq,
@@ -56,6 +74,8 @@ def _run(row: Sequence[Any]) -> Run:
         result=result,
         usage=_usage(usage),
         error=error,
+        rounds=rounds,
+        done=None if done is None else bool(done),
         created=created,
         started=started,
         finished=finished,
@@ -76,14 +96,13 @@ def accept(
     earlier = idempotency.used(tx, key)
     if earlier is not None:
         return Accepted(by_id(tx, earlier), fresh=False)
-    if _tallied(tx, Status.QUEUED) >= queue_limit:
+    if _tallied(tx, Status.QUEUED) + _tallied(tx, Status.HELD) >= queue_limit:
         raise Unavailable(f"{queue_limit} runs are waiting already.", remedy="Try again when some are done.")
     if admission is not None:
         agents.admit(tx, spec, admission)
-    interrupted = _meet(tx, spec.session, busy)
-    session = SessionKey.parse(spec.session)
-    assert session is not None, "front doors make session keys"
-    sessions.touch(tx, session)
+    interrupted = () if spec.held else _meet(tx, spec.session, busy)
+    _touch(tx, spec.session)
+    status = Status.HELD if spec.held else Status.QUEUED
     delayed = spec.run_at is not None and spec.run_at > tx.now
     seq = tx.execute(
         "INSERT INTO runs (id, agent, session, source, spec, status, priority, run_at, last_event, created)"
@@ -94,7 +113,7 @@ def accept(
             spec.session,
             spec.source,
             _encode(spec).decode(),
-            Status.QUEUED,
+            status,
             spec.priority,
             spec.run_at if delayed else None,
             tx.now,
@@ -103,14 +122,33 @@ def accept(
     assert isinstance(seq, int)
     for name, value in spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
-    _tally(tx, Status.QUEUED, 1)
-    log.append(tx, seq, identifier, 0, [StatusEvent(status=Status.QUEUED)])
-    run = Run(id=identifier, seq=seq, spec=spec, status=Status.QUEUED, last_event=1, created=tx.now)
+    _tally(tx, status, 1)
+    log.append(tx, seq, identifier, 0, [StatusEvent(status=status)])
+    run = Run(id=identifier, seq=seq, spec=spec, status=status, last_event=1, created=tx.now)
     log.note_run(tx, run)
-    if not delayed:
+    if not delayed and not spec.held:
         _advance(tx, spec.session)
     idempotency.remember(tx, key, identifier)
     return Accepted(run, fresh=True, interrupted=interrupted)
+
+
+def release(tx: Transaction, run_id: str, busy: SessionMode, key: IdempotencyKey | None) -> Accepted:
+    run = by_id(tx, run_id)
+    if idempotency.used(tx, key) is not None:
+        return Accepted(run, fresh=False)
+    domain.target(run.status, Move.RELEASE)
+    interrupted = _meet(tx, run.spec.session, busy)
+    _touch(tx, run.spec.session)
+    released = _move(tx, run, Move.RELEASE)
+    _advance(tx, run.spec.session)
+    idempotency.remember(tx, key, run.id)
+    return Accepted(released, fresh=True, interrupted=interrupted)
+
+
+def _touch(tx: Transaction, session: str) -> None:
+    key = SessionKey.parse(session)
+    assert key is not None, "front doors make session keys"
+    sessions.touch(tx, key)
 
 
 def _meet(tx: Transaction, session: str, busy: SessionMode) -> tuple[str, ...]:
@@ -149,7 +187,7 @@ def _move(
     moved = msgspec.structs.replace(moved, last_event=last)
     tx.execute(
         "UPDATE runs SET status = ?, ready = ?, outcome = ?, attempt = ?, epoch = ?, owner = ?, last_event = ?,"
-        " result = ?, usage = ?, error = ?, started = ?, finished = ? WHERE seq = ?",
+        " result = ?, usage = ?, error = ?, rounds = ?, done = ?, started = ?, finished = ? WHERE seq = ?",
         (
             status,
             int(move is Move.REQUEUE),
@@ -161,6 +199,8 @@ def _move(
             moved.result,
             _encode(moved.usage).decode(),
             moved.error,
+            moved.rounds,
+            moved.done,
             moved.started,
             moved.finished,
             run.seq,
@@ -171,6 +211,8 @@ def _move(
     log.note_run(tx, moved)
     if status.final:
         deliveries.create(tx, moved)
+        if run.spec.ephemeral:
+            sessions.delete(tx, run.spec.session)
         _advance(tx, run.spec.session)
     return moved
 
@@ -186,18 +228,41 @@ def _told(run: Run, reason: str) -> AnyHappening:
 def claim(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
     _let_due_in(tx)
     free = max(limits.total - _tallied(tx, Status.RUNNING), 0)
-    lines = [_next(tx, agent, min(free, limit - _running(tx, agent))) for agent, limit in limits.agents.items()]
+    behind = free if limits.background is None else max(limits.background - _in_background(tx), 0)
+    room = {agent: limit - _running(tx, agent) for agent, limit in limits.agents.items()}
+    lines = [_next(tx, agent, min(free, room[agent]), behind) for agent in room]
+    chosen: list[Run] = []
     # Agents share what is free: the one whose next run has waited longest goes first, so none starves.
-    chosen = list(islice(heapq.merge(*lines, key=lambda run: run.seq), free))
+    for run in heapq.merge(*lines, key=lambda run: run.seq):
+        background = run.spec.source is Source.BACKGROUND
+        if len(chosen) == free or (background and not behind) or not room[run.spec.agent]:
+            continue
+        chosen.append(run)
+        room[run.spec.agent] -= 1
+        behind -= background
     return [_claimed(tx, run, owner) for run in chosen]
 
 
-def _next(tx: Transaction, agent: str, room: int) -> list[Run]:
-    """Return the runs of an agent that may be claimed now, the most urgent first."""
+def _next(tx: Transaction, agent: str, room: int, behind: int) -> list[Run]:
+    """Return the runs of an agent that may be claimed now, the most urgent first.
+
+    They are more than there is room for where some are of source `background`: of those, others may be
+    taken instead.
+    """
+    if room <= 0:
+        return []
+    found = _ready(tx, "runs_ready", "<>", agent, room)
+    if behind:
+        found += _ready(tx, "runs_behind", "=", agent, min(room, behind))
+        found.sort(key=lambda run: (-run.spec.priority, run.seq))
+    return found
+
+
+def _ready(tx: Transaction, index: str, is_background: str, agent: str, limit: int) -> list[Run]:
     rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM runs WHERE agent = ? AND status = 'queued' AND ready = 1"
-        " ORDER BY priority DESC, seq LIMIT ?",
-        (agent, max(room, 0)),
+        f"SELECT {_COLUMNS} FROM runs INDEXED BY {index} WHERE agent = ? AND status = 'queued' AND ready = 1"
+        f" AND source {is_background} 'background' ORDER BY priority DESC, seq LIMIT ?",
+        (agent, limit),
     )
     return [_run(row) for row in rows.fetchall()]
 
@@ -205,6 +270,16 @@ def _next(tx: Transaction, agent: str, room: int) -> list[Run]:
 def _claimed(tx: Transaction, run: Run, owner: str) -> Run:
     changes = {"attempt": run.attempt + 1, "epoch": run.epoch + 1, "started": run.started or tx.now}
     return _move(tx, run, Move.CLAIM, (), "", owner=owner, **changes)
+
+
+def end_round(tx: Transaction, run_id: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
+    run = _held(tx, run_id, epoch)
+    last = log.append(tx, run.seq, run.id, run.last_event, said)
+    usage = _encode(run.usage + ended.usage).decode()
+    tx.execute(
+        "UPDATE runs SET last_event = ?, rounds = ?, usage = ? WHERE seq = ?", (last, ended.number, usage, run.seq)
+    )
+    sessions.write_round(tx, run, ended.number, ended.reply)
 
 
 def finish(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
@@ -218,6 +293,8 @@ def finish(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Seq
         result=verdict.result,
         error=verdict.error,
         usage=run.usage + verdict.usage,
+        rounds=verdict.rounds,
+        done=verdict.done,
     )
     sessions.write_transcript(tx, finished)
     return finished
@@ -230,7 +307,10 @@ def requeue(tx: Transaction, run: Run, why: str) -> Run:
     verdict = domain.after_interruption(run.spec, run.attempt, why)
     if verdict is None:
         return _move(tx, run, Move.REQUEUE, (), why, owner=None)
-    failed = _move(tx, run, verdict.move, outcome=verdict.outcome, error=verdict.error)
+    changes: dict[str, Any] = {"outcome": verdict.outcome, "error": verdict.error}
+    if run.spec.mode is Mode.GOAL:
+        changes |= {"rounds": (run.rounds or 0) + 1, "done": False}
+    failed = _move(tx, run, verdict.move, **changes)
     sessions.write_transcript(tx, failed)
     return failed
 
@@ -343,6 +423,12 @@ def _tallied(tx: Transaction, status: Status) -> int:
     return found or 0
 
 
+def _in_background(tx: Transaction) -> int:
+    running = "SELECT count(*) FROM runs INDEXED BY runs_background WHERE source = 'background' AND status = 'running'"
+    found: Any = tx.execute(running).get
+    return int(found)
+
+
 def _running(tx: Transaction, agent: str) -> int:
     found: Any = tx.execute("SELECT count(*) FROM runs WHERE status = 'running' AND agent = ?", (agent,)).get
     return int(found)
@@ -400,6 +486,24 @@ def listed(connection: apsw.Connection, which: RunFilter, page: Page) -> list[Ru
 def _flat(values: Iterable[Any]) -> Iterable[Any]:
     for value in values:
         yield from value if isinstance(value, tuple) else (value,)
+
+
+def finished(connection: apsw.Connection, label: str, limit: int) -> list[Run]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM runs WHERE {_ENDED_WITH} ORDER BY finished DESC, seq DESC LIMIT ?", (label, limit)
+    )
+    return [_run(row) for row in rows]
+
+
+def hide_finished(tx: Transaction, label: str) -> int:
+    tx.execute(f"UPDATE runs SET hidden = 1 WHERE {_ENDED_WITH}", (label,))
+    return tx.changes_made()
+
+
+def backlog(connection: apsw.Connection) -> Backlog:
+    by_status = "SELECT status, count(*) FROM runs INDEXED BY runs_background WHERE source = 'background' GROUP BY 1"
+    found = dict(connection.execute(by_status))
+    return Backlog(active=found.get(Status.RUNNING, 0), queued=found.get(Status.QUEUED, 0), total=sum(found.values()))
 
 
 def next_due(connection: apsw.Connection) -> int | None:

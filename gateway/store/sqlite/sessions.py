@@ -94,11 +94,15 @@ def set_backend_ref(tx: Transaction, run: Run, backend_ref: str) -> None:
 
 def write_transcript(tx: Transaction, run: Run) -> None:
     """Add what an ended run said: nothing for a cancelled one, or when its session is gone."""
-    if run.status is Status.CANCELLED:
-        return
-    said = [(Role.USER, run.spec.input, run.created)]
-    if run.result is not None:
-        said.append((Role.ASSISTANT, run.result, tx.now))
+    if run.status is not Status.CANCELLED:
+        write_round(tx, run, run.rounds or 1, run.result)
+
+
+def write_round(tx: Transaction, run: Run, number: int, reply: str | None) -> None:
+    """Add what was told and answered in a round of a run, unless its session is gone."""
+    said = [(Role.USER, run.spec.prompt(number), run.created if number == 1 else tx.now)]
+    if reply is not None:
+        said.append((Role.ASSISTANT, reply, tx.now))
     row = tx.execute(
         "SELECT last_n, title FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)
     ).fetchone()

@@ -12,6 +12,7 @@ from gateway.domain.ports import (
     Accepted,
     Admission,
     AgentProcess,
+    Backlog,
     Counts,
     DeliveryCounts,
     DeliveryFilter,
@@ -22,13 +23,13 @@ from gateway.domain.ports import (
     Page,
     RunFilter,
 )
-from gateway.domain.run import Run, RunSpec, Verdict
+from gateway.domain.run import Round, Run, RunSpec, Verdict
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock, wall_clock
-from gateway.domain.token import Token
+from gateway.domain.token import Ticket, Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.identity import Identity
-from gateway.store.sqlite import agents, deliveries, idempotency, log, notes, processes, runs, sessions, tokens
+from gateway.store.sqlite import agents, deliveries, idempotency, log, notes, processes, runs, sessions, tickets, tokens
 from gateway.store.sqlite.database import Database, Transaction
 
 #: changes that are kept for readers who come back
@@ -82,6 +83,9 @@ class SqliteStore:
     async def remember(self, run: str, epoch: int, backend_ref: str) -> None:
         await self._write(lambda tx: runs.remember(tx, run, epoch, backend_ref))
 
+    async def end_round(self, run: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
+        await self._write(lambda tx: runs.end_round(tx, run, epoch, ended, said))
+
     async def finish(self, run: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
         return await self._write(lambda tx: runs.finish(tx, run, epoch, verdict, said))
 
@@ -91,6 +95,9 @@ class SqliteStore:
     async def cancel(self, run: str, idempotent: IdempotencyKey | None = None) -> Run:
         return await self._write(lambda tx: runs.cancel(tx, run, idempotent))
 
+    async def release(self, run: str, busy: SessionMode, idempotent: IdempotencyKey | None = None) -> Accepted:
+        return await self._write(lambda tx: runs.release(tx, run, busy, idempotent))
+
     async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
         return await self._write(lambda tx: runs.abandon(tx, agent, limit))
 
@@ -99,6 +106,15 @@ class SqliteStore:
 
     async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
         return await self._read(lambda reader: runs.listed(reader, which, page))
+
+    async def finished(self, label: str, limit: int) -> Sequence[Run]:
+        return await self._read(lambda reader: runs.finished(reader, label, limit))
+
+    async def hide_finished(self, label: str) -> int:
+        return await self._write(lambda tx: runs.hide_finished(tx, label))
+
+    async def backlog(self) -> Backlog:
+        return await self._read(runs.backlog)
 
     async def events(self, run: str, after: int, limit: int) -> Sequence[Event]:
         return await self._read(lambda reader: log.events(reader, run, after, limit))
@@ -232,6 +248,12 @@ class SqliteStore:
 
     async def tokens(self) -> Sequence[Token]:
         return await self._read(tokens.listed)
+
+    async def add_ticket(self, ticket: Ticket, idempotent: IdempotencyKey | None = None) -> None:
+        await self._write(lambda tx: tickets.add(tx, ticket, idempotent))
+
+    async def spend_ticket(self, hash_: str) -> str | None:
+        return await self._write(lambda tx: tickets.spend(tx, hash_))
 
 
 def _delete_session(tx: Transaction, key: str, force: bool) -> list[str]:

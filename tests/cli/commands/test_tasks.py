@@ -12,8 +12,8 @@ from tests.cli.shell import PATIENCE, Shell, next_line
 from tests.support.live import Live
 
 TASK = set(
-    "id status outcome agentId session source input model priority labels parent retry_of attempt max_attempts"
-    " cancel_requested last_event result error usage created_at run_at started_at finished_at".split()
+    "id status outcome agentId session source input mode model priority labels parent retry_of attempt max_attempts"
+    " cancel_requested last_event result error usage rounds done created_at run_at started_at finished_at".split()
 )
 
 
@@ -35,6 +35,12 @@ def test_add_takes_all_that_a_task_has(shell: Shell) -> None:
     assert (task["input"], task["session"], task["model"], task["priority"]) == ("in", "main:task:all", "m/1", 3)
     assert (task["labels"], task["parent"], task["run_at"][:19]) == ({"a": "b", "c": "d=e"}, parent, later[:19])
     shell("tasks", "cancel", task["id"])
+
+
+def test_a_goal_is_handed_in(shell: Shell) -> None:
+    made = shell("tasks", "add", "--json", "--goal", "--max-rounds", "2", "x").json
+
+    assert made["task"]["mode"] == "goal"
 
 
 @pytest.mark.parametrize("words", [["--run-at", "noon"], ["--label", "plain"], ["--priority", "x"]])

@@ -1,0 +1,51 @@
+"""Deliveries, as front doors see them: where they may go, how they are, and once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.domain.delivery import Delivery, Target
+from gateway.domain.ports import DeliveryCounts, DeliveryFilter, IdempotencyKey, Page, Store
+from gateway.domain.reach import Reach
+
+
+class Deliveries:
+    """What is sent out when runs end."""
+
+    def __init__(self, store: Store, reach: Reach) -> None:
+        self._store = store
+        self._reach = reach
+
+    def webhook(self, url: str, body: str = "task") -> Target:
+        """Return the target that a caller's URL means, for `RunSpec.deliver`.
+
+        Args:
+            body: the format of what is sent.
+
+        Raises:
+            InvalidRequest: nothing can or may be sent there.
+        """
+        return self._reach.target(url, body)
+
+    async def list(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
+        return await self._store.deliveries(which, page)
+
+    async def find(self, delivery: str) -> Delivery:
+        """Return a delivery by its id or a unique prefix of it.
+
+        Raises:
+            DeliveryNotFound: there is none, or more than one.
+        """
+        return await self._store.delivery(delivery)
+
+    async def retry(self, delivery: str, key: IdempotencyKey | None = None) -> Delivery:
+        """Send a dead or waiting delivery now, with all its tries before it.
+
+        Raises:
+            DeliveryNotFound: there is none, or more than one.
+            Conflict: it was delivered, or is on its way.
+        """
+        return await self._store.retry_delivery(delivery, key)
+
+    async def counts(self) -> DeliveryCounts:
+        return await self._store.delivery_counts()

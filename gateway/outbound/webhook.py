@@ -1,0 +1,236 @@
+"""Webhooks: a signed POST, tried once.
+
+The signature: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md.
+The `ce-` headers: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+import gateway
+from gateway import signatures
+from gateway.domain import times
+from gateway.domain.delivery import Delivered, Delivery, Never, Receipt, TryAgain
+from gateway.domain.reach import Reach
+from gateway.domain.times import Clock
+
+#: seconds that a try may take in all
+DEADLINE = 15.0
+#: bytes of an answer that are read
+ANSWER = 64 << 10
+#: characters of an answer that are shown as the reason of a failure
+EXCERPT = 200
+#: look-ups of names at the same time; one that hangs is one less for its while
+LOOKUPS = 32
+
+GONE = 410
+
+#: host and port to what `socket.getaddrinfo` returns
+LookUp = Callable[[str, int], Sequence[Any]]
+
+
+class WebhookSender:
+    """The sender of kind `webhook`. An async context manager."""
+
+    def __init__(
+        self,
+        reach: Reach,
+        clock: Clock,
+        *,
+        secrets: Sequence[str] = (),
+        own_secrets: Mapping[str, Sequence[str]] | None = None,
+        deadline: float = DEADLINE,
+        look_up: LookUp | None = None,
+    ) -> None:
+        """Args:
+        secrets: what all receivers' webhooks are signed with; not signed when there is none.
+        own_secrets: the same, for those receivers that have their own.
+        """
+        self._reach = reach
+        self._clock = clock
+        self._keys = _keys(secrets)
+        self._own_keys = {receiver: _keys(own) for receiver, own in (own_secrets or {}).items()}
+        self._deadline = deadline
+        self._look_up = look_up or _look_up
+        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="look-up")
+
+    async def __aenter__(self) -> WebhookSender:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def send(self, delivery: Delivery, body: bytes) -> Receipt:
+        guard = _Guard(self._reach, delivery)
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._post(delivery, body, guard)
+        except TimeoutError:
+            return TryAgain(f"no answer within {self._deadline:g} s")
+        except aiohttp.InvalidURL as error:
+            return Never(f"not a URL: {error}")
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            return Never(guard.refusal) if guard.refusal else TryAgain(_why(error))
+
+    async def _post(self, delivery: Delivery, body: bytes, guard: _Guard) -> Receipt:
+        # A connection of its own for each: one that was let through for a trusted URL is never
+        # another's, and a look-up is never older than the check of what it found.
+        connector = aiohttp.TCPConnector(
+            resolver=_Resolver(self._look_up, self._threads),
+            socket_factory=guard.open,
+            use_dns_cache=False,
+            force_close=True,
+        )
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session,
+            session.post(
+                delivery.target.address, data=body, headers=self._headers(delivery, body), allow_redirects=False
+            ) as answer,
+        ):
+            return _judge(answer, await _read(answer), self._clock())
+
+    def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
+        now = self._clock() // 1000
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"Moongate/{gateway.__version__}",
+            "webhook-id": delivery.id,
+            "webhook-timestamp": str(now),
+            "moongate-attempt": str(delivery.attempt),
+        }
+        if delivery.target.format == "task":
+            headers |= {
+                "ce-specversion": "1.0",
+                "ce-type": "task.finished",
+                "ce-source": "/api/tasks",
+                "ce-subject": delivery.run,
+                "ce-id": delivery.id,
+                "ce-time": times.rfc3339(delivery.created),
+            }
+        keys = self._own_keys.get(delivery.target.receiver, self._keys)
+        if keys:
+            signed = f"{delivery.id}.{now}.".encode() + body
+            made = [base64.b64encode(signatures.digest(key, signed)).decode() for key in keys]
+            headers["webhook-signature"] = " ".join(f"v1,{signature}" for signature in made)
+        return headers
+
+
+class _Guard:
+    """Opens sockets to what a delivery may be sent to, whatever the name was resolved to and by whom."""
+
+    def __init__(self, reach: Reach, delivery: Delivery) -> None:
+        self._reach = reach
+        self._host = urlsplit(delivery.target.address).hostname or ""
+        self._trusted = delivery.target.trusted
+        #: why an address was refused; empty if none was
+        self.refusal = ""
+
+    def open(self, found: Any) -> socket.socket:
+        family, kind, protocol, _, address = found
+        why = self._reach.refusal(self._host, address[0], trusted=self._trusted)
+        if why is not None:
+            self.refusal = f"refused: {why}; see the setting webhooks.allow_private"
+            raise OSError(self.refusal)
+        return socket.socket(family, kind, protocol)
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up on threads of its own, so that one that hangs keeps nothing else waiting."""
+
+    def __init__(self, look_up: LookUp, threads: ThreadPoolExecutor) -> None:
+        self._look_up = look_up
+        self._threads = threads
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._threads, self._look_up, host, port)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=address[1],
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None: ...
+
+
+def _look_up(host: str, port: int) -> Sequence[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def _keys(secrets: Sequence[str]) -> list[bytes]:
+    return [signatures.standard_key(secret) for secret in secrets]
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """Read an answer to its end, or as much of it as is read: before that it may still break off."""
+    read = bytearray()
+    while len(read) < ANSWER:
+        chunk = await answer.content.read(ANSWER - len(read))
+        if not chunk:
+            break
+        read += chunk
+    return bytes(read)
+
+
+def _why(error: Exception) -> str:
+    """Return what people are told of a try that brought no answer."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"cannot find the host: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return f"cannot connect: {os.strerror(error.os_error.errno)}"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer broke off"
+    return f"{type(error).__name__}: {error}"
+
+
+def _judge(answer: aiohttp.ClientResponse, text: bytes, now: int) -> Receipt:
+    if 200 <= answer.status < 300:
+        return Delivered()
+    why = f"answered {answer.status}"
+    if answer.status == GONE:
+        return Never(f"{why}: it wants no more")
+    if 300 <= answer.status < 400:
+        return TryAgain(f"{why}: redirects are not followed")
+    said = " ".join(text[: 4 * EXCERPT].decode("utf-8", "replace").split())
+    shown = "".join(character for character in said if character.isprintable())[:EXCERPT]
+    return TryAgain(f"{why}: {shown}" if shown else why, after=_asked(answer.headers.get("Retry-After"), now))
+
+
+def _asked(text: str | None, now: int) -> float:
+    """Return the seconds that `Retry-After` asks for: a number, or a date (RFC 9110, 10.2.3)."""
+    if text is None:
+        return 0.0
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    with suppress(ValueError, OverflowError):
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.fromtimestamp(now / 1000, UTC)).total_seconds())
+    return 0.0

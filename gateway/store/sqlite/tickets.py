@@ -1,0 +1,28 @@
+"""One-time tickets, by their hash only: on disk, so that the process after a restart knows them too."""
+
+from __future__ import annotations
+
+from gateway.domain.ports import IdempotencyKey
+from gateway.domain.token import Ticket
+from gateway.store.sqlite import idempotency
+from gateway.store.sqlite.database import Transaction
+
+
+def add(tx: Transaction, ticket: Ticket, key: IdempotencyKey | None) -> None:
+    tx.execute("DELETE FROM tickets WHERE expires <= ?", (tx.now,))
+    earlier = idempotency.used(tx, key)
+    if earlier is not None:  # the answer with the secret was lost
+        tx.execute("DELETE FROM tickets WHERE hash = ?", (earlier,))
+    idempotency.remember(tx, key, ticket.hash)
+    tx.execute(
+        "INSERT INTO tickets (hash, token, expires) VALUES (?, ?, ?)", (ticket.hash, ticket.token, ticket.expires)
+    )
+
+
+def spend(tx: Transaction, hash_: str) -> str | None:
+    row = tx.execute("DELETE FROM tickets WHERE hash = ? RETURNING token, expires", (hash_,)).fetchone()
+    if row is None:
+        return None
+    token, expires = row
+    assert isinstance(expires, int)
+    return str(token) if expires > tx.now else None

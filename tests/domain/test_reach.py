@@ -1,0 +1,85 @@
+"""Which addresses a webhook may go to."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.domain.reach import Reach
+from gateway.errors import ConfigError, InvalidRequest
+
+LOCAL = Reach(local=True)
+OPEN = Reach(local=False)
+
+#: what leads to this machine's own network, or nowhere
+LOOPBACK = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1"]
+PRIVATE = [
+    *["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "198.18.0.1", "192.0.2.1", "192.0.0.8"],
+    *["fc00::1", "fd12:3456::1", "fec0::1", "2001:db8::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:c0a8:101::1"],
+    "64:ff9b:1::1",
+]
+NEVER = [
+    *["0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1"],
+    *["100.100.100.200", "168.63.129.16", "::", "fe80::1", "fe80::1%eth0", "ff02::1", "fd00:ec2::254", "2001::1"],
+    *["::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "::7f00:1", "100::1"],
+]
+PUBLIC = ["93.184.216.34", "8.8.8.8", "172.32.0.1", "2606:2800:220:1::1", "64:ff9b::808:808", "2002:808:808::1"]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_may_be_sent_to(address: str) -> None:
+    assert OPEN.refusal("example.org", address) is None
+
+
+@pytest.mark.parametrize("address", LOOPBACK + PRIVATE + NEVER)
+def test_any_other_may_not(address: str) -> None:
+    assert OPEN.refusal("example.org", address) is not None
+
+
+@pytest.mark.parametrize("address", LOOPBACK)
+def test_loopback_may_be_sent_to_by_its_own_name_while_the_gateway_listens_there(address: str) -> None:
+    assert LOCAL.refusal(address, address) is None
+    assert LOCAL.refusal("LocalHost", address) is None
+
+
+@pytest.mark.parametrize("host", ["example.org", "2130706433", "0x7f.1", "127.0.0.1.nip.example"])
+def test_a_name_that_only_leads_to_loopback_may_not(host: str) -> None:
+    assert LOCAL.refusal(host, "127.0.0.1") == "127.0.0.1 is a loopback address"
+
+
+@pytest.mark.parametrize("address", PRIVATE + NEVER)
+def test_listening_on_loopback_opens_no_other_network(address: str) -> None:
+    assert LOCAL.refusal("localhost", address) is not None
+
+
+def test_private_networks_and_hosts_can_be_allowed() -> None:
+    reach = Reach.of(["10.0.0.0/8", "fd12::/16", "Build.Example"], local=False)
+
+    assert reach.refusal("x", "10.1.2.3") is None
+    assert reach.refusal("x", "64:ff9b::a01:203") is None
+    assert reach.refusal("x", "fd12::1") is None
+    assert reach.refusal("build.example", "192.168.0.1") is None
+    assert reach.refusal("other.example", "192.168.0.1") == "192.168.0.1 is a private address"
+
+
+@pytest.mark.parametrize("address", NEVER)
+def test_some_are_never_sent_to_whatever_is_allowed(address: str) -> None:
+    reach = Reach.of(["0.0.0.0/0", "::/0", "example.org"], local=True)
+
+    assert reach.refusal("example.org", address, trusted=True) == f"{address} is never sent to"
+
+
+@pytest.mark.parametrize("address", LOOPBACK + PRIVATE)
+def test_an_address_from_the_configuration_is_trusted(address: str) -> None:
+    assert OPEN.refusal("example.org", address, trusted=True) is None
+
+
+@pytest.mark.parametrize("entry", ["", "10.0.0.1/8", "http://x", "a b", "b\u00fccher"])
+def test_what_is_no_host_and_no_network_cannot_be_allowed(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"webhooks\.allow_private"):
+        Reach.of([entry], local=True)
+
+
+def test_a_url_with_a_forbidden_address_is_refused_at_once() -> None:
+    with pytest.raises(InvalidRequest, match=r"10\.0\.0\.1 is a private address"):
+        LOCAL.target("https://10.0.0.1/hook")
+    assert LOCAL.target("https://[::1]:8080/hook").address == "https://[::1]:8080/hook"

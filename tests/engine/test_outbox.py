@@ -1,0 +1,163 @@
+"""The outbox: what is due is sent, paced, and nobody waits for another's receiver."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.delivery import Delivered, Delivery, DeliveryStatus, Receipt, Target
+from gateway.domain.ports import DeliveryFilter, Page
+from gateway.engine import outbox
+from gateway.engine.outbox import Post
+from gateway.errors import Unavailable
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import claim_one, finish, spec
+from tests.engine.stage import Between, Stage, staged
+from tests.support.waiting import until
+
+HOOK = Target(kind="webhook", address="http://one.example/")
+
+
+class Recorded:
+    """A sender that remembers, and holds what it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[Delivery] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.working = 0
+        self.most = 0
+        self.error: Exception | None = None
+
+    async def send(self, delivery: Delivery, body: bytes) -> Receipt:
+        assert body == b"told"
+        self.sent.append(delivery)
+        self.working += 1
+        self.most = max(self.most, self.working)
+        try:
+            await self.gate.wait()
+            if self.error is not None:
+                raise self.error
+            return Delivered()
+        finally:
+            self.working -= 1
+
+
+def post(sender: Recorded) -> Post:
+    return Post(senders={"webhook": sender}, bodies={"task": lambda run: b"told"})
+
+
+async def prepared(store: SqliteStore, *targets: Target) -> None:
+    for number, target in enumerate(targets):
+        await store.accept(spec(f"main:test:{number}", deliver=(target,)))
+        await finish(store, await claim_one(store))
+
+
+async def statuses(stage: Stage) -> list[DeliveryStatus]:
+    return [delivery.status for delivery in await stage.store.deliveries(DeliveryFilter(), Page())]
+
+
+async def settled(stage: Stage, *expected: DeliveryStatus) -> list[Delivery]:
+    async with asyncio.timeout(10):
+        while sorted(await statuses(stage)) != sorted(expected):
+            await asyncio.sleep(0.005)
+    return list(await stage.store.deliveries(DeliveryFilter(), Page()))
+
+
+async def test_the_end_of_a_run_is_sent_at_once(tmp_path: Path) -> None:
+    sender = Recorded()
+    async with staged(tmp_path, post=post(sender)) as stage:
+        run = await stage.do(deliver=(HOOK,))
+        await settled(stage, DeliveryStatus.DELIVERED)
+
+    assert [(sent.run, sent.attempt) for sent in sender.sent] == [(run.id, 1)]
+
+
+async def test_what_has_waited_for_the_gateway_is_sent_little_by_little(tmp_path: Path) -> None:
+    sender = Recorded()
+    sender.gate.clear()
+    targets = [Target(kind="webhook", address=f"http://{number}.example/") for number in range(2 * outbox.FEW)]
+    async with staged(tmp_path, post=post(sender), prepare=lambda store: prepared(store, *targets)) as stage:
+        await until(lambda: len(sender.sent) == outbox.FEW, "the first ones are on their way")
+        sender.gate.set()
+        await settled(stage, *[DeliveryStatus.DELIVERED] * len(targets))
+
+    assert len(sender.sent) == len(targets)
+
+
+def test_there_is_more_room_with_each_second() -> None:
+    assert [outbox.room(seconds) for seconds in (0, 0.9, 1, 3, 5, 1e9)] == [8, 8, 16, 64, 256, 256]
+
+
+async def test_one_receiver_is_sent_a_few_at_a_time(tmp_path: Path) -> None:
+    sender = Recorded()
+    sender.gate.clear()
+    async with staged(tmp_path, post=post(sender), prepare=lambda store: prepared(store, *[HOOK] * 9)) as stage:
+        await until(lambda: sender.working == outbox.EACH, "as many as may are on their way")
+        sender.gate.set()
+        await settled(stage, *[DeliveryStatus.DELIVERED] * 9)
+
+    assert sender.most == outbox.EACH
+
+
+async def test_a_sender_that_breaks_is_tried_again(tmp_path: Path) -> None:
+    sender = Recorded()
+    sender.error = ZeroDivisionError("oh")
+    async with staged(tmp_path, post=post(sender)) as stage:
+        await stage.do(deliver=(HOOK,))
+        await until(lambda: sender.sent, "it was tried")
+        (delivery,) = await settled(stage, DeliveryStatus.PENDING)
+
+    assert (delivery.attempt, delivery.error) == (1, "ZeroDivisionError: oh")
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (Target(kind="gone", address="a"), "the channel gone is not configured"),
+        (Target(kind="webhook", address="http://one.example/", format="odd"), "nothing here speaks the format odd"),
+    ],
+)
+async def test_what_nobody_can_send_is_dead(tmp_path: Path, target: Target, why: str) -> None:
+    async with staged(tmp_path, post=post(Recorded())) as stage:
+        await stage.do(deliver=(target,))
+        (delivery,) = await settled(stage, DeliveryStatus.DEAD)
+
+    assert delivery.error == why
+
+
+async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.engine.outbox.RETRY", 0.01)
+    monkeypatch.setattr("gateway.engine.patience.RETRY", 0.01)
+    sender = Recorded()
+    between: list[Between] = []
+
+    def wrap(store: SqliteStore) -> Between:
+        between.append(Between(store))
+        between[0].refuse = {
+            name: [Unavailable("full"), Unavailable("full")]
+            for name in ("release_deliveries", "take_deliveries", "record_delivery")
+        }
+        return between[0]
+
+    async with staged(tmp_path, post=post(sender), wrap=wrap) as stage:
+        await stage.do(deliver=(HOOK,))
+        await settled(stage, DeliveryStatus.DELIVERED)
+
+    assert len(sender.sent) == 1
+    assert all(refused == [] for refused in between[0].refuse.values())
+
+
+async def test_after_standing_down_nothing_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.engine.outbox.LAST", 0.01)
+    sender = Recorded()
+    sender.gate.clear()
+    async with staged(tmp_path, post=post(sender)) as stage:
+        await stage.do(deliver=(HOOK,))
+        await until(lambda: sender.working, "it is on its way")
+        await stage.engine.stand_down()
+
+        assert sender.working == 0
+        assert await stage.store.release_deliveries() == 1

@@ -1,0 +1,122 @@
+"""A receiver of webhooks that does what a test tells it, request by request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+
+
+class Request(NamedTuple):
+    """One request that came in whole."""
+
+    path: str
+    #: names in lower case
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def id(self) -> str:
+        return self.headers["webhook-id"]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Receiver:
+    """Answers each request by the next line of its script, and 200 when that is at its end.
+
+    A line is what to answer: a status with header fields (`503`, `429 Retry-After: 30`), `hang`
+    for nothing, `reset` for a connection that breaks off after the status 200, `drip` for a
+    body without an end, `flood` for one of 10 MB.
+    """
+
+    def __init__(self) -> None:
+        self.script: deque[str] = deque()
+        self.requests: list[Request] = []
+        #: connections that were opened
+        self.connections = 0
+        self.port = 0
+        #: what is answered when the script is at its end
+        self.otherwise = "200"
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook"
+
+    @property
+    def ids(self) -> set[str]:
+        return {request.id for request in self.requests}
+
+    async def up(self) -> None:
+        """Listen; at the same port as before, if there was one."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def down(self) -> None:
+        """Listen no more: who comes is refused."""
+        if self._server is not None:
+            self._server.close()
+            for writer in list(self._open):
+                writer.transport.abort()
+            await self._server.wait_closed()
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._open.add(writer)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._answer(reader, writer)
+        finally:
+            self._open.discard(writer)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:]) if name}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        self.requests.append(Request(head[0].split()[1], headers, body))
+        act = self.script.popleft() if self.script else self.otherwise
+        if act == "hang":
+            await reader.read()
+            return
+        if act == "reset":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthank")
+            await writer.drain()
+            raw = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            return
+        if act == "drip":
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n.")
+            await reader.read()
+            return
+        if act == "flood":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 10_000_000)
+            await writer.drain()
+            return
+        status, _, field = act.partition(" ")
+        fields = f"{field}\r\n" if field else ""
+        writer.write(f"HTTP/1.1 {status} Whatever\r\n{fields}Content-Length: 4\r\n\r\nwell".encode())
+        await writer.drain()
+
+
+@asynccontextmanager
+async def receiving(*script: str) -> AsyncIterator[Receiver]:
+    """Listen on a port of loopback for the time of the block."""
+    receiver = Receiver()
+    receiver.script.extend(script)
+    await receiver.up()
+    try:
+        yield receiver
+    finally:
+        await receiver.down()
