@@ -51,6 +51,7 @@ class Scripted(Subject):
 class Opencode(Subject):
     """The real program, with a scripted model behind it."""
 
+    together = 2  # each has a process of its own, which takes seconds to start
     hostile: ClassVar = {"a line of 4 MB": "[[line 4]]"}
 
     def __init__(self) -> None:
