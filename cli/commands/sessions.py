@@ -78,6 +78,38 @@ def show(key: str, limit: int) -> None:
         output.show(f"\n{_heading(message)}\n{message['content']}")
 
 
+@COMMAND.command()
+@click.argument("query")
+@click.option("--session", metavar="KEY", help="Only in this one.")
+@click.option("--agent", metavar="ID", help="Only in those of this agent.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many at the most.")
+def search(query: str, session: str | None, agent: str | None, limit: int) -> None:
+    """Find messages by their words, newest first.
+
+    All words of QUERY must be there; "a phrase" in that order; -word must not be there; word* may go on.
+
+    \b
+    Examples:
+      gateway sessions search "release notes"
+      gateway sessions search 'deploy* "blue green" -staging' --agent main
+
+    \b
+    --json prints
+      {"results": [{"session", "agentId", "role", "at", "run_id", "snippet", "matches": [str]}],
+       "next_cursor": str or null}
+    """
+    page = connect().pages("/api/search", "results", limit, q=query, session=session, agent=agent)
+    if current().json:
+        output.emit(page)
+        return
+    for found in page["results"]:
+        output.show(f"{found['session']}: {_heading(found)}\n  {output.first_line(found['snippet'], 400)}\n")
+    if not page["results"]:
+        output.talk("None.")
+    if page["next_cursor"] is not None:
+        output.talk("There are more: --limit.")
+
+
 def _heading(message: dict[str, Any]) -> str:
     return f"{message['role']}, {output.moment(message['at'])}, task {message['run_id']}"
 

@@ -153,6 +153,7 @@ def watch(id_: str) -> None:
 @click.option("--run-at", metavar="TIME", help="Not before: RFC 3339, local time without a zone.")
 @click.option("--label", "words", metavar="NAME=VALUE", multiple=True, help="To find it again; may be repeated.")
 @click.option("--parent", metavar="ID", help="Task that it belongs to.")
+@click.option("--webhook", metavar="URL", help="Told of its end by a signed POST, however long that takes.")
 @click.option("--goal", is_flag=True, help="Ask the agent again, until it says that INPUT is reached.")
 @click.option("--max-rounds", type=click.IntRange(1, 100), help="How often, at the most.  [default: 10]")
 @click.option("--watch", "follow", is_flag=True, help="Follow it to its end.")
@@ -164,6 +165,7 @@ def add(input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], ru
     \b
     Examples:
       gateway tasks add "Tidy up the inbox" --label kind=chore
+      gateway tasks add "Build the release" --webhook https://example.org/hook
       gateway tasks add --run-at 2030-01-01T09:00 "Wish a happy new year"
 
     \b

@@ -110,14 +110,14 @@ def parse_query(request: web.Request, kind: type[S]) -> S:
     Raises:
         InvalidRequest: a parameter is unknown, unfit, or given twice.
     """
-    if not request.query_string:
-        nothing: S = _unasked(kind)
-        return nothing
     query = request.query
     flat: dict[str, Any] = dict(query)
     if len(flat) != len(query):
         raise InvalidRequest("a query parameter is given twice.")
     try:
+        if not flat:
+            nothing: S = _unasked(kind)
+            return nothing
         return msgspec.convert(flat, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"query: {explain(error, kind, 'the query')}.") from error

@@ -146,7 +146,7 @@ class Dialect:
     #: says an error in that shape
     complain: Callable[[GatewayError], Struct]
     #: a header that carries the token where there is no Authorization
-    token_header: str | None = None
+    bearer_header: str | None = None
 
 
 NATIVE = Dialect(error=errors.ErrorAnswer, complain=errors.answer)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.domain import ids
 from gateway.domain.ports import IdempotencyKey, Page, Store
+from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock
 from gateway.engine.roster import Roster
@@ -75,6 +76,10 @@ class Sessions:
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         return await self._store.history(key, limit)
+
+    async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
+        """Return messages that fit, newest first."""
+        return await self._store.search(wanted, page)
 
     async def delete(self, key: str, *, force: bool) -> None:
         """Delete a session with its transcript.

@@ -14,6 +14,7 @@ import pytest
 from gateway.domain.delivery import DeliveryStatus, Target
 from gateway.domain.ports import DeliveryFilter, IdempotencyKey, Page, RunFilter
 from gateway.domain.run import Status
+from gateway.domain.search import Search, Term
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.store import SqliteStore
@@ -97,6 +98,9 @@ async def test_no_write_reads_a_whole_table(store: SqliteStore, plans: Plans) ->
     await store.open_empty_session("main", "test", "fresh")
     await store.delete_session(accepted.run.spec.session, force=True)
     await store.prune()
+    await store.prune_events(1 << 50, None)
+    await store.prune_runs(1 << 50)
+    await store.prune_sessions(1 << 50)
     writer.exec_trace = None
 
     assert len(plans.lines) > 20
@@ -132,6 +136,7 @@ async def test_no_list_reads_or_sorts_a_whole_table(
         await store.sessions(Page())
         await store.sessions(Page(before=10))
         await store.history("main:test:a", 50)
+        await store.search(Search(terms=(Term("a"),), session="main:test:a", agent="main"), Page())
         await store.newest_session("a")
         await store.events("x", 0, 100)
         await store.changes(0, 100)

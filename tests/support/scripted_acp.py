@@ -48,7 +48,7 @@ def send(**message: Any) -> None:
     raw(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
 
-def update(session: str, kind: str, **about: Any) -> None:
+def update(session: str, kind: str, /, **about: Any) -> None:
     send(method="session/update", params={"sessionId": session, "update": {"sessionUpdate": kind, **about}})
 
 

@@ -38,7 +38,8 @@ class Alive(Struct, frozen=True):
 @ROUTES.add("GET", "/health", scope=None, answer=Health)
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Tell how the gateway is."""
-    checks = {"store": await call.around.pulse.take(call.engine), **call.around.control.notes}
+    store = await call.around.pulse.take(call.engine)
+    checks = {"store": store, **call.engine.channels.troubles, **call.around.control.notes}
     return Health(
         status="healthy" if set(checks.values()) == {"ok"} else "degraded",
         uptime=max(0, call.around.clock() - call.around.started) // 1000,

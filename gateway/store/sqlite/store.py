@@ -21,15 +21,30 @@ from gateway.domain.ports import (
     Listener,
     Load,
     Page,
+    Pruned,
     RunFilter,
 )
 from gateway.domain.run import Round, Run, RunSpec, Verdict
+from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.domain.token import Ticket, Token
 from gateway.errors import Conflict, SessionNotFound
 from gateway.identity import Identity
-from gateway.store.sqlite import agents, deliveries, idempotency, log, notes, processes, runs, sessions, tickets, tokens
+from gateway.store.sqlite import (
+    agents,
+    deliveries,
+    idempotency,
+    log,
+    notes,
+    processes,
+    pruning,
+    runs,
+    search,
+    sessions,
+    tickets,
+    tokens,
+)
 from gateway.store.sqlite.database import Database, Transaction
 
 #: changes that are kept for readers who come back
@@ -63,6 +78,20 @@ class SqliteStore:
         await self._write(idempotency.prune)
         await self._write(notes.prune)
         await self._write(lambda tx: log.prune_changes(tx, CHANGES_KEPT))
+
+    async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
+        found = await self._read(lambda reader: pruning.old_logs(reader, before, newest))
+        return Pruned(bool(found), tuple(await self._write(lambda tx: pruning.forget_logs(tx, found))) if found else ())
+
+    async def prune_runs(self, before: int) -> Pruned:
+        found = await self._read(lambda reader: pruning.old_runs(reader, before))
+        return Pruned(bool(found), tuple(await self._write(lambda tx: pruning.forget_runs(tx, found))) if found else ())
+
+    async def prune_sessions(self, before: int) -> Pruned:
+        found = await self._read(lambda reader: pruning.old_sessions(reader, before))
+        if found:
+            await self._write(lambda tx: pruning.forget_sessions(tx, found, before))
+        return Pruned(bool(found))
 
     # runs
     async def accept(
@@ -116,8 +145,8 @@ class SqliteStore:
     async def backlog(self) -> Backlog:
         return await self._read(runs.backlog)
 
-    async def events(self, run: str, after: int, limit: int) -> Sequence[Event]:
-        return await self._read(lambda reader: log.events(reader, run, after, limit))
+    async def events(self, run: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+        return await self._read(lambda reader: log.events(reader, run, after, limit, size))
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
         return await self._read(lambda reader: log.changes(reader, after, limit))
@@ -205,6 +234,9 @@ class SqliteStore:
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
         return await self._read(lambda reader: sessions.history(reader, key, limit))
+
+    async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
+        return await self._read(lambda reader: search.found(reader, wanted, page))
 
     # agents
     async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:

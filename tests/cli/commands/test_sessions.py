@@ -78,3 +78,18 @@ def test_a_busy_session_is_deleted_by_force_only(shell: Shell, served: Live) -> 
 
     assert (polite.code, polite.json["error"]["code"]) == (1, "CONFLICT")
     assert (forced.code, forced.json) == (0, {"status": "ok"})
+
+
+def test_messages_are_found_by_their_words(shell: Shell) -> None:
+    shell("agent", "--session", "searched", "the purple fox")
+
+    words, told = shell("sessions", "search", "purple -zebra"), shell("sessions", "search", "purple", "--json").json
+
+    assert words.out.splitlines()[0].startswith("main:api:searched: assistant, ")
+    assert "  echo: the purple fox" in words.out.splitlines()
+    assert [found["matches"] for found in told["results"]] == [["purple"], ["purple"]]
+    assert set(told["results"][0]) == {"session", "agentId", "role", "at", "run_id", "snippet", "matches"}
+
+
+def test_a_search_that_finds_nothing_says_so(shell: Shell) -> None:
+    assert shell("sessions", "search", "nowheretobefound") == (0, "", "None.\n")

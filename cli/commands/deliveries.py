@@ -1,0 +1,126 @@
+"""`gateway deliveries`: what is sent out when tasks end, and what could not be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cli import output
+from cli.client import connect, part
+from cli.command import Group, current
+
+STATUSES = ("pending", "sending", "delivered", "dead")
+
+
+@click.group(cls=Group)
+def COMMAND() -> None:  # noqa: N802 the seam's name
+    """Look at what is sent out when tasks end, and send again what was given up.
+
+    A delivery's ID can be cut to a beginning that fits one delivery only.
+
+    \b
+    Examples:
+      gateway deliveries list --status dead
+      gateway deliveries retry 01M7
+
+    \b
+    With --json, a delivery is
+      {"id", "status", "task", "kind", "address", "format", "attempt", "next_at", "error",
+       "created_at", "finished_at"}
+    """
+
+
+@COMMAND.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="Only those; dead ones were given up.")
+@click.option("--task", metavar="ID", help="Only those that tell the end of this task.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+def list_deliveries(status: str | None, task: str | None, limit: int) -> None:
+    """List deliveries, newest first.
+
+    \b
+    Example:
+      gateway deliveries list --status dead
+
+    \b
+    --json prints {"deliveries": [delivery], "next_cursor": str or null}
+    """
+    page = connect().pages("/api/deliveries", "deliveries", limit, status=status, task=task)
+    if current().json:
+        output.emit(page)
+        return
+    rows = [
+        (
+            delivery["id"],
+            delivery["status"],
+            delivery["attempt"],
+            output.moment(delivery["next_at"]),
+            _receiver(delivery),
+            output.first_line(delivery["error"] or "", 50),
+        )
+        for delivery in page["deliveries"]
+    ]
+    output.listing(("delivery", "status", "tries", "next", "to", "error"), rows, page["next_cursor"])
+
+
+@COMMAND.command()
+@click.argument("id_", metavar="ID")
+def show(id_: str) -> None:
+    """Show a delivery.
+
+    \b
+    Example:
+      gateway deliveries show 01M7
+
+    \b
+    --json prints {"status": "ok", "delivery": delivery}
+    """
+    found = connect().get(f"/api/deliveries/{part(id_)}")
+    if current().json:
+        output.emit(found)
+    else:
+        _print(found["delivery"])
+
+
+@COMMAND.command()
+@click.argument("id_", metavar="ID")
+def retry(id_: str) -> None:
+    """Send a dead or waiting delivery now, under the same id and with all its tries before it.
+
+    \b
+    Example:
+      gateway deliveries retry 01M7
+
+    \b
+    --json prints {"status": "ok", "delivery": delivery}
+    """
+    found = connect().post(f"/api/deliveries/{part(id_)}/retry")
+    output.result(found, f"Sending {found['delivery']['id']}.")
+
+
+def _receiver(delivery: dict[str, Any]) -> str:
+    """Return whom it goes to: a webhook's URL as it is, a chat with its channel."""
+    address = str(delivery["address"])
+    return output.first_line(address if delivery["kind"] == "webhook" else f"{delivery['kind']}:{address}", 50)
+
+
+def _print(delivery: dict[str, Any]) -> None:
+    output.fields(
+        [
+            (name, value)
+            for name, value in (
+                ("Delivery", delivery["id"]),
+                ("Status", delivery["status"]),
+                ("Task", delivery["task"]),
+                ("Kind", delivery["kind"]),
+                ("Address", delivery["address"]),
+                ("Format", delivery["format"]),
+                ("Tries", delivery["attempt"]),
+                ("Next try", output.moment(delivery["next_at"])),
+                ("Error", delivery["error"] or ""),
+                ("Created", output.moment(delivery["created_at"])),
+                ("Finished", output.moment(delivery["finished_at"])),
+            )
+            if value not in ("", "-")
+        ]
+    )

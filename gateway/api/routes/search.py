@@ -1,0 +1,72 @@
+"""Searching all that was said: `GET /api/search`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from gateway.api import paging, views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain import search, times
+from gateway.domain.token import Scope
+
+ROUTES = Routes("search")
+
+
+class Query(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to look for."""
+
+    #: words that must all be there; `"a phrase"`, `-without`, `begin*`
+    q: Annotated[str, Meta(min_length=1, max_length=search.LENGTH)]
+    #: a session's key, or its name alone
+    session: views.SessionName | None = None
+    agent: views.AgentName | None = None
+
+
+class FoundShown(Struct, frozen=True, kw_only=True):
+    """A message of a transcript."""
+
+    #: key of the session that it is in
+    session: str
+    agent_id: str = field(name="agentId")
+    role: str
+    at: str
+    run_id: str
+    #: the part of it with what was looked for
+    snippet: str
+    #: the words found there, as they are written there
+    matches: list[str]
+
+
+class FoundList(Struct, frozen=True, kw_only=True):
+    results: list[FoundShown]
+    #: give it back as `cursor` for the next page; null on the last one
+    next_cursor: str | None
+
+
+@ROUTES.add("GET", "/api/search", scope=Scope.READ, query=Query, answer=FoundList)
+async def search_transcripts(call: Call[Nothing, Query]) -> FoundList:
+    """Search what people and agents said, newest first."""
+    asked = call.query
+    terms = search.terms(asked.q)
+    session = None if asked.session is None else (await call.engine.sessions.find(asked.session)).key
+    named = None if asked.agent is None else call.engine.agents.named(asked.agent)
+    agent = asked.agent if named is None else named.id  # what a removed agent said can still be found
+    wanted = search.Search(terms=terms, session=session, agent=agent)
+    found, cursor = paging.cut(
+        asked, await call.engine.sessions.search(wanted, paging.page(asked)), lambda one: one.position
+    )
+    return FoundList(results=[_shown(one) for one in found], next_cursor=cursor)
+
+
+def _shown(one: search.Found) -> FoundShown:
+    return FoundShown(
+        session=one.session,
+        agent_id=one.agent,
+        role=one.role,
+        at=times.rfc3339(one.at),
+        run_id=one.run,
+        snippet=one.snippet,
+        matches=list(one.matches),
+    )

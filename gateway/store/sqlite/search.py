@@ -1,0 +1,63 @@
+"""Searching transcripts: https://www.sqlite.org/fts5.html. The migration's triggers keep the index right."""
+
+from __future__ import annotations
+
+import re
+
+import apsw
+
+from gateway.domain.ports import Page
+from gateway.domain.search import Found, Search, Term
+from gateway.domain.session import Role
+
+#: words of a snippet
+WORDS = 32
+#: what stands before and after a match in a snippet; no text that is shown has a use for them
+_BEGIN, _END = "\x02", "\x03"
+_MATCH = re.compile(f"{_BEGIN}([^{_BEGIN}{_END}]*){_END}")
+
+
+def found(connection: apsw.Connection, search: Search, page: Page) -> list[Found]:
+    """Return the newest messages that fit."""
+    conditions, values = ["words MATCH ?"], [_expression(search.terms)]
+    for column, value in (("transcript.session", search.session), ("sessions.agent", search.agent)):
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    rows = connection.execute(
+        "SELECT words.rowid, transcript.session, sessions.agent, role, run, at,"
+        f" snippet(words, 0, '{_BEGIN}', '{_END}', '…', {WORDS})"
+        " FROM words CROSS JOIN transcript ON transcript.id = words.rowid"
+        " CROSS JOIN sessions ON sessions.key = transcript.session"
+        f" WHERE {' AND '.join(conditions)} AND words.rowid < ? ORDER BY words.rowid DESC LIMIT ?",
+        (*values, page.before if page.before is not None else 1 << 62, page.limit),
+    )
+    return [
+        Found(
+            position=position,
+            session=session,
+            agent=agent,
+            role=Role(role),
+            run=run,
+            at=at,
+            snippet=_plain(marked),
+            matches=tuple(dict.fromkeys(_MATCH.findall(marked))),
+        )
+        for position, session, agent, role, run, at, marked in rows
+    ]
+
+
+def _expression(terms: tuple[Term, ...]) -> str:
+    """Return a search in FTS5's language: every word is quoted, so none of them is an operator."""
+    wanted = " AND ".join(_quoted(term) for term in terms if not term.excluded)
+    unwanted = " OR ".join(_quoted(term) for term in terms if term.excluded)
+    return f"({wanted}) NOT ({unwanted})" if unwanted else wanted
+
+
+def _quoted(term: Term) -> str:
+    text = term.text.replace('"', '""')
+    return f'"{text}"' + ("*" if term.prefix else "")
+
+
+def _plain(marked: str) -> str:
+    return marked.replace(_BEGIN, "").replace(_END, "")

@@ -1,0 +1,54 @@
+"""What a query means: see also `tests/contracts/test_store_search.py`."""
+
+from __future__ import annotations
+
+import apsw
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain import search
+from gateway.domain.search import TERMS, Term
+from gateway.errors import InvalidRequest
+from gateway.store.sqlite.search import _expression
+
+
+def test_words_phrases_beginnings_and_exclusions_are_told_apart() -> None:
+    assert search.terms('one "two three" -four fi* -"six seven"') == (
+        Term("one"),
+        Term("two three"),
+        Term("four", excluded=True),
+        Term("fi*", prefix=True),
+        Term("six seven", excluded=True),
+    )
+
+
+@pytest.mark.parametrize("query", ["", " ", "-", "-word", '""', "***", "\x00", "- ! ?"])
+def test_a_query_without_a_word_to_find_is_refused(query: str) -> None:
+    with pytest.raises(InvalidRequest):
+        search.terms(query)
+
+
+def test_only_so_many_words_count() -> None:
+    assert len(search.terms("word " * 400)) == TERMS
+
+
+@pytest.fixture(scope="module")
+def index() -> apsw.Connection:
+    connection = apsw.Connection(":memory:")
+    connection.execute("CREATE VIRTUAL TABLE words USING fts5 (content)")
+    return connection
+
+
+PARTS = st.sampled_from(
+    ['"', "'", "*", "-", "(", ")", ":", "^", "+", "AND", "OR", "NOT", "NEAR(", " ", "\x00", "a", "é"]
+)
+
+
+@given(query=st.one_of(st.text(max_size=60), st.lists(PARTS, max_size=20).map("".join)))
+def test_nothing_that_is_typed_is_an_error_of_the_index(index: apsw.Connection, query: str) -> None:
+    try:
+        terms = search.terms(query)
+    except InvalidRequest:
+        return
+    index.execute("SELECT rowid FROM words WHERE words MATCH ?", (_expression(terms),)).fetchall()
