@@ -125,6 +125,7 @@ class Engine:
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         await rescuer.rescue(self._store, self._owner)
+        await self.tokens.load()
         position = await self._store.last_change()
         await self.agents.sweep(configured=True)
         self._services += [
