@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from drills import Drill, Impossible, commits, crash, disk
+from drills import Drill, Impossible, commits, crash, deliveries, disk, streams
 
 
 class Row(NamedTuple):
@@ -31,7 +31,16 @@ DRILLS = [
     Row("disk full", disk.full),
     Row("disk refuses", disk.refusing),
     Row("disk read-only", disk.read_only),
+    Row("readers who take nothing", streams.stalled_readers, partial(streams.stalled_readers, back=20, strict=True)),
+    Row("readers over a restart", streams.over_a_restart, partial(streams.over_a_restart, restarts=5)),
     Row("no answer before its sync", commits.no_answer_before_its_sync),
+    Row("kill -9 before delivery", deliveries.kill_before_delivery, partial(deliveries.kill_before_delivery, kills=30)),
+    Row("a receiver in every mood", deliveries.every_mood, partial(deliveries.every_mood, tasks=500, down=10.0)),
+    Row(
+        "a dead receiver delays nobody",
+        deliveries.a_dead_receiver_delays_nobody,
+        partial(deliveries.a_dead_receiver_delays_nobody, dead=500, well=200),
+    ),
 ]
 
 

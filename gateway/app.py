@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, plugins, process, token_file
+from gateway import backends, channels, log, plugins, process, signatures, token_file
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
@@ -19,6 +19,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.delivery import WEBHOOK
 from gateway.domain.ports import Channel
 from gateway.domain.reach import Reach
+from gateway.domain.retention import Retention
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import inlet
 from gateway.engine.channels import Opened
@@ -188,17 +189,26 @@ def _webhooks(config: Config, clock: Clock) -> WebhookSender:
     Raises:
         ConfigError: a secret is none, or what is allowed names no host or network.
     """
-    own = {receiver.lower().rstrip("/"): _several(secret) for receiver, secret in config.webhooks.secrets.items()}
-    odd = next((receiver for receiver in own if not re.fullmatch(r"https?://[^/@?#\s]+", receiver)), None)
-    if odd is not None:
-        raise ConfigError(f'webhooks.secrets: "{odd}" is not the beginning of a URL, such as https://example.org:8443.')
+    own = {}
+    for receiver, secret in config.webhooks.secrets.items():
+        where = f'webhooks.secrets: "{receiver}"'
+        if not re.fullmatch(r"https?://[^/@?#\s]+", receiver.lower()):
+            raise ConfigError(f"{where} is not the beginning of a URL, such as https://example.org:8443.")
+        own[receiver.lower()] = _keys(where, secret)
     return WebhookSender(
         _reach(config),
         clock,
-        secrets=_several(config.webhooks.secret),
-        own_secrets=own,
+        keys=_keys("webhooks.secret", config.webhooks.secret),
+        own_keys=own,
         deadline=config.webhooks.timeout,
     )
+
+
+def _keys(where: str, secret: str | list[str] | None) -> list[bytes]:
+    try:
+        return [signatures.standard_key(one) for one in _several(secret)]
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}", remedy="Make one: whsec_$(openssl rand -base64 32)") from error
 
 
 def _reach(config: Config) -> Reach:
@@ -257,7 +267,6 @@ async def opened(
         for name, kind in used.items():
             tools = Tools(children=children, environ=environ, directory=config.home / "backends" / name)
             opened_backends[name] = await stack.enter_async_context(kind.open(tools))
-        sender = await stack.enter_async_context(_webhooks(config, clock))
         engine = Engine(
             store,
             agents,
@@ -271,11 +280,12 @@ async def opened(
             output_limit=config.limits.output,
             channels=await _opened_channels(stack, config, environ, clock),
             post=Post(
-                senders={WEBHOOK: sender},
+                senders={WEBHOOK: _webhooks(config, clock)},
                 bodies=_bodies(),
                 reach=_reach(config),
                 schedule=config.webhooks.schedule,
             ),
+            retention=Retention(**msgspec.structs.asdict(config.retention)),
             clock=clock,
         )
         await stack.enter_async_context(engine)

@@ -241,11 +241,56 @@ class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: Annotated[float, Meta(gt=0, le=55, description="Seconds that a receiver has to answer.")] = 15.0
 
 
+#: a time in days; null is for ever
+_Days = Annotated[float, Meta(ge=1, le=36_500)] | None
+
+
+class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    events_days: Annotated[
+        _Days,
+        Meta(
+            description="Days that the events of ended runs are kept; null keeps them. The result stays.",
+            extra=_env("MOONGATE_RETENTION_EVENTS_DAYS"),
+        ),
+    ] = 30.0
+    events_runs: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(
+            description="Newest ended runs whose events are kept, of any age below that; null does not count.",
+            extra=_env("MOONGATE_RETENTION_EVENTS_RUNS"),
+        ),
+    ] = 100_000
+    runs_days: Annotated[
+        _Days,
+        Meta(
+            description="Days that ended runs are kept; null keeps them. Runs that something still needs stay.",
+            extra=_env("MOONGATE_RETENTION_RUNS_DAYS"),
+        ),
+    ] = None
+    sessions_days: Annotated[
+        _Days,
+        Meta(
+            description="Days after its last use that a session is kept with its transcript; null keeps it.",
+            extra=_env("MOONGATE_RETENTION_SESSIONS_DAYS"),
+        ),
+    ] = None
+
+
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="Least level that is written.", extra=_env("MOONGATE_LOG_LEVEL")),
     ] = "info"
+
+
+class Hooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    callback_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://\S{1,2000}$(?!\n)")] | None,
+        Meta(
+            description="Where word goes when a run ends that came by `/hooks/agent` or was assigned.",
+            extra=_env("MOONGATE_HOOKS_CALLBACK_URL"),
+        ),
+    ] = field(default=None, name="callbackUrl")
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -264,7 +309,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, InletSettings],
         Meta(description="What `POST /api/webhook/{name}` takes, by that name; see [Webhooks in](#webhooks-in)."),
     ] = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=Hooks)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)
 
 

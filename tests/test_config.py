@@ -159,3 +159,34 @@ def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
     agents = {"model": "m", "list": [{"id": "a", "backend": "echo"}, {"id": "b", "backend": "echo", "model": "n"}]}
 
     assert [agent.model for agent in app.check(load(tmp_path, {"agents": agents}), {})] == ["m", "n"]
+
+
+# --- webhooks out -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("webhooks", "why"),
+    [
+        ({"secret": "whsec_%"}, "webhooks.secret: a secret of Standard Webhooks is whsec_ and base64."),
+        ({"secret": "whsec_"}, "webhooks.secret: a secret of Standard Webhooks has a key."),
+        ({"secret": ["whsec_MDEyMw==", "?"]}, "webhooks.secret: a secret"),
+        ({"secrets": {"https://a.example": "?"}}, 'webhooks.secrets: "https://a.example": a secret'),
+        ({"secrets": {"a.example": "whsec_MDEyMw=="}}, 'webhooks.secrets: "a.example" is not the beginning of a URL'),
+        ({"secrets": {"https://a.example/b": "whsec_MDEyMw=="}}, "is not the beginning of a URL"),
+        ({"allow_private": ["10.0.0.1/8"]}, 'webhooks.allow_private: "10.0.0.1/8" is no host and no network'),
+        ({"schedule": []}, "webhooks.schedule"),
+    ],
+)
+def test_webhooks_that_cannot_be_sent_so_are_refused_by_name(tmp_path: Path, webhooks: Any, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        app.check(load(tmp_path, {"webhooks": webhooks}), {})
+
+    assert why in str(caught.value)
+
+
+def test_secrets_of_webhooks_are_kept_out_of_the_logs(tmp_path: Path) -> None:
+    given = {"secret": ["whsec_MDEyMw==", "whsec_NDU2Nw=="], "secrets": {"https://a.example": "whsec_ODkxMA=="}}
+
+    hidden = app.secrets(load(tmp_path, {"webhooks": given}), [], {})
+
+    assert {"whsec_MDEyMw==", "whsec_NDU2Nw==", "whsec_ODkxMA=="} <= set(hidden)

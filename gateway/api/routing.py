@@ -148,7 +148,7 @@ class Dialect:
     #: the path that all of them are under, if they are: what is missing there is told in that shape, too
     home: str | None = None
     #: a header that carries the token where there is no Authorization
-    token_header: str | None = None
+    bearer_header: str | None = None
 
 
 NATIVE = Dialect(error=errors.ErrorAnswer, complain=errors.answer)

@@ -229,7 +229,7 @@ class Server:
     async def _identify(self, request: web.Request, route: Route) -> Principal:
         if route.socket and "ticket" in request.query and "Authorization" not in request.headers:
             return await self._bouncer.redeem(request, request.query["ticket"])
-        return self._bouncer.identify(request, route.dialect.token_header)
+        return self._bouncer.identify(request, route.dialect.bearer_header)
 
     async def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add what every answer carries."""

@@ -255,7 +255,7 @@ class Accepted(Struct, frozen=True):
     """A run that is on disk."""
 
     run: Run
-    #: False when the idempotency key had been used: the run is the earlier one
+    #: False when the idempotency key had been used, or another one stands for it: the run is the earlier one
     fresh: bool
     #: runs that `SessionMode.INTERRUPT` asked to stop
     interrupted: tuple[str, ...] = ()
@@ -268,6 +268,8 @@ class Admission(Struct, frozen=True, kw_only=True):
     slots: int
     #: whether the agent is in the store: it must still be there and enabled, and its slots are as stored
     stored: bool
+    #: whether a run that waits in the session with the same input stands for this one
+    coalesce: bool = False
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -352,6 +354,15 @@ class AgentProcess(Struct, frozen=True, kw_only=True):
     run: str | None
 
 
+class Pruned(Struct, frozen=True):
+    """What one transaction forgot: little, so that others need not wait long."""
+
+    #: whether there may be more to forget
+    more: bool
+    #: runs whose events are gone
+    runs: tuple[str, ...] = ()
+
+
 class Fenced(Exception):
     """This attempt is no longer the run's: another claim, or its end, came first. Write nothing."""
 
@@ -377,6 +388,18 @@ class Store(Protocol):
 
     async def prune(self) -> None:
         """Forget expired idempotency keys and old changes."""
+        ...
+
+    async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
+        """Forget events of some runs that ended by then, or are not among the newest that ended; the last stays."""
+        ...
+
+    async def prune_runs(self, before: int) -> Pruned:
+        """Forget some runs that ended by then and that nothing needs."""
+        ...
+
+    async def prune_sessions(self, before: int) -> Pruned:
+        """Forget some sessions that were not used since then, with their transcripts."""
         ...
 
     # runs
@@ -461,7 +484,9 @@ class Store(Protocol):
 
     async def backlog(self) -> Backlog: ...
 
-    async def events(self, run: str, after: int, limit: int) -> Sequence[Event]: ...
+    async def events(self, run: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+        """Return events after number `after`; with `size` only as many as have so many bytes, but at least one."""
+        ...
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]: ...
 

@@ -88,7 +88,7 @@ class Reach(Struct, frozen=True, kw_only=True):
             return None
         if kind == "loopback" and self.local and _names_loopback(host):
             return None
-        return f"{address} is a {kind} address"
+        return f"{address} is a {kind} address, which webhooks.allow_private does not name"
 
     def target(self, url: str, body: str = "task") -> Target:
         """Return the target that a caller's URL means.
@@ -106,7 +106,7 @@ class Reach(Struct, frozen=True, kw_only=True):
         except ValueError:  # a name: judged when it is resolved
             why = None
         if why is not None:
-            raise InvalidRequest(f"webhook: {why}.", remedy="The setting webhooks.allow_private allows private ones.")
+            raise InvalidRequest(f"webhook: {why}.")
         return Target(kind=WEBHOOK, address=url, format=body)
 
     def _allowed(self, host: str, addresses: set[_Address | None]) -> bool:

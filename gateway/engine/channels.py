@@ -14,7 +14,7 @@ from gateway import log
 from gateway.domain.delivery import CHAT, Delivery, Receipt
 from gateway.domain.event import Change
 from gateway.domain.inbound import Aside
-from gateway.domain.ports import Channel, ChannelState, Door, Outgoing
+from gateway.domain.ports import Channel, ChannelState, Door, Outgoing, Page, RunFilter
 from gateway.domain.run import Run, Status
 from gateway.domain.session import SessionKey
 from gateway.engine.desk import EngineDesk, Paired
@@ -23,6 +23,8 @@ from gateway.errors import ChannelNotFound, Conflict, NotFound
 
 #: seconds until a channel that broke is begun again
 AGAIN = 5.0
+#: runs of a process that hands over which are shown on, at the most
+SHOWN = 100
 
 _log = log.get()
 
@@ -76,16 +78,18 @@ class Channels:
         desks: Mapping[str, EngineDesk],
         changes: Callable[[int], AsyncGenerator[Change, None]],
         run: Callable[[str], Awaitable[Run]],
+        runs: Callable[[RunFilter, Page], Awaitable[Sequence[Run]]],
     ) -> None:
         """Args:
         desks: one for each that talks and each inlet.
         changes: follows all changes after a position.
-        run: looks a run up.
+        run: looks a run up; `runs` lists them.
         """
         self._opened = opened
         self._desks = desks
         self._changes = changes
         self._run = run
+        self._runs = runs
         self._services: list[asyncio.Task[None]] = []
 
     # --- which there are --------------------------------------------------------------------
@@ -123,6 +127,16 @@ class Channels:
         none = ChannelState(state="unconfigured")
         found += [ChannelView(name, "chat", none) for name in self._opened.unconfigured]
         return sorted(found)
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What is wrong, by the channel's name; in words that a stranger may read."""
+        states = {name: channel.state.state for name, channel in self._opened.talking.items()}
+        return {
+            name: f"{state}; gateway channels list says why."
+            for name, state in states.items()
+            if state in ("waiting", "refused")
+        }
 
     async def session(self, name: str, chat: str, agent: str | None) -> SessionKey:
         """Return the key of the session that a chat has now."""
@@ -203,21 +217,23 @@ class Channels:
             await asyncio.sleep(AGAIN)
 
     async def _show(self, position: int) -> None:
+        for run in await self._runs(RunFilter(status=Status.RUNNING), Page(limit=SHOWN)):  # at work in another process
+            self._show_run(run)
         async with aclosing(self._changes(position)) as changes:
             async for change in changes:
-                await self._show_change(change)
+                if change.topic == "run" and change.state == Status.RUNNING and self._is_ours(change.session):
+                    self._show_run(await self._run(change.ref))
 
-    async def _show_change(self, change: Change) -> None:
-        if change.topic == "run" and change.state == Status.RUNNING:
-            key = SessionKey.parse(change.session)
-            channel = self._opened.talking.get(key.channel) if key else None
-            if channel is not None:
-                await self._show_run(channel, change.ref)
+    def _is_ours(self, session: str) -> bool:
+        """Tell whether a session is one of a channel that talks: most are not, and need no look at their runs."""
+        key = SessionKey.parse(session)
+        return key is not None and key.channel in self._opened.talking
 
-    async def _show_run(self, channel: Channel, run_id: str) -> None:
-        for target in (await self._run(run_id)).spec.deliver:
-            if target.kind == channel.name:
-                channel.live(run_id, target.address, self._desks[channel.name])
+    def _show_run(self, run: Run) -> None:
+        if self._is_ours(run.spec.session):
+            for target in run.spec.deliver:
+                if target.kind in self._opened.talking:
+                    self._opened.talking[target.kind].live(run.id, target.address, self._desks[target.kind])
 
 
 def said(run: Run) -> bytes:

@@ -10,8 +10,10 @@ import msgspec
 
 from gateway import log
 from gateway.domain.agent import Agent
+from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
 from gateway.domain.ports import Accepted, Backend, Backlog, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
+from gateway.domain.retention import Retention
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
@@ -26,6 +28,7 @@ from gateway.engine.latch import Latch
 from gateway.engine.named import NamedSessions
 from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
+from gateway.engine.pruner import Pruner
 from gateway.engine.roster import Roster
 from gateway.engine.sessions import Sessions
 from gateway.engine.worker import Worker
@@ -62,6 +65,7 @@ class Engine:
         output_limit: int = 8 << 20,
         channels: Opened | None = None,
         post: Post | None = None,
+        retention: Retention | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -75,6 +79,7 @@ class Engine:
         output_limit: characters of an answer.
         channels: where messages come from and replies go; none when not given.
         post: how deliveries leave; none do when not given.
+        retention: how long what is over is kept; for ever when not given.
         """
         self._store = store
         self._owner = owner
@@ -89,6 +94,7 @@ class Engine:
             outputs=directory / "outputs",
             output_limit=output_limit,
         )
+        self._pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
         self._max_runs, self._max_background = max_runs, max_background
         self._worker = Worker(store, executor, str(owner), self._limits(), clock)
         self._services: list[asyncio.Task[None]] = []
@@ -151,8 +157,11 @@ class Engine:
         """Cut short what a drain still waits for."""
         self._worker.cut_all()
 
-    async def submit(self, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted:
+    async def submit(self, spec: RunSpec, key: IdempotencyKey | None = None, *, coalesce: bool = False) -> Accepted:
         """Accept a run: when this returns, it is on disk and will be done.
+
+        Args:
+            coalesce: let a run that waits in the session with the same input stand for this one.
 
         Raises:
             Conflict: the idempotency key was used with another body, or the session is busy and
@@ -164,7 +173,8 @@ class Engine:
         if spec.on_interrupt is not agent.on_interrupt:
             spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
         try:
-            accepted = await self._store.accept(spec, key, agent.session_mode, self.agents.admission(agent))
+            admission = self.agents.admission(agent, coalesce=coalesce)
+            accepted = await self._store.accept(spec, key, agent.session_mode, admission)
         finally:  # a caller who goes away before the disk has answered leaves a run to be done all the same
             self._worker.call_for(spec.agent, spec.run_at)
         for run in accepted.interrupted:
@@ -189,7 +199,15 @@ class Engine:
             self._worker.cut(other, Cut.CANCEL)
         return accepted.run
 
-    async def assign(self, name: str, task: str, text: str, key: IdempotencyKey | None = None) -> Accepted:
+    async def assign(
+        self,
+        name: str,
+        task: str,
+        text: str,
+        key: IdempotencyKey | None = None,
+        *,
+        deliver: tuple[Target, ...] = (),
+    ) -> Accepted:
         """Give an agent a task, in the task's own session; the run holds a slot of the agent until it ends.
 
         Raises:
@@ -201,8 +219,14 @@ class Engine:
         if not agent.enabled:
             raise AgentDisabled(f"the agent {name!r} is disabled.")
         session = str(SessionKey.of(agent.id, "task", f"task:{task}"))
-        labels = {"task": task}
-        spec = RunSpec(source=Source.ASSIGN, agent=agent.id, session=session, input=text, labels=labels)
+        spec = RunSpec(
+            source=Source.ASSIGN,
+            agent=agent.id,
+            session=session,
+            input=text,
+            deliver=deliver,
+            labels={"task": task, "agentId": name},
+        )
         return await self.submit(spec, key)
 
     async def wait(self, run_id: str, seconds: float) -> Run:
@@ -303,7 +327,7 @@ class Engine:
 
         desks = {name: desk(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
         desks |= {name: desk(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
-        return Channels(opened, desks, self.changes, self.run)
+        return Channels(opened, desks, self.changes, self.run, self.runs)
 
     async def _mind_others(self) -> None:
         """While another process works on runs of this store, see what it writes, and whether it lives."""
@@ -367,6 +391,7 @@ class Engine:
             await asyncio.sleep(HOUSEKEEPING)
             try:
                 await self._store.prune()
+                await self._pruner.prune()
                 await self.agents.sweep(configured=False)
             except GatewayError as error:
                 _log.warning("housekeeping.waits", error=str(error))

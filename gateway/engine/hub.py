@@ -21,7 +21,9 @@ T = TypeVar("T")
 #: lines kept in memory for each log that has readers
 TAIL = 64
 #: lines read from the store at once
-PAGE = 256
+PAGE = 64
+#: characters of text that a reader holds at once, but for a single longer event
+HELD = 256 * 1024
 
 
 class _Log(Generic[T]):
@@ -76,7 +78,9 @@ class Hub:
             if known.status.final and after >= known.last_event:
                 return
             after = min(after, known.last_event)  # or a reader from beyond the end would wait there for ever
-            async for event in _read(log, after, lambda cursor: self._store.events(run, cursor, PAGE), lambda e: e.n):
+            async for event in _read(
+                log, after, lambda cursor: self._store.events(run, cursor, PAGE, HELD), lambda e: e.n
+            ):
                 yield event
                 if isinstance(event.data, End):
                     return
@@ -144,10 +148,19 @@ async def _read(
 ) -> AsyncGenerator[T, None]:
     while True:
         lines = log.after(cursor)
-        if lines is None:
-            lines = list(await stored(cursor))
+        lines = list(await stored(cursor)) if lines is None else _first(lines)
         for line in lines:
             cursor = position(line)
             yield line
         if not lines:
             await log.wait(cursor)
+
+
+def _first(lines: list[T]) -> list[T]:
+    """Return as many lines as a reader may hold: a slow one would keep all of them from being forgotten."""
+    room = HELD
+    for count, line in enumerate(lines):
+        room -= len(getattr(line.data, "delta", "")) if isinstance(line, Event) else 0
+        if room < 0 and count:
+            return lines[:count]
+    return lines

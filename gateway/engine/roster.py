@@ -134,9 +134,9 @@ class Roster:
             raise InvalidRequest(f"the agent {name or agent.id!r} is disabled{self._why(agent)}.")
         return agent
 
-    def admission(self, agent: Agent) -> Admission:
+    def admission(self, agent: Agent, *, coalesce: bool = False) -> Admission:
         """Return what is to be looked at again when a run of an agent is put on disk."""
-        return Admission(slots=agent.max_concurrent, stored=agent.id in self._stored)
+        return Admission(slots=agent.max_concurrent, stored=agent.id in self._stored, coalesce=coalesce)
 
     async def views(self) -> list[AgentView]:
         loads = await self._store.loads()
@@ -211,7 +211,7 @@ class Roster:
             return
         self._stored = stored
         over = {agent.id: agent.over(self._configured.get(agent.base)) for agent in stored.values()}
-        self._agents = over | self._configured
+        self._agents = self._configured | over
         self._changed()
 
     async def sweep(self, *, configured: bool) -> None:

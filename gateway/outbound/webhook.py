@@ -10,17 +10,16 @@ import asyncio
 import base64
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 import gateway
 from gateway import signatures
@@ -45,46 +44,41 @@ LookUp = Callable[[str, int], Sequence[Any]]
 
 
 class WebhookSender:
-    """The sender of kind `webhook`. An async context manager."""
+    """The sender of kind `webhook`."""
 
     def __init__(
         self,
         reach: Reach,
         clock: Clock,
         *,
-        secrets: Sequence[str] = (),
-        own_secrets: Mapping[str, Sequence[str]] | None = None,
+        keys: Sequence[bytes] = (),
+        own_keys: Mapping[str, Sequence[bytes]] | None = None,
         deadline: float = DEADLINE,
         look_up: LookUp | None = None,
     ) -> None:
         """Args:
-        secrets: what all receivers' webhooks are signed with; not signed when there is none.
-        own_secrets: the same, for those receivers that have their own.
+        keys: what all receivers' webhooks are signed with; not signed when there is none.
+        own_keys: the same, for those receivers that have their own.
         """
         self._reach = reach
         self._clock = clock
-        self._keys = _keys(secrets)
-        self._own_keys = {receiver: _keys(own) for receiver, own in (own_secrets or {}).items()}
+        self._keys = keys
+        self._own_keys = own_keys or {}
         self._deadline = deadline
         self._look_up = look_up or _look_up
-        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="look-up")
-
-    async def __aenter__(self) -> WebhookSender:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._places = asyncio.Semaphore(LOOKUPS)
 
     async def send(self, delivery: Delivery, body: bytes) -> Receipt:
-        guard = _Guard(self._reach, delivery)
+        try:
+            guard = _Guard(self._reach, delivery)
+        except ValueError as error:
+            return Never(f"not a URL: {error}")
         try:
             async with asyncio.timeout(self._deadline):
                 return await self._post(delivery, body, guard)
         except TimeoutError:
             return TryAgain(f"no answer within {self._deadline:g} s")
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             return Never(f"not a URL: {error}")
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             return Never(guard.refusal) if guard.refusal else TryAgain(_why(error))
@@ -93,7 +87,7 @@ class WebhookSender:
         # A connection of its own for each: one that was let through for a trusted URL is never
         # another's, and a look-up is never older than the check of what it found.
         connector = aiohttp.TCPConnector(
-            resolver=_Resolver(self._look_up, self._threads),
+            resolver=_Resolver(self._look_up, self._places),
             socket_factory=guard.open,
             use_dns_cache=False,
             force_close=True,
@@ -138,7 +132,8 @@ class _Guard:
 
     def __init__(self, reach: Reach, delivery: Delivery) -> None:
         self._reach = reach
-        self._host = urlsplit(delivery.target.address).hostname or ""
+        # As read by who connects: two readers of a URL may see two hosts.
+        self._host = URL(delivery.target.address).host or ""
         self._trusted = delivery.target.trusted
         #: why an address was refused; empty if none was
         self.refusal = ""
@@ -147,23 +142,49 @@ class _Guard:
         family, kind, protocol, _, address = found
         why = self._reach.refusal(self._host, address[0], trusted=self._trusted)
         if why is not None:
-            self.refusal = f"refused: {why}; see the setting webhooks.allow_private"
+            self.refusal = f"refused: {why}"
             raise OSError(self.refusal)
         return socket.socket(family, kind, protocol)
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up on threads of its own, so that one that hangs keeps nothing else waiting."""
+    """Looks each name up on a thread of its own.
 
-    def __init__(self, look_up: LookUp, threads: ThreadPoolExecutor) -> None:
+    A look-up cannot be cut short. One that hangs keeps no other waiting, and not the end of the
+    process either: executors would, their threads are waited for.
+    """
+
+    def __init__(self, look_up: LookUp, places: asyncio.Semaphore) -> None:
         self._look_up = look_up
-        self._threads = threads
+        self._places = places
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        await self._places.acquire()
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, self._look_up, host, port)
+        done: asyncio.Future[Sequence[Any]] = loop.create_future()
+
+        def settle(found: Sequence[Any], error: Exception | None) -> None:
+            self._places.release()
+            if done.done():  # nobody waits for it any more
+                return
+            if error is None:
+                done.set_result(found)
+            else:
+                done.set_exception(error)
+
+        def work() -> None:
+            found: Sequence[Any] = ()
+            failed: Exception | None = None
+            try:
+                found = self._look_up(host, port)
+            except (OSError, ValueError) as error:
+                failed = error
+            with suppress(RuntimeError):  # the loop has gone
+                loop.call_soon_threadsafe(settle, found, failed)
+
+        threading.Thread(target=work, name="look-up", daemon=True).start()
         return [
             ResolveResult(
                 hostname=host,
@@ -173,7 +194,7 @@ class _Resolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST,
             )
-            for kind, _, protocol, _, address in found
+            for kind, _, protocol, _, address in await done
         ]
 
     async def close(self) -> None: ...
@@ -181,10 +202,6 @@ class _Resolver(AbstractResolver):
 
 def _look_up(host: str, port: int) -> Sequence[Any]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def _keys(secrets: Sequence[str]) -> list[bytes]:
-    return [signatures.standard_key(secret) for secret in secrets]
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drills import Drill, Impossible, commits, crash, disk
+from drills import Drill, Impossible, commits, crash, deliveries, disk, streams
 from gateway import paths
 from tests.support.live import PATIENCE, Live
 
@@ -25,9 +25,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
         crash.a_stop_drains,
         crash.a_second_signal_cuts_the_grace,
         commits.no_answer_before_its_sync,
+        deliveries.kill_before_delivery,
+        deliveries.every_mood,
+        deliveries.a_dead_receiver_delays_nobody,
         disk.full,
         disk.refusing,
         disk.read_only,
+        streams.stalled_readers,
+        streams.over_a_restart,
     ],
     ids=lambda drill: drill.__name__,
 )

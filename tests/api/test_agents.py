@@ -74,8 +74,8 @@ async def test_an_agent_is_made_over_a_configured_one(moongate: Serving) -> None
     made = await make(moongate, name="The reviewer", model="m", system_prompt="Review.", max_concurrent=3)
 
     listed = (await ask(moongate, "GET", "/api/agents")).body["agents"]
-    assert [agent["slug"] for agent in listed] == ["reviewer", "main"]
-    assert listed[0] == made
+    assert [agent["slug"] for agent in listed] == ["main", "reviewer"]
+    assert listed[1] == made
     assert str(uuid.UUID(made["id"])) == made["id"]
     shown = {name: made[name] for name in ("name", "base", "backend", "model", "system_prompt", "max_concurrent")}
     assert list(shown.values()) == ["The reviewer", "main", "echo", "m", "Review.", 3]
@@ -91,6 +91,25 @@ async def test_an_agent_is_asked_by_its_id_or_its_slug(moongate: Serving, by: st
 
     assert answer.body["reply"] == "echo: hello"
     assert history.body["session"]["key"] == f"{made['id']}:api:s"
+
+
+async def test_a_session_and_a_list_of_tasks_name_an_agent_by_its_slug_too(moongate: Serving) -> None:
+    made = await make(moongate)
+
+    answer = await ask(moongate, "POST", "/api/agent", {"message": "hello", "session": "reviewer:api:s"})
+    tasks = (await ask(moongate, "GET", "/api/tasks?agent=reviewer")).body["tasks"]
+
+    assert answer.body["reply"] == "echo: hello"
+    assert [(task["agentId"], task["session"]) for task in tasks] == [(made["id"], f"{made['id']}:api:s")]
+
+
+async def test_an_agent_over_a_disabled_one_is_disabled(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", AGENTS) as served:
+        made = await make(served, base="off")
+        refused = await ask(served, "POST", "/api/agent", {"message": "x", "agentId": "reviewer"})
+
+    assert (made["status"], made["is_enabled"], refused.status) == ("disabled", False, 400)
+    assert "the agent underneath, 'off', is disabled" in refused.message
 
 
 async def test_what_is_changed_holds_at_once(moongate: Serving) -> None:
@@ -233,8 +252,8 @@ async def test_only_admins_change_agents(moongate: Serving, scope: str) -> None:
 
     assert [answer.status for answer in answers] == [403, 403, 403]
     assert [agent["name"] for agent in (await ask(moongate, "GET", "/api/agents")).body["agents"]] == [
-        "reviewer",
         "main",
+        "reviewer",
     ]
 
 
@@ -251,7 +270,7 @@ async def test_a_task_is_done_in_its_own_session(moongate: Serving) -> None:
     assert (task["session"], task["result"], task["labels"]) == (
         f"{made['id']}:task:task:42",
         "echo: hello",
-        {"task": "42"},
+        {"task": "42", "agentId": "reviewer"},
     )
     history = (await ask(moongate, "GET", "/api/sessions/task:42/history")).body
     assert (history["sessionKey"], [line["content"] for line in history["messages"]]) == (

@@ -273,3 +273,13 @@ async def test_who_goes_away_leaves_no_reader_behind(moongate: Serving) -> None:
         assert moongate.engine._hub._runs
 
     await until(lambda: not moongate.engine._hub._runs, "the hub has no readers")
+
+
+async def test_of_a_task_whose_events_were_pruned_the_end_is_left(moongate: Serving) -> None:
+    task = await submit(moongate, "hi")
+    await done(moongate, task["id"])
+    await moongate.engine._store.prune_events(None, 0)
+    async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
+        (only,) = await events.rest()
+
+    assert (only.event, only.data["result"]) == ("end", "echo: hi")

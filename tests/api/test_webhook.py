@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import re
+import textwrap
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -416,3 +419,38 @@ def test_secrets_are_hidden_in_the_log_and_in_what_is_shown(tmp_path: Path) -> N
 
     assert {"planted-one", "planted-two", "planted-three"} <= set(app.secrets(loaded, [], {}))
     assert (shown.code, "planted" in shown.out + shown.err) == (0, False)
+
+
+# --- what the page says -----------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "webhooks-in.md").read_text()
+
+
+def block(language: str) -> str:
+    """Return the page's first block of code in a language, as it would be copied."""
+    found = re.search(rf"^ *```{language}\n(.*?)^ *```", PAGE, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return textwrap.dedent(found[1])
+
+
+async def test_github_starts_a_review_as_the_page_says(tmp_path: Path) -> None:
+    environ = {"PATH": "/usr/bin:/bin", "GITHUB_WEBHOOK_SECRET": providers.SECRET}
+    async with serving(tmp_path, json.loads(block("json")), environ=environ) as served:
+        body = BY_NAME["github"].body
+        answer = await post(served, "github", body, providers.github(body, providers.SECRET, 0))
+
+        (run,) = await runs(served)
+        assert (answer.status, run.spec.session) == (202, "main:github:a/b#7")
+        assert run.spec.input == (
+            "Review pull request 7 of a/b, https://github.example/a/b/pull/7:\nMend it\n\n(no description)"
+        )
+
+
+async def test_the_page_s_script_is_taken(tmp_path: Path) -> None:
+    inbound = {"generic": {"secret": "the secret of the entry"}}
+    async with serving(tmp_path, {"inbound": inbound}) as served:
+        script = block("python").replace("18790", str(served.port))
+        await asyncio.to_thread(exec, script, {"print": lambda _: None})
+
+        (run,) = await runs(served)
+        assert (run.spec.input, run.spec.session) == ("Build 7 is red: why?", "main:generic:builds")

@@ -43,7 +43,10 @@ def test_loopback_may_be_sent_to_by_its_own_name_while_the_gateway_listens_there
 
 @pytest.mark.parametrize("host", ["example.org", "2130706433", "0x7f.1", "127.0.0.1.nip.example"])
 def test_a_name_that_only_leads_to_loopback_may_not(host: str) -> None:
-    assert LOCAL.refusal(host, "127.0.0.1") == "127.0.0.1 is a loopback address"
+    assert (
+        LOCAL.refusal(host, "127.0.0.1")
+        == "127.0.0.1 is a loopback address, which webhooks.allow_private does not name"
+    )
 
 
 @pytest.mark.parametrize("address", PRIVATE + NEVER)
@@ -58,7 +61,10 @@ def test_private_networks_and_hosts_can_be_allowed() -> None:
     assert reach.refusal("x", "64:ff9b::a01:203") is None
     assert reach.refusal("x", "fd12::1") is None
     assert reach.refusal("build.example", "192.168.0.1") is None
-    assert reach.refusal("other.example", "192.168.0.1") == "192.168.0.1 is a private address"
+    assert (
+        reach.refusal("other.example", "192.168.0.1")
+        == "192.168.0.1 is a private address, which webhooks.allow_private does not name"
+    )
 
 
 @pytest.mark.parametrize("address", NEVER)
@@ -83,3 +89,29 @@ def test_a_url_with_a_forbidden_address_is_refused_at_once() -> None:
     with pytest.raises(InvalidRequest, match=r"10\.0\.0\.1 is a private address"):
         LOCAL.target("https://10.0.0.1/hook")
     assert LOCAL.target("https://[::1]:8080/hook").address == "https://[::1]:8080/hook"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.org/",
+        "example.org/hook",
+        "http://",
+        "http://user:secret@example.org/",
+        "http://user@example.org/",
+        "http://example.org:99999/",
+        "http://exa mple.org/",
+        "http://example.org/\r\nX: y",
+        "http://b\u00fccher.example/",
+        "http://[::1/",
+        "javascript:alert(1)",
+        "http://example.org/" + "x" * 2048,
+        "http://169.254.169.254/latest/meta-data/",
+        "http://10.0.0.1/",
+        "http://[fe80::1]/",
+        "",
+    ],
+)
+def test_what_is_no_url_for_a_webhook_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="webhook: "):
+        LOCAL.target(url)

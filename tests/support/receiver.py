@@ -6,9 +6,11 @@ import asyncio
 import json
 import socket
 import struct
+import threading
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 
@@ -19,6 +21,8 @@ class Request(NamedTuple):
     #: names in lower case
     headers: Mapping[str, str]
     body: bytes
+    #: when it had come in, in seconds since 1970
+    at: float
 
     @property
     def id(self) -> str:
@@ -33,8 +37,8 @@ class Receiver:
     """Answers each request by the next line of its script, and 200 when that is at its end.
 
     A line is what to answer: a status with header fields (`503`, `429 Retry-After: 30`), `hang`
-    for nothing, `reset` for a connection that breaks off after the status 200, `drip` for a
-    body without an end, `flood` for one of 10 MB.
+    for nothing, `slow` for 200 after half a second, `reset` for a connection that breaks off after
+    the status 200, `drip` for a body without an end, `flood` for one of 10 MB.
     """
 
     def __init__(self) -> None:
@@ -45,6 +49,9 @@ class Receiver:
         self.port = 0
         #: what is answered when the script is at its end
         self.otherwise = "200"
+        #: ids that came while they were being answered already
+        self.overlapping: set[str] = set()
+        self._answering: set[str] = set()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -84,11 +91,26 @@ class Receiver:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:]) if name}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        self.requests.append(Request(head[0].split()[1], headers, body))
-        act = self.script.popleft() if self.script else self.otherwise
+        request = Request(head[0].split()[1], headers, body, time.time())
+        self.requests.append(request)
+        if request.id in self._answering:
+            self.overlapping.add(request.id)
+        self._answering.add(request.id)
+        try:
+            await self._act(self.script.popleft() if self.script else self.otherwise, reader, writer)
+        finally:
+            self._answering.discard(request.id)
+
+    async def _act(self, act: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if act == "hang":
             await reader.read()
             return
+        if act == "slow":
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await reader.read()
+                    return
+            act = "200"
         if act == "reset":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthank")
             await writer.drain()
@@ -120,3 +142,36 @@ async def receiving(*script: str) -> AsyncIterator[Receiver]:
         yield receiver
     finally:
         await receiver.down()
+
+
+class Elsewhere:
+    """A receiver that works on a thread of its own, for whoever has no event loop."""
+
+    def __init__(self) -> None:
+        self.receiver = Receiver()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="receiver")
+        self._thread.start()
+
+    def up(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.receiver.up(), self._loop).result()
+
+    def down(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.receiver.down(), self._loop).result()
+
+    def close(self) -> None:
+        self.down()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextmanager
+def receiving_elsewhere() -> Iterator[Elsewhere]:
+    """Listen on a thread for the time of the block."""
+    elsewhere = Elsewhere()
+    try:
+        elsewhere.up()
+        yield elsewhere
+    finally:
+        elsewhere.close()

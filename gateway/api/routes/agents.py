@@ -6,7 +6,7 @@ import asyncio
 
 from msgspec import Struct
 
-from gateway.api import views
+from gateway.api import callback, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.token import Scope
@@ -102,6 +102,12 @@ async def delete_agent(call: Call[Nothing, Nothing]) -> AgentGone:
 async def assign(call: Call[Assignment, Nothing]) -> Assigned:
     """Give an agent a task if it has a slot free; the slot is free again when the run ends, however it ends."""
     wanted = call.body
-    accepted = await call.engine.assign(call.path["id"], wanted.task_id, wanted.prompt, call.idempotency())
+    accepted = await call.engine.assign(
+        call.path["id"],
+        wanted.task_id,
+        wanted.prompt,
+        call.idempotency(),
+        deliver=callback.targets(call.around),
+    )
     call.headers["X-Run-Id"] = accepted.run.id
     return Assigned(task=views.task(accepted.run))

@@ -55,7 +55,8 @@ class Alive(Struct, frozen=True):
 @ROUTES.add("GET", "/health", scope=None, answer=Health)
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Tell how the gateway is."""
-    checks = {"store": await call.around.pulse.take(call.engine), **call.around.control.notes}
+    store = await call.around.pulse.take(call.engine)
+    checks = {"store": store, **call.engine.channels.troubles, **call.around.control.notes}
     return Health(
         packs=list(call.engine.agents.packs("general")),
         model=_model(call),

@@ -140,7 +140,8 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     """List tasks, newest first: all runs, by whichever door they came."""
     asked = call.query
     session = None if asked.session is None else await _session(call, asked.session)
-    which = RunFilter(status=asked.status, agent=asked.agent, session=session, label=asked.label)
+    named = None if asked.agent is None else call.engine.agents.named(asked.agent)
+    which = RunFilter(status=asked.status, agent=named.id if named else asked.agent, session=session, label=asked.label)
     found = await call.engine.runs(which, paging.page(asked))
     runs, cursor = paging.cut(asked, found, lambda run: run.seq)
     return TaskList(tasks=[views.task(run) for run in runs], next_cursor=cursor)

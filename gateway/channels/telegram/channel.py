@@ -55,7 +55,7 @@ ANSWERED = 1000
 #: days that it is remembered how far an answer was sent
 SENT = 7.0
 
-_COMMAND = re.compile(r"/(new|stop|status|start|help)(?:@\w+)?(?:\s+(\S+))?\s*")
+_COMMAND = re.compile(r"/(?P<verb>new|stop|status|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*")
 _CODE = re.compile(r"[A-Za-z0-9]{8}")
 _DONE = Aside(body={"status": "ok"})
 _HELP = "Write to the agent. /new begins a new conversation, /stop stops what is going on, /status says what that is."
@@ -76,6 +76,10 @@ class Telegram:
         self._secret = webhook_secret(token)
         self._api = BotApi(options.base_url, token)
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
+        #: seconds until Telegram is tried again after trouble
+        self._pause = PAUSES[0]
+        #: what the bot is called, once Telegram has said so
+        self._username: str | None = None
         self._drafts: dict[str, Draft] = {}
         self._quiet = False
         #: runs whose answers were sent: a draft that comes later is none any more
@@ -112,42 +116,40 @@ class Telegram:
 
     async def run(self, desk: Desk) -> None:
         self._quiet = False
-        pause = PAUSES[0]
         try:
             while True:
                 try:
-                    await self._begin()
-                    pause = PAUSES[0]
-                    await self._receive(desk)
+                    await (self._be_posted_to() if self._options.mode == "webhook" else self._ask(desk))
                 except (Refused, Unreachable) as error:
                     self._trouble(error)
                     asked = error.retry_after if isinstance(error, Refused) else None
-                    await asyncio.sleep(max(asked or 0, pause * random.uniform(0.5, 1.0)))  # noqa: S311 no secret
-                    pause = min(PAUSES[1], pause * 2)
+                    await asyncio.sleep(max(asked or 0, self._pause * random.uniform(0.5, 1.0)))  # noqa: S311 no secret
+                    self._pause = min(PAUSES[1], self._pause * 2)
         finally:
             self._state = ChannelState(state="passive", detail="another process leads")
 
-    async def _begin(self) -> None:
-        """Have Telegram send messages the way that is wanted."""
-        me = await self._api.me()
-        if self._options.mode == "webhook":
-            url = f"{(self._options.webhook_url or '').rstrip('/')}/api/webhook/{self.name}"
-            await self._api.set_webhook(url, self._secret)
-            self._is("webhook", f"@{me.username}, messages are posted to {url}")
-        else:
-            await self._api.delete_webhook()  # with one, polling is refused
-            self._is("polling", f"@{me.username}")
+    async def _be_posted_to(self) -> None:
+        """Have Telegram post messages; they come by the door."""
+        self._username = (await self._api.me()).username
+        url = f"{(self._options.webhook_url or '').rstrip('/')}/api/webhook/{self.name}"
+        await self._api.set_webhook(url, self._secret)
+        self._works("webhook", f"@{self._username}, messages are posted to {url}")
+        await asyncio.Event().wait()
 
-    async def _receive(self, desk: Desk) -> None:
-        if self._options.mode == "webhook":
-            await asyncio.Event().wait()  # they come by the door
+    async def _ask(self, desk: Desk) -> None:
+        """Ask Telegram for messages, again and again."""
+        self._username = (await self._api.me()).username
+        await self._api.delete_webhook()  # with one, asking is refused
         offset = int(await desk.note("offset") or 0)
-        heard = time.monotonic()
+        heard, seconds = time.monotonic(), 0  # the first answer comes at once, and says that it works
         while True:
-            for update in await self._api.updates(offset, self._options.poll_seconds):
+            for update in await self._api.updates(offset, seconds):
                 offset = await self._bring_in(update, desk)
                 heard = time.monotonic()
                 await desk.keep("offset", str(offset), days=POSITION)
+            if not seconds:
+                self._works("polling", f"@{self._username}")
+                seconds = self._options.poll_seconds
             if time.monotonic() - heard > POSITION * 86_400:
                 offset, heard = 0, time.monotonic()
 
@@ -180,11 +182,13 @@ class Telegram:
         chat, said = str(message.chat.id), message.text or message.caption
         command = _COMMAND.fullmatch(said)
         if message.chat.id not in self._options.chats and not await desk.knows(chat):
-            await self._meet(message, command[2] if command and command[2] else said.strip(), desk)
+            await self._meet(message, command["word"] if command and command["word"] else said.strip(), desk)
         elif not said:
             self._say(chat, "Only text is read here.")
+        elif command and self._username and command["bot"] not in (None, self._username):
+            pass  # it is another bot's
         elif command:
-            await self._obey(command[1], chat, desk)
+            await self._obey(command["verb"], chat, desk)
         else:
             return await self._submit(update.update_id, chat, said, desk)
         return _DONE
@@ -328,7 +332,8 @@ class Telegram:
 
     # --- state ------------------------------------------------------------------------------
 
-    def _is(self, state: str, detail: str) -> None:
+    def _works(self, state: str, detail: str) -> None:
+        self._pause = PAUSES[0]
         self._state = ChannelState(state=state, detail=detail)
         _log.info("telegram.works", state=state)
 

@@ -56,12 +56,20 @@ def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session
     tx.changes.append(Change(seq=number, topic=topic, ref=ref, state=state, agent=agent, session=session, at=tx.now))
 
 
-def events(connection: apsw.Connection, run: str, after: int, limit: int) -> list[Event]:
+def events(connection: apsw.Connection, run: str, after: int, limit: int, size: int | None = None) -> list[Event]:
     rows = connection.execute(
         "SELECT n, at, data FROM events WHERE run = (SELECT seq FROM runs WHERE id = ?) AND n > ? ORDER BY n LIMIT ?",
         (run, after, limit),
     )
-    return [Event(run=run, n=n, at=at, data=_decode(data)) for n, at, data in rows]
+    found: list[Event] = []
+    room = size if size is not None else 1 << 62
+    for n, at, data in rows:
+        room -= len(data)
+        if room < 0 and found:
+            rows.close(True)
+            break
+        found.append(Event(run=run, n=n, at=at, data=_decode(data)))
+    return found
 
 
 def changes(connection: apsw.Connection, after: int, limit: int) -> list[Change]:
@@ -83,3 +91,13 @@ def last_change(connection: apsw.Connection) -> int:
 def prune_changes(tx: Transaction, keep: int) -> None:
     """Forget all but the newest changes."""
     tx.execute("DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?", (keep,))
+
+
+def prune_events(tx: Transaction, run: int, most: int) -> int:
+    """Forget up to so many of a run's events, the oldest first, but not the last; returns how many those were."""
+    tx.execute(
+        "DELETE FROM events WHERE run = ?1 AND n IN (SELECT n FROM events WHERE run = ?1"
+        " AND n < (SELECT last_event FROM runs WHERE seq = ?1) ORDER BY n LIMIT ?2)",
+        (run, most),
+    )
+    return tx.changes_made()

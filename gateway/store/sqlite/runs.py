@@ -100,6 +100,10 @@ def accept(
         raise Unavailable(f"{queue_limit} runs are waiting already.", remedy="Try again when some are done.")
     if admission is not None:
         agents.admit(tx, spec, admission)
+        alike = _alike(tx, spec) if admission.coalesce else None
+        if alike is not None:
+            idempotency.remember(tx, key, alike.id)
+            return Accepted(alike, fresh=False)
     interrupted = () if spec.held else _meet(tx, spec.session, busy)
     _touch(tx, spec.session)
     status = Status.HELD if spec.held else Status.QUEUED
@@ -130,6 +134,16 @@ def accept(
         _advance(tx, spec.session)
     idempotency.remember(tx, key, identifier)
     return Accepted(run, fresh=True, interrupted=interrupted)
+
+
+def _alike(tx: Transaction, spec: RunSpec) -> Run | None:
+    """Return a run of the same source that waits in the session with the same input."""
+    row = tx.execute(
+        f"SELECT {_COLUMNS} FROM {_LANE} AND status = 'queued' AND source = ?2"
+        " AND json_extract(spec, '$.input') = ?3 ORDER BY seq LIMIT 1",
+        (spec.session, spec.source, spec.input),
+    ).fetchone()
+    return _run(row) if row else None
 
 
 def release(tx: Transaction, run_id: str, busy: SessionMode, key: IdempotencyKey | None) -> Accepted:

@@ -21,6 +21,7 @@ from gateway.domain.ports import (
     Listener,
     Load,
     Page,
+    Pruned,
     RunFilter,
 )
 from gateway.domain.run import Round, Run, RunSpec, Verdict
@@ -37,6 +38,7 @@ from gateway.store.sqlite import (
     log,
     notes,
     processes,
+    pruning,
     runs,
     search,
     sessions,
@@ -76,6 +78,20 @@ class SqliteStore:
         await self._write(idempotency.prune)
         await self._write(notes.prune)
         await self._write(lambda tx: log.prune_changes(tx, CHANGES_KEPT))
+
+    async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
+        found = await self._read(lambda reader: pruning.old_logs(reader, before, newest))
+        return Pruned(bool(found), tuple(await self._write(lambda tx: pruning.forget_logs(tx, found))) if found else ())
+
+    async def prune_runs(self, before: int) -> Pruned:
+        found = await self._read(lambda reader: pruning.old_runs(reader, before))
+        return Pruned(bool(found), tuple(await self._write(lambda tx: pruning.forget_runs(tx, found))) if found else ())
+
+    async def prune_sessions(self, before: int) -> Pruned:
+        found = await self._read(lambda reader: pruning.old_sessions(reader, before))
+        if found:
+            await self._write(lambda tx: pruning.forget_sessions(tx, found, before))
+        return Pruned(bool(found))
 
     # runs
     async def accept(
@@ -129,8 +145,8 @@ class SqliteStore:
     async def backlog(self) -> Backlog:
         return await self._read(runs.backlog)
 
-    async def events(self, run: str, after: int, limit: int) -> Sequence[Event]:
-        return await self._read(lambda reader: log.events(reader, run, after, limit))
+    async def events(self, run: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+        return await self._read(lambda reader: log.events(reader, run, after, limit, size))
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
         return await self._read(lambda reader: log.changes(reader, after, limit))

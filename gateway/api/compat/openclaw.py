@@ -1,0 +1,144 @@
+"""OpenClaw's hooks: wake the main session, run an agent in a session of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from gateway.api import callback, views
+from gateway.api.routing import Call, Dialect, Routes, Unheeded
+from gateway.domain import ids
+from gateway.domain.delivery import CHAT, Target
+from gateway.domain.ids import MODEL
+from gateway.domain.run import Run, RunSpec, Source
+from gateway.domain.session import SessionKey
+from gateway.domain.token import Scope
+from gateway.errors import GatewayError, InvalidRequest
+
+#: the channel of sessions that are named here
+CHANNEL = "hooks"
+#: the session that is woken
+MAIN = "main"
+#: bytes of a hook's body
+LARGEST = 256 * 1024
+
+#: bodies of deliveries, by the name of their format
+BODIES: Mapping[str, Callable[[Run], bytes]] = {callback.FORMAT: callback.body}
+
+
+class HookRefused(Struct, frozen=True, kw_only=True):
+    """The body of every error here."""
+
+    ok: bool = False
+    error: str
+
+
+def _refused(error: GatewayError) -> HookRefused:
+    return HookRefused(error=str(error))
+
+
+ROUTES = Routes("hooks", dialect=Dialect(error=HookRefused, complain=_refused, bearer_header="X-OpenClaw-Token"))
+
+
+class Wake(Struct, frozen=True, kw_only=True):
+    """Something that the main session is to know."""
+
+    text: views.Prompt
+    #: there is no heartbeat to wait for: both wake at once
+    mode: Literal["now", "next-heartbeat"] = "now"
+
+
+class Woken(Struct, frozen=True, kw_only=True):
+    ok: bool = True
+    mode: str
+    #: coalesced when the same text waits there already
+    event_outcome: Literal["queued", "coalesced"] = field(name="eventOutcome")
+    run_id: str = field(name="runId")
+
+
+class AgentHook(Struct, frozen=True, kw_only=True):
+    """A message for an agent, in a session of its own."""
+
+    message: views.Prompt
+    #: who sends it; a label
+    name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,256}$(?!\n)")] | None = None
+    #: id or slug; `main` is the default agent where none has that name
+    agent_id: views.AgentName | None = field(default=None, name="agentId")
+    #: a fresh session when left out
+    session_key: views.SessionName | None = field(default=None, name="sessionKey")
+    #: whether the reply goes to `channel` and `to`
+    deliver: bool = False
+    channel: views.Word | None = None
+    to: views.Chat | None = None
+    model: Annotated[str, Meta(pattern=MODEL)] | None = None
+    timeout_seconds: views.Seconds | None = field(default=None, name="timeoutSeconds")
+    #: whether to answer with the reply
+    wait_for_completion: bool = field(default=False, name="waitForCompletion")
+    #: where word of its end goes, instead of where the settings say
+    callback_url: str | None = field(default=None, name="callbackUrl")
+
+
+class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The run is on disk; with `waitForCompletion`, it has ended well."""
+
+    ok: Literal[True]
+    run_id: str = field(name="runId")
+    session_key: str = field(name="sessionKey")
+    reply: str | None = None
+
+
+@ROUTES.add("POST", "/hooks/wake", scope=Scope.WRITE, body=Wake, query=Unheeded, answer=Woken, largest=LARGEST)
+async def wake(call: Call[Wake, Unheeded]) -> Woken:
+    """Tell the main session of the default agent something."""
+    agent = call.engine.agents.default.id
+    session = str(SessionKey.of(agent, CHANNEL, MAIN))
+    spec = RunSpec(source=Source.HOOK, agent=agent, session=session, input=call.body.text)
+    accepted = await call.engine.submit(spec, call.idempotency(), coalesce=True)
+    call.headers["X-Run-Id"] = accepted.run.id
+    outcome: Literal["queued", "coalesced"] = "queued" if accepted.fresh else "coalesced"
+    return Woken(mode=call.body.mode, event_outcome=outcome, run_id=accepted.run.id)
+
+
+@ROUTES.add(
+    "POST", "/hooks/agent", scope=Scope.WRITE, body=AgentHook, query=Unheeded, answer=AgentHooked, largest=LARGEST
+)
+async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
+    """Run an agent in a session; word of its end goes to the callback."""
+    wanted = call.body
+    name = wanted.session_key or ids.ulid(call.around.clock()).lower()
+    key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
+    spec = RunSpec(
+        source=Source.HOOK,
+        agent=key.agent,
+        session=str(key),
+        input=wanted.message,
+        model=wanted.model,
+        timeout=wanted.timeout_seconds,
+        deliver=callback.targets(call.around, wanted.callback_url) + _reply_to(call),
+        labels=_labels(wanted),
+    )
+    run = (await call.engine.submit(spec, call.idempotency())).run
+    call.headers["X-Run-Id"] = run.id
+    if not wanted.wait_for_completion:
+        return AgentHooked(ok=True, run_id=run.id, session_key=callback.session_name(run))
+    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    return AgentHooked(ok=True, run_id=run.id, session_key=callback.session_name(run), reply=views.result(ended))
+
+
+def _labels(wanted: AgentHook) -> dict[str, str]:
+    """Keep what the caller calls things: the callback names them so."""
+    said = {"name": wanted.name, callback.SESSION: wanted.session_key, callback.AGENT: wanted.agent_id}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _reply_to(call: Call[AgentHook, Unheeded]) -> tuple[Target, ...]:
+    wanted = call.body
+    if not wanted.deliver:
+        return ()
+    if wanted.channel is None or wanted.to is None:
+        raise InvalidRequest("deliver: needs channel and to.", remedy="Name the channel and the chat of the reply.")
+    if not call.engine.channels.talks(wanted.channel):
+        raise InvalidRequest(f"deliver: the channel {wanted.channel!r} sends nothing; its replies are read.")
+    return (Target(kind=wanted.channel, address=wanted.to, format=CHAT),)

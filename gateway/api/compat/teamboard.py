@@ -1,0 +1,178 @@
+"""Team Board's agents service: `/agents/`, with its fields, its statuses and its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from gateway.api import callback, views
+from gateway.api.routing import Call, Dialect, Nothing, Routes, Unheeded
+from gateway.domain import times
+from gateway.domain.agent import AgentDraft, AgentEdit
+from gateway.domain.ids import MODEL
+from gateway.domain.token import Scope
+from gateway.engine.roster import Activity, AgentView
+from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, GatewayError, InvalidRequest
+
+#: makes ids for agents of the config file, which have none that is a UUID
+_NAMESPACE = uuid.UUID("6f6e7267-6174-4565-8d6f-6f6e67617465")
+
+_Model = Annotated[str, Meta(pattern=MODEL, max_length=100)]
+
+
+class Detail(Struct, frozen=True):
+    """The body of every error here."""
+
+    detail: str
+
+
+def _detail(error: GatewayError) -> Detail:
+    return Detail(str(error))
+
+
+ROUTES = Routes("team board", dialect=Dialect(error=Detail, complain=_detail))
+
+
+class TeamAgentCreate(AgentDraft, frozen=True, kw_only=True):
+    """An agent as Team Board makes one; backend and model are the default agent's unless given."""
+
+    model: _Model | None = None
+
+
+class TeamAgentUpdate(AgentEdit, frozen=True, kw_only=True):
+    """Any of an agent's fields."""
+
+    model: _Model | UnsetType | None = UNSET
+
+
+class TeamAgent(Struct, frozen=True, kw_only=True):
+    """An agent as Team Board knows it."""
+
+    id: str
+    name: str
+    slug: str
+    model: str | None
+    system_prompt: str | None
+    max_concurrent: int
+    #: idle or working
+    status: str
+    #: assigned tasks that have not ended
+    current_tasks: int
+    is_enabled: bool
+    created_at: str
+    updated_at: str
+
+
+class TaskAssignment(Struct, frozen=True, kw_only=True):
+    task_id: views.TaskName | int
+    prompt: views.Prompt
+
+
+class TaskAssigned(Struct, frozen=True, kw_only=True):
+    ok: bool = True
+    run_id: str = field(name="runId")
+
+
+class TeamCallback(Struct, frozen=True, kw_only=True):
+    """What OpenClaw posts when a task has ended; only that it is well formed matters here."""
+
+    session_key: str | None = field(default=None, name="sessionKey")
+
+
+class TeamOk(Struct, frozen=True):
+    ok: bool = True
+
+
+@ROUTES.add("GET", "/agents/", scope=Scope.READ, query=Unheeded)
+async def list_team_agents(call: Call[Nothing, Unheeded]) -> list[TeamAgent]:
+    """List all agents, oldest first."""
+    return [_shown(call, view) for view in await call.engine.agents.views()]
+
+
+@ROUTES.add("POST", "/agents/", scope=Scope.ADMIN, body=TeamAgentCreate, query=Unheeded, answer=TeamAgent)
+async def create_team_agent(call: Call[TeamAgentCreate, Unheeded]) -> TeamAgent:
+    """Make an agent."""
+    return _shown(call, await asyncio.shield(call.engine.agents.create(call.body, call.idempotency())))
+
+
+@ROUTES.add("GET", "/agents/{id}", scope=Scope.READ, query=Unheeded, answer=TeamAgent)
+async def show_team_agent(call: Call[Nothing, Unheeded]) -> TeamAgent:
+    """Show an agent."""
+    return _shown(call, await call.engine.agents.view(_named(call)))
+
+
+@ROUTES.add("PUT", "/agents/{id}", scope=Scope.ADMIN, body=TeamAgentUpdate, query=Unheeded, answer=TeamAgent)
+async def update_team_agent(call: Call[TeamAgentUpdate, Unheeded]) -> TeamAgent:
+    """Change an agent."""
+    return _shown(call, await asyncio.shield(call.engine.agents.edit(_named(call), call.body)))
+
+
+@ROUTES.add("DELETE", "/agents/{id}", scope=Scope.ADMIN, query=Unheeded, answer=TeamOk)
+async def delete_team_agent(call: Call[Nothing, Unheeded]) -> TeamOk:
+    """Delete an agent."""
+    await asyncio.shield(call.engine.agents.delete(_named(call)))
+    return TeamOk()
+
+
+@ROUTES.add("POST", "/agents/callback", scope=Scope.WRITE, body=TeamCallback, query=Unheeded, answer=TeamOk)
+async def team_callback(call: Call[TeamCallback, Unheeded]) -> TeamOk:
+    """Take word of a task's end: there is nothing to do, its slot was free when its run ended."""
+    call.idempotency()  # twice is as once, but what cannot be a key is refused as everywhere
+    return TeamOk()
+
+
+@ROUTES.add("POST", "/agents/{id}/assign", scope=Scope.WRITE, body=TaskAssignment, query=Unheeded, answer=TaskAssigned)
+async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned:
+    """Give an agent a task if it has a slot free."""
+    wanted = call.body
+    deliver = callback.targets(call.around)
+    try:
+        accepted = await call.engine.assign(
+            _named(call), str(wanted.task_id), wanted.prompt, call.idempotency(), deliver=deliver
+        )
+    except AgentDisabled as error:
+        raise InvalidRequest("Agent is disabled") from error
+    except AgentBusy as error:
+        raise InvalidRequest("Agent is busy") from error
+    call.headers["X-Run-Id"] = accepted.run.id
+    return TaskAssigned(run_id=accepted.run.id)
+
+
+def _named(call: Call[Any, Unheeded]) -> str:
+    """Return the id of the agent that the path names: by its slug, or by its id as shown here."""
+    name = call.path["id"]
+    roster = call.engine.agents
+    found = roster.named(name)
+    known = [found.id] if found else [agent for agent in roster.ids if _uuid(agent) == name.lower()]
+    if not known:
+        raise AgentNotFound("Agent not found")
+    return known[0]
+
+
+def _uuid(agent: str) -> str:
+    """Return an agent's id as a UUID: a stored agent's own, else one made of its id."""
+    try:
+        return str(uuid.UUID(agent))
+    except ValueError:
+        return str(uuid.uuid5(_NAMESPACE, agent))
+
+
+def _shown(call: Call[Any, Unheeded], of: AgentView) -> TeamAgent:
+    stored = of.stored
+    started = call.around.started
+    return TeamAgent(
+        id=_uuid(of.agent.id),
+        name=stored.name if stored else of.agent.id,
+        slug=of.slug,
+        model=of.agent.model,
+        system_prompt=of.agent.system_prompt,
+        max_concurrent=of.agent.max_concurrent,
+        status=Activity.WORKING if of.load.running or of.load.slots else Activity.IDLE,
+        current_tasks=of.load.slots,
+        is_enabled=of.agent.enabled,
+        created_at=times.rfc3339(stored.created if stored else started),
+        updated_at=times.rfc3339(stored.updated if stored else started),
+    )

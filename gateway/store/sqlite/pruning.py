@@ -1,0 +1,113 @@
+"""Forgetting what is old: little in one transaction, so that accepting never waits long.
+
+What is to go is looked for by a reader; the transaction looks again at what may have changed since. Never
+forgotten are: runs that have not ended, those with a delivery that has not arrived, the parent and the earlier
+try of a run that has not ended, and the newest run, by whose number later ones are told apart.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from gateway.domain.run import FINAL, Status
+from gateway.store.sqlite import log, sessions
+from gateway.store.sqlite.database import Transaction
+
+#: runs or sessions that one transaction forgets, and rows of theirs
+FEW, ROWS = 20, 500
+
+_OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
+_UNDELIVERED = "EXISTS (SELECT 1 FROM deliveries WHERE deliveries.run = runs.seq AND deliveries.status <> 'delivered')"
+_BUSY = (
+    "EXISTS (SELECT 1 FROM runs INDEXED BY runs_lane"
+    " WHERE session = sessions.key AND status IN ('queued', 'running'))"
+    " OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_held WHERE status = 'held' AND session = sessions.key)"
+)
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+def old_logs(connection: apsw.Connection, before: int | None, newest: int | None) -> list[int]:
+    """Return ended runs whose events are too old or too many, the oldest first."""
+    ended = "FROM runs INDEXED BY runs_logged WHERE finished IS NOT NULL AND logged = 1"
+    upto = -1 if before is None else before
+    if newest is not None:
+        row = connection.execute(
+            f"SELECT finished {ended} ORDER BY finished DESC LIMIT 1 OFFSET ?", (newest,)
+        ).fetchone()
+        upto = max(upto, row[0] if row else -1)
+    rows = connection.execute(f"SELECT seq {ended} AND finished <= ? ORDER BY finished LIMIT {FEW}", (upto,))
+    return [seq for (seq,) in rows]
+
+
+def old_runs(connection: apsw.Connection, before: int) -> list[int]:
+    """Return ended runs that are too old and that nobody needs, the oldest first."""
+    needed = (
+        f"SELECT json_extract(spec, '$.{name}') AS id FROM runs INDEXED BY runs_status WHERE status IN ({_OPEN})"
+        for name in ("parent", "retry_of")
+    )
+    rows = connection.execute(
+        f"WITH needed AS MATERIALIZED ({' UNION '.join(needed)})"
+        f" SELECT seq FROM runs INDEXED BY runs_finished WHERE finished <= ? AND NOT {_UNDELIVERED}"
+        " AND NOT EXISTS (SELECT 1 FROM needed WHERE needed.id = runs.id)"
+        f" AND seq < (SELECT max(seq) FROM runs) ORDER BY finished LIMIT {FEW}",
+        (before,),
+    )
+    return [seq for (seq,) in rows]
+
+
+def old_sessions(connection: apsw.Connection, before: int) -> list[str]:
+    """Return sessions that were not used since, the oldest first."""
+    rows = connection.execute(
+        f"SELECT key FROM sessions WHERE updated <= ? AND NOT ({_BUSY}) ORDER BY touched LIMIT {FEW}", (before,)
+    )
+    return [key for (key,) in rows]
+
+
+# --- forgetting -------------------------------------------------------------------------------
+
+
+def forget_logs(tx: Transaction, seqs: list[int]) -> list[str]:
+    """Forget all events of these runs but the last, as far as one transaction goes; returns the runs that are done."""
+    room, done = ROWS, []
+    for seq in seqs:
+        room -= log.prune_events(tx, seq, room)
+        if room <= 0:
+            break
+        row = tx.execute("UPDATE runs SET logged = 0 WHERE seq = ? RETURNING id", (seq,)).fetchone()
+        done += [str(row[0])] if row else []
+    return done
+
+
+def forget_runs(tx: Transaction, seqs: list[int]) -> list[str]:
+    """Forget these runs, as far as one transaction goes; returns those that are gone."""
+    room, gone = ROWS, []
+    for seq in seqs:
+        room -= log.prune_events(tx, seq, room)
+        if room <= 0:
+            break
+        row = tx.execute(
+            f"DELETE FROM runs WHERE seq = ? AND NOT {_UNDELIVERED} RETURNING id, status", (seq,)
+        ).fetchone()
+        if row is not None:
+            tx.execute("UPDATE tally SET n = n - 1 WHERE status = ?", (str(row[1]),))
+            gone.append(str(row[0]))
+    return gone
+
+
+def forget_sessions(tx: Transaction, keys: list[str], before: int) -> None:
+    """Forget these sessions, their oldest messages first, as far as one transaction goes."""
+    room = ROWS
+    for key in keys:
+        unused = f"SELECT 1 FROM sessions WHERE key = ? AND updated <= ? AND NOT ({_BUSY})"
+        if tx.execute(unused, (key, before)).fetchone() is None:
+            continue
+        tx.execute(
+            "DELETE FROM transcript WHERE id IN (SELECT id FROM transcript WHERE session = ? ORDER BY n LIMIT ?)",
+            (key, room),
+        )
+        room -= tx.changes_made()
+        if room <= 0:
+            break
+        sessions.delete(tx, key)

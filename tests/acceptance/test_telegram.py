@@ -1,0 +1,66 @@
+"""Real gateways that are killed and restarted while an agent answers in Telegram: one answer, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.support import telegram_server
+from tests.support.live import Live
+from tests.support.telegram_server import TOKEN
+from tests.support.waiting import until_sync
+
+WHOLE = "".join(f"w{number} " for number in range(20)).strip()
+
+
+@pytest.fixture
+async def telegram() -> AsyncIterator[telegram_server.Telegram]:
+    async with telegram_server.serving() as served:
+        yield served
+
+
+def gateway(live: Callable[..., Live], telegram: telegram_server.Telegram) -> Live:
+    channel = {"token": TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 2, "edit_seconds": 0.1}
+    return live(config={"channels": {"telegram": channel}})
+
+
+async def tasks(served: Live) -> list[dict[str, Any]]:
+    answer = await asyncio.to_thread(served.call, "GET", "/api/tasks")
+    found: list[dict[str, Any]] = answer.body["tasks"]
+    return found
+
+
+async def test_a_gateway_that_is_killed_in_a_turn_answers_once(
+    live: Callable[..., Live], telegram: telegram_server.Telegram
+) -> None:
+    served = gateway(live, telegram)
+    await asyncio.to_thread(served.start)
+    await telegram.say(7, "@@ words 20 0.1")
+    await telegram.until(lambda: any("w3" in text for text in telegram.chats[7].texts), "the answer is being written")
+    await asyncio.to_thread(served.kill)
+    await telegram.say(7, "said while it was down")
+    await asyncio.to_thread(served.start)
+
+    await telegram.answered(7, WHOLE, "echo: said while it was down")
+    assert [task["attempt"] for task in await tasks(served)] == [1, 2]
+
+
+async def test_a_gateway_that_is_restarted_in_a_turn_answers_once(
+    live: Callable[..., Live], telegram: telegram_server.Telegram
+) -> None:
+    served = gateway(live, telegram)
+    await asyncio.to_thread(served.start)
+    await telegram.say(7, "@@ words 20 0.2")
+    await telegram.until(lambda: any("w3" in text for text in telegram.chats[7].texts), "the answer is being written")
+    await asyncio.to_thread(served.call, "POST", "/api/gateway/restart", {})
+    await asyncio.to_thread(until_sync, lambda: served.health["generation"] == 2, "a new process serves")
+    shown = sum(map(len, telegram.chats[7].history.values()))
+    await telegram.say(7, "said meanwhile")
+
+    await telegram.answered(7, WHOLE, "echo: said meanwhile")
+    assert [task["attempt"] for task in await tasks(served)] == [1, 1]
+    first = min(telegram.chats[7].history)
+    assert len(telegram.chats[7].history[first]) > shown + 2  # it was seen to be written on

@@ -1,0 +1,425 @@
+"""Talking to an agent from Telegram: who is let in, what becomes of what they say, what they see meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.channels.telegram import channel
+from gateway.domain.ports import Page, RunFilter
+from gateway.domain.run import Run
+from gateway.domain.times import Clock, wall_clock
+from tests.api.asking import ask
+from tests.contracts.stores import SteppedClock
+from tests.support import providers, telegram_server
+from tests.support.inprocess import Serving, serving
+from tests.support.telegram_server import TOKEN, Trouble
+from tests.support.waiting import until
+
+
+@pytest.fixture
+async def telegram() -> AsyncIterator[telegram_server.Telegram]:
+    async with telegram_server.serving() as served:
+        yield served
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@asynccontextmanager
+async def talking(
+    home: Path,
+    telegram: telegram_server.Telegram,
+    more: Mapping[str, Any] | None = None,
+    *,
+    clock: Clock = wall_clock,
+    **options: Any,
+) -> AsyncIterator[Serving]:
+    """A gateway with a bot that knows chat 7."""
+    given = {"token": TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 1, "edit_seconds": 0.05}
+    settings = {"channels": {"telegram": {**given, **options}}, **(more or {})}
+    async with serving(home, settings, clock=clock) as served:
+        yield served
+
+
+@pytest.fixture
+async def moongate(tmp_path: Path, telegram: telegram_server.Telegram) -> AsyncIterator[Serving]:
+    async with talking(tmp_path / "home", telegram) as served:
+        yield served
+
+
+async def runs(served: Serving) -> list[Run]:
+    """Return all runs, the oldest first."""
+    return list(await served.engine.runs(RunFilter(), Page()))[::-1]
+
+
+async def shown(served: Serving) -> dict[str, Any]:
+    """Return the channel as the API shows it."""
+    found = (await ask(served, "GET", "/api/channels")).body["channels"]
+    return next(one for one in found if one["name"] == "telegram")
+
+
+async def until_dead(served: Serving) -> dict[str, Any]:
+    """Wait until a delivery was given up, and return it."""
+    async with asyncio.timeout(20), aclosing(served.engine.changes(0)) as changes:
+        async for change in changes:
+            if change.topic == "delivery" and change.state == "dead":
+                delivery: dict[str, Any] = (await ask(served, "GET", f"/api/deliveries/{change.ref}")).body["delivery"]
+                return delivery
+    raise AssertionError("changes have no end")
+
+
+# --- what is said -----------------------------------------------------------------------------
+
+
+async def test_a_message_is_a_run_in_the_chat_s_session(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "Hello!")
+    await telegram.answered(7, "echo: Hello!")
+
+    (run,) = await runs(moongate)
+    assert (run.spec.session, run.spec.input, run.spec.source) == ("main:telegram:7", "Hello!", "message")
+
+
+async def test_messages_of_a_chat_are_answered_in_their_order(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    for number in range(5):
+        await telegram.say(7, f"number {number}")
+
+    await telegram.answered(7, *(f"echo: number {number}" for number in range(5)))
+
+
+async def test_an_answer_is_seen_while_it_is_written(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "@@ words 20 0.03")
+    whole = "".join(f"w{number} " for number in range(20)).strip()
+    await telegram.answered(7, whole)
+
+    ((_, history),) = telegram.chats[7].history.items()
+    assert len(history) > 2
+    assert telegram.chats[7].typing >= 1
+    assert all(whole.startswith(text.removesuffix(" …")) for text in history)
+
+
+async def test_edits_do_not_come_faster_than_they_may(tmp_path: Path, telegram: telegram_server.Telegram) -> None:
+    async with talking(tmp_path, telegram, edit_seconds=0.3):
+        await telegram.say(7, "@@ words 50 0.02")
+        await telegram.until(lambda: any("w49" in text for text in telegram.chats[7].texts))
+
+    assert telegram.count("editMessageText") + telegram.count("sendMessage") <= 7
+
+
+async def test_a_failed_run_is_told_in_its_chat(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "@@ fail no luck today")
+    await telegram.until(lambda: telegram.chats[7].texts)
+
+    (text,) = telegram.chats[7].texts
+    assert "no luck today" in text
+
+
+async def test_what_is_no_text_is_answered_so(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "", sticker={"emoji": "🌕"})
+    await telegram.answered(7, "Only text is read here.")
+
+    assert await runs(moongate) == []
+
+
+async def test_what_bots_say_is_not_heard(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "I am a bot", **{"from": {"id": 9, "is_bot": True}})
+    await telegram.say(7, "I am not")
+    await telegram.answered(7, "echo: I am not")
+
+    assert len(await runs(moongate)) == 1
+
+
+async def test_an_update_that_cannot_be_read_is_left_out(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    telegram.unconfirmed.append({"update_id": 999, "message": {"chat": "odd"}})
+    await telegram.say(7, "Hello!")
+
+    await telegram.answered(7, "echo: Hello!")
+
+
+# --- who is let in ----------------------------------------------------------------------------
+
+
+async def test_a_stranger_is_refused_once_and_quietly(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    for _ in range(3):
+        await telegram.say(666, "let me in")
+    await telegram.say(7, "Hello!")
+    await telegram.answered(7, "echo: Hello!")
+
+    assert len(telegram.chats[666].texts) == 1
+    assert len(await runs(moongate)) == 1
+
+
+async def test_many_strangers_are_not_all_told(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    for chat in range(100, 150):
+        await telegram.say(chat, "spam")
+    await telegram.say(7, "Hello!")
+    await telegram.answered(7, "echo: Hello!")
+
+    assert sum(bool(chat.texts) for chat in telegram.chats.values()) <= 21
+
+
+@pytest.mark.parametrize("form", ["{}", "/start {}", " {} "])
+async def test_a_code_lets_a_chat_in_once(moongate: Serving, telegram: telegram_server.Telegram, form: str) -> None:
+    code = (await ask(moongate, "POST", "/api/channels/telegram/pair")).body["code"]
+    await telegram.say(8, form.format(code.lower()))
+    await telegram.until(lambda: any("Paired" in text for text in telegram.chats[8].texts))
+    await telegram.say(9, form.format(code))
+    await telegram.say(8, "Hello!")
+    await telegram.until(lambda: "echo: Hello!" in telegram.chats[8].texts)
+
+    assert [chat["chat"] for chat in (await shown(moongate))["chats"]] == ["7", "8"]
+    assert "Paired" not in "".join(telegram.chats[9].texts)
+
+
+async def test_a_pairing_outlives_a_restart_and_ends_when_it_is_taken_back(
+    tmp_path: Path, telegram: telegram_server.Telegram
+) -> None:
+    async with talking(tmp_path, telegram) as served:
+        code = (await ask(served, "POST", "/api/channels/telegram/pair")).body["code"]
+        await telegram.say(8, code)
+        await telegram.until(lambda: telegram.chats[8].texts)
+    async with talking(tmp_path, telegram) as served:
+        await telegram.say(8, "one")
+        await telegram.until(lambda: "echo: one" in telegram.chats[8].texts)
+
+        assert (await ask(served, "DELETE", "/api/channels/telegram/chats/8")).status == 200
+        assert (await ask(served, "DELETE", "/api/channels/telegram/chats/8")).status == 404
+        await telegram.say(8, "two")
+        await telegram.say(7, "three")
+        await telegram.answered(7, "echo: three")
+        assert len(await runs(served)) == 2
+
+
+async def test_a_channel_that_is_not_configured_pairs_nobody(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        refused = await ask(served, "POST", "/api/channels/telegram/pair")
+        always = await ask(served, "POST", "/api/channels/webchat/pair")
+
+    assert (refused.status, refused.code) == (404, "CHANNEL_NOT_FOUND")
+    assert (always.status, always.code) == (409, "CONFLICT")
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+async def test_new_begins_another_conversation(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "first")
+    await telegram.answered(7, "echo: first")
+    await telegram.say(7, "/new@moon_bot")
+    await telegram.until(lambda: len(telegram.chats[7].texts) == 2)
+    await telegram.say(7, "@@ history")
+    await telegram.until(lambda: "0 messages" in telegram.chats[7].texts)
+
+    assert [run.spec.session for run in await runs(moongate)] == ["main:telegram:7", "main:telegram:7~2"]
+
+
+async def test_stop_stops_what_is_going_on(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "@@ hang")
+    await telegram.until(lambda: telegram.chats[7].typing)
+    await telegram.say(7, "waits behind it")
+    await telegram.say(7, "/stop")
+    await telegram.until(lambda: telegram.chats[7].texts.count("(stopped)") == 2)
+    for run in await runs(moongate):
+        await moongate.engine.wait(run.id, 10)
+
+    assert [run.status for run in await runs(moongate)] == ["cancelled", "cancelled"]
+    await telegram.say(7, "/stop")
+    await telegram.until(lambda: "Nothing is going on." in telegram.chats[7].texts)
+
+
+async def test_status_says_what_is_going_on(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "@@ hang")
+    await telegram.until(lambda: telegram.chats[7].typing)
+    await telegram.say(7, "/status")
+
+    await telegram.answered(7, "Agent main: 1 at work, 0 waiting.\nSession main:telegram:7")
+
+
+async def test_a_command_to_another_bot_is_left_to_it(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "/status@other_bot")
+    await telegram.say(7, "Hello!")
+
+    await telegram.answered(7, "echo: Hello!")
+
+
+async def test_other_words_with_a_slash_are_told_to_the_agent(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    await telegram.say(7, "/newspaper please")
+
+    await telegram.answered(7, "echo: /newspaper please")
+
+
+# --- by the API -------------------------------------------------------------------------------
+
+
+async def test_a_message_by_the_api_is_answered_in_its_chat(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    body = {"channel": "telegram", "chat_id": "123456789", "content": "Hello from API!"}
+    said = await ask(moongate, "POST", "/api/message", body)
+    await telegram.answered(123456789, "echo: Hello from API!")
+
+    assert (said.status, said.body["status"]) == (200, "ok")
+
+
+async def test_a_message_by_the_api_goes_on_in_the_chat_s_conversation(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    await telegram.say(7, "/new")
+    await telegram.until(lambda: telegram.chats[7].texts)
+    sent = await ask(moongate, "POST", "/api/message/sync", {"channel": "telegram", "chat_id": "7", "content": "Hi"})
+
+    assert sent.body["session"] == "main:telegram:7~2"
+
+
+async def test_what_github_has_started_is_answered_in_a_chat(
+    tmp_path: Path, telegram: telegram_server.Telegram
+) -> None:
+    inlet = {"provider": "github", "secret": providers.SECRET, "prompt": "Review {number}", "deliver": "telegram:7"}
+    async with talking(tmp_path, telegram, {"inbound": {"github": inlet}}) as served:
+        body = b'{"number": 12}'
+        headers = {name.replace("-", "_"): value for name, value in providers.github(body, providers.SECRET, 0).items()}
+        await ask(served, "POST", "/api/webhook/github", {"number": 12}, **headers)
+
+        await telegram.answered(7, "echo: Review 12")
+
+
+# --- trouble ----------------------------------------------------------------------------------
+
+
+async def test_messages_that_came_while_the_network_was_cut_are_answered_once(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    await telegram.say(7, "before")
+    await telegram.answered(7, "echo: before")
+    telegram.cut = True
+    await until(lambda: moongate.engine.channels._opened.talking["telegram"].state.state == "waiting", "it is noticed")
+    await telegram.say(7, "meanwhile")
+    telegram.cut = False
+
+    await telegram.answered(7, "echo: before", "echo: meanwhile")
+    assert len(await runs(moongate)) == 2
+
+
+async def test_what_telegram_gives_twice_is_taken_once(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    number = await telegram.say(7, "Hello!")
+    await telegram.answered(7, "echo: Hello!")
+    again = {"message_id": 1, "date": 0, "chat": {"id": 7}, "from": {"id": 7, "is_bot": False}, "text": "Hello!"}
+    telegram.unconfirmed.insert(0, {"update_id": number, "message": again})
+    telegram.trouble["getUpdates"].append(Trouble(500, "Internal Server Error"))  # and it begins again
+    await telegram.say(7, "next")
+    await telegram.until(lambda: "echo: next" in telegram.chats[7].texts)
+
+    assert [run.spec.input for run in await runs(moongate)] == ["Hello!", "next"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "said"),
+    [
+        (Trouble(409, "Conflict: terminated by other getUpdates request"), "waiting", "another program"),
+        (Trouble(401, "Unauthorized"), "refused", "the token is wrong"),
+        (Trouble(502, "Bad Gateway"), "waiting", "cannot be reached"),
+    ],
+    ids=lambda part: getattr(part, "description", ""),
+)
+async def test_trouble_is_shown_and_passes(
+    moongate: Serving, telegram: telegram_server.Telegram, trouble: Trouble, state: str, said: str
+) -> None:
+    troubled = [True]
+    telegram.trouble["getUpdates"].append(lambda _: trouble if troubled else None)
+    bot = moongate.engine.channels._opened.talking["telegram"]
+    await until(lambda: bot.state.state == state, f"it is {state}")
+
+    found = await shown(moongate)
+    assert said in found["detail"]
+    assert TOKEN not in found["detail"]
+    health = (await ask(moongate, "GET", "/health")).body
+    assert (health["status"], health["checks"]["telegram"].startswith(state)) == ("degraded", True)
+    troubled.clear()
+    await telegram.say(7, "Hello!")
+    await telegram.answered(7, "echo: Hello!")
+
+
+async def test_while_it_is_refused_it_asks_less_and_less_often(
+    tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "PAUSES", (0.04, 10.0))
+    telegram.trouble["getUpdates"].append(lambda _: Trouble(409, "Conflict: terminated by other getUpdates request"))
+    async with talking(tmp_path, telegram):
+        asked: list[float] = []
+        while len(asked) < 6:
+            await telegram.until(lambda: telegram.count("getMe") > len(asked))
+            asked.append(asyncio.get_running_loop().time())
+
+    pauses = [later - sooner for sooner, later in itertools.pairwise(asked)]
+    assert pauses[-1] > 3 * pauses[0]
+
+
+async def test_an_answer_that_has_become_stale_is_kept_back_until_somebody_asks_for_it(
+    tmp_path: Path, telegram: telegram_server.Telegram, clock: SteppedClock
+) -> None:
+    troubled = [True]
+    telegram.trouble["sendMessage"].append(lambda _: Trouble(502, "Bad Gateway") if troubled else None)
+    async with talking(tmp_path, telegram, clock=clock) as served:
+        await telegram.say(7, "Hello!")
+        await telegram.until(lambda: telegram.count("sendMessage"))
+    troubled.clear()
+    clock.forward(2 * 3600 * 1000)
+    async with talking(tmp_path, telegram, clock=clock) as served:
+        dead = await until_dead(served)
+
+        assert telegram.chats[7].texts == []
+        assert "stale_after" in dead["error"]
+        assert (await ask(served, "POST", f"/api/deliveries/{dead['id']}/retry")).status == 200
+        await telegram.answered(7, "echo: Hello!")
+
+
+# --- the mode webhook -------------------------------------------------------------------------
+
+
+async def test_by_webhook_messages_are_posted_and_answered_once(
+    tmp_path: Path, telegram: telegram_server.Telegram, free_port: int
+) -> None:
+    gateway = {"gateway": {"port": free_port}}
+    url = f"http://127.0.0.1:{free_port}"
+    async with talking(tmp_path, telegram, gateway, mode="webhook", webhook_url=url) as served:
+        await telegram.until(lambda: telegram.webhook is not None)
+        await telegram.say(7, "Hello!")
+        await telegram.answered(7, "echo: Hello!")
+        again = await telegram.post(telegram.unconfirmed[0])
+        await telegram.say(7, "/status")
+        await telegram.until(lambda: len(telegram.chats[7].texts) == 2)
+
+        assert again == 202
+        assert len(await runs(served)) == 1
+        assert telegram.count("getUpdates") == 0
+
+
+@pytest.mark.parametrize("secret", [None, "", "wrong", "secret\u00e9"])
+async def test_a_webhook_without_telegram_s_secret_is_refused(
+    tmp_path: Path, telegram: telegram_server.Telegram, secret: str | None
+) -> None:
+    async with talking(tmp_path, telegram, mode="webhook", webhook_url="http://127.0.0.1:9") as served:
+        update = {"update_id": 1, "message": {"message_id": 1, "chat": {"id": 7}, "text": "Hello!"}}
+        headers = {} if secret is None else {"X_Telegram_Bot_Api_Secret_Token": secret}
+        answer = await ask(served, "POST", "/api/webhook/telegram", update, **headers)
+
+        assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+        assert await runs(served) == []
+
+
+async def test_while_it_polls_it_takes_no_webhook(moongate: Serving) -> None:
+    answer = await ask(moongate, "POST", "/api/webhook/telegram", {"update_id": 1})
+
+    assert (answer.status, answer.code) == (404, "CHANNEL_NOT_FOUND")

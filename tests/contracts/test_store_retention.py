@@ -1,0 +1,218 @@
+"""Pruning: what is over and old goes, a little at a time; what is needed stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.domain import search
+from gateway.domain.delivery import Target
+from gateway.domain.event import Text
+from gateway.domain.ports import Counts, Page, Pruned, Store
+from gateway.domain.run import Run
+from gateway.domain.search import Search
+from gateway.errors import RunNotFound
+from tests.contracts.stores import ALL, PAGE, START, SteppedClock, claim_one, finish, key, spec
+
+DAY = 86_400_000
+
+
+async def ended(store: Store, session: str = "main:test:a", text: str = "hello", **fields: object) -> Run:
+    await store.accept(spec(session, text, **fields))
+    return await finish(store, await claim_one(store))
+
+
+async def prune_all_events(store: Store, before: int | None = None, newest: int | None = None) -> int:
+    """Prune until there is nothing to prune; returns in how many steps."""
+    steps = 0
+    while (await store.prune_events(before, newest)).more:
+        steps += 1
+    return steps
+
+
+async def prune_all_runs(store: Store, before: int) -> list[str]:
+    gone: list[str] = []
+    while (pruned := await store.prune_runs(before)).more:
+        gone += pruned.runs
+    return gone
+
+
+async def prune_all_sessions(store: Store, before: int) -> None:
+    while (await store.prune_sessions(before)).more:
+        pass
+
+
+async def numbers(store: Store, run: Run) -> list[int]:
+    return [event.n for event in await store.events(run.id, 0, 10_000)]
+
+
+async def listed(store: Store) -> list[str]:
+    return [run.id for run in await store.runs(ALL, PAGE)]
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+async def test_old_events_go_but_the_last_one_and_the_run_stay(store: Store, clock: SteppedClock) -> None:
+    old = await ended(store)
+    clock.forward(DAY)
+    new = await ended(store)
+    await prune_all_events(store, before=START)
+
+    assert await numbers(store, old) == [old.last_event]
+    assert (await store.run(old.id)).result == old.result
+    assert await numbers(store, new) == list(range(1, new.last_event + 1))
+
+
+async def test_events_of_so_many_runs_are_kept(store: Store, clock: SteppedClock) -> None:
+    runs = []
+    for _ in range(5):
+        runs.append(await ended(store))
+        clock.forward(1)
+    await prune_all_events(store, newest=2)
+
+    assert [len(await numbers(store, run)) > 1 for run in runs] == [False, False, False, True, True]
+
+
+async def test_events_of_a_run_that_goes_on_are_kept(store: Store, clock: SteppedClock) -> None:
+    await store.accept(spec())
+    run = await claim_one(store)
+    await store.append(run.id, run.epoch, [Text(delta="x")])
+    clock.forward(100 * DAY)
+    await prune_all_events(store, before=clock.now, newest=0)
+
+    assert await numbers(store, run) == [1, 2, 3]
+
+
+async def test_a_long_log_goes_in_several_steps(store: Store, clock: SteppedClock) -> None:
+    await store.accept(spec())
+    run = await claim_one(store)
+    last = await finish(store, run, said=[Text(delta="x")] * 1200)
+    first = await store.prune_events(clock.now, None)
+    left = len(await numbers(store, run))
+    await prune_all_events(store, before=clock.now)
+
+    assert (first, left) == (Pruned(True), last.last_event - 500)
+    assert await numbers(store, run) == [last.last_event]
+
+
+async def test_the_step_that_ends_a_log_says_whose_it_was(store: Store, clock: SteppedClock) -> None:
+    run = await ended(store)
+
+    assert await store.prune_events(clock.now, None) == Pruned(True, (run.id,))
+    assert await store.prune_events(clock.now, None) == Pruned(False)
+
+
+# --- runs -------------------------------------------------------------------------------------
+
+
+async def test_old_runs_go_and_their_transcripts_stay(store: Store, clock: SteppedClock) -> None:
+    old = await ended(store, labels={"a": "b"})
+    clock.forward(DAY)
+    new = await ended(store)
+    gone = await prune_all_runs(store, START)
+
+    assert (gone, await listed(store)) == ([old.id], [new.id])
+    with pytest.raises(RunNotFound):
+        await store.run(old.id)
+    assert len(await store.history("main:test:a", 10)) == 4
+
+
+async def test_the_newest_run_stays(store: Store, clock: SteppedClock) -> None:
+    """Runs are numbered on from it: a session that is made anew tells its own runs by that."""
+    only = await ended(store)
+    clock.forward(DAY)
+
+    assert (await prune_all_runs(store, clock.now), await listed(store)) == ([], [only.id])
+
+
+async def test_runs_that_have_not_ended_stay(store: Store, clock: SteppedClock) -> None:
+    await store.accept(spec("main:test:a"))
+    running = await claim_one(store)
+    waiting = (await store.accept(spec("main:test:a"))).run
+    held = (await store.accept(spec("main:test:b", held=True))).run
+    clock.forward(100 * DAY)
+    await ended(store, "main:test:c")
+
+    assert await prune_all_runs(store, clock.now - 1) == []
+    assert {running.id, waiting.id, held.id} <= set(await listed(store))
+
+
+async def test_a_run_whose_delivery_has_not_arrived_stays(store: Store, clock: SteppedClock) -> None:
+    told = await ended(store, deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),))
+    clock.forward(DAY)
+    await ended(store)
+
+    assert await prune_all_runs(store, START) == []
+    assert told.id in await listed(store)
+
+
+@pytest.mark.parametrize("field", ["parent", "retry_of"])
+async def test_what_an_open_run_comes_from_stays_until_it_has_ended(
+    store: Store, clock: SteppedClock, field: str
+) -> None:
+    origin = await ended(store)
+    await store.accept(spec("main:test:b", **{field: origin.id}))
+    clock.forward(DAY)
+    before = await prune_all_runs(store, START)
+    await finish(store, await claim_one(store))
+    await ended(store)
+    after = await prune_all_runs(store, START)
+
+    assert (before, after) == ([], [origin.id])
+
+
+async def test_the_counts_are_right_after_pruning(store: Store, clock: SteppedClock) -> None:
+    await ended(store)
+    clock.forward(DAY)
+    await ended(store)
+    await prune_all_runs(store, START)
+    found: Counts = await store.counts(0)
+
+    assert (found.queued, found.running, dict(found.ended)["succeeded"]) == (0, 0, 1)
+
+
+async def test_a_key_of_today_still_finds_its_run(store: Store, clock: SteppedClock) -> None:
+    accepted = await store.accept(spec(), key())
+    await finish(store, await claim_one(store))
+    clock.forward(DAY - 1)
+    await ended(store, "main:test:b")
+    await prune_all_runs(store, clock.now - DAY)
+
+    assert (await store.accept(spec(), key())).run.id == accepted.run.id
+
+
+# --- sessions ---------------------------------------------------------------------------------
+
+
+async def test_unused_sessions_go_with_their_transcripts(store: Store, clock: SteppedClock) -> None:
+    await ended(store, "main:test:old", "fox")
+    clock.forward(DAY)
+    await ended(store, "main:test:new", "fox")
+    await prune_all_sessions(store, START)
+
+    assert [session.key for session in await store.sessions(PAGE)] == ["main:test:new"]
+    assert await store.history("main:test:old", 10) == []
+    found = await store.search(Search(terms=search.terms("fox")), Page())
+    assert {one.session for one in found} == {"main:test:new"}
+    assert (await store.changes(0, 1000))[-1].state == "deleted"
+
+
+async def test_sessions_with_work_in_them_stay(store: Store, clock: SteppedClock) -> None:
+    await store.accept(spec("main:test:a"))
+    await store.accept(spec("main:test:b", held=True))
+    clock.forward(DAY)
+    await prune_all_sessions(store, START)
+
+    assert len(await store.sessions(PAGE)) == 2
+
+
+async def test_a_long_session_goes_in_several_steps(store: Store, clock: SteppedClock) -> None:
+    for _ in range(260):
+        await ended(store)
+    clock.forward(DAY)
+    first = await store.prune_sessions(START)
+    left = len(await store.history("main:test:a", 10_000))
+    await prune_all_sessions(store, START)
+
+    assert (first.more, left) == (True, 20)
+    assert await store.sessions(PAGE) == []

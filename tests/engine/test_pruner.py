@@ -1,0 +1,68 @@
+"""Housekeeping: what the settings say is forgotten, while work goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from gateway.domain.ports import Page, RunFilter
+from gateway.domain.retention import Retention
+from gateway.engine.pruner import Pruner
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import SteppedClock, claim_one, done, finish, spec
+
+DAY = 86_400_000
+
+
+async def fill(store: SqliteStore, runs: int) -> list[str]:
+    made = []
+    for number in range(runs):
+        await store.accept(spec(f"main:test:{number}"))
+        made.append((await finish(store, await claim_one(store), done())).id)
+    return made
+
+
+async def test_nothing_is_forgotten_where_nothing_is_said(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    await fill(store, 3)
+    clock.forward(10_000 * DAY)
+    await Pruner(store, Retention(), tmp_path, clock).prune()
+
+    assert len(await store.runs(RunFilter(), Page())) == len(await store.sessions(Page())) == 3
+    await store.close()
+
+
+async def test_what_is_too_old_goes_with_its_files(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    old, *_ = await fill(store, 30)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / f"{old}-0123456789abcdef.txt").write_text("large")
+    clock.forward(2 * DAY)
+    (new,) = await fill(store, 1)
+    (tmp_path / "outputs" / f"{new}-0123456789abcdef.txt").write_text("large")
+    keep = Retention(events_days=1, runs_days=1, sessions_days=1)
+    await Pruner(store, keep, tmp_path / "outputs", clock).prune()
+
+    assert [run.id for run in await store.runs(RunFilter(), Page())] == [new]
+    assert [session.key for session in await store.sessions(Page())] == ["main:test:0"]
+    assert [file.name[:26] for file in (tmp_path / "outputs").iterdir()] == [new]
+    await store.close()
+
+
+async def test_work_is_accepted_while_much_is_forgotten(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    await fill(store, 200)
+    clock.forward(2 * DAY)
+    pruning = asyncio.create_task(Pruner(store, Retention(events_days=1, runs_days=1), tmp_path, clock).prune())
+    accepted = 0
+    while not pruning.done():
+        await store.accept(spec(f"main:new:{accepted}"))
+        accepted += 1
+    await pruning
+
+    assert accepted > 10
+    assert len(await store.runs(RunFilter(status=None), Page(limit=10_000))) in (accepted, accepted + 1)
+    await store.close()

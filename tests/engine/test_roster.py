@@ -1,0 +1,35 @@
+"""Agents that are gone: what waits for them fails, and nothing else does."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from gateway.domain.run import Status
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import spec
+from tests.engine.stage import staged
+
+
+async def test_while_it_leads_only_agents_of_the_store_count_as_gone(tmp_path: Path) -> None:
+    """A newer process may have accepted runs for agents of a newer config file."""
+    deleted = str(uuid.uuid4())
+    async with staged(tmp_path) as stage:
+        waiting = [(await stage.store.accept(spec(f"{agent}:test:a"))).run.id for agent in (deleted, "newer")]
+        await stage.engine.agents.sweep(configured=False)
+
+        assert [(await stage.store.run(run)).status for run in waiting] == [Status.FAILED, Status.QUEUED]
+
+
+async def test_who_begins_to_lead_fails_what_waits_for_any_agent_that_is_gone(tmp_path: Path) -> None:
+    waiting: list[str] = []
+
+    async def prepare(store: SqliteStore) -> None:
+        agents = (str(uuid.uuid4()), "gone", "off")
+        waiting.extend([(await store.accept(spec(f"{agent}:test:a"))).run.id for agent in agents])
+
+    async with staged(tmp_path, agents={"main": {}, "off": {"enabled": False}}, prepare=prepare) as stage:
+        found = [await stage.store.run(run) for run in waiting]
+
+    assert [run.status for run in found] == [Status.FAILED, Status.FAILED, Status.QUEUED]
+    assert found[1].error == "the agent 'gone' was removed before this run began."
