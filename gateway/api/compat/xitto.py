@@ -164,11 +164,12 @@ async def run_job(call: Call[Job, Unheeded]) -> XittoResult | web.Response:
 @ROUTES.add("POST", "/v1/stream", scope=Scope.WRITE, body=Job, query=Unheeded, streams=True)
 async def stream_job(call: Call[Job, Unheeded]) -> web.StreamResponse:
     """Do something and follow it to its result."""
+    key = call.idempotency()
     try:
         spec = _spec(call, Source.AGENT)
     except _UnknownPack as error:  # told in the stream, as the seed does
         return await reply.stream(call, _single({"type": "error", "error": str(error)}))
-    run = (await call.engine.submit(spec, call.idempotency())).run
+    run = (await call.engine.submit(spec, key)).run
     call.headers["X-Run-Id"] = run.id
     why = Unavailable("the gateway is stopping; the run goes on when it is back.")
     farewell = _line({"type": "error", "error": str(why)})
