@@ -80,7 +80,7 @@ class Server:
 @contextmanager
 def bare(program: str = "aiohttp_echo", python: str = sys.executable) -> Iterator[Server]:
     """Run a program of `bench/bare`."""
-    port = _free_port()
+    port = free_port()
     command = [python, str(ROOT / "bench" / "bare" / f"{program}.py"), str(port), TOKEN]
     with _running(command, port, _environment(), subprocess.DEVNULL, "/echo") as server:
         yield server
@@ -94,7 +94,7 @@ def gateway(home: Path, settings: Mapping[str, Any] | None = None) -> Iterator[S
         home: its state directory; used again as it is left.
         settings: over the usual ones: an echo agent, no limit that a benchmark meets.
     """
-    port = _free_port()
+    port = free_port()
     home.mkdir(parents=True, exist_ok=True)
     given = {
         "gateway": {"port": port, "auth": {"token": TOKEN}, "stop_grace": 0},
@@ -127,7 +127,8 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

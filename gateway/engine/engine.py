@@ -25,6 +25,7 @@ from gateway.engine.executor import Cut, Executor
 from gateway.engine.hub import Hub
 from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
+from gateway.engine.named import NamedSessions
 from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
 from gateway.engine.pruner import Pruner
@@ -102,6 +103,7 @@ class Engine:
         #: set when waiting for a run here is in vain
         self.drained = Latch()
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
+        self.named = NamedSessions(store, self.sessions, self.agents, clock)
         self.tokens = Keyring(store, token, clock)
         self.channels = self._with_desks(channels or Opened())
         post = post or Post()
@@ -130,6 +132,7 @@ class Engine:
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         await rescuer.rescue(self._store, self._owner)
+        await self.tokens.load()
         position = await self._store.last_change()
         await self.agents.sweep(configured=True)
         self._services += [
