@@ -30,6 +30,8 @@ from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
 from gateway.engine.pruner import Pruner
 from gateway.engine.roster import Roster
+from gateway.engine.scheduler import Scheduler
+from gateway.engine.schedules import Schedules
 from gateway.engine.sessions import Sessions
 from gateway.engine.worker import Worker
 from gateway.errors import AgentDisabled, Conflict, GatewayError, TimedOut, Unavailable
@@ -110,6 +112,8 @@ class Engine:
         )
         self._outbox = Outbox(store, post, clock)
         self.deliveries = Deliveries(store, post.reach)
+        self.schedules = Schedules(store, self.agents, self.sessions, clock, self._schedules_changed)
+        self._scheduler = Scheduler(store, self.schedules.run_of, self._worker.call, clock)
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
@@ -117,6 +121,7 @@ class Engine:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self._scheduler.stand_down()
         await self.channels.stand_down()
         await self._outbox.stand_down()
         await self.drain(0)
@@ -138,9 +143,11 @@ class Engine:
         ]
         self.channels.lead(position)
         await self._outbox.lead()
+        self._scheduler.lead()
 
     async def stand_down(self) -> None:
         """Claim and bring in no more; what is under way goes on, and another process may lead."""
+        await self._scheduler.stand_down()
         await self.channels.stand_down()
         await self._worker.stop_claiming()
         await self._outbox.stand_down()
@@ -355,6 +362,11 @@ class Engine:
             except GatewayError as error:
                 _log.warning("engine.cannot_look", error=str(error))
 
+    def _schedules_changed(self) -> None:
+        """Look at the next time again, and for runs that were asked for."""
+        self._scheduler.call()
+        self._worker.call()
+
     def _adapt(self) -> None:
         """Claim by what the agents are now."""
         self._worker.limit(self._limits())
@@ -384,6 +396,7 @@ class Engine:
         await self.agents.refresh()
         self._worker.call()
         self._outbox.call()
+        self._scheduler.call()
         for run in await self._store.cancel_asked(self._worker.attempts):
             self._worker.cut(run, Cut.CANCEL)
 
