@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
+from gateway import paths
 from gateway.errors import AlreadyRunning, ConfigError
 from gateway.supervisor import record
 from gateway.supervisor.record import Record
@@ -66,7 +67,7 @@ def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hold us
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        paths.private_directory(path.parent)
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot open the lock file {path}: {error.strerror}.") from error
