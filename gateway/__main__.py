@@ -21,6 +21,7 @@ from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.supervisor import ending, last_stop, lock, port, record, respawn, signals
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
+from gateway.supervisor.console import Console
 from gateway.supervisor.lock import Lock
 from gateway.supervisor.logfile import Folding, LogFile
 from gateway.supervisor.notify import Notifier
@@ -130,13 +131,12 @@ def _supervise(
     if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
-    attended = not os.environ.get(DETACHED)
+    console = Console(_to_console if not os.environ.get(DETACHED) else _nowhere)
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep us from reading
             file.write(line)
-        if attended:
-            _to_console(line)
+        console.write(line)
 
     folding = Folding(write)
     said = resumed["address"] if resumed else (settings.gateway.host, settings.gateway.port)
@@ -220,6 +220,10 @@ def _store_token_and_begin_again(token: str) -> None:
         elif not word.startswith("--token="):
             kept.append(word)
     os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
+
+
+def _nowhere(line: bytes) -> None:
+    """Show nothing: nobody reads."""
 
 
 def _to_console(line: bytes) -> None:
