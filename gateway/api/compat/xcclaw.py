@@ -278,7 +278,7 @@ async def clear_xcclaw_history(call: Call[Any, Unheeded]) -> Hidden:
 
 
 @ROUTES.add(
-    "POST", f"{HOME}/schedule", scope=Scope.ADMIN, body=NewXCClawSchedule, query=Unheeded, answer=XCClawSchedule
+    "POST", f"{HOME}/schedule", scope=Scope.WRITE, body=NewXCClawSchedule, query=Unheeded, answer=XCClawSchedule
 )
 async def create_xcclaw_schedule(call: Call[NewXCClawSchedule, Unheeded]) -> XCClawSchedule:
     """Make a schedule; each of its times becomes a task in the schedule's own session."""
@@ -310,7 +310,7 @@ async def list_xcclaw_schedules(call: Call[Any, Unheeded]) -> list[XCClawSchedul
 @ROUTES.add(
     "DELETE",
     f"{HOME}/schedule/{{id}}",
-    scope=Scope.ADMIN,
+    scope=Scope.WRITE,
     body=Unheeded,
     query=Unheeded,
     answer=ScheduleDeleted,
