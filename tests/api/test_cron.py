@@ -30,10 +30,11 @@ async def create(served: Serving, **fields: Any) -> dict[str, Any]:
 async def test_a_schedule_is_made_listed_edited_toggled_and_deleted(served: Serving) -> None:
     job = await create(served)
     listed = (await ask(served, "GET", "/api/cron")).body["jobs"]
-    edited = (await ask(served, "PATCH", f"/api/cron/{job['id']}", {"cron": "every 15m", "misfire": "skip"})).body[
+    path = f"/api/cron/{job['id']}"
+    edited = (await ask(served, "PATCH", path, {"cron": "every 15m", "misfire": "skip"})).body["job"]
         "job"
     ]
-    off = (await ask(served, "POST", f"/api/cron/{job['id']}/toggle")).body
+    off = (await ask(served, "POST", f"{path}/toggle")).body
     on = (await ask(served, "POST", f"/api/cron/{job['id']}/toggle", {"enabled": True})).body
     deleted = await ask(served, "DELETE", f"/api/cron/{job['id']}")
 
