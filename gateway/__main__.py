@@ -22,6 +22,7 @@ from gateway.supervisor import ending, last_stop, lock, port, record, respawn, s
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
 from gateway.supervisor.console import Console
+from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.lock import Lock
 from gateway.supervisor.logfile import Folding, LogFile
 from gateway.supervisor.notify import Notifier
@@ -70,17 +71,20 @@ def run(options: Mapping[str, Any]) -> int:
     resumed = _resumed(os.environ.pop(RESUME, ""))
     settings = config.load(os.environ)
     if resumed:
+        data = DataLocks(resumed.get("data", {}))
         held, listener = _kept_lock(resumed), socket.socket(fileno=resumed["listener"])
         os.set_inheritable(resumed["listener"], False)
     else:
         force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
         paths.private_directory(settings.home)
-        held = _lock(settings, force=force or kill_foreign)
+        held, data = _lock(settings, force=force or kill_foreign), DataLocks({})
+        data.take(settings.data_directory)
         listener = notifier.listener() or _bound(settings, force=force, kill_foreign=kill_foreign)
     try:
         with listener:
-            return _supervise(settings, held, listener, notifier, resumed)
+            return _supervise(settings, held, data, listener, notifier, resumed)
     finally:
+        data.release()
         held.release()
 
 
@@ -123,11 +127,22 @@ def _kept_lock(resumed: Mapping[str, Any]) -> Lock:
 
 
 def _supervise(
-    settings: Config, held: Lock, listener: socket.socket, notifier: Notifier, resumed: Mapping[str, Any] | None
+    settings: Config,
+    held: Lock,
+    data: DataLocks,
+    listener: socket.socket,
+    notifier: Notifier,
+    resumed: Mapping[str, Any] | None,
 ) -> int:
     bound = listener.getsockname()[1]
     instance = resumed["instance"] if resumed else secrets.token_hex(8)
-    held.write(_record(settings, instance, resumed["address"][0] if resumed else settings.gateway.host, bound))
+
+    def announce(host: str, number: int) -> None:
+        mine = _record(settings, instance, host, number)
+        held.write(mine)
+        data.write(mine)
+
+    announce(resumed["address"][0] if resumed else settings.gateway.host, bound)
     if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
@@ -141,9 +156,6 @@ def _supervise(
     folding = Folding(write)
     said = resumed["address"] if resumed else (settings.gateway.host, settings.gateway.port)
 
-    def announce(host: str, number: int) -> None:
-        held.write(_record(settings, instance, host, number))
-
     supervisor = Supervisor(
         listener,
         _limits(settings),
@@ -155,6 +167,7 @@ def _supervise(
         notifier=notifier,
         configs=Configs(settings.path),
         address=Address(said[0], said[1], announce),
+        data=data,
         resumed=resumed,
     )
     try:

@@ -48,6 +48,11 @@ def lock(state: Path, config_file: Path) -> Path:
     return locks(state) / f"gateway.{digest[:16]}.lock"
 
 
+def data_lock(data_directory: Path) -> Path:
+    """Return the lock file of a data directory, which stands beside the database."""
+    return data_directory / "gateway.lock"
+
+
 def private_directory(path: Path) -> Path:
     """Create a directory that only its owner may enter, with such parents as are missing, and return it.
 

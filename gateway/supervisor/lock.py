@@ -48,18 +48,30 @@ def acquire(path: Path) -> Lock:
         AlreadyRunning: another gateway holds it.
         ConfigError: the file cannot be used: it is a link, or its place cannot be written to.
     """
-    descriptor = _open(path)
-    # On Windows the lock covers the first byte, and would keep others from reading the record.
-    guard = descriptor if sys.platform != "win32" else _open(path.with_name(path.name + ".guard"))
-    if not lock_descriptor(guard, blocking=False):
+    held = attempt(path)
+    if held is None:
         found = record.read(path)
-        os.close(descriptor)
-        if guard != descriptor:
-            os.close(guard)
         who = f" (pid {found.pid}, port {found.port})" if found is not None and found.alive else ""
         raise AlreadyRunning(
             f"a gateway is already running with this configuration{who}.", remedy="See: gateway status"
         )
+    return held
+
+
+def attempt(path: Path) -> Lock | None:
+    """Take the lock on a file, which is made if need be; returns None if somebody else holds it.
+
+    Raises:
+        ConfigError: the file cannot be used: it is a link, or its place cannot be written to.
+    """
+    descriptor = _open(path)
+    # On Windows the lock covers the first byte, and would keep others from reading the record.
+    guard = descriptor if sys.platform != "win32" else _open(path.with_name(path.name + ".guard"))
+    if not lock_descriptor(guard, blocking=False):
+        os.close(descriptor)
+        if guard != descriptor:
+            os.close(guard)
+        return None
     return Lock(descriptor, guard)
 
 
