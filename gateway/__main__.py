@@ -18,7 +18,7 @@ import gateway
 from gateway import config, identity, logs, paths, token_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
-from gateway.supervisor import ending, lock, port, record, respawn, signals
+from gateway.supervisor import ending, last_stop, lock, port, record, respawn, signals
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
 from gateway.supervisor.lock import Lock
@@ -159,6 +159,7 @@ def _supervise(
     )
     try:
         code = supervisor.run()
+        last_stop.write(paths.lock(settings.home, settings.path), instance, code, supervisor.why)
         if supervisor.failure:
             raise ConfigError(supervisor.failure)
         return code
@@ -178,14 +179,16 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
 
     file = LogFile(paths.log_file(settings.home))
     try:
-        bound = listener.getsockname()[1]
-        return alone.run(
+        bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
+        code = alone.run(
             listener,
             instance,
-            paths.lock(settings.home, settings.path),
+            path,
             sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
             greet=lambda about: _greet(settings, bound, about),
         )
+        last_stop.write(path, instance, code, "it was told to stop")
+        return code
     finally:
         file.close()
 

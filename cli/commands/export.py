@@ -17,6 +17,7 @@ from cli.command import Command
 #: XCClaw's files, and which of its calls tells what is in each
 FILES = {
     "tasks.json": "/api/xcclaw/task",
+    "schedules.json": "/api/xcclaw/schedule",
     "persistent_sessions.json": "/api/xcclaw/persistent",
     "task_history.json": "/api/xcclaw/history?limit=10000",
 }
@@ -25,7 +26,7 @@ FILES = {
 @click.command(cls=Command)
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def COMMAND(directory: Path) -> None:  # noqa: N802 the seam's name
-    """Write XCClaw's files to DIR: tasks, persistent sessions and the history of tasks.
+    """Write XCClaw's four files to DIR: tasks, schedules, persistent sessions and the history of tasks.
 
     DIR is made if need be. Each file is replaced in one piece; none is, if the gateway does not answer.
 

@@ -117,6 +117,8 @@ class Supervisor:
         self._code: int | None = None
         #: why it could not begin to serve; empty if it could
         self.failure = ""
+        #: why it ended, once it has
+        self.why = ""
         self._proof = 0.0
         self._served = resumed is not None
 
@@ -252,6 +254,7 @@ class Supervisor:
             case Word.RESTART_PLEASE:
                 self._restart([Intent("", os.getpid(), time.time(), False, str(message.about.get("reason", "")))])
             case Word.STOP_PLEASE:
+                self.why = self.why or "asked over HTTP"
                 self._stop(signal.SIGTERM)
 
     def _ready(self, one: Generation, about: Mapping[str, Any]) -> None:
@@ -321,7 +324,7 @@ class Supervisor:
             return
         why = one.error or f"it ended with exit code {code}"
         if not self._served and code == BAD_CONFIG:
-            self._code, self.failure = BAD_CONFIG, why
+            self._code, self.failure, self.why = BAD_CONFIG, why, why
             return
         leader = self._leader
         if leader is not None and leader.state is State.LEADING:  # it was to replace the one that goes on
@@ -451,6 +454,7 @@ class Supervisor:
         grace = (self._limits.stop_grace if said is None else said) if self._graces == 1 else 0.0
         self._log("supervisor.stopping", signal=signal.Signals(number).name, grace=grace)
         self._stopping = True
+        self.why = self.why or signal.Signals(number).name
         self._begin_at = None
         self._notifier.tell(STOPPING=1)
         for listener in (self._listener, self._next):

@@ -28,6 +28,16 @@ NEW_TASK = """
 }
 """
 
+NEW_SCHEDULE = """
+{
+  "id": "unique-id",
+  "name": "任务名称",
+  "cron": "0 9 * * *",  # Cron 表达式
+  "prompt": "定时执行的提示词",
+  "enabled": true
+}
+"""
+
 
 def printed(text: str) -> Any:
     return json.loads(re.sub(r"#.*", "", text))
@@ -57,6 +67,8 @@ def test_the_documents_state_is_there_after_a_crash(live: Callable[..., Live], t
     executed = call("POST", f"{BASE}/task/{task}/execute").body
     assert (executed["status"], executed["result"]) == ("completed", "echo: 你的任务描述")
     waiting = call("POST", f"{BASE}/task", printed(NEW_TASK)).body
+    schedule = call("POST", f"{BASE}/schedule", printed(NEW_SCHEDULE)).body
+    assert {name: schedule[name] for name in printed(NEW_SCHEDULE)} == printed(NEW_SCHEDULE)
     session = call("POST", f"{BASE}/persistent?name=%E6%88%91%E7%9A%84%E4%BC%9A%E8%AF%9D").body
     assert session["name"] == "我的会话"
     text = "%E4%BD%A0%E7%9A%84%E6%B6%88%E6%81%AF"
@@ -70,6 +82,9 @@ def test_the_documents_state_is_there_after_a_crash(live: Callable[..., Live], t
     assert [one["id"] for one in call("GET", f"{BASE}/task").body][:2] == [task, waiting["id"]]
     assert [one["type"] for one in call("GET", f"{BASE}/history?limit=10").body] == ["persistent", "ephemeral"]
     assert call("GET", f"{BASE}/persistent").body == [session]
+    assert call("GET", f"{BASE}/schedule").body == [schedule]
+    assert call("DELETE", f"{BASE}/schedule/unique-id").status == 200
+    assert call("GET", f"{BASE}/schedule").body == []
     again = call("POST", f"{BASE}/persistent/{session['id']}/message", {"text": "@@ history"}).body
     assert again["reply"] == "2 messages"
     assert call("POST", f"{BASE}/task/{waiting['id']}/execute").body["status"] == "completed"
@@ -260,6 +275,33 @@ async def test_a_message_is_answered_later_as_a_task(moongate: Serving) -> None:
     assert (task["type"], task["result"], task["session_id"]) == ("persistent", "echo: hi", session)
 
 
+# --- schedules --------------------------------------------------------------------------------
+
+
+async def test_a_time_of_a_schedule_becomes_a_task_in_its_session(moongate: Serving) -> None:
+    made = await do(moongate, f"POST {BASE}/schedule", printed(NEW_SCHEDULE))
+    assert made["next_run"].endswith("T09:00:00.000Z")
+
+    await moongate.engine.schedules.trigger("unique-id")
+
+    (task,) = await do(moongate, f"GET {BASE}/task")
+    await until_status(moongate, task["id"], "completed")
+    assert (task["type"], task["session_id"], task["prompt"]) == ("scheduled", "unique-id", "定时执行的提示词")
+
+
+async def test_a_schedule_of_another_door_is_none_of_xcclaws(moongate: Serving) -> None:
+    native = await do(moongate, "POST /api/cron/create", {"name": "n", "schedule": "0 9 * * *", "prompt": "p"})
+
+    assert await do(moongate, f"GET {BASE}/schedule") == []
+    assert (await refused(moongate, "DELETE", f"{BASE}/schedule/{native['job']['id']}"))[0] == 404
+
+
+async def test_an_id_that_there_is_cannot_be_taken_again(moongate: Serving) -> None:
+    await do(moongate, f"POST {BASE}/schedule", printed(NEW_SCHEDULE))
+
+    assert (await refused(moongate, "POST", f"{BASE}/schedule", printed(NEW_SCHEDULE)))[0] == 409
+
+
 # --- socket -----------------------------------------------------------------------------------
 
 
@@ -317,6 +359,10 @@ async def test_the_socket_opens_with_a_ticket_too(moongate: Serving) -> None:
         ("POST", "/persistent/nope/message", {}, 400, "text"),
         ("POST", "/persistent/nope/message?text=x", None, 404, "no session 'nope'"),
         ("DELETE", "/persistent/nope", None, 404, "no session 'nope'"),
+        ("POST", "/schedule", {"id": "a", "name": "n", "cron": "every now", "prompt": "x"}, 400, "cron:"),
+        ("POST", "/schedule", {"id": "a", "name": "n", "cron": "0 9 * * *"}, 400, "prompt"),
+        ("POST", "/schedule", {"id": "a b", "cron": "0 9 * * *", "prompt": "x"}, 400, "id"),
+        ("DELETE", "/schedule/nope", None, 404, "schedule"),
         ("GET", "/nothing", None, 404, "nothing at this path"),
         ("PUT", "/task", None, 405, "takes"),
         ("GET", "/ws", None, 400, "WebSocket"),

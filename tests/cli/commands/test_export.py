@@ -13,6 +13,8 @@ def test_the_files_hold_what_the_door_lists(shell: Shell, served: Live, tmp_path
     task = served.call("POST", "/api/xcclaw/task", {"prompt": "hi"}).body
     ended = served.call("POST", f"/api/xcclaw/task/{task['id']}/execute").body
     session = served.call("POST", "/api/xcclaw/persistent?name=mine").body
+    cron = {"id": "export", "name": "n", "cron": "0 9 * * *", "prompt": "p", "enabled": False}
+    schedule = served.call("POST", "/api/xcclaw/schedule", cron).body
     directory = tmp_path / "new" / "xcclaw"
 
     told = shell("export", str(directory), "--json").json
@@ -20,6 +22,7 @@ def test_the_files_hold_what_the_door_lists(shell: Shell, served: Live, tmp_path
     files = {file.name: json.loads(file.read_text()) for file in directory.iterdir()}
     assert {name: len(entries) for name, entries in files.items()} == told["files"]
     assert ended in files["tasks.json"]
+    assert schedule in files["schedules.json"]
     assert ended in files["task_history.json"]
     assert session in files["persistent_sessions.json"]
 

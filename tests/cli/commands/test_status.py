@@ -51,7 +51,7 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
     assert (stopped.code, stopped.json["running"], stopped.json["state"]) == (3, False, "stopped")
     assert set(running.json) == set(stopped.json)
     assert all(f'"{key}"' in (COMMAND.help or "") for key in running.json)
-    assert None not in running.json.values()
+    assert {key for key, value in running.json.items() if value is None} <= {"last_stop"}
 
 
 def test_a_gateway_that_was_killed_is_not_running(alone: tuple[Live, Shell]) -> None:
@@ -61,7 +61,51 @@ def test_a_gateway_that_was_killed_is_not_running(alone: tuple[Live, Shell]) -> 
 
     result = shell("status")
 
-    assert (result.code, result.out) == (3, "Gateway is not running\n   Start it: gateway start\n")
+    assert (result.code, result.out.splitlines()) == (
+        3,
+        [
+            "Gateway is not running",
+            "   Last stop: not seen (it was killed, or the machine went down)",
+            "   Start it: gateway start",
+        ],
+    )
+
+
+def test_after_a_stop_it_tells_when_and_why(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    before = shell("status", "--json").json["last_stop"]
+    live.stop()
+
+    last = shell("status", "--json").json["last_stop"]
+
+    assert (before, last["code"], last["reason"]) == (None, 0, "SIGTERM")
+    assert f"   Last stop: {last['at']} (SIGTERM)" in shell("status").out.splitlines()
+
+
+def test_a_token_that_is_written_down_and_refused_is_named(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    before = shell("status", "--json").json["token_drift"]
+    (live.home / "token").write_text("another-token-than-the-one-in-use\n")
+
+    assert (before, shell("status", "--json").json["token_drift"]) == (False, True)
+    assert "   Token: the one that is written down is refused: gateway restart" in shell("status").out.splitlines()
+
+
+def test_another_version_than_the_installed_one_is_named(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    before = shell("status", "--json").json
+    lock = paths.lock(live.home, live.config)
+    found = record.read(lock)
+    assert found is not None
+    lock.write_bytes(found._replace(version="0.0.1").dump())
+
+    after = shell("status", "--json").json
+
+    assert (before["version_drift"], after["version_drift"]) == (False, True)
+    assert f"0.0.1 runs, {before['installed_version']} is installed" in shell("status").out
 
 
 def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live, Shell]) -> None:
