@@ -32,8 +32,6 @@ async def test_a_schedule_is_made_listed_edited_toggled_and_deleted(served: Serv
     listed = (await ask(served, "GET", "/api/cron")).body["jobs"]
     path = f"/api/cron/{job['id']}"
     edited = (await ask(served, "PATCH", path, {"cron": "every 15m", "misfire": "skip"})).body["job"]
-        "job"
-    ]
     off = (await ask(served, "POST", f"{path}/toggle")).body
     on = (await ask(served, "POST", f"/api/cron/{job['id']}/toggle", {"enabled": True})).body
     deleted = await ask(served, "DELETE", f"/api/cron/{job['id']}")
