@@ -15,8 +15,9 @@ from gateway.token_file import masked
 
 
 @click.command(cls=Command)
+@click.option("--deep", is_flag=True, help="Look at interpreter, PATH, disk, data directory and port, too.")
 @click.pass_context
-def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
+def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam's name
     """Tell whether the gateway runs, and where. Exit code 3 if it does not.
 
     It takes no lock and changes nothing.
@@ -24,6 +25,7 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
     \b
     Examples:
       gateway status
+      gateway status --deep
       gateway status --json | jq .running
 
     \b
@@ -34,15 +36,19 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
        "checks": {name: "ok" or what is wrong},
        "installed_version": of this command, "version_drift": whether another one runs,
        "token_drift": whether the token that is written down is refused,
-       "last_stop": {"at": RFC 3339, "code": exit code, "reason"}}
+       "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
+       "port_owner": {"pid", "name", "user"} of who else holds the port,
+       "findings": as of gateway doctor; both with --deep only}
     with null for what is not known. A gateway that was killed has a last stop without time and code.
     """
     place = Place.of(current().environment)
     found = probe.look(place)
     if current().json:
-        output.emit(_shape(place, found))
+        output.emit(_shape(place, found) | (_deep(place, found) if deep else {}))
     else:
         {State.RUNNING: _running, State.UNRESPONSIVE: _unresponsive, State.STOPPED: _stopped}[found.state](place, found)
+        if deep:
+            _show_deep(place, found)
     context.exit(0 if found.state is State.RUNNING else 3)
 
 
@@ -68,7 +74,26 @@ def _shape(place: Place, found: Look) -> dict[str, Any]:
         "version_drift": _version_drift(found),
         "token_drift": probe.token_drift(found, _secret(place)),
         "last_stop": _last_stop(place, found),
+        "port_owner": None,
+        "findings": None,
     }
+
+
+def _deep(place: Place, found: Look) -> dict[str, Any]:
+    from cli import deep  # late: brings psutil and the settings
+
+    findings = [one._asdict() for one in deep.examine(place, found)]
+    return {"port_owner": deep.port_owner(place, found), "findings": findings}
+
+
+def _show_deep(place: Place, found: Look) -> None:
+    from cli import deep, finding
+
+    output.show("")
+    if (owner := deep.port_owner(place, found)) is not None:
+        output.show(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
+    for one in deep.examine(place, found):
+        finding.show(one)
 
 
 def _secret(place: Place) -> str | None:
