@@ -78,10 +78,11 @@ def run(options: Mapping[str, Any]) -> int:
         force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
         paths.private_directory(settings.home)
         held, data = _lock(settings, force=force or kill_foreign), DataLocks({})
-        data.take(settings.data_directory)
         listener = notifier.listener() or _bound(settings, force=force, kill_foreign=kill_foreign)
     try:
         with listener:
+            if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
+                data.take(settings.data_directory)
             return _supervise(settings, held, data, listener, notifier, resumed)
     finally:
         data.release()
