@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drills import Drill, Impossible, commits, crash, deliveries, disk, streams
+from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, streams
 from gateway import paths
 from tests.support.live import PATIENCE, Live
 
@@ -31,6 +31,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
         disk.full,
         disk.refusing,
         disk.read_only,
+        restarts.under_load,
+        restarts.status_over_starts,
         streams.stalled_readers,
         streams.over_a_restart,
     ],
