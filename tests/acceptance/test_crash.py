@@ -111,4 +111,4 @@ def test_an_idle_gateway_stops_at_once_and_well(live: Callable[..., Live], numbe
 
     assert one.process.wait(PATIENCE) == 0
     assert "Traceback" not in one.output.read_text()
-    assert sorted(file.name for file in (one.home / "data").iterdir()) == ["moongate.db"]
+    assert sorted(file.name for file in (one.home / "data").iterdir()) == ["gateway.lock", "moongate.db"]
