@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from bench.servers import ROOT
 
 #: as its own documentation says to install it for production: with uvloop and httptools
 FASTAPI = ("fastapi", "uvicorn[standard]")
+APSCHEDULER = ("apscheduler>=3,<4",)
 
 wanted = False
 
 
 def fastapi() -> str | None:
     """Return a Python that has FastAPI and uvicorn; None unless peers are wanted."""
+    return _with(FASTAPI)
+
+
+def apscheduler() -> str | None:
+    """Return a Python that has APScheduler; None unless peers are wanted."""
+    return _with(APSCHEDULER)
+
+
+def _with(packages: Sequence[str]) -> str | None:
     if not wanted:
         return None
     directory = ROOT / "build" / "peers"
     python = directory / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *FASTAPI], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
     return str(python)
 
 

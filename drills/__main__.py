@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, streams
+from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, schedules, streams
 
 
 class Row(NamedTuple):
@@ -37,6 +37,11 @@ DRILLS = [
         "status over starts and stops",
         restarts.status_over_starts,
         partial(restarts.status_over_starts, turns=50, calls=200),
+    ),
+    Row(
+        "kill -9 around fires",
+        schedules.kill_around_fires,
+        partial(schedules.kill_around_fires, kills=30),
     ),
     Row("disk full", disk.full),
     Row("disk refuses", disk.refusing),

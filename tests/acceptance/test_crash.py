@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, streams
+from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, schedules, streams
 from gateway import paths
 from tests.support.live import PATIENCE, Live
 
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
         disk.read_only,
         restarts.under_load,
         restarts.status_over_starts,
+        schedules.kill_around_fires,
         streams.stalled_readers,
         streams.over_a_restart,
     ],

@@ -1,0 +1,45 @@
+"""kill -9 around the times of schedules: each time becomes at most one run, and what was missed can be seen."""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from drills import Figures, client
+from tests.support.live import Live
+
+
+def kill_around_fires(directory: Path, kills: int = 4, seed: str = "moon") -> Figures:
+    """Kill the gateway with -9 again and again, while three schedules fire every second."""
+    live = Live(directory / "home")
+    dice = random.Random(seed)  # noqa: S311 no secret
+    try:
+        live.start()
+        for misfire in ("skip", "once", "all"):
+            body = {"name": misfire, "schedule": "every 1s", "prompt": "Hello", "misfire": misfire}
+            assert live.call("POST", "/api/cron/create", body).status == 200
+        for _ in range(kills):
+            time.sleep(dice.uniform(0.3, 1.5))
+            live.kill()
+            time.sleep(dice.uniform(0.0, 1.5))
+            live.start()
+        client.wait_idle(live)
+        assert live.stop() == 0
+    finally:
+        live.close()
+    return _judge(live.home / "data" / "moongate.db", kills)
+
+
+def _judge(database: Path, kills: int) -> Figures:
+    """See that fires and runs belong together one to one, and that no time is without a word."""
+    fires = client.rows(database, "SELECT schedule, scheduled_for, run, outcome FROM fires ORDER BY 1, 2")
+    runs = {run for (run,) in client.rows(database, "SELECT id FROM runs WHERE spec ->> '$.source' = 'cron'")}
+    fired = [run for _, _, run, _ in fires if run is not None]
+    assert sorted(fired) == sorted(runs)
+    times = [(schedule, at) for schedule, at, _, _ in fires]
+    gaps = [after - before for (one, before), (other, after) in pairwise(times) if one == other]
+    assert set(gaps) == {1000}, sorted(set(gaps))
+    assert client.rows(database, "PRAGMA integrity_check") == [("ok",)]
+    return {"kills": kills, "times": len(fires), "runs": len(runs), "missed": len(fires) - len(runs), "twice": 0}
