@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 
 from gateway import config
+from gateway.errors import PortTaken
 from gateway.supervisor import port
 
 
@@ -28,7 +29,17 @@ class Address:
         """
         host, number = _said_now()
         same_port = number in (self.said[1], present.getsockname()[1])
-        return None if host == self.said[0] and same_port else port.bind(host, number)
+        if host == self.said[0] and same_port:
+            return None
+        try:
+            return port.bind(host, number)
+        except PortTaken as error:
+            if not same_port:
+                raise
+            raise PortTaken(
+                f"the host cannot be changed to {host} while port {number} is served on {self.said[0]}.",
+                remedy="Stop the gateway, and start it again.",
+            ) from error
 
     def moved(self, to: socket.socket) -> None:
         """Take note that this socket is served on now."""
