@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
 import apsw
 
 import gateway
-from cli import output, probe
+from cli import deep, output, probe
 from cli.client import Client, part
+from cli.finding import Finding, Level
 from cli.place import Place
 from cli.probe import Look, State
 from gateway import app, backends, config, paths
@@ -30,36 +30,17 @@ from gateway.process import Children
 from gateway.store.sqlite.opening import APPLICATION_ID
 from gateway.supervisor import port
 
-#: free bytes below which the disk is full soon, and below which it is full
-SCARCE = 1 << 30
-FULL = 100 << 20
 #: seconds that an agent may take to say how it is
 AGENT = 15.0
 #: bytes of a SQLite file's header
 HEADER = 100
 
 
-class Level(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class Finding(NamedTuple):
-    """What a check found, why it is so, and the command or step that mends it."""
-
-    check: str
-    level: Level
-    finding: str
-    cause: str | None = None
-    remedy: str | None = None
-
-
 def examine(environ: Mapping[str, str]) -> list[Finding]:
     """Return what all checks find; those that need a config are left out without a usable one."""
     place = Place.of(environ)
     found = probe.look(place)
-    findings = [_gateway(found), *_files(place), _disk("disk", place.home)]
+    findings = [_gateway(found), *_token(place, found), *_files(place), *deep.examine(place, found)]
     try:
         settings = config.load(environ)
         agents = app.check(settings, environ)
@@ -99,13 +80,63 @@ def _gateway(found: Look) -> Finding:
     return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.url(record)}")
 
 
-def _files(place: Place) -> Iterator[Finding]:
-    """Look at whose eyes the files are open to; what holds secrets is an error."""
-    yield from _private("state directory", place.home, 0o700, Level.WARNING)
-    yield from _private("token", paths.token(place.home), 0o600, Level.ERROR)
+def _token(place: Place, found: Look) -> Iterator[Finding]:
+    """Look whether the running gateway takes the token that is written down."""
+    try:
+        known = place.token
+    except ConfigError:
+        return  # the file that holds it is looked at by itself
+    if probe.token_drift(found, None if known is None else known.value):
+        said = (
+            f"the gateway refuses the one in {known.source}" if known else "the gateway wants one; none is written down"
+        )
+        yield Finding("token in use", Level.ERROR, said, "it was changed since the start", "gateway restart")
+
+
+class Private(NamedTuple):
+    """A file or directory that is for its owner's eyes only."""
+
+    check: str
+    path: Path
+    mode: int
+    #: how bad it is if it is open to others
+    level: Level
+
+
+def _privates(place: Place) -> list[Private]:
+    """Return what is to be private; what holds secrets is an error if it is not."""
+    found = [
+        Private("state directory", place.home, 0o700, Level.WARNING),
+        Private("token", paths.token(place.home), 0o600, Level.ERROR),
+        Private(".env", place.home / ".env", 0o600, Level.ERROR),
+    ]
     if place.config.parent != place.home:  # else the directory says it all
-        yield from _private("config file", place.config, 0o600, Level.WARNING)
-    yield from _private(".env", place.home / ".env", 0o600, Level.ERROR)
+        found.insert(2, Private("config file", place.config, 0o600, Level.WARNING))
+    return found
+
+
+def _files(place: Place) -> Iterator[Finding]:
+    for wanted in _privates(place):
+        yield from _private(*wanted)
+
+
+def mend(environ: Mapping[str, str]) -> list[str]:
+    """Mend what can be mended without a question: the modes of what is to be private; return what was done."""
+    done = []
+    for check, path, mode, _ in _privates(Place.of(environ)):
+        with contextlib.suppress(OSError):
+            if _open_to_others(path):
+                path.chmod(mode)
+                done.append(f"{check}: chmod {mode:o} {path}")
+    return done
+
+
+def _open_to_others(path: Path) -> bool:
+    """Tell whether it is this user's own, no link, and others may have it."""
+    if os.name != "posix":
+        return False
+    found = path.lstat()
+    return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.getuid() and bool(found.st_mode & 0o077)
 
 
 def _private(check: str, path: Path, wanted: int, level: Level) -> Iterator[Finding]:
@@ -127,18 +158,6 @@ def _private(check: str, path: Path, wanted: int, level: Level) -> Iterator[Find
         yield Finding(check, level, f"others can read {output.home(path)}", mode, f"chmod {wanted:o} {path}")
     else:
         yield Finding(check, Level.OK, f"{output.home(path)}, for you only")
-
-
-def _disk(check: str, place: Path) -> Finding:
-    there = next(parent for parent in (place, *place.parents) if parent.exists())
-    free = shutil.disk_usage(there).free
-    said = f"{free / (1 << 30):.1f} GB free at {output.home(there)}"
-    if free >= SCARCE:
-        return Finding(check, Level.OK, said)
-    level = Level.ERROR if free < FULL else Level.WARNING
-    return Finding(
-        check, level, said, "without space nothing is accepted", "make room, or set data.directory elsewhere"
-    )
 
 
 def _database(settings: Config, found: Look) -> Finding:

@@ -77,6 +77,10 @@ class Client:
         """Call PUT, which is the same done twice."""
         return self._call("PUT", path, body)
 
+    def patch(self, path: str, body: Mapping[str, object]) -> Any:
+        """Call PATCH, which is the same done twice."""
+        return self._call("PATCH", path, body)
+
     def delete(self, path: str, **query: object) -> Any:
         return self._call("DELETE", path, query=query)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway import paths, token_file
-from gateway.supervisor import record
+from gateway.supervisor import last_stop, record
+from gateway.supervisor.last_stop import LastStop
 from gateway.supervisor.record import Record
 
 #: the settings that are read here, with their environment names as in `gateway.config`
@@ -42,6 +43,11 @@ class Place(NamedTuple):
     def record(self) -> Record | None:
         """What the gateway wrote into its lock file; None if none ever ran."""
         return record.read(paths.lock(self.home, self.config))
+
+    @property
+    def last_stop(self) -> LastStop | None:
+        """How the last gateway ended that could still say so."""
+        return last_stop.read(paths.lock(self.home, self.config))
 
     @property
     def token(self) -> Secret | None:

@@ -63,21 +63,39 @@ def url(record: Record) -> str:
 
 def ask(host: str, port: int, patience: float) -> dict[str, Any] | None:
     """Return what is answered to `GET /health`, or None if that is nothing of ours."""
+    status, body = _get(host, port, "/health", patience)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if status == b"200" and isinstance(found, dict) else None
+
+
+def token_drift(found: Look, secret: str | None) -> bool | None:
+    """Tell whether a running gateway refuses the token that is written down; None if that cannot be told.
+
+    Wrong tokens are counted there, but keep no right one out.
+    """
+    if found.state is not State.RUNNING or found.record is None:
+        return None
+    given = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
+    status, _ = _get(reachable(found.record.host), found.record.port, "/api/channels", PATIENCE, given)
+    return {b"200": False, b"401": True, b"429": True}.get(status)
+
+
+def _get(host: str, port: int, path: str, patience: float, headers: str = "") -> tuple[bytes, bytes]:
+    """Return the status and the body of an answer; empty if there is none."""
     deadline = time.monotonic() + patience
     try:
         with socket.create_connection((host, port), timeout=patience) as connection:
             name = f"[{host}]" if ":" in host else host
             # HTTP/1.0: the answer ends with the connection and is in one piece.
-            connection.sendall(f"GET /health HTTP/1.0\r\nHost: {name}:{port}\r\n\r\n".encode())
+            connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {name}:{port}\r\n{headers}\r\n".encode())
             data = _read(connection, deadline)
     except OSError:
-        return None
+        return b"", b""
     head, _, body = data.partition(b"\r\n\r\n")
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return found if head.split(b" ")[1:2] == [b"200"] and isinstance(found, dict) else None
+    return b"".join(head.split(b" ")[1:2]), body
 
 
 def _read(connection: socket.socket, deadline: float) -> bytes:

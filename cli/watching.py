@@ -46,7 +46,11 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
     usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
     as_json = current().json
     with leaving(run), output.waiting(_WAITS["queued"]) as waiting:
-        show = _json_lines if live and as_json else Screen(waiting.stop, text=live, talk=talk and not as_json)
+        show = (
+            _json_lines
+            if live and as_json
+            else Screen(waiting.stop, text=live, talk=talk and not as_json, note=waiting.note)
+        )
         for event in client.follow(run, waiting.note, opened):
             waiting.say(_WAITS.get(event.data.get("status", ""), _WAITS["running"]))
             show(event)
@@ -97,9 +101,11 @@ def _raise(error: GatewayError) -> str:
 class Screen:
     """Shows events as they come: the answer on stdout, all else dim on stderr."""
 
-    def __init__(self, begin: Callable[[], None], *, text: bool, talk: bool) -> None:
-        #: called before anything is shown
-        self._begin = begin
+    def __init__(
+        self, begin: Callable[[], None], *, text: bool, talk: bool, note: Callable[[str], None] = output.talk
+    ) -> None:
+        #: called before text is shown, and with a whole line, for which what is waited for may stay in sight
+        self._begin, self._note = begin, note
         #: whether to show the answer, and whether to show what else happens
         self._text = text
         self._talk = talk
@@ -115,9 +121,8 @@ class Screen:
         elif kind == "end":
             self.close()
         elif self._talk and (said := _told(kind, data)):
-            self._begin()
             self.close()
-            output.talk(said)
+            self._note(output.safe(said, sys.stderr))
 
     def close(self) -> None:
         """End the line that is open."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from drills import Drill, Impossible, commits, crash, deliveries, disk, streams
+from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, streams
 
 
 class Row(NamedTuple):
@@ -24,10 +24,20 @@ class Row(NamedTuple):
 
 
 DRILLS = [
-    Row("kill -9 at random", crash.kill_at_random, partial(crash.kill_at_random, kills=60)),
+    Row("kill -9 at random", crash.kill_at_random, partial(crash.kill_at_random, kills=500)),
     Row("no orphan beside a retry", crash.no_orphan_beside_a_retry),
     Row("a stop drains", crash.a_stop_drains),
     Row("a second signal cuts the grace", crash.a_second_signal_cuts_the_grace),
+    Row(
+        "restarts under load",
+        restarts.under_load,
+        partial(restarts.under_load, restarts=20, seconds=20.0, p99=250.0),
+    ),
+    Row(
+        "status over starts and stops",
+        restarts.status_over_starts,
+        partial(restarts.status_over_starts, turns=50, calls=200),
+    ),
     Row("disk full", disk.full),
     Row("disk refuses", disk.refusing),
     Row("disk read-only", disk.read_only),

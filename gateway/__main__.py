@@ -18,9 +18,11 @@ import gateway
 from gateway import config, identity, logs, paths, token_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
-from gateway.supervisor import ending, lock, port, record, respawn, signals
+from gateway.supervisor import ending, last_stop, lock, port, record, respawn, signals
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
+from gateway.supervisor.console import Console
+from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.lock import Lock
 from gateway.supervisor.logfile import Folding, LogFile
 from gateway.supervisor.notify import Notifier
@@ -69,17 +71,21 @@ def run(options: Mapping[str, Any]) -> int:
     resumed = _resumed(os.environ.pop(RESUME, ""))
     settings = config.load(os.environ)
     if resumed:
+        data = DataLocks(resumed.get("data", {}))
         held, listener = _kept_lock(resumed), socket.socket(fileno=resumed["listener"])
         os.set_inheritable(resumed["listener"], False)
     else:
         force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
         paths.private_directory(settings.home)
-        held = _lock(settings, force=force or kill_foreign)
+        held, data = _lock(settings, force=force or kill_foreign), DataLocks({})
         listener = notifier.listener() or _bound(settings, force=force, kill_foreign=kill_foreign)
     try:
         with listener:
-            return _supervise(settings, held, listener, notifier, resumed)
+            if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
+                data.take(settings.data_directory)
+            return _supervise(settings, held, data, listener, notifier, resumed)
     finally:
+        data.release()
         held.release()
 
 
@@ -122,27 +128,34 @@ def _kept_lock(resumed: Mapping[str, Any]) -> Lock:
 
 
 def _supervise(
-    settings: Config, held: Lock, listener: socket.socket, notifier: Notifier, resumed: Mapping[str, Any] | None
+    settings: Config,
+    held: Lock,
+    data: DataLocks,
+    listener: socket.socket,
+    notifier: Notifier,
+    resumed: Mapping[str, Any] | None,
 ) -> int:
     bound = listener.getsockname()[1]
     instance = resumed["instance"] if resumed else secrets.token_hex(8)
-    held.write(_record(settings, instance, resumed["address"][0] if resumed else settings.gateway.host, bound))
+
+    def announce(host: str, number: int) -> None:
+        mine = _record(settings, instance, host, number)
+        held.write(mine)
+        data.write(mine)
+
+    announce(resumed["address"][0] if resumed else settings.gateway.host, bound)
     if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
-    attended = not os.environ.get(DETACHED)
+    console = Console(_to_console if not os.environ.get(DETACHED) else _nowhere)
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep us from reading
             file.write(line)
-        if attended:
-            _to_console(line)
+        console.write(line)
 
     folding = Folding(write)
     said = resumed["address"] if resumed else (settings.gateway.host, settings.gateway.port)
-
-    def announce(host: str, number: int) -> None:
-        held.write(_record(settings, instance, host, number))
 
     supervisor = Supervisor(
         listener,
@@ -155,10 +168,12 @@ def _supervise(
         notifier=notifier,
         configs=Configs(settings.path),
         address=Address(said[0], said[1], announce),
+        data=data,
         resumed=resumed,
     )
     try:
         code = supervisor.run()
+        last_stop.write(paths.lock(settings.home, settings.path), instance, code, supervisor.why)
         if supervisor.failure:
             raise ConfigError(supervisor.failure)
         return code
@@ -178,14 +193,16 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
 
     file = LogFile(paths.log_file(settings.home))
     try:
-        bound = listener.getsockname()[1]
-        return alone.run(
+        bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
+        code = alone.run(
             listener,
             instance,
-            paths.lock(settings.home, settings.path),
+            path,
             sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
             greet=lambda about: _greet(settings, bound, about),
         )
+        last_stop.write(path, instance, code, "it was told to stop")
+        return code
     finally:
         file.close()
 
@@ -217,6 +234,10 @@ def _store_token_and_begin_again(token: str) -> None:
         elif not word.startswith("--token="):
             kept.append(word)
     os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
+
+
+def _nowhere(line: bytes) -> None:
+    """Show nothing: nobody reads."""
 
 
 def _to_console(line: bytes) -> None:

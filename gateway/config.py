@@ -276,6 +276,20 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
 
+class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    timezone: Annotated[
+        str,
+        Meta(
+            description="Time zone of schedules that name none, by its IANA name.",
+            extra=_env("MOONGATE_TIMEZONE"),
+        ),
+    ] = "UTC"
+    max_failures: Annotated[
+        int,
+        Meta(ge=0, le=1000, description="Failures in a row after which a new schedule is disabled; 0 never does."),
+    ] = 10
+
+
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -312,6 +326,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hooks: Hooks = field(default_factory=Hooks)
     webhooks: Webhooks = field(default_factory=Webhooks)
     retention: Retention = field(default_factory=Retention)
+    cron: Cron = field(default_factory=Cron)
     log: Log = field(default_factory=Log)
 
 

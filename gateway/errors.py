@@ -88,6 +88,12 @@ class RunNotFound(NotFound):
     code = "RUN_NOT_FOUND"
 
 
+class JobNotFound(NotFound):
+    """There is no such schedule."""
+
+    code = "JOB_NOT_FOUND"
+
+
 class DeliveryNotFound(NotFound):
     """There is no such delivery."""
 

@@ -48,11 +48,18 @@ def lock(state: Path, config_file: Path) -> Path:
     return locks(state) / f"gateway.{digest[:16]}.lock"
 
 
+def data_lock(data_directory: Path) -> Path:
+    """Return the lock file of a data directory, which stands beside the database."""
+    return data_directory / "gateway.lock"
+
+
 def private_directory(path: Path) -> Path:
-    """Create a directory that only its owner may enter, with its parents, and return it.
+    """Create a directory that only its owner may enter, with such parents as are missing, and return it.
 
     Raises:
         OSError: it cannot be created.
     """
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for missing in [parent for parent in reversed(path.parents) if not parent.exists()]:
+        missing.mkdir(exist_ok=True, mode=0o700)  # `parents=True` would make them open to all
+    path.mkdir(exist_ok=True, mode=0o700)
     return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import os
 import select
 import signal
@@ -141,6 +142,7 @@ class Line:
 
     async def ready(self, around: Surroundings) -> None:
         self.say(Word.READY, **await introduction(around))
+        gc.freeze()  # what a start brings stays to the end: no collection has to look at it again
 
     async def lead(self) -> None:
         await self._leading.wait()

@@ -2,55 +2,46 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
-
 import click
 
-from cli import output
+from cli import finding, output
 from cli.command import Command, current, need_config
-
-if TYPE_CHECKING:
-    from cli.checkup import Finding
-
-_MARKS = {"ok": "✅", "warning": "⚠️ ", "error": "❌"}
+from cli.finding import Level
 
 
 @click.command(cls=Command)
+@click.option("--fix", is_flag=True, help="Close to others what is to be private; the rest is yours to mend.")
 @click.pass_context
-def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
+def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's name
     """Look the gateway over: config, files, database, agents, port, disk.
 
-    Changes nothing. Exit code 1 if something is broken; a warning is not.
+    Changes nothing without --fix. Exit code 1 if something is broken; a warning is not.
 
     \b
     Examples:
       gateway doctor
+      gateway doctor --fix
       gateway doctor --json | jq '.findings[] | select(.level != "ok")'
 
     \b
     --json prints
       {"ok": bool, "findings": [{"check": str, "level": "ok" | "warning" | "error",
-        "finding": str, "cause": str or null, "remedy": str or null}]}
+        "finding": str, "cause": str or null, "remedy": str or null}],
+       "fixed": [what was mended]}
     """
-    from cli.checkup import Level, examine  # late: brings all of the gateway
+    from cli import checkup  # late: brings all of the gateway
 
     need_config()
+    environ = current().environment
     with output.waiting("looking it over"):
-        findings = examine(current().environment)
-    broken = any(finding.level is Level.ERROR for finding in findings)
+        fixed = checkup.mend(environ) if fix else []
+        found = checkup.examine(environ)
+    broken = any(one.level is Level.ERROR for one in found)
     if current().json:
-        output.emit({"ok": not broken, "findings": [finding._asdict() for finding in findings]})
+        output.emit({"ok": not broken, "findings": [one._asdict() for one in found], "fixed": fixed})
     else:
-        for finding in findings:
-            _print(finding)
+        for said in fixed:
+            output.show(output.marked("🔧", f"fixed: {said}"))
+        for one in found:
+            finding.show(one)
     context.exit(1 if broken else 0)
-
-
-def _print(finding: Finding) -> None:
-    mark = _MARKS[finding.level] if output.fancy(sys.stdout) else f"{finding.level:<7}"
-    output.show(f"{mark} {finding.check}: {finding.finding}")
-    if finding.cause:
-        output.show(f"     why: {finding.cause}")
-    if finding.remedy:
-        output.show(f"     mend: {finding.remedy}")

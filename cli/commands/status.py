@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+import gateway
 from cli import output, probe
 from cli.command import Command, current
 from cli.place import Place
@@ -14,8 +15,9 @@ from gateway.token_file import masked
 
 
 @click.command(cls=Command)
+@click.option("--deep", is_flag=True, help="Look at interpreter, PATH, disk, data directory and port, too.")
 @click.pass_context
-def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
+def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam's name
     """Tell whether the gateway runs, and where. Exit code 3 if it does not.
 
     It takes no lock and changes nothing.
@@ -23,6 +25,7 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
     \b
     Examples:
       gateway status
+      gateway status --deep
       gateway status --json | jq .running
 
     \b
@@ -30,15 +33,22 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
       {"running": bool, "state": "running" | "unresponsive" | "stopped", "config": path,
        "token": masked or null, "pid", "host", "port", "url", "version", "instance",
        "generation": number, "started_at": RFC 3339, "uptime": seconds, "health": "healthy" | "degraded",
-       "checks": {name: "ok" or what is wrong}}
-    with null for what is not known.
+       "checks": {name: "ok" or what is wrong},
+       "installed_version": of this command, "version_drift": whether another one runs,
+       "token_drift": whether the token that is written down is refused,
+       "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
+       "port_owner": {"pid", "name", "user"} of who else holds the port,
+       "findings": as of gateway doctor; both with --deep only}
+    with null for what is not known. A gateway that was killed has a last stop without time and code.
     """
     place = Place.of(current().environment)
     found = probe.look(place)
     if current().json:
-        output.emit(_shape(place, found))
+        output.emit(_shape(place, found) | (_deep(place, found) if deep else {}))
     else:
         {State.RUNNING: _running, State.UNRESPONSIVE: _unresponsive, State.STOPPED: _stopped}[found.state](place, found)
+        if deep:
+            _show_deep(place, found)
     context.exit(0 if found.state is State.RUNNING else 3)
 
 
@@ -60,12 +70,54 @@ def _shape(place: Place, found: Look) -> dict[str, Any]:
         "uptime": health.get("uptime"),
         "health": health.get("status"),
         "checks": health.get("checks"),
+        "installed_version": gateway.__version__,
+        "version_drift": _version_drift(found),
+        "token_drift": probe.token_drift(found, _secret(place)),
+        "last_stop": _last_stop(place, found),
+        "port_owner": None,
+        "findings": None,
     }
 
 
-def _token(place: Place) -> str | None:
+def _deep(place: Place, found: Look) -> dict[str, Any]:
+    from cli import deep  # late: brings psutil and the settings
+
+    findings = [one._asdict() for one in deep.examine(place, found)]
+    return {"port_owner": deep.port_owner(place, found), "findings": findings}
+
+
+def _show_deep(place: Place, found: Look) -> None:
+    from cli import deep, finding
+
+    output.show("")
+    if (owner := deep.port_owner(place, found)) is not None:
+        output.show(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
+    for one in deep.examine(place, found):
+        finding.show(one)
+
+
+def _secret(place: Place) -> str | None:
     found = place.token
-    return None if found is None else masked(found.value)
+    return None if found is None else found.value
+
+
+def _version_drift(found: Look) -> bool | None:
+    """Tell whether the supervisor or what serves is of another version than this command."""
+    if found.record is None:
+        return None
+    return {found.record.version, (found.health or {}).get("version", gateway.__version__)} != {gateway.__version__}
+
+
+def _last_stop(place: Place, found: Look) -> dict[str, Any] | None:
+    told, record = place.last_stop, place.record
+    if found.state is State.STOPPED and record is not None and (told is None or told.instance != record.instance):
+        return {"at": None, "code": None, "reason": "it was killed, or the machine went down"}
+    return told and {"at": output.rfc3339(told.at), "code": told.code, "reason": told.reason}
+
+
+def _token(place: Place) -> str | None:
+    found = _secret(place)
+    return None if found is None else masked(found)
 
 
 def _running(place: Place, found: Look) -> None:
@@ -76,6 +128,7 @@ def _running(place: Place, found: Look) -> None:
     rows = [
         output.marked("⚠️ " if wrong else "✅", "Gateway is running" + (", and is not well" if wrong else "")),
         *(f"   {name}: {said}" for name, said in wrong.items()),
+        *_drifts(place, found),
         "",
         f"   Port: {record.port}",
         f"   Uptime: {output.duration(health.get('uptime', 0))}      Generation: {generation}"
@@ -105,4 +158,17 @@ def _unresponsive(place: Place, found: Look) -> None:
 
 
 def _stopped(place: Place, found: Look) -> None:
-    output.show(output.marked("❌", "Gateway is not running") + "\n   Start it: gateway start")
+    rows = [output.marked("❌", "Gateway is not running")]
+    if (last := _last_stop(place, found)) is not None:
+        rows.append(f"   Last stop: {last['at'] or 'not seen'} ({last['reason']})")
+    output.show("\n".join([*rows, "   Start it: gateway start"]))
+
+
+def _drifts(place: Place, found: Look) -> list[str]:
+    """Say what the running gateway has that is not what is installed and written down now."""
+    said = []
+    if _version_drift(found) and found.record is not None:
+        said.append(f"   Version: {found.record.version} runs, {gateway.__version__} is installed: gateway restart")
+    if probe.token_drift(found, _secret(place)):
+        said.append("   Token: the one that is written down is refused: gateway restart")
+    return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -184,8 +185,11 @@ def add(input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], ru
 
 def _watch(id_: str) -> None:
     client = connect()
-    run = client.get(f"/api/tasks/{part(id_)}")["task"]["id"]
-    answer(client, run, None, live=True, talk=True)
+    task = client.get(f"/api/tasks/{part(id_)}")["task"]
+    if output.fancy(sys.stderr) and not current().json:
+        age = output.between(task["created_at"], None)
+        output.talk(f"{task['id']}, {task['agentId']}, {age} ago: {output.first_line(task['input'])}")
+    answer(client, task["id"], None, live=True, talk=True)
     if not current().json:
         output.talk("succeeded")
 

@@ -85,7 +85,7 @@ def _content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
     elif not (route.streams or route.socket):
         content[route.media] = {}
     if route.streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {}
     return {"content": content} if content else {}
 
 

@@ -31,7 +31,9 @@ COME_BACK = b"retry: 1000\n\n"
 _encode = msgspec.json.Encoder().encode
 
 
-def json(body: Struct | dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def json(
+    body: Struct | dict[str, Any] | list[Any], status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
     return web.Response(status=status, body=_encode(body), content_type="application/json", headers=headers)
 
 

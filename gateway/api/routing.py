@@ -145,6 +145,8 @@ class Dialect:
     error: type[Struct]
     #: says an error in that shape
     complain: Callable[[GatewayError], Struct]
+    #: the path that all of them are under, if they are: what is missing there is told in that shape, too
+    home: str | None = None
     #: a header that carries the token where there is no Authorization
     bearer_header: str | None = None
 
@@ -163,7 +165,7 @@ class Route:
     scope: Scope | None
     body: type[Struct]
     query: type[Struct]
-    answer: type[Struct] | None
+    answer: type[Struct] | type[list[Any]] | None
     status: int
     summary: str
     #: also answers as a stream of server-sent events
@@ -196,7 +198,7 @@ class Routes:
         scope: Scope | None,
         body: type[Struct] = Nothing,
         query: type[Struct] = Nothing,
-        answer: type[Struct] | None = None,
+        answer: type[Struct] | type[list[Any]] | None = None,
         status: int = 200,
         streams: bool = False,
         socket: bool = False,

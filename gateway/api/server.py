@@ -84,10 +84,15 @@ class Server:
         app = web.Application(middlewares=[self._guard])
         app.on_response_prepare.append(self._finish)
         self._dialects: dict[_Handler, Dialect] = {}
+        #: of paths that have none, or take another method, by where they begin
+        self._homes: dict[str, Dialect] = {}
         for route in routes():
             path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's own pattern leaves out braces
             handler = self._handler(route)
             self._dialects[handler] = route.dialect
+            if route.dialect is not NATIVE:
+                self._homes[route.path.partition("/{")[0]] = route.dialect
+                self._homes[route.dialect.home or route.path] = route.dialect
             if route.method == "GET" and not (route.streams or route.socket):
                 app.router.add_get(path, handler, allow_head=True, expect_handler=body.expect)
             else:
@@ -240,7 +245,7 @@ class Server:
             response.force_close()
 
     def _complain(self, request: web.Request, error: GatewayError) -> web.Response:
-        dialect = self._dialects.get(request.match_info.handler, NATIVE)
+        dialect = self._dialects.get(request.match_info.handler) or self._nearest(request.path)
         response = reply.json(dialect.complain(error), error.status)
         if isinstance(error, Unauthorized):
             response.headers["WWW-Authenticate"] = "Bearer"
@@ -253,6 +258,14 @@ class Server:
         if not request.content.is_eof():
             response.force_close()  # what is still to come of the body would be taken for the next request
         return response
+
+    def _nearest(self, path: str) -> Dialect:
+        """Return the words of the system whose paths one without a route comes closest to."""
+        while path:
+            if path in self._homes:
+                return self._homes[path]
+            path = path.rpartition("/")[0]
+        return NATIVE
 
     def _enter(self) -> None:
         self._busy += 1

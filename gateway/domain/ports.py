@@ -12,6 +12,7 @@ from gateway.domain.delivery import Delivery, DeliveryStatus, Receipt
 from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.run import Round, Run, RunSpec, Status, Verdict
+from gateway.domain.schedule import Fire, Firing, Schedule
 from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.token import Ticket, Token
@@ -535,6 +536,68 @@ class Store(Protocol):
         ...
 
     async def delivery_counts(self) -> DeliveryCounts: ...
+
+    # schedules
+    async def create_schedule(self, schedule: Schedule, key: IdempotencyKey | None = None) -> Schedule:
+        """Keep a new schedule.
+
+        Raises:
+            Conflict: there is one with that id, there are too many, or the key was used with another body.
+        """
+        ...
+
+    async def replace_schedule(self, schedule: Schedule) -> Schedule | None:
+        """Write an edited schedule; None if another edit came first.
+
+        Raises:
+            JobNotFound: there is none with that id.
+        """
+        ...
+
+    async def delete_schedule(self, schedule: str) -> None:
+        """Forget a schedule and its fires; its runs stay.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        ...
+
+    async def fire_schedule(self, firing: Firing) -> Sequence[Run]:
+        """Make runs of times that have come, note the others, and set the next time; no time ever makes two runs.
+
+        Nothing is done if the schedule was edited, fired or deleted since it was read.
+        """
+        ...
+
+    async def trigger_schedule(self, schedule: str, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted:
+        """Make a run of a schedule that somebody asked for, beside its times.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        ...
+
+    async def schedule(self, schedule: str) -> Schedule:
+        """Return a schedule.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        ...
+
+    async def schedules(self, page: Page) -> Sequence[Schedule]: ...
+
+    async def due_schedules(self, now: int, limit: int) -> Sequence[Schedule]:
+        """Return enabled schedules whose next time has come."""
+        ...
+
+    async def next_fire(self) -> int | None:
+        """Return the next time of any enabled schedule, in milliseconds since 1970 UTC."""
+        ...
+
+    async def fires(self, schedule: str, page: Page) -> Sequence[Fire]:
+        """Return what became of a schedule's times, the newest first; the page goes by the scheduled time."""
+        ...
 
     # other processes on the same store
     def share(self, shared: bool) -> None:

@@ -25,10 +25,13 @@ from gateway.engine.executor import Cut, Executor
 from gateway.engine.hub import Hub
 from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
+from gateway.engine.named import NamedSessions
 from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
 from gateway.engine.pruner import Pruner
 from gateway.engine.roster import Roster
+from gateway.engine.scheduler import Scheduler
+from gateway.engine.schedules import Schedules
 from gateway.engine.sessions import Sessions
 from gateway.engine.worker import Worker
 from gateway.errors import AgentDisabled, Conflict, GatewayError, TimedOut, Unavailable
@@ -100,6 +103,7 @@ class Engine:
         #: set when waiting for a run here is in vain
         self.drained = Latch()
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
+        self.named = NamedSessions(store, self.sessions, self.agents, clock)
         self.tokens = Keyring(store, token, clock)
         self.channels = self._with_desks(channels or Opened())
         post = post or Post()
@@ -108,6 +112,8 @@ class Engine:
         )
         self._outbox = Outbox(store, post, clock)
         self.deliveries = Deliveries(store, post.reach)
+        self.schedules = Schedules(store, self.agents, self.sessions, clock, self._schedules_changed)
+        self._scheduler = Scheduler(store, self.schedules.run_of, self._worker.call, clock)
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
@@ -115,6 +121,7 @@ class Engine:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self._scheduler.stand_down()
         await self.channels.stand_down()
         await self._outbox.stand_down()
         await self.drain(0)
@@ -125,6 +132,7 @@ class Engine:
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         await rescuer.rescue(self._store, self._owner)
+        await self.tokens.load()
         position = await self._store.last_change()
         await self.agents.sweep(configured=True)
         self._services += [
@@ -135,9 +143,11 @@ class Engine:
         ]
         self.channels.lead(position)
         await self._outbox.lead()
+        self._scheduler.lead()
 
     async def stand_down(self) -> None:
         """Claim and bring in no more; what is under way goes on, and another process may lead."""
+        await self._scheduler.stand_down()
         await self.channels.stand_down()
         await self._worker.stop_claiming()
         await self._outbox.stand_down()
@@ -352,6 +362,11 @@ class Engine:
             except GatewayError as error:
                 _log.warning("engine.cannot_look", error=str(error))
 
+    def _schedules_changed(self) -> None:
+        """Look at the next time again, and for runs that were asked for."""
+        self._scheduler.call()
+        self._worker.call()
+
     def _adapt(self) -> None:
         """Claim by what the agents are now."""
         self._worker.limit(self._limits())
@@ -381,6 +396,7 @@ class Engine:
         await self.agents.refresh()
         self._worker.call()
         self._outbox.call()
+        self._scheduler.call()
         for run in await self._store.cancel_asked(self._worker.attempts):
             self._worker.cut(run, Cut.CANCEL)
 

@@ -44,8 +44,15 @@ class Keyring:
         self._named: dict[str, Principal] = {}
 
     async def load(self) -> None:
-        for token in await self._store.tokens():
-            self._named[token.hash] = Principal(token.name, token.scope, token.expires)
+        """Take in what is on disk; again when another process, which made or revoked tokens, serves no more."""
+        before = set(self._named)
+        tokens = {token.hash: token for token in await self._store.tokens()}
+        for hashed in before - tokens.keys():
+            revoked = self._named.pop(hashed, None)
+            if revoked is not None:
+                revoked.gone.set()
+        for hashed, token in tokens.items():  # a caller who is known stays the same: streams look at it
+            self._named.setdefault(hashed, Principal(token.name, token.scope, token.expires))
 
     @property
     def open_door(self) -> Principal | None:

@@ -91,6 +91,12 @@ class Roster:
     def ids(self) -> Sequence[str]:
         return list(self._agents)
 
+    def packs(self, default: str) -> Sequence[str]:
+        """Return the names of the enabled agents, first the one that stands for the default agent."""
+        slugs = {agent.id: agent.slug for agent in self._stored.values()}
+        names = [slugs.get(agent.id, agent.id) for agent in self._agents.values() if agent.enabled]
+        return [default, *(name for name in names if name != default)]
+
     def get(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)
 

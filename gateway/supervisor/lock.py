@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
+from gateway import paths
 from gateway.errors import AlreadyRunning, ConfigError
 from gateway.supervisor import record
 from gateway.supervisor.record import Record
@@ -47,18 +48,30 @@ def acquire(path: Path) -> Lock:
         AlreadyRunning: another gateway holds it.
         ConfigError: the file cannot be used: it is a link, or its place cannot be written to.
     """
-    descriptor = _open(path)
-    # On Windows the lock covers the first byte, and would keep others from reading the record.
-    guard = descriptor if sys.platform != "win32" else _open(path.with_name(path.name + ".guard"))
-    if not lock_descriptor(guard, blocking=False):
+    held = attempt(path)
+    if held is None:
         found = record.read(path)
-        os.close(descriptor)
-        if guard != descriptor:
-            os.close(guard)
         who = f" (pid {found.pid}, port {found.port})" if found is not None and found.alive else ""
         raise AlreadyRunning(
             f"a gateway is already running with this configuration{who}.", remedy="See: gateway status"
         )
+    return held
+
+
+def attempt(path: Path) -> Lock | None:
+    """Take the lock on a file, which is made if need be; returns None if somebody else holds it.
+
+    Raises:
+        ConfigError: the file cannot be used: it is a link, or its place cannot be written to.
+    """
+    descriptor = _open(path)
+    # On Windows the lock covers the first byte, and would keep others from reading the record.
+    guard = descriptor if sys.platform != "win32" else _open(path.with_name(path.name + ".guard"))
+    if not lock_descriptor(guard, blocking=False):
+        os.close(descriptor)
+        if guard != descriptor:
+            os.close(guard)
+        return None
     return Lock(descriptor, guard)
 
 
@@ -66,7 +79,7 @@ def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hold us
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        paths.private_directory(path.parent)
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot open the lock file {path}: {error.strerror}.") from error

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway import paths
+
 #: bytes of one file, and how many rotated ones are kept
 SIZE = 10 * 1024 * 1024
 COUNT = 5
@@ -45,7 +47,7 @@ class LogFile:
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        paths.private_directory(self._path.parent)
         self._descriptor = os.open(self._path, flags, 0o600)
         self._written = os.fstat(self._descriptor).st_size
 

@@ -25,6 +25,7 @@ from gateway.link import Message, Word
 from gateway.supervisor import backoff, intent, respawn, signals
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
+from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.generation import BAD_CONFIG, Generation, State
 from gateway.supervisor.intent import Intent, Outcome
 from gateway.supervisor.notify import Notifier
@@ -75,6 +76,7 @@ class Supervisor:
         notifier: Notifier,
         configs: Configs,
         address: Address,
+        data: DataLocks,
         resumed: Mapping[str, Any] | None = None,
     ) -> None:
         """Args:
@@ -85,11 +87,13 @@ class Supervisor:
         greet: told what the first generation says when it is ready.
         configs: the config file now, and as it last worked.
         address: where the settings say to listen.
+        data: the data directories that are held.
         resumed: what a former self kept.
         """
         self._listener = listener
         self._next: socket.socket | None = None
         self._address = address
+        self._data = data
         self._limits = limits
         self._lock_path = lock_path
         self._lock_descriptor = lock_descriptor
@@ -117,6 +121,8 @@ class Supervisor:
         self._code: int | None = None
         #: why it could not begin to serve; empty if it could
         self.failure = ""
+        #: why it ended, once it has
+        self.why = ""
         self._proof = 0.0
         self._served = resumed is not None
 
@@ -154,9 +160,13 @@ class Supervisor:
         listener = self._next or self._listener
         env = self._env | self._fallback | {"MOONGATE_PORT": str(listener.getsockname()[1])}
         try:
+            self._data.follow(env)
             one = Generation.start(self._number, listener, env)
         except OSError as error:  # no process or no descriptor is to be had
             self._crash(self._number, f"it cannot be started: {error.strerror}", 1.0)
+            return
+        except GatewayError as error:
+            self._crash(self._number, str(error), 1.0)
             return
         self._generations.append(one)
         self._log("generation.started", generation=one.number, pid=one.pid)
@@ -252,6 +262,7 @@ class Supervisor:
             case Word.RESTART_PLEASE:
                 self._restart([Intent("", os.getpid(), time.time(), False, str(message.about.get("reason", "")))])
             case Word.STOP_PLEASE:
+                self.why = self.why or "asked over HTTP"
                 self._stop(signal.SIGTERM)
 
     def _ready(self, one: Generation, about: Mapping[str, Any]) -> None:
@@ -321,7 +332,7 @@ class Supervisor:
             return
         why = one.error or f"it ended with exit code {code}"
         if not self._served and code == BAD_CONFIG:
-            self._code, self.failure = BAD_CONFIG, why
+            self._code, self.failure, self.why = BAD_CONFIG, why, why
             return
         leader = self._leader
         if leader is not None and leader.state is State.LEADING:  # it was to replace the one that goes on
@@ -394,6 +405,7 @@ class Supervisor:
             self._answer(ok=False, new=self._number, error=wrong)
             return
         try:
+            self._data.follow(os.environ)
             self._next = self._address.rebind(self._listener)
         except GatewayError as error:
             self._answer(ok=False, new=self._number, error=str(error))
@@ -429,6 +441,7 @@ class Supervisor:
             "intents": [msgspec.structs.asdict(one) for one in self._intents],
             "listener": self._listener.fileno(),
             "lock": self._lock_descriptor,
+            "data": self._data.keep(),
             "instance": self._env["MOONGATE_INSTANCE"],
             "who": str(identity.own()),
             "address": self._address.said,
@@ -451,6 +464,7 @@ class Supervisor:
         grace = (self._limits.stop_grace if said is None else said) if self._graces == 1 else 0.0
         self._log("supervisor.stopping", signal=signal.Signals(number).name, grace=grace)
         self._stopping = True
+        self.why = self.why or signal.Signals(number).name
         self._begin_at = None
         self._notifier.tell(STOPPING=1)
         for listener in (self._listener, self._next):

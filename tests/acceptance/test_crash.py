@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drills import Drill, Impossible, commits, crash, deliveries, disk, streams
+from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, streams
 from gateway import paths
 from tests.support.live import PATIENCE, Live
 
@@ -31,6 +31,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
         disk.full,
         disk.refusing,
         disk.read_only,
+        restarts.under_load,
+        restarts.status_over_starts,
         streams.stalled_readers,
         streams.over_a_restart,
     ],
@@ -109,4 +111,4 @@ def test_an_idle_gateway_stops_at_once_and_well(live: Callable[..., Live], numbe
 
     assert one.process.wait(PATIENCE) == 0
     assert "Traceback" not in one.output.read_text()
-    assert sorted(file.name for file in (one.home / "data").iterdir()) == ["moongate.db"]
+    assert sorted(file.name for file in (one.home / "data").iterdir()) == ["gateway.lock", "moongate.db"]

@@ -66,32 +66,6 @@ def ask_in_background(live: Live, text: str, session: str) -> tuple[threading.Th
     return thread, answers
 
 
-def test_restarts_under_load_fail_no_request_and_lose_no_run(one: Live, shell: Shell) -> None:
-    faults.able(one).start()
-    ways = [[], ["--hard"], [], ["--hard"], []]
-    runs, asked = [], []
-
-    with Traffic(one.port) as traffic:
-        for number, way in enumerate(ways):
-            if number == 2:
-                faults.give(one, faults.PENDING_MIGRATION)
-            runs.append(submit(one, "@@ sleep 4\n@@ say done", f"run-{number}"))
-            wait_status(one, runs[-1], "running")
-            asked.append(ask_in_background(one, "@@ sleep 3\n@@ say answered", f"ask-{number}"))
-            until_sync(lambda: len(one.call("GET", "/api/tasks?status=running").body["tasks"]) >= 2, "both are at work")
-            assert shell("restart", *way).code == 0
-        for thread, _ in asked:
-            thread.join()
-        ended = [wait_status(one, run, "succeeded", "failed", "cancelled") for run in runs]
-
-    assert traffic.failures == []
-    assert [(answers[0].status, answers[0].body["reply"]) for _, answers in asked] == [(200, "answered")] * len(ways)
-    assert [(run["result"], run["attempt"]) for run in ended] == [("done", 1)] * len(ways)
-    assert one.health["generation"] == 1 + len(ways)
-    figures = sorted(traffic.times)
-    print(f"{len(figures)} requests, p99 {figures[len(figures) * 99 // 100] * 1000:.0f} ms, worst {figures[-1]:.2f} s")
-
-
 def test_quick_restarts_reset_no_connection(one: Live, shell: Shell) -> None:
     """With nothing to drain, the old one is gone at once; its idle connections must not notice."""
     one.start()

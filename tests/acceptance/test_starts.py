@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -85,43 +84,6 @@ def test_many_starts_at_once_start_one_gateway_and_all_succeed(one: Live, shell:
     assert one.record is not None
     assert {answer["pid"] for answer in told} == {one.record.pid}
     assert shell("start").out.startswith("Gateway is already running")
-
-
-def test_status_tells_the_truth_over_starts_and_stops(one: Live, shell: Shell) -> None:
-    """Asked all the time, it says running only while that is so, and stopped only while that is so."""
-    up, down = threading.Event(), threading.Event()
-    down.set()
-    over = threading.Event()
-    false: list[object] = []
-    asked = [0]
-
-    def ask() -> None:
-        while not over.is_set():
-            was_up, was_down = up.is_set(), down.is_set()
-            answer = shell("status", "--json").json
-            asked[0] += 1
-            if was_up and up.is_set() and not answer["running"]:
-                false.append(answer)
-            if was_down and down.is_set() and answer["running"]:
-                false.append(answer)
-
-    threads = [threading.Thread(target=ask) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for _ in range(6):
-        down.clear()
-        assert shell("start").code == 0
-        up.set()
-        assert shell("restart", "--hard").code == 0
-        up.clear()
-        assert shell("stop").code == 0
-        down.set()
-    over.set()
-    for thread in threads:
-        thread.join()
-
-    assert false == []
-    assert asked[0] > 10
 
 
 def test_two_configs_run_two_gateways(live: Callable[..., Live]) -> None:

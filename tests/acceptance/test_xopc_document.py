@@ -264,6 +264,26 @@ def test_a_webhook_calls_back(xopc: Live) -> None:
     assert call(xopc, "GET", f"/api/tasks/{answer.json()['message_id']}").json()["task"]["session"] == "main:ci:42"
 
 
+def test_a_cron_task_is_created_listed_triggered_toggled_and_deleted(xopc: Live) -> None:
+    wanted = {"name": "inbox", "schedule": "0 9 * * 1-5", "prompt": "summarise my inbox"}
+    job = call(xopc, "POST", "/api/cron/create", wanted).json()["job"]["id"]
+    listed = [found["id"] for found in call(xopc, "GET", "/api/cron").json()["jobs"]]
+    triggered = call(xopc, "POST", "/api/cron/trigger", {"job_id": job}).json()
+    toggled = call(xopc, "POST", f"/api/cron/{job}/toggle").json()
+    deleted = call(xopc, "DELETE", f"/api/cron/{job}")
+
+    assert job in listed
+    assert (triggered["status"], triggered["message"]) == ("ok", "Task triggered")
+    assert (toggled["status"], toggled["enabled"]) == ("ok", False)
+    assert (deleted.status_code, deleted.json()["status"]) == (200, "ok")
+
+
+def test_an_unknown_cron_task_is_told(xopc: Live) -> None:
+    answer = call(xopc, "POST", "/api/cron/trigger", {"job_id": "abc123"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "JOB_NOT_FOUND")
+
+
 def test_a_webhook_without_a_secret_has_no_route(xopc: Live) -> None:
     answer = call(xopc, "POST", "/api/webhook/telegram", {"event": "message", "data": {}})
 

@@ -54,6 +54,8 @@ class Subject:
     counts: bool = True
     #: knows what was said before in a session
     remembers: bool = True
+    #: turns that are taken at the same time
+    together: int = 4
     #: an agent that was closed takes its whole process group along
     stubborn: str | None = None
     #: ends in the middle of the answer, as by a crash
@@ -200,7 +202,7 @@ class BackendContract:
         assert not list(stage.directory.rglob("hacked"))
 
     async def test_turns_at_the_same_time_do_not_mix(self, stage: Stage, session: str) -> None:
-        said = [f"answer {number}" for number in range(4)]
+        said = [f"answer {number}" for number in range(stage.subject.together)]
 
         heard = await asyncio.gather(*(stage.ask(stage.subject.say(text), f"{session}-{text[-1]}") for text in said))
 

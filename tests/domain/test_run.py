@@ -13,7 +13,7 @@ from gateway.errors import Conflict
 from tests.contracts.stores import spec
 
 
-@pytest.mark.parametrize("status", FINAL)
+@pytest.mark.parametrize("status", sorted(FINAL))
 @pytest.mark.parametrize("move", Move)
 def test_nothing_leads_out_of_a_final_status(status: Status, move: Move) -> None:
     with pytest.raises(Conflict):

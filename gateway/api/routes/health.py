@@ -11,13 +11,30 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 import gateway
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
-from gateway.errors import Unavailable
+from gateway.errors import AgentNotFound, GatewayError, Unavailable
 
 ROUTES = Routes("health")
 
 
+class BackgroundTasks(Struct, frozen=True, kw_only=True):
+    """How many tasks there are in the background; see `limits.background`."""
+
+    active: int
+    queued: int
+    total: int
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """How the gateway is. `degraded` still answers 200: it serves, but somebody should look."""
+
+    #: as clients of xitto-kernel ask: it serves
+    ok: bool = True
+    #: what those clients may name: `general`, which is the default agent, and the agents
+    packs: list[str]
+    #: of the default agent; its backend where it names none
+    model: str
+    #: null while the store does not answer
+    tasks: BackgroundTasks | None
 
     status: Literal["healthy", "degraded"]
     #: whole seconds since its start
@@ -41,6 +58,9 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
     store = await call.around.pulse.take(call.engine)
     checks = {"store": store, **call.engine.channels.troubles, **call.around.control.notes}
     return Health(
+        packs=list(call.engine.agents.packs("general")),
+        model=_model(call),
+        tasks=await _background(call),
         status="healthy" if set(checks.values()) == {"ok"} else "degraded",
         uptime=max(0, call.around.clock() - call.around.started) // 1000,
         version=gateway.__version__,
@@ -48,6 +68,22 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         generation=call.around.generation,
         checks=checks,
     )
+
+
+def _model(call: Call[Nothing, Nothing]) -> str:
+    try:
+        agent = call.engine.agents.default
+    except AgentNotFound:
+        return ""
+    return agent.model or agent.backend
+
+
+async def _background(call: Call[Nothing, Nothing]) -> BackgroundTasks | None:
+    try:
+        found = await call.engine.backlog()
+    except GatewayError:
+        return None
+    return BackgroundTasks(active=found.active, queued=found.queued, total=found.total)
 
 
 @ROUTES.add("GET", "/livez", scope=None, answer=Alive)

@@ -48,6 +48,11 @@ def note_agent(tx: Transaction, agent: str, state: str) -> None:
     _note(tx, "agent", agent, state, agent, "")
 
 
+def note_schedule(tx: Transaction, schedule: str, state: str, agent: str) -> None:
+    """Write that a schedule was created, edited or deleted, or what it did."""
+    _note(tx, "schedule", schedule, state, agent, "")
+
+
 def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
     number: Any = tx.execute(
         "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq",

@@ -23,7 +23,7 @@ from gateway.domain.ports import Accepted, Admission, Backlog, Counts, Fenced, I
 from gateway.domain.run import FINAL, Mode, Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
-from gateway.store.sqlite import agents, deliveries, idempotency, log, sessions
+from gateway.store.sqlite import agents, deliveries, idempotency, log, schedules, sessions
 from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = (
@@ -225,6 +225,7 @@ def _move(
     log.note_run(tx, moved)
     if status.final:
         deliveries.create(tx, moved)
+        schedules.ended(tx, moved)
         if run.spec.ephemeral:
             sessions.delete(tx, run.spec.session)
         _advance(tx, run.spec.session)

@@ -25,6 +25,7 @@ from gateway.domain.ports import (
     RunFilter,
 )
 from gateway.domain.run import Round, Run, RunSpec, Verdict
+from gateway.domain.schedule import Fire, Firing, Schedule
 from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock, wall_clock
@@ -40,6 +41,7 @@ from gateway.store.sqlite import (
     processes,
     pruning,
     runs,
+    schedules,
     search,
     sessions,
     tickets,
@@ -77,6 +79,7 @@ class SqliteStore:
     async def prune(self) -> None:
         await self._write(idempotency.prune)
         await self._write(notes.prune)
+        await self._write(schedules.prune)
         await self._write(lambda tx: log.prune_changes(tx, CHANGES_KEPT))
 
     async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
@@ -184,6 +187,37 @@ class SqliteStore:
 
     async def delivery_counts(self) -> DeliveryCounts:
         return await self._read(deliveries.counts)
+
+    # schedules
+    async def create_schedule(self, schedule: Schedule, key: IdempotencyKey | None = None) -> Schedule:
+        return await self._write(lambda tx: schedules.create(tx, schedule, key))
+
+    async def replace_schedule(self, schedule: Schedule) -> Schedule | None:
+        return await self._write(lambda tx: schedules.replace(tx, schedule))
+
+    async def delete_schedule(self, schedule: str) -> None:
+        await self._write(lambda tx: schedules.delete(tx, schedule))
+
+    async def fire_schedule(self, firing: Firing) -> Sequence[Run]:
+        return await self._write(lambda tx: schedules.fire(tx, firing, self._queue_limit))
+
+    async def trigger_schedule(self, schedule: str, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted:
+        return await self._write(lambda tx: schedules.trigger(tx, schedule, spec, key, self._queue_limit))
+
+    async def schedule(self, schedule: str) -> Schedule:
+        return await self._read(lambda reader: schedules.by_id(reader, schedule))
+
+    async def schedules(self, page: Page) -> Sequence[Schedule]:
+        return await self._read(lambda reader: schedules.listed(reader, page))
+
+    async def due_schedules(self, now: int, limit: int) -> Sequence[Schedule]:
+        return await self._read(lambda reader: schedules.due(reader, now, limit))
+
+    async def next_fire(self) -> int | None:
+        return await self._read(schedules.next_at)
+
+    async def fires(self, schedule: str, page: Page) -> Sequence[Fire]:
+        return await self._read(lambda reader: schedules.fires(reader, schedule, page))
 
     # other processes
     def share(self, shared: bool) -> None:

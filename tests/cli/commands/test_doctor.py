@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cli import checkup
-from cli.checkup import Level
+from cli import deep
+from cli.finding import Level
 from tests.cli.shell import Result, Shell
 from tests.support.live import Live
 
@@ -24,6 +24,11 @@ def findings(result: Result) -> dict[str, dict[str, Any]]:
 
 def levels(result: Result) -> dict[str, str]:
     return {row["check"]: row["level"] for row in result.json["findings"]}
+
+
+def settled(result: Result) -> dict[str, str]:
+    """All levels but that of the interpreter: the tests may run from a temporary place."""
+    return {check: level for check, level in levels(result).items() if check != "interpreter"}
 
 
 @pytest.fixture
@@ -40,14 +45,17 @@ def test_before_the_first_start_all_is_well(alone: tuple[Live, Shell]) -> None:
     result = alone[1]("doctor", "--json")
 
     assert (result.code, result.json["ok"]) == (0, True)
-    assert set(levels(result).values()) == {"ok"}
-    assert set(levels(result)) == {"config", "gateway", "state directory", "disk", "database", "port", "agent main"}
+    assert set(settled(result).values()) == {"ok"}
+    assert set(levels(result)) == {
+        *("config", "gateway", "state directory", "disk", "interpreter", "PATH", "data directory"),
+        *("database", "port", "agent main"),
+    }
 
 
 def test_while_it_runs_all_is_well(shell: Shell, served: Live) -> None:
     result = shell("doctor", "--json")
 
-    assert (result.code, set(levels(result).values())) == (0, {"ok"})
+    assert (result.code, set(settled(result).values())) == (0, {"ok"})
     assert f"pid {served.process and served.process.pid}" in findings(result)["gateway"]["finding"]
     assert "in use" in findings(result)["database"]["finding"]
 
@@ -55,7 +63,7 @@ def test_while_it_runs_all_is_well(shell: Shell, served: Live) -> None:
 def test_json_has_the_documented_shape(shell: Shell) -> None:
     result = shell("doctor", "--json")
 
-    assert set(result.json) == {"ok", "findings"}
+    assert set(result.json) == {"ok", "findings", "fixed"}
     assert {frozenset(row) for row in result.json["findings"]} == {
         frozenset({"check", "level", "finding", "cause", "remedy"})
     }
@@ -194,6 +202,35 @@ def test_little_space_is_a_warning_and_hardly_any_an_error(
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(free))
 
-    finding = checkup._disk("disk", tmp_path / "not" / "there")
+    finding = deep.disk("disk", tmp_path / "not" / "there")
 
     assert finding.level is level
+
+
+def test_fix_closes_what_is_to_be_private_and_says_so(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    live.home.chmod(0o755)
+    (live.home / "token").chmod(0o644)
+    (live.home / ".env").symlink_to(live.home / "elsewhere")
+    (live.home / "elsewhere").write_text("")
+    (live.home / "elsewhere").chmod(0o644)
+
+    result = shell("doctor", "--fix", "--json")
+
+    assert result.json["fixed"] == [
+        f"state directory: chmod 700 {live.home}",
+        f"token: chmod 600 {live.home / 'token'}",
+    ]
+    modes = [path.stat().st_mode & 0o777 for path in (live.home, live.home / "token", live.home / "elsewhere")]
+    assert modes == [0o700, 0o600, 0o644]
+    assert levels(result)["token"] == "ok"
+
+
+def test_a_token_that_the_running_gateway_refuses_is_an_error(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    (live.home / "token").write_text("another-token-than-the-one-in-use\n")
+
+    row = findings(shell("doctor", "--json"))["token in use"]
+
+    assert (row["level"], row["remedy"]) == ("error", "gateway restart")

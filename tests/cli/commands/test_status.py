@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import pytest
+
+from cli import deep
 from cli.commands.status import COMMAND
+from cli.finding import Level
 from gateway import paths
 from gateway.supervisor import record
 from tests.cli.shell import Shell
@@ -51,7 +58,7 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
     assert (stopped.code, stopped.json["running"], stopped.json["state"]) == (3, False, "stopped")
     assert set(running.json) == set(stopped.json)
     assert all(f'"{key}"' in (COMMAND.help or "") for key in running.json)
-    assert None not in running.json.values()
+    assert {key for key, value in running.json.items() if value is None} <= {"last_stop", "port_owner", "findings"}
 
 
 def test_a_gateway_that_was_killed_is_not_running(alone: tuple[Live, Shell]) -> None:
@@ -61,7 +68,51 @@ def test_a_gateway_that_was_killed_is_not_running(alone: tuple[Live, Shell]) -> 
 
     result = shell("status")
 
-    assert (result.code, result.out) == (3, "Gateway is not running\n   Start it: gateway start\n")
+    assert (result.code, result.out.splitlines()) == (
+        3,
+        [
+            "Gateway is not running",
+            "   Last stop: not seen (it was killed, or the machine went down)",
+            "   Start it: gateway start",
+        ],
+    )
+
+
+def test_after_a_stop_it_tells_when_and_why(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    before = shell("status", "--json").json["last_stop"]
+    live.stop()
+
+    last = shell("status", "--json").json["last_stop"]
+
+    assert (before, last["code"], last["reason"]) == (None, 0, "SIGTERM")
+    assert f"   Last stop: {last['at']} (SIGTERM)" in shell("status").out.splitlines()
+
+
+def test_a_token_that_is_written_down_and_refused_is_named(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    before = shell("status", "--json").json["token_drift"]
+    (live.home / "token").write_text("another-token-than-the-one-in-use\n")
+
+    assert (before, shell("status", "--json").json["token_drift"]) == (False, True)
+    assert "   Token: the one that is written down is refused: gateway restart" in shell("status").out.splitlines()
+
+
+def test_another_version_than_the_installed_one_is_named(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    before = shell("status", "--json").json
+    lock = paths.lock(live.home, live.config)
+    found = record.read(lock)
+    assert found is not None
+    lock.write_bytes(found._replace(version="0.0.1").dump())
+
+    after = shell("status", "--json").json
+
+    assert (before["version_drift"], after["version_drift"]) == (False, True)
+    assert f"0.0.1 runs, {before['installed_version']} is installed" in shell("status").out
 
 
 def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live, Shell]) -> None:
@@ -127,3 +178,55 @@ def test_a_bad_config_does_not_hinder_it(shell: Shell, alone: tuple[Live, Shell]
 
     assert own("status").code == 0
     assert Path(os.fspath(live.config)).read_text() == "{"
+
+
+def test_deep_finds_a_stranger_on_the_port(alone: tuple[Live, Shell]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = {"MOONGATE_PORT": str(stranger.getsockname()[1])}
+        told = alone[1]("status", "--deep", "--json", env=port)
+        text = alone[1]("status", "--deep", env=port)
+
+    assert (told.code, told.json["port_owner"]["pid"]) == (3, os.getpid())
+    assert f"   Port: held by pid {os.getpid()} (" in text.out
+
+
+def test_deep_finds_data_that_is_another_gateways(alone: tuple[Live, Shell], served: Live) -> None:
+    live, shell = alone
+    live.config.write_text(json.dumps({"data": {"directory": str(served.home / "data")}}))
+
+    found = {row["check"]: row for row in shell("status", "--deep", "--json").json["findings"]}
+
+    assert found["data directory"]["level"] == "error"
+    assert str(served.config) in found["data directory"]["cause"]
+
+
+def test_deep_finds_a_program_that_the_gateways_path_lacks(alone: tuple[Live, Shell], tmp_path: Path) -> None:
+    live, shell = alone
+    program = tmp_path / "bin" / "an-agent"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    live.config.write_text(
+        json.dumps(
+            {"gateway": {"port": 0}, "agents": {"list": [{"id": "a", "backend": "command", "command": ["an-agent"]}]}}
+        )
+    )
+    live.start()
+
+    path = f"{program.parent}{os.pathsep}{live.env['PATH']}"
+    found = shell("status", "--deep", "--json", env={"PATH": path}).json["findings"]
+
+    row = next(row for row in found if row["check"] == "PATH")
+    assert (row["level"], row["cause"]) == (
+        "warning",
+        f"it is {program}: this shell's PATH has it, the gateway's has not",
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "level"),
+    [("/bin/sh", Level.OK), ("/gone/bin/python", Level.ERROR), (tempfile.gettempdir(), Level.WARNING)],
+    ids=["lasting", "gone", "temporary"],
+)
+def test_an_interpreter_that_will_not_last_is_found(program: str, level: Level) -> None:
+    assert deep.interpreter(Path(program)).level is level

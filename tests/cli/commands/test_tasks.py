@@ -178,3 +178,16 @@ def test_add_with_watch_follows_to_the_end(shell: Shell) -> None:
 
     assert (good.code, good.out.splitlines()[1:]) == (0, ["echo: Hello"])
     assert (bad.code, bad.err.split(" See")[0]) == (1, "no")
+
+
+def test_on_a_terminal_watch_says_what_it_watches_and_waits_in_sight(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "@@ hang").out.strip()
+
+    with shell.terminal("tasks", "watch", identifier, env={"COLUMNS": "150"}) as at:
+        at.wait_for(f"{identifier}, main, ")
+        at.wait_for("@@ hang")
+        at.wait_for("waiting for the answer")
+        at.press("\x03")
+        at.wait_for("Left; the task goes on.")
+        assert at.end() == 130
+    shell("tasks", "cancel", identifier)

@@ -1,0 +1,44 @@
+"""OpenAI's HTTP API: any client of it can talk to an agent as if it were a model."""
+
+from __future__ import annotations
+
+from gateway.api.compat.openai import asking, chat, responses
+from gateway.api.compat.openai.words import (
+    ChatCompletion,
+    ChatRequest,
+    Model,
+    ModelList,
+    OpenAIError,
+    ResponseRequest,
+    ResponseShown,
+)
+from gateway.api.routing import Call, Dialect, Nothing, Routes
+from gateway.domain.token import Scope
+
+ROUTES = Routes("openai", dialect=Dialect(error=OpenAIError, complain=asking.complain))
+
+ROUTES.add("POST", "/v1/chat/completions", scope=Scope.WRITE, body=ChatRequest, answer=ChatCompletion, streams=True)(
+    chat.create_chat_completion
+)
+ROUTES.add("POST", "/v1/responses", scope=Scope.WRITE, body=ResponseRequest, answer=ResponseShown, streams=True)(
+    responses.create_response
+)
+ROUTES.add("GET", "/v1/responses/{id}", scope=Scope.READ, answer=ResponseShown)(responses.show_response)
+ROUTES.add("POST", "/v1/responses/{id}/cancel", scope=Scope.WRITE, answer=ResponseShown)(responses.cancel_response)
+
+
+@ROUTES.add("GET", "/v1/models", scope=Scope.READ, answer=ModelList)
+async def list_models(call: Call[Nothing, Nothing]) -> ModelList:
+    """List the agents that take work, as models."""
+    agents = await call.engine.agents.views()
+    return ModelList(data=[_model(call, view.agent.id) for view in agents if view.agent.enabled])
+
+
+@ROUTES.add("GET", "/v1/models/{id}", scope=Scope.READ, answer=Model)
+async def show_model(call: Call[Nothing, Nothing]) -> Model:
+    """Show an agent as a model."""
+    return _model(call, asking.who(call, call.path["id"]).agent)
+
+
+def _model(call: Call[Nothing, Nothing], agent: str) -> Model:
+    return Model(id=agent, created=call.around.started // 1000)

@@ -1,0 +1,95 @@
+"""Chat completions: an agent answers a conversation, at once or as it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.api import reply, views
+from gateway.api.compat.openai import asking
+from gateway.api.compat.openai.words import ChatCompletion, ChatMessage, ChatRequest, ChatUsage, Choice
+from gateway.api.routing import Call, Nothing
+from gateway.domain.event import Status, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.run import Run
+from gateway.errors import GatewayError, InvalidRequest, Unavailable
+
+_encode = msgspec.json.Encoder().encode
+DONE = reply.frame(b"[DONE]")
+
+
+async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatCompletion | web.StreamResponse:
+    """Answer a conversation."""
+    asked = call.body
+    if asked.n not in (None, 1):
+        raise InvalidRequest("n: an agent gives one answer.", details={"param": "n"})
+    spec = asking.spec(call, asked.model, asked.messages, user=asked.user)
+    run = (await call.engine.submit(spec, call.idempotency())).run
+    asking.headers(call, run)
+    if asked.stream:
+        stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
+        frames = _frames(call, run)
+        return await reply.stream(call, frames, until=call.engine.drained, farewell=error_frame(stopping))
+    answered = await asking.ended(call, run)
+    if isinstance(answered, web.Response):
+        return answered
+    run, answer = answered
+    return ChatCompletion(
+        id=f"chatcmpl-{run.id}",
+        created=run.created // 1000,
+        model=asked.model,
+        choices=[Choice(message=ChatMessage(content=answer))],
+        usage=_usage(run.usage),
+    )
+
+
+def error_frame(error: GatewayError) -> bytes:
+    return reply.frame(_encode(asking.complain(error)))
+
+
+async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
+    """Yield the answer as chunks: text, reasoning, and tools under `moongate`, which is ours alone."""
+
+    def chunk(delta: dict[str, Any] | None, *, finish: str | None = None, **more: Any) -> bytes:
+        choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
+        head = {"id": f"chatcmpl-{run.id}", "object": "chat.completion.chunk", "created": run.created // 1000}
+        return reply.frame(_encode({**head, "model": call.body.model, "choices": choices, **more}))
+
+    yield chunk({"role": "assistant", "content": ""})
+    spoke = False
+    try:
+        async with aclosing(call.engine.watch(run.id)) as events:
+            async for event in events:
+                match event.data:
+                    case Text(delta=delta):
+                        spoke = True
+                        yield chunk({"content": delta})
+                    case Thinking(delta=delta):
+                        yield chunk({"reasoning_content": delta})
+                    case Tool() | ToolEnd() as tool:
+                        yield chunk({}, moongate=tool)
+                    case Status(attempt=attempt) if attempt > 1 and spoke:
+                        raise asking.cut_short(run)
+        ended = await call.engine.run(run.id)
+        answer = views.result(ended)
+    except GatewayError as error:  # too late for a status
+        yield error_frame(error)
+        return
+    if not spoke:
+        yield chunk({"content": answer})
+    yield chunk({}, finish="stop")
+    if call.body.stream_options is not None and call.body.stream_options.include_usage:
+        yield chunk(None, usage=_usage(ended.usage))
+    yield DONE
+
+
+def _usage(used: Usage) -> ChatUsage:
+    return ChatUsage(
+        prompt_tokens=used.input,
+        completion_tokens=used.output,
+        total_tokens=used.input + used.output,
+        prompt_tokens_details={"cached_tokens": used.cached},
+    )

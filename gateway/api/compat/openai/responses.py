@@ -1,0 +1,157 @@
+"""The Responses API: a run as a response, at once, as it speaks, or asked for later.
+
+The order of a stream's events: https://platform.openai.com/docs/api-reference/responses-streaming.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.api import reply, views
+from gateway.api.compat.openai import asking
+from gateway.api.compat.openai.words import (
+    OutputMessage,
+    OutputText,
+    ResponseRequest,
+    ResponseShown,
+    ResponseUsage,
+    Said,
+)
+from gateway.api.routing import Call, Nothing
+from gateway.domain.event import Status, Text
+from gateway.domain.run import Run
+from gateway.domain.run import Status as RunStatus
+from gateway.errors import GatewayError, Unavailable
+
+#: what a response's id begins with; the run's own id follows
+PREFIX = "resp_"
+_encode = msgspec.json.Encoder().encode
+_STATUSES = {
+    RunStatus.QUEUED: "queued",
+    RunStatus.RUNNING: "in_progress",
+    RunStatus.SUCCEEDED: "completed",
+    RunStatus.FAILED: "failed",
+    RunStatus.CANCELLED: "cancelled",
+}
+
+
+async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown | web.StreamResponse:
+    """Answer an input."""
+    asked = call.body
+    messages = [Said(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
+    if asked.instructions is not None:
+        messages = [Said(role="system", content=asked.instructions), *messages]
+    session = None
+    if asked.previous_response_id is not None:
+        session = (await call.engine.run(asking.run_id(asked.previous_response_id, PREFIX))).spec.session
+    spec = asking.spec(call, asked.model, messages, user=asked.user, session=session)
+    run = (await call.engine.submit(spec, call.idempotency())).run
+    asking.headers(call, run)
+    if asked.stream:
+        stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
+        frames = _frames(call, run)
+        return await reply.stream(call, frames, until=call.engine.drained, farewell=_error_frame(stopping))
+    if not asked.background:
+        answered = await asking.ended(call, run)
+        if isinstance(answered, web.Response):
+            return answered
+        run, _ = answered
+    return _shown(run, asked)
+
+
+async def show_response(call: Call[Nothing, Nothing]) -> ResponseShown:
+    """Show a response."""
+    return _shown(await call.engine.run(asking.run_id(call.path["id"], PREFIX)), None)
+
+
+async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
+    """Cancel a response that is still being given."""
+    return _shown(await call.engine.cancel(asking.run_id(call.path["id"], PREFIX), call.idempotency()), None)
+
+
+def _shown(run: Run, asked: ResponseRequest | None, *, status: str | None = None) -> ResponseShown:
+    """Return a run as a response.
+
+    Args:
+        asked: the request, of which a few words are said back; None when it is no longer known.
+        status: what a stream says, which may lag behind.
+    """
+    status = status or _STATUSES.get(run.status, "queued")
+    failed = status == "failed"
+    return ResponseShown(
+        id=PREFIX + run.id,
+        created_at=run.created // 1000,
+        status=status,
+        model=asked.model if asked else "/".join(filter(None, (run.spec.agent, run.spec.model))),
+        output=[_message(run, run.result or "", "completed")] if status == "completed" else [],
+        usage=_usage(run) if status == "completed" else None,
+        error={"code": "server_error", "message": run.error or "the run failed."} if failed else None,
+        previous_response_id=asked.previous_response_id if asked else None,
+        instructions=asked.instructions if asked else None,
+        metadata=(asked.metadata if asked else None) or {},
+        background=bool(asked and asked.background),
+    )
+
+
+def _message(run: Run, text: str | None, status: str) -> OutputMessage:
+    return OutputMessage(id=f"msg_{run.id}", status=status, content=[] if text is None else [OutputText(text=text)])
+
+
+def _usage(run: Run) -> ResponseUsage:
+    used = run.usage
+    return ResponseUsage(
+        input_tokens=used.input,
+        input_tokens_details={"cached_tokens": used.cached},
+        output_tokens=used.output,
+        output_tokens_details={"reasoning_tokens": 0},
+        total_tokens=used.input + used.output,
+    )
+
+
+def _error_frame(error: GatewayError) -> bytes:
+    said = asking.complain(error).error
+    told = {"type": "error", "code": said.code, "message": said.message, "param": said.param, "sequence_number": 0}
+    return reply.frame(_encode(told), event="error")
+
+
+async def _frames(call: Call[ResponseRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
+    """Yield what the SDK's helper needs to put the response together, in its order."""
+    numbers = itertools.count()
+    where = {"item_id": f"msg_{run.id}", "output_index": 0, "content_index": 0}
+
+    def say(kind: str, **about: Any) -> bytes:
+        return reply.frame(_encode({"type": kind, "sequence_number": next(numbers), **about}), event=kind)
+
+    under_way = _shown(run, call.body, status="in_progress")
+    yield say("response.created", response=under_way)
+    yield say("response.in_progress", response=under_way)
+    yield say("response.output_item.added", output_index=0, item=_message(run, None, "in_progress"))
+    yield say("response.content_part.added", **where, part=OutputText(text=""))
+    spoken: list[str] = []
+    try:
+        async with aclosing(call.engine.watch(run.id)) as events:
+            async for event in events:
+                match event.data:
+                    case Text(delta=delta):
+                        spoken.append(delta)
+                        yield say("response.output_text.delta", **where, delta=delta, logprobs=[])
+                    case Status(attempt=attempt) if attempt > 1 and spoken:
+                        raise asking.cut_short(run)
+        ended = await call.engine.run(run.id)
+        answer = views.result(ended)
+    except GatewayError as error:  # too late for a status
+        ended = msgspec.structs.replace(run, error=str(error))
+        yield say("response.failed", response=_shown(ended, call.body, status="failed"))
+        return
+    if not spoken:
+        yield say("response.output_text.delta", **where, delta=answer, logprobs=[])
+    yield say("response.output_text.done", **where, text=answer, logprobs=[])
+    yield say("response.content_part.done", **where, part=OutputText(text=answer))
+    yield say("response.output_item.done", output_index=0, item=_message(ended, answer, "completed"))
+    yield say("response.completed", response=_shown(ended, call.body))

@@ -1,0 +1,335 @@
+"""Schedules: work that begins by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from gateway.api import paging, views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain import cron, times
+from gateway.domain.delivery import CHAT, Target
+from gateway.domain.ids import MODEL
+from gateway.domain.reach import URL_LENGTH
+from gateway.domain.schedule import Fire, Misfire, Schedule, ScheduleSpec
+from gateway.domain.token import Scope
+from gateway.errors import InvalidRequest
+
+ROUTES = Routes("cron")
+
+Expression = Annotated[str, Meta(min_length=1, max_length=cron.LENGTH)]
+Name = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,100}$(?!\n)")]
+Zone = Annotated[str, Meta(min_length=1, max_length=64)]
+Days = Annotated[float, Meta(ge=0, le=31_622_400)]
+Failures = Annotated[int, Meta(ge=0, le=1000)]
+
+
+class Deliver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A chat that is told the answer."""
+
+    channel: views.Word
+    chat_id: views.Chat
+
+
+class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a schedule says."""
+
+    name: Name | UnsetType = UNSET
+    #: a cron expression, `every 15m`, or an RFC 3339 time
+    schedule: Expression | UnsetType = UNSET
+    #: the same as `schedule`
+    cron: Expression | UnsetType = UNSET
+    #: IANA name; the setting `cron.timezone` when left out
+    timezone: Zone | UnsetType = UNSET
+    prompt: views.Prompt | UnsetType = UNSET
+    #: the same as `prompt`
+    message: views.Prompt | UnsetType = UNSET
+    agent_id: views.AgentName | UnsetType | None = field(default=UNSET, name="agentId")
+    #: name of the conversation, or a full key; the schedule's own when left out
+    session: views.SessionName | UnsetType | None = UNSET
+    #: a new conversation each time
+    fresh: bool | UnsetType = UNSET
+    model: Annotated[str, Meta(pattern=MODEL)] | UnsetType | None = UNSET
+    #: seconds that a run may take
+    timeout: views.Seconds | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+    deliver: Deliver | UnsetType | None = UNSET
+    #: URL that is told of each run's end by a signed POST
+    webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | UnsetType | None = UNSET
+    #: what becomes of times at which no gateway was there
+    misfire: Misfire | UnsetType = UNSET
+    #: seconds after which a missed time is not made up for
+    max_age: Days | UnsetType | None = UNSET
+    #: seconds that a run may begin later, at random
+    jitter: Annotated[float, Meta(ge=0, le=86_400)] | UnsetType = UNSET
+    #: failures in a row after which it is disabled; 0 never does
+    max_failures: Failures | UnsetType = UNSET
+
+
+class JobShown(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    schedule: str
+    timezone: str
+    prompt: str
+    agent_id: str | None = field(name="agentId")
+    session: str | None
+    fresh: bool
+    model: str | None
+    timeout: float | None
+    enabled: bool
+    #: why it was disabled, unless by hand
+    reason: str | None
+    deliver: dict[str, str] | None
+    webhook: str | None
+    #: skip, once or all
+    misfire: str
+    max_age: float | None
+    jitter: float
+    #: in a row
+    failures: int
+    max_failures: int
+    next_run: str | None
+    last_run: str | None
+    #: status of the last run
+    last_status: str | None
+    #: id of the last run
+    last_run_id: str | None
+    #: times that were missed, since it was made
+    missed: int
+    created_at: str
+    updated_at: str
+
+
+class JobList(Struct, frozen=True, kw_only=True):
+    jobs: list[JobShown]
+    #: give it back as `cursor` for the next page; null on the last one
+    next_cursor: str | None
+
+
+class JobAnswer(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    job: JobShown
+
+
+class WhichJobs(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which schedules to list."""
+
+    limit: Annotated[int, Meta(ge=1, le=500)] = 500
+
+
+class Deleted(Struct, frozen=True):
+    status: str = "ok"
+
+
+class Wanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether it is to be enabled; the other of the two when left out."""
+
+    enabled: bool | None = None
+
+
+class Toggled(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    enabled: bool
+    next_run: str | None
+
+
+class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    job_id: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Triggered(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    message: str = "Task triggered"
+    run_id: str
+
+
+class FireShown(Struct, frozen=True, kw_only=True):
+    scheduled_for: str
+    #: when that was decided
+    at: str
+    #: fired, triggered, missed or refused
+    outcome: str
+    run_id: str | None
+    #: status of the run
+    run_status: str | None
+    error: str | None
+
+
+class FireList(Struct, frozen=True, kw_only=True):
+    runs: list[FireShown]
+    #: give it back as `cursor` for the next page; null on the last one
+    next_cursor: str | None
+
+
+class Preview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which times to show."""
+
+    schedule: Expression
+    timezone: Zone | None = None
+    count: Annotated[int, Meta(ge=1, le=100)] = 5
+
+
+class Times(Struct, frozen=True, kw_only=True):
+    schedule: str
+    timezone: str
+    #: in UTC
+    times: list[str]
+
+
+@ROUTES.add("GET", "/api/cron", scope=Scope.READ, query=WhichJobs, answer=JobList)
+async def list_jobs(call: Call[Nothing, WhichJobs]) -> JobList:
+    """List schedules, newest first."""
+    found = await call.engine.schedules.list(paging.page(call.query))
+    jobs, cursor = paging.cut(call.query, found, lambda job: job.seq)
+    return JobList(jobs=[_shown(job) for job in jobs], next_cursor=cursor)
+
+
+@ROUTES.add("GET", "/api/cron/next", scope=Scope.READ, query=Preview, answer=Times)
+async def next_times(call: Call[Nothing, Preview]) -> Times:
+    """Show the next times that an expression would have; nothing is kept."""
+    asked = call.query
+    zone = asked.timezone or call.around.config.cron.timezone
+    found = call.engine.schedules.preview(asked.schedule, zone, asked.count)
+    return Times(schedule=asked.schedule, timezone=zone, times=[times.rfc3339(time) for time in found])
+
+
+@ROUTES.add("POST", "/api/cron/create", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)
+async def create_job(call: Call[JobFields, Nothing]) -> JobAnswer:
+    """Make a schedule. When this answers, it is on disk."""
+    wanted = _spec(call)
+    for name, said in (("schedule", "expression"), ("prompt", "input")):
+        if said not in wanted:
+            raise InvalidRequest(f"{name}: is missing")
+    settings = call.around.config.cron
+    wanted = {"timezone": settings.timezone, "max_failures": settings.max_failures, **wanted}
+    enabled = call.body.enabled is not False
+    made = call.engine.schedules.create(ScheduleSpec(**wanted), enabled=enabled, key=call.idempotency())
+    return JobAnswer(job=_shown(await asyncio.shield(made)))
+
+
+@ROUTES.add("PATCH", "/api/cron/{id}", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)
+async def edit_job(call: Call[JobFields, Nothing]) -> JobAnswer:
+    """Change a schedule; what is left out stays."""
+    id_, schedules = call.path["id"], call.engine.schedules
+    found = await schedules.find(id_)
+    changes = _spec(call, found.spec.deliver)
+    if changes:
+        found = await asyncio.shield(schedules.edit(id_, changes))
+    if call.body.enabled is not UNSET and call.body.enabled != found.enabled:
+        found = await asyncio.shield(schedules.toggle(id_, call.body.enabled))
+    return JobAnswer(job=_shown(found))
+
+
+@ROUTES.add("DELETE", "/api/cron/{id}", scope=Scope.WRITE, answer=Deleted)
+async def delete_job(call: Call[Nothing, Nothing]) -> Deleted:
+    """Delete a schedule; its runs stay."""
+    await asyncio.shield(call.engine.schedules.delete(call.path["id"]))
+    return Deleted()
+
+
+@ROUTES.add("POST", "/api/cron/{id}/toggle", scope=Scope.WRITE, body=Wanted, answer=Toggled)
+async def toggle_job(call: Call[Wanted, Nothing]) -> Toggled:
+    """Enable or disable a schedule; without a body, the other of the two."""
+    found = await asyncio.shield(call.engine.schedules.toggle(call.path["id"], call.body.enabled))
+    return Toggled(enabled=found.enabled, next_run=_next(found))
+
+
+@ROUTES.add("POST", "/api/cron/trigger", scope=Scope.WRITE, body=Which, answer=Triggered)
+async def trigger_job(call: Call[Which, Nothing]) -> Triggered:
+    """Have a schedule's work done now, beside its times."""
+    accepted = await asyncio.shield(call.engine.schedules.trigger(call.body.job_id, call.idempotency()))
+    call.headers["X-Run-Id"] = accepted.run.id
+    return Triggered(run_id=accepted.run.id)
+
+
+@ROUTES.add("GET", "/api/cron/{id}/runs", scope=Scope.READ, query=paging.Paging, answer=FireList)
+async def job_runs(call: Call[Nothing, paging.Paging]) -> FireList:
+    """Show what became of a schedule's times, newest first; those that were missed, too."""
+    found = await call.engine.schedules.fires(call.path["id"], paging.page(call.query))
+    fires, cursor = paging.cut(call.query, found, lambda fire: fire.scheduled_for)
+    return FireList(runs=[_fire(fire) for fire in fires], next_cursor=cursor)
+
+
+_SAME = {"schedule": "expression", "cron": "expression", "prompt": "input", "message": "input", "agent_id": "agent"}
+_ASIDE = frozenset({"enabled", "deliver", "webhook"})
+
+
+def _spec(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> dict[str, Any]:
+    """Return what was given, in the schedule's words."""
+    given = msgspec.structs.asdict(call.body)
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is UNSET or name in _ASIDE:
+            continue
+        word = _SAME.get(name, name)
+        if word in found:
+            raise InvalidRequest(f"{name}: is there twice, under two names.")
+        found[word] = value
+    if call.body.deliver is not UNSET or call.body.webhook is not UNSET:
+        found["deliver"] = _targets(call, before)
+    return found
+
+
+def _targets(call: Call[JobFields, Nothing], before: tuple[Target, ...]) -> tuple[Target, ...]:
+    given = {True: call.body.webhook, False: call.body.deliver}
+    kept = [target for target in before if given[target.kind == "webhook"] is UNSET]
+    if isinstance(call.body.deliver, Deliver):
+        channel = call.body.deliver.channel
+        if not call.engine.channels.talks(channel):
+            raise InvalidRequest(f"deliver: nothing is sent to {channel!r}; its answers are read from a session.")
+        kept.append(Target(kind=channel, address=call.body.deliver.chat_id, format=CHAT))
+    if isinstance(call.body.webhook, str):
+        kept.append(call.engine.deliveries.webhook(call.body.webhook))
+    return tuple(kept)
+
+
+def _shown(job: Schedule) -> JobShown:
+    spec = job.spec
+    chat = next((target for target in spec.deliver if target.kind != "webhook"), None)
+    return JobShown(
+        id=job.id,
+        name=spec.name,
+        schedule=spec.expression,
+        timezone=spec.timezone,
+        prompt=spec.input,
+        agent_id=spec.agent,
+        session=spec.session,
+        fresh=spec.fresh,
+        model=spec.model,
+        timeout=spec.timeout,
+        enabled=job.enabled,
+        reason=job.reason,
+        deliver=None if chat is None else {"channel": chat.kind, "chat_id": chat.address},
+        webhook=next((target.address for target in spec.deliver if target.kind == "webhook"), None),
+        misfire=spec.misfire,
+        max_age=spec.max_age,
+        jitter=spec.jitter,
+        failures=job.failures,
+        max_failures=spec.max_failures,
+        next_run=_next(job),
+        last_run=views.moment(job.last_at),
+        last_status=job.last_status,
+        last_run_id=job.last_run,
+        missed=job.missed,
+        created_at=times.rfc3339(job.created),
+        updated_at=times.rfc3339(job.updated),
+    )
+
+
+def _next(job: Schedule) -> str | None:
+    return views.moment(job.next_at if job.enabled else None)
+
+
+def _fire(fire: Fire) -> FireShown:
+    return FireShown(
+        scheduled_for=times.rfc3339(fire.scheduled_for),
+        at=times.rfc3339(fire.at),
+        outcome=fire.outcome,
+        run_id=fire.run,
+        run_status=fire.status,
+        error=fire.error,
+    )

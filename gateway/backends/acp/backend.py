@@ -1,0 +1,164 @@
+"""Agents that speak ACP, such as Claude Code, Codex, Gemini CLI and opencode, one process a turn at a time.
+
+    {"id": "main", "backend": "acp", "preset": "claude"}
+
+A process is kept for a while after its turn, with the sessions that it has loaded, and is used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.backends import BackendType, Tools
+from gateway.backends.acp.options import KNOWN, Options
+from gateway.config import Config
+from gateway.domain.agent import Agent
+from gateway.domain.event import Said
+from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.errors import AgentError, GatewayError
+from gateway.process import find_program
+
+if TYPE_CHECKING:
+    from gateway.backends.acp.connection import Connection
+
+_EXTRA = "Install it beside Moongate: pip install 'moongate[acp]'"
+
+
+class Acp:
+    """Starts, keeps and ends agents' processes."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        #: processes without a turn by how they were started, the one used last comes last
+        self._idle: dict[bytes, list[Connection]] = {}
+        self._timers: dict[Connection, asyncio.TimerHandle] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Acp:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        for kept in self._idle.values():
+            for each in kept:
+                self._end(each)
+        await asyncio.gather(*self._closing)
+
+    async def health(self, agent: Agent) -> Health:
+        try:
+            program = find_program(agent.options.known.command[0], self._environment(agent), self._place(agent))
+            _library()
+        except GatewayError as error:
+            return Health(ok=False, detail=f"{error} {agent.options.known.install}")
+        return Health(ok=True, detail=program)
+
+    async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
+        _library()
+        from gateway.backends.acp.turn import Talk
+
+        key = self._key(turn.agent)
+        here = self._take(key, turn.session_ref) or await self._start(turn)
+        talk = Talk(here, turn, turn.agent.options.mode)
+        try:
+            async with aclosing(talk.run()) as saying:
+                async for said in saying:
+                    yield said
+        except AgentError as error:
+            if "sign in" in error.message and error.remedy is None:
+                raise AgentError(error.message, remedy=turn.agent.options.known.sign_in) from error
+            raise
+        finally:
+            if talk.clean and not here.gone:
+                self._keep(key, here, turn.agent.options)
+            else:
+                self._end(here)
+                await asyncio.shield(asyncio.gather(*self._closing))
+
+    # --- processes --------------------------------------------------------------------------
+
+    async def _start(self, turn: Turn) -> Connection:
+        from gateway.backends.acp.connection import Connection
+
+        options: Options = turn.agent.options
+        try:
+            child = await self._tools.children.spawn(
+                options.known.command, cwd=turn.workspace, env=self._environment(turn.agent)
+            )
+        except AgentError as error:
+            raise AgentError(error.message, remedy=options.known.install) from error
+        here = Connection(child)
+        try:
+            await here.hello(options.start_timeout)
+        except BaseException:
+            await here.close()
+            raise
+        return here
+
+    def _take(self, key: bytes, session: str | None) -> Connection | None:
+        """Return a process without a turn, rather one that has the session loaded."""
+        kept = self._idle.get(key, [])
+        kept[:] = [each for each in kept if not each.gone]
+        if not kept:
+            return None
+        chosen = next((each for each in kept if session in each.sessions), kept[-1])
+        kept.remove(chosen)
+        self._timers.pop(chosen).cancel()
+        return chosen
+
+    def _keep(self, key: bytes, here: Connection, options: Options) -> None:
+        kept = self._idle.setdefault(key, [])
+        kept.append(here)
+        self._timers[here] = asyncio.get_running_loop().call_later(options.idle_stop, self._reap, key, here)
+        while len(kept) > options.idle_processes:
+            self._reap(key, kept[0])
+
+    def _reap(self, key: bytes, here: Connection) -> None:
+        self._idle[key].remove(here)
+        self._timers.pop(here).cancel()
+        self._end(here)
+
+    def _end(self, here: Connection) -> None:
+        task = asyncio.create_task(here.close(), name="acp-close")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _key(self, agent: Agent) -> bytes:
+        """Return what processes have in common that can stand in for each other."""
+        options: Options = agent.options
+        return msgspec.json.encode([options.known.command, self._environment(agent)], order="deterministic")
+
+    def _environment(self, agent: Agent) -> dict[str, str]:
+        given = self._tools.environ
+        passed = {name: given[name] for name in agent.options.passed if name in given}
+        return self._tools.children.environment(passed | agent.env)
+
+    def _place(self, agent: Agent) -> str:
+        return os.path.expanduser(agent.workspace) if agent.workspace else str(self._tools.directory)
+
+
+def _library() -> None:
+    """Raise AgentError unless the protocol's library is installed."""
+    try:
+        import acp  # noqa: F401 an extra
+    except ImportError:
+        raise AgentError("the backend acp needs the package agent-client-protocol.", remedy=_EXTRA) from None
+
+
+def detect(environ: Mapping[str, str], config: Config) -> Agent | None:
+    """Find the first known agent whose program is on PATH; opencode is driven over its server instead."""
+    path = environ.get("PATH", os.defpath).split(os.pathsep)
+    for preset, known in KNOWN.items():
+        if known.command[0] != "opencode" and any(os.access(Path(place) / known.command[0], os.X_OK) for place in path):
+            return Agent(id="main", backend="acp", options=Options(preset=preset))
+    return None
+
+
+BACKEND = BackendType(options=Options, open=Acp, detect=detect, rank=20)

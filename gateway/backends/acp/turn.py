@@ -1,0 +1,238 @@
+"""One prompt to a session: what the agent tells as it works, as events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from typing import Any
+
+from acp.schema import (
+    AgentMessageChunk,
+    AgentThoughtChunk,
+    PermissionOption,
+    PromptResponse,
+    SessionConfigOptionSelect,
+    TextContentBlock,
+    ToolCallProgress,
+    ToolCallStart,
+    ToolCallUpdate,
+    UsageUpdate,
+)
+
+from gateway.backends.acp.connection import Connection
+from gateway.domain.agent import Permissions
+from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.ports import SessionRef, Turn
+from gateway.errors import AgentError
+
+#: seconds that an agent gets to end a turn that was cancelled; then its process ends
+CANCELLING = 1.2
+#: how the protocol says that a tool is done
+_DONE, _FAILED = "completed", "failed"
+
+
+class Talk:
+    """A turn in a session of a connection."""
+
+    def __init__(self, here: Connection, turn: Turn, mode: str | None) -> None:
+        self._here = here
+        self._turn = turn
+        self._mode = mode
+        self._asked: list[Permission] = []
+        self._running: set[str] = set()
+        self._cost = 0.0
+        #: whether the connection can be used for another turn
+        self.clean = False
+
+    async def run(self) -> AsyncGenerator[Said | SessionRef, None]:
+        """Yield what happens, to the turn's end.
+
+        Raises:
+            AgentError: the agent failed or refused.
+        """
+        session, fresh, remark = await self._open()
+        if remark is not None:
+            yield remark
+        yield SessionRef(session)
+        text = self._turn.input
+        if fresh and self._turn.agent.system_prompt:
+            text = f"{self._turn.agent.system_prompt}\n\n{text}"
+        self._cost = self._here.sessions.get(session, 0.0)
+        with self._here.listening(session, self._answer):
+            prompt = self._here.agent.prompt(session_id=session, prompt=[TextContentBlock(type="text", text=text)])
+            asking = asyncio.create_task(prompt, name="acp-prompt")
+            try:
+                async for said in self._listen(asking):
+                    yield said
+                response = await self._here.call(asking, "did not finish")
+                self.clean = True
+            finally:
+                if not asking.done():
+                    await self._cancel(session, asking)
+        for said in self._settle(session, response):
+            yield said
+
+    async def _listen(self, asking: asyncio.Task[PromptResponse]) -> AsyncGenerator[Said, None]:
+        while not asking.done():
+            getting = asyncio.create_task(self._here.next_update())
+            try:
+                await asyncio.wait({getting, asking}, return_when=asyncio.FIRST_COMPLETED)
+                update = getting.result() if getting.done() else None
+            finally:
+                getting.cancel()
+            for said in (*self._taken(), *self._read(update)):
+                yield said
+        while (update := self._here.take_update()) is not None:
+            for said in self._read(update):
+                yield said
+        for said in self._taken():
+            yield said
+
+    def _taken(self) -> list[Permission]:
+        asked, self._asked = self._asked, []
+        return asked
+
+    # --- the session ------------------------------------------------------------------------
+
+    async def _open(self) -> tuple[str, bool, Log | None]:
+        """Return the session to use, whether it is a fresh one, and a remark if that is not what was meant."""
+        here, turn, remark = self._here, self._turn, None
+        known = turn.session_ref
+        if known is not None and known in here.sessions:
+            await self._set_up(known, None)
+            return known, False, None
+        if known is not None and (here.can_resume or here.can_load):
+            again = here.agent.resume_session if here.can_resume else here.agent.load_session
+            try:
+                opened = await here.call(again(cwd=turn.workspace, session_id=known), "did not take up its session")
+            except AgentError as error:
+                remark = Log(level="warning", message=f"{error} It begins anew, without memory of the conversation.")
+            else:
+                here.sessions[known] = 0.0
+                await self._set_up(known, opened)
+                return known, False, None
+        elif known is not None:
+            remark = Log(level="warning", message="the agent cannot take up a conversation again: it begins anew")
+        opened = await here.call(here.agent.new_session(cwd=turn.workspace), "did not begin a session")
+        here.sessions[opened.session_id] = 0.0
+        await self._set_up(opened.session_id, opened)
+        return opened.session_id, True, remark
+
+    async def _set_up(self, session: str, opened: Any) -> None:
+        """Set model and mode, where the agent offers that.
+
+        Raises:
+            AgentError: it offers no such thing, or refuses.
+        """
+        model = self._turn.model or self._turn.agent.model
+        options = [
+            one
+            for one in (opened.config_options if opened else None) or ()
+            if isinstance(one, SessionConfigOptionSelect)
+        ]
+        for wanted, category in ((model, "model"), (self._mode, "mode")):
+            if wanted is None:
+                continue
+            option = next((one for one in options if one.category == category or one.id == category), None)
+            if option is not None or opened is None:
+                name = option.id if option is not None else category
+                await self._choose(self._here.agent.set_config_option(config_id=name, session_id=session, value=wanted))
+            elif category == "mode" and opened.modes is not None:
+                await self._choose(self._here.agent.set_session_mode(session_id=session, mode_id=wanted))
+            else:
+                raise AgentError(f"the agent lets nobody choose its {category}, and {wanted!r} is asked for.")
+
+    async def _choose(self, setting: Awaitable[Any]) -> None:
+        await self._here.call(setting, "did not take what is asked of it")
+
+    async def _cancel(self, session: str, asking: asyncio.Task[PromptResponse]) -> None:
+        """Have the agent stop; one that does not in time loses its process."""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(CANCELLING):
+                await self._here.agent.cancel(session_id=session)
+                await asyncio.wait({asking})
+        self.clean = asking.done() and not asking.cancelled() and asking.exception() is None
+        asking.cancel()
+
+    # --- what it tells ----------------------------------------------------------------------
+
+    def _read(self, update: Any) -> list[Said]:
+        match update:
+            case AgentMessageChunk(content=TextContentBlock(text=text)):
+                return [Text(delta=text)]
+            case AgentThoughtChunk(content=TextContentBlock(text=text)):
+                return [Thinking(delta=text)]
+            case ToolCallStart():
+                self._running.add(update.tool_call_id)
+                begun = Tool(
+                    id=update.tool_call_id, name=update.title or str(update.kind or "tool"), args=update.raw_input
+                )
+                return [begun, *self._ended(update)]
+            case ToolCallProgress():
+                return self._ended(update)
+            case UsageUpdate(cost=cost) if cost is not None and cost.currency == "USD":
+                self._cost = max(self._cost, cost.amount)
+        return []
+
+    def _ended(self, update: Any) -> list[Said]:
+        if update.status not in (_DONE, _FAILED) or update.tool_call_id not in self._running:
+            return []
+        self._running.discard(update.tool_call_id)
+        return [
+            ToolEnd(
+                id=update.tool_call_id,
+                name=update.title or "",
+                is_error=update.status == _FAILED,
+                output="\n".join(_text(part) for part in update.content or ()),
+            )
+        ]
+
+    def _settle(self, session: str, response: PromptResponse) -> list[Said]:
+        """Return what is known at the end.
+
+        Raises:
+            AgentError: it did not come to an end of its own.
+        """
+        spent = self._cost - self._here.sessions.get(session, 0.0)
+        self._here.sessions[session] = self._cost
+        used = response.usage
+        said: list[Said] = []
+        if used is not None or spent:
+            said.append(
+                Usage(
+                    input=used.input_tokens if used else 0,
+                    output=used.output_tokens if used else 0,
+                    cached=(used.cached_read_tokens or 0) if used else 0,
+                    cost=spent,
+                )
+            )
+        match response.stop_reason:
+            case "end_turn":
+                return said
+            case "max_tokens" | "max_turn_requests":
+                return [*said, Log(level="warning", message=f"the agent stopped at a limit: {response.stop_reason}")]
+        raise AgentError(f"the agent ended its turn: {response.stop_reason}.")
+
+    # --- what it asks -----------------------------------------------------------------------
+
+    async def _answer(self, call: ToolCallUpdate, options: Sequence[PermissionOption]) -> PermissionOption | None:
+        """Choose by the agent's policy: for this once, and for ever only where there is nothing else."""
+        allow = self._turn.agent.permissions is Permissions.ALLOW
+        kinds = ("allow_once", "allow_always") if allow else ("reject_once", "reject_always")
+        found = [one for kind in kinds for one in options if one.kind == kind]
+        chosen = found[0] if found else None
+        what = call.title or str(call.kind or "something")
+        answer = chosen.kind if chosen else "cancelled"
+        self._asked.append(Permission(id=call.tool_call_id, action=what, answer=answer))
+        return chosen
+
+
+def _text(part: Any) -> str:
+    """Return what a part of a tool's output says."""
+    content = getattr(part, "content", None)
+    if isinstance(content, TextContentBlock):
+        return content.text
+    path = getattr(part, "path", None)
+    return f"changed {os.path.basename(path)}" if isinstance(path, str) else ""

@@ -1,0 +1,178 @@
+"""When a schedule's times come: cron expressions, intervals and single moments. Pure.
+
+Times are whole seconds, in milliseconds since 1970 UTC. `docs/schedules.md` says what happens when the clocks change.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from cronsim import CronSim, CronSimError
+
+from gateway.domain import times
+from gateway.errors import InvalidRequest
+
+#: characters of an expression
+LENGTH = 200
+#: seconds between the times of `every` at the most
+LONGEST = 366 * 86_400
+#: missed times that are told one by one
+LISTED = 100
+#: steps from the first missed time, before they are looked for from the end
+WALK = 1000
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WORDS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+}
+_EVERY = re.compile(r"every\s+([0-9]{1,9})\s*([smhd])", re.ASCII)
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]", re.ASCII)
+
+
+class Recent(NamedTuple):
+    """Times that have come, oldest first."""
+
+    times: tuple[int, ...]
+    #: how many they are, those included that are not listed; None if there are too many to count
+    number: int | None
+
+
+class Timing(NamedTuple):
+    """What an expression means."""
+
+    #: five fields; empty if it is none
+    cron: str
+    zone: zoneinfo.ZoneInfo
+    #: milliseconds from one time to the next
+    every: int = 0
+    #: the only time
+    once: int = 0
+
+    def after(self, moment: int, anchor: int) -> int | None:
+        """Return the first time after a moment, or None if there is none.
+
+        Args:
+            anchor: what an interval counts from.
+        """
+        return next(self._walk(moment, anchor), None)
+
+    def upto(self, first: int, now: int, anchor: int) -> Recent:
+        """Return the newest times of those from the first one to now."""
+        newest: deque[int] = deque(maxlen=LISTED)
+        for count, time in enumerate(self._walk(first - 1, anchor)):
+            if time > now:
+                return Recent(tuple(newest), count)
+            if count == WALK:
+                break
+            newest.append(time)
+        else:
+            return Recent(tuple(newest), len(newest))
+        return Recent(tuple(self._newest(first, now, anchor)), None)
+
+    def _newest(self, first: int, now: int, anchor: int) -> deque[int]:
+        """Look in longer and longer spans before now."""
+        span = LISTED * (self.every or 60_000)
+        while True:
+            newest: deque[int] = deque(maxlen=LISTED)
+            for time in self._walk(max(now - span, first - 1), anchor):
+                if time > now:
+                    break
+                newest.append(time)
+            if len(newest) == LISTED or now - span < first:
+                return newest
+            span *= 2
+
+    def _walk(self, moment: int, anchor: int) -> Iterator[int]:
+        if self.once:
+            if self.once > moment:
+                yield self.once
+        elif self.every:
+            count = max((moment - anchor) // self.every, 0) + 1
+            while True:
+                yield anchor + count * self.every
+                count += 1
+        else:
+            yield from self._walk_cron(moment)
+
+    def _walk_cron(self, moment: int) -> Iterator[int]:
+        try:
+            begin = datetime.fromtimestamp(moment // 1000, UTC).astimezone(self.zone)
+            for found in CronSim(self.cron, begin):
+                time = int(found.timestamp()) * 1000
+                if time > moment:  # in a repeated hour, the same reading of the clock was there before
+                    moment = time
+                    yield time
+        except (OverflowError, ValueError):  # beyond the year 9999
+            return
+
+
+def zone(name: str) -> zoneinfo.ZoneInfo:
+    """Return a time zone by its IANA name.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise InvalidRequest(
+            f"timezone: there is no time zone {name[:64]!r}; use a name such as Europe/Berlin."
+        ) from None
+
+
+def parse(text: str, timezone: str) -> Timing:
+    """Read an expression.
+
+    Raises:
+        InvalidRequest: it cannot be read, or its time never comes; the message says why.
+    """
+    where, words = zone(timezone), text.strip()
+    if len(words) > LENGTH:
+        raise InvalidRequest(f"schedule: longer than {LENGTH} characters.")
+    if words.lower().startswith("every"):
+        return Timing("", where, every=_interval(words))
+    if _MOMENT.match(words):
+        return Timing("", where, once=_moment(words))
+    cron = " ".join(_WORDS.get(words.lower(), words).split())
+    if cron.count(" ") != 4:
+        raise InvalidRequest(
+            f"schedule: {words!r} is no cron expression of five fields, no interval such as 'every 15m', and no time"
+            " such as 2030-01-31T09:00:00Z."
+        )
+    try:
+        timing = Timing(cron, where)
+        CronSim(cron, datetime.now(UTC))
+    except CronSimError as error:
+        what = str(error).removeprefix("Bad ")
+        raise InvalidRequest(f"schedule: {words!r} never comes or cannot be read: look at its {what}.") from None
+    return timing
+
+
+def _interval(words: str) -> int:
+    found = _EVERY.fullmatch(words.lower())
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 1 <= seconds <= LONGEST:
+        raise InvalidRequest(f"schedule: {words!r} is no interval such as 'every 15m' (s, m, h or d; 1 s to 366 d).")
+    return seconds * 1000
+
+
+def _moment(words: str) -> int:
+    try:
+        found = datetime.fromisoformat(words)
+    except ValueError:
+        raise InvalidRequest(f"schedule: {words!r} is no time such as 2030-01-31T09:00:00Z.") from None
+    if found.tzinfo is None:
+        raise InvalidRequest(f"schedule: {words!r} has no zone; write 2030-01-31T09:00:00+01:00, or Z for UTC.")
+    try:
+        return times.milliseconds(found) // 1000 * 1000
+    except OverflowError:
+        raise InvalidRequest(f"schedule: {words!r} is out of reach.") from None

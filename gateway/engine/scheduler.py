@@ -1,0 +1,102 @@
+"""Turns times that have come into runs, while this process leads.
+
+It asks an index for the next time, and sleeps until then: not longer than a few seconds, so that a clock that
+was set forward is noticed. Nothing is kept in memory that the store does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import msgspec
+
+from gateway import log
+from gateway.domain.ports import Store
+from gateway.domain.run import RunSpec
+from gateway.domain.schedule import Firing, Schedule, due
+from gateway.domain.times import Clock
+from gateway.errors import GatewayError
+
+#: schedules that are looked at together
+BATCH = 200
+#: seconds after which the clock is looked at again
+LONGEST_SLEEP = 10.0
+#: seconds between tries when the disk refuses or the queue is full
+RETRY = 1.0
+
+_log = log.get()
+
+
+class Scheduler:
+    """The service that fires schedules."""
+
+    def __init__(
+        self, store: Store, spec: Callable[[Schedule, int], RunSpec], fired: Callable[[], None], clock: Clock
+    ) -> None:
+        """Args:
+        spec: returns what is to be done at a time of a schedule, or raises why it cannot be.
+        fired: called when there are new runs.
+        """
+        self._store = store
+        self._spec = spec
+        self._fired = fired
+        self._clock = clock
+        self._called = asyncio.Event()
+        self._service: asyncio.Task[None] | None = None
+
+    def call(self) -> None:
+        """Say that a schedule may have another next time."""
+        self._called.set()
+
+    def lead(self) -> None:
+        self._service = asyncio.create_task(self._run(), name="scheduler")
+
+    async def stand_down(self) -> None:
+        """Fire no more: whoever leads next does. Twice is fine."""
+        service, self._service = self._service, None
+        if service is not None:
+            service.cancel()
+            await asyncio.gather(service, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                sleep = await self._fire_due()
+            except GatewayError as error:
+                _log.warning("scheduler.waits", error=str(error))
+                sleep = RETRY
+            except Exception:  # whatever it is: other schedules' times come
+                _log.exception("scheduler.broke")
+                sleep = RETRY
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(sleep):
+                    await self._called.wait()
+
+    async def _fire_due(self) -> float:
+        """Fire what is due; returns the seconds until there is more."""
+        self._called.clear()
+        while found := await self._store.due_schedules(self._clock(), BATCH):
+            now = self._clock()
+            made = await asyncio.gather(
+                *(self._store.fire_schedule(self._firing(schedule, now)) for schedule in found), return_exceptions=True
+            )
+            self._fired()
+            broken = next((one for one in made if isinstance(one, BaseException)), None)
+            if broken is not None:
+                raise broken
+        next_at = await self._store.next_fire()
+        if next_at is None:
+            return LONGEST_SLEEP
+        return min(max((next_at - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)
+
+    def _firing(self, schedule: Schedule, now: int) -> Firing:
+        """Plan what is to be done about a schedule that is due."""
+        decided = due(schedule, now)
+        planned = Firing(schedule=schedule, missed=decided.missed, count=decided.number, next_at=decided.next_at)
+        try:
+            runs = tuple((time, self._spec(schedule, time)) for time in decided.fire)
+        except GatewayError as error:
+            return msgspec.structs.replace(planned, refused=decided.fire, error=str(error))
+        return msgspec.structs.replace(planned, runs=runs)

@@ -1,0 +1,88 @@
+"""One gateway a data directory: two configs that name the same one would take each other's work for lost.
+
+The supervisor holds the lock, so that its generations, which take over from each other, share it.
+A directory once held is held to the end: a generation that drains may still use it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway import config, paths
+from gateway.errors import AlreadyRunning, ConfigError
+from gateway.supervisor import lock, record
+from gateway.supervisor.lock import Lock
+from gateway.supervisor.record import Record
+
+
+class DataLocks:
+    """The data directories that this gateway holds."""
+
+    def __init__(self, kept: Mapping[str, int]) -> None:
+        """Args:
+        kept: what a former self had: descriptors by directory.
+        """
+        for descriptor in kept.values():
+            os.set_inheritable(descriptor, False)
+        self._held = {directory: Lock(descriptor, descriptor) for directory, descriptor in kept.items()}
+        self._mine: Record | None = None
+
+    def take(self, directory: Path) -> None:
+        """Hold a directory, too.
+
+        Raises:
+            AlreadyRunning: another gateway holds it.
+            ConfigError: there can be no lock in it.
+        """
+        key = str(directory.resolve())
+        if key in self._held:
+            return
+        file = paths.data_lock(directory)
+        taken = lock.attempt(file)
+        if taken is None:
+            raise _in_use(directory, record.read(file))
+        self._held[key] = taken
+        if self._mine is not None:
+            taken.write(self._mine)
+
+    def follow(self, env: Mapping[str, str]) -> None:
+        """Hold the directory that the settings name now; settings that cannot be used are told of elsewhere.
+
+        Raises:
+            AlreadyRunning: another gateway holds it.
+            ConfigError: there can be no lock in it.
+        """
+        try:
+            settings = config.load(env)
+        except ConfigError:
+            return
+        self.take(settings.data_directory)
+
+    def write(self, mine: Record) -> None:
+        """Say who holds them."""
+        self._mine = mine
+        for held in self._held.values():
+            held.write(mine)
+
+    def keep(self) -> dict[str, int]:
+        """Return what the next self needs to go on holding them; it inherits them."""
+        for held in self._held.values():
+            os.set_inheritable(held.descriptor, True)
+        return {directory: held.descriptor for directory, held in self._held.items()}
+
+    def release(self) -> None:
+        for held in self._held.values():
+            held.release()
+
+
+def _in_use(directory: Path, holder: Record | None) -> AlreadyRunning:
+    other = "Set data.directory to another place"
+    if holder is None or not holder.alive:
+        return AlreadyRunning(f"the data directory {directory} is in use by another gateway.", remedy=f"{other}.")
+    return AlreadyRunning(
+        f"the data directory {directory} is in use by the gateway of {holder.configPath}"
+        f" (pid {holder.pid}, port {holder.port}).",
+        remedy=f"{other}, or end that gateway: gateway stop --config {holder.configPath}",
+    )

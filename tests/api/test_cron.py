@@ -1,0 +1,128 @@
+"""`/api/cron`: schedules over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.asking import ask, done
+from tests.support.inprocess import Serving, serving
+
+NINE = {"name": "inbox", "schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin", "prompt": "summarise my inbox"}
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with serving(tmp_path) as opened:
+        yield opened
+
+
+async def create(served: Serving, **fields: Any) -> dict[str, Any]:
+    answer = await ask(served, "POST", "/api/cron/create", {**NINE, **fields})
+    assert (answer.status, answer.body["status"]) == (200, "ok"), answer.body
+    job: dict[str, Any] = answer.body["job"]
+    return job
+
+
+async def test_a_schedule_is_made_listed_edited_toggled_and_deleted(served: Serving) -> None:
+    job = await create(served)
+    listed = (await ask(served, "GET", "/api/cron")).body["jobs"]
+    path = f"/api/cron/{job['id']}"
+    edited = (await ask(served, "PATCH", path, {"cron": "every 15m", "misfire": "skip"})).body["job"]
+    off = (await ask(served, "POST", f"{path}/toggle")).body
+    on = (await ask(served, "POST", f"/api/cron/{job['id']}/toggle", {"enabled": True})).body
+    deleted = await ask(served, "DELETE", f"/api/cron/{job['id']}")
+
+    assert listed == [job]
+    assert (job["schedule"], job["enabled"], job["missed"], job["last_run"]) == ("0 9 * * 1-5", True, 0, None)
+    assert (edited["schedule"], edited["misfire"], edited["prompt"]) == ("every 15m", "skip", "summarise my inbox")
+    assert edited["next_run"] != job["next_run"]
+    assert (off["enabled"], off["next_run"], on["enabled"]) == (False, None, True)
+    assert (deleted.status, deleted.body) == (200, {"status": "ok"})
+    assert (await ask(served, "GET", "/api/cron")).body["jobs"] == []
+
+
+async def test_a_trigger_runs_it_now_and_its_run_is_seen(served: Serving) -> None:
+    job = await create(served, session="mornings", deliver=None)
+    answer = await ask(served, "POST", "/api/cron/trigger", {"job_id": job["id"]})
+    task = await done(served, answer.body["run_id"])
+    (fire,) = (await ask(served, "GET", f"/api/cron/{job['id']}/runs")).body["runs"]
+    (shown,) = (await ask(served, "GET", "/api/cron")).body["jobs"]
+
+    assert (answer.body["status"], answer.body["message"]) == ("ok", "Task triggered")
+    assert (task["source"], task["session"], task["result"]) == (
+        "cron",
+        "main:cron:mornings",
+        "echo: summarise my inbox",
+    )
+    assert (fire["outcome"], fire["run_id"], fire["run_status"]) == ("triggered", task["id"], "succeeded")
+    assert (shown["last_status"], shown["last_run_id"]) == ("succeeded", task["id"])
+
+
+async def test_next_shows_times_and_keeps_nothing(served: Serving) -> None:
+    answer = await ask(served, "GET", "/api/cron/next?schedule=every%201h&count=3")
+
+    assert (len(answer.body["times"]), answer.body["timezone"]) == (3, "UTC")
+    assert (await ask(served, "GET", "/api/cron")).body["jobs"] == []
+
+
+async def test_the_same_key_makes_one_schedule(served: Serving) -> None:
+    made = [await ask(served, "POST", "/api/cron/create", NINE, Idempotency_Key="k") for _ in range(2)]
+
+    assert made[0].body == made[1].body
+
+
+async def test_a_webhook_is_told_of_the_end(served: Serving) -> None:
+    job = await create(served, webhook="http://127.0.0.1:9/hook")
+    answer = await ask(served, "POST", "/api/cron/trigger", {"job_id": job["id"]})
+    await done(served, answer.body["run_id"])
+    (delivery,) = (await ask(served, "GET", f"/api/deliveries?task={answer.body['run_id']}")).body["deliveries"]
+    kept = await ask(served, "PATCH", f"/api/cron/{job['id']}", {"name": "other"})
+    dropped = await ask(served, "PATCH", f"/api/cron/{job['id']}", {"webhook": None})
+
+    assert (job["webhook"], delivery["address"]) == ("http://127.0.0.1:9/hook",) * 2
+    assert (kept.body["job"]["webhook"], dropped.body["job"]["webhook"]) == ("http://127.0.0.1:9/hook", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "named"),
+    [
+        ({"schedule": "30 2 30 2 *"}, 400, "INVALID_REQUEST", "never comes"),
+        ({"schedule": "2001-01-01T00:00:00Z"}, 400, "INVALID_REQUEST", "has passed"),
+        ({"timezone": "Mars/Olympus"}, 400, "INVALID_REQUEST", "Mars/Olympus"),
+        ({"cron": "0 8 * * *"}, 400, "INVALID_REQUEST", "twice"),
+        ({"deliver": {"channel": "telegram", "chat_id": "1"}}, 404, "CHANNEL_NOT_FOUND", "telegram"),
+        ({"deliver": {"channel": "webchat", "chat_id": "1"}}, 400, "INVALID_REQUEST", "webchat"),
+        ({"agentId": "nobody"}, 404, "AGENT_NOT_FOUND", "nobody"),
+        ({"webhook": "http://10.0.0.1/"}, 400, "INVALID_REQUEST", "private"),
+        ({"prompt": "x" * 2_000_000}, 413, "TOO_LARGE", ""),
+        ({"prompts": "x"}, 400, "INVALID_REQUEST", "prompt"),
+    ],
+)
+async def test_bad_input_is_refused_and_nothing_is_kept(
+    served: Serving, fields: dict[str, Any], status: int, code: str, named: str
+) -> None:
+    answer = await ask(served, "POST", "/api/cron/create", {**NINE, **fields})
+
+    assert (answer.status, answer.code) == (status, code)
+    assert named in answer.message
+    assert (await ask(served, "GET", "/api/cron")).body["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/cron/trigger", {"job_id": "abc123"}),
+        ("PATCH", "/api/cron/abc123", {}),
+        ("DELETE", "/api/cron/abc123", None),
+        ("POST", "/api/cron/abc123/toggle", None),
+        ("GET", "/api/cron/abc123/runs", None),
+    ],
+)
+async def test_what_is_not_there_is_told(served: Serving, method: str, path: str, body: Any) -> None:
+    answer = await ask(served, method, path, body)
+
+    assert (answer.status, answer.code) == (404, "JOB_NOT_FOUND")

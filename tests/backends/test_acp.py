@@ -1,0 +1,254 @@
+"""The ACP backend against a scripted agent: sessions, permissions, models, and what goes wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway import app, config
+from gateway.backends import Tools
+from gateway.backends.acp.backend import Acp, detect
+from gateway.backends.acp.options import KNOWN, Options, Preset
+from gateway.domain.agent import Agent, Permissions
+from gateway.domain.event import Log, Permission, Said, Text, Tool, ToolEnd, Usage
+from gateway.domain.ports import Reply, SessionRef, Turn
+from gateway.domain.session import Message
+from gateway.errors import AgentError, ConfigError
+from gateway.process import Children
+from tests.support import scripted_acp
+from tests.support.ledger import MemoryLedger
+from tests.support.waiting import until
+
+COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
+
+
+class Rig:
+    """An open backend and an agent of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.ledger = MemoryLedger()
+        self.workspace = directory / "work"
+        self.workspace.mkdir()
+        self.directory = directory
+        self.stack = AsyncExitStack()
+        self.agent = Agent(id="main", backend="acp", options=Options(command=COMMAND))
+
+    async def open(self) -> None:
+        environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": "k"}
+        tools = Tools(children=Children(self.ledger, environ), environ=environ, directory=self.directory / "backend")
+        self.backend = await self.stack.enter_async_context(Acp(tools))
+
+    async def again(self) -> None:
+        """Close the backend, and open another one: as a restart of the gateway does."""
+        await self.stack.aclose()
+        await self.open()
+
+    def but(self, *arguments: str, **changes: Any) -> None:
+        options = {name: changes.pop(name) for name in tuple(changes) if name in Options.__struct_fields__}
+        given = msgspec.structs.replace(self.agent.options, command=[*COMMAND, *arguments], **options)
+        self.agent = msgspec.structs.replace(self.agent, options=given, **changes)
+
+    async def ask(
+        self, prompt: str, ref: str | None = None, model: str | None = None
+    ) -> list[Said | SessionRef | Reply]:
+        turn = Turn(
+            run="run",
+            attempt=1,
+            agent=self.agent,
+            input=prompt,
+            model=model,
+            session="main:test:one",
+            session_ref=ref,
+            workspace=str(self.workspace),
+            history=_no_history,
+        )
+        return [said async for said in self.backend.prompt(turn)]
+
+    @property
+    def chosen(self) -> str:
+        """What was set last of the agent."""
+        return (self.workspace / "chosen").read_text()
+
+
+async def _no_history() -> Sequence[Message]:
+    return ()
+
+
+def text(said: list[Any]) -> str:
+    return "".join(one.delta for one in said if isinstance(one, Text))
+
+
+def of(said: list[Any], kind: type[Any]) -> list[Any]:
+    return [one for one in said if isinstance(one, kind)]
+
+
+def ref(said: list[Any]) -> str:
+    return str(of(said, SessionRef)[0].ref)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path)
+    await rig.open()
+    yield rig
+    await rig.stack.aclose()
+    assert not rig.ledger.alive()
+
+
+# --- sessions ---------------------------------------------------------------------------------
+
+
+async def test_a_session_goes_on_after_a_restart_and_its_replay_is_not_heard(rig: Rig) -> None:
+    first = ref(await rig.ask("one"))
+    await rig.again()
+
+    said = await rig.ask("[[history]]", first)
+
+    assert (text(said), ref(said)) == ("1 prompts before", first)
+
+
+async def test_an_agent_that_cannot_take_up_a_session_begins_anew_and_says_so(rig: Rig) -> None:
+    rig.but("--no-load")
+    first = ref(await rig.ask("one"))
+    await rig.again()
+
+    said = await rig.ask("[[history]]", first)
+
+    assert text(said) == "0 prompts before"
+    assert "cannot take up a conversation" in of(said, Log)[0].message
+
+
+async def test_a_session_that_the_agent_has_forgotten_begins_anew(rig: Rig) -> None:
+    said = await rig.ask("Hello", "s-unknown")
+
+    assert text(said) == "echo: Hello"
+    assert "without memory" in of(said, Log)[0].message
+
+
+async def test_the_system_prompt_goes_before_the_first_prompt_only(rig: Rig) -> None:
+    rig.but(system_prompt="Be brief.")
+    first = await rig.ask("one")
+    second = await rig.ask("two", ref(first))
+
+    assert (text(first), text(second)) == ("echo: Be brief.\n\none", "echo: two")
+
+
+async def test_a_process_is_used_again_and_ended_when_idle(rig: Rig) -> None:
+    rig.but(idle_stop=0.3)
+    first = ref(await rig.ask("one"))
+    [process] = rig.ledger.recorded
+    await rig.ask("two", first)
+
+    assert list(rig.ledger.recorded) == [process]
+    await until(lambda: not rig.ledger.recorded, "the process is ended")
+
+
+# --- what it tells and asks -------------------------------------------------------------------
+
+
+async def test_tools_are_told(rig: Rig) -> None:
+    said = await rig.ask("[[tool ls]]")
+
+    assert of(said, Tool) == [Tool(id="t1", name="ls", args={"a": 1})]
+    assert of(said, ToolEnd)[0].output == "output"
+
+
+@pytest.mark.parametrize(
+    ("policy", "answer"), [(Permissions.ALLOW, "allow_once"), (Permissions.DENY, "reject_once")], ids=["allow", "deny"]
+)
+async def test_permissions_are_answered_by_policy(rig: Rig, policy: Permissions, answer: str) -> None:
+    rig.but(permissions=policy)
+
+    said = await rig.ask("[[ask rm -rf]]")
+
+    assert text(said) == answer
+    assert of(said, Permission) == [Permission(id="t1", action="rm -rf", answer=answer)]
+
+
+async def test_what_a_session_costs_is_told_turn_by_turn(rig: Rig) -> None:
+    first = await rig.ask("[[cost]]")
+    second = await rig.ask("[[cost]]", ref(first))
+
+    assert [of(said, Usage)[0].cost for said in (first, second)] == [1.0, 1.0]
+
+
+async def test_model_and_mode_are_set(rig: Rig) -> None:
+    await rig.ask("one", model="large")
+    assert rig.chosen == "large"
+
+    rig.but(mode="plan")
+    await rig.ask("two")
+    assert rig.chosen == "plan"
+
+
+# --- what goes wrong --------------------------------------------------------------------------
+
+
+async def test_an_agent_that_hears_no_cancel_loses_its_process(rig: Rig) -> None:
+    stream = rig.backend.prompt(_turn(rig, "[[deaf 1000 50]]"))
+    async for said in stream:
+        if isinstance(said, Text):
+            break
+    await stream.aclose()
+
+    assert not rig.ledger.recorded
+    assert text(await rig.ask("next")) == "echo: next"
+
+
+def _turn(rig: Rig, prompt: str) -> Turn:
+    return Turn(
+        run="run",
+        attempt=1,
+        agent=rig.agent,
+        input=prompt,
+        model=None,
+        session="main:test:one",
+        session_ref=None,
+        workspace=str(rig.workspace),
+        history=_no_history,
+    )
+
+
+async def test_who_must_sign_in_is_told_how(rig: Rig) -> None:
+    rig.but("--no-auth", preset=Preset.CLAUDE)
+
+    with pytest.raises(AgentError, match="Authentication required") as raised:
+        await rig.ask("Hello")
+
+    assert raised.value.remedy == KNOWN[Preset.CLAUDE].sign_in
+
+
+async def test_a_missing_program_is_told_with_how_to_install_it(rig: Rig) -> None:
+    rig.agent = msgspec.structs.replace(rig.agent, options=Options(preset=Preset.GEMINI))
+
+    with pytest.raises(AgentError, match="gemini") as raised:
+        await rig.ask("Hello")
+
+    assert raised.value.remedy == KNOWN[Preset.GEMINI].install
+    assert KNOWN[Preset.GEMINI].install in (await rig.backend.health(rig.agent)).detail
+
+
+def test_a_known_agent_is_found_on_path(tmp_path: Path) -> None:
+    program = tmp_path / "claude-agent-acp"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    settings = config.load({"MOONGATE_HOME": str(tmp_path)})
+
+    found = detect({"PATH": str(tmp_path)}, settings)
+
+    assert found is not None
+    assert found.options.preset is Preset.CLAUDE
+    assert detect({"PATH": "/nowhere"}, settings) is None
+
+
+def test_a_config_that_says_neither_preset_nor_command_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"agents": {"list": [{"id": "main", "backend": "acp"}]}}')
+
+    with pytest.raises(ConfigError, match="preset"):
+        app.check(config.load({"MOONGATE_HOME": str(tmp_path)}), {})

@@ -1,0 +1,183 @@
+"""Times of schedules, against a slow oracle that looks at each minute."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gateway.domain import cron
+from gateway.errors import InvalidRequest
+
+BERLIN, NEW_YORK, SYDNEY = "Europe/Berlin", "America/New_York", "Australia/Sydney"
+#: days around which something is special: both changes of each zone, a leap day, ends of months
+SPECIAL = {
+    BERLIN: ["2026-03-29", "2026-10-25", "2028-02-29"],
+    NEW_YORK: ["2026-03-08", "2026-11-01", "2027-02-28"],
+    SYDNEY: ["2026-04-05", "2026-10-04", "2026-12-31"],
+}
+_NAMES = {name: number for number, name in enumerate("SUN MON TUE WED THU FRI SAT".split())}
+_MONTHS = {name: n for n, name in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), start=1)}
+
+
+# --- the oracle -------------------------------------------------------------------------------
+
+
+def _matches(field: str, value: int, low: int, high: int, names: dict[str, int]) -> bool:
+    for part in field.split(","):
+        span, _, step = part.partition("/")
+        first, _, last = span.partition("-")
+        if span == "*":
+            begin, end = low, high
+        else:
+            begin = names[first] if first in names else int(first)
+            end = (names[last] if last in names else int(last)) if last else (high if step else begin)
+        if begin <= value <= end and (value - begin) % int(step or 1) == 0:
+            return True
+    return False
+
+
+def _fits(expression: str, local: datetime) -> bool:
+    minute, hour, day, month, weekday = expression.split()
+    sunday_first = local.isoweekday() % 7
+    on_weekday = any(_matches(weekday, number, 0, 7, _NAMES) for number in {sunday_first, local.isoweekday()})
+    on_day = _matches(day, local.day, 1, 31, {})
+    on = (on_day and on_weekday) if day[0] == "*" or weekday[0] == "*" else (on_day or on_weekday)
+    return (
+        on
+        and _matches(minute, local.minute, 0, 59, {})
+        and _matches(hour, local.hour, 0, 23, {})
+        and _matches(month, local.month, 1, 12, _MONTHS)
+    )
+
+
+def _oracle(expression: str, zone: ZoneInfo, begin: datetime, days: int) -> list[datetime]:
+    """Return all times in some days, by looking at each minute."""
+    end = begin + timedelta(days=days)
+    fixed = expression.split()[0][0] != "*" and expression.split()[1][0] != "*"
+    found = set()
+    if not fixed:  # as real time goes by
+        moment = begin
+        while (moment := moment + timedelta(minutes=1)) <= end:
+            if _fits(expression, moment.astimezone(zone)):
+                found.add(moment)
+        return sorted(found)
+    # as the clock on the wall reads: each reading once, and those in a gap when it is over
+    wall = begin.astimezone(zone).replace(tzinfo=None) - timedelta(hours=3)
+    while wall <= end.astimezone(zone).replace(tzinfo=None) + timedelta(hours=3):
+        if _fits(expression, wall):
+            moment, later = wall, wall.replace(tzinfo=zone)
+            while later.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != moment:
+                moment += timedelta(minutes=1)
+                later = moment.replace(tzinfo=zone)
+            if begin < later.astimezone(UTC) <= end:
+                found.add(later.astimezone(UTC))
+        wall += timedelta(minutes=1)
+    return sorted(found)
+
+
+def _numbers(low: int, high: int) -> st.SearchStrategy[str]:
+    number = st.integers(low, high)
+    # A range of one number with a step is left out: cronsim reads `3-3/2` as `3/2`.
+    span = st.tuples(number, number).filter(lambda two: two[0] != two[1]).map(lambda two: f"{min(two)}-{max(two)}")
+    stepped = st.tuples(st.one_of(st.just("*"), span), st.integers(1, high)).map(lambda two: f"{two[0]}/{two[1]}")
+    one = st.one_of(number.map(str), span, stepped)
+    return st.one_of(st.just("*"), one, st.lists(one, min_size=2, max_size=3).map(",".join))
+
+
+_weekdays = st.one_of(
+    st.just("*"), st.sampled_from(["MON-FRI", "sun", "0", "7", "5-7", "SAT,SUN", "1-5", "TUE"]), _numbers(0, 7)
+)
+_months = st.one_of(st.just("*"), st.sampled_from(["MAR,OCT,NOV", "JAN-DEC", "feb-apr", "4,10,12"]), _numbers(1, 12))
+_expressions = st.tuples(_numbers(0, 59), _numbers(0, 23), _numbers(1, 28) | st.just("*"), _months, _weekdays).map(
+    " ".join
+)
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1000
+
+
+_where = st.sampled_from([(zone, day) for zone, days in SPECIAL.items() for day in days])
+
+
+@settings(deadline=None, max_examples=150)
+@given(_expressions, _where)
+@example("30 2 * * *", (BERLIN, "2026-03-29"))
+@example("30 2 * * *", (BERLIN, "2026-10-25"))
+@example("*/20 2 * * *", (NEW_YORK, "2026-11-01"))
+@example("0,30 1-3 * * *", (NEW_YORK, "2026-03-08"))
+@example("15 * * * *", (SYDNEY, "2026-04-05"))
+@example("0 0 29 2 *", (BERLIN, "2028-02-29"))
+@example("0 0 31 * 1", (SYDNEY, "2026-12-31"))
+def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) -> None:
+    name, day = where
+    begin = datetime.fromisoformat(f"{day}T00:00:00+00:00") - timedelta(days=1)
+    timing, found, moment = cron.parse(expression, name), [], _ms(begin)
+    while (time := timing.after(moment, 0)) is not None and time <= _ms(begin + timedelta(days=3)):
+        found.append(time)
+        moment = time
+
+    assert (expression, found) == (
+        expression,
+        [_ms(time) for time in _oracle(expression.upper(), ZoneInfo(name), begin, 3)],
+    )
+
+
+# --- single behaviours ------------------------------------------------------------------------
+
+
+def test_weekday_0_and_7_are_sunday() -> None:
+    assert {cron.parse(f"0 0 * * {day}", "UTC").after(0, 0) for day in ("0", "7", "sun")} == {3 * 86_400_000}
+
+
+def test_an_interval_counts_from_its_anchor() -> None:
+    timing = cron.parse("every 15m", "UTC")
+
+    found = [timing.after(moment, 1000) for moment in (0, 1000, 900_999, 901_000)]
+    assert found == [901_000, 901_000, 901_000, 1_801_000]
+
+
+def test_a_moment_comes_once() -> None:
+    timing = cron.parse("2030-01-31T09:00:00+01:00", "UTC")
+    moment = _ms(datetime(2030, 1, 31, 8, tzinfo=UTC))
+
+    assert (timing.after(0, 0), timing.after(moment, 0)) == (moment, None)
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "named"),
+    [
+        ("30 2 30 2 *", "UTC", "never comes"),
+        ("0 0 31 4,6,9,11 *", "UTC", "never comes"),
+        ("61 * * * *", "UTC", "minute"),
+        ("* * * *", "UTC", "five fields"),
+        ("0 * * * * *", "UTC", "five fields"),
+        ("*/0 * * * *", "UTC", "minute"),
+        ("", "UTC", "five fields"),
+        ("0 9 * * *", "Europe/Atlantis", "Europe/Atlantis"),
+        ("0 9 * * *", "../etc/passwd", "time zone"),
+        ("0 9 * * *", "", "time zone"),
+        ("every 0s", "UTC", "interval"),
+        ("every 367d", "UTC", "interval"),
+        ("every day", "UTC", "interval"),
+        ("2030-01-31T09:00:00", "UTC", "no zone"),
+        ("2030-02-31T09:00:00Z", "UTC", "no time"),
+        ("1 " * 200, "UTC", "longer than"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_says_why(expression: str, zone: str, named: str) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        cron.parse(expression, zone)
+
+
+def test_the_newest_of_very_many_times_are_found_without_walking_them_all() -> None:
+    year = 366 * 86_400_000
+    found = cron.parse("every 1s", "UTC").upto(1000, year, 0)
+
+    assert (found.number, len(found.times), found.times[-1]) == (None, cron.LISTED, year)
+    daily = cron.parse("* * 1 * *", "UTC").upto(0, year, 0)
+    assert (daily.number, len(daily.times), daily.times[-1] <= year) == (None, cron.LISTED, True)

@@ -1,0 +1,28 @@
+"""Tokens that another serving process made or revoked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.domain.times import wall_clock
+from gateway.domain.token import Scope
+from gateway.engine.keyring import Keyring
+from gateway.store.sqlite.store import SqliteStore
+
+
+async def test_what_the_process_before_made_and_revoked_is_taken_in(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "moongate.db")
+    before, after = (Keyring(store, "own", wall_clock) for _ in range(2))
+    kept, revoked = [await before.create(name, Scope.READ, None) for name in ("kept", "revoked")]
+    await after.load()
+    known, gone = after.admit(kept.encode()), after.admit(revoked.encode())
+    made = await before.create("made", Scope.READ, None)
+    await before.revoke("revoked")
+    await after.load()
+    await store.close()
+
+    assert known is not None
+    assert gone is not None
+    assert after.admit(kept.encode()) is known
+    assert (after.admit(revoked.encode()), gone.gone.is_set, known.gone.is_set) == (None, True, False)
+    assert after.admit(made.encode()) is not None

@@ -1,0 +1,320 @@
+"""Schedules fire when their time comes: once, whatever happens around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.ports import Page, RunFilter
+from gateway.domain.run import Source
+from gateway.domain.schedule import Misfire, ScheduleSpec
+from gateway.engine.engine import Engine
+from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, JobNotFound, Unavailable
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import START, SteppedClock
+from tests.engine.stage import Between, Stage, Turn, staged
+
+MINUTE = 60_000
+DAY = 24 * 60 * MINUTE
+PAGE = Page(limit=1000)
+_ALL = RunFilter()
+#: START is 22:13:20 UTC
+NINE = "0 9 * * *"
+
+
+def wanted(expression: str = NINE, **fields: Any) -> ScheduleSpec:
+    return ScheduleSpec(expression=expression, input="wake", **fields)
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock(START)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Stage]:
+    async with staged(tmp_path, clock=clock) as opened:
+        yield opened
+
+
+async def tick(engine: Engine) -> None:
+    """Have what is due fired, and nothing else."""
+    await engine._scheduler._fire_due()
+
+
+async def outcomes(engine: Engine, id_: str) -> list[str]:
+    return [str(fire.outcome) for fire in await engine.schedules.fires(id_, PAGE)]
+
+
+async def test_a_time_that_comes_becomes_one_run_in_the_schedules_session(stage: Stage, clock: SteppedClock) -> None:
+    made = await stage.engine.schedules.create(wanted("every 15m"))
+    clock.forward(15 * MINUTE)
+    await tick(stage.engine)
+    await tick(stage.engine)
+
+    (fire,) = await stage.engine.schedules.fires(made.id, PAGE)
+    assert fire.run is not None
+    run = await stage.ended(fire.run)
+    assert (fire.scheduled_for, run.spec.source, run.spec.session, run.result) == (
+        START + 15 * MINUTE,
+        Source.CRON,
+        f"main:cron:{made.id}",
+        "echo: wake",
+    )
+    found = await stage.engine.schedules.find(made.id)
+    assert (found.next_at, found.last_run, found.last_status) == (START + 30 * MINUTE, run.id, "succeeded")
+
+
+async def test_the_service_fires_by_itself_when_it_is_called(stage: Stage, clock: SteppedClock) -> None:
+    made = await stage.engine.schedules.create(wanted("every 1m"))
+    clock.forward(MINUTE)
+    stage.engine._scheduler.call()
+
+    async with asyncio.timeout(20):
+        async for change in stage.engine.changes(0):
+            if (change.topic, change.state) == ("schedule", "fired"):
+                break
+    assert await outcomes(stage.engine, made.id) == ["fired"]
+
+
+@pytest.mark.parametrize(
+    ("misfire", "max_age", "fired", "missed"),
+    [
+        (Misfire.SKIP, None, 0, 3),
+        (Misfire.ONCE, None, 1, 2),
+        (Misfire.ONCE, 3600.0, 0, 3),
+        (Misfire.ALL, None, 3, 0),
+        (Misfire.ALL, 40 * 3600.0, 2, 1),
+    ],
+)
+async def test_times_that_were_missed_go_by_the_policy_and_are_visible(
+    stage: Stage, clock: SteppedClock, misfire: Misfire, max_age: float | None, fired: int, missed: int
+) -> None:
+    made = await stage.engine.schedules.create(wanted(misfire=misfire, max_age=max_age))
+    clock.forward(3 * DAY)
+    await tick(stage.engine)
+
+    found = await outcomes(stage.engine, made.id)
+    assert (found.count("fired"), found.count("missed")) == (fired, missed)
+    assert (await stage.engine.schedules.find(made.id)).missed == missed
+
+
+async def test_a_clock_that_is_set_back_a_day_fires_nothing_again(stage: Stage, clock: SteppedClock) -> None:
+    made = await stage.engine.schedules.create(wanted("every 1h", misfire=Misfire.ALL))
+    for _ in range(24):
+        clock.forward(60 * MINUTE)
+        await tick(stage.engine)
+    clock.forward(-DAY)
+    for _ in range(24):
+        clock.forward(60 * MINUTE)
+        await tick(stage.engine)
+    await stage.engine.schedules.toggle(made.id, False)
+    clock.forward(-DAY)
+    await stage.engine.schedules.toggle(made.id, True)  # counts from now: times that have fired come again
+    for _ in range(24):
+        clock.forward(60 * MINUTE)
+        await tick(stage.engine)
+
+    assert await outcomes(stage.engine, made.id) == ["fired"] * 24
+
+
+async def test_a_clock_that_is_set_forward_a_year_makes_up_for_one_time(stage: Stage, clock: SteppedClock) -> None:
+    made = await stage.engine.schedules.create(wanted("* * * * *"))
+    clock.forward(365 * DAY)
+    await tick(stage.engine)
+
+    found = await outcomes(stage.engine, made.id)
+    assert (found[0], found.count("fired"), len(found) <= 101) == ("fired", 1, True)
+
+
+async def test_two_engines_on_one_store_fire_each_time_once(tmp_path: Path, clock: SteppedClock) -> None:
+    async with staged(tmp_path, clock=clock) as one, staged(tmp_path, clock=clock) as other:
+        made = await one.engine.schedules.create(wanted("every 1m", misfire=Misfire.ALL))
+        for _ in range(10):
+            clock.forward(MINUTE)
+            await asyncio.gather(tick(one.engine), tick(other.engine))
+
+        assert await outcomes(one.engine, made.id) == ["fired"] * 10
+        assert await one.store.next_fire() == START + 11 * MINUTE
+
+
+async def test_who_stands_down_fires_no_more(stage: Stage, clock: SteppedClock) -> None:
+    await stage.engine.schedules.create(wanted("every 1m"))
+    await stage.engine.stand_down()
+
+    assert stage.engine._scheduler._service is None
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_gateway_that_dies_around_a_fire_fires_once(tmp_path: Path, clock: SteppedClock, when: str) -> None:
+    """The transaction is all there is: dead before it, the next gateway fires; dead after it, it does not."""
+    between: list[Between] = []
+
+    def wrap(store: SqliteStore) -> Between:
+        between.append(Dying(store, when))
+        return between[0]
+
+    async with staged(tmp_path, clock=clock, wrap=wrap) as first:
+        made = await first.engine.schedules.create(wanted("every 1m", misfire=Misfire.ALL))
+        clock.forward(MINUTE)
+        with pytest.raises(Unavailable):
+            await tick(first.engine)
+    async with staged(tmp_path, clock=clock) as second:
+        await tick(second.engine)
+        await tick(second.engine)
+
+        assert await outcomes(second.engine, made.id) == ["fired"]
+        assert len([run for run in await second.engine.runs(_ALL, PAGE) if run.spec.source is Source.CRON]) == 1
+
+
+class Dying(Between):
+    """Dies before or after the transaction that fires."""
+
+    def __init__(self, store: SqliteStore, when: str) -> None:
+        super().__init__(store)
+        self._when = when
+
+    def __getattr__(self, name: str) -> Any:
+        inner: Callable[..., Awaitable[Any]] = super().__getattr__(name)
+        if name != "fire_schedule":
+            return inner
+
+        async def fire(*args: Any) -> Any:
+            if self._when == "after":
+                await inner(*args)
+            raise Unavailable("dead")
+
+        return fire
+
+
+async def test_failures_in_a_row_disable_it_and_it_says_why(tmp_path: Path, clock: SteppedClock) -> None:
+    async def failing(turn: Turn) -> Any:
+        raise AgentError("no key")
+        yield
+
+    async with staged(tmp_path, failing, clock=clock) as stage:
+        made = await stage.engine.schedules.create(wanted("every 1m", max_failures=3))
+        for _ in range(5):
+            clock.forward(MINUTE)
+            await tick(stage.engine)
+            for fire in await stage.engine.schedules.fires(made.id, PAGE):
+                await stage.ended(str(fire.run))
+
+        found = await stage.engine.schedules.find(made.id)
+        assert (found.enabled, found.failures, len(await outcomes(stage.engine, made.id))) == (False, 3, 3)
+        assert found.reason == "it failed 3 times in a row; last: no key"
+        again = await stage.engine.schedules.toggle(made.id)
+        assert (again.enabled, again.failures, again.reason) == (True, 0, None)
+
+
+async def test_a_success_ends_the_row_of_failures(tmp_path: Path, clock: SteppedClock) -> None:
+    async def now_and_then(turn: Turn) -> Any:
+        if turn.input == "fail":
+            raise AgentError("no")
+        return
+        yield
+
+    async with staged(tmp_path, now_and_then, clock=clock) as stage:
+        made = await stage.engine.schedules.create(wanted(max_failures=3))
+        for word in ("fail", "fail", "fine", "fail"):
+            await stage.engine.schedules.edit(made.id, {"input": word})
+            await stage.ended((await stage.engine.schedules.trigger(made.id)).run)
+
+        found = await stage.engine.schedules.find(made.id)
+        assert (found.enabled, found.failures) == (True, 1)
+
+
+async def test_a_full_queue_keeps_the_time_for_later(tmp_path: Path, clock: SteppedClock) -> None:
+    between: list[Between] = []
+
+    def wrap(store: SqliteStore) -> Between:
+        between.append(Between(store))
+        return between[0]
+
+    async with staged(tmp_path, clock=clock, wrap=wrap) as stage:
+        made = await stage.engine.schedules.create(wanted("every 1m"))
+        clock.forward(MINUTE)
+        between[0].refuse["fire_schedule"] = [Unavailable("full")]
+        with pytest.raises(Unavailable):
+            await tick(stage.engine)
+        await tick(stage.engine)
+
+        assert await outcomes(stage.engine, made.id) == ["fired"]
+
+
+async def test_a_moment_comes_once_and_is_over(stage: Stage, clock: SteppedClock) -> None:
+    made = await stage.engine.schedules.create(wanted("2023-11-14T23:00:00Z"))
+    clock.forward(60 * MINUTE)
+    await tick(stage.engine)
+
+    found = await stage.engine.schedules.find(made.id)
+    assert (found.enabled, found.next_at, found.reason) == (False, None, "its time has passed")
+    with pytest.raises(Conflict):
+        await stage.engine.schedules.toggle(made.id, True)
+
+
+async def test_a_trigger_is_a_run_beside_the_times(stage: Stage, clock: SteppedClock) -> None:
+    made = await stage.engine.schedules.create(wanted("every 1m"), enabled=False)
+    clock.now = START + MINUTE
+    await stage.engine.schedules.trigger(made.id)
+    await stage.engine.schedules.trigger(made.id)
+    await stage.engine.schedules.toggle(made.id, True)
+    clock.forward(MINUTE)
+    await tick(stage.engine)
+
+    assert await outcomes(stage.engine, made.id) == ["fired", "triggered", "triggered"]
+
+
+async def test_fresh_gives_a_session_each_time_and_jitter_a_later_begin(stage: Stage, clock: SteppedClock) -> None:
+    made = await stage.engine.schedules.create(wanted("every 1m", fresh=True, jitter=30.0, misfire=Misfire.ALL))
+    clock.forward(2 * MINUTE)
+    await tick(stage.engine)
+
+    runs = [await stage.store.run(str(fire.run)) for fire in await stage.engine.schedules.fires(made.id, PAGE)]
+    assert len({run.spec.session for run in runs}) == 2
+    for run, minute in zip(runs, (2, 1), strict=True):
+        assert run.spec.run_at is not None
+        assert 0 <= run.spec.run_at - (START + minute * MINUTE) <= 30_000
+
+
+async def test_an_id_may_be_given_once(stage: Stage) -> None:
+    await stage.engine.schedules.create(wanted(), "mine")
+
+    with pytest.raises(Conflict, match="already"):
+        await stage.engine.schedules.create(wanted(), "mine")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"expression": "30 2 30 2 *"}, InvalidRequest),
+        ({"expression": "2001-01-01T00:00:00Z"}, InvalidRequest),
+        ({"timezone": "Nowhere/Land"}, InvalidRequest),
+        ({"agent": "nobody"}, AgentNotFound),
+    ],
+)
+async def test_what_cannot_be_is_refused_and_nothing_is_kept(
+    stage: Stage, fields: dict[str, Any], error: type[Exception]
+) -> None:
+    kept = await stage.engine.schedules.create(wanted())
+    with pytest.raises(error):
+        await stage.engine.schedules.create(wanted(**{"expression": NINE, **fields}))
+    with pytest.raises(error):
+        await stage.engine.schedules.edit(kept.id, fields)
+
+    assert await stage.engine.schedules.list(PAGE) == [kept]
+
+
+async def test_what_is_deleted_is_gone(stage: Stage, clock: SteppedClock) -> None:
+    made = await stage.engine.schedules.create(wanted("every 1m"))
+    await stage.engine.schedules.delete(made.id)
+    clock.forward(MINUTE)
+    await tick(stage.engine)
+
+    with pytest.raises(JobNotFound):
+        await stage.engine.schedules.find(made.id)
+    assert await stage.engine.runs(_ALL, PAGE) == []

@@ -1,0 +1,49 @@
+"""When the gateway ended, and why, on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.supervisor import last_stop
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.0123.lock"
+
+
+def test_what_is_written_is_read_and_nobody_else_may_read_it(lock: Path) -> None:
+    last_stop.write(lock, "one", 78, "x" * 10_000)
+
+    found = last_stop.read(lock)
+
+    assert found is not None
+    assert (found.instance, found.code, found.reason) == ("one", 78, "x" * last_stop.REASON)
+    assert [(path.name, path.stat().st_mode & 0o777) for path in lock.parent.iterdir()] == [
+        ("gateway.0123.ended", 0o600)
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b'{"instance": "x"}', b'{"instance": 1, "at": 1, "code": 0, "reason": ""}', b"[" * 10_000],
+)
+def test_what_we_would_not_have_written_is_nothing(data: bytes, lock: Path) -> None:
+    lock.with_suffix(".ended").write_bytes(data)
+
+    assert last_stop.read(lock) is None
+
+
+def test_a_link_is_not_followed(lock: Path, tmp_path: Path) -> None:
+    last_stop.write(tmp_path / "other.lock", "one", 0, "")
+    lock.with_suffix(".ended").symlink_to(tmp_path / "other.ended")
+
+    assert last_stop.read(lock) is None
+
+
+def test_a_directory_that_is_gone_is_no_error(tmp_path: Path) -> None:
+    last_stop.write(tmp_path / "gone" / "gateway.lock", "one", 0, "")
+
+    assert not (tmp_path / "gone").exists()

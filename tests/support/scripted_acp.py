@@ -1,0 +1,230 @@
+"""A program that speaks ACP and does what its prompt tells it to; it needs nothing but Python.
+
+Directives as in `scripted_agent`, and besides:
+
+    [[ask TEXT]]     ask to be allowed TEXT, and answer what was chosen
+    [[tool NAME]]    use a tool; then answer its name
+    [[deaf N MS]]    as slow, but a cancel is not heard
+    [[cost]]         say what the session has cost so far: a dollar a prompt
+
+What a session remembers is a file in its working directory. A file `busy-PID` there says that this
+process is at work. `--no-load`: sessions cannot be taken up again. `--no-auth`: wants a sign-in first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_DIRECTIVE = re.compile(r"\[\[(\w+)\s*(.*?)\]\]", re.DOTALL)
+_MEGABYTE = "x" * 1_000_000
+_LOCK = threading.Lock()
+
+places: dict[str, Path] = {}
+cancelled: dict[str, threading.Event] = {}
+#: prompts that a session had before
+before: dict[str, int] = {}
+answers: dict[int, Any] = {}
+answered = threading.Condition()
+
+
+def raw(data: bytes) -> None:
+    with _LOCK:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
+
+
+def send(**message: Any) -> None:
+    raw(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+
+
+def update(session: str, kind: str, /, **about: Any) -> None:
+    send(method="session/update", params={"sessionId": session, "update": {"sessionUpdate": kind, **about}})
+
+
+def say(session: str, text: str) -> None:
+    update(session, "agent_message_chunk", content={"type": "text", "text": text})
+
+
+def ask(session: str, what: str) -> str:
+    number = time.monotonic_ns()
+    options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_always", "allow_once", "reject_once")]
+    call = {"toolCallId": "t1", "title": what, "kind": "execute"}
+    send(
+        id=number,
+        method="session/request_permission",
+        params={"sessionId": session, "toolCall": call, "options": options},
+    )
+    with answered:
+        answered.wait_for(lambda: number in answers)
+    outcome = answers[number]["outcome"]
+    return str(outcome.get("optionId", outcome["outcome"]))
+
+
+def remember(session: str) -> int:
+    """Count a prompt of this session, and return how many came before."""
+    file = places[session] / session
+    count = int(file.read_text()) if file.exists() else 0
+    file.write_text(str(count + 1))
+    return count
+
+
+def stream(session: str, argument: str, *, deaf: bool) -> None:
+    count, _, pause = argument.partition(" ")
+    for number in range(int(count)):
+        say(session, f"w{number} ")
+        if deaf:
+            time.sleep(int(pause) / 1000)
+        elif cancelled[session].wait(int(pause) / 1000):
+            return
+
+
+def use_tool(session: str, name: str) -> None:
+    begun = {"toolCallId": "t1", "title": name, "kind": "execute", "status": "pending", "rawInput": {"a": 1}}
+    update(session, "tool_call", **begun)
+    content = [{"type": "content", "content": {"type": "text", "text": "output"}}]
+    update(session, "tool_call_update", toolCallId="t1", status="completed", content=content)
+    say(session, name)
+
+
+def fail(session: str, why: str) -> None:
+    raise RuntimeError(why)
+
+
+def die(session: str, _: str) -> None:
+    say(session, "last words")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def mute(_: str, __: str) -> None:
+    os.close(1)
+    time.sleep(0.1)
+    os._exit(0)
+
+
+def flood(session: str, megabytes: str) -> None:
+    for _ in range(100 * int(megabytes)):
+        say(session, _MEGABYTE[:10_000])
+
+
+def noise(_: str, megabytes: str) -> None:
+    for _ in range(int(megabytes)):
+        sys.stderr.write(_MEGABYTE)
+
+
+def be_stubborn(session: str, _: str) -> None:
+    if os.fork() == 0:
+        threading.Event().wait()
+    say(session, f"{os.getpid()} ")
+    threading.Event().wait()
+
+
+VERBS: dict[str, Callable[[str, str], object]] = {
+    "say": say,
+    "slow": lambda session, argument: stream(session, argument, deaf=False),
+    "deaf": lambda session, argument: stream(session, argument, deaf=True),
+    "history": lambda session, _: say(session, f"{before[session]} prompts before"),
+    "ask": lambda session, what: say(session, ask(session, what)),
+    "tool": use_tool,
+    "cost": lambda session, _: update(
+        session, "usage_update", size=1000, used=10, cost={"amount": before[session] + 1.0, "currency": "USD"}
+    ),
+    "hang": lambda session, _: cancelled[session].wait(),
+    "fail": fail,
+    "die": die,
+    "mute": mute,
+    "bytes": lambda *_: raw(b"\xff\xfe\x80 \xe2\x82\n\x00\n{\n[]\n\xc3\n{}\n"),
+    "line": lambda _, megabytes: raw(b"x" * 1_000_000 * int(megabytes) + b"\n"),
+    "flood": flood,
+    "noise": noise,
+    "stubborn": be_stubborn,
+}
+
+
+def prompt(number: int, session: str, text: str) -> None:
+    cancelled[session] = threading.Event()
+    busy = places[session] / f"busy-{os.getpid()}"
+    busy.touch()
+    before[session] = remember(session)
+    try:
+        found = _DIRECTIVE.search(text)
+        if found:
+            VERBS[found[1]](session, found[2])
+        else:
+            say(session, f"echo: {text}")
+    except RuntimeError as error:
+        send(id=number, error={"code": -32603, "message": "Internal error", "data": {"details": str(error)}})
+    else:
+        words = len(text.split())
+        usage = {"totalTokens": words + 1, "inputTokens": words, "outputTokens": 1}
+        reason = "cancelled" if cancelled[session].is_set() else "end_turn"
+        send(id=number, result={"stopReason": reason, "usage": usage})
+    finally:
+        busy.unlink(missing_ok=True)
+
+
+def opened(number: int, session: str, cwd: str) -> None:
+    if "--no-auth" in sys.argv:
+        send(id=number, error={"code": -32000, "message": "Authentication required"})
+        return
+    places[session] = Path(cwd)
+    select = {"type": "select", "id": "model", "name": "Model", "category": "model", "currentValue": "small"}
+    values = [{"value": name, "name": name} for name in ("small", "large")]
+    modes = {
+        "currentModeId": "build",
+        "availableModes": [{"id": "build", "name": "Build"}, {"id": "plan", "name": "Plan"}],
+    }
+    about = {"configOptions": [{**select, "options": values}], "modes": modes}
+    send(id=number, result={"sessionId": session, **about})
+
+
+def heed(message: dict[str, Any]) -> None:
+    number, params = message.get("id", 0), message.get("params") or {}
+    match message.get("method"):
+        case None:
+            with answered:
+                answers[number] = message.get("result")
+                answered.notify_all()
+        case "initialize":
+            able = {"loadSession": "--no-load" not in sys.argv}
+            send(
+                id=number,
+                result={"protocolVersion": 1, "agentCapabilities": able, "agentInfo": {"name": "s", "version": "1.0"}},
+            )
+        case "session/new":
+            opened(number, f"s-{uuid.uuid4().hex}", params["cwd"])
+        case "session/load":
+            if not (Path(params["cwd"]) / params["sessionId"]).exists():
+                send(id=number, error={"code": -32002, "message": "no such session"})
+                return
+            say(params["sessionId"], "what was said long ago")
+            opened(number, params["sessionId"], params["cwd"])
+        case "session/set_config_option" | "session/set_mode":
+            (places[params["sessionId"]] / "chosen").write_text(str(params.get("value") or params.get("modeId")))
+            send(id=number, result={"configOptions": []} if "configId" in params else {})
+        case "session/cancel":
+            cancelled[params["sessionId"]].set()
+        case "session/prompt":
+            text = "".join(part.get("text", "") for part in params["prompt"])
+            if "[[stubborn" in text:  # signals are the main thread's affair
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            threading.Thread(target=prompt, args=[number, params["sessionId"], text], daemon=True).start()
+
+
+def main() -> None:
+    for line in sys.stdin:
+        heed(json.loads(line))
+
+
+if __name__ == "__main__":
+    main()
