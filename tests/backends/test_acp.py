@@ -194,7 +194,7 @@ async def test_a_process_that_ends_before_it_says_hello_is_started_once_more(rig
 async def test_a_process_that_ends_each_time_is_an_error_with_its_last_words(rig: Rig) -> None:
     rig.but("--weak", "9")
 
-    with pytest.raises(AgentError, match="ended with status 1.*CREATE TABLE workspace failed"):
+    with pytest.raises(AgentError, match=r"ended with status 1.*CREATE TABLE workspace failed"):
         await rig.ask("Hello")
 
     assert (rig.workspace / "died").read_text() == "xx"
