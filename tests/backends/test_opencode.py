@@ -619,11 +619,10 @@ async def test_two_servers_that_set_up_the_same_home_do_not_meet(model: Scripted
         assert len(rig.ledger.recorded) == 2
 
 
-async def test_a_server_that_ends_before_it_listens_is_started_once_more(rig: Rig, tmp_path: Path) -> None:
+async def test_a_server_that_ends_before_it_listens_is_started_once_more(model: ScriptedModel, tmp_path: Path) -> None:
     once = f'cd {tmp_path}; [ -f died ] && exec "$0" "$@"; touch died; echo CREATE TABLE workspace failed >&2; exit 1'
-    weak = rig.but(options={"command": ["sh", "-c", once, *rig.agent.options.command]})
-
-    answered = await weak.ask("[[say noted]]")
+    async with rigged(tmp_path, model, command=["sh", "-c", once, str(real.find())]) as rig:
+        answered = await rig.ask("[[say noted]]")
 
     assert answered.reply == "noted"
 
