@@ -70,7 +70,7 @@ def show(id_: str) -> None:
       gateway agents show main
 
     \b
-    --json prints {"agent": agent, "health": {"ok": bool, "version": str, "detail": str}}
+    --json prints {"agent": agent, "health": {"ok": bool, "version": str, "detail": str, "missing": str}}
     """
     found = connect().get(f"/api/agents/{part(id_)}")
     if current().json:
@@ -85,6 +85,7 @@ def show(id_: str) -> None:
         ("Status", f"{agent['status']}, {agent['current_tasks']} of {agent['max_concurrent']} at work"),
         ("Timeout", output.duration(agent["timeout"])),
         ("Health", ("ok " if health["ok"] else "cannot answer ") + said),
+        *([("Missing", health["missing"])] if health.get("missing") else []),
     ]
     if agent["base"] is not None:
         rows[1:1] = [("Id", agent["id"]), ("Name", agent["name"]), ("Over", agent["base"])]
