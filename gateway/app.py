@@ -16,6 +16,7 @@ from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
 from gateway.config import Config, dotenv_values, is_loopback
 from gateway.domain.agent import Agent
+from gateway.domain.budget import Days
 from gateway.domain.delivery import WEBHOOK
 from gateway.domain.ports import Channel
 from gateway.domain.reach import Reach
@@ -30,7 +31,7 @@ from gateway.engine.outbox import Body, Post
 from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
 from gateway.engine.roster import MAIN
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
 from gateway.process import Children
 from gateway.store.sqlite import opening
@@ -65,7 +66,15 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
     _check_channels(config, known_environment(config, environ), ids)
     _webhooks(config, wall_clock)
+    _days(config)
     return agents
+
+
+def _days(config: Config) -> Days:
+    try:
+        return Days(config.cron.timezone)
+    except InvalidRequest as error:
+        raise ConfigError(f"cron.{error}") from error
 
 
 def detect(config: Config, environ: Mapping[str, str]) -> Agent:
@@ -259,7 +268,8 @@ async def opened(
         ConfigError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
-        store = SqliteStore(config.database, queue_limit=config.limits.queue, clock=clock)
+        days = _days(config)
+        store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)
         stack.push_async_callback(store.close)
         children = Children(StoreLedger(store, owner), environ)
         used = {name: kind for name, kind in backends.kinds().items() if name in {agent.backend for agent in agents}}
@@ -286,6 +296,7 @@ async def opened(
                 schedule=config.webhooks.schedule,
             ),
             retention=Retention(**msgspec.structs.asdict(config.retention)),
+            days=days,
             clock=clock,
         )
         await stack.enter_async_context(engine)
