@@ -77,4 +77,4 @@ def _of(name: str, left: float | None, limit: float | None) -> str:
 
 
 def _dollars(cost: float) -> str:
-    return f"${cost:,.4f}" if cost % 0.01 else f"${cost:,.2f}"
+    return f"${cost:,.2f}" if round(cost, 4) == round(cost, 2) else f"${cost:,.4f}"
