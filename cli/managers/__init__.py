@@ -7,8 +7,9 @@ text comes from `service_templates`. `cli/service.py` chooses among them.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -27,8 +28,23 @@ class Done(NamedTuple):
     err: str
 
 
-#: runs a command of the service manager to its end
-Run = Callable[[Sequence[str]], Done]
+#: runs a command of the service manager to its end, with an environment, within so many seconds
+Run = Callable[[Sequence[str], Mapping[str, str], float], Done]
+
+
+class Site(NamedTuple):
+    """Which service is meant: the one of a config, of a user or of the whole system."""
+
+    #: as `ServiceSpec` has it
+    suffix: str
+    #: as `ServiceSpec` has it
+    system: bool
+    #: name of the user that the gateway runs as
+    user: str
+    #: as `ServiceSpec` has it
+    output: str
+    #: the user's environment
+    env: Mapping[str, str]
 
 
 class Step(NamedTuple):
@@ -57,7 +73,7 @@ class Status(NamedTuple):
 
 
 class Manager(Protocol):
-    """Looks after one service, installed or not."""
+    """Looks after one service, installed or not. Made from a `Site` and a `Run`."""
 
     #: what people call it
     name: str
@@ -91,8 +107,12 @@ class Manager(Protocol):
             ConfigError: what is there was not written by us.
         """
 
-    def installation(self, spec: ServiceSpec) -> list[Step]:
-        """Return the steps that install, or replace, and start it."""
+    def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
+        """Return the steps that install it, or put another unit in its place, and start it anew.
+
+        Args:
+            start: whether to start it; without, what runs goes on as it is.
+        """
 
     def removal(self) -> list[Step]:
         """Return the steps that stop it and leave nothing of it."""
@@ -103,33 +123,48 @@ class Manager(Protocol):
     def start(self) -> None:
         """Have it started."""
 
-    def stop(self) -> None:
-        """Have it stopped, and not started again until the next login; returns when it has ended."""
+    def stop(self, *, force: bool = False) -> None:
+        """Have it stopped, and not started again until the next login; returns when it has ended.
 
-    def rivals(self) -> list[Path]:
+        Args:
+            force: kill it at once.
+        """
+
+    def rivals(self, spec: ServiceSpec) -> list[Path]:
         """Return other units that would run a gateway with the same config."""
 
     def hints(self) -> list[str]:
         """Return what the user should know after an installation, a line each."""
 
 
-def call(words: Sequence[str]) -> Done:
+def call(words: Sequence[str], env: Mapping[str, str], patience: float) -> Done:
     """Run a command to its end: the usual `Run`.
 
     Raises:
         Unavailable: there is no such command, or it does not end.
     """
     try:
-        done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False)
-    except FileNotFoundError as error:
-        raise Unavailable(f"there is no {words[0]} on this system.") from error
+        program = shutil.which(words[0], path=env.get("PATH")) or words[0]
+        done = subprocess.run(
+            [program, *words[1:]],
+            env=dict(env),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=patience,
+            check=False,
+        )
+    except OSError as error:
+        raise Unavailable(f"cannot run {words[0]}: {error.strerror}.") from error
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{' '.join(words)} did not end within {PATIENCE:g} s.") from error
+        raise Unavailable(f"{' '.join(words)} did not end within {patience:g} s.") from error
     return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
 
-def carry_out(steps: Iterable[Step]) -> None:
+def carry_out(steps: Iterable[Step], say: Callable[[str], None] = lambda _: None) -> None:
     """Take all steps, or none: at the first that fails, those before it are taken back.
+
+    Args:
+        say: told what is done now.
 
     Raises:
         GatewayError: a step failed; the message names it, and the remedy says what to do.
@@ -137,6 +172,7 @@ def carry_out(steps: Iterable[Step]) -> None:
     taken: list[Step] = []
     for step in steps:
         taken.append(step)
+        say(step.name)
         try:
             step.do()
         except (GatewayError, OSError, ValueError) as error:
