@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, plugins, process, signatures, token_file
+from gateway import backends, channels, log, paths, plugins, process, signatures, token_file
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
@@ -34,6 +34,7 @@ from gateway.engine.roster import MAIN
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
 from gateway.process import Children
+from gateway.scratch import Scratch
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain, suggest
@@ -271,7 +272,7 @@ async def opened(
         days = _days(config)
         store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)
         stack.push_async_callback(store.close)
-        children = Children(StoreLedger(store, owner), environ)
+        children = Children(StoreLedger(store, owner), environ, Scratch(paths.scratch(config.home)))
         used = {name: kind for name, kind in backends.kinds().items() if name in {agent.backend for agent in agents}}
         opened_backends = {}
         for name, kind in used.items():
