@@ -14,7 +14,7 @@ from typing import NamedTuple
 import apsw
 
 import gateway
-from cli import deep, output, probe
+from cli import deep, installing, output, probe
 from cli.client import Client, part
 from cli.finding import Finding, Level
 from cli.place import Place
@@ -121,14 +121,19 @@ def _files(place: Place) -> Iterator[Finding]:
 
 
 def mend(environ: Mapping[str, str]) -> list[str]:
-    """Mend what can be mended without a question: the modes of what is to be private; return what was done."""
+    """Mend what can be mended without a question: the modes of what is to be private, and the service's unit.
+
+    Returns:
+        What was done.
+    """
     done = []
     for check, path, mode, _ in _privates(Place.of(environ)):
         with contextlib.suppress(OSError):
             if _open_to_others(path):
                 path.chmod(mode)
                 done.append(f"{check}: chmod {mode:o} {path}")
-    return done
+    unit = installing.refresh(Place.of(environ))
+    return [*done, unit] if unit is not None else done
 
 
 def _open_to_others(path: Path) -> bool:

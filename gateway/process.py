@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import SubprocessStreamProtocol
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol, cast
 
 from gateway import identity
@@ -43,6 +43,9 @@ BUFFER = 128 * 1024
 PIPE = 1024 * 1024
 #: bytes of a child's standard error that are kept
 STDERR_KEPT = 8 * 1024
+
+#: names of variables that say where a program keeps its files
+_HOMES = ("HOME", "XDG_DATA_HOME")
 
 _GATE = 'read -r gate && exec "$@"; exit 127'
 
@@ -232,6 +235,25 @@ class Children:
     def __init__(self, ledger: Ledger, environ: Mapping[str, str]) -> None:
         self._ledger = ledger
         self._environ = dict(environ)
+        #: homes that a program has set up, and the locks of those who would be the first
+        self._settled: set[tuple[str | None, ...]] = set()
+        self._first: dict[tuple[str | None, ...], asyncio.Lock] = {}
+
+    @contextlib.asynccontextmanager
+    async def settling(self, program: str, env: Mapping[str, str]) -> AsyncIterator[None]:
+        """Start a program that sets up its home at its first start, and leave the block when it is ready.
+
+        Some do that badly twice at a time: opencode migrates its database, and the second one of two
+        that begin together fails. So until one has been ready, others of the same home wait for it.
+        """
+        home = (os.path.basename(program), *(env.get(name) for name in _HOMES))
+        async with contextlib.AsyncExitStack() as alone:
+            if home not in self._settled:
+                await alone.enter_async_context(self._first.setdefault(home, asyncio.Lock()))
+            if home in self._settled:
+                await alone.aclose()
+            yield
+            self._settled.add(home)
 
     def environment(self, own: Mapping[str, str]) -> dict[str, str]:
         """Return the environment that a child with these names of its own would get."""

@@ -603,6 +603,25 @@ async def test_an_idle_server_is_stopped_and_started_again(model: ScriptedModel,
         assert len(rig.ledger.seen) == 3, "the server twice, and once for its version"
 
 
+async def test_two_servers_that_set_up_the_same_home_do_not_meet(model: ScriptedModel, tmp_path: Path) -> None:
+    async with rigged(tmp_path, model) as rig:
+        other = rig.but(options={"idle_stop": 600.0})
+
+        answers = await asyncio.gather(rig.ask("[[say one]]"), other.ask("[[say two]]"))
+
+        assert [answered.reply for answered in answers] == ["one", "two"]
+        assert len(rig.ledger.recorded) == 2
+
+
+async def test_a_server_that_ends_before_it_listens_is_started_once_more(rig: Rig, tmp_path: Path) -> None:
+    once = f'cd {tmp_path}; [ -f died ] && exec "$0" "$@"; touch died; echo CREATE TABLE workspace failed >&2; exit 1'
+    weak = rig.but(options={"command": ["sh", "-c", once, *rig.agent.options.command]})
+
+    answered = await weak.ask("[[say noted]]")
+
+    assert answered.reply == "noted"
+
+
 async def test_a_server_is_shut_to_others_and_gets_no_secret_of_the_gateway(rig: Rig) -> None:
     answered = await rig.ask('[[tool bash {"command": "env", "description": "x"}]]')
     environ = psutil.Process(pid_of_server(rig)).environ()

@@ -56,6 +56,8 @@ class Subject:
     remembers: bool = True
     #: turns that are taken at the same time
     together: int = 4
+    #: seconds for a turn to be over, with the start of what it needs
+    patience: float = PATIENCE
     #: an agent that was closed takes its whole process group along
     stubborn: str | None = None
     #: ends in the middle of the answer, as by a crash
@@ -123,7 +125,7 @@ class Stage:
     async def ask(self, prompt: str, session: str, heard: Heard | None = None) -> Heard:
         """Take a turn to its end, and keep what the gateway would keep of it."""
         given = self.turn(prompt, session)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.subject.patience):
             heard = await listen(self.backend, given, heard)
         self.transcripts.setdefault(session, []).extend(exchange(prompt, heard.answer, given.run))
         if heard.session_ref is not None:

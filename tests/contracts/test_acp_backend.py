@@ -18,6 +18,7 @@ from tests.contracts.backends import BackendContract, Subject
 from tests.support import opencode as real
 from tests.support import scripted_acp
 from tests.support.scripted_model import ScriptedModel, serving
+from tests.support.waiting import PATIENCE
 
 
 class Scripted(Subject):
@@ -52,6 +53,7 @@ class Opencode(Subject):
     """The real program, with a scripted model behind it."""
 
     together = 2  # each has a process of its own, which takes seconds to start
+    patience = 3 * PATIENCE  # and the first one in a new home starts alone
     hostile: ClassVar = {"a line of 4 MB": "[[line 4]]"}
 
     def __init__(self) -> None:
