@@ -66,6 +66,8 @@ def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> 
             },
         },
     }
+    if route.silent is not None:
+        operation["responses"][str(route.silent)] = {"description": "Taken; there is nothing to answer."}
     parameters = [*_path_parameters(route), *_query_parameters(route, of, components), *_headers(route)]
     if parameters:
         operation["parameters"] = parameters

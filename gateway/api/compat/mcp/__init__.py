@@ -11,16 +11,17 @@ from types import ModuleType
 
 from aiohttp import web
 
-from gateway.api.compat.mcp.words import McpError, McpResult, Message, NotInstalled, complain
+from gateway.api.compat.mcp.words import McpAnswer, McpError, Message, NotInstalled, complain
 from gateway.api.routing import Call, Dialect, Nothing, Routes
 from gateway.domain.token import Scope
 
 ROUTES = Routes("mcp", dialect=Dialect(error=McpError, complain=complain))
 
 
-@ROUTES.add("POST", "/mcp", scope=Scope.READ, body=Message, answer=McpResult, streams=True)
+@ROUTES.add("POST", "/mcp", scope=Scope.READ, body=Message, answer=McpAnswer, silent=202, streams=True)
 async def speak_mcp(call: Call[Message, Nothing]) -> web.StreamResponse:
     """Take a message of an MCP client; which tools there are goes by the token's scope."""
+    call.idempotency()  # a wrong one is refused whatever it would be for
     answer: web.StreamResponse = await (await _protocol()).answer(call)
     return answer
 

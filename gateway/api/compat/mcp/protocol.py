@@ -51,14 +51,13 @@ from pydantic import ValidationError
 import gateway
 from gateway.api import reply
 from gateway.api.compat.mcp import tools
-from gateway.api.compat.mcp.words import McpComplaint, McpError, McpResult, Message, complain
+from gateway.api.compat.mcp.words import McpAnswer, McpComplaint, Message, complain
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Event
 from gateway.domain.token import Scope
 from gateway.errors import GatewayError, Unavailable
 
 _Call = Call[Message, Nothing]
-_Answer = McpResult | McpError
 
 _INSTRUCTIONS = """\
 Moongate keeps AI agents at work: what you hand in here is on disk, and is done even if you go away.
@@ -74,11 +73,11 @@ async def answer(call: _Call) -> web.StreamResponse:
     if message.id is UNSET:
         return web.Response(status=202)  # there is nothing here that a notification could act on
     opened = _opened(call)
-    if isinstance(opened, McpError):
+    if isinstance(opened, McpAnswer):
         return _json(call, opened, modern=True)
     exchange = _Exchange(call, message.id)
     if call.wants_stream and exchange.token is not None:
-        going = McpError(error=complain(_GOING).error, id=message.id)
+        going = McpAnswer(error=complain(_GOING).error, id=message.id)
         frames = _frames(exchange, opened)
         return await reply.stream(call, frames, until=call.engine.drained, farewell=_frame(going))
     said = await exchange.perform(opened.connection)
@@ -91,7 +90,7 @@ class _Opened(NamedTuple):
     modern: bool
 
 
-def _opened(call: _Call) -> _Opened | McpError:
+def _opened(call: _Call) -> _Opened | McpAnswer:
     """Return the connection that a request stands for, by its header and, in newer versions, its own words."""
     given = call.request.headers
     version = given.get(MCP_PROTOCOL_VERSION_HEADER)
@@ -107,13 +106,13 @@ def _opened(call: _Call) -> _Opened | McpError:
     )
     if isinstance(found, InboundLadderRejection):
         assert call.body.id is not UNSET
-        return McpError(error=McpComplaint(code=found.code, message=found.message, data=found.data), id=call.body.id)
+        return McpAnswer(error=McpComplaint(code=found.code, message=found.message, data=found.data), id=call.body.id)
     connection = Connection.from_envelope(found.protocol_version, found.client_info, found.client_capabilities)
     return _Opened(connection, modern=True)
 
 
-def _json(call: _Call, said: _Answer, *, modern: bool) -> web.Response:
-    status = ERROR_CODE_HTTP_STATUS.get(said.error.code, 200) if modern and isinstance(said, McpError) else 200
+def _json(call: _Call, said: McpAnswer, *, modern: bool) -> web.Response:
+    status = ERROR_CODE_HTTP_STATUS.get(said.error.code, 200) if modern and said.error is not UNSET else 200
     return reply.json(said, status, call.headers)
 
 
@@ -154,7 +153,7 @@ class _Exchange:
         self.cancel_requested = anyio.Event()
         self._call = call
 
-    async def perform(self, connection: Connection) -> _Answer:
+    async def perform(self, connection: Connection) -> McpAnswer:
         """Have the SDK do it. What a tool refuses is in the result, for the agent to read."""
         body = self._call.body
         try:
@@ -166,8 +165,8 @@ class _Exchange:
         except ValidationError:
             wrong = McpComplaint(code=INVALID_PARAMS, message="Invalid request parameters")
         else:
-            return McpResult(id=self.request_id, result=done)
-        return McpError(error=wrong, id=self.request_id)
+            return McpAnswer(id=self.request_id, result=done)
+        return McpAnswer(error=wrong, id=self.request_id)
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         if self.token is not None:

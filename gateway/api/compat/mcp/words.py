@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.errors import GatewayError, InvalidRequest
 
@@ -24,26 +24,27 @@ class Message(Struct, frozen=True, kw_only=True):
     params: dict[str, Any] | UnsetType = UNSET
 
 
-class McpResult(Struct, frozen=True, kw_only=True):
-    """What a request comes to."""
-
-    id: str | int
-    result: dict[str, Any]
-    jsonrpc: Literal["2.0"] = "2.0"
-
-
 class McpComplaint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: int
     message: str
     data: Any = None
 
 
+class McpAnswer(Struct, frozen=True, kw_only=True):
+    """What a request comes to: a result, or what went wrong."""
+
+    id: str | int
+    result: dict[str, Any] | UnsetType = UNSET
+    error: McpComplaint | UnsetType = UNSET
+    jsonrpc: Literal["2.0"] = "2.0"
+
+
 class McpError(Struct, frozen=True, kw_only=True):
-    """What went wrong; the id is null where the request was not read."""
+    """Why a message was not taken; there is no telling which one it was."""
 
     error: McpComplaint
-    id: str | int | None = None
-    jsonrpc: Literal["2.0"] = field(default="2.0")
+    id: None = None
+    jsonrpc: Literal["2.0"] = "2.0"
 
 
 class NotInstalled(GatewayError):
