@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, plugins, process, signatures, token_file
+from gateway import backends, channels, log, paths, plugins, process, signatures, token_file
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
 from gateway.config import Config, dotenv_values, is_loopback
 from gateway.domain.agent import Agent
+from gateway.domain.budget import Days
 from gateway.domain.delivery import WEBHOOK
 from gateway.domain.ports import Channel
 from gateway.domain.reach import Reach
@@ -30,9 +31,10 @@ from gateway.engine.outbox import Body, Post
 from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
 from gateway.engine.roster import MAIN
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
 from gateway.process import Children
+from gateway.scratch import Scratch
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain, suggest
@@ -65,7 +67,15 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
     _check_channels(config, known_environment(config, environ), ids)
     _webhooks(config, wall_clock)
+    _days(config)
     return agents
+
+
+def _days(config: Config) -> Days:
+    try:
+        return Days(config.cron.timezone)
+    except InvalidRequest as error:
+        raise ConfigError(f"cron.{error}") from error
 
 
 def detect(config: Config, environ: Mapping[str, str]) -> Agent:
@@ -259,9 +269,10 @@ async def opened(
         ConfigError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
-        store = SqliteStore(config.database, queue_limit=config.limits.queue, clock=clock)
+        days = _days(config)
+        store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)
         stack.push_async_callback(store.close)
-        children = Children(StoreLedger(store, owner), environ)
+        children = Children(StoreLedger(store, owner), environ, Scratch(paths.scratch(config.home)))
         used = {name: kind for name, kind in backends.kinds().items() if name in {agent.backend for agent in agents}}
         opened_backends = {}
         for name, kind in used.items():
@@ -286,6 +297,7 @@ async def opened(
                 schedule=config.webhooks.schedule,
             ),
             retention=Retention(**msgspec.structs.asdict(config.retention)),
+            days=days,
             clock=clock,
         )
         await stack.enter_async_context(engine)

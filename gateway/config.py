@@ -288,7 +288,7 @@ class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timezone: Annotated[
         str,
         Meta(
-            description="Time zone of schedules that name none, by its IANA name.",
+            description="Time zone of schedules that name none, and of the days of budgets, by its IANA name.",
             extra=_env("MOONGATE_TIMEZONE"),
         ),
     ] = "UTC"

@@ -32,6 +32,7 @@ from gateway.domain.ports import Backend, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process import Children
+from gateway.scratch import Scratch
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
 from tests.support.waiting import PATIENCE, until
@@ -143,7 +144,8 @@ async def on_stage(subject: Subject, directory: Path) -> AsyncIterator[Stage]:
     environ = subject.environ()
     async with AsyncExitStack() as stack:
         agent = await stack.enter_async_context(subject.agent(directory))
-        tools = Tools(children=Children(ledger, environ), environ=environ, directory=directory / "backend")
+        children = Children(ledger, environ, Scratch(directory / "scratch"))
+        tools = Tools(children=children, environ=environ, directory=directory / "backend")
         backend = await stack.enter_async_context(kinds()[agent.backend].open(tools))
         yield Stage(subject, backend, agent, ledger, directory)
     assert not ledger.recorded, "a closed backend has no process left in the ledger"
