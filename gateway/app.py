@@ -33,6 +33,7 @@ from gateway.engine.rescuer import StoreLedger
 from gateway.engine.roster import MAIN
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
+from gateway.plugins import Broken
 from gateway.process import Children
 from gateway.scratch import Scratch
 from gateway.store.sqlite import opening
@@ -94,6 +95,7 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
         raise ConfigError(f"{where}.backend: is missing{suggest('', sorted(kinds))}")
     kind = kinds.get(name)
     if kind is None:
+        _check_plugin(f"{where}.backend", name, backends.registered().broken)
         raise ConfigError(f'{where}.backend: unknown value "{name}"{suggest(name, sorted(kinds))}')
     common = {key: value for key, value in entry.items() if key in _AGENT_FIELDS}
     own = {key: value for key, value in entry.items() if key not in _AGENT_FIELDS}
@@ -105,6 +107,17 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
     process.environment({}, agent.env)
     agent = msgspec.structs.replace(agent, options=_converted(own, kind.options, where))
     return _complete(config, agent, kinds)
+
+
+def _check_plugin(where: str, name: str, broken: Mapping[str, Broken]) -> None:
+    """Raises:
+    ConfigError: what is meant is a plugin, and it cannot be used.
+    """
+    if name in broken:
+        raise ConfigError(
+            f'{where}: the plugin "{name}" of {broken[name].origin} cannot be used: {broken[name].why}.',
+            remedy="Mend it or install another version of it.",
+        )
 
 
 def _converted(raw: Mapping[str, Any], kind: type[Any] | None, where: str, whole: str = "the agent") -> Any:
@@ -156,6 +169,7 @@ def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
     for name, raw in config.channels.items():
         where = f"{config.path}: channels"
         if name not in kinds:
+            _check_plugin(f"{where}.{name}", name, channels.registered().broken)
             raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest(name, sorted(kinds))}')
         options = _converted(raw, kinds[name].options, f"{where}.{name}", "the channel")
         if getattr(options, "enabled", True):
