@@ -17,6 +17,7 @@ from service_templates import ServiceSpec, systemd
 SYSTEM_UNITS = Path("/etc/systemd/system")
 #: where systemd says which users stay when they log out
 LINGER = Path("/var/lib/systemd/linger")
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 #: states in which the manager would go on by itself
 _BUSY = ("active", "activating", "reloading", "deactivating")
 
@@ -78,7 +79,7 @@ class Systemd:
     def installed(self) -> ServiceSpec | None:
         try:
             text = self.file.read_text("utf-8")
-        except FileNotFoundError:
+        except _ABSENT:
             return None
         except (OSError, UnicodeError) as error:
             raise ConfigError(f"cannot read {self.file}: {error}.") from error
@@ -163,13 +164,14 @@ class Systemd:
     def _content(self) -> bytes | None:
         try:
             return self.file.read_bytes()
-        except FileNotFoundError:
+        except _ABSENT:
             return None
 
     def _put(self, content: bytes | None) -> None:
         """Make the unit's file what it is to be, whole or not at all; None removes it."""
         if content is None:
-            self.file.unlink(missing_ok=True)
+            with contextlib.suppress(*_ABSENT):
+                self.file.unlink()
             return
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o755)
         with tempfile.NamedTemporaryFile(dir=self._directory, prefix=f".{self.service}.", delete=False) as draft:

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.ports import Accepted, IdempotencyKey, Page
-from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.run import Outcome, Run, RunSpec, Source, Status
 from gateway.domain.schedule import Fire, FireOutcome, Firing, Schedule, ScheduleSpec
 from gateway.errors import Conflict, JobNotFound
 from gateway.store.sqlite import idempotency, log
@@ -170,7 +170,7 @@ def trigger(tx: Transaction, schedule_id: str, spec: RunSpec, key: IdempotencyKe
 
 def ended(tx: Transaction, run: Run) -> None:
     """Count the end of a run for its schedule, in the transaction that ends it."""
-    if run.spec.source is not Source.CRON or run.status is Status.CANCELLED:
+    if run.spec.source is not Source.CRON or run.status is Status.CANCELLED or run.outcome is Outcome.OVER_BUDGET:
         return
     row = tx.execute("SELECT schedule FROM fires INDEXED BY fires_run WHERE run = ?", (run.id,)).fetchone()
     if row is None:
@@ -239,10 +239,19 @@ def listed(connection: apsw.Connection, page: Page) -> list[Schedule]:
     return [_schedule(row) for row in rows]
 
 
+def budgeted(connection: apsw.Connection, limit: int) -> list[Schedule]:
+    rows = connection.execute(
+        f"{_SELECT} WHERE json_extract(schedules.spec, '$.budget') IS NOT NULL ORDER BY schedules.seq DESC LIMIT ?",
+        (limit,),
+    )
+    return [_schedule(row) for row in rows]
+
+
 def due(connection: apsw.Connection, now: int, limit: int) -> list[Schedule]:
     """Return schedules whose time has come, the longest due first."""
     rows = connection.execute(
-        f"{_SELECT} WHERE schedules.seq IN (SELECT seq FROM {_DUE} AND next_at <= ? ORDER BY next_at LIMIT ?)",
+        f"{_SELECT} WHERE schedules.seq IN (SELECT seq FROM {_DUE} AND next_at <= ? ORDER BY next_at LIMIT ?)"
+        " ORDER BY next_at",
         (now, limit),
     )
     return [_schedule(row) for row in rows]
