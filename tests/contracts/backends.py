@@ -299,7 +299,7 @@ class BackendContract:
             pytest.skip("this agent has no process of its own, or each start of it takes long")
         await stage.ask(stage.subject.say("first"), session)
         hung = asyncio.create_task(stage.ask(stage.subject.hang(), session))
-        await until(stage.subject.working, "the agent is at work")
+        await until(lambda: stage.ledger.recorded and stage.subject.working(), "the agent is at work")
         for process in tuple(stage.ledger.recorded):
             os.kill(process.pid, signal.SIGKILL)
 
