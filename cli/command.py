@@ -121,12 +121,12 @@ class Program(Group):
         self.params += [_config_option(), _version_option()]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(found.name for found in pkgutil.iter_modules(commands.__path__))
+        return sorted(found.name.replace("_", "-") for found in pkgutil.iter_modules(commands.__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        found = importlib.import_module(f"{commands.__name__}.{cmd_name}").COMMAND
+        found = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}").COMMAND
         assert isinstance(found, click.Command)
         return found
 

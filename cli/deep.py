@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from cli import output
+from cli import drift, output
 from cli.finding import Finding, Level
 from cli.place import Place, inner
 from cli.probe import Look, State
@@ -30,6 +30,7 @@ FULL = 100 << 20
 def examine(place: Place, found: Look) -> list[Finding]:
     """Return what is found; what needs the settings is left out when they cannot be used."""
     findings = [disk("disk", place.home), interpreter(_program(found)), *_programs(place, found)]
+    findings += drift.examine(place, found)
     settings = _settings(place)
     if settings is not None:
         if not settings.data_directory.is_relative_to(place.home):

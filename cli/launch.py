@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from cli import probe
+from cli import output, probe
+from cli.managers import Manager
 from cli.place import Place
 from cli.probe import Look, State
 from gateway import paths
 from gateway.errors import AlreadyRunning, GatewayError, Unavailable
+from gateway.supervisor.record import Record
 
 #: exit code of a start that found the lock or the port taken
 TAKEN = 75
@@ -44,6 +46,24 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
         return wait_for(place, process, said, wait)
     finally:
         process.returncode = process.returncode or 0  # it goes on without us, which is no leak
+
+
+def by_service(manager: Manager, place: Place, wait: float) -> Record:
+    """Have the service started, and see it answer.
+
+    Raises:
+        ConfigError: it could not run with the settings that there are.
+        GatewayError: it is not; what its manager says about that is named.
+    """
+    from gateway import app, config  # late: they bring all of the gateway
+
+    manager.require()
+    app.check(config.load(place.env), place.env)  # the manager would only say that it failed
+    with output.waiting("starting the service"):
+        manager.start()
+        found = wait_for(place, None, None, wait)
+    assert found.record is not None
+    return found.record
 
 
 def wait_for(place: Place, process: subprocess.Popen[bytes] | None, said: Path | None, wait: float) -> Look:

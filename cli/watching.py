@@ -15,7 +15,7 @@ from cli import output
 from cli.client import Client, Interrupted
 from cli.command import current
 from cli.sse import Event
-from gateway.errors import AgentError, Conflict, GatewayError, TimedOut
+from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut
 
 #: what is waited for, by the status of the run
 _WAITS = {"queued": "waiting for its turn", "running": "waiting for the answer"}
@@ -90,7 +90,7 @@ def _result(run: str, end: dict[str, Any]) -> str:
     remedy = f"See: gateway tasks show {run}"
     if outcome == "cancelled_by_user":
         return _raise(Conflict("the task was cancelled.", remedy=remedy, details=details))
-    kind = TimedOut if outcome == "timeout" else AgentError
+    kind = {"timeout": TimedOut, "over_budget": OverBudget}.get(str(outcome), AgentError)
     return _raise(kind(error or f"the task ended as {end.get('status')}.", remedy=remedy, details=details))
 
 

@@ -78,7 +78,8 @@ def run(options: Mapping[str, Any]) -> int:
         force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
         paths.private_directory(settings.home)
         held, data = _lock(settings, force=force or kill_foreign), DataLocks({})
-        listener = notifier.listener() or _bound(settings, force=force, kill_foreign=kill_foreign)
+        kept = notifier.listener(settings.gateway.host, settings.gateway.port)
+        listener = kept or _bound(settings, force=force, kill_foreign=kill_foreign)
     try:
         with listener:
             if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too

@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, plugins, process, signatures, token_file
+from gateway import backends, channels, log, paths, plugins, process, signatures, token_file
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
 from gateway.config import Config, dotenv_values, is_loopback
 from gateway.domain.agent import Agent
+from gateway.domain.budget import Days
 from gateway.domain.delivery import WEBHOOK
 from gateway.domain.ports import Channel
 from gateway.domain.reach import Reach
@@ -30,9 +31,11 @@ from gateway.engine.outbox import Body, Post
 from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
 from gateway.engine.roster import MAIN
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
+from gateway.plugins import Broken
 from gateway.process import Children
+from gateway.scratch import Scratch
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain, suggest
@@ -65,7 +68,15 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
     _check_channels(config, known_environment(config, environ), ids)
     _webhooks(config, wall_clock)
+    _days(config)
     return agents
+
+
+def _days(config: Config) -> Days:
+    try:
+        return Days(config.cron.timezone)
+    except InvalidRequest as error:
+        raise ConfigError(f"cron.{error}") from error
 
 
 def detect(config: Config, environ: Mapping[str, str]) -> Agent:
@@ -84,6 +95,7 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
         raise ConfigError(f"{where}.backend: is missing{suggest('', sorted(kinds))}")
     kind = kinds.get(name)
     if kind is None:
+        _check_plugin(f"{where}.backend", name, backends.registered().broken)
         raise ConfigError(f'{where}.backend: unknown value "{name}"{suggest(name, sorted(kinds))}')
     common = {key: value for key, value in entry.items() if key in _AGENT_FIELDS}
     own = {key: value for key, value in entry.items() if key not in _AGENT_FIELDS}
@@ -95,6 +107,17 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
     process.environment({}, agent.env)
     agent = msgspec.structs.replace(agent, options=_converted(own, kind.options, where))
     return _complete(config, agent, kinds)
+
+
+def _check_plugin(where: str, name: str, broken: Mapping[str, Broken]) -> None:
+    """Raises:
+    ConfigError: what is meant is a plugin, and it cannot be used.
+    """
+    if name in broken:
+        raise ConfigError(
+            f'{where}: the plugin "{name}" of {broken[name].origin} cannot be used: {broken[name].why}.',
+            remedy="Mend it or install another version of it.",
+        )
 
 
 def _converted(raw: Mapping[str, Any], kind: type[Any] | None, where: str, whole: str = "the agent") -> Any:
@@ -146,6 +169,7 @@ def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
     for name, raw in config.channels.items():
         where = f"{config.path}: channels"
         if name not in kinds:
+            _check_plugin(f"{where}.{name}", name, channels.registered().broken)
             raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest(name, sorted(kinds))}')
         options = _converted(raw, kinds[name].options, f"{where}.{name}", "the channel")
         if getattr(options, "enabled", True):
@@ -259,9 +283,10 @@ async def opened(
         ConfigError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
-        store = SqliteStore(config.database, queue_limit=config.limits.queue, clock=clock)
+        days = _days(config)
+        store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)
         stack.push_async_callback(store.close)
-        children = Children(StoreLedger(store, owner), environ)
+        children = Children(StoreLedger(store, owner), environ, Scratch(paths.scratch(config.home)))
         used = {name: kind for name, kind in backends.kinds().items() if name in {agent.backend for agent in agents}}
         opened_backends = {}
         for name, kind in used.items():
@@ -286,6 +311,7 @@ async def opened(
                 schedule=config.webhooks.schedule,
             ),
             retention=Retention(**msgspec.structs.asdict(config.retention)),
+            days=days,
             clock=clock,
         )
         await stack.enter_async_context(engine)

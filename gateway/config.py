@@ -113,6 +113,14 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=_env("MOONGATE_READY_TIMEOUT"),
         ),
     ] = 30.0
+    confined: Annotated[
+        bool,
+        Meta(
+            description="Whether a login service keeps agents from gaining rights, as by sudo;"
+            " counts from the next `gateway install`.",
+            extra=_env("MOONGATE_CONFINED"),
+        ),
+    ] = True
 
 
 class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -280,7 +288,7 @@ class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timezone: Annotated[
         str,
         Meta(
-            description="Time zone of schedules that name none, by its IANA name.",
+            description="Time zone of schedules that name none, and of the days of budgets, by its IANA name.",
             extra=_env("MOONGATE_TIMEZONE"),
         ),
     ] = "UTC"

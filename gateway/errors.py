@@ -144,6 +144,12 @@ class RateLimited(GatewayError):
     code, status = "RATE_LIMITED", 429
 
 
+class OverBudget(GatewayError):
+    """The budget of the day is used up."""
+
+    code, status = "OVER_BUDGET", 429
+
+
 class AgentError(GatewayError):
     """The agent failed."""
 

@@ -35,6 +35,10 @@ def log_file(state: Path) -> Path:
     return logs(state) / "gateway.log"
 
 
+def scratch(state: Path) -> Path:
+    return state / "scratch"
+
+
 def locks(state: Path) -> Path:
     return state / "locks"
 

@@ -16,12 +16,13 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import SubprocessStreamProtocol
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol, cast
 
-from gateway import identity
+from gateway import identity, scratch
 from gateway.errors import AgentError, ConfigError
 from gateway.identity import Identity
+from gateway.scratch import Scratch
 
 #: names that a child inherits; a name that ends with `*` stands for all that begin so
 INHERITED = (
@@ -43,6 +44,13 @@ BUFFER = 128 * 1024
 PIPE = 1024 * 1024
 #: bytes of a child's standard error that are kept
 STDERR_KEPT = 8 * 1024
+
+#: names of variables that say where a program keeps its files
+_HOMES = ("HOME", "XDG_DATA_HOME")
+
+#: name of the variable that says where a program that is built with Bun unpacks its libraries; not TMPDIR,
+#: which is also where its commands put what they want to find again
+_UNPACK = "BUN_TMPDIR"
 
 _GATE = 'read -r gate && exec "$@"; exit 127'
 
@@ -114,10 +122,13 @@ class _Protocol(SubprocessStreamProtocol):
 class Child:
     """One agent process and its group. Ends by itself or by `stop`; either way nothing is left."""
 
-    def __init__(self, transport: asyncio.SubprocessTransport, protocol: _Protocol, ledger: Ledger) -> None:
+    def __init__(
+        self, transport: asyncio.SubprocessTransport, protocol: _Protocol, ledger: Ledger, room: str | None
+    ) -> None:
         self._transport = transport
         self._protocol = protocol
         self._ledger = ledger
+        self._room = room
         self._stderr = bytearray()
         assert protocol.stdin is not None
         assert protocol.stdout is not None
@@ -201,6 +212,9 @@ class Child:
         self._drain.cancel()
         self._take_the_rest()
         self._transport.close()
+        if self._room is not None:
+            with contextlib.suppress(RuntimeError):  # the interpreter is ending: whoever comes next clears it
+                await asyncio.to_thread(scratch.clear, self._room)
         if self.who is not None:
             await self._ledger.forget(self.who)
 
@@ -229,9 +243,31 @@ def _signal_group(pid: int, number: int) -> None:
 class Children:
     """Starts agent processes and sees to it that none outlives this process's care."""
 
-    def __init__(self, ledger: Ledger, environ: Mapping[str, str]) -> None:
+    def __init__(self, ledger: Ledger, environ: Mapping[str, str], scratch: Scratch | None = None) -> None:
+        """Args: scratch: where programs unpack what they need; None leaves that to them."""
         self._ledger = ledger
         self._environ = dict(environ)
+        self._scratch = scratch
+        self._swept = scratch is None
+        #: homes that a program has set up, and the locks of those who would be the first
+        self._settled: set[tuple[str | None, ...]] = set()
+        self._first: dict[tuple[str | None, ...], asyncio.Lock] = {}
+
+    @contextlib.asynccontextmanager
+    async def settling(self, program: str, env: Mapping[str, str]) -> AsyncIterator[None]:
+        """Start a program that sets up its home at its first start, and leave the block when it is ready.
+
+        Some do that badly twice at a time: opencode migrates its database, and the second one of two
+        that begin together fails. So until one has been ready, others of the same home wait for it.
+        """
+        home = (os.path.basename(program), *(env.get(name) for name in _HOMES))
+        async with contextlib.AsyncExitStack() as alone:
+            if home not in self._settled:
+                await alone.enter_async_context(self._first.setdefault(home, asyncio.Lock()))
+            if home in self._settled:
+                await alone.aclose()
+            yield
+            self._settled.add(home)
 
     def environment(self, own: Mapping[str, str]) -> dict[str, str]:
         """Return the environment that a child with these names of its own would get."""
@@ -254,6 +290,7 @@ class Children:
         gated = sys.platform != "win32"
         if gated:
             command = ["/bin/sh", "-c", _GATE, "gate", *command]
+        room = await self._room()
         loop = asyncio.get_running_loop()
         try:
             transport, protocol = await loop.subprocess_exec(
@@ -263,12 +300,14 @@ class Children:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
-                env={**env, "PWD": cwd},
+                env={**({_UNPACK: room} if room else {}), **env, "PWD": cwd},
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
+            if room is not None:
+                scratch.clear(room)
             raise AgentError(f"cannot start {argv[0]!r}: {error}.") from error
-        child = Child(transport, protocol, self._ledger)
+        child = Child(transport, protocol, self._ledger, room)
         try:
             if child.who is not None:
                 await self._ledger.record(child.who, run)
@@ -278,6 +317,18 @@ class Children:
             await child.stop()
             raise
         return child
+
+    async def _room(self) -> str | None:
+        """Make a place for what a program unpacks; the first time, clear what was left behind."""
+        if self._scratch is None:
+            return None
+        if not self._swept:
+            self._swept = True
+            await asyncio.to_thread(self._scratch.clear_abandoned)
+        try:
+            return self._scratch.make()
+        except OSError:  # no room on the disk is no reason not to start: the program finds a place or says so
+            return None
 
 
 async def lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator[bytes, None]:

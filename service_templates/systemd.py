@@ -1,32 +1,95 @@
-"""Write a service as a systemd unit."""
+"""Write a service as a systemd unit, and read one back."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from importlib import resources
 
-from service_templates import ServiceSpec
+from service_templates import MARKER, ServiceSpec
+
+#: systemd takes no program whose path holds one of these
+_UNFIT = "\"'\\"
+#: the shell gives its place, and PID, to such a program
+_THROUGH_SHELL = ("/bin/sh", "-c", 'exec "$0" "$@"')
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+def name(suffix: str) -> str:
+    """What systemd calls the service."""
+    return f"moongate-{suffix}.service" if suffix else "moongate.service"
 
 
 def render(spec: ServiceSpec) -> str:
-    """The unit's text."""
+    """The unit's text.
+
+    Raises:
+        ValueError: systemd cannot carry the directory.
+    """
     if spec.directory.endswith(("\\", " ", "\t")):
         raise ValueError(f"systemd cannot carry the directory {spec.directory!r}: it ends in a backslash or blank.")
     template = resources.files(__package__).joinpath("templates/systemd.service").read_text("utf-8")
-    words = (spec.program, *spec.arguments)
-    # systemd takes no program whose path holds one of these; the shell gives its place, and pid, to it
-    if any(mark in spec.program for mark in "\"'\\"):
-        words = ("/bin/sh", "-c", 'exec "$0" "$@"', *words)
-    # the colon keeps systemd from replacing $NAME in the command
-    command = " ".join(map(_quoted, (f":{words[0]}", *words[1:])))
     return template.format(
-        command=command,
+        version=spec.version,
+        command=_command(spec.program, spec.arguments),
+        reload=f"ExecReload={_command(spec.program, spec.reload)}\n" if spec.reload else "",
         directory=spec.directory.replace("%", "%%"),
         path=_quoted(f"PATH={spec.path}"),
+        environment="".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in spec.environment),
         stop_seconds=spec.stop_seconds,
-        user=f"User={spec.user}\n" if spec.user else "",
-        target="multi-user.target" if spec.user else "default.target",
+        confined="yes" if spec.confined else "no",
+        user=f"User={spec.user}\n" if spec.system else "",
+        target="multi-user.target" if spec.system else "default.target",
     )
+
+
+def parse(text: str, *, user: str, output: str, suffix: str) -> ServiceSpec:
+    """The spec that a unit says; what a unit does not say is given.
+
+    Raises:
+        ValueError: it is not as `render` writes it.
+    """
+    lines = [line.partition("=") for line in text.splitlines()]
+    said = {key: value for key, _, value in lines}
+    try:
+        program, *arguments = _words(said["ExecStart"])
+        variables = [_words(value)[0].partition("=") for key, _, value in lines if key == "Environment"]
+        environment = {variable: value for variable, _, value in variables}
+        environment.pop(MARKER)
+        return ServiceSpec(
+            program=program,
+            arguments=tuple(arguments),
+            reload=_words(said["ExecReload"])[1:] if "ExecReload" in said else (),
+            directory=said["WorkingDirectory"].replace("%%", "%"),
+            path=environment.pop("PATH"),
+            environment=tuple(environment.items()),
+            output=output,
+            stop_seconds=int(said["TimeoutStopSec"]),
+            confined=said["NoNewPrivileges"] == "yes",
+            user=said.get("User", user),
+            system="User" in said,
+            suffix=suffix,
+            version=text.partition("\n")[0].rpartition(" ")[2],
+        )
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError("it is not as Moongate writes it.") from error
+
+
+def _command(program: str, arguments: Sequence[str]) -> str:
+    words = (program, *arguments)
+    if any(mark in program for mark in _UNFIT):
+        words = (*_THROUGH_SHELL, *words)
+    # the colon keeps systemd from replacing $NAME in the command
+    return " ".join(map(_quoted, (f":{words[0]}", *words[1:])))
 
 
 def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
+
+
+def _words(line: str) -> tuple[str, ...]:
+    """Return the words of a line; one that is not quoted is a single word."""
+    quoted = _WORD.findall(line) or [line]
+    words = tuple(re.sub(r"\\(.)", r"\1", word).replace("%%", "%") for word in quoted)
+    words = (words[0].removeprefix(":"), *words[1:])
+    return words[len(_THROUGH_SHELL) :] if words[: len(_THROUGH_SHELL)] == _THROUGH_SHELL else words

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 import click
 
-from cli import output
+from cli import budgets, output
 from cli.client import connect, part
 from cli.command import Group, current
 
@@ -27,6 +27,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
       {"id", "slug", "name", "base": id of the agent underneath or null, "backend", "model",
        "system_prompt", "status": "idle" | "working" | "disabled", "current_tasks", "queued",
        "assigned", "max_concurrent", "is_enabled", "is_default", "timeout": seconds,
+       "budget": {"runs", "tokens", "cost"} or null,
        "created_at", "updated_at": RFC 3339, or null for one of the config file}
     """
 
@@ -104,6 +105,7 @@ _LIMIT = click.IntRange(1, 1024)
     "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is stdin."
 )
 @click.option("--max-concurrent", type=_LIMIT, default=1, show_default=True, help="Runs at the same time.")
+@budgets.options
 @click.option("--disabled", is_flag=True, help="Make it, but let it take nothing yet.")
 def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields: Any) -> None:
     """Make an agent over one of the config file: another model, prompt or limit under a name of its own.
@@ -115,7 +117,8 @@ def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields
     \b
     --json prints {"status": "ok", "agent": agent}
     """
-    body = fields | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": not disabled}
+    budget = budgets.taken(fields)
+    body = fields | budget | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": not disabled}
     made = connect().post("/api/agents", body)
     agent = made["agent"]
     output.result(made, f'Made {agent["slug"]} over {agent["base"]}: gateway agent --agent {agent["slug"]} "Hello"')
@@ -132,6 +135,7 @@ def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields
     "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is stdin."
 )
 @click.option("--max-concurrent", type=_LIMIT, help="Runs at the same time.")
+@budgets.options
 @click.option("--enable/--disable", default=None, help="Whether it takes anything on; what waits for it is kept.")
 def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool | None, **fields: Any) -> None:
     """Change an agent that was made with `add`; what is not named stays.
@@ -144,7 +148,8 @@ def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool 
     \b
     --json prints {"status": "ok", "agent": agent}
     """
-    body = fields | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": enable}
+    budget = budgets.taken(fields)
+    body = fields | budget | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": enable}
     changed = {name: value for name, value in body.items() if value is not None}
     if not changed:
         raise click.UsageError("Name what is to change, such as --max-concurrent 5.")

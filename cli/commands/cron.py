@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli import output
+from cli import budgets, output
 from cli.client import connect, part
 from cli.command import Group, current
 from cli.given import text
@@ -29,7 +29,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     With --json, a job is
       {"id", "name", "schedule", "timezone", "prompt", "agentId", "session", "fresh", "model",
        "timeout", "enabled", "reason", "deliver", "webhook", "misfire", "max_age", "jitter",
-       "failures", "max_failures", "next_run", "last_run", "last_status", "last_run_id", "missed",
+       "failures", "max_failures", "budget", "next_run", "last_run", "last_status", "last_run_id", "missed",
        "created_at", "updated_at"}
     """
 
@@ -56,7 +56,7 @@ def _options(command: Any) -> Any:
         click.option("--max-failures", "max_failures", type=int, help="Failures in a row that disable it; 0: never."),
     ):
         command = option(command)
-    return command
+    return budgets.options(command)
 
 
 @COMMAND.command("list")
@@ -241,7 +241,8 @@ def _show_times(found: dict[str, Any], *, talk: bool = False) -> None:
 
 def _given(given: dict[str, Any]) -> dict[str, Any]:
     """Return what was said, as the gateway takes it."""
-    body = {name: value for name, value in given.items() if value is not None}
+    budget = budgets.taken(given)
+    body = budget | {name: value for name, value in given.items() if value is not None}
     if "deliver" in body:
         channel, _, chat = body["deliver"].partition(":")
         body["deliver"] = {"channel": channel, "chat_id": chat}

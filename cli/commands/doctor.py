@@ -10,10 +10,12 @@ from cli.finding import Level
 
 
 @click.command(cls=Command)
-@click.option("--fix", is_flag=True, help="Close to others what is to be private; the rest is yours to mend.")
+@click.option(
+    "--fix", is_flag=True, help="Close to others what is to be private, write an old unit anew; the rest is yours."
+)
 @click.pass_context
 def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's name
-    """Look the gateway over: config, files, database, agents, port, disk.
+    """Look the gateway over: config, files, database, agents, port, disk, service.
 
     Changes nothing without --fix. Exit code 1 if something is broken; a warning is not.
 

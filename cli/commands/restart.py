@@ -8,7 +8,7 @@ import time
 import click
 
 import gateway
-from cli import launch, output, probe
+from cli import launch, output, probe, service
 from cli.command import Command, current
 from cli.place import Place
 from cli.probe import State
@@ -70,9 +70,15 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
 
 def _anew(place: Place, found: Record | None, wait: float) -> Outcome:
     old = 0
+    manager = service.owner(place)
     if found is not None and found.alive:
         answer = probe.look(place).health or {}
         old = int(answer.get("generation", 0))
+    if manager is not None:
+        manager.stop(force=True)
+        launch.by_service(manager, place, wait)
+        return Outcome("", True, old, int((probe.look(place).health or {}).get("generation", 1)), "")
+    if found is not None and found.alive:
         ending.end(found, ending.FORCE_GRACE)
     started = launch.start(place, found.port if found is not None else None, None, wait)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")

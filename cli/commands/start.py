@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from cli import launch, output, probe
+from cli import launch, output, probe, service
 from cli.command import Command, current, need_config
 from cli.place import Place
 from cli.probe import Look, State
+from gateway.errors import Conflict, Unavailable
 
 
 @click.command(cls=Command)
@@ -23,7 +24,8 @@ from cli.probe import Look, State
 def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N802 the seam's name
     """Start the gateway in the background; returns when it answers.
 
-    Its log is `gateway logs`. One that runs already is left alone, and that is no failure.
+    Its log is `gateway logs`. One that runs already is left alone, and that is no failure. One that is
+    installed as a service is started by its service manager.
 
     \b
     Examples:
@@ -39,10 +41,28 @@ def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N
     found = probe.look(place)
     started = found.state is State.STOPPED
     if started:
-        found = launch.start(place, port, host, wait)
+        found = _start(place, port, host, wait)
     elif found.state is State.UNRESPONSIVE:
         found = launch.wait_for(place, None, None, wait)
     _tell(found, started)
+
+
+def _start(place: Place, port: int | None, host: str | None, wait: float) -> Look:
+    manager = service.installed(place)
+    if manager is None:
+        return launch.start(place, port, host, wait)
+    try:
+        manager.require()
+    except Unavailable as error:
+        output.talk(f"Not as the service that is installed: {error.message}")
+        return launch.start(place, port, host, wait)
+    if port is not None or host is not None:
+        raise Conflict(
+            "it is installed as a service, whose unit says where it listens.",
+            remedy="Change it: gateway install --port PORT --host ADDRESS",
+        )
+    launch.by_service(manager, place, wait)
+    return probe.look(place)
 
 
 def _tell(found: Look, started: bool) -> None:

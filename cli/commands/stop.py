@@ -7,7 +7,7 @@ import time
 
 import click
 
-from cli import output
+from cli import output, service
 from cli.command import Command, current
 from cli.place import Place
 from gateway import paths
@@ -26,7 +26,8 @@ LAST_MOMENTS = 1.0
 def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     """Stop the gateway: it finishes what it can within the grace, the rest is queued again.
 
-    Returns when its process is gone and its port is free. Exit code 3 if it does not run.
+    Returns when its process is gone and its port is free. Exit code 3 if it does not run. One that a
+    service manager looks after is stopped by that, and comes back at the next login.
 
     \b
     Examples:
@@ -40,12 +41,19 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     """
     place = Place.of(current().environment)
     found = place.record
-    if found is None or not found.alive:
+    manager = service.owner(place)
+    if manager is None and (found is None or not found.alive):
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
-    if not force:
+    if not force and found is not None:
         intent.say_grace(paths.lock(place.home, place.config), found.pid, timeout / 1000)
-    ending.end(found, timeout / 1000 + LAST_MOMENTS, signal.SIGKILL if force else signal.SIGTERM)
+    if manager is not None:  # so that it does not come back
+        with output.waiting("stopping the service"):
+            manager.stop(force=force)
+    if found is not None and found.alive:
+        ending.end(found, timeout / 1000 + LAST_MOMENTS, signal.SIGKILL if force else signal.SIGTERM)
     seconds = round(time.monotonic() - began, 2)
-    text = f"{output.marked('✅', 'Gateway stopped')} (pid {found.pid}, {output.duration(seconds)})"
-    output.result({"stopped": True, "pid": found.pid, "seconds": seconds}, text)
+    pid = found.pid if found is not None else None
+    by = f", {manager.service}" if manager is not None else ""
+    text = f"{output.marked('✅', 'Gateway stopped')} (pid {pid}{by}, {output.duration(seconds)})"
+    output.result({"stopped": True, "pid": pid, "seconds": seconds}, text)

@@ -109,6 +109,9 @@ class Server:
     async def open(self, listener: socket.socket) -> None:
         """Begin to accept connections on a bound socket. It stays the caller's: a copy is used."""
         await self._runner.setup()
+        # Whether a socket blocks is the same for all its copies, those of other processes among them: a copy of
+        # one that blocks would for a moment make them all do so, and whoever else waits to accept would hang.
+        listener.setblocking(False)
         self._listener = listener.dup()
         self._site = web.SockSite(self._runner, self._listener, backlog=1024)
         await self._site.start()

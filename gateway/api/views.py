@@ -7,12 +7,13 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from gateway.domain import times
+from gateway.domain.budget import Budget
 from gateway.domain.event import Usage
 from gateway.domain.ids import SLUG
 from gateway.domain.run import Outcome, Run
 from gateway.domain.session import CHAT_LENGTH, Message, Session
 from gateway.engine.roster import AgentView
-from gateway.errors import AgentError, Conflict, TimedOut
+from gateway.errors import AgentError, Conflict, OverBudget, TimedOut
 
 #: a text for an agent
 Prompt = Annotated[str, Meta(min_length=1, description="What to tell the agent.")]
@@ -55,17 +56,33 @@ def usage(of: Usage) -> UsageShown:
     return UsageShown(input=of.input, output=of.output, cached=of.cached, cost=of.cost)
 
 
+class BudgetShown(Struct, frozen=True, kw_only=True):
+    """So much a day; null where there is no limit."""
+
+    runs: int | None
+    #: read and written
+    tokens: int | None
+    #: in US dollars
+    cost: float | None
+
+
+def budget(of: Budget) -> BudgetShown:
+    return BudgetShown(runs=of.runs, tokens=of.tokens, cost=of.cost)
+
+
 def result(run: Run) -> str:
     """Return the answer of an ended run.
 
     Raises:
-        AgentError, TimedOut, Conflict: it ended otherwise.
+        AgentError, TimedOut, OverBudget, Conflict: it ended otherwise.
     """
     if run.outcome is Outcome.COMPLETED:
         return run.result or ""
     details = {"run_id": run.id, "outcome": str(run.outcome)}
     if run.outcome is Outcome.CANCELLED_BY_USER:
         raise Conflict("the run was cancelled.", details=details)
+    if run.outcome is Outcome.OVER_BUDGET:
+        raise OverBudget(run.error, details=details)
     if run.outcome is Outcome.TIMEOUT:
         raise TimedOut(run.error, details=details)
     raise AgentError(run.error, details=details)
@@ -77,7 +94,7 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     id: str
     #: held, queued, running, succeeded, failed or cancelled
     status: str
-    #: why it ended so: completed, agent_error, timeout, interrupted or cancelled_by_user
+    #: why it ended so: completed, agent_error, timeout, interrupted, over_budget or cancelled_by_user
     outcome: str | None
     agent_id: str = field(name="agentId")
     session: str
@@ -207,6 +224,8 @@ class AgentShown(Struct, frozen=True, kw_only=True):
     is_default: bool
     #: seconds that a run may take
     timeout: float
+    #: what it may use in a day; null without a limit
+    budget: BudgetShown | None
     created_at: str | None
     updated_at: str | None
 
@@ -229,6 +248,7 @@ def agent(of: AgentView) -> AgentShown:
         is_enabled=of.agent.enabled,
         is_default=of.default,
         timeout=of.agent.timeout,
+        budget=None if of.agent.budget in (None, Budget()) else budget(of.agent.budget),
         created_at=moment(stored.created if stored else None),
         updated_at=moment(stored.updated if stored else None),
     )

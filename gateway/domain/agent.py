@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from gateway.domain.budget import Budget
 from gateway.domain.ids import AGENT_SLUG, MODEL, SLUG
 from gateway.domain.run import OnInterrupt
 
@@ -52,6 +53,8 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     env: dict[str, str] = field(default_factory=dict)
     #: what becomes of a run that a crash or a stop cut short
     on_interrupt: OnInterrupt = OnInterrupt.RETRY
+    #: what it may use in a day: `runs`, `tokens`, `cost` in US dollars
+    budget: Budget | None = None
     #: the backend's own options: a dict as read, the backend's struct once checked
     options: Any = field(default_factory=dict)
 
@@ -83,6 +86,8 @@ class AgentDraft(Struct, frozen=True, kw_only=True):
     system_prompt: SystemPrompt | None = None
     #: runs at the same time, and tasks that it may have assigned
     max_concurrent: MaxConcurrent = 1
+    #: what it may use in a day; the base's limits when null, none when empty
+    budget: Budget | None = None
     enabled: bool = field(default=True, name="is_enabled")
 
 
@@ -95,6 +100,7 @@ class AgentEdit(Struct, frozen=True, kw_only=True):
     model: Model | UnsetType | None = UNSET
     system_prompt: SystemPrompt | UnsetType | None = UNSET
     max_concurrent: MaxConcurrent | UnsetType = UNSET
+    budget: Budget | UnsetType | None = UNSET
     enabled: bool | UnsetType = field(default=UNSET, name="is_enabled")
 
 
@@ -112,6 +118,7 @@ class StoredAgent(Struct, frozen=True, kw_only=True):
     enabled: bool
     created: int
     updated: int
+    budget: Budget | None = None
 
     def over(self, base: Agent | None) -> Agent:
         """Return the agent in force: its base with its own words. Without a base it is disabled."""
@@ -124,4 +131,5 @@ class StoredAgent(Struct, frozen=True, kw_only=True):
             model=self.model or base.model,
             system_prompt=base.system_prompt if self.system_prompt is None else self.system_prompt,
             max_concurrent=self.max_concurrent,
+            budget=base.budget if self.budget is None else self.budget,
         )

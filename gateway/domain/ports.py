@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.domain.agent import Agent, AgentDraft, AgentEdit, SessionMode, StoredAgent
+from gateway.domain.budget import Budget, Spent
 from gateway.domain.delivery import Delivery, DeliveryStatus, Receipt
 from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
@@ -308,6 +310,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     agents: Mapping[str, int]
     #: those of source `background`, over all agents; None leaves them to the other limits
     background: int | None = None
+    #: what agents may use in a day; an agent that is not named here has no limit
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
 
 
 class Backlog(Struct, frozen=True, kw_only=True):
@@ -316,6 +320,22 @@ class Backlog(Struct, frozen=True, kw_only=True):
     active: int
     queued: int
     total: int
+
+
+class By(StrEnum):
+    """What use is told by."""
+
+    DAY = "day"
+    AGENT = "agent"
+    SCHEDULE = "schedule"
+
+
+class Used(Struct, frozen=True, kw_only=True):
+    """What was used on a day, by an agent or for a schedule."""
+
+    #: the day, or the id of the agent or schedule
+    name: str
+    spent: Spent
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -421,7 +441,11 @@ class Store(Protocol):
         ...
 
     async def claim(self, owner: str, limits: Limits) -> Sequence[Run]:
-        """Take as many queued runs as the limits allow, one at a time a session."""
+        """Take as many queued runs as the limits allow, one at a time a session.
+
+        Those for which a budget leaves nothing are returned, too: they have failed. If there are any, there may
+        be more to claim.
+        """
         ...
 
     async def append(self, run: str, epoch: int, said: Sequence[AnyHappening]) -> None: ...
@@ -597,6 +621,19 @@ class Store(Protocol):
 
     async def fires(self, schedule: str, page: Page) -> Sequence[Fire]:
         """Return what became of a schedule's times, the newest first; the page goes by the scheduled time."""
+        ...
+
+    # use and budgets: counted with the events that tell it, in the same transaction
+    async def used(self, by: By, since: str, until: str, agent: str | None = None) -> Sequence[Used]:
+        """Return what was used from one day to another, such as `2026-11-21`, those included, by name."""
+        ...
+
+    async def used_today(self, by: By, name: str) -> Spent:
+        """Return what an agent or a schedule has used today, with the runs that are at work."""
+        ...
+
+    async def budgeted_schedules(self, limit: int) -> Sequence[Schedule]:
+        """Return schedules that have a budget, newest first."""
         ...
 
     # other processes on the same store

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from gateway.domain import goal
+from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
 from gateway.domain.event import Usage
 from gateway.errors import Conflict
@@ -32,6 +33,8 @@ class Source(StrEnum):
     HOOK = "hook"
     WEBHOOK = "webhook"
     OPENAI = "openai"
+    #: another agent asked, by its tools
+    MCP = "mcp"
     LIBRARY = "library"
 
 
@@ -69,6 +72,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
     CANCELLED_BY_USER = "cancelled_by_user"
+    OVER_BUDGET = "over_budget"
 
 
 class OnInterrupt(StrEnum):
@@ -86,6 +90,7 @@ class Move(StrEnum):
     CANCEL = "cancel"
     REQUEUE = "requeue"
     ABANDON = "abandon"
+    REFUSE = "refuse"
 
 
 class _Row(NamedTuple):
@@ -102,6 +107,7 @@ MOVES: Mapping[Move, _Row] = {
     Move.CANCEL: _Row(frozenset({Status.HELD, Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
     Move.REQUEUE: _Row(frozenset({Status.RUNNING}), Status.QUEUED),
     Move.ABANDON: _Row(frozenset({Status.QUEUED}), Status.FAILED),
+    Move.REFUSE: _Row(frozenset({Status.QUEUED}), Status.FAILED),
 }
 
 
@@ -166,12 +172,19 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: where word of its end goes
     deliver: tuple[Target, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
+    #: of the schedule whose run this is, which the label `schedule` names
+    budget: Budget | None = None
     #: id of the run that this one belongs to
     parent: str | None = None
     #: id of the run that this one tries again
     retry_of: str | None = None
     on_interrupt: OnInterrupt = OnInterrupt.RETRY
     max_attempts: int = MAX_ATTEMPTS
+
+    @property
+    def schedule(self) -> str | None:
+        """The id of the schedule whose run this is."""
+        return self.labels.get("schedule") if self.source is Source.CRON else None
 
     def prompt(self, number: int) -> str:
         """Return what the agent is told in a round, counted from 1; in turn mode there is only one."""

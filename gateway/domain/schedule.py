@@ -9,6 +9,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from gateway.domain import cron
+from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
 from gateway.domain.run import RunSpec
 
@@ -62,6 +63,8 @@ class ScheduleSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     jitter: float = 0.0
     #: failures in a row after which it is disabled; 0 never does
     max_failures: int = 0
+    #: what its runs may use in a day, beside the budget of their agent
+    budget: Budget | None = None
 
 
 class Schedule(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway import log
 from gateway.domain.agent import Agent
+from gateway.domain.budget import Days
 from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
 from gateway.domain.ports import Accepted, Backend, Backlog, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
@@ -33,6 +34,7 @@ from gateway.engine.roster import Roster
 from gateway.engine.scheduler import Scheduler
 from gateway.engine.schedules import Schedules
 from gateway.engine.sessions import Sessions
+from gateway.engine.spending import Spending
 from gateway.engine.worker import Worker
 from gateway.errors import AgentDisabled, Conflict, GatewayError, TimedOut, Unavailable
 
@@ -68,6 +70,7 @@ class Engine:
         channels: Opened | None = None,
         post: Post | None = None,
         retention: Retention | None = None,
+        days: Days | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -82,6 +85,7 @@ class Engine:
         channels: where messages come from and replies go; none when not given.
         post: how deliveries leave; none do when not given.
         retention: how long what is over is kept; for ever when not given.
+        days: by which the store counts use; those of UTC when not given.
         """
         self._store = store
         self._owner = owner
@@ -113,6 +117,7 @@ class Engine:
         self._outbox = Outbox(store, post, clock)
         self.deliveries = Deliveries(store, post.reach)
         self.schedules = Schedules(store, self.agents, self.sessions, clock, self._schedules_changed)
+        self.spending = Spending(store, self.agents, days or Days(), clock)
         self._scheduler = Scheduler(store, self.schedules.run_of, self._worker.call, clock)
 
     async def __aenter__(self) -> Engine:
@@ -372,7 +377,12 @@ class Engine:
         self._worker.limit(self._limits())
 
     def _limits(self) -> Limits:
-        return Limits(total=self._max_runs, agents=self.agents.limits, background=self._max_background)
+        return Limits(
+            total=self._max_runs,
+            agents=self.agents.limits,
+            background=self._max_background,
+            budgets=self.agents.budgets,
+        )
 
     async def _mind_successor(self) -> None:
         """Once another process leads: it ends runs that are waited for here, and cancels those at work here."""

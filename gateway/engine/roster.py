@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct
 
 from gateway import log
 from gateway.domain.agent import Agent, AgentDraft, AgentEdit, StoredAgent
+from gateway.domain.budget import Budget
 from gateway.domain.ports import Admission, Backend, Health, IdempotencyKey, Load, Store
 from gateway.errors import AgentNotFound, Conflict, InvalidRequest
 from gateway.validation import suggest
@@ -88,6 +89,12 @@ class Roster:
         return {agent.id: agent.max_concurrent for agent in self._agents.values() if agent.enabled}
 
     @property
+    def budgets(self) -> Mapping[str, Budget]:
+        """What each enabled agent may use in a day; those without a limit are left out."""
+        found = {agent.id: agent.budget for agent in self._agents.values() if agent.enabled}
+        return {id_: budget for id_, budget in found.items() if budget is not None and budget != Budget()}
+
+    @property
     def ids(self) -> Sequence[str]:
         return list(self._agents)
 
@@ -96,6 +103,10 @@ class Roster:
         slugs = {agent.id: agent.slug for agent in self._stored.values()}
         names = [slugs.get(agent.id, agent.id) for agent in self._agents.values() if agent.enabled]
         return [default, *(name for name in names if name != default)]
+
+    def called(self, agent_id: str) -> str:
+        """Return what people call an agent: its slug, if it has one."""
+        return self._stored[agent_id].slug if agent_id in self._stored else agent_id
 
     def get(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)

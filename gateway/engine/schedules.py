@@ -185,6 +185,7 @@ class Schedules:
             timeout=spec.timeout,
             deliver=spec.deliver,
             labels={**spec.labels, "schedule": found.id},
+            budget=spec.budget,
             run_at=begin,
             on_interrupt=agent.on_interrupt,
         )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gateway import log
 from gateway.domain.ports import Limits, Store
-from gateway.domain.run import Run
+from gateway.domain.run import Run, Status
 from gateway.domain.times import Clock
 from gateway.engine.executor import Attempt, Cut, Executor
 from gateway.errors import GatewayError
@@ -127,7 +127,10 @@ class Worker:
         self._called.clear()
         if self._claiming and len(self._attempts) < self._limits.total:
             for run in await self._store.claim(self._owner, self._limits):
-                self._begin(run)
+                if run.status is Status.RUNNING:
+                    self._begin(run)
+                else:  # a budget has refused it: the next one may take its place
+                    self._called.set()
 
     def _begin(self, run: Run) -> None:
         attempt = Attempt(run)

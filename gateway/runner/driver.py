@@ -11,11 +11,13 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from gateway import scratch
 from gateway.backends import Tools
 from gateway.backends.opencode import orphans
 from gateway.backends.opencode.backend import Opencode
 from gateway.identity import Identity
 from gateway.process import Children
+from gateway.scratch import Scratch
 
 #: seconds for the thread to begin
 BEGIN = 10.0
@@ -61,7 +63,9 @@ class Driver:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
-        self._directory = tempfile.TemporaryDirectory(prefix="moongate-runner-")
+        directories = Scratch(Path(tempfile.gettempdir()), prefix="moongate-runner-")
+        directories.clear_abandoned()
+        self._directory = Path(directories.make())
         self._thread = threading.Thread(target=self._loop.run_forever, name="moongate-runner", daemon=True)
         self._thread.start()
         self.backend = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(BEGIN)
@@ -80,13 +84,13 @@ class Driver:
         return Work(self._loop, work)
 
     async def _open(self) -> Opencode:
-        tools = Tools(
-            children=Children(Unrecorded(), os.environ), environ=os.environ, directory=Path(self._directory.name)
-        )
+        children = Children(Unrecorded(), os.environ, Scratch(self._directory / "scratch"))
+        tools = Tools(children=children, environ=os.environ, directory=self._directory)
         return await Opencode(tools).__aenter__()
 
     def _close(self) -> None:
         """End opencode's servers. The program is ending: the loop's own helper threads are gone by now."""
         if self._pid == os.getpid():
             orphans.end_ours()
+            scratch.clear(str(self._directory))
             self._loop.call_soon_threadsafe(self._loop.stop)

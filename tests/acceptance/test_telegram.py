@@ -13,7 +13,9 @@ from tests.support.live import Live
 from tests.support.telegram_server import TOKEN
 from tests.support.waiting import until_sync
 
-WHOLE = "".join(f"w{number} " for number in range(20)).strip()
+
+def words(count: int) -> str:
+    return " ".join(f"w{number}" for number in range(count))
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ async def test_a_gateway_that_is_killed_in_a_turn_answers_once(
     await telegram.say(7, "said while it was down")
     await asyncio.to_thread(served.start)
 
-    await telegram.answered(7, WHOLE, "echo: said while it was down")
+    await telegram.answered(7, words(20), "echo: said while it was down")
     assert [task["attempt"] for task in await tasks(served)] == [1, 2]
 
 
@@ -53,14 +55,14 @@ async def test_a_gateway_that_is_restarted_in_a_turn_answers_once(
 ) -> None:
     served = gateway(live, telegram)
     await asyncio.to_thread(served.start)
-    await telegram.say(7, "@@ words 20 0.2")
+    await telegram.say(7, "@@ words 60 0.2")
     await telegram.until(lambda: any("w3" in text for text in telegram.chats[7].texts), "the answer is being written")
     await asyncio.to_thread(served.call, "POST", "/api/gateway/restart", {})
     await asyncio.to_thread(until_sync, lambda: served.health["generation"] == 2, "a new process serves")
     shown = sum(map(len, telegram.chats[7].history.values()))
     await telegram.say(7, "said meanwhile")
 
-    await telegram.answered(7, WHOLE, "echo: said meanwhile")
+    await telegram.answered(7, words(60), "echo: said meanwhile")
     assert [task["attempt"] for task in await tasks(served)] == [1, 1]
     first = min(telegram.chats[7].history)
     assert len(telegram.chats[7].history[first]) > shown + 2  # it was seen to be written on

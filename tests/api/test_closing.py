@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
+from gateway.api.server import Server
 from tests.api.asking import PATIENCE
 from tests.support.inprocess import Serving, serving
 from tests.support.waiting import until
@@ -50,3 +52,35 @@ async def test_a_run_that_was_cut_off_is_done_with_the_next_start(tmp_path: Path
         ended = await served.engine.wait(task, PATIENCE)
 
     assert (ended.status, ended.result, ended.attempt) == ("succeeded", "done", 2)
+
+
+class Watched(socket.socket):
+    """Notes whenever it, or a copy of it, is told to block or not to."""
+
+    told: list[float | None]
+
+    def setblocking(self, flag: bool, /) -> None:
+        self.told.append(None if flag else 0.0)
+        super().setblocking(flag)
+
+    def settimeout(self, value: float | None, /) -> None:
+        self.told.append(value)
+        super().settimeout(value)
+
+
+async def test_who_opens_never_makes_the_socket_block_for_others_that_share_it(tmp_path: Path) -> None:
+    """A process that lost the race for a connection would hang in accept until the next one."""
+    Watched.told = []
+    async with serving(tmp_path / "home") as served:
+        with Watched(socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.bind(("127.0.0.1", 0))
+            server = Server(served.around)
+            await server.open(listener)
+            await server.close(0.0, _nothing_runs, handed_over=False)
+
+    assert Watched.told
+    assert set(Watched.told) == {0.0}
+
+
+async def _nothing_runs(seconds: float) -> None:
+    pass

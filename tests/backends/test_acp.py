@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -147,6 +148,56 @@ async def test_a_process_is_used_again_and_ended_when_idle(rig: Rig) -> None:
 
     assert list(rig.ledger.recorded) == [process]
     await until(lambda: not rig.ledger.recorded, "the process is ended")
+
+
+# --- the start --------------------------------------------------------------------------------
+
+
+def held(rig: Rig) -> int:
+    return len(list(rig.workspace.glob("held-*")))
+
+
+async def test_the_first_process_of_a_home_starts_alone_and_the_later_ones_together(rig: Rig) -> None:
+    rig.but("--held")
+    first = [asyncio.create_task(rig.ask(f"[[say {number}]]")) for number in range(3)]
+    await until(lambda: held(rig), "one is starting")
+    alone = len(rig.ledger.recorded)
+    (rig.workspace / "go").touch()
+    await until(lambda: held(rig) == 3, "the others are starting")
+    (rig.workspace / "go").unlink()
+    rig.but("--held", pass_env=["SCRIPTED_KEY"])
+    second = [asyncio.create_task(rig.ask(f"[[say {number}]]")) for number in range(3, 5)]
+    await until(lambda: held(rig) == 5, "two are starting together")
+    (rig.workspace / "go").touch()
+
+    assert alone == 1
+    assert [text(said) for said in await asyncio.gather(*first, *second)] == ["0", "1", "2", "3", "4"]
+
+
+async def test_another_is_the_first_when_one_was_cancelled_while_it_started(rig: Rig) -> None:
+    rig.but("--held")
+    first, second = (asyncio.create_task(rig.ask(f"[[say {number}]]")) for number in range(2))
+    await until(lambda: held(rig), "one is starting")
+    first.cancel()
+    await asyncio.wait({first})
+    (rig.workspace / "go").touch()
+
+    assert text(await second) == "1"
+
+
+async def test_a_process_that_ends_before_it_says_hello_is_started_once_more(rig: Rig) -> None:
+    rig.but("--weak", "1")
+
+    assert text(await rig.ask("Hello")) == "echo: Hello"
+
+
+async def test_a_process_that_ends_each_time_is_an_error_with_its_last_words(rig: Rig) -> None:
+    rig.but("--weak", "9")
+
+    with pytest.raises(AgentError, match=r"ended with status 1.*CREATE TABLE workspace failed"):
+        await rig.ask("Hello")
+
+    assert (rig.workspace / "died").read_text() == "xx"
 
 
 # --- what it tells and asks -------------------------------------------------------------------

@@ -31,6 +31,7 @@ from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process import Children
+from gateway.scratch import Scratch
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
 from tests.support.scripted_model import ScriptedModel, serving
@@ -143,10 +144,11 @@ async def rigged(directory: Path, model: ScriptedModel, **options: Any) -> Async
     agent = msgspec.convert(entry, Agent)
     agent = msgspec.structs.replace(agent, options=msgspec.convert(given | options, Options))
     ledger = MemoryLedger()
-    tools = Tools(children=Children(ledger, ENVIRON), environ=ENVIRON, directory=directory / "own")
-    async with Opencode(tools) as backend:
+    children = Children(ledger, ENVIRON, Scratch(directory / "scratch"))
+    async with Opencode(Tools(children=children, environ=ENVIRON, directory=directory / "own")) as backend:
         yield Rig(backend, model, agent, ledger, directory)
     assert not ledger.alive(), "nothing outlives the backend"
+    assert not list((directory / "scratch").glob("*")), "what a server unpacked goes with it"
 
 
 @module_fixture
@@ -168,6 +170,7 @@ async def stranger(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactor
     home = tmp_path_factory.mktemp("stranger")
     env = real.environment(home) | {
         "PATH": ENVIRON["PATH"],
+        "BUN_TMPDIR": str(home),
         "OPENCODE_CONFIG_CONTENT": json.dumps(real.config(model.base_url)),
         "OPENCODE_SERVER_PASSWORD": ENVIRON["OPENCODE_TEST_PASSWORD"],
     }
@@ -595,12 +598,33 @@ async def test_an_idle_server_is_stopped_and_started_again(model: ScriptedModel,
         )
         workspace = rig.workspace()
         first = await rig.ask("[[say noted]] the word is heliotrope", workspace)
+        unpacked = list((tmp_path / "scratch").glob("*/.*.so"))
         await until(lambda: not rig.ledger.recorded, "the server is stopped")
+        assert unpacked, "it unpacks there what it would leave in the temporary directory"
+        assert not unpacked[0].exists()
 
         second = await rig.ask("[[recall]]", workspace, first.ref)
 
         assert "heliotrope" in second.reply
         assert len(rig.ledger.seen) == 3, "the server twice, and once for its version"
+
+
+async def test_two_servers_that_set_up_the_same_home_do_not_meet(model: ScriptedModel, tmp_path: Path) -> None:
+    async with rigged(tmp_path, model) as rig:
+        other = rig.but(options={"idle_stop": 600.0})
+
+        answers = await asyncio.gather(rig.ask("[[say one]]"), other.ask("[[say two]]"))
+
+        assert [answered.reply for answered in answers] == ["one", "two"]
+        assert len(rig.ledger.recorded) == 2
+
+
+async def test_a_server_that_ends_before_it_listens_is_started_once_more(model: ScriptedModel, tmp_path: Path) -> None:
+    once = f'cd {tmp_path}; [ -f died ] && exec "$0" "$@"; touch died; echo CREATE TABLE workspace failed >&2; exit 1'
+    async with rigged(tmp_path, model, command=["sh", "-c", once, str(real.find())]) as rig:
+        answered = await rig.ask("[[say noted]]")
+
+    assert answered.reply == "noted"
 
 
 async def test_a_server_is_shut_to_others_and_gets_no_secret_of_the_gateway(rig: Rig) -> None:

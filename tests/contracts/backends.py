@@ -32,6 +32,7 @@ from gateway.domain.ports import Backend, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process import Children
+from gateway.scratch import Scratch
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
 from tests.support.waiting import PATIENCE, until
@@ -56,6 +57,8 @@ class Subject:
     remembers: bool = True
     #: turns that are taken at the same time
     together: int = 4
+    #: seconds for a turn to be over, with the start of what it needs
+    patience: float = PATIENCE
     #: an agent that was closed takes its whole process group along
     stubborn: str | None = None
     #: ends in the middle of the answer, as by a crash
@@ -123,7 +126,7 @@ class Stage:
     async def ask(self, prompt: str, session: str, heard: Heard | None = None) -> Heard:
         """Take a turn to its end, and keep what the gateway would keep of it."""
         given = self.turn(prompt, session)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self.subject.patience):
             heard = await listen(self.backend, given, heard)
         self.transcripts.setdefault(session, []).extend(exchange(prompt, heard.answer, given.run))
         if heard.session_ref is not None:
@@ -141,7 +144,8 @@ async def on_stage(subject: Subject, directory: Path) -> AsyncIterator[Stage]:
     environ = subject.environ()
     async with AsyncExitStack() as stack:
         agent = await stack.enter_async_context(subject.agent(directory))
-        tools = Tools(children=Children(ledger, environ), environ=environ, directory=directory / "backend")
+        children = Children(ledger, environ, Scratch(directory / "scratch"))
+        tools = Tools(children=children, environ=environ, directory=directory / "backend")
         backend = await stack.enter_async_context(kinds()[agent.backend].open(tools))
         yield Stage(subject, backend, agent, ledger, directory)
     assert not ledger.recorded, "a closed backend has no process left in the ledger"

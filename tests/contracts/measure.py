@@ -22,6 +22,7 @@ from gateway.domain.event import Text
 from gateway.domain.ports import Backend
 from gateway.errors import AgentError
 from gateway.process import Children
+from gateway.scratch import Scratch
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import turn
 
@@ -57,7 +58,7 @@ async def main() -> None:
     kind = kinds()[agent.backend]
     agent = msgspec.structs.replace(agent, options=msgspec.convert(agent.options, kind.options))
     directory, prompts = wanted["directory"], wanted["prompts"]
-    children = Children(MemoryLedger(), wanted["environ"])
+    children = Children(MemoryLedger(), wanted["environ"], Scratch(Path(directory) / "scratch"))
     tools = Tools(children=children, environ=wanted["environ"], directory=Path(directory) / "backend")
     async with kind.open(tools) as backend:
         await _take(backend, agent, prompts["first"], directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -12,12 +13,16 @@ from typing import ClassVar
 import psutil
 import pytest
 
-from gateway.backends.acp.options import Options
+from gateway.backends.acp.options import Options, Preset
 from gateway.domain.agent import Agent
-from tests.contracts.backends import BackendContract, Subject
+from gateway.domain.event import Permission
+from gateway.errors import AgentError
+from tests.contracts.backends import BackendContract, Stage, Subject
+from tests.support import codex, scripted_acp
 from tests.support import opencode as real
-from tests.support import scripted_acp
 from tests.support.scripted_model import ScriptedModel, serving
+from tests.support.turns import Heard
+from tests.support.waiting import PATIENCE
 
 
 class Scripted(Subject):
@@ -52,6 +57,7 @@ class Opencode(Subject):
     """The real program, with a scripted model behind it."""
 
     together = 2  # each has a process of its own, which takes seconds to start
+    patience = 3 * PATIENCE  # and the first one in a new home starts alone
     hostile: ClassVar = {"a line of 4 MB": "[[line 4]]"}
 
     def __init__(self) -> None:
@@ -80,6 +86,41 @@ class Opencode(Subject):
         return self._model.counters.active > 0
 
 
+class Codex(Subject):
+    """The real codex-acp, with a scripted model behind it."""
+
+    counts = False  # it tells how full its context is, not what a turn took
+    together = 2
+    dies = "[[midfail]]"
+    hostile: ClassVar = {
+        "not UTF-8": "[[bytes]]",
+        "not JSON": "[[garbage]]",
+        "a line of 4 MB": "[[line 4]]",
+        "a flood of 20 MB": "[[flood 20]]",
+        "an end without an end": "[[stop]]",
+    }
+
+    def __init__(self) -> None:
+        self._model: ScriptedModel | None = None
+
+    @asynccontextmanager
+    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
+        async with serving() as self._model:
+            env = codex.environment(directory / "home", self._model.base_url)
+            options = Options(preset=Preset.CODEX, command=[str(codex.find())], idle_processes=2)
+            yield Agent(id="main", backend="acp", options=options, env=env)
+
+    def environ(self) -> Mapping[str, str]:
+        return {"PATH": os.environ["PATH"]}
+
+    def fail(self) -> str:
+        return "[[error 400]]"
+
+    def working(self) -> bool:
+        assert self._model is not None
+        return self._model.counters.active > 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the scripted agent uses signals and fork")
 class TestScripted(BackendContract):
     subject = Scripted()
@@ -89,3 +130,22 @@ class TestScripted(BackendContract):
 @pytest.mark.skipif(real.find() is None, reason=real.ABSENT)
 class TestOpencode(BackendContract):
     subject = Opencode()
+
+
+@pytest.mark.codex
+@pytest.mark.skipif(codex.find() is None, reason=codex.ABSENT)
+class TestCodex(BackendContract):
+    subject = Codex()
+
+    async def test_what_it_wants_to_be_allowed_is_denied_by_policy(self, stage: Stage, session: str) -> None:
+        wanted = {"cmd": "touch made", "sandbox_permissions": "require_escalated", "justification": "May I?"}
+
+        heard = Heard()
+        with pytest.raises(AgentError, match=r"not allowed: touch made") as raised:
+            await stage.ask(f"[[tool exec_command {json.dumps(wanted)}]]", session, heard)
+
+        [asked] = heard.of(Permission)
+        assert asked.answer == "reject_once"
+        assert "permissions" in str(raised.value.remedy)
+        assert not (stage.directory / session / "made").exists()
+        assert (await stage.ask("[[say next]]", session)).answer == "next"

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway import identity
 from gateway.domain.agent import Agent
+from gateway.domain.budget import Days
 from gateway.domain.event import Said, Text
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.domain.run import Run
@@ -114,6 +115,7 @@ async def staged(
     prepare: Callable[[SqliteStore], Awaitable[object]] | None = None,
     wrap: Callable[[SqliteStore], Any] = lambda store: store,
     clock: Clock = wall_clock,
+    days: Days | None = None,
     **options: Any,
 ) -> AsyncIterator[Stage]:
     """Open an engine.
@@ -123,7 +125,7 @@ async def staged(
         prepare: done with the store before the engine opens.
         wrap: stands between the engine and its store.
     """
-    store = SqliteStore(directory / "moongate.db", clock=clock)
+    store = SqliteStore(directory / "moongate.db", clock=clock, days=days)
     backend = Scripted(act)
     kinds = [Agent(id=name, backend="scripted", **fields) for name, fields in (agents or {"main": {}}).items()]
     try:
@@ -136,6 +138,7 @@ async def staged(
             owner=me(),
             directory=directory,
             clock=clock,
+            days=days,
             **options,
         )
         async with engine:

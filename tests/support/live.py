@@ -112,17 +112,8 @@ class Live:
         timeout: float = PATIENCE,
     ) -> Answer:
         """Make one request with the gateway's token; an error status is an answer, too."""
-        sent = {"Authorization": f"Bearer {self.token}"} if (self.home / "token").exists() else {}
-        data = None if body is None else json.dumps(body).encode()
-        if data is not None:
-            sent["Content-Type"] = "application/json"
-        request = urllib.request.Request(self.url + path, data=data, method=method, headers={**sent, **(headers or {})})
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                return Answer(response.status, _parsed(response.read()), dict(response.headers))
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, _parsed(error.read()), dict(error.headers))
+        token = self.token if (self.home / "token").exists() else None
+        return call(self.url, method, path, body, token=token, headers=headers, timeout=timeout)
 
     def stop(self) -> int:
         """End it politely and return its exit code."""
@@ -190,6 +181,30 @@ class Live:
         """Wait until an event was logged so often."""
         until_sync(lambda: len(self.logged(event)) >= count, f"{event} is logged {count} times")
         return self.logged(event)
+
+
+def call(
+    url: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    token: str | None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = PATIENCE,
+) -> Answer:
+    """Make one request; an error status is an answer, too."""
+    sent = {"Authorization": f"Bearer {token}"} if token is not None else {}
+    data = None if body is None else json.dumps(body).encode()
+    if data is not None:
+        sent["Content-Type"] = "application/json"
+    request = urllib.request.Request(url + path, data=data, method=method, headers={**sent, **(headers or {})})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return Answer(response.status, _parsed(response.read()), dict(response.headers))
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, _parsed(error.read()), dict(error.headers))
 
 
 def _parsed(data: bytes) -> Any:

@@ -8,7 +8,9 @@ Directives as in `scripted_agent`, and besides:
     [[cost]]         say what the session has cost so far: a dollar a prompt
 
 What a session remembers is a file in its working directory. A file `busy-PID` there says that this
-process is at work. `--no-load`: sessions cannot be taken up again. `--no-auth`: wants a sign-in first.
+process is at work. `--no-load`: sessions cannot be taken up again. `--no-auth`: wants a sign-in first. `--held`: writes
+`held-PID` there at its start, and goes on when there is a file `go`. `--weak N`: the first N that are
+started there end at once.
 """
 
 from __future__ import annotations
@@ -221,7 +223,25 @@ def heed(message: dict[str, Any]) -> None:
             threading.Thread(target=prompt, args=[number, params["sessionId"], text], daemon=True).start()
 
 
+def hold() -> None:
+    Path(f"held-{os.getpid()}").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+
+
+def be_weak(times: int) -> None:
+    died = Path("died")
+    before = len(died.read_text()) if died.exists() else 0
+    if before < times:
+        died.write_text("x" * (before + 1))
+        sys.exit("CREATE TABLE workspace failed")
+
+
 def main() -> None:
+    if "--held" in sys.argv:
+        hold()
+    if "--weak" in sys.argv:
+        be_weak(int(sys.argv[sys.argv.index("--weak") + 1]))
     for line in sys.stdin:
         heed(json.loads(line))
 

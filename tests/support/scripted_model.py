@@ -161,14 +161,20 @@ class ScriptedModel:
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         body = await self._note(request)
-        given = body.get("input", "")
-        messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-        plan = read([message for message in messages if "role" in message])
-        answer = plan if isinstance(plan, Answer) else Answer(words=["(only answers are scripted here)"])
+        messages = _messages(body.get("input", ""))
+        plan = read(messages)
+        refusal = self._refusal(plan, last_user_text(messages))
+        if refusal is not None:
+            return refusal
+        if isinstance(plan, Refusal):
+            plan = Answer(words=["recovered"])
         with self._working():
+            if plan == Trouble("hang"):
+                await asyncio.Event().wait()
             if body.get("stream"):
-                return await _stream_response(request, body, answer)
-            return web.json_response(_response(body, answer.text, "completed"))
+                return await _stream_response(request, body, plan)
+            text = plan.text if isinstance(plan, Answer) else "(only answers are scripted here)"
+            return web.json_response(_response(body, [_message(text)], "completed"))
 
     async def _note(self, request: web.Request) -> dict[str, Any]:
         body: dict[str, Any] = await request.json()
@@ -401,17 +407,29 @@ async def _stream_trouble(chat: _Chat, trouble: Trouble) -> None:
             await chat.delta({}, "stop")
 
 
-def _response(body: dict[str, Any], text: str, status: str) -> dict[str, Any]:
-    """Return a whole object of the Responses API."""
-    finished = status == "completed"
+def _messages(given: Any) -> list[dict[str, Any]]:
+    """Return the input of the Responses API as messages of a chat."""
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    results = {"function_call_output": "tool", "custom_tool_call_output": "tool"}
+    messages = [{"role": results.get(item.get("type")), "content": item.get("output"), **item} for item in given]
+    return [message for message in messages if message["role"]]
+
+
+def _message(text: str) -> dict[str, Any]:
     part = {"type": "output_text", "text": text, "annotations": []}
-    item = {"type": "message", "role": "assistant", "status": status, "content": [part]}
+    return {"id": "msg_scripted", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+
+
+def _response(body: dict[str, Any], output: list[dict[str, Any]], status: str) -> dict[str, Any]:
+    """Return a whole object of the Responses API."""
+    written = sum(_tokens(json.dumps(item)) for item in output)
     usage = {
         "input_tokens": 5,
         "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": _tokens(text),
+        "output_tokens": written,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 5 + _tokens(text),
+        "total_tokens": 5 + written,
     }
     return {
         "id": "resp_scripted",
@@ -419,7 +437,7 @@ def _response(body: dict[str, Any], text: str, status: str) -> dict[str, Any]:
         "created_at": int(time.time()),
         "status": status,
         "model": body.get("model"),
-        "output": [{"id": "msg_scripted", **item}] if finished else [],
+        "output": output,
         "error": None,
         "incomplete_details": None,
         "instructions": body.get("instructions"),
@@ -430,39 +448,97 @@ def _response(body: dict[str, Any], text: str, status: str) -> dict[str, Any]:
         "temperature": 1.0,
         "top_p": 1.0,
         "previous_response_id": body.get("previous_response_id"),
-        "usage": usage if finished else None,
+        "usage": usage if status == "completed" else None,
     }
 
 
-def _response_events(body: dict[str, Any], answer: Answer) -> Iterator[dict[str, Any]]:
-    """Yield the events of a streamed response, in the order of OpenAI's reference."""
-    whole = _response(body, answer.text, "completed")
-    item = whole["output"][0]
-    part = item["content"][0]
-    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-    started = _response(body, "", "in_progress")
-    yield {"type": "response.created", "response": started}
-    yield {"type": "response.in_progress", "response": started}
-    empty = {**item, "status": "in_progress", "content": []}
-    yield {"type": "response.output_item.added", "output_index": 0, "item": empty}
-    yield {"type": "response.content_part.added", **place, "part": {**part, "text": ""}}
-    for word in answer.words:
-        yield {"type": "response.output_text.delta", **place, "delta": word, "logprobs": []}
-    yield {"type": "response.output_text.done", **place, "text": answer.text, "logprobs": []}
-    yield {"type": "response.content_part.done", **place, "part": part}
-    yield {"type": "response.output_item.done", "output_index": 0, "item": item}
-    yield {"type": "response.completed", "response": whole}
+class _Response:
+    """One streamed response, in the order of OpenAI's reference."""
+
+    def __init__(self, request: web.Request, body: dict[str, Any]) -> None:
+        self._request = request
+        self._body = body
+        self._number = 0
+        self.response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+
+    async def open(self) -> None:
+        await self.response.prepare(self._request)
+        started = _response(self._body, [], "in_progress")
+        await self.event("response.created", response=started)
+        await self.event("response.in_progress", response=started)
+
+    async def raw(self, kind: str, data: bytes) -> None:
+        await self.response.write(f"event: {kind}\ndata: ".encode() + data + b"\n\n")
+
+    async def event(self, kind: str, **about: Any) -> None:
+        await self.raw(kind, json.dumps({"type": kind, **about, "sequence_number": self._number}).encode())
+        self._number += 1
+
+    async def begin_text(self) -> None:
+        item = _message("")
+        place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+        empty = {**item, "status": "in_progress", "content": []}
+        await self.event("response.output_item.added", output_index=0, item=empty)
+        await self.event("response.content_part.added", **place, part=item["content"][0])
+
+    async def delta(self, text: str) -> None:
+        place = {"item_id": "msg_scripted", "output_index": 0, "content_index": 0}
+        await self.event("response.output_text.delta", **place, delta=text, logprobs=[])
+
+    async def end_text(self, text: str) -> None:
+        item = _message(text)
+        place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+        await self.event("response.output_text.done", **place, text=text, logprobs=[])
+        await self.event("response.content_part.done", **place, part=item["content"][0])
+        await self.end(item)
+
+    async def end(self, item: dict[str, Any]) -> None:
+        await self.event("response.output_item.done", output_index=0, item=item)
+        await self.event("response.completed", response=_response(self._body, [item], "completed"))
+
+    def cut(self) -> None:
+        assert self._request.transport is not None
+        self._request.transport.close()
 
 
-async def _stream_response(request: web.Request, body: dict[str, Any], answer: Answer) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await response.prepare(request)
-    for number, event in enumerate(_response_events(body, answer)):
-        if event["type"].endswith("text.delta"):
-            await asyncio.sleep(answer.pause)
-        data = json.dumps({**event, "sequence_number": number})
-        await response.write(f"event: {event['type']}\ndata: {data}\n\n".encode())
-    return response
+async def _stream_response(request: web.Request, body: dict[str, Any], plan: Plan) -> web.StreamResponse:
+    stream = _Response(request, body)
+    await stream.open()
+    match plan:
+        case Call(name, arguments):
+            call = {"type": "function_call", "id": "fc_scripted", "call_id": _call_id(), "status": "completed"}
+            await stream.end({**call, "name": name, "arguments": arguments})
+        case Answer():
+            await stream.begin_text()
+            for word in plan.words:
+                await asyncio.sleep(plan.pause)
+                await stream.delta(word)
+            await stream.end_text(plan.text)
+        case Trouble():
+            await stream.begin_text()
+            await stream.delta("a piece ")
+            await _trouble_response(stream, plan)
+    return stream.response
+
+
+async def _trouble_response(stream: _Response, trouble: Trouble) -> None:
+    match trouble.kind:
+        case "midfail":
+            stream.cut()
+        case "refuse":
+            error = {"code": "server_error", "message": trouble.argument}
+            await stream.event("response.failed", response={"id": "resp_scripted", "status": "failed", "error": error})
+        case "garbage":
+            await stream.raw("response.output_text.delta", b"{this is not JSON")
+        case "bytes":
+            await stream.raw("response.output_text.delta", b'{"delta": "\xff\xfe\x80"}')
+        case "line":
+            await stream.delta("x" * (int(trouble.argument) * _MEGABYTE))
+            await stream.end_text("")
+        case "flood":
+            for _ in range(int(trouble.argument) * 16):
+                await stream.delta("x" * (_MEGABYTE // 16))
+            await stream.end_text("")
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.api import paging, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import cron, times
+from gateway.domain.budget import Budget
 from gateway.domain.delivery import CHAT, Target
 from gateway.domain.ids import MODEL
 from gateway.domain.reach import URL_LENGTH
@@ -67,6 +68,8 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     jitter: Annotated[float, Meta(ge=0, le=86_400)] | UnsetType = UNSET
     #: failures in a row after which it is disabled; 0 never does
     max_failures: Failures | UnsetType = UNSET
+    #: what its runs may use in a day; null lifts all limits
+    budget: Budget | UnsetType | None = UNSET
 
 
 class JobShown(Struct, frozen=True, kw_only=True):
@@ -92,6 +95,8 @@ class JobShown(Struct, frozen=True, kw_only=True):
     #: in a row
     failures: int
     max_failures: int
+    #: what its runs may use in a day; null without a limit
+    budget: views.BudgetShown | None
     next_run: str | None
     last_run: str | None
     #: status of the last run
@@ -268,7 +273,7 @@ def _spec(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> di
         word = _SAME.get(name, name)
         if word in found:
             raise InvalidRequest(f"{name}: is there twice, under two names.")
-        found[word] = value
+        found[word] = None if value == Budget() else value
     if call.body.deliver is not UNSET or call.body.webhook is not UNSET:
         found["deliver"] = _targets(call, before)
     return found
@@ -310,6 +315,7 @@ def _shown(job: Schedule) -> JobShown:
         jitter=spec.jitter,
         failures=job.failures,
         max_failures=spec.max_failures,
+        budget=None if spec.budget is None else views.budget(spec.budget),
         next_run=_next(job),
         last_run=views.moment(job.last_at),
         last_status=job.last_status,

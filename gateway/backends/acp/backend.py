@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _EXTRA = "Install it beside Moongate: pip install 'moongate[acp]'"
 
 
+class _EndedEarly(AgentError):
+    """The process has ended before it said hello."""
+
+
 class Acp:
     """Starts, keeps and ends agents' processes."""
 
@@ -85,20 +89,30 @@ class Acp:
     # --- processes --------------------------------------------------------------------------
 
     async def _start(self, turn: Turn) -> Connection:
+        options: Options = turn.agent.options
+        env = self._environment(turn.agent)
+        async with self._tools.children.settling(options.known.command[0], env):
+            try:
+                return await self._begin(turn, env)
+            except _EndedEarly:  # as opencode does while another one, of whomever, sets up the same home
+                return await self._begin(turn, env)
+
+    async def _begin(self, turn: Turn, env: Mapping[str, str]) -> Connection:
         from gateway.backends.acp.connection import Connection
 
         options: Options = turn.agent.options
         try:
-            child = await self._tools.children.spawn(
-                options.known.command, cwd=turn.workspace, env=self._environment(turn.agent)
-            )
+            child = await self._tools.children.spawn(options.known.command, cwd=turn.workspace, env=env)
         except AgentError as error:
             raise AgentError(error.message, remedy=options.known.install) from error
         here = Connection(child)
         try:
             await here.hello(options.start_timeout)
-        except BaseException:
+        except BaseException as error:
+            ended = here.gone
             await here.close()
+            if ended and isinstance(error, AgentError):
+                raise _EndedEarly(error.message, remedy=error.remedy) from error
             raise
         return here
 

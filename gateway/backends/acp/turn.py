@@ -31,6 +31,7 @@ from gateway.errors import AgentError
 CANCELLING = 1.2
 #: how the protocol says that a tool is done
 _DONE, _FAILED = "completed", "failed"
+_ALLOW = 'The agent\'s `"permissions": "allow"` lets it do what it asks for.'
 
 
 class Talk:
@@ -41,6 +42,8 @@ class Talk:
         self._turn = turn
         self._mode = mode
         self._asked: list[Permission] = []
+        #: what it was not allowed
+        self._refused: list[str] = []
         self._running: set[str] = set()
         self._cost = 0.0
         #: whether the connection can be used for another turn
@@ -213,6 +216,8 @@ class Talk:
                 return said
             case "max_tokens" | "max_turn_requests":
                 return [*said, Log(level="warning", message=f"the agent stopped at a limit: {response.stop_reason}")]
+        if self._refused:  # codex, for one, takes a no for the end
+            raise AgentError(f"the agent stopped when it was not allowed: {self._refused[-1]}.", remedy=_ALLOW)
         raise AgentError(f"the agent ended its turn: {response.stop_reason}.")
 
     # --- what it asks -----------------------------------------------------------------------
@@ -226,6 +231,8 @@ class Talk:
         what = call.title or str(call.kind or "something")
         answer = chosen.kind if chosen else "cancelled"
         self._asked.append(Permission(id=call.tool_call_id, action=what, answer=answer))
+        if not answer.startswith("allow"):
+            self._refused.append(what)
         return chosen
 
 

@@ -37,6 +37,10 @@ _READY = re.compile(rb"listening on (http://\S+)\s")
 _PIECE = 4096
 
 
+class _EndedEarly(AgentError):
+    """The server has ended before it listened."""
+
+
 class Connection:
     """A server that answers, and its events."""
 
@@ -267,6 +271,16 @@ async def launch(
     """
     await asyncio.to_thread(orphans.end_abandoned)
     await asyncio.to_thread(os.makedirs, directory, 0o700, True)
+    async with children.settling(command[0], env):
+        try:
+            return await _begin(children, command, env, directory, within)
+        except _EndedEarly:  # as it does while another one, of whomever, sets up the same home
+            return await _begin(children, command, env, directory, within)
+
+
+async def _begin(
+    children: Children, command: Sequence[str], env: Mapping[str, str], directory: Path, within: float
+) -> Connection:
     password, mark = secrets.token_urlsafe(32), orphans.mark()
     child = await children.spawn(
         [*command, "serve", "--hostname", "127.0.0.1", "--port", "0"],
@@ -295,7 +309,7 @@ async def _url(child: Child, within: float) -> str:
     except TimeoutError:
         tail = child.stderr_tail()[-500:]
         raise AgentError(f"opencode was not ready within {within:g} s. {tail}".rstrip()) from None
-    raise AgentError(f"opencode did not start: {_death(child, code)}.")
+    raise _EndedEarly(f"opencode did not start: {_death(child, code)}.")
 
 
 async def _ready(connection: Connection) -> Connection:

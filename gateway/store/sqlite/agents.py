@@ -10,6 +10,7 @@ import apsw
 import msgspec
 
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
+from gateway.domain.budget import Budget
 from gateway.domain.ports import Admission, IdempotencyKey, Load
 from gateway.domain.run import RunSpec, Source
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
@@ -19,12 +20,13 @@ from gateway.store.sqlite.database import Transaction
 #: agents that may be stored
 MOST = 256
 
-_COLUMNS = "id, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated"
+_COLUMNS = "id, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated, budget"
+_budget = msgspec.json.Decoder(Budget).decode
 _SLOTS = "runs INDEXED BY runs_slots WHERE source = 'assign' AND status IN ('queued', 'running')"
 
 
 def _agent(row: Sequence[Any]) -> StoredAgent:
-    id_, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated = row
+    id_, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated, budget = row
     return StoredAgent(
         id=id_,
         slug=slug,
@@ -36,6 +38,7 @@ def _agent(row: Sequence[Any]) -> StoredAgent:
         enabled=bool(enabled),
         created=created,
         updated=updated,
+        budget=None if budget is None else _budget(budget),
     )
 
 
@@ -58,9 +61,11 @@ def create(tx: Transaction, draft: AgentDraft, base: str, key: IdempotencyKey | 
         enabled=draft.enabled,
         created=tx.now,
         updated=tx.now,
+        budget=draft.budget,
     )
     _check_slug(tx, agent)
-    tx.execute(f"INSERT INTO agents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(agent))
+    row = (*msgspec.structs.astuple(agent)[:-1], _written(agent.budget))
+    tx.execute(f"INSERT INTO agents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     idempotency.remember(tx, key, agent.id)
     log.note_agent(tx, agent.id, "created")
     return agent
@@ -75,7 +80,7 @@ def edit(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgent:
     _check_slug(tx, agent)
     tx.execute(
         "UPDATE agents SET slug = ?, name = ?, base = ?, model = ?, system_prompt = ?, max_concurrent = ?,"
-        " enabled = ?, updated = ? WHERE id = ?",
+        " enabled = ?, updated = ?, budget = ? WHERE id = ?",
         (
             agent.slug,
             agent.name,
@@ -85,6 +90,7 @@ def edit(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgent:
             agent.max_concurrent,
             agent.enabled,
             agent.updated,
+            _written(agent.budget),
             agent.id,
         ),
     )
@@ -146,6 +152,10 @@ def _counted(connection: apsw.Connection, which: str) -> dict[str, int]:
 def _by_id(tx: Transaction, agent_id: str) -> StoredAgent | None:
     row = tx.execute(f"SELECT {_COLUMNS} FROM agents WHERE id = ?", (agent_id,)).fetchone()
     return _agent(row) if row else None
+
+
+def _written(budget: Budget | None) -> str | None:
+    return None if budget is None else msgspec.json.encode(budget).decode()
 
 
 def _check_slug(tx: Transaction, agent: StoredAgent) -> None:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 import msgspec
 
+from gateway.domain.budget import Days
 from gateway.domain.event import Change, Event
 from gateway.domain.ports import Listener
 from gateway.domain.times import Clock
@@ -42,12 +43,14 @@ READERS = 2
 class Transaction:
     """What an operation sees: the connection, one time for all it writes, and what to tell after."""
 
-    def __init__(self, connection: apsw.Connection, now: int) -> None:
+    def __init__(self, connection: apsw.Connection, now: int, days: Days) -> None:
         self.execute = connection.execute
         self.pragma = connection.pragma
         self.changes_made = connection.changes
         #: milliseconds since 1970 UTC
         self.now = now
+        #: which day that is
+        self.days = days
         self.events: list[Event] = []
         self.changes: list[Change] = []
 
@@ -69,8 +72,9 @@ class _Done(NamedTuple):
 class Database:
     """The database of one process. Use from one event loop."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, days: Days) -> None:
         self._path = path
+        self._days = days
         self._clock = clock
         self._connection = opening.connect(path, clock)
         self._loop = asyncio.get_running_loop()
@@ -166,7 +170,7 @@ class Database:
                 time.sleep(PAUSE)
 
     def _commit(self, batch: list[_Waiting]) -> None:
-        transaction = Transaction(self._connection, self._clock())
+        transaction = Transaction(self._connection, self._clock(), self._days)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             done = [self._perform(item, transaction) for item in batch]
@@ -178,7 +182,7 @@ class Database:
                     self._commit([item])
                 return
             done = [_Done(item.future, None, _told(error, self._path)) for item in batch]
-            transaction = Transaction(self._connection, 0)
+            transaction = Transaction(self._connection, 0, self._days)
         self._loop.call_soon_threadsafe(self._tell, done, transaction)
 
     def _perform(self, item: _Waiting, transaction: Transaction) -> _Done:

@@ -23,7 +23,7 @@ from gateway.domain.ports import Accepted, Admission, Backlog, Counts, Fenced, I
 from gateway.domain.run import FINAL, Mode, Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
-from gateway.store.sqlite import agents, deliveries, idempotency, log, schedules, sessions
+from gateway.store.sqlite import agents, deliveries, idempotency, log, schedules, sessions, spending
 from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = (
@@ -35,6 +35,8 @@ _COLUMNS = (
 _LANE = "runs INDEXED BY runs_lane WHERE session = ?1 AND status IN ('queued', 'running')"
 #: what a history shows
 _ENDED_WITH = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
+#: times that one claim looks for runs in the place of those that a budget refuses or lets wait
+CLAIMS = 8
 _spec = msgspec.json.Decoder(RunSpec).decode
 _usage = msgspec.json.Decoder(Usage).decode
 _encode = msgspec.json.Encoder().encode
@@ -242,10 +244,30 @@ def _told(run: Run, reason: str) -> AnyHappening:
 
 def claim(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
     _let_due_in(tx)
+    done: list[Run] = []
+    waiting: set[int] = set()
+    for _ in range(CLAIMS):
+        all_went = True
+        for run in _chosen(tx, limits, waiting):
+            asked = spending.ask(tx, run, limits)
+            all_went &= asked.go
+            if asked.go:
+                done.append(_claimed(tx, run, owner))
+            elif asked.refusal is not None:
+                done.append(_refused(tx, run, asked.refusal))
+            else:
+                waiting.add(run.seq)
+        if all_went:
+            break
+    return done
+
+
+def _chosen(tx: Transaction, limits: Limits, waiting: set[int]) -> list[Run]:
+    """Return the runs for which there is room, in the order in which they are to begin."""
     free = max(limits.total - _tallied(tx, Status.RUNNING), 0)
     behind = free if limits.background is None else max(limits.background - _in_background(tx), 0)
     room = {agent: limit - _running(tx, agent) for agent, limit in limits.agents.items()}
-    lines = [_next(tx, agent, min(free, room[agent]), behind) for agent in room]
+    lines = [_next(tx, agent, min(free, room[agent]), behind, waiting) for agent in room]
     chosen: list[Run] = []
     # Agents share what is free: the one whose next run has waited longest goes first, so none starves.
     for run in heapq.merge(*lines, key=lambda run: run.seq):
@@ -255,31 +277,41 @@ def claim(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
         chosen.append(run)
         room[run.spec.agent] -= 1
         behind -= background
-    return [_claimed(tx, run, owner) for run in chosen]
+    return chosen
 
 
-def _next(tx: Transaction, agent: str, room: int, behind: int) -> list[Run]:
+def _next(tx: Transaction, agent: str, room: int, behind: int, waiting: set[int]) -> list[Run]:
     """Return the runs of an agent that may be claimed now, the most urgent first.
 
     They are more than there is room for where some are of source `background`: of those, others may be
     taken instead.
+
+    Args:
+        waiting: runs that a budget lets wait, by their numbers.
     """
     if room <= 0:
         return []
-    found = _ready(tx, "runs_ready", "<>", agent, room)
+    but = f" AND seq NOT IN ({', '.join(map(str, waiting))})" if waiting else ""
+    found = _ready(tx, "runs_ready", "<>", agent, room, but)
     if behind:
-        found += _ready(tx, "runs_behind", "=", agent, min(room, behind))
+        found += _ready(tx, "runs_behind", "=", agent, min(room, behind), but)
         found.sort(key=lambda run: (-run.spec.priority, run.seq))
     return found
 
 
-def _ready(tx: Transaction, index: str, is_background: str, agent: str, limit: int) -> list[Run]:
+def _ready(tx: Transaction, index: str, is_background: str, agent: str, limit: int, but: str) -> list[Run]:
     rows = tx.execute(
         f"SELECT {_COLUMNS} FROM runs INDEXED BY {index} WHERE agent = ? AND status = 'queued' AND ready = 1"
-        f" AND source {is_background} 'background' ORDER BY priority DESC, seq LIMIT ?",
+        f" AND source {is_background} 'background'{but} ORDER BY priority DESC, seq LIMIT ?",
         (agent, limit),
     )
     return [_run(row) for row in rows.fetchall()]
+
+
+def _refused(tx: Transaction, run: Run, error: str) -> Run:
+    refused = _move(tx, run, Move.REFUSE, outcome=Outcome.OVER_BUDGET, error=error)
+    sessions.write_transcript(tx, refused)
+    return refused
 
 
 def _claimed(tx: Transaction, run: Run, owner: str) -> Run:
@@ -290,6 +322,7 @@ def _claimed(tx: Transaction, run: Run, owner: str) -> Run:
 def end_round(tx: Transaction, run_id: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
     run = _held(tx, run_id, epoch)
     last = log.append(tx, run.seq, run.id, run.last_event, said)
+    spending.count(tx, run, said)
     usage = _encode(run.usage + ended.usage).decode()
     tx.execute(
         "UPDATE runs SET last_event = ?, rounds = ?, usage = ? WHERE seq = ?", (last, ended.number, usage, run.seq)
@@ -311,12 +344,19 @@ def finish(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Seq
         rounds=verdict.rounds,
         done=verdict.done,
     )
+    spending.leave(tx, run, said, finished)
     sessions.write_transcript(tx, finished)
     return finished
 
 
 def requeue(tx: Transaction, run: Run, why: str) -> Run:
     """Give back a run that was cut short, or end it, by its policy and by what was asked of it."""
+    requeued = _requeued(tx, run, why)
+    spending.leave(tx, run, (), requeued)
+    return requeued
+
+
+def _requeued(tx: Transaction, run: Run, why: str) -> Run:
     if run.cancel_requested:
         return _move(tx, run, Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
     verdict = domain.after_interruption(run.spec, run.attempt, why)
@@ -382,6 +422,8 @@ def append(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyHappening
         raise Fenced(run_id)
     seq, last = row
     tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (log.append(tx, seq, run_id, last, said), seq))
+    if any(isinstance(one, Usage) for one in said):
+        spending.count(tx, by_seq(tx, seq), said)
 
 
 def remember(tx: Transaction, run_id: str, epoch: int, backend_ref: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.ports import Accepted, IdempotencyKey, Page
-from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.run import Outcome, Run, RunSpec, Source, Status
 from gateway.domain.schedule import Fire, FireOutcome, Firing, Schedule, ScheduleSpec
 from gateway.errors import Conflict, JobNotFound
 from gateway.store.sqlite import idempotency, log
@@ -170,7 +170,7 @@ def trigger(tx: Transaction, schedule_id: str, spec: RunSpec, key: IdempotencyKe
 
 def ended(tx: Transaction, run: Run) -> None:
     """Count the end of a run for its schedule, in the transaction that ends it."""
-    if run.spec.source is not Source.CRON or run.status is Status.CANCELLED:
+    if run.spec.source is not Source.CRON or run.status is Status.CANCELLED or run.outcome is Outcome.OVER_BUDGET:
         return
     row = tx.execute("SELECT schedule FROM fires INDEXED BY fires_run WHERE run = ?", (run.id,)).fetchone()
     if row is None:
@@ -235,6 +235,14 @@ def listed(connection: apsw.Connection, page: Page) -> list[Schedule]:
     before = page.before if page.before is not None else 1 << 62
     rows = connection.execute(
         f"{_SELECT} WHERE schedules.seq < ? ORDER BY schedules.seq DESC LIMIT ?", (before, page.limit)
+    )
+    return [_schedule(row) for row in rows]
+
+
+def budgeted(connection: apsw.Connection, limit: int) -> list[Schedule]:
+    rows = connection.execute(
+        f"{_SELECT} WHERE json_extract(schedules.spec, '$.budget') IS NOT NULL ORDER BY schedules.seq DESC LIMIT ?",
+        (limit,),
     )
     return [_schedule(row) for row in rows]
 

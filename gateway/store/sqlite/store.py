@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.domain.agent import AgentDraft, AgentEdit, SessionMode, StoredAgent
+from gateway.domain.budget import Days, Spent
 from gateway.domain.delivery import Delivery
 from gateway.domain.event import AnyHappening, Change, Event
 from gateway.domain.ports import (
@@ -13,6 +14,7 @@ from gateway.domain.ports import (
     Admission,
     AgentProcess,
     Backlog,
+    By,
     Counts,
     DeliveryCounts,
     DeliveryFilter,
@@ -23,6 +25,7 @@ from gateway.domain.ports import (
     Page,
     Pruned,
     RunFilter,
+    Used,
 )
 from gateway.domain.run import Round, Run, RunSpec, Verdict
 from gateway.domain.schedule import Fire, Firing, Schedule
@@ -44,6 +47,7 @@ from gateway.store.sqlite import (
     schedules,
     search,
     sessions,
+    spending,
     tickets,
     tokens,
 )
@@ -56,13 +60,19 @@ CHANGES_KEPT = 100_000
 class SqliteStore:
     """`Store` in one SQLite file. Make it inside a running event loop; close it there."""
 
-    def __init__(self, path: Path, *, queue_limit: int = 100_000, clock: Clock = wall_clock) -> None:
+    def __init__(
+        self, path: Path, *, queue_limit: int = 100_000, days: Days | None = None, clock: Clock = wall_clock
+    ) -> None:
         """Open the database, created or migrated as needed.
+
+        Args:
+            days: by which use is counted; those of UTC when not given.
 
         Raises:
             ConfigError: the file is not one that may be used.
         """
-        self._database = Database(path, clock)
+        self._days = days or Days()
+        self._database = Database(path, clock, self._days)
         self._queue_limit = queue_limit
         self._clock = clock
         self._write, self._read = self._database.write, self._database.read
@@ -80,6 +90,7 @@ class SqliteStore:
         await self._write(idempotency.prune)
         await self._write(notes.prune)
         await self._write(schedules.prune)
+        await self._write(spending.prune)
         await self._write(lambda tx: log.prune_changes(tx, CHANGES_KEPT))
 
     async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
@@ -218,6 +229,16 @@ class SqliteStore:
 
     async def fires(self, schedule: str, page: Page) -> Sequence[Fire]:
         return await self._read(lambda reader: schedules.fires(reader, schedule, page))
+
+    # use and budgets
+    async def used(self, by: By, since: str, until: str, agent: str | None = None) -> Sequence[Used]:
+        return await self._read(lambda reader: spending.used(reader, by, since, until, agent))
+
+    async def used_today(self, by: By, name: str) -> Spent:
+        return await self._read(lambda reader: spending.today(reader, by, name, self._days, self._clock()))
+
+    async def budgeted_schedules(self, limit: int) -> Sequence[Schedule]:
+        return await self._read(lambda reader: schedules.budgeted(reader, limit))
 
     # other processes
     def share(self, shared: bool) -> None:

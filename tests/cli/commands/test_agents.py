@@ -26,6 +26,7 @@ AGENT = {
     "is_enabled",
     "is_default",
     "timeout",
+    "budget",
 }
 
 

@@ -1,0 +1,107 @@
+"""`gateway install`: the gateway starts by itself at login, or at boot."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import output
+from cli.command import Command, current, need_config
+
+if TYPE_CHECKING:
+    from cli.installing import Plan
+
+#: how a token reaches this command after it has begun again without it
+TOKEN = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
+
+
+@click.command(cls=Command)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: as the settings say]")
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: as the settings say]")
+@click.option("--token", help="Store this as the gateway's token, in its file; no unit holds it.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["python", "binary"]),
+    default="python",
+    show_default=True,
+    help="Run this interpreter, or the gateway command as it is on PATH.",
+)
+@click.option("--system", is_flag=True, help="For the whole system, from boot on; needs root, runs as you.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=60.0,
+    metavar="SECONDS",
+    help="How long it may take to answer.  [default: 60]",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be written and run; change nothing.")
+def COMMAND(  # noqa: N802 the seam's name
+    port: int | None, host: str | None, token: str | None, runtime: str, system: bool, wait: float, dry_run: bool
+) -> None:
+    """Install the gateway as a service that starts at login, and start it.
+
+    All or nothing: if a step fails, everything is as it was before. Installing again puts the new
+    unit in the place of the old one; do so after moving Python or Moongate.
+
+    \b
+    Examples:
+      gateway install
+      gateway install --port 8080 --token my-secret-token
+      gateway install --dry-run
+      sudo gateway install --system
+
+    \b
+    --json prints
+      {"installed": true, "replaced": whether one was there, "manager", "service", "file", "pid", "url",
+       "hints": [what to know]}
+    with --dry-run {"installed": false, "manager", "service", "file", "unit": its text, "steps": [commands]}
+    """
+    from cli import installing  # late: brings all of the gateway
+
+    if token is not None:
+        _begin_again_without(token)
+    need_config()
+    arguments = (("--port", str(port)) if port is not None else ()) + (("--host", host) if host is not None else ())
+    plan = installing.plan(
+        current().environment,
+        arguments=arguments,
+        token=os.environ.pop(TOKEN, None),
+        runtime="binary" if runtime == "binary" else "python",
+        system=system,
+        earnest=not dry_run,
+    )
+    if dry_run:
+        _show_plan(plan)
+        return
+    with output.waiting("installing the service") as waiting:
+        done = plan.carry_out(waiting.say, wait)
+    rows = [
+        f"{output.marked('✅', 'Service ' + ('replaced' if done['replaced'] else 'installed'))} (pid {done['pid']})",
+        f"   Unit: {output.home(plan.manager.file)}",
+        f"   URL: {done['url']}",
+    ]
+    output.result(done, "\n".join(rows))
+    for hint in done["hints"]:
+        output.talk(hint)
+
+
+def _begin_again_without(token: str) -> None:
+    """Keep a token out of the process list: become the same program with it in the environment."""
+    kept: list[str] = []
+    given = iter(sys.orig_argv[1:])
+    for word in given:
+        if word == "--token":
+            next(given, None)
+        elif not word.startswith("--token="):
+            kept.append(word)
+    environment = {**os.environ, TOKEN: token}
+    os.execve(sys.executable, [sys.executable, *kept], environment)  # noqa: S606 ourselves again
+
+
+def _show_plan(plan: Plan) -> None:
+    shown = plan.shown()
+    words = [f"# {plan.manager.file}", shown["unit"], *(f"$ {step}" for step in shown["steps"])]
+    output.result(shown, "\n".join(words))

@@ -1,0 +1,37 @@
+"""`gateway service-start`: start the gateway as the service that is installed."""
+
+from __future__ import annotations
+
+import click
+
+from cli import launch, output, probe, service
+from cli.command import Command, current
+from cli.place import Place
+
+
+@click.command(cls=Command)
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=60.0,
+    metavar="SECONDS",
+    help="How long to wait for it.  [default: 60]",
+)
+def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
+    """Start the service; returns when the gateway answers. Exit code 3 if none is installed.
+
+    \b
+    Example:
+      gateway service-start
+
+    \b
+    --json prints
+      {"started": true, "service", "pid", "url"}
+    """
+    place = Place.of(current().environment)
+    manager = service.need(place)
+    record = launch.by_service(manager, place, wait)
+    output.result(
+        {"started": True, "service": manager.service, "pid": record.pid, "url": probe.url(record)},
+        f"{output.marked('✅', 'Service started')} (pid {record.pid})\n   URL: {probe.url(record)}",
+    )

@@ -1,0 +1,119 @@
+"""`gateway service-status`: what is installed, and how its manager sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cli import drift, finding, output, probe, service
+from cli.command import Command, current
+from cli.finding import Level
+from cli.managers import Manager, Status
+from cli.place import Place
+from cli.probe import Look
+from gateway.errors import GatewayError
+from gateway.token_file import masked
+
+
+@click.command(cls=Command)
+@click.pass_context
+def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
+    """Tell what is installed, and whether it runs. Exit code 3 if nothing is, or it does not.
+
+    \b
+    Examples:
+      gateway service-status
+      gateway service-status --json | jq .running
+
+    \b
+    --json prints
+      {"installed": bool, "running": bool, "manager", "service", "file", "state": the manager's word,
+       "pid", "enabled": whether it starts by itself, "program", "arguments": [str], "directory",
+       "version": that wrote the unit, "url", "token": masked, "findings": as of gateway doctor}
+    with null for what is not known.
+    """
+    place = Place.of(current().environment)
+    manager = service.installed(place)
+    if manager is None:
+        shown = {"installed": False, "running": False}
+        output.result(shown, "\n".join([*_head("No"), "   Install it: gateway install"]))
+        context.exit(3)
+    found, status = probe.look(place), _status(manager)
+    shape = _shape(place, manager, status, found)
+    if current().json:
+        output.emit(shape)
+    else:
+        output.show("\n".join(_rows(shape)))
+        for one in drift.examine(place, found):
+            if one.level is not Level.OK:
+                finding.show(one)
+    context.exit(0 if status.running else 3)
+
+
+def _status(manager: Manager) -> Status:
+    try:
+        manager.require()
+        return manager.status()
+    except GatewayError as error:
+        output.talk(str(error))
+        return Status("not known", running=False, pid=None, enabled=False)
+
+
+def _shape(place: Place, manager: Manager, status: Status, found: Look) -> dict[str, Any]:
+    try:
+        spec = manager.installed()
+    except GatewayError:
+        spec = None  # what is wrong with it is among the findings
+    token = place.token
+    return {
+        "installed": True,
+        "running": status.running,
+        "manager": manager.name,
+        "service": manager.service,
+        "file": str(manager.file),
+        "state": status.state,
+        "pid": status.pid,
+        "enabled": status.enabled,
+        "program": spec and spec.program,
+        "arguments": spec and list(spec.arguments),
+        "directory": spec and spec.directory,
+        "version": spec and spec.version,
+        "url": found.record and probe.url(found.record),
+        "token": token and masked(token.value),
+        "findings": [one._asdict() for one in drift.examine(place, found)],
+    }
+
+
+def _head(installed: str) -> list[str]:
+    return [output.marked("📋", "Service Status"), "────────────────", f"Installed: {installed}"]
+
+
+def _rows(shape: dict[str, Any]) -> list[str]:
+    """Return the seed's rows, with ours among them."""
+    return [
+        *_head("Yes"),
+        f"Status: {'running' if shape['pid'] else shape['state']}",
+        f"PID: {shape['pid'] or '-'}",
+        f"Starts by itself: {'yes' if shape['enabled'] else 'no'}",
+        "",
+        output.marked("📝", "Configuration"),
+        "────────────────",
+        f"Unit: {shape['file']}",
+        f"Program: {shape['program'] or '-'}",
+        f"Args: {' '.join(shape['arguments'] or []) or '-'}",
+        f"Working Dir: {shape['directory'] or '-'}",
+        "",
+        output.marked("🌐", "Access"),
+        "─────────",
+        f"URL: {shape['url'] or '-'}",
+        f"Token: {shape['token'] or '-'}",
+        "",
+        output.marked("📝", "Commands"),
+        "───────────",
+        "  gateway service-start   # start the service",
+        "  gateway service-stop    # stop the service",
+        "  gateway restart         # restart, no request is lost",
+        "  gateway uninstall       # remove the service",
+        "",
+    ]

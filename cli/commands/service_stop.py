@@ -1,0 +1,35 @@
+"""`gateway service-stop`: stop the service that is installed."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from cli import output, service
+from cli.command import Command, current
+from cli.place import Place
+
+
+@click.command(cls=Command)
+def COMMAND() -> None:  # noqa: N802 the seam's name
+    """Stop the service; it starts again at the next login. Exit code 3 if none is installed.
+
+    \b
+    Example:
+      gateway service-stop
+
+    \b
+    --json prints
+      {"stopped": true, "service", "seconds": how long it took}
+    """
+    manager = service.need(Place.of(current().environment))
+    manager.require()
+    began = time.monotonic()
+    with output.waiting("stopping the service"):
+        manager.stop()
+    seconds = round(time.monotonic() - began, 2)
+    output.result(
+        {"stopped": True, "service": manager.service, "seconds": seconds},
+        f"{output.marked('✅', 'Service stopped')} ({manager.service}, {output.duration(seconds)})",
+    )

@@ -1,0 +1,44 @@
+"""`gateway uninstall`: the service is gone, and nothing of it is left."""
+
+from __future__ import annotations
+
+import click
+
+from cli import managers, output, service
+from cli.command import Command, current
+from cli.place import Place
+
+
+@click.command(cls=Command)
+@click.option("--system", is_flag=True, help="The one of the whole system; needs root.")
+@click.option("--dry-run", is_flag=True, help="Print what would be run; change nothing.")
+def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
+    """Stop the service and remove it. Work that is cut short is queued again, data and settings stay.
+
+    \b
+    Examples:
+      gateway uninstall
+      sudo gateway uninstall --system
+
+    \b
+    --json prints
+      {"uninstalled": whether there was one, "service", "file"}
+    with --dry-run {"uninstalled": false, "service", "file", "steps": [commands]}
+    """
+    environ = current().environment
+    manager = service.manager(Place.of(service.system_environment(environ) if system else environ), system=system)
+    about = {"service": manager.service, "file": str(manager.file)}
+    if not manager.file.exists():
+        output.result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.file}")
+        return
+    manager.require()
+    steps = manager.removal()
+    if dry_run:
+        shown = [step.shown for step in steps]
+        output.result({"uninstalled": False, **about, "steps": shown}, "\n".join(f"$ {step}" for step in shown))
+        return
+    with output.waiting("removing the service") as waiting:
+        managers.carry_out(steps, waiting.say)
+    output.result(
+        {"uninstalled": True, **about}, f"{output.marked('✅', 'Service removed')} ({output.home(manager.file)})"
+    )

@@ -1,0 +1,80 @@
+"""`gateway usage`: what agents have used, and what is left of budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cli import output
+from cli.client import connect
+from cli.command import Command, current
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command(cls=Command)
+@click.option(
+    "--by", type=click.Choice(["day", "agent", "schedule"]), default="day", show_default=True, help="What to add up."
+)
+@click.option("--since", type=_DAY, metavar="DAY", help="First day, such as 2026-11-21; 30 days when left out.")
+@click.option("--until", type=_DAY, metavar="DAY", help="Last day; today when left out.")
+@click.option("--agent", metavar="ID", help="Only of this agent.")
+def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str | None) -> None:  # noqa: N802 the seam's name
+    """Show what was used, by day, agent or schedule, and what is left of budgets today.
+
+    \b
+    Examples:
+      gateway usage
+      gateway usage --by agent --since 2026-11-01
+
+    \b
+    --json prints
+      {"by", "timezone", "since", "until", "resets_at": RFC 3339,
+       "usage": [{"name": day or id, "slug", "runs", "input", "output", "cached", "cost", "unpriced"}],
+       "budgets": [{"of": "agent" | "schedule", "id", "name", "limits": amount, "used": amount,
+                    "left": amount, "over": bool}]}
+    where an amount is {"runs", "tokens", "cost"}, each of them null where there is no limit.
+    """
+    found = connect().get("/api/usage", by=by, since=_day(since), until=_day(until), agent=agent)
+    if current().json:
+        output.emit(found)
+        return
+    headers = (by, "runs", "tokens in", "out", "cached", "cost")
+    output.listing(headers, [_use(one) for one in found["usage"]])
+    if found["budgets"]:
+        output.show("")
+        output.table(
+            ("budget of", "runs left", "tokens left", "cost left", ""), [_left(one) for one in found["budgets"]]
+        )
+        output.talk(f"Budgets begin anew at {output.moment(found['resets_at'])}.")
+
+
+def _day(given: datetime | None) -> str | None:
+    return None if given is None else given.date().isoformat()
+
+
+def _use(one: Mapping[str, Any]) -> tuple[object, ...]:
+    cost = _dollars(one["cost"])
+    if one["unpriced"]:
+        cost += f" and {one['unpriced']} unknown"
+    counts = (f"{one[name]:,}" for name in ("runs", "input", "output", "cached"))
+    return (one["slug"] or one["name"], *counts, cost)
+
+
+def _left(one: Mapping[str, Any]) -> tuple[object, ...]:
+    called = f"{one['of']} {one['name'] or one['id']}"
+    amounts = (_of(name, one["left"][name], one["limits"][name]) for name in ("runs", "tokens", "cost"))
+    return (called, *amounts, "used up" if one["over"] else "")
+
+
+def _of(name: str, left: float | None, limit: float | None) -> str:
+    if left is None or limit is None:
+        return "-"
+    return f"{_dollars(left)} of {_dollars(limit)}" if name == "cost" else f"{left:,} of {limit:,}"
+
+
+def _dollars(cost: float) -> str:
+    return f"${cost:,.2f}" if round(cost, 4) == round(cost, 2) else f"${cost:,.4f}"

@@ -1,0 +1,197 @@
+"""How a system looks after the gateway: what its service managers promise, and what they share.
+
+A manager is one file here, with one class that keeps the protocol below for one service; the unit's
+text comes from `service_templates`. `cli/service.py` chooses among them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from gateway.errors import GatewayError, Unavailable
+from service_templates import ServiceSpec
+
+#: seconds that a manager's own command may take
+PATIENCE = 90.0
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+#: runs a command of the service manager to its end, with an environment, within so many seconds
+Run = Callable[[Sequence[str], Mapping[str, str], float], Done]
+
+
+class Site(NamedTuple):
+    """Which service is meant: the one of a config, of a user or of the whole system."""
+
+    #: as `ServiceSpec` has it
+    suffix: str
+    #: as `ServiceSpec` has it
+    system: bool
+    #: name of the user that the gateway runs as
+    user: str
+    #: as `ServiceSpec` has it
+    output: str
+    #: the user's environment
+    env: Mapping[str, str]
+
+
+class Step(NamedTuple):
+    """One step of an installation or a removal, that can be taken back."""
+
+    #: what it does, for messages: "enable the service"
+    name: str
+    #: as a user would type it, for --dry-run
+    shown: str
+    do: Callable[[], None]
+    #: makes things as they were before `do`; also called when `do` failed half way
+    undo: Callable[[], None]
+    #: what to do when it fails
+    remedy: str
+
+
+class Status(NamedTuple):
+    """How the manager sees the service."""
+
+    #: the manager's own word
+    state: str
+    running: bool
+    pid: int | None
+    #: whether it starts by itself, at login or at boot
+    enabled: bool
+
+
+class Manager(Protocol):
+    """Looks after one service, installed or not. Made from a `Site` and a `Run`."""
+
+    #: what people call it
+    name: str
+
+    @property
+    def service(self) -> str:
+        """What it calls the service."""
+
+    @property
+    def file(self) -> Path:
+        """Where the unit is, once it is installed."""
+
+    def require(self) -> None:
+        """See that the manager is there, and can be talked to.
+
+        Raises:
+            Unavailable: it is not; the remedy says what to do instead.
+        """
+
+    def render(self, spec: ServiceSpec) -> bytes:
+        """Return the unit as it is to be on disk.
+
+        Raises:
+            ConfigError: the manager cannot carry it.
+        """
+
+    def installed(self) -> ServiceSpec | None:
+        """Return what is installed; None if nothing is.
+
+        Raises:
+            ConfigError: what is there was not written by us.
+        """
+
+    def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
+        """Return the steps that install it, or put another unit in its place, and start it anew.
+
+        Args:
+            start: whether to start it; without, what runs goes on as it is.
+        """
+
+    def removal(self) -> list[Step]:
+        """Return the steps that stop it and leave nothing of it."""
+
+    def status(self) -> Status:
+        """Tell how it is; of one that is not installed, too."""
+
+    def start(self) -> None:
+        """Have it started."""
+
+    def stop(self, *, force: bool = False) -> None:
+        """Have it stopped, and not started again until the next login; returns when it has ended.
+
+        Args:
+            force: kill it at once.
+        """
+
+    def rivals(self, spec: ServiceSpec) -> list[Path]:
+        """Return other units that would run a gateway with the same config."""
+
+    def hints(self) -> list[str]:
+        """Return what the user should know after an installation, a line each."""
+
+
+def call(words: Sequence[str], env: Mapping[str, str], patience: float) -> Done:
+    """Run a command to its end: the usual `Run`.
+
+    Raises:
+        Unavailable: there is no such command, or it does not end.
+    """
+    try:
+        program = shutil.which(words[0], path=env.get("PATH")) or words[0]
+        done = subprocess.run(
+            [program, *words[1:]],
+            env=dict(env),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=patience,
+            check=False,
+        )
+    except OSError as error:
+        raise Unavailable(f"cannot run {words[0]}: {error.strerror}.") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{' '.join(words)} did not end within {patience:g} s.") from error
+    return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
+def carry_out(steps: Iterable[Step], say: Callable[[str], None] = lambda _: None) -> None:
+    """Take all steps, or none: at the first that fails, those before it are taken back.
+
+    Args:
+        say: told what is done now.
+
+    Raises:
+        GatewayError: a step failed; the message names it, and the remedy says what to do.
+    """
+    taken: list[Step] = []
+    for step in steps:
+        taken.append(step)
+        say(step.name)
+        try:
+            step.do()
+        except (GatewayError, OSError, ValueError) as error:
+            left = _take_back(taken)
+            after = "Everything is as it was before." if not left else f"Left undone: {', '.join(left)}."
+            raise GatewayError(f"cannot {step.name}: {error}", remedy=f"{after}\n{step.remedy}") from error
+        except BaseException:  # Ctrl-C
+            _take_back(taken)
+            raise
+
+
+def _take_back(taken: Sequence[Step]) -> list[str]:
+    """Undo steps, the last one first; return the names of those that could not be undone."""
+    left = []
+    for step in reversed(taken):
+        undone = False
+        with contextlib.suppress(GatewayError, OSError, ValueError):
+            step.undo()
+            undone = True
+        if not undone:
+            left.append(step.name)
+    return left

@@ -1,0 +1,119 @@
+"""What was used, and what is left of budgets, as front doors tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from msgspec import Struct
+
+from gateway.domain import budget
+from gateway.domain.budget import Budget, Days, Spent
+from gateway.domain.ports import By, Store, Used
+from gateway.domain.times import Clock
+from gateway.engine.roster import Roster
+from gateway.errors import InvalidRequest
+
+#: days that a report covers when nobody says from when
+COVERED = 30
+#: schedules whose budgets are told at the most
+SCHEDULES = 200
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """A budget, and how it stands today."""
+
+    #: id of the agent or schedule that it is of
+    id: str
+    #: agent or schedule
+    of: By
+    #: what people call that
+    name: str
+    limits: Budget
+    #: today, with the runs that are at work
+    used: Spent
+    left: Budget
+    #: whether a further run would be refused
+    over: bool
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What was used from one day to another, those included."""
+
+    since: str
+    until: str
+    zone: str
+    #: when today ends, in milliseconds since 1970 UTC
+    begins_anew: int
+    used: Sequence[Used]
+    accounts: Sequence[Account]
+
+
+class Spending:
+    """Reads what was used."""
+
+    def __init__(self, store: Store, roster: Roster, days: Days, clock: Clock) -> None:
+        self._store = store
+        self._roster = roster
+        self._days = days
+        self._clock = clock
+
+    async def report(
+        self, by: By, since: date | None = None, until: date | None = None, agent: str | None = None
+    ) -> Report:
+        """Tell what was used, by day, agent or schedule.
+
+        Args:
+            until: today when not given.
+            agent: an id or slug, to tell of that one only; the id of one that is gone will do.
+
+        Raises:
+            InvalidRequest: it ends before it begins.
+        """
+        now = self._clock()
+        last = until or date.fromisoformat(self._days.of(now))
+        first = since or last - timedelta(days=min(COVERED, last.toordinal()) - 1)
+        if first > last:
+            raise InvalidRequest(f"since: {first} is later than {last}, until when use is asked for.")
+        named = None if agent is None else self._roster.named(agent)
+        only = agent if named is None else named.id
+        return Report(
+            since=first.isoformat(),
+            until=last.isoformat(),
+            zone=self._days.zone,
+            begins_anew=self._days.end(now),
+            used=await self._store.used(by, first.isoformat(), last.isoformat(), only),
+            accounts=[*await self._of_agents(only), *await self._of_schedules(only)],
+        )
+
+    async def _of_agents(self, only: str | None) -> list[Account]:
+        return [
+            await self._account(By.AGENT, id_, self._roster.called(id_), limits)
+            for id_, limits in self._roster.budgets.items()
+            if only in (None, id_)
+        ]
+
+    async def _of_schedules(self, only: str | None) -> list[Account]:
+        found = await self._store.budgeted_schedules(SCHEDULES)
+        return [
+            await self._account(By.SCHEDULE, one.id, one.spec.name, one.spec.budget)
+            for one in found
+            if one.spec.budget is not None and (only is None or self._agent(one.spec.agent) == only)
+        ]
+
+    async def _account(self, of: By, id_: str, name: str, limits: Budget) -> Account:
+        used = await self._store.used_today(of, id_)
+        return Account(
+            id=id_,
+            of=of,
+            name=name,
+            limits=limits,
+            used=used,
+            left=budget.left(limits, used),
+            over=budget.excess(limits, used) is not None,
+        )
+
+    def _agent(self, name: str | None) -> str | None:
+        """Return the id of the agent that a schedule means."""
+        found = self._roster.named(name) if name is not None else self._roster.default
+        return name if found is None else found.id

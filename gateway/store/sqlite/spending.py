@@ -1,0 +1,168 @@
+"""What is used of models, by day, agent and schedule; and whether budgets leave room for another run.
+
+Use is counted in the transaction that writes the events which tell it: what a crash cuts short has counted as far
+as it is on disk, and nothing counts twice. A run at work reserves its place by being there: nothing has to be given
+back, and two processes see the same. A run that has stopped running is counted, once, on the day on which it began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from gateway.domain import budget
+from gateway.domain.budget import Budget, Days, Spent
+from gateway.domain.event import AnyHappening, Usage
+from gateway.domain.ports import By, Limits, Used
+from gateway.domain.run import Run, Status
+from gateway.store.sqlite.database import Transaction
+
+#: days that use is kept
+KEPT = 400
+#: rows of an answer
+ROWS = 1000
+#: no count goes beyond it, whatever an agent says
+MOST = (1 << 53) - 1
+
+_SUMS = "sum(runs), sum(input), sum(output), sum(cached), sum(cost), sum(unpriced)"
+_NAMES = {By.DAY: "day", By.AGENT: "agent", By.SCHEDULE: "schedule"}
+
+
+class Asked(NamedTuple):
+    """What the budgets say about a run that could be claimed."""
+
+    #: whether it may begin now
+    go: bool
+    #: why it never will
+    refusal: str | None = None
+
+
+# --- counting ---------------------------------------------------------------------------------
+
+
+def count(tx: Transaction, run: Run, said: Sequence[AnyHappening]) -> None:
+    """Count the use that events tell, today."""
+    used = sum((one for one in said if isinstance(one, Usage)), Usage())
+    if used != Usage():
+        _add(tx, run, tx.now, used)
+
+
+def leave(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -> None:
+    """Count a run that stops running, and the last use that its events tell.
+
+    Args:
+        run: as it was.
+        after: as it is now.
+    """
+    began = run.started or tx.now
+    first = int(run.attempt == 1)
+    unpriced = int(after.status.final and budget.unpriced(after.usage, after.status is Status.SUCCEEDED))
+    used = sum((one for one in said if isinstance(one, Usage)), Usage())
+    if tx.days.of(began) == tx.days.of(tx.now):
+        _add(tx, run, tx.now, used, runs=first, unpriced=unpriced)
+        return
+    _add(tx, run, began, Usage(), runs=first)
+    _add(tx, run, tx.now, used, unpriced=unpriced)
+
+
+def _add(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 0, unpriced: int = 0) -> None:
+    numbers = [min(max(number, 0), MOST) for number in (used.input, used.output, used.cached)]
+    if not (runs or unpriced or any(numbers) or used.cost > 0):
+        return
+    tx.execute(
+        "INSERT INTO usage (agent, day, schedule, runs, input, output, cached, cost, unpriced)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET runs = runs + ?4,"
+        f" input = min(input + ?5, {MOST}), output = min(output + ?6, {MOST}), cached = min(cached + ?7, {MOST}),"
+        f" cost = min(cost + ?8, {MOST}), unpriced = unpriced + ?9",
+        (
+            run.spec.agent,
+            tx.days.of(at),
+            run.spec.schedule or "",
+            runs,
+            *numbers,
+            min(max(used.cost, 0.0), float(MOST)),
+            unpriced,
+        ),
+    )
+
+
+def prune(tx: Transaction) -> None:
+    tx.execute("DELETE FROM usage INDEXED BY usage_day WHERE day < ?", (tx.days.before(tx.now, KEPT),))
+
+
+# --- asking -----------------------------------------------------------------------------------
+
+
+def ask(tx: Transaction, run: Run, limits: Limits) -> Asked:
+    """Tell whether the budgets of a run's agent and schedule let it begin."""
+    spec = run.spec
+    asked = Asked(True)
+    for whose, limit, by, name in (
+        ("agent", limits.budgets.get(spec.agent), By.AGENT, spec.agent),
+        ("schedule", spec.budget, By.SCHEDULE, spec.schedule or ""),
+    ):
+        if limit is not None and asked.refusal is None:
+            found = _ask(tx, run, limit, by, name, f"{whose} {name!r}")
+            asked = found if not found.go else asked
+    return asked
+
+
+def _ask(tx: Transaction, run: Run, limit: Budget, by: By, name: str, whose: str) -> Asked:
+    used, at_work = _today(tx, by, name, tx.days, tx.now)
+    if run.attempt:  # it has been counted
+        limit = Budget(tokens=limit.tokens, cost=limit.cost)
+    found = budget.excess(limit, used)
+    if found is not None:
+        return Asked(False, budget.refusal(whose, found, tx.days.end(tx.now)))
+    if at_work and (limit.tokens is not None or limit.cost is not None):
+        recent = _sum(tx, by, name, tx.days.before(tx.now, budget.SHOWN_BY - 1), ">=")
+        return Asked(not budget.must_wait(limit, used, recent, at_work))
+    return Asked(True)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def today(connection: apsw.Connection, by: By, name: str, days: Days, now: int) -> Spent:
+    """Return what an agent or a schedule has used today, with the runs that are at work."""
+    return _today(connection, by, name, days, now)[0]
+
+
+def _today(reader: Transaction | apsw.Connection, by: By, name: str, days: Days, now: int) -> tuple[Spent, int]:
+    """Return what was used today, and how many runs are at work."""
+    mine = "agent = ?2" if by is By.AGENT else "source = 'cron' AND json_extract(spec, '$.labels.schedule') = ?2"
+    row: Any = reader.execute(
+        "SELECT count(*), coalesce(sum(attempt = 1 AND started >= ?1), 0)"
+        f" FROM runs INDEXED BY runs_running WHERE status = 'running' AND {mine}",
+        (days.begin(now), name),
+    ).fetchone()
+    at_work, uncounted = row
+    used = _sum(reader, by, name, days.of(now))
+    return msgspec.structs.replace(used, runs=used.runs + uncounted), at_work
+
+
+def _sum(reader: Transaction | apsw.Connection, by: By, name: str, day: str, which: str = "=") -> Spent:
+    """Return what was used on a day, or since."""
+    mine = "agent = ?1" if by is By.AGENT else "schedule = ?1 AND schedule <> ''"
+    return _spent(reader.execute(f"SELECT {_SUMS} FROM usage WHERE {mine} AND day {which} ?2", (name, day)).fetchone())
+
+
+def _spent(row: Any) -> Spent:
+    return Spent(**dict(zip(Spent.__struct_fields__, (number or 0 for number in row), strict=True)))
+
+
+def used(connection: apsw.Connection, by: By, since: str, until: str, agent: str | None) -> list[Used]:
+    """Return what was used from one day to another, those included: by day in order, else the most tokens first."""
+    name = _NAMES[by]
+    mine = "" if agent is None else " AND agent = ?3"
+    some = " AND schedule <> ''" if by is By.SCHEDULE else ""
+    order = "1" if by is By.DAY else "sum(input + output) DESC, 1"
+    rows = connection.execute(
+        f"SELECT {name}, {_SUMS} FROM usage WHERE day BETWEEN ?1 AND ?2{mine}{some}"
+        f" GROUP BY 1 ORDER BY {order} LIMIT {ROWS}",
+        (since, until) if agent is None else (since, until, agent),
+    )
+    return [Used(name=str(row[0]), spent=_spent(row[1:])) for row in rows]

@@ -1,0 +1,198 @@
+"""Budgets, as the engine holds to them: whatever runs at the same time, crashes, or lasts over midnight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.agent import AgentDraft
+from gateway.domain.budget import Budget, Days
+from gateway.domain.event import Text, Usage
+from gateway.domain.ports import By, Turn
+from gateway.domain.run import Outcome, Status
+from gateway.domain.schedule import ScheduleSpec
+from gateway.errors import InvalidRequest, Unavailable
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import LIMITS, START, SteppedClock, spec
+from tests.engine.stage import Act, Anything, Between, Stage, answering, dead, hanging, staged
+from tests.support.waiting import until
+
+HOUR = 3_600_000
+STEP = Usage(input=90, output=10, cost=0.5)
+
+
+async def working(turn: Turn) -> AsyncGenerator[Anything, None]:
+    yield Text(delta="done")
+    yield STEP
+
+
+def limited(**fields: Any) -> dict[str, Any]:
+    return {"main": {"max_concurrent": 10, "budget": Budget(**fields)}}
+
+
+def at_ten(directory: Path, act: Act = answering, **options: Any) -> AbstractAsyncContextManager[Stage]:
+    """Open an engine in the evening of a day that does not end while the test lasts."""
+    return staged(directory, act, **{"clock": SteppedClock(START), **options})
+
+
+async def ends(stage: Stage, count: int) -> list[Outcome | None]:
+    """Submit runs at once, each in a session of its own, and wait for their ends."""
+    runs = await asyncio.gather(*(stage.submit(session=f"main:test:{number}") for number in range(count)))
+    return [(await stage.ended(run)).outcome for run in runs]
+
+
+async def test_however_many_are_submitted_at_once_only_so_many_run(tmp_path: Path) -> None:
+    async with at_ten(tmp_path, working, agents=limited(runs=5)) as stage:
+        found = await ends(stage, 40)
+
+        assert (found.count(Outcome.COMPLETED), found.count(Outcome.OVER_BUDGET)) == (5, 35)
+        assert len(stage.backend.turns) == 5
+
+
+async def test_tokens_are_not_overdrawn_by_runs_at_the_same_time_once_it_is_known_what_one_takes(
+    tmp_path: Path,
+) -> None:
+    async with at_ten(tmp_path, working, agents=limited(tokens=1000)) as stage:
+        await stage.do()
+        found = await ends(stage, 30)
+        (used,) = await stage.store.used(By.AGENT, "2000-01-01", "2999-01-01")
+
+    assert (found.count(Outcome.COMPLETED), found.count(Outcome.OVER_BUDGET)) == (9, 21)
+    assert (used.spent.runs, used.spent.tokens) == (10, 1000)
+
+
+async def test_with_a_limit_of_cost_not_even_the_first_runs_overdraw_it(tmp_path: Path) -> None:
+    async with at_ten(tmp_path, working, agents=limited(cost=2.0)) as stage:
+        found = await ends(stage, 20)
+
+    assert (found.count(Outcome.COMPLETED), found.count(Outcome.OVER_BUDGET)) == (4, 16)
+
+
+async def test_an_agent_that_tells_no_cost_is_stopped_by_a_limit_of_cost(tmp_path: Path) -> None:
+    async with at_ten(tmp_path, agents=limited(cost=100.0)) as stage:
+        found = await ends(stage, 5)
+
+    assert (found.count(Outcome.COMPLETED), found.count(Outcome.OVER_BUDGET)) == (1, 4)
+
+
+async def test_what_a_crashed_gateway_has_used_counts(tmp_path: Path) -> None:
+    async def leave(store: SqliteStore) -> None:
+        await store.accept(spec())
+        (run,) = await store.claim(str(dead()), LIMITS)
+        await store.append(run.id, run.epoch, [STEP, STEP])
+
+    async with at_ten(tmp_path, working, agents=limited(runs=2, tokens=250), prepare=leave) as stage:
+        # Led, the gateway rescues the run and tries it again: 200 tokens are used, 100 more and nothing is left.
+        await until(lambda: stage.backend.turns, "the run is tried again")
+        again = stage.backend.turns[0]
+        await stage.ended(again.run)
+        refused = await stage.do()
+
+    assert (again.attempt, refused.outcome) == (2, Outcome.OVER_BUDGET)
+    assert "300 of 250 tokens" in (refused.error or "")
+
+
+async def test_an_end_that_the_disk_takes_late_counts_once(tmp_path: Path) -> None:
+    async with at_ten(tmp_path, working, agents=limited(runs=9), wrap=Between) as stage:
+        between = stage.engine._store
+        assert isinstance(between, Between)
+        between.refuse["finish"] = [Unavailable("no")]
+        await stage.do()
+        (used,) = await stage.store.used(By.AGENT, "2000-01-01", "2999-01-01")
+
+    assert (between.calls["finish"], used.spent.runs, used.spent.tokens) == (2, 1, 100)
+
+
+async def test_at_midnight_the_budget_begins_anew(tmp_path: Path) -> None:
+    clock = SteppedClock(START)
+    async with at_ten(tmp_path, working, agents=limited(runs=1), clock=clock) as stage:
+        outcomes = [(await stage.do()).outcome for _ in range(2)]
+        clock.forward(2 * HOUR)
+        outcomes += [(await stage.do()).outcome for _ in range(2)]
+
+    assert outcomes == [Outcome.COMPLETED, Outcome.OVER_BUDGET] * 2
+
+
+async def test_a_refused_run_lets_the_next_one_of_another_agent_begin(tmp_path: Path) -> None:
+    agents = {"main": {"budget": Budget(runs=1)}, "other": {}}
+    async with at_ten(tmp_path, hanging, agents=agents, max_runs=2) as stage:
+        first = await stage.submit(session="main:test:a")
+        await stage.begun(first)
+        refused = await stage.submit(session="main:test:b")
+        other = await stage.submit(session="other:test:a")
+
+        assert (await stage.ended(refused)).outcome is Outcome.OVER_BUDGET
+        assert (await stage.begun(other)).status is Status.RUNNING
+
+
+async def test_a_schedules_budget_refuses_its_runs_and_leaves_it_enabled(tmp_path: Path) -> None:
+    async with at_ten(tmp_path, working) as stage:
+        wanted = ScheduleSpec(expression="every 1d", input="wake", max_failures=1, budget=Budget(runs=1))
+        made = await stage.engine.schedules.create(wanted)
+        runs = [(await stage.engine.schedules.trigger(made.id)).run for _ in range(2)]
+        found = [(await stage.ended(run)).outcome for run in runs]
+
+        assert found == [Outcome.COMPLETED, Outcome.OVER_BUDGET]
+        assert (await stage.engine.schedules.find(made.id)).enabled is True
+
+
+async def test_an_agent_over_another_has_the_same_limits_for_itself_unless_it_has_its_own(tmp_path: Path) -> None:
+    async with at_ten(tmp_path, working, agents=limited(runs=1)) as stage:
+        for draft in (AgentDraft(slug="same"), AgentDraft(slug="free", budget=Budget())):
+            await stage.engine.agents.create(draft)
+        found = {}
+        for name in ("main", "same", "free"):
+            agent = stage.engine.agents.find(name).id
+            found[name] = [(await stage.do(session=f"{agent}:test:a")).outcome for _ in range(2)]
+
+    over = [Outcome.COMPLETED, Outcome.OVER_BUDGET]
+    assert found == {"main": over, "same": over, "free": [Outcome.COMPLETED] * 2}
+
+
+# --- reports ----------------------------------------------------------------------------------
+
+
+async def test_a_report_tells_use_and_what_is_left(tmp_path: Path) -> None:
+    async with at_ten(tmp_path, working, agents=limited(runs=3, cost=2.0), days=Days("Asia/Tokyo")) as stage:
+        await stage.do()
+        report = await stage.engine.spending.report(By.AGENT)
+
+    (used,), (account,) = report.used, report.accounts
+    assert (report.zone, report.since, report.until) == ("Asia/Tokyo", "2023-10-17", "2023-11-15")
+    assert (used.name, used.spent.tokens, account.name, account.of) == ("main", 100, "main", By.AGENT)
+    assert (account.used.runs, account.left, account.over) == (1, Budget(runs=2, cost=1.5), False)
+
+
+async def test_a_report_of_one_agent_tells_of_it_alone(tmp_path: Path) -> None:
+    agents = {"main": {"budget": Budget(runs=5)}, "other": {"budget": Budget(runs=5)}}
+    async with at_ten(tmp_path, working, agents=agents) as stage:
+        for agent in ("main", "other", None):
+            spec_ = ScheduleSpec(expression="every 1d", input="x", name=str(agent), agent=agent, budget=Budget(runs=1))
+            await stage.engine.schedules.create(spec_)
+        await stage.do(session="main:test:a")
+        await stage.do(session="other:test:a")
+        found = await stage.engine.spending.report(By.AGENT, agent="main")
+        gone = await stage.engine.spending.report(By.AGENT, agent="no-more")
+
+    assert [one.name for one in found.used] == ["main"]
+    assert sorted(one.name for one in found.accounts) == ["None", "main", "main"]
+    assert (gone.used, gone.accounts) == ([], [])
+
+
+async def test_a_report_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
+    async with at_ten(tmp_path) as stage:
+        with pytest.raises(InvalidRequest, match="since: 2026-01-02 is later than 2026-01-01"):
+            await stage.engine.spending.report(By.DAY, date(2026, 1, 2), date(2026, 1, 1))
+
+
+async def test_a_report_may_reach_to_the_first_day_of_all(tmp_path: Path) -> None:
+    async with at_ten(tmp_path) as stage:
+        report = await stage.engine.spending.report(By.DAY, until=date(1, 1, 5))
+
+    assert (report.since, report.until, list(report.used)) == ("0001-01-01", "0001-01-05", [])

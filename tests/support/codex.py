@@ -1,0 +1,46 @@
+"""The real codex-acp, set up for tests: with the scripted model, in a home of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+_PACKAGED = _ROOT / ".opencode/node_modules/@zed-industries/codex-acp-linux-x64/bin/codex-acp"
+
+ABSENT = "codex-acp is not installed: run scripts/codex, or set MOONGATE_TEST_CODEX to the program"
+
+#: a name that codex knows: of others it says in each answer that it does not
+MODEL = "gpt-5.2-codex"
+
+_CONFIG = """
+model = "{model}"
+model_provider = "scripted"
+check_for_update_on_startup = false
+
+[analytics]
+enabled = false
+
+[model_providers.scripted]
+name = "scripted"
+base_url = "{url}"
+wire_api = "responses"
+request_max_retries = 0
+stream_max_retries = 0
+"""
+
+
+def find() -> str | None:
+    """Return the path of the program: the one that the environment names, ours, or any on PATH."""
+    named = os.environ.get("MOONGATE_TEST_CODEX")
+    if named:
+        return named if Path(named).is_file() else None
+    return str(_PACKAGED) if _PACKAGED.is_file() else shutil.which("codex-acp")
+
+
+def environment(home: Path, model_url: str) -> dict[str, str]:
+    """Make a home in which codex has the scripted model, and return what keeps it there."""
+    home.mkdir(parents=True)
+    (home / "config.toml").write_text(_CONFIG.format(model=MODEL, url=model_url))
+    return {"HOME": str(home), "CODEX_HOME": str(home)}
