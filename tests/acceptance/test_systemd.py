@@ -148,6 +148,7 @@ def test_stop_and_start_go_by_systemd_and_doctor_sees_the_service(login: Login) 
     assert login.gateway("start", "--port", "1").code == 1
     assert str(login.gateway("start", "--json").json["pid"]) == login.show("MainPID")
     assert [found["level"] for found in service_findings(login)] == ["ok"]
+    assert login.gateway("status", "--json").json["service"] == "systemd"
 
     assert login.gateway("restart", "--force").code == 0
     assert login.show("ActiveState") == "active"
