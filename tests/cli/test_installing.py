@@ -19,7 +19,7 @@ from cli.installing import Plan
 from cli.main import main
 from cli.managers import carry_out, systemd
 from cli.place import Place
-from gateway.errors import ConfigError, Conflict, GatewayError, PortTaken, Unavailable
+from gateway.errors import ConfigError, Conflict, Forbidden, GatewayError, PortTaken, Unavailable
 from tests.support.live import Live
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="systemd")
@@ -152,6 +152,15 @@ def test_the_systems_own_service_names_its_user_and_needs_no_bus(
     assert f"User={getpass.getuser()}\n" in text
     assert "WantedBy=multi-user.target\n" in text
     assert "enable moongate.service" in machine.asked
+
+
+def test_the_systems_own_service_is_roots_to_install(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(Forbidden, match="root's to change") as raised:
+        installing.plan(machine.env, arguments=(), token=None, runtime="python", system=True, earnest=True)
+
+    assert "sudo" in (raised.value.remedy or "")
 
 
 FAILURES = {
