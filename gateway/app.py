@@ -138,6 +138,11 @@ def _complete(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) ->
     )
 
 
+def _tell_of_broken_plugins() -> None:
+    for name, plugin in [*backends.registered().broken.items(), *channels.registered().broken.items()]:
+        _log.warning("plugin.broken", plugin=name, origin=plugin.origin, why=plugin.why)
+
+
 # --- channels and inlets ----------------------------------------------------------------------
 
 
@@ -282,6 +287,7 @@ async def opened(
     Raises:
         ConfigError: the database cannot be used.
     """
+    _tell_of_broken_plugins()
     async with AsyncExitStack() as stack:
         days = _days(config)
         store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)

@@ -99,6 +99,7 @@ async def test_no_write_reads_a_whole_table(store: SqliteStore, plans: Plans) ->
     await store.delete_session(accepted.run.spec.session, force=True)
     await store.prune()
     await store.prune_events(1 << 50, None)
+    await store.prune_dead_letters(1 << 50)
     await store.prune_runs(1 << 50)
     await store.prune_sessions(1 << 50)
     writer.exec_trace = None
@@ -160,6 +161,7 @@ async def test_counting_and_finding_use_indexes(
         await store.next_due()
         await store.next_delivery(0)
         await store.delivery_counts()
+        await store.backlog()
         with pytest.raises(DeliveryNotFound):
             await store.delivery("x")
 
