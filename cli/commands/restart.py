@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from itertools import pairwise
 
 import click
 
@@ -96,7 +97,7 @@ def _given(found: Record) -> tuple[int | None, str | None]:
     except psutil.Error:
         words = []
     said = {name: value for word in words for name, _, value in [word.partition("=")]}
-    said |= dict(zip(words, words[1:], strict=False))
+    said |= dict(pairwise(words))
     port = said.get("--port", "")
     return int(port) if port.isdigit() else None, said.get("--host")
 
