@@ -59,7 +59,7 @@ def test_a_generation_that_does_not_come_up_leaves_the_old_one_serving(
 
 
 def test_a_migration_may_take_longer_than_a_start(one: Live, shell: Shell) -> None:
-    slow = "first = opening._migrate\ndef slowly(*given):\n    import time; time.sleep(6)\n    first(*given)\n"
+    slow = "first = opening._migrate\ndef slowly(*given):\n    import time; time.sleep(11)\n    first(*given)\n"
     faults.give(one, f"{faults.PENDING_MIGRATION}\n{slow}opening._migrate = slowly\n")
 
     result = shell("restart")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -161,6 +163,27 @@ def test_who_waits_in_the_old_generation_is_answered_for_a_run_that_the_new_one_
     thread.join()
 
     assert (answers[0].status, answers[0].body["reply"]) == (200, "echo: later")
+
+
+def test_what_the_old_generation_takes_last_is_done_by_the_new_one_at_once(one: Live, shell: Shell) -> None:
+    """A request whose body comes when the other one leads already, and had nothing to rescue."""
+    one.start()
+    body = json.dumps({"input": "late", "session": "late"}).encode()
+    head = (
+        f"POST /api/tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {one.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", one.port), timeout=20) as late:
+        late.sendall(head.encode())
+        assert b"100 Continue" in late.recv(1024)
+
+        assert shell("restart").code == 0
+        late.sendall(body)
+        answer = http.client.HTTPResponse(late)
+        answer.begin()
+        run = json.loads(answer.read())["task"]["id"]
+
+    assert wait_status(one, run, "succeeded", "failed")["status"] == "succeeded"
 
 
 def test_two_generations_on_one_store_claim_each_run_once(one: Live, shell: Shell) -> None:
