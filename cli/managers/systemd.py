@@ -259,7 +259,9 @@ class Systemd:
     def _ask(self, *words: str, patience: float = PATIENCE) -> None:
         done = self._systemctl(*words, patience=patience)
         if done.code:
-            raise GatewayError(f"{self._shown(*words)}: {_said(done)}")
+            rootless = self._site.system and os.geteuid() != 0
+            remedy = f"Say: sudo {self._shown(*words)}" if rootless else None
+            raise GatewayError(f"{self._shown(*words)}: {_said(done)}", remedy=remedy)
 
     def _systemctl(self, *words: str, patience: float = PATIENCE) -> Done:
         return self._run([*self._words, *words], self._env, patience)
