@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.login import ODD, PATIENCE, Login
+from tests.support.login import ODD, Login
 from tests.support.traffic import Traffic
-from tests.support.waiting import until_sync
+from tests.support.waiting import PATIENCE, until_sync
 
 SECRET = "a-secret-that-nobody-may-see-0123456789"
 
