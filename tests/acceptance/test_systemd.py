@@ -107,11 +107,11 @@ def test_one_that_cannot_use_its_config_stays_down_until_it_is_mended(login: Log
 
 
 def test_five_restarts_under_load_refuse_nobody_and_systemd_counts_none(login: Login) -> None:
-    supervisor = str(login.install()["pid"])
+    supervisor = str(login.install("--runtime", "binary")["pid"])
 
     with Traffic(login.record["port"], keeping=4, coming=4) as traffic:
-        for _ in range(4):
-            assert login.gateway("restart").code == 0
+        for options in ([], ["--hard"], [], []):
+            assert login.gateway("restart", *options).code == 0
         assert login.systemctl("reload", "moongate.service").code == 0
 
     assert traffic.failures == []
@@ -154,6 +154,18 @@ def test_stop_and_start_go_by_systemd_and_doctor_sees_the_service(login: Login) 
 
     assert login.gateway("restart", "--force").code == 0
     assert login.show("ActiveState") == "active"
+
+    refused = login.gateway("run", "--force", "--host", "203.0.113.1")  # gets as far as to its own address
+    assert (refused.code, login.show("ActiveState")) == (78, "inactive")
+
+
+def test_a_gateway_that_runs_already_gives_way_to_the_service(login: Login) -> None:
+    before = login.gateway("start", "--json").json["pid"]
+
+    installed = login.install()
+
+    assert str(installed["pid"]) == login.show("MainPID") != str(before)
+    assert login.run("kill", "-0", str(before)).code != 0
 
 
 def test_a_token_is_changed_without_installing_again(login: Login) -> None:
