@@ -19,7 +19,7 @@ from cli.client import Client, part
 from cli.finding import Finding, Level
 from cli.place import Place
 from cli.probe import Look, State
-from gateway import app, backends, config, paths
+from gateway import app, backends, channels, config, paths
 from gateway.backends import Tools
 from gateway.config import Config
 from gateway.domain.agent import Agent
@@ -40,7 +40,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
     """Return what all checks find; those that need a config are left out without a usable one."""
     place = Place.of(environ)
     found = probe.look(place)
-    findings = [_gateway(found), *_token(place, found), *_files(place), *deep.examine(place, found)]
+    findings = [_gateway(found), *_token(place, found), *_files(place), *deep.examine(place, found), *_plugins()]
     try:
         settings = config.load(environ)
         agents = app.check(settings, environ)
@@ -78,6 +78,16 @@ def _gateway(found: Look) -> Finding:
         said = f"running version {record.version}; installed is {gateway.__version__}"
         return Finding("gateway", Level.WARNING, said, "it was upgraded since its start", "stop it and start it again")
     return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.url(record)}")
+
+
+def _plugins() -> Iterator[Finding]:
+    """Tell what other packages bring, and which of it cannot be used."""
+    for kind, found in (("backend", backends.registered()), ("channel", channels.registered())):
+        for name, origin in found.origins.items():
+            yield Finding(f"plugin {name}", Level.OK, f"a {kind}, of {origin}")
+        for name, broken in found.broken.items():
+            said = f"the {kind} of {broken.origin} cannot be used"
+            yield Finding(f"plugin {name}", Level.ERROR, said, broken.why, "mend it or install another version of it")
 
 
 def _token(place: Place, found: Look) -> Iterator[Finding]:

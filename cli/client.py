@@ -102,6 +102,21 @@ class Client:
         response = self._twice(lambda: self._open("POST", path, body, key=key, stream=True))
         return response.headers["X-Run-Id"], response
 
+    def relay(self, path: str, body: bytes, more: Mapping[str, str], take: Callable[[HTTPResponse], _T]) -> _T:
+        """Hand on a POST that another program made, and its answer whatever its status.
+
+        Args:
+            more: headers of that program's own.
+            take: reads the answer; called again if the connection breaks meanwhile.
+        """
+        key = secrets.token_hex(16)
+
+        def perform() -> _T:
+            with self._request("POST", path, body, {**self._headers(body, key, None, True), **more}, SILENCE) as answer:
+                return take(answer)
+
+        return self._twice(perform)
+
     def follow(self, run: str, tell: Callable[[str], None], opened: HTTPResponse | None = None) -> Iterator[Event]:
         """Yield the events of a run from its first to its `end`, over lost connections and restarts.
 
@@ -199,20 +214,26 @@ class Client:
             GatewayError: the gateway refused.
             OSError, HTTPException: the connection broke.
         """
-        record = self._found.record
-        assert record is not None
-        connection = Connection(probe.reachable(record.host), record.port, timeout=SILENCE if stream else CALL)
         data = None if body is None else json.dumps({k: v for k, v in body.items() if v is not None}).encode()
-        try:
-            connection.request(method, path + _query(query or {}), data, self._headers(data, key, last, stream))
-            response = connection.getresponse()
-        except BaseException:
-            connection.close()
-            raise
+        headers = self._headers(data, key, last, stream)
+        response = self._request(method, path + _query(query or {}), data, headers, SILENCE if stream else CALL)
         if response.status >= 400:
             with response:
                 raise self._refused(response.status, response.read())
         return response
+
+    def _request(
+        self, method: str, target: str, data: bytes | None, headers: Mapping[str, str | bytes], timeout: float
+    ) -> HTTPResponse:
+        record = self._found.record
+        assert record is not None
+        connection = Connection(probe.reachable(record.host), record.port, timeout=timeout)
+        try:
+            connection.request(method, target, data, headers)
+            return connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
 
     def _headers(self, data: bytes | None, key: str | None, last: int | None, stream: bool) -> dict[str, str | bytes]:
         token = self._place.token
@@ -231,6 +252,8 @@ class Client:
         try:
             told = json.loads(data)["error"]
             code, message, details = str(told["code"]), str(told["message"]), told.get("details")
+            if "data" in told:  # the door of another protocol, whose codes are numbers
+                code = str(told["data"]["code"])
         except (ValueError, TypeError, KeyError):
             return GatewayError(f"the gateway answered {status}, in words that are not its own.")
         if code == Unauthorized.code:

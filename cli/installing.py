@@ -23,7 +23,7 @@ from gateway.supervisor import ending, port
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
 
-#: seconds that the gateway may take to answer once its service is started
+#: seconds that a gateway which is brought back may take to answer
 READY = 60.0
 #: seconds between looks
 LOOK = 0.05
@@ -47,17 +47,21 @@ class Plan(NamedTuple):
             "service": self.manager.service,
             "file": str(self.manager.file),
             "unit": self.manager.render(self.spec).decode("utf-8", "replace"),
-            "steps": [step.shown for step in self._steps()],
+            "steps": [step.shown for step in self._steps(0.0)],
         }
 
-    def carry_out(self, say: Callable[[str], None]) -> dict[str, Any]:
+    def carry_out(self, say: Callable[[str], None], wait: float) -> dict[str, Any]:
         """Install it, and see it answer; returns what `gateway install --json` prints.
+
+        Args:
+            say: told what is done now.
+            wait: seconds that the gateway may take to answer.
 
         Raises:
             GatewayError: a step failed, and everything is as it was before.
         """
         replaced = self.manager.file.exists()
-        managers.carry_out(self._steps(), say)
+        managers.carry_out(self._steps(wait), say)
         record = self.place.record
         assert record is not None
         return {
@@ -71,7 +75,7 @@ class Plan(NamedTuple):
             "hints": [*self.manager.hints(), *_unseen(self.place.env)],
         }
 
-    def _steps(self) -> list[Step]:
+    def _steps(self, wait: float) -> list[Step]:
         before = self.place.record
         steps = [_directory_step(self.place, self.spec)]
         if self.token is not None:
@@ -81,7 +85,7 @@ class Plan(NamedTuple):
         answer = Step(
             "see the gateway answer",
             f"GET http://{probe.reachable(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
-            lambda: self._see_it_answer(before),
+            lambda: self._see_it_answer(before, wait),
             lambda: None,
             "See: gateway logs",
         )
@@ -90,9 +94,9 @@ class Plan(NamedTuple):
     def _is_service(self, found: Record) -> bool:
         return self.manager.file.exists() and self.manager.status().pid == found.pid
 
-    def _see_it_answer(self, before: Record | None) -> None:
+    def _see_it_answer(self, before: Record | None, wait: float) -> None:
         """Wait until a gateway answers that is the service's, and not the one of before."""
-        deadline = time.monotonic() + READY
+        deadline = time.monotonic() + wait
         while True:
             found = probe.look(self.place)
             fresh = found.record is not None and (before is None or found.record.instance != before.instance)
@@ -100,7 +104,7 @@ class Plan(NamedTuple):
                 return
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"it does not answer after {READY:g} s; {self.manager.name} says {self.manager.status().state}."
+                    f"it does not answer after {wait:g} s; {self.manager.name} says {self.manager.status().state}."
                 )
             time.sleep(LOOK)
 
@@ -126,6 +130,8 @@ def plan(
         PortTaken: another program has the port.
     """
     if system:
+        if earnest:
+            service.need_root("install")
         environ = service.system_environment(environ)
     place = Place.of(environ)
     manager = service.manager(place, system=system)

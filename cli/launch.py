@@ -58,9 +58,13 @@ def by_service(manager: Manager, place: Place, wait: float) -> Record:
     """Have the service started, and see it answer.
 
     Raises:
+        ConfigError: it could not run with the settings that there are.
         GatewayError: it is not; what its manager says about that is named.
     """
+    from gateway import app, config  # late: they bring all of the gateway
+
     manager.require()
+    app.check(config.load(place.env), place.env)  # the manager would only say that it failed
     with output.waiting("starting the service"):
         manager.start()
         found = wait_for(place, None, None, wait)

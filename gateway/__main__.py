@@ -78,7 +78,8 @@ def run(options: Mapping[str, Any]) -> int:
         force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
         paths.private_directory(settings.home)
         held, data = _lock(settings, force=force or kill_foreign), DataLocks({})
-        listener = notifier.listener() or _bound(settings, force=force, kill_foreign=kill_foreign)
+        kept = notifier.listener(settings.gateway.host, settings.gateway.port)
+        listener = kept or _bound(settings, force=force, kill_foreign=kill_foreign)
     try:
         with listener:
             if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
@@ -272,7 +273,7 @@ def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
         f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if asked else "") + " \\",
         """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
         '  gateway agent "Hello"',
-        "Ctrl-C stops.",
+        "Ctrl-C stops. In the background: gateway start. At login: gateway install.",
     ]
     return "\n".join(rows)
 

@@ -33,6 +33,7 @@ from gateway.engine.rescuer import StoreLedger
 from gateway.engine.roster import MAIN
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
+from gateway.plugins import Broken
 from gateway.process import Children
 from gateway.scratch import Scratch
 from gateway.store.sqlite import opening
@@ -80,8 +81,15 @@ def _days(config: Config) -> Days:
 
 def detect(config: Config, environ: Mapping[str, str]) -> Agent:
     """Return the agent to use when none is configured: the first kind that is found here."""
-    for kind in sorted(backends.kinds().values(), key=lambda kind: kind.rank):
-        found = kind.detect(environ, config) if kind.detect else None
+    for name, kind in sorted(backends.kinds().items(), key=lambda entry: entry[1].rank):
+        try:
+            found = kind.detect(environ, config) if kind.detect else None
+        except Exception as error:  # the border, as in plugins: what others wrote may raise anything
+            if name not in backends.registered().usable:
+                raise
+            origin = backends.registered().origins[name]
+            _log.warning("plugin.broken", plugin=name, origin=origin, why=f"detect raises {error!r}")
+            continue
         if found is not None:
             return found
     raise AssertionError("the echo agent is always there")
@@ -94,6 +102,7 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
         raise ConfigError(f"{where}.backend: is missing{suggest('', sorted(kinds))}")
     kind = kinds.get(name)
     if kind is None:
+        _check_plugin(f"{where}.backend", name, backends.registered().broken)
         raise ConfigError(f'{where}.backend: unknown value "{name}"{suggest(name, sorted(kinds))}')
     common = {key: value for key, value in entry.items() if key in _AGENT_FIELDS}
     own = {key: value for key, value in entry.items() if key not in _AGENT_FIELDS}
@@ -105,6 +114,17 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
     process.environment({}, agent.env)
     agent = msgspec.structs.replace(agent, options=_converted(own, kind.options, where))
     return _complete(config, agent, kinds)
+
+
+def _check_plugin(where: str, name: str, broken: Mapping[str, Broken]) -> None:
+    """Raises:
+    ConfigError: what is meant is a plugin, and it cannot be used.
+    """
+    if name in broken:
+        raise ConfigError(
+            f'{where}: the plugin "{name}" of {broken[name].origin} cannot be used: {broken[name].why}.',
+            remedy="Mend it or install another version of it.",
+        )
 
 
 def _converted(raw: Mapping[str, Any], kind: type[Any] | None, where: str, whole: str = "the agent") -> Any:
@@ -123,6 +143,11 @@ def _complete(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) ->
         model=agent.model or config.agents.model,
         options=adapt(agent.options, config) if adapt else agent.options,
     )
+
+
+def _tell_of_broken_plugins() -> None:
+    for name, plugin in [*backends.registered().broken.items(), *channels.registered().broken.items()]:
+        _log.warning("plugin.broken", plugin=name, origin=plugin.origin, why=plugin.why)
 
 
 # --- channels and inlets ----------------------------------------------------------------------
@@ -156,6 +181,7 @@ def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
     for name, raw in config.channels.items():
         where = f"{config.path}: channels"
         if name not in kinds:
+            _check_plugin(f"{where}.{name}", name, channels.registered().broken)
             raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest(name, sorted(kinds))}')
         options = _converted(raw, kinds[name].options, f"{where}.{name}", "the channel")
         if getattr(options, "enabled", True):
@@ -268,6 +294,7 @@ async def opened(
     Raises:
         ConfigError: the database cannot be used.
     """
+    _tell_of_broken_plugins()
     async with AsyncExitStack() as stack:
         days = _days(config)
         store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)

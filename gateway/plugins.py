@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Collection, Mapping
 from importlib import metadata
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
+
+K = TypeVar("K")
 
 
 def discover(package: str, attribute: str) -> dict[str, Any]:
@@ -27,6 +30,47 @@ def gathered(package: str, attribute: str) -> dict[str, Any]:
     return {name: value for module in modules for name, value in getattr(module, attribute, {}).items()}
 
 
-def registered(group: str) -> dict[str, Any]:
-    """Return what installed distributions registered under an entry point group, by name."""
-    return {point.name: point.load() for point in metadata.entry_points(group=group)}
+class Broken(NamedTuple):
+    """A plugin that cannot be used."""
+
+    #: the distribution that brings it, with its version
+    origin: str
+    why: str
+
+
+class Registered(NamedTuple, Generic[K]):
+    """What other distributions bring for a seam, by name."""
+
+    usable: Mapping[str, K]
+    #: the distributions that bring those, with their versions
+    origins: Mapping[str, str]
+    broken: Mapping[str, Broken]
+
+
+def registered(group: str, kind: type[K], taken: Collection[str]) -> Registered[K]:
+    """Load what installed distributions registered under an entry point group.
+
+    A broken one is told of, and nothing else: a gateway must start without it.
+
+    Args:
+        kind: what each has to be.
+        taken: names that are our own.
+    """
+    usable: dict[str, K] = {}
+    origins: dict[str, str] = {}
+    broken: dict[str, Broken] = {}
+    for point in sorted(metadata.entry_points(group=group), key=lambda point: (point.name, point.value)):
+        origin = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+        try:
+            loaded = point.load()
+        except (Exception, SystemExit) as error:  # the border: what others wrote may raise anything
+            loaded, why = None, f"{point.value} raises {type(error).__name__}: {error}"
+        else:
+            why = f"{point.value} is no {kind.__name__}"
+        if point.name in taken or point.name in usable:
+            broken[point.name] = Broken(origin, f"there is another one that is called {point.name!r}")
+        elif isinstance(loaded, kind):
+            usable[point.name], origins[point.name] = loaded, origin
+        else:
+            broken[point.name] = Broken(origin, why)
+    return Registered(usable, origins, broken)

@@ -30,9 +30,16 @@ TOKEN = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
     help="Run this interpreter, or the gateway command as it is on PATH.",
 )
 @click.option("--system", is_flag=True, help="For the whole system, from boot on; needs root, runs as you.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=60.0,
+    metavar="SECONDS",
+    help="How long it may take to answer.  [default: 60]",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be written and run; change nothing.")
 def COMMAND(  # noqa: N802 the seam's name
-    port: int | None, host: str | None, token: str | None, runtime: str, system: bool, dry_run: bool
+    port: int | None, host: str | None, token: str | None, runtime: str, system: bool, wait: float, dry_run: bool
 ) -> None:
     """Install the gateway as a service that starts at login, and start it.
 
@@ -56,12 +63,13 @@ def COMMAND(  # noqa: N802 the seam's name
 
     if token is not None:
         _begin_again_without(token)
+    token = os.environ.pop(TOKEN, None)  # before anything that is started could see it
     need_config()
     arguments = (("--port", str(port)) if port is not None else ()) + (("--host", host) if host is not None else ())
     plan = installing.plan(
         current().environment,
         arguments=arguments,
-        token=os.environ.pop(TOKEN, None),
+        token=token,
         runtime="binary" if runtime == "binary" else "python",
         system=system,
         earnest=not dry_run,
@@ -70,7 +78,7 @@ def COMMAND(  # noqa: N802 the seam's name
         _show_plan(plan)
         return
     with output.waiting("installing the service") as waiting:
-        done = plan.carry_out(waiting.say)
+        done = plan.carry_out(waiting.say, wait)
     rows = [
         f"{output.marked('✅', 'Service ' + ('replaced' if done['replaced'] else 'installed'))} (pid {done['pid']})",
         f"   Unit: {output.home(plan.manager.file)}",

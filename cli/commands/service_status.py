@@ -93,7 +93,7 @@ def _rows(shape: dict[str, Any]) -> list[str]:
     """Return the seed's rows, with ours among them."""
     return [
         *_head("Yes"),
-        f"Status: {shape['state']}",
+        f"Status: {'running' if shape['pid'] else shape['state']}",
         f"PID: {shape['pid'] or '-'}",
         f"Starts by itself: {'yes' if shape['enabled'] else 'no'}",
         "",

@@ -17,6 +17,7 @@ from service_templates import ServiceSpec, systemd
 SYSTEM_UNITS = Path("/etc/systemd/system")
 #: where systemd says which users stay when they log out
 LINGER = Path("/var/lib/systemd/linger")
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 #: states in which the manager would go on by itself
 _BUSY = ("active", "activating", "reloading", "deactivating")
 
@@ -40,6 +41,10 @@ class Systemd:
     @property
     def file(self) -> Path:
         return self._directory / self.service
+
+    @property
+    def journal(self) -> str:
+        return f"journalctl {'' if self._site.system else '--user '}-u {self.service} -n 20"
 
     @property
     def _directory(self) -> Path:
@@ -78,7 +83,7 @@ class Systemd:
     def installed(self) -> ServiceSpec | None:
         try:
             text = self.file.read_text("utf-8")
-        except FileNotFoundError:
+        except _ABSENT:
             return None
         except (OSError, UnicodeError) as error:
             raise ConfigError(f"cannot read {self.file}: {error}.") from error
@@ -128,7 +133,7 @@ class Systemd:
                     self._shown("restart", self.service),
                     lambda: self._ask("restart", self.service, patience=self._stop_seconds),
                     lambda: self._ask("stop", self.service, patience=self._stop_seconds),
-                    f"Its words: gateway logs, or {self._journal}",
+                    f"Its words: gateway logs, or {self.journal}",
                 )
             )
         return steps
@@ -163,13 +168,14 @@ class Systemd:
     def _content(self) -> bytes | None:
         try:
             return self.file.read_bytes()
-        except FileNotFoundError:
+        except _ABSENT:
             return None
 
     def _put(self, content: bytes | None) -> None:
         """Make the unit's file what it is to be, whole or not at all; None removes it."""
         if content is None:
-            self.file.unlink(missing_ok=True)
+            with contextlib.suppress(*_ABSENT):
+                self.file.unlink()
             return
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o755)
         with tempfile.NamedTemporaryFile(dir=self._directory, prefix=f".{self.service}.", delete=False) as draft:
@@ -257,7 +263,9 @@ class Systemd:
     def _ask(self, *words: str, patience: float = PATIENCE) -> None:
         done = self._systemctl(*words, patience=patience)
         if done.code:
-            raise GatewayError(f"{self._shown(*words)}: {_said(done)}")
+            rootless = self._site.system and os.geteuid() != 0
+            remedy = f"Say: sudo {self._shown(*words)}" if rootless else None
+            raise GatewayError(f"{self._shown(*words)}: {_said(done)}", remedy=remedy)
 
     def _systemctl(self, *words: str, patience: float = PATIENCE) -> Done:
         return self._run([*self._words, *words], self._env, patience)
@@ -275,10 +283,6 @@ class Systemd:
 
     def _look(self, verb: str) -> str:
         return f"See: {self._shown(verb, self.service)}"
-
-    @property
-    def _journal(self) -> str:
-        return f"journalctl {'' if self._site.system else '--user '}-u {self.service}"
 
 
 _OTHERWISE = "Without a service: gateway start, or a line in your crontab: @reboot gateway start"

@@ -24,7 +24,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     kinds = {kind for route in routes for kind in (route.body, route.answer, route.query) if kind is not None}
     kinds |= {route.dialect.error for route in routes}
     ordered = sorted(kinds, key=lambda kind: (kind.__module__, kind.__name__))
-    schemas, components = _plain(msgspec.json.schema_components(ordered, ref_template=_REF))
+    schemas, components = plain(msgspec.json.schema_components(ordered, ref_template=_REF))
     of = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -44,12 +44,12 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
-def _plain(schema: Any) -> Any:
+def plain(schema: Any) -> Any:
     """Take out of patterns what only Python needs: in JSON Schema no line feed may follow a `$`."""
     if isinstance(schema, dict):
-        return {key: _plain(value) for key, value in schema.items()}
+        return {key: plain(value) for key, value in schema.items()}
     if isinstance(schema, (list, tuple)):
-        return [_plain(value) for value in schema]
+        return [plain(value) for value in schema]
     return schema.removesuffix(r"(?!\n)") if isinstance(schema, str) else schema
 
 
@@ -66,6 +66,8 @@ def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> 
             },
         },
     }
+    if route.silent is not None:
+        operation["responses"][str(route.silent)] = {"description": "Taken; there is nothing to answer."}
     parameters = [*_path_parameters(route), *_query_parameters(route, of, components), *_headers(route)]
     if parameters:
         operation["parameters"] = parameters

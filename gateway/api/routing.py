@@ -168,6 +168,8 @@ class Route:
     answer: type[Struct] | type[list[Any]] | None
     status: int
     summary: str
+    #: status of the empty answer to what nobody answers, where there is such
+    silent: int | None = None
     #: also answers as a stream of server-sent events
     streams: bool = False
     #: is a WebSocket, which may be opened with a ticket
@@ -200,6 +202,7 @@ class Routes:
         query: type[Struct] = Nothing,
         answer: type[Struct] | type[list[Any]] | None = None,
         status: int = 200,
+        silent: int | None = None,
         streams: bool = False,
         socket: bool = False,
         media: str = "application/json",
@@ -219,6 +222,7 @@ class Routes:
                     query=query,
                     answer=answer,
                     status=status,
+                    silent=silent,
                     summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
                     streams=streams,
                     socket=socket,

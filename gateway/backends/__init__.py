@@ -1,7 +1,7 @@
 """How an agent is driven: one module a kind.
 
-To add a backend, add one module here (or register one under the entry point group
-`moongate.backends`) with an attribute `BACKEND`, a `BackendType`:
+To add a backend, add one module here (or register `its_module:BACKEND` under the entry point group
+`moongate.backends`, see docs/extending.md) with an attribute `BACKEND`, a `BackendType`:
 
     class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         greeting: str = "Hello"
@@ -34,6 +34,7 @@ from gateway import plugins
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.ports import Backend
+from gateway.plugins import Registered
 from gateway.process import Children
 
 
@@ -66,7 +67,17 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
+def registered() -> Registered[BackendType]:
+    """Return the backends that other distributions bring, and those that are broken."""
+    return plugins.registered("moongate.backends", BackendType, _own())
+
+
+@cache
 def kinds() -> Mapping[str, BackendType]:
     """Return all backends by name: our own, and those of other distributions."""
-    found: dict[str, Any] = plugins.discover(__name__, "BACKEND")
-    return plugins.registered("moongate.backends") | found
+    return {**registered().usable, **_own()}
+
+
+@cache
+def _own() -> Mapping[str, BackendType]:
+    return plugins.discover(__name__, "BACKEND")

@@ -1,8 +1,8 @@
 """Where messages come from and replies go: one module or package a channel, with an attribute `CHANNEL`.
 
 The module's name is the channel's name in session keys, in requests and in the settings, where
-`channels.<name>` holds its options. To add a channel, add one module here (or register one under the
-entry point group `moongate.channels`):
+`channels.<name>` holds its options. To add a channel, add one module here (or register `its_module:CHANNEL` under the
+entry point group `moongate.channels`, see docs/extending.md):
 
     class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         token: str
@@ -23,6 +23,7 @@ import msgspec
 from gateway import plugins
 from gateway.domain.ports import Channel
 from gateway.domain.times import Clock
+from gateway.plugins import Registered
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +46,17 @@ class ChannelType(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
+def registered() -> Registered[ChannelType]:
+    """Return the channels that other distributions bring, and those that are broken."""
+    return plugins.registered("moongate.channels", ChannelType, _own())
+
+
+@cache
 def kinds() -> Mapping[str, ChannelType]:
     """Return all channels by name: our own, and those of other distributions."""
-    found: dict[str, Any] = plugins.discover(__name__, "CHANNEL")
-    return plugins.registered("moongate.channels") | found
+    return {**registered().usable, **_own()}
+
+
+@cache
+def _own() -> Mapping[str, ChannelType]:
+    return plugins.discover(__name__, "CHANNEL")

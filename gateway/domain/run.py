@@ -33,6 +33,8 @@ class Source(StrEnum):
     HOOK = "hook"
     WEBHOOK = "webhook"
     OPENAI = "openai"
+    #: another agent asked, by its tools
+    MCP = "mcp"
     LIBRARY = "library"
 
 

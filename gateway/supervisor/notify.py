@@ -1,11 +1,17 @@
-"""Telling systemd how we are: sd_notify(3), over its socket. Without the socket, nothing happens."""
+"""Telling systemd how we are: sd_notify(3), over its socket. Without the socket, nothing happens.
+
+systemd keeps the listening socket, too: who connects between a crash and the next start waits in
+its backlog. It is stored under a name that stands for an address, so that it is taken back only by
+a gateway that is to listen there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 from gateway.errors import ConfigError
 
@@ -13,6 +19,8 @@ from gateway.errors import ConfigError
 OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 #: first descriptor that systemd hands over
 FIRST_DESCRIPTOR = 3
+#: beginning of the names under which sockets are stored
+_STORED = "moongate-"
 
 
 class Notifier:
@@ -25,35 +33,67 @@ class Notifier:
         #: seconds between proofs of life, or None if nobody asks for them
         self.interval = int(given["WATCHDOG_USEC"]) / 2e6 if mine and given["WATCHDOG_USEC"].isdigit() else None
         listens = given["LISTEN_PID"] == str(os.getpid()) and given["LISTEN_FDS"].isdigit()
-        #: sockets that the manager holds for us
-        self.descriptors = (
-            tuple(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(given["LISTEN_FDS"]))) if listens else ()
-        )
+        count = int(given["LISTEN_FDS"]) if listens else 0
+        names = given["LISTEN_FDNAMES"].split(":") if given["LISTEN_FDNAMES"] else []
+        #: sockets that the manager holds for us, with their names
+        self.descriptors = {FIRST_DESCRIPTOR + at: names[at] if at < len(names) else "unknown" for at in range(count)}
         #: what a successor in place needs to go on with
         self.kept = {name: value for name, value in given.items() if value and not name.startswith("LISTEN")}
 
-    def listener(self) -> socket.socket | None:
-        """Return the first of the sockets that the manager holds for us, or None.
+    def listener(self, host: str, number: int) -> socket.socket | None:
+        """Return the socket to listen on that the manager holds for us, or None; the others are closed.
+
+        Args:
+            host: where to listen, as the settings say; what was stored for another place is given up.
+            number: the port, likewise.
 
         Raises:
             ConfigError: what it handed over is no socket.
         """
-        if not self.descriptors:
-            return None
-        try:
-            os.set_inheritable(self.descriptors[0], False)
-            return socket.socket(fileno=self.descriptors[0])
-        except OSError as error:
-            raise ConfigError(
-                f"LISTEN_FDS: descriptor {self.descriptors[0]} is no socket: {error.strerror}."
-            ) from error
+        wanted, found = _stored_name(host, number), None
+        for descriptor, name in self.descriptors.items():
+            if found is None and (name == wanted or not name.startswith(_STORED)):
+                found = _socket(descriptor)
+                continue
+            if name.startswith(_STORED) and name != wanted:
+                self.tell(FDSTOREREMOVE=1, FDNAME=name)
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self.descriptors = {}
+        return found
+
+    def store(self, listener: socket.socket, host: str, number: int) -> None:
+        """Have the manager keep a listening socket over a crash of ours."""
+        # Not polled: before it listens it would count as hung up, and be thrown away.
+        self._send({"FDSTORE": 1, "FDPOLL": 0, "FDNAME": _stored_name(host, number)}, [listener.fileno()])
+
+    def give_up(self, host: str, number: int) -> None:
+        """Have the manager close what it keeps: nobody is to wait in its backlog any more."""
+        self.tell(FDSTOREREMOVE=1, FDNAME=_stored_name(host, number))
 
     def tell(self, **words: str | int) -> None:
         """Send `NAME=value` lines; a manager that is gone is no error."""
+        self._send(words, [])
+
+    def _send(self, words: Mapping[str, str | int], descriptors: list[int]) -> None:
         if not self._address:
             return
         message = "\n".join(f"{name}={value}" for name, value in words.items()).encode()
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
             line.settimeout(1.0)
-            line.sendto(message, address)
+            line.connect(address)
+            socket.send_fds(line, [message], descriptors)
+
+
+def _stored_name(host: str, number: int) -> str:
+    """Return a name for an address as the settings say it: a colon would end the name, and it is bounded."""
+    return _STORED + hashlib.sha256(f"{host} {number}".encode()).hexdigest()[:16]
+
+
+def _socket(descriptor: int) -> socket.socket:
+    try:
+        os.set_inheritable(descriptor, False)
+        return socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ConfigError(f"LISTEN_FDS: descriptor {descriptor} is no socket: {error.strerror}.") from error

@@ -136,6 +136,8 @@ class Supervisor:
         if self._resumed is not None:
             self._intents, self._restarting = self._resumed, True
             self._renew()
+        else:
+            self._notifier.store(self._listener, *self._address.said)
         while self._code is None:
             self._begin_what_is_due()
             self._wait()
@@ -323,8 +325,10 @@ class Supervisor:
         self._answer(ok=True, new=one.number)
 
     def _move(self) -> None:
+        self._notifier.give_up(*self._address.said)
         with contextlib.suppress(GatewayError, OSError):  # the file changed again meanwhile, or the disk is full
             self._address.moved(self._listener)
+        self._notifier.store(self._listener, *self._address.said)
 
     @property
     def _changes(self) -> bool:
@@ -486,6 +490,7 @@ class Supervisor:
         self.why = self.why or signal.Signals(number).name
         self._begin_at = None
         self._notifier.tell(STOPPING=1)
+        self._notifier.give_up(*self._address.said)
         for listener in (self._listener, self._next):
             if listener is not None:
                 listener.close()

@@ -30,15 +30,25 @@ class Manager:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self.told: list[str] = []
+        #: what was given to be kept, by its name
+        self.stored: dict[str, socket.socket] = {}
 
     def hears(self, word: str) -> bool:
         """Take what has come, and look for a word in all that ever came."""
         while select.select([self._socket], [], [], 0)[0]:
-            self.told += self._socket.recv(4096).decode().splitlines()
+            data, descriptors, _, _ = socket.recv_fds(self._socket, 4096, 4)
+            said = data.decode().splitlines()
+            self.told += said
+            name = next((line.removeprefix("FDNAME=") for line in said if line.startswith("FDNAME=")), "")
+            for descriptor in descriptors:
+                self.stored[name] = socket.socket(fileno=descriptor)
+            if "FDSTOREREMOVE=1" in said and name in self.stored:
+                self.stored.pop(name).close()
         return word in self.told
 
     def close(self) -> None:
-        self._socket.close()
+        for one in (self._socket, *self.stored.values()):
+            one.close()
 
 
 @pytest.fixture
@@ -73,7 +83,7 @@ def test_a_reload_that_fails_is_over_for_systemd_too(live: Callable[..., Live], 
     one = live(env={"NOTIFY_SOCKET": str(manager.path)})
     one.home.chmod(0o700)
     one.start()
-    assert manager.hears("READY=1")
+    until_sync(lambda: manager.hears("READY=1"), "it is ready")
     manager.told.clear()
     one.config.write_text("{")
 
@@ -93,26 +103,95 @@ def test_a_start_that_crashes_is_not_called_ready(live: Callable[..., Live], man
     assert not manager.hears("READY=1")
 
 
+#: becomes the gateway, as systemd starts it: with a descriptor in the third place, and its name
+_AS_SYSTEMD = (
+    "import os, sys\n"
+    "os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True)\n"
+    "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES=sys.argv[2])\n"
+    "os.execv(sys.executable, [sys.executable, '-m', 'gateway'])\n"
+)
+
+
+def hand_over(one: Live, held: socket.socket, name: str) -> None:
+    """Start a gateway with a socket under a name."""
+    words = [sys.executable, "-c", _AS_SYSTEMD, str(held.fileno()), name]
+    with one.output.open("a") as said:
+        one.process = subprocess.Popen(
+            words, env=one.env, cwd=one.home, stdout=said, stderr=said, text=True, pass_fds=[held.fileno()]
+        )
+
+
 def test_a_socket_from_systemd_is_used_and_its_variables_go_no_further(
     live: Callable[..., Live], manager: Manager
 ) -> None:
     one = live(env={"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "9000000"})
-    hand_over = (
-        "import os, socket, sys\n"
-        "s = socket.create_server(('127.0.0.1', 0)); os.dup2(s.fileno(), 3); os.set_inheritable(3, True)\n"
-        "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n"
-        "print(s.getsockname()[1], flush=True)\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'gateway'])\n"
-    )
-    with one.output.open("w") as said:
-        one.process = subprocess.Popen(
-            [sys.executable, "-c", hand_over], env=one.env, cwd=one.home, stdout=said, stderr=said, text=True
-        )
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        hand_over(one, held, "web")
     until_sync(lambda: one.record is not None, "it runs")
     one.wait_ready()
 
-    assert one.port == int(one.output.read_text().splitlines()[0])
+    assert one.port == port
     variables = Path(f"/proc/{one.generation.pid}/environ").read_bytes().split(b"\0")
     assert [v for v in variables if v.partition(b"=")[0].decode() in notify.OURS] == []
     assert one.process is not None
     assert os.path.exists(f"/proc/{one.process.pid}")
+
+
+def test_the_socket_that_systemd_kept_is_taken_back(live: Callable[..., Live], manager: Manager) -> None:
+    one = live(env={"NOTIFY_SOCKET": str(manager.path)})
+    one.start()
+    until_sync(lambda: manager.hears("READY=1"), "it is ready")
+    port = one.port
+    one.kill()
+    ((name, kept),) = manager.stored.items()
+    with socket.create_connection(("127.0.0.1", port)) as early:  # nobody serves, and nobody is refused
+        early.sendall(b"GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        hand_over(one, kept, name)
+        one.wait_ready()
+
+        early.settimeout(30)
+        assert early.recv(100).startswith(b"HTTP/1.0 200")
+    assert one.port == port
+
+
+def test_a_socket_that_was_kept_for_another_address_is_given_up(live: Callable[..., Live], manager: Manager) -> None:
+    one = live(env={"NOTIFY_SOCKET": str(manager.path)})
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        hand_over(one, held, "moongate-0123456789abcdef")
+        one.wait_ready()
+
+        assert one.port != port
+    until_sync(lambda: manager.hears("FDNAME=moongate-0123456789abcdef"), "it is given up")
+    assert manager.told[:2] == ["FDSTOREREMOVE=1", "FDNAME=moongate-0123456789abcdef"]
+
+
+def test_nothing_is_kept_of_a_gateway_that_was_told_to_stop(live: Callable[..., Live], manager: Manager) -> None:
+    one = live(env={"NOTIFY_SOCKET": str(manager.path)})
+    one.start()
+    until_sync(lambda: manager.hears("READY=1"), "it is ready")
+    assert len(manager.stored) == 1
+
+    one.stop()
+
+    assert manager.hears("FDSTOREREMOVE=1")
+    assert manager.stored == {}
+
+
+def test_a_gateway_that_moves_has_its_new_socket_kept(
+    live: Callable[..., Live], manager: Manager, free_port: int
+) -> None:
+    one = live(env={"NOTIFY_SOCKET": str(manager.path)})
+    one.home.chmod(0o700)
+    one.start()
+    until_sync(lambda: manager.hears("READY=1"), "it is ready")
+    (before,) = manager.stored
+
+    one.config.write_text(one.config.read_text().replace('"port": 0', f'"port": {free_port}'))
+    with Shell(one.env, one.home).start("restart") as asked:
+        until_sync(lambda: manager.hears("STATUS=generation 2 serves"), "the next one serves")
+        asked.communicate(timeout=30)
+
+    assert before not in manager.stored
+    assert [kept.getsockname()[1] for kept in manager.stored.values()] == [free_port]

@@ -87,8 +87,8 @@ mkdir /run/systemd/system # how programs tell that systemd runs
   echo "$BASHPID" >/sys/fs/cgroup/user/cgroup.procs
   exec setpriv --reuid $user --regid $user --init-groups \
     env -i HOME="$home" USER=gwtest LOGNAME=gwtest SHELL=/bin/sh LANG=C.UTF-8 XDG_RUNTIME_DIR=/run/user/$user \
-    PATH=/usr/local/bin:/usr/bin:/bin SYSTEMD_LOG_TARGET=console SYSTEMD_LOG_LEVEL=info \
-    /lib/systemd/systemd --user >/mnt/manager.log 2>&1 </dev/null
+    PATH=/usr/local/bin:/usr/bin:/bin \
+    /lib/systemd/systemd --user --log-target=console --log-level=info >/mnt/manager.log 2>&1 </dev/null
 ) &
 for _ in $(seq 600); do
   [ -S /run/user/$user/systemd/private ] && break

@@ -1,0 +1,240 @@
+"""The protocol by its official SDK, below the SDK's transports: one message in, one answer out.
+
+The SDK is an extra, and takes a second to import: only `speak_mcp` imports this module, when it is asked.
+Nothing is kept between requests, so that a restart in between does not matter; the versions that
+begin with `initialize` are served as the stateless ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from functools import cache
+from typing import Any, NamedTuple
+
+import anyio
+import msgspec
+from aiohttp import web
+from mcp.server.connection import Connection
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.runner import serve_one
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp.shared.inbound import (
+    ERROR_CODE_HTTP_STATUS,
+    MCP_PROTOCOL_VERSION_HEADER,
+    InboundLadderRejection,
+    classify_inbound_request,
+    find_duplicated_routing_header,
+)
+from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
+from mcp.shared.message import ServerMessageMetadata
+from mcp.shared.transport_context import TransportContext
+from mcp_types import (
+    DEFAULT_NEGOTIATED_VERSION,
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    RequestId,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from msgspec import UNSET
+from pydantic import ValidationError
+
+import gateway
+from gateway.api import reply
+from gateway.api.compat.mcp import tools
+from gateway.api.compat.mcp.words import McpAnswer, McpComplaint, Message, complain
+from gateway.api.routing import Call, Nothing
+from gateway.domain.event import Event
+from gateway.domain.token import Scope
+from gateway.errors import GatewayError, Unavailable
+
+_Call = Call[Message, Nothing]
+
+_INSTRUCTIONS = """\
+Moongate keeps AI agents at work: what you hand in here is on disk, and is done even if you go away.
+send_message talks with an agent and waits for its reply; run_task hands in long work, which you
+follow by wait_task or follow_task. A wait ends after some seconds with what there is so far: wait again.\
+"""
+_GOING = Unavailable("the gateway is stopping; what was handed in goes on when it is back.")
+
+
+async def answer(call: _Call) -> web.StreamResponse:
+    """Answer one message: a request with JSON, or with a stream if the client follows its progress."""
+    message = call.body
+    if message.id is UNSET:
+        return web.Response(status=202)  # there is nothing here that a notification could act on
+    opened = _opened(call)
+    if isinstance(opened, McpAnswer):
+        return _json(call, opened, modern=True)
+    exchange = _Exchange(call, message.id)
+    if call.wants_stream and exchange.token is not None:
+        going = McpAnswer(error=complain(_GOING).error, id=message.id)
+        frames = _frames(exchange, opened)
+        return await reply.stream(call, frames, until=call.engine.drained, farewell=_frame(going))
+    said = await exchange.perform(opened.connection)
+    return _json(call, said, modern=opened.modern)
+
+
+class _Opened(NamedTuple):
+    connection: Connection
+    #: of a version without a handshake: then the HTTP status tells of errors, too
+    modern: bool
+
+
+def _opened(call: _Call) -> _Opened | McpAnswer:
+    """Return the connection that a request stands for, by its header and, in newer versions, its own words."""
+    given = call.request.headers
+    version = given.get(MCP_PROTOCOL_VERSION_HEADER)
+    if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
+        return _Opened(Connection.from_envelope(version or DEFAULT_NEGOTIATED_VERSION, None, None), modern=False)
+    twice = find_duplicated_routing_header(given.items())
+    found = (
+        InboundLadderRejection(code=HEADER_MISMATCH, message=f"the header {twice} is there twice")
+        if twice
+        else classify_inbound_request(
+            msgspec.to_builtins(call.body), headers={name.lower(): value for name, value in given.items()}
+        )
+    )
+    if isinstance(found, InboundLadderRejection):
+        assert call.body.id is not UNSET
+        return McpAnswer(error=McpComplaint(code=found.code, message=found.message, data=found.data), id=call.body.id)
+    connection = Connection.from_envelope(found.protocol_version, found.client_info, found.client_capabilities)
+    return _Opened(connection, modern=True)
+
+
+def _json(call: _Call, said: McpAnswer, *, modern: bool) -> web.Response:
+    status = ERROR_CODE_HTTP_STATUS.get(said.error.code, 200) if modern and said.error is not UNSET else 200
+    return reply.json(said, status, call.headers)
+
+
+def _frame(said: Any) -> bytes:
+    return reply.frame(msgspec.json.encode(said), event="message")
+
+
+async def _frames(exchange: _Exchange, opened: _Opened) -> AsyncGenerator[bytes, None]:
+    """Yield what is told of a request's progress, then its answer."""
+    performing = asyncio.create_task(exchange.perform(opened.connection), name="mcp")
+    try:
+        while not performing.done():
+            telling = asyncio.create_task(exchange.told.get(), name="mcp-progress")
+            await asyncio.wait({performing, telling}, return_when=asyncio.FIRST_COMPLETED)
+            if telling.done():
+                yield _frame(telling.result())
+            telling.cancel()
+        while not exchange.told.empty():
+            yield _frame(exchange.told.get_nowait())
+        yield _frame(performing.result())
+    finally:
+        performing.cancel()
+        with suppress(asyncio.CancelledError):
+            await performing
+
+
+class _Exchange:
+    """One request on its way through the SDK, which calls this a dispatch context."""
+
+    def __init__(self, call: _Call, id_: RequestId) -> None:
+        self.request_id = id_
+        self.token = progress_token_from_params(_params(call))
+        #: notifications for the client; one at a time, so that a slow one slows the teller
+        self.told: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
+        self.message_metadata = ServerMessageMetadata(request_context=call)
+        self.transport = TransportContext(kind="streamable-http", can_send_request=False)
+        self.can_send_request = False
+        self.cancel_requested = anyio.Event()
+        self._call = call
+
+    async def perform(self, connection: Connection) -> McpAnswer:
+        """Have the SDK do it. What a tool refuses is in the result, for the agent to read."""
+        body = self._call.body
+        try:
+            done = await serve_one(
+                _SERVER, self, body.method, _params(self._call), connection=connection, lifespan_state=None
+            )
+        except MCPError as error:
+            wrong = McpComplaint(code=error.error.code, message=error.error.message, data=error.error.data)
+        except ValidationError:
+            wrong = McpComplaint(code=INVALID_PARAMS, message="Invalid request parameters")
+        else:
+            return McpAnswer(id=self.request_id, result=done)
+        return McpAnswer(error=wrong, id=self.request_id)
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        if self.token is not None:
+            await self.told.put({"jsonrpc": "2.0", "method": method, "params": dict(params or {})})
+
+    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        said = {"progressToken": self.token, "progress": progress, "total": total, "message": message}
+        await self.notify("notifications/progress", {name: value for name, value in said.items() if value is not None})
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        raise NoBackChannelError(method)
+
+
+def _params(call: _Call) -> dict[str, Any] | None:
+    return None if call.body.params is UNSET else call.body.params
+
+
+# --- tools --------------------------------------------------------------------------------------
+
+
+async def _list_tools(ctx: ServerRequestContext[Any, Any], _: PaginatedRequestParams | None) -> ListToolsResult:
+    """List what the caller's token allows."""
+    scope = _caller(ctx).principal.scope
+    return ListToolsResult(tools=[_shown(tool) for tool in tools.TOOLS.values() if scope.covers(tool.scope)])
+
+
+def _caller(ctx: ServerRequestContext[Any, Any]) -> _Call:
+    assert isinstance(ctx.request, Call), "the exchange hands it through the SDK"
+    return ctx.request
+
+
+@cache
+def _shown(tool: tools.Tool) -> Tool:
+    return Tool(
+        name=tool.name,
+        description=tool.about,
+        input_schema=tool.schema,
+        annotations=ToolAnnotations(read_only_hint=tool.scope is Scope.READ),
+    )
+
+
+async def _call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
+    tool = tools.TOOLS.get(params.name)
+    if tool is None:
+        raise MCPError(code=INVALID_PARAMS, message=f"there is no tool {params.name[:64]!r}")
+
+    async def tell(event: Event) -> None:
+        said = tools.remark(event)
+        if said:
+            await ctx.session.report_progress(event.n, None, said)
+
+    follows = progress_token_from_params(ctx.params) is not None
+    try:
+        done = await tools.perform(tool, _caller(ctx), params.arguments or {}, tell if follows else None)
+    except GatewayError as error:
+        return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
+    told = msgspec.to_builtins(done)
+    return CallToolResult(content=[TextContent(text=msgspec.json.encode(told).decode())], structured_content=told)
+
+
+_SERVER: Server[Any] = Server(
+    "moongate",
+    version=gateway.__version__,
+    instructions=_INSTRUCTIONS,
+    on_list_tools=_list_tools,
+    on_call_tool=_call_tool,
+)
+_SERVER.middleware.clear()  # it brings a tracer that nobody reads

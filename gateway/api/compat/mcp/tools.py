@@ -1,0 +1,474 @@
+"""What an agent can do by MCP: one table of tools, each a struct that it reads and a function that does it.
+
+To add one, declare it here with `_tool`; its docstring is what the agent is told of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from gateway.api import openapi, views
+from gateway.api.routing import Call
+from gateway.domain import cron, ids, times
+from gateway.domain.event import AnyHappening, Event, Status, Text
+from gateway.domain.event import Tool as ToolUsed
+from gateway.domain.ports import Page, RunFilter
+from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunSpec, Source
+from gateway.domain.run import Status as RunStatus
+from gateway.domain.schedule import Schedule, ScheduleSpec
+from gateway.domain.token import Scope
+from gateway.errors import Forbidden, InvalidRequest, TimedOut
+from gateway.validation import explain
+
+#: the channel of sessions that are named here
+CHANNEL = "mcp"
+#: seconds that a wait takes unless it is told otherwise, and at the most: many clients give up after 60
+WAIT, LONGEST_WAIT = 30.0, 40.0
+#: characters of what was handed in that a list shows of each task
+SHOWN = 200
+#: events that one answer holds at the most
+EVENTS = 200
+
+#: is told each event of a run that is waited for
+Tell = Callable[[Event], Awaitable[None]]
+_Call = Call[Any, Any]
+
+_Wait = Annotated[
+    float, Meta(ge=0, le=LONGEST_WAIT, description="Seconds to wait before answering with what there is.")
+]
+_TaskId = Annotated[views.RunId, Meta(description="The task's id, or a unique beginning of it.")]
+_Agent = Annotated[views.AgentName, Meta(description="Id of the agent; the default one when left out.")]
+_Model = Annotated[str, Meta(pattern=ids.MODEL, description="One of the agent's own models.")]
+_Limit = Annotated[int, Meta(ge=1, le=100, description="How many, the newest first.")]
+
+
+class Tool(NamedTuple):
+    """One tool."""
+
+    name: str
+    #: what the agent is told of it
+    about: str
+    #: what the caller's token must allow
+    scope: Scope
+    asks: type[Struct]
+    does: Callable[[_Call, Any, Tell | None], Awaitable[Struct]]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of what it reads."""
+        _, found = msgspec.json.schema_components([self.asks], ref_template="#/$defs/{name}")
+        own: dict[str, Any] = openapi.plain(found.pop(self.asks.__name__))
+        return {**own, "$defs": openapi.plain(found)} if found else own
+
+
+#: all tools by name, in the order in which they are listed
+TOOLS: dict[str, Tool] = {}
+
+
+def _tool(scope: Scope, asks: type[Struct]) -> Callable[[Any], Any]:
+    def declare(does: Any) -> Any:
+        TOOLS[does.__name__] = Tool(does.__name__, inspect.getdoc(does) or "", scope, asks, does)
+        return does
+
+    return declare
+
+
+async def perform(tool: Tool, call: _Call, given: dict[str, Any], tell: Tell | None) -> Struct:
+    """Do what a tool is for.
+
+    Raises:
+        Forbidden: the caller's token does not allow it.
+        InvalidRequest: what was given is not what the tool reads.
+        GatewayError: it cannot be done, and why.
+    """
+    if not call.principal.scope.covers(tool.scope):
+        raise Forbidden(f"this token has the scope {call.principal.scope}; {tool.scope} is needed.")
+    try:
+        asked = msgspec.convert(given, tool.asks)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(explain(error, tool.asks, "the arguments") + ".") from error
+    return await tool.does(call, asked, tell)
+
+
+def remark(event: Event) -> str:
+    """Return what is worth telling of an event while somebody waits; nothing for most."""
+    match event.data:
+        case Text(delta=said):
+            return said
+        case Status(status=status):
+            return f"[{status}]"
+        case ToolUsed(name=name):
+            return f"[uses {name}]"
+    return ""
+
+
+# --- tasks and messages -------------------------------------------------------------------------
+
+
+class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent is told of a task."""
+
+    task_id: str
+    #: held, queued, running, succeeded, failed or cancelled
+    status: str
+    agent: str
+    session: str
+    input: str | None = None
+    reply: str | None = None
+    error: str | None = None
+    created_at: str | None = None
+    finished_at: str | None = None
+    #: number of the last event in its log
+    last_event: int = 0
+    #: what to do if it has not ended
+    next: str | None = None
+
+
+def _told(run: Run, *, listed: bool = False) -> Told:
+    going = None if run.status.final or listed else "It has not ended. Call wait_task with this task_id to wait on."
+    return Told(
+        task_id=run.id,
+        status=run.status,
+        agent=run.spec.agent,
+        session=run.spec.session,
+        input=run.spec.input[:SHOWN] if listed else None,
+        reply=None if listed else run.result,
+        error=run.error,
+        created_at=times.rfc3339(run.created),
+        finished_at=views.moment(run.finished),
+        last_event=run.last_event,
+        next=going,
+    )
+
+
+class SendMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    message: views.Prompt
+    session: Annotated[
+        views.SessionName, Meta(description="Name of the conversation; the agent remembers what was said in it.")
+    ] = "default"
+    agent: _Agent | None = None
+    model: _Model | None = None
+    wait: _Wait = WAIT
+
+
+@_tool(Scope.WRITE, SendMessage)
+async def send_message(call: _Call, asked: SendMessage, tell: Tell | None) -> Told:
+    """Say something to an agent in a conversation, and wait for its reply.
+
+    If the reply takes longer than `wait` seconds, the answer has a `task_id` instead: the agent goes on, and
+    wait_task brings the reply.
+    """
+    key = call.engine.sessions.key(asked.session, CHANNEL, asked.agent)
+    spec = RunSpec(source=Source.MCP, agent=key.agent, session=str(key), input=asked.message, model=asked.model)
+    run = (await call.engine.submit(spec, call.idempotency())).run
+    ended = await _awaited(call, run.id, asked.wait, tell)
+    if ended.status.final:
+        views.result(ended)  # raises what went wrong
+    return _told(ended)
+
+
+class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    input: views.Prompt
+    session: (
+        Annotated[views.SessionName, Meta(description="Name of the conversation to do it in; a new one when left out.")]
+        | None
+    ) = None
+    agent: _Agent | None = None
+    model: _Model | None = None
+    mode: Annotated[
+        Mode, Meta(description="`goal` asks the agent again and again until it says that the input is reached.")
+    ] = Mode.TURN
+    max_rounds: Annotated[int, Meta(ge=1, le=100, description="Of a goal: how often it is asked at the most.")] = (
+        MAX_ROUNDS
+    )
+    timeout: Annotated[views.Seconds, Meta(description="Seconds that it may take.")] | None = None
+    labels: views.Labels = field(default_factory=dict)
+    parent: Annotated[views.RunId, Meta(description="Id of the task that this one belongs to.")] | None = None
+
+
+@_tool(Scope.WRITE, RunTask)
+async def run_task(call: _Call, asked: RunTask, tell: Tell | None) -> Told:
+    """Hand in work for an agent and return at once.
+
+    When this answers, the task is on disk and will be done, whatever becomes of you.
+    """
+    name = asked.session or ids.ulid(call.around.clock()).lower()
+    key = call.engine.sessions.key(name, CHANNEL, asked.agent)
+    spec = RunSpec(
+        source=Source.MCP,
+        agent=key.agent,
+        session=str(key),
+        input=asked.input,
+        mode=asked.mode,
+        max_rounds=asked.max_rounds,
+        model=asked.model,
+        timeout=asked.timeout,
+        labels=asked.labels,
+        parent=None if asked.parent is None else (await call.engine.run(asked.parent)).id,
+    )
+    return _told((await call.engine.submit(spec, call.idempotency())).run)
+
+
+class WhichTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    task_id: _TaskId
+
+
+@_tool(Scope.READ, WhichTask)
+async def get_task(call: _Call, asked: WhichTask, tell: Tell | None) -> Told:
+    """Show what has become of a task, without waiting."""
+    return _told(await call.engine.run(asked.task_id))
+
+
+class WaitTask(WhichTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wait: _Wait = WAIT
+
+
+@_tool(Scope.READ, WaitTask)
+async def wait_task(call: _Call, asked: WaitTask, tell: Tell | None) -> Told:
+    """Wait for the end of a task and return its reply; after `wait` seconds, what has become of it so far."""
+    return _told(await _awaited(call, (await call.engine.run(asked.task_id)).id, asked.wait, tell))
+
+
+class FollowTask(WaitTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    after: Annotated[
+        int, Meta(ge=0, le=views.LAST, description="The `last_event` of the answer before; 0 at first.")
+    ] = 0
+
+
+class EventTold(Struct, frozen=True, kw_only=True):
+    #: its number
+    n: int
+    at: str
+    data: AnyHappening
+
+
+class Followed(Struct, frozen=True, kw_only=True):
+    """A piece of a task's log."""
+
+    task_id: str
+    status: str
+    events: list[EventTold]
+    #: to be given as `after` the next time
+    last_event: int
+    #: whether there is nothing more to come
+    ended: bool
+
+
+@_tool(Scope.READ, FollowTask)
+async def follow_task(call: _Call, asked: FollowTask, tell: Tell | None) -> Followed:
+    """Read what a task's agent says and does, as it happens: the events after number `after`.
+
+    Waits up to `wait` seconds for something new. Call it again with `last_event` until `ended`.
+    """
+    id_ = (await call.engine.run(asked.task_id)).id
+    if not await call.engine.events(id_, asked.after, 1):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(asked.wait), aclosing(call.engine.watch(id_, asked.after)) as events:
+                await anext(events, None)
+    found = await call.engine.events(id_, asked.after, EVENTS)
+    run = await call.engine.run(id_)
+    last = found[-1].n if found else min(asked.after, run.last_event)
+    return Followed(
+        task_id=id_,
+        status=run.status,
+        events=[EventTold(n=event.n, at=times.rfc3339(event.at), data=event.data) for event in found],
+        last_event=last,
+        ended=run.status.final and last >= run.last_event,
+    )
+
+
+@_tool(Scope.WRITE, WhichTask)
+async def cancel_task(call: _Call, asked: WhichTask, tell: Tell | None) -> Told:
+    """Cancel a task: one that waits at once, one that is at work within seconds."""
+    # Shielded: a caller who goes away in between must not leave a run at work that is marked to end.
+    return _told(await asyncio.shield(call.engine.cancel(asked.task_id, call.idempotency())))
+
+
+class WhichTasks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    status: RunStatus | None = None
+    agent: _Agent | None = None
+    limit: _Limit = 20
+
+
+class Tasks(Struct, frozen=True):
+    tasks: list[Told]
+
+
+@_tool(Scope.READ, WhichTasks)
+async def list_tasks(call: _Call, asked: WhichTasks, tell: Tell | None) -> Tasks:
+    """List tasks, the newest first: all that agents of this gateway were asked, by whomever."""
+    named = None if asked.agent is None else call.engine.agents.named(asked.agent)
+    which = RunFilter(status=asked.status, agent=named.id if named else asked.agent)
+    runs: Sequence[Run] = await call.engine.runs(which, Page(limit=asked.limit))
+    return Tasks([_told(run, listed=True) for run in runs])
+
+
+async def _awaited(call: _Call, run: str, seconds: float, tell: Tell | None) -> Run:
+    """Return a run at its end, or as it is when the time is up; its events are told meanwhile.
+
+    Raises:
+        Unavailable: the gateway stops; the run goes on with the next start.
+    """
+    telling = None if tell is None else asyncio.create_task(_tell_of(call, run, tell), name="mcp-telling")
+    try:
+        return await call.engine.wait(run, seconds)
+    except TimedOut:
+        return await call.engine.run(run)
+    finally:
+        if telling is not None:
+            telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await telling
+
+
+async def _tell_of(call: _Call, run: str, tell: Tell) -> None:
+    async with aclosing(call.engine.watch(run)) as events:
+        async for event in events:
+            await tell(event)
+
+
+# --- agents, sessions, schedules ----------------------------------------------------------------
+
+
+class Everything(Struct, frozen=True, forbid_unknown_fields=True):
+    """No arguments."""
+
+
+class AgentTold(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    #: idle, working or disabled
+    status: str
+    is_default: bool
+
+
+class Agents(Struct, frozen=True):
+    agents: list[AgentTold]
+
+
+@_tool(Scope.READ, Everything)
+async def list_agents(call: _Call, asked: Everything, tell: Tell | None) -> Agents:
+    """List the agents that can be given messages and tasks."""
+    shown = [views.agent(view) for view in await call.engine.agents.views()]
+    return Agents([AgentTold(id=one.id, name=one.name, status=one.status, is_default=one.is_default) for one in shown])
+
+
+class HowMany(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    limit: _Limit = 20
+
+
+class SessionsTold(Struct, frozen=True):
+    sessions: list[views.SessionShown]
+
+
+@_tool(Scope.READ, HowMany)
+async def list_sessions(call: _Call, asked: HowMany, tell: Tell | None) -> SessionsTold:
+    """List conversations, the one that was used last first."""
+    return SessionsTold([views.session(one) for one in await call.engine.sessions.list(Page(limit=asked.limit))])
+
+
+class WhichSession(HowMany, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    session: Annotated[views.SessionName, Meta(description="A session's key as list_sessions tells it, or its name.")]
+
+
+class Transcript(Struct, frozen=True, kw_only=True):
+    session: str
+    #: oldest first
+    messages: list[views.MessageShown]
+
+
+@_tool(Scope.READ, WhichSession)
+async def read_session(call: _Call, asked: WhichSession, tell: Tell | None) -> Transcript:
+    """Read the newest messages of a conversation."""
+    key = (await call.engine.sessions.find(asked.session)).key
+    messages = await call.engine.sessions.history(key, asked.limit)
+    return Transcript(session=key, messages=[views.message(line) for line in messages])
+
+
+class ScheduleTold(Struct, frozen=True, kw_only=True):
+    schedule_id: str
+    name: str
+    schedule: str
+    timezone: str
+    prompt: str
+    agent: str | None
+    enabled: bool
+    next_run: str | None
+    last_status: str | None
+
+
+class SchedulesTold(Struct, frozen=True):
+    schedules: list[ScheduleTold]
+
+
+def _schedule(one: Schedule) -> ScheduleTold:
+    return ScheduleTold(
+        schedule_id=one.id,
+        name=one.spec.name,
+        schedule=one.spec.expression,
+        timezone=one.spec.timezone,
+        prompt=one.spec.input[:SHOWN],
+        agent=one.spec.agent,
+        enabled=one.enabled,
+        next_run=views.moment(one.next_at if one.enabled else None),
+        last_status=one.last_status,
+    )
+
+
+@_tool(Scope.READ, HowMany)
+async def list_schedules(call: _Call, asked: HowMany, tell: Tell | None) -> SchedulesTold:
+    """List what is done by the clock, the newest schedule first."""
+    return SchedulesTold([_schedule(one) for one in await call.engine.schedules.list(Page(limit=asked.limit))])
+
+
+class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schedule: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=cron.LENGTH,
+            description="A cron expression, `every 15m`, or an RFC 3339 time with a zone for once.",
+        ),
+    ]
+    prompt: views.Prompt
+    name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,100}$(?!\n)")] = ""
+    agent: _Agent | None = None
+    timezone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a zone.")] | None = None
+
+
+@_tool(Scope.WRITE, AddSchedule)
+async def add_schedule(call: _Call, asked: AddSchedule, tell: Tell | None) -> ScheduleTold:
+    """Have an agent asked the same thing at certain times, from now on."""
+    settings = call.around.config.cron
+    spec = ScheduleSpec(
+        name=asked.name,
+        expression=asked.schedule,
+        timezone=asked.timezone or settings.timezone,
+        input=asked.prompt,
+        agent=asked.agent,
+        max_failures=settings.max_failures,
+    )
+    made = call.engine.schedules.create(spec, enabled=True, key=call.idempotency())
+    return _schedule(await asyncio.shield(made))
+
+
+class WhichSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schedule_id: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Removed(Struct, frozen=True):
+    removed: str
+
+
+@_tool(Scope.WRITE, WhichSchedule)
+async def remove_schedule(call: _Call, asked: WhichSchedule, tell: Tell | None) -> Removed:
+    """Remove a schedule; what it has begun stays."""
+    await asyncio.shield(call.engine.schedules.delete(asked.schedule_id))
+    return Removed(asked.schedule_id)
