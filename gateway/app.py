@@ -81,8 +81,15 @@ def _days(config: Config) -> Days:
 
 def detect(config: Config, environ: Mapping[str, str]) -> Agent:
     """Return the agent to use when none is configured: the first kind that is found here."""
-    for kind in sorted(backends.kinds().values(), key=lambda kind: kind.rank):
-        found = kind.detect(environ, config) if kind.detect else None
+    for name, kind in sorted(backends.kinds().items(), key=lambda entry: entry[1].rank):
+        try:
+            found = kind.detect(environ, config) if kind.detect else None
+        except Exception as error:  # the border, as in plugins: what others wrote may raise anything
+            if name not in backends.registered().usable:
+                raise
+            origin = backends.registered().origins[name]
+            _log.warning("plugin.broken", plugin=name, origin=origin, why=f"detect raises {error!r}")
+            continue
         if found is not None:
             return found
     raise AssertionError("the echo agent is always there")

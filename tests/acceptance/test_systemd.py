@@ -41,6 +41,7 @@ def test_an_installed_gateway_is_enabled_and_answers_and_an_uninstalled_one_leav
 
         assert (login.show("UnitFileState"), login.show("ActiveState")) == ("enabled", "active")
         assert str(done["pid"]) == login.show("MainPID")
+        assert "loginctl enable-linger gwtest" in "".join(done["hints"])
         assert login.call("GET", "/api/channels").status == 200
         shown = login.gateway("service-status")
         assert (shown.code, "Installed: Yes\n" in shown.out) == (0, True)

@@ -300,6 +300,13 @@ def test_a_token_that_the_config_file_would_win_over_is_refused(machine: Machine
         machine.plan(token="another-one")
 
 
+def test_variables_of_this_shell_that_a_service_does_not_see_are_named() -> None:
+    assert service.unseen({"MOONGATE_PORT": "1", "XCCLAW_APP_HOST": "::1", "PATH": "/bin", "MOONGATE_TOKEN": ""}) == [
+        "MOONGATE_PORT",
+        "XCCLAW_APP_HOST",
+    ]
+
+
 def test_a_second_unit_for_the_same_config_is_refused(machine: Machine) -> None:
     machine.install()
     machine.unit.rename(machine.unit.with_name("mine.service"))
