@@ -38,6 +38,8 @@ class _Log(Generic[T]):
         self._more = asyncio.Event()
 
     def tell(self, line: T) -> None:
+        if self._tail and self._position(line) != self._position(self._tail[-1]) + 1:
+            self._tail.clear()  # another process wrote in between: what it wrote is in the store only
         self._tail.append(line)
         self._latest = self._position(line)
         self._more.set()

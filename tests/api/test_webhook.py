@@ -104,6 +104,19 @@ async def test_another_id_is_another_run(taking: Serving, clock: SteppedClock) -
     assert len(await runs(taking)) == 2
 
 
+async def test_a_generic_message_replayed_with_its_signature_written_otherwise_is_the_same(
+    taking: Serving, clock: SteppedClock
+) -> None:
+    body = json.dumps({"event": "message", "data": {"chat_id": "42", "content": "Hello!"}}).encode()
+    signed = providers.generic(body, providers.SECRET, clock() // 1000)
+    spaced = {name: value.replace(",", " , ") for name, value in signed.items()}
+
+    first, again = [await post(taking, "generic", body, headers) for headers in (signed, spaced)]
+
+    assert (again.status, again.body) == (202, first.body)
+    assert len(await runs(taking)) == 1
+
+
 async def test_a_generic_message_without_an_id_is_known_by_its_signature(taking: Serving, clock: SteppedClock) -> None:
     body = json.dumps({"event": "message", "data": {"chat_id": "42", "content": "Hello!"}}).encode()
     signed = providers.generic(body, providers.SECRET, clock() // 1000)

@@ -200,3 +200,23 @@ async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(s
     tail = [Event(run=run.id, n=n, at=0, data=Text(delta="x" * 60_000)) for n in range(10)]
     assert len(module._first(tail)) == 4
     assert len(await store.events(run.id, 3, 256, 10)) == 1
+
+
+async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp_path: Path) -> None:
+    """While one process drains, both write changes; each hears at once of its own only."""
+    ours, theirs = SqliteStore(tmp_path / "moongate.db"), SqliteStore(tmp_path / "moongate.db")
+    hub = Hub(ours)
+    try:
+        await ours.accept(spec("main:test:ours"))
+        async with asyncio.timeout(20), aclosing(hub.changes(0)) as following:
+            seen = [await anext(following)]
+            for store, name in ((ours, "1"), (theirs, "2"), (ours, "3")):
+                await store.accept(spec(f"main:test:{name}"))
+            whole = list(await ours.changes(0, 100))
+            while seen[-1].seq < whole[-1].seq:
+                seen.append(await anext(following))
+    finally:
+        await theirs.close()
+        await ours.close()
+
+    assert [change.seq for change in seen] == [change.seq for change in whole]
