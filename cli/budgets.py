@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -22,6 +23,15 @@ def options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+def told(budget: Mapping[str, Any] | None) -> str:
+    """Return a budget in words."""
+    limits = budget or {}
+    numbers = [(limits.get(name), name) for name in ("runs", "tokens")]
+    parts = [f"{n:,} {name.removesuffix('s') if n == 1 else name}" for n, name in numbers if n is not None]
+    parts += [f"${limits['cost']:,.2f}"] if limits.get("cost") is not None else []
+    return f"{', '.join(parts)} a day" if parts else "none"
 
 
 def taken(given: dict[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _programs(place: Place, found: Look) -> Iterator[Finding]:
             cause, remedy = "it is not installed, or in a place that PATH does not name", "install it, or give its path"
         else:
             cause = f"it is {elsewhere}: this shell's PATH has it, the gateway's has not"
-            remedy = "from this shell: gateway stop, gateway start"
+            remedy = "from this shell: gateway stop, gateway start (a service: gateway install)"
         yield Finding("PATH", Level.WARNING, f"{name} is not found by the gateway", cause, remedy)
     if not missing:
         yield Finding("PATH", Level.OK, f"has {', '.join(wanted)}" if wanted else "no agent needs a program of it")

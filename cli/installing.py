@@ -130,6 +130,8 @@ def plan(
         PortTaken: another program has the port.
     """
     if system:
+        if earnest:
+            service.need_root("install")
         environ = service.system_environment(environ)
     place = Place.of(environ)
     manager = service.manager(place, system=system)

@@ -22,7 +22,7 @@ from cli.managers import Manager, Run, Site
 from cli.place import Place
 from gateway import config, paths
 from gateway.config import Config
-from gateway.errors import ConfigError, NotRunning, Unavailable
+from gateway.errors import ConfigError, Forbidden, NotRunning, Unavailable
 from service_templates import MARKER, ServiceSpec
 
 #: the module and class that look after services, by platform
@@ -97,6 +97,19 @@ def system_environment(env: Mapping[str, str]) -> dict[str, str]:
     import pwd  # late: not on Windows, where nothing is installed for the whole system
 
     return {**env, "HOME": pwd.getpwnam(_user(env)).pw_dir}
+
+
+def need_root(command: str) -> None:
+    """Refuse to change what is the whole system's without the right to.
+
+    Raises:
+        Forbidden: this user is not root.
+    """
+    if os.name == "posix" and os.geteuid() != 0:
+        raise Forbidden(
+            "a service of the whole system is root's to change.",
+            remedy=f'Say: sudo "$(command -v gateway)" {command} --system',
+        )
 
 
 def _user(env: Mapping[str, str]) -> str:

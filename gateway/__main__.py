@@ -273,7 +273,7 @@ def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
         f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if asked else "") + " \\",
         """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
         '  gateway agent "Hello"',
-        "Ctrl-C stops.",
+        "Ctrl-C stops. In the background: gateway start. At login: gateway install.",
     ]
     return "\n".join(rows)
 

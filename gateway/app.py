@@ -80,8 +80,15 @@ def _days(config: Config) -> Days:
 
 def detect(config: Config, environ: Mapping[str, str]) -> Agent:
     """Return the agent to use when none is configured: the first kind that is found here."""
-    for kind in sorted(backends.kinds().values(), key=lambda kind: kind.rank):
-        found = kind.detect(environ, config) if kind.detect else None
+    for name, kind in sorted(backends.kinds().items(), key=lambda entry: entry[1].rank):
+        try:
+            found = kind.detect(environ, config) if kind.detect else None
+        except Exception as error:  # the border, as in plugins: what others wrote may raise anything
+            if name not in backends.registered().usable:
+                raise
+            origin = backends.registered().origins[name]
+            _log.warning("plugin.broken", plugin=name, origin=origin, why=f"detect raises {error!r}")
+            continue
         if found is not None:
             return found
     raise AssertionError("the echo agent is always there")
@@ -135,6 +142,11 @@ def _complete(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) ->
         model=agent.model or config.agents.model,
         options=adapt(agent.options, config) if adapt else agent.options,
     )
+
+
+def _tell_of_broken_plugins() -> None:
+    for name, plugin in [*backends.registered().broken.items(), *channels.registered().broken.items()]:
+        _log.warning("plugin.broken", plugin=name, origin=plugin.origin, why=plugin.why)
 
 
 # --- channels and inlets ----------------------------------------------------------------------
@@ -275,6 +287,7 @@ async def opened(
     Raises:
         ConfigError: the database cannot be used.
     """
+    _tell_of_broken_plugins()
     async with AsyncExitStack() as stack:
         days = _days(config)
         store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)

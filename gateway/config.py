@@ -275,6 +275,13 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=_env("MOONGATE_RETENTION_RUNS_DAYS"),
         ),
     ] = None
+    dead_letters_days: Annotated[
+        _Days,
+        Meta(
+            description="Days that deliveries are kept that were given up, and their runs with them; null keeps them.",
+            extra=_env("MOONGATE_RETENTION_DEAD_LETTERS_DAYS"),
+        ),
+    ] = 90.0
     sessions_days: Annotated[
         _Days,
         Meta(

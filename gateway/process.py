@@ -339,14 +339,13 @@ async def lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator[byte
     """
     rest = bytearray()
     while data := await stream.read(BUFFER):
-        start = len(rest)
-        rest += data
-        if b"\n" in data:
-            *whole, last = rest.split(b"\n")
-            for line in whole:
-                yield bytes(line)
-            rest = bytearray(last)
-        elif start + len(data) > limit:
+        *ends, begun = data.split(b"\n")
+        for end in ends:
+            rest += end
+            line, rest = bytes(rest), bytearray()  # a long one is in memory twice only until here
+            yield line
+        rest += begun
+        if len(rest) > limit:
             raise AgentError(f"the agent wrote a line of more than {limit // 1024} KiB.")
     if rest:
         yield bytes(rest)

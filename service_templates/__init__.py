@@ -1,14 +1,16 @@
 """What a login service is, for the writers of each system's unit.
 
 A writer is a module here with `name(suffix)`, what the system calls the service; `render(spec)`, the
-unit's text; and `parse(text, ...)`, the spec that a text says, with ValueError for what is none of
-ours; what the text of a system cannot say is given to it. All three are pure: who installs it is
-elsewhere.
+unit's text, or its bytes where the encoding is part of it; and `parse(text, ...)`, the spec that a text
+says, with ValueError for what is none of ours; what the text of a system cannot say is given to it, or
+left at its default. All three are pure: who installs it is elsewhere.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from xml.sax import saxutils
 
 #: environment name that says which service manager looks after the gateway; each writer sets it
 MARKER = "MOONGATE_SERVICE_MARKER"
@@ -52,3 +54,18 @@ class ServiceSpec:
         for value in words:
             if any(mark in value for mark in "\r\n\0"):
                 raise ValueError(f"{value!r} holds a line break or NUL, which no unit can carry.")
+
+
+#: what no XML document can hold, not even escaped: by XML 1.0, production 2
+_UNFIT_FOR_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def xml_text(value: str) -> str:
+    """Return a value as the text of an XML element.
+
+    Raises:
+        ValueError: it holds a character that XML cannot carry.
+    """
+    if _UNFIT_FOR_XML.search(value):
+        raise ValueError(f"{value!r} holds a character that XML cannot carry.")
+    return saxutils.escape(value)

@@ -85,6 +85,7 @@ def show(id_: str) -> None:
         ("Model", agent["model"] or "the backend's own"),
         ("Status", f"{agent['status']}, {agent['current_tasks']} of {agent['max_concurrent']} at work"),
         ("Timeout", output.duration(agent["timeout"])),
+        ("Budget", budgets.told(agent["budget"])),
         ("Health", ("ok " if health["ok"] else "cannot answer ") + said),
     ]
     if agent["base"] is not None:

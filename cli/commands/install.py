@@ -63,12 +63,13 @@ def COMMAND(  # noqa: N802 the seam's name
 
     if token is not None:
         _begin_again_without(token)
+    token = os.environ.pop(TOKEN, None)  # before anything that is started could see it
     need_config()
     arguments = (("--port", str(port)) if port is not None else ()) + (("--host", host) if host is not None else ())
     plan = installing.plan(
         current().environment,
         arguments=arguments,
-        token=os.environ.pop(TOKEN, None),
+        token=token,
         runtime="binary" if runtime == "binary" else "python",
         system=system,
         earnest=not dry_run,

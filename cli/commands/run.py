@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from cli import output, service
 from cli.command import Wordless, current, need_config
+from cli.place import Place
 
 
 @click.command(cls=Wordless)
@@ -29,5 +31,15 @@ def COMMAND(  # noqa: N802 the seam's name
     from gateway import __main__ as foreground  # late: this is all of the gateway
 
     need_config()
+    if force or kill_foreign:
+        _stop_service()
     given = {"port": port, "host": host, "token": token, "force": force, "kill_foreign": kill_foreign}
     return foreground.run({**given, "config": current().config})
+
+
+def _stop_service() -> None:
+    """Have a service of this config stopped by its manager, which would start it again otherwise."""
+    manager = service.owner(Place.of(current().environment))
+    if manager is not None:
+        manager.stop()
+        output.talk(f"{manager.service} is stopped until the next login, or: gateway service-start")

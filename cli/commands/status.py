@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from cli.command import Command, current
 from cli.place import Place
 from cli.probe import Look, State
 from gateway.token_file import masked
+from service_templates import MARKER
 
 
 @click.command(cls=Command)
@@ -32,6 +34,7 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
     --json prints
       {"running": bool, "state": "running" | "unresponsive" | "stopped", "config": path,
        "token": masked or null, "pid", "host", "port", "url", "version", "instance",
+       "service": which service manager started it, "systemd" say,
        "generation": number, "started_at": RFC 3339, "uptime": seconds, "health": "healthy" | "degraded",
        "checks": {name: "ok" or what is wrong},
        "installed_version": of this command, "version_drift": whether another one runs,
@@ -63,6 +66,7 @@ def _shape(place: Place, found: Look) -> dict[str, Any]:
         "host": record and record.host,
         "port": record and record.port,
         "url": record and probe.url(record),
+        "service": _service(found),
         "version": record and record.version,
         "instance": record and record.instance,
         "started_at": record and output.rfc3339(record.createdAt),
@@ -94,6 +98,16 @@ def _show_deep(place: Place, found: Look) -> None:
         output.show(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
     for one in deep.examine(place, found):
         finding.show(one)
+
+
+def _service(found: Look) -> str | None:
+    """Return which service manager started the gateway, by the mark that each leaves; None if none did."""
+    try:
+        variables = Path(f"/proc/{found.record and found.record.pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # another system, or another user's
+        return None
+    mark = f"{MARKER}=".encode()
+    return next((one.removeprefix(mark).decode("ascii", "replace") for one in variables if one.startswith(mark)), None)
 
 
 def _secret(place: Place) -> str | None:
@@ -134,6 +148,7 @@ def _running(place: Place, found: Look) -> None:
         f"   Uptime: {output.duration(health.get('uptime', 0))}      Generation: {generation}"
         f" (pid {record.pid}, version {record.version})",
         f"   Config: {output.home(place.config)}",
+        *([f"   Service: {manager}      (gateway service-status)"] if (manager := _service(found)) else []),
         "",
         output.marked("🌐", "Access:"),
         f"   URL: {probe.url(record)}",

@@ -82,13 +82,13 @@ def show(id_: str) -> None:
       gateway tasks show 01M7
 
     \b
-    --json prints {"status": "ok", "task": task}
+    --json prints {"status": "ok", "task": task, "deliveries": [delivery, see gateway deliveries --help]}
     """
     found = connect().get(f"/api/tasks/{part(id_)}")
     if current().json:
         output.emit(found)
     else:
-        _print(found["task"])
+        _print(found["task"], found["deliveries"])
 
 
 @COMMAND.command()
@@ -205,7 +205,7 @@ def _moment(text: str | None) -> str | None:
         raise click.UsageError(f'--run-at: "{text}" is no time such as 2030-01-31T09:00.', context) from None
 
 
-def _print(task: dict[str, Any]) -> None:
+def _print(task: dict[str, Any], deliveries: list[dict[str, Any]]) -> None:
     usage = task["usage"]
     pairs: list[tuple[str, object]] = [
         ("Task", task["id"]),
@@ -222,7 +222,20 @@ def _print(task: dict[str, Any]) -> None:
         ("Parent", task["parent"] or ""),
         ("Retry of", task["retry_of"] or ""),
         ("Input", task["input"]),
+        *(("Delivery", _delivery(delivery)) for delivery in deliveries),
         ("Error", task["error"] or ""),
         ("Result", task["result"] or ""),
     ]
     output.fields([(name, value) for name, value in pairs if value not in ("", "-")])
+
+
+def _delivery(delivery: dict[str, Any]) -> str:
+    """Return how far word of the end has come."""
+    tries = delivery["attempt"]
+    said = f"{delivery['status']} after {tries} {'try' if tries == 1 else 'tries'}"
+    if delivery["next_at"] is not None:
+        said += f", next {output.moment(delivery['next_at'])}"
+    where = (
+        f"{delivery['address']}: " if delivery["kind"] == "webhook" else f"{delivery['kind']}:{delivery['address']}: "
+    )
+    return where + said + (f" ({output.first_line(delivery['error'])})" if delivery["error"] else "")

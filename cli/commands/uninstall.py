@@ -32,6 +32,8 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
         output.result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.file}")
         return
     manager.require()
+    if system and not dry_run:
+        service.need_root("uninstall")
     steps = manager.removal()
     if dry_run:
         shown = [step.shown for step in steps]

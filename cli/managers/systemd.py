@@ -43,6 +43,10 @@ class Systemd:
         return self._directory / self.service
 
     @property
+    def journal(self) -> str:
+        return f"journalctl {'' if self._site.system else '--user '}-u {self.service} -n 20"
+
+    @property
     def _directory(self) -> Path:
         if self._site.system:
             return SYSTEM_UNITS
@@ -129,7 +133,7 @@ class Systemd:
                     self._shown("restart", self.service),
                     lambda: self._ask("restart", self.service, patience=self._stop_seconds),
                     lambda: self._ask("stop", self.service, patience=self._stop_seconds),
-                    f"Its words: gateway logs, or {self._journal}",
+                    f"Its words: gateway logs, or {self.journal}",
                 )
             )
         return steps
@@ -259,7 +263,9 @@ class Systemd:
     def _ask(self, *words: str, patience: float = PATIENCE) -> None:
         done = self._systemctl(*words, patience=patience)
         if done.code:
-            raise GatewayError(f"{self._shown(*words)}: {_said(done)}")
+            rootless = self._site.system and os.geteuid() != 0
+            remedy = f"Say: sudo {self._shown(*words)}" if rootless else None
+            raise GatewayError(f"{self._shown(*words)}: {_said(done)}", remedy=remedy)
 
     def _systemctl(self, *words: str, patience: float = PATIENCE) -> Done:
         return self._run([*self._words, *words], self._env, patience)
@@ -277,10 +283,6 @@ class Systemd:
 
     def _look(self, verb: str) -> str:
         return f"See: {self._shown(verb, self.service)}"
-
-    @property
-    def _journal(self) -> str:
-        return f"journalctl {'' if self._site.system else '--user '}-u {self.service}"
 
 
 _OTHERWISE = "Without a service: gateway start, or a line in your crontab: @reboot gateway start"

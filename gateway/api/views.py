@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.domain import times
 from gateway.domain.budget import Budget
+from gateway.domain.delivery import Delivery, DeliveryStatus
 from gateway.domain.event import Usage
 from gateway.domain.ids import SLUG
 from gateway.domain.run import Outcome, Run
@@ -153,6 +154,48 @@ def task(run: Run) -> TaskShown:
         run_at=moment(run.spec.run_at),
         started_at=moment(run.started),
         finished_at=moment(run.finished),
+    )
+
+
+class DeliveryShown(Struct, frozen=True, kw_only=True):
+    """A delivery, in the words of the HTTP API."""
+
+    #: also the `webhook-id`, the same with each try
+    id: str
+    #: pending, sending, delivered or dead
+    status: str
+    #: id of the task whose end it tells
+    task: str
+    #: webhook, or a channel's name
+    kind: str
+    #: URL, or a chat's id
+    address: str
+    #: which body is sent
+    format: str
+    #: tries so far
+    attempt: int
+    #: when it is sent next; null if it is not
+    next_at: str | None
+    #: why the last try failed
+    error: str | None
+    created_at: str
+    #: when it was delivered, or given up
+    finished_at: str | None
+
+
+def delivery(of: Delivery) -> DeliveryShown:
+    return DeliveryShown(
+        id=of.id,
+        status=of.status,
+        task=of.run,
+        kind=of.target.kind,
+        address=of.target.address,
+        format=of.target.format,
+        attempt=of.attempt,
+        next_at=times.rfc3339(of.next_at) if of.status is DeliveryStatus.PENDING else None,
+        error=of.error,
+        created_at=times.rfc3339(of.created),
+        finished_at=moment(of.finished),
     )
 
 

@@ -1,7 +1,7 @@
 """How an agent is driven: one module a kind.
 
-To add a backend, add one module here (or register one under the entry point group
-`moongate.backends`) with an attribute `BACKEND`, a `BackendType`:
+To add a backend, add one module here (or register `its_module:BACKEND` under the entry point group
+`moongate.backends`, see docs/extending.md) with an attribute `BACKEND`, a `BackendType`:
 
     class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         greeting: str = "Hello"

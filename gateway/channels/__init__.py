@@ -1,8 +1,8 @@
 """Where messages come from and replies go: one module or package a channel, with an attribute `CHANNEL`.
 
 The module's name is the channel's name in session keys, in requests and in the settings, where
-`channels.<name>` holds its options. To add a channel, add one module here (or register one under the
-entry point group `moongate.channels`):
+`channels.<name>` holds its options. To add a channel, add one module here (or register `its_module:CHANNEL` under the
+entry point group `moongate.channels`, see docs/extending.md):
 
     class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         token: str

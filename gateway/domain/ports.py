@@ -419,6 +419,10 @@ class Store(Protocol):
         """Forget some runs that ended by then and that nothing needs."""
         ...
 
+    async def prune_dead_letters(self, before: int) -> Pruned:
+        """Forget some deliveries that were given up by then."""
+        ...
+
     async def prune_sessions(self, before: int) -> Pruned:
         """Forget some sessions that were not used since then, with their transcripts."""
         ...

@@ -16,6 +16,8 @@ class Retention(Struct, frozen=True, kw_only=True):
     events_runs: int | None = None
     #: days that ended runs are kept
     runs_days: float | None = None
+    #: days that deliveries are kept that were given up
+    dead_letters_days: float | None = None
     #: days that unused sessions are kept, with their transcripts
     sessions_days: float | None = None
 

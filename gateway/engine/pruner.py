@@ -33,8 +33,11 @@ class Pruner:
         """Forget all that is too old by now."""
         now, keep = self._clock(), self._keep
         logs, runs, sessions = (before(now, days) for days in (keep.events_days, keep.runs_days, keep.sessions_days))
+        dead = before(now, keep.dead_letters_days)
         if logs is not None or keep.events_runs is not None:
             await self._drop("events", lambda: self._store.prune_events(logs, keep.events_runs))
+        if dead is not None:  # before the runs, which they keep
+            await self._drop("dead letters", lambda: self._store.prune_dead_letters(dead))
         if runs is not None:
             await self._drop("runs", lambda: self._store.prune_runs(runs))
         if sessions is not None:

@@ -12,7 +12,7 @@ from gateway.domain.budget import Budget, Days, Spent
 from gateway.domain.ports import By, Store, Used
 from gateway.domain.times import Clock
 from gateway.engine.roster import Roster
-from gateway.errors import InvalidRequest
+from gateway.errors import AgentNotFound, InvalidRequest
 
 #: days that a report covers when nobody says from when
 COVERED = 30
@@ -114,6 +114,8 @@ class Spending:
         )
 
     def _agent(self, name: str | None) -> str | None:
-        """Return the id of the agent that a schedule means."""
-        found = self._roster.named(name) if name is not None else self._roster.default
-        return name if found is None else found.id
+        """Return the id of the agent that a schedule means, if there is one now."""
+        try:
+            return self._roster.choose(name).id
+        except (AgentNotFound, InvalidRequest):
+            return None

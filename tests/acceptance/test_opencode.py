@@ -36,10 +36,17 @@ def model_url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def gateway(model_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     home = tmp_path_factory.mktemp("gateway")
-    asking = opencode.config(model_url) | {"permission": {"bash": "ask"}}
+    tools = {
+        "type": "local",
+        "command": [sys.executable, "-m", "cli.main", "mcp"],
+        "environment": {"MOONGATE_HOME": str(home / "state")},
+        "timeout": 60_000,
+    }
+    asking = opencode.config(model_url) | {"permission": {"bash": "ask"}, "mcp": {"moongate": tools}}
     agents = [
         opencode.agent(model_url, home / "agent"),
         opencode.agent(model_url, home / "agent", id="careful", config=asking),
+        {"id": "parrot", "backend": "echo"},
     ]
     live = Live(home / "state", {"agents": {"default": "main", "list": agents}}).start()
     yield live
@@ -70,6 +77,14 @@ def test_a_tool_is_used_in_the_sessions_own_directory(gateway: Live) -> None:
     events = gateway.call("GET", f"/api/tasks/{answer.body['run_id']}/events", headers={"Accept": "application/json"})
     kinds = [event["data"]["kind"] for event in events.body["events"]]
     assert kinds.index("tool") < kinds.index("tool_end") < kinds.index("end")
+
+
+def test_an_agent_asks_another_one_by_the_gateways_tools(gateway: Live) -> None:
+    said = '[[tool moongate_send_message {"message":"Polly?","agent":"parrot"}]]'
+    answer = ask(gateway, said, "tools", agentId="careful")
+
+    assert "echo: Polly?" in answer.body["reply"]
+    assert gateway.call("GET", "/api/tasks?agent=parrot").body["tasks"][0]["source"] == "mcp"
 
 
 def test_a_run_under_way_is_cancelled(gateway: Live) -> None:

@@ -18,8 +18,8 @@ from gateway import identity, paths
 from gateway.identity import Identity
 from tests.cli.shell import Shell
 from tests.support import faults
-from tests.support.live import PATIENCE, Live
-from tests.support.waiting import until_sync
+from tests.support.live import Live
+from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 

@@ -83,6 +83,27 @@ async def test_the_end_of_a_task_is_told_by_a_signed_post(tmp_path: Path) -> Non
     assert (request.headers["content-type"], request.headers["moongate-attempt"]) == ("application/json", "1")
 
 
+async def test_a_task_shows_how_far_word_of_its_end_has_come(tmp_path: Path) -> None:
+    async with receiving() as receiver, gateway(tmp_path) as served:
+        task = await submit(served, receiver.url, "@@ hang")
+        before = await get(served, f"/api/tasks/{task['id']}")
+        await served.client.post(f"/api/tasks/{task['id']}/cancel")
+        delivery = await delivery_with(served, "delivered")
+        shown = await get(served, f"/api/tasks/{task['id']}")
+
+    assert (set(shown), before["deliveries"], shown["deliveries"]) == ({"status", "task", "deliveries"}, [], [delivery])
+
+
+async def test_a_task_that_nobody_is_told_of_shows_no_deliveries(tmp_path: Path) -> None:
+    async with receiving() as receiver, gateway(tmp_path) as served:
+        await submit(served, receiver.url)
+        await delivery_with(served, "delivered")
+        async with served.client.post("/api/agent", json={"message": "hi"}) as answer:
+            other = await get(served, f"/api/tasks/{(await answer.json())['run_id']}")
+
+    assert other["deliveries"] == []
+
+
 @pytest.mark.parametrize("text", ["@@ fail no", "@@ hang"])
 async def test_a_task_that_fails_or_is_cancelled_is_told_too(tmp_path: Path, text: str) -> None:
     async with receiving() as receiver, gateway(tmp_path) as served:

@@ -15,9 +15,9 @@ from aiohttp import WSMsgType
 
 from gateway.api import reply
 from gateway.errors import Unavailable
-from tests.api.asking import PATIENCE, ask, head, raw, read, submit, token
+from tests.api.asking import ask, head, raw, read, submit, token
 from tests.support.inprocess import TOKEN, Serving, serving
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 class Socket:

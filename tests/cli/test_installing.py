@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cli import installing, service
+from cli import drift, installing, probe, service
+from cli.commands import install
+from cli.finding import Level
 from cli.installing import Plan
-from cli.managers import carry_out
+from cli.main import main
+from cli.managers import carry_out, systemd
 from cli.place import Place
-from gateway.errors import ConfigError, Conflict, GatewayError, PortTaken, Unavailable
+from gateway.errors import ConfigError, Conflict, Forbidden, GatewayError, PortTaken, Unavailable
 from tests.support.live import Live
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="systemd")
@@ -109,6 +114,55 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path)
 
 
+def test_a_token_is_handed_on_out_of_the_process_list_and_out_of_sight_of_children(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.script("systemctl", '#!/bin/sh\nenv >>"$(dirname "$0")/seen"\nexit 1\n')
+    words = ["install", "--token", "my-secret", "--port", "0", "--token=my-secret"]
+    begun: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-m", "cli.main", *words])
+
+    def become(program: str, argv: list[str], env: dict[str, str]) -> None:
+        begun.append((argv, env))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execve", become)
+    with pytest.raises(SystemExit):
+        main(words)
+    ((argv, env),) = begun
+    assert argv[3:] == ["install", "--port", "0"]
+
+    for name, value in {**machine.env, install.TOKEN: env[install.TOKEN]}.items():
+        monkeypatch.setenv(name, value)
+    assert main(argv[3:]) == 1
+    assert "my-secret" not in (machine.programs / "seen").read_text()
+
+
+def test_the_systems_own_service_names_its_user_and_needs_no_bus(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "SYSTEM_UNITS", tmp_path / "system")
+    monkeypatch.setattr(service, "system_environment", dict)  # the user's home directory is not this one
+
+    plan = installing.plan(machine.env, arguments=(), token=None, runtime="python", system=True, earnest=False)
+    carry_out(plan.manager.installation(plan.spec))
+
+    text = plan.manager.file.read_text()
+    assert plan.manager.file == tmp_path / "system" / "moongate.service"
+    assert f"User={getpass.getuser()}\n" in text
+    assert "WantedBy=multi-user.target\n" in text
+    assert "enable moongate.service" in machine.asked
+
+
+def test_the_systems_own_service_is_roots_to_install(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(Forbidden, match="root's to change") as raised:
+        installing.plan(machine.env, arguments=(), token=None, runtime="python", system=True, earnest=True)
+
+    assert "sudo" in (raised.value.remedy or "")
+
+
 FAILURES = {
     "daemon-reload": "have systemd read it",
     "enable": "enable the service",
@@ -143,6 +197,23 @@ def test_an_installation_over_another_that_fails_brings_that_back(verb: str, mac
 
     assert machine.files == before
     assert machine.asked[-2:] == ["daemon-reload", "restart moongate.service"]
+
+
+def test_a_gateway_that_was_stopped_for_it_runs_again(machine: Machine, live: Callable[..., Live]) -> None:
+    one = live()
+    one.home.chmod(0o700)
+    one.start()
+    machine.env["MOONGATE_HOME"] = str(one.home)
+    before = one.record
+    machine.fails_at("enable")
+
+    with pytest.raises(GatewayError, match="cannot enable the service"):
+        machine.plan().carry_out(lambda _: None, wait=0)
+
+    assert before is not None
+    assert not before.alive
+    assert one.record is not None
+    assert (one.record.port, one.health["status"]) == (before.port, "healthy")
 
 
 def test_a_unit_that_systemd_finds_fault_with_is_not_written(machine: Machine) -> None:
@@ -229,6 +300,13 @@ def test_a_token_that_the_config_file_would_win_over_is_refused(machine: Machine
         machine.plan(token="another-one")
 
 
+def test_variables_of_this_shell_that_a_service_does_not_see_are_named() -> None:
+    assert service.unseen({"MOONGATE_PORT": "1", "XCCLAW_APP_HOST": "::1", "PATH": "/bin", "MOONGATE_TOKEN": ""}) == [
+        "MOONGATE_PORT",
+        "XCCLAW_APP_HOST",
+    ]
+
+
 def test_a_second_unit_for_the_same_config_is_refused(machine: Machine) -> None:
     machine.install()
     machine.unit.rename(machine.unit.with_name("mine.service"))
@@ -243,6 +321,47 @@ def test_a_unit_that_somebody_else_wrote_is_told_of(machine: Machine) -> None:
 
     with pytest.raises(ConfigError, match="not as Moongate writes it"):
         service.manager(Place.of(machine.env)).installed()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "level", "said"),
+    [
+        (sys.executable, "/no/such/python", Level.ERROR, "its program /no/such/python is gone"),
+        (
+            "# Written by gateway install. Moongate ",
+            "# Moongate 0.",
+            Level.WARNING,
+            "the unit was written by Moongate 0.",
+        ),
+        ("RestartSec=5", "RestartSec=50", Level.WARNING, "the unit is not as it would be written now"),
+        ('"--port" "8080"', '"--port" "9090"', Level.WARNING, "the unit says port 9090"),
+        ("ExecStart=", "Exec=", Level.ERROR, "it is not as Moongate writes it."),
+    ],
+)
+def test_what_has_drifted_is_found(before: str, after: str, level: Level, said: str, machine: Machine) -> None:
+    settings = json.loads(machine.config.read_text())
+    machine.config.write_text(json.dumps({**settings, "gateway": {"port": 8080}}))
+    carry_out((plan := machine.plan("--port", "8080", earnest=False)).manager.installation(plan.spec))
+    machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
+    place = Place.of(machine.env)
+    assert [one.level for one in drift.examine(place, probe.look(place))] == [Level.OK]
+
+    machine.unit.write_text(machine.unit.read_text().replace(before, after))
+
+    found = drift.examine(place, probe.look(place))
+    assert (found[0].level, said in found[0].finding) == (level, True)
+    assert "gateway install" in (found[0].remedy or "")
+
+
+def test_a_second_unit_for_the_same_config_is_found(machine: Machine) -> None:
+    machine.install()
+    machine.unit.with_name("mine.service").write_text(machine.unit.read_text())
+    place = Place.of(machine.env)
+
+    findings = drift.examine(place, probe.look(place))
+
+    assert findings[-1].level is Level.ERROR
+    assert "mine.service runs a gateway with this config, too" in findings[-1].finding
 
 
 def test_another_config_has_a_service_of_its_own_that_knows_its_places(machine: Machine) -> None:

@@ -213,6 +213,24 @@ async def test_the_backlog_counts_background_runs_only(store: Store) -> None:
     assert (backlog.active, backlog.queued, backlog.total) == (1, 1, 3)
 
 
+async def test_the_backlog_is_right_whatever_becomes_of_its_runs(store: Store, clock: SteppedClock) -> None:
+    for number in range(4):
+        await behind(store, f"main:task:{number}")
+    first, second = await store.claim("me", msgspec.structs.replace(TWO, total=2))
+    await store.requeue(first.id, first.epoch, "why")
+    await finish(store, second)
+    await store.cancel(first.id)
+    clock.forward(1000)
+    await store.accept(spec())
+    before = await store.backlog()
+    while (await store.prune_runs(clock.now)).more:
+        pass
+    after = await store.backlog()
+
+    assert (before.active, before.queued, before.total) == (0, 2, 4)
+    assert (after.active, after.queued, after.total) == (0, 2, 2)
+
+
 # --- history ----------------------------------------------------------------------------------
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.domain import search
-from gateway.domain.delivery import Target
+from gateway.domain.delivery import Delivery, DeliveryStatus, Target
 from gateway.domain.event import Text
-from gateway.domain.ports import Counts, Page, Pruned, Store
+from gateway.domain.ports import Counts, DeliveryFilter, Page, Pruned, Store
 from gateway.domain.run import Run
 from gateway.domain.search import Search
 from gateway.errors import RunNotFound
@@ -144,6 +145,36 @@ async def test_a_run_whose_delivery_has_not_arrived_stays(store: Store, clock: S
 
     assert await prune_all_runs(store, START) == []
     assert told.id in await listed(store)
+
+
+async def dead_letter(store: Store) -> Delivery:
+    """End a run of which word cannot be brought, and give it up."""
+    await ended(store, deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),))
+    (delivery,) = await store.take_deliveries(10, 10)
+    given_up = msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=delivery.created)
+    assert await store.record_delivery(given_up)
+    return given_up
+
+
+async def test_old_dead_letters_go_and_let_their_runs_go(store: Store, clock: SteppedClock) -> None:
+    old = await dead_letter(store)
+    clock.forward(DAY)
+    new = await dead_letter(store)
+    kept = await prune_all_runs(store, START)
+    pruned = [(await store.prune_dead_letters(START)).more for _ in range(2)]
+
+    assert (kept, pruned) == ([], [True, False])
+    assert await store.deliveries(DeliveryFilter(), PAGE) == [new]
+    assert await prune_all_runs(store, START) == [old.run]
+
+
+async def test_a_dead_letter_that_is_tried_again_stays(store: Store, clock: SteppedClock) -> None:
+    delivery = await dead_letter(store)
+    await store.retry_delivery(delivery.id)
+    clock.forward(DAY)
+
+    assert not (await store.prune_dead_letters(clock.now)).more
+    assert (await store.delivery(delivery.id)).status is DeliveryStatus.PENDING
 
 
 @pytest.mark.parametrize("field", ["parent", "retry_of"])

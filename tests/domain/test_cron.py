@@ -13,11 +13,19 @@ from gateway.domain import cron
 from gateway.errors import InvalidRequest
 
 BERLIN, NEW_YORK, SYDNEY = "Europe/Berlin", "America/New_York", "Australia/Sydney"
+#: clocks change at midnight
+CAIRO, SAO_PAULO, BEIRUT = "Africa/Cairo", "America/Sao_Paulo", "Asia/Beirut"
+#: clocks change by half an hour
+LORD_HOWE = "Australia/Lord_Howe"
 #: days around which something is special: both changes of each zone, a leap day, ends of months
 SPECIAL = {
     BERLIN: ["2026-03-29", "2026-10-25", "2028-02-29"],
     NEW_YORK: ["2026-03-08", "2026-11-01", "2027-02-28"],
     SYDNEY: ["2026-04-05", "2026-10-04", "2026-12-31"],
+    CAIRO: ["2024-04-26", "2024-11-01"],
+    SAO_PAULO: ["2018-02-18", "2018-11-04"],
+    BEIRUT: ["2024-03-31", "2024-10-27"],
+    LORD_HOWE: ["2024-04-07", "2024-10-06"],
 }
 _NAMES = {name: number for number, name in enumerate("SUN MON TUE WED THU FRI SAT".split())}
 _MONTHS = {name: n for n, name in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), start=1)}
@@ -113,6 +121,15 @@ _where = st.sampled_from([(zone, day) for zone, days in SPECIAL.items() for day 
 @example("15 * * * *", (SYDNEY, "2026-04-05"))
 @example("0 0 29 2 *", (BERLIN, "2028-02-29"))
 @example("0 0 31 * 1", (SYDNEY, "2026-12-31"))
+@example("0 0 * * *", (CAIRO, "2024-04-26"))
+@example("30 23 * * *", (CAIRO, "2024-11-01"))
+@example("0,30 0 * * *", (SAO_PAULO, "2018-11-04"))
+@example("*/15 23 * * *", (SAO_PAULO, "2018-02-18"))
+@example("0 0 * * SUN", (BEIRUT, "2024-03-31"))
+@example("59 23 * * *", (BEIRUT, "2024-10-27"))
+@example("15 2 * * *", (LORD_HOWE, "2024-10-06"))
+@example("45 1 * * *", (LORD_HOWE, "2024-04-07"))
+@example("*/20 * * * *", (LORD_HOWE, "2024-10-06"))
 def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) -> None:
     name, day = where
     begin = datetime.fromisoformat(f"{day}T00:00:00+00:00") - timedelta(days=1)
@@ -128,6 +145,38 @@ def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) 
 
 
 # --- single behaviours ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "begin", "times"),
+    [
+        # midnight is left out: the day begins at 1:00, and so does what was to come at midnight
+        ("0 0 * * *", CAIRO, "2024-04-25T00:00", ["2024-04-25 22:00", "2024-04-26 21:00"]),
+        ("0 0 * * *", SAO_PAULO, "2018-11-03T12:00", ["2018-11-04 03:00", "2018-11-05 02:00"]),
+        ("0 0 * * *", BEIRUT, "2024-03-30T00:00", ["2024-03-30 22:00", "2024-03-31 21:00"]),
+        # several of them come once
+        ("0,20,40 0 * * *", CAIRO, "2024-04-25T20:00", ["2024-04-25 22:00", "2024-04-26 21:00"]),
+        # the hour before midnight is there twice: the first one counts, and midnight comes once
+        ("30 23 * * *", CAIRO, "2024-10-31T12:00", ["2024-10-31 20:30", "2024-11-01 21:30"]),
+        ("0 0 * * *", SAO_PAULO, "2018-02-17T12:00", ["2018-02-18 03:00", "2018-02-19 03:00"]),
+        ("30 23 * * *", BEIRUT, "2024-10-26T12:00", ["2024-10-26 20:30", "2024-10-27 21:30"]),
+        # by real time, both hours have it
+        ("*/30 23 * * *", BEIRUT, "2024-10-26T19:45", ["2024-10-26 20:00", "2024-10-26 20:30", "2024-10-26 21:00"]),
+        # half an hour is left out, from 2:00 to 2:30
+        ("15 2 * * *", LORD_HOWE, "2024-10-05T00:00", ["2024-10-05 15:30", "2024-10-06 15:15"]),
+        # half an hour is there twice, from 1:30 to 2:00
+        ("45 1 * * *", LORD_HOWE, "2024-04-06T00:00", ["2024-04-06 14:45", "2024-04-07 15:15"]),
+    ],
+)
+def test_changes_at_midnight_and_by_half_an_hour(expression: str, zone: str, begin: str, times: list[str]) -> None:
+    timing, moment, found = cron.parse(expression, zone), _ms(datetime.fromisoformat(f"{begin}+00:00")), []
+    for _ in times:
+        time = timing.after(moment, 0)
+        assert time is not None
+        moment = time
+        found.append(datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M"))
+
+    assert found == times
 
 
 def test_weekday_0_and_7_are_sunday() -> None:

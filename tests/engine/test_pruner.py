@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
+
+from gateway.domain.delivery import DeliveryStatus, Target
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.retention import Retention
 from gateway.engine.pruner import Pruner
@@ -48,6 +51,23 @@ async def test_what_is_too_old_goes_with_its_files(tmp_path: Path) -> None:
     assert [run.id for run in await store.runs(RunFilter(), Page())] == [new]
     assert [session.key for session in await store.sessions(Page())] == ["main:test:0"]
     assert [file.name[:26] for file in (tmp_path / "outputs").iterdir()] == [new]
+    await store.close()
+
+
+async def test_dead_letters_go_before_the_runs_that_they_keep(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    store = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    await store.accept(spec(deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),)))
+    await finish(store, await claim_one(store), done())
+    (delivery,) = await store.take_deliveries(1, 1)
+    await store.record_delivery(msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=clock.now))
+    clock.forward(2 * DAY)
+    (new,) = await fill(store, 1)
+    await Pruner(store, Retention(runs_days=1), tmp_path, clock).prune()
+    kept = len(await store.runs(RunFilter(), Page()))
+    await Pruner(store, Retention(runs_days=1, dead_letters_days=1), tmp_path, clock).prune()
+
+    assert (kept, [run.id for run in await store.runs(RunFilter(), Page())]) == (2, [new])
     await store.close()
 
 

@@ -236,6 +236,7 @@ async def test_a_full_queue_keeps_the_time_for_later(tmp_path: Path, clock: Step
         return between[0]
 
     async with staged(tmp_path, clock=clock, wrap=wrap) as stage:
+        await stage.engine._scheduler.stand_down()  # it would fire by itself, between
         made = await stage.engine.schedules.create(wanted("every 1m"))
         clock.forward(MINUTE)
         between[0].refuse["fire_schedule"] = [Unavailable("full")]

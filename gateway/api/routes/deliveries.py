@@ -9,45 +9,20 @@ from msgspec import Meta, Struct
 
 from gateway.api import paging, views
 from gateway.api.routing import Call, Nothing, Routes
-from gateway.domain import times
-from gateway.domain.delivery import Delivery, DeliveryStatus
+from gateway.domain.delivery import DeliveryStatus
 from gateway.domain.ports import DeliveryFilter
 from gateway.domain.token import Scope
 
 ROUTES = Routes("deliveries")
 
 
-class DeliveryShown(Struct, frozen=True, kw_only=True):
-    #: also the `webhook-id`, the same with each try
-    id: str
-    #: pending, sending, delivered or dead
-    status: str
-    #: id of the task whose end it tells
-    task: str
-    #: webhook, or a channel's name
-    kind: str
-    #: URL, or a chat's id
-    address: str
-    #: which body is sent
-    format: str
-    #: tries so far
-    attempt: int
-    #: when it is sent next; null if it is not
-    next_at: str | None
-    #: why the last try failed
-    error: str | None
-    created_at: str
-    #: when it was delivered, or given up
-    finished_at: str | None
-
-
 class DeliveryAnswer(Struct, frozen=True, kw_only=True):
     status: str = "ok"
-    delivery: DeliveryShown
+    delivery: views.DeliveryShown
 
 
 class DeliveryList(Struct, frozen=True, kw_only=True):
-    deliveries: list[DeliveryShown]
+    deliveries: list[views.DeliveryShown]
     #: give it back as `cursor` for the next page; null on the last one
     next_cursor: str | None
 
@@ -67,33 +42,17 @@ async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
     run = None if asked.task is None else (await call.engine.run(asked.task)).id
     found = await call.engine.deliveries.list(DeliveryFilter(status=asked.status, run=run), paging.page(asked))
     deliveries, cursor = paging.cut(asked, found, lambda delivery: delivery.seq)
-    return DeliveryList(deliveries=[_shown(delivery) for delivery in deliveries], next_cursor=cursor)
+    return DeliveryList(deliveries=[views.delivery(delivery) for delivery in deliveries], next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DeliveryAnswer)
 async def show_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
     """Show a delivery, by its id or a unique prefix of it."""
-    return DeliveryAnswer(delivery=_shown(await call.engine.deliveries.find(call.path["id"])))
+    return DeliveryAnswer(delivery=views.delivery(await call.engine.deliveries.find(call.path["id"])))
 
 
 @ROUTES.add("POST", "/api/deliveries/{id}/retry", scope=Scope.WRITE, answer=DeliveryAnswer)
 async def retry_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
     """Send a dead or waiting delivery now, under the same id and with all its tries before it."""
     found = await asyncio.shield(call.engine.deliveries.retry(call.path["id"], call.idempotency()))
-    return DeliveryAnswer(delivery=_shown(found))
-
-
-def _shown(delivery: Delivery) -> DeliveryShown:
-    return DeliveryShown(
-        id=delivery.id,
-        status=delivery.status,
-        task=delivery.run,
-        kind=delivery.target.kind,
-        address=delivery.target.address,
-        format=delivery.target.format,
-        attempt=delivery.attempt,
-        next_at=times.rfc3339(delivery.next_at) if delivery.status is DeliveryStatus.PENDING else None,
-        error=delivery.error,
-        created_at=times.rfc3339(delivery.created),
-        finished_at=views.moment(delivery.finished),
-    )
+    return DeliveryAnswer(delivery=views.delivery(found))

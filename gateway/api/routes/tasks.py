@@ -17,7 +17,7 @@ from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import ids, times
 from gateway.domain.event import AnyHappening
 from gateway.domain.ids import MODEL
-from gateway.domain.ports import RunFilter
+from gateway.domain.ports import DeliveryFilter, Page, RunFilter
 from gateway.domain.reach import URL_LENGTH
 from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
@@ -60,6 +60,13 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class TaskAnswer(Struct, frozen=True, kw_only=True):
     status: str = "ok"
     task: views.TaskShown
+
+
+class TaskDetails(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    task: views.TaskShown
+    #: how far word of its end has come, the newest first; empty until it has ended
+    deliveries: list[views.DeliveryShown]
 
 
 class Finished(Struct, frozen=True, kw_only=True):
@@ -147,10 +154,14 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     return TaskList(tasks=[views.task(run) for run in runs], next_cursor=cursor)
 
 
-@ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskAnswer)
-async def show_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
-    """Show a task, by its id or a unique prefix of it."""
-    return _answer(call, await call.engine.run(call.path["id"]))
+@ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskDetails)
+async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
+    """Show a task with its deliveries, by its id or a unique prefix of it."""
+    run = await call.engine.run(call.path["id"])
+    # A run that is told to nobody, and one that goes on, has none.
+    told = bool(run.spec.deliver) and run.status.final
+    found = await call.engine.deliveries.list(DeliveryFilter(run=run.id), Page()) if told else ()
+    return TaskDetails(task=_answer(call, run).task, deliveries=[views.delivery(one) for one in found])
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/cancel", scope=Scope.WRITE, answer=TaskAnswer)

@@ -1,8 +1,9 @@
 """Forgetting what is old: little in one transaction, so that accepting never waits long.
 
 What is to go is looked for by a reader; the transaction looks again at what may have changed since. Never
-forgotten are: runs that have not ended, those with a delivery that has not arrived, the parent and the earlier
-try of a run that has not ended, and the newest run, by whose number later ones are told apart.
+forgotten are: runs that have not ended, those with a delivery that has not arrived (a dead letter, too, as long as
+it is kept), the parent and the earlier try of a run that has not ended, and the newest run, by whose number later
+ones are told apart.
 """
 
 from __future__ import annotations
@@ -65,6 +66,16 @@ def old_sessions(connection: apsw.Connection, before: int) -> list[str]:
     return [key for (key,) in rows]
 
 
+def old_dead_letters(connection: apsw.Connection, before: int) -> list[int]:
+    """Return deliveries that were given up too long ago, the oldest first."""
+    rows = connection.execute(
+        "SELECT seq FROM deliveries INDEXED BY deliveries_dead WHERE status = 'dead' AND finished <= ?"
+        f" ORDER BY finished LIMIT {FEW}",
+        (before,),
+    )
+    return [seq for (seq,) in rows]
+
+
 # --- forgetting -------------------------------------------------------------------------------
 
 
@@ -88,12 +99,19 @@ def forget_runs(tx: Transaction, seqs: list[int]) -> list[str]:
         if room <= 0:
             break
         row = tx.execute(
-            f"DELETE FROM runs WHERE seq = ? AND NOT {_UNDELIVERED} RETURNING id, status", (seq,)
+            f"DELETE FROM runs WHERE seq = ? AND NOT {_UNDELIVERED} RETURNING id, status, source || ' ' || status",
+            (seq,),
         ).fetchone()
         if row is not None:
-            tx.execute("UPDATE tally SET n = n - 1 WHERE status = ?", (str(row[1]),))
+            tx.execute("UPDATE tally SET n = n - 1 WHERE status IN (?, ?)", row[1:])
             gone.append(str(row[0]))
     return gone
+
+
+def forget_dead_letters(tx: Transaction, seqs: list[int], before: int) -> None:
+    """Forget these deliveries, but those that somebody has tried again meanwhile."""
+    for seq in seqs:
+        tx.execute("DELETE FROM deliveries WHERE seq = ? AND status = 'dead' AND finished <= ?", (seq, before))
 
 
 def forget_sessions(tx: Transaction, keys: list[str], before: int) -> None:

@@ -128,7 +128,7 @@ def accept(
     assert isinstance(seq, int)
     for name, value in spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
-    _tally(tx, status, 1)
+    _tally(tx, spec, status, 1)
     log.append(tx, seq, identifier, 0, [StatusEvent(status=status)])
     run = Run(id=identifier, seq=seq, spec=spec, status=status, last_event=1, created=tx.now)
     log.note_run(tx, run)
@@ -222,8 +222,8 @@ def _move(
             run.seq,
         ),
     )
-    _tally(tx, run.status, -1)
-    _tally(tx, status, 1)
+    _tally(tx, run.spec, run.status, -1)
+    _tally(tx, run.spec, status, 1)
     log.note_run(tx, moved)
     if status.final:
         deliveries.create(tx, moved)
@@ -471,8 +471,11 @@ def _let_due_in(tx: Transaction) -> None:
         _advance(tx, str(session))
 
 
-def _tally(tx: Transaction, status: Status, step: int) -> None:
+def _tally(tx: Transaction, spec: RunSpec, status: Status, step: int) -> None:
     tx.execute("INSERT INTO tally VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = n + ?2", (status, step))
+    if spec.source is Source.BACKGROUND:
+        name = f"{Source.BACKGROUND} {status}"
+        tx.execute("INSERT INTO tally VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = n + ?2", (name, step))
 
 
 def _tallied(tx: Transaction, status: Status) -> int:
@@ -558,9 +561,9 @@ def hide_finished(tx: Transaction, label: str) -> int:
 
 
 def backlog(connection: apsw.Connection) -> Backlog:
-    by_status = "SELECT status, count(*) FROM runs INDEXED BY runs_background WHERE source = 'background' GROUP BY 1"
-    found = dict(connection.execute(by_status))
-    return Backlog(active=found.get(Status.RUNNING, 0), queued=found.get(Status.QUEUED, 0), total=sum(found.values()))
+    tallied = dict(connection.execute("SELECT status, n FROM tally WHERE status GLOB 'background *'"))
+    active, queued = (tallied.get(f"{Source.BACKGROUND} {status}", 0) for status in (Status.RUNNING, Status.QUEUED))
+    return Backlog(active=active, queued=queued, total=sum(tallied.values()))
 
 
 def next_due(connection: apsw.Connection) -> int | None:

@@ -250,7 +250,8 @@ def budgeted(connection: apsw.Connection, limit: int) -> list[Schedule]:
 def due(connection: apsw.Connection, now: int, limit: int) -> list[Schedule]:
     """Return schedules whose time has come, the longest due first."""
     rows = connection.execute(
-        f"{_SELECT} WHERE schedules.seq IN (SELECT seq FROM {_DUE} AND next_at <= ? ORDER BY next_at LIMIT ?)",
+        f"{_SELECT} WHERE schedules.seq IN (SELECT seq FROM {_DUE} AND next_at <= ? ORDER BY next_at LIMIT ?)"
+        " ORDER BY next_at",
         (now, limit),
     )
     return [_schedule(row) for row in rows]

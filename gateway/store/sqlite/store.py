@@ -107,6 +107,12 @@ class SqliteStore:
             await self._write(lambda tx: pruning.forget_sessions(tx, found, before))
         return Pruned(bool(found))
 
+    async def prune_dead_letters(self, before: int) -> Pruned:
+        found = await self._read(lambda reader: pruning.old_dead_letters(reader, before))
+        if found:
+            await self._write(lambda tx: pruning.forget_dead_letters(tx, found, before))
+        return Pruned(bool(found))
+
     # runs
     async def accept(
         self,

@@ -41,6 +41,17 @@ def test_a_delivery_is_listed_shown_and_retried(shell: Shell, waiting: str, nobo
     assert shell("deliveries", "retry", waiting) == (0, f"Sending {waiting}.\n", "")
 
 
+def test_a_task_shows_its_deliveries(shell: Shell, waiting: str, nobody: str) -> None:
+    task = shell("deliveries", "show", waiting, "--json").json["delivery"]["task"]
+    shown = shell("tasks", "show", task)
+    told = shell("tasks", "show", task, "--json").json
+
+    row = next(line for line in shown.out.splitlines() if line.startswith("Delivery"))
+    assert f"  {nobody}: " in row
+    assert row.endswith("(cannot connect: Connection refused)")
+    assert [delivery["id"] for delivery in told["deliveries"]] == [waiting]
+
+
 def test_json_has_the_documented_shapes(shell: Shell, waiting: str) -> None:
     listed = shell("deliveries", "list", "--json").json
     shown = shell("deliveries", "show", waiting, "--json").json

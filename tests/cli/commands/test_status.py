@@ -58,7 +58,12 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
     assert (stopped.code, stopped.json["running"], stopped.json["state"]) == (3, False, "stopped")
     assert set(running.json) == set(stopped.json)
     assert all(f'"{key}"' in (COMMAND.help or "") for key in running.json)
-    assert {key for key, value in running.json.items() if value is None} <= {"last_stop", "port_owner", "findings"}
+    assert {key for key, value in running.json.items() if value is None} <= {
+        "last_stop",
+        "port_owner",
+        "findings",
+        "service",
+    }
 
 
 def test_a_gateway_that_was_killed_is_not_running(alone: tuple[Live, Shell]) -> None:

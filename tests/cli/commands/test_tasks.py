@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cli.shell import PATIENCE, Shell, next_line
+from tests.cli.shell import Shell, next_line
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 TASK = set(
     "id status outcome agentId session source input mode model priority labels parent retry_of attempt max_attempts"
@@ -83,7 +84,7 @@ def test_a_task_is_shown_by_a_prefix_of_its_id(shell: Shell) -> None:
     assert f"Task      {identifier}" in shown.out
     assert "Status    succeeded (completed)" in shown.out
     assert "Result    echo: Hello" in shown.out
-    assert (set(told.json), set(told.json["task"])) == ({"status", "task"}, TASK)
+    assert (set(told.json), set(told.json["task"])) == ({"status", "task", "deliveries"}, TASK)
 
 
 def test_a_running_task_is_told_to_stop(shell: Shell) -> None:

@@ -37,11 +37,13 @@ def test_a_schedules_budget_is_replaced_and_lifted(shell: Shell) -> None:
 
 def test_an_agent_over_its_budget_says_so(shell: Shell) -> None:
     added = shell("agents", "add", "frugal", "--budget-runs", "1", "--json").json["agent"]
+    shown = shell("agents", "show", "frugal").out
     first, second = (shell("agent", "--agent", "frugal", "hello") for _ in range(2))
     lifted = shell("agents", "edit", "frugal", "--no-budget", "--json").json["agent"]
     shell("agents", "remove", "frugal")
 
     assert (added["budget"], lifted["budget"]) == ({"runs": 1, "tokens": None, "cost": None}, None)
+    assert "Budget    1 run a day" in shown
     assert (first.out, second.code) == ("echo: hello\n", 1)
     assert "is over its budget: 1 of 1 runs are used today." in second.err
 

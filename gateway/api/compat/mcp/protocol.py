@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any, NamedTuple
 
 import anyio
@@ -200,6 +201,7 @@ def _caller(ctx: ServerRequestContext[Any, Any]) -> _Call:
     return ctx.request
 
 
+@cache
 def _shown(tool: tools.Tool) -> Tool:
     return Tool(
         name=tool.name,

@@ -1,0 +1,35 @@
+"""Background runs from before they were tallied are counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from gateway.domain.ports import Backlog
+from gateway.store.sqlite import opening
+from gateway.store.sqlite.store import SqliteStore
+
+
+async def test_background_runs_from_before_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "moongate.db"
+    known = opening.migrations()
+    before = known[: next(at for at, one in enumerate(known) if "background" in one.name)]
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "migrations", lambda: before)
+        await SqliteStore(path).close()
+    connection = apsw.Connection(str(path))
+    for number, status in enumerate(["queued", "queued", "running", "succeeded"]):
+        connection.execute(
+            "INSERT INTO runs (id, agent, session, source, spec, status, priority, created)"
+            " VALUES (?, 'main', ?, 'background', '{}', ?, 0, 0)",
+            (str(number), f"main:x:{number}", status),
+        )
+    connection.close()
+
+    store = SqliteStore(path)
+    found = await store.backlog()
+    await store.close()
+
+    assert found == Backlog(active=1, queued=2, total=4)
