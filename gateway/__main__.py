@@ -160,7 +160,7 @@ def _supervise(
 
     supervisor = Supervisor(
         listener,
-        _limits(settings),
+        lambda: _limits(config.load(os.environ)),
         lock_path=paths.lock(settings.home, settings.path),
         lock_descriptor=held.descriptor,
         env=os.environ | {"MOONGATE_INSTANCE": instance},
