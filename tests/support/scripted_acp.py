@@ -3,6 +3,7 @@
 Directives as in `scripted_agent`, and besides:
 
     [[ask TEXT]]     ask to be allowed TEXT, and answer what was chosen
+    [[offer KINDS]]  as ask, and offer only these choices
     [[tool NAME]]    use a tool; then answer its name
     [[deaf N MS]]    as slow, but a cancel is not heard
     [[stray]]        start a child in a session of its own, and answer its PID
@@ -24,7 +25,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,9 @@ def say(session: str, text: str) -> None:
     update(session, "agent_message_chunk", content={"type": "text", "text": text})
 
 
-def ask(session: str, what: str) -> str:
+def ask(session: str, what: str, kinds: Sequence[str] = ("allow_always", "allow_once", "reject_once")) -> str:
     number = time.monotonic_ns()
-    options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_always", "allow_once", "reject_once")]
+    options = [{"optionId": kind, "name": kind, "kind": kind} for kind in kinds]
     call = {"toolCallId": "t1", "title": what, "kind": "execute"}
     send(
         id=number,
@@ -146,6 +147,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "deaf": lambda session, argument: stream(session, argument, deaf=True),
     "history": lambda session, _: say(session, f"{before[session]} prompts before"),
     "ask": lambda session, what: say(session, ask(session, what)),
+    "offer": lambda session, kinds: say(session, ask(session, "go on", kinds.split())),
     "tool": use_tool,
     "cost": lambda session, _: update(
         session, "usage_update", size=1000, used=10, cost={"amount": before[session] + 1.0, "currency": "USD"}

@@ -168,6 +168,11 @@ class PermissionAsked(Struct, rename={"session": "sessionID"}):
     patterns: list[str] = field(default_factory=list)
 
 
+class PermissionReplied(Struct, rename={"session": "sessionID", "request": "requestID"}):
+    session: str
+    request: str
+
+
 class QuestionAsked(Struct, rename={"session": "sessionID"}):
     id: str
     session: str
@@ -190,6 +195,7 @@ WireEvent = (
     | Idle
     | Failed
     | PermissionAsked
+    | PermissionReplied
     | QuestionAsked
     | SessionCreated
 )
@@ -202,6 +208,7 @@ _EVENTS: Mapping[str, type[WireEvent]] = {
     "session.idle": Idle,
     "session.error": Failed,
     "permission.asked": PermissionAsked,
+    "permission.replied": PermissionReplied,
     "question.asked": QuestionAsked,
     "session.created": SessionCreated,
 }
