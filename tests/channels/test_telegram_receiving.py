@@ -423,3 +423,51 @@ async def test_while_it_polls_it_takes_no_webhook(moongate: Serving) -> None:
     answer = await ask(moongate, "POST", "/api/webhook/telegram", {"update_id": 1})
 
     assert (answer.status, answer.code) == (404, "CHANNEL_NOT_FOUND")
+
+
+# --- by the clock -----------------------------------------------------------------------------
+
+EVERY_DAY = {"schedule": "every 1d", "prompt": "Good morning!", "deliver": {"channel": "telegram", "chat_id": "7"}}
+
+
+async def test_what_a_schedule_brings_is_told_in_its_chat_once_and_after_a_restart_too(
+    tmp_path: Path, telegram: telegram_server.Telegram, clock: SteppedClock
+) -> None:
+    async with talking(tmp_path, telegram, clock=clock) as served:
+        made = await ask(served, "POST", "/api/cron/create", EVERY_DAY)
+        clock.forward(24 * 3600 * 1000)
+        served.engine.schedules._changed()  # the clock is looked at every few seconds only
+        await telegram.answered(7, "echo: Good morning!")
+    clock.forward(24 * 3600 * 1000)
+    async with talking(tmp_path, telegram, clock=clock) as served:
+        await telegram.until(lambda: len(telegram.chats[7].texts) == 2)
+        fires = (await ask(served, "GET", f"/api/cron/{made.body['job']['id']}/runs")).body["runs"]
+
+    assert telegram.chats[7].texts == ["echo: Good morning!"] * 2
+    assert [fire["outcome"] for fire in fires] == ["fired", "fired"]
+
+
+async def test_what_a_schedule_brings_is_not_lost_while_telegram_is_away(
+    tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "SHORTLY", ())
+    troubled = [True]
+    telegram.trouble["sendMessage"].append(lambda _: Trouble(502, "Bad Gateway") if troubled else None)
+    async with talking(tmp_path, telegram) as served:
+        made = await ask(served, "POST", "/api/cron/create", EVERY_DAY)
+        await ask(served, "POST", "/api/cron/trigger", {"job_id": made.body["job"]["id"]})
+        await telegram.until(lambda: telegram.count("sendMessage"))
+    troubled.clear()
+    async with talking(tmp_path, telegram) as served:
+        await telegram.answered(7, "echo: Good morning!")
+
+
+async def test_a_schedule_for_a_channel_that_is_not_there_is_refused(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    refused = await ask(
+        moongate, "POST", "/api/cron/create", {**EVERY_DAY, "deliver": {"channel": "telegraph", "chat_id": "7"}}
+    )
+
+    assert (refused.status, refused.code) == (404, "CHANNEL_NOT_FOUND")
+    assert (await ask(moongate, "GET", "/api/cron")).body["jobs"] == []
