@@ -15,6 +15,7 @@ from gateway.channels.telegram import channel
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
+from gateway.engine import channels as engine_channels
 from tests.api.asking import ask
 from tests.contracts.stores import SteppedClock
 from tests.support import providers, telegram_server
@@ -106,6 +107,30 @@ async def test_an_answer_is_seen_while_it_is_written(moongate: Serving, telegram
     assert len(history) > 2
     assert telegram.chats[7].typing >= 1
     assert all(whole.startswith(text.removesuffix(" …")) for text in history)
+
+
+async def test_after_trouble_runs_are_shown_again_and_those_before_are_not(
+    moongate: Serving, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels = moongate.engine.channels
+    known, asked = channels._run, list[str]()
+
+    async def run(id_: str) -> Run:
+        asked.append(id_)
+        if len(asked) == 1:
+            raise OSError("the disk")
+        found: Run = await known(id_)
+        return found
+
+    monkeypatch.setattr(engine_channels, "AGAIN", 0.01)
+    monkeypatch.setattr(channels, "_run", run)
+    await telegram.say(7, "First")
+    await telegram.answered(7, "echo: First")
+    await telegram.say(7, "Second")
+    await telegram.answered(7, "echo: First", "echo: Second")
+    await telegram.until(lambda: len(asked) > 1)
+
+    assert asked == [run.id for run in await runs(moongate)]
 
 
 async def test_edits_do_not_come_faster_than_they_may(tmp_path: Path, telegram: telegram_server.Telegram) -> None:
