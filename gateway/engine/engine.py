@@ -23,7 +23,7 @@ from gateway.engine.channels import BODIES, Channels, Opened
 from gateway.engine.deliveries import Deliveries
 from gateway.engine.desk import EngineDesk
 from gateway.engine.executor import Cut, Executor
-from gateway.engine.hub import Hub
+from gateway.engine.hub import Hub, Reader
 from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
 from gateway.engine.named import NamedSessions
@@ -282,12 +282,9 @@ class Engine:
         """Follow a run's events after number `after`, from the log and then live, to its end."""
         return self._hub.follow(run_id, after)
 
-    def changes(self, after: int) -> AsyncGenerator[Change, None]:
-        """Follow all changes after a position, from the log and then live, without end."""
-        return self._hub.changes(after)
-
-    async def last_change(self) -> int:
-        return await self._store.last_change()
+    async def changes(self, after: int | None) -> Reader[Change]:
+        """Follow all changes after a position, from the log and then live, without end; without one, from now on."""
+        return await self._hub.changes(after)
 
     async def cancel(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Cancel a run: a queued one at once, a running one within seconds.
