@@ -257,6 +257,8 @@ def _ask_gateway(place: Place) -> list[Finding]:
 
 
 def _health(name: str, health: Health) -> Finding:
+    if health.ok and health.missing:
+        return Finding(f"agent {name}", Level.WARNING, f"is there ({health.detail})", health.missing)
     if health.ok:
         said = " ".join(filter(None, ["fine", health.version, f"({health.detail})" if health.detail else ""]))
         return Finding(f"agent {name}", Level.OK, said)

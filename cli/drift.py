@@ -43,14 +43,14 @@ def _state(manager: Manager, found: Look) -> Iterator[Finding]:
         return
     if not status.enabled:
         yield Finding("service", Level.WARNING, "it does not start by itself", "it was disabled", ANEW)
-    yield from _running(status, found)
+    yield from _running(manager, status, found)
 
 
-def _running(status: Status, found: Look) -> Iterator[Finding]:
+def _running(manager: Manager, status: Status, found: Look) -> Iterator[Finding]:
     if not status.running:
         remedy = "gateway service-start" if found.record is None else "gateway stop, then gateway service-start"
         if status.state.startswith("failed"):
-            remedy = "gateway config check, then gateway service-start"
+            remedy = f"see why: gateway config check, or {manager.journal}; then gateway service-start"
         yield Finding("service", Level.WARNING, f"it is installed, and not running: {status.state}", remedy=remedy)
     elif found.record is not None and status.pid not in (None, found.record.pid):
         said = f"the gateway that runs (pid {found.record.pid}) is not the service's (pid {status.pid})"

@@ -35,7 +35,7 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
     with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
         process = subprocess.Popen(
             words,
-            env={**place.env, "MOONGATE_DETACHED": "1"},
+            env={**place.env, **_absolute(place), "MOONGATE_DETACHED": "1"},
             cwd=place.home,
             stdin=subprocess.DEVNULL,
             stdout=console,
@@ -46,6 +46,12 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
         return wait_for(place, process, said, wait)
     finally:
         process.returncode = process.returncode or 0  # it goes on without us, which is no leak
+
+
+def _absolute(place: Place) -> dict[str, str]:
+    """Return the places that were named, so that they are the same ones in another directory."""
+    named = {"MOONGATE_HOME": place.home, "MOONGATE_CONFIG": place.config}
+    return {name: str(path) for name, path in named.items() if place.env.get(name)}
 
 
 def by_service(manager: Manager, place: Place, wait: float) -> Record:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPResponse
 from typing import Any, BinaryIO
 
@@ -48,6 +48,8 @@ class Relay:
         self._client = client
         self._out = out
         self._writing = threading.Lock()
+        #: for messages that are handed on at the same time
+        self._room = threading.Semaphore(AT_ONCE)
         #: requests under way; False for one that the client has given up
         self._wanted: dict[str, bool] = {}
         #: what was agreed on at the beginning, in versions that begin by that
@@ -55,16 +57,17 @@ class Relay:
 
     def run(self, lines: BinaryIO) -> None:
         """Relay until there are no more lines, and what was asked is answered."""
-        with ThreadPoolExecutor(AT_ONCE, "relay") as threads:
-            while line := lines.readline(LONGEST + 1):
-                if len(line) > LONGEST:
-                    self._say(_error(None, UNREAD, f"a message has more than {LONGEST} bytes."))
-                    while line and not line.endswith(b"\n"):
-                        line = lines.readline(LONGEST)
-                elif line.strip():
-                    self._take(line, threads)
+        while line := lines.readline(LONGEST + 1):
+            if len(line) > LONGEST:
+                self._say(_error(None, UNREAD, f"a message has more than {LONGEST} bytes."))
+                while line and not line.endswith(b"\n"):
+                    line = lines.readline(LONGEST)
+            elif line.strip():
+                self._take(line)
+        for _ in range(AT_ONCE):
+            self._room.acquire()
 
-    def _take(self, line: bytes, threads: ThreadPoolExecutor) -> None:
+    def _take(self, line: bytes) -> None:
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
@@ -76,11 +79,19 @@ class Relay:
             if message["method"] == "initialize":
                 self._hand_on(line, message)  # what follows goes by its answer
             else:
-                threads.submit(self._hand_on, line, message)
+                self._room.acquire()
+                # A daemon: Ctrl-C does not wait for answers.
+                threading.Thread(target=self._hand_on_aside, args=(line, message), daemon=True).start()
         elif message.get("method") == "notifications/cancelled":
             given_up = _name(_inner(message, "requestId"))
             if given_up in self._wanted:
                 self._wanted[given_up] = False
+
+    def _hand_on_aside(self, line: bytes, message: Mapping[str, Any]) -> None:
+        try:
+            self._hand_on(line, message)
+        finally:
+            self._room.release()
 
     def _hand_on(self, line: bytes, message: Mapping[str, Any]) -> None:
         """Hand on a request, and what comes back; an answer that is not wanted any more is dropped."""
@@ -119,7 +130,8 @@ class Relay:
         return {name: value for name, value in found.items() if isinstance(value, str) and value.isprintable()}
 
     def _say(self, message: Mapping[str, Any]) -> None:
-        with self._writing:
+        # A client that has gone reads no more; the end of its messages follows.
+        with self._writing, suppress(BrokenPipeError):
             self._out.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             self._out.flush()
 

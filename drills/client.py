@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import apsw
 
-from tests.support.live import PATIENCE, Answer, Live
+from tests.support.live import Answer, Live
+from tests.support.waiting import PATIENCE
 
 T = TypeVar("T")
 

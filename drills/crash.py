@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from drills import Figures, client
-from tests.support.live import PATIENCE, Live
+from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 #: seconds in which a gateway is to be ready again; ten times that is a failure
 READY = 2.0

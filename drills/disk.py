@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drills import Figures, Impossible, client
-from tests.support.live import PATIENCE, Live
+from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 #: seconds after which the gateway is to go on once there is space
 GOES_ON = 5.0

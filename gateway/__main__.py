@@ -169,7 +169,7 @@ def _supervise(
 
     supervisor = Supervisor(
         listener,
-        _limits(settings),
+        lambda: _limits(config.load(os.environ)),
         lock_path=paths.lock(settings.home, settings.path),
         lock_descriptor=held.descriptor,
         env=os.environ | {"MOONGATE_INSTANCE": instance},
@@ -307,7 +307,7 @@ def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
         f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if asked else "") + " \\",
         """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
         '  gateway agent "Hello"',
-        "Ctrl-C stops.",
+        "Ctrl-C stops. In the background: gateway start. At login: gateway install.",
     ]
     return "\n".join(rows)
 

@@ -30,7 +30,6 @@ from gateway.engine.latch import Latch
 from gateway.engine.outbox import Body, Post
 from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger
-from gateway.engine.roster import MAIN
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
 from gateway.plugins import Broken
@@ -66,7 +65,7 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
         raise ConfigError(f'agents.default: there is no agent "{default}"{suggest(default, ids)}')
     if default is not None and not next(agent for agent in agents if agent.id == default).enabled:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
-    _check_channels(config, known_environment(config, environ), ids)
+    _check_channels(config, known_environment(config, environ))
     _webhooks(config, wall_clock)
     _days(config)
     return agents
@@ -81,8 +80,15 @@ def _days(config: Config) -> Days:
 
 def detect(config: Config, environ: Mapping[str, str]) -> Agent:
     """Return the agent to use when none is configured: the first kind that is found here."""
-    for kind in sorted(backends.kinds().values(), key=lambda kind: kind.rank):
-        found = kind.detect(environ, config) if kind.detect else None
+    for name, kind in sorted(backends.kinds().items(), key=lambda entry: entry[1].rank):
+        try:
+            found = kind.detect(environ, config) if kind.detect else None
+        except Exception as error:  # the border, as in plugins: what others wrote may raise anything
+            if name not in backends.registered().usable:
+                raise
+            origin = backends.registered().origins[name]
+            _log.warning("plugin.broken", plugin=name, origin=origin, why=f"detect raises {error!r}")
+            continue
         if found is not None:
             return found
     raise AssertionError("the echo agent is always there")
@@ -151,14 +157,13 @@ def known_environment(config: Config, environ: Mapping[str, str]) -> Mapping[str
     return {**dotenv_values(config.home), **environ}
 
 
-def _check_channels(config: Config, environ: Mapping[str, str], agents: Sequence[str]) -> None:
+def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
+    """See that all can be opened. Whether their agents are there is not known yet: those of the API are stored."""
     configured = {name: options for name, _, options in _configured(config)}
-    for name, kind, options in _configured(config):
+    for _, kind, options in _configured(config):
         kind.secrets(options, environ)
-        _check_agent(f"channels.{name}", getattr(options, "agent", None), agents)
     for name, entry in config.inbound.items():
         inlet.made(name, entry, environ, wall_clock)
-        _check_agent(f"inbound.{name}", entry.agent, agents)
         if name in configured:
             raise ConfigError(
                 f"inbound.{name}: that is the name of a channel that is configured.", remedy="Choose another name."
@@ -179,11 +184,6 @@ def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
         options = _converted(raw, kinds[name].options, f"{where}.{name}", "the channel")
         if getattr(options, "enabled", True):
             yield name, kinds[name], options
-
-
-def _check_agent(where: str, agent: str | None, agents: Sequence[str]) -> None:
-    if agent is not None and agent not in (*agents, MAIN):
-        raise ConfigError(f'{where}.agent: there is no agent "{agent}"{suggest(agent, agents)}')
 
 
 def _inlets(config: Config, environ: Mapping[str, str], clock: Clock) -> Mapping[str, Inlet]:

@@ -19,7 +19,7 @@ from asyncio.subprocess import SubprocessStreamProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol, cast
 
-from gateway import identity, scratch
+from gateway import identity, orphans, scratch
 from gateway.errors import AgentError, ConfigError
 from gateway.identity import Identity
 from gateway.scratch import Scratch
@@ -123,12 +123,20 @@ class Child:
     """One agent process and its group. Ends by itself or by `stop`; either way nothing is left."""
 
     def __init__(
-        self, transport: asyncio.SubprocessTransport, protocol: _Protocol, ledger: Ledger, room: str | None
+        self,
+        transport: asyncio.SubprocessTransport,
+        protocol: _Protocol,
+        ledger: Ledger,
+        *,
+        room: str | None,
+        mark: str | None,
     ) -> None:
+        """Args: room: what it unpacks there goes with it. mark: processes that bear it go with it."""
         self._transport = transport
         self._protocol = protocol
         self._ledger = ledger
         self._room = room
+        self._mark = mark
         self._stderr = bytearray()
         assert protocol.stdin is not None
         assert protocol.stdout is not None
@@ -212,9 +220,8 @@ class Child:
         self._drain.cancel()
         self._take_the_rest()
         self._transport.close()
-        if self._room is not None:
-            with contextlib.suppress(RuntimeError):  # the interpreter is ending: whoever comes next clears it
-                await asyncio.to_thread(scratch.clear, self._room)
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending: whoever comes next does it
+            await asyncio.to_thread(_clear_after, self._room, self._mark)
         if self.who is not None:
             await self._ledger.forget(self.who)
 
@@ -227,6 +234,13 @@ class Child:
         with contextlib.suppress(BlockingIOError):
             for _ in range(PIPE // BUFFER):
                 self._protocol.pipe_data_received(1, os.read(file, BUFFER))
+
+
+def _clear_after(room: str | None, mark: str | None) -> None:
+    if mark is not None:
+        orphans.end(mark)
+    if room is not None:
+        scratch.clear(room)
 
 
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -248,17 +262,19 @@ class Children:
         self._ledger = ledger
         self._environ = dict(environ)
         self._scratch = scratch
-        self._swept = scratch is None
         #: homes that a program has set up, and the locks of those who would be the first
         self._settled: set[tuple[str | None, ...]] = set()
         self._first: dict[tuple[str | None, ...], asyncio.Lock] = {}
 
     @contextlib.asynccontextmanager
-    async def settling(self, program: str, env: Mapping[str, str]) -> AsyncIterator[None]:
+    async def settling(self, program: str, env: Mapping[str, str]) -> AsyncIterator[bool]:
         """Start a program that sets up its home at its first start, and leave the block when it is ready.
 
         Some do that badly twice at a time: opencode migrates its database, and the second one of two
         that begin together fails. So until one has been ready, others of the same home wait for it.
+
+        Yields:
+            Whether this is the first one.
         """
         home = (os.path.basename(program), *(env.get(name) for name in _HOMES))
         async with contextlib.AsyncExitStack() as alone:
@@ -266,14 +282,16 @@ class Children:
                 await alone.enter_async_context(self._first.setdefault(home, asyncio.Lock()))
             if home in self._settled:
                 await alone.aclose()
-            yield
+            yield home not in self._settled
             self._settled.add(home)
 
     def environment(self, own: Mapping[str, str]) -> dict[str, str]:
         """Return the environment that a child with these names of its own would get."""
         return environment(self._environ, own)
 
-    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None) -> Child:
+    async def spawn(
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None, strays: bool = False
+    ) -> Child:
         """Start a program, recorded before it begins; with pipes for all three streams.
 
         Args:
@@ -281,6 +299,7 @@ class Children:
             cwd: an existing directory.
             env: the whole environment of the child, see `environment`.
             run: id of the run that it works for; None for a server that outlives runs.
+            strays: it lets what it starts leave its group; that is to be ended with it all the same.
 
         Raises:
             AgentError: it cannot be started.
@@ -290,7 +309,10 @@ class Children:
         gated = sys.platform != "win32"
         if gated:
             command = ["/bin/sh", "-c", _GATE, "gate", *command]
-        room = await self._room()
+        room = await asyncio.to_thread(self._room)
+        mark = orphans.mark() if strays else None
+        if strays:
+            await asyncio.to_thread(orphans.end_abandoned)
         loop = asyncio.get_running_loop()
         try:
             transport, protocol = await loop.subprocess_exec(
@@ -300,14 +322,14 @@ class Children:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
-                env={**({_UNPACK: room} if room else {}), **env, "PWD": cwd},
+                env={**({_UNPACK: room} if room else {}), **env, **({orphans.NAME: mark} if mark else {}), "PWD": cwd},
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
             if room is not None:
                 scratch.clear(room)
             raise AgentError(f"cannot start {argv[0]!r}: {error}.") from error
-        child = Child(transport, protocol, self._ledger, room)
+        child = Child(transport, protocol, self._ledger, room=room, mark=mark)
         try:
             if child.who is not None:
                 await self._ledger.record(child.who, run)
@@ -318,13 +340,11 @@ class Children:
             raise
         return child
 
-    async def _room(self) -> str | None:
-        """Make a place for what a program unpacks; the first time, clear what was left behind."""
+    def _room(self) -> str | None:
+        """Make a place for what a program unpacks, and clear what was left behind."""
         if self._scratch is None:
             return None
-        if not self._swept:
-            self._swept = True
-            await asyncio.to_thread(self._scratch.clear_abandoned)
+        self._scratch.clear_abandoned()
         try:
             return self._scratch.make()
         except OSError:  # no room on the disk is no reason not to start: the program finds a place or says so
@@ -339,14 +359,13 @@ async def lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator[byte
     """
     rest = bytearray()
     while data := await stream.read(BUFFER):
-        start = len(rest)
-        rest += data
-        if b"\n" in data:
-            *whole, last = rest.split(b"\n")
-            for line in whole:
-                yield bytes(line)
-            rest = bytearray(last)
-        elif start + len(data) > limit:
+        *ends, begun = data.split(b"\n")
+        for end in ends:
+            rest += end
+            line, rest = bytes(rest), bytearray()  # a long one is in memory twice only until here
+            yield line
+        rest += begun
+        if len(rest) > limit:
             raise AgentError(f"the agent wrote a line of more than {limit // 1024} KiB.")
     if rest:
         yield bytes(rest)

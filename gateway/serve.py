@@ -168,10 +168,11 @@ class Line:
             False if it is to end instead.
         """
         self.say(Word.MIGRATION)
-        leading = asyncio.create_task(self._leading.wait())
-        await asyncio.wait([leading, self._hearing], return_when=asyncio.FIRST_COMPLETED)
-        leading.cancel()
-        return self._leading.is_set()
+        waits = [asyncio.create_task(self.lead()), asyncio.create_task(self.end())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        return not waits[1].done()
 
     def say(self, word: Word, **about: Any) -> None:
         self._writer.write(link.encode(word, **about))

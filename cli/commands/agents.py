@@ -71,7 +71,7 @@ def show(id_: str) -> None:
       gateway agents show main
 
     \b
-    --json prints {"agent": agent, "health": {"ok": bool, "version": str, "detail": str}}
+    --json prints {"agent": agent, "health": {"ok": bool, "version": str, "detail": str, "missing": str}}
     """
     found = connect().get(f"/api/agents/{part(id_)}")
     if current().json:
@@ -87,6 +87,7 @@ def show(id_: str) -> None:
         ("Timeout", output.duration(agent["timeout"])),
         ("Budget", budgets.told(agent["budget"])),
         ("Health", ("ok " if health["ok"] else "cannot answer ") + said),
+        *([("Missing", health["missing"])] if health.get("missing") else []),
     ]
     if agent["base"] is not None:
         rows[1:1] = [("Id", agent["id"]), ("Name", agent["name"]), ("Over", agent["base"])]

@@ -36,9 +36,14 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
     --json prints the lines as they are in the file: objects with "time", "level", "event", and
     what the event is about. A line that is no JSON is {"event": line}.
     """
-    file = paths.log_file(Place.of(current().environment).home)
+    place = Place.of(current().environment)
+    file = paths.log_file(place.home)
     if not file.exists():
+        from cli import service  # late: it brings the settings
+
         output.talk(f"There is no log yet: {output.home(file)}")
+        if (manager := service.installed(place)) is not None:
+            output.talk(f"What the service said before it could log: {manager.journal}")
     show = _as_json if current().json else _readable
     with contextlib.closing(_chosen(file, lines, follow, level)) as chosen:
         for line in chosen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from itertools import pairwise
 
 import click
 
@@ -20,13 +21,15 @@ from gateway.supervisor.record import Record
 
 #: seconds between looks
 LOOK = 0.05
+#: seconds that a restart is waited for: longer than a generation may take, so that the reason is heard
+WAIT = 45.0
 
 
 @click.command(cls=Command)
 @click.option("--force", is_flag=True, help="End it (SIGTERM, 700 ms, SIGKILL) and start it anew, also when none runs.")
 @click.option("--hard", is_flag=True, help="Replace the supervisor, too; its PID stays.")
 @click.option(
-    "--wait", type=click.FloatRange(0, 3600), default=30.0, metavar="SECONDS", help="How long to wait.  [default: 30]"
+    "--wait", type=click.FloatRange(0, 3600), default=WAIT, metavar="SECONDS", help="How long to wait.  [default: 45]"
 )
 @click.option("--reason", default="gateway restart", help="What the log says about why.")
 def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa: N802 the seam's name
@@ -78,10 +81,25 @@ def _anew(place: Place, found: Record | None, wait: float) -> Outcome:
         manager.stop(force=True)
         launch.by_service(manager, place, wait)
         return Outcome("", True, old, int((probe.look(place).health or {}).get("generation", 1)), "")
+    port, host = (None, None) if found is None else _given(found)
     if found is not None and found.alive:
         ending.end(found, ending.FORCE_GRACE)
-    started = launch.start(place, found.port if found is not None else None, None, wait)
+    started = launch.start(place, port, host, wait)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
+
+
+def _given(found: Record) -> tuple[int | None, str | None]:
+    """Return the port and the host that a gateway was started with; what the settings said may have changed."""
+    import psutil  # late: only here
+
+    try:
+        words = psutil.Process(found.pid).cmdline() if found.alive else []
+    except psutil.Error:
+        words = []
+    said = {name: value for word in words for name, _, value in [word.partition("=")]}
+    said |= dict(pairwise(words))
+    port = said.get("--port", "")
+    return int(port) if port.isdigit() else None, said.get("--host")
 
 
 def _by_signal(place: Place, found: Record, hard: bool, reason: str, wait: float) -> Outcome:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from cli import output, service
 from cli.command import Wordless, current, need_config
+from cli.place import Place
 
 
 @click.command(cls=Wordless)
@@ -14,7 +16,7 @@ from cli.command import Wordless, current, need_config
 @click.option("--kill-foreign", is_flag=True, help="Take the port from any program.")
 @click.option("--token", help="Store this as the gateway's token, then start without it on the command line.")
 @click.option("--environment", multiple=True, hidden=True)  # both for service managers that can do neither
-@click.option("--output", hidden=True)
+@click.option("--output", "printed", hidden=True)
 def COMMAND(  # noqa: N802 the seam's name
     port: int | None,
     host: str | None,
@@ -22,7 +24,7 @@ def COMMAND(  # noqa: N802 the seam's name
     kill_foreign: bool,
     token: str | None,
     environment: tuple[str, ...],
-    output: str | None,
+    printed: str | None,
 ) -> int:
     """Run the gateway in the foreground until Ctrl-C.
 
@@ -37,6 +39,16 @@ def COMMAND(  # noqa: N802 the seam's name
     from gateway import __main__ as foreground  # late: this is all of the gateway
 
     need_config()
+    if force or kill_foreign:
+        _stop_service()
     given = {"port": port, "host": host, "token": token, "force": force, "kill_foreign": kill_foreign}
-    told = {"environment": environment, "output": output}
+    told = {"environment": environment, "output": printed}
     return foreground.run({**given, **told, "config": current().config})
+
+
+def _stop_service() -> None:
+    """Have a service of this config stopped by its manager, which would start it again otherwise."""
+    manager = service.owner(Place.of(current().environment))
+    if manager is not None:
+        manager.stop()
+        output.talk(f"{manager.service} is stopped until the next login, or: gateway service-start")

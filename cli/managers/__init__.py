@@ -92,6 +92,10 @@ class Manager(Protocol):
     def file(self) -> Path:
         """Where the unit is, once it is installed."""
 
+    @property
+    def journal(self) -> str:
+        """The command that shows what the service printed: why it could not begin, say."""
+
     def require(self) -> None:
         """See that the manager is there, and can be talked to.
 

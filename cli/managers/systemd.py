@@ -44,6 +44,10 @@ class Systemd:
         return self._directory / self.service
 
     @property
+    def journal(self) -> str:
+        return f"journalctl {'' if self._site.system else '--user '}-u {self.service} -n 20"
+
+    @property
     def _directory(self) -> Path:
         if self._site.system:
             return SYSTEM_UNITS
@@ -142,7 +146,7 @@ class Systemd:
                     self._shown("restart", self.service),
                     lambda: self._ask("restart", self.service, patience=self._stop_seconds),
                     lambda: self._ask("stop", self.service, patience=self._stop_seconds),
-                    f"Its words: gateway logs, or {self._journal}",
+                    f"Its words: gateway logs, or {self.journal}",
                 )
             )
         return steps
@@ -280,10 +284,6 @@ class Systemd:
 
     def _look(self, verb: str) -> str:
         return f"See: {self._shown(verb, self.service)}"
-
-    @property
-    def _journal(self) -> str:
-        return f"journalctl {'' if self._site.system else '--user '}-u {self.service}"
 
 
 _OTHERWISE = f"{managers.OTHERWISE}, or a line in your crontab: @reboot gateway start"

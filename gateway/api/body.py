@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from functools import cache
 from typing import Any, TypeVar
 
@@ -15,21 +16,23 @@ from gateway.validation import explain
 
 S = TypeVar("S", bound=Struct)
 
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
-async def read(request: web.Request, limit: int, seconds: float) -> bytes:
-    """Read a whole body.
+
+async def read(request: web.Request, limit: int, seconds: float, *, types: Collection[str] = (JSON,)) -> bytes:
+    """Read a whole body of one of these types.
 
     What is left of a refused one is thrown away after the answer, see `connection.LINGER`.
 
     Raises:
-        UnsupportedMedia: it is not JSON, or is encoded.
+        UnsupportedMedia: it is of another type, or is encoded.
         TooLarge: it has more than `limit` bytes.
         TimedOut: it did not come within `seconds`.
         InvalidRequest: it broke off.
     """
     if not request.can_read_body:
         return b""
-    _check_type(request)
+    _check_type(request, types)
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     try:
@@ -68,17 +71,17 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the body is larger than {limit} bytes.", remedy="Send less, or raise limits.body.")
 
 
-def _check_type(request: web.Request) -> None:
+def _check_type(request: web.Request, types: Collection[str]) -> None:
     headers = request.headers
     if "Content-Encoding" in headers:
         raise UnsupportedMedia("Content-Encoding: send the body as it is.")
-    if headers.get("Content-Type") == "application/json":
+    if headers.get("Content-Type") == JSON:
         return
     name, *parameters = headers.get("Content-Type", "").lower().replace(" ", "").replace('"', "").split(";")
     charsets = {word.removeprefix("charset=") for word in parameters if word.startswith("charset=")}
-    if name != "application/json" or charsets - {"utf-8", "utf8"}:
+    if name not in types or charsets - {"utf-8", "utf8"}:
         raise UnsupportedMedia(
-            "Content-Type: send application/json.", remedy='Add the header "Content-Type: application/json".'
+            f"Content-Type: send {' or '.join(types)}.", remedy='Add the header "Content-Type: application/json".'
         )
 
 

@@ -76,7 +76,10 @@ def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> 
         operation["description"] = f"Needs a token with the scope `{route.scope}`."
     if route.body is not Nothing:
         needed = any(field.required for field in msgspec.structs.fields(route.body))
-        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": of[route.body]}}}
+        operation["requestBody"] = {
+            "required": needed,
+            "content": {kind: {"schema": of[route.body]} for kind in route.takes},
+        }
     return operation
 
 

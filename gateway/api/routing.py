@@ -6,7 +6,7 @@ The same declaration validates requests and makes the OpenAPI document.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.api import errors
+from gateway.api.body import JSON
 from gateway.api.pulse import Pulse
 from gateway.config import Config
 from gateway.domain.ports import IdempotencyKey
@@ -180,6 +181,8 @@ class Route:
     gate: Gate | None = None
     #: bytes of the body, where that is not what `limits.body` says
     largest: int | None = None
+    #: media types of the body
+    takes: Sequence[str] = (JSON,)
     dialect: Dialect = NATIVE
 
 
@@ -208,6 +211,7 @@ class Routes:
         media: str = "application/json",
         gate: Gate | None = None,
         largest: int | None = None,
+        takes: Sequence[str] = (JSON,),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as a route; its docstring's first line is the summary."""
 
@@ -229,6 +233,7 @@ class Routes:
                     media=media,
                     gate=gate,
                     largest=largest,
+                    takes=takes,
                     dialect=self.dialect,
                 )
             )

@@ -212,7 +212,8 @@ class Server:
         async def serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
             if route.gate is not None:
                 route.gate(request, self._around)
-            data = await body.read(request, min(limits.body, route.largest or limits.body), limits.body_seconds)
+            largest = min(limits.body, route.largest or limits.body)
+            data = await body.read(request, largest, limits.body_seconds, types=route.takes)
             call: Call[Any, Any] = Call(
                 request,
                 route,

@@ -53,14 +53,14 @@ async def serve(
     closing = until or call.around.closing
     lasting = asyncio.timeout(reply.lifetime(call))
 
-    def end() -> None:
+    def end(_: object = None) -> None:
         if not lasting.expired():
             lasting.reschedule(0)
 
     listening = asyncio.create_task(_listen(socket), name="websocket")
     code, reason = WSCloseCode.OK, b""
     try:
-        listening.add_done_callback(lambda _: end())
+        listening.add_done_callback(end)
         async with lasting, aclosing(frames):
             with call.principal.gone.telling(end), closing.telling(end):
                 await _copy(frames, socket, call.around.config.limits.stall_seconds)
@@ -74,6 +74,7 @@ async def serve(
     except GatewayError as error:
         code, reason = WSCloseCode.INTERNAL_ERROR, _cut(str(error))
     finally:
+        listening.remove_done_callback(end)
         listening.cancel()
         await asyncio.wait([listening])
     await _close(call, socket, code, reason)

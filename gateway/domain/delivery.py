@@ -13,6 +13,8 @@ from msgspec import Struct
 WEBHOOK = "webhook"
 #: the format of what people read in a chat
 CHAT = "chat"
+#: the format of what is posted to the address that a command of Slack names
+SLACK = "slack"
 
 #: seconds to wait before each try; when the last one fails, the delivery is dead
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
@@ -31,7 +33,7 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     #: a URL, or a chat's id
     address: str
-    #: which body is sent: `task`, `xitto`, `openclaw` or `chat`
+    #: which body is sent: `task`, `xitto`, `openclaw`, `slack` or `chat`
     format: str = "task"
     #: whether the address comes from the configuration, and not from a caller
     trusted: bool = False

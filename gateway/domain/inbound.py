@@ -21,7 +21,7 @@ class InletSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     secret_file: str | None = None
     #: name of a variable of the environment or of `.env` that holds the secret; if the two above are not set
     secret_env: str | None = None
-    #: id of an agent of the config file; the default one when not set
+    #: id or slug of an agent; the default one when not set
     agent: str | None = None
     #: template of the session's name; the provider's own when not set
     session: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None

@@ -42,6 +42,8 @@ class Health(Struct, frozen=True, kw_only=True):
     version: str = ""
     #: what is wrong and what to do about it, or where it was found
     detail: str = ""
+    #: what it seems to lack though it is there, such as a credential, and what to do about it
+    missing: str = ""
 
 
 class Turn(Struct, frozen=True, kw_only=True):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -76,7 +75,7 @@ class Channels:
         self,
         opened: Opened,
         desks: Mapping[str, EngineDesk],
-        changes: Callable[[int], AsyncGenerator[Change, None]],
+        changes: Callable[[int], Awaitable[AsyncIterator[Change]]],
         run: Callable[[str], Awaitable[Run]],
         runs: Callable[[RunFilter, Page], Awaitable[Sequence[Run]]],
     ) -> None:
@@ -117,13 +116,12 @@ class Channels:
     async def views(self) -> list[ChannelView]:
         """Return all channels and inlets, by name."""
         found = [
-            ChannelView(name, "chat", one.state, one.allowed(), await self._desks[name].paired())
+            ChannelView(name, "chat", self._state(name), one.allowed(), await self._desks[name].paired())
             for name, one in self._opened.talking.items()
         ]
         always = ChannelState(state="ready", detail="replies are read from the session")
         found += [ChannelView(name, "chat", always) for name in self._opened.silent]
-        signed = ChannelState(state="ready", detail="takes signed webhooks")
-        found += [ChannelView(name, "webhook", signed) for name in self._opened.inlets]
+        found += [ChannelView(name, "webhook", self._state(name)) for name in self._opened.inlets]
         none = ChannelState(state="unconfigured")
         found += [ChannelView(name, "chat", none) for name in self._opened.unconfigured]
         return sorted(found)
@@ -131,12 +129,20 @@ class Channels:
     @property
     def troubles(self) -> Mapping[str, str]:
         """What is wrong, by the channel's name; in words that a stranger may read."""
-        states = {name: channel.state.state for name, channel in self._opened.talking.items()}
+        states = {name: self._state(name).state for name in (*self._opened.talking, *self._opened.inlets)}
         return {
             name: f"{state}; gateway channels list says why."
             for name, state in states.items()
             if state in ("waiting", "refused")
         }
+
+    def _state(self, name: str) -> ChannelState:
+        """Return how a channel or an inlet is."""
+        trouble = self._desks[name].trouble
+        if trouble is not None:
+            return ChannelState(state="refused", detail=trouble)
+        talking = self._opened.talking.get(name)
+        return talking.state if talking else ChannelState(state="ready", detail="takes signed webhooks")
 
     async def session(self, name: str, chat: str, agent: str | None) -> SessionKey:
         """Return the key of the session that a chat has now."""
@@ -219,10 +225,9 @@ class Channels:
     async def _show(self, position: int) -> None:
         for run in await self._runs(RunFilter(status=Status.RUNNING), Page(limit=SHOWN)):  # at work in another process
             self._show_run(run)
-        async with aclosing(self._changes(position)) as changes:
-            async for change in changes:
-                if change.topic == "run" and change.state == Status.RUNNING and self._is_ours(change.session):
-                    self._show_run(await self._run(change.ref))
+        async for change in await self._changes(position):
+            if change.topic == "run" and change.state == Status.RUNNING and self._is_ours(change.session):
+                self._show_run(await self._run(change.ref))
 
     def _is_ours(self, session: str) -> bool:
         """Tell whether a session is one of a channel that talks: most are not, and need no look at their runs."""

@@ -15,7 +15,7 @@ from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
 from gateway.engine.roster import Roster
-from gateway.errors import Conflict
+from gateway.errors import Conflict, GatewayError
 
 DAY = 24 * 3600 * 1000
 #: milliseconds that a sender's id of what came in is remembered
@@ -72,6 +72,15 @@ class EngineDesk:
         self._roster = roster
         self._clock = clock
         self._source = source
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing that comes in can become a run: the agent that is to answer is gone or disabled."""
+        try:
+            self._roster.choose(self._agent)
+        except GatewayError as error:
+            return str(error)
+        return None
 
     # --- runs -------------------------------------------------------------------------------
 

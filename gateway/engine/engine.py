@@ -23,12 +23,13 @@ from gateway.engine.channels import BODIES, Channels, Opened
 from gateway.engine.deliveries import Deliveries
 from gateway.engine.desk import EngineDesk
 from gateway.engine.executor import Cut, Executor
-from gateway.engine.hub import Hub
+from gateway.engine.hub import Hub, Reader
 from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
 from gateway.engine.named import NamedSessions
 from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
+from gateway.engine.patience import until_taken
 from gateway.engine.pruner import Pruner
 from gateway.engine.roster import Roster
 from gateway.engine.scheduler import Scheduler
@@ -40,8 +41,8 @@ from gateway.errors import AgentDisabled, Conflict, GatewayError, TimedOut, Unav
 
 #: seconds between looks for owners that are gone, while there is another one
 RESCUE = 2.0
-#: seconds between looks at whether another process has written
-LOOK = 0.05
+#: seconds between looks at whether another process has written: while one is known to, and otherwise
+LOOK, SELDOM = 0.05, 0.5
 #: seconds between rounds of housekeeping
 HOUSEKEEPING = 600.0
 
@@ -104,6 +105,8 @@ class Engine:
         self._max_runs, self._max_background = max_runs, max_background
         self._worker = Worker(store, executor, str(owner), self._limits(), clock)
         self._services: list[asyncio.Task[None]] = []
+        self._shared = False
+        self._others: asyncio.Task[None] | None = None
         #: set when waiting for a run here is in vain
         self.drained = Latch()
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
@@ -123,6 +126,7 @@ class Engine:
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
         await self.agents.refresh()
+        self._services.append(asyncio.create_task(self._see_foreign_writes(), name="foreign-writes"))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -136,19 +140,25 @@ class Engine:
 
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
-        await rescuer.rescue(self._store, self._owner)
-        await self.tokens.load()
-        position = await self._store.last_change()
-        await self.agents.sweep(configured=True)
+        position = await until_taken(self._take_over)
+        self._others = asyncio.create_task(self._mind_others(), name="others")
         self._services += [
+            self._others,
             asyncio.create_task(self._worker.run(), name="worker"),
             asyncio.create_task(self._keep_house(), name="housekeeping"),
-            asyncio.create_task(self._mind_others(), name="others"),
             asyncio.create_task(self._mind_agents(), name="agents"),
         ]
         self.channels.lead(position)
         await self._outbox.lead()
         self._scheduler.lead()
+
+    async def _take_over(self) -> int:
+        """Rescue what others left; returns the position from which on all changes are seen here."""
+        await rescuer.rescue(self._store, self._owner)
+        await self.tokens.load()
+        position = await self._store.last_change()
+        await self.agents.sweep(configured=True)
+        return position
 
     async def stand_down(self) -> None:
         """Claim and bring in no more; what is under way goes on, and another process may lead."""
@@ -156,7 +166,9 @@ class Engine:
         await self.channels.stand_down()
         await self._worker.stop_claiming()
         await self._outbox.stand_down()
-        self._services.append(asyncio.create_task(self._mind_successor(), name="successor"))
+        if self._others is not None:
+            self._others.cancel()
+        self._share(True)
 
     async def drain(self, grace: float) -> None:
         """Claim no more; give runs `grace` seconds; queue those again that are cut short.
@@ -270,12 +282,9 @@ class Engine:
         """Follow a run's events after number `after`, from the log and then live, to its end."""
         return self._hub.follow(run_id, after)
 
-    def changes(self, after: int) -> AsyncGenerator[Change, None]:
-        """Follow all changes after a position, from the log and then live, without end."""
-        return self._hub.changes(after)
-
-    async def last_change(self) -> int:
-        return await self._store.last_change()
+    async def changes(self, after: int | None) -> Reader[Change]:
+        """Follow all changes after a position, from the log and then live, without end; without one, from now on."""
+        return await self._hub.changes(after)
 
     async def cancel(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Cancel a run: a queued one at once, a running one within seconds.
@@ -343,20 +352,25 @@ class Engine:
         return Channels(opened, desks, self.changes, self.run, self.runs)
 
     async def _mind_others(self) -> None:
-        """While another process works on runs of this store, see what it writes, and whether it lives."""
-        watching: asyncio.Task[None] | None = None
-        while await rescuer.others(self._store, self._owner):
-            if watching is None:
-                self._store.share(True)
-                watching = asyncio.create_task(self._see_foreign_writes(), name="foreign-writes")
-                self._services.append(watching)
+        """While another process works on runs of this store, give it room to write, and see whether it lives."""
+        while True:
+            try:
+                if not await rescuer.others(self._store, self._owner):
+                    self._share(False)
+                    return
+                self._share(True)
+                if await rescuer.rescue(self._store, self._owner):
+                    await self.agents.sweep(configured=False)
+                    self._worker.call()
+            except GatewayError as error:
+                _log.warning("engine.cannot_look", error=str(error))
             await asyncio.sleep(RESCUE)
-            if await rescuer.rescue(self._store, self._owner):
-                await self.agents.sweep(configured=False)
-                self._worker.call()
-        if watching is not None:
-            watching.cancel()
-            self._store.share(False)
+
+    def _share(self, shared: bool) -> None:
+        """Take note of whether another process is known to write, too."""
+        if shared != self._shared:
+            self._shared = shared
+            self._store.share(shared)
 
     async def _mind_agents(self) -> None:
         """See what another process changed about agents in its last moments."""
@@ -384,15 +398,14 @@ class Engine:
             budgets=self.agents.budgets,
         )
 
-    async def _mind_successor(self) -> None:
-        """Once another process leads: it ends runs that are waited for here, and cancels those at work here."""
-        self._store.share(True)
-        await self._see_foreign_writes()
-
     async def _see_foreign_writes(self) -> None:
-        seen = await self._store.foreign_writes()
+        """See what another process has written.
+
+        It may accept, end or cancel a run of which only it knows: the one that led before, from a request that
+        it has not answered yet, or the one that leads next.
+        """
+        seen: int | None = None
         while True:
-            await asyncio.sleep(LOOK)
             try:
                 now = await self._store.foreign_writes()
                 if now != seen:
@@ -400,6 +413,7 @@ class Engine:
                     await self._take_in()
             except GatewayError as error:
                 _log.warning("engine.cannot_look", error=str(error))
+            await asyncio.sleep(LOOK if self._shared else SELDOM)
 
     async def _take_in(self) -> None:
         await self._hub.refresh()

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Generic, TypeVar
 
 from gateway.domain.event import Change, End, Event
@@ -31,34 +32,80 @@ class _Log(Generic[T]):
 
     def __init__(self, position: Callable[[T], int]) -> None:
         self.readers = 0
-        self._position = position
+        self.position = position
+        #: the last lines, their positions without a gap
         self._tail: deque[T] = deque(maxlen=TAIL)
         self._latest = 0
-        self._looks = 0
-        self._more = asyncio.Event()
+        #: how often readers were told to look into the store
+        self.looks = 0
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def tell(self, line: T) -> None:
+        position = self.position(line)
+        if position != self._latest + 1:
+            self._tail.clear()  # another process wrote in between: what it wrote is in the store only
         self._tail.append(line)
-        self._latest = self._position(line)
-        self._more.set()
+        self._latest = position
+        self._wake()
 
     def after(self, cursor: int) -> list[T] | None:
         """Return the lines after a cursor if the tail has them all, else None."""
-        if not self._tail or self._position(self._tail[0]) > cursor + 1:
+        known, missing = len(self._tail), self._latest - cursor
+        if not known or missing > known:
             return None
-        return [line for line in self._tail if self._position(line) > cursor]
+        return list(islice(self._tail, known - missing, None)) if missing > 0 else []
 
     def refresh(self) -> None:
         """Have readers look into the store: another process may have written there."""
         self._tail.clear()
-        self._looks += 1
-        self._more.set()
+        self.looks += 1
+        self._wake()
 
-    async def wait(self, cursor: int) -> None:
-        looks = self._looks
-        while self._latest <= cursor and looks == self._looks:
-            self._more.clear()
-            await self._more.wait()
+    async def wait(self, cursor: int, looks: int) -> None:
+        """Wait until there may be more than somebody saw who began to look when there had been so many looks."""
+        while self._latest <= cursor and looks == self.looks:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.add(future)
+            try:
+                await future
+            finally:
+                self._waiting.discard(future)
+
+    def _wake(self) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+class Reader(Generic[T]):
+    """The lines of a log after a cursor, stored and then live: an asynchronous iterator without end.
+
+    No generator: thousands wait at the same time, and a generator costs them twice the memory.
+    """
+
+    __slots__ = ("_cursor", "_lines", "_log", "_stored")
+
+    def __init__(self, log: _Log[T], cursor: int, stored: Callable[[int], Awaitable[Sequence[T]]]) -> None:
+        self._log = log
+        self._cursor = cursor
+        self._stored = stored
+        self._lines: Iterator[T] = iter(())
+
+    def __aiter__(self) -> Reader[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while (line := next(self._lines, None)) is None:
+            known, looks = self._log.after(self._cursor), self._log.looks
+            lines = await self._stored(self._cursor) if known is None else _first(known)
+            if not lines:
+                await self._log.wait(self._cursor, looks)
+            self._lines = iter(lines)
+        self._cursor = self._log.position(line)
+        return line
+
+    async def aclose(self) -> None:
+        """Do nothing: it may stand where generators do, which have to be closed."""
 
 
 class Hub:
@@ -78,19 +125,18 @@ class Hub:
             if known.status.final and after >= known.last_event:
                 return
             after = min(after, known.last_event)  # or a reader from beyond the end would wait there for ever
-            async for event in _read(
-                log, after, lambda cursor: self._store.events(run, cursor, PAGE, HELD), lambda e: e.n
-            ):
+            async for event in Reader(log, after, lambda cursor: self._store.events(run, cursor, PAGE, HELD)):
                 yield event
                 if isinstance(event.data, End):
                     return
 
-    async def changes(self, after: int) -> AsyncGenerator[Change, None]:
-        """Yield changes after position `after`, stored and then live; never ends."""
-        after = min(after, await self._store.last_change())
-        stored = lambda cursor: self._store.changes(cursor, PAGE)  # noqa: E731
-        async for change in _read(self._changes, after, stored, lambda change: change.seq):
-            yield change
+    async def changes(self, after: int | None) -> Reader[Change]:
+        """Follow changes after a position, stored and then live; from now on without one."""
+        last = await self._store.last_change()
+        return Reader(self._changes, last if after is None else min(after, last), self._stored_changes)
+
+    async def _stored_changes(self, cursor: int) -> Sequence[Change]:
+        return await self._store.changes(cursor, PAGE)
 
     async def ended(self, run: str) -> None:
         """Wait until a run has ended; start waiting before looking whether it has already."""
@@ -138,22 +184,6 @@ class Hub:
             log.readers -= 1
             if not log.readers:
                 self._runs.pop(run, None)
-
-
-async def _read(
-    log: _Log[T],
-    cursor: int,
-    stored: Callable[[int], Awaitable[Sequence[T]]],
-    position: Callable[[T], int],
-) -> AsyncGenerator[T, None]:
-    while True:
-        lines = log.after(cursor)
-        lines = list(await stored(cursor)) if lines is None else _first(lines)
-        for line in lines:
-            cursor = position(line)
-            yield line
-        if not lines:
-            await log.wait(cursor)
 
 
 def _first(lines: list[T]) -> list[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -21,6 +22,10 @@ from gateway.validation import suggest
 
 #: characters of a provider's id
 ID = 255
+#: fields of a form
+FIELDS = 200
+#: the media type of forms
+FORM = "application/x-www-form-urlencoded"
 
 _log = log.get()
 
@@ -53,7 +58,7 @@ class Inlet:
 
     async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
         self._provider.verify(headers, body, self.secrets)
-        payload = _decoded(body)
+        payload = _decoded(headers, body)
         posted = self._provider.read(headers, body, payload)
         if posted.answer is not None:
             return Aside(body=posted.answer)
@@ -61,7 +66,8 @@ class Inlet:
         if idle:
             _log.info("inbound.ignored", channel=self.name, why=idle)
             return Aside(body={"status": "ignored", "reason": idle})
-        return await desk.submit(self._inbound(posted, payload))
+        run = await desk.submit(self._inbound(posted, payload))
+        return run if posted.taken is None else Aside(body=posted.taken(run.id))
 
     def _unwanted(self, posted: Posted) -> str:
         if not self._settings.events or set(self._settings.events) & set(posted.events):
@@ -75,7 +81,7 @@ class Inlet:
             id=posted.id,
             chat=_filled(f"inbound.{self.name}.session", self._session, payload),
             content=_filled(f"inbound.{self.name}.prompt", self._prompt, payload),
-            reply_to=self._reply_to,
+            reply_to=self._reply_to or posted.reply_to,
             labels={"event": posted.events[-1]} if posted.events else {},
         )
 
@@ -133,7 +139,13 @@ def _filled(where: str, template: Template, payload: Mapping[str, Any]) -> str:
     return text
 
 
-def _decoded(body: bytes) -> Mapping[str, Any]:
+def _decoded(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
+    """Return what was posted: JSON, a form, or JSON in the field `payload` of a form, as GitHub and Slack do."""
+    if headers.get("Content-Type", "").lower().startswith(FORM):
+        fields = _fields(body)
+        if "payload" not in fields:
+            return fields
+        body = fields["payload"].encode()
     try:
         payload = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -141,3 +153,11 @@ def _decoded(body: bytes) -> Mapping[str, Any]:
     if not isinstance(payload, dict):
         raise InvalidRequest("the body is not a JSON object.")
     return payload
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """Read a form; of a field that is there twice, the last one counts."""
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS))
+    except ValueError as error:
+        raise InvalidRequest("the body is not a form in UTF-8, or has too many fields.") from error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 
 class Latch:
@@ -28,14 +27,31 @@ class Latch:
     async def wait(self) -> None:
         await self._set.wait()
 
-    @contextmanager
-    def telling(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Have a function called when it happens, at once if it has; for the time of the block."""
+    def telling(self, listener: Callable[[], None]) -> _Telling:
+        """Have a function called when it happens, at once if it has; for the time of a `with` block."""
+        return _Telling(self, listener)
+
+    def _add(self, listener: Callable[[], None]) -> None:
         if self.is_set:
             listener()
         else:
             self._listeners.add(listener)
-        try:
-            yield
-        finally:
-            self._listeners.discard(listener)
+
+    def _remove(self, listener: Callable[[], None]) -> None:
+        self._listeners.discard(listener)
+
+
+class _Telling:
+    """No generator, as each of thousands of streams has two."""
+
+    __slots__ = ("_latch", "_listener")
+
+    def __init__(self, latch: Latch, listener: Callable[[], None]) -> None:
+        self._latch = latch
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        self._latch._add(self._listener)
+
+    def __exit__(self, *exc: object) -> None:
+        self._latch._remove(self._listener)

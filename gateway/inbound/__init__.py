@@ -20,6 +20,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import plugins
+from gateway.domain.delivery import Target
 
 #: a request's header; names are found in any case
 Headers = Mapping[str, str]
@@ -39,6 +40,10 @@ class Posted(Struct, frozen=True, kw_only=True):
     answer: dict[str, Any] | None = None
     #: why nobody needs to act on it; empty if somebody does
     idle: str = ""
+    #: how the provider wants to be told which run acts on it, by the run's id; None is as all are told
+    taken: Callable[[str], dict[str, Any]] | None = None
+    #: where the provider wants the run's answer
+    reply_to: Target | None = None
 
 
 class Provider(Struct, frozen=True, kw_only=True):

@@ -41,7 +41,8 @@ def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
 
 
 def _signed(headers: Headers) -> str:
-    return "signed " + hashlib.sha256(headers[SIGNATURE].strip().encode()).hexdigest()
+    _, signature = _parts(headers)  # the header itself can be written in more than one way
+    return "signed " + hashlib.sha256(signature.encode()).hexdigest()
 
 
 def _parts(headers: Headers) -> tuple[str, str]:

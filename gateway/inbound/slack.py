@@ -1,17 +1,24 @@
-"""Slack's Events API: https://docs.slack.dev/authentication/verifying-requests-from-slack.
+"""Slack's Events API and its commands: https://docs.slack.dev/authentication/verifying-requests-from-slack,
+https://docs.slack.dev/interactivity/implementing-slash-commands.
 
 Slack sends an event again, with `X-Slack-Retry-Num`, when an answer takes over three seconds; its
-`event_id` stays the same. What bots say, our own among them, is not acted on.
+`event_id` stays the same. What bots say, our own among them, is not acted on. A command is sent once, as a
+form, wants a 200 with what its user alone sees, and names an address for its answer.
 """
 
 from __future__ import annotations
 
+import re
+
 from gateway import signatures
+from gateway.domain.delivery import SLACK, WEBHOOK, Target
 from gateway.errors import InvalidRequest, Unauthorized
 from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
 
 SIGNATURE = "X-Slack-Signature"
 TIME = "X-Slack-Request-Timestamp"
+
+_RESPONSE_URL = re.compile(r"https://hooks\.slack\.com/[\w/.-]{1,500}")
 
 
 def admit(headers: Headers, secrets: Secrets, now: int) -> None:
@@ -25,6 +32,8 @@ def verify(headers: Headers, body: bytes, secrets: Secrets) -> None:
 
 
 def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
+    if "command" in payload:
+        return _command(payload)
     kind = payload.get("type")
     if kind == "url_verification":
         return Posted(answer={"challenge": signatures.text_at(payload, "challenge")})
@@ -42,6 +51,16 @@ def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
     )
 
 
+def _command(payload: Payload) -> Posted:
+    command, url = signatures.text_at(payload, "command"), payload.get("response_url", "")
+    return Posted(
+        id=signatures.text_at(payload, "trigger_id"),
+        events=("command", f"command.{command}"),
+        taken=lambda run: {"response_type": "ephemeral", "text": f"Taken, as task {run}."},
+        reply_to=Target(kind=WEBHOOK, address=url, format=SLACK) if _RESPONSE_URL.fullmatch(url) else None,
+    )
+
+
 def _signature(headers: Headers) -> str:
     version, _, signature = signatures.header(headers, SIGNATURE).partition("=")
     if version != "v0" or len(signature) != 64:
@@ -49,4 +68,6 @@ def _signature(headers: Headers) -> str:
     return signature
 
 
-PROVIDER = Provider(admit=admit, verify=verify, read=read, prompt="{event.text}", session="{event.channel}")
+PROVIDER = Provider(
+    admit=admit, verify=verify, read=read, prompt="{event.text|}{text|}", session="{event.channel|}{channel_id|}"
+)

@@ -11,9 +11,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from gateway import scratch
+from gateway import orphans, scratch
 from gateway.backends import Tools
-from gateway.backends.opencode import orphans
 from gateway.backends.opencode.backend import Opencode
 from gateway.identity import Identity
 from gateway.process import Children

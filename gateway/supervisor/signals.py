@@ -20,10 +20,15 @@ def block() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 
 
+def hold() -> None:
+    """Hold back all that are heard: across an execution they wait for the `Inbox` of what comes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+
+
 def unblock() -> None:
-    """Let held signals in; also what a child does, for a mask is inherited."""
+    """Let held signals in."""
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
 
 class Inbox:

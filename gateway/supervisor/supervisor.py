@@ -43,6 +43,8 @@ YIELD_WITHIN = 8.0
 CUTTING = 6.0
 #: seconds that requests and runs get when a migration waits, and connections with it
 MIGRATION_GRACE = 5.0
+#: seconds that a migration may take, of all that anybody has ever stored
+MIGRATING = 600.0
 #: seconds that a hung generation gets to write down where it hangs
 DUMP = 1.0
 #: seconds of absence after which we, and not the generations, were away: stopped, or short of time
@@ -66,7 +68,7 @@ class Supervisor:
     def __init__(
         self,
         listener: socket.socket,
-        limits: Limits,
+        limits: Callable[[], Limits],
         *,
         lock_path: Any,
         lock_descriptor: int,
@@ -81,6 +83,7 @@ class Supervisor:
     ) -> None:
         """Args:
         listener: bound; generations inherit it; closed here.
+        limits: tells what the settings say now.
         lock_path: the lock file; restarts are asked for and answered beside it.
         env: what generations get as their environment.
         write: takes finished log lines.
@@ -94,7 +97,8 @@ class Supervisor:
         self._next: socket.socket | None = None
         self._address = address
         self._data = data
-        self._limits = limits
+        self._read_limits = limits
+        self._limits = limits()
         self._lock_path = lock_path
         self._lock_descriptor = lock_descriptor
         self._env = dict(env)
@@ -150,6 +154,9 @@ class Supervisor:
     def _begin_what_is_due(self) -> None:
         if self._stopping:
             return
+        if self._waiting and not self._changes:
+            waiting, self._waiting = self._waiting, []
+            self._restart(waiting)
         if self._begin_at is None and not any(one.state is not State.DRAINING for one in self._generations):
             self._begin_at = time.monotonic()  # whatever has happened: a gateway serves
         if self._begin_at is not None and time.monotonic() >= self._begin_at:
@@ -176,14 +183,16 @@ class Supervisor:
     def _wait(self) -> None:
         """Sleep until something happens, or until it is time to look at the clock."""
         busy = self._begin_at is not None or any(one.state is not State.LEADING for one in self._generations)
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # needs no descriptor, of which there may be none left
             selector.register(self._inbox, selectors.EVENT_READ)
             for source in (source for one in self._generations for source in one.sources):
                 selector.register(source, selectors.EVENT_READ)
             selector.select(BUSY if busy else min(CALM, self._notifier.interval or CALM))
 
     def _heed_signals(self) -> None:
-        for number in self._inbox.take():
+        stops = (signal.SIGTERM, signal.SIGINT)
+        # First those that end us: a restart may replace us, and what it has not heeded yet would be lost.
+        for number in sorted(self._inbox.take(), key=lambda number: number not in stops):
             match number:
                 case signal.SIGTERM | signal.SIGINT:
                     self._stop(number)
@@ -230,8 +239,9 @@ class Supervisor:
                 self._give_up(one, now)
 
     def _expect_ready(self, one: Generation, now: float) -> None:
-        if now - one.started > self._limits.ready and not one.error:
-            one.error = f"it was not ready within {self._limits.ready:g} s"
+        limit = MIGRATING if one.migrates else self._limits.ready
+        if now - one.started > limit and not one.error:
+            one.error = f"it was not ready within {limit:g} s"
             one.deadline = now
 
     def _give_up(self, one: Generation, now: float) -> None:
@@ -296,7 +306,7 @@ class Supervisor:
         self._let_migrate()
 
     def _let_migrate(self) -> None:
-        if len(self._generations) == 1 and self._generations[0].migrates:
+        if len(self._generations) == 1 and self._generations[0].migrates and not self._stopping:
             self._generations[0].line.say(Word.LEAD)
 
     def _crown(self, one: Generation) -> None:
@@ -321,6 +331,12 @@ class Supervisor:
         self._notifier.store(self._listener, *self._address.said)
 
     @property
+    def _changes(self) -> bool:
+        """Whether a restart, or a start, is under way."""
+        states = (State.STARTING, State.STANDBY, State.YIELDING)
+        return self._restarting or any(one.state in states for one in self._generations)
+
+    @property
     def _leader(self) -> Generation | None:
         return next((one for one in self._generations if one.state in (State.LEADING, State.YIELDING)), None)
 
@@ -343,6 +359,9 @@ class Supervisor:
             if code == BAD_CONFIG:
                 self._note("config", f"not taken: {why}")
             self._answer(ok=False, new=one.number, error=why)
+            return
+        if one.state is State.LEADING and self._changes:  # another one is about to lead anyway
+            self._log("generation.crashed", generation=one.number, error=why)
             return
         if code == BAD_CONFIG:
             self._fall_back(why)
@@ -383,7 +402,7 @@ class Supervisor:
     def _restart(self, asked: list[Intent]) -> None:
         if self._stopping:
             return
-        if any(one.state in (State.STARTING, State.STANDBY, State.YIELDING) for one in self._generations):
+        if self._changes:
             # One more after this one, and not one for each that asked.
             asked = asked or [Intent("", 0, 0.0, False, "signal")]
             self._waiting += [one for one in asked if one.id or not self._waiting]
@@ -409,6 +428,7 @@ class Supervisor:
             self._answer(ok=False, new=self._number, error=wrong)
             return
         try:
+            self._limits = self._read_limits()
             self._data.follow(os.environ)
             self._next = self._address.rebind(self._listener)
         except GatewayError as error:
@@ -418,7 +438,7 @@ class Supervisor:
         self._begin_at = time.monotonic()
 
     def _answer(self, *, ok: bool, new: int, error: str = "") -> None:
-        """Tell those who asked how the restart went; then take up what was asked meanwhile."""
+        """Tell those who asked how the restart went."""
         for asked in self._intents:
             with contextlib.suppress(OSError):
                 intent.answer(self._lock_path, Outcome(asked.id, ok, self._old, new, error))
@@ -429,9 +449,6 @@ class Supervisor:
                 self._next.close()
                 self._next = None
         self._intents, self._restarting = [], False
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            self._restart(waiting)
 
     def _become_new(self) -> str:
         """Re-execute in place: the same PID goes on with the same lock, sockets and generations.
@@ -454,7 +471,9 @@ class Supervisor:
         for descriptor in (self._listener.fileno(), self._lock_descriptor):
             os.set_inheritable(descriptor, True)
         self._log("supervisor.re-executes")
-        signals.block()
+        signals.hold()
+        for number in self._inbox.take():  # they came too late for us
+            os.kill(os.getpid(), number)
         env = {**os.environ, **self._notifier.kept, RESUME: json.dumps(kept)}
         try:
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)  # noqa: S606 ourselves again

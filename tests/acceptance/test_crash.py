@@ -12,7 +12,8 @@ import pytest
 
 from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, schedules, streams
 from gateway import paths
-from tests.support.live import PATIENCE, Live
+from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -163,6 +165,27 @@ def test_who_waits_in_the_old_generation_is_answered_for_a_run_that_the_new_one_
     assert (answers[0].status, answers[0].body["reply"]) == (200, "echo: later")
 
 
+def test_what_the_old_generation_takes_last_is_done_by_the_new_one_at_once(one: Live, shell: Shell) -> None:
+    """A request whose body comes when the other one leads already, and had nothing to rescue."""
+    one.start()
+    body = json.dumps({"input": "late", "session": "late"}).encode()
+    head = (
+        f"POST /api/tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {one.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", one.port), timeout=20) as late:
+        late.sendall(head.encode())
+        assert b"100 Continue" in late.recv(1024)
+
+        assert shell("restart").code == 0
+        late.sendall(body)
+        answer = http.client.HTTPResponse(late)
+        answer.begin()
+        run = json.loads(answer.read())["task"]["id"]
+
+    assert wait_status(one, run, "succeeded", "failed")["status"] == "succeeded"
+
+
 def test_two_generations_on_one_store_claim_each_run_once(one: Live, shell: Shell) -> None:
     effects = one.home / "effects.txt"
     program = f"import sys; print(sys.stdin.read(), file=open({str(effects)!r}, 'a'))"
@@ -208,6 +231,95 @@ def test_restarts_that_are_asked_for_at_once_are_all_answered(one: Live, shell: 
 
     assert codes == [0] * 6
     assert 2 <= one.health["generation"] <= 7
+
+
+def test_a_restart_that_somebody_asked_for_is_answered_though_another_begins_in_the_same_moment(
+    one: Live, shell: Shell
+) -> None:
+    one.start()
+    one.signal(signal.SIGSTOP)
+    asked = shell.start("restart")
+    until_sync(lambda: list(one.home.glob("locks/*.restart")), "an intent is left")
+    one.call("POST", "/api/gateway/restart", {})
+    one.signal(signal.SIGHUP)
+    one.signal(signal.SIGCONT)
+
+    told = asked.communicate(timeout=40)
+
+    assert asked.returncode == 0, told
+
+
+#: a rehearsal waits until it is let go on
+SLOW_REHEARSAL = """
+import os, pathlib, sys, time
+if "GatewayError" in "".join(sys.orig_argv):
+    here = pathlib.Path(os.environ["MOONGATE_HOME"])
+    (here / "rehearses").touch()
+    while not (here / "go").exists():
+        time.sleep(0.01)
+"""
+
+
+def test_a_stop_that_comes_while_the_supervisor_replaces_itself_is_heeded(live: Callable[..., Live]) -> None:
+    one = live()
+    one.home.chmod(0o700)
+    (one.home / "sitecustomize.py").write_text(SLOW_REHEARSAL)
+    one.env["PYTHONPATH"] = str(one.home)
+    one.start()
+    restart = Shell(one.env, one.home).start("restart", "--hard")
+    until_sync((one.home / "rehearses").exists, "it tries out what is to take its place")
+
+    one.signal(signal.SIGTERM)
+    (one.home / "go").touch()
+
+    assert one.process is not None
+    assert one.process.wait(20) == 0
+    assert one.logged("supervisor.stopping")[-1]["signal"] == "SIGTERM"
+    restart.communicate(timeout=40)
+
+
+def test_the_times_that_the_settings_say_now_count_from_a_restart_on(one: Live, shell: Shell) -> None:
+    one.start()
+    settings = json.loads(one.config.read_text())
+    settings["gateway"]["drain_timeout"] = 0.5
+    one.config.write_text(json.dumps(settings))
+
+    assert shell("restart").code == 0
+
+    assert one.wait_logged("gateway.ending")[-1]["grace"] == 0.5
+
+
+def test_a_crash_while_the_next_generation_starts_is_mended_by_that_one(one: Live, shell: Shell) -> None:
+    faults.able(one).start()
+    old = one.generation
+    go = one.home / "go"
+    faults.give(one, f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n")
+    restart = shell.start("restart")
+    until_sync(lambda: len(one.generations) == 2, "the new one starts")
+
+    one.signal(signal.SIGKILL, old)
+    one.wait_logged("generation.crashed")
+    go.touch()
+
+    assert "generation 1 → 2" in restart.communicate(timeout=40)[0]
+    assert one.health["generation"] == 2
+    assert len(one.logged("generation.started")) == 2
+
+
+def test_a_stop_ends_a_generation_that_waits_to_migrate(one: Live, shell: Shell) -> None:
+    faults.able(one).start()
+    run = submit(one, "@@ hang", "hanging")
+    wait_status(one, run, "running")
+    faults.give(one, faults.PENDING_MIGRATION)
+    restart = shell.start("restart")
+    one.wait_logged("gateway.ending")
+
+    assert shell("stop", "--timeout", "2000").code == 0
+
+    restart.communicate(timeout=40)
+    ended = {line["generation"]: line["code"] for line in one.logged("generation.ended")}
+    assert ended == {1: 0, 2: 0}
+    assert one.logged("generation.killed") == []
 
 
 def test_a_hard_restart_keeps_the_process_and_leaks_nothing(one: Live, shell: Shell) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.cli.shell import Shell
-from tests.support.live import PATIENCE, Live
-from tests.support.waiting import until_sync
+from tests.support.live import Live
+from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 

@@ -18,8 +18,8 @@ from gateway import identity, paths
 from gateway.identity import Identity
 from tests.cli.shell import Shell
 from tests.support import faults
-from tests.support.live import PATIENCE, Live
-from tests.support.waiting import until_sync
+from tests.support.live import Live
+from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -84,6 +84,18 @@ def test_many_starts_at_once_start_one_gateway_and_all_succeed(one: Live, shell:
     assert one.record is not None
     assert {answer["pid"] for answer in told} == {one.record.pid}
     assert shell("start").out.startswith("Gateway is already running")
+
+
+@pytest.mark.parametrize("name", ["MOONGATE_CONFIG", "MOONGATE_HOME"])
+def test_places_are_named_from_where_the_command_is_given(one: Live, name: str) -> None:
+    place = {"MOONGATE_CONFIG": one.config, "MOONGATE_HOME": one.home}[name]
+    nearby = Shell({**one.env, name: str(place.relative_to(one.home.parent))}, one.home.parent)
+
+    assert nearby("start", "--wait", "20").code == 0
+
+    assert one.record is not None
+    assert one.record.configPath == str(one.config)
+    assert nearby("stop").code == 0
 
 
 def test_two_configs_run_two_gateways(live: Callable[..., Live]) -> None:
@@ -311,8 +323,25 @@ def test_restart_by_force_starts_what_does_not_run_and_replaces_what_does(one: L
     assert shell("restart", "--force").code == 0
 
     assert one.record.pid != before.pid
-    assert one.port == before.port
     assert shell("stop").code == 0
+
+
+def test_restart_by_force_listens_where_it_was_told_at_the_start(one: Live, shell: Shell, free_port: int) -> None:
+    assert shell("start", "--port", str(free_port), "--host", "127.0.0.2").code == 0
+
+    assert shell("restart", "--force").code == 0
+
+    assert one.record is not None
+    assert (one.record.port, one.record.host) == (free_port, "127.0.0.2")
+
+
+def test_restart_by_force_listens_where_the_settings_say_now(one: Live, shell: Shell, free_port: int) -> None:
+    assert shell("start").code == 0
+    one.config.write_text(json.dumps({"gateway": {"port": free_port}}))
+
+    assert shell("restart", "--force").code == 0
+
+    assert one.port == free_port
 
 
 def test_stop_by_force_leaves_nothing_behind(one: Live, shell: Shell) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.login import ODD, PATIENCE, Login
+from tests.support.login import ODD, Login
 from tests.support.traffic import Traffic
-from tests.support.waiting import until_sync
+from tests.support.waiting import PATIENCE, until_sync
 
 SECRET = "a-secret-that-nobody-may-see-0123456789"
 
@@ -41,6 +41,7 @@ def test_an_installed_gateway_is_enabled_and_answers_and_an_uninstalled_one_leav
 
         assert (login.show("UnitFileState"), login.show("ActiveState")) == ("enabled", "active")
         assert str(done["pid"]) == login.show("MainPID")
+        assert "loginctl enable-linger gwtest" in "".join(done["hints"])
         assert login.call("GET", "/api/channels").status == 200
         shown = login.gateway("service-status")
         assert (shown.code, "Installed: Yes\n" in shown.out) == (0, True)
@@ -107,11 +108,11 @@ def test_one_that_cannot_use_its_config_stays_down_until_it_is_mended(login: Log
 
 
 def test_five_restarts_under_load_refuse_nobody_and_systemd_counts_none(login: Login) -> None:
-    supervisor = str(login.install()["pid"])
+    supervisor = str(login.install("--runtime", "binary")["pid"])
 
     with Traffic(login.record["port"], keeping=4, coming=4) as traffic:
-        for _ in range(4):
-            assert login.gateway("restart").code == 0
+        for options in ([], ["--hard"], [], []):
+            assert login.gateway("restart", *options).code == 0
         assert login.systemctl("reload", "moongate.service").code == 0
 
     assert traffic.failures == []
@@ -154,6 +155,18 @@ def test_stop_and_start_go_by_systemd_and_doctor_sees_the_service(login: Login) 
 
     assert login.gateway("restart", "--force").code == 0
     assert login.show("ActiveState") == "active"
+
+    refused = login.gateway("run", "--force", "--host", "203.0.113.1")  # gets as far as to its own address
+    assert (refused.code, login.show("ActiveState")) == (78, "inactive")
+
+
+def test_a_gateway_that_runs_already_gives_way_to_the_service(login: Login) -> None:
+    before = login.gateway("start", "--json").json["pid"]
+
+    installed = login.install()
+
+    assert str(installed["pid"]) == login.show("MainPID") != str(before)
+    assert login.run("kill", "-0", str(before)).code != 0
 
 
 def test_a_token_is_changed_without_installing_again(login: Login) -> None:

@@ -13,9 +13,8 @@ import aiohttp
 from yarl import URL
 
 from tests.support.inprocess import TOKEN, Serving
+from tests.support.waiting import PATIENCE
 
-#: seconds after which a wait is a failed test
-PATIENCE = 20.0
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.api.server import Server
-from tests.api.asking import PATIENCE
 from tests.support.inprocess import Serving, serving
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 async def say(served: Serving, message: str) -> tuple[int, str, Any]:

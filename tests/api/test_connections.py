@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from gateway.api import connection
-from tests.api.asking import PATIENCE, ask, head, post, raw, read
+from tests.api.asking import ask, head, post, raw, read
 from tests.support.inprocess import TOKEN, Serving, serving
+from tests.support.waiting import PATIENCE
 
 HEADER = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
 KEPT = b"GET /livez HTTP/1.1\r\n" + HEADER + b"\r\n"

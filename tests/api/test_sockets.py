@@ -15,9 +15,9 @@ from aiohttp import WSMsgType
 
 from gateway.api import reply
 from gateway.errors import Unavailable
-from tests.api.asking import PATIENCE, ask, head, raw, read, submit, token
+from tests.api.asking import ask, head, raw, read, submit, token
 from tests.support.inprocess import TOKEN, Serving, serving
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 class Socket:
@@ -140,10 +140,10 @@ async def test_a_client_that_breaks_the_protocol_is_closed(moongate: Serving) ->
 
 
 async def test_who_goes_away_leaves_nothing_behind(moongate: Serving) -> None:
-    waiting = moongate.engine._hub._changes._more
+    waiting = moongate.engine._hub._changes._waiting
     async with opened(moongate):
-        await until(lambda: waiting._waiters, "the reader waits")
-    await until(lambda: not waiting._waiters, "nobody waits")
+        await until(lambda: waiting, "the reader waits")
+    await until(lambda: not waiting, "nobody waits")
     await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "websocket"], "no task is left")
 
 
@@ -211,7 +211,9 @@ async def test_a_socket_that_is_opened_while_the_gateway_closes_is_told_so_too(m
         assert await socket.end() == 1012
 
 
-async def test_trouble_ends_a_socket_and_says_what(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_trouble_ends_a_socket_and_says_what(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def broken(*_: Any) -> Any:
         raise Unavailable("the disk refuses" + "é" * 100)
 
@@ -221,6 +223,8 @@ async def test_trouble_ends_a_socket_and_says_what(moongate: Serving, monkeypatc
 
     assert (message.type, message.data) == (WSMsgType.CLOSE, 1011)
     assert str(message.extra).startswith("the disk refuses")
+    await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "websocket"], "no task is left")
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_a_reader_that_takes_nothing_is_dropped(tmp_path: Path) -> None:
@@ -236,7 +240,7 @@ async def test_a_reader_that_takes_nothing_is_dropped(tmp_path: Path) -> None:
         await until(lambda: not tasks(), "the reader is dropped")
         writer.transport.abort()
 
-        assert not served.engine._hub._changes._more._waiters
+        assert not served.engine._hub._changes._waiting
 
 
 async def _fill(served: Serving, changes: int) -> None:

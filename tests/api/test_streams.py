@@ -10,9 +10,9 @@ import pytest
 
 from gateway.api import reply
 from gateway.errors import Unavailable
-from tests.api.asking import BEARER, PATIENCE, ask, done, head, running, stream, submit, token
+from tests.api.asking import BEARER, ask, done, head, running, stream, submit, token
 from tests.support.inprocess import Serving, serving
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 async def test_a_task_s_stream_is_its_log_and_ends_with_it(moongate: Serving) -> None:

@@ -10,15 +10,18 @@ import textwrap
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
 
 from gateway import app, config
 from gateway.api import auth
+from gateway.api.routes import webhook
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.run import Run
 from gateway.errors import ConfigError
+from gateway.inbound import slack
 from tests.api.asking import Answer, ask, head, raw, read
 from tests.cli.shell import Shell
 from tests.contracts.stores import SteppedClock
@@ -102,6 +105,19 @@ async def test_another_id_is_another_run(taking: Serving, clock: SteppedClock) -
     await send(taking, BY_NAME["github"], clock, **{"X-GitHub-Delivery": "another"})
 
     assert len(await runs(taking)) == 2
+
+
+async def test_a_generic_message_replayed_with_its_signature_written_otherwise_is_the_same(
+    taking: Serving, clock: SteppedClock
+) -> None:
+    body = json.dumps({"event": "message", "data": {"chat_id": "42", "content": "Hello!"}}).encode()
+    signed = providers.generic(body, providers.SECRET, clock() // 1000)
+    spaced = {name: value.replace(",", " , ") for name, value in signed.items()}
+
+    first, again = [await post(taking, "generic", body, headers) for headers in (signed, spaced)]
+
+    assert (again.status, again.body) == (202, first.body)
+    assert len(await runs(taking)) == 1
 
 
 async def test_a_generic_message_without_an_id_is_known_by_its_signature(taking: Serving, clock: SteppedClock) -> None:
@@ -334,12 +350,102 @@ async def test_what_is_signed_but_does_not_fit_is_refused_and_nothing_stored(
     assert await runs(taking) == []
 
 
-async def test_only_json_is_read(taking: Serving, clock: SteppedClock) -> None:
+async def test_what_is_neither_json_nor_a_form_is_not_read(taking: Serving, clock: SteppedClock) -> None:
     body = BY_NAME["generic"].body
     headers = providers.generic(body, providers.SECRET, clock() // 1000)
-    answer = await post(taking, "generic", body, {**headers, "Content-Type": "application/x-www-form-urlencoded"})
+    answer = await post(taking, "generic", body, {**headers, "Content-Type": "text/plain"})
 
     assert (answer.status, answer.code) == (415, "UNSUPPORTED_MEDIA")
+
+
+# --- forms ------------------------------------------------------------------------------------
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def command(**fields: str) -> bytes:
+    """Return what Slack posts when somebody types a command."""
+    sent = {"command": "/ask", "text": "how are you & yours?", "channel_id": "C42", "trigger_id": "13345224609.8"}
+    return urlencode({**sent, **fields}).encode()
+
+
+async def type_in_slack(served: Serving, clock: SteppedClock, body: bytes) -> Answer:
+    return await post(served, "slack", body, {**providers.slack(body, providers.SECRET, clock() // 1000), **FORM})
+
+
+async def test_a_command_of_slack_is_a_run_and_its_user_is_told_so(taking: Serving, clock: SteppedClock) -> None:
+    first, again = [await type_in_slack(taking, clock, command()) for _ in range(2)]
+
+    (run,) = await runs(taking)
+    assert (run.spec.input, run.spec.session) == ("how are you & yours?", "main:slack:C42")
+    assert (first.status, first.body) == (200, {"response_type": "ephemeral", "text": f"Taken, as task {run.id}."})
+    assert again.body == first.body
+
+
+async def test_a_command_of_slack_without_a_signature_is_refused(taking: Serving, clock: SteppedClock) -> None:
+    body = command()
+    signed = providers.slack(body, providers.SECRET, clock() // 1000)
+    answers = [
+        await post(taking, "slack", body, FORM),
+        await post(taking, "slack", body + b"&text=more", {**signed, **FORM}),
+        await post(taking, "slack", body, {**signed, **FORM, "X-Slack-Request-Timestamp": str(clock() // 1000 - 301)}),
+    ]
+
+    assert [answer.status for answer in answers] == [401, 401, 401]
+    assert await runs(taking) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (command(text=""), "makes it empty"),
+        (command(trigger_id=""), "trigger_id"),
+        (b"command=%ff", "UTF-8"),
+        (b"a=1&" * 300, "fields"),
+        (b"payload=[1]", "JSON object"),
+    ],
+)
+async def test_a_form_that_does_not_fit_is_refused_and_nothing_stored(
+    taking: Serving, clock: SteppedClock, body: bytes, said: str
+) -> None:
+    answer = await type_in_slack(taking, clock, body)
+
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+    assert said in answer.message
+    assert await runs(taking) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://hooks.slack.com/commands/T1/2/x", True),
+        ("https://hooks.slack.com.example.org/", False),
+        ("http://127.0.0.1:1/", False),
+        ("https://hooks.slack.com/\n", False),
+        ("", False),
+    ],
+)
+async def test_the_answer_to_a_command_goes_to_slack_only(url: str, kept: bool) -> None:
+    posted = slack.PROVIDER.read({}, b"", {"command": "/ask", "trigger_id": "1", "response_url": url})
+
+    assert (posted.reply_to is not None and posted.reply_to.address == url) is kept
+
+
+async def test_the_answer_to_a_command_is_told_in_slack_s_words(taking: Serving, clock: SteppedClock) -> None:
+    await type_in_slack(taking, clock, command(text="@@ say I am fine"))
+    (run,) = await runs(taking)
+    ended = await taking.engine.wait(run.id, 20)
+
+    assert json.loads(webhook.BODIES["slack"](ended)) == {"text": "I am fine"}
+
+
+async def test_github_may_send_a_form_as_it_does_unless_told_otherwise(taking: Serving, clock: SteppedClock) -> None:
+    github = BY_NAME["github"]
+    body = urlencode({"payload": github.body.decode()}).encode()
+    answer = await post(taking, "github", body, {**providers.github(body, providers.SECRET, 0), **FORM})
+
+    (run,) = await runs(taking)
+    assert (answer.status, run.spec.input) == (202, github.told)
 
 
 # --- what needs no run ------------------------------------------------------------------------
@@ -381,6 +487,27 @@ async def test_an_event_that_nobody_wants_is_ignored_by_name(taking: Serving, cl
     assert await runs(taking) == []
 
 
+# --- its agent --------------------------------------------------------------------------------
+
+
+async def test_an_inlet_s_agent_may_be_one_that_was_made_through_the_api(tmp_path: Path, clock: SteppedClock) -> None:
+    inlets = {"generic": {"secret": providers.SECRET, "agent": "reviewer"}}
+    generic = BY_NAME["generic"]
+    async with serving(tmp_path, {"inbound": inlets}, clock=clock) as served:
+        early = await send(served, generic, clock)
+        before = (await ask(served, "GET", "/health")).body
+        made = await ask(served, "POST", "/api/agents", {"name": "Reviewer", "slug": "reviewer"})
+        answer = await send(served, generic, clock)
+        after = (await ask(served, "GET", "/health")).body
+
+        (run,) = await runs(served)
+
+    assert (early.status, early.code) == (404, "AGENT_NOT_FOUND")
+    assert (before["status"], after["status"]) == ("degraded", "healthy")
+    assert "gateway channels list says why" in before["checks"]["generic"]
+    assert (answer.status, run.spec.agent) == (202, made.body["agent"]["id"])
+
+
 # --- settings ---------------------------------------------------------------------------------
 
 
@@ -394,7 +521,6 @@ async def test_an_event_that_nobody_wants_is_ignored_by_name(taking: Serving, cl
         ({"github": {"secret": "s", "session": "{a.}"}}, "inbound.github.session"),
         ({"github": {"secret": " "}}, "inbound.github.secret: a blank secret"),
         ({"github": {"secret_file": "/nowhere/at/all"}}, "cannot read the secret in /nowhere/at/all"),
-        ({"github": {"secret": "s", "agent": "man"}}, 'inbound.github.agent: there is no agent "man"'),
         ({"github": {"secret": "s", "deliver": "telegram:1"}}, "the channel 'telegram' is not configured"),
         ({"github": {"secret": "s", "prompts": "x"}}, "prompts"),
         ({"standard": {"secret": "whsec_%%%"}}, "whsec_"),

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway import app, config
+from gateway import app, config, identity
 from gateway.backends import Tools
 from gateway.backends.acp.backend import Acp, detect
 from gateway.backends.acp.options import KNOWN, Options, Preset
@@ -200,6 +200,15 @@ async def test_a_process_that_ends_each_time_is_an_error_with_its_last_words(rig
     assert (rig.workspace / "died").read_text() == "xx"
 
 
+async def test_what_an_agent_started_in_a_session_of_its_own_ends_with_it(rig: Rig) -> None:
+    rig.but(idle_processes=0)
+
+    stray = int(text(await rig.ask("[[stray]]")))
+    await until(lambda: not rig.ledger.recorded, "the process is ended")
+
+    assert identity.of(stray) is None
+
+
 # --- what it tells and asks -------------------------------------------------------------------
 
 
@@ -283,6 +292,26 @@ async def test_a_missing_program_is_told_with_how_to_install_it(rig: Rig) -> Non
 
     assert raised.value.remedy == KNOWN[Preset.GEMINI].install
     assert KNOWN[Preset.GEMINI].install in (await rig.backend.health(rig.agent)).detail
+
+
+@pytest.mark.parametrize("preset", [Preset.CLAUDE, Preset.CODEX, Preset.GEMINI])
+@pytest.mark.skipif(sys.platform == "darwin", reason="credentials are in the keychain there")
+async def test_a_missing_credential_is_told_with_how_to_sign_in(rig: Rig, preset: Preset) -> None:
+    known = KNOWN[preset]
+    rig.but(preset=preset, env={"HOME": str(rig.directory)})
+    lacking = await rig.backend.health(rig.agent)
+    rig.but(env={"HOME": str(rig.directory), known.keys[0]: "k"})
+    with_key = await rig.backend.health(rig.agent)
+    file = rig.directory / known.files[0]
+    file.parent.mkdir()
+    file.touch()
+    rig.but(env={"HOME": str(rig.directory)})
+    signed_in = await rig.backend.health(rig.agent)
+
+    assert (lacking.ok, with_key.missing, signed_in.missing) == (True, "", "")
+    assert known.keys[0] in lacking.missing
+    assert str(file) in lacking.missing
+    assert known.sign_in in lacking.missing
 
 
 def test_a_known_agent_is_found_on_path(tmp_path: Path) -> None:

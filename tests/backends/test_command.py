@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -11,11 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway import identity
 from gateway.backends import Tools
 from gateway.backends.command import backend as command
 from gateway.backends.command.backend import Command, Options
+from gateway.backends.command.presets import KNOWN, Preset
 from gateway.backends.command.rules import at
-from gateway.domain.agent import Agent
+from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Text, Tool, ToolEnd, Usage
 from gateway.domain.ports import Turn
 from gateway.errors import AgentError
@@ -153,6 +156,17 @@ async def test_a_program_gets_its_own_environment_and_no_key_of_the_gateway(ask:
     assert "sk-of-the-gateway" not in heard.answer
 
 
+async def test_a_variable_of_the_gateway_is_handed_on_where_an_option_names_it(
+    children: Children, tmp_path: Path
+) -> None:
+    tools = Tools(children=children, environ={"KEY": "k", "OTHER": "o"}, directory=tmp_path)
+    async with Command(tools) as opened:
+        heard = await listen(opened, turn(agent("env", pass_env=["KEY", "NONE"]), "", workspace=tmp_path))
+
+    assert "KEY=k" in heard.answer.splitlines()
+    assert "OTHER" not in heard.answer
+
+
 async def test_a_program_works_in_the_workspace(ask: Ask, tmp_path: Path) -> None:
     assert (await ask(agent("pwd"))).answer == str(tmp_path)
 
@@ -253,36 +267,108 @@ def writes(*lines: Any, rules: list[dict[str, Any]], then: str = "", **options: 
     return script(f"cat <<'END'\n{written}\nEND\n{then}", output="jsonl", map=rules, **options)
 
 
-def documented_map() -> dict[str, Any]:
-    """Return the example in the module's documentation."""
-    assert command.__doc__
-    start = command.__doc__.index('{"id": "main", "backend": "command", "output"')
-    example: dict[str, Any] = json.JSONDecoder().raw_decode(command.__doc__[start:])[0]
-    return example
-
-
-async def test_the_documented_rules_read_what_opencode_run_writes(ask: Ask) -> None:
-    part = {"callID": "c1", "tool": "bash", "state": {"input": {"command": "ls"}, "output": "a\nb"}}
+async def test_a_known_program_is_read_by_its_preset(ask: Ask) -> None:
     used = {"tokens": {"input": 12, "output": 3, "cache": {"read": 5}}, "cost": 0.25}
     lines = [
         {"type": "step_start", "sessionID": "ses_1", "part": {}},
+        {"type": "reasoning", "sessionID": "ses_1", "part": {"text": "Hm."}},
         {"type": "text", "sessionID": "ses_1", "part": {"text": "Looking."}},
-        {"type": "tool_use", "sessionID": "ses_1", "part": part},
+        {"type": "tool_use", "sessionID": "ses_1", "part": {"callID": "c1", "tool": "bash", "state": _LISTED}},
+        {"type": "tool_use", "sessionID": "ses_1", "part": {"callID": "c2", "tool": "read", "state": _FAILED}},
         {"type": "text", "sessionID": "ses_1", "part": {"text": "Two files."}},
         {"type": "step_finish", "sessionID": "ses_1", "part": used},
     ]
 
-    heard = await ask(writes(*lines, rules=documented_map()["map"]))
+    heard = await ask(opencode_run(*(f"echo '{json.dumps(line)}'" for line in lines)))
 
     assert heard.answer == "Looking.\n\nTwo files."
+    assert heard.thought == "Hm."
     assert heard.session_ref == "ses_1"
     assert heard.usage == Usage(input=12, output=3, cached=5, cost=0.25)
-    assert heard.of(Tool) == [Tool(id="c1", name="bash", args={"command": "ls"})]
-    assert heard.of(ToolEnd) == [ToolEnd(id="c1", name="bash", output="a\nb")]
+    assert heard.of(Tool) == [Tool(id="c1", name="bash", args={"command": "ls"}), Tool(id="c2", name="read", args={})]
+    assert heard.of(ToolEnd) == [
+        ToolEnd(id="c1", name="bash", output="a b"),
+        ToolEnd(id="c2", name="read", output="no such file", is_error=True),
+    ]
+
+
+_LISTED = {"status": "completed", "input": {"command": "ls"}, "output": "a b"}
+_FAILED = {"status": "error", "input": {}, "error": "no such file"}
+
+
+def opencode_run(*script: str, **about: Any) -> Agent:
+    """Return an agent of the preset, with a shell script in the place of the program."""
+    prepare = '[ "$1" = session ] && { echo prepared >>prepared; exit; }'
+    options = {"preset": "opencode-run", "command": ["sh", "-c", "\n".join([prepare, *script]), "opencode"]}
+    return Agent(id="main", backend="command", options=msgspec.convert(options, Options), **about)
+
+
+async def test_a_known_program_is_given_what_it_needs(ask: Ask) -> None:
+    who = opencode_run("""printf '{"type":"text","part":{"text":"%s"}}' "$*" """, permissions=Permissions.ALLOW)
+
+    heard = await ask(who, model="a/b", session_ref="ses_1")
+
+    assert heard.answer == "run --format json --thinking --title Moongate --auto --model a/b --session ses_1"
+
+
+async def test_a_known_program_sets_up_its_home_once_before_it_works(ask: Ask, tmp_path: Path) -> None:
+    who = opencode_run("""printf '{"type":"text","part":{"text":"%s"}}' $(cat prepared)""")
+
+    heard = await asyncio.gather(*(ask(who) for _ in range(3)))
+
+    assert [one.answer for one in heard] == ["prepared"] * 3
+    assert (tmp_path / "prepared").read_text() == "prepared\n"
+
+
+async def test_a_session_that_a_known_program_has_forgotten_begins_anew_and_says_so(ask: Ask) -> None:
+    who = opencode_run(
+        'case "$*" in *--session*) echo "Error: Session not found" >&2; exit 1;; esac',
+        """printf '{"type":"text","sessionID":"ses_2","part":{"text":"%s"}}' "$(tr '\\n' ' ')" """,
+        system_prompt="Be brief.",
+    )
+
+    heard = await ask(who, "Hello", session_ref="ses_1")
+
+    assert (heard.answer, heard.session_ref) == ("Be brief.  Hello", "ses_2")
+    assert "without memory" in heard.logs[0]
+
+
+async def test_a_failure_that_a_known_program_does_not_explain_comes_with_a_remedy(ask: Ask) -> None:
+    why = {"type": "error", "error": {"data": {"message": "Unexpected server error. Check server logs for details."}}}
+
+    with pytest.raises(AgentError, match="Unexpected server error") as failure:
+        await ask(opencode_run(f"echo '{json.dumps(why)}'; exit 1"))
+
+    assert "opencode models" in str(failure.value.remedy)
+
+
+async def test_what_a_known_program_started_outside_its_group_is_ended_with_it(ask: Ask, tmp_path: Path) -> None:
+    stray = "import os, time; os.setsid(); open('stray', 'w').write(str(os.getpid())); time.sleep(600)"
+    who = opencode_run(
+        f'{sys.executable} -c "{stray}" </dev/null >/dev/null 2>&1 &', "while [ ! -s stray ]; do sleep 0.02; done"
+    )
+
+    await ask(who)
+
+    assert identity.of(int((tmp_path / "stray").read_text())) is None
+
+
+async def test_a_known_program_that_is_missing_is_told_with_how_to_install_it(ask: Ask, backend: Command) -> None:
+    who = Agent(id="main", backend="command", options=Options(preset=Preset.OPENCODE_RUN), env={"PATH": "/nowhere"})
+
+    health = await backend.health(who)
+    with pytest.raises(AgentError, match="no such program") as failure:
+        await ask(who)
+
+    assert (health.ok, failure.value.remedy) == (False, KNOWN[Preset.OPENCODE_RUN].install)
+    assert KNOWN[Preset.OPENCODE_RUN].install in health.detail
 
 
 def test_the_documented_options_are_valid() -> None:
-    options = {name: value for name, value in documented_map().items() if name not in ("id", "backend")}
+    assert command.__doc__
+    start = command.__doc__.index('{"id": "main", "backend": "command", "output"')
+    example: dict[str, Any] = json.JSONDecoder().raw_decode(command.__doc__[start:])[0]
+    options = {name: value for name, value in example.items() if name not in ("id", "backend")}
 
     assert msgspec.convert(options, Options).resume_args == ["--session", "{session}"]
 
@@ -390,6 +476,9 @@ def test_a_path_leads_through_objects_and_lists(path: str, found: Any) -> None:
         {"command": ["a"], "model_args": ["--model"]},
         {"command": ["a"], "resume_args": ["{session}"]},
         {"command": ["a"], "max_output": 0},
+        {"preset": "unknown"},
+        {"preset": "opencode-run", "output": "jsonl"},
+        {"preset": "opencode-run", "model_args": ["{model}"]},
         {"command": ["a"], "output": "jsonl", "map": [{"txt": "t"}]},
     ],
 )

@@ -19,9 +19,9 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from gateway import app, config
+from gateway import app, config, orphans
 from gateway.backends import Tools
-from gateway.backends.opencode import backend, orphans, server, wire
+from gateway.backends.opencode import backend, server, wire
 from gateway.backends.opencode.backend import Opencode, Options
 from gateway.backends.opencode.events import Gap, Inbox
 from gateway.backends.opencode.server import Server

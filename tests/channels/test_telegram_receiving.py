@@ -69,7 +69,7 @@ async def shown(served: Serving) -> dict[str, Any]:
 
 async def until_dead(served: Serving) -> dict[str, Any]:
     """Wait until a delivery was given up, and return it."""
-    async with asyncio.timeout(20), aclosing(served.engine.changes(0)) as changes:
+    async with asyncio.timeout(20), aclosing(await served.engine.changes(0)) as changes:
         async for change in changes:
             if change.topic == "delivery" and change.state == "dead":
                 delivery: dict[str, Any] = (await ask(served, "GET", f"/api/deliveries/{change.ref}")).body["delivery"]

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-#: seconds that a command may take here; ten times what it needs
-PATIENCE = 30.0
+from tests.support.waiting import PATIENCE
 
 _PROGRAM = [sys.executable, "-m", "cli.main"]
 

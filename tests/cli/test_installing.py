@@ -199,6 +199,23 @@ def test_an_installation_over_another_that_fails_brings_that_back(verb: str, mac
     assert machine.asked[-2:] == ["daemon-reload", "restart moongate.service"]
 
 
+def test_a_gateway_that_was_stopped_for_it_runs_again(machine: Machine, live: Callable[..., Live]) -> None:
+    one = live()
+    one.home.chmod(0o700)
+    one.start()
+    machine.env["MOONGATE_HOME"] = str(one.home)
+    before = one.record
+    machine.fails_at("enable")
+
+    with pytest.raises(GatewayError, match="cannot enable the service"):
+        machine.plan().carry_out(lambda _: None, wait=0)
+
+    assert before is not None
+    assert not before.alive
+    assert one.record is not None
+    assert (one.record.port, one.health["status"]) == (before.port, "healthy")
+
+
 def test_a_unit_that_systemd_finds_fault_with_is_not_written(machine: Machine) -> None:
     machine.script("systemd-analyze", '#!/bin/sh\nfor file; do :; done\necho "$file:5: Unknown key" >&2\n')
     before = machine.files
@@ -281,6 +298,13 @@ def test_a_token_that_the_config_file_would_win_over_is_refused(machine: Machine
 
     with pytest.raises(ConfigError, match="would win"):
         machine.plan(token="another-one")
+
+
+def test_variables_of_this_shell_that_a_service_does_not_see_are_named() -> None:
+    assert service.unseen({"MOONGATE_PORT": "1", "XCCLAW_APP_HOST": "::1", "PATH": "/bin", "MOONGATE_TOKEN": ""}) == [
+        "MOONGATE_PORT",
+        "XCCLAW_APP_HOST",
+    ]
 
 
 def test_a_second_unit_for_the_same_config_is_refused(machine: Machine) -> None:

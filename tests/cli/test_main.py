@@ -15,8 +15,9 @@ import pytest
 
 from cli.command import Command
 from cli.main import COMMAND, main
-from tests.cli.shell import PATIENCE, Shell
+from tests.cli.shell import Shell
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 
 def every_command(command: click.Command = COMMAND, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -53,6 +55,8 @@ class Subject:
 
     #: says what the agent used
     counts: bool = True
+    #: says its answer piece by piece
+    streams: bool = True
     #: knows what was said before in a session
     remembers: bool = True
     #: turns that are taken at the same time
@@ -63,6 +67,8 @@ class Subject:
     stubborn: str | None = None
     #: ends in the middle of the answer, as by a crash
     dies: str | None = None
+    #: works in a process of ours that can be killed under a turn
+    killable: bool = False
     #: prompts that make the agent write what nobody should, by what it is; the answer or an error is fine
     hostile: ClassVar[Mapping[str, str]] = {}
 
@@ -178,6 +184,8 @@ class BackendContract:
         assert heard.answer == "one two → three"
 
     async def test_the_answer_comes_while_the_agent_works(self, stage: Stage, session: str) -> None:
+        if not stage.subject.streams:
+            pytest.skip("this agent says its answer as a whole")
         async with aclosing(stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))) as stream:  # type: ignore[type-var]
             async with asyncio.timeout(PATIENCE):
                 pieces = [await _next_text(stream) for _ in range(3)]
@@ -185,6 +193,8 @@ class BackendContract:
         assert "".join(pieces).split()[:2] == ["w0", "w1"]
 
     async def test_the_pieces_make_up_the_answer(self, stage: Stage, session: str) -> None:
+        if not stage.subject.streams:
+            pytest.skip("this agent says its answer as a whole")
         heard = await stage.ask(stage.subject.slow(20, 2), session)
 
         assert heard.answer.split() == [f"w{number}" for number in range(20)]
@@ -231,6 +241,8 @@ class BackendContract:
     # --- ends -----------------------------------------------------------------------------
 
     async def test_closing_an_answer_stops_the_work(self, stage: Stage, session: str) -> None:
+        if not stage.subject.streams:
+            pytest.skip("this agent says its answer as a whole")
         stream = stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))
         await _next_text(stream)
 
@@ -278,6 +290,21 @@ class BackendContract:
 
         with pytest.raises(AgentError):
             await stage.ask(stage.subject.dies, session)
+
+        await stage.at_rest()
+        assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
+
+    async def test_an_agent_that_is_killed_is_an_error_and_not_a_hang(self, stage: Stage, session: str) -> None:
+        if not stage.subject.killable:
+            pytest.skip("this agent has no process of its own, or each start of it takes long")
+        await stage.ask(stage.subject.say("first"), session)
+        hung = asyncio.create_task(stage.ask(stage.subject.hang(), session))
+        await until(lambda: stage.ledger.recorded and stage.subject.working(), "the agent is at work")
+        for process in tuple(stage.ledger.recorded):
+            os.kill(process.pid, signal.SIGKILL)
+
+        with pytest.raises(AgentError):
+            await hung
 
         await stage.at_rest()
         assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"

@@ -76,6 +76,7 @@ class OpenAI(Subject):
 class _Command(Subject):
     """A program of its own for each turn."""
 
+    killable = True
     dies = "[[die]]"
     stubborn = "[[stubborn]]"
     hostile: ClassVar = {

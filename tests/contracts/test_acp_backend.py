@@ -28,6 +28,7 @@ from tests.support.waiting import PATIENCE
 class Scripted(Subject):
     """A program of ours that is told what to do."""
 
+    killable = True
     dies = "[[die]]"
     stubborn = "[[stubborn]]"
     hostile: ClassVar = {
@@ -56,6 +57,7 @@ class Scripted(Subject):
 class Opencode(Subject):
     """The real program, with a scripted model behind it."""
 
+    killable = True
     together = 2  # each has a process of its own, which takes seconds to start
     patience = 3 * PATIENCE  # and the first one in a new home starts alone
     hostile: ClassVar = {"a line of 4 MB": "[[line 4]]"}
@@ -89,6 +91,7 @@ class Opencode(Subject):
 class Codex(Subject):
     """The real codex-acp, with a scripted model behind it."""
 
+    killable = True
     counts = False  # it tells how full its context is, not what a turn took
     together = 2
     dies = "[[midfail]]"

@@ -147,11 +147,11 @@ async def test_runs_without_a_known_cost_are_counted(store: Store) -> None:
 async def test_what_no_agent_can_have_used_is_held_within_bounds(store: Store) -> None:
     await accept(store, 2)
     for run in await go(store, limits()):
-        said = [Usage(input=(1 << 63) - 1, output=-5, cost=-1.0)]
+        said = [Usage(input=(1 << 63) - 1, output=5, cost=0.5), Usage(output=-5, cost=-1.0)]
         await store.append(run.id, run.epoch, said)
 
     used = await store.used_today(By.AGENT, "main")
-    assert (used.input, used.output, used.cost) == ((1 << 53) - 1, 0, 0.0)
+    assert (used.input, used.output, used.cost) == ((1 << 53) - 1, 10, 1.0)
 
 
 async def test_old_use_is_forgotten(store: Store, clock: SteppedClock) -> None:

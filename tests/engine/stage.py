@@ -19,12 +19,10 @@ from gateway.engine.engine import Engine
 from gateway.engine.owner import Owner
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import spec
+from tests.support.waiting import PATIENCE
 
 Anything = Said | SessionRef | Reply
 Act = Callable[[Turn], AsyncGenerator[Anything, None]]
-
-#: seconds that a wait in a test may take
-PATIENCE = 20.0
 
 
 async def answering(turn: Turn) -> AsyncGenerator[Anything, None]:

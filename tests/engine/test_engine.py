@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import End
 from gateway.domain.run import Outcome, Status
+from gateway.domain.times import wall_clock
 from gateway.errors import AgentBusy, AgentNotFound, Conflict, InvalidRequest, RunNotFound, TimedOut, Unavailable
+from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import key, spec
-from tests.engine.stage import answering, hanging, staged
+from tests.engine.stage import PATIENCE, answering, hanging, staged
 
 KEY = "main:test:a"
 
@@ -211,3 +214,38 @@ async def test_a_start_finds_what_was_left_in_the_queue(tmp_path: Path) -> None:
 
     async with staged(tmp_path, prepare=leave) as stage:
         assert (await stage.ended(left[0])).status is Status.SUCCEEDED
+
+
+class RefusesOnce:
+    """A store whose disk refuses the first write of a kind."""
+
+    def __init__(self, store: SqliteStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._name:
+            return getattr(self._store, name)
+        self._name = ""
+        return self._refuse
+
+    async def _refuse(self, *_: object) -> None:
+        raise Unavailable("the disk refuses.")
+
+
+@pytest.mark.parametrize("name", ["owners", "loads"])
+async def test_a_disk_that_refuses_as_it_begins_to_lead_is_asked_again(tmp_path: Path, name: str) -> None:
+    async with staged(tmp_path, wrap=lambda store: RefusesOnce(store, name)) as stage:
+        assert (await stage.do("hello")).status is Status.SUCCEEDED
+
+
+async def test_a_run_that_another_process_accepts_is_done_though_it_has_none_of_its_own(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
+        try:
+            run = (await other.accept(spec(KEY, "late"))).run
+        finally:
+            await other.close()
+
+        async with asyncio.timeout(PATIENCE):
+            assert (await stage.ended(run.id)).status is Status.SUCCEEDED

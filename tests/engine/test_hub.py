@@ -156,7 +156,7 @@ async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) ->
 
 async def changes(hub: Hub, after: int, count: int) -> list[Change]:
     seen: list[Change] = []
-    async with asyncio.timeout(20), aclosing(hub.changes(after)) as following:
+    async with asyncio.timeout(20), aclosing(await hub.changes(after)) as following:
         async for change in following:
             seen.append(change)
             if len(seen) == count:
@@ -200,3 +200,46 @@ async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(s
     tail = [Event(run=run.id, n=n, at=0, data=Text(delta="x" * 60_000)) for n in range(10)]
     assert len(module._first(tail)) == 4
     assert len(await store.events(run.id, 3, 256, 10)) == 1
+
+
+async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp_path: Path) -> None:
+    """While one process drains, both write changes; each hears at once of its own only."""
+    ours, theirs = SqliteStore(tmp_path / "moongate.db"), SqliteStore(tmp_path / "moongate.db")
+    hub = Hub(ours)
+    try:
+        await ours.accept(spec("main:test:ours"))
+        async with asyncio.timeout(20), aclosing(await hub.changes(0)) as following:
+            seen = [await anext(following)]
+            for store, name in ((ours, "1"), (theirs, "2"), (ours, "3")):
+                await store.accept(spec(f"main:test:{name}"))
+            whole = list(await ours.changes(0, 100))
+            while seen[-1].seq < whole[-1].seq:
+                seen.append(await anext(following))
+    finally:
+        await theirs.close()
+        await ours.close()
+
+    assert [change.seq for change in seen] == [change.seq for change in whole]
+
+
+async def test_what_another_process_writes_while_a_reader_looks_is_not_missed(
+    store: SqliteStore, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = store.changes
+
+    async def look_and_be_told(after: int, limit: int) -> object:
+        found = await looked(after, limit)
+        if not written.done():
+            written.set_result(await theirs.accept(spec()))
+            await hub.refresh()
+        return found
+
+    theirs = SqliteStore(tmp_path / "moongate.db")
+    written: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(store, "changes", look_and_be_told)
+    try:
+        (change,) = await changes(hub, 0, 1)
+    finally:
+        await theirs.close()
+
+    assert change.seq == 1

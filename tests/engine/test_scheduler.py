@@ -75,7 +75,7 @@ async def test_the_service_fires_by_itself_when_it_is_called(stage: Stage, clock
     stage.engine._scheduler.call()
 
     async with asyncio.timeout(20):
-        async for change in stage.engine.changes(0):
+        async for change in await stage.engine.changes(0):
             if (change.topic, change.state) == ("schedule", "fired"):
                 break
     assert await outcomes(stage.engine, made.id) == ["fired"]

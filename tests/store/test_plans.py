@@ -11,9 +11,10 @@ import apsw
 import msgspec
 import pytest
 
+from gateway.domain.budget import Budget
 from gateway.domain.delivery import DeliveryStatus, Target
 from gateway.domain.ports import DeliveryFilter, IdempotencyKey, Page, RunFilter
-from gateway.domain.run import Status
+from gateway.domain.run import Source, Status
 from gateway.domain.search import Search, Term
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite.database import Database
@@ -118,6 +119,23 @@ async def test_a_claim_looks_into_indexes_only(store: SqliteStore, plans: Plans)
     used = " ".join(plans.lines)
     assert {"runs_ready", "runs_running", "runs_due"} <= set(re.findall(r"INDEX (runs_\w+)", used))
     assert "TEMP B-TREE" not in used
+    assert "FROM usage" not in used
+
+
+async def test_a_claim_for_which_budgets_count_looks_into_indexes_only(store: SqliteStore, plans: Plans) -> None:
+    budget = Budget(runs=9, tokens=9, cost=9.0)
+    for name in "ab":
+        wanted = spec(f"main:test:{name}", labels={"schedule": "s"}, budget=budget)
+        await store.accept(msgspec.structs.replace(wanted, source=Source.CRON))
+    writer = store._database._connection
+    writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
+    first, *_ = await store.claim("owner", msgspec.structs.replace(LIMITS, budgets={"main": budget}))
+    await finish(store, first)
+    writer.exec_trace = None
+
+    used = " ".join(plans.lines)
+    assert "USING INDEX usage_schedule" in used
+    assert [line for line in plans.lines if LARGE.search(line) or line.startswith("SCAN usage")] == []
 
 
 async def test_no_list_reads_or_sorts_a_whole_table(

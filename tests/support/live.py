@@ -22,10 +22,7 @@ import psutil
 from gateway import identity, paths
 from gateway.identity import Identity
 from gateway.supervisor import ending, record
-from tests.support.waiting import until_sync
-
-#: seconds that anything may take here; ten times what it needs
-PATIENCE = 30.0
+from tests.support.waiting import PATIENCE, until_sync
 
 
 class Answer(NamedTuple):

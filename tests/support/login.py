@@ -21,12 +21,10 @@ import pytest
 
 from tests.cli.shell import Result
 from tests.support.live import Answer, call
-from tests.support.waiting import until_sync
+from tests.support.waiting import PATIENCE, until_sync
 
 PROJECT = Path(__file__).parent.parent.parent
 USER = 61234
-#: seconds that a command may take here; many times what it needs
-PATIENCE = 60.0
 UNIT = "moongate.service"
 #: a home directory whose name must be escaped in every way
 ODD = "/mnt/home/a b 100%h 'c' \"d\" żółć"

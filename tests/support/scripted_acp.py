@@ -5,6 +5,7 @@ Directives as in `scripted_agent`, and besides:
     [[ask TEXT]]     ask to be allowed TEXT, and answer what was chosen
     [[tool NAME]]    use a tool; then answer its name
     [[deaf N MS]]    as slow, but a cancel is not heard
+    [[stray]]        start a child in a session of its own, and answer its PID
     [[cost]]         say what the session has cost so far: a dollar a prompt
 
 What a session remembers is a file in its working directory. A file `busy-PID` there says that this
@@ -131,6 +132,14 @@ def be_stubborn(session: str, _: str) -> None:
     threading.Event().wait()
 
 
+def stray(session: str, _: str) -> None:
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        threading.Event().wait()
+    say(session, str(child))
+
+
 VERBS: dict[str, Callable[[str, str], object]] = {
     "say": say,
     "slow": lambda session, argument: stream(session, argument, deaf=False),
@@ -150,6 +159,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "flood": flood,
     "noise": noise,
     "stubborn": be_stubborn,
+    "stray": stray,
 }
 
 

@@ -27,9 +27,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.support.waiting import PATIENCE
+
 TOKEN = "123456:AAtest-token_of-the-bot"
-#: seconds that a wait in a test may take
-PATIENCE = 20.0
 
 _TAG = re.compile(r"</?(pre|code|b)>")
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TypeVar
 
-T = TypeVar("T")
+from tests.support.waiting import PATIENCE
 
-#: seconds for a server to begin and to end
-PATIENCE = 20.0
+T = TypeVar("T")
 
 
 @contextmanager

@@ -6,8 +6,7 @@ Its clients need another base URL only; `docs/clients/xcclaw.md` says what diffe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -410,15 +409,14 @@ async def _tell(call: Call[TextGiven, TextGiven]) -> tuple[Named, Run]:
 @ROUTES.add("GET", f"{HOME}/ws", scope=Scope.READ, query=Ticketed, status=101, socket=True)
 async def xcclaw_socket(call: Call[Any, Ticketed]) -> web.StreamResponse:
     """Follow every change of a task over a WebSocket."""
-    return await sockets.serve(call, _updates(call.engine, await call.engine.last_change()))
+    return await sockets.serve(call, _updates(call.engine, await call.engine.changes(None)))
 
 
-async def _updates(engine: Engine, after: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(engine.changes(after)) as changes:
-        async for change in changes:
-            task = await _changed(engine, change)
-            if task is not None:
-                yield msgspec.json.encode({"type": "task_update", "task": task})
+async def _updates(engine: Engine, changes: AsyncIterator[Change]) -> AsyncGenerator[bytes, None]:
+    async for change in changes:
+        task = await _changed(engine, change)
+        if task is not None:
+            yield msgspec.json.encode({"type": "task_update", "task": task})
 
 
 async def _changed(engine: Engine, change: Change) -> XCClawTask | None:

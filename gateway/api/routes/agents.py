@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 from msgspec import Struct
 
 from gateway.api import callback, views
@@ -24,6 +25,8 @@ class HealthShown(Struct, frozen=True, kw_only=True):
     ok: bool
     version: str
     detail: str
+    #: what it seems to lack though it is there, such as a credential
+    missing: str
 
 
 class AgentAnswer(Struct, frozen=True, kw_only=True):
@@ -81,9 +84,7 @@ async def show_agent(call: Call[Nothing, Nothing]) -> AgentAnswer:
     """Show an agent, and ask its backend whether it could answer now."""
     view = await call.engine.agents.view(call.path["id"])
     found = await call.engine.agents.health(view.agent)
-    return AgentAnswer(
-        agent=views.agent(view), health=HealthShown(ok=found.ok, version=found.version, detail=found.detail)
-    )
+    return AgentAnswer(agent=views.agent(view), health=HealthShown(**msgspec.structs.asdict(found)))
 
 
 @ROUTES.add("PUT", "/api/agents/{id}", scope=Scope.ADMIN, body=ChangedAgent, answer=AgentKept)

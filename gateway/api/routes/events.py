@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated
 
 import msgspec
@@ -12,6 +11,7 @@ from msgspec import Meta, Struct
 
 from gateway.api import reply, sockets, views
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.event import Change
 from gateway.domain.token import Scope
 
 ROUTES = Routes("events")
@@ -30,27 +30,15 @@ class SocketFrom(From, frozen=True, kw_only=True, forbid_unknown_fields=True):
 async def all_changes(call: Call[Nothing, From]) -> web.StreamResponse:
     """Follow all changes of runs and sessions; resumable by `Last-Event-ID` or `after`."""
     after = reply.resume_point(call, call.query.after)
-    if after is None:
-        after = await call.engine.last_change()
-    return await reply.stream(call, _frames(call, after))
-
-
-async def _frames(call: Call[Nothing, From], after: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(call.engine.changes(after)) as changes:
-        async for change in changes:
-            yield reply.change_frame(change)
+    return await reply.stream(call, await call.engine.changes(after), reply.change_frame)
 
 
 @ROUTES.add("GET", "/api/ws", scope=Scope.READ, query=SocketFrom, status=101, socket=True)
 async def changes_socket(call: Call[Nothing, SocketFrom]) -> web.StreamResponse:
     """Follow all changes over a WebSocket, one JSON text each; its `seq` is what `after` takes to go on."""
-    after = call.query.after
-    if after is None:
-        after = await call.engine.last_change()
-    return await sockets.serve(call, _texts(call, after))
+    return await sockets.serve(call, _texts(await call.engine.changes(call.query.after)))
 
 
-async def _texts(call: Call[Nothing, SocketFrom], after: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(call.engine.changes(after)) as changes:
-        async for change in changes:
-            yield msgspec.json.encode(change)
+async def _texts(changes: AsyncIterator[Change]) -> AsyncGenerator[bytes, None]:
+    async for change in changes:
+        yield msgspec.json.encode(change)

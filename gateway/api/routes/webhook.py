@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway.api import reply
+from gateway.api import body, reply
 from gateway.api.routing import Call, Nothing, Routes, Surroundings
+from gateway.domain.delivery import SLACK
 from gateway.domain.inbound import Aside
+from gateway.domain.run import Run
+from gateway.engine.channels import said
 
 ROUTES = Routes("webhooks in")
 
 #: bytes of a webhook's body
 LARGEST = 256 * 1024
+#: characters of a message in Slack
+SLACK_LENGTH = 40_000
 
 
 class Posted(Struct, frozen=True, kw_only=True):
@@ -38,7 +44,15 @@ def knock(request: web.Request, around: Surroundings) -> None:
 
 
 @ROUTES.add(
-    "POST", "/api/webhook/{channel}", scope=None, body=Posted, answer=Taken, status=202, gate=knock, largest=LARGEST
+    "POST",
+    "/api/webhook/{channel}",
+    scope=None,
+    body=Posted,
+    answer=Taken,
+    status=202,
+    gate=knock,
+    largest=LARGEST,
+    takes=(body.JSON, body.FORM),
 )
 async def take(call: Call[bytes, Nothing]) -> Taken | web.Response:
     """Take a webhook, verified by its own signature; the same one again is answered the same."""
@@ -47,3 +61,16 @@ async def take(call: Call[bytes, Nothing]) -> Taken | web.Response:
         return reply.json(taken.body, 200, call.headers)
     call.headers["X-Run-Id"] = taken.id
     return Taken(message_id=taken.id)
+
+
+class SlackMessage(Struct, frozen=True, kw_only=True):
+    """What is posted to the address that a Slack command gives for its answer."""
+
+    text: str
+
+
+def _slack_message(run: Run) -> bytes:
+    return msgspec.json.encode(SlackMessage(text=said(run).decode()[:SLACK_LENGTH]))
+
+
+BODIES = {SLACK: _slack_message}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -62,7 +63,18 @@ class Acp:
             _library()
         except GatewayError as error:
             return Health(ok=False, detail=f"{error} {agent.options.known.install}")
-        return Health(ok=True, detail=program)
+        return Health(ok=True, detail=program, missing=await asyncio.to_thread(self._missing, agent))
+
+    def _missing(self, agent: Agent) -> str:
+        """Say which credential a known agent seems to lack. It may have one elsewhere: its start will tell."""
+        options: Options = agent.options
+        known, env = options.known, self._environment(agent)
+        files = [Path(env.get("HOME", "~")).expanduser() / name for name in known.files]
+        if not files or sys.platform == "darwin":  # the keychain there cannot be looked into
+            return ""
+        if any(env.get(name) for name in options.passed) or any(file.exists() for file in files):
+            return ""
+        return f"no credential was found, neither in {', '.join(known.keys)} nor in {files[0]}. {known.sign_in}"
 
     async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         _library()
@@ -102,7 +114,7 @@ class Acp:
 
         options: Options = turn.agent.options
         try:
-            child = await self._tools.children.spawn(options.known.command, cwd=turn.workspace, env=env)
+            child = await self._tools.children.spawn(options.known.command, cwd=turn.workspace, env=env, strays=True)
         except AgentError as error:
             raise AgentError(error.message, remedy=options.known.install) from error
         here = Connection(child)

@@ -26,29 +26,34 @@ class Known(NamedTuple):
     install: str
     #: variables of the gateway's environment that it looks for its credential in
     keys: tuple[str, ...]
+    #: files below the home directory that it keeps its credential in, where a sign-in leaves one there
+    files: tuple[str, ...]
     sign_in: str
 
 
 KNOWN = {
     Preset.OPENCODE: Known(
-        ("opencode", "acp"), "Install opencode: npm install -g opencode-ai", (), "Sign in: opencode auth login"
+        ("opencode", "acp"), "Install opencode: npm install -g opencode-ai", (), (), "Sign in: opencode auth login"
     ),
     Preset.CLAUDE: Known(
         ("claude-agent-acp",),
         "Install it: npm install -g @agentclientprotocol/claude-agent-acp",
         ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"),
+        (".claude/.credentials.json",),
         "Sign in with `claude`, or set ANTHROPIC_API_KEY.",
     ),
     Preset.CODEX: Known(
         ("codex-acp",),
         "Install it: npm install -g @zed-industries/codex-acp",
         ("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_HOME"),
+        (".codex/auth.json", ".codex/config.toml"),
         "Sign in with `codex login`, or set OPENAI_API_KEY.",
     ),
     Preset.GEMINI: Known(
         ("gemini", "--acp"),
         "Install it: npm install -g @google/gemini-cli",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        (".gemini/oauth_creds.json",),
         "Sign in with `gemini`, or set GEMINI_API_KEY.",
     ),
 }
@@ -80,7 +85,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def known(self) -> Known:
         """What is known of the agent; of a command of the user's own only that."""
         if self.preset is None:
-            return Known(tuple(self.command), "Install it, or correct `command`.", (), "Sign in with its own program.")
+            return Known(
+                tuple(self.command), "Install it, or correct `command`.", (), (), "Sign in with its own program."
+            )
         known = KNOWN[self.preset]
         return known._replace(command=tuple(self.command)) if self.command else known
 

@@ -6,21 +6,22 @@ With `output: "text"` all that the program writes is the answer, as it comes, wi
 at its end. With `output: "jsonl"` it writes JSON lines, and the rules of `map` say what they mean:
 a rule fits a line that has the values in `when`, and its other fields are the dotted paths of what
 the line says. A line may fit several rules; one that fits none, or is not a JSON object, is passed
-over. `opencode run` for example:
+over. For example:
 
     {"id": "main", "backend": "command", "output": "jsonl",
-     "command": ["opencode", "run", "--format", "json"],
+     "command": ["my-agent", "--json"],
      "model_args": ["--model", "{model}"], "resume_args": ["--session", "{session}"],
      "map": [
-       {"session": "sessionID"},
-       {"when": {"type": "text"}, "paragraph": "part.text"},
-       {"when": {"type": "tool_use"},
-        "tool": {"id": "part.callID", "name": "part.tool",
-                 "args": "part.state.input", "output": "part.state.output"}},
-       {"when": {"type": "step_finish"},
-        "usage": {"input": "part.tokens.input", "output": "part.tokens.output",
-                  "cached": "part.tokens.cache.read", "cost": "part.cost"}},
-       {"when": {"type": "error"}, "error": "error.data.message"}]}
+       {"session": "id"},
+       {"when": {"type": "text"}, "text": "delta"},
+       {"when": {"type": "tool"}, "tool": {"id": "call", "name": "tool.name", "args": "tool.input"}},
+       {"when": {"type": "result"}, "tool": {"id": "call", "name": "tool.name", "output": "output"}},
+       {"when": {"type": "done"}, "usage": {"input": "tokens.in", "output": "tokens.out", "cost": "usd"}},
+       {"when": {"type": "error"}, "error": "message"}]}
+
+Programs that are known by name need no more than that name; `presets` has what stands for it:
+
+    {"id": "main", "backend": "command", "preset": "opencode-run"}
 
 Exit status 0 is success; with any other the last of standard error says why the turn failed. An
 agent's `system_prompt` goes where `system_args` says, or else before the conversation's first prompt.
@@ -30,6 +31,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import os
 import signal
 from collections.abc import AsyncGenerator
@@ -37,11 +39,13 @@ from contextlib import aclosing
 from enum import StrEnum
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway.backends import BackendType, Tools
+from gateway.backends.command.presets import KNOWN, Known, Preset
 from gateway.backends.command.rules import Reader, Rule, is_value
-from gateway.domain.agent import Agent
+from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Said, Text
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
@@ -51,6 +55,8 @@ from gateway.process import BUFFER, Child, find_program, lines
 LINE = 8 * 1024 * 1024
 #: characters of standard error that an error message shows
 SHOWN = 500
+#: seconds for a known program to set up its home
+PREPARE = 60.0
 
 
 class Prompt(StrEnum):
@@ -71,10 +77,12 @@ Argument = Annotated[str, Meta(pattern=r"^[^\x00]*$(?!\n)")]
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of a command agent."""
+    """Options of a command agent. Either `preset` or `command` says what to start."""
 
-    #: the program and its arguments
-    command: Annotated[list[Argument], Meta(min_length=1)]
+    #: a known program: opencode-run; it says all but `command`, `pass_env` and `max_output` itself
+    preset: Preset | None = None
+    #: the program and its arguments; of a preset, what stands in the place of its program
+    command: list[Argument] = field(default_factory=list)
     #: `stdin`, or `argument`: after `--`, as the last one (the system takes at most 128 KiB, and no NUL)
     prompt: Prompt = Prompt.STDIN
     #: arguments that are added where a model is asked for, with `{model}` in them
@@ -83,6 +91,10 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     system_args: list[Argument] = field(default_factory=list)
     #: arguments that are added in a session that the program has named, with `{session}` in them
     resume_args: list[Argument] = field(default_factory=list)
+    #: arguments that are added where the agent's `permissions` are `allow`
+    allow_args: list[Argument] = field(default_factory=list)
+    #: names of variables in the gateway's environment that are handed on, such as `ANTHROPIC_API_KEY`
+    pass_env: list[str] = field(default_factory=list)
     #: `text`, or `jsonl` with a `map`
     output: Output = Output.TEXT
     #: what the JSON lines mean
@@ -91,9 +103,13 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_output: Annotated[int, Meta(ge=1, le=1 << 40)] = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        if not self.command[0]:
-            raise ValueError("`command` must begin with a program")
-        if (self.output is Output.JSONL) != bool(self.map):
+        if self.preset is not None:
+            said = [name for name in _OF_PRESETS if getattr(self, name) != getattr(_PLAIN, name)]
+            if said:
+                raise ValueError(f"the preset {self.preset} says `{said[0]}` itself")
+        elif not (self.command and self.command[0]):
+            raise ValueError(f"`preset` or `command` must say what to start; presets: {', '.join(Preset)}")
+        elif (self.output is Output.JSONL) != bool(self.map):
             raise ValueError("`map` goes with `output: jsonl`, and that with a `map`")
         for name in ("model", "system", "resume"):
             arguments = getattr(self, f"{name}_args")
@@ -103,11 +119,41 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.resume_args and not any(rule.session for rule in self.map):
             raise ValueError("`resume_args` need a rule in `map` that finds the `session`")
 
+    @property
+    def known(self) -> Known | None:
+        return None if self.preset is None else KNOWN[self.preset]
+
+    @property
+    def whole(self) -> Options:
+        """The same options, with what a preset stands for."""
+        if (known := self.known) is None:
+            return self
+        return Options(
+            command=[*(self.command or known.program), *known.arguments],
+            model_args=list(known.model),
+            resume_args=list(known.resume),
+            allow_args=list(known.allow),
+            pass_env=self.pass_env,
+            output=Output.JSONL,
+            map=list(known.map),
+            max_output=self.max_output,
+        )
+
+
+#: options that a preset says by itself
+_OF_PRESETS = ("prompt", "model_args", "system_args", "resume_args", "allow_args", "output", "map")
+_PLAIN = Options(command=["true"])
+
+
+class _Forgotten(AgentError):
+    """The program does not know the session any more."""
+
 
 class Command:
     """Starts the program once a turn."""
 
     def __init__(self, tools: Tools) -> None:
+        self._tools = tools
         self._children = tools.children
         self._directory = str(tools.directory)
 
@@ -117,32 +163,77 @@ class Command:
     async def __aexit__(self, *exc: object) -> None: ...
 
     async def health(self, agent: Agent) -> Health:
+        known = agent.options.known
         try:
             return Health(ok=True, detail=self._find(agent))
         except GatewayError as error:
-            return Health(ok=False, detail=str(error))
+            return Health(ok=False, detail=f"{error.message} {known.install}" if known else str(error))
 
     def _find(self, agent: Agent) -> str:
-        options: Options = agent.options
         place = os.path.expanduser(agent.workspace) if agent.workspace else self._directory
-        return find_program(options.command[0], self._children.environment(agent.env), place)
+        return find_program(agent.options.whole.command[0], self._environment(agent), place)
+
+    def _environment(self, agent: Agent) -> dict[str, str]:
+        given = self._tools.environ
+        passed = {name: given[name] for name in agent.options.pass_env if name in given}
+        return self._children.environment(passed | agent.env)
 
     async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
-        options: Options = turn.agent.options
+        known: Known | None = turn.agent.options.known
+        try:
+            if known is not None:
+                await self._settle(turn, known)
+            async with aclosing(self._take(turn, known)) as saying:
+                async for said in saying:
+                    yield said
+        except _Forgotten as error:
+            yield Log(level="warning", message=f"{error} It begins anew, without memory of the conversation.")
+            async with aclosing(self._take(msgspec.structs.replace(turn, session_ref=None), known)) as saying:
+                async for said in saying:
+                    yield said
+
+    async def _take(self, turn: Turn, known: Known | None) -> AsyncGenerator[Said | SessionRef | Reply, None]:
+        options = turn.agent.options.whole
         given = prompt_text(turn).encode("utf-8", "replace") if options.prompt is Prompt.STDIN else b""
-        child = await self._children.spawn(
-            arguments(turn), cwd=turn.workspace, env=self._children.environment(turn.agent.env), run=turn.run
-        )
+        child = await self._start(turn, arguments(turn), known)
         feeding = asyncio.create_task(_feed(child, given), name="child-feed")
         read = _read_lines if options.output is Output.JSONL else _read_text
         try:
             async with aclosing(read(child, options)) as saying:
                 async for said in saying:
                     yield said
-            _judge(await child.wait(), child.stderr_tail())
+            _judge(await child.wait(), child.stderr_tail(), turn.session_ref, known)
+        except AgentError as error:
+            if known is not None and known.unclear in error.message:
+                raise AgentError(error.message, remedy=known.remedy) from error
+            raise
         finally:
             feeding.cancel()
             await child.stop()
+
+    async def _settle(self, turn: Turn, known: Known) -> None:
+        """Have a known program set up its home before it works there with several turns at a time."""
+        argv = [*(turn.agent.options.command or known.program), *known.prepare]
+        async with self._children.settling(argv[0], self._environment(turn.agent)) as first:
+            if not first:
+                return
+            child = await self._start(turn, argv, known)
+            try:
+                child.close_stdin()
+                with contextlib.suppress(TimeoutError):  # the turn will tell what is wrong
+                    async with asyncio.timeout(PREPARE):
+                        while await child.stdout.read(BUFFER):
+                            pass
+                        await child.wait()
+            finally:
+                await child.stop()
+
+    async def _start(self, turn: Turn, argv: list[str], known: Known | None) -> Child:
+        env = self._environment(turn.agent)
+        try:
+            return await self._children.spawn(argv, cwd=turn.workspace, env=env, run=turn.run, strays=known is not None)
+        except AgentError as error:
+            raise AgentError(error.message, remedy=known.install if known else error.remedy) from error
 
 
 def arguments(turn: Turn) -> list[str]:
@@ -151,7 +242,7 @@ def arguments(turn: Turn) -> list[str]:
     Raises:
         AgentError: the model or the session has a name that could pass for an option.
     """
-    options: Options = turn.agent.options
+    options: Options = turn.agent.options.whole
     model = turn.model or turn.agent.model
     values = (
         (options.model_args, "{model}", _checked("model", model)),
@@ -159,6 +250,8 @@ def arguments(turn: Turn) -> list[str]:
         (options.resume_args, "{session}", _checked("session", turn.session_ref)),
     )
     argv = list(options.command)
+    if turn.agent.permissions is Permissions.ALLOW:
+        argv += options.allow_args
     for added, placeholder, value in values:
         if value:
             argv += [argument.replace(placeholder, value) for argument in added]
@@ -226,10 +319,12 @@ def _within(size: int, options: Options) -> None:
         )
 
 
-def _judge(status: int, stderr: str) -> None:
+def _judge(status: int, stderr: str, session: str | None, known: Known | None) -> None:
     """Raise `AgentError` unless the program succeeded."""
     if status == 0:
         return
+    if session is not None and known is not None and known.lost in stderr:
+        raise _Forgotten("the program does not know its session any more.")
     how = f"exited with status {status}" if status > 0 else f"was killed by {_signal_name(-status)}"
     # Colours and other control characters have no place in a message that goes to chats and logs.
     shown = "".join(c for c in stderr[-SHOWN:] if c.isprintable() or c == "\n").strip()

@@ -43,6 +43,8 @@ class ToolRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     args: str = ""
     #: path of what it gave back: with it, the line tells of the end of the use
     output: str = ""
+    #: path of why the use failed: where a line has that, it tells of the end, too
+    error: str = ""
 
 
 class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,7 +163,9 @@ def _tool(rule: ToolRule, line: Mapping[str, Any]) -> Iterator[Tool | ToolEnd]:
         yield Tool(id=use, name=name, args=at(rule.args, line))
     elif not rule.output:
         yield Tool(id=use, name=name)
-    if rule.output:
+    if rule.error and (failure := text_at(rule.error, line)):
+        yield ToolEnd(id=use, name=name, output=failure, is_error=True)
+    elif rule.output:
         yield ToolEnd(id=use, name=name, output=text_at(rule.output, line))
 
 

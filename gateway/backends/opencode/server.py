@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from pathlib import Path
 from typing import Any
 
-from gateway.backends.opencode import orphans
 from gateway.backends.opencode.api import CALL, Api
 from gateway.backends.opencode.events import Stream
 from gateway.backends.opencode.wire import Session
@@ -44,11 +43,10 @@ class _EndedEarly(AgentError):
 class Connection:
     """A server that answers, and its events."""
 
-    def __init__(self, api: Api, child: Child | None = None, mark: str = "") -> None:
+    def __init__(self, api: Api, child: Child | None = None) -> None:
         self.api = api
         self.stream = Stream(api)
         self._child = child
-        self._mark = mark
         #: directories that a server of ours has prepared, with the turns in each; used last comes last
         self._directories: OrderedDict[str, int] = OrderedDict()
         self._disposing = asyncio.Lock()
@@ -68,7 +66,6 @@ class Connection:
         await self.api.close()
         if self._child is not None:
             await self._child.stop()
-            await asyncio.to_thread(orphans.end, self._mark)
 
     @contextlib.asynccontextmanager
     async def using(self, directory: str) -> AsyncIterator[None]:
@@ -129,8 +126,6 @@ class Connection:
 
     async def _watch(self, child: Child) -> None:
         code = await child.wait()
-        # Before the turns hear of it: one that is tried again must not meet its own old commands.
-        await asyncio.to_thread(orphans.end, self._mark)
         self.stream.end(_death(child, code))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -269,7 +264,6 @@ async def launch(
     Raises:
         AgentError: it cannot be started, or is not ready in so many seconds.
     """
-    await asyncio.to_thread(orphans.end_abandoned)
     await asyncio.to_thread(os.makedirs, directory, 0o700, True)
     async with children.settling(command[0], env):
         try:
@@ -281,11 +275,12 @@ async def launch(
 async def _begin(
     children: Children, command: Sequence[str], env: Mapping[str, str], directory: Path, within: float
 ) -> Connection:
-    password, mark = secrets.token_urlsafe(32), orphans.mark()
+    password = secrets.token_urlsafe(32)
     child = await children.spawn(
         [*command, "serve", "--hostname", "127.0.0.1", "--port", "0"],
         cwd=str(directory),
-        env={**env, "OPENCODE_SERVER_PASSWORD": password, orphans.NAME: mark},
+        env={**env, "OPENCODE_SERVER_PASSWORD": password},
+        strays=True,
     )
     try:
         child.close_stdin()
@@ -293,7 +288,7 @@ async def _begin(
     except BaseException:
         await child.stop()
         raise
-    return await _ready(Connection(Api(url, password), child, mark))
+    return await _ready(Connection(Api(url, password), child))
 
 
 async def _url(child: Child, within: float) -> str:

@@ -35,7 +35,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] = TELEGRAM
     #: ids of the chats that are let in, beside those that a code lets in; groups have negative ones
     chats: list[int] = field(default_factory=list)
-    #: id of the agent that answers, one of the config file; the default one when not set
+    #: id or slug of the agent that answers; the default one when not set
     agent: str | None = None
     #: seconds after which a reply that could not be sent is kept back instead
     stale_after: Annotated[float, Meta(gt=0, le=604_800)] = 3600.0

@@ -45,9 +45,7 @@ class Asked(NamedTuple):
 
 def count(tx: Transaction, run: Run, said: Sequence[AnyHappening]) -> None:
     """Count the use that events tell, today."""
-    used = sum((one for one in said if isinstance(one, Usage)), Usage())
-    if used != Usage():
-        _add(tx, run, tx.now, used)
+    _add(tx, run, tx.now, _told(said))
 
 
 def leave(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -> None:
@@ -60,7 +58,7 @@ def leave(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -
     began = run.started or tx.now
     first = int(run.attempt == 1)
     unpriced = int(after.status.final and budget.unpriced(after.usage, after.status is Status.SUCCEEDED))
-    used = sum((one for one in said if isinstance(one, Usage)), Usage())
+    used = _told(said)
     if tx.days.of(began) == tx.days.of(tx.now):
         _add(tx, run, tx.now, used, runs=first, unpriced=unpriced)
         return
@@ -68,9 +66,19 @@ def leave(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -
     _add(tx, run, tx.now, used, unpriced=unpriced)
 
 
+def _told(said: Sequence[AnyHappening]) -> Usage:
+    """Return the use that events tell: none of them takes back what another one told."""
+    found = [one for one in said if isinstance(one, Usage)]
+    return Usage(
+        input=min(sum(max(one.input, 0) for one in found), MOST),
+        output=min(sum(max(one.output, 0) for one in found), MOST),
+        cached=min(sum(max(one.cached, 0) for one in found), MOST),
+        cost=min(sum(max(one.cost, 0.0) for one in found), float(MOST)),
+    )
+
+
 def _add(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 0, unpriced: int = 0) -> None:
-    numbers = [min(max(number, 0), MOST) for number in (used.input, used.output, used.cached)]
-    if not (runs or unpriced or any(numbers) or used.cost > 0):
+    if not runs and not unpriced and used == Usage():
         return
     tx.execute(
         "INSERT INTO usage (agent, day, schedule, runs, input, output, cached, cost, unpriced)"
@@ -82,8 +90,10 @@ def _add(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 0, unpr
             tx.days.of(at),
             run.spec.schedule or "",
             runs,
-            *numbers,
-            min(max(used.cost, 0.0), float(MOST)),
+            used.input,
+            used.output,
+            used.cached,
+            used.cost,
             unpriced,
         ),
     )

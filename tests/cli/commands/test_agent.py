@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.shell import PATIENCE, Shell, next_line
+from tests.cli.shell import Shell, next_line
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 
 def runs(live: Live, session: str) -> list[dict[str, object]]:

@@ -92,7 +92,7 @@ def test_a_bad_config_exits_78_with_one_line_that_names_the_key_and_the_remedy(
 
 def test_the_gateway_refuses_a_bad_config_in_the_same_words(alone: tuple[Live, Shell]) -> None:
     live, shell = alone
-    write(live, {"agents": {"list": [{"id": "main", "backend": "opencod"}]}})
+    write(live, {"gateway": {"port": 0}, "agents": {"list": [{"id": "main", "backend": "opencod"}]}})
 
     run, check = shell("run"), shell("config", "check")
 

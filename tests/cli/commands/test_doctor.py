@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -179,10 +180,15 @@ def test_a_gateway_that_is_on_another_port_than_the_settings_say_is_a_warning(sh
     assert (result.code, findings(result)["port"]["level"]) == (0, "warning")
 
 
-def test_an_agent_that_cannot_answer_is_an_error(alone: tuple[Live, Shell]) -> None:
+@pytest.mark.skipif(sys.platform == "darwin", reason="credentials are in the keychain there")
+def test_an_agent_that_cannot_answer_is_an_error_and_one_without_a_credential_a_warning(
+    alone: tuple[Live, Shell],
+) -> None:
     live, shell = alone
     gone = {"id": "gone", "backend": "command", "command": ["no-such-thing"]}
-    agents = [gone, {**gone, "id": "off", "enabled": False}]
+    home = {"HOME": str(live.config.parent)}
+    new = {"id": "new", "backend": "acp", "preset": "claude", "command": ["true"], "env": home}
+    agents = [gone, {**gone, "id": "off", "enabled": False}, new]
     live.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": agents}}))
 
     stopped = shell("doctor", "--json")
@@ -193,6 +199,8 @@ def test_an_agent_that_cannot_answer_is_an_error(alone: tuple[Live, Shell]) -> N
         assert (result.code, findings(result)["agent gone"]["level"]) == (1, "error")
         assert "no-such-thing" in findings(result)["agent gone"]["cause"]
         assert "agent off" not in findings(result)
+        assert findings(result)["agent new"]["level"] == "warning"
+        assert "ANTHROPIC_API_KEY" in findings(result)["agent new"]["cause"]
 
 
 @pytest.mark.parametrize(("free", "level"), [(2 << 30, Level.OK), (500 << 20, Level.WARNING), (50 << 20, Level.ERROR)])

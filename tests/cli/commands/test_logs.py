@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.supervisor.logfile import LogFile
-from tests.cli.shell import PATIENCE, Shell, next_line
+from tests.cli.shell import Shell, next_line
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 
 def entry(number: int, level: str = "info", **rest: object) -> bytes:

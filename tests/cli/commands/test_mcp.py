@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,8 +14,9 @@ import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from tests.cli.shell import PATIENCE, Shell, next_line
+from tests.cli.shell import Shell, next_line
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 
 @asynccontextmanager
@@ -102,6 +104,22 @@ def test_who_gives_up_a_call_gets_no_answer_and_the_task_goes_on(shell: Shell) -
     assert [answer["id"] for answer in map(json.loads, out.splitlines()) if "id" in answer] == [2]
     history = shell("sessions", "show", "given up", "--json").json
     assert history["messages"][-1]["content"] == "w0 w1 w2 w3 "
+
+
+def test_ctrl_c_does_not_wait_for_answers(shell: Shell) -> None:
+    task = shell("tasks", "add", "@@ hang", "--json").json["task"]["id"]
+    with shell.start("mcp", stdin=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        waiting = using("wait_task", 1, task_id=task, wait=40).replace(
+            '"params": {', '"params": {"_meta": {"progressToken": 1}, '
+        )
+        program.stdin.write(waiting)
+        program.stdin.flush()
+        assert next_line(program.stdout)["method"] == "notifications/progress"
+        program.send_signal(signal.SIGINT)
+
+        assert program.wait(PATIENCE) == 130
+    shell("tasks", "cancel", task)
 
 
 def test_a_restart_in_between_is_not_noticed(alone: tuple[Live, Shell]) -> None:

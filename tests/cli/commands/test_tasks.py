@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cli.shell import PATIENCE, Shell, next_line
+from tests.cli.shell import Shell, next_line
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 TASK = set(
     "id status outcome agentId session source input mode model priority labels parent retry_of attempt max_attempts"

@@ -1,8 +1,8 @@
-"""Finding what an opencode server leaves behind.
+"""Finding what an agent's process leaves behind outside its group.
 
-opencode gives each shell command a session of its own, so that no signal to the server's group
-reaches it, and a server that dies does not end it. But a command inherits the environment: a mark
-in there tells whose it is, and whether its gateway still lives.
+opencode gives each shell command a session of its own, so that no signal to its group reaches the
+command, and its death does not end it; codex does alike. But a command inherits the environment: a
+mark in there tells whose it is, and whether its gateway still lives.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-
-import psutil
+from typing import TYPE_CHECKING
 
 from gateway import identity
 from gateway.identity import Identity
+
+if TYPE_CHECKING:
+    import psutil
 
 #: the name of the mark in the environment
 NAME = "GATEWAY_CHILD_OF"
@@ -25,7 +27,7 @@ _ROUNDS, _PAUSE = 20, 0.02
 
 
 def mark() -> str:
-    """Return a new mark: this process, and a name of its own for one server."""
+    """Return a new mark: this process, and a name of its own for one child."""
     return f"{identity.own()}/{secrets.token_hex(8)}"
 
 
@@ -52,6 +54,8 @@ def _abandoned(found: str) -> bool:
 
 
 def _end(meant: Callable[[str], bool]) -> None:
+    import psutil  # late: not every program that may start children has any
+
     for _ in range(_ROUNDS):
         found = [process for process in psutil.process_iter() if meant(_mark_of(process))]
         if not found:
@@ -64,6 +68,8 @@ def _end(meant: Callable[[str], bool]) -> None:
 
 
 def _mark_of(process: psutil.Process) -> str:
+    import psutil
+
     try:
         return "" if process.pid == os.getpid() else process.environ().get(NAME, "")
     except (psutil.Error, OSError):

@@ -1,0 +1,77 @@
+"""What other packages bring: found by entry points, and kept from doing harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import app, backends, config, plugins
+from gateway.backends import BackendType
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place that packages are found in; what is known of others is forgotten before and after."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for known in (backends.kinds, backends.registered):
+        known.cache_clear()
+    yield tmp_path
+    for known in (backends.kinds, backends.registered):
+        known.cache_clear()
+
+
+def install(site: Path, package: str, points: str, module: str) -> None:
+    """Put a package there, as an installer would leave it."""
+    told = site / f"{package}-1.0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text(f"[moongate.backends]\n{points}\n")
+    (site / f"{package}.py").write_text(module)
+
+
+ECHO = "from gateway.backends.echo import BACKEND\n"
+
+
+def test_a_backend_of_another_package_is_one_of_ours(site: Path) -> None:
+    install(site, "parrots", "parrot = parrots:BACKEND", ECHO)
+
+    found = backends.registered()
+
+    assert (found.usable["parrot"], found.origins, found.broken) == (
+        backends.kinds()["echo"],
+        {"parrot": "parrots 1.0"},
+        {},
+    )
+    assert "parrot" in backends.kinds()
+
+
+def test_of_two_with_one_name_the_second_is_told(site: Path) -> None:
+    install(site, "first_parrots", "parrot = first_parrots:BACKEND", ECHO)
+    install(site, "second_parrots", "parrot = second_parrots:BACKEND", ECHO)
+
+    found = plugins.registered("moongate.backends", BackendType, ())
+
+    assert found.origins == {"parrot": "first_parrots 1.0"}
+    assert found.broken["parrot"].origin == "second_parrots 1.0"
+
+
+def test_a_name_of_our_own_is_not_given_away(site: Path) -> None:
+    install(site, "usurper", "opencode = usurper:BACKEND", ECHO)
+
+    assert backends.registered().broken["opencode"].why == "there is another one that is called 'opencode'"
+    assert backends.kinds()["opencode"] is not backends.kinds()["echo"]
+
+
+def test_one_that_fails_to_look_around_is_passed_over(site: Path, tmp_path: Path) -> None:
+    module = (
+        "import msgspec\nfrom gateway.backends.echo import BACKEND as ECHO\n"
+        "def look(environ, config):\n    raise RuntimeError('no eyes')\n"
+        "BACKEND = msgspec.structs.replace(ECHO, detect=look, rank=-1)\n"
+    )
+    install(site, "blind", "blind = blind:BACKEND", module)
+
+    found = app.detect(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": ""})
+
+    assert found.backend != "blind"
