@@ -8,9 +8,9 @@ left at its default. All three are pure: who installs it is elsewhere.
 
 from __future__ import annotations
 
-import html  # not xml.sax.saxutils, which brings an HTTP client: `gateway status` is to be quick
 import re
 from dataclasses import dataclass
+from html import escape
 
 #: environment name that says which service manager looks after the gateway; each writer sets it
 MARKER = "MOONGATE_SERVICE_MARKER"
@@ -68,4 +68,4 @@ def xml_text(value: str) -> str:
     """
     if _UNFIT_FOR_XML.search(value):
         raise ValueError(f"{value!r} holds a character that XML cannot carry.")
-    return html.escape(value, quote=False)
+    return escape(value, quote=False)
