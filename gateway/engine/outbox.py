@@ -7,8 +7,11 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+<<<<<<< HEAD
 import msgspec
 import structlog
+=======
+>>>>>>> main
 from msgspec import Struct, field
 
 from gateway import log
@@ -142,7 +145,7 @@ class Outbox:
         self.call()
 
     async def _deliver(self, delivery: Delivery) -> None:
-        with structlog.contextvars.bound_contextvars(delivery=delivery.id, run=delivery.run):
+        with log.bound(delivery=delivery.id, run=delivery.run):
             receipt = await self._try(delivery)
             chance = random.random()  # noqa: S311 spreads, hides nothing
             done = after(delivery, receipt, self._clock(), chance, self._post.schedule)
