@@ -7,11 +7,7 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-<<<<<<< HEAD
 import msgspec
-import structlog
-=======
->>>>>>> main
 from msgspec import Struct, field
 
 from gateway import log
