@@ -73,7 +73,7 @@ def run(options: Mapping[str, Any]) -> int:
         os.environ[name] = value
     notifier = Notifier(os.environ)
     if options.get("token"):
-        _store_token_and_begin_again(options["token"])
+        _store_token(options["token"])
     for name in ("config", "host", "port"):  # so that generations, which read the settings anew, see them too
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
@@ -93,10 +93,14 @@ def run(options: Mapping[str, Any]) -> int:
         with listener:
             if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
                 data.take(settings.data_directory)
-            return _supervise(settings, held, data, listener, notifier, resumed)
+            code = _supervise(settings, held, data, listener, notifier, resumed)
     finally:
         data.release()
         held.release()
+    if code == respawn.AGAIN and respawn.plan(os.environ, respawn.PLATFORM, hard=False) is respawn.Plan.SUCCESSOR:
+        respawn.succeed(os.environ, paths.logs(settings.home) / "start.txt")
+        return 0
+    return code
 
 
 def _resumed(given: str) -> dict[str, Any] | None:
@@ -157,7 +161,7 @@ def _supervise(
         data.write(mine)
 
     announce(resumed["address"][0] if resumed else settings.gateway.host, bound)
-    if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
+    if respawn.plan(os.environ, respawn.PLATFORM, hard=False) is not respawn.Plan.GENERATION:
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
     console = Console(_to_console if not os.environ.get(DETACHED) else _nowhere)
@@ -201,21 +205,24 @@ def _limits(settings: Config) -> Limits:
 
 
 def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
-    """Serve inside this process: no generations, and a restart is done here."""
+    """Serve inside this process, without generations; returns AGAIN if somebody is to begin it again."""
     from gateway import alone  # late: a supervisor does without all that it brings
 
     file = LogFile(paths.log_file(settings.home))
     try:
         bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
-        code = alone.run(
+        plan = respawn.plan(os.environ, respawn.PLATFORM, hard=False)
+        again = alone.run(
             listener,
             instance,
             path,
             sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
             greet=lambda about: _greet(settings, bound, about),
+            here=plan is respawn.Plan.IN_PROCESS,
         )
-        last_stop.write(path, instance, code, "it was told to stop")
-        return code
+        code = respawn.AGAIN if again and plan is respawn.Plan.EXIT else 0
+        last_stop.write(path, instance, code, "a restart" if again else "it was told to stop")
+        return respawn.AGAIN if again else 0
     finally:
         file.close()
 
@@ -235,10 +242,12 @@ def _record(settings: Config, instance: str, began: int, host: str, bound: int) 
     )
 
 
-def _store_token_and_begin_again(token: str) -> None:
-    """Keep a token out of the process list: store it, and become the same program without it."""
+def _store_token(token: str) -> None:
+    """Store a token, and keep it out of the process list: become the same program without it."""
     home = paths.private_directory(paths.home(os.environ))
     token_file.store(paths.token(home), token)
+    if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+        return
     kept: list[str] = []
     given = iter(sys.orig_argv[1:])
     for word in given:
