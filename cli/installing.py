@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import time
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
             "manager": self.manager.name,
             "service": self.manager.service,
             "file": str(self.manager.file),
-            "unit": self.manager.render(self.spec).decode("utf-8", "replace"),
+            "unit": _text(self.manager.render(self.spec)),
             "steps": [step.shown for step in self._steps(0.0)],
         }
 
@@ -107,6 +108,11 @@ class Plan(NamedTuple):
                     f"it does not answer after {wait:g} s; {self.manager.name} says {self.manager.status().state}."
                 )
             time.sleep(LOOK)
+
+
+def _text(unit: bytes) -> str:
+    """Return a unit as people read it: it says itself when it is not UTF-8."""
+    return unit.decode("utf-16" if unit.startswith(codecs.BOM_UTF16_LE) else "utf-8", "replace")
 
 
 def plan(

@@ -12,7 +12,8 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import gateway
 from gateway import config, identity, logs, paths, token_file
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="take the port from another gateway of this user")
     parser.add_argument("--kill-foreign", action="store_true", help="take it from any program")
     parser.add_argument("--token", help="store this as the gateway's token, then start")
+    parser.add_argument("--environment", action="append", metavar="NAME=VALUE", help="set a variable first")
+    parser.add_argument("--output", metavar="FILE", help="append what is printed to this file")
     arguments = parser.parse_args(argv)
     try:
         return run(vars(arguments))
@@ -55,13 +58,19 @@ def run(options: Mapping[str, Any]) -> int:
 
     Args:
         options: `port`, `host`, `config`, `token`, `force` and `kill_foreign` as given on the command
-            line; None is not given.
+            line; None is not given. `environment` and `output` are for service managers that can neither
+            set variables nor keep what is printed.
 
     Raises:
         GatewayError: it cannot start; `exit_code` is the process's.
     """
     signals.block()
     os.umask(0o077)
+    if options.get("output"):
+        _print_to(options["output"])
+    for pair in options.get("environment") or ():
+        name, _, value = pair.partition("=")
+        os.environ[name] = value
     notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token_and_begin_again(options["token"])
@@ -235,6 +244,31 @@ def _store_token_and_begin_again(token: str) -> None:
         elif not word.startswith("--token="):
             kept.append(word)
     os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
+
+
+def _print_to(name: str) -> None:
+    """Have all that is printed appended to a file, for its owner only.
+
+    Raises:
+        ConfigError: it cannot be written to.
+    """
+    file = Path(name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        paths.private_directory(file.parent)
+        descriptor = os.open(file, flags, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {file}: {error.strerror}.") from error
+    for number in (1, 2):
+        os.dup2(descriptor, number)
+    if descriptor not in (1, 2):
+        os.close(descriptor)
+    # Windows gives no streams at all to a program without a console.
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
+
+
+def _stream(number: int) -> TextIO:
+    return os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False)
 
 
 def _nowhere(line: bytes) -> None:
