@@ -147,9 +147,12 @@ def _supervise(
 ) -> int:
     bound = listener.getsockname()[1]
     instance = resumed["instance"] if resumed else secrets.token_hex(8)
+    before = record.read(paths.lock(settings.home, settings.path))
+    same = before is not None and before.instance == instance  # with its supervisor replaced
+    began = before.createdAt if before is not None and same else time.time_ns() // 1_000_000
 
     def announce(host: str, number: int) -> None:
-        mine = _record(settings, instance, host, number)
+        mine = _record(settings, instance, began, host, number)
         held.write(mine)
         data.write(mine)
 
@@ -217,11 +220,11 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
         file.close()
 
 
-def _record(settings: Config, instance: str, host: str, bound: int) -> Record:
+def _record(settings: Config, instance: str, began: int, host: str, bound: int) -> Record:
     process = identity.own()
     return Record(
         pid=process.pid,
-        createdAt=time.time_ns() // 1_000_000,
+        createdAt=began,
         configPath=str(settings.path),
         startTime=process.started,
         bootId=process.boot,
