@@ -96,7 +96,7 @@ def _token(place: Place, found: Look) -> Iterator[Finding]:
         known = place.token
     except ConfigError:
         return  # the file that holds it is looked at by itself
-    if probe.token_drift(found, None if known is None else known.value):
+    if probe.inside(found, None if known is None else known.value).token_drift:
         said = (
             f"the gateway refuses the one in {known.source}" if known else "the gateway wants one; none is written down"
         )
@@ -118,6 +118,7 @@ def _privates(place: Place) -> list[Private]:
     found = [
         Private("state directory", place.home, 0o700, Level.WARNING),
         Private("token", paths.token(place.home), 0o600, Level.ERROR),
+        Private("webhook secret", paths.webhook_secret(place.home), 0o600, Level.ERROR),
         Private(".env", place.home / ".env", 0o600, Level.ERROR),
     ]
     if place.config.parent != place.home:  # else the directory says it all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import time
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from cli import launch, managers, probe, service
+from cli import closing, launch, managers, probe, service
 from cli.managers import Manager, Step
 from cli.place import Place
 from cli.probe import State
@@ -19,7 +20,7 @@ from cli.service import Runtime
 from gateway import app, config, paths, token_file
 from gateway.config import Config
 from gateway.errors import ConfigError, Conflict, GatewayError, PortTaken, Unavailable
-from gateway.supervisor import ending, port
+from gateway.supervisor import port
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
 
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
             "manager": self.manager.name,
             "service": self.manager.service,
             "file": str(self.manager.file),
-            "unit": self.manager.render(self.spec).decode("utf-8", "replace"),
+            "unit": _text(self.manager.render(self.spec)),
             "steps": [step.shown for step in self._steps(0.0)],
         }
 
@@ -107,6 +108,11 @@ class Plan(NamedTuple):
                     f"it does not answer after {wait:g} s; {self.manager.name} says {self.manager.status().state}."
                 )
             time.sleep(LOOK)
+
+
+def _text(unit: bytes) -> str:
+    """Return a unit as people read it: it says itself when it is not UTF-8."""
+    return unit.decode("utf-16" if unit.startswith(codecs.BOM_UTF16_LE) else "utf-8", "replace")
 
 
 def plan(
@@ -237,7 +243,7 @@ def _stop_step(place: Place, found: Record) -> Step:
     return Step(
         "stop the gateway that runs",
         "gateway stop",
-        lambda: ending.end(found, 5.0 + 1.0),
+        lambda: closing.end(place, found, 5.0 + 1.0),
         start_again,
         "End it: gateway stop --force",
     )

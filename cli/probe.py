@@ -64,23 +64,37 @@ def url(record: Record) -> str:
 def ask(host: str, port: int, patience: float) -> dict[str, Any] | None:
     """Return what is answered to `GET /health`, or None if that is nothing of ours."""
     status, body = _get(host, port, "/health", patience)
+    return _object(body) if status == b"200" else None
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return found if status == b"200" and isinstance(found, dict) else None
+    return found if isinstance(found, dict) else None
 
 
-def token_drift(found: Look, secret: str | None) -> bool | None:
-    """Tell whether a running gateway refuses the token that is written down; None if that cannot be told.
+class Inside(NamedTuple):
+    """What a running gateway tells only to who has a token."""
+
+    #: whether the token that is written down is refused; None if that cannot be told
+    token_drift: bool | None = None
+    #: its answer to `GET /api/work`
+    work: dict[str, Any] | None = None
+
+
+def inside(found: Look, secret: str | None) -> Inside:
+    """Ask a running gateway with the token that is written down.
 
     Wrong tokens are counted there, but keep no right one out.
     """
     if found.state is not State.RUNNING or found.record is None:
-        return None
+        return Inside()
     given = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
-    status, _ = _get(reachable(found.record.host), found.record.port, "/api/channels", PATIENCE, given)
-    return {b"200": False, b"401": True, b"429": True}.get(status)
+    status, body = _get(reachable(found.record.host), found.record.port, "/api/work", PATIENCE, given)
+    drift = {b"200": False, b"401": True, b"429": True}.get(status)
+    return Inside(drift, _object(body) if status == b"200" else None)
 
 
 def _get(host: str, port: int, path: str, patience: float, headers: str = "") -> tuple[bytes, bytes]:

@@ -26,7 +26,7 @@ from gateway.errors import ConfigError, Forbidden, NotRunning, Unavailable
 from service_templates import MARKER, ServiceSpec
 
 #: the module and class that look after services, by platform
-MANAGERS = {"linux": "systemd.Systemd"}
+MANAGERS = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
 #: seconds that a stop may take longer than its grace
 MARGIN = 15
 #: seconds that a login shell may take to say its PATH
@@ -46,7 +46,7 @@ def manager(place: Place, *, system: bool = False, run: Run = managers.call) -> 
     if known is None:
         raise Unavailable(f"there is no login service for {sys.platform} yet.", remedy="Start it: gateway start")
     module, _, name = known.partition(".")
-    user = _user(place.env) if system else getpass.getuser()
+    user = _user(place.env) if system else _login(place.env)
     site = Site(_suffix(place), system, user, str(paths.logs(place.home) / "service.log"), place.env)
     made: Manager = getattr(importlib.import_module(f"{managers.__name__}.{module}"), name)(site, run)
     return made
@@ -94,6 +94,8 @@ def owner(place: Place) -> Manager | None:
 
 def system_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which to look for the gateway of the user that a system's service runs as."""
+    if os.name != "posix":
+        return dict(env)
     import pwd  # late: not on Windows, where nothing is installed for the whole system
 
     return {**env, "HOME": pwd.getpwnam(_user(env)).pw_dir}
@@ -114,6 +116,12 @@ def need_root(command: str) -> None:
 
 def _user(env: Mapping[str, str]) -> str:
     return env.get("SUDO_USER") or getpass.getuser()
+
+
+def _login(env: Mapping[str, str]) -> str:
+    """Return this user's name; on Windows with the domain, without which it may be another's."""
+    domain = env.get("USERDOMAIN") if os.name == "nt" else None
+    return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
 
 
 def _suffix(place: Place) -> str:
@@ -163,7 +171,7 @@ def spec(place: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: st
             output=str(paths.logs(place.home) / "service.log"),
             stop_seconds=stop_seconds(settings),
             confined=settings.gateway.confined,
-            user=_user(place.env) if system else getpass.getuser(),
+            user=_user(place.env) if system else _login(place.env),
             system=system,
             suffix=_suffix(place),
             version=gateway.__version__,

@@ -12,7 +12,8 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import gateway
 from gateway import config, identity, logs, paths, token_file
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="take the port from another gateway of this user")
     parser.add_argument("--kill-foreign", action="store_true", help="take it from any program")
     parser.add_argument("--token", help="store this as the gateway's token, then start")
+    parser.add_argument("--environment", action="append", metavar="NAME=VALUE", help="set a variable first")
+    parser.add_argument("--output", metavar="FILE", help="append what is printed to this file")
     arguments = parser.parse_args(argv)
     try:
         return run(vars(arguments))
@@ -55,16 +58,22 @@ def run(options: Mapping[str, Any]) -> int:
 
     Args:
         options: `port`, `host`, `config`, `token`, `force` and `kill_foreign` as given on the command
-            line; None is not given.
+            line; None is not given. `environment` and `output` are for service managers that can neither
+            set variables nor keep what is printed.
 
     Raises:
         GatewayError: it cannot start; `exit_code` is the process's.
     """
     signals.block()
     os.umask(0o077)
+    if options.get("output"):
+        _print_to(options["output"])
+    for pair in options.get("environment") or ():
+        name, _, value = pair.partition("=")
+        os.environ[name] = value
     notifier = Notifier(os.environ)
     if options.get("token"):
-        _store_token_and_begin_again(options["token"])
+        _store_token(options["token"])
     for name in ("config", "host", "port"):  # so that generations, which read the settings anew, see them too
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
@@ -84,10 +93,14 @@ def run(options: Mapping[str, Any]) -> int:
         with listener:
             if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
                 data.take(settings.data_directory)
-            return _supervise(settings, held, data, listener, notifier, resumed)
+            code = _supervise(settings, held, data, listener, notifier, resumed)
     finally:
         data.release()
         held.release()
+    if code == respawn.AGAIN and respawn.plan(os.environ, respawn.PLATFORM, hard=False) is respawn.Plan.SUCCESSOR:
+        respawn.succeed(os.environ, paths.logs(settings.home) / "start.txt")
+        return 0
+    return code
 
 
 def _resumed(given: str) -> dict[str, Any] | None:
@@ -138,14 +151,17 @@ def _supervise(
 ) -> int:
     bound = listener.getsockname()[1]
     instance = resumed["instance"] if resumed else secrets.token_hex(8)
+    before = record.read(paths.lock(settings.home, settings.path))
+    same = before is not None and before.instance == instance  # with its supervisor replaced
+    began = before.createdAt if before is not None and same else time.time_ns() // 1_000_000
 
     def announce(host: str, number: int) -> None:
-        mine = _record(settings, instance, host, number)
+        mine = _record(settings, instance, began, host, number)
         held.write(mine)
         data.write(mine)
 
     announce(resumed["address"][0] if resumed else settings.gateway.host, bound)
-    if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
+    if respawn.plan(os.environ, respawn.PLATFORM, hard=False) is not respawn.Plan.GENERATION:
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
     console = Console(_to_console if not os.environ.get(DETACHED) else _nowhere)
@@ -189,30 +205,33 @@ def _limits(settings: Config) -> Limits:
 
 
 def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
-    """Serve inside this process: no generations, and a restart is done here."""
+    """Serve inside this process, without generations; returns AGAIN if somebody is to begin it again."""
     from gateway import alone  # late: a supervisor does without all that it brings
 
     file = LogFile(paths.log_file(settings.home))
     try:
         bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
-        code = alone.run(
+        plan = respawn.plan(os.environ, respawn.PLATFORM, hard=False)
+        again = alone.run(
             listener,
             instance,
             path,
             sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
             greet=lambda about: _greet(settings, bound, about),
+            here=plan is respawn.Plan.IN_PROCESS,
         )
-        last_stop.write(path, instance, code, "it was told to stop")
-        return code
+        code = respawn.AGAIN if again and plan is respawn.Plan.EXIT else 0
+        last_stop.write(path, instance, code, "a restart" if again else "it was told to stop")
+        return respawn.AGAIN if again else 0
     finally:
         file.close()
 
 
-def _record(settings: Config, instance: str, host: str, bound: int) -> Record:
+def _record(settings: Config, instance: str, began: int, host: str, bound: int) -> Record:
     process = identity.own()
     return Record(
         pid=process.pid,
-        createdAt=time.time_ns() // 1_000_000,
+        createdAt=began,
         configPath=str(settings.path),
         startTime=process.started,
         bootId=process.boot,
@@ -223,10 +242,12 @@ def _record(settings: Config, instance: str, host: str, bound: int) -> Record:
     )
 
 
-def _store_token_and_begin_again(token: str) -> None:
-    """Keep a token out of the process list: store it, and become the same program without it."""
+def _store_token(token: str) -> None:
+    """Store a token, and keep it out of the process list: become the same program without it."""
     home = paths.private_directory(paths.home(os.environ))
     token_file.store(paths.token(home), token)
+    if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+        return
     kept: list[str] = []
     given = iter(sys.orig_argv[1:])
     for word in given:
@@ -235,6 +256,31 @@ def _store_token_and_begin_again(token: str) -> None:
         elif not word.startswith("--token="):
             kept.append(word)
     os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
+
+
+def _print_to(name: str) -> None:
+    """Have all that is printed appended to a file, for its owner only.
+
+    Raises:
+        ConfigError: it cannot be written to.
+    """
+    file = Path(name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        paths.private_directory(file.parent)
+        descriptor = os.open(file, flags, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {file}: {error.strerror}.") from error
+    for number in (1, 2):
+        os.dup2(descriptor, number)
+    if descriptor not in (1, 2):
+        os.close(descriptor)
+    # Windows gives no streams at all to a program without a console.
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
+
+
+def _stream(number: int) -> TextIO:
+    return os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False)
 
 
 def _nowhere(line: bytes) -> None:

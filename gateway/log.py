@@ -6,15 +6,32 @@ event loop. What does not fit into the queue is counted, and the count is writte
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
+import sys
 import threading
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
-import structlog
+
+
+@contextlib.contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Let a module be none that is installed, as far as it is not loaded yet."""
+    missing = sys.modules.setdefault(name, None) is None  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if missing:
+            del sys.modules[name]
+
+
+# It takes rich along for a console that is not ours, if that is there: 35 ms of each start.
+with _without("rich"):
+    import structlog
 
 #: lines that may wait to be written
 WAITING = 10_000
@@ -160,3 +177,6 @@ def _take_over_standard_logging(level: int) -> None:
 
 
 get = structlog.get_logger
+#: bind what all lines of this task, or of a block, are about
+bind = structlog.contextvars.bind_contextvars
+bound = structlog.contextvars.bound_contextvars

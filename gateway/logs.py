@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import IO
 
 LEVELS = ("debug", "info", "warning", "error")
 
+#: times that a file is looked for that may just be being renamed
+LOOKS = 3
 #: bytes read at once, from the end backwards
 BLOCK = 64 * 1024
 
@@ -38,8 +41,8 @@ def readable(line: bytes) -> str:
 def tail(file: Path, count: int, level: str = "debug") -> list[bytes]:
     """Return the last lines of at least a level, oldest first, from rotated files too if need be."""
     found: list[bytes] = []
-    for path in (file, *(file.with_name(f"{file.name}.{number}") for number in range(1, 100))):
-        if len(found) >= count or not path.exists():
+    for path in _present(file):
+        if len(found) >= count:
             break
         for line in _backwards(path):
             if at_least(line, level):
@@ -47,6 +50,16 @@ def tail(file: Path, count: int, level: str = "debug") -> list[bytes]:
                 if len(found) >= count:
                     break
     return found[::-1]
+
+
+def _present(file: Path) -> Iterator[Path]:
+    """Yield the files that there are, the newest first; between two steps of a rotation the first one is missing."""
+    if file.exists():
+        yield file
+    number = 1
+    while (path := file.with_name(f"{file.name}.{number}")).exists():
+        yield path
+        number += 1
 
 
 def _backwards(path: Path) -> Iterator[bytes]:
@@ -78,11 +91,10 @@ class Follower:
     def read(self) -> list[bytes]:
         """Return the whole lines that came since the last call."""
         lines = self._take()
-        if self._rotated():
+        while (newer := self._newer()) is not None:
             lines += self._take()  # what came between the last look and the rotation
-            if self._file is not None:
-                self._file.close()
-            self._file = self._path.open("rb") if self._path.exists() else None
+            self.close()
+            self._file = newer
             lines += self._take()
         return lines
 
@@ -96,12 +108,32 @@ class Follower:
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         return [line for line in lines if line]
 
-    def _rotated(self) -> bool:
-        try:
-            present = self._path.stat()
-        except FileNotFoundError:
-            return False
-        if self._file is None:
-            return True
-        held = os.fstat(self._file.fileno())
-        return (held.st_dev, held.st_ino) != (present.st_dev, present.st_ino)
+    def _newer(self) -> IO[bytes] | None:
+        """Return the file that came after the present one, opened; None if that is still written to.
+
+        It may have been rotated more than once since the last look, or be gone.
+        """
+        for _ in range(LOOKS):
+            newer, found = self._after_ours()
+            if found or self._file is None:
+                return newer
+            if newer is not None:
+                newer.close()
+        return self._after_ours()[0]
+
+    def _after_ours(self) -> tuple[IO[bytes] | None, bool]:
+        """Return the file after the present one, or else the oldest; and whether the present one was seen.
+
+        One that is just being renamed is not seen.
+        """
+        newer: IO[bytes] | None = None
+        for path in _present(self._path):
+            with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as undo:
+                found = undo.enter_context(path.open("rb"))
+                if self._file is not None and os.path.sameopenfile(found.fileno(), self._file.fileno()):
+                    return newer, True
+                if newer is not None:
+                    newer.close()
+                newer = found
+                undo.pop_all()
+        return newer, False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from xml.sax import saxutils
+from html import escape
 
 #: environment name that says which service manager looks after the gateway; each writer sets it
 MARKER = "MOONGATE_SERVICE_MARKER"
@@ -68,4 +68,4 @@ def xml_text(value: str) -> str:
     """
     if _UNFIT_FOR_XML.search(value):
         raise ValueError(f"{value!r} holds a character that XML cannot carry.")
-    return saxutils.escape(value)
+    return escape(value, quote=False)

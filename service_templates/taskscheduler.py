@@ -1,4 +1,4 @@
-"""Write a service as a task of Windows' Task Scheduler, and read one back.
+"""Write a service as a task of Windows' Task Scheduler, and read one back; without the right, as a script.
 
 A task can set no variable and keep no output: the gateway is told both by options, `--environment` and
 `--output`. It says no PATH: at login the user's own is there. It knows no reload, no confinement and no
@@ -44,8 +44,7 @@ def render(spec: ServiceSpec) -> bytes:
     """
     if spec.system:
         raise ValueError("a task starts at its user's login, and not with the system.")
-    # python.exe would open a console window that flashes at every login
-    command = _CONSOLE.sub(lambda found: f"{found[0]}w", spec.program)
+    command = _windowless(spec.program)
     arguments = command_line(_words(spec))
     _check(command, arguments, spec.directory)
     template = resources.files(__package__).joinpath("templates/task.xml").read_text("utf-8")
@@ -58,6 +57,30 @@ def render(spec: ServiceSpec) -> bytes:
         directory=xml_text(spec.directory),
     )
     return b"\xff\xfe" + text.encode("utf-16-le")
+
+
+def script(spec: ServiceSpec) -> bytes:
+    """The same for the Startup folder, whose scripts run at login: where tasks may not be made.
+
+    Raises:
+        ValueError: a script cannot carry it.
+    """
+    words = [spec.program, spec.directory, *_words(spec)]
+    if unfit := next((word for word in words if '"' in word), None):
+        raise ValueError(f"a script of Windows cannot carry a quote: {unfit!r}.")
+    template = resources.files(__package__).joinpath("templates/startup.cmd").read_text("utf-8")
+    text = template.format(
+        version=spec.version,
+        directory=_doubled(spec.directory),
+        command=_doubled(_windowless(spec.program)),
+        arguments=" ".join(f'"{_doubled(_closed(word))}"' for word in _words(spec)),
+    )
+    return text.replace("\n", "\r\n").encode()
+
+
+def command(spec: ServiceSpec) -> list[str]:
+    """Return the words that a task runs, for who starts it without one."""
+    return [_windowless(spec.program), *_words(spec)]
 
 
 def parse(data: bytes, *, path: str, stop_seconds: int) -> ServiceSpec:
@@ -103,6 +126,16 @@ def _check(command: str, arguments: str, directory: str) -> None:
             raise ValueError(f"Task Scheduler would put something else in the place of {found[0]!r} in {value!r}.")
 
 
+def _windowless(program: str) -> str:
+    """Return what runs without a console window, which would flash at every login."""
+    return _CONSOLE.sub(lambda found: f"{found[0]}w", program)
+
+
+def _doubled(value: str) -> str:
+    """Return a value as it stands between quotes in a script, where a single percent sign begins a variable."""
+    return value.replace("%", "%%")
+
+
 def _words(spec: ServiceSpec) -> Iterator[str]:
     environment = dict(spec.environment)
     if _SAFE in environment and spec.arguments[:1] == ("-m",):
@@ -141,8 +174,12 @@ def command_line(words: Iterable[str]) -> str:
 def _quoted(word: str) -> str:
     if word and not re.search(r'[\s"]', word):
         return word
-    inner = re.sub(r'(\\*)"', r'\1\1\\"', word)
-    return '"' + re.sub(r"(\\+)$", r"\1\1", inner) + '"'
+    return '"' + _closed(re.sub(r'(\\*)"', r'\1\1\\"', word)) + '"'
+
+
+def _closed(inner: str) -> str:
+    """Return what stands between quotes so that its end does not keep the last quote from ending it."""
+    return re.sub(r"(\\+)$", r"\1\1", inner)
 
 
 def words_of(line: str) -> list[str]:

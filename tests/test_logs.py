@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -73,6 +75,52 @@ def test_a_follower_misses_nothing_across_rotation(tmp_path: Path) -> None:
     assert [int(line.split(b".")[0]) for line in seen] == list(range(100))
     follower.close()
     file.close()
+
+
+def test_a_follower_misses_nothing_though_files_were_rotated_many_times_since_it_looked(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "log", size=1_000, count=9)
+    file.write(b"before")
+    follower = logs.Follower(tmp_path / "log")
+
+    for number in range(100):
+        file.write(b"%d" % number + b"." * 40)
+    seen = follower.read()
+
+    assert (tmp_path / "log.4").exists()
+    assert [int(line.split(b".")[0]) for line in seen] == list(range(100))
+    assert follower.read() == []
+    follower.close()
+    file.close()
+
+
+def test_a_follower_whose_file_is_gone_goes_on_with_the_oldest_that_there_is(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "log", size=1_000, count=2)
+    file.write(b"before")
+    follower = logs.Follower(tmp_path / "log")
+
+    for number in range(100):
+        file.write(b"%d" % number + b"." * 40)
+    seen = [int(line.split(b".")[0]) for line in follower.read()]
+    follower.close()
+
+    assert seen == sorted(set(seen))
+    assert seen[-40:] == list(range(60, 100))
+    file.close()
+
+
+def test_the_last_lines_are_found_between_two_steps_of_a_rotation(tmp_path: Path) -> None:
+    (tmp_path / "log.1").write_text("last\n")
+
+    assert lines(tmp_path / "log") == ["last"]
+
+
+def test_what_serves_does_not_bring_what_only_a_terminal_needs() -> None:
+    code = "import sys; from gateway import serve; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "structlog" in done.stdout.split()
+    assert [name for name in done.stdout.split() if name.split(".")[0] in ("rich", "click", "psutil")] == []
 
 
 def test_lines_below_a_level_are_left_out_and_odd_ones_kept(tmp_path: Path) -> None:

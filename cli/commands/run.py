@@ -15,8 +15,16 @@ from cli.place import Place
 @click.option("--force", is_flag=True, help="End another gateway of this user that has the port, or this config.")
 @click.option("--kill-foreign", is_flag=True, help="Take the port from any program.")
 @click.option("--token", help="Store this as the gateway's token, then start without it on the command line.")
+@click.option("--environment", multiple=True, hidden=True)  # both for service managers that can do neither
+@click.option("--output", "printed", hidden=True)
 def COMMAND(  # noqa: N802 the seam's name
-    port: int | None, host: str | None, force: bool, kill_foreign: bool, token: str | None
+    port: int | None,
+    host: str | None,
+    force: bool,
+    kill_foreign: bool,
+    token: str | None,
+    environment: tuple[str, ...],
+    printed: str | None,
 ) -> int:
     """Run the gateway in the foreground until Ctrl-C.
 
@@ -34,7 +42,8 @@ def COMMAND(  # noqa: N802 the seam's name
     if force or kill_foreign:
         _stop_service()
     given = {"port": port, "host": host, "token": token, "force": force, "kill_foreign": kill_foreign}
-    return foreground.run({**given, "config": current().config})
+    told = {"environment": environment, "output": printed}
+    return foreground.run({**given, **told, "config": current().config})
 
 
 def _stop_service() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import gateway
 from cli import output, probe
 from cli.command import Command, current
 from cli.place import Place
-from cli.probe import Look, State
+from cli.probe import Inside, Look, State
+from gateway.supervisor.record import Record
 from gateway.token_file import masked
 from service_templates import MARKER
 
@@ -35,8 +37,11 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
       {"running": bool, "state": "running" | "unresponsive" | "stopped", "config": path,
        "token": masked or null, "pid", "host", "port", "url", "version", "instance",
        "service": which service manager started it, "systemd" say,
-       "generation": number, "started_at": RFC 3339, "uptime": seconds, "health": "healthy" | "degraded",
+       "generation": number, "started_at": RFC 3339, "uptime": seconds since then,
+       "generation_uptime": seconds since this generation began, "health": "healthy" | "degraded",
        "checks": {name: "ok" or what is wrong},
+       "work": {"running", "queued", "ended": in the last 24 hours, "pending_deliveries", "dead_deliveries",
+         "next_schedule": RFC 3339},
        "installed_version": of this command, "version_drift": whether another one runs,
        "token_drift": whether the token that is written down is refused,
        "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
@@ -56,7 +61,7 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
 
 
 def _shape(place: Place, found: Look) -> dict[str, Any]:
-    record, health = found.record, found.health or {}
+    record, health, inside = found.record, found.health or {}, probe.inside(found, _secret(place))
     return {
         "running": found.state is State.RUNNING,
         "state": found.state,
@@ -71,12 +76,14 @@ def _shape(place: Place, found: Look) -> dict[str, Any]:
         "instance": record and record.instance,
         "started_at": record and output.rfc3339(record.createdAt),
         "generation": health.get("generation"),
-        "uptime": health.get("uptime"),
+        "uptime": record and _uptime(record),
+        "generation_uptime": health.get("uptime"),
         "health": health.get("status"),
         "checks": health.get("checks"),
+        "work": inside.work,
         "installed_version": gateway.__version__,
         "version_drift": _version_drift(found),
-        "token_drift": probe.token_drift(found, _secret(place)),
+        "token_drift": inside.token_drift,
         "last_stop": _last_stop(place, found),
         "port_owner": None,
         "findings": None,
@@ -135,18 +142,19 @@ def _token(place: Place) -> str | None:
 
 
 def _running(place: Place, found: Look) -> None:
-    record, health = found.record, found.health or {}
+    record, health, inside = found.record, found.health or {}, probe.inside(found, _secret(place))
     assert record is not None
     wrong = {name: said for name, said in health.get("checks", {}).items() if said != "ok"}
     generation = health.get("generation", 1)
     rows = [
         output.marked("⚠️ " if wrong else "✅", "Gateway is running" + (", and is not well" if wrong else "")),
         *(f"   {name}: {said}" for name, said in wrong.items()),
-        *_drifts(place, found),
+        *_drifts(found, inside),
         "",
         f"   Port: {record.port}",
-        f"   Uptime: {output.duration(health.get('uptime', 0))}      Generation: {generation}"
-        f" (pid {record.pid}, version {record.version})",
+        f"   Uptime: {output.duration(_uptime(record))}      Generation: {generation}"
+        f" (pid {record.pid}, version {record.version}, began {output.duration(health.get('uptime', 0))} ago)",
+        *([_work(inside.work)] if inside.work else []),
         f"   Config: {output.home(place.config)}",
         *([f"   Service: {manager}      (gateway service-status)"] if (manager := _service(found)) else []),
         "",
@@ -179,11 +187,22 @@ def _stopped(place: Place, found: Look) -> None:
     output.show("\n".join([*rows, "   Start it: gateway start"]))
 
 
-def _drifts(place: Place, found: Look) -> list[str]:
+def _uptime(record: Record) -> int:
+    return max(0, int(time.time() - record.createdAt / 1000))
+
+
+def _work(work: dict[str, Any]) -> str:
+    said = f"   Work: {work['running']} running, {work['queued']} waiting, {work['ended']:,} ended in 24 h"
+    for count, what in ((work["pending_deliveries"], "to deliver"), (work["dead_deliveries"], "given up")):
+        said += f", {count} {what}" if count else ""
+    return said + (f"      Next schedule: {output.moment(work['next_schedule'])}" if work["next_schedule"] else "")
+
+
+def _drifts(found: Look, inside: Inside) -> list[str]:
     """Say what the running gateway has that is not what is installed and written down now."""
     said = []
     if _version_drift(found) and found.record is not None:
         said.append(f"   Version: {found.record.version} runs, {gateway.__version__} is installed: gateway restart")
-    if probe.token_drift(found, _secret(place)):
+    if inside.token_drift:
         said.append("   Token: the one that is written down is refused: gateway restart")
     return said

@@ -7,8 +7,10 @@ text comes from `service_templates`. `cli/service.py` chooses among them.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -18,6 +20,10 @@ from service_templates import ServiceSpec
 
 #: seconds that a manager's own command may take
 PATIENCE = 90.0
+#: what to do without a service
+OTHERWISE = "Without a service: gateway start"
+#: what reading a file raises that is not there
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 class Done(NamedTuple):
@@ -162,6 +168,44 @@ def call(words: Sequence[str], env: Mapping[str, str], patience: float) -> Done:
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"{' '.join(words)} did not end within {patience:g} s.") from error
     return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
+def said(done: Done) -> str:
+    """Return what a command had to say about its failure."""
+    return done.err.strip() or done.out.strip() or f"exit code {done.code}"
+
+
+def content(file: Path) -> bytes | None:
+    """Return what is in a unit's file; None if there is none."""
+    try:
+        return file.read_bytes()
+    except _ABSENT:
+        return None
+
+
+def put(file: Path, content: bytes | None) -> None:
+    """Make a unit's file what it is to be, whole or not at all; None removes it."""
+    if content is None:
+        with contextlib.suppress(*_ABSENT):
+            file.unlink()
+        return
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
+        try:
+            draft.write(content)
+            draft.flush()
+            os.fsync(draft.fileno())
+            draft.close()  # Windows moves no file that is open
+            Path(draft.name).chmod(0o644)
+            Path(draft.name).replace(file)
+        except BaseException:
+            draft.close()
+            Path(draft.name).unlink(missing_ok=True)
+            raise
+
+
+def nothing() -> None:
+    """Nothing is to be taken back."""
 
 
 def carry_out(steps: Iterable[Step], say: Callable[[str], None] = lambda _: None) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cli import managers
 from cli.managers import PATIENCE, Done, Run, Site, Status, Step
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec, systemd
@@ -101,11 +102,11 @@ class Systemd:
 
     def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
         text = self.render(spec)
-        before = self._content()
+        before = managers.content(self.file)
         was = self.status() if before is not None else Status("inactive", running=False, pid=None, enabled=False)
 
         def restore() -> None:
-            self._put(before)
+            managers.put(self.file, before)
             self._ask("daemon-reload")
             if was.running and start:
                 self._ask("restart", self.service)
@@ -115,9 +116,21 @@ class Systemd:
                 self._ask("disable", self.service)
 
         steps = [
-            Step("verify the unit", "systemd-analyze verify", lambda: self._verify(text), _nothing, _REPORT),
-            Step("write the unit", f"write {self.file}", lambda: self._put(text), restore, "See who may write there."),
-            Step("have systemd read it", self._shown("daemon-reload"), self._reload, _nothing, self._look("status")),
+            Step("verify the unit", "systemd-analyze verify", lambda: self._verify(text), managers.nothing, _REPORT),
+            Step(
+                "write the unit",
+                f"write {self.file}",
+                lambda: managers.put(self.file, text),
+                restore,
+                "See who may write there.",
+            ),
+            Step(
+                "have systemd read it",
+                self._shown("daemon-reload"),
+                self._reload,
+                managers.nothing,
+                self._look("status"),
+            ),
             Step(
                 "enable the service",
                 self._shown("enable", self.service),
@@ -139,11 +152,11 @@ class Systemd:
         return steps
 
     def removal(self) -> list[Step]:
-        before = self._content()
+        before = managers.content(self.file)
         was = self.status()
 
         def restore() -> None:
-            self._put(before)
+            managers.put(self.file, before)
             self._ask("daemon-reload")
 
         return [
@@ -161,33 +174,21 @@ class Systemd:
                 lambda: self._ask("enable", self.service) if was.enabled else None,
                 self._look("status"),
             ),
-            Step("remove the unit", f"rm {self.file}", lambda: self._put(None), restore, "See who may write there."),
-            Step("have systemd forget it", self._shown("daemon-reload"), self._forget, _nothing, self._look("status")),
+            Step(
+                "remove the unit",
+                f"rm {self.file}",
+                lambda: managers.put(self.file, None),
+                restore,
+                "See who may write there.",
+            ),
+            Step(
+                "have systemd forget it",
+                self._shown("daemon-reload"),
+                self._forget,
+                managers.nothing,
+                self._look("status"),
+            ),
         ]
-
-    def _content(self) -> bytes | None:
-        try:
-            return self.file.read_bytes()
-        except _ABSENT:
-            return None
-
-    def _put(self, content: bytes | None) -> None:
-        """Make the unit's file what it is to be, whole or not at all; None removes it."""
-        if content is None:
-            with contextlib.suppress(*_ABSENT):
-                self.file.unlink()
-            return
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with tempfile.NamedTemporaryFile(dir=self._directory, prefix=f".{self.service}.", delete=False) as draft:
-            try:
-                draft.write(content)
-                draft.flush()
-                os.fsync(draft.fileno())
-                os.fchmod(draft.fileno(), 0o644)
-                Path(draft.name).replace(self.file)
-            except BaseException:
-                Path(draft.name).unlink(missing_ok=True)
-                raise
 
     def _verify(self, text: bytes) -> None:
         """Have systemd look at the unit before it is put in its place, where that is to be had."""
@@ -256,7 +257,7 @@ class Systemd:
     def _show(self, *properties: str) -> dict[str, str]:
         done = self._systemctl("show", self.service, *(f"--property={name}" for name in properties))
         if done.code:
-            raise Unavailable(f"{self._shown('show', self.service)}: {_said(done)}")
+            raise Unavailable(f"{self._shown('show', self.service)}: {managers.said(done)}")
         said = dict(line.split("=", 1) for line in done.out.splitlines() if "=" in line)
         return {name: said.get(name, "") for name in properties}
 
@@ -265,7 +266,7 @@ class Systemd:
         if done.code:
             rootless = self._site.system and os.geteuid() != 0
             remedy = f"Say: sudo {self._shown(*words)}" if rootless else None
-            raise GatewayError(f"{self._shown(*words)}: {_said(done)}", remedy=remedy)
+            raise GatewayError(f"{self._shown(*words)}: {managers.said(done)}", remedy=remedy)
 
     def _systemctl(self, *words: str, patience: float = PATIENCE) -> Done:
         return self._run([*self._words, *words], self._env, patience)
@@ -285,13 +286,5 @@ class Systemd:
         return f"See: {self._shown(verb, self.service)}"
 
 
-_OTHERWISE = "Without a service: gateway start, or a line in your crontab: @reboot gateway start"
+_OTHERWISE = f"{managers.OTHERWISE}, or a line in your crontab: @reboot gateway start"
 _REPORT = "That is a bug; the unit is shown by: gateway install --dry-run"
-
-
-def _said(done: Done) -> str:
-    return done.err.strip() or done.out.strip() or f"exit code {done.code}"
-
-
-def _nothing() -> None:
-    """Nothing is to be taken back."""

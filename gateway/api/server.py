@@ -15,7 +15,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import structlog
 from aiohttp import web
 from msgspec import Struct
 
@@ -168,7 +167,7 @@ class Server:
         """Give every request an id, and every error its shape."""
         identifier = request[_ID] = f"{self._prefix}{next(self._numbers):06x}"
         self._enter()
-        structlog.contextvars.bind_contextvars(request=identifier)
+        log.bind(request=identifier)
         try:
             return await self._admit(request, handler)
         except GatewayError as error:

@@ -10,7 +10,6 @@ from enum import Enum
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from gateway import log
 from gateway.domain import goal
@@ -93,7 +92,7 @@ class Executor:
     async def execute(self, attempt: Attempt) -> None:
         """Work on a claimed run until its end, or its return to the queue, is on disk."""
         run = attempt.run
-        with structlog.contextvars.bound_contextvars(run=run.id, agent=run.spec.agent, attempt=run.attempt):
+        with log.bound(run=run.id, agent=run.spec.agent, attempt=run.attempt):
             recorder = Recorder(
                 self._store,
                 run,

@@ -136,6 +136,10 @@ class Schedules:
         """
         return await self._store.schedule(id_)
 
+    async def next(self) -> int | None:
+        """Return when the next one is due, in milliseconds since 1970 UTC; None for never."""
+        return await self._store.next_fire()
+
     async def list(self, page: Page) -> Sequence[Schedule]:
         return await self._store.schedules(page)
 

@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -237,3 +238,15 @@ def test_errors_have_emoji_on_a_terminal_only_and_not_with_no_color(alone: tuple
 
     assert at.shown == "❌ the gateway is not running.\r\n   Start it: gateway start\r\n"
     assert plain.shown == "the gateway is not running. Start it: gateway start\r\n"
+
+
+def test_what_a_service_manager_cannot_do_is_told_to_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gateway import __main__ as foreground
+
+    told: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(foreground, "run", lambda options: told.append(options) or 0)
+
+    assert main(["run", "--environment", "A=1", "--environment", "B=2", "--output", "said.log"]) == 0
+
+    assert told[0]["environment"] == ("A=1", "B=2")
+    assert told[0]["output"] == "said.log"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from service_templates import ServiceSpec, taskscheduler
 from tests.service_templates import validating
+from tests.support.windows import windows_words
 
 GOLDEN = Path(__file__).parent / "golden" / "Moongate.xml"
 SCHEMA = str(validating.DATA / "task.xsd")
@@ -53,37 +54,6 @@ def text_of(task: bytes, element: str) -> str:
     found = ElementTree.fromstring(task).find(f".//{SPACE}{element}")
     assert found is not None
     return found.text or ""
-
-
-def windows_words(line: str) -> list[str]:
-    """Take a line apart by the rules that Microsoft documents for CommandLineToArgvW, the program's name apart.
-
-    2n backslashes and a quote are n backslashes, and the quote opens or closes; 2n + 1 and a quote are n
-    backslashes and that quote itself; other backslashes are themselves; blanks and tabs part words.
-    """
-    words: list[str] = []
-    word, inside, begun, at = "", False, False, 0
-    while at < len(line):
-        slashes = len(line[at:]) - len(line[at:].lstrip("\\"))
-        at += slashes
-        if at < len(line) and line[at] == '"':
-            word, begun = word + "\\" * (slashes // 2), True
-            if slashes % 2:
-                word += '"'
-            else:
-                inside = not inside
-            at += 1
-            continue
-        word, begun = word + "\\" * slashes, begun or slashes > 0
-        if at == len(line):
-            break
-        if line[at] in " \t" and not inside:
-            words += [word] if begun else []
-            word, begun = "", False
-        else:
-            word, begun = word + line[at], True
-        at += 1
-    return [*words, word] if begun else words
 
 
 @pytest.mark.parametrize(
@@ -209,6 +179,24 @@ def test_a_task_of_the_whole_system_is_refused() -> None:
 def test_what_xml_cannot_carry_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="XML cannot carry"):
         taskscheduler.render(spec(user=f"anna{value}"))
+
+
+def test_the_script_of_the_startup_folder_says_the_same() -> None:
+    text = taskscheduler.script(spec(directory="C:\\50% & more\\", arguments=("-m", "gateway", "100%"))).decode()
+
+    assert text.splitlines()[0] == "@chcp 65001 >nul", "or it could not hold other letters"
+    assert "1.2.3" in text
+    start = text.splitlines()[2]
+    assert start.startswith(
+        '@start "Moongate" /d "C:\\50%% & more\\" "C:\\Users\\anna\\moongate\\Scripts\\pythonw.exe" '
+    )
+    as_run = start.replace("%%", "%").partition('pythonw.exe" ')[2]
+    assert windows_words(as_run) == taskscheduler.command(spec(arguments=("-m", "gateway", "100%")))[1:]
+
+
+def test_a_script_that_would_end_a_quote_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot carry a quote"):
+        taskscheduler.script(spec(arguments=("-m", "gateway", 'a" & del *')))
 
 
 @pytest.mark.parametrize(

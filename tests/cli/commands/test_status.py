@@ -35,6 +35,33 @@ def test_a_running_gateway_is_shown_as_in_the_seed(shell: Shell, served: Live) -
     assert "Management:" in lines
 
 
+def test_what_there_is_to_do_is_counted(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    hanging, waiting = ({"input": "@@ hang", "session": "one"} for _ in range(2))
+    for body in (hanging, waiting):
+        live.call("POST", "/api/tasks", body)
+    live.call("POST", "/api/agent", {"message": "hello", "session": "other"})
+
+    told, shown = shell("status", "--json").json["work"], shell("status").out
+
+    counted = {"running": 1, "queued": 1, "ended": 1, "pending_deliveries": 0, "dead_deliveries": 0}
+    assert told == {**counted, "next_schedule": None}
+    assert "   Work: 1 running, 1 waiting, 1 ended in 24 h\n" in shown
+
+
+def test_its_uptime_is_the_gateways_and_not_that_of_what_serves(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.start()
+    before = shell("status", "--json").json
+
+    assert shell("restart", "--hard").code == 0
+    after = shell("status", "--json").json
+
+    assert after["started_at"] == before["started_at"]
+    assert after["uptime"] >= after["generation_uptime"]
+
+
 def test_no_usable_token_is_shown(shell: Shell, served: Live) -> None:
     shown = shell("status").out + shell("status", "--json").out
 

@@ -1,0 +1,45 @@
+"""What there is to do: `GET /api/work`, as `gateway status` shows it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gateway.api import views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.token import Scope
+
+ROUTES = Routes("work")
+
+#: milliseconds
+DAY = 86_400_000
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What the gateway has to do, and did."""
+
+    #: runs at work, and that wait
+    running: int
+    queued: int
+    #: runs that ended in the last 24 hours
+    ended: int
+    #: deliveries that wait, and that were given up
+    pending_deliveries: int
+    dead_deliveries: int
+    #: when the next schedule is due; null for never
+    next_schedule: str | None
+
+
+@ROUTES.add("GET", "/api/work", scope=Scope.READ, answer=Work)
+async def work(call: Call[Nothing, Nothing]) -> Work:
+    """Tell what the gateway has to do, and did."""
+    engine = call.engine
+    runs = await engine.counts(since=call.around.clock() - DAY)
+    deliveries = await engine.deliveries.counts()
+    return Work(
+        running=runs.running,
+        queued=runs.queued,
+        ended=sum(runs.ended.values()),
+        pending_deliveries=deliveries.pending,
+        dead_deliveries=deliveries.dead,
+        next_schedule=views.moment(await engine.schedules.next()),
+    )
