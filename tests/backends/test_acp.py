@@ -297,10 +297,13 @@ def _turn(rig: Rig, prompt: str) -> Turn:
     )
 
 
-async def test_half_a_character_is_shown_as_a_question_mark(rig: Rig) -> None:
+async def test_half_a_character_is_shown_as_an_unknown_one(rig: Rig) -> None:
     said = await rig.ask("[[half]]")
 
-    assert (text(said), of(said, Tool)[0].args) == ("half ?", {"text": "?"})
+    assert (text(said), of(said, Tool)[0].args) == (
+        "half \N{REPLACEMENT CHARACTER}",
+        {"text": "\N{REPLACEMENT CHARACTER}"},
+    )
 
 
 async def test_a_cost_that_is_no_number_does_not_count(rig: Rig) -> None:
