@@ -24,6 +24,7 @@ from gateway.errors import AgentError, ConfigError
 from gateway.process import Children
 from tests.support import scripted_acp
 from tests.support.ledger import MemoryLedger
+from tests.support.turns import Heard, listen
 from tests.support.waiting import until
 
 COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
@@ -236,6 +237,15 @@ async def test_what_a_session_costs_is_told_turn_by_turn(rig: Rig) -> None:
     second = await rig.ask("[[cost]]", ref(first))
 
     assert [of(said, Usage)[0].cost for said in (first, second)] == [1.0, 1.0]
+
+
+async def test_a_turn_that_fails_has_cost_something_too(rig: Rig) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError, match="refusal"):
+        await listen(rig.backend, _turn(rig, "[[balk]]"), heard)
+
+    assert sum(used.cost for used in heard.of(Usage)) == 1.0
+    assert sum(used.input for used in heard.of(Usage)) == 1
 
 
 async def test_model_and_mode_are_set(rig: Rig) -> None:
