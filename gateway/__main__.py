@@ -9,6 +9,7 @@ import os
 import secrets
 import select
 import socket
+import stat
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ from gateway.supervisor.supervisor import RESUME, Limits, Supervisor
 
 #: set for a gateway in the background: nobody reads its console
 DETACHED = "MOONGATE_DETACHED"
+#: bytes of what a service manager keeps
+LONGEST_OUTPUT = 1024 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +74,7 @@ def run(options: Mapping[str, Any]) -> int:
     for pair in options.get("environment") or ():
         name, _, value = pair.partition("=")
         os.environ[name] = value
+    _bound_output()
     notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token(options["token"])
@@ -277,6 +281,14 @@ def _print_to(name: str) -> None:
         os.close(descriptor)
     # Windows gives no streams at all to a program without a console.
     sys.stdout, sys.stderr = _stream(1), _stream(2)
+
+
+def _bound_output() -> None:
+    """Begin the file anew that a service manager keeps of what is printed: it grows with every start."""
+    with contextlib.suppress(OSError):
+        found = os.fstat(1)
+        if respawn.supervised(os.environ) and stat.S_ISREG(found.st_mode) and found.st_size > LONGEST_OUTPUT:
+            os.ftruncate(1, 0)
 
 
 def _stream(number: int) -> TextIO:
