@@ -12,7 +12,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -168,7 +168,7 @@ def _supervise(
     if respawn.plan(os.environ, respawn.PLATFORM, hard=False) is not respawn.Plan.GENERATION:
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
-    console = Console(_to_console if not os.environ.get(DETACHED) else _nowhere)
+    console = Console(_console())
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep us from reading
@@ -213,6 +213,7 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
     from gateway import alone  # late: a supervisor does without all that it brings
 
     file = LogFile(paths.log_file(settings.home))
+    console = _console()
     try:
         bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
         plan = respawn.plan(os.environ, respawn.PLATFORM, hard=False)
@@ -220,7 +221,7 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
             listener,
             instance,
             path,
-            sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
+            sinks=[lambda line, _: file.write(line), lambda line, _: console(line)],
             greet=lambda about: _greet(settings, bound, about),
             here=plan is respawn.Plan.IN_PROCESS,
         )
@@ -293,6 +294,11 @@ def _bound_output() -> None:
 
 def _stream(number: int) -> TextIO:
     return os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False)
+
+
+def _console() -> Callable[[bytes], None]:
+    """Return what shows log lines to who reads them, if anybody does."""
+    return _nowhere if os.environ.get(DETACHED) else _to_console
 
 
 def _nowhere(line: bytes) -> None:

@@ -204,6 +204,7 @@ def test_what_it_prints_goes_to_a_file_for_its_owner_only(windows: Windows) -> N
 
     assert windows.one.process.communicate()[0] == ""
     assert file.read_text().startswith("Moongate ")
+    assert "gateway.ready" not in file.read_text(), "the log has a file of its own"
     assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
 
 
