@@ -98,6 +98,17 @@ def test_places_are_named_from_where_the_command_is_given(one: Live, name: str) 
     assert nearby("stop").code == 0
 
 
+def test_a_gateway_whose_agents_are_all_disabled_starts_and_says_so(live: Callable[..., Live]) -> None:
+    one = live(config={"agents": {"list": [{"id": "main", "backend": "echo", "enabled": False}]}})
+
+    one.start()
+    one.wait_logged("generation.leads")
+
+    assert "Agent    none: no agent is enabled." in one.output.read_text()
+    assert one.call("POST", "/api/agent", {"message": "hello"}).status == 404
+    assert one.logged("generation.crashed") == []
+
+
 def test_two_configs_run_two_gateways(live: Callable[..., Live]) -> None:
     first, second = live("one").start(), live("two").start()
 
