@@ -12,7 +12,7 @@ from cli.command import Command, current
 from cli.place import Place
 from gateway import paths
 from gateway.errors import NotRunning
-from gateway.supervisor import ending, intent
+from gateway.supervisor import ending, intent, lock
 
 #: seconds from the end of the grace to the kill
 LAST_MOMENTS = 1.0
@@ -40,9 +40,9 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
       {"stopped": true, "pid", "seconds": how long it took}
     """
     place = Place.of(current().environment)
-    found = place.record
+    found = lock.holder(paths.lock(place.home, place.config))
     manager = service.owner(place)
-    if manager is None and (found is None or not found.alive):
+    if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
     if not force and found is not None:
@@ -50,7 +50,7 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     if manager is not None:  # so that it does not come back
         with output.waiting("stopping the service"):
             manager.stop(force=force)
-    if found is not None and found.alive:
+    if found is not None:
         ending.end(found, timeout / 1000 + LAST_MOMENTS, signal.SIGKILL if force else signal.SIGTERM)
     seconds = round(time.monotonic() - began, 2)
     pid = found.pid if found is not None else None
