@@ -118,6 +118,7 @@ def _privates(place: Place) -> list[Private]:
     found = [
         Private("state directory", place.home, 0o700, Level.WARNING),
         Private("token", paths.token(place.home), 0o600, Level.ERROR),
+        Private("webhook secret", paths.webhook_secret(place.home), 0o600, Level.ERROR),
         Private(".env", place.home / ".env", 0o600, Level.ERROR),
     ]
     if place.config.parent != place.home:  # else the directory says it all

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from cli import launch, managers, probe, service
+from cli import closing, launch, managers, probe, service
 from cli.managers import Manager, Step
 from cli.place import Place
 from cli.probe import State
@@ -20,7 +20,7 @@ from cli.service import Runtime
 from gateway import app, config, paths, token_file
 from gateway.config import Config
 from gateway.errors import ConfigError, Conflict, GatewayError, PortTaken, Unavailable
-from gateway.supervisor import ending, port
+from gateway.supervisor import port
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
 
@@ -243,7 +243,7 @@ def _stop_step(place: Place, found: Record) -> Step:
     return Step(
         "stop the gateway that runs",
         "gateway stop",
-        lambda: ending.end(found, 5.0 + 1.0),
+        lambda: closing.end(place, found, 5.0 + 1.0),
         start_again,
         "End it: gateway stop --force",
     )

@@ -14,13 +14,15 @@ from cli.place import Place
 from cli.probe import Look, State
 from gateway import paths
 from gateway.errors import AlreadyRunning, GatewayError, Unavailable
-from gateway.supervisor import lock
+from gateway.supervisor import lock, respawn
 from gateway.supervisor.record import Record
 
 #: exit code of a start that found the lock or the port taken
 TAKEN = 75
 #: seconds between looks
 LOOK = 0.05
+#: the program that is the gateway
+PROGRAM = [sys.executable, "-m", "gateway"]
 
 
 def start(place: Place, port: int | None, host: str | None, wait: float) -> Look:
@@ -30,7 +32,7 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
         GatewayError: it ended, with its own words and exit code; or it does not answer in time.
     """
     said = paths.private_directory(paths.logs(place.home)) / "start.txt"
-    words = [sys.executable, "-m", "gateway"]
+    words = [*PROGRAM]
     words += ["--port", str(port)] if port is not None else []
     words += ["--host", host] if host is not None else []
     with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
@@ -38,10 +40,9 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
             words,
             env={**place.env, **_absolute(place), "MOONGATE_DETACHED": "1"},
             cwd=place.home,
-            stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
-            start_new_session=True,
+            **respawn.apart(),
         )
     try:
         return wait_for(place, process, said, wait)

@@ -9,9 +9,10 @@ import os
 import secrets
 import select
 import socket
+import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,6 +33,8 @@ from gateway.supervisor.supervisor import RESUME, Limits, Supervisor
 
 #: set for a gateway in the background: nobody reads its console
 DETACHED = "MOONGATE_DETACHED"
+#: bytes of what a service manager keeps
+LONGEST_OUTPUT = 1024 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,9 +74,10 @@ def run(options: Mapping[str, Any]) -> int:
     for pair in options.get("environment") or ():
         name, _, value = pair.partition("=")
         os.environ[name] = value
+    _bound_output()
     notifier = Notifier(os.environ)
     if options.get("token"):
-        _store_token_and_begin_again(options["token"])
+        _store_token(options["token"])
     for name in ("config", "host", "port"):  # so that generations, which read the settings anew, see them too
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
@@ -93,10 +97,14 @@ def run(options: Mapping[str, Any]) -> int:
         with listener:
             if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
                 data.take(settings.data_directory)
-            return _supervise(settings, held, data, listener, notifier, resumed)
+            code = _supervise(settings, held, data, listener, notifier, resumed)
     finally:
         data.release()
         held.release()
+    if code == respawn.AGAIN and respawn.plan(os.environ, respawn.PLATFORM, hard=False) is respawn.Plan.SUCCESSOR:
+        respawn.succeed(os.environ, paths.logs(settings.home) / "start.txt")
+        return 0
+    return code
 
 
 def _resumed(given: str) -> dict[str, Any] | None:
@@ -157,10 +165,10 @@ def _supervise(
         data.write(mine)
 
     announce(resumed["address"][0] if resumed else settings.gateway.host, bound)
-    if respawn.plan(os.environ, sys.platform, hard=False) is respawn.Plan.IN_PROCESS or sys.platform == "win32":
+    if respawn.plan(os.environ, respawn.PLATFORM, hard=False) is not respawn.Plan.GENERATION:
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
-    console = Console(_to_console if not os.environ.get(DETACHED) else _nowhere)
+    console = Console(_console())
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep us from reading
@@ -201,21 +209,25 @@ def _limits(settings: Config) -> Limits:
 
 
 def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
-    """Serve inside this process: no generations, and a restart is done here."""
+    """Serve inside this process, without generations; returns AGAIN if somebody is to begin it again."""
     from gateway import alone  # late: a supervisor does without all that it brings
 
     file = LogFile(paths.log_file(settings.home))
+    console = _console()
     try:
         bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
-        code = alone.run(
+        plan = respawn.plan(os.environ, respawn.PLATFORM, hard=False)
+        again = alone.run(
             listener,
             instance,
             path,
-            sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
+            sinks=[lambda line, _: file.write(line), lambda line, _: console(line)],
             greet=lambda about: _greet(settings, bound, about),
+            here=plan is respawn.Plan.IN_PROCESS,
         )
-        last_stop.write(path, instance, code, "it was told to stop")
-        return code
+        code = respawn.AGAIN if again and plan is respawn.Plan.EXIT else 0
+        last_stop.write(path, instance, code, "a restart" if again else "it was told to stop")
+        return respawn.AGAIN if again else 0
     finally:
         file.close()
 
@@ -235,10 +247,12 @@ def _record(settings: Config, instance: str, began: int, host: str, bound: int) 
     )
 
 
-def _store_token_and_begin_again(token: str) -> None:
-    """Keep a token out of the process list: store it, and become the same program without it."""
+def _store_token(token: str) -> None:
+    """Store a token, and keep it out of the process list: become the same program without it."""
     home = paths.private_directory(paths.home(os.environ))
     token_file.store(paths.token(home), token)
+    if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+        return
     kept: list[str] = []
     given = iter(sys.orig_argv[1:])
     for word in given:
@@ -270,8 +284,21 @@ def _print_to(name: str) -> None:
     sys.stdout, sys.stderr = _stream(1), _stream(2)
 
 
+def _bound_output() -> None:
+    """Begin the file anew that a service manager keeps of what is printed: it grows with every start."""
+    with contextlib.suppress(OSError):
+        found = os.fstat(1)
+        if respawn.supervised(os.environ) and stat.S_ISREG(found.st_mode) and found.st_size > LONGEST_OUTPUT:
+            os.ftruncate(1, 0)
+
+
 def _stream(number: int) -> TextIO:
     return os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False)
+
+
+def _console() -> Callable[[bytes], None]:
+    """Return what shows log lines to who reads them, if anybody does."""
+    return _nowhere if os.environ.get(DETACHED) else _to_console
 
 
 def _nowhere(line: bytes) -> None:

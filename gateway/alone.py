@@ -34,18 +34,24 @@ def run(
     *,
     sinks: Sequence[log.Sink],
     greet: Callable[[dict[str, Any]], None],
-) -> int:
-    """Serve in the foreground without a supervisor; returns the exit code.
+    here: bool = True,
+) -> bool:
+    """Serve in the foreground without a supervisor.
 
-    A restart ends all and builds it up again here; connections wait in the socket meanwhile.
+    Args:
+        here: whether a restart ends all and builds it up again here; connections wait in the socket
+            meanwhile.
+
+    Returns:
+        Whether somebody else is to begin it again.
     """
 
     async def welcome(around: Surroundings) -> None:
         greet(await serve.introduction(around))
 
-    async def serve_by_signals() -> None:
+    async def serve_by_signals() -> bool:
         with Signals(lock, welcome).heard() as life:
-            while life.again:
+            while life.again and (here or not life.generation):
                 life.begin()
                 writer = log.configure(life.settings.log.level, sinks, app.secrets(life.settings, life.agents))
                 try:
@@ -53,9 +59,9 @@ def run(
                     await serve.serve(life.settings, life.agents, listener.dup(), owner, life, life.generation)
                 finally:
                     writer.close()
+            return life.again
 
-    asyncio.run(serve_by_signals())
-    return 0
+    return asyncio.run(serve_by_signals())
 
 
 class Signals:
@@ -115,12 +121,11 @@ class Signals:
 
     async def end(self) -> Ending:
         while True:
-            number = signal.Signals(await self._received.get())
-            stops = number in (signal.SIGTERM, signal.SIGINT)
+            number = await self._received.get()
+            stops = number in signals.STOPS
             if stops or self._may_restart(number):
                 self.again = not stops
-                grace, self._grace = self._grace, 0.0
-                return Ending(grace, "restart" if self.again else number.name)
+                return Ending(self._take_grace(), "restart" if self.again else signal.Signals(number).name)
 
     async def passive(self) -> None:
         return
@@ -132,6 +137,12 @@ class Signals:
             stop=lambda: self._received.put_nowait(signal.SIGTERM),
             notes={},
         )
+
+    def _take_grace(self) -> float:
+        """Return how long what is under way may take: as somebody has said, else as the settings say; then nothing."""
+        said = intent.take_grace(self._lock, os.getpid())
+        grace, self._grace = self._grace if said is None else said, 0.0
+        return grace
 
     def _may_restart(self, number: int) -> bool:
         """Tell whether a signal restarts: somebody asked for it or may, and the settings can be used."""

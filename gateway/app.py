@@ -66,7 +66,8 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
     if default is not None and not next(agent for agent in agents if agent.id == default).enabled:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
     _check_channels(config, known_environment(config, environ))
-    _webhooks(config, wall_clock)
+    _webhook_keys(config)
+    _reach(config)
     _days(config)
     return agents
 
@@ -218,19 +219,24 @@ def _webhooks(config: Config, clock: Clock) -> WebhookSender:
     Raises:
         ConfigError: a secret is none, or what is allowed names no host or network.
     """
+    keys, own = _webhook_keys(config)
+    made = _keys("webhook-secret", webhook_secret(config))
+    return WebhookSender(_reach(config), clock, keys=keys or made, own_keys=own, deadline=config.webhooks.timeout)
+
+
+def _webhook_keys(config: Config) -> tuple[list[bytes], dict[str, list[bytes]]]:
+    """Return what webhooks are signed with as far as the settings say, and for receivers that have their own.
+
+    Raises:
+        ConfigError: a secret is none.
+    """
     own = {}
     for receiver, secret in config.webhooks.secrets.items():
         where = f'webhooks.secrets: "{receiver}"'
         if not re.fullmatch(r"https?://[^/@?#\s]+", receiver.lower()):
             raise ConfigError(f"{where} is not the beginning of a URL, such as https://example.org:8443.")
         own[receiver.lower()] = _keys(where, secret)
-    return WebhookSender(
-        _reach(config),
-        clock,
-        keys=_keys("webhooks.secret", config.webhooks.secret),
-        own_keys=own,
-        deadline=config.webhooks.timeout,
-    )
+    return _keys("webhooks.secret", config.webhooks.secret), own
 
 
 def _keys(where: str, secret: str | list[str] | None) -> list[bytes]:
@@ -255,7 +261,7 @@ def _bodies() -> Mapping[str, Body]:
 
 def secrets(config: Config, agents: Iterable[Agent], environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return all values that must not be written to a log."""
-    found = [config.gateway.auth.token, token(config)]
+    found = [config.gateway.auth.token, token(config), webhook_secret(config)]
     known = known_environment(config, environ)
     for _, kind, options in _configured(config):
         found += kind.secrets(options, known)
@@ -342,4 +348,11 @@ def token(config: Config) -> str | None:
     """Return the gateway's own token, generated if there is none yet; None when none is asked for."""
     if config.gateway.auth.mode == "none":
         return None
-    return config.gateway.auth.token or token_file.read_or_create(config.home / "token")
+    return config.gateway.auth.token or token_file.read_or_create(paths.token(config.home))
+
+
+def webhook_secret(config: Config) -> str | None:
+    """Return what webhooks are signed with where the settings say nothing, generated if there is none yet."""
+    if config.webhooks.secret:
+        return None
+    return token_file.read_or_create(paths.webhook_secret(config.home), signatures.new_standard_secret)

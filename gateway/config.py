@@ -228,7 +228,8 @@ class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | list[str] | None,
         Meta(
             description="What webhooks are signed with: `whsec_` and base64; several while one takes the place of"
-            " another. Without one, they are not signed.",
+            " another. Without one, what the file `webhook-secret` in the state directory holds: it is made at the"
+            " first start.",
             extra=_env("MOONGATE_WEBHOOK_SECRET"),
         ),
     ] = None

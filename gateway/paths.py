@@ -27,6 +27,11 @@ def token(state: Path) -> Path:
     return state / "token"
 
 
+def webhook_secret(state: Path) -> Path:
+    """Return the file of what webhooks are signed with where the settings say nothing."""
+    return state / "webhook-secret"
+
+
 def logs(state: Path) -> Path:
     return state / "logs"
 

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 
 from gateway.errors import ConfigError, InvalidRequest, Unauthorized
@@ -67,6 +68,11 @@ def standard_key(secret: str) -> bytes:
     if not key:
         raise ConfigError("a secret of Standard Webhooks has a key.")
     return key
+
+
+def new_standard_secret() -> str:
+    """Return a new secret of Standard Webhooks."""
+    return STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def same(sent: str, right: str) -> bool:

@@ -1,9 +1,13 @@
-"""The gateway's own token on disk: one line, for its owner's eyes only. Standard library only."""
+"""The gateway's own token on disk, and what else is generated once: one line, for its owner's eyes only.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import ConfigError
@@ -55,8 +59,13 @@ def _draft(path: Path, token: str) -> Path:
     return draft
 
 
-def read_or_create(path: Path) -> str:
-    """Return the token; generate one of 32 random bytes if there is none.
+def generated() -> str:
+    """Return a token of 32 random bytes."""
+    return secrets.token_urlsafe(32)
+
+
+def read_or_create(path: Path, generate: Callable[[], str] = generated) -> str:
+    """Return the token; generate one if there is none.
 
     Raises:
         ConfigError: it can neither be read nor created.
@@ -64,13 +73,13 @@ def read_or_create(path: Path) -> str:
     found = read(path)
     if found is not None:
         return found
-    token = secrets.token_urlsafe(32)
+    token = generate()
     try:
         draft = _draft(path, token)
         try:
             os.link(draft, path)
         except FileExistsError:  # another start was quicker
-            return read_or_create(path)
+            return read_or_create(path, generate)
         finally:
             draft.unlink()
     except OSError as error:

@@ -10,6 +10,7 @@ import click
 
 from cli import output
 from cli.command import Command, current, need_config
+from gateway.supervisor import respawn
 
 if TYPE_CHECKING:
     from cli.installing import Plan
@@ -99,6 +100,9 @@ def _begin_again_without(token: str) -> None:
         elif not word.startswith("--token="):
             kept.append(word)
     environment = {**os.environ, TOKEN: token}
+    if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+        os.environ.update(environment)
+        return
     os.execve(sys.executable, [sys.executable, *kept], environment)  # noqa: S606 ourselves again
 
 

@@ -9,18 +9,20 @@ from itertools import pairwise
 import click
 
 import gateway
-from cli import launch, output, probe, service
+from cli import closing, launch, output, probe, service
 from cli.command import Command, current
 from cli.place import Place
 from cli.probe import State
 from gateway import paths
 from gateway.errors import GatewayError, NotRunning, Unavailable
-from gateway.supervisor import ending, intent, lock
+from gateway.supervisor import ending, intent, lock, respawn
 from gateway.supervisor.intent import Outcome
 from gateway.supervisor.record import Record
 
 #: seconds between looks
 LOOK = 0.05
+#: seconds from the end of a grace to the kill
+LAST_MOMENTS = 1.0
 #: seconds that a restart is waited for: longer than a generation may take, so that the reason is heard
 WAIT = 45.0
 
@@ -36,6 +38,7 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
     """Restart the gateway: the old one serves until the new one is ready, and finishes what it has.
 
     A configuration that cannot be used is refused, and the old one goes on. Exit code 3 if none runs.
+    On Windows it is stopped within its grace, then started: what is cut short is queued again.
 
     \b
     Examples:
@@ -51,9 +54,11 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
     found = lock.holder(paths.lock(place.home, place.config))
     began = time.monotonic()
     if force:
-        outcome = _anew(place, found, wait)
+        outcome = _anew(place, found, ending.FORCE_GRACE, wait, force=True)
     elif found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
+    elif respawn.PLATFORM == "win32":
+        outcome = _anew(place, found, _checked_grace(place) + LAST_MOMENTS, wait, force=False)
     else:
         outcome = _by_signal(place, found, hard or found.version != gateway.__version__, reason, wait)
     present = place.record
@@ -71,19 +76,38 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
     )
 
 
-def _anew(place: Place, found: Record | None, wait: float) -> Outcome:
+def _checked_grace(place: Place) -> float:
+    """Return the grace of a stop, if what is stopped could be started again.
+
+    Raises:
+        ConfigError: it could not.
+    """
+    from gateway import app, config  # late: they bring all of the gateway
+
+    settings = config.load(place.env)
+    app.check(settings, place.env)
+    return settings.gateway.stop_grace
+
+
+def _anew(place: Place, found: Record | None, patience: float, wait: float, *, force: bool) -> Outcome:
+    """End what runs, and start it.
+
+    Args:
+        patience: seconds that it may take to end by itself.
+        force: whether a service manager is not to wait for that.
+    """
     old = 0
     manager = service.owner(place)
     if found is not None:
         answer = probe.look(place).health or {}
         old = int(answer.get("generation", 0))
     if manager is not None:
-        manager.stop(force=True)
+        manager.stop(force=force)
         launch.by_service(manager, place, wait)
         return Outcome("", True, old, int((probe.look(place).health or {}).get("generation", 1)), "")
     port, host = (None, None) if found is None else _given(found)
     if found is not None:
-        ending.end(found, ending.FORCE_GRACE)
+        closing.end(place, found, patience)
     started = launch.start(place, port, host, wait)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
 

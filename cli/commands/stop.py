@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 import click
 
-from cli import output, service
+from cli import closing, output, service
 from cli.command import Command, current
 from cli.place import Place
 from gateway import paths
 from gateway.errors import NotRunning
-from gateway.supervisor import ending, intent, lock
+from gateway.supervisor import intent, lock
 
 #: seconds from the end of the grace to the kill
 LAST_MOMENTS = 1.0
@@ -50,8 +49,8 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     if manager is not None:  # so that it does not come back
         with output.waiting("stopping the service"):
             manager.stop(force=force)
-    if found is not None:
-        ending.end(found, timeout / 1000 + LAST_MOMENTS, signal.SIGKILL if force else signal.SIGTERM)
+    if found is not None and found.alive:
+        closing.end(place, found, timeout / 1000 + LAST_MOMENTS, force=force)
     seconds = round(time.monotonic() - began, 2)
     pid = found.pid if found is not None else None
     by = f", {manager.service}" if manager is not None else ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,12 +16,12 @@ from pathlib import Path
 
 import psutil
 
-from cli import client, managers
+from cli import closing, managers
 from cli.managers import PATIENCE, Done, Run, Site, Status, Step
 from cli.place import Place
 from gateway import config
 from gateway.errors import ConfigError, GatewayError, Unavailable
-from gateway.supervisor import ending
+from gateway.supervisor import respawn
 from gateway.supervisor.record import Record
 from service_templates import MARKER, ServiceSpec, taskscheduler
 
@@ -237,28 +236,25 @@ class TaskScheduler:
             taskscheduler.command(spec),
             cwd=spec.directory,
             env=self._env,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            creationflags=getattr(subprocess, "DETACHED_PROCESS", 0),
-            start_new_session=True,
+            **respawn.apart(),
         )
         process.returncode = 0  # it goes on without us, which is no leak
 
     def stop(self, *, force: bool = False) -> None:
         found = self._ours()
         if found is not None and not force:
-            self._ask_to_stop(found)
+            closing.ask(self._place, found, self._stop_seconds)
         self._schtasks("/end", "/tn", self.service)  # one that has ended already is no failure
-        if found is not None and found.alive:
-            ending.end(found, 0.0, signal.SIGTERM)
+        if found is not None:
+            closing.end(self._place, found, 0.0, force=True)
 
-    def _ask_to_stop(self, found: Record) -> None:
-        """Have it end by itself, within its grace: there is no signal that says so here."""
+    @property
+    def _stop_seconds(self) -> float:
         with contextlib.suppress(GatewayError):
-            client.Client(self._place).post("/api/gateway/stop")
-            grace = config.load(self._env).gateway.stop_grace
-            ending.wait_gone(found.process, grace + MARGIN)
+            return config.load(self._env).gateway.stop_grace + MARGIN
+        return MARGIN
 
     def rivals(self, spec: ServiceSpec) -> list[Path]:
         return []  # tasks of other names cannot be looked through without their translated list

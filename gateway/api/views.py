@@ -36,6 +36,8 @@ Labels = Annotated[
 LAST = 10**18 - 1
 #: how long something may take
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
+#: what a webhook is to be signed with; kept with its task, and never shown
+WebhookSecret = Annotated[str, Meta(pattern=r"^whsec_[A-Za-z0-9+/]{32,128}={0,2}$(?!\n)", max_length=140)]
 #: a chat of a channel, a session's own name
 Chat = Annotated[str, Meta(min_length=1, max_length=CHAT_LENGTH)]
 #: a task of another system, which names a session and a label

@@ -37,6 +37,8 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     format: str = "task"
     #: whether the address comes from the configuration, and not from a caller
     trusted: bool = False
+    #: what a webhook is signed with where its caller said so: `whsec_` and base64
+    secret: str = ""
 
     @property
     def receiver(self) -> str:

@@ -90,11 +90,12 @@ class Reach(Struct, frozen=True, kw_only=True):
             return None
         return f"{address} is a {kind} address, which webhooks.allow_private does not name"
 
-    def target(self, url: str, body: str = "task") -> Target:
+    def target(self, url: str, body: str = "task", secret: str = "") -> Target:
         """Return the target that a caller's URL means.
 
         Args:
             body: the format of what is sent.
+            secret: what it is signed with, if the caller says so.
 
         Raises:
             InvalidRequest: nothing can or may be sent there.
@@ -107,7 +108,7 @@ class Reach(Struct, frozen=True, kw_only=True):
             why = None
         if why is not None:
             raise InvalidRequest(f"webhook: {why}.")
-        return Target(kind=WEBHOOK, address=url, format=body)
+        return Target(kind=WEBHOOK, address=url, format=body, secret=secret)
 
     def _allowed(self, host: str, addresses: set[_Address | None]) -> bool:
         return host in self.hosts or any(address in network for address in addresses for network in self.networks)

@@ -136,6 +136,7 @@ class Firing(Struct, frozen=True, kw_only=True):
     #: times that cannot become runs, and why
     refused: tuple[int, ...] = ()
     error: str | None = None
+    #: its next time; without one it is disabled, for the reason that `error` says
     next_at: int | None = None
 
 

@@ -90,6 +90,8 @@ class Channels:
         self._run = run
         self._runs = runs
         self._services: list[asyncio.Task[None]] = []
+        #: of the last change that was looked at
+        self._position = 0
 
     # --- which there are --------------------------------------------------------------------
 
@@ -202,7 +204,8 @@ class Channels:
             service = self._for_ever(name, partial(channel.run, self._desks[name]))
             self._services.append(asyncio.create_task(service, name=f"channel-{name}"))
         if self._opened.talking:
-            service = self._for_ever("live", partial(self._show, position))
+            self._position = position
+            service = self._for_ever("live", self._show)
             self._services.append(asyncio.create_task(service, name="channels-live"))
 
     async def stand_down(self) -> None:
@@ -222,10 +225,11 @@ class Channels:
                 _log.exception("channel.broke", channel=name)
             await asyncio.sleep(AGAIN)
 
-    async def _show(self, position: int) -> None:
+    async def _show(self) -> None:
         for run in await self._runs(RunFilter(status=Status.RUNNING), Page(limit=SHOWN)):  # at work in another process
             self._show_run(run)
-        async for change in await self._changes(position):
+        async for change in await self._changes(self._position):
+            self._position = change.seq  # what breaks here is not begun with again
             if change.topic == "run" and change.state == Status.RUNNING and self._is_ours(change.session):
                 self._show_run(await self._run(change.ref))
 

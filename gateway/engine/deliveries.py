@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway import signatures
 from gateway.domain.delivery import Delivery, Target
 from gateway.domain.ports import DeliveryCounts, DeliveryFilter, IdempotencyKey, Page, Store
 from gateway.domain.reach import Reach
+from gateway.errors import ConfigError, InvalidRequest
 
 
 class Deliveries:
@@ -16,16 +18,22 @@ class Deliveries:
         self._store = store
         self._reach = reach
 
-    def webhook(self, url: str, body: str = "task") -> Target:
+    def webhook(self, url: str, body: str = "task", secret: str | None = None) -> Target:
         """Return the target that a caller's URL means, for `RunSpec.deliver`.
 
         Args:
             body: the format of what is sent.
+            secret: what it is signed with, if the caller says so: `whsec_` and base64.
 
         Raises:
             InvalidRequest: nothing can or may be sent there.
         """
-        return self._reach.target(url, body)
+        if secret is not None:
+            try:
+                signatures.standard_key(secret)
+            except ConfigError as error:
+                raise InvalidRequest(f"webhook_secret: {error}") from error
+        return self._reach.target(url, body, secret or "")
 
     async def list(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
         return await self._store.deliveries(which, page)

@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 from msgspec import Struct, field
 
 from gateway import log
@@ -158,7 +159,14 @@ class Outbox:
         try:
             run = await self._store.run(delivery.run)
             async with asyncio.timeout(PATIENCE):
-                return await sender.send(delivery, body(run))
+                return await sender.send(_with_secret(delivery, run), body(run))
         except Exception as error:
             _log.warning("delivery.broke", kind=delivery.target.kind, exc_info=True)
             return TryAgain(f"{type(error).__name__}: {error}")
+
+
+def _with_secret(delivery: Delivery, run: Run) -> Delivery:
+    """Return a delivery with what its caller wants it to be signed with, which is kept with the run alone."""
+    wanted = (target for target in run.spec.deliver if target.address == delivery.target.address and target.secret)
+    target = next(wanted, None)
+    return delivery if target is None else msgspec.structs.replace(delivery, target=target)

@@ -92,8 +92,12 @@ class Scheduler:
         return min(max((next_at - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)
 
     def _firing(self, schedule: Schedule, now: int) -> Firing:
-        """Plan what is to be done about a schedule that is due."""
-        decided = due(schedule, now)
+        """Plan what is to be done about a schedule that is due; one whose times cannot be told any more ends."""
+        assert schedule.next_at is not None, "it is due"
+        try:
+            decided = due(schedule, now)
+        except GatewayError as error:  # its zone is no longer known here
+            return Firing(schedule=schedule, refused=(schedule.next_at,), error=str(error), next_at=None)
         planned = Firing(schedule=schedule, missed=decided.missed, count=decided.number, next_at=decided.next_at)
         try:
             runs = tuple((time, self._spec(schedule, time)) for time in decided.fire)

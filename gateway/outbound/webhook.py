@@ -24,7 +24,7 @@ from yarl import URL
 import gateway
 from gateway import signatures
 from gateway.domain import times
-from gateway.domain.delivery import Delivered, Delivery, Never, Receipt, TryAgain
+from gateway.domain.delivery import Delivered, Delivery, Never, Receipt, Target, TryAgain
 from gateway.domain.reach import Reach
 from gateway.domain.times import Clock
 
@@ -51,13 +51,13 @@ class WebhookSender:
         reach: Reach,
         clock: Clock,
         *,
-        keys: Sequence[bytes] = (),
+        keys: Sequence[bytes],
         own_keys: Mapping[str, Sequence[bytes]] | None = None,
         deadline: float = DEADLINE,
         look_up: LookUp | None = None,
     ) -> None:
         """Args:
-        keys: what all receivers' webhooks are signed with; not signed when there is none.
+        keys: what all receivers' webhooks are signed with.
         own_keys: the same, for those receivers that have their own.
         """
         self._reach = reach
@@ -119,12 +119,16 @@ class WebhookSender:
                 "ce-id": delivery.id,
                 "ce-time": times.rfc3339(delivery.created),
             }
-        keys = self._own_keys.get(delivery.target.receiver, self._keys)
-        if keys:
-            signed = f"{delivery.id}.{now}.".encode() + body
-            made = [base64.b64encode(signatures.digest(key, signed)).decode() for key in keys]
-            headers["webhook-signature"] = " ".join(f"v1,{signature}" for signature in made)
+        signed = f"{delivery.id}.{now}.".encode() + body
+        made = [base64.b64encode(signatures.digest(key, signed)).decode() for key in self._keys_of(delivery.target)]
+        headers["webhook-signature"] = " ".join(f"v1,{signature}" for signature in made)
         return headers
+
+    def _keys_of(self, target: Target) -> Sequence[bytes]:
+        """Return what a target's webhooks are signed with: its caller's own secret, its receiver's, everybody's."""
+        if target.secret:
+            return [signatures.standard_key(target.secret)]
+        return self._own_keys.get(target.receiver, self._keys)
 
 
 class _Guard:

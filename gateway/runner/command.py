@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from gateway.errors import AgentError, InvalidRequest
 from gateway.runner.runner import OpenCodeRunner, RunState
@@ -64,21 +65,28 @@ def COMMAND(  # noqa: N802 the seam's name
     \b
     --json prints
       {"output": str, "session_id": str, "task_dir": str, "state": str, "json_events": [...], "error": str | null}
+    and with --no-wait {"task_dir": str, "pid": int, "log": str}
     """
-    said = message or prompt
-    if not said:
+    said = message or prompt or ""
+    if not said.strip():
         raise InvalidRequest("there is nothing to say.", remedy='Give a prompt: gateway exec "What is Python?"')
     source = _models(config, no_env)
-    runner = OpenCodeRunner(task_name, model, context, workspace, source, task_dir)
+    try:
+        runner = OpenCodeRunner(task_name, model, context, workspace, source, task_dir)
+    except OSError as error:
+        raise InvalidRequest(f"cannot make the task's directory: {error}", remedy="Choose --workspace.") from error
     if no_wait:
-        _leave_to_work(runner)
+        _leave_to_work(runner.task_dir, said, as_json)
         return
     click.echo(f"Working in {runner.task_dir}", err=True)
-    result = runner.run(said, model_source_type)
+    try:
+        result = runner.run(said, model_source_type)
+    except ValueError as error:
+        raise InvalidRequest(f"the prompt or the context cannot be sent: {error}") from error
     click.echo(json.dumps(result) if as_json else result["output"])
     if save_markdown:
         click.echo(f"Saved to {runner.save_markdown()}", err=True)
-    if result["state"] != RunState.COMPLETED:
+    if result["state"] != RunState.COMPLETED.value:
         raise AgentError(result["error"])
 
 
@@ -98,16 +106,33 @@ def _models(config: str | None, no_env: bool) -> ModelSource | None:
         raise InvalidRequest(f"the models cannot be read: {error}") from error
 
 
-def _leave_to_work(runner: OpenCodeRunner) -> None:
+def _leave_to_work(directory: Path, said: str, as_json: bool) -> None:
     """Have another process do the same in the task's directory, and not wait for it."""
-    arguments = [argument for argument in sys.argv[1:] if argument not in ("exec", "--no-wait")]
-    log = runner.task_dir / LOG
+    log = directory / LOG
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "gateway.runner", *arguments, "--task-dir", str(runner.task_dir)],
+            [sys.executable, "-m", "gateway.runner", *_options(), f"--task-dir={directory}", "--", said],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-    click.echo(f"Working in {runner.task_dir} (pid {child.pid}); what it says goes to {log}")
+    if as_json:
+        click.echo(json.dumps({"task_dir": str(directory), "pid": child.pid, "log": str(log)}))
+    else:
+        click.echo(f"Working in {directory} (pid {child.pid}); what it says goes to {log}")
+
+
+def _options() -> list[str]:
+    """Return the options that were given, but for those that say what is said, and whether to wait."""
+    here = click.get_current_context()
+    given = [
+        option
+        for option in here.command.params
+        if isinstance(option, click.Option)
+        and here.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        and option.name not in ("message", "no_wait", "task_dir")
+    ]
+    return [
+        option.opts[0] if option.is_flag else f"{option.opts[0]}={here.params[str(option.name)]}" for option in given
+    ]

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -38,7 +38,7 @@ INTERRUPT = 10.0
 CONVERSATION = "conversation.md"
 
 
-class RunState(StrEnum):
+class RunState(Enum):
     """How a runner's last turn stands."""
 
     IDLE = "idle"
@@ -131,19 +131,22 @@ class OpenCodeRunner:
         Raises:
             RuntimeError: the turn before has not ended.
             TimeoutError: it has not ended in that time.
-            ValueError: there is nothing to say, or no such purpose.
+            ValueError: there is nothing to say, it is no text, or there is no such purpose.
         """
         if not message.strip():
             raise ValueError("the message is empty.")
+        for text in (message, self.context or ""):
+            text.encode()  # half a character, as of an argument that is not UTF-8, could not be sent
         agent = setup.agent(
             self.model, self.context, self.model_source, ModelSourceType(model_source_type), str(self.task_dir)
         )
         with self._lock:
             if self.is_running():
                 raise RuntimeError("a turn of this task is under way: wait for it, or interrupt it.")
+            driver = Driver.get()
             self._turn = turn = _Turn()
             self._lines.append(Line(Role.USER, message, _now()))
-            turn.work = Driver.get().start(self._work(turn, agent, message))
+            turn.work = driver.start(self._work(turn, agent, message))
         if not wait:
             return self._result(turn)
         try:
@@ -294,7 +297,7 @@ class OpenCodeRunner:
             output=turn.output,
             session_id=self._session,
             task_dir=str(self.task_dir),
-            state=str(turn.state),
+            state=turn.state.value,
             json_events=list(turn.events),
             error=turn.error,
         )

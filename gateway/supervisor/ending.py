@@ -15,6 +15,8 @@ from gateway.identity import Identity
 from gateway.supervisor import port, record
 from gateway.supervisor.record import Record
 
+#: what cannot be refused; on Windows any signal is like that
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 #: seconds from the polite signal of `--force` to the other one: the seed's
 FORCE_GRACE = 0.7
 #: seconds between looks
@@ -78,13 +80,13 @@ def end(found: Record, grace: float, first: signal.Signals = signal.SIGTERM) -> 
     """
     generations = _children(found.process)
     if send(found.process, first) and not wait_gone(found.process, grace):
-        send(found.process, signal.SIGKILL)
+        send(found.process, KILL)
     if not wait_gone(found.process, GONE):
         raise Unavailable(f"the gateway does not end (pid {found.pid}).")
     if wait_free(found.host, found.port, ORPHANS):  # its serving processes notice, and end by themselves
         return
     for who in generations:
-        send(who, signal.SIGKILL)
+        send(who, KILL)
     if not wait_free(found.host, found.port, GONE):
         raise Unavailable(f"the gateway has ended, but port {found.port} is not free.")
 
@@ -121,7 +123,7 @@ def take_port(host: str, number: int, locks: Path, *, kill_foreign: bool) -> Non
         )
     for who in holders:
         if send(who, signal.SIGTERM) and not wait_gone(who, FORCE_GRACE):
-            send(who, signal.SIGKILL)
+            send(who, KILL)
     if not wait_free(host, number, GONE):
         raise Unavailable(f"port {number} stays taken.", remedy=port.describe(number))
 

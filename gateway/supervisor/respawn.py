@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
+from typing import Any
 
+#: the system that we are on; tests choose another
+PLATFORM: str = sys.platform
+#: exit code that asks a service manager to start it again
+AGAIN = 75
 #: seconds that a rehearsal may take
 REHEARSAL = 10.0
 _REHEARSE = """
@@ -57,6 +64,32 @@ def supervised(env: Mapping[str, str]) -> bool:
 def may_restart_by_signal(env: Mapping[str, str]) -> bool:
     """Tell whether SIGUSR1 restarts without an intent that was left for it."""
     return "1" in (env.get("MOONGATE_ALLOW_SIGUSR1_RESTART"), env.get("XOPC_ALLOW_SIGUSR1_RESTART"))
+
+
+def apart() -> dict[str, Any]:
+    """Return the options of `subprocess.Popen` for a process that outlasts us and our terminal."""
+    windows = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    return {"stdin": subprocess.DEVNULL, "start_new_session": True, "creationflags": windows}
+
+
+def succeed(env: Mapping[str, str], said: Path) -> None:
+    """Start our successor, which needs what we had: call it last, when that is free.
+
+    Args:
+        said: the file for what it prints.
+
+    Raises:
+        OSError: no process is to be had, or the file cannot be written.
+    """
+    with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
+        process = subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]],
+            env={**env, "MOONGATE_DETACHED": "1"},
+            stdout=console,
+            stderr=console,
+            **apart(),
+        )
+    process.returncode = 0  # it goes on without us, which is no leak
 
 
 def rehearse(env: Mapping[str, str]) -> str | None:

@@ -8,8 +8,12 @@ from collections.abc import Iterable
 
 #: what the supervisor hears; not all systems have all of them
 HEARD = [
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGCHLD") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP", "SIGUSR1", "SIGCHLD")
+    if hasattr(signal, name)
 ]
+#: those that stop; Windows has one more, for a console that is closed
+STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
 #: a child has ended; the settings are to be read again
 CHILD, RELOAD = (getattr(signal, name, 0) for name in ("SIGCHLD", "SIGHUP"))
 

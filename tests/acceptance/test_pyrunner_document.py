@@ -248,7 +248,7 @@ def test_it_is_monitored(printed: Run) -> None:
 
 @pytest.mark.parametrize("program", [INTERRUPT, KILL], ids=["interrupted", "killed"])
 def test_it_is_ended(printed: Run, program: str) -> None:
-    assert printed(program)[-1] == "interrupted"
+    assert printed(program)[-1] == "RunState.INTERRUPTED"
 
 
 def test_the_conversation_is_saved(printed: Run, tmp_path: Path) -> None:
@@ -283,14 +283,29 @@ def test_the_command_line(printed: Run, program: list[str], tmp_path: Path) -> N
 
 
 def test_a_task_that_nobody_waits_for_goes_on(printed: Run, tmp_path: Path) -> None:
-    printed([*EXEC, "What is Python?", "--no-wait", "--workspace", str(tmp_path / "tasks")])
+    said = printed(
+        [*EXEC, "--no-wait", "--json", "--workspace", str(tmp_path / "tasks"), "--context=-x", "--", "--json"]
+    )
 
     (task,) = (tmp_path / "tasks").iterdir()
+    assert json.loads(said[0])["task_dir"] == str(task)
     until_sync((task / "conversation.md").exists, "the conversation is written", 60)
-    assert "echo: What is Python?" in (task / "conversation.md").read_text()
+    assert "echo: --json" in (task / "conversation.md").read_text()
 
 
 def test_a_failed_task_is_an_error(printed: Run) -> None:
     printed([*EXEC, "[[error 401]]"], code=1)
     printed([*EXEC], code=2)
     printed([*EXEC, "Hello", "--config", "nothing.env"], code=2)
+
+
+@pytest.mark.parametrize("program", [[sys.executable, "-m", "gateway.runner"], EXEC], ids=["module", "command"])
+@pytest.mark.parametrize("arguments", [["  "], [b"\xff"], ["Hello", "--workspace", "/dev/null"]])
+def test_what_cannot_be_done_is_told_without_a_traceback(
+    arguments: list[str | bytes], program: list[str], tmp_path: Path
+) -> None:
+    done = subprocess.run([*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert "broke" not in done.stderr

@@ -46,6 +46,13 @@ async def get(served: Serving, path: str, expected: int = 200) -> Any:
         return await answer.json()
 
 
+async def post(served: Serving, path: str, body: dict[str, Any], expected: int | None = None) -> dict[str, Any]:
+    async with served.client.post(path, json=body) as answer:
+        assert answer.status == expected if expected else answer.ok, await answer.text()
+        found: dict[str, Any] = await answer.json()
+        return found
+
+
 async def retry(served: Serving, id_: str, expected: int = 200) -> Any:
     async with served.client.post(f"/api/deliveries/{id_}/retry") as answer:
         assert answer.status == expected, await answer.text()
@@ -160,12 +167,52 @@ async def test_a_receiver_can_have_a_secret_of_its_own(tmp_path: Path) -> None:
         verify(receiver.requests[0], SECRET)
 
 
-async def test_without_a_secret_nothing_is_signed(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path, secret=None) as served:
-        await submit(served, receiver.url)
-        await delivery_with(served, "delivered")
+async def test_without_a_secret_in_the_settings_one_is_made_and_kept(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        for _ in range(2):
+            async with gateway(tmp_path, secret=None) as served:
+                await submit(served, receiver.url)
+                await until(lambda: receiver.requests, "it is told")
+                verify(receiver.requests.pop(), (tmp_path / "webhook-secret").read_text().strip())
 
-    assert "webhook-signature" not in receiver.requests[0].headers
+    assert (tmp_path / "webhook-secret").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("path", ["/api/tasks", "/api/cron/create"])
+async def test_who_hands_in_work_may_say_what_its_webhook_is_signed_with(tmp_path: Path, path: str) -> None:
+    body = {"webhook_secret": NEXT_SECRET}
+    async with receiving() as receiver, gateway(tmp_path, schedule=[0, 0]) as served:
+        receiver.script += ["500"]
+        body["webhook"] = receiver.url
+        if path == "/api/tasks":
+            shown = await post(served, path, {"input": "hi", **body})
+        else:
+            shown = await post(served, path, {"prompt": "hi", "schedule": "every 1d", **body})
+            shown |= await post(served, "/api/cron/trigger", {"job_id": shown["job"]["id"]})
+        await delivery_with(served, "delivered", 2)
+        shown |= await get(served, "/api/deliveries") | await get(served, "/api/tasks") | await get(served, "/api/cron")
+
+    for request in receiver.requests:
+        verify(request, NEXT_SECRET)
+        with pytest.raises(WebhookVerificationError):
+            verify(request, SECRET)
+    assert NEXT_SECRET not in json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"webhook_secret": NEXT_SECRET}, "there is no webhook"),
+        ({"webhook_secret": "whsec_" + "A" * 33, "webhook": "http://127.0.0.1:1/"}, "webhook_secret"),
+        ({"webhook_secret": "guess", "webhook": "http://127.0.0.1:1/"}, "webhook_secret"),
+    ],
+)
+async def test_a_secret_that_signs_nothing_is_refused(tmp_path: Path, given: dict[str, str], said: str) -> None:
+    async with gateway(tmp_path) as served:
+        refused = await post(served, "/api/tasks", {"input": "hi", **given}, expected=400)
+
+    assert said in refused["error"]["message"]
+    assert given["webhook_secret"] not in refused["error"]["message"]
 
 
 async def test_a_receiver_that_fails_in_every_way_gets_it_in_the_end_under_one_id(tmp_path: Path) -> None:

@@ -247,6 +247,28 @@ async def test_model_and_mode_are_set(rig: Rig) -> None:
     assert rig.chosen == "plan"
 
 
+async def test_a_mode_is_set_again_in_a_process_that_is_used_again(rig: Rig) -> None:
+    rig.but(mode="plan")
+    first = ref(await rig.ask("one"))
+
+    assert text(await rig.ask("two", first)) == "echo: two"
+
+
+async def test_a_model_is_set_again_by_the_name_that_the_agent_has_for_its_option(rig: Rig) -> None:
+    rig.but("--odd")
+    first = ref(await rig.ask("one", model="small"))
+    await rig.ask("two", first, model="large")
+
+    assert rig.chosen == "large"
+
+
+async def test_what_a_session_cost_before_a_restart_is_not_told_again(rig: Rig) -> None:
+    first = ref(await rig.ask("[[cost]]"))
+    await rig.again()
+
+    assert of(await rig.ask("[[cost]]", first), Usage)[0].cost == 1.0
+
+
 # --- what goes wrong --------------------------------------------------------------------------
 
 
@@ -273,6 +295,26 @@ def _turn(rig: Rig, prompt: str) -> Turn:
         workspace=str(rig.workspace),
         history=_no_history,
     )
+
+
+async def test_half_a_character_is_shown_as_a_question_mark(rig: Rig) -> None:
+    said = await rig.ask("[[half]]")
+
+    assert (text(said), of(said, Tool)[0].args) == ("half ?", {"text": "?"})
+
+
+async def test_a_cost_that_is_no_number_does_not_count(rig: Rig) -> None:
+    first = await rig.ask("[[endless]]")
+    second = await rig.ask("[[cost]]", ref(first))
+
+    assert [of(said, Usage)[0].cost for said in (first, second)] == [0.0, 2.0]
+
+
+async def test_a_process_that_hung_up_after_its_turn_is_not_used_again(rig: Rig) -> None:
+    first = ref(await rig.ask("[[hangup Bye]]"))
+    await until(lambda: all(one.gone for kept in rig.backend._idle.values() for one in kept), "it is heard")
+
+    assert text(await rig.ask("Hello", first)) == "echo: Hello"
 
 
 async def test_who_must_sign_in_is_told_how(rig: Rig) -> None:

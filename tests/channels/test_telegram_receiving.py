@@ -15,6 +15,7 @@ from gateway.channels.telegram import channel
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
+from gateway.engine import channels as engine_channels
 from tests.api.asking import ask
 from tests.contracts.stores import SteppedClock
 from tests.support import providers, telegram_server
@@ -106,6 +107,30 @@ async def test_an_answer_is_seen_while_it_is_written(moongate: Serving, telegram
     assert len(history) > 2
     assert telegram.chats[7].typing >= 1
     assert all(whole.startswith(text.removesuffix(" …")) for text in history)
+
+
+async def test_after_trouble_runs_are_shown_again_and_those_before_are_not(
+    moongate: Serving, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels = moongate.engine.channels
+    known, asked = channels._run, list[str]()
+
+    async def run(id_: str) -> Run:
+        asked.append(id_)
+        if len(asked) == 1:
+            raise OSError("the disk")
+        found: Run = await known(id_)
+        return found
+
+    monkeypatch.setattr(engine_channels, "AGAIN", 0.01)
+    monkeypatch.setattr(channels, "_run", run)
+    await telegram.say(7, "First")
+    await telegram.answered(7, "echo: First")
+    await telegram.say(7, "Second")
+    await telegram.answered(7, "echo: First", "echo: Second")
+    await telegram.until(lambda: len(asked) > 1)
+
+    assert asked == [run.id for run in await runs(moongate)]
 
 
 async def test_edits_do_not_come_faster_than_they_may(tmp_path: Path, telegram: telegram_server.Telegram) -> None:
@@ -423,3 +448,51 @@ async def test_while_it_polls_it_takes_no_webhook(moongate: Serving) -> None:
     answer = await ask(moongate, "POST", "/api/webhook/telegram", {"update_id": 1})
 
     assert (answer.status, answer.code) == (404, "CHANNEL_NOT_FOUND")
+
+
+# --- by the clock -----------------------------------------------------------------------------
+
+EVERY_DAY = {"schedule": "every 1d", "prompt": "Good morning!", "deliver": {"channel": "telegram", "chat_id": "7"}}
+
+
+async def test_what_a_schedule_brings_is_told_in_its_chat_once_and_after_a_restart_too(
+    tmp_path: Path, telegram: telegram_server.Telegram, clock: SteppedClock
+) -> None:
+    async with talking(tmp_path, telegram, clock=clock) as served:
+        made = await ask(served, "POST", "/api/cron/create", EVERY_DAY)
+        clock.forward(24 * 3600 * 1000)
+        served.engine.schedules._changed()  # the clock is looked at every few seconds only
+        await telegram.answered(7, "echo: Good morning!")
+    clock.forward(24 * 3600 * 1000)
+    async with talking(tmp_path, telegram, clock=clock) as served:
+        await telegram.until(lambda: len(telegram.chats[7].texts) == 2)
+        fires = (await ask(served, "GET", f"/api/cron/{made.body['job']['id']}/runs")).body["runs"]
+
+    assert telegram.chats[7].texts == ["echo: Good morning!"] * 2
+    assert [fire["outcome"] for fire in fires] == ["fired", "fired"]
+
+
+async def test_what_a_schedule_brings_is_not_lost_while_telegram_is_away(
+    tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "SHORTLY", ())
+    troubled = [True]
+    telegram.trouble["sendMessage"].append(lambda _: Trouble(502, "Bad Gateway") if troubled else None)
+    async with talking(tmp_path, telegram) as served:
+        made = await ask(served, "POST", "/api/cron/create", EVERY_DAY)
+        await ask(served, "POST", "/api/cron/trigger", {"job_id": made.body["job"]["id"]})
+        await telegram.until(lambda: telegram.count("sendMessage"))
+    troubled.clear()
+    async with talking(tmp_path, telegram) as served:
+        await telegram.answered(7, "echo: Good morning!")
+
+
+async def test_a_schedule_for_a_channel_that_is_not_there_is_refused(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    refused = await ask(
+        moongate, "POST", "/api/cron/create", {**EVERY_DAY, "deliver": {"channel": "telegraph", "chat_id": "7"}}
+    )
+
+    assert (refused.status, refused.code) == (404, "CHANNEL_NOT_FOUND")
+    assert (await ask(moongate, "GET", "/api/cron")).body["jobs"] == []

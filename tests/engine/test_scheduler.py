@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.domain import cron
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.run import Source
 from gateway.domain.schedule import Misfire, ScheduleSpec
@@ -319,3 +320,25 @@ async def test_what_is_deleted_is_gone(stage: Stage, clock: SteppedClock) -> Non
     with pytest.raises(JobNotFound):
         await stage.engine.schedules.find(made.id)
     assert await stage.engine.runs(_ALL, PAGE) == []
+
+
+async def test_a_schedule_whose_zone_has_gone_is_disabled_and_keeps_no_other_from_firing(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a move to a machine without that zone, or an update of its zones."""
+    lost = await stage.engine.schedules.create(wanted("0 * * * *", timezone="Europe/Berlin"))
+    other = await stage.engine.schedules.create(wanted("0 * * * *"))
+    known = cron.zone
+
+    def zone(name: str) -> Any:
+        return known("Mars/Olympus" if name == "Europe/Berlin" else name)
+
+    monkeypatch.setattr(cron, "zone", zone)
+    clock.forward(60 * MINUTE)
+    await tick(stage.engine)
+
+    found = await stage.engine.schedules.find(lost.id)
+    assert await outcomes(stage.engine, other.id) == ["fired"]
+    assert await outcomes(stage.engine, lost.id) == ["refused"]
+    assert not found.enabled
+    assert "there is no time zone 'Mars/Olympus'" in (found.reason or "")

@@ -25,6 +25,8 @@ DISGUISED = [
     *["[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::127.0.0.1]"],
 ]
 
+KEYS = [b"k" * 32]
+
 
 def delivery(url: str, **fields: Any) -> Delivery:
     return Delivery(
@@ -59,7 +61,7 @@ class Names:
 
 
 async def sent(url: str, reach: Reach, names: Names | None = None, deadline: float = 5.0, **fields: Any) -> Receipt:
-    sender = WebhookSender(reach, wall_clock, look_up=names, deadline=deadline)
+    sender = WebhookSender(reach, wall_clock, look_up=names, deadline=deadline, keys=KEYS)
     return await sender.send(delivery(url, **fields), b"{}")
 
 
@@ -94,7 +96,7 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_one_that_is_conn
 async def test_each_try_looks_the_name_up_again() -> None:
     names = Names(["127.0.0.1"], ["127.0.0.1"])
     reach = Reach.of(["inside.example"], local=False)
-    sender = WebhookSender(reach, wall_clock, look_up=names)
+    sender = WebhookSender(reach, wall_clock, look_up=names, keys=KEYS)
     async with receiving() as receiver:
         for _ in range(2):
             assert await sender.send(delivery(f"http://inside.example:{receiver.port}/"), b"{}") == Delivered()
@@ -123,7 +125,7 @@ async def test_a_name_that_nobody_knows_is_tried_again() -> None:
     def unknown(host: str, port: int) -> Sequence[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    sender = WebhookSender(Reach(local=True), wall_clock, look_up=unknown)
+    sender = WebhookSender(Reach(local=True), wall_clock, look_up=unknown, keys=KEYS)
     receipt = await sender.send(delivery("http://nobody.example/"), b"{}")
 
     assert receipt == TryAgain("cannot find the host: Name or service not known")
@@ -141,7 +143,7 @@ async def test_a_name_that_nobody_knows_is_tried_again() -> None:
     ],
 )
 async def test_retry_after_is_a_number_or_a_date(header: str, seconds: float) -> None:
-    sender = WebhookSender(Reach(local=True), lambda: 1_700_000_000_000)
+    sender = WebhookSender(Reach(local=True), lambda: 1_700_000_000_000, keys=KEYS)
     async with receiving(f"503 Retry-After: {header}") as receiver:
         receipt = await sender.send(delivery(receiver.url), b"{}")
 
@@ -179,7 +181,9 @@ async def test_a_look_up_that_hangs_keeps_no_other_waiting() -> None:
             released.wait()
         return [address("127.0.0.1", port)]
 
-    sender = WebhookSender(Reach.of(["fine.example"], local=False), wall_clock, look_up=look_up, deadline=0.5)
+    sender = WebhookSender(
+        Reach.of(["fine.example"], local=False), wall_clock, look_up=look_up, deadline=0.5, keys=KEYS
+    )
     async with receiving() as receiver:
         slow = asyncio.create_task(sender.send(delivery(f"http://hanging.example:{receiver.port}/"), b"{}"))
         await until(hanging.is_set, "the look-up hangs")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runner import ModelSource, ModelSourceType, OpenCodeRunner, RunState
+from gateway.runner.driver import Driver
 from tests.support import opencode
 from tests.support.scripted_model import ScriptedModel, serving
 from tests.support.threads import in_thread
@@ -130,6 +131,23 @@ def test_nothing_to_say_is_refused(runner: OpenCodeRunner) -> None:
         runner.run("  ")
     with pytest.raises(RuntimeError, match="call run first"):
         runner.wait()
+
+
+def test_half_a_character_is_refused(runner: OpenCodeRunner) -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        runner.run("\udcff")
+
+
+def test_a_turn_that_cannot_begin_is_none(runner: OpenCodeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread() -> Driver:
+        raise OSError("no room for a thread")
+
+    monkeypatch.setattr(Driver, "get", no_thread)
+    with pytest.raises(OSError, match="no room"):
+        runner.run("Hello")
+
+    assert runner.get_state() is RunState.IDLE
+    assert runner.get_conversation_history() == []
 
 
 def test_without_opencode_it_says_what_to_do(runner: OpenCodeRunner, monkeypatch: pytest.MonkeyPatch) -> None:

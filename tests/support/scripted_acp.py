@@ -7,11 +7,14 @@ Directives as in `scripted_agent`, and besides:
     [[deaf N MS]]    as slow, but a cancel is not heard
     [[stray]]        start a child in a session of its own, and answer its PID
     [[cost]]         say what the session has cost so far: a dollar a prompt
+    [[endless]]      say that it has cost infinitely much
+    [[half]]         say half a character, and use a tool with it
+    [[hangup]]       answer, then close the pipe and stay alive
 
 What a session remembers is a file in its working directory. A file `busy-PID` there says that this
 process is at work. `--no-load`: sessions cannot be taken up again. `--no-auth`: wants a sign-in first. `--held`: writes
 `held-PID` there at its start, and goes on when there is a file `go`. `--weak N`: the first N that are
-started there end at once.
+started there end at once. `--odd`: the option for the model has another id than its category.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from typing import Any
 _DIRECTIVE = re.compile(r"\[\[(\w+)\s*(.*?)\]\]", re.DOTALL)
 _MEGABYTE = "x" * 1_000_000
 _LOCK = threading.Lock()
+OPTION = "llm" if "--odd" in sys.argv else "model"
 
 places: dict[str, Path] = {}
 cancelled: dict[str, threading.Event] = {}
@@ -38,6 +42,16 @@ cancelled: dict[str, threading.Event] = {}
 before: dict[str, int] = {}
 answers: dict[int, Any] = {}
 answered = threading.Condition()
+
+
+def costs(session: str, amount: float) -> None:
+    update(session, "usage_update", size=1000, used=10, cost={"amount": amount, "currency": "USD"})
+
+
+def half(session: str, _: str) -> None:
+    begun = {"toolCallId": "t1", "title": "cut", "status": "pending", "rawInput": {"text": "\ud83d"}}
+    update(session, "tool_call", **begun)
+    say(session, "half \ud83d")
 
 
 def raw(data: bytes) -> None:
@@ -147,9 +161,9 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "history": lambda session, _: say(session, f"{before[session]} prompts before"),
     "ask": lambda session, what: say(session, ask(session, what)),
     "tool": use_tool,
-    "cost": lambda session, _: update(
-        session, "usage_update", size=1000, used=10, cost={"amount": before[session] + 1.0, "currency": "USD"}
-    ),
+    "cost": lambda session, _: costs(session, before[session] + 1.0),
+    "endless": lambda session, _: costs(session, float("inf")),
+    "half": half,
     "hang": lambda session, _: cancelled[session].wait(),
     "fail": fail,
     "die": die,
@@ -160,6 +174,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "noise": noise,
     "stubborn": be_stubborn,
     "stray": stray,
+    "hangup": say,
 }
 
 
@@ -181,6 +196,8 @@ def prompt(number: int, session: str, text: str) -> None:
         usage = {"totalTokens": words + 1, "inputTokens": words, "outputTokens": 1}
         reason = "cancelled" if cancelled[session].is_set() else "end_turn"
         send(id=number, result={"stopReason": reason, "usage": usage})
+        if found and found[1] == "hangup":
+            os.close(1)
     finally:
         busy.unlink(missing_ok=True)
 
@@ -190,7 +207,7 @@ def opened(number: int, session: str, cwd: str) -> None:
         send(id=number, error={"code": -32000, "message": "Authentication required"})
         return
     places[session] = Path(cwd)
-    select = {"type": "select", "id": "model", "name": "Model", "category": "model", "currentValue": "small"}
+    select = {"type": "select", "id": OPTION, "name": "Model", "category": "model", "currentValue": "small"}
     values = [{"value": name, "name": name} for name in ("small", "large")]
     modes = {
         "currentModeId": "build",
@@ -198,6 +215,14 @@ def opened(number: int, session: str, cwd: str) -> None:
     }
     about = {"configOptions": [{**select, "options": values}], "modes": modes}
     send(id=number, result={"sessionId": session, **about})
+
+
+def choose(number: int, params: dict[str, Any]) -> None:
+    if params.get("configId", OPTION) != OPTION:
+        send(id=number, error={"code": -32602, "message": "no such option"})
+        return
+    (places[params["sessionId"]] / "chosen").write_text(str(params.get("value") or params.get("modeId")))
+    send(id=number, result={"configOptions": []} if "configId" in params else {})
 
 
 def heed(message: dict[str, Any]) -> None:
@@ -220,10 +245,10 @@ def heed(message: dict[str, Any]) -> None:
                 send(id=number, error={"code": -32002, "message": "no such session"})
                 return
             say(params["sessionId"], "what was said long ago")
+            costs(params["sessionId"], float((Path(params["cwd"]) / params["sessionId"]).read_text()))
             opened(number, params["sessionId"], params["cwd"])
         case "session/set_config_option" | "session/set_mode":
-            (places[params["sessionId"]] / "chosen").write_text(str(params.get("value") or params.get("modeId")))
-            send(id=number, result={"configOptions": []} if "configId" in params else {})
+            choose(number, params)
         case "session/cancel":
             cancelled[params["sessionId"]].set()
         case "session/prompt":

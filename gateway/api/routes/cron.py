@@ -60,6 +60,8 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deliver: Deliver | UnsetType | None = UNSET
     #: URL that is told of each run's end by a signed POST
     webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | UnsetType | None = UNSET
+    #: what that is signed with, `whsec_` and base64, given along with it; the gateway's own secret when left out
+    webhook_secret: views.WebhookSecret | None = None
     #: what becomes of times at which no gateway was there
     misfire: Misfire | UnsetType = UNSET
     #: seconds after which a missed time is not made up for
@@ -260,7 +262,7 @@ async def job_runs(call: Call[Nothing, paging.Paging]) -> FireList:
 
 
 _SAME = {"schedule": "expression", "cron": "expression", "prompt": "input", "message": "input", "agent_id": "agent"}
-_ASIDE = frozenset({"enabled", "deliver", "webhook"})
+_ASIDE = frozenset({"enabled", "deliver", "webhook", "webhook_secret"})
 
 
 def _spec(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> dict[str, Any]:
@@ -274,12 +276,14 @@ def _spec(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> di
         if word in found:
             raise InvalidRequest(f"{name}: is there twice, under two names.")
         found[word] = None if value == Budget() else value
-    if call.body.deliver is not UNSET or call.body.webhook is not UNSET:
+    if call.body.deliver is not UNSET or call.body.webhook is not UNSET or call.body.webhook_secret is not None:
         found["deliver"] = _targets(call, before)
     return found
 
 
 def _targets(call: Call[JobFields, Nothing], before: tuple[Target, ...]) -> tuple[Target, ...]:
+    if call.body.webhook_secret is not None and not isinstance(call.body.webhook, str):
+        raise InvalidRequest("webhook_secret: give it along with the webhook that it signs.")
     given = {True: call.body.webhook, False: call.body.deliver}
     kept = [target for target in before if given[target.kind == "webhook"] is UNSET]
     if isinstance(call.body.deliver, Deliver):
@@ -288,7 +292,7 @@ def _targets(call: Call[JobFields, Nothing], before: tuple[Target, ...]) -> tupl
             raise InvalidRequest(f"deliver: nothing is sent to {channel!r}; its answers are read from a session.")
         kept.append(Target(kind=channel, address=call.body.deliver.chat_id, format=CHAT))
     if isinstance(call.body.webhook, str):
-        kept.append(call.engine.deliveries.webhook(call.body.webhook))
+        kept.append(call.engine.deliveries.webhook(call.body.webhook, secret=call.body.webhook_secret))
     return tuple(kept)
 
 

@@ -55,6 +55,8 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parent: views.RunId | None = None
     #: URL that is told of its end by a signed POST
     webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | None = None
+    #: what that is signed with, `whsec_` and base64; the gateway's own secret when left out
+    webhook_secret: views.WebhookSecret | None = None
 
 
 class TaskAnswer(Struct, frozen=True, kw_only=True):
@@ -121,7 +123,10 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
     wanted = call.body
     name = wanted.session or ids.ulid(call.around.clock()).lower()
     key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
-    deliver = () if wanted.webhook is None else (call.engine.deliveries.webhook(wanted.webhook),)
+    if wanted.webhook_secret is not None and wanted.webhook is None:
+        raise InvalidRequest("webhook_secret: there is no webhook that it could sign.")
+    webhook = call.engine.deliveries.webhook
+    deliver = () if wanted.webhook is None else (webhook(wanted.webhook, secret=wanted.webhook_secret),)
     parent = None if wanted.parent is None else (await call.engine.run(wanted.parent)).id
     spec = RunSpec(
         source=Source.TASK,

@@ -131,7 +131,8 @@ class Acp:
     def _take(self, key: bytes, session: str | None) -> Connection | None:
         """Return a process without a turn, rather one that has the session loaded."""
         kept = self._idle.get(key, [])
-        kept[:] = [each for each in kept if not each.gone]
+        for each in [each for each in kept if each.gone]:
+            self._reap(key, each)
         if not kept:
             return None
         chosen = next((each for each in kept if session in each.sessions), kept[-1])

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import acp
@@ -21,7 +23,9 @@ from acp.schema import (
     Implementation,
     PermissionOption,
     RequestPermissionResponse,
+    SessionConfigOptionSelect,
     ToolCallUpdate,
+    UsageUpdate,
 )
 
 import gateway
@@ -43,6 +47,19 @@ AUTH_REQUIRED = -32000
 Ask = Callable[[ToolCallUpdate, Sequence[PermissionOption]], Awaitable[PermissionOption | None]]
 
 
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A session that is loaded in a process."""
+
+    #: what the agent lets its client choose here
+    options: list[SessionConfigOptionSelect] = field(default_factory=list)
+    #: whether it has modes apart from those
+    modes: bool = False
+    #: US dollars that the agent says it has cost since it began, and those of them that no turn has to answer for
+    cost: float = 0.0
+    settled: float = 0.0
+
+
 class _Lines:
     """The library's transport over a child's pipes: bounded lines, and no more of them than are taken."""
 
@@ -51,6 +68,8 @@ class _Lines:
         self._room = room
         self._reading: AsyncGenerator[bytes, None] = lines(child.stdout, LINE)
         self._writing = asyncio.Lock()
+        #: whether nothing more will come
+        self.over = False
 
     async def send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -63,13 +82,16 @@ class _Lines:
             try:
                 line = await anext(self._reading, None)
             except AgentError:  # a line that is too long: nothing after it can be trusted
-                return None
+                line = None
             if line is None:
+                self.over = True
                 return None
             if not line.startswith(b"{"):  # a stray remark on standard output
                 continue
             with contextlib.suppress(ValueError, RecursionError):
                 message = json.loads(line)
+                if b"\\u" in line:  # half a character, where an agent has cut a text, could not be written down
+                    message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
                 if isinstance(message, dict):
                     return message
 
@@ -82,16 +104,24 @@ class _Client:
 
     def __init__(self, room: asyncio.Event) -> None:
         self._room = room
+        self.sessions: dict[str, Session] = {}
         self.updates: asyncio.Queue[Any] = asyncio.Queue()
         #: session whose updates are wanted; others, such as a history that is replayed, are not
         self.listening: str | None = None
         self.ask: Ask | None = None
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
+        if isinstance(update, UsageUpdate) and session_id in self.sessions:
+            self._reckon(self.sessions[session_id], update)
         if session_id == self.listening:
             self.updates.put_nowait(update)
             if self.updates.qsize() >= WAITING:
                 self._room.clear()
+
+    def _reckon(self, session: Session, update: UsageUpdate) -> None:
+        cost = update.cost
+        if cost is not None and cost.currency == "USD" and math.isfinite(cost.amount):
+            session.cost = max(session.cost, cost.amount)
 
     async def request_permission(
         self, session_id: str, tool_call: ToolCallUpdate, options: list[PermissionOption], **_: Any
@@ -111,9 +141,8 @@ class Connection:
         self._room.set()
         self._client = _Client(self._room)
         # The library takes a client that can less than all, and asks it by name.
-        self.agent: ClientSideConnection = acp.connect_to_agent(cast("Any", self._client), _Lines(child, self._room))
-        #: sessions that are loaded in this process, and what each has cost so far
-        self.sessions: dict[str, float] = {}
+        self._lines = _Lines(child, self._room)
+        self.agent: ClientSideConnection = acp.connect_to_agent(cast("Any", self._client), self._lines)
         self.can_load = False
         self.can_resume = False
         self.version = ""
@@ -135,8 +164,14 @@ class Connection:
         self.version = said.agent_info.version if said.agent_info else ""
 
     @property
+    def sessions(self) -> dict[str, Session]:
+        """The sessions that are loaded in this process."""
+        return self._client.sessions
+
+    @property
     def gone(self) -> bool:
-        return self.child.returncode is not None
+        """Whether it has ended, or hung up."""
+        return self.child.returncode is not None or self._lines.over
 
     async def call(self, asked: Awaitable[Any], what: str, within: float = CALL) -> Any:
         """Wait for the answer to a request.

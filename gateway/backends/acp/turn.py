@@ -18,10 +18,9 @@ from acp.schema import (
     ToolCallProgress,
     ToolCallStart,
     ToolCallUpdate,
-    UsageUpdate,
 )
 
-from gateway.backends.acp.connection import Connection
+from gateway.backends.acp.connection import Connection, Session
 from gateway.domain.agent import Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports import SessionRef, Turn
@@ -45,7 +44,6 @@ class Talk:
         #: what it was not allowed
         self._refused: list[str] = []
         self._running: set[str] = set()
-        self._cost = 0.0
         #: whether the connection can be used for another turn
         self.clean = False
 
@@ -62,7 +60,6 @@ class Talk:
         text = self._turn.input
         if fresh and self._turn.agent.system_prompt:
             text = f"{self._turn.agent.system_prompt}\n\n{text}"
-        self._cost = self._here.sessions.get(session, 0.0)
         with self._here.listening(session, self._answer):
             prompt = self._here.agent.prompt(session_id=session, prompt=[TextContentBlock(type="text", text=text)])
             asking = asyncio.create_task(prompt, name="acp-prompt")
@@ -104,45 +101,51 @@ class Talk:
         here, turn, remark = self._here, self._turn, None
         known = turn.session_ref
         if known is not None and known in here.sessions:
-            await self._set_up(known, None)
+            await self._set_up(known)
             return known, False, None
         if known is not None and (here.can_resume or here.can_load):
             again = here.agent.resume_session if here.can_resume else here.agent.load_session
+            here.sessions[known] = Session()
             try:
                 opened = await here.call(again(cwd=turn.workspace, session_id=known), "did not take up its session")
             except AgentError as error:
+                del here.sessions[known]
                 remark = Log(level="warning", message=f"{error} It begins anew, without memory of the conversation.")
             else:
-                here.sessions[known] = 0.0
-                await self._set_up(known, opened)
+                self._note(known, opened)
+                await self._set_up(known)
                 return known, False, None
         elif known is not None:
             remark = Log(level="warning", message="the agent cannot take up a conversation again: it begins anew")
         opened = await here.call(here.agent.new_session(cwd=turn.workspace), "did not begin a session")
-        here.sessions[opened.session_id] = 0.0
-        await self._set_up(opened.session_id, opened)
+        here.sessions[opened.session_id] = Session()
+        self._note(opened.session_id, opened)
+        await self._set_up(opened.session_id)
         return opened.session_id, True, remark
 
-    async def _set_up(self, session: str, opened: Any) -> None:
+    def _note(self, session: str, opened: Any) -> None:
+        """Keep what can be chosen in a session; what it cost before is no turn's of this process."""
+        note = self._here.sessions[session]
+        note.options = [one for one in opened.config_options or () if isinstance(one, SessionConfigOptionSelect)]
+        note.modes = opened.modes is not None
+        note.settled = note.cost
+
+    async def _set_up(self, session: str) -> None:
         """Set model and mode, where the agent offers that.
 
         Raises:
             AgentError: it offers no such thing, or refuses.
         """
         model = self._turn.model or self._turn.agent.model
-        options = [
-            one
-            for one in (opened.config_options if opened else None) or ()
-            if isinstance(one, SessionConfigOptionSelect)
-        ]
+        note = self._here.sessions[session]
         for wanted, category in ((model, "model"), (self._mode, "mode")):
             if wanted is None:
                 continue
-            option = next((one for one in options if one.category == category or one.id == category), None)
-            if option is not None or opened is None:
-                name = option.id if option is not None else category
-                await self._choose(self._here.agent.set_config_option(config_id=name, session_id=session, value=wanted))
-            elif category == "mode" and opened.modes is not None:
+            option = next((one for one in note.options if one.category == category or one.id == category), None)
+            if option is not None:
+                choice = self._here.agent.set_config_option(config_id=option.id, session_id=session, value=wanted)
+                await self._choose(choice)
+            elif category == "mode" and note.modes:
                 await self._choose(self._here.agent.set_session_mode(session_id=session, mode_id=wanted))
             else:
                 raise AgentError(f"the agent lets nobody choose its {category}, and {wanted!r} is asked for.")
@@ -175,8 +178,6 @@ class Talk:
                 return [begun, *self._ended(update)]
             case ToolCallProgress():
                 return self._ended(update)
-            case UsageUpdate(cost=cost) if cost is not None and cost.currency == "USD":
-                self._cost = max(self._cost, cost.amount)
         return []
 
     def _ended(self, update: Any) -> list[Said]:
@@ -198,8 +199,8 @@ class Talk:
         Raises:
             AgentError: it did not come to an end of its own.
         """
-        spent = self._cost - self._here.sessions.get(session, 0.0)
-        self._here.sessions[session] = self._cost
+        note = self._here.sessions[session]
+        spent, note.settled = note.cost - note.settled, note.cost
         used = response.usage
         said: list[Said] = []
         if used is not None or spent:

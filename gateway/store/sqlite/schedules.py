@@ -130,7 +130,7 @@ def fire(tx: Transaction, firing: Firing, queue_limit: int) -> list[Run]:
             firing.next_at,
             firing.count,
             int(not over),
-            "its time has passed" if over else None,
+            (firing.error or "its time has passed") if over else None,
             schedule.id,
             schedule.revision,
             schedule.next_at,

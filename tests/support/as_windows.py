@@ -1,0 +1,30 @@
+"""A gateway, or a command, as on Windows: no supervisor, and signals that only kill.
+
+`python -m tests.support.as_windows [--port …]` is the gateway; with `cli` as first word, the command line.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from gateway.supervisor import respawn, signals
+
+PROGRAM = [sys.executable, "-m", "tests.support.as_windows"]
+
+
+def main(words: list[str]) -> int:
+    respawn.PLATFORM = "win32"
+    signals.HEARD.clear()
+    if words[:1] != ["cli"]:
+        from gateway import __main__ as foreground
+
+        return foreground.main(words)
+    from cli import launch
+    from cli.main import main as command
+
+    launch.PROGRAM = PROGRAM
+    return command(words[1:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
