@@ -127,6 +127,23 @@ def test_a_start_during_a_stop_starts_when_that_is_done(one: Live, shell: Shell)
     assert stop.returncode == 0
 
 
+def test_two_configs_of_one_state_directory_have_logs_of_their_own(one: Live, shell: Shell) -> None:
+    other = one.home / "other.json"
+    other.write_text(json.dumps({"gateway": {"port": 0}, "data": {"directory": str(one.home / "other")}}))
+    words = ["--config", str(other)]
+    try:
+        assert shell("start").code == 0
+        assert shell("start", *words).code == 0
+
+        first, second = shell("logs", "--json"), shell("logs", "--json", *words)
+
+        assert [line["event"] for line in first.lines].count("supervisor.started") == 1
+        assert [line["event"] for line in second.lines].count("supervisor.started") == 1
+        assert first.lines[0]["pid"] != second.lines[0]["pid"]
+    finally:
+        assert shell("stop", *words).code == 0
+
+
 def test_two_configs_run_two_gateways(live: Callable[..., Live]) -> None:
     first, second = live("one").start(), live("two").start()
 
