@@ -9,9 +9,10 @@ import os
 import secrets
 import select
 import socket
+import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,6 +33,8 @@ from gateway.supervisor.supervisor import RESUME, Limits, Supervisor
 
 #: set for a gateway in the background: nobody reads its console
 DETACHED = "MOONGATE_DETACHED"
+#: bytes of what a service manager keeps
+LONGEST_OUTPUT = 1024 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +74,7 @@ def run(options: Mapping[str, Any]) -> int:
     for pair in options.get("environment") or ():
         name, _, value = pair.partition("=")
         os.environ[name] = value
+    _bound_output()
     notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token(options["token"])
@@ -164,7 +168,7 @@ def _supervise(
     if respawn.plan(os.environ, respawn.PLATFORM, hard=False) is not respawn.Plan.GENERATION:
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home))
-    console = Console(_to_console if not os.environ.get(DETACHED) else _nowhere)
+    console = Console(_console())
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep us from reading
@@ -209,6 +213,7 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
     from gateway import alone  # late: a supervisor does without all that it brings
 
     file = LogFile(paths.log_file(settings.home))
+    console = _console()
     try:
         bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
         plan = respawn.plan(os.environ, respawn.PLATFORM, hard=False)
@@ -216,7 +221,7 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
             listener,
             instance,
             path,
-            sinks=[lambda line, _: file.write(line), lambda line, _: _to_console(line)],
+            sinks=[lambda line, _: file.write(line), lambda line, _: console(line)],
             greet=lambda about: _greet(settings, bound, about),
             here=plan is respawn.Plan.IN_PROCESS,
         )
@@ -279,8 +284,21 @@ def _print_to(name: str) -> None:
     sys.stdout, sys.stderr = _stream(1), _stream(2)
 
 
+def _bound_output() -> None:
+    """Begin the file anew that a service manager keeps of what is printed: it grows with every start."""
+    with contextlib.suppress(OSError):
+        found = os.fstat(1)
+        if respawn.supervised(os.environ) and stat.S_ISREG(found.st_mode) and found.st_size > LONGEST_OUTPUT:
+            os.ftruncate(1, 0)
+
+
 def _stream(number: int) -> TextIO:
     return os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False)
+
+
+def _console() -> Callable[[bytes], None]:
+    """Return what shows log lines to who reads them, if anybody does."""
+    return _nowhere if os.environ.get(DETACHED) else _to_console
 
 
 def _nowhere(line: bytes) -> None:

@@ -11,7 +11,7 @@ from cli.command import Command, current
 from cli.place import Place
 from gateway import paths
 from gateway.errors import NotRunning
-from gateway.supervisor import intent
+from gateway.supervisor import intent, lock
 
 #: seconds from the end of the grace to the kill
 LAST_MOMENTS = 1.0
@@ -39,9 +39,9 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
       {"stopped": true, "pid", "seconds": how long it took}
     """
     place = Place.of(current().environment)
-    found = place.record
+    found = lock.holder(paths.lock(place.home, place.config))
     manager = service.owner(place)
-    if manager is None and (found is None or not found.alive):
+    if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
     if not force and found is not None:

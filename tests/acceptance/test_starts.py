@@ -98,6 +98,35 @@ def test_places_are_named_from_where_the_command_is_given(one: Live, name: str) 
     assert nearby("stop").code == 0
 
 
+def test_a_gateway_whose_agents_are_all_disabled_starts_and_says_so(live: Callable[..., Live]) -> None:
+    one = live(config={"agents": {"list": [{"id": "main", "backend": "echo", "enabled": False}]}})
+
+    one.start()
+    one.wait_logged("generation.leads")
+
+    assert "Agent    none: no agent is enabled." in one.output.read_text()
+    assert one.call("POST", "/api/agent", {"message": "hello"}).status == 404
+    assert one.logged("generation.crashed") == []
+
+
+def test_a_start_during_a_stop_starts_when_that_is_done(one: Live, shell: Shell) -> None:
+    assert shell("start").code == 0
+    assert one.record is not None
+    before = one.record.pid
+    run = submit(one, "@@ hang")
+    until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "running", "it runs")
+    stop = shell.start("stop", "--timeout", "1500")
+    one.wait_logged("gateway.ending")
+
+    started = shell("start", "--json")
+
+    assert started.code == 0, started
+    assert started.json["started"]
+    assert started.json["pid"] != before
+    stop.communicate(timeout=30)
+    assert stop.returncode == 0
+
+
 def test_two_configs_run_two_gateways(live: Callable[..., Live]) -> None:
     first, second = live("one").start(), live("two").start()
 
@@ -203,6 +232,27 @@ def test_a_recycled_pid_is_not_signalled(one: Live, shell: Shell, command: list[
         result = shell(*command)
 
         assert result.code == 3
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("command", [["stop"], ["stop", "--force"], ["restart"], ["restart", "--hard"]])
+def test_a_record_in_a_lock_that_nobody_holds_is_no_gateway(one: Live, shell: Shell, command: list[str]) -> None:
+    with stranger() as (process, port):
+        who = identity.of(process.pid)
+        assert who is not None
+        forge(one, who, port)
+
+        assert shell(*command).code == 3
+        assert process.poll() is None
+
+
+def test_a_start_is_not_held_up_by_a_record_in_a_lock_that_nobody_holds(one: Live, shell: Shell) -> None:
+    with stranger() as (process, port):
+        who = identity.of(process.pid)
+        assert who is not None
+        forge(one, who, port)
+
+        assert shell("start").code == 0
         assert process.poll() is None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -187,6 +188,24 @@ def test_a_restart_over_http_with_a_bad_config_is_refused(windows: Windows) -> N
     windows.one.wait_logged("restart.failed")
     assert windows.answers()
     assert windows.pid == before
+
+
+def test_what_it_prints_goes_to_a_file_for_its_owner_only(windows: Windows) -> None:
+    file = windows.one.home / "said" / "service.log"
+    windows.one.process = subprocess.Popen(
+        [*PROGRAM, "--output", str(file), "--environment", "MOONGATE_DETACHED=1"],
+        env=windows.env,
+        cwd=windows.one.home,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    windows.one.wait_ready()
+    windows.one.stop()
+
+    assert windows.one.process.communicate()[0] == ""
+    assert file.read_text().startswith("Moongate ")
+    assert "gateway.ready" not in file.read_text(), "the log has a file of its own"
+    assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
 
 
 def test_a_token_is_stored_by_the_same_process(windows: Windows) -> None:

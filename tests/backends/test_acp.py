@@ -24,6 +24,7 @@ from gateway.errors import AgentError, ConfigError
 from gateway.process import Children
 from tests.support import scripted_acp
 from tests.support.ledger import MemoryLedger
+from tests.support.turns import Heard, listen
 from tests.support.waiting import until
 
 COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
@@ -238,6 +239,15 @@ async def test_what_a_session_costs_is_told_turn_by_turn(rig: Rig) -> None:
     assert [of(said, Usage)[0].cost for said in (first, second)] == [1.0, 1.0]
 
 
+async def test_a_turn_that_fails_has_cost_something_too(rig: Rig) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError, match="refusal"):
+        await listen(rig.backend, _turn(rig, "[[balk]]"), heard)
+
+    assert sum(used.cost for used in heard.of(Usage)) == 1.0
+    assert sum(used.input for used in heard.of(Usage)) == 1
+
+
 async def test_model_and_mode_are_set(rig: Rig) -> None:
     await rig.ask("one", model="large")
     assert rig.chosen == "large"
@@ -297,10 +307,13 @@ def _turn(rig: Rig, prompt: str) -> Turn:
     )
 
 
-async def test_half_a_character_is_shown_as_a_question_mark(rig: Rig) -> None:
+async def test_half_a_character_is_shown_as_an_unknown_one(rig: Rig) -> None:
     said = await rig.ask("[[half]]")
 
-    assert (text(said), of(said, Tool)[0].args) == ("half ?", {"text": "?"})
+    assert (text(said), of(said, Tool)[0].args) == (
+        "half \N{REPLACEMENT CHARACTER}",
+        {"text": "\N{REPLACEMENT CHARACTER}"},
+    )
 
 
 async def test_a_cost_that_is_no_number_does_not_count(rig: Rig) -> None:

@@ -429,6 +429,13 @@ async def test_thinking_and_odd_values_are_told(ask: Ask) -> None:
     assert heard.answer == '{"a":[1,null]}5'
 
 
+async def test_half_a_character_is_shown_as_an_unknown_one(ask: Ask) -> None:
+    heard = await ask(writes({"t": "half \ud83d of it, \U0001f600, \\ud83d"}, rules=[{"text": "t"}]))
+
+    assert heard.answer == "half \N{REPLACEMENT CHARACTER} of it, \U0001f600, \\ud83d"
+    assert heard.logs == []
+
+
 async def test_lines_that_are_not_json_objects_are_passed_over(ask: Ask) -> None:
     strange = ["Welcome!", "[1]", "7", "{", "[" * 100_000, "{'a': 1}", "NaN"]
 

@@ -359,6 +359,12 @@ async def test_streams_of_other_servers_are_understood(backend: OpenAI, raw_serv
     assert (await listen(backend, turn(agent(url), "hello"))).answer == "hello"
 
 
+async def test_half_a_character_is_shown_as_an_unknown_one(backend: OpenAI, raw_server: Respond) -> None:
+    url = await raw_server(reply(chunk(content="half \ud83d of it") + b"data: [DONE]\n\n"))
+
+    assert (await listen(backend, turn(agent(url), "hello"))).answer == "half \N{REPLACEMENT CHARACTER} of it"
+
+
 async def test_the_last_usage_counts_when_there_are_several(backend: OpenAI, raw_server: Respond) -> None:
     first = b'data: {"usage": {"prompt_tokens": 1, "completion_tokens": 1}}\n\n'
     last = (

@@ -278,6 +278,16 @@ async def test_a_prompt_is_data_whatever_it_looks_like(rig: Rig) -> None:
     assert (sent if isinstance(sent, str) else sent[0]["text"]) == prompt
 
 
+async def test_half_a_character_breaks_neither_the_turn_nor_the_session(rig: Rig) -> None:
+    workspace = rig.workspace()
+
+    first = await rig.ask("[[say half \ud83d of it]]", workspace)
+    second = await rig.ask("[[say more]]", workspace, first.ref)
+
+    assert (first.error, first.reply) == (None, "half \N{REPLACEMENT CHARACTER} of it")
+    assert (second.error, second.reply, second.ref) == (None, "more", first.ref)
+
+
 async def test_the_model_and_the_system_prompt_are_passed_on(rig: Rig) -> None:
     answered = await rig.but(system_prompt="You are a lighthouse.").ask(
         "[[say beam]] far out", model="scripted/scripted-b"

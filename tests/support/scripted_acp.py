@@ -7,6 +7,7 @@ Directives as in `scripted_agent`, and besides:
     [[deaf N MS]]    as slow, but a cancel is not heard
     [[stray]]        start a child in a session of its own, and answer its PID
     [[cost]]         say what the session has cost so far: a dollar a prompt
+    [[balk]]         say what it has cost, then end the turn as refused
     [[endless]]      say that it has cost infinitely much
     [[half]]         say half a character, and use a tool with it
     [[hangup]]       answer, then close the pipe and stay alive
@@ -162,6 +163,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "ask": lambda session, what: say(session, ask(session, what)),
     "tool": use_tool,
     "cost": lambda session, _: costs(session, before[session] + 1.0),
+    "balk": lambda session, _: costs(session, before[session] + 1.0),
     "endless": lambda session, _: costs(session, float("inf")),
     "half": half,
     "hang": lambda session, _: cancelled[session].wait(),
@@ -195,6 +197,7 @@ def prompt(number: int, session: str, text: str) -> None:
         words = len(text.split())
         usage = {"totalTokens": words + 1, "inputTokens": words, "outputTokens": 1}
         reason = "cancelled" if cancelled[session].is_set() else "end_turn"
+        reason = "refusal" if found and found[1] == "balk" else reason
         send(id=number, result={"stopReason": reason, "usage": usage})
         if found and found[1] == "hangup":
             os.close(1)

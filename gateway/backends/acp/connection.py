@@ -29,6 +29,7 @@ from acp.schema import (
 )
 
 import gateway
+from gateway import halves
 from gateway.errors import AgentError
 from gateway.process import Child, lines
 
@@ -89,9 +90,7 @@ class _Lines:
             if not line.startswith(b"{"):  # a stray remark on standard output
                 continue
             with contextlib.suppress(ValueError, RecursionError):
-                message = json.loads(line)
-                if b"\\u" in line:  # half a character, where an agent has cut a text, could not be written down
-                    message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
+                message = json.loads(halves.mended(line))
                 if isinstance(message, dict):
                     return message
 

@@ -18,6 +18,7 @@ from acp.schema import (
     ToolCallProgress,
     ToolCallStart,
     ToolCallUpdate,
+    UsageUpdate,
 )
 
 from gateway.backends.acp.connection import Connection, Session
@@ -64,17 +65,19 @@ class Talk:
             prompt = self._here.agent.prompt(session_id=session, prompt=[TextContentBlock(type="text", text=text)])
             asking = asyncio.create_task(prompt, name="acp-prompt")
             try:
-                async for said in self._listen(asking):
+                async for said in self._listen(session, asking):
                     yield said
                 response = await self._here.call(asking, "did not finish")
                 self.clean = True
             finally:
                 if not asking.done():
                     await self._cancel(session, asking)
-        for said in self._settle(session, response):
-            yield said
+        if (used := response.usage) is not None:
+            yield Usage(input=used.input_tokens, output=used.output_tokens, cached=used.cached_read_tokens or 0)
+        if (ending := self._judge(response.stop_reason)) is not None:
+            yield ending
 
-    async def _listen(self, asking: asyncio.Task[PromptResponse]) -> AsyncGenerator[Said, None]:
+    async def _listen(self, session: str, asking: asyncio.Task[PromptResponse]) -> AsyncGenerator[Said, None]:
         while not asking.done():
             getting = asyncio.create_task(self._here.next_update())
             try:
@@ -82,10 +85,10 @@ class Talk:
                 update = getting.result() if getting.done() else None
             finally:
                 getting.cancel()
-            for said in (*self._taken(), *self._read(update)):
+            for said in (*self._taken(), *self._read(session, update)):
                 yield said
         while (update := self._here.take_update()) is not None:
-            for said in self._read(update):
+            for said in self._read(session, update):
                 yield said
         for said in self._taken():
             yield said
@@ -164,7 +167,7 @@ class Talk:
 
     # --- what it tells ----------------------------------------------------------------------
 
-    def _read(self, update: Any) -> list[Said]:
+    def _read(self, session: str, update: Any) -> list[Said]:
         match update:
             case AgentMessageChunk(content=TextContentBlock(text=text)):
                 return [Text(delta=text)]
@@ -178,6 +181,8 @@ class Talk:
                 return [begun, *self._ended(update)]
             case ToolCallProgress():
                 return self._ended(update)
+            case UsageUpdate():
+                return self._spent(session)
         return []
 
     def _ended(self, update: Any) -> list[Said]:
@@ -193,33 +198,26 @@ class Talk:
             )
         ]
 
-    def _settle(self, session: str, response: PromptResponse) -> list[Said]:
-        """Return what is known at the end.
+    def _spent(self, session: str) -> list[Said]:
+        """Tell at once what it costs: it is spent, however the turn ends."""
+        note = self._here.sessions[session]
+        spent, note.settled = note.cost - note.settled, note.cost
+        return [Usage(cost=spent)] if spent else []
+
+    def _judge(self, reason: str) -> Log | None:
+        """Return what is to be remarked of a turn that ended for this reason.
 
         Raises:
             AgentError: it did not come to an end of its own.
         """
-        note = self._here.sessions[session]
-        spent, note.settled = note.cost - note.settled, note.cost
-        used = response.usage
-        said: list[Said] = []
-        if used is not None or spent:
-            said.append(
-                Usage(
-                    input=used.input_tokens if used else 0,
-                    output=used.output_tokens if used else 0,
-                    cached=(used.cached_read_tokens or 0) if used else 0,
-                    cost=spent,
-                )
-            )
-        match response.stop_reason:
+        match reason:
             case "end_turn":
-                return said
+                return None
             case "max_tokens" | "max_turn_requests":
-                return [*said, Log(level="warning", message=f"the agent stopped at a limit: {response.stop_reason}")]
+                return Log(level="warning", message=f"the agent stopped at a limit: {reason}")
         if self._refused:  # codex, for one, takes a no for the end
             raise AgentError(f"the agent stopped when it was not allowed: {self._refused[-1]}.", remedy=_ALLOW)
-        raise AgentError(f"the agent ended its turn: {response.stop_reason}.")
+        raise AgentError(f"the agent ended its turn: {reason}.")
 
     # --- what it asks -----------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from gateway import halves
+
 
 class Time(Struct):
     start: int | None = None
@@ -223,7 +225,7 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 def read_event(data: bytes) -> WireEvent | None:
     """Read one event, or return None if it is of no interest or makes no sense."""
     try:
-        payload = _ENVELOPE.decode(data).payload
+        payload = _ENVELOPE.decode(halves.mended(data)).payload
         decoder = _DECODERS.get(payload.type)
         return None if decoder is None else decoder.decode(payload.properties)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli import managers, probe, service
+from cli import drift, installing, managers, probe, service
+from cli.finding import Level
 from cli.managers import launchd
 from cli.place import Place
 from cli.probe import State
@@ -283,16 +284,22 @@ def test_a_gateway_is_installed_replaced_and_removed(machine: Machine, monkeypat
     monkeypatch.setattr(launchd, "FRESH", 60.0)
     machine.set(real=True)
     place = Place.of(machine.env)
+    output = machine.config.parent / "logs" / "service.log"
+    output.parent.mkdir()
+    output.write_bytes(b"of before\n" * 200_000)
 
     first = machine.install(token="a-token-of-mine")
     assert machine.manager.status().pid == first["pid"]
     assert "a-token-of-mine" not in unit(machine).read_text()
+    assert "of before" not in output.read_text(), "it does not grow for ever"
     second = machine.install("--port", "0")
     assert second["replaced"]
     assert second["pid"] != first["pid"]
     assert probe.look(place).state is State.RUNNING
+    assert [one.level for one in drift.examine(place, probe.look(place))] == [Level.OK]
+    assert installing.refresh(place) is None, "what is installed is as it is to be"
     managers.carry_out(machine.manager.removal())
 
     assert probe.look(place).state is State.STOPPED
     assert not unit(machine).exists()
-    assert not (machine.config.parent / "logs" / "service.log").exists()
+    assert not output.exists()

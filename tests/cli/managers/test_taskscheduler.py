@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli import client, installing, managers, probe, service
+from cli import client, drift, installing, managers, probe, service
+from cli.finding import Level
 from cli.managers import taskscheduler
 from cli.place import Place
 from cli.probe import State
@@ -220,6 +220,9 @@ def test_what_task_scheduler_cannot_carry_is_told_before_anything_is_done(machin
 def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> None:
     machine.set(real=True, fails_at="" if right else "/create")
     place = Place.of(machine.env)
+    output = machine.config.parent / "logs" / "service.log"
+    output.parent.mkdir()
+    output.write_bytes(b"of before\n" * 200_000)
 
     done = machine.install(token="a-token-of-mine")
 
@@ -227,9 +230,9 @@ def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> No
     assert script(machine).exists() is not right
     unit = machine.manager.file
     assert "a-token-of-mine" not in unit.read_bytes().decode("utf-16")
-    output = machine.config.parent / "logs" / "service.log"
     assert "Moongate" in output.read_text()
-    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    assert "of before" not in output.read_text(), "it does not grow for ever"
+    assert [one.level for one in drift.examine(place, probe.look(place))] == [Level.OK]
     assert installing.refresh(place) is None, "what is installed is as it is to be"
     managers.carry_out(machine.manager.removal())
     assert probe.look(place).state is State.STOPPED
