@@ -31,7 +31,8 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
     Raises:
         GatewayError: it ended, with its own words and exit code; or it does not answer in time.
     """
-    said = paths.private_directory(paths.logs(place.home)) / "start.txt"
+    said = paths.start_file(place.home, place.config)
+    paths.private_directory(said.parent)
     words = [*PROGRAM]
     words += ["--port", str(port)] if port is not None else []
     words += ["--host", host] if host is not None else []
