@@ -134,7 +134,11 @@ def _by_signal(place: Place, found: Record, hard: bool, reason: str, wait: float
         Unavailable: it did not answer in time.
     """
     file = paths.lock(place.home, place.config)
-    asked = intent.ask(file, found.pid, hard=hard, reason=reason)
+    try:
+        asked = intent.ask(file, found.pid, hard=hard, reason=reason)
+    except OSError as error:
+        said = f"cannot ask the gateway to restart: {file.parent}: {error.strerror}."
+        raise Unavailable(said, remedy="Make room on that disk, or let it be written to.") from error
     if not ending.send(found.process, signal.SIGUSR1):
         raise NotRunning("the gateway has just ended.", remedy="Start it: gateway start")
     deadline = time.monotonic() + wait

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import click
@@ -45,7 +46,8 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
     if not force and found is not None:
-        intent.say_grace(paths.lock(place.home, place.config), found.pid, timeout / 1000)
+        with contextlib.suppress(OSError):  # a full disk: then its grace is the one that its settings say
+            intent.say_grace(paths.lock(place.home, place.config), found.pid, timeout / 1000)
     if manager is not None:  # so that it does not come back
         with output.waiting("stopping the service"):
             manager.stop(force=force)

@@ -411,6 +411,32 @@ def test_restart_by_force_listens_where_the_settings_say_now(one: Live, shell: S
     assert one.port == free_port
 
 
+def on_full_disk(one: Live, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that can write to no file."""
+    limited = ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "cli.main", *words]
+    return subprocess.run(limited, env=one.env, cwd=one.home, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_gateway_is_stopped_though_the_disk_is_full(one: Live, shell: Shell) -> None:
+    assert shell("start").code == 0
+    assert one.record is not None
+
+    done = on_full_disk(one, "stop")
+
+    assert done.returncode == 0, done.stderr
+    assert not one.record.alive
+
+
+def test_a_restart_that_cannot_be_asked_for_says_why(one: Live, shell: Shell) -> None:
+    assert shell("start").code == 0
+
+    done = on_full_disk(one, "restart")
+
+    assert done.returncode != 0
+    assert "cannot ask the gateway to restart" in done.stderr
+    assert one.health["generation"] == 1
+
+
 def test_stop_by_force_leaves_nothing_behind(one: Live, shell: Shell) -> None:
     assert shell("start").code == 0
     generation = one.generation

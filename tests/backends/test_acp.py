@@ -326,6 +326,13 @@ async def test_a_model_is_set_again_by_the_name_that_the_agent_has_for_its_optio
     assert rig.chosen == "large"
 
 
+async def test_a_model_that_one_turn_asks_for_is_not_the_next_ones(rig: Rig) -> None:
+    first = ref(await rig.ask("one", model="large"))
+    await rig.ask("two", first)
+
+    assert rig.chosen == "small"
+
+
 async def test_what_a_session_cost_before_a_restart_is_not_told_again(rig: Rig) -> None:
     first = ref(await rig.ask("[[cost]]"))
     await rig.again()

@@ -152,16 +152,24 @@ class Talk:
         model = self._turn.model or self._turn.agent.model
         note = self._here.sessions[session]
         for wanted, category in ((model, "model"), (self._mode, "mode")):
-            if wanted is None:
-                continue
             option = next((one for one in note.options if one.category == category or one.id == category), None)
             if option is not None:
-                choice = self._here.agent.set_config_option(config_id=option.id, session_id=session, value=wanted)
-                await self._choose(choice)
+                await self._pick(session, option, wanted)
+            elif wanted is None:
+                continue
             elif category == "mode" and note.modes:
                 await self._choose(self._here.agent.set_session_mode(session_id=session, mode_id=wanted))
             else:
                 raise AgentError(f"the agent lets nobody choose its {category}, and {wanted!r} is asked for.")
+
+    async def _pick(self, session: str, option: SessionConfigOptionSelect, wanted: str | None) -> None:
+        """Set an option; without a wish of this turn, to what it was before a turn had one."""
+        changed = self._here.sessions[session].changed
+        if wanted is None and option.id not in changed:
+            return
+        changed.add(option.id)
+        value = option.current_value if wanted is None else wanted
+        await self._choose(self._here.agent.set_config_option(config_id=option.id, session_id=session, value=value))
 
     async def _choose(self, setting: Awaitable[Any]) -> None:
         await self._here.call(setting, "did not take what is asked of it")
