@@ -219,7 +219,7 @@ class PermissionShown(Struct, frozen=True, kw_only=True):
     #: what it was told; null while it waits
     answer: str | None
     answered_at: str | None
-    #: name of the token that answered; null if nobody did
+    #: who answered: a token's name, or a channel and its chat; null if nobody did
     answered_by: str | None
     #: why it was denied though nobody said so: deadline or withdrawn
     reason: str | None

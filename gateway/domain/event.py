@@ -86,7 +86,7 @@ class Permission(Happening, frozen=True):
     #: while it waits: what it can be told, and when it is denied unless somebody has answered
     choices: tuple[str, ...] = ()
     expires_at: str = ""
-    #: name of the token that answered; empty if it was the policy, or nobody
+    #: who answered: a token's name, or a channel and its chat; empty if it was the policy, or nobody
     by: str = ""
     #: why it was denied though nobody said so: `deadline` or `withdrawn`
     reason: str = ""

@@ -54,7 +54,7 @@ class PermissionRequest(Struct, frozen=True, kw_only=True):
     expires: int
     answer: Answer | None = None
     answered: int | None = None
-    #: name of the token that answered
+    #: who answered: a token's name, or a channel and its chat
     by: str = ""
     #: why it was denied, if nobody answered
     lapse: Lapse | None = None

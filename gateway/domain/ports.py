@@ -121,6 +121,15 @@ class Desk(Protocol):
         """Cancel all that is queued or running in a chat's session; returns how much that was."""
         ...
 
+    async def permit(self, chat: str, answer: Answer) -> PermissionRequest | None:
+        """Answer what an agent has waited for longest in a chat's session; returns that, or None if none waits.
+
+        Raises:
+            InvalidRequest: it cannot be told that.
+            Conflict: somebody else has answered in this moment.
+        """
+        ...
+
     async def standing(self, chat: str) -> Standing: ...
 
     async def begin_anew(self, chat: str) -> None:

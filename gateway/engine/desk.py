@@ -10,10 +10,12 @@ from typing import NamedTuple, Protocol
 
 from gateway.domain.event import Event
 from gateway.domain.inbound import Inbound
+from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.ports import Accepted, IdempotencyKey, Page, RunFilter, Standing, Store
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
+from gateway.engine.permissions import Permissions
 from gateway.engine.roster import Roster
 from gateway.errors import Conflict, GatewayError
 
@@ -26,6 +28,8 @@ CODE = 600_000
 CODE_LENGTH = 8
 #: runs of a chat that one `stop` cancels
 STOPPED = 100
+#: permission requests of a run among which one that waits is looked for
+ASKED = 100
 #: characters of a chat's title that are kept
 TITLE = 100
 
@@ -34,6 +38,8 @@ _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without I, O, 0 and 1
 
 class Runs(Protocol):
     """What the engine does for a desk."""
+
+    permissions: Permissions
 
     async def submit(self, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted: ...
 
@@ -107,6 +113,14 @@ class EngineDesk:
                 continue
             stopped += 1
         return stopped
+
+    async def permit(self, chat: str, answer: Answer) -> PermissionRequest | None:
+        for run in reversed(await self._open(chat)):
+            asked = await self._store.permissions(run.id, Page(limit=ASKED))
+            for request in reversed(asked):
+                if request.answer is None:
+                    return await self._engine.permissions.answer(run.id, request.id, answer, f"{self._name}:{chat}")
+        return None
 
     async def standing(self, chat: str) -> Standing:
         session = await self.session(chat)

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain.event import Event
 from gateway.domain.inbound import Inbound
+from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.ports import Standing
 from gateway.domain.run import Run, RunSpec, Source, Status
 
@@ -26,6 +27,9 @@ class MemoryDesk:
 
     async def stop(self, chat: str) -> int:
         return 0
+
+    async def permit(self, chat: str, answer: Answer) -> PermissionRequest | None:
+        return None
 
     async def standing(self, chat: str) -> Standing:
         return Standing(session=f"main:x:{chat}", agent="main", running=0, queued=0)

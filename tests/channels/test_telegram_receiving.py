@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 
 from gateway.channels.telegram import channel
+from gateway.channels.telegram.botapi import BotApi
+from gateway.channels.telegram.live import Draft
+from gateway.domain.event import Event, Permission
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import channels as engine_channels
 from tests.api.asking import ask
+from tests.channels.desk import MemoryDesk
 from tests.contracts.stores import SteppedClock
 from tests.support import providers, telegram_server
 from tests.support.inprocess import Serving, serving
@@ -246,6 +250,56 @@ async def test_new_begins_another_conversation(moongate: Serving, telegram: tele
     await telegram.until(lambda: "0 messages" in telegram.chats[7].texts)
 
     assert [run.spec.session for run in await runs(moongate)] == ["main:telegram:7", "main:telegram:7~2"]
+
+
+@pytest.mark.parametrize(("command", "answer"), [("/allow", "allow"), ("/always", "allow_always"), ("/deny", "deny")])
+async def test_what_an_agent_asks_is_shown_and_answered_in_the_chat(
+    tmp_path: Path, telegram: telegram_server.Telegram, command: str, answer: str
+) -> None:
+    asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}
+    async with talking(tmp_path, telegram, {"agents": {"list": [asks]}}) as served:
+        await telegram.say(7, "@@ ask rm -rf build\n@@ say !")
+        question = "The agent asks to be allowed: rm -rf build\n/allow, /always, or /deny"
+        await telegram.answered(7, question)
+        await telegram.say(7, command)
+        await telegram.answered(7, f"{answer}!")
+        (run,) = await runs(served)
+        [request] = await served.engine.permissions.list(run.id, Page())
+
+    ((_, history),) = telegram.chats[7].history.items()
+    assert history[0] == question
+    assert (request.answer, request.by) == (answer, "telegram:7")
+
+
+class Asked(MemoryDesk):
+    """A desk of a run that asks, and is answered when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = asyncio.Event()
+
+    async def watch(self, run: str) -> AsyncGenerator[Event, Any]:
+        asked = Permission(id="p1", action="rm -rf", choices=("allow", "deny"), expires_at="2030-01-01T00:00:00Z")
+        yield Event(run=run, n=1, at=0, data=asked)
+        await self.answered.wait()
+        yield Event(run=run, n=2, at=0, data=Permission(id="p1", action="rm -rf", answer="deny", reason="deadline"))
+        await asyncio.Event().wait()
+
+
+async def test_a_question_whose_answer_came_elsewhere_is_shown_no_more(telegram: telegram_server.Telegram) -> None:
+    desk = Asked()
+    async with BotApi(telegram.base_url, TOKEN) as api:
+        draft = Draft(api, desk, "run", "7", 0.05)
+        await telegram.answered(7, "The agent asks to be allowed: rm -rf\n/allow, or /deny")
+        desk.answered.set()
+        await telegram.answered(7, "(Denied: rm -rf)")
+        await draft.end(20)
+
+
+async def test_an_answer_to_nothing_is_told_so(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+    await telegram.say(7, "/allow")
+
+    await telegram.answered(7, "Nothing waits to be allowed.")
 
 
 async def test_stop_stops_what_is_going_on(moongate: Serving, telegram: telegram_server.Telegram) -> None:

@@ -28,9 +28,10 @@ from gateway.channels.telegram.options import Options, find_token, webhook_secre
 from gateway.channels.telegram.wire import Message, Numbered, Update
 from gateway.domain.delivery import CHAT, Delivered, Never, Receipt, Target, TryAgain
 from gateway.domain.inbound import Aside, Inbound
+from gateway.domain.permission import Answer
 from gateway.domain.ports import ChannelState, Desk, Door, Outgoing
 from gateway.domain.run import Run
-from gateway.errors import GatewayError, InvalidRequest, StorageFull, Unavailable
+from gateway.errors import Conflict, GatewayError, InvalidRequest, StorageFull, Unavailable
 
 SECRET = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
 
@@ -55,10 +56,11 @@ ANSWERED = 1000
 #: days that it is remembered how far an answer was sent
 SENT = 7.0
 
-_COMMAND = re.compile(r"/(?P<verb>new|stop|status|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*")
+_COMMAND = re.compile(r"/(?P<verb>new|stop|status|allow|always|deny|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*")
 _CODE = re.compile(r"[A-Za-z0-9]{8}")
 _DONE = Aside(body={"status": "ok"})
 _HELP = "Write to the agent. /new begins a new conversation, /stop stops what is going on, /status says what that is."
+_ANSWERS = {"allow": Answer.ALLOW, "always": Answer.ALLOW_ALWAYS, "deny": Answer.DENY}
 
 _log = log.get()
 
@@ -215,8 +217,17 @@ class Telegram:
                 now = await desk.standing(chat)
                 doing = f"{now.running} at work, {now.queued} waiting" if now.running + now.queued else "idle"
                 self._say(chat, f"Agent {now.agent}: {doing}.\nSession {now.session}")
+            case "allow" | "always" | "deny":
+                await self._permit(chat, _ANSWERS[command], desk)
             case _:
                 self._say(chat, _HELP)
+
+    async def _permit(self, chat: str, answer: Answer, desk: Desk) -> None:
+        try:
+            if await desk.permit(chat, answer) is None:  # else the draft says that it was answered
+                self._say(chat, "Nothing waits to be allowed.")
+        except (InvalidRequest, Conflict) as error:
+            self._say(chat, f"That was not taken: {error.message}")
 
     # --- strangers --------------------------------------------------------------------------
 

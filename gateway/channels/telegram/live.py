@@ -1,4 +1,4 @@
-"""A chat sees that its answer is being written: typing, then a draft that grows."""
+"""A chat sees that its answer is being written: typing, then a draft that grows, and what the agent asks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from gateway import log
 from gateway.channels.telegram import text
 from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable
-from gateway.domain.event import End, Status, Text
+from gateway.domain.event import End, Permission, Status, Text
+from gateway.domain.permission import Answer
 from gateway.domain.ports import Desk
 
 #: seconds that a chat shows somebody typing after it was said: five, by the documentation
@@ -37,6 +38,10 @@ class Draft:
         self._chat = chat
         self._seconds = seconds
         self._text = ""
+        #: what the agent waits to be allowed, by id
+        self._asked: dict[str, Permission] = {}
+        #: what it was told last, until it says more
+        self._told = ""
         self._shown = ""
         self._message: int | None = None
         self._ending = asyncio.Event()
@@ -68,18 +73,31 @@ class Draft:
                 match event.data:
                     case Text(delta=delta):
                         self._text += delta
+                    case Permission() as permission:
+                        self._permission(permission)
                     case Status():  # another attempt begins from the beginning
-                        self._text = ""
+                        self._text = self._told = ""
                     case End():
                         self._ending.set()
                 self._changed.set()
+
+    def _permission(self, told: Permission) -> None:
+        if told.choices:
+            self._asked[told.id] = told
+        elif self._asked.pop(told.id, None) is not None:
+            self._told = f"({'Denied' if told.answer == Answer.DENY else 'Allowed'}: {told.action})"
+
+    def _written(self) -> str:
+        """Return what is to be seen now: a question comes first, lest a long text hide it."""
+        asked = next(iter(self._asked.values()), None)
+        return text.draft(f"{_question(asked)}\n\n{self._text}" if asked else self._text or self._told)
 
     async def _show(self) -> None:
         await self._earlier()
         await self._step(self._api.typing(self._chat))
         await self._pause(self._seconds)  # a quick answer needs no draft
         while not self._ending.is_set():
-            shown = text.draft(self._text)
+            shown = self._written()
             if shown and shown != self._shown:
                 await self._step(self._paint(shown))
                 await self._pause(self._seconds)
@@ -122,3 +140,8 @@ class Draft:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TYPING):
                 await self._changed.wait()
+
+
+def _question(asked: Permission) -> str:
+    always = "/always, " if Answer.ALLOW_ALWAYS in asked.choices else ""
+    return f"The agent asks to be allowed: {asked.action}\n/allow, {always}or /deny"
