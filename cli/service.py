@@ -23,7 +23,8 @@ from cli.place import Place
 from gateway import config, paths
 from gateway.config import Config
 from gateway.errors import ConfigError, Forbidden, NotRunning, Unavailable
-from service_templates import MARKER, ServiceSpec
+from gateway.supervisor.respawn import MARKER
+from service_templates import ServiceSpec
 
 #: the module and class that look after services, by platform
 MANAGERS = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
