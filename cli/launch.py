@@ -14,7 +14,7 @@ from cli.place import Place
 from cli.probe import Look, State
 from gateway import paths
 from gateway.errors import AlreadyRunning, GatewayError, Unavailable
-from gateway.supervisor import respawn
+from gateway.supervisor import lock, respawn
 from gateway.supervisor.record import Record
 
 #: exit code of a start that found the lock or the port taken
@@ -31,7 +31,8 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
     Raises:
         GatewayError: it ended, with its own words and exit code; or it does not answer in time.
     """
-    said = paths.private_directory(paths.logs(place.home)) / "start.txt"
+    said = paths.start_file(place.home, place.config)
+    paths.private_directory(said.parent)
     words = [*PROGRAM]
     words += ["--port", str(port)] if port is not None else []
     words += ["--host", host] if host is not None else []
@@ -88,6 +89,22 @@ def wait_for(place: Place, process: subprocess.Popen[bytes] | None, said: Path |
         if time.monotonic() > deadline:
             raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")
         time.sleep(LOOK)
+
+
+def settled(place: Place, wait: float) -> Look:
+    """Wait until the gateway of a place answers, or is none: it may be starting or stopping.
+
+    Raises:
+        Unavailable: it does neither in time.
+    """
+    deadline = time.monotonic() + wait
+    while (found := probe.look(place)).state is State.UNRESPONSIVE:
+        if lock.holder(paths.lock(place.home, place.config)) is None:
+            return Look(State.STOPPED)
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")
+        time.sleep(LOOK)
+    return found
 
 
 def _failed(code: int, said: Path | None) -> GatewayError:

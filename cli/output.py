@@ -168,6 +168,12 @@ class Waiting(Protocol):
     def note(self, text: str) -> None:
         """Print a line of talk above it."""
 
+    def pause(self) -> None:
+        """Make room for somebody to write."""
+
+    def resume(self) -> None:
+        """Show it again, unless it is to be shown no more."""
+
     def stop(self) -> None:
         """Show it no more."""
 
@@ -179,6 +185,10 @@ class _Silent:
 
     def note(self, text: str) -> None:
         talk(text)
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
 
     def stop(self) -> None: ...
 

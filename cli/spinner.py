@@ -21,6 +21,7 @@ class Spinner:
             redirect_stderr=False,
         )
         self._task = self._progress.add_task(what)
+        self._over = False
 
     def __enter__(self) -> Spinner:
         self._progress.start()
@@ -35,5 +36,13 @@ class Spinner:
     def note(self, text: str) -> None:
         self._progress.console.print(Text(text, style="dim"))
 
+    def pause(self) -> None:
+        self._progress.stop()
+
+    def resume(self) -> None:
+        if not self._over:
+            self._progress.start()
+
     def stop(self) -> None:
+        self._over = True
         self._progress.stop()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from cli import output
+from cli.asking import Asking
 from cli.client import Client, Interrupted
 from cli.command import current
 from cli.sse import Event
@@ -46,13 +47,13 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
     usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
     as_json = current().json
     with leaving(run), output.waiting(_WAITS["queued"]) as waiting:
-        show = (
-            _json_lines
-            if live and as_json
-            else Screen(waiting.stop, text=live, talk=talk and not as_json, note=waiting.note)
-        )
+        screen = Screen(waiting.stop, text=live, talk=talk and not as_json, note=waiting.note)
+        show, asking = _json_lines if live and as_json else screen, Asking(client, run, waiting, here=not as_json)
         for event in client.follow(run, waiting.note, opened):
             waiting.say(_WAITS.get(event.data.get("status", ""), _WAITS["running"]))
+            if event.kind == "permission" and show is screen:
+                screen.close()
+                asking(event.data)
             show(event)
             if event.kind == "usage":
                 usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
@@ -153,10 +154,19 @@ def _told(kind: str, data: dict[str, Any]) -> str:
         case "tool_end":
             return output.first_line(f"· failed: {data.get('output', '')}", SHOWN) if data.get("is_error") else ""
         case "permission":
-            return f"· asked to {data['action']}: {data['answer']}"
+            return _permission(data)
         case "log":
             return f"· {data['message']}"
     return ""
+
+
+def _permission(data: dict[str, Any]) -> str:
+    """Return how a request was answered; one that waits is shown by whoever takes the answer."""
+    if not data.get("answer"):
+        return ""
+    how = {"deadline": ", nobody has answered in time", "withdrawn": ", the agent does not wait any more"}
+    who = f", by {data['by']}" if data.get("by") else how.get(data.get("reason", ""), "")
+    return f"· asked to {output.first_line(data['action'], SHOWN)}: {data['answer']}{who}"
 
 
 def _arguments(given: Any) -> str:

@@ -13,7 +13,19 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, schedules, streams
+from drills import (
+    Drill,
+    Impossible,
+    commits,
+    crash,
+    deliveries,
+    descriptors,
+    disk,
+    restarts,
+    schedules,
+    streams,
+    writers,
+)
 
 
 class Row(NamedTuple):
@@ -46,6 +58,8 @@ DRILLS = [
     Row("disk full", disk.full),
     Row("disk refuses", disk.refusing),
     Row("disk read-only", disk.read_only),
+    Row("no descriptors left", descriptors.none_left),
+    Row("two writers on one store", writers.two, partial(writers.two, seconds=20.0, share=0.2)),
     Row("readers who take nothing", streams.stalled_readers, partial(streams.stalled_readers, back=20, strict=True)),
     Row("readers over a restart", streams.over_a_restart, partial(streams.over_a_restart, restarts=5)),
     Row("no answer before its sync", commits.no_answer_before_its_sync),

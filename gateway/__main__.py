@@ -102,7 +102,7 @@ def run(options: Mapping[str, Any]) -> int:
         data.release()
         held.release()
     if code == respawn.AGAIN and respawn.plan(os.environ, respawn.PLATFORM, hard=False) is respawn.Plan.SUCCESSOR:
-        respawn.succeed(os.environ, paths.logs(settings.home) / "start.txt")
+        respawn.succeed(os.environ, paths.start_file(settings.home, settings.path))
         return 0
     return code
 
@@ -167,7 +167,7 @@ def _supervise(
     announce(resumed["address"][0] if resumed else settings.gateway.host, bound)
     if respawn.plan(os.environ, respawn.PLATFORM, hard=False) is not respawn.Plan.GENERATION:
         return _serve_here(settings, listener, instance)
-    file = LogFile(paths.log_file(settings.home))
+    file = LogFile(paths.log_file(settings.home, settings.path))
     console = Console(_console())
 
     def write(line: bytes) -> None:
@@ -212,7 +212,7 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
     """Serve inside this process, without generations; returns AGAIN if somebody is to begin it again."""
     from gateway import alone  # late: a supervisor does without all that it brings
 
-    file = LogFile(paths.log_file(settings.home))
+    file = LogFile(paths.log_file(settings.home, settings.path))
     console = _console()
     try:
         bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)

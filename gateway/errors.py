@@ -98,6 +98,10 @@ class DeliveryNotFound(NotFound):
     """There is no such delivery."""
 
 
+class PermissionNotFound(NotFound):
+    """There is no such permission request."""
+
+
 class MethodNotAllowed(GatewayError):
     """This path does not take that method."""
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+_LAST_GOOD = ".last-good"
+
 
 def home(env: Mapping[str, str]) -> Path:
     """Return the state directory: `MOONGATE_HOME`, else `~/.moongate`."""
@@ -36,8 +38,21 @@ def logs(state: Path) -> Path:
     return state / "logs"
 
 
-def log_file(state: Path) -> Path:
-    return logs(state) / "gateway.log"
+def log_file(state: Path, config_file: Path) -> Path:
+    """Return the log file of a config: of the one in its usual place, or of another one, or of its last good copy."""
+    meant = config_file.with_name(config_file.name.removesuffix(_LAST_GOOD))
+    usual = meant.resolve() == (state / "config.json").resolve()
+    return logs(state) / ("gateway.log" if usual else f"gateway.{_digest(meant)}.log")
+
+
+def start_file(state: Path, config_file: Path) -> Path:
+    """Return the file of what a gateway in the background says before it has its log."""
+    return log_file(state, config_file).with_suffix(".start")
+
+
+def last_good(config_file: Path) -> Path:
+    """Return the copy of a config that last worked."""
+    return config_file.with_name(config_file.name + _LAST_GOOD)
 
 
 def scratch(state: Path) -> Path:
@@ -53,8 +68,11 @@ def lock(state: Path, config_file: Path) -> Path:
 
     Two configs may so run two gateways side by side; two spellings of one path name one lock.
     """
-    digest = hashlib.sha256(os.fsencode(config_file.resolve())).hexdigest()
-    return locks(state) / f"gateway.{digest[:16]}.lock"
+    return locks(state) / f"gateway.{_digest(config_file)}.lock"
+
+
+def _digest(config_file: Path) -> str:
+    return hashlib.sha256(os.fsencode(config_file.resolve())).hexdigest()[:16]
 
 
 def data_lock(data_directory: Path) -> Path:

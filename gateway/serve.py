@@ -26,7 +26,7 @@ from gateway.api.server import Server
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.engine.owner import Owner
-from gateway.errors import GatewayError
+from gateway.errors import AgentNotFound, GatewayError
 from gateway.link import Word
 
 #: seconds between signs of life
@@ -87,7 +87,7 @@ async def serve(
         await server.open(listener)
         _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
         leading = asyncio.create_task(_lead(life, around), name="lead")
-        ending = await life.end()
+        ending = await _ending(life, leading)
         leading.cancel()
         _log.info("gateway.ending", generation=generation, why=ending.why, grace=ending.grace)
         listener.close()
@@ -98,6 +98,15 @@ async def serve(
         await server.close(ending.grace, around.engine.drain, handed_over=ending.handed_over)
         hurry.cancel()
     _log.info("gateway.ended", generation=generation)
+
+
+async def _ending(life: Life, leading: asyncio.Task[None]) -> Ending:
+    """Wait until it is to end. One that cannot lead raises why: it would take work and never do it."""
+    ending = asyncio.create_task(life.end(), name="ending")
+    await asyncio.wait({ending, leading}, return_when=asyncio.FIRST_COMPLETED)
+    if not ending.done():
+        leading.result()
+    return await ending
 
 
 async def _lead(life: Life, around: Surroundings) -> None:
@@ -205,7 +214,10 @@ class Line:
 
 async def introduction(around: Surroundings) -> dict[str, Any]:
     """Return what people are told when the gateway is there: which agent it has, and whether that answers."""
-    default = around.engine.agents.default
+    try:
+        default = around.engine.agents.default
+    except AgentNotFound as error:
+        return {"agent": "none", "introduction": str(error)}
     try:
         async with asyncio.timeout(INTRODUCTION):
             health = await around.engine.agents.health(default)

@@ -18,6 +18,17 @@ def open_mask() -> Iterator[None]:
     os.umask(before)
 
 
+def test_each_config_of_a_state_directory_has_a_log_of_its_own_and_its_last_good_copy_has_the_same(
+    tmp_path: Path,
+) -> None:
+    usual, other = tmp_path / "config.json", tmp_path / "other.json"
+
+    assert paths.log_file(tmp_path, usual) == tmp_path / "logs" / "gateway.log"
+    assert paths.log_file(tmp_path, other) != paths.log_file(tmp_path, usual)
+    for one in (usual, other):
+        assert paths.log_file(tmp_path, paths.last_good(one)) == paths.log_file(tmp_path, one)
+
+
 @pytest.mark.usefixtures("open_mask")
 def test_all_directories_that_are_made_are_for_their_owner_only(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)

@@ -37,7 +37,7 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
     what the event is about. A line that is no JSON is {"event": line}.
     """
     place = Place.of(current().environment)
-    file = paths.log_file(place.home)
+    file = paths.log_file(place.home, place.config)
     if not file.exists():
         from cli import service  # late: it brings the settings
 

@@ -15,7 +15,7 @@ from cli.place import Place
 from cli.probe import State
 from gateway import paths
 from gateway.errors import GatewayError, NotRunning, Unavailable
-from gateway.supervisor import ending, intent, respawn
+from gateway.supervisor import ending, intent, lock, respawn
 from gateway.supervisor.intent import Outcome
 from gateway.supervisor.record import Record
 
@@ -51,11 +51,11 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
       {"restarted": true, "pid", "old": generation, "new": generation, "seconds"}
     """
     place = Place.of(current().environment)
-    found = place.record
+    found = lock.holder(paths.lock(place.home, place.config))
     began = time.monotonic()
     if force:
         outcome = _anew(place, found, ending.FORCE_GRACE, wait, force=True)
-    elif found is None or not found.alive:
+    elif found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     elif respawn.PLATFORM == "win32":
         outcome = _anew(place, found, _checked_grace(place) + LAST_MOMENTS, wait, force=False)
@@ -98,7 +98,7 @@ def _anew(place: Place, found: Record | None, patience: float, wait: float, *, f
     """
     old = 0
     manager = service.owner(place)
-    if found is not None and found.alive:
+    if found is not None:
         answer = probe.look(place).health or {}
         old = int(answer.get("generation", 0))
     if manager is not None:
@@ -106,7 +106,7 @@ def _anew(place: Place, found: Record | None, patience: float, wait: float, *, f
         launch.by_service(manager, place, wait)
         return Outcome("", True, old, int((probe.look(place).health or {}).get("generation", 1)), "")
     port, host = (None, None) if found is None else _given(found)
-    if found is not None and found.alive:
+    if found is not None:
         closing.end(place, found, patience)
     started = launch.start(place, port, host, wait)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
@@ -117,7 +117,7 @@ def _given(found: Record) -> tuple[int | None, str | None]:
     import psutil  # late: only here
 
     try:
-        words = psutil.Process(found.pid).cmdline() if found.alive else []
+        words = psutil.Process(found.pid).cmdline()
     except psutil.Error:
         words = []
     said = {name: value for word in words for name, _, value in [word.partition("=")]}
@@ -133,12 +133,16 @@ def _by_signal(place: Place, found: Record, hard: bool, reason: str, wait: float
         GatewayError: it refused, or the new generation failed; the old one goes on.
         Unavailable: it did not answer in time.
     """
-    lock = paths.lock(place.home, place.config)
-    asked = intent.ask(lock, found.pid, hard=hard, reason=reason)
+    file = paths.lock(place.home, place.config)
+    try:
+        asked = intent.ask(file, found.pid, hard=hard, reason=reason)
+    except OSError as error:
+        said = f"cannot ask the gateway to restart: {file.parent}: {error.strerror}."
+        raise Unavailable(said, remedy="Make room on that disk, or let it be written to.") from error
     if not ending.send(found.process, signal.SIGUSR1):
         raise NotRunning("the gateway has just ended.", remedy="Start it: gateway start")
     deadline = time.monotonic() + wait
-    while (outcome := intent.answered(lock, asked)) is None:
+    while (outcome := intent.answered(file, asked)) is None:
         if probe.look(place).state is State.STOPPED:
             raise GatewayError("the gateway ended while it was restarting.", remedy="See: gateway logs")
         if time.monotonic() > deadline:

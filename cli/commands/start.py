@@ -38,12 +38,10 @@ def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N
     """
     need_config()
     place = Place.of(current().environment)
-    found = probe.look(place)
+    found = launch.settled(place, wait)
     started = found.state is State.STOPPED
     if started:
         found = _start(place, port, host, wait)
-    elif found.state is State.UNRESPONSIVE:
-        found = launch.wait_for(place, None, None, wait)
     _tell(found, started)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import click
@@ -11,7 +12,7 @@ from cli.command import Command, current
 from cli.place import Place
 from gateway import paths
 from gateway.errors import NotRunning
-from gateway.supervisor import intent
+from gateway.supervisor import intent, lock
 
 #: seconds from the end of the grace to the kill
 LAST_MOMENTS = 1.0
@@ -39,13 +40,14 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
       {"stopped": true, "pid", "seconds": how long it took}
     """
     place = Place.of(current().environment)
-    found = place.record
+    found = lock.holder(paths.lock(place.home, place.config))
     manager = service.owner(place)
-    if manager is None and (found is None or not found.alive):
+    if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
     if not force and found is not None:
-        intent.say_grace(paths.lock(place.home, place.config), found.pid, timeout / 1000)
+        with contextlib.suppress(OSError):  # a full disk: then its grace is the one that its settings say
+            intent.say_grace(paths.lock(place.home, place.config), found.pid, timeout / 1000)
     if manager is not None:  # so that it does not come back
         with output.waiting("stopping the service"):
             manager.stop(force=force)

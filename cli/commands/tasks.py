@@ -14,6 +14,7 @@ from cli.command import Group, current
 from cli.given import labels, text
 from cli.watching import answer, beginning
 
+ANSWERS = ("allow", "allow_always", "deny")
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
@@ -82,13 +83,14 @@ def show(id_: str) -> None:
       gateway tasks show 01M7
 
     \b
-    --json prints {"status": "ok", "task": task, "deliveries": [delivery, see gateway deliveries --help]}
+    --json prints {"status": "ok", "task": task, "deliveries": [delivery, see gateway deliveries --help],
+                   "permissions": [what waits for an answer, see gateway tasks permissions --help]}
     """
     found = connect().get(f"/api/tasks/{part(id_)}")
     if current().json:
         output.emit(found)
     else:
-        _print(found["task"], found["deliveries"])
+        _print(found["task"], found["deliveries"], found["permissions"])
 
 
 @COMMAND.command()
@@ -123,6 +125,60 @@ def retry(id_: str) -> None:
     """
     found = connect().post(f"/api/tasks/{part(id_)}/retry")
     output.result(found, found["task"]["id"])
+
+
+@COMMAND.command()
+@click.argument("id_", metavar="ID")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+def permissions(id_: str, limit: int) -> None:
+    """List what a task's agent asked to be allowed, and what it was told; newest first.
+
+    \b
+    Example:
+      gateway tasks permissions 01M7
+
+    \b
+    --json prints {"permissions": [permission], "next_cursor": str or null}, where a permission is
+      {"id", "task", "action", "choices", "asked_at", "expires_at", "answer", "answered_at",
+       "answered_by", "reason"}
+    """
+    page = connect().pages(f"/api/tasks/{part(id_)}/permissions", "permissions", limit)
+    if current().json:
+        output.emit(page)
+        return
+    rows = [
+        (
+            one["id"],
+            one["answer"] or "waits",
+            one["answered_by"] or one["reason"] or "-",
+            output.moment(one["asked_at"]),
+            output.moment(one["expires_at"]),
+            output.first_line(one["action"], 60),
+        )
+        for one in page["permissions"]
+    ]
+    output.listing(("request", "answer", "by", "asked", "until", "action"), rows, page["next_cursor"])
+
+
+@COMMAND.command("answer")
+@click.argument("id_", metavar="ID")
+@click.argument("request")
+@click.argument("answer_", metavar="ANSWER", type=click.Choice(ANSWERS))
+def answer_permission(id_: str, request: str, answer_: str) -> None:
+    """Answer a task's agent that waits to be allowed something: allow, allow_always or deny.
+
+    The first answer counts, whoever gives it.
+
+    \b
+    Example:
+      gateway tasks answer 01M7 p1 allow
+
+    \b
+    --json prints {"status": "ok", "permission": permission, see gateway tasks permissions --help}
+    """
+    found = connect().post(f"/api/tasks/{part(id_)}/permissions/{part(request)}", {"answer": answer_})
+    told = found["permission"]
+    output.result(found, f"Told {told['task']} to {told['answer'].replace('_', ' ')}: {told['action']}")
 
 
 @COMMAND.command()
@@ -205,7 +261,7 @@ def _moment(text: str | None) -> str | None:
         raise click.UsageError(f'--run-at: "{text}" is no time such as 2030-01-31T09:00.', context) from None
 
 
-def _print(task: dict[str, Any], deliveries: list[dict[str, Any]]) -> None:
+def _print(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: list[dict[str, Any]]) -> None:
     usage = task["usage"]
     pairs: list[tuple[str, object]] = [
         ("Task", task["id"]),
@@ -222,6 +278,7 @@ def _print(task: dict[str, Any], deliveries: list[dict[str, Any]]) -> None:
         ("Parent", task["parent"] or ""),
         ("Retry of", task["retry_of"] or ""),
         ("Input", task["input"]),
+        *(("Asks", f"{one['id']}, until {output.moment(one['expires_at'])}: {one['action']}") for one in asked),
         *(("Delivery", _delivery(delivery)) for delivery in deliveries),
         ("Error", task["error"] or ""),
         ("Result", task["result"] or ""),

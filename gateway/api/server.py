@@ -43,6 +43,11 @@ _NOBODY = Principal("nobody", Scope.READ)
 #: seconds that answers may take after the runs that they waited for were cut short
 LAST_ANSWERS = 2.0
 
+#: connections that may wait to be accepted
+BACKLOG = 1024
+#: connections that are accepted in one turn. Without a free descriptor asyncio fails as often each second, and
+#: writes down each time, whereby it would be busy with nothing else: https://github.com/python/cpython/issues/151615
+TURN = 64
 #: seconds until connections that were accepted are taken up; a closed listener would drop them
 TAKEN_UP = 0.02
 #: seconds that idle connections may stay when the gateway stops, and when another process goes on
@@ -112,8 +117,9 @@ class Server:
         # one that blocks would for a moment make them all do so, and whoever else waits to accept would hang.
         listener.setblocking(False)
         self._listener = listener.dup()
-        self._site = web.SockSite(self._runner, self._listener, backlog=1024)
+        self._site = web.SockSite(self._runner, self._listener, backlog=TURN)
         await self._site.start()
+        self._listener.listen(BACKLOG)
 
     async def stop_accepting(self) -> None:
         """Accept no more connections, and end streams: their clients come back to whoever serves next."""

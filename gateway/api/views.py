@@ -11,6 +11,7 @@ from gateway.domain.budget import Budget
 from gateway.domain.delivery import Delivery, DeliveryStatus
 from gateway.domain.event import Usage
 from gateway.domain.ids import SLUG
+from gateway.domain.permission import PermissionRequest
 from gateway.domain.run import Outcome, Run
 from gateway.domain.session import CHAT_LENGTH, Message, Session
 from gateway.engine.roster import AgentView
@@ -198,6 +199,44 @@ def delivery(of: Delivery) -> DeliveryShown:
         error=of.error,
         created_at=times.rfc3339(of.created),
         finished_at=moment(of.finished),
+    )
+
+
+class PermissionShown(Struct, frozen=True, kw_only=True):
+    """A permission request, in the words of the HTTP API."""
+
+    #: `p1` for the task's first one
+    id: str
+    #: id of the task whose agent asks
+    task: str
+    #: what it asks to be allowed
+    action: str
+    #: what it can be told: allow, allow_always, deny
+    choices: list[str]
+    asked_at: str
+    #: when it is denied, unless somebody has answered
+    expires_at: str
+    #: what it was told; null while it waits
+    answer: str | None
+    answered_at: str | None
+    #: name of the token that answered; null if nobody did
+    answered_by: str | None
+    #: why it was denied though nobody said so: deadline or withdrawn
+    reason: str | None
+
+
+def permission(of: PermissionRequest) -> PermissionShown:
+    return PermissionShown(
+        id=of.id,
+        task=of.run,
+        action=of.action,
+        choices=list(of.choices),
+        asked_at=times.rfc3339(of.asked),
+        expires_at=times.rfc3339(of.expires),
+        answer=of.answer,
+        answered_at=moment(of.answered),
+        answered_by=of.by or None,
+        reason=of.lapse,
     )
 
 

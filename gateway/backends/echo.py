@@ -7,6 +7,7 @@ With `script` on, a line `@@ verb argument` of the input is obeyed instead of ec
     @@ words N S     stream N words, S seconds apart
     @@ history       answer how many messages came before
     @@ goal N        reach a goal in the Nth turn of the session
+    @@ ask TEXT      ask to be allowed TEXT, and answer what was said
     @@ crash         raise an error that is not an agent's
 """
 
@@ -21,6 +22,7 @@ from gateway.backends import BackendType, Tools
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import Said, Text, Usage
+from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError
 
@@ -59,8 +61,8 @@ class Echo:
 async def _obey(turn: Turn, line: str) -> AsyncGenerator[Said, None]:
     verb, _, argument = line.partition(" ")
     match verb:
-        case "say":
-            yield Text(delta=argument)
+        case "say" | "history" | "goal" | "ask":
+            yield Text(delta=await _told(turn, verb, argument))
         case "sleep":
             await asyncio.sleep(float(argument))
         case "words":
@@ -68,11 +70,6 @@ async def _obey(turn: Turn, line: str) -> AsyncGenerator[Said, None]:
             for number in range(int(count)):
                 await asyncio.sleep(float(pause or 0))
                 yield Text(delta=f"w{number} ")
-        case "history":
-            yield Text(delta=f"{len(await turn.history())} messages")
-        case "goal":
-            turns = len(await turn.history()) // 2 + 1
-            yield Text(delta=f"turn {turns}" + ("\nGOAL_COMPLETE" if turns >= int(argument) else ""))
         case "fail":
             raise AgentError(argument or "told to fail")
         case "hang":
@@ -81,6 +78,18 @@ async def _obey(turn: Turn, line: str) -> AsyncGenerator[Said, None]:
             raise RuntimeError("told to crash")
         case _:
             raise AgentError(f"no such verb: {verb}")
+
+
+async def _told(turn: Turn, verb: str, argument: str) -> str:
+    match verb:
+        case "history":
+            return f"{len(await turn.history())} messages"
+        case "goal":
+            turns = len(await turn.history()) // 2 + 1
+            return f"turn {turns}" + ("\nGOAL_COMPLETE" if turns >= int(argument) else "")
+        case "ask":
+            return await turn.ask(Wanted(action=argument, choices=tuple(Answer)))
+    return argument
 
 
 def detect(environ: Mapping[str, str], config: Config) -> Agent:

@@ -18,6 +18,8 @@ class Permissions(StrEnum):
 
     DENY = "deny"
     ALLOW = "allow"
+    #: by whoever may, in time
+    ASK = "ask"
 
 
 class SessionMode(StrEnum):
@@ -47,8 +49,10 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_concurrent: Annotated[int, Meta(ge=1, le=1024)] = 2
     #: what happens to a message that meets a busy session
     session_mode: SessionMode = SessionMode.QUEUE
-    #: how requests for permission are answered
+    #: how requests for permission are answered: `deny`, `allow`, or by people: `ask`
     permissions: Permissions = Permissions.DENY
+    #: seconds that people have to answer; then it is denied
+    permission_timeout: Annotated[float, Meta(gt=0, le=604_800)] = 300.0
     #: environment for the agent's process, beyond the few names that are passed on
     env: dict[str, str] = field(default_factory=dict)
     #: what becomes of a run that a crash or a stop cut short

@@ -9,7 +9,7 @@ import re
 import zoneinfo
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from cronsim import CronSim, CronSimError
@@ -106,13 +106,33 @@ class Timing(NamedTuple):
     def _walk_cron(self, moment: int) -> Iterator[int]:
         try:
             begin = datetime.fromtimestamp(moment // 1000, UTC).astimezone(self.zone)
-            for found in CronSim(self.cron, begin):
+            walk = _Walk(self.cron, begin)
+            for found in walk:
                 time = int(found.timestamp()) * 1000
+                if walk.fixup_tz is None and not self._is_read(time, walk):
+                    continue  # midnight, where a day begins later
                 if time > moment:  # in a repeated hour, the same reading of the clock was there before
                     moment = time
                     yield time
         except (OverflowError, ValueError):  # beyond the year 9999
             return
+
+    def _is_read(self, time: int, walk: CronSim) -> bool:
+        """Tell whether a clock in the zone ever reads what an expression by real time asks for."""
+        real = datetime.fromtimestamp(time // 1000, self.zone)
+        return real.hour in walk.hours and real.minute in walk.minutes
+
+
+class _Walk(CronSim):
+    """The library's walk, which goes from hour to hour by whole ones: over a change of half an hour it comes late."""
+
+    def advance_hour(self) -> bool:
+        moved = super().advance_hour()
+        if self.dt.tzinfo is not None and moved and self.dt.minute:
+            begin = (self.dt.astimezone(UTC) - timedelta(minutes=self.dt.minute)).astimezone(self.dt.tzinfo)
+            if begin.hour == self.dt.hour:
+                self.dt = begin
+        return moved
 
 
 def zone(name: str) -> zoneinfo.ZoneInfo:

@@ -77,11 +77,19 @@ class Usage(Happening, frozen=True):
 
 
 class Permission(Happening, frozen=True):
-    """The agent asked to be allowed something, and was answered by policy."""
+    """The agent asks to be allowed something, or was answered: by its policy, or by somebody."""
 
     id: str
     action: str
-    answer: str
+    #: what it was told; empty while it waits for that
+    answer: str = ""
+    #: while it waits: what it can be told, and when it is denied unless somebody has answered
+    choices: tuple[str, ...] = ()
+    expires_at: str = ""
+    #: name of the token that answered; empty if it was the policy, or nobody
+    by: str = ""
+    #: why it was denied though nobody said so: `deadline` or `withdrawn`
+    reason: str = ""
 
 
 class Log(Happening, frozen=True):
@@ -126,11 +134,11 @@ class Change(Struct, frozen=True, kw_only=True):
 
     #: position in the log: grows, may skip
     seq: int
-    #: `run`, `session` or `delivery`
+    #: `run`, `session`, `delivery`, `agent`, `schedule` or `permission`
     topic: str
-    #: the run's or delivery's id, or the session's key
+    #: its id, or the session's key; of a permission the run's id, a slash, and its own
     ref: str
-    #: what it is now: a run's or delivery's status, or `created` and `deleted` for a session
+    #: what it is now: a run's or delivery's status, `created` and `deleted` for a session, `asked` or the answer
     state: str
     agent: str
     session: str

@@ -49,6 +49,6 @@ class Inbound(Struct, frozen=True, kw_only=True):
 
 
 class Aside(Struct, frozen=True, kw_only=True):
-    """An answer to what needs no run: a challenge, an event that nobody wants, a command."""
+    """An answer in the sender's own words: to a challenge, an event that nobody wants, a command."""
 
     body: dict[str, Any]

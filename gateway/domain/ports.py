@@ -13,6 +13,7 @@ from gateway.domain.budget import Budget, Spent
 from gateway.domain.delivery import Delivery, DeliveryStatus, Receipt
 from gateway.domain.event import AnyHappening, Change, Event, Said
 from gateway.domain.inbound import Aside, Inbound
+from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
 from gateway.domain.run import Round, Run, RunSpec, Status, Verdict
 from gateway.domain.schedule import Fire, Firing, Schedule
 from gateway.domain.search import Found, Search
@@ -46,6 +47,11 @@ class Health(Struct, frozen=True, kw_only=True):
     missing: str = ""
 
 
+async def deny(wanted: Wanted) -> Answer:
+    """Answer for those who are not there."""
+    return Answer.DENY
+
+
 class Turn(Struct, frozen=True, kw_only=True):
     """One prompt to an agent, with all that a backend may need to know."""
 
@@ -64,6 +70,9 @@ class Turn(Struct, frozen=True, kw_only=True):
     workspace: str
     #: reads what was said before in this session, oldest first
     history: Callable[[], Awaitable[Sequence[Message]]]
+    #: has a permission request of the agent answered by its policy, or by people, who are told of it; that takes
+    #: `permission_timeout` at the most. Whoever needs no answer any more cancels it, and so does the end of the turn.
+    ask: Callable[[Wanted], Awaitable[Answer]] = deny
 
 
 class Backend(Protocol):
@@ -528,6 +537,38 @@ class Store(Protocol):
         ...
 
     async def counts(self, since: int) -> Counts: ...
+
+    # permissions: withdrawn by whatever ends the attempt that asks, in the same transaction
+    async def ask_permission(self, run: str, epoch: int, wanted: Wanted, expires: int) -> PermissionRequest:
+        """Keep a request of the attempt at a run, until that moment in milliseconds since 1970 UTC."""
+        ...
+
+    async def answer_permission(
+        self, run: str, n: int, answer: Answer, by: str, idempotent: IdempotencyKey | None = None
+    ) -> PermissionRequest:
+        """Answer a request, by the token of that name.
+
+        Raises:
+            PermissionNotFound: there is none with that number.
+            Conflict: it was answered, or the agent does not wait for it any more.
+        """
+        ...
+
+    async def close_permission(self, run: str, n: int, why: Lapse) -> PermissionRequest:
+        """Deny a request unless somebody has answered it; returns how it was answered."""
+        ...
+
+    async def permission(self, run: str, n: int) -> PermissionRequest:
+        """Return a request by its number.
+
+        Raises:
+            PermissionNotFound: there is none.
+        """
+        ...
+
+    async def permissions(self, run: str, page: Page) -> Sequence[PermissionRequest]:
+        """Return a run's requests, newest first; the page goes by their numbers."""
+        ...
 
     # deliveries: made by whatever ends a run, in the same transaction
     async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:

@@ -30,6 +30,7 @@ from gateway.engine.named import NamedSessions
 from gateway.engine.outbox import Outbox, Post
 from gateway.engine.owner import Owner
 from gateway.engine.patience import until_taken
+from gateway.engine.permissions import Permissions
 from gateway.engine.pruner import Pruner
 from gateway.engine.roster import Roster
 from gateway.engine.scheduler import Scheduler
@@ -93,10 +94,12 @@ class Engine:
         self._clock = clock
         self._hub = Hub(store)
         self.agents = Roster(store, agents, default, backends, self._adapt)
+        self.permissions = Permissions(store, self._hub, clock)
         executor = Executor(
             store,
             self.agents.get,
             backends,
+            self.permissions.ask,
             workspaces=directory / "workspaces",
             outputs=directory / "outputs",
             output_limit=output_limit,

@@ -13,8 +13,9 @@ import msgspec
 
 from gateway import log
 from gateway.domain import goal
-from gateway.domain.agent import Agent
+from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Said
+from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports import Backend, Fenced, Store, Turn
 from gateway.domain.run import Mode, Move, Outcome, Round, Run, Verdict
 from gateway.engine.patience import REFUSED, until_taken
@@ -27,6 +28,9 @@ HISTORY = 500
 CLOSING = 5.0
 #: characters of an error that are kept
 ERROR = 2000
+
+#: has people answer what an attempt asks to be allowed, within so many seconds
+Ask = Callable[[Run, Wanted, float], Awaitable[Answer]]
 
 _log = log.get()
 
@@ -71,6 +75,7 @@ class Executor:
         store: Store,
         agents: Callable[[str], Agent | None],
         backends: Mapping[str, Backend],
+        ask: Ask,
         *,
         workspaces: Path,
         outputs: Path,
@@ -79,6 +84,7 @@ class Executor:
         self._store = store
         self._agents = agents
         self._backends = backends
+        self._ask = ask
         self._workspaces = workspaces
         self._outputs = outputs
         self._output_limit = output_limit
@@ -104,7 +110,8 @@ class Executor:
 
     # --- prepare ----------------------------------------------------------------------------
 
-    async def _prepare(self, run: Run, number: int) -> tuple[Backend, Turn]:
+    async def _prepare(self, attempt: Attempt, recorder: Recorder) -> tuple[Backend, Turn]:
+        run, number = attempt.run, attempt.rounds or 1
         agent = self._agents(run.spec.agent)
         if agent is None:
             raise AgentNotFound(f"the agent {run.spec.agent!r} is no longer configured.")
@@ -120,6 +127,7 @@ class Executor:
             session_ref=ref if kind == agent.backend else None,
             workspace=str(self._workspace(agent, run.spec.session)),
             history=lambda: self._store.history(run.spec.session, HISTORY),
+            ask=lambda wanted: self._permit(attempt, recorder, agent, wanted),
         )
 
     def _backend_name(self, run: Run) -> str:
@@ -189,10 +197,21 @@ class Executor:
             await _end(driving)
 
     async def _turn(self, attempt: Attempt, recorder: Recorder) -> None:
-        backend, prepared = await self._prepare(attempt.run, attempt.rounds or 1)
+        backend, prepared = await self._prepare(attempt, recorder)
         async with aclosing(backend.prompt(prepared)) as stream:
             async for said in stream:
                 await recorder.hear(said)
+
+    async def _permit(self, attempt: Attempt, recorder: Recorder, agent: Agent, wanted: Wanted) -> Answer:
+        """Answer a permission request by the agent's policy, which may be to ask people."""
+        if agent.permissions is not Permissions.ASK:
+            return Answer.ALLOW if agent.permissions is Permissions.ALLOW else Answer.DENY
+        try:
+            await recorder.flush()
+            return await self._ask(attempt.run, wanted, agent.permission_timeout)
+        except Fenced:
+            attempt.cut(Cut.FENCED)
+            return Answer.DENY
 
     async def _reach(self, attempt: Attempt, recorder: Recorder) -> None:
         """Ask round after round; what an attempt before this one got done is not asked again."""

@@ -96,6 +96,11 @@ class Recorder:
         while self._waiting > WAITING:
             await self._write_now()
 
+    async def flush(self) -> None:
+        """Write down what was heard so far: what is written by others next comes after it."""
+        while self._gathering is not None or self._writing is not None:
+            await self._write_now()
+
     async def close(self) -> list[Said]:
         """Stop writing and return what is left to write."""
         if (writing := self._writing) is not None:

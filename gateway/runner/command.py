@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from click.core import ParameterSource
@@ -79,6 +81,7 @@ def COMMAND(  # noqa: N802 the seam's name
         _leave_to_work(runner.task_dir, said, as_json)
         return
     click.echo(f"Working in {runner.task_dir}", err=True)
+    _end_when_asked()
     try:
         result = runner.run(said, model_source_type)
     except ValueError as error:
@@ -104,6 +107,18 @@ def _models(config: str | None, no_env: bool) -> ModelSource | None:
         return ModelSource.from_env_file(ENV_FILE) if Path(ENV_FILE).is_file() else ModelSource.from_env()
     except (ValueError, OSError) as error:
         raise InvalidRequest(f"the models cannot be read: {error}") from error
+
+
+def _end_when_asked() -> None:
+    """Have polite signals end opencode as well, as Ctrl-C does; it would work on, and cost, unseen."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _leave_to_work(directory: Path, said: str, as_json: bool) -> None:

@@ -151,7 +151,7 @@ class OpenCodeRunner:
             return self._result(turn)
         try:
             return self.wait(timeout)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             self.interrupt()
             raise
 

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from gateway import config
+from gateway import config, paths
 from gateway.errors import GatewayError
 
 
@@ -16,7 +16,7 @@ class Configs:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._good = path.with_name(f"{path.name}.last-good")
+        self._good = paths.last_good(path)
         self._rejected = path.with_name(f"{path.name}.rejected")
         self._begun: bytes | None = None
 

@@ -75,6 +75,18 @@ def attempt(path: Path) -> Lock | None:
     return Lock(descriptor, guard)
 
 
+def holder(path: Path) -> Record | None:
+    """Return what the gateway that holds a lock says of itself; None if nobody does, whatever is written there."""
+    found = record.read(path)
+    if found is None or not found.alive:
+        return None
+    free = attempt(path)
+    if free is not None:
+        free.release()
+        return None
+    return found
+
+
 def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hold us

@@ -135,6 +135,24 @@ def test_a_crash_loop_backs_off_and_ends_when_the_cause_is_gone(one: Live, shell
     assert one.call("GET", "/livez").status == 200
 
 
+def test_a_generation_that_cannot_lead_is_replaced(live: Callable[..., Live]) -> None:
+    one = faults.able(live(env=SHORT))
+    faults.give(
+        one,
+        "from gateway.engine.engine import Engine\n"
+        "async def lead(self): raise RuntimeError('it cannot')\n"
+        "Engine.lead = lead\n",
+    )
+    one.start(wait=False)
+    one.wait_logged("generation.crashed")
+    faults.cure(one)
+
+    one.wait_ready()
+
+    assert one.call("POST", "/api/agent", {"message": "hi"}).body["reply"] == "echo: hi"
+    assert "RuntimeError: it cannot" in one.log.read_text()
+
+
 def test_a_blocked_event_loop_is_written_down_and_replaced(live: Callable[..., Live]) -> None:
     one = faults.able(live(env=SHORT))
     faults.give(one, faults.HANGS_ON_SIGWINCH)

@@ -10,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from drills import Drill, Impossible, commits, crash, deliveries, disk, restarts, schedules, streams
+from drills import (
+    Drill,
+    Impossible,
+    commits,
+    crash,
+    deliveries,
+    descriptors,
+    disk,
+    restarts,
+    schedules,
+    streams,
+    writers,
+)
 from gateway import paths
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE
@@ -29,6 +41,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
         deliveries.kill_before_delivery,
         deliveries.every_mood,
         deliveries.a_dead_receiver_delays_nobody,
+        descriptors.none_left,
         disk.full,
         disk.refusing,
         disk.read_only,
@@ -37,6 +50,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
         schedules.kill_around_fires,
         streams.stalled_readers,
         streams.over_a_restart,
+        writers.two,
     ],
     ids=lambda drill: drill.__name__,
 )

@@ -98,6 +98,52 @@ def test_places_are_named_from_where_the_command_is_given(one: Live, name: str) 
     assert nearby("stop").code == 0
 
 
+def test_a_gateway_whose_agents_are_all_disabled_starts_and_says_so(live: Callable[..., Live]) -> None:
+    one = live(config={"agents": {"list": [{"id": "main", "backend": "echo", "enabled": False}]}})
+
+    one.start()
+    one.wait_logged("generation.leads")
+
+    assert "Agent    none: no agent is enabled." in one.output.read_text()
+    assert one.call("POST", "/api/agent", {"message": "hello"}).status == 404
+    assert one.logged("generation.crashed") == []
+
+
+def test_a_start_during_a_stop_starts_when_that_is_done(one: Live, shell: Shell) -> None:
+    assert shell("start").code == 0
+    assert one.record is not None
+    before = one.record.pid
+    run = submit(one, "@@ hang")
+    until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "running", "it runs")
+    stop = shell.start("stop", "--timeout", "1500")
+    one.wait_logged("gateway.ending")
+
+    started = shell("start", "--json")
+
+    assert started.code == 0, started
+    assert started.json["started"]
+    assert started.json["pid"] != before
+    stop.communicate(timeout=30)
+    assert stop.returncode == 0
+
+
+def test_two_configs_of_one_state_directory_have_logs_of_their_own(one: Live, shell: Shell) -> None:
+    other = one.home / "other.json"
+    other.write_text(json.dumps({"gateway": {"port": 0}, "data": {"directory": str(one.home / "other")}}))
+    words = ["--config", str(other)]
+    try:
+        assert shell("start").code == 0
+        assert shell("start", *words).code == 0
+
+        first, second = shell("logs", "--json"), shell("logs", "--json", *words)
+
+        assert [line["event"] for line in first.lines].count("supervisor.started") == 1
+        assert [line["event"] for line in second.lines].count("supervisor.started") == 1
+        assert first.lines[0]["pid"] != second.lines[0]["pid"]
+    finally:
+        assert shell("stop", *words).code == 0
+
+
 def test_two_configs_run_two_gateways(live: Callable[..., Live]) -> None:
     first, second = live("one").start(), live("two").start()
 
@@ -203,6 +249,27 @@ def test_a_recycled_pid_is_not_signalled(one: Live, shell: Shell, command: list[
         result = shell(*command)
 
         assert result.code == 3
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("command", [["stop"], ["stop", "--force"], ["restart"], ["restart", "--hard"]])
+def test_a_record_in_a_lock_that_nobody_holds_is_no_gateway(one: Live, shell: Shell, command: list[str]) -> None:
+    with stranger() as (process, port):
+        who = identity.of(process.pid)
+        assert who is not None
+        forge(one, who, port)
+
+        assert shell(*command).code == 3
+        assert process.poll() is None
+
+
+def test_a_start_is_not_held_up_by_a_record_in_a_lock_that_nobody_holds(one: Live, shell: Shell) -> None:
+    with stranger() as (process, port):
+        who = identity.of(process.pid)
+        assert who is not None
+        forge(one, who, port)
+
+        assert shell("start").code == 0
         assert process.poll() is None
 
 
@@ -342,6 +409,32 @@ def test_restart_by_force_listens_where_the_settings_say_now(one: Live, shell: S
     assert shell("restart", "--force").code == 0
 
     assert one.port == free_port
+
+
+def on_full_disk(one: Live, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that can write to no file."""
+    limited = ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "cli.main", *words]
+    return subprocess.run(limited, env=one.env, cwd=one.home, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_gateway_is_stopped_though_the_disk_is_full(one: Live, shell: Shell) -> None:
+    assert shell("start").code == 0
+    assert one.record is not None
+
+    done = on_full_disk(one, "stop")
+
+    assert done.returncode == 0, done.stderr
+    assert not one.record.alive
+
+
+def test_a_restart_that_cannot_be_asked_for_says_why(one: Live, shell: Shell) -> None:
+    assert shell("start").code == 0
+
+    done = on_full_disk(one, "restart")
+
+    assert done.returncode != 0
+    assert "cannot ask the gateway to restart" in done.stderr
+    assert one.health["generation"] == 1
 
 
 def test_stop_by_force_leaves_nothing_behind(one: Live, shell: Shell) -> None:

@@ -18,7 +18,7 @@ from tests.support.inprocess import Serving
 def file(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The log file of the gateway, with four lines."""
     monkeypatch.setattr(logs, "LOOK", 0.01)
-    found = paths.log_file(moongate.around.config.home)
+    found = paths.log_file(moongate.around.config.home, moongate.around.config.path)
     found.parent.mkdir(exist_ok=True)
     found.write_text("".join(line(level) for level in ("debug", "info", "warning", "error")))
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -18,12 +20,14 @@ from gateway.backends.acp.backend import Acp, detect
 from gateway.backends.acp.options import KNOWN, Options, Preset
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Tool, ToolEnd, Usage
+from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports import Reply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError, ConfigError
 from gateway.process import Children
 from tests.support import scripted_acp
 from tests.support.ledger import MemoryLedger
+from tests.support.people import People
 from tests.support.turns import Heard, listen
 from tests.support.waiting import until
 
@@ -40,6 +44,7 @@ class Rig:
         self.directory = directory
         self.stack = AsyncExitStack()
         self.agent = Agent(id="main", backend="acp", options=Options(command=COMMAND))
+        self.people = People()
 
     async def open(self) -> None:
         environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": "k"}
@@ -69,6 +74,7 @@ class Rig:
             session_ref=ref,
             workspace=str(self.workspace),
             history=_no_history,
+            ask=self.people.ask,
         )
         return [said async for said in self.backend.prompt(turn)]
 
@@ -232,6 +238,54 @@ async def test_permissions_are_answered_by_policy(rig: Rig, policy: Permissions,
     assert of(said, Permission) == [Permission(id="t1", action="rm -rf", answer=answer)]
 
 
+@pytest.mark.parametrize(
+    ("says", "answer"),
+    [(Answer.ALLOW, "allow_once"), (Answer.ALLOW_ALWAYS, "allow_always"), (Answer.DENY, "reject_once")],
+)
+async def test_people_are_asked_and_what_they_say_is_told(rig: Rig, says: Answer, answer: str) -> None:
+    rig.but(permissions=Permissions.ASK)
+    rig.people.says = says
+
+    said = await rig.ask("[[ask rm -rf]]")
+
+    assert text(said) == answer
+    assert rig.people.asked == [Wanted(action="rm -rf", choices=tuple(Answer))]
+    assert of(said, Permission) == []
+
+
+async def test_people_are_offered_only_what_the_agent_offers(rig: Rig) -> None:
+    rig.but(permissions=Permissions.ASK)
+    rig.people.says = Answer.ALLOW_ALWAYS
+
+    said = await rig.ask("[[offer allow_always]]")
+
+    assert (text(said), rig.people.asked[0].choices) == ("allow_always", (Answer.ALLOW_ALWAYS, Answer.DENY))
+
+
+async def test_a_cancel_while_people_are_asked_ends_the_turn_and_keeps_the_process(rig: Rig) -> None:
+    rig.but(permissions=Permissions.ASK)
+    turn = asyncio.create_task(rig.ask("[[ask rm -rf]]"))
+    await until(lambda: rig.people.asked, "people are asked")
+    turn.cancel()
+    await asyncio.wait({turn})
+
+    assert rig.people.given_up == 1
+    assert len(rig.ledger.recorded) == 1
+    assert text(await rig.ask("next")) == "echo: next"
+
+
+async def test_an_agent_that_dies_while_people_are_asked_is_an_error_at_once(rig: Rig) -> None:
+    rig.but(permissions=Permissions.ASK)
+    turn = asyncio.create_task(rig.ask("[[ask rm -rf]]"))
+    await until(lambda: rig.people.asked, "people are asked")
+    [busy] = rig.workspace.glob("busy-*")
+    os.kill(int(busy.name.partition("-")[2]), signal.SIGKILL)
+
+    with pytest.raises(AgentError, match="signal 9"):
+        await turn
+    await until(lambda: rig.people.given_up, "nobody waits for people any more")
+
+
 async def test_what_a_session_costs_is_told_turn_by_turn(rig: Rig) -> None:
     first = await rig.ask("[[cost]]")
     second = await rig.ask("[[cost]]", ref(first))
@@ -270,6 +324,13 @@ async def test_a_model_is_set_again_by_the_name_that_the_agent_has_for_its_optio
     await rig.ask("two", first, model="large")
 
     assert rig.chosen == "large"
+
+
+async def test_a_model_that_one_turn_asks_for_is_not_the_next_ones(rig: Rig) -> None:
+    first = ref(await rig.ask("one", model="large"))
+    await rig.ask("two", first)
+
+    assert rig.chosen == "small"
 
 
 async def test_what_a_session_cost_before_a_restart_is_not_told_again(rig: Rig) -> None:

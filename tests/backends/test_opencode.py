@@ -22,11 +22,13 @@ from aiohttp import web
 from gateway import app, config, orphans
 from gateway.backends import Tools
 from gateway.backends.opencode import backend, server, wire
+from gateway.backends.opencode import turn as opencode_turn
 from gateway.backends.opencode.backend import Opencode, Options
 from gateway.backends.opencode.events import Gap, Inbox
 from gateway.backends.opencode.server import Server
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.permission import Answer
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
@@ -34,6 +36,7 @@ from gateway.process import Children
 from gateway.scratch import Scratch
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
+from tests.support.people import People
 from tests.support.scripted_model import ScriptedModel, serving
 from tests.support.waiting import until
 
@@ -87,6 +90,7 @@ class Rig:
     ledger: MemoryLedger
     directory: Path
     count: int = 0
+    people: People = field(default_factory=People)
 
     def but(self, *, options: dict[str, Any] | None = None, **changes: Any) -> Rig:
         """Return the same with another agent."""
@@ -114,6 +118,7 @@ class Rig:
             session_ref=ref,
             workspace=str(workspace),
             history=_no_history,
+            ask=self.people.ask,
         )
         return self.backend.prompt(turn)
 
@@ -500,6 +505,96 @@ async def test_a_request_for_permission_is_granted_by_policy(rig: Rig, outside: 
 
     assert answered.of(Permission)[0].answer == "allow"
     assert "kept outside" in answered.reply
+
+
+@pytest.fixture
+def asking(rig: Rig) -> Rig:
+    """The same with people who are asked."""
+    return rig.but(permissions=Permissions.ASK)
+
+
+async def test_people_are_asked_and_allow_it(asking: Rig, outside: Path) -> None:
+    asking.people.says = Answer.ALLOW
+
+    answered = await asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]')
+
+    [asked] = asking.people.asked
+    assert (asked.action.split(": ")[0], asked.choices) == ("external_directory", tuple(Answer))
+    assert "kept outside" in answered.reply
+    assert answered.of(Permission) == []
+
+
+async def test_people_are_asked_and_deny_it(asking: Rig, outside: Path) -> None:
+    asking.people.says = Answer.DENY
+
+    answered = await asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]')
+
+    assert answered.of(ToolEnd)[0].is_error
+    assert "Denied by the user" in answered.reply
+    assert "kept outside" not in answered.reply
+
+
+async def test_what_people_always_allow_they_are_not_asked_again(asking: Rig, outside: Path) -> None:
+    asking.people.says = Answer.ALLOW_ALWAYS
+    workspace = asking.workspace()
+
+    first = await asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]', workspace)
+    second = await asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]', workspace, first.ref)
+
+    assert "kept outside" in second.reply
+    assert len(asking.people.asked) == 1
+
+
+async def test_people_may_take_long(asking: Rig, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opencode_turn, "POLL", 0.05)
+    turn = asyncio.create_task(asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]'))
+    await until(lambda: asking.people.asked, "people are asked")
+    monkeypatch.setattr(opencode_turn, "STALLED", 0.0)
+    api = present(asking).api
+    looks, look = [], api.permissions
+
+    async def looked(directory: str) -> Sequence[wire.PermissionAsked]:
+        looks.append(await look(directory))
+        return looks[-1]
+
+    monkeypatch.setattr(api, "permissions", looked)
+    await until(lambda: len(looks) >= 3, "how things stand was looked at again and again")
+    assert (turn.done(), asking.people.given_up) == (False, 0)
+
+    turn.cancel()
+    await asyncio.wait({turn})
+    assert asking.people.given_up == 1
+    monkeypatch.undo()
+    assert (await asking.ask("[[say next]]")).reply == "next"
+
+
+async def test_people_are_no_longer_asked_what_was_answered_elsewhere(asking: Rig, outside: Path) -> None:
+    workspace = asking.workspace()
+    turn = asyncio.create_task(asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]', workspace))
+    await until(lambda: asking.people.asked, "people are asked")
+    api = present(asking).api
+    [asked] = await api.permissions(str(workspace))
+    await api.answer(asked.id, str(workspace), {"reply": "once"})
+
+    assert "kept outside" in (await turn).reply
+    assert asking.people.given_up == 1
+
+
+async def test_a_server_that_dies_while_people_are_asked_is_an_error_at_once(asking: Rig, outside: Path) -> None:
+    turn = asyncio.create_task(asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]'))
+    await until(lambda: asking.people.asked, "people are asked")
+    os.kill(pid_of_server(asking), signal.SIGKILL)
+
+    answered = await turn
+    assert "opencode is gone" in str(answered.error)
+    assert asking.people.given_up == 1
+
+
+def present(rig: Rig) -> server.Connection:
+    """Return the connection to the server that is there."""
+    here = rig.backend._server(rig.agent).present()
+    assert here is not None
+    return here
 
 
 async def test_a_question_cannot_be_asked(rig: Rig) -> None:

@@ -14,7 +14,8 @@ from tests.support.live import Live
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A gateway that all tests share: none of them stops it, and each has sessions of its own."""
-    live = Live(tmp_path_factory.mktemp("served"))
+    agents = {"list": [{"id": "main", "backend": "echo", "script": True, "permissions": "ask"}]}
+    live = Live(tmp_path_factory.mktemp("served"), {"agents": agents})
     live.home.chmod(0o700)
     live.start()
     yield live

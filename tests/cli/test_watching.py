@@ -20,6 +20,9 @@ SAID = [
     {"kind": "text", "delta": "Two "},
     {"kind": "text", "delta": ""},
     {"kind": "permission", "id": "2", "action": "write", "answer": "reject"},
+    {"kind": "permission", "id": "p1", "action": "rm\n-rf", "choices": ["allow", "deny"]},
+    {"kind": "permission", "id": "p1", "action": "rm\n-rf", "answer": "allow", "by": "anna"},
+    {"kind": "permission", "id": "p2", "action": "cp", "answer": "deny", "reason": "deadline"},
     {"kind": "log", "level": "info", "message": "a remark"},
     {"kind": "usage", "input": 1},
     {"kind": "status", "status": "running", "attempt": 2, "reason": "rescued"},
@@ -47,6 +50,8 @@ def test_the_answer_is_the_result_and_the_rest_is_talk(capsys: pytest.CaptureFix
         '· bash {"command": "ls\\n-l"}',
         "· failed: no such file",
         "· asked to write: reject",
+        "· asked to rm -rf: allow, by anna",
+        "· asked to cp: deny, nobody has answered in time",
         "· a remark",
         "· running, attempt 2: rescued",
     ]

@@ -124,11 +124,16 @@ _where = st.sampled_from([(zone, day) for zone, days in SPECIAL.items() for day 
 @example("0 0 * * *", (CAIRO, "2024-04-26"))
 @example("30 23 * * *", (CAIRO, "2024-11-01"))
 @example("0,30 0 * * *", (SAO_PAULO, "2018-11-04"))
+@example("* 0 4 * *", (SAO_PAULO, "2018-11-04"))
+@example("0,30 * 4 * *", (SAO_PAULO, "2018-11-04"))
+@example("*/15 0-1 4 * *", (SAO_PAULO, "2018-11-04"))
 @example("*/15 23 * * *", (SAO_PAULO, "2018-02-18"))
 @example("0 0 * * SUN", (BEIRUT, "2024-03-31"))
 @example("59 23 * * *", (BEIRUT, "2024-10-27"))
 @example("15 2 * * *", (LORD_HOWE, "2024-10-06"))
 @example("45 1 * * *", (LORD_HOWE, "2024-04-07"))
+@example("* 0 * * *", (LORD_HOWE, "2024-04-07"))
+@example("* 2-3 * * *", (LORD_HOWE, "2024-10-06"))
 @example("*/20 * * * *", (LORD_HOWE, "2024-10-06"))
 def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) -> None:
     name, day = where

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gateway.runner import ModelSource, ModelSourceType, OpenCodeRunner, RunState
@@ -98,6 +101,23 @@ def test_a_kill_does_not_wait(runner: OpenCodeRunner) -> None:
     assert runner.kill()
     assert runner.get_state() is RunState.INTERRUPTED
     assert not runner.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite signal")
+def test_a_program_that_is_asked_to_end_takes_opencode_with_it(
+    home: Path, model: ScriptedModel, tmp_path: Path
+) -> None:
+    model.requests.clear()
+    command = [sys.executable, "-m", "gateway.runner", "[[slow 400 50]]"]
+    with subprocess.Popen(command, cwd=tmp_path, env=opencode.shell(home), stderr=subprocess.DEVNULL) as program:
+        until_sync(lambda: model.requests, "the model is asked", 60)
+        started = psutil.Process(program.pid).children(recursive=True)
+        program.terminate()
+
+        assert program.wait(20) == 143
+    assert started
+    assert not psutil.wait_procs(started, 5)[1]
+    assert "[[slow" in next(tmp_path.glob("task_*/conversation.md")).read_text()
 
 
 def test_an_error_of_the_model_is_told(runner: OpenCodeRunner) -> None:

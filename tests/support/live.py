@@ -48,7 +48,7 @@ class Live:
         self.env = {**keep, "HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONWARNINGS": "error", **(env or {})}
         self.process: subprocess.Popen[str] | None = None
         self.output = home / "console.txt"
-        self.log = paths.log_file(home)
+        self.log = paths.log_file(home, self.config)
 
     def start(self, *arguments: str, wait: bool = True) -> Live:
         """Start the gateway, and wait until it answers."""

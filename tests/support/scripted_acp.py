@@ -3,6 +3,7 @@
 Directives as in `scripted_agent`, and besides:
 
     [[ask TEXT]]     ask to be allowed TEXT, and answer what was chosen
+    [[offer KINDS]]  as ask, and offer only these choices
     [[tool NAME]]    use a tool; then answer its name
     [[deaf N MS]]    as slow, but a cancel is not heard
     [[stray]]        start a child in a session of its own, and answer its PID
@@ -28,7 +29,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,9 @@ def say(session: str, text: str) -> None:
     update(session, "agent_message_chunk", content={"type": "text", "text": text})
 
 
-def ask(session: str, what: str) -> str:
+def ask(session: str, what: str, kinds: Sequence[str] = ("allow_always", "allow_once", "reject_once")) -> str:
     number = time.monotonic_ns()
-    options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_always", "allow_once", "reject_once")]
+    options = [{"optionId": kind, "name": kind, "kind": kind} for kind in kinds]
     call = {"toolCallId": "t1", "title": what, "kind": "execute"}
     send(
         id=number,
@@ -161,6 +162,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "deaf": lambda session, argument: stream(session, argument, deaf=True),
     "history": lambda session, _: say(session, f"{before[session]} prompts before"),
     "ask": lambda session, what: say(session, ask(session, what)),
+    "offer": lambda session, kinds: say(session, ask(session, "go on", kinds.split())),
     "tool": use_tool,
     "cost": lambda session, _: costs(session, before[session] + 1.0),
     "balk": lambda session, _: costs(session, before[session] + 1.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -40,16 +41,19 @@ class LogLines(Struct, frozen=True, kw_only=True):
 @ROUTES.add("GET", "/api/logs", scope=Scope.ADMIN, query=Which, answer=LogLines, streams=True)
 async def read_logs(call: Call[Nothing, Which]) -> LogLines | web.StreamResponse:
     """Read the last lines of the log, or follow it."""
-    file = paths.log_file(call.around.config.home)
-    asked = call.query
+    file, asked = _file(call), call.query
     if asked.follow or call.wants_stream:
         return await reply.stream(call, _frames(call))
     found = await asyncio.to_thread(logs.tail, file, asked.lines, asked.level)
     return LogLines(lines=[_parsed(line) for line in found])
 
 
+def _file(call: Call[Nothing, Which]) -> Path:
+    return paths.log_file(call.around.config.home, call.around.config.path)
+
+
 async def _frames(call: Call[Nothing, Which]) -> AsyncGenerator[bytes, None]:
-    file, asked = paths.log_file(call.around.config.home), call.query
+    file, asked = _file(call), call.query
     follower = logs.Follower(file)
     try:
         for line in await asyncio.to_thread(logs.tail, file, asked.lines, asked.level):

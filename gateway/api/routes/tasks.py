@@ -69,6 +69,8 @@ class TaskDetails(Struct, frozen=True, kw_only=True):
     task: views.TaskShown
     #: how far word of its end has come, the newest first; empty until it has ended
     deliveries: list[views.DeliveryShown]
+    #: what its agent waits to be allowed, the newest first
+    permissions: list[views.PermissionShown]
 
 
 class Finished(Struct, frozen=True, kw_only=True):
@@ -161,12 +163,17 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
 
 @ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskDetails)
 async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
-    """Show a task with its deliveries, by its id or a unique prefix of it."""
+    """Show a task with its deliveries and what it waits for, by its id or a unique prefix of it."""
     run = await call.engine.run(call.path["id"])
     # A run that is told to nobody, and one that goes on, has none.
     told = bool(run.spec.deliver) and run.status.final
     found = await call.engine.deliveries.list(DeliveryFilter(run=run.id), Page()) if told else ()
-    return TaskDetails(task=_answer(call, run).task, deliveries=[views.delivery(one) for one in found])
+    asked = await call.engine.permissions.list(run.id, Page()) if run.status is Status.RUNNING else ()
+    return TaskDetails(
+        task=_answer(call, run).task,
+        deliveries=[views.delivery(one) for one in found],
+        permissions=[views.permission(one) for one in asked if one.answer is None],
+    )
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/cancel", scope=Scope.WRITE, answer=TaskAnswer)

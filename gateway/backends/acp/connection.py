@@ -52,8 +52,10 @@ Ask = Callable[[ToolCallUpdate, Sequence[PermissionOption]], Awaitable[Permissio
 class Session:
     """A session that is loaded in a process."""
 
-    #: what the agent lets its client choose here
+    #: what the agent lets its client choose here, as it was when the session was opened
     options: list[SessionConfigOptionSelect] = field(default_factory=list)
+    #: ids of those that a turn has set
+    changed: set[str] = field(default_factory=set)
     #: whether it has modes apart from those
     modes: bool = False
     #: US dollars that the agent says it has cost since it began, and those of them that no turn has to answer for

@@ -24,6 +24,7 @@ from acp.schema import (
 from gateway.backends.acp.connection import Connection, Session
 from gateway.domain.agent import Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports import SessionRef, Turn
 from gateway.errors import AgentError
 
@@ -31,6 +32,12 @@ from gateway.errors import AgentError
 CANCELLING = 1.2
 #: how the protocol says that a tool is done
 _DONE, _FAILED = "completed", "failed"
+#: how the protocol calls what an agent can be told, what says it best first
+_KINDS = {
+    Answer.ALLOW: ("allow_once", "allow_always"),
+    Answer.ALLOW_ALWAYS: ("allow_always",),
+    Answer.DENY: ("reject_once", "reject_always"),
+}
 _ALLOW = 'The agent\'s `"permissions": "allow"` lets it do what it asks for.'
 
 
@@ -42,6 +49,8 @@ class Talk:
         self._turn = turn
         self._mode = mode
         self._asked: list[Permission] = []
+        #: what people are asked
+        self._waiting: set[asyncio.Future[Answer]] = set()
         #: what it was not allowed
         self._refused: list[str] = []
         self._running: set[str] = set()
@@ -72,6 +81,7 @@ class Talk:
             finally:
                 if not asking.done():
                     await self._cancel(session, asking)
+                self._ask_no_more()
         if (used := response.usage) is not None:
             yield Usage(input=used.input_tokens, output=used.output_tokens, cached=used.cached_read_tokens or 0)
         if (ending := self._judge(response.stop_reason)) is not None:
@@ -142,16 +152,24 @@ class Talk:
         model = self._turn.model or self._turn.agent.model
         note = self._here.sessions[session]
         for wanted, category in ((model, "model"), (self._mode, "mode")):
-            if wanted is None:
-                continue
             option = next((one for one in note.options if one.category == category or one.id == category), None)
             if option is not None:
-                choice = self._here.agent.set_config_option(config_id=option.id, session_id=session, value=wanted)
-                await self._choose(choice)
+                await self._pick(session, option, wanted)
+            elif wanted is None:
+                continue
             elif category == "mode" and note.modes:
                 await self._choose(self._here.agent.set_session_mode(session_id=session, mode_id=wanted))
             else:
                 raise AgentError(f"the agent lets nobody choose its {category}, and {wanted!r} is asked for.")
+
+    async def _pick(self, session: str, option: SessionConfigOptionSelect, wanted: str | None) -> None:
+        """Set an option; without a wish of this turn, to what it was before a turn had one."""
+        changed = self._here.sessions[session].changed
+        if wanted is None and option.id not in changed:
+            return
+        changed.add(option.id)
+        value = option.current_value if wanted is None else wanted
+        await self._choose(self._here.agent.set_config_option(config_id=option.id, session_id=session, value=value))
 
     async def _choose(self, setting: Awaitable[Any]) -> None:
         await self._here.call(setting, "did not take what is asked of it")
@@ -161,6 +179,7 @@ class Talk:
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(CANCELLING):
                 await self._here.agent.cancel(session_id=session)
+                self._ask_no_more()
                 await asyncio.wait({asking})
         self.clean = asking.done() and not asking.cancelled() and asking.exception() is None
         asking.cancel()
@@ -216,23 +235,48 @@ class Talk:
             case "max_tokens" | "max_turn_requests":
                 return Log(level="warning", message=f"the agent stopped at a limit: {reason}")
         if self._refused:  # codex, for one, takes a no for the end
-            raise AgentError(f"the agent stopped when it was not allowed: {self._refused[-1]}.", remedy=_ALLOW)
+            asks = self._turn.agent.permissions is Permissions.ASK
+            remedy = None if asks else _ALLOW
+            raise AgentError(f"the agent stopped when it was not allowed: {self._refused[-1]}.", remedy=remedy)
         raise AgentError(f"the agent ended its turn: {reason}.")
 
     # --- what it asks -----------------------------------------------------------------------
 
     async def _answer(self, call: ToolCallUpdate, options: Sequence[PermissionOption]) -> PermissionOption | None:
-        """Choose by the agent's policy: for this once, and for ever only where there is nothing else."""
-        allow = self._turn.agent.permissions is Permissions.ALLOW
-        kinds = ("allow_once", "allow_always") if allow else ("reject_once", "reject_always")
-        found = [one for kind in kinds for one in options if one.kind == kind]
-        chosen = found[0] if found else None
+        """Choose by the agent's policy, or by what people say: for this once, unless they say always."""
         what = call.title or str(call.kind or "something")
-        answer = chosen.kind if chosen else "cancelled"
-        self._asked.append(Permission(id=call.tool_call_id, action=what, answer=answer))
-        if not answer.startswith("allow"):
+        if self._turn.agent.permissions is Permissions.ASK:
+            chosen = _chosen(await self._ask(what, options), options)
+        else:
+            allow = self._turn.agent.permissions is Permissions.ALLOW
+            chosen = _chosen(Answer.ALLOW if allow else Answer.DENY, options)
+            self._asked.append(
+                Permission(id=call.tool_call_id, action=what, answer=chosen.kind if chosen else "cancelled")
+            )
+        if chosen is None or not chosen.kind.startswith("allow"):
             self._refused.append(what)
         return chosen
+
+    async def _ask(self, what: str, options: Sequence[PermissionOption]) -> Answer | None:
+        """Ask people; returns None if the turn has ended meanwhile."""
+        kinds = {option.kind for option in options}
+        choices = tuple(answer for answer in Answer if answer is Answer.DENY or _KINDS[answer][0] in kinds)
+        asking = asyncio.ensure_future(self._turn.ask(Wanted(action=what, choices=choices)))
+        self._waiting.add(asking)
+        asking.add_done_callback(self._waiting.discard)
+        await asyncio.wait({asking})
+        return None if asking.cancelled() else asking.result()
+
+    def _ask_no_more(self) -> None:
+        """Have what is still asked answered as cancelled, as the protocol wants it of a turn that ends."""
+        for asking in self._waiting:
+            asking.cancel()
+
+
+def _chosen(answer: Answer | None, options: Sequence[PermissionOption]) -> PermissionOption | None:
+    """Return the option that says an answer; None if there is none, which the agent takes for a cancelled turn."""
+    kinds = () if answer is None else _KINDS[answer]
+    return next((one for kind in kinds for one in options if one.kind == kind), None)
 
 
 def _text(part: Any) -> str:

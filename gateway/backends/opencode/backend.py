@@ -2,7 +2,7 @@
 
 The server is started when the first turn needs it and stopped when none did for a while; or it is
 somebody else's, given by `url`. A turn is one prompt to one of its sessions. What an agent wants to
-be allowed is answered by its `permissions`, at once: there is nobody to ask.
+be allowed is answered by its `permissions`: at once, or by people.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ async def _talk(
     here: Connection, turn: Turn, session: Session, prompt: dict[str, Any]
 ) -> AsyncGenerator[Said | Reply, None]:
     with here.stream.subscribed(session.id) as inbox:
-        talk = Talk(here.api, inbox, session, turn.agent.permissions)
+        talk = Talk(here.api, inbox, session, turn)
         try:
             async with aclosing(talk.run(prompt)) as said:
                 async for one in said:

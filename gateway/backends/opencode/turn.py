@@ -1,4 +1,4 @@
-"""One turn of an opencode agent: the prompt goes in, what happens comes out, policy answers.
+"""One turn of an opencode agent: the prompt goes in, what happens comes out, policy or people answer.
 
 What is streamed comes from the server's events. Whether the turn is over, and what its answer is,
 comes from the stored messages: events may be lost, come twice, or come in an odd order (after an
@@ -18,7 +18,8 @@ from gateway.backends.opencode.api import CALL, Api
 from gateway.backends.opencode.events import Event, Gap, Inbox, Lost
 from gateway.domain.agent import Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.ports import Reply
+from gateway.domain.permission import Answer, Wanted
+from gateway.domain.ports import Reply, Turn
 from gateway.errors import AgentError
 
 #: seconds without an event after which the server is asked how things stand
@@ -32,6 +33,9 @@ _TRIES = 50
 
 #: what the model is told, so that it can go on by other means; without a word the turn would end
 _DENIED = "Denied by policy, and nobody can be asked: go on without it, or say that it is needed."
+_REFUSED = "Denied by the user, or nobody was there to answer: go on without it, or say that it is needed."
+#: how opencode calls what it can be told
+_REPLIES = {Answer.ALLOW: "once", Answer.ALLOW_ALWAYS: "always", Answer.DENY: "reject"}
 #: the question whether a model that repeats itself may go on: a no must end the turn
 _LOOP = "doom_loop"
 
@@ -48,11 +52,11 @@ class _Written:
 class Talk:
     """The turn of one session, from the prompt to the answer."""
 
-    def __init__(self, api: Api, inbox: Inbox, session: wire.Session, permissions: Permissions) -> None:
+    def __init__(self, api: Api, inbox: Inbox, session: wire.Session, turn: Turn) -> None:
         self._api = api
         self._inbox = inbox
         self._session = session
-        self._permissions = permissions
+        self._turn = turn
         #: the last message before this turn
         self._mark: str | None = None
         #: messages whose text is an answer
@@ -63,6 +67,8 @@ class Talk:
         self._ended: set[str] = set()
         self._usage: dict[str, Usage] = {}
         self._answered: set[str] = set()
+        #: what people are asked, by opencode's ids of the requests
+        self._waiting: dict[str, asyncio.Task[None]] = {}
         #: what was denied last, and whether that was a no without a word, which ends the turn
         self._denied: str | None = None
         self._cut_off = False
@@ -85,9 +91,13 @@ class Talk:
                 for said in await self._take(await self._next()):
                     yield said
         finally:
+            waiting = [*self._waiting.values()]
+            for asking in waiting:
+                asking.cancel()
             if not self._over:
                 self._cut = True
                 await self._stop()
+            await asyncio.gather(*waiting, return_exceptions=True)
         if self._error is not None:
             raise self._error
 
@@ -132,6 +142,9 @@ class Talk:
         match event:
             case wire.PermissionAsked():
                 return await self._permit(event)
+            case wire.PermissionReplied(request=request):
+                self._ask_no_more(request)
+                return []
             case wire.QuestionAsked():
                 return await self._decline(event)
             case wire.MessageUpdated():
@@ -230,15 +243,33 @@ class Talk:
             return []
         self._answered.add(asked.id)
         action = f"{asked.permission}: {', '.join(asked.patterns)}"[:500]
-        answer = {"reply": "once"}
-        if self._permissions is not Permissions.ALLOW:
+        policy = self._turn.agent.permissions
+        if policy is Permissions.ASK:
+            asking = asyncio.create_task(self._ask(asked, action), name="opencode-ask")
+            self._waiting[asked.id] = asking
+            asking.add_done_callback(lambda _: self._waiting.pop(asked.id))
+            return []
+        await self._reply(asked, action, Answer.ALLOW if policy is Permissions.ALLOW else Answer.DENY, _DENIED)
+        return [Permission(id=asked.id, action=action, answer=str(policy))]
+
+    async def _ask(self, asked: wire.PermissionAsked, action: str) -> None:
+        """Ask people, while what else happens is followed: the end of the server must be heard."""
+        await self._reply(asked, action, await self._turn.ask(Wanted(action=action, choices=tuple(Answer))), _REFUSED)
+
+    def _ask_no_more(self, request: str) -> None:
+        """Have people no longer asked what was answered elsewhere: along with another one, or by another client."""
+        if (asking := self._waiting.get(request)) is not None:
+            asking.cancel()
+
+    async def _reply(self, asked: wire.PermissionAsked, action: str, answer: Answer, why: str) -> None:
+        body = {"reply": _REPLIES[answer]}
+        if answer is Answer.DENY:
             self._denied = action
             self._cut_off = asked.permission == _LOOP
-            answer = {"reply": "reject"} | ({} if self._cut_off else {"message": _DENIED})
+            body |= {} if self._cut_off else {"message": why}
         # It may have been answered along with another one, or have ended with its tool.
         with contextlib.suppress(AgentError):
-            await self._api.answer(asked.id, self._session.directory, answer)
-        return [Permission(id=asked.id, action=action, answer=str(self._permissions))]
+            await self._api.answer(asked.id, self._session.directory, body)
 
     async def _decline(self, asked: wire.QuestionAsked) -> Sequence[Said]:
         with contextlib.suppress(AgentError):
@@ -251,7 +282,10 @@ class Talk:
         said: list[Said | Reply] = []
         helpers = await self._api.helpers(self._session)
         ours = self._inbox.sessions | {helper.id for helper in helpers}
-        for asked in await self._api.permissions(self._session.directory):
+        open_ = await self._api.permissions(self._session.directory)
+        for gone in self._waiting.keys() - {asked.id for asked in open_}:
+            self._ask_no_more(gone)
+        for asked in open_:
             if asked.session in ours:
                 said += await self._permit(asked)
         said += await self._settle(sure=True)
@@ -261,7 +295,7 @@ class Talk:
 
     def _check_progress(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._idle_since is not None and now - self._idle_since > STALLED:
+        if not self._waiting and self._idle_since is not None and now - self._idle_since > STALLED:
             self._end(AgentError("opencode stopped working on this without an answer."))
 
     async def _settle(self, *, sure: bool = False) -> Sequence[Said | Reply]:
@@ -313,6 +347,8 @@ class Talk:
         return [*rest, *self._total()]
 
     def _denial(self) -> AgentError:
+        if self._turn.agent.permissions is Permissions.ASK:
+            return AgentError(f"the agent ended without an answer when it was not allowed: {self._denied}.")
         return AgentError(
             f"the agent ended without an answer: permission was denied by policy ({self._denied}).",
             remedy="Allow it in opencode's configuration, or set `permissions` of the agent to `allow`.",

@@ -170,6 +170,11 @@ class PermissionAsked(Struct, rename={"session": "sessionID"}):
     patterns: list[str] = field(default_factory=list)
 
 
+class PermissionReplied(Struct, rename={"session": "sessionID", "request": "requestID"}):
+    session: str
+    request: str
+
+
 class QuestionAsked(Struct, rename={"session": "sessionID"}):
     id: str
     session: str
@@ -192,6 +197,7 @@ WireEvent = (
     | Idle
     | Failed
     | PermissionAsked
+    | PermissionReplied
     | QuestionAsked
     | SessionCreated
 )
@@ -204,6 +210,7 @@ _EVENTS: Mapping[str, type[WireEvent]] = {
     "session.idle": Idle,
     "session.error": Failed,
     "permission.asked": PermissionAsked,
+    "permission.replied": PermissionReplied,
     "question.asked": QuestionAsked,
     "session.created": SessionCreated,
 }

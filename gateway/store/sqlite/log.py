@@ -43,6 +43,11 @@ def note_delivery(tx: Transaction, delivery: str, state: str, agent: str, sessio
     _note(tx, "delivery", delivery, state, agent, session)
 
 
+def note_permission(tx: Transaction, run: Run, request: str, state: str) -> None:
+    """Write that a run's agent asks to be allowed something, or was answered."""
+    _note(tx, "permission", f"{run.id}/{request}", state, run.spec.agent, run.spec.session)
+
+
 def note_agent(tx: Transaction, agent: str, state: str) -> None:
     """Write that an agent was created, edited or deleted."""
     _note(tx, "agent", agent, state, agent, "")

@@ -23,7 +23,7 @@ from gateway.domain.ports import Accepted, Admission, Backlog, Counts, Fenced, I
 from gateway.domain.run import FINAL, Mode, Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
-from gateway.store.sqlite import agents, deliveries, idempotency, log, schedules, sessions, spending
+from gateway.store.sqlite import agents, deliveries, idempotency, log, permissions, schedules, sessions, spending
 from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = (
@@ -196,6 +196,8 @@ def _move(
     """
     status = domain.target(run.status, move)
     changes["status"] = status
+    if run.status is Status.RUNNING:
+        said = [*said, *permissions.withdraw(tx, run)]
     if status.final:
         changes |= {"finished": tx.now, "owner": None}
     moved = msgspec.structs.replace(run, **changes)
@@ -320,8 +322,8 @@ def _claimed(tx: Transaction, run: Run, owner: str) -> Run:
 
 
 def end_round(tx: Transaction, run_id: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
-    run = _held(tx, run_id, epoch)
-    last = log.append(tx, run.seq, run.id, run.last_event, said)
+    run = held(tx, run_id, epoch)
+    last = log.append(tx, run.seq, run.id, run.last_event, [*said, *permissions.withdraw(tx, run)])
     spending.count(tx, run, said)
     usage = _encode(run.usage + ended.usage).decode()
     tx.execute(
@@ -331,7 +333,7 @@ def end_round(tx: Transaction, run_id: str, epoch: int, ended: Round, said: Sequ
 
 
 def finish(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
-    run = _held(tx, run_id, epoch)
+    run = held(tx, run_id, epoch)
     finished = _move(
         tx,
         run,
@@ -371,7 +373,7 @@ def _requeued(tx: Transaction, run: Run, why: str) -> Run:
 
 
 def give_back(tx: Transaction, run_id: str, epoch: int, why: str) -> Run:
-    return requeue(tx, _held(tx, run_id, epoch), why)
+    return requeue(tx, held(tx, run_id, epoch), why)
 
 
 def rescue(tx: Transaction, owner: str) -> list[Run]:
@@ -427,11 +429,11 @@ def append(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyHappening
 
 
 def remember(tx: Transaction, run_id: str, epoch: int, backend_ref: str) -> None:
-    run = _held(tx, run_id, epoch)
+    run = held(tx, run_id, epoch)
     sessions.set_backend_ref(tx, run, backend_ref)
 
 
-def _held(tx: Transaction, run_id: str, epoch: int) -> Run:
+def held(tx: Transaction, run_id: str, epoch: int) -> Run:
     """Return a running run of this attempt.
 
     Raises:

@@ -9,6 +9,7 @@ from gateway.domain.agent import AgentDraft, AgentEdit, SessionMode, StoredAgent
 from gateway.domain.budget import Days, Spent
 from gateway.domain.delivery import Delivery
 from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
 from gateway.domain.ports import (
     Accepted,
     Admission,
@@ -41,6 +42,7 @@ from gateway.store.sqlite import (
     idempotency,
     log,
     notes,
+    permissions,
     processes,
     pruning,
     runs,
@@ -179,6 +181,24 @@ class SqliteStore:
 
     async def counts(self, since: int) -> Counts:
         return await self._read(lambda reader: runs.counts(reader, since))
+
+    # permissions
+    async def ask_permission(self, run: str, epoch: int, wanted: Wanted, expires: int) -> PermissionRequest:
+        return await self._write(lambda tx: permissions.ask(tx, runs.held(tx, run, epoch), wanted, expires))
+
+    async def answer_permission(
+        self, run: str, n: int, answer: Answer, by: str, idempotent: IdempotencyKey | None = None
+    ) -> PermissionRequest:
+        return await self._write(lambda tx: permissions.answer(tx, runs.by_id(tx, run), n, answer, by, idempotent))
+
+    async def close_permission(self, run: str, n: int, why: Lapse) -> PermissionRequest:
+        return await self._write(lambda tx: permissions.close(tx, runs.by_id(tx, run), n, why))
+
+    async def permission(self, run: str, n: int) -> PermissionRequest:
+        return await self._read(lambda reader: permissions.one(reader, runs.by_id(reader, run), n))
+
+    async def permissions(self, run: str, page: Page) -> Sequence[PermissionRequest]:
+        return await self._read(lambda reader: permissions.listed(reader, runs.by_id(reader, run), page))
 
     # deliveries
     async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:

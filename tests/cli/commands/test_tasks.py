@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.cli.shell import Shell, next_line
 from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until_sync
 
 TASK = set(
     "id status outcome agentId session source input mode model priority labels parent retry_of attempt max_attempts"
@@ -84,7 +85,7 @@ def test_a_task_is_shown_by_a_prefix_of_its_id(shell: Shell) -> None:
     assert f"Task      {identifier}" in shown.out
     assert "Status    succeeded (completed)" in shown.out
     assert "Result    echo: Hello" in shown.out
-    assert (set(told.json), set(told.json["task"])) == ({"status", "task", "deliveries"}, TASK)
+    assert (set(told.json), set(told.json["task"])) == ({"status", "task", "deliveries", "permissions"}, TASK)
 
 
 def test_a_running_task_is_told_to_stop(shell: Shell) -> None:
@@ -192,3 +193,75 @@ def test_on_a_terminal_watch_says_what_it_watches_and_waits_in_sight(shell: Shel
         at.wait_for("Left; the task goes on.")
         assert at.end() == 130
     shell("tasks", "cancel", identifier)
+
+
+def asking(shell: Shell, *what: str) -> str:
+    """Hand in a task, and return its id once its agent waits to be allowed something."""
+    identifier = shell("tasks", "add", "\n".join(f"@@ ask {one}" for one in what)).out.strip()
+    until_sync(lambda: shell("tasks", "permissions", identifier, "--json").json["permissions"], "it asks")
+    return identifier
+
+
+def test_what_an_agent_asks_is_listed_and_answered(shell: Shell) -> None:
+    identifier = asking(shell, "rm -rf build")
+
+    shown = shell("tasks", "show", identifier).out
+    answered = shell("tasks", "answer", identifier, "p1", "allow_always")
+    again = shell("tasks", "answer", identifier, "p1", "deny", "--json")
+    watched = shell("tasks", "watch", identifier)
+    header, row = shell("tasks", "permissions", identifier).out.splitlines()
+
+    assert re.search(r"^Asks +p1, until .*: rm -rf build$", shown, re.MULTILINE)
+    assert answered == (0, f"Told {identifier} to allow always: rm -rf build\n", "")
+    assert (again.code, again.json["error"]["code"]) == (1, "CONFLICT")
+    assert watched.out == "allow_always\n"
+    assert header.split() == ["REQUEST", "ANSWER", "BY", "ASKED", "UNTIL", "ACTION"]
+    assert (row.split()[:3], row.endswith("rm -rf build")) == (["p1", "allow_always", "owner"], True)
+
+
+def test_an_answer_that_there_is_not_is_wrong_usage(shell: Shell) -> None:
+    assert shell("tasks", "answer", "01", "p1", "perhaps").code == 2
+
+
+def test_in_a_pipe_watch_says_how_to_answer(shell: Shell) -> None:
+    identifier = asking(shell, "rm -rf build")
+    process = shell.start("tasks", "watch", identifier)
+    assert process.stderr is not None
+
+    told = [process.stderr.readline() for _ in range(2)]
+    shell("tasks", "answer", identifier, "p1", "deny")
+    out, rest = process.communicate(timeout=PATIENCE)
+
+    assert told[0] == "The agent asks to be allowed: rm -rf build\n"
+    assert told[1].endswith(f": gateway tasks answer {identifier} p1 allow | allow_always | deny\n")
+    assert (out, rest.splitlines()[0]) == ("deny\n", "· asked to rm -rf build: deny, by owner")
+
+
+def test_on_a_terminal_watch_asks_and_tells_the_agent(shell: Shell) -> None:
+    identifier = asking(shell, "rm -rf build", "touch it")
+
+    with shell.terminal("tasks", "watch", identifier, env={"COLUMNS": "150"}) as at:
+        at.wait_for("The agent asks to be allowed: rm -rf build")
+        at.wait_for("[y]es, [a]lways, [n]o (denied at ")
+        at.press("what?\n")
+        at.wait_for("what?")
+        at.press("y\n")
+        at.wait_for("asked to rm -rf build: allow, by owner")
+        at.wait_for("The agent asks to be allowed: touch it")
+        at.wait_for("allowed: touch it\r\nAllow it? [y]es, [a]lways, [n]o (denied at ")
+        at.press("n\n")
+        at.wait_for("asked to touch it: deny, by owner")
+        assert at.end() == 0
+
+
+def test_a_question_on_a_terminal_goes_when_somebody_else_has_answered(shell: Shell) -> None:
+    with shell.terminal("agent", "@@ ask rm -rf build\n@@ hang", "--session", "elsewhere") as at:
+        at.wait_for("(denied at ")
+        [task] = shell("tasks", "list", "--session", "main:api:elsewhere", "--json").json["tasks"]
+        shell("tasks", "answer", task["id"], "p1", "allow")
+        at.wait_for("asked to rm -rf build: allow, by owner")
+        at.press("y\n")
+        at.press("\x03")
+        at.wait_for("Left; the task goes on.")
+        assert at.end() == 130
+    shell("tasks", "cancel", task["id"])

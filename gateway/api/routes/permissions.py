@@ -1,0 +1,52 @@
+"""Permissions: what the agents of tasks ask to be allowed, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec import Struct
+
+from gateway.api import paging, views
+from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.permission import Answer
+from gateway.domain.token import Scope
+
+ROUTES = Routes("permissions")
+
+
+class Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the agent is to be told; one of the request's `choices`."""
+
+    answer: Answer
+
+
+class PermissionAnswer(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    permission: views.PermissionShown
+
+
+class PermissionList(Struct, frozen=True, kw_only=True):
+    permissions: list[views.PermissionShown]
+    #: give it back as `cursor` for the next page; null on the last one
+    next_cursor: str | None
+
+
+class WhichPermissions(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which part of a task's requests."""
+
+
+@ROUTES.add("GET", "/api/tasks/{id}/permissions", scope=Scope.READ, query=WhichPermissions, answer=PermissionList)
+async def list_permissions(call: Call[Nothing, WhichPermissions]) -> PermissionList:
+    """List what a task's agent asked to be allowed, newest first; what waits has no `answer`."""
+    found = await call.engine.permissions.list(call.path["id"], paging.page(call.query))
+    requests, cursor = paging.cut(call.query, found, lambda request: request.n)
+    return PermissionList(permissions=[views.permission(request) for request in requests], next_cursor=cursor)
+
+
+@ROUTES.add("POST", "/api/tasks/{id}/permissions/{pid}", scope=Scope.WRITE, body=Given, answer=PermissionAnswer)
+async def answer_permission(call: Call[Given, Nothing]) -> PermissionAnswer:
+    """Answer an agent that waits to be allowed something; the first answer counts, and later ones are 409."""
+    answering = call.engine.permissions.answer(
+        call.path["id"], call.path["pid"], call.body.answer, call.principal.name, call.idempotency()
+    )
+    return PermissionAnswer(permission=views.permission(await asyncio.shield(answering)))

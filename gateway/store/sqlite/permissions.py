@@ -1,0 +1,148 @@
+"""Permissions: what agents asked to be allowed, answered once.
+
+A request waits only while the attempt that asked it is at work: whatever moves its run on withdraws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from gateway.domain import times
+from gateway.domain.event import Permission
+from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
+from gateway.domain.ports import IdempotencyKey, Page
+from gateway.domain.run import Run
+from gateway.errors import Conflict, PermissionNotFound
+from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite.database import Transaction
+
+_COLUMNS = "n, event, action, choices, asked, expires, answer, answered, by, lapse"
+_encode = msgspec.json.Encoder().encode
+_choices = msgspec.json.Decoder(tuple[Answer, ...]).decode
+
+
+def _request(run: str, row: Sequence[Any]) -> PermissionRequest:
+    n, event, action, choices, asked, expires, answer, answered, by, lapse = row
+    return PermissionRequest(
+        run=run,
+        n=n,
+        event=event,
+        action=action,
+        choices=_choices(choices),
+        asked=asked,
+        expires=expires,
+        answer=Answer(answer) if answer else None,
+        answered=answered,
+        by=by,
+        lapse=Lapse(lapse) if lapse else None,
+    )
+
+
+def ask(tx: Transaction, run: Run, wanted: Wanted, expires: int) -> PermissionRequest:
+    """Keep a request of the attempt at a run, which its caller has seen to be at work."""
+    newest: Any = tx.execute("SELECT max(n) FROM permissions WHERE run = ?", (run.seq,)).get
+    asked = PermissionRequest(
+        run=run.id,
+        n=(newest or 0) + 1,
+        event=run.last_event + 1,
+        action=wanted.action,
+        choices=wanted.choices,
+        asked=tx.now,
+        expires=expires,
+    )
+    tx.execute(
+        "INSERT INTO permissions (run, n, event, action, choices, asked, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (run.seq, asked.n, asked.event, asked.action, _encode(asked.choices).decode(), asked.asked, expires),
+    )
+    told = Permission(id=asked.id, action=asked.action, choices=asked.choices, expires_at=times.rfc3339(asked.expires))
+    _say(tx, run, told)
+    log.note_permission(tx, run, asked.id, "asked")
+    return asked
+
+
+def answer(tx: Transaction, run: Run, n: int, given: Answer, by: str, key: IdempotencyKey | None) -> PermissionRequest:
+    """Answer a request that nobody has answered.
+
+    Raises:
+        PermissionNotFound: there is none with that number.
+        Conflict: it was answered, and not by this idempotency key.
+    """
+    found = one(tx, run, n)
+    if idempotency.used(tx, key) is not None:
+        return found
+    if found.lapse is Lapse.DEADLINE:
+        raise Conflict(f"nobody has answered {found.id} in time: it was denied.")
+    if found.lapse is Lapse.WITHDRAWN:
+        raise Conflict(f"the agent does not wait for the answer to {found.id} any more.")
+    if found.answer is not None:
+        raise Conflict(f"{found.id} was answered already: {found.answer}, by {found.by}.")
+    idempotency.remember(tx, key, run.id)
+    return _settle(tx, run, found, given, by=by)
+
+
+def close(tx: Transaction, run: Run, n: int, why: Lapse) -> PermissionRequest:
+    """Deny a request unless somebody has answered it; returns how it was answered."""
+    found = one(tx, run, n)
+    return found if found.answer is not None else _settle(tx, run, found, Answer.DENY, lapse=why)
+
+
+def withdraw(tx: Transaction, run: Run) -> list[Permission]:
+    """Deny what an attempt that is over still asks for; returns the events that tell it."""
+    rows = tx.execute(
+        "UPDATE permissions SET answer = ?, answered = ?, lapse = ? WHERE run = ? AND answer IS NULL"
+        f" RETURNING {_COLUMNS}",
+        (Answer.DENY, tx.now, Lapse.WITHDRAWN, run.seq),
+    ).fetchall()
+    withdrawn = sorted((_request(run.id, row) for row in rows), key=lambda request: request.n)
+    for request in withdrawn:
+        log.note_permission(tx, run, request.id, Answer.DENY)
+    return [_told(request) for request in withdrawn]
+
+
+def one(reader: Transaction | apsw.Connection, run: Run, n: int) -> PermissionRequest:
+    row = reader.execute(f"SELECT {_COLUMNS} FROM permissions WHERE run = ? AND n = ?", (run.seq, n)).fetchone()
+    if row is None:
+        raise PermissionNotFound(f"the run {run.id} has no permission request p{n}.")
+    return _request(run.id, row)
+
+
+def listed(connection: apsw.Connection, run: Run, page: Page) -> list[PermissionRequest]:
+    before = page.before if page.before is not None else 1 << 62
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM permissions WHERE run = ? AND n < ? ORDER BY n DESC LIMIT ?",
+        (run.seq, before, page.limit),
+    )
+    return [_request(run.id, row) for row in rows]
+
+
+def _settle(
+    tx: Transaction, run: Run, found: PermissionRequest, given: Answer, *, by: str = "", lapse: Lapse | None = None
+) -> PermissionRequest:
+    settled = msgspec.structs.replace(found, answer=given, answered=tx.now, by=by, lapse=lapse)
+    tx.execute(
+        "UPDATE permissions SET answer = ?, answered = ?, by = ?, lapse = ? WHERE run = ? AND n = ?",
+        (given, tx.now, by, lapse, run.seq, found.n),
+    )
+    _say(tx, run, _told(settled))
+    log.note_permission(tx, run, settled.id, given)
+    return settled
+
+
+def _told(settled: PermissionRequest) -> Permission:
+    """Return the event that tells of an answer."""
+    return Permission(
+        id=settled.id,
+        action=settled.action,
+        answer=settled.answer or "",
+        by=settled.by,
+        reason=settled.lapse or "",
+    )
+
+
+def _say(tx: Transaction, run: Run, said: Permission) -> None:
+    last = log.append(tx, run.seq, run.id, run.last_event, [said])
+    tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (last, run.seq))

@@ -1,0 +1,201 @@
+"""An agent that asks: people answer in time, or it is denied, and nothing waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.agent import Permissions
+from gateway.domain.event import Permission, Text
+from gateway.domain.permission import Answer, Lapse, Wanted
+from gateway.domain.ports import Turn
+from gateway.domain.run import Outcome, Run, Status
+from gateway.engine import permissions
+from gateway.errors import Conflict, InvalidRequest, PermissionNotFound
+from tests.contracts.stores import PAGE
+from tests.engine.stage import Anything, Between, Stage, staged
+
+ASK: dict[str, Any] = {"main": {"permissions": Permissions.ASK, "permission_timeout": 600}}
+WANTED = Wanted(action="rm -rf")
+
+
+async def asking(turn: Turn) -> AsyncGenerator[Anything, None]:
+    yield Text(delta="may I? ")
+    yield Text(delta=await turn.ask(WANTED))
+
+
+async def asked(stage: Stage, run: Run, count: int = 1) -> None:
+    """Wait until so many requests were made."""
+    async for event in stage.engine.watch(run.id):
+        count -= isinstance(event.data, Permission) and not event.data.answer
+        if not count:
+            return
+
+
+async def requests(stage: Stage, run: Run) -> list[tuple[str | None, str | None]]:
+    return [(one.answer, one.lapse) for one in await stage.store.permissions(run.id, PAGE)]
+
+
+@pytest.mark.parametrize("answer", [Answer.ALLOW, Answer.DENY])
+async def test_an_agent_goes_on_with_what_it_was_told(tmp_path: Path, answer: Answer) -> None:
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        await stage.engine.permissions.answer(run.id[:20], "p1", answer, "anna")
+        ended = await stage.ended(run)
+
+        assert (ended.result, await requests(stage, run)) == (f"may I? {answer}", [(answer, None)])
+        kinds = await stage.kinds(run)
+    assert kinds == ["status", "status", "text", "permission", "permission", "text", "end"]
+
+
+@pytest.mark.parametrize(("policy", "answer"), [(Permissions.ALLOW, "allow"), (Permissions.DENY, "deny")])
+async def test_a_policy_answers_without_people(tmp_path: Path, policy: Permissions, answer: str) -> None:
+    async with staged(tmp_path, asking, agents={"main": {"permissions": policy}}) as stage:
+        run = await stage.do()
+
+        assert (run.result, await requests(stage, run)) == (f"may I? {answer}", [])
+
+
+async def test_nobody_in_time_is_a_no(tmp_path: Path) -> None:
+    agents = {"main": {"permissions": Permissions.ASK, "permission_timeout": 0.05}}
+    async with staged(tmp_path, asking, agents=agents) as stage:
+        run = await stage.do()
+
+        assert (run.result, await requests(stage, run)) == ("may I? deny", [(Answer.DENY, Lapse.DEADLINE)])
+        with pytest.raises(Conflict, match="nobody has answered p1 in time"):
+            await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
+
+
+async def test_a_cancelled_run_asks_no_more(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        await stage.engine.cancel(run.id)
+        ended = await stage.ended(run)
+
+        assert ended.status is Status.CANCELLED
+        assert await requests(stage, run) == [(Answer.DENY, Lapse.WITHDRAWN)]
+        with pytest.raises(Conflict, match="does not wait"):
+            await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
+
+
+async def test_the_deadline_of_the_run_ends_the_wait(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        run = await stage.do(timeout=0.05)
+
+        assert (run.outcome, await requests(stage, run)) == (Outcome.TIMEOUT, [(Answer.DENY, Lapse.WITHDRAWN)])
+
+
+async def test_a_stop_ends_the_wait_and_the_next_attempt_asks_again(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        await stage.engine.drain(0)
+        assert (await stage.store.run(run.id)).status is Status.QUEUED
+        assert await requests(stage, run) == [(Answer.DENY, Lapse.WITHDRAWN)]
+
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        await asked(stage, run, 2)
+        await stage.engine.permissions.answer(run.id, "p2", Answer.ALLOW, "anna")
+        assert (await stage.ended(run)).result == "may I? allow"
+
+
+async def test_an_answer_that_another_process_took_is_heard(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        async with staged(tmp_path, asking, agents=ASK) as other:
+            await other.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
+
+        assert (await stage.ended(run)).result == "may I? allow"
+
+
+async def test_a_request_that_needs_no_answer_any_more_is_withdrawn(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        task = asyncio.create_task(_ask(turn))
+        yield Text(delta="hello")
+        await stop.wait()
+        task.cancel()
+        await asyncio.wait({task})
+        yield Text(delta=" again")
+
+    stop = asyncio.Event()
+    async with staged(tmp_path, act, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+        stop.set()
+        ended = await stage.ended(run)
+
+        assert (ended.status, await requests(stage, run)) == (Status.SUCCEEDED, [(Answer.DENY, Lapse.WITHDRAWN)])
+        assert (await stage.kinds(run))[-2:] == ["text", "end"]
+
+
+async def test_several_wait_at_once_and_too_many_are_denied(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        tasks = [asyncio.create_task(_ask(turn)) for _ in range(permissions.WAITING + 1)]
+        yield Text(delta=" ".join(sorted(await asyncio.gather(*tasks))))
+
+    async with staged(tmp_path, act, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run, permissions.WAITING)
+        for number in range(permissions.WAITING, 0, -1):
+            await stage.engine.permissions.answer(run.id, f"p{number}", Answer.ALLOW, "anna")
+
+        assert (await stage.ended(run)).result == " ".join(["allow"] * permissions.WAITING + ["deny"])
+
+
+async def _ask(turn: Turn) -> Answer:
+    return await turn.ask(WANTED)
+
+
+@pytest.mark.parametrize("name", ["p2", "p0", "1", "p", "p1x", "p٣", "", "p" + "9" * 30])
+async def test_an_unknown_request_is_not_found(tmp_path: Path, name: str) -> None:
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+
+        with pytest.raises(PermissionNotFound, match=f"the run {run.id} has no permission request"):
+            await stage.engine.permissions.answer(run.id, name, Answer.ALLOW, "anna")
+
+
+async def test_only_what_can_be_told_is(tmp_path: Path) -> None:
+    async with staged(tmp_path, asking, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+
+        with pytest.raises(InvalidRequest, match="p1 can be told allow, deny, not allow_always"):
+            await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW_ALWAYS, "anna")
+
+
+async def test_what_is_asked_for_is_made_fit_to_be_shown(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta=await turn.ask(Wanted(action="\ud800" + "x" * 10_000)))
+
+    async with staged(tmp_path, act, agents=ASK) as stage:
+        run = await stage.submit()
+        await asked(stage, run)
+
+        assert (await stage.store.permission(run.id, 1)).action == "?" + "x" * 499
+
+
+async def test_an_attempt_that_is_no_longer_the_runs_cannot_ask(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="hello")
+        await gone.wait()
+        yield Text(delta=await turn.ask(WANTED))
+
+    async with staged(tmp_path, act, agents=ASK, wrap=Between) as stage:
+        run = await stage.begun(await stage.submit(on_interrupt="fail", max_attempts=1))
+        await stage.store.rescue(str((await stage.store.run(run.id)).owner))
+        gone.set()
+        await stage.engine.drain(5)
+
+        assert (await stage.store.run(run.id)).status.final
+        assert await requests(stage, run) == []
