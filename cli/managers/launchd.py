@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -220,10 +220,10 @@ class Launchd:
         self._see_it_run()
 
     def _see_it_run(self) -> None:
-        if self._wait(lambda: self.status().pid is not None, FRESH):
+        if self._wait(lambda: self._runs, FRESH):
             return
         self._launchctl("kickstart", "-k", self._target)
-        if not self._wait(lambda: self.status().pid is not None, FRESH):
+        if not self._wait(lambda: self._runs, FRESH):
             raise GatewayError(f"launchd has it loaded, and starts no process: {self.status().state}.")
 
     def _unload(self) -> None:
@@ -237,19 +237,24 @@ class Launchd:
     # --- asking -----------------------------------------------------------------------------
 
     def status(self) -> Status:
-        done = self._launchctl("print", self._target)
+        said = self._said()
         enabled = self.file.exists() and not self._disabled
-        if done.code:
+        if said is None:
             return Status("not loaded", running=False, pid=None, enabled=enabled)
-        said = dict(_SAID.findall(done.out))
-        pid = said.get("pid", "")
-        return Status(
-            said.get("state", "loaded"), running=True, pid=int(pid) if pid.isdigit() else None, enabled=enabled
-        )
+        return Status(said.get("state", "loaded"), running=True, pid=_pid(said), enabled=enabled)
+
+    def _said(self) -> dict[str, str] | None:
+        """Return what launchd says about the service; None if it is not loaded."""
+        done = self._launchctl("print", self._target)
+        return None if done.code else dict(_SAID.findall(done.out))
+
+    @property
+    def _runs(self) -> bool:
+        return _pid(self._said() or {}) is not None
 
     @property
     def _loaded(self) -> bool:
-        return self._launchctl("print", self._target).code == 0
+        return self._said() is not None
 
     @property
     def _disabled(self) -> bool:
@@ -260,7 +265,7 @@ class Launchd:
     def start(self) -> None:
         if not self._loaded:
             self._load()
-        elif self.status().pid is None:
+        elif not self._runs:
             self._see_it_run()
 
     def stop(self, *, force: bool = False) -> None:
@@ -322,6 +327,11 @@ class Launchd:
     @property
     def _look(self) -> str:
         return f"See: {self._shown('print', self._target)}"
+
+
+def _pid(said: Mapping[str, str]) -> int | None:
+    pid = said.get("pid", "")
+    return int(pid) if pid.isdigit() else None
 
 
 def _busy(done: Done) -> bool:
