@@ -21,6 +21,9 @@ from tests.support.waiting import until_sync
 pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
 
 
+BASH = '[[tool bash {"command":"echo hi","description":"x"}]]'
+
+
 @pytest.fixture(scope="module")
 def model_url() -> Iterator[str]:
     """A scripted model in a process of its own, for all tests of this module."""
@@ -46,6 +49,8 @@ def gateway(model_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     agents = [
         opencode.agent(model_url, home / "agent"),
         opencode.agent(model_url, home / "agent", id="careful", config=asking),
+        opencode.agent(model_url, home / "agent", id="asks", config=asking, permissions="ask"),
+        opencode.agent(model_url, home / "agent", id="hasty", config=asking, permissions="ask", permission_timeout=0.5),
         {"id": "parrot", "backend": "echo"},
     ]
     live = Live(home / "state", {"agents": {"default": "main", "list": agents}}).start()
@@ -117,13 +122,55 @@ def test_opencode_killed_in_a_turn_fails_that_run_only(gateway: Live) -> None:
 
 
 def test_a_permission_that_is_asked_for_is_denied_by_policy(gateway: Live) -> None:
-    answer = ask(gateway, '[[tool bash {"command":"echo hi","description":"x"}]]', "asks", agentId="careful")
+    answer = ask(gateway, BASH, "asks", agentId="careful")
 
     assert answer.body.get("reply") != "hi"
     run = answer.body.get("run_id") or answer.body["error"]["details"]["run_id"]
     events = gateway.call("GET", f"/api/tasks/{run}/events", headers={"Accept": "application/json"}).body["events"]
     asked = [event["data"] for event in events if event["data"]["kind"] == "permission"]
     assert [(one["action"].split()[0].rstrip(":"), one["answer"]) for one in asked] == [("bash", "deny")]
+
+
+def test_a_permission_that_is_asked_for_is_given_by_people(gateway: Live) -> None:
+    body = {"input": BASH, "session": "given", "agentId": "asks"}
+    task = gateway.call("POST", "/api/tasks", body).body["task"]["id"]
+    path = f"/api/tasks/{task}/permissions"
+    until_sync(lambda: gateway.call("GET", path).body["permissions"])
+
+    answer = gateway.call("POST", f"{path}/p1", {"answer": "allow"})
+
+    assert (answer.status, answer.body["permission"]["action"].split()[0]) == (200, "bash:")
+    until_sync(lambda: status_of(gateway, task) == "succeeded")
+    assert "hi" in gateway.call("GET", f"/api/tasks/{task}").body["task"]["result"]
+
+
+def test_a_permission_that_nobody_gives_in_time_is_denied(gateway: Live) -> None:
+    answer = ask(gateway, BASH, "hasty", agentId="hasty")
+
+    assert "Denied by the user, or nobody was there" in answer.body["reply"]
+    found = gateway.call("GET", f"/api/tasks/{answer.body['run_id']}/permissions").body["permissions"]
+    assert [(one["answer"], one["reason"]) for one in found] == [("deny", "deadline")]
+
+
+def test_after_a_crash_in_a_turn_over_acp_no_agent_is_left_and_the_session_remembers(
+    model_url: str, live: Callable[..., Live], tmp_path: Path
+) -> None:
+    home = opencode.home(tmp_path / "agent", model_url)
+    agent = {"id": "main", "backend": "acp", "command": [opencode.find(), "acp"], "env": opencode.environment(home)}
+    gateway = live(config={"agents": {"list": [agent]}}).start()
+    ask(gateway, "My name is Barbara", "crash")
+    task = gateway.call("POST", "/api/tasks", {"input": "[[slow 20 100]]", "session": "main:api:crash"}).body["task"]
+    until_sync(lambda: "text" in kinds_of(gateway, task["id"]))
+    before = servers(gateway, "acp")
+
+    gateway.kill()
+    gateway.start()
+
+    assert before
+    until_sync(lambda: not any(agent.is_running() and agent.status() != "zombie" for agent in before))
+    until_sync(lambda: status_of(gateway, task["id"]) == "succeeded")
+    assert gateway.call("GET", f"/api/tasks/{task['id']}").body["task"]["attempt"] == 2
+    assert ask(gateway, "[[recall]]", "crash").body["reply"].endswith("My name is Barbara")
 
 
 def test_no_server_outlives_the_gateway_and_the_session_is_remembered_after_a_crash(
@@ -153,8 +200,8 @@ def kinds_of(gateway: Live, task: str) -> list[str]:
     return [event["data"]["kind"] for event in answer.body["events"]]
 
 
-def servers(gateway: Live) -> list[psutil.Process]:
-    """The opencode servers that this gateway has started."""
+def servers(gateway: Live, word: str = "serve") -> list[psutil.Process]:
+    """The processes of opencode that this gateway has started, to serve or to speak ACP."""
     assert gateway.process is not None
     children = psutil.Process(gateway.process.pid).children(recursive=True)
-    return [child for child in children if "opencode" in child.name() and "serve" in child.cmdline()]
+    return [child for child in children if "opencode" in child.name() and word in child.cmdline()]

@@ -26,7 +26,7 @@ from tests.support.waiting import until_sync
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
-ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 32}
+ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 32, "permissions": "ask"}
 CONFIG = {"agents": {"list": [ECHO]}}
 
 
@@ -145,6 +145,22 @@ def test_a_run_of_a_draining_generation_is_cancelled_from_the_new_one(one: Live,
     one.call("POST", f"/api/tasks/{run}/cancel")
 
     assert wait_status(one, run, "cancelled", "failed", "succeeded")["status"] == "cancelled"
+    until_sync(lambda: old not in one.generations, "the old generation has ended: nothing holds it")
+
+
+def test_what_a_run_of_a_draining_generation_asks_is_answered_in_the_new_one(one: Live, shell: Shell) -> None:
+    one.start()
+    old = one.generation
+    run = submit(one, "@@ ask rm -rf build", "asking")
+    until_sync(lambda: one.call("GET", f"/api/tasks/{run}/permissions").body["permissions"], "it asks")
+    assert shell("restart").code == 0
+    until_sync(lambda: one.health["generation"] == 2, "the new one answers")
+    assert old in one.generations
+
+    answer = one.call("POST", f"/api/tasks/{run}/permissions/p1", {"answer": "allow"})
+
+    ended = wait_status(one, run, "cancelled", "failed", "succeeded")
+    assert (answer.status, ended["result"], ended["attempt"]) == (200, "allow", 1)
     until_sync(lambda: old not in one.generations, "the old generation has ended: nothing holds it")
 
 
