@@ -58,7 +58,7 @@ def installed(place: Place) -> Manager | None:
     for system in (False, True):
         with contextlib.suppress(Unavailable):
             found = manager(place, system=system)
-            if found.file.exists():
+            if found.present:
                 return found
     return None
 
