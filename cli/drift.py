@@ -28,10 +28,17 @@ def examine(place: Place, found: Look) -> list[Finding]:
     except ConfigError as error:
         return [Finding("service", Level.ERROR, error.message, remedy=error.remedy)]
     if spec is None:
-        return []
+        said = f"its unit {output.home(manager.file)} is gone"
+        return [Finding("service", Level.ERROR, said, "it was deleted by hand", f"{ANEW}, or gateway uninstall")]
     wrong = [*_state(manager, found), *_unit(place, manager, spec), *_port(place, spec), *_rivals(manager, spec)]
     said = f"{output.home(manager.file)}, {manager.name}"
-    return wrong or [Finding("service", Level.OK, said)]
+    return wrong or [Finding("service", Level.OK, said), *_when(manager)]
+
+
+def _when(manager: Manager) -> Iterator[Finding]:
+    """Tell when it runs, where that is not always."""
+    if hints := manager.hints():
+        yield Finding("login", Level.OK, " ".join(" ".join(hints).split()))
 
 
 def _state(manager: Manager, found: Look) -> Iterator[Finding]:

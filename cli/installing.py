@@ -93,7 +93,7 @@ class Plan(NamedTuple):
         return [*steps, *self.manager.installation(self.spec), answer]
 
     def _is_service(self, found: Record) -> bool:
-        return self.manager.file.exists() and self.manager.status().pid == found.pid
+        return self.manager.present and self.manager.status().pid == found.pid
 
     def _see_it_answer(self, before: Record | None, wait: float) -> None:
         """Wait until a gateway answers that is the service's, and not the one of before."""

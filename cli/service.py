@@ -23,7 +23,8 @@ from cli.place import Place
 from gateway import config, paths
 from gateway.config import Config
 from gateway.errors import ConfigError, Forbidden, NotRunning, Unavailable
-from service_templates import MARKER, ServiceSpec
+from gateway.supervisor.respawn import MARKER
+from service_templates import ServiceSpec
 
 #: the module and class that look after services, by platform
 MANAGERS = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
@@ -57,7 +58,7 @@ def installed(place: Place) -> Manager | None:
     for system in (False, True):
         with contextlib.suppress(Unavailable):
             found = manager(place, system=system)
-            if found.file.exists():
+            if found.present:
                 return found
     return None
 

@@ -14,8 +14,8 @@ from cli.command import Command, current
 from cli.place import Place
 from cli.probe import Inside, Look, State
 from gateway.supervisor.record import Record
+from gateway.supervisor.respawn import MARKER
 from gateway.token_file import masked
-from service_templates import MARKER
 
 
 @click.command(cls=Command)

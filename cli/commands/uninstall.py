@@ -28,7 +28,7 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
     environ = current().environment
     manager = service.manager(Place.of(service.system_environment(environ) if system else environ), system=system)
     about = {"service": manager.service, "file": str(manager.file)}
-    if not manager.file.exists():
+    if not manager.present:
         output.result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.file}")
         return
     manager.require()

@@ -93,6 +93,10 @@ class Manager(Protocol):
         """Where the unit is, once it is installed."""
 
     @property
+    def present(self) -> bool:
+        """Whether anything of it is on disk, as when its unit alone was deleted by hand."""
+
+    @property
     def journal(self) -> str:
         """The command that shows what the service printed: why it could not begin, say."""
 
@@ -199,7 +203,8 @@ def put(file: Path, content: bytes | None) -> None:
             Path(draft.name).chmod(0o644)
             Path(draft.name).replace(file)
         except BaseException:
-            draft.close()
+            with contextlib.suppress(OSError):  # on a full disk it fails once more
+                draft.close()
             Path(draft.name).unlink(missing_ok=True)
             raise
 

@@ -56,6 +56,10 @@ class Launchd:
         return self._directory / f"{self.service}.plist"
 
     @property
+    def present(self) -> bool:
+        return self.file.exists()
+
+    @property
     def _directory(self) -> Path:
         if self._site.system:
             return SYSTEM_UNITS

@@ -44,6 +44,16 @@ class Systemd:
         return self._directory / self.service
 
     @property
+    def present(self) -> bool:
+        return os.path.lexists(self.file) or self._link.is_symlink()
+
+    @property
+    def _link(self) -> Path:
+        """What has it start by itself."""
+        target = "multi-user.target" if self._site.system else "default.target"
+        return self._directory / f"{target}.wants" / self.service
+
+    @property
     def journal(self) -> str:
         return f"journalctl {'' if self._site.system else '--user '}-u {self.service} -n 20"
 
@@ -159,11 +169,15 @@ class Systemd:
             managers.put(self.file, before)
             self._ask("daemon-reload")
 
+        def stop() -> None:
+            if before is not None or was.running:  # systemd refuses to stop what it does not know
+                self._ask("stop", self.service, patience=self._stop_seconds)
+
         return [
             Step(
                 "stop the service",
                 self._shown("stop", self.service),
-                lambda: self._ask("stop", self.service, patience=self._stop_seconds),
+                stop,
                 lambda: self._ask("start", self.service) if was.running else None,
                 self._look("status"),
             ),

@@ -59,6 +59,10 @@ class TaskScheduler:
         return self._place.home / f"{self.service}.xml"
 
     @property
+    def present(self) -> bool:
+        return self.file.exists() or self.script.exists()
+
+    @property
     def script(self) -> Path:
         """Where the script is that does instead of a task."""
         base = self._env.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")

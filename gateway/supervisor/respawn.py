@@ -12,6 +12,8 @@ from typing import Any
 
 #: the system that we are on; tests choose another
 PLATFORM: str = sys.platform
+#: environment name under which a service manager's unit says that it is ours
+MARKER = "MOONGATE_SERVICE_MARKER"
 #: exit code that asks a service manager to start it again
 AGAIN = 75
 #: seconds that a rehearsal may take
@@ -58,7 +60,7 @@ def plan(env: Mapping[str, str], platform: str, hard: bool) -> Plan:
 
 def supervised(env: Mapping[str, str]) -> bool:
     """Tell whether a service manager looks after us: only our own marker counts."""
-    return bool(env.get("MOONGATE_SERVICE_MARKER") or env.get("XOPC_SERVICE_MARKER"))
+    return bool(env.get(MARKER) or env.get("XOPC_SERVICE_MARKER"))
 
 
 def may_restart_by_signal(env: Mapping[str, str]) -> bool:

@@ -160,6 +160,18 @@ def test_stop_and_start_go_by_systemd_and_doctor_sees_the_service(login: Login) 
     assert (refused.code, login.show("ActiveState")) == (78, "inactive")
 
 
+def test_a_unit_that_was_deleted_by_hand_is_removed_with_its_link_and_what_runs(login: Login) -> None:
+    login.install()
+    login.unit.unlink()
+    assert [found["level"] for found in service_findings(login)] == ["error"]
+
+    assert login.gateway("uninstall", "--json").json["uninstalled"] is True
+
+    assert not list(login.unit.parent.rglob("*.service"))
+    assert (login.show("LoadState"), login.show("ActiveState")) == ("not-found", "inactive")
+    assert login.health == {}
+
+
 def test_a_gateway_that_runs_already_gives_way_to_the_service(login: Login) -> None:
     before = login.gateway("start", "--json").json["pid"]
 

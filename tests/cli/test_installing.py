@@ -344,7 +344,7 @@ def test_what_has_drifted_is_found(before: str, after: str, level: Level, said: 
     carry_out((plan := machine.plan("--port", "8080", earnest=False)).manager.installation(plan.spec))
     machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
     place = Place.of(machine.env)
-    assert [one.level for one in drift.examine(place, probe.look(place))] == [Level.OK]
+    assert {one.level for one in drift.examine(place, probe.look(place))} == {Level.OK}
 
     machine.unit.write_text(machine.unit.read_text().replace(before, after))
 
@@ -362,6 +362,38 @@ def test_a_second_unit_for_the_same_config_is_found(machine: Machine) -> None:
 
     assert findings[-1].level is Level.ERROR
     assert "mine.service runs a gateway with this config, too" in findings[-1].finding
+
+
+def test_a_unit_that_was_deleted_by_hand_is_told_of_and_its_link_is_removed(machine: Machine) -> None:
+    machine.install()
+    link = machine.unit.parent / "default.target.wants" / machine.unit.name
+    assert link.is_symlink()
+    machine.unit.unlink()
+    place = Place.of(machine.env)
+
+    (found,) = drift.examine(place, probe.look(place))
+
+    assert (found.level, found.remedy) == (Level.ERROR, "gateway install, or gateway uninstall")
+    carry_out(service.need(place).removal())
+    assert not link.is_symlink()
+    assert service.installed(place) is None
+    assert "stop moongate.service" not in machine.asked, "systemd knows of none after a new login"
+
+
+def test_a_user_who_does_not_linger_is_told_when_it_runs(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "LINGER", tmp_path)
+    machine.install()
+    machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
+    place = Place.of(machine.env)
+    _, told = drift.examine(place, probe.look(place))
+    assert (told.check, told.level) == ("login", Level.OK)
+    assert f"loginctl enable-linger {getpass.getuser()}" in told.finding
+
+    (tmp_path / getpass.getuser()).touch()
+
+    assert [one.check for one in drift.examine(place, probe.look(place))] == ["service"]
 
 
 def test_another_config_has_a_service_of_its_own_that_knows_its_places(machine: Machine) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from cli.managers import Step, carry_out
+from cli.managers import Step, carry_out, put
 from gateway.errors import GatewayError
 
 
@@ -64,3 +67,20 @@ def test_ctrl_c_takes_all_back() -> None:
         carry_out([trail.step("a"), trail.step("b", KeyboardInterrupt())])
 
     assert trail.noted == ["a", "b", "not b", "not a"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_unit_that_the_disk_has_no_room_for_leaves_no_draft(tmp_path: Path) -> None:
+    import resource
+
+    file = tmp_path / "moongate.service"
+    file.write_text("the one of before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            put(file, b"another one")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {file.name: "the one of before"}

@@ -232,7 +232,7 @@ def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> No
     assert "a-token-of-mine" not in unit.read_bytes().decode("utf-16")
     assert "Moongate" in output.read_text()
     assert "of before" not in output.read_text(), "it does not grow for ever"
-    assert [one.level for one in drift.examine(place, probe.look(place))] == [Level.OK]
+    assert {one.level for one in drift.examine(place, probe.look(place))} == {Level.OK}
     assert installing.refresh(place) is None, "what is installed is as it is to be"
     managers.carry_out(machine.manager.removal())
     assert probe.look(place).state is State.STOPPED

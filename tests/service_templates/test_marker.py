@@ -1,0 +1,10 @@
+"""Units say whose they are by the name that the gateway looks for: the two know nothing of each other."""
+
+from __future__ import annotations
+
+import service_templates
+from gateway.supervisor import respawn
+
+
+def test_units_carry_the_mark_that_the_gateway_looks_for() -> None:
+    assert respawn.MARKER == service_templates.MARKER
