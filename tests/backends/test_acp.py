@@ -253,6 +253,24 @@ async def test_people_are_asked_and_what_they_say_is_told(rig: Rig, says: Answer
     assert of(said, Permission) == []
 
 
+@pytest.mark.parametrize("policy", [Permissions.DENY, Permissions.ASK])
+async def test_an_agent_that_says_nothing_after_a_no_has_failed(rig: Rig, policy: Permissions) -> None:
+    rig.but(permissions=policy)
+    rig.people.says = Answer.DENY
+
+    with pytest.raises(AgentError, match="stopped when it was not allowed: rm -rf") as raised:
+        await rig.ask("[[sulk rm -rf]]")
+
+    assert bool(raised.value.remedy) is (policy is Permissions.DENY)
+    assert text(await rig.ask("next")) == "echo: next"
+
+
+async def test_an_agent_that_says_nothing_after_a_yes_has_not(rig: Rig) -> None:
+    rig.but(permissions=Permissions.ALLOW)
+
+    assert text(await rig.ask("[[sulk rm -rf]]")) == ""
+
+
 async def test_people_are_offered_only_what_the_agent_offers(rig: Rig) -> None:
     rig.but(permissions=Permissions.ASK)
     rig.people.says = Answer.ALLOW_ALWAYS

@@ -4,6 +4,7 @@ Directives as in `scripted_agent`, and besides:
 
     [[ask TEXT]]     ask to be allowed TEXT, and answer what was chosen
     [[offer KINDS]]  as ask, and offer only these choices
+    [[sulk TEXT]]    as ask, and end without a word
     [[tool NAME]]    use a tool; then answer its name
     [[deaf N MS]]    as slow, but a cancel is not heard
     [[stray]]        start a child in a session of its own, and answer its PID
@@ -162,6 +163,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "deaf": lambda session, argument: stream(session, argument, deaf=True),
     "history": lambda session, _: say(session, f"{before[session]} prompts before"),
     "ask": lambda session, what: say(session, ask(session, what)),
+    "sulk": ask,
     "offer": lambda session, kinds: say(session, ask(session, "go on", kinds.split())),
     "tool": use_tool,
     "cost": lambda session, _: costs(session, before[session] + 1.0),

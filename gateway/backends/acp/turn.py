@@ -53,6 +53,8 @@ class Talk:
         self._waiting: set[asyncio.Future[Answer]] = set()
         #: what it was not allowed
         self._refused: list[str] = []
+        #: whether it has said something since
+        self._spoke = True
         self._running: set[str] = set()
         #: whether the connection can be used for another turn
         self.clean = False
@@ -189,6 +191,7 @@ class Talk:
     def _read(self, session: str, update: Any) -> list[Said]:
         match update:
             case AgentMessageChunk(content=TextContentBlock(text=text)):
+                self._spoke = self._spoke or bool(text.strip())
                 return [Text(delta=text)]
             case AgentThoughtChunk(content=TextContentBlock(text=text)):
                 return [Thinking(delta=text)]
@@ -230,11 +233,11 @@ class Talk:
             AgentError: it did not come to an end of its own.
         """
         match reason:
-            case "end_turn":
+            case "end_turn" if self._spoke:
                 return None
             case "max_tokens" | "max_turn_requests":
                 return Log(level="warning", message=f"the agent stopped at a limit: {reason}")
-        if self._refused:  # codex, for one, takes a no for the end
+        if self._refused:  # codex takes a no for the end and says so, opencode ends without a word
             asks = self._turn.agent.permissions is Permissions.ASK
             remedy = None if asks else _ALLOW
             raise AgentError(f"the agent stopped when it was not allowed: {self._refused[-1]}.", remedy=remedy)
@@ -255,6 +258,7 @@ class Talk:
             )
         if chosen is None or not chosen.kind.startswith("allow"):
             self._refused.append(what)
+            self._spoke = False
         return chosen
 
     async def _ask(self, what: str, options: Sequence[PermissionOption]) -> Answer | None:
