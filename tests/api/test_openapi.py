@@ -18,6 +18,7 @@ from gateway.api.server import routes
 from tests.api.asking import ask
 from tests.support.inprocess import Serving
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 #: cases of each operation, right and wrong ones: over 2,000 in all
 EXAMPLES = 65
@@ -87,7 +88,9 @@ def test_whatever_is_sent_the_answer_is_as_documented(
         if isinstance(case.query, dict):
             case.query.pop("follow", None)  # endless, too
             assume(all(case.query.values()))  # an empty list is not sent at all: then nothing is wrong
-        response = case.call_and_validate(base_url=gateway.url, session=session, timeout=30, excluded_checks=NOT_HELD)
+        response = case.call_and_validate(
+            base_url=gateway.url, session=session, timeout=PATIENCE, excluded_checks=NOT_HELD
+        )
         assert response.status_code not in (500, 501), response.text
 
     send()

@@ -15,7 +15,7 @@ from gateway.domain.run import OnInterrupt, Outcome, Status
 from gateway.engine import patience, worker
 from gateway.errors import StorageFull, Unavailable
 from tests.contracts.stores import SteppedClock
-from tests.engine.stage import Anything, Between, Stage, answering, hanging, staged
+from tests.engine.stage import Act, Anything, Between, Stage, answering, hanging, staged
 from tests.support.waiting import until
 
 
@@ -31,21 +31,35 @@ async def submit_many(stage: Stage, count: int, agent: str = "main") -> list[Any
 # --- limits -----------------------------------------------------------------------------------
 
 
-async def test_an_agent_works_on_so_many_runs_at_once_and_no_more(tmp_path: Path) -> None:
-    async with staged(tmp_path, pausing, agents={"main": {"max_concurrent": 3}}) as stage:
-        for run in await submit_many(stage, 12):
-            assert (await stage.ended(run)).status is Status.SUCCEEDED
+async def full_house(stage: Stage, gate: asyncio.Event, runs: list[Any], room: int) -> None:
+    """See that as many are at work as there is room for, and then that all of them end."""
+    await until(lambda: stage.backend.working == room, f"{room} are at work")
+    gate.set()
+    for run in runs:
+        assert (await stage.ended(run)).status is Status.SUCCEEDED
+    assert stage.backend.most == room
 
-        assert stage.backend.most == 3
+
+def held_by(gate: asyncio.Event) -> Act:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        await gate.wait()
+        yield Text(delta="done")
+
+    return act
+
+
+async def test_an_agent_works_on_so_many_runs_at_once_and_no_more(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with staged(tmp_path, held_by(gate), agents={"main": {"max_concurrent": 3}}) as stage:
+        await full_house(stage, gate, await submit_many(stage, 12), 3)
 
 
 async def test_the_gateway_works_on_so_many_runs_at_once_and_no_more(tmp_path: Path) -> None:
     agents = {"main": {"max_concurrent": 10}, "other": {"max_concurrent": 10}}
-    async with staged(tmp_path, pausing, agents=agents, max_runs=4) as stage:
-        for run in [*await submit_many(stage, 8), *await submit_many(stage, 8, "other")]:
-            assert (await stage.ended(run)).status is Status.SUCCEEDED
-
-        assert stage.backend.most == 4
+    gate = asyncio.Event()
+    async with staged(tmp_path, held_by(gate), agents=agents, max_runs=4) as stage:
+        runs = [*await submit_many(stage, 8), *await submit_many(stage, 8, "other")]
+        await full_house(stage, gate, runs, 4)
 
 
 async def test_a_session_works_on_one_run_at_a_time_in_order(tmp_path: Path) -> None:
