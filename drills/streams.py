@@ -178,9 +178,9 @@ class _Fast:
         return self._late
 
     async def _read(self) -> None:
-        async with _session(self._live) as session:
-            sockets = [await session.ws_connect("/api/ws") for _ in range(2)]
-            streams = [await session.get("/api/events") for _ in range(2)]
+        async with _session(self._live) as session, contextlib.AsyncExitStack() as opened:
+            sockets = [await opened.enter_async_context(session.ws_connect("/api/ws")) for _ in range(2)]
+            streams = [await opened.enter_async_context(session.get("/api/events")) for _ in range(2)]
             readers = [asyncio.create_task(self._from_socket(one)) for one in sockets]
             readers += [asyncio.create_task(self._from_stream(one)) for one in streams]
             await asyncio.sleep(0.1)  # until the server has taken up their reading

@@ -90,11 +90,16 @@ async def test_the_end_of_a_task_is_told_by_a_signed_post(tmp_path: Path) -> Non
     assert (request.headers["content-type"], request.headers["moongate-attempt"]) == ("application/json", "1")
 
 
+async def cancel(served: Serving, task: str) -> None:
+    async with served.client.post(f"/api/tasks/{task}/cancel") as answer:
+        assert answer.status == 200
+
+
 async def test_a_task_shows_how_far_word_of_its_end_has_come(tmp_path: Path) -> None:
     async with receiving() as receiver, gateway(tmp_path) as served:
         task = await submit(served, receiver.url, "@@ hang")
         before = await get(served, f"/api/tasks/{task['id']}")
-        await served.client.post(f"/api/tasks/{task['id']}/cancel")
+        await cancel(served, task["id"])
         delivery = await delivery_with(served, "delivered")
         shown = await get(served, f"/api/tasks/{task['id']}")
 
@@ -116,7 +121,7 @@ async def test_a_task_that_fails_or_is_cancelled_is_told_too(tmp_path: Path, tex
     async with receiving() as receiver, gateway(tmp_path) as served:
         task = await submit(served, receiver.url, text)
         if "hang" in text:
-            await served.client.post(f"/api/tasks/{task['id']}/cancel")
+            await cancel(served, task["id"])
         await delivery_with(served, "delivered")
 
     status = "failed" if "fail" in text else "cancelled"

@@ -180,11 +180,13 @@ async def test_a_stream_ends_with_its_token_s_time(tmp_path: Path) -> None:
 
 
 async def test_when_the_gateway_closes_its_streams_ask_to_come_back(tmp_path: Path) -> None:
-    async with serving(tmp_path / "home") as served:
-        response = await served.client.get("/api/events")
+    async with (
+        serving(tmp_path / "home") as served,
+        asyncio.timeout(PATIENCE),
+        served.client.get("/api/events") as response,
+    ):
         served.around.closing.set()
-        async with asyncio.timeout(PATIENCE):
-            assert (await response.text()) == "retry: 1000\n\n"
+        assert (await response.text()) == "retry: 1000\n\n"
 
 
 async def test_a_stream_that_is_opened_while_the_gateway_closes_ends_at_once(moongate: Serving) -> None:
