@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,10 +106,19 @@ async def test_nothing_comes_after_the_end(store: SqliteStore, hub: Hub) -> None
     assert len(await read(hub, run, after=ended.last_event - 1)) == 1
 
 
-async def test_a_reader_from_beyond_the_end_sees_what_comes(store: SqliteStore, hub: Hub) -> None:
+async def test_a_reader_from_beyond_the_end_sees_what_comes(
+    store: SqliteStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = await running(store)
+    began, of_the_store = asyncio.Event(), store.events
+
+    async def events(*args: Any) -> Sequence[Event]:
+        began.set()
+        return await of_the_store(*args)
+
+    monkeypatch.setattr(store, "events", events)
     reading = asyncio.create_task(read(hub, run, after=10_000))
-    await store.check()
+    await began.wait()  # it knows where the log ended: had the run ended by then, nothing would come
     await talk(store, run, 3)
     await finish(store, run)
 
