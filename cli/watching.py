@@ -13,8 +13,9 @@ import click
 
 from cli import output
 from cli.asking import Asking
-from cli.client import Client, Interrupted
+from cli.client import Client
 from cli.command import current
+from cli.interrupted import Interrupted
 from cli.sse import Event
 from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut
 
