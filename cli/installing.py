@@ -207,7 +207,7 @@ def _directory_step(place: Place, spec: ServiceSpec) -> Step:
         if not there and not any(place.home.iterdir()):
             place.home.rmdir()
 
-    return Step("make the state directory", f"mkdir -p {place.home}", make, remove, "See who may write there.")
+    return Step("make the state directory", f"mkdir -p {place.home}", make, remove, managers.UNWRITTEN)
 
 
 def _give(path: Path, spec: ServiceSpec) -> None:
@@ -232,7 +232,7 @@ def _token_step(place: Place, spec: ServiceSpec, token: str) -> Step:
             token_file.store(file, before)
             _give(file, spec)
 
-    return Step("store the token", f"write {file}", store, restore, "See who may write there.")
+    return Step("store the token", f"write {file}", store, restore, managers.UNWRITTEN)
 
 
 def _stop_step(place: Place, found: Record) -> Step:

@@ -11,17 +11,22 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from gateway.errors import GatewayError, Unavailable
+from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec
 
 #: seconds that a manager's own command may take
 PATIENCE = 90.0
 #: what to do without a service
 OTHERWISE = "Without a service: gateway start"
+#: what to do about a file that cannot be written
+UNWRITTEN = "See who may write there, and whether the disk is full."
+#: seconds between looks at what a manager was asked for
+LOOK = 0.05
 #: what reading a file raises that is not there
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
@@ -185,6 +190,51 @@ def content(file: Path) -> bytes | None:
         return file.read_bytes()
     except _ABSENT:
         return None
+
+
+def read(file: Path, parse: Callable[[bytes], ServiceSpec]) -> ServiceSpec | None:
+    """Return what the unit in a file says; None if there is none.
+
+    Raises:
+        ConfigError: it cannot be read, or was not written by us.
+    """
+    try:
+        data = content(file)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}.") from error
+    try:
+        return None if data is None else parse(data)
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}", remedy="Move it away if it is yours, then: gateway install") from error
+
+
+def rivals(
+    own: Path, directories: Iterable[Path], parse: Callable[[bytes], ServiceSpec], spec: ServiceSpec
+) -> list[Path]:
+    """Return units beside our own, of its kind, that would run a gateway with the same config."""
+    found = []
+    for directory in dict.fromkeys(directories):
+        with contextlib.suppress(OSError):
+            found += [file for file in sorted(directory.glob(f"*{own.suffix}")) if file != own]
+    return [file for file in found if _same_config(file, parse, spec)]
+
+
+def _same_config(file: Path, parse: Callable[[bytes], ServiceSpec], spec: ServiceSpec) -> bool:
+    try:
+        other = parse(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return (other.directory, other.environment) == (spec.directory, spec.environment)
+
+
+def wait(met: Callable[[], bool], patience: float) -> bool:
+    """Wait until something is so, at most so many seconds; returns whether it is."""
+    deadline = time.monotonic() + patience
+    while not met():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK)
+    return True
 
 
 def put(file: Path, content: bytes | None) -> None:

@@ -230,9 +230,10 @@ def test_a_directory_that_cannot_be_written_to_is_told(machine: Machine) -> None
     (machine.home / ".config").write_text("a file")
     before = machine.files
 
-    with pytest.raises(GatewayError, match="cannot write the unit"):
+    with pytest.raises(GatewayError, match="cannot write the unit") as raised:
         machine.install()
 
+    assert all(words in str(raised.value.remedy) for words in ("who may write there", "the disk is full"))
     assert machine.files == before
 
 
