@@ -14,8 +14,9 @@ import click
 
 from cli import output
 from cli.asking import Asking
-from cli.client import Client, Interrupted, part
+from cli.client import Client, part
 from cli.command import current
+from cli.interrupted import Interrupted
 from cli.sse import Event
 from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut
 
