@@ -15,7 +15,8 @@ from gateway.domain.times import wall_clock
 from gateway.errors import AgentBusy, AgentNotFound, Conflict, InvalidRequest, RunNotFound, TimedOut, Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import key, spec
-from tests.engine.stage import PATIENCE, answering, hanging, staged
+from tests.engine.stage import PATIENCE, Between, answering, hanging, staged
+from tests.support.waiting import until
 
 KEY = "main:test:a"
 
