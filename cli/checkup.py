@@ -265,9 +265,18 @@ def _ask_gateway(place: Place) -> list[Finding]:
     try:
         listed = [agent["id"] for agent in client.get("/api/agents")["agents"] if agent["is_enabled"]]
         answers = {name: client.get(f"/api/agents/{part(name)}")["health"] for name in listed}
+        stranded = client.get("/api/work").get("stranded", {})
     except GatewayError as error:
         return [Finding("agents", Level.ERROR, "the gateway does not tell", error.message, error.remedy)]
-    return [_health(name, Health(**said)) for name, said in answers.items()]
+    return [*(_health(name, Health(**said)) for name, said in answers.items()), *_stranded(stranded)]
+
+
+def _stranded(waiting: Mapping[str, int]) -> Iterator[Finding]:
+    """Tell of tasks that wait for agents that are disabled or gone: nobody works on them."""
+    for agent, count in waiting.items():
+        said = f"{count} {'task waits' if count == 1 else 'tasks wait'} for it, and it is disabled or gone"
+        remedy = f"enable it or put it back, or cancel them: gateway tasks list --status queued --agent {agent}"
+        yield Finding(f"agent {agent}", Level.WARNING, said, remedy=remedy)
 
 
 def _health(name: str, health: Health) -> Finding:
