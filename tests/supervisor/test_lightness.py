@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-#: what serving takes, what few settings need, and what is but a longer way to what the system gives
+#: what serving takes, and what few gateways need
 OTHERS = (
     "aiohttp asyncio structlog psutil apsw ssl email rich click gateway.app gateway.engine gateway.store"
-    " dotenv importlib.metadata prometheus_client secrets"
+    " dotenv importlib.metadata prometheus_client"
 ).split()
 
 
