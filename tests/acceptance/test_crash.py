@@ -13,6 +13,7 @@ import pytest
 from drills import (
     Drill,
     Impossible,
+    clock,
     commits,
     crash,
     deliveries,
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
         crash.no_orphan_beside_a_retry,
         crash.a_stop_drains,
         crash.a_second_signal_cuts_the_grace,
+        clock.is_moved,
         commits.no_answer_before_its_sync,
         deliveries.kill_before_delivery,
         deliveries.every_mood,
