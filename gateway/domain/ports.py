@@ -123,8 +123,11 @@ class Desk(Protocol):
         """Cancel all that is queued or running in a chat's session; returns how much that was."""
         ...
 
-    async def permit(self, chat: str, answer: Answer) -> PermissionRequest | None:
+    async def permit(self, chat: str, answer: Answer, which: tuple[str, str] | None = None) -> PermissionRequest | None:
         """Answer what an agent has waited for longest in a chat's session; returns that, or None if none waits.
+
+        Args:
+            which: the ids of a run and of its request, to answer only that one.
 
         Raises:
             InvalidRequest: it cannot be told that.

@@ -114,11 +114,11 @@ class EngineDesk:
             stopped += 1
         return stopped
 
-    async def permit(self, chat: str, answer: Answer) -> PermissionRequest | None:
+    async def permit(self, chat: str, answer: Answer, which: tuple[str, str] | None = None) -> PermissionRequest | None:
         for run in reversed(await self._open(chat)):
             asked = await self._store.permissions(run.id, Page(limit=ASKED))
             for request in reversed(asked):
-                if request.answer is None:
+                if request.answer is None and which in (None, (run.id, request.id)):
                     return await self._engine.permissions.answer(run.id, request.id, answer, f"{self._name}:{chat}")
         return None
 

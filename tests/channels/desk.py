@@ -28,7 +28,7 @@ class MemoryDesk:
     async def stop(self, chat: str) -> int:
         return 0
 
-    async def permit(self, chat: str, answer: Answer) -> PermissionRequest | None:
+    async def permit(self, chat: str, answer: Answer, which: tuple[str, str] | None = None) -> PermissionRequest | None:
         return None
 
     async def standing(self, chat: str) -> Standing:

@@ -271,6 +271,46 @@ async def test_what_an_agent_asks_is_shown_and_answered_in_the_chat(
     assert (request.answer, request.by) == (answer, "telegram:7")
 
 
+@pytest.mark.parametrize(
+    ("label", "answer", "told"),
+    [("Allow", "allow", "Allowed."), ("Always", "allow_always", "Allowed."), ("Deny", "deny", "Denied.")],
+)
+async def test_what_an_agent_asks_is_answered_by_a_button(
+    tmp_path: Path, telegram: telegram_server.Telegram, label: str, answer: str, told: str
+) -> None:
+    asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}
+    async with talking(tmp_path, telegram, {"agents": {"list": [asks]}}) as served:
+        await telegram.say(7, "@@ ask rm -rf build\n@@ say !")
+        await telegram.until(lambda: any(telegram.chats[7].buttons.values()), "there are buttons")
+        await telegram.press(7, label)
+        await telegram.answered(7, f"{answer}!")
+        await telegram.until(lambda: telegram.chats[7].told == [told], "the press is answered")
+        (run,) = await runs(served)
+        [request] = await served.engine.permissions.list(run.id, Page())
+
+    assert (request.answer, request.by) == (answer, "telegram:7")
+    assert not any(telegram.chats[7].buttons.values())
+
+
+async def test_a_button_counts_once_and_in_its_own_chat_only(
+    tmp_path: Path, telegram: telegram_server.Telegram
+) -> None:
+    asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}
+    async with talking(tmp_path, telegram, {"agents": {"list": [asks]}}) as served:
+        await telegram.say(7, "@@ ask one\n@@ ask two")
+        await telegram.until(lambda: any(telegram.chats[7].buttons.values()), "there are buttons")
+        await telegram.press(7, "Allow", at=666)  # a stranger's chat: nobody is told anything
+        await telegram.press(7, "Allow")
+        await telegram.press(7, "Allow")
+        await telegram.until(lambda: len(telegram.chats[7].told) == 2, "both presses are answered")
+        (run,) = await runs(served)
+        requests = {one.id: one for one in await served.engine.permissions.list(run.id, Page())}
+        await served.engine.cancel(run.id)
+
+    assert sorted(telegram.chats[7].told) == ["Allowed.", "It does not wait any more."]
+    assert (requests["p1"].answer, requests["p1"].by) == ("allow", "telegram:7")
+
+
 class Asked(MemoryDesk):
     """A desk of a run that asks, and is answered when the test says so."""
 

@@ -1,7 +1,7 @@
 """A Bot API server as documented, for one bot, on loopback; the test is everybody who writes to the bot.
 
-It speaks getMe, getUpdates, setWebhook, deleteWebhook, sendMessage, editMessageText and
-sendChatAction, and holds to their rules: unconfirmed updates come again, one poller at a time, no
+It speaks getMe, getUpdates, setWebhook, deleteWebhook, sendMessage, editMessageText, sendChatAction
+and answerCallbackQuery, and holds to their rules: unconfirmed updates come again, one poller at a time, no
 polling while a webhook is set, messages of 1 to 4096 UTF-16 units after their formatting, and
 whatever `Telegram.trouble` says.
 
@@ -54,6 +54,10 @@ class Chat:
     messages: dict[int, str] = field(default_factory=dict)
     #: all that each message ever was
     history: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    #: the buttons of each message that has some: what each says, and what it sends
+    buttons: dict[int, dict[str, str]] = field(default_factory=dict)
+    #: what was told to who has pressed one
+    told: list[str] = field(default_factory=list)
     #: how often the bot was seen typing
     typing: int = 0
 
@@ -78,6 +82,8 @@ class Telegram:
         self.unconfirmed: list[dict[str, Any]] = []
         #: how often each update was handed out
         self.given: Counter[int] = Counter()
+        #: presses that the bot has not answered, by their ids, and their chats
+        self.pressed: dict[str, int] = {}
         self._updates = itertools.count(1000)
         self._messages = itertools.count(1)
         self._poll: asyncio.Future[None] | None = None
@@ -101,6 +107,25 @@ class Telegram:
         if self.webhook is not None:
             await self.post(update)
         return int(update["update_id"])
+
+    async def press(self, chat: int, label: str, *, at: int | None = None) -> None:
+        """Press the button of that name, below whichever message has it.
+
+        Args:
+            at: the chat that the press is said to come from, if another one.
+        """
+        ((number, data),) = [(n, row[label]) for n, row in self.chats[chat].buttons.items() if label in row]
+        number_of_update = next(self._updates)
+        query = {
+            "id": f"q{number_of_update}",
+            "from": {"id": abs(chat), "is_bot": False, "first_name": "Ada"},
+            "message": {"message_id": number, "date": 0, "chat": {"id": at or chat, "type": "private"}},
+            "chat_instance": "1",
+            "data": data,
+        }
+        self.pressed[query["id"]] = chat
+        self.unconfirmed.append({"update_id": number_of_update, "callback_query": query})
+        self._wake()
 
     async def post(self, update: dict[str, Any]) -> int:
         """Post an update to the webhook; returns the status."""
@@ -204,7 +229,8 @@ class Telegram:
                     changed.cancel()
         if poll.done():
             raise _Refused(409, "Conflict: terminated by other getUpdates request")
-        found = self.unconfirmed[: params.get("limit", 100)]
+        wanted = {"update_id", *params["allowed_updates"]}
+        found = [update for update in self.unconfirmed if update.keys() <= wanted][: params.get("limit", 100)]
         self.given.update(update["update_id"] for update in found)
         return found
 
@@ -221,17 +247,26 @@ class Telegram:
         number = next(self._messages)
         chat.messages[number] = text
         chat.history[number].append(text)
+        chat.buttons[number] = _keyboard(params)
         return {"message_id": number, "date": 0, "chat": {"id": int(params["chat_id"])}, "text": text}
 
     async def _edit_message_text(self, params: dict[str, Any]) -> Any:
         chat, number, text = self.chats[int(params["chat_id"])], params["message_id"], _read(params)
         if number not in chat.messages:
             raise _Refused(400, "Bad Request: message to edit not found")
-        if chat.messages[number] == text:
+        if chat.messages[number] == text and chat.buttons[number] == _keyboard(params):
             raise _Refused(400, "Bad Request: message is not modified: specified new message content is the same")
         chat.messages[number] = text
         chat.history[number].append(text)
+        chat.buttons[number] = _keyboard(params)
         return {"message_id": number, "date": 0, "chat": {"id": int(params["chat_id"])}, "text": text}
+
+    async def _answer_callback_query(self, params: dict[str, Any]) -> Any:
+        chat = self.pressed.pop(params["callback_query_id"], None)
+        if chat is None:
+            raise _Refused(400, "Bad Request: query is too old and response timeout expired or query ID is invalid")
+        self.chats[chat].told.append(params.get("text", ""))
+        return True
 
     async def _send_chat_action(self, params: dict[str, Any]) -> Any:
         self.chats[int(params["chat_id"])].typing += 1
@@ -268,6 +303,15 @@ def _read(params: dict[str, Any]) -> str:
     if len(text.encode("utf-16-le")) // 2 > 4096:
         raise _Refused(400, "Bad Request: message is too long")
     return text
+
+
+def _keyboard(params: dict[str, Any]) -> dict[str, str]:
+    """Return the buttons of a message, or refuse them."""
+    rows = params.get("reply_markup", {}).get("inline_keyboard", [])
+    buttons = {button["text"]: button["callback_data"] for row in rows for button in row}
+    if any(not 1 <= len(data.encode()) <= 64 for data in buttons.values()):
+        raise _Refused(400, "Bad Request: BUTTON_DATA_INVALID")
+    return buttons
 
 
 def _refusal(trouble: Trouble) -> web.Response:

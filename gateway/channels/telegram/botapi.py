@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import msgspec
@@ -16,6 +16,10 @@ T = TypeVar("T")
 
 #: seconds that a call may take
 CALL = 15.0
+#: what is heard of
+UPDATES = ["message", "callback_query"]
+#: characters that who presses a button may be told
+TOAST = 200
 #: bytes of an answer
 LARGEST = 8 << 20
 #: seconds that Telegram can make one call wait before it is tried again; beyond that it has failed
@@ -57,6 +61,14 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
         return await call()
 
 
+class Button(NamedTuple):
+    """A button below a message."""
+
+    label: str
+    #: what comes when it is pressed: 64 bytes at the most
+    data: str
+
+
 class BotApi:
     """One bot's calls. Open as an async context manager."""
 
@@ -78,22 +90,24 @@ class BotApi:
 
     async def updates(self, offset: int, seconds: int) -> list[Raw]:
         """Return what happened from number `offset` on, waiting up to so many seconds for something."""
-        params = {"offset": offset, "timeout": seconds, "limit": 50, "allowed_updates": ["message"]}
+        params = {"offset": offset, "timeout": seconds, "limit": 50, "allowed_updates": UPDATES}
         return msgspec.json.decode(await self.call("getUpdates", params, seconds + CALL), type=list[Raw])
 
-    async def send(self, chat: str, text: str, *, html: str | None = None) -> int:
+    async def send(self, chat: str, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()) -> int:
         """Send a message; returns its number. Where the formatted one is refused, the plain one is sent."""
         try:
-            result = await self.call("sendMessage", _message(chat, text, html))
+            result = await self.call("sendMessage", _message(chat, text, html, buttons))
         except Refused as error:
             if html is None or error.code != 400 or "entit" not in error.description.lower():
                 raise
             result = await self.call("sendMessage", _message(chat, text, None))
         return msgspec.json.decode(result, type=Sent).message_id
 
-    async def edit(self, chat: str, message: int, text: str, *, html: str | None = None) -> None:
-        """Change a message that was sent. That it says so already is no error."""
-        params = {**_message(chat, text, html), "message_id": message}
+    async def edit(
+        self, chat: str, message: int, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()
+    ) -> None:
+        """Change a message that was sent; it has these buttons then. That it says so already is no error."""
+        params = {**_message(chat, text, html, buttons), "message_id": message}
         try:
             await self.call("editMessageText", params)
         except Refused as error:
@@ -107,8 +121,12 @@ class BotApi:
     async def typing(self, chat: str) -> None:
         await self.call("sendChatAction", {"chat_id": chat, "action": "typing"})
 
+    async def heard(self, query: str, said: str) -> None:
+        """Tell who has pressed a button what came of it."""
+        await self.call("answerCallbackQuery", {"callback_query_id": query, "text": said[:TOAST]})
+
     async def set_webhook(self, url: str, secret: str) -> None:
-        params = {"url": url, "secret_token": secret, "allowed_updates": ["message"]}
+        params = {"url": url, "secret_token": secret, "allowed_updates": UPDATES}
         await self.call("setWebhook", params)
 
     async def delete_webhook(self) -> None:
@@ -154,6 +172,9 @@ class BotApi:
         return (str(error) or type(error).__name__).replace(self._token, "***")
 
 
-def _message(chat: str, text: str, html: str | None) -> dict[str, Any]:
+def _message(chat: str, text: str, html: str | None, buttons: Sequence[Button] = ()) -> dict[str, Any]:
     params: dict[str, Any] = {"chat_id": chat, "text": text, "link_preview_options": {"is_disabled": True}}
+    if buttons:
+        row = [{"text": button.label, "callback_data": button.data} for button in buttons]
+        params["reply_markup"] = {"inline_keyboard": [row]}
     return params if html is None else {**params, "text": html, "parse_mode": "HTML"}

@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -25,7 +25,7 @@ from gateway.channels.telegram import live, text
 from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable, patiently
 from gateway.channels.telegram.live import Draft
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
-from gateway.channels.telegram.wire import Message, Numbered, Update
+from gateway.channels.telegram.wire import CallbackQuery, Message, Numbered, Update
 from gateway.domain.delivery import CHAT, Delivered, Never, Receipt, Target, TryAgain
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.permission import Answer
@@ -179,6 +179,8 @@ class Telegram:
 
     async def _take(self, update: Update, desk: Desk) -> Run | Aside:
         message = update.message
+        if update.callback_query is not None:
+            await self._pressed(update.callback_query, desk)
         if message is None or message.sender.is_bot:
             return _DONE
         chat, said = str(message.chat.id), message.text or message.caption
@@ -221,6 +223,22 @@ class Telegram:
                 await self._permit(chat, _ANSWERS[command], desk)
             case _:
                 self._say(chat, _HELP)
+
+    async def _pressed(self, query: CallbackQuery, desk: Desk) -> None:
+        """Answer what a button belongs to; a press counts only in a chat that may talk to agents."""
+        meant = live.pressed(query.data)
+        if meant is None or query.message is None:
+            return
+        chat = str(query.message.chat.id)
+        if query.message.chat.id not in self._options.chats and not await desk.knows(chat):
+            return
+        run, request, answer = meant
+        try:
+            found = await desk.permit(chat, answer, (run, request))
+            said = "It does not wait any more." if found is None else "Denied." if answer is Answer.DENY else "Allowed."
+        except (InvalidRequest, Conflict) as error:
+            said = f"That was not taken: {error.message}"
+        self._soon(chat, partial(self._api.heard, query.id, said))
 
     async def _permit(self, chat: str, answer: Answer, desk: Desk) -> None:
         try:
@@ -330,14 +348,17 @@ class Telegram:
 
     def _say(self, chat: str, reply: str) -> None:
         """Answer a command, soon; what cannot be said then is not said."""
+        self._soon(chat, partial(self._api.send, chat, reply))
+
+    def _soon(self, chat: str, call: Callable[[], Awaitable[object]]) -> None:
         if len(self._replies) < REPLIES:
-            task = asyncio.create_task(self._answer(chat, reply), name="telegram-reply")
+            task = asyncio.create_task(self._answer(chat, call), name="telegram-reply")
             self._replies.add(task)
             task.add_done_callback(self._replies.discard)
 
-    async def _answer(self, chat: str, reply: str) -> None:
+    async def _answer(self, chat: str, call: Callable[[], Awaitable[object]]) -> None:
         try:
-            await patiently(lambda: self._api.send(chat, reply))
+            await patiently(call)
         except (Refused, Unreachable) as error:
             _log.warning("telegram.reply_lost", chat=chat, error=str(error))
 

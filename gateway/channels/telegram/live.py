@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway import log
 from gateway.channels.telegram import text
-from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable
+from gateway.channels.telegram.botapi import BotApi, Button, Refused, Unreachable
 from gateway.domain.event import End, Permission, Status, Text
 from gateway.domain.permission import Answer
 from gateway.domain.ports import Desk
@@ -19,6 +19,9 @@ from gateway.domain.ports import Desk
 TYPING = 4.0
 #: days that the number of a draft is kept for the answer that takes its place
 KEPT = 7.0
+
+#: what buttons say
+_LABELS = {Answer.ALLOW: "Allow", Answer.ALLOW_ALWAYS: "Always", Answer.DENY: "Deny"}
 
 _log = log.get()
 
@@ -42,7 +45,8 @@ class Draft:
         self._asked: dict[str, Permission] = {}
         #: what it was told last, until it says more
         self._told = ""
-        self._shown = ""
+        #: the text that is shown, and what is asked below it
+        self._shown: tuple[str, str] = "", ""
         self._message: int | None = None
         self._ending = asyncio.Event()
         self._changed = asyncio.Event()
@@ -87,9 +91,8 @@ class Draft:
         elif self._asked.pop(told.id, None) is not None:
             self._told = f"({'Denied' if told.answer == Answer.DENY else 'Allowed'}: {told.action})"
 
-    def _written(self) -> str:
+    def _written(self, asked: Permission | None) -> str:
         """Return what is to be seen now: a question comes first, lest a long text hide it."""
-        asked = next(iter(self._asked.values()), None)
         return text.draft(f"{_question(asked)}\n\n{self._text}" if asked else self._text or self._told)
 
     async def _show(self) -> None:
@@ -97,9 +100,10 @@ class Draft:
         await self._step(self._api.typing(self._chat))
         await self._pause(self._seconds)  # a quick answer needs no draft
         while not self._ending.is_set():
-            shown = self._written()
-            if shown and shown != self._shown:
-                await self._step(self._paint(shown))
+            asked = next(iter(self._asked.values()), None)
+            shown = self._written(asked)
+            if shown and (shown, asked.id if asked else "") != self._shown:
+                await self._step(self._paint(shown, asked))
                 await self._pause(self._seconds)
             else:
                 await self._step(self._api.typing(self._chat))
@@ -111,13 +115,14 @@ class Draft:
         if chat == self._chat:
             self._message = int(number)
 
-    async def _paint(self, shown: str) -> None:
+    async def _paint(self, shown: str, asked: Permission | None) -> None:
+        buttons = _buttons(self._run, asked) if asked else ()
         if self._message is None:
-            self._message = await self._api.send(self._chat, shown)
+            self._message = await self._api.send(self._chat, shown, buttons=buttons)
             await self._desk.keep(note(self._run), f"{self._chat} {self._message}", days=KEPT)
         else:
-            await self._api.edit(self._chat, self._message, shown)
-        self._shown = shown
+            await self._api.edit(self._chat, self._message, shown, buttons=buttons)
+        self._shown = shown, asked.id if asked else ""
 
     async def _step(self, call: Coroutine[Any, Any, None]) -> None:
         """Make a call; what goes wrong with a draft is not worth more than to wait."""
@@ -140,6 +145,18 @@ class Draft:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TYPING):
                 await self._changed.wait()
+
+
+def _buttons(run: str, asked: Permission) -> list[Button]:
+    """Return what can be pressed instead of typed: each names the request that it answers."""
+    return [Button(label, f"{asked.id} {run} {word}") for word, label in _LABELS.items() if word in asked.choices]
+
+
+def pressed(data: str) -> tuple[str, str, Answer] | None:
+    """Return the run, the request and the answer that a button stands for; None if it is none of ours."""
+    request, _, rest = data.partition(" ")
+    run, _, word = rest.partition(" ")
+    return (run, request, Answer(word)) if run and word in _LABELS else None
 
 
 def _question(asked: Permission) -> str:

@@ -56,11 +56,21 @@ class Message(Struct, frozen=True):
     sender: From = field(name="from", default=From())
 
 
+class CallbackQuery(Struct, frozen=True):
+    """Somebody has pressed a button."""
+
+    id: str
+    data: str = ""
+    #: the one with the button; of one that is old, nothing but its number and chat is told
+    message: Message | None = None
+
+
 class Update(Struct, frozen=True):
     """One thing that happened; numbers grow."""
 
     update_id: int
     message: Message | None = None
+    callback_query: CallbackQuery | None = None
 
 
 class Numbered(Struct, frozen=True):
