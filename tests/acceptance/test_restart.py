@@ -436,6 +436,23 @@ def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live
 AS_PROGRAM = "sys.argv[:] = sys.orig_argv[2:]\nraise SystemExit(serve.main(sys.orig_argv[3:]))\n"
 
 
+def test_what_serves_looks_for_garbage_once_it_is_ready(one: Live) -> None:
+    """It does not while it loads."""
+    told = one.home / "told"
+    fault = (
+        "import gc\nfrom pathlib import Path\nfirst = gc.enable\n"
+        "def enable():\n"
+        "    before = gc.isenabled(); first()\n"
+        f"    with Path({str(told)!r}).open('a') as file: print(before, gc.isenabled(), file=file)\n"
+        "gc.enable = enable\n"
+    )
+    faults.give(faults.able(one), fault)
+
+    one.start()
+
+    until_sync(lambda: told.exists() and "False True\n" in told.read_text(), "it looks for garbage again")
+
+
 def test_sighup_takes_changed_settings(one: Live) -> None:
     one.start()
     settings = json.loads(one.config.read_text())
