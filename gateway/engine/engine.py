@@ -337,8 +337,9 @@ class Engine:
         """Tell how many runs of source `background` there are."""
         return await self._store.backlog()
 
-    async def events(self, run_id: str, after: int, limit: int) -> Sequence[Event]:
-        return await self._store.events((await self._store.run(run_id)).id, after, limit)
+    async def events(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+        """Return a run's events after number `after`; with `size` as many as have so many bytes, but at least one."""
+        return await self._store.events((await self._store.run(run_id)).id, after, limit, size)
 
     async def counts(self, since: int) -> Counts:
         return await self._store.counts(since)
