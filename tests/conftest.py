@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 from tests.support.live import Live
 
@@ -37,6 +39,12 @@ def live(tmp_path: Path) -> Iterator[Callable[..., Live]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+async def hurry() -> Hurry:
+    """Lets time pass in the test's loop."""
+    return Hurry(asyncio.get_running_loop())
 
 
 @pytest.fixture
