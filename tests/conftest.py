@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
 import pytest
 
+from gateway.backends import echo
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 from tests.support.live import Live
@@ -48,7 +52,17 @@ async def hurry() -> Hurry:
 
 
 @pytest.fixture
+async def pace(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
+    """Has the echo agent of this loop sleep, and pause before a word, until it is released, however long it is told."""
+    steps = asyncio.Semaphore(0)
+    monkeypatch.setattr(echo, "asyncio", SimpleNamespace(Event=asyncio.Event, sleep=lambda _: steps.acquire()))
+    return steps
+
+
+@pytest.fixture
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that was free a moment ago, and that the system gives to nobody who asks for any."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
