@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +12,7 @@ import hypothesis
 import pytest
 
 from gateway.backends import echo
+from tests.support import ports
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 from tests.support.live import Live
@@ -61,8 +59,5 @@ async def pace(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port that was free a moment ago, and that the system gives to nobody who asks for any."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 30_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+    """A port that nobody has or is given."""
+    return ports.free()
