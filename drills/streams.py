@@ -190,12 +190,9 @@ class _Fast:
 
     async def _read(self) -> None:
         async with _session(self._live) as session, contextlib.AsyncExitStack() as opened:
-            sockets = [
-                await opened.enter_async_context(session.ws_connect(f"/api/ws?after={self._after}")) for _ in range(2)
-            ]
-            streams = [
-                await opened.enter_async_context(session.get(f"/api/events?after={self._after}")) for _ in range(2)
-            ]
+            after = f"after={self._after}"
+            sockets = [await opened.enter_async_context(session.ws_connect(f"/api/ws?{after}")) for _ in range(2)]
+            streams = [await opened.enter_async_context(session.get(f"/api/events?{after}")) for _ in range(2)]
             readers = [asyncio.create_task(self._from_socket(one)) for one in sockets]
             readers += [asyncio.create_task(self._from_stream(one)) for one in streams]
             self._ready.wait(PATIENCE)

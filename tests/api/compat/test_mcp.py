@@ -158,7 +158,8 @@ async def test_a_conversation_remembers(moongate: Serving) -> None:
 async def test_a_reply_that_takes_long_is_waited_for_again(moongate: Serving, pace: asyncio.Semaphore) -> None:
     told = await use(moongate, "send_message", message="@@ words 2 1", wait=0)
     assert (told["status"] in ("queued", "running"), "wait_task" in told["next"]) == (True, True)
-    pace.release(2)
+    pace.release()
+    pace.release()
 
     ended = await use(moongate, "wait_task", task_id=told["task_id"])
 
