@@ -39,9 +39,8 @@ async def tasks(served: Live) -> list[dict[str, Any]]:
 def waits(served: Live, attempt: int) -> bool:
     """Tell whether an attempt at the first task waits to be allowed something."""
     task = served.call("GET", "/api/tasks").body["tasks"][-1]
-    return any(
-        one["answer"] is None for one in served.call("GET", f"/api/tasks/{task}/permissions").body["permissions"]
-    )
+    asked = served.call("GET", f"/api/tasks/{task['id']}/permissions").body["permissions"]
+    return task["attempt"] == attempt and any(one["answer"] is None for one in asked)
 
 
 async def test_a_gateway_that_is_killed_in_a_turn_answers_once(
