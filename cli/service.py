@@ -181,6 +181,17 @@ def spec(place: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: st
         raise ConfigError(str(error)) from error
 
 
+def wanted(place: Place, present: ServiceSpec) -> ServiceSpec:
+    """Return what an installed unit would say if it were written by this Moongate, with the same choices.
+
+    Raises:
+        ConfigError: it could not be written from here.
+    """
+    runtime: Runtime = "python" if present.arguments[:2] == ("-m", "gateway") else "binary"
+    given = present.arguments[2:] if runtime == "python" else present.arguments[1:]
+    return spec(place, arguments=given, runtime=runtime, path=present.path, system=present.system)
+
+
 def stop_seconds(settings: Config) -> int:
     return math.ceil(settings.gateway.stop_grace) + MARGIN
 

@@ -253,14 +253,7 @@ def _store_token(token: str) -> None:
     token_file.store(paths.token(home), token)
     if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
         return
-    kept: list[str] = []
-    given = iter(sys.orig_argv[1:])
-    for word in given:
-        if word == "--token":
-            next(given, None)
-        elif not word.startswith("--token="):
-            kept.append(word)
-    os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
+    os.execv(sys.executable, respawn.words_without("--token"))  # noqa: S606 ourselves again
 
 
 def _print_to(name: str) -> None:

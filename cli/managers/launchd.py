@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from service_templates import ServiceSpec, launchd
 SYSTEM_UNITS = Path("/Library/LaunchDaemons")
 #: times that a service is loaded which launchd does not take at once
 TRIES = 3
-#: seconds between tries, and between looks
-PAUSE, LOOK = 1.0, 0.05
+#: seconds between tries
+PAUSE = 1.0
 #: seconds that launchd may take to start what it has loaded: more than its pause between two starts
 FRESH = 15.0
 #: seconds beyond a stop's own that launchd may take to let go of a service
@@ -58,6 +59,13 @@ class Launchd:
     @property
     def present(self) -> bool:
         return self.file.exists()
+
+    @property
+    def journal(self) -> str:
+        return f"tail -n 20 {shlex.quote(self._site.output)}"
+
+    def printed(self, since: float) -> str:
+        return managers.last_line(Path(self._site.output), since)
 
     @property
     def _directory(self) -> Path:
@@ -96,18 +104,10 @@ class Launchd:
             raise ConfigError(str(error)) from error
 
     def installed(self) -> ServiceSpec | None:
-        try:
-            data = managers.content(self.file)
-        except OSError as error:
-            raise ConfigError(f"cannot read {self.file}: {error}.") from error
-        if data is None:
-            return None
-        try:
-            return launchd.parse(data, user=self._site.user)
-        except ValueError as error:
-            raise ConfigError(
-                f"{self.file}: {error}", remedy="Move it away if it is yours, then: gateway install"
-            ) from error
+        return managers.read(self.file, self._parsed)
+
+    def _parsed(self, data: bytes) -> ServiceSpec:
+        return launchd.parse(data, user=self._site.user)
 
     # --- steps ------------------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class Launchd:
         steps = [
             self._output_step(),
             Step("verify the property list", "plutil -lint", lambda: self._verify(data), managers.nothing, _REPORT),
-            Step("write the property list", f"write {self.file}", self._putting(data), restore, _WRITE),
+            Step("write the property list", f"write {self.file}", self._putting(data), restore, managers.UNWRITTEN),
         ]
         if self._disabled:
             steps.append(
@@ -150,7 +150,7 @@ class Launchd:
                     self._shown("bootstrap", self._domain, str(self.file)),
                     self._load,
                     self._unload,
-                    f"Its words: gateway logs, or {self._site.output}. {self._look}",
+                    f"Its words: gateway logs, or {self.journal}\n{self._look}",
                 ),
             ]
         return steps
@@ -172,9 +172,15 @@ class Launchd:
                 f"rm {self.file}",
                 self._putting(None),
                 lambda: managers.put(self.file, before),
-                _WRITE,
+                managers.UNWRITTEN,
             ),
-            Step("remove what it printed", f"rm {output}", lambda: output.unlink(True), managers.nothing, _WRITE),
+            Step(
+                "remove what it printed",
+                f"rm {output}",
+                lambda: output.unlink(True),
+                managers.nothing,
+                managers.UNWRITTEN,
+            ),
         ]
 
     def _output_step(self) -> Step:
@@ -191,7 +197,7 @@ class Launchd:
             if not there and not any(directory.iterdir()):
                 directory.rmdir()
 
-        return Step("make the directory of its output", f"mkdir -p {directory}", make, remove, _WRITE)
+        return Step("make the directory of its output", f"mkdir -p {directory}", make, remove, managers.UNWRITTEN)
 
     def _putting(self, data: bytes | None) -> Callable[[], None]:
         return lambda: managers.put(self.file, data)
@@ -220,10 +226,10 @@ class Launchd:
         self._see_it_run()
 
     def _see_it_run(self) -> None:
-        if self._wait(lambda: self._runs, FRESH):
+        if managers.wait(lambda: self._runs, FRESH):
             return
         self._launchctl("kickstart", "-k", self._target)
-        if not self._wait(lambda: self._runs, FRESH):
+        if not managers.wait(lambda: self._runs, FRESH):
             raise GatewayError(f"launchd has it loaded, and starts no process: {self.status().state}.")
 
     def _unload(self) -> None:
@@ -231,7 +237,7 @@ class Launchd:
         if not self._loaded:
             return
         done = self._launchctl("bootout", self._target, patience=self._stop_seconds)
-        if not self._wait(lambda: not self._loaded, self._stop_seconds if done.code == 0 or _busy(done) else 0.0):
+        if not managers.wait(lambda: not self._loaded, self._stop_seconds if done.code == 0 or _busy(done) else 0.0):
             raise GatewayError(f"{self._shown('bootout', self._target)}: {managers.said(done)}")
 
     # --- asking -----------------------------------------------------------------------------
@@ -274,19 +280,8 @@ class Launchd:
         self._unload()
 
     def rivals(self, spec: ServiceSpec) -> list[Path]:
-        return [file for file in self._others() if self._same_config(file, spec)]
-
-    def _others(self) -> Iterator[Path]:
-        for directory in (self._directory, Path("/Library/LaunchAgents"), SYSTEM_UNITS):
-            with contextlib.suppress(OSError):
-                yield from (file for file in sorted(directory.glob("*.plist")) if file != self.file)
-
-    def _same_config(self, file: Path, spec: ServiceSpec) -> bool:
-        try:
-            other = launchd.parse(file.read_bytes(), user=self._site.user)
-        except (OSError, ValueError):
-            return False
-        return (other.directory, other.environment) == (spec.directory, spec.environment)
+        places = (self._directory, Path("/Library/LaunchAgents"), SYSTEM_UNITS)
+        return managers.rivals(self.file, places, self._parsed, spec)
 
     def hints(self) -> list[str]:
         if self._site.system:
@@ -295,14 +290,6 @@ class Launchd:
         if self._domain.startswith("user/"):
             hints.append("Nobody is logged in at the screen: it runs in the background session, as from ssh.")
         return hints
-
-    def _wait(self, met: Callable[[], bool], patience: float) -> bool:
-        deadline = time.monotonic() + patience
-        while not met():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LOOK)
-        return True
 
     def _ask(self, *words: str) -> None:
         done = self._launchctl(*words)
@@ -338,5 +325,4 @@ def _busy(done: Done) -> bool:
     return _NOT_YET.search(done.out + done.err) is not None
 
 
-_WRITE = "See who may write there."
 _REPORT = "That is a bug; the property list is shown by: gateway install --dry-run"

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from cli import managers
@@ -18,7 +17,8 @@ from service_templates import ServiceSpec, systemd
 SYSTEM_UNITS = Path("/etc/systemd/system")
 #: where systemd says which users stay when they log out
 LINGER = Path("/var/lib/systemd/linger")
-_ABSENT = (FileNotFoundError, NotADirectoryError)
+#: seconds that a look at the journal may take
+LOOKED = 10.0
 #: states in which the manager would go on by itself
 _BUSY = ("active", "activating", "reloading", "deactivating")
 
@@ -57,6 +57,16 @@ class Systemd:
     def journal(self) -> str:
         return f"journalctl {'' if self._site.system else '--user '}-u {self.service} -n 20"
 
+    def printed(self, since: float) -> str:
+        words = ["journalctl", *([] if self._site.system else ["--user"]), "--quiet", "--no-pager", "--output=cat"]
+        field = "_SYSTEMD_UNIT" if self._site.system else "_SYSTEMD_USER_UNIT"  # without what systemd says of it
+        with contextlib.suppress(Unavailable):
+            done = self._run(
+                [*words, f"--since=@{since:.3f}", "--lines=1", f"{field}={self.service}"], self._env, LOOKED
+            )
+            return done.out.strip() if done.code == 0 else ""
+        return ""
+
     @property
     def _directory(self) -> Path:
         if self._site.system:
@@ -92,20 +102,10 @@ class Systemd:
             raise ConfigError(str(error)) from error
 
     def installed(self) -> ServiceSpec | None:
-        try:
-            text = self.file.read_text("utf-8")
-        except _ABSENT:
-            return None
-        except (OSError, UnicodeError) as error:
-            raise ConfigError(f"cannot read {self.file}: {error}.") from error
-        try:
-            return self._parsed(text)
-        except ValueError as error:
-            raise ConfigError(
-                f"{self.file}: {error}", remedy="Move it away if it is yours, then: gateway install"
-            ) from error
+        return managers.read(self.file, self._parsed)
 
-    def _parsed(self, text: str) -> ServiceSpec:
+    def _parsed(self, data: bytes) -> ServiceSpec:
+        text = data.decode()
         return systemd.parse(text, user=self._site.user, output=self._site.output, suffix=self._site.suffix)
 
     # --- steps ------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class Systemd:
                 f"write {self.file}",
                 lambda: managers.put(self.file, text),
                 restore,
-                "See who may write there.",
+                managers.UNWRITTEN,
             ),
             Step(
                 "have systemd read it",
@@ -193,7 +193,7 @@ class Systemd:
                 f"rm {self.file}",
                 lambda: managers.put(self.file, None),
                 restore,
-                "See who may write there.",
+                managers.UNWRITTEN,
             ),
             Step(
                 "have systemd forget it",
@@ -246,19 +246,7 @@ class Systemd:
         self._ask("stop", self.service, patience=self._stop_seconds)
 
     def rivals(self, spec: ServiceSpec) -> list[Path]:
-        return [file for file in self._others() if self._same_config(file, spec)]
-
-    def _others(self) -> Iterator[Path]:
-        for directory in {self._directory, SYSTEM_UNITS}:
-            with contextlib.suppress(OSError):
-                yield from (file for file in sorted(directory.glob("*.service")) if file != self.file)
-
-    def _same_config(self, file: Path, spec: ServiceSpec) -> bool:
-        try:
-            other = self._parsed(file.read_text("utf-8"))
-        except (OSError, ValueError):
-            return False
-        return (other.directory, other.environment) == (spec.directory, spec.environment)
+        return managers.rivals(self.file, (self._directory, SYSTEM_UNITS), self._parsed, spec)
 
     def hints(self) -> list[str]:
         if self._site.system or (LINGER / self._site.user).exists():

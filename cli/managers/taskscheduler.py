@@ -10,8 +10,6 @@ import contextlib
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -25,8 +23,6 @@ from gateway.supervisor import respawn
 from gateway.supervisor.record import Record
 from service_templates import MARKER, ServiceSpec, taskscheduler
 
-#: seconds between looks
-LOOK = 0.05
 #: seconds that a started gateway may take to say that it is there
 FRESH = 30.0
 #: seconds beyond its grace that a gateway may take to end
@@ -63,6 +59,13 @@ class TaskScheduler:
         return self.file.exists() or self.script.exists()
 
     @property
+    def journal(self) -> str:
+        return subprocess.list2cmdline(["type", self._site.output])
+
+    def printed(self, since: float) -> str:
+        return managers.last_line(Path(self._site.output), since)
+
+    @property
     def script(self) -> Path:
         """Where the script is that does instead of a task."""
         base = self._env.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")
@@ -81,13 +84,7 @@ class TaskScheduler:
             raise ConfigError(str(error)) from error
 
     def installed(self) -> ServiceSpec | None:
-        try:
-            data = managers.content(self.file)
-            return None if data is None else self._parsed(data)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"{self.file}: {error}", remedy="Move it away if it is yours, then: gateway install"
-            ) from error
+        return managers.read(self.file, self._parsed)
 
     def _parsed(self, data: bytes) -> ServiceSpec:
         return taskscheduler.parse(data, path=self._env.get("PATH", ""), stop_seconds=0)
@@ -111,7 +108,7 @@ class TaskScheduler:
                 f"write {self.file}",
                 lambda: managers.put(self.file, data),
                 lambda: managers.put(self.file, before),
-                _WRITE,
+                managers.UNWRITTEN,
             ),
             Step(
                 "register the task",
@@ -130,7 +127,7 @@ class TaskScheduler:
                     self._shown("/run", "/tn", self.service),
                     self._begin,
                     self.stop,
-                    f"Its words: gateway logs, or {self._site.output}. {self._look}",
+                    f"Its words: gateway logs, or {self.journal}\n{self._look}",
                 )
             )
         return steps
@@ -152,9 +149,15 @@ class TaskScheduler:
                 f"del {self.file}",
                 lambda: managers.put(self.file, None),
                 lambda: managers.put(self.file, before),
-                _WRITE,
+                managers.UNWRITTEN,
             ),
-            Step("remove what it printed", f"del {output}", lambda: output.unlink(True), managers.nothing, _WRITE),
+            Step(
+                "remove what it printed",
+                f"del {output}",
+                lambda: output.unlink(True),
+                managers.nothing,
+                managers.UNWRITTEN,
+            ),
         ]
 
     def _instead(self, spec: ServiceSpec) -> bytes | None:
@@ -228,7 +231,7 @@ class TaskScheduler:
             self._run_script()
         else:
             self._ask("/run", "/tn", self.service)
-        if not self._wait(lambda: self._ours() is not None, FRESH):
+        if not managers.wait(lambda: self._ours() is not None, FRESH):
             raise GatewayError(f"no gateway has said that it is there after {FRESH:g} s.")
 
     def _run_script(self) -> None:
@@ -270,14 +273,6 @@ class TaskScheduler:
             hints = [f"Task Scheduler refused the task ({why}): {self.script} starts it at login. {hints[0]}"]
         return hints
 
-    def _wait(self, met: Callable[[], bool], patience: float) -> bool:
-        deadline = time.monotonic() + patience
-        while not met():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LOOK)
-        return True
-
     def _ask(self, *words: str) -> None:
         done = self._schtasks(*words)
         if done.code:
@@ -295,5 +290,4 @@ class TaskScheduler:
         return f"See: {self._shown('/query', '/tn', self.service, '/v', '/fo', 'list')}"
 
 
-_WRITE = "See who may write there."
 _STOP = "End it: gateway stop --force"

@@ -12,13 +12,14 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.routing import Call
 from gateway.domain.event import Change, Event
 from gateway.domain.run import Run
+from gateway.engine.hub import Reader
 from gateway.engine.latch import Latch
 from gateway.errors import GatewayError, InvalidRequest
 
@@ -28,6 +29,7 @@ HEARTBEAT = 15.0
 FAREWELL = 1.0
 #: bytes of a frame that never has to wait where nothing else waits: half of what asyncio buffers before it pauses
 QUICK = 32 << 10
+STILL_HERE = b": still here\n\n"
 #: asks a client whose stream ended to come back after a second
 COME_BACK = b"retry: 1000\n\n"
 
@@ -58,6 +60,12 @@ def error_frame(error: GatewayError) -> bytes:
 @lru_cache(maxsize=64)  # each is said to all who follow changes
 def change_frame(change: Change) -> bytes:
     return frame(_encode(change), event=change.topic, id=change.seq)
+
+
+@lru_cache(maxsize=4)  # each is said to all who follow changes, one after the other
+def _chunk(data: bytes) -> bytes:
+    """Return a part of a body of unknown length: https://www.rfc-editor.org/rfc/rfc9112#section-7.1."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def resume_point(call: Call[Any, Any], given: int | None) -> int | None:
@@ -107,12 +115,12 @@ async def stream(
         if not lasting.expired():
             lasting.reschedule(0)
 
-    out = Stream(call)
+    out = Stream(call, frame)
     await out.open()
     try:
         async with lasting, aclosing(lines):
             with out, call.principal.gone.telling(end), closing.telling(end):
-                await _copy(lines, frame, out)
+                await _copy(lines, out)
     except TimeoutError:
         if not lasting.expired():
             out.abort()
@@ -128,10 +136,12 @@ def lifetime(call: Call[Any, Any]) -> float | None:
     return None if expires is None else (expires - call.around.clock()) / 1000
 
 
-async def _copy(lines: Lines, frame: Callable[[Any], bytes], out: Stream) -> None:
+async def _copy(lines: Lines, out: Stream) -> None:
+    if isinstance(lines, Reader):
+        lines.pour(out)
     try:
         async for line in lines:
-            await out.send(frame(line))
+            await out.send(out.frame(line))
     except GatewayError as error:  # too late for a status
         await out.send(error_frame(error))
 
@@ -141,13 +151,17 @@ class Stream:
     is still there.
     """
 
-    def __init__(self, call: Call[Any, Any]) -> None:
+    __slots__ = ("_chunked", "_last", "_loop", "_patience", "_request", "_timer", "frame", "response")
+
+    def __init__(self, call: Call[Any, Any], frame: Callable[[Any], bytes]) -> None:
+        #: makes a line a frame
+        self.frame = frame
         self._request = call.request
         self._patience = call.around.config.limits.stall_seconds
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._beating: asyncio.Task[None] | None = None
+        self._chunked = False
         self.response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -159,6 +173,11 @@ class Stream:
     async def open(self) -> None:
         """Send the header."""
         await self.response.prepare(self._request)
+        self._chunked = hdrs.TRANSFER_ENCODING in self.response.headers
+
+    def offer(self, line: Any) -> bool:
+        """Write a line at once if the client has taken all before it; returns whether it was written."""
+        return self._write_now(self.frame(line))
 
     async def send(self, data: bytes, seconds: float | None = None) -> None:
         """Write a frame; waits while the client is slow.
@@ -167,10 +186,9 @@ class Stream:
             TimeoutError: it took nothing for so long.
             ConnectionError: it went away.
         """
-        self._last = self._loop.time()
-        if len(data) <= QUICK and self._is_empty():
-            await self.response.write(data)  # never waits, so it needs no timer
+        if self._write_now(data):
             return
+        self._last = self._loop.time()
         async with asyncio.timeout(seconds or self._patience):
             await self.response.write(data)
 
@@ -180,8 +198,6 @@ class Stream:
     def __exit__(self, *exc: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._beating is not None:
-            self._beating.cancel()
 
     def abort(self) -> None:
         """Drop the connection, and what the client has not taken."""
@@ -189,22 +205,22 @@ class Stream:
         if transport is not None:
             transport.abort()
 
+    def _write_now(self, data: bytes) -> bool:
+        transport = self._request.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        if not 0 < len(data) <= QUICK:  # an empty chunk would end the answer
+            return False
+        self._last = self._loop.time()
+        transport.write(_chunk(data) if self._chunked else data)  # as aiohttp would, but it has to be waited for
+        return True
+
     def _beat(self) -> None:
         silence = self._loop.time() - self._last
         if silence >= HEARTBEAT:
             silence = 0.0
-            if self._is_empty():
-                self._beating = self._loop.create_task(self._say_still_here(), name="heartbeat")
+            self._write_now(STILL_HERE)  # one that has not taken what came before needs no sign of life
         self._timer = self._loop.call_later(HEARTBEAT - silence, self._beat)
-
-    def _is_empty(self) -> bool:
-        """Tell whether the client has taken all that was sent, as far as we know."""
-        transport = self._request.transport
-        return transport is not None and transport.get_write_buffer_size() == 0
-
-    async def _say_still_here(self) -> None:
-        with suppress(ConnectionError, TimeoutError):
-            await self.send(b": still here\n\n")
 
 
 def answer_frame(run: Run, answer: Callable[[Run], Struct]) -> bytes:

@@ -37,6 +37,7 @@ from gateway.engine.scheduler import Scheduler
 from gateway.engine.schedules import Schedules
 from gateway.engine.sessions import Sessions
 from gateway.engine.spending import Spending
+from gateway.engine.waiting import Waiting
 from gateway.engine.worker import Worker
 from gateway.errors import AgentDisabled, Conflict, GatewayError, TimedOut, Unavailable
 
@@ -124,6 +125,7 @@ class Engine:
         self.deliveries = Deliveries(store, post.reach)
         self.schedules = Schedules(store, self.agents, self.sessions, clock, self._schedules_changed)
         self.spending = Spending(store, self.agents, days or Days(), clock)
+        self.waiting = Waiting(store, self.agents, self._limits, clock)
         self._scheduler = Scheduler(store, self.schedules.run_of, self._worker.call, clock)
 
     async def __aenter__(self) -> Engine:

@@ -3,21 +3,25 @@
 A reader is a cursor. When something is committed, readers are woken and take what is after their
 cursor: from a short tail that is kept in memory while there are readers, else from the store. So a
 slow reader costs no memory, and coming back is the same as being late.
+
+Waking thousands costs more than telling them, so a reader may have a sink: while it waits for the very line
+that is told, the line is passed on at once, and it sleeps on. A sink that refuses has it woken as if it had none.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from gateway.domain.event import Change, End, Event
 from gateway.domain.ports import Store
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 #: lines kept in memory for each log that has readers
 TAIL = 64
@@ -25,6 +29,14 @@ TAIL = 64
 PAGE = 64
 #: characters of text that a reader holds at once, but for a single longer event
 HELD = 256 * 1024
+
+
+class Sink(Protocol[T_contra]):
+    """Where a reader's lines go."""
+
+    def offer(self, line: T_contra) -> bool:
+        """Pass a line on at once, without waiting; returns False if that cannot be."""
+        ...
 
 
 class _Log(Generic[T]):
@@ -38,7 +50,7 @@ class _Log(Generic[T]):
         self._latest = 0
         #: how often readers were told to look into the store
         self.looks = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[Reader[T], asyncio.Future[None]] = {}
 
     def tell(self, line: T) -> None:
         position = self.position(line)
@@ -46,7 +58,7 @@ class _Log(Generic[T]):
             self._tail.clear()  # another process wrote in between: what it wrote is in the store only
         self._tail.append(line)
         self._latest = position
-        self._wake()
+        self._wake([reader for reader in self._waiting if not reader.sleeps_on(line, position)])
 
     def after(self, cursor: int) -> list[T] | None:
         """Return the lines after a cursor if the tail has them all, else None."""
@@ -59,20 +71,26 @@ class _Log(Generic[T]):
         """Have readers look into the store: another process may have written there."""
         self._tail.clear()
         self.looks += 1
-        self._wake()
+        self._wake(list(self._waiting))
 
-    async def wait(self, cursor: int, looks: int) -> None:
-        """Wait until there may be more than somebody saw who began to look when there had been so many looks."""
-        while self._latest <= cursor and looks == self.looks:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.add(future)
-            try:
-                await future
-            finally:
-                self._waiting.discard(future)
+    def more(self, reader: Reader[T], looks: int) -> asyncio.Future[None]:
+        """Return what is done when there may be more than a reader saw that began to look after so many looks.
 
-    def _wake(self) -> None:
-        for future in self._waiting:
+        The reader says `leave` once it waits no longer, for whatever reason.
+        """
+        future = asyncio.get_running_loop().create_future()
+        if self._latest > reader.cursor or looks != self.looks:
+            future.set_result(None)
+        else:
+            self._waiting[reader] = future
+        return future
+
+    def leave(self, reader: Reader[T]) -> None:
+        self._waiting.pop(reader, None)
+
+    def _wake(self, readers: Iterable[Reader[T]]) -> None:
+        for reader in readers:
+            future = self._waiting.pop(reader)  # from now on, until it waits again, nothing may overtake what it reads
             if not future.done():
                 future.set_result(None)
 
@@ -83,25 +101,43 @@ class Reader(Generic[T]):
     No generator: thousands wait at the same time, and a generator costs them twice the memory.
     """
 
-    __slots__ = ("_cursor", "_lines", "_log", "_stored")
+    __slots__ = ("_lines", "_log", "_sink", "_stored", "cursor")
 
     def __init__(self, log: _Log[T], cursor: int, stored: Callable[[int], Awaitable[Sequence[T]]]) -> None:
         self._log = log
-        self._cursor = cursor
+        #: position of the last line that was taken or passed on
+        self.cursor = cursor
         self._stored = stored
         self._lines: Iterator[T] = iter(())
+        self._sink: Sink[T] | None = None
+
+    def pour(self, sink: Sink[T]) -> None:
+        """Offer lines that come while somebody waits for the next one to a sink: what it takes is not yielded."""
+        self._sink = sink
+
+    def sleeps_on(self, line: T, position: int) -> bool:
+        """Pass a line on if it is the next one; returns whether there is nothing that this has to be woken for."""
+        if position <= self.cursor:
+            return True  # the store had it already
+        if self._sink is None or position != self.cursor + 1 or not self._sink.offer(line):
+            return False
+        self.cursor = position
+        return True
 
     def __aiter__(self) -> Reader[T]:
         return self
 
     async def __anext__(self) -> T:
         while (line := next(self._lines, None)) is None:
-            known, looks = self._log.after(self._cursor), self._log.looks
-            lines = await self._stored(self._cursor) if known is None else _first(known)
+            known, looks = self._log.after(self.cursor), self._log.looks
+            lines = await self._stored(self.cursor) if known is None else _first(known)
             if not lines:
-                await self._log.wait(self._cursor, looks)
+                try:  # no coroutine of its own, as thousands wait here
+                    await self._log.more(self, looks)
+                finally:
+                    self._log.leave(self)
             self._lines = iter(lines)
-        self._cursor = self._log.position(line)
+        self.cursor = self._log.position(line)
         return line
 
     async def aclose(self) -> None:

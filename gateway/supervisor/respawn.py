@@ -74,6 +74,18 @@ def apart() -> dict[str, Any]:
     return {"stdin": subprocess.DEVNULL, "start_new_session": True, "creationflags": windows}
 
 
+def words_without(option: str) -> list[str]:
+    """Return what this process was begun with, the program first, without an option and its value."""
+    kept = [sys.executable]
+    given = iter(sys.orig_argv[1:])
+    for word in given:
+        if word == option:
+            next(given, None)
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept
+
+
 def succeed(env: Mapping[str, str], said: Path) -> None:
     """Start our successor, which needs what we had: call it last, when that is free.
 

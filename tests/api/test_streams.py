@@ -130,6 +130,45 @@ async def test_a_thousand_changes_reach_every_reader_in_order(moongate: Serving)
     assert len(set(seen[0])) == 240
 
 
+async def test_a_reader_who_falls_behind_at_times_misses_nothing(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a connection cannot take at once is read again from the log, and later lines wait for it."""
+    async with stream(moongate, "/api/events") as events:
+        for number in range(20):
+            monkeypatch.setattr(reply, "QUICK", number % 3 * 10_000)
+            await submit(moongate, "hi")
+        seen = [int((await events.next()).id) for _ in range(80)]
+
+    assert seen == list(range(seen[0], seen[0] + 80))
+
+
+async def test_a_line_that_makes_no_frame_ends_no_stream(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = reply.change_frame
+    monkeypatch.setattr(reply, "change_frame", lambda change: b"" if change.topic == "session" else frame(change))
+    async with stream(moongate, "/api/events") as events:
+        await submit(moongate, "hi", session="s")
+        live = [await events.next() for _ in range(3)]
+
+    assert [line.data["state"] for line in live] == ["queued", "running", "succeeded"]
+
+
+async def test_who_speaks_http_1_0_gets_frames_and_no_chunks(moongate: Serving) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", moongate.port)
+    writer.write(head("GET /api/events").replace(b"HTTP/1.1", b"HTTP/1.0"))
+    async with asyncio.timeout(PATIENCE):
+        header = await reader.readuntil(b"\r\n\r\n")
+        await submit(moongate, "hi", session="s")
+        first, second = [await reader.readuntil(b"\n\n") for _ in range(2)]
+    writer.close()
+
+    assert b"transfer-encoding" not in header.lower()
+    assert first.startswith(b"id: ")
+    assert b"\nevent: session\ndata: {" in first
+    assert second.startswith(b"id: ")
+    assert b"\nevent: run\ndata: {" in second
+
+
 async def test_a_quiet_stream_says_that_it_is_still_there(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reply, "HEARTBEAT", 0.05)
     async with stream(moongate, "/api/events") as events, asyncio.timeout(PATIENCE):

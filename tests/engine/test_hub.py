@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -14,11 +15,11 @@ from gateway.domain.event import Change, End, Event, Text
 from gateway.domain.ports import Store
 from gateway.domain.run import Run
 from gateway.engine import hub as module
-from gateway.engine.hub import Hub
+from gateway.engine.hub import Hub, Reader
 from gateway.errors import RunNotFound
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, finish, running, spec
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -254,3 +255,76 @@ async def test_what_another_process_writes_while_a_reader_looks_is_not_missed(
         await theirs.close()
 
     assert change.seq == 1
+
+
+# --- sinks ------------------------------------------------------------------------------------
+
+
+class Bucket:
+    """A sink that takes lines as a script says, again from its beginning, and where its reader puts the others."""
+
+    def __init__(self, script: str) -> None:
+        self._script = itertools.cycle(script)
+        #: whether each line was passed on, by its number in order of arrival
+        self.seen: list[tuple[int, bool]] = []
+
+    def offer(self, line: Change) -> bool:
+        takes = next(self._script) == "y"
+        if takes:
+            self.seen.append((line.seq, True))
+        return takes
+
+    async def fill(self, changes: Reader[Change], last: int) -> None:
+        """Read on until a line of this number is there; does not count on being woken for it."""
+        changes.pour(self)
+        reading = asyncio.create_task(self._read(changes))
+        await until(lambda: self.seen and self.seen[-1][0] >= last, "the last line is there")
+        reading.cancel()
+        await asyncio.wait({reading})
+
+    async def _read(self, changes: Reader[Change]) -> None:
+        async for line in changes:
+            self.seen.append((line.seq, False))
+            await asyncio.sleep(line.seq % 3 / 1000)
+
+
+async def test_a_line_goes_into_a_sink_without_its_reader_being_woken(store: SqliteStore, hub: Hub) -> None:
+    bucket = Bucket("y")
+    filling = asyncio.create_task(bucket.fill(await hub.changes(None), 10))
+    await until(lambda: hub._changes._waiting, "the reader waits")
+    for number in range(5):
+        await store.accept(spec(f"main:test:{number}"))
+    await filling
+
+    assert bucket.seen == [(number, True) for number in range(1, 11)]
+    assert hub._changes._waiting == {}
+
+
+@pytest.mark.parametrize("script", ["n", "ny", "yn", "yynnn", "yyyyyyyn"])
+async def test_what_a_sink_refuses_is_read_in_its_place(store: SqliteStore, hub: Hub, script: str) -> None:
+    await asyncio.gather(*(store.accept(spec(f"main:test:{number}")) for number in range(10)))
+    bucket = Bucket(script)
+    filling = asyncio.create_task(bucket.fill(await hub.changes(5), 160))
+    for number in range(70):
+        await store.accept(spec(f"main:test:later-{number}"))
+        await asyncio.sleep(number % 4 / 1000)
+    await filling
+
+    assert [number for number, _ in bucket.seen] == list(range(6, 161))
+
+
+async def test_a_sink_gets_in_order_what_two_processes_write_in_turn(tmp_path: Path) -> None:
+    ours, theirs = SqliteStore(tmp_path / "moongate.db"), SqliteStore(tmp_path / "moongate.db")
+    hub, bucket = Hub(ours), Bucket("y")
+    filling = asyncio.create_task(bucket.fill(await hub.changes(None), 12))
+    try:
+        await until(lambda: hub._changes._waiting, "the reader waits")
+        for number, store in enumerate((ours, theirs, theirs, ours, theirs, ours)):
+            await store.accept(spec(f"main:test:{number}"))
+        await filling
+    finally:
+        await theirs.close()
+        await ours.close()
+
+    assert [number for number, _ in bucket.seen] == list(range(1, 13))
+    assert {passed for _, passed in bucket.seen} == {True, False}

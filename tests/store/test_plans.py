@@ -169,6 +169,26 @@ async def test_no_list_reads_or_sorts_a_whole_table(
     assert [line for line in plans.lines if "TEMP B-TREE" in line] == []
 
 
+@pytest.mark.parametrize(
+    ("which", "index"),
+    [
+        (RunFilter(session="main:test:a", status=Status.FAILED), "runs_session"),
+        (RunFilter(session="main:test:a", agent="main"), "runs_session"),
+        (RunFilter(session="main:test:a", label="a=b"), "runs_session"),
+        (RunFilter(agent="main", status=Status.CANCELLED), "runs_status"),
+        (RunFilter(agent="main", status=Status.SUCCEEDED), "runs_agent"),
+    ],
+    ids=str,
+)
+async def test_a_list_that_is_narrowed_down_twice_walks_what_is_shorter(
+    store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, which: RunFilter, index: str
+) -> None:
+    with plans.noted(monkeypatch):
+        await store.runs(which, Page())
+
+    assert set(re.findall(r"INDEX (runs_\w+)", " ".join(plans.lines))) == {index}
+
+
 async def test_counting_and_finding_use_indexes(
     store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch
 ) -> None:

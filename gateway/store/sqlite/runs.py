@@ -251,7 +251,7 @@ def claim(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
     for _ in range(CLAIMS):
         all_went = True
         for run in _chosen(tx, limits, waiting):
-            asked = spending.ask(tx, run, limits)
+            asked = spending.ask(tx, run, limits, tx.days, tx.now)
             all_went &= asked.go
             if asked.go:
                 done.append(_claimed(tx, run, owner))
@@ -539,10 +539,19 @@ def listed(connection: apsw.Connection, which: RunFilter, page: Page) -> list[Ru
         conditions.append((f"seq IN ({wanted})", (name, value) if equals else (name,)))
     where = " AND ".join(text for text, _ in conditions) or "TRUE"
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY seq DESC LIMIT ?",
+        f"SELECT {_COLUMNS} FROM runs {_narrowest(which)} WHERE {where} ORDER BY seq DESC LIMIT ?",
         (*_flat(value for _, value in conditions), page.limit),
     )
     return [_run(row) for row in rows]
+
+
+def _narrowest(which: RunFilter) -> str:
+    """Return which index to walk where several would do: SQLite does not know which one leads to the fewest runs."""
+    if which.session is not None:
+        return "INDEXED BY runs_session"
+    if which.status is not None and which.agent is not None:
+        return "INDEXED BY runs_agent" if which.status is Status.SUCCEEDED else "INDEXED BY runs_status"
+    return ""
 
 
 def _flat(values: Iterable[Any]) -> Iterable[Any]:

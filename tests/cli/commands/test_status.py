@@ -45,7 +45,7 @@ def test_what_there_is_to_do_is_counted(alone: tuple[Live, Shell]) -> None:
 
     told, shown = shell("status", "--json").json["work"], shell("status").out
 
-    counted = {"running": 1, "queued": 1, "ended": 1, "pending_deliveries": 0, "dead_deliveries": 0}
+    counted = {"running": 1, "queued": 1, "stranded": {}, "ended": 1, "pending_deliveries": 0, "dead_deliveries": 0}
     assert told == {**counted, "next_schedule": None}
     assert "   Work: 1 running, 1 waiting, 1 ended in 24 h\n" in shown
 
