@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +56,14 @@ async def pace(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
     steps = asyncio.Semaphore(0)
     monkeypatch.setattr(echo, "asyncio", SimpleNamespace(Event=asyncio.Event, sleep=lambda _: steps.acquire()))
     return steps
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port at which nobody listens, nor can."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
 
 
 @pytest.fixture
