@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import stat
 import tempfile
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import apsw
 
 import gateway
-from cli import deep, installing, output, probe
+from cli import deep, drift, output, probe
 from cli.client import Client, part
 from cli.finding import Finding, Level
 from cli.place import Place
@@ -131,20 +130,34 @@ def _files(place: Place) -> Iterator[Finding]:
         yield from _private(*wanted)
 
 
-def mend(environ: Mapping[str, str]) -> list[str]:
-    """Mend what can be mended without a question: the modes of what is to be private, and the service's unit.
+class Mended(NamedTuple):
+    """What came of mending."""
 
-    Returns:
-        What was done.
-    """
-    done = []
-    for check, path, mode, _ in _privates(Place.of(environ)):
-        with contextlib.suppress(OSError):
+    #: what was done
+    done: list[str]
+    #: what could not be done, and why
+    failed: list[str]
+
+
+def mend(environ: Mapping[str, str]) -> Mended:
+    """Mend what can be mended without a question: the modes of what is to be private, and the service's unit."""
+    place = Place.of(environ)
+    mended = Mended([], [])
+    for check, path, mode, _ in _privates(place):
+        try:
             if _open_to_others(path):
                 path.chmod(mode)
-                done.append(f"{check}: chmod {mode:o} {path}")
-    unit = installing.refresh(Place.of(environ))
-    return [*done, unit] if unit is not None else done
+                mended.done.append(f"{check}: chmod {mode:o} {path}")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            mended.failed.append(f"{check}: cannot chmod {mode:o} {path}: {error.strerror}.")
+    try:
+        if (unit := drift.mend(place)) is not None:
+            mended.done.append(unit)
+    except (GatewayError, OSError) as error:
+        mended.failed.append(f"service: {error}")
+    return mended
 
 
 def _open_to_others(path: Path) -> bool:
@@ -252,9 +265,18 @@ def _ask_gateway(place: Place) -> list[Finding]:
     try:
         listed = [agent["id"] for agent in client.get("/api/agents")["agents"] if agent["is_enabled"]]
         answers = {name: client.get(f"/api/agents/{part(name)}")["health"] for name in listed}
+        stranded = client.get("/api/work").get("stranded", {})
     except GatewayError as error:
         return [Finding("agents", Level.ERROR, "the gateway does not tell", error.message, error.remedy)]
-    return [_health(name, Health(**said)) for name, said in answers.items()]
+    return [*(_health(name, Health(**said)) for name, said in answers.items()), *_stranded(stranded)]
+
+
+def _stranded(waiting: Mapping[str, int]) -> Iterator[Finding]:
+    """Tell of tasks that wait for agents that are disabled or gone: nobody works on them."""
+    for agent, count in waiting.items():
+        said = f"{count} {'task waits' if count == 1 else 'tasks wait'} for it, and it is disabled or gone"
+        remedy = f"enable it or put it back, or cancel them: gateway tasks list --status queued --agent {agent}"
+        yield Finding(f"agent {agent}", Level.WARNING, said, remedy=remedy)
 
 
 def _health(name: str, health: Health) -> Finding:

@@ -48,12 +48,6 @@ def connect() -> Client:
     return Client(Place.of(current().environment))
 
 
-class Interrupted(GatewayError):
-    """Interrupted."""
-
-    exit_code = 130
-
-
 class Client:
     """Calls one gateway. Connects for each call: a restart in between does not matter."""
 

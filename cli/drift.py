@@ -1,4 +1,7 @@
-"""How what is installed as a service differs from what it should be now: version, program, port, other units."""
+"""How what is installed as a service differs from what it should be now: version, program, port, other units.
+
+`examine` looks, and `mend` writes the unit anew.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gateway
-from cli import installing, output, service
+from cli import managers, output, service
 from cli.finding import Finding, Level
 from cli.managers import Manager, Status
 from cli.place import Place, inner
@@ -73,7 +76,7 @@ def _unit(place: Place, manager: Manager, spec: ServiceSpec) -> Iterator[Finding
         yield Finding("service", Level.WARNING, said, "it was upgraded since", ANEW)
         return
     try:
-        wanted = manager.render(installing.wanted_now(place, spec))
+        wanted = manager.render(service.wanted(place, spec))
     except GatewayError as error:
         yield Finding("service", Level.WARNING, "it could not be installed from here", error.message, error.remedy)
         return
@@ -95,3 +98,23 @@ def _rivals(manager: Manager, spec: ServiceSpec) -> Iterator[Finding]:
     for file in manager.rivals(spec):
         said = f"{file} runs a gateway with this config, too"
         yield Finding("service", Level.ERROR, said, "only one of them can", "remove one of the two")
+
+
+def mend(place: Place) -> str | None:
+    """Write the unit as it is to be now, without a restart; returns what was done, None if nothing had to be.
+
+    Raises:
+        GatewayError: it cannot be; everything is as it was before.
+    """
+    manager = service.installed(place)
+    if manager is None:
+        return None
+    present = manager.installed()
+    if present is None:
+        return None
+    manager.require()
+    wanted = service.wanted(place, present)
+    if manager.render(wanted) == managers.content(manager.file) and manager.status().enabled:
+        return None
+    managers.carry_out(manager.installation(wanted, start=False))
+    return f"service: {manager.file} is written anew; it counts from the next start"

@@ -10,16 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
-
 from cli import closing, launch, managers, probe, service
 from cli.managers import Manager, Step
 from cli.place import Place
 from cli.probe import State
+from cli.reason import Reason
 from cli.service import Runtime
 from gateway import app, config, paths, token_file
 from gateway.config import Config
-from gateway.errors import ConfigError, Conflict, GatewayError, PortTaken, Unavailable
+from gateway.errors import ConfigError, Conflict, PortTaken, Unavailable
 from gateway.supervisor import port
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
@@ -87,10 +86,11 @@ class Plan(NamedTuple):
             "see the gateway answer",
             f"GET http://{probe.reachable(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
             lambda: self._see_it_answer(before, wait),
-            lambda: None,
-            "See: gateway logs",
+            managers.nothing,
+            f"See: gateway logs, or {self.manager.journal}",
         )
-        return [*steps, *self.manager.installation(self.spec), answer]
+        reason = Reason(self.place, self.manager)
+        return [*steps, *(_explained(step, reason) for step in (*self.manager.installation(self.spec), answer))]
 
     def _is_service(self, found: Record) -> bool:
         return self.manager.present and self.manager.status().pid == found.pid
@@ -108,6 +108,16 @@ class Plan(NamedTuple):
                     f"it does not answer after {wait:g} s; {self.manager.name} says {self.manager.status().state}."
                 )
             time.sleep(LOOK)
+
+
+def _explained(step: Step, reason: Reason) -> Step:
+    """Have a step that fails by the gateway itself tell why in its words."""
+
+    def do() -> None:
+        with reason.told():
+            step.do()
+
+    return step._replace(do=do)
 
 
 def _text(unit: bytes) -> str:
@@ -254,33 +264,3 @@ def _unseen(env: Mapping[str, str]) -> list[str]:
     if not names:
         return []
     return [f"The service does not see {', '.join(names)} of this shell: settings belong into the config file or .env."]
-
-
-def refresh(place: Place) -> str | None:
-    """Write the unit as it is to be now, without a restart; returns what was done, None if nothing had to be."""
-    manager = service.installed(place)
-    if manager is None:
-        return None
-    try:
-        manager.require()
-        present = manager.installed()
-        if present is None:
-            return None
-        wanted = wanted_now(place, present)
-        if manager.render(wanted) == manager.file.read_bytes() and manager.status().enabled:
-            return None
-        managers.carry_out(manager.installation(wanted, start=False))
-    except (GatewayError, OSError, click.ClickException):
-        return None
-    return f"service: {manager.file} is written anew; it counts from the next start"
-
-
-def wanted_now(place: Place, present: ServiceSpec) -> ServiceSpec:
-    """Return what an installed unit would say if it were written by this Moongate, with the same choices.
-
-    Raises:
-        ConfigError: it could not be written from here.
-    """
-    runtime: Runtime = "python" if present.arguments[:2] == ("-m", "gateway") else "binary"
-    given = present.arguments[2:] if runtime == "python" else present.arguments[1:]
-    return service.spec(place, arguments=given, runtime=runtime, path=present.path, system=present.system)

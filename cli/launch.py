@@ -12,6 +12,7 @@ from cli import output, probe
 from cli.managers import Manager
 from cli.place import Place
 from cli.probe import Look, State
+from cli.reason import Reason
 from gateway import paths
 from gateway.errors import AlreadyRunning, GatewayError, Unavailable
 from gateway.supervisor import lock, respawn
@@ -68,7 +69,7 @@ def by_service(manager: Manager, place: Place, wait: float) -> Record:
 
     manager.require()
     app.check(config.load(place.env), place.env)  # the manager would only say that it failed
-    with output.waiting("starting the service"):
+    with output.waiting("starting the service"), Reason(place, manager).told():
         manager.start()
         found = wait_for(place, None, None, wait)
     assert found.record is not None

@@ -7,17 +7,14 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
 
 from cli import output
 from cli.command import Invocation, Program
+from cli.interrupted import Interrupted
 from gateway.errors import GatewayError
-
-#: exit code of a command that Ctrl-C ended: 128 and the number of SIGINT
-INTERRUPTED = 130
 
 
 @click.group(
@@ -63,7 +60,7 @@ def _guarded(invocation: Invocation, arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         return _complain(invocation, "USAGE", error.format_message(), _usage(error), error.exit_code)
     except click.Abort:
-        return INTERRUPTED
+        return Interrupted.exit_code
     except GatewayError as error:
         return _complain(invocation, _code(error), error.message, error.remedy, error.exit_code, error.details)
     except OSError as error:
@@ -76,6 +73,8 @@ def _guarded(invocation: Invocation, arguments: Sequence[str] | None) -> int:
 
 def _broke(invocation: Invocation, error: Exception) -> int:
     if os.environ.get("MOONGATE_DEBUG"):
+        import traceback  # late: most commands do not break
+
         traceback.print_exc()
     what = f"this command broke: {type(error).__name__}: {error}"
     return _complain(invocation, "INTERNAL_ERROR", what, "That is a bug. MOONGATE_DEBUG=1 shows where.", 1)
@@ -91,7 +90,7 @@ def _complain(
 ) -> int:
     """Say what went wrong and what to do; returns the exit code."""
     remedies = [line for line in (remedy or "").splitlines() if line]
-    if exit_code == INTERRUPTED and sys.stderr.isatty():
+    if exit_code == Interrupted.exit_code and sys.stderr.isatty():
         click.echo("\n" + "\n   ".join([message, *remedies]), err=True)  # the line has ^C on it
     elif output.fancy(sys.stderr):
         click.echo("\n   ".join([f"❌ {message}", *remedies]), err=True)

@@ -23,7 +23,7 @@ from cli.place import Place
 from gateway import config, paths
 from gateway.config import Config
 from gateway.errors import ConfigError, Forbidden, NotRunning, Unavailable
-from gateway.supervisor.respawn import MARKER
+from gateway.supervisor.marker import MARKER
 from service_templates import ServiceSpec
 
 #: the module and class that look after services, by platform
@@ -179,6 +179,17 @@ def spec(place: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: st
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def wanted(place: Place, present: ServiceSpec) -> ServiceSpec:
+    """Return what an installed unit would say if it were written by this Moongate, with the same choices.
+
+    Raises:
+        ConfigError: it could not be written from here.
+    """
+    runtime: Runtime = "python" if present.arguments[:2] == ("-m", "gateway") else "binary"
+    given = present.arguments[2:] if runtime == "python" else present.arguments[1:]
+    return spec(place, arguments=given, runtime=runtime, path=present.path, system=present.system)
 
 
 def stop_seconds(settings: Config) -> int:

@@ -5,24 +5,35 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import click
 
 from cli import output
 from cli.asking import Asking
-from cli.client import Client, Interrupted
+from cli.client import Client, part
 from cli.command import current
+from cli.interrupted import Interrupted
 from cli.sse import Event
 from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut
 
 #: what is waited for, by the status of the run
 _WAITS = {"queued": "waiting for its turn", "running": "waiting for the answer"}
 
+#: seconds that a run may be queued before it is asked what it waits for
+LONG = 3.0
+
 #: characters of a tool's arguments or output that are shown
 SHOWN = 100
+
+
+class Asked(Protocol):
+    """What tells of a task."""
+
+    def get(self, path: str) -> Any: ...
 
 
 class Answer(NamedTuple):
@@ -46,10 +57,12 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
     """
     usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
     as_json = current().json
-    with leaving(run), output.waiting(_WAITS["queued"]) as waiting:
+    with leaving(run), output.waiting(_WAITS["queued"]) as waiting, explained(client, run, waiting.note) as queued:
         screen = Screen(waiting.stop, text=live, talk=talk and not as_json, note=waiting.note)
         show, asking = _json_lines if live and as_json else screen, Asking(client, run, waiting, here=not as_json)
         for event in client.follow(run, waiting.note, opened):
+            if event.data.get("status", "queued") != "queued":
+                queued.cancel()
             waiting.say(_WAITS.get(event.data.get("status", ""), _WAITS["running"]))
             if event.kind == "permission" and show is screen:
                 screen.close()
@@ -58,6 +71,25 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
             if event.kind == "usage":
                 usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
     return Answer(_result(run, event.data), usage)
+
+
+@contextlib.contextmanager
+def explained(client: Asked, run: str, note: Callable[[str], None]) -> Iterator[threading.Timer]:
+    """Say what a run waits for if it is queued for long; yields what is to be cancelled when it begins."""
+
+    def explain() -> None:
+        with contextlib.suppress(GatewayError):  # it is said as an aid: following the run goes on
+            wait = client.get(f"/api/tasks/{part(run)}")["task"]["waits"]
+            if wait is not None:
+                note(f"It waits: {output.first_line(wait['why'], 500)}.")
+
+    timer = threading.Timer(LONG, explain)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer
+    finally:
+        timer.cancel()
 
 
 def _json_lines(event: Event) -> None:

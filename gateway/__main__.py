@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import secrets
 import select
 import socket
 import stat
@@ -154,7 +153,7 @@ def _supervise(
     resumed: Mapping[str, Any] | None,
 ) -> int:
     bound = listener.getsockname()[1]
-    instance = resumed["instance"] if resumed else secrets.token_hex(8)
+    instance = resumed["instance"] if resumed else os.urandom(8).hex()
     before = record.read(paths.lock(settings.home, settings.path))
     same = before is not None and before.instance == instance  # with its supervisor replaced
     began = before.createdAt if before is not None and same else time.time_ns() // 1_000_000
@@ -253,14 +252,7 @@ def _store_token(token: str) -> None:
     token_file.store(paths.token(home), token)
     if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
         return
-    kept: list[str] = []
-    given = iter(sys.orig_argv[1:])
-    for word in given:
-        if word == "--token":
-            next(given, None)
-        elif not word.startswith("--token="):
-            kept.append(word)
-    os.execv(sys.executable, [sys.executable, *kept])  # noqa: S606 ourselves again
+    os.execv(sys.executable, respawn.words_without("--token"))  # noqa: S606 ourselves again
 
 
 def _print_to(name: str) -> None:

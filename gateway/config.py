@@ -8,12 +8,12 @@ file, `.env` in the state directory, the environment, flags.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
-import dotenv
 import msgspec
 from msgspec import Meta, Struct, field
 
@@ -426,7 +426,12 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Conf
 
 def dotenv_values(home: Path) -> dict[str, str]:
     """Return what `.env` in the state directory sets; nothing when there is none."""
-    found = dotenv.dotenv_values(home / ".env", interpolate=False)
+    file = home / ".env"
+    if not os.path.exists(file):  # unlike `Path.exists`, without an error where nothing may be looked at
+        return {}
+    import dotenv  # late: most have no such file, and the supervisor keeps all that it ever loads
+
+    found = dotenv.dotenv_values(file, interpolate=False)
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -17,7 +17,7 @@ from cli.finding import Level
 def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's name
     """Look the gateway over: config, files, database, agents, port, disk, service.
 
-    Changes nothing without --fix. Exit code 1 if something is broken; a warning is not.
+    Changes nothing without --fix. Exit code 1 if something is broken, or could not be mended; a warning is not.
 
     \b
     Examples:
@@ -29,21 +29,24 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
     --json prints
       {"ok": bool, "findings": [{"check": str, "level": "ok" | "warning" | "error",
         "finding": str, "cause": str or null, "remedy": str or null}],
-       "fixed": [what was mended]}
+       "fixed": [what was mended], "failed": [what could not be mended, and why]}
     """
     from cli import checkup  # late: brings all of the gateway
 
     need_config()
     environ = current().environment
     with output.waiting("looking it over"):
-        fixed = checkup.mend(environ) if fix else []
+        mended = checkup.mend(environ) if fix else checkup.Mended([], [])
         found = checkup.examine(environ)
     broken = any(one.level is Level.ERROR for one in found)
     if current().json:
-        output.emit({"ok": not broken, "findings": [one._asdict() for one in found], "fixed": fixed})
+        findings = [one._asdict() for one in found]
+        output.emit({"ok": not broken, "findings": findings, "fixed": mended.done, "failed": mended.failed})
     else:
-        for said in fixed:
+        for said in mended.done:
             output.show(output.marked("🔧", f"fixed: {said}"))
+        for said in mended.failed:
+            output.show(output.marked("❌", f"not fixed: {said}"))
         for one in found:
             finding.show(one)
-    context.exit(1 if broken else 0)
+    context.exit(1 if broken or mended.failed else 0)

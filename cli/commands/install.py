@@ -92,18 +92,11 @@ def COMMAND(  # noqa: N802 the seam's name
 
 def _begin_again_without(token: str) -> None:
     """Keep a token out of the process list: become the same program with it in the environment."""
-    kept: list[str] = []
-    given = iter(sys.orig_argv[1:])
-    for word in given:
-        if word == "--token":
-            next(given, None)
-        elif not word.startswith("--token="):
-            kept.append(word)
     environment = {**os.environ, TOKEN: token}
     if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
         os.environ.update(environment)
         return
-    os.execve(sys.executable, [sys.executable, *kept], environment)  # noqa: S606 ourselves again
+    os.execve(sys.executable, respawn.words_without("--token"), environment)  # noqa: S606 ourselves again
 
 
 def _show_plan(plan: Plan) -> None:

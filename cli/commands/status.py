@@ -13,8 +13,8 @@ from cli import output, probe
 from cli.command import Command, current
 from cli.place import Place
 from cli.probe import Inside, Look, State
+from gateway.supervisor.marker import MARKER
 from gateway.supervisor.record import Record
-from gateway.supervisor.respawn import MARKER
 from gateway.token_file import masked
 
 
@@ -40,8 +40,8 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
        "generation": number, "started_at": RFC 3339, "uptime": seconds since then,
        "generation_uptime": seconds since this generation began, "health": "healthy" | "degraded",
        "checks": {name: "ok" or what is wrong},
-       "work": {"running", "queued", "ended": in the last 24 hours, "pending_deliveries", "dead_deliveries",
-         "next_schedule": RFC 3339},
+       "work": {"running", "queued", "stranded": {agent: how many wait for it, which is disabled or gone},
+         "ended": in the last 24 hours, "pending_deliveries", "dead_deliveries", "next_schedule": RFC 3339},
        "installed_version": of this command, "version_drift": whether another one runs,
        "token_drift": whether the token that is written down is refused,
        "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
@@ -154,7 +154,7 @@ def _running(place: Place, found: Look) -> None:
         f"   Port: {record.port}",
         f"   Uptime: {output.duration(_uptime(record))}      Generation: {generation}"
         f" (pid {record.pid}, version {record.version}, began {output.duration(health.get('uptime', 0))} ago)",
-        *([_work(inside.work)] if inside.work else []),
+        *(_work(inside.work) if inside.work else []),
         f"   Config: {output.home(place.config)}",
         *([f"   Service: {manager}      (gateway service-status)"] if (manager := _service(found)) else []),
         "",
@@ -191,11 +191,13 @@ def _uptime(record: Record) -> int:
     return max(0, int(time.time() - record.createdAt / 1000))
 
 
-def _work(work: dict[str, Any]) -> str:
+def _work(work: dict[str, Any]) -> list[str]:
     said = f"   Work: {work['running']} running, {work['queued']} waiting, {work['ended']:,} ended in 24 h"
     for count, what in ((work["pending_deliveries"], "to deliver"), (work["dead_deliveries"], "given up")):
         said += f", {count} {what}" if count else ""
-    return said + (f"      Next schedule: {output.moment(work['next_schedule'])}" if work["next_schedule"] else "")
+    said += f"      Next schedule: {output.moment(work['next_schedule'])}" if work["next_schedule"] else ""
+    stranded = ", ".join(f"{agent}: {count}" for agent, count in work.get("stranded", {}).items())
+    return [said, *([f"   Waiting for agents that are disabled or gone: {stranded}"] if stranded else [])]
 
 
 def _drifts(found: Look, inside: Inside) -> list[str]:

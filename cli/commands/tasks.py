@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,8 @@ from cli.given import labels, text
 from cli.watching import answer, beginning
 
 ANSWERS = ("allow", "allow_always", "deny")
+#: reasons of waiting that a list tells, the most frequent ones
+REASONS = 3
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
@@ -34,8 +37,8 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     With --json, a task is
       {"id", "status", "outcome", "agentId", "session", "source", "input", "model", "priority",
        "labels", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
-       "last_event", "result", "error", "usage", "created_at", "run_at", "started_at",
-       "finished_at"}
+       "waits": {"why", "until"} or null, "last_event", "result", "error", "usage", "created_at",
+       "run_at", "started_at", "finished_at"}
     """
 
 
@@ -71,6 +74,8 @@ def list_tasks(status: str | None, agent: str | None, session: str | None, label
         for task in page["tasks"]
     ]
     output.listing(("task", "status", "agent", "created", "took", "input"), rows, page["next_cursor"])
+    for why, count in Counter(task["waits"]["why"] for task in page["tasks"] if task["waits"]).most_common(REASONS):
+        output.talk(f"{count} of them {'waits' if count == 1 else 'wait'}: {why}.")
 
 
 @COMMAND.command()
@@ -266,6 +271,7 @@ def _print(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: list[d
     pairs: list[tuple[str, object]] = [
         ("Task", task["id"]),
         ("Status", task["status"] + (f" ({task['outcome']})" if task["outcome"] else "")),
+        ("Waits", task["waits"]["why"] if task["waits"] else ""),
         ("Agent", task["agentId"] + (f", model {task['model']}" if task["model"] else "")),
         ("Session", task["session"]),
         ("Source", task["source"]),

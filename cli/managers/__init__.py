@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from cli.interrupted import Interrupted
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec
 
@@ -25,6 +26,8 @@ PATIENCE = 90.0
 OTHERWISE = "Without a service: gateway start"
 #: what to do about a file that cannot be written
 UNWRITTEN = "See who may write there, and whether the disk is full."
+#: bytes of a line that a service printed, at most
+LINE = 4096
 #: seconds between looks at what a manager was asked for
 LOOK = 0.05
 #: what reading a file raises that is not there
@@ -104,6 +107,13 @@ class Manager(Protocol):
     @property
     def journal(self) -> str:
         """The command that shows what the service printed: why it could not begin, say."""
+
+    def printed(self, since: float) -> str:
+        """Return the last line that the service printed since then; empty if there is none, or nobody kept it.
+
+        Args:
+            since: seconds since 1970 UTC.
+        """
 
     def require(self) -> None:
         """See that the manager is there, and can be talked to.
@@ -208,6 +218,19 @@ def read(file: Path, parse: Callable[[bytes], ServiceSpec]) -> ServiceSpec | Non
         raise ConfigError(f"{file}: {error}", remedy="Move it away if it is yours, then: gateway install") from error
 
 
+def last_line(file: Path, since: float) -> str:
+    """Return the last line of a file that was written to since then; empty if there is none."""
+    try:
+        if file.stat().st_mtime < since:
+            return ""
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - LINE))
+            lines = opened.read(LINE).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
 def rivals(
     own: Path, directories: Iterable[Path], parse: Callable[[bytes], ServiceSpec], spec: ServiceSpec
 ) -> list[Path]:
@@ -271,30 +294,30 @@ def carry_out(steps: Iterable[Step], say: Callable[[str], None] = lambda _: None
 
     Raises:
         GatewayError: a step failed; the message names it, and the remedy says what to do.
+        Interrupted: Ctrl-C; all was taken back.
     """
     taken: list[Step] = []
     for step in steps:
         taken.append(step)
-        say(step.name)
         try:
+            say(step.name)
             step.do()
         except (GatewayError, OSError, ValueError) as error:
-            left = _take_back(taken)
-            after = "Everything is as it was before." if not left else f"Left undone: {', '.join(left)}."
+            after = _take_back(taken, say)
             raise GatewayError(f"cannot {step.name}: {error}", remedy=f"{after}\n{step.remedy}") from error
-        except BaseException:  # Ctrl-C
-            _take_back(taken)
-            raise
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted.", remedy=_take_back(taken, say)) from None
 
 
-def _take_back(taken: Sequence[Step]) -> list[str]:
-    """Undo steps, the last one first; return the names of those that could not be undone."""
+def _take_back(taken: Sequence[Step], say: Callable[[str], None]) -> str:
+    """Undo steps, the last one first; return how things are afterwards."""
+    say("put everything back")
     left = []
     for step in reversed(taken):
         undone = False
-        with contextlib.suppress(GatewayError, OSError, ValueError):
+        with contextlib.suppress(GatewayError, OSError, ValueError, KeyboardInterrupt):  # the rest is undone still
             step.undo()
             undone = True
         if not undone:
             left.append(step.name)
-    return left
+    return f"Left undone: {', '.join(left)}." if left else "Everything is as it was before."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -58,6 +59,13 @@ class Launchd:
     @property
     def present(self) -> bool:
         return self.file.exists()
+
+    @property
+    def journal(self) -> str:
+        return f"tail -n 20 {shlex.quote(self._site.output)}"
+
+    def printed(self, since: float) -> str:
+        return managers.last_line(Path(self._site.output), since)
 
     @property
     def _directory(self) -> Path:
@@ -142,7 +150,7 @@ class Launchd:
                     self._shown("bootstrap", self._domain, str(self.file)),
                     self._load,
                     self._unload,
-                    f"Its words: gateway logs, or {self._site.output}. {self._look}",
+                    f"Its words: gateway logs, or {self.journal}\n{self._look}",
                 ),
             ]
         return steps

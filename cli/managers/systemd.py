@@ -17,6 +17,8 @@ from service_templates import ServiceSpec, systemd
 SYSTEM_UNITS = Path("/etc/systemd/system")
 #: where systemd says which users stay when they log out
 LINGER = Path("/var/lib/systemd/linger")
+#: seconds that a look at the journal may take
+LOOKED = 10.0
 #: states in which the manager would go on by itself
 _BUSY = ("active", "activating", "reloading", "deactivating")
 
@@ -54,6 +56,16 @@ class Systemd:
     @property
     def journal(self) -> str:
         return f"journalctl {'' if self._site.system else '--user '}-u {self.service} -n 20"
+
+    def printed(self, since: float) -> str:
+        words = ["journalctl", *([] if self._site.system else ["--user"]), "--quiet", "--no-pager", "--output=cat"]
+        field = "_SYSTEMD_UNIT" if self._site.system else "_SYSTEMD_USER_UNIT"  # without what systemd says of it
+        with contextlib.suppress(Unavailable):
+            done = self._run(
+                [*words, f"--since=@{since:.3f}", "--lines=1", f"{field}={self.service}"], self._env, LOOKED
+            )
+            return done.out.strip() if done.code == 0 else ""
+        return ""
 
     @property
     def _directory(self) -> Path:

@@ -59,6 +59,13 @@ class TaskScheduler:
         return self.file.exists() or self.script.exists()
 
     @property
+    def journal(self) -> str:
+        return subprocess.list2cmdline(["type", self._site.output])
+
+    def printed(self, since: float) -> str:
+        return managers.last_line(Path(self._site.output), since)
+
+    @property
     def script(self) -> Path:
         """Where the script is that does instead of a task."""
         base = self._env.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")
@@ -120,7 +127,7 @@ class TaskScheduler:
                     self._shown("/run", "/tn", self.service),
                     self._begin,
                     self.stop,
-                    f"Its words: gateway logs, or {self._site.output}. {self._look}",
+                    f"Its words: gateway logs, or {self.journal}\n{self._look}",
                 )
             )
         return steps

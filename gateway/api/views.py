@@ -15,6 +15,7 @@ from gateway.domain.permission import PermissionRequest
 from gateway.domain.run import Outcome, Run
 from gateway.domain.session import CHAT_LENGTH, Message, Session
 from gateway.engine.roster import AgentView
+from gateway.engine.waiting import Wait
 from gateway.errors import AgentError, Conflict, OverBudget, TimedOut
 
 #: a text for an agent
@@ -92,6 +93,14 @@ def result(run: Run) -> str:
     raise AgentError(run.error, details=details)
 
 
+class WaitShown(Struct, frozen=True, kw_only=True):
+    """What a queued task waits for."""
+
+    why: str
+    #: until when; null where that is not known
+    until: str | None
+
+
 class TaskShown(Struct, frozen=True, kw_only=True):
     """A run, in the words of the HTTP API."""
 
@@ -114,6 +123,8 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     attempt: int
     max_attempts: int
     cancel_requested: bool
+    #: what it waits for while it is queued; null when it is its turn, and where a task is not listed or looked at
+    waits: WaitShown | None
     #: number of the last event in its log
     last_event: int
     result: str | None
@@ -129,7 +140,7 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     finished_at: str | None
 
 
-def task(run: Run) -> TaskShown:
+def task(run: Run, wait: Wait | None = None) -> TaskShown:
     return TaskShown(
         id=run.id,
         status=run.status,
@@ -147,6 +158,7 @@ def task(run: Run) -> TaskShown:
         attempt=run.attempt,
         max_attempts=run.spec.max_attempts,
         cancel_requested=run.cancel_requested,
+        waits=None if wait is None else WaitShown(why=wait.why, until=moment(wait.until)),
         last_event=run.last_event,
         result=run.result,
         error=run.error,

@@ -143,6 +143,15 @@ def refusal(whose: str, found: Excess, begins_anew: int) -> str:
     return f"the {whose} is over its budget: {found.told} are used today. It begins anew at {anew}."
 
 
+def waiting(whose: str, at_work: int, begins_anew: int) -> str:
+    """Return what a run waits for that has to see what those at work leave; see `must_wait`."""
+    return (
+        f"the budget of the {whose} may be used up by what is at work ({at_work} now):"
+        f" it begins if they leave enough, or ends as over_budget; the budget begins anew at"
+        f" {times.rfc3339(begins_anew)}"
+    )
+
+
 def left(budget: Budget, used: Spent) -> Budget:
     """Return what is left of each limit."""
     return Budget(

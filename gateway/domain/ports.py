@@ -304,6 +304,23 @@ class Load(Struct, frozen=True, kw_only=True):
     slots: int = 0
 
 
+class Obstacles(Struct, frozen=True, kw_only=True):
+    """What stands before a queued run."""
+
+    #: not before this moment, in milliseconds since 1970 UTC
+    due: int | None
+    #: id of the run of its session that goes first
+    before: str | None
+    #: runs at work: of its agent, over all agents, and of those the ones of source `background`
+    working: int
+    total: int
+    background: int
+    #: which budget it waits for, in words
+    budget: str | None
+    #: when budgets do, in milliseconds since 1970 UTC
+    begins_anew: int
+
+
 class RunFilter(Struct, frozen=True, kw_only=True):
     """Which runs to list; a None matches all."""
 
@@ -522,6 +539,10 @@ class Store(Protocol):
         ...
 
     async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]: ...
+
+    async def obstacles(self, runs: Sequence[Run], limits: Limits) -> Mapping[str, Obstacles]:
+        """Return what stands before runs that are queued, by their ids."""
+        ...
 
     async def finished(self, label: str, limit: int) -> Sequence[Run]:
         """Return ended runs with a label of that name that are not hidden, the last to end first."""
@@ -754,6 +775,10 @@ class Store(Protocol):
 
     async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
         """Return the messages that fit, newest first."""
+        ...
+
+    async def respace(self) -> bool:
+        """Make some messages from before it was possible findable by their characters; False if none is left."""
         ...
 
     # agents

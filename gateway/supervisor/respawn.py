@@ -10,10 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from gateway.supervisor.marker import MARKER
+
 #: the system that we are on; tests choose another
 PLATFORM: str = sys.platform
-#: environment name under which a service manager's unit says that it is ours
-MARKER = "MOONGATE_SERVICE_MARKER"
 #: exit code that asks a service manager to start it again
 AGAIN = 75
 #: seconds that a rehearsal may take
@@ -72,6 +72,18 @@ def apart() -> dict[str, Any]:
     """Return the options of `subprocess.Popen` for a process that outlasts us and our terminal."""
     windows = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     return {"stdin": subprocess.DEVNULL, "start_new_session": True, "creationflags": windows}
+
+
+def words_without(option: str) -> list[str]:
+    """Return what this process was begun with, the program first, without an option and its value."""
+    kept = [sys.executable]
+    given = iter(sys.orig_argv[1:])
+    for word in given:
+        if word == option:
+            next(given, None)
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept
 
 
 def succeed(env: Mapping[str, str], said: Path) -> None:

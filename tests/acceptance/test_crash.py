@@ -10,20 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from drills import (
-    Drill,
-    Impossible,
-    commits,
-    crash,
-    deliveries,
-    descriptors,
-    disk,
-    much,
-    restarts,
-    schedules,
-    streams,
-    writers,
-)
+from drills import Impossible
+from drills.catalogue import DRILLS, Row
 from gateway import paths
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE
@@ -31,34 +19,10 @@ from tests.support.waiting import PATIENCE
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
-@pytest.mark.parametrize(
-    "drill",
-    [
-        crash.kill_at_random,
-        crash.no_orphan_beside_a_retry,
-        crash.a_stop_drains,
-        crash.a_second_signal_cuts_the_grace,
-        commits.no_answer_before_its_sync,
-        deliveries.kill_before_delivery,
-        deliveries.every_mood,
-        deliveries.a_dead_receiver_delays_nobody,
-        descriptors.none_left,
-        disk.full,
-        disk.refusing,
-        disk.read_only,
-        much.is_kept,
-        restarts.under_load,
-        restarts.status_over_starts,
-        schedules.kill_around_fires,
-        streams.stalled_readers,
-        streams.over_a_restart,
-        writers.two,
-    ],
-    ids=lambda drill: drill.__name__,
-)
-def test_the_promises_of_the_drill_hold(drill: Drill, tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", DRILLS, ids=lambda row: row.name)
+def test_the_promises_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
     try:
-        figures = drill(tmp_path)
+        figures = row.short(tmp_path)
     except Impossible as why:
         pytest.skip(str(why))
     print(figures)

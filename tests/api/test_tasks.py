@@ -232,6 +232,17 @@ async def test_a_running_task_is_cancelled_soon(moongate: Serving) -> None:
     assert (ended["status"], ended["outcome"]) == ("cancelled", "cancelled_by_user")
 
 
+async def test_a_task_that_waits_says_for_what_where_it_is_listed_and_looked_at(moongate: Serving) -> None:
+    first = await submit(moongate, "@@ hang", session="one")
+    await running(moongate, first["id"])
+    second = await submit(moongate, "hi", session="one")
+
+    waits = {"why": f"the run {first['id']} of its session goes first", "until": None}
+    listed = (await ask(moongate, "GET", "/api/tasks")).body["tasks"]
+    assert [task["waits"] for task in listed] == [waits, None]
+    assert (await ask(moongate, "GET", f"/api/tasks/{second['id']}")).body["task"]["waits"] == waits
+
+
 async def test_what_has_ended_cannot_be_cancelled(moongate: Serving) -> None:
     task = await submit(moongate, "hi")
     await done(moongate, task["id"])

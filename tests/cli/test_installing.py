@@ -7,12 +7,13 @@ import json
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cli import drift, installing, probe, service
+from cli import checkup, drift, installing, output, probe, service
 from cli.commands import install
 from cli.finding import Level
 from cli.installing import Plan
@@ -197,6 +198,83 @@ def test_an_installation_over_another_that_fails_brings_that_back(verb: str, mac
 
     assert machine.files == before
     assert machine.asked[-2:] == ["daemon-reload", "restart moongate.service"]
+
+
+def log_line(machine: Machine, error: str, seconds: float) -> None:
+    """Have the gateway's log say why a start failed, so many seconds from now."""
+    file = machine.config.parent / "logs" / "gateway.log"
+    file.parent.mkdir(exist_ok=True)
+    moment = output.rfc3339(int((time.time() + seconds) * 1000))
+    with file.open("a") as log:
+        log.write(json.dumps({"time": moment, "level": "info", "event": "generation.failed", "error": error}) + "\n")
+
+
+def test_a_start_that_fails_is_told_in_the_gateways_own_words(machine: Machine) -> None:
+    log_line(machine, "the reason of another day", -60)
+    log_line(machine, "moongate.db is damaged", 60)
+    machine.fails_at("restart")
+
+    with pytest.raises(GatewayError) as raised:
+        machine.plan().carry_out(lambda _: None, wait=0)
+
+    assert raised.value.message == "cannot start the service: moongate.db is damaged"
+    assert "gateway logs, or journalctl --user -u moongate.service" in str(raised.value.remedy)
+
+
+def test_one_that_ended_before_its_log_is_told_by_what_it_printed(machine: Machine) -> None:
+    log_line(machine, "the reason of another day", -60)
+    machine.script("journalctl", '#!/bin/sh\nfor last; do :; done\necho "no module for $last"\n')
+    machine.fails_at("restart")
+
+    with pytest.raises(GatewayError) as raised:
+        machine.plan().carry_out(lambda _: None, wait=0)
+
+    assert raised.value.message == "cannot start the service: no module for _SYSTEMD_USER_UNIT=moongate.service"
+
+
+def test_one_that_said_nothing_is_told_in_the_managers_words(machine: Machine) -> None:
+    log_line(machine, "the reason of another day", -60)
+    machine.script("journalctl", "#!/bin/sh\necho nothing >&2\nexit 1\n")
+    machine.fails_at("restart")
+
+    with pytest.raises(GatewayError, match=r"cannot start the service: systemctl .*: not today"):
+        machine.plan().carry_out(lambda _: None, wait=0)
+
+
+def test_ctrl_c_leaves_everything_as_it_was_and_says_so(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = machine.files
+    for name, value in machine.env.items():
+        monkeypatch.setenv(name, value)
+
+    def interrupt(self: systemd.Systemd) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(systemd.Systemd, "_reload", interrupt)
+
+    assert main(["install"]) == 130
+
+    assert machine.files == before
+    assert capsys.readouterr() == ("", "Interrupted. Everything is as it was before.\n")
+
+
+def test_what_cannot_be_mended_is_told_with_its_reason(machine: Machine) -> None:
+    machine.install()
+    machine.unit.write_text(machine.unit.read_text().replace("RestartSec=5", "RestartSec=50"))
+    machine.fails_at("daemon-reload")
+
+    mended = checkup.mend(machine.env)
+
+    assert mended.done == []
+    (failed,) = mended.failed
+    assert failed.startswith("service: cannot have systemd read it: ")
+    assert "not today" in failed
+    assert "Everything is as it was before." in failed
+
+    mended = checkup.mend(machine.env)
+    assert (len(mended.done), mended.failed) == (1, [])
+    assert "RestartSec=5\n" in machine.unit.read_text()
 
 
 def test_a_gateway_that_was_stopped_for_it_runs_again(machine: Machine, live: Callable[..., Live]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from cli.managers import Step, carry_out, put
+from cli import service
+from cli.interrupted import Interrupted
+from cli.managers import Manager, Step, carry_out, last_line, put
 from gateway.errors import GatewayError
 
 
@@ -17,7 +21,7 @@ class Trail:
     def __init__(self) -> None:
         self.noted: list[str] = []
 
-    def step(self, name: str, error: BaseException | None = None, undo_error: Exception | None = None) -> Step:
+    def step(self, name: str, error: BaseException | None = None, undo_error: BaseException | None = None) -> Step:
         return Step(
             name,
             f"do {name}",
@@ -60,13 +64,45 @@ def test_what_cannot_be_taken_back_is_named_and_the_rest_is_taken_back() -> None
     assert trail.noted == ["a", "b", "c", "not c", "not b", "not a"]
 
 
-def test_ctrl_c_takes_all_back() -> None:
-    trail = Trail()
+def test_ctrl_c_takes_all_back_and_says_so() -> None:
+    trail, told = Trail(), list[str]()
 
-    with pytest.raises(KeyboardInterrupt):
-        carry_out([trail.step("a"), trail.step("b", KeyboardInterrupt())])
+    with pytest.raises(Interrupted) as raised:
+        carry_out([trail.step("a"), trail.step("b", KeyboardInterrupt())], told.append)
 
     assert trail.noted == ["a", "b", "not b", "not a"]
+    assert str(raised.value) == "Interrupted. Everything is as it was before."
+    assert told == ["a", "b", "put everything back"]
+
+
+def test_another_ctrl_c_while_all_is_taken_back_leaves_no_more_undone_than_it_must() -> None:
+    trail = Trail()
+    steps = [trail.step("a"), trail.step("b", undo_error=KeyboardInterrupt()), trail.step("c", KeyboardInterrupt())]
+
+    with pytest.raises(Interrupted, match=r"Left undone: b\."):
+        carry_out(steps)
+
+    assert trail.noted == ["a", "b", "c", "not c", "not b", "not a"]
+
+
+@pytest.mark.parametrize("name", service.MANAGERS.values())
+def test_each_manager_has_all_that_is_promised_of_one(name: str) -> None:
+    module, _, kind = name.partition(".")
+
+    made = getattr(importlib.import_module(f"cli.managers.{module}"), kind)
+
+    promised = {name for name in (*vars(Manager), *Manager.__annotations__) if not name.startswith("_")}
+    assert promised > {"journal", "name"}
+    assert promised - set(dir(made)) == set()
+
+
+def test_the_last_line_of_what_was_printed_is_told_unless_it_is_older(tmp_path: Path) -> None:
+    file = tmp_path / "service.log"
+    assert last_line(file, 0.0) == ""
+    file.write_text("x" * 10_000 + "\nthe first\nthe last \n\n")
+    os.utime(file, (100.0, 100.0))
+
+    assert (last_line(file, 99.0), last_line(file, 101.0)) == ("the last", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")

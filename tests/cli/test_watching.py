@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import queue
 from typing import Any
 
 import pytest
 
+from cli import watching
 from cli.sse import Event
 from cli.watching import Screen
+from tests.support.waiting import PATIENCE
+
+
+class Told:
+    """Answers what a run waits for."""
+
+    def __init__(self, waits: dict[str, Any] | None) -> None:
+        self.waits = waits
+
+    def get(self, path: str) -> dict[str, Any]:
+        return {"task": {"waits": self.waits}}
+
 
 SAID = [
     {"kind": "status", "status": "queued"},
@@ -55,6 +69,26 @@ def test_the_answer_is_the_result_and_the_rest_is_talk(capsys: pytest.CaptureFix
         "· a remark",
         "· running, attempt 2: rescued",
     ]
+
+
+def test_a_run_that_is_queued_for_long_is_asked_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LONG", 0.0)
+    said: queue.Queue[str] = queue.Queue()
+
+    with watching.explained(Told({"why": "the agent is busy", "until": None}), "01", said.put):
+        assert said.get(timeout=PATIENCE) == "It waits: the agent is busy."
+
+
+def test_a_run_that_begins_soon_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LONG", PATIENCE)
+    asked: list[str] = []
+
+    with watching.explained(Told({"why": "x", "until": None}), "01", asked.append) as timer:
+        timer.cancel()
+        timer.join(PATIENCE)
+
+        assert not timer.is_alive()
+    assert asked == []
 
 
 def test_without_talk_there_is_the_answer_only(capsys: pytest.CaptureFixture[str]) -> None:

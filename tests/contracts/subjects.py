@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -43,7 +44,39 @@ class Echo(Subject):
         return "@@ history"
 
 
-class OpenAI(Subject):
+class Modelled(Subject):
+    """An agent with a scripted model behind it, which is told what to do."""
+
+    #: messages before the first one that a model is sent in each session
+    preface: int = 0
+
+    def __init__(self) -> None:
+        self._model: ScriptedModel | None = None
+
+    def made(self, url: str, directory: Path) -> Agent:
+        """Return an agent whose model is at that URL."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
+        async with serving() as self._model:
+            yield self.made(self._model.base_url, directory)
+
+    def environ(self) -> Mapping[str, str]:
+        return {"PATH": os.environ["PATH"]}
+
+    def fail(self) -> str:
+        return "[[error 400]]"
+
+    def recalled(self, answer: str) -> int:
+        return super().recalled(answer) - self.preface
+
+    def working(self) -> bool:
+        assert self._model is not None
+        return self._model.counters.active > 0
+
+
+class OpenAI(Modelled):
     """A scripted model that speaks OpenAI's protocol."""
 
     dies = "[[midfail]]"
@@ -55,22 +88,10 @@ class OpenAI(Subject):
         "an end without an end": "[[stop]]",
     }
 
-    def __init__(self) -> None:
-        self._model: ScriptedModel | None = None
-
-    @asynccontextmanager
-    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
-        async with serving() as self._model:
-            # The flood is to be read to its end: it is the reader that is tried, not the limit.
-            options = openai.Options(base_url=self._model.base_url, retries=0, max_output=1 << 40)
-            yield Agent(id="main", backend="openai", model="scripted", options=options)
-
-    def fail(self) -> str:
-        return "[[error 400]]"
-
-    def working(self) -> bool:
-        assert self._model is not None
-        return self._model.counters.active > 0
+    def made(self, url: str, directory: Path) -> Agent:
+        # The flood is to be read to its end: it is the reader that is tried, not the limit.
+        options = openai.Options(base_url=url, retries=0, max_output=1 << 40)
+        return Agent(id="main", backend="openai", model="scripted", options=options)
 
 
 class _Command(Subject):

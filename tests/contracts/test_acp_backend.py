@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -18,9 +17,9 @@ from gateway.domain.agent import Agent
 from gateway.domain.event import Permission
 from gateway.errors import AgentError
 from tests.contracts.backends import BackendContract, Stage, Subject
+from tests.contracts.subjects import Modelled
 from tests.support import codex, scripted_acp
 from tests.support import opencode as real
-from tests.support.scripted_model import ScriptedModel, serving
 from tests.support.turns import Heard
 from tests.support.waiting import PATIENCE
 
@@ -54,41 +53,24 @@ class Scripted(Subject):
         return any(psutil.pid_exists(int(file.name.partition("-")[2])) for file in self._directory.glob("*/busy-*"))
 
 
-class Opencode(Subject):
+class Opencode(Modelled):
     """The real program, with a scripted model behind it."""
 
+    preface = 1  # the system prompt
     killable = True
     together = 2  # each has a process of its own, which takes seconds to start
     patience = 3 * PATIENCE  # and the first one in a new home starts alone
     hostile: ClassVar = {"a line of 4 MB": "[[line 4]]"}
 
-    def __init__(self) -> None:
-        self._model: ScriptedModel | None = None
-
-    @asynccontextmanager
-    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
-        async with serving() as self._model:
-            home = real.home(directory / "home", self._model.base_url)
-            program = real.find()
-            assert program is not None
-            options = Options(command=[program, "acp"], idle_processes=2)
-            yield Agent(id="main", backend="acp", options=options, env=real.environment(home))
-
-    def environ(self) -> Mapping[str, str]:
-        return {"PATH": os.environ["PATH"]}
-
-    def fail(self) -> str:
-        return "[[error 400]]"
-
-    def recalled(self, answer: str) -> int:
-        return int(answer.split()[0]) - 1  # without the system prompt
-
-    def working(self) -> bool:
-        assert self._model is not None
-        return self._model.counters.active > 0
+    def made(self, url: str, directory: Path) -> Agent:
+        home = real.home(directory / "home", url)
+        program = real.find()
+        assert program is not None
+        options = Options(command=[program, "acp"], idle_processes=2)
+        return Agent(id="main", backend="acp", options=options, env=real.environment(home))
 
 
-class Codex(Subject):
+class Codex(Modelled):
     """The real codex-acp, with a scripted model behind it."""
 
     killable = True
@@ -103,25 +85,10 @@ class Codex(Subject):
         "an end without an end": "[[stop]]",
     }
 
-    def __init__(self) -> None:
-        self._model: ScriptedModel | None = None
-
-    @asynccontextmanager
-    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
-        async with serving() as self._model:
-            env = codex.environment(directory / "home", self._model.base_url)
-            options = Options(preset=Preset.CODEX, command=[str(codex.find())], idle_processes=2)
-            yield Agent(id="main", backend="acp", options=options, env=env)
-
-    def environ(self) -> Mapping[str, str]:
-        return {"PATH": os.environ["PATH"]}
-
-    def fail(self) -> str:
-        return "[[error 400]]"
-
-    def working(self) -> bool:
-        assert self._model is not None
-        return self._model.counters.active > 0
+    def made(self, url: str, directory: Path) -> Agent:
+        env = codex.environment(directory / "home", url)
+        options = Options(preset=Preset.CODEX, command=[str(codex.find())], idle_processes=2)
+        return Agent(id="main", backend="acp", options=options, env=env)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the scripted agent uses signals and fork")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,41 +9,24 @@ import pytest
 from gateway.backends.command.backend import Options
 from gateway.backends.command.presets import Preset
 from gateway.domain.agent import Agent
-from tests.contracts.backends import BackendContract, Stage, Subject
+from tests.contracts.backends import BackendContract, Stage
+from tests.contracts.subjects import Modelled
 from tests.support import opencode as real
-from tests.support.scripted_model import ScriptedModel, serving
 from tests.support.waiting import PATIENCE
 
 
-class OpencodeRun(Subject):
+class OpencodeRun(Modelled):
     """The real program, with a scripted model behind it."""
 
+    preface = 1  # the system prompt
     streams = False
     together = 2
     patience = 3 * PATIENCE  # the first turn in a new home sets it up
 
-    def __init__(self) -> None:
-        self._model: ScriptedModel | None = None
-
-    @asynccontextmanager
-    async def agent(self, directory: Path) -> AsyncIterator[Agent]:
-        async with serving() as self._model:
-            home = real.home(directory / "home", self._model.base_url)
-            options = Options(preset=Preset.OPENCODE_RUN, command=[str(real.find())])
-            yield Agent(id="main", backend="command", options=options, env=real.environment(home))
-
-    def environ(self) -> Mapping[str, str]:
-        return {"PATH": os.environ["PATH"]}
-
-    def fail(self) -> str:
-        return "[[error 400]]"
-
-    def recalled(self, answer: str) -> int:
-        return int(answer.split()[0]) - 1  # without the system prompt
-
-    def working(self) -> bool:
-        assert self._model is not None
-        return self._model.counters.active > 0
+    def made(self, url: str, directory: Path) -> Agent:
+        home = real.home(directory / "home", url)
+        options = Options(preset=Preset.OPENCODE_RUN, command=[str(real.find())])
+        return Agent(id="main", backend="command", options=options, env=real.environment(home))
 
 
 @pytest.mark.opencode

@@ -158,7 +158,8 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     which = RunFilter(status=asked.status, agent=named.id if named else asked.agent, session=session, label=asked.label)
     found = await call.engine.runs(which, paging.page(asked))
     runs, cursor = paging.cut(asked, found, lambda run: run.seq)
-    return TaskList(tasks=[views.task(run) for run in runs], next_cursor=cursor)
+    waits = await call.engine.waiting.waits(runs)
+    return TaskList(tasks=[views.task(run, waits.get(run.id)) for run in runs], next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskDetails)
@@ -169,8 +170,10 @@ async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
     told = bool(run.spec.deliver) and run.status.final
     found = await call.engine.deliveries.list(DeliveryFilter(run=run.id), Page()) if told else ()
     asked = await call.engine.permissions.list(run.id, Page()) if run.status is Status.RUNNING else ()
+    waits = await call.engine.waiting.waits([run])
+    call.headers["X-Run-Id"] = run.id
     return TaskDetails(
-        task=_answer(call, run).task,
+        task=views.task(run, waits.get(run.id)),
         deliveries=[views.delivery(one) for one in found],
         permissions=[views.permission(one) for one in asked if one.answer is None],
     )

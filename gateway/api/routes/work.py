@@ -20,6 +20,8 @@ class Work(Struct, frozen=True, kw_only=True):
     #: runs at work, and that wait
     running: int
     queued: int
+    #: of those that wait, how many do for agents that are disabled or gone, by agent
+    stranded: dict[str, int]
     #: runs that ended in the last 24 hours
     ended: int
     #: deliveries that wait, and that were given up
@@ -38,6 +40,7 @@ async def work(call: Call[Nothing, Nothing]) -> Work:
     return Work(
         running=runs.running,
         queued=runs.queued,
+        stranded=dict(await engine.waiting.stranded()) if runs.queued else {},
         ended=sum(runs.ended.values()),
         pending_deliveries=deliveries.pending,
         dead_deliveries=deliveries.dead,

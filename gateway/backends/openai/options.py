@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway.errors import AgentError
+from gateway import credentials
+from gateway.errors import AgentError, ConfigError
 
 #: where OpenAI itself is
 OPENAI = "https://api.openai.com/v1"
-#: bytes of a file with a key
-KEY_FILE = 4096
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,23 +54,11 @@ def find_key(options: Options, environ: Mapping[str, str]) -> str:
     Raises:
         AgentError: it cannot be read, or cannot be a key.
     """
-    key = options.api_key or ""
-    if not key and options.api_key_file:
-        key = _read_key(Path(options.api_key_file).expanduser())
-    elif not key and options.api_key_env:
-        key = environ.get(options.api_key_env, "").strip()
+    try:
+        found = credentials.find(options.api_key, options.api_key_file, options.api_key_env, environ)
+    except ConfigError as error:
+        raise AgentError(f"there is no API key: {error.message}") from error
+    key = found or ""
     if not re.fullmatch(r"[!-~]*", key):
         raise AgentError("the API key has spaces or other characters that no key has.")
-    return key
-
-
-def _read_key(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            lines = opened.read(KEY_FILE).splitlines()
-    except OSError as error:
-        raise AgentError(f"cannot read the API key: {error}.") from error
-    key = lines[0].decode("latin-1").strip() if lines else ""
-    if not key:
-        raise AgentError(f"cannot read the API key: the first line of {str(file)!r} is empty.")
     return key

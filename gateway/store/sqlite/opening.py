@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import apsw
 
+from gateway.domain.search import spaced
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
 
@@ -92,6 +93,7 @@ def connect_reader(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(5000)
     _keep_plans(connection)
+    teach(connection)
     return connection
 
 
@@ -106,11 +108,21 @@ def _keep_plans(connection: apsw.Connection) -> None:
 def _prepare(connection: apsw.Connection) -> None:
     connection.set_busy_timeout(5000)
     _keep_plans(connection)
+    teach(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone does not reach the platter
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA journal_size_limit = 67108864")
+
+
+def teach(connection: apsw.Connection) -> None:
+    """Give a connection the function that the schema calls."""
+
+    def call(*values: object) -> str:
+        return spaced(str(values[0]))
+
+    connection.create_scalar_function("spaced", call, 1, deterministic=True, flags=apsw.SQLITE_INNOCUOUS)
 
 
 def _refuse_network(path: Path) -> None:

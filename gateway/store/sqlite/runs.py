@@ -251,7 +251,7 @@ def claim(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
     for _ in range(CLAIMS):
         all_went = True
         for run in _chosen(tx, limits, waiting):
-            asked = spending.ask(tx, run, limits)
+            asked = spending.ask(tx, run, limits, tx.days, tx.now)
             all_went &= asked.go
             if asked.go:
                 done.append(_claimed(tx, run, owner))

@@ -38,6 +38,8 @@ class Asked(NamedTuple):
     go: bool
     #: why it never will
     refusal: str | None = None
+    #: what it waits for
+    wait: str | None = None
 
 
 # --- counting ---------------------------------------------------------------------------------
@@ -106,7 +108,7 @@ def prune(tx: Transaction) -> None:
 # --- asking -----------------------------------------------------------------------------------
 
 
-def ask(tx: Transaction, run: Run, limits: Limits) -> Asked:
+def ask(reader: Transaction | apsw.Connection, run: Run, limits: Limits, days: Days, now: int) -> Asked:
     """Tell whether the budgets of a run's agent and schedule let it begin."""
     spec = run.spec
     asked = Asked(True)
@@ -115,21 +117,24 @@ def ask(tx: Transaction, run: Run, limits: Limits) -> Asked:
         ("schedule", spec.budget, By.SCHEDULE, spec.schedule or ""),
     ):
         if limit is not None and asked.refusal is None:
-            found = _ask(tx, run, limit, by, name, f"{whose} {name!r}")
+            found = _ask(reader, run, limit, by, name, f"{whose} {name!r}", days, now)
             asked = found if not found.go else asked
     return asked
 
 
-def _ask(tx: Transaction, run: Run, limit: Budget, by: By, name: str, whose: str) -> Asked:
-    used, at_work = _today(tx, by, name, tx.days, tx.now)
+def _ask(
+    reader: Transaction | apsw.Connection, run: Run, limit: Budget, by: By, name: str, whose: str, days: Days, now: int
+) -> Asked:
+    used, at_work = _today(reader, by, name, days, now)
     if run.attempt:  # it has been counted
         limit = Budget(tokens=limit.tokens, cost=limit.cost)
     found = budget.excess(limit, used)
     if found is not None:
-        return Asked(False, budget.refusal(whose, found, tx.days.end(tx.now)))
+        return Asked(False, budget.refusal(whose, found, days.end(now)))
     if at_work and (limit.tokens is not None or limit.cost is not None):
-        recent = _sum(tx, by, name, tx.days.before(tx.now, budget.SHOWN_BY - 1), ">=")
-        return Asked(not budget.must_wait(limit, used, recent, at_work))
+        recent = _sum(reader, by, name, days.before(now, budget.SHOWN_BY - 1), ">=")
+        if budget.must_wait(limit, used, recent, at_work):
+            return Asked(False, wait=budget.waiting(whose, at_work, days.end(now)))
     return Asked(True)
 
 

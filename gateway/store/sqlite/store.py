@@ -23,6 +23,7 @@ from gateway.domain.ports import (
     Limits,
     Listener,
     Load,
+    Obstacles,
     Page,
     Pruned,
     RunFilter,
@@ -42,6 +43,7 @@ from gateway.store.sqlite import (
     idempotency,
     log,
     notes,
+    obstacles,
     permissions,
     processes,
     pruning,
@@ -157,6 +159,9 @@ class SqliteStore:
 
     async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
         return await self._read(lambda reader: runs.listed(reader, which, page))
+
+    async def obstacles(self, runs: Sequence[Run], limits: Limits) -> Mapping[str, Obstacles]:
+        return await self._read(lambda reader: obstacles.found(reader, runs, limits, self._days, self._clock()))
 
     async def finished(self, label: str, limit: int) -> Sequence[Run]:
         return await self._read(lambda reader: runs.finished(reader, label, limit))
@@ -318,6 +323,9 @@ class SqliteStore:
 
     async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
         return await self._read(lambda reader: search.found(reader, wanted, page))
+
+    async def respace(self) -> bool:
+        return await self._write(search.respace)
 
     # agents
     async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:

@@ -64,7 +64,7 @@ def test_while_it_runs_all_is_well(shell: Shell, served: Live) -> None:
 def test_json_has_the_documented_shape(shell: Shell) -> None:
     result = shell("doctor", "--json")
 
-    assert set(result.json) == {"ok", "findings", "fixed"}
+    assert set(result.json) == {"ok", "findings", "fixed", "failed"}
     assert {frozenset(row) for row in result.json["findings"]} == {
         frozenset({"check", "level", "finding", "cause", "remedy"})
     }

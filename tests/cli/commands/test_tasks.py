@@ -15,7 +15,7 @@ from tests.support.waiting import PATIENCE, until_sync
 
 TASK = set(
     "id status outcome agentId session source input mode model priority labels parent retry_of attempt max_attempts"
-    " cancel_requested last_event result error usage rounds done created_at run_at started_at finished_at".split()
+    " cancel_requested waits last_event result error usage rounds done created_at run_at started_at finished_at".split()
 )
 
 
@@ -43,6 +43,16 @@ def test_a_goal_is_handed_in(shell: Shell) -> None:
     made = shell("tasks", "add", "--json", "--goal", "--max-rounds", "2", "x").json
 
     assert made["task"]["mode"] == "goal"
+
+
+def test_a_task_that_waits_says_for_what(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "--run-at", "2099-01-01T00:00Z", "--label", "waits=long", "x").out.strip()
+
+    shown, listed = shell("tasks", "show", identifier), shell("tasks", "list", "--label", "waits=long")
+    shell("tasks", "cancel", identifier)
+
+    assert "it is not to begin before 2099-01-01T00:00:00.000Z" in shown.out
+    assert listed.err == "1 of them waits: it is not to begin before 2099-01-01T00:00:00.000Z.\n"
 
 
 @pytest.mark.parametrize("words", [["--run-at", "noon"], ["--label", "plain"], ["--priority", "x"]])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli import drift, installing, managers, probe, service
+from cli import drift, managers, probe, service
 from cli.finding import Level
 from cli.managers import launchd
 from cli.place import Place
@@ -297,7 +297,7 @@ def test_a_gateway_is_installed_replaced_and_removed(machine: Machine, monkeypat
     assert second["pid"] != first["pid"]
     assert probe.look(place).state is State.RUNNING
     assert {one.level for one in drift.examine(place, probe.look(place))} == {Level.OK}
-    assert installing.refresh(place) is None, "what is installed is as it is to be"
+    assert drift.mend(place) is None, "what is installed is as it is to be"
     managers.carry_out(machine.manager.removal())
 
     assert probe.look(place).state is State.STOPPED

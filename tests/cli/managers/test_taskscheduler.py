@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cli import client, drift, installing, managers, probe, service
+from cli import client, drift, managers, probe, service
 from cli.finding import Level
 from cli.managers import taskscheduler
 from cli.place import Place
@@ -233,7 +233,7 @@ def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> No
     assert "Moongate" in output.read_text()
     assert "of before" not in output.read_text(), "it does not grow for ever"
     assert {one.level for one in drift.examine(place, probe.look(place))} == {Level.OK}
-    assert installing.refresh(place) is None, "what is installed is as it is to be"
+    assert drift.mend(place) is None, "what is installed is as it is to be"
     managers.carry_out(machine.manager.removal())
     assert probe.look(place).state is State.STOPPED
     assert place.last_stop is not None, "it was asked to, and ended by itself"

@@ -1,0 +1,60 @@
+"""The door of XCClaw: tasks that are created first and executed later, persistent sessions, a history.
+
+Its clients need another base URL only; `docs/clients/xcclaw.md` says what differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.api.compat.xcclaw import changes, schedules, sessions, tasks
+from gateway.api.compat.xcclaw.words import DIALECT, HOME
+from gateway.api.routing import Call, Routes, Unheeded
+from gateway.domain.ports import Health
+from gateway.domain.token import Scope
+from gateway.engine.engine import Engine
+
+#: seconds that an agent may take to tell how it is
+PULSE = 5.0
+
+ROUTES = Routes("xcclaw", dialect=DIALECT)
+
+
+class OpencodeState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether opencode could answer now."""
+
+    #: ok or unavailable
+    status: str
+    version: str = ""
+
+
+class XCClawHealth(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    opencode: OpencodeState
+
+
+@ROUTES.add("GET", f"{HOME}/health", scope=Scope.READ, query=Unheeded, answer=XCClawHealth)
+async def xcclaw_health(call: Call[Any, Unheeded]) -> XCClawHealth:
+    """Tell whether opencode could answer now."""
+    return XCClawHealth(opencode=await _opencode(call.engine))
+
+
+async def _opencode(engine: Engine) -> OpencodeState:
+    for name in engine.agents.ids:
+        agent = engine.agents.get(name)
+        if agent is None or agent.backend != "opencode" or not agent.enabled:
+            continue
+        try:
+            async with asyncio.timeout(PULSE):
+                found = await engine.agents.health(agent)
+        except TimeoutError:
+            found = Health(ok=False)
+        if found.ok:
+            return OpencodeState(status="ok", version=found.version or "unknown")
+    return OpencodeState(status="unavailable")
+
+
+ROUTES.listed += [route for part in (tasks, schedules, sessions, changes) for route in part.ROUTES.listed]

@@ -1,0 +1,105 @@
+"""XCClaw's schedules: each of their times becomes a task."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from gateway.api import views
+from gateway.api.compat.xcclaw.words import CHANNEL, DIALECT, HOME, LABEL, LISTED, TaskType, moment
+from gateway.api.routing import Call, Routes, Unheeded
+from gateway.domain import ids, times
+from gateway.domain.ids import SLUG
+from gateway.domain.ports import Page
+from gateway.domain.schedule import Schedule, ScheduleSpec
+from gateway.domain.session import SessionKey
+from gateway.domain.token import Scope
+from gateway.errors import InvalidRequest, JobNotFound
+
+ROUTES = Routes("xcclaw", dialect=DIALECT)
+
+
+class NewXCClawSchedule(Struct, frozen=True, kw_only=True):
+    """What is to be done at which times."""
+
+    #: made when left out
+    id: Annotated[str, Meta(pattern=SLUG)] | None = None
+    name: Annotated[str, Meta(max_length=100)] = ""
+    #: a cron expression, in the time zone `cron.timezone`
+    cron: str
+    prompt: views.Prompt
+    enabled: bool = True
+
+
+class XCClawSchedule(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    cron: str
+    prompt: str
+    enabled: bool
+    next_run: str | None
+    created_at: str
+
+
+class ScheduleDeleted(Struct, frozen=True, kw_only=True):
+    deleted: str
+
+
+@ROUTES.add(
+    "POST", f"{HOME}/schedule", scope=Scope.WRITE, body=NewXCClawSchedule, query=Unheeded, answer=XCClawSchedule
+)
+async def create_xcclaw_schedule(call: Call[NewXCClawSchedule, Unheeded]) -> XCClawSchedule:
+    """Make a schedule; each of its times becomes a task in the schedule's own session."""
+    wanted, settings = call.body, call.around.config.cron
+    identifier = wanted.id or ids.ulid(call.around.clock()).lower()
+    spec = ScheduleSpec(
+        name=wanted.name,
+        expression=wanted.cron,
+        timezone=settings.timezone,
+        input=wanted.prompt,
+        session=str(SessionKey.of(call.engine.agents.default.id, CHANNEL, identifier)),
+        labels={LABEL: TaskType.SCHEDULED},
+        max_failures=settings.max_failures,
+    )
+    try:
+        made = await call.engine.schedules.create(spec, identifier, enabled=wanted.enabled, key=call.idempotency())
+    except InvalidRequest as error:
+        raise InvalidRequest(f"cron: {error.message.removeprefix('schedule: ')}", remedy=error.remedy) from error
+    return _schedule(made)
+
+
+@ROUTES.add("GET", f"{HOME}/schedule", scope=Scope.READ, query=Unheeded, answer=list[XCClawSchedule])
+async def list_xcclaw_schedules(call: Call[Any, Unheeded]) -> list[XCClawSchedule]:
+    """List the schedules that were made here, oldest first."""
+    found = await call.engine.schedules.list(Page(limit=LISTED))
+    return [_schedule(one) for one in reversed(found) if LABEL in one.spec.labels]
+
+
+@ROUTES.add(
+    "DELETE",
+    f"{HOME}/schedule/{{id}}",
+    scope=Scope.WRITE,
+    body=Unheeded,
+    query=Unheeded,
+    answer=ScheduleDeleted,
+)
+async def delete_xcclaw_schedule(call: Call[Any, Unheeded]) -> ScheduleDeleted:
+    """Delete a schedule; the tasks of its times stay."""
+    name = call.path["id"]
+    if LABEL not in (await call.engine.schedules.find(name)).spec.labels:
+        raise JobNotFound(f"there is no schedule {name[:64]!r}.")
+    await call.engine.schedules.delete(name)
+    return ScheduleDeleted(deleted=name)
+
+
+def _schedule(of: Schedule) -> XCClawSchedule:
+    return XCClawSchedule(
+        id=of.id,
+        name=of.spec.name,
+        cron=of.spec.expression,
+        prompt=of.spec.input,
+        enabled=of.enabled,
+        next_run=moment(of.next_at) if of.enabled else None,
+        created_at=times.rfc3339(of.created),
+    )

@@ -1,0 +1,93 @@
+"""XCClaw's words for tasks and sessions, and what they are here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from gateway.api.routing import Dialect
+from gateway.domain import times
+from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.session import SessionKey
+
+HOME = "/api/xcclaw"
+#: the channel of its sessions
+CHANNEL = "xcclaw"
+#: label of its tasks: its value is the task's type
+LABEL = "xcclaw"
+#: rows that a list shows: the newest ones
+LISTED = 10_000
+
+STATUSES = {
+    Status.HELD: "pending",
+    Status.QUEUED: "pending",
+    Status.RUNNING: "running",
+    Status.SUCCEEDED: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "aborted",
+}
+
+
+class XCClawError(Struct, frozen=True):
+    """The body of every error here."""
+
+    detail: str
+
+
+DIALECT = Dialect(error=XCClawError, complain=lambda error: XCClawError(str(error)), home=HOME)
+
+
+class TaskType(StrEnum):
+    #: in a session of its own, which ends with it
+    EPHEMERAL = "ephemeral"
+    #: in a session that is kept
+    PERSISTENT = "persistent"
+    SCHEDULED = "scheduled"
+
+
+class XCClawTask(Struct, frozen=True, kw_only=True):
+    id: str
+    type: str
+    prompt: str
+    #: pending, running, completed, failed or aborted
+    status: str
+    session_id: str
+    result: str | None
+    error: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+def shown(run: Run) -> XCClawTask:
+    """Return a run as XCClaw tells of a task."""
+    key = parsed(run.spec.session)
+    return XCClawTask(
+        id=run.id,
+        type=run.spec.labels[LABEL],
+        prompt=run.spec.input,
+        status=STATUSES[run.status],
+        session_id=key.chat if key.channel == CHANNEL else run.spec.session,
+        result=run.result,
+        error=run.error,
+        created_at=times.rfc3339(run.created),
+        started_at=moment(run.started),
+        finished_at=moment(run.finished),
+    )
+
+
+def parsed(text: str) -> SessionKey:
+    """Return the key of a session that was made here."""
+    key = SessionKey.parse(text)
+    assert key is not None, "named sessions have whole keys"
+    return key
+
+
+def run_spec(key: SessionKey, kind: TaskType, text: str) -> RunSpec:
+    """Return the run that a task is."""
+    return RunSpec(source=Source.TASK, agent=key.agent, session=str(key), input=text, labels={LABEL: kind})
+
+
+def moment(at: int | None) -> str | None:
+    return None if at is None else times.rfc3339(at)
