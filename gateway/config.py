@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway import paths
-from gateway.domain.delivery import SCHEDULE
+from gateway.domain.delivery import LONGEST_WAIT, SCHEDULE
 from gateway.domain.inbound import InletSettings
 from gateway.errors import ConfigError
 from gateway.validation import explain
@@ -242,7 +242,7 @@ class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Hosts, and networks such as `10.0.0.0/8`, with private addresses that callers may name."),
     ] = field(default_factory=list)
     schedule: Annotated[
-        list[Annotated[float, Meta(ge=0, le=604_800)]],
+        list[Annotated[float, Meta(ge=0, le=LONGEST_WAIT)]],
         Meta(
             min_length=1, max_length=50, description="Seconds to wait before each try; after the last one it is dead."
         ),
