@@ -16,6 +16,7 @@ from drills import (
     much,
     restarts,
     schedules,
+    soak,
     streams,
     writers,
 )
@@ -30,7 +31,7 @@ class Row(NamedTuple):
 
 
 DRILLS = [
-    Row("kill -9 at random", crash.kill_at_random, partial(crash.kill_at_random, kills=500)),
+    Row("kill -9 at random", crash.kill_at_random, partial(crash.kill_at_random, kills=500, strict=True)),
     Row("no orphan beside a retry", crash.no_orphan_beside_a_retry),
     Row("a stop drains", crash.a_stop_drains),
     Row("a second signal cuts the grace", crash.a_second_signal_cuts_the_grace),
@@ -58,6 +59,7 @@ DRILLS = [
         much.is_kept,
         partial(much.is_kept, sessions=10_000, runs=100_000, calls=100, limit=500, strict=True),
     ),
+    Row("work for a long time", soak.goes_on, partial(soak.goes_on, rounds=30, seconds=60.0, strict=True)),
     Row("no descriptors left", descriptors.none_left),
     Row("two writers on one store", writers.two, partial(writers.two, seconds=20.0, share=0.2)),
     Row("readers who take nothing", streams.stalled_readers, partial(streams.stalled_readers, back=20, strict=True)),
@@ -68,6 +70,6 @@ DRILLS = [
     Row(
         "a dead receiver delays nobody",
         deliveries.a_dead_receiver_delays_nobody,
-        partial(deliveries.a_dead_receiver_delays_nobody, dead=500, well=200),
+        partial(deliveries.a_dead_receiver_delays_nobody, dead=500, well=200, strict=True),
     ),
 ]
