@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import pkgutil
@@ -104,6 +103,8 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            import difflib  # late: most commands are spelled as they should be
+
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f'; did you mean "{near[0]}"?' if near else "."
             raise click.UsageError(f'there is no command "{args[0]}"{hint}', ctx)

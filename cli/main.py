@@ -7,7 +7,6 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -74,6 +73,8 @@ def _guarded(invocation: Invocation, arguments: Sequence[str] | None) -> int:
 
 def _broke(invocation: Invocation, error: Exception) -> int:
     if os.environ.get("MOONGATE_DEBUG"):
+        import traceback  # late: most commands do not break
+
         traceback.print_exc()
     what = f"this command broke: {type(error).__name__}: {error}"
     return _complain(invocation, "INTERNAL_ERROR", what, "That is a bug. MOONGATE_DEBUG=1 shows where.", 1)

@@ -23,7 +23,7 @@ from cli.place import Place
 from gateway import config, paths
 from gateway.config import Config
 from gateway.errors import ConfigError, Forbidden, NotRunning, Unavailable
-from gateway.supervisor.respawn import MARKER
+from gateway.supervisor.marker import MARKER
 from service_templates import ServiceSpec
 
 #: the module and class that look after services, by platform

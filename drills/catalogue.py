@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from drills import (
     Drill,
+    clock,
     commits,
     crash,
     deliveries,
@@ -48,13 +49,14 @@ DRILLS = [
         schedules.kill_around_fires,
         partial(schedules.kill_around_fires, kills=30),
     ),
+    Row("the clock is set forward and back", clock.is_moved, partial(clock.is_moved, more=60)),
     Row("disk full", disk.full),
     Row("disk refuses", disk.refusing),
     Row("disk read-only", disk.read_only),
     Row(
         "a store that has grown",
         much.is_kept,
-        partial(much.is_kept, sessions=10_000, runs=100_000, calls=40, limit=500, strict=True),
+        partial(much.is_kept, sessions=10_000, runs=100_000, calls=100, limit=500, strict=True),
     ),
     Row("no descriptors left", descriptors.none_left),
     Row("two writers on one store", writers.two, partial(writers.two, seconds=20.0, share=0.2)),

@@ -16,8 +16,11 @@ from tests.support.waiting import PATIENCE
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T | None], what: str, within: float = PATIENCE) -> T:
+def until(condition: Callable[[], T | None], what: str, within: float = PATIENCE, pace: float = 0.01) -> T:
     """Return what the condition returns as soon as that is true.
+
+    Args:
+        pace: seconds between two looks.
 
     Raises:
         AssertionError: it did not become true within so many seconds.
@@ -26,7 +29,7 @@ def until(condition: Callable[[], T | None], what: str, within: float = PATIENCE
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.01)
+        time.sleep(pace)
     raise AssertionError(f"waited {within:g} s in vain until {what}")
 
 

@@ -19,7 +19,7 @@ from gateway.store.sqlite.store import SqliteStore
 from tests.support.live import Live
 
 #: every so many runs fail, are the other agent's, have a label
-FAILED, OTHER, LABELLED = 10, 4, 7
+FAILED, OTHER, LABELLED = 11, 4, 7
 #: runs that wait for a day far away
 DELAYED = 20
 #: runs that are handed in together

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import secrets
 import select
 import shlex
 import shutil
@@ -156,7 +155,7 @@ def _supervise(
     resumed: Mapping[str, Any] | None,
 ) -> int:
     bound = listener.getsockname()[1]
-    instance = resumed["instance"] if resumed else secrets.token_hex(8)
+    instance = resumed["instance"] if resumed else os.urandom(8).hex()
     before = record.read(paths.lock(settings.home, settings.path))
     same = before is not None and before.instance == instance  # with its supervisor replaced
     began = before.createdAt if before is not None and same else time.time_ns() // 1_000_000

@@ -176,15 +176,17 @@ def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
 
 def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
     """Yield the channels that are configured, with their options."""
-    kinds = {name: kind for name, kind in channels.kinds().items() if kind.options is not None}
+    kinds = channels.kinds()
     for name, raw in config.channels.items():
         where = f"{config.path}: channels"
-        if name not in kinds:
+        kind = kinds.get(name)
+        if kind is None or kind.options is None:
             _check_plugin(f"{where}.{name}", name, channels.registered().broken)
-            raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest(name, sorted(kinds))}')
-        options = _converted(raw, kinds[name].options, f"{where}.{name}", "the channel")
+            known = [name for name, kind in kinds.items() if kind.options is not None]
+            raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest(name, known)}')
+        options = _converted(raw, kind.options, f"{where}.{name}", "the channel")
         if getattr(options, "enabled", True):
-            yield name, kinds[name], options
+            yield name, kind, options
 
 
 def _inlets(config: Config, environ: Mapping[str, str], clock: Clock) -> Mapping[str, Inlet]:
@@ -299,11 +301,10 @@ async def opened(
         store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)
         stack.push_async_callback(store.close)
         children = Children(StoreLedger(store, owner), environ, Scratch(paths.scratch(config.home)))
-        used = {name: kind for name, kind in backends.kinds().items() if name in {agent.backend for agent in agents}}
         opened_backends = {}
-        for name, kind in used.items():
+        for name in sorted({agent.backend for agent in agents}):
             tools = Tools(children=children, environ=environ, directory=config.home / "backends" / name)
-            opened_backends[name] = await stack.enter_async_context(kind.open(tools))
+            opened_backends[name] = await stack.enter_async_context(backends.kinds()[name].open(tools))
         engine = Engine(
             store,
             agents,

@@ -8,17 +8,17 @@ file, `.env` in the state directory, the environment, flags.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
-import dotenv
 import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway import paths
-from gateway.domain.delivery import SCHEDULE
+from gateway.domain.delivery import LONGEST_WAIT, SCHEDULE
 from gateway.domain.inbound import InletSettings
 from gateway.errors import ConfigError
 from gateway.validation import explain
@@ -242,7 +242,7 @@ class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Hosts, and networks such as `10.0.0.0/8`, with private addresses that callers may name."),
     ] = field(default_factory=list)
     schedule: Annotated[
-        list[Annotated[float, Meta(ge=0, le=604_800)]],
+        list[Annotated[float, Meta(ge=0, le=LONGEST_WAIT)]],
         Meta(
             min_length=1, max_length=50, description="Seconds to wait before each try; after the last one it is dead."
         ),
@@ -426,7 +426,12 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Conf
 
 def dotenv_values(home: Path) -> dict[str, str]:
     """Return what `.env` in the state directory sets; nothing when there is none."""
-    found = dotenv.dotenv_values(home / ".env", interpolate=False)
+    file = home / ".env"
+    if not os.path.exists(file):  # unlike `Path.exists`, without an error where nothing may be looked at
+        return {}
+    import dotenv  # late: most have no such file, and the supervisor keeps all that it ever loads
+
+    found = dotenv.dotenv_values(file, interpolate=False)
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -166,6 +166,12 @@ class Unavailable(GatewayError):
     code, status, exit_code = "UNAVAILABLE", 503, 75
 
 
+class Exhausted(GatewayError):
+    """The machine has no room for another process."""
+
+    code, status, exit_code = "UNAVAILABLE", 503, 75
+
+
 class TimedOut(GatewayError):
     """The time is up."""
 

@@ -7,7 +7,6 @@ id are compared raw: a wall-clock start time shifts when the clock is set.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -56,6 +55,8 @@ def start_time(pid: int) -> str | None:
     if _PLATFORM == "linux":
         return _start_time_linux(pid)
     if _PLATFORM == "darwin":
+        import subprocess  # late, as psutil below: Linux needs neither
+
         shown = subprocess.run(
             ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
             capture_output=True,

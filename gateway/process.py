@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol, cast
 
 from gateway import identity, orphans, scratch
-from gateway.errors import AgentError, ConfigError
+from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.identity import Identity
 from gateway.scratch import Scratch
 
@@ -51,6 +52,10 @@ _HOMES = ("HOME", "XDG_DATA_HOME")
 #: name of the variable that says where a program that is built with Bun unpacks its libraries; not TMPDIR,
 #: which is also where its commands put what they want to find again
 _UNPACK = "BUN_TMPDIR"
+
+#: what says that there is no room for a process now, and what to do if that lasts
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+_ROOM = "Raise the limits of the gateway (ulimit -n, -u), or lower limits.runs or its max_concurrent."
 
 _GATE = 'read -r gate && exec "$@"; exit 127'
 
@@ -303,6 +308,7 @@ class Children:
 
         Raises:
             AgentError: it cannot be started.
+            Exhausted: it cannot be started now, as there are no descriptors, processes or memory left.
         """
         program = find_program(argv[0], env, cwd)
         command = [program, *argv[1:]]
@@ -328,6 +334,8 @@ class Children:
         except (OSError, ValueError) as error:
             if room is not None:
                 scratch.clear(room)
+            if isinstance(error, OSError) and error.errno in _SCARCE:
+                raise Exhausted(f"cannot start {argv[0]!r} now: {error.strerror}.", remedy=_ROOM) from error
             raise AgentError(f"cannot start {argv[0]!r}: {error}.") from error
         child = Child(transport, protocol, self._ledger, room=room, mark=mark)
         try:

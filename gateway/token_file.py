@@ -6,7 +6,6 @@ Standard library only.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def store(path: Path, token: str) -> None:
 
 def _draft(path: Path, token: str) -> Path:
     """Write a token beside its place, whole, so that nobody ever reads a half-written one."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(token + "\n")
@@ -61,6 +60,8 @@ def _draft(path: Path, token: str) -> Path:
 
 def generated() -> str:
     """Return a token of 32 random bytes."""
+    import secrets  # late: `gateway status` only reads
+
     return secrets.token_urlsafe(32)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,3 +78,24 @@ def test_one_that_fails_to_look_around_is_passed_over(site: Path, tmp_path: Path
     found = app.detect(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": ""})
 
     assert found.backend != "blind"
+
+
+def test_a_package_in_an_archive_is_found_too(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = site / "parrots.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("parrots.py", ECHO)
+        file.writestr("parrots-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: parrots\nVersion: 1.0\n")
+        file.writestr("parrots-1.0.dist-info/entry_points.txt", "[moongate.backends]\nparrot = parrots:BACKEND\n")
+    monkeypatch.syspath_prepend(str(archive))
+
+    assert "parrot" in backends.registered().usable
+
+
+def test_a_backend_that_no_agent_has_is_not_loaded() -> None:
+    code = "import sys; from gateway import backends; backends.kinds()['echo']; print(*backends.kinds(), *sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    words = done.stdout.split()
+    assert {"echo", "opencode", "gateway.backends.echo"} <= set(words)
+    assert "gateway.backends.opencode" not in words

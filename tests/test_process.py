@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway import identity, process
-from gateway.errors import AgentError, ConfigError
+from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.identity import Identity
 from gateway.process import Child, Children
 from tests.support.ledger import MemoryLedger
@@ -129,6 +129,21 @@ async def test_a_relative_program_is_looked_up_in_the_childs_directory(children:
 async def test_an_argument_that_the_system_cannot_take_is_an_agent_error(children: Children, argument: str) -> None:
     with pytest.raises(AgentError, match="cannot start"):
         await spawn(children, "echo", argument)
+
+
+async def test_without_descriptors_a_program_is_not_started_now_and_later_is(children: Children) -> None:
+    import resource  # late: Windows has none
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(Exhausted, match="cannot start 'sh' now: Too many open files"):
+            await shell(children, "echo hi")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert await output(await shell(children, "echo hi")) == b"hi\n"
 
 
 async def test_arguments_reach_the_program_as_they_are(children: Children) -> None:

@@ -86,7 +86,8 @@ def show(key: str, limit: int) -> None:
 def search(query: str, session: str | None, agent: str | None, limit: int) -> None:
     """Find messages by their words, newest first.
 
-    All words of QUERY must be there; "a phrase" in that order; -word must not be there; word* may go on.
+    All words of QUERY must be there, and may go on (two letters only with an asterisk: co*); "a phrase"
+    must be there as it is; -word must not be there.
 
     \b
     Examples:

@@ -13,8 +13,8 @@ from cli import output, probe
 from cli.command import Command, current
 from cli.place import Place
 from cli.probe import Inside, Look, State
+from gateway.supervisor.marker import MARKER
 from gateway.supervisor.record import Record
-from gateway.supervisor.respawn import MARKER
 from gateway.token_file import masked
 
 

@@ -75,7 +75,7 @@ def registered() -> Registered[BackendType]:
 @cache
 def kinds() -> Mapping[str, BackendType]:
     """Return all backends by name: our own, and those of other distributions."""
-    return {**registered().usable, **_own()}
+    return plugins.discover(__name__, "BACKEND", registered().usable)
 
 
 @cache

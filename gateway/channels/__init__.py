@@ -54,7 +54,7 @@ def registered() -> Registered[ChannelType]:
 @cache
 def kinds() -> Mapping[str, ChannelType]:
     """Return all channels by name: our own, and those of other distributions."""
-    return {**registered().usable, **_own()}
+    return plugins.discover(__name__, "CHANNEL", registered().usable)
 
 
 @cache

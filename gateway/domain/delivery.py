@@ -18,6 +18,8 @@ SLACK = "slack"
 
 #: seconds to wait before each try; when the last one fails, the delivery is dead
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
+#: seconds to wait before a try at the most, whatever the settings say
+LONGEST_WAIT = 604_800.0
 #: the part of a wait that is left to chance, so that what failed together does not come back together
 JITTER = 0.1
 #: seconds that a receiver may ask us to stay away at the most

@@ -777,6 +777,10 @@ class Store(Protocol):
         """Return the messages that fit, newest first."""
         ...
 
+    async def respace(self) -> bool:
+        """Make some messages from before it was possible findable by their characters; False if none is left."""
+        ...
+
     # agents
     async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
         """Keep a new agent.

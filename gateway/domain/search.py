@@ -1,7 +1,10 @@
 """What people search transcripts for, and what is found.
 
-The words of a query must all be there; `"a phrase"` in that order; `-word` must not be there; `word*` may go
-on. Everything else is a word too: nothing that is typed can be wrong, but a query without any word.
+The words of a query must all be there, and may go on; `"a phrase"` must be there as it is, `-word` must not be
+there. Everything else is a word too: nothing that is typed can be wrong, but a query without any word.
+
+Chinese, Japanese and Korean are searched by their characters, as they have no spaces between words, or have
+more in a word than what is looked for.
 """
 
 from __future__ import annotations
@@ -17,6 +20,16 @@ from gateway.errors import InvalidRequest
 #: characters of a query, and words or phrases in it that count
 LENGTH, TERMS = 500, 16
 
+#: letters that a word has at least that may go on without an asterisk: shorter ones are in too many words
+BEGINNING = 3
+
+#: stands around characters that are words of their own; no text has a use for it there
+APART = "\u200b"
+#: kana, Han and Hangul
+_ALONE = re.compile(
+    "([\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f"
+    "\U00020000-\U0003ffff])"
+)
 _TERM = re.compile(r'(-?)(?:"([^"]*)"?|([^\s"]+))')
 
 
@@ -55,6 +68,16 @@ class Found(Struct, frozen=True, kw_only=True):
     matches: tuple[str, ...]
 
 
+def spaced(text: str) -> str:
+    """Return a text with the characters set apart that are searched one by one; see `together`."""
+    return text if text.isascii() else _ALONE.sub(f"{APART}\\1{APART}", text)
+
+
+def together(text: str) -> str:
+    """Return a text without what sets characters apart."""
+    return text.replace(APART, "")
+
+
 def terms(query: str) -> tuple[Term, ...]:
     """Return what a query looks for.
 
@@ -65,7 +88,8 @@ def terms(query: str) -> tuple[Term, ...]:
     for minus, phrase, word in _TERM.findall("".join(c if c.isprintable() else " " for c in query)):
         text = phrase or word
         if any(c.isalnum() for c in text):  # what is no letter and no digit is not kept with the words
-            found.append(Term(text, prefix=bool(word) and word.endswith("*"), excluded=bool(minus)))
+            goes_on = bool(word) and (word.endswith("*") or (not minus and len(word) >= BEGINNING))
+            found.append(Term(text, prefix=goes_on, excluded=bool(minus)))
     found = found[:TERMS]
     if all(term.excluded for term in found):
         raise InvalidRequest("q: give at least one word to look for.")

@@ -152,6 +152,7 @@ class Engine:
             asyncio.create_task(self._worker.run(), name="worker"),
             asyncio.create_task(self._keep_house(), name="housekeeping"),
             asyncio.create_task(self._mind_agents(), name="agents"),
+            asyncio.create_task(self._respace(), name="respacing"),
         ]
         self.channels.lead(position)
         await self._outbox.lead()
@@ -336,8 +337,9 @@ class Engine:
         """Tell how many runs of source `background` there are."""
         return await self._store.backlog()
 
-    async def events(self, run_id: str, after: int, limit: int) -> Sequence[Event]:
-        return await self._store.events((await self._store.run(run_id)).id, after, limit)
+    async def events(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+        """Return a run's events after number `after`; with `size` as many as have so many bytes, but at least one."""
+        return await self._store.events((await self._store.run(run_id)).id, after, limit, size)
 
     async def counts(self, since: int) -> Counts:
         return await self._store.counts(since)
@@ -428,6 +430,13 @@ class Engine:
         self._scheduler.call()
         for run in await self._store.cancel_asked(self._worker.attempts):
             self._worker.cut(run, Cut.CANCEL)
+
+    async def _respace(self) -> None:
+        """Bring what an older version wrote into the search index as this one does, a little at a time."""
+        left = True
+        while left:
+            left = await until_taken(self._store.respace)
+            await asyncio.sleep(LOOK)
 
     async def _keep_house(self) -> None:
         while True:

@@ -14,18 +14,20 @@ import msgspec
 from gateway import log
 from gateway.domain import goal
 from gateway.domain.agent import Agent, Permissions
-from gateway.domain.event import Said
+from gateway.domain.event import Log, Said
 from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports import Backend, Fenced, Store, Turn
 from gateway.domain.run import Mode, Move, Outcome, Round, Run, Verdict
 from gateway.engine.patience import REFUSED, until_taken
 from gateway.engine.recorder import Recorder
-from gateway.errors import AgentError, AgentNotFound, GatewayError, Unavailable
+from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, Unavailable
 
 #: messages of a session that a backend may read back
 HISTORY = 500
 #: seconds that a backend gets to end a turn that is over or was cut short
 CLOSING = 5.0
+#: seconds between tries to begin a turn for which the machine has no room
+SCARCE = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 #: characters of an error that are kept
 ERROR = 2000
 
@@ -197,6 +199,18 @@ class Executor:
             await _end(driving)
 
     async def _turn(self, attempt: Attempt, recorder: Recorder) -> None:
+        """Take a turn; one for which there is no room has not begun, and is tried again in its place."""
+        for pause in SCARCE:
+            try:
+                return await self._take_turn(attempt, recorder)
+            except Exhausted as error:
+                _log.warning("run.no_room", error=error.message, again_in=pause)
+                await recorder.hear(Log(level="warning", message=f"{error.message} Tried again in {pause:g} s."))
+                await recorder.flush()
+            await asyncio.sleep(pause)
+        return await self._take_turn(attempt, recorder)
+
+    async def _take_turn(self, attempt: Attempt, recorder: Recorder) -> None:
         backend, prepared = await self._prepare(attempt, recorder)
         async with aclosing(backend.prompt(prepared)) as stream:
             async for said in stream:

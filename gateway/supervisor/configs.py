@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 from gateway import config, paths
@@ -50,7 +49,7 @@ class Configs:
         return self._good
 
     def _write(self, target: Path, data: bytes) -> None:
-        draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
+        draft = target.with_name(f"{target.name}.{os.urandom(4).hex()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
         draft.replace(target)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import TypeVar
@@ -74,7 +73,7 @@ def take_grace(lock: Path, pid: int) -> float | None:
 
 def ask(lock: Path, pid: int, *, hard: bool, reason: str) -> Intent:
     """Leave an intent for a supervisor; the signal is the caller's to send."""
-    intent = Intent(secrets.token_hex(8), pid, time.time(), hard, reason)
+    intent = Intent(os.urandom(8).hex(), pid, time.time(), hard, reason)
     _write(_asked(lock, intent.id), intent)
     return intent
 
@@ -126,7 +125,7 @@ def _stop(lock: Path) -> Path:
 
 
 def _write(path: Path, content: Struct) -> None:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    draft = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
         file.write(msgspec.json.encode(content))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +33,7 @@ class LastStop(NamedTuple):
 def write(lock: Path, instance: str, code: int, reason: str) -> None:
     """Write down that a gateway ends now; a disk that refuses does not keep it from ending."""
     path = _beside(lock)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    draft = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     found = LastStop(instance, time.time_ns() // 1_000_000, code, reason[:REASON])
     try:

@@ -10,10 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from gateway.supervisor.marker import MARKER
+
 #: the system that we are on; tests choose another
 PLATFORM: str = sys.platform
-#: environment name under which a service manager's unit says that it is ours
-MARKER = "MOONGATE_SERVICE_MARKER"
 #: exit code that asks a service manager to start it again
 AGAIN = 75
 #: seconds that a rehearsal may take

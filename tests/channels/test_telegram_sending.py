@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.channels import Means
-from gateway.channels.telegram import Telegram
 from gateway.channels.telegram import channel as telegram_channel
+from gateway.channels.telegram.channel import Telegram
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
 from gateway.domain.delivery import Delivered, Never, TryAgain
 from gateway.domain.ports import Outgoing

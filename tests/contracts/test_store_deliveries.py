@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.domain.delivery import Delivery, DeliveryStatus, Target
+from gateway.domain.delivery import JITTER, LONGEST_WAIT, Delivery, DeliveryStatus, Target
 from gateway.domain.ports import DeliveryFilter, Page, Store
 from gateway.domain.run import Move, OnInterrupt, Outcome, Run, Verdict
 from gateway.errors import Conflict, DeliveryNotFound
@@ -111,6 +111,25 @@ async def test_what_is_not_due_waits(store: Store, clock: SteppedClock) -> None:
     (again,) = await store.take_deliveries(10, 1)
 
     assert (again.id, again.attempt) == (taken.id, 2)
+
+
+async def test_what_waits_is_due_when_the_clock_is_set_back_by_years(store: Store, clock: SteppedClock) -> None:
+    await ended(store)
+    (taken,) = await store.take_deliveries(10, 1)
+    await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + 5000)
+    clock.forward(-10 * 365 * 86_400_000)
+
+    (again,) = await store.take_deliveries(10, 1)
+
+    assert again.id == taken.id
+
+
+async def test_the_longest_wait_is_waited_for(store: Store) -> None:
+    await ended(store)
+    (taken,) = await store.take_deliveries(10, 1)
+    await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + round(LONGEST_WAIT * (1 + JITTER) * 1000))
+
+    assert await store.take_deliveries(10, 1) == []
 
 
 async def test_next_due_leaves_out_what_is_due_already(store: Store) -> None:

@@ -48,7 +48,10 @@ async def test_what_was_said_and_answered_is_found_newest_first(store: Store) ->
         ("quick -red -brown", False),
         ('quick -"brown fox"', False),
         ("bro*", True),
-        ("bro", False),
+        ("bro", True),
+        ("br", False),
+        ('"bro"', False),
+        ("quick -bro", True),
         ("cafe", True),
         ("café", True),
         ("quick AND brown", False),
@@ -64,6 +67,38 @@ async def test_a_query_means_what_it_says(store: Store, query: str, fits: bool) 
     await say(store, "The quick brown fox, in no way over-hasty, at the Café", "ok")
 
     assert bool(await look(store, query)) is fits
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "snippet", "matches"),
+    [
+        ("昨日、東京に行きました。", "東京", "昨日、東京に行きました。", ("東京",)),
+        ("昨日、東京に行きました。", "京東", None, ()),
+        ("昨日、東京に行きました。", "行き 東京", "昨日、東京に行きました。", ("東京", "行き")),
+        ("カタカナのテスト", "テスト", "カタカナのテスト", ("テスト",)),
+        ("我们在北京开会", "北京 -上海", "我们在北京开会", ("北京",)),
+        ("我们在北京开会", "开会 -北京", None, ()),
+        ("서울에서 만났습니다", "서울", "서울에서 만났습니다", ("서울",)),
+        ("Moongateは速い", "moon 速い", "Moongateは速い", ("Moongate", "速い")),
+        ("see GitHubのissue", '"のissue"', "see GitHubのissue", ("のissue",)),
+    ],
+)
+async def test_scripts_without_spaces_are_searched_by_their_characters(
+    store: Store, text: str, query: str, snippet: str | None, matches: tuple[str, ...]
+) -> None:
+    await say(store, text, "ok")
+
+    found = await look(store, query)
+    assert [(one.snippet, one.matches) for one in found] == ([] if snippet is None else [(snippet, matches)])
+
+
+async def test_what_is_deleted_is_found_no_more_by_its_characters(store: Store) -> None:
+    await say(store, "東京に行きました", "はい")
+    await store.delete_session("main:test:a", force=False)
+
+    assert await snippets(store, "東京") == []
+    await say(store, "大阪に行きました", "はい")
+    assert (await snippets(store, "東京"), await snippets(store, "大阪")) == ([], ["大阪に行きました"])
 
 
 async def test_a_search_can_be_kept_to_a_session_or_an_agent(store: Store) -> None:

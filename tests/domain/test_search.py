@@ -15,7 +15,7 @@ from gateway.store.sqlite.search import _expression
 
 def test_words_phrases_beginnings_and_exclusions_are_told_apart() -> None:
     assert search.terms('one "two three" -four fi* -"six seven"') == (
-        Term("one"),
+        Term("one", prefix=True),
         Term("two three"),
         Term("four", excluded=True),
         Term("fi*", prefix=True),

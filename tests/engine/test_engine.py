@@ -15,7 +15,8 @@ from gateway.domain.times import wall_clock
 from gateway.errors import AgentBusy, AgentNotFound, Conflict, InvalidRequest, RunNotFound, TimedOut, Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import key, spec
-from tests.engine.stage import PATIENCE, answering, hanging, staged
+from tests.engine.stage import PATIENCE, Between, answering, hanging, staged
+from tests.support.waiting import until
 
 KEY = "main:test:a"
 
@@ -249,3 +250,17 @@ async def test_a_run_that_another_process_accepts_is_done_though_it_has_none_of_
 
         async with asyncio.timeout(PATIENCE):
             assert (await stage.ended(run.id)).status is Status.SUCCEEDED
+
+
+async def test_who_leads_brings_the_search_index_up_to_date_step_by_step_and_once(tmp_path: Path) -> None:
+    steps = [True, True, False]
+
+    class Behind(Between):
+        async def respace(self) -> bool:
+            return steps.pop(0)
+
+    async with staged(tmp_path, wrap=Behind) as stage:
+        await until(lambda: not steps, "there is nothing left")
+        await stage.do()
+
+    assert steps == []

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.event import Text, Usage
+from gateway.domain.event import Log, Text, Usage
 from gateway.domain.ports import Reply, SessionRef, Turn
 from gateway.domain.run import Outcome, Run, Status
 from gateway.engine import executor, patience
-from gateway.errors import AgentError, ConfigError, StorageFull, Unavailable
-from tests.engine.stage import Act, Anything, Between, answering, hanging, staged
+from gateway.errors import AgentError, ConfigError, Exhausted, StorageFull, Unavailable
+from tests.engine.stage import PATIENCE, Act, Anything, Between, answering, hanging, staged
 
 
 async def outcome_of(directory: Path, act: Act, **fields: object) -> Run:
@@ -270,3 +270,51 @@ async def test_an_end_that_cannot_be_written_is_written_as_a_failure(tmp_path: P
         again = await stage.do()
 
     assert (run.status, again.status) == (Status.FAILED, Status.SUCCEEDED)
+
+
+def cramped(refusals: int) -> Act:
+    """Return what an agent does for which there is no room at first."""
+    left = [Exhausted("no room.") for _ in range(refusals)]
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        if left:
+            raise left.pop()
+        yield Text(delta="done")
+
+    return act
+
+
+async def test_a_turn_for_which_there_is_no_room_is_tried_again_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "SCARCE", (0.0, 0.0))
+    async with staged(tmp_path, cramped(2)) as stage:
+        run = await stage.do()
+        events = await stage.store.events(run.id, 0, 100)
+
+    assert (run.outcome, run.result, run.attempt) == (Outcome.COMPLETED, "done", 1)
+    assert [event.data.message for event in events if isinstance(event.data, Log)] == [
+        "no room. Tried again in 0 s."
+    ] * 2
+
+
+async def test_a_turn_for_which_there_is_never_room_fails_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "SCARCE", (0.0, 0.0))
+    async with staged(tmp_path, cramped(3)) as stage:
+        run = await stage.do()
+
+    assert (run.outcome, run.error) == (Outcome.AGENT_ERROR, "cannot run the agent: no room.")
+
+
+async def test_a_run_that_waits_for_room_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "SCARCE", (PATIENCE,))
+    async with staged(tmp_path, cramped(1)) as stage:
+        run = await stage.submit()
+        async for event in stage.engine.watch(run.id):
+            if event.kind == "log":
+                break
+        await stage.engine.cancel(run.id)
+
+        assert (await stage.ended(run)).outcome is Outcome.CANCELLED_BY_USER

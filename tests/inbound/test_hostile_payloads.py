@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.channels import Means
-from gateway.channels.telegram import Telegram
+from gateway.channels.telegram.channel import Telegram
 from gateway.channels.telegram.options import Options, webhook_secret
 from gateway.domain.inbound import Aside, InletSettings
 from gateway.domain.ports import Door

@@ -17,6 +17,7 @@ from gateway.domain.ports import DeliveryFilter, IdempotencyKey, Page, RunFilter
 from gateway.domain.run import Source, Status
 from gateway.domain.search import Search, Term
 from gateway.errors import DeliveryNotFound
+from gateway.store.sqlite import opening
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
@@ -41,7 +42,7 @@ class Plans:
     def note(self, connection: apsw.Connection, statement: str, bindings: object) -> bool:
         verb = statement.split(maxsplit=1)[0]
         if verb in ("SELECT", "UPDATE", "DELETE", "INSERT"):
-            plan = apsw.Connection(connection.filename, flags=apsw.SQLITE_OPEN_READONLY)
+            plan = opening.connect_reader(Path(connection.filename))
             rows = plan.execute(f"EXPLAIN QUERY PLAN {statement}", bindings)  # type: ignore[arg-type]
             self.lines += [f"{row[3]}   -- {statement}" for row in rows]
             plan.close()

@@ -11,16 +11,23 @@ from gateway.domain import search
 from gateway.domain.ports import Page
 from gateway.domain.search import Search
 from gateway.store.sqlite import opening
+from gateway.store.sqlite import search as sqlite_search
 from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import claim_one, done, finish, spec
+
+
+async def made_before(migration: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a store as it was before a migration."""
+    known = opening.migrations()
+    before = known[: next(at for at, one in enumerate(known) if migration in one.name)]
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "migrations", lambda: before)
+        await SqliteStore(path).close()
 
 
 async def test_transcripts_from_before_are_kept_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "moongate.db"
-    known = opening.migrations()
-    before = known[: next(at for at, one in enumerate(known) if "search" in one.name)]
-    with monkeypatch.context() as patch:
-        patch.setattr(opening, "migrations", lambda: before)
-        await SqliteStore(path).close()
+    await made_before("0007_search", path, monkeypatch)
     connection = apsw.Connection(str(path))
     connection.execute("INSERT INTO sessions VALUES ('main:x:a', 'main', 'x', 'a', '', NULL, 2, 1, 0, 5, 5)")
     for n, role in ((1, "user"), (2, "assistant")):
@@ -37,3 +44,82 @@ async def test_transcripts_from_before_are_kept_and_found(tmp_path: Path, monkey
     assert [one.snippet for one in found] == ["old fox 2", "old fox 1"]
     assert [line.content for line in history] == ["old fox 1", "old fox 2"]
     assert gone == []
+
+
+async def found(store: SqliteStore, query: str) -> list[str]:
+    return [one.snippet for one in await store.search(Search(terms=search.terms(query)), Page(limit=1000))]
+
+
+def check(path: Path) -> None:
+    """Compare the index with the messages that it is of: raises if they differ."""
+    connection = opening.connect_reader(path)
+    copy = apsw.Connection(":memory:")
+    with copy.backup("main", connection, "main") as backup:
+        backup.step()
+    opening.teach(copy)
+    copy.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
+    copy.close()
+    connection.close()
+
+
+async def test_what_was_written_before_is_found_by_its_characters_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "moongate.db"
+    monkeypatch.setattr(sqlite_search, "ROWS", 3)
+    await made_before("search_by_character", path, monkeypatch)
+    connection = apsw.Connection(str(path))
+    for at, texts in enumerate((["東京に行く", "a fox", "京都と東京"], ["北京", "東京"], ["last"])):
+        key = "abc"[at]
+        connection.execute(
+            f"INSERT INTO sessions VALUES ('main:x:{key}', 'main', 'x', '{key}', '', NULL, 9, {at}, 0, 5, 5)"
+        )
+        for n, text in enumerate(texts):
+            connection.execute(
+                "INSERT INTO transcript (session, n, role, content, at, run) VALUES (?, ?, 'user', ?, 1, 'r')",
+                (f"main:x:{key}", n, text),
+            )
+    connection.close()
+
+    store = SqliteStore(path)
+    check(path)
+    before = await found(store, "東京")
+    await store.respace()
+    check(path)
+    between = await found(store, "東京")
+    await store.delete_session("main:x:b", force=False)
+    check(path)
+    while await store.respace():
+        check(path)
+    await store.delete_session("main:x:a", force=False)
+    left = [await found(store, "東京"), await found(store, "北京"), await found(store, "last")]
+    await store.close()
+    check(path)
+
+    assert before == []
+    assert between == ["京都と東京", "東京に行く"]
+    assert left == [[], [], ["last"]]
+
+
+async def test_a_message_in_the_place_of_a_deleted_one_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "moongate.db"
+    await made_before("search_by_character", path, monkeypatch)
+    connection = apsw.Connection(str(path))
+    connection.execute("INSERT INTO sessions VALUES ('main:x:a', 'main', 'x', 'a', '', NULL, 9, 1, 0, 5, 5)")
+    connection.execute("INSERT INTO transcript VALUES (1, 'main:x:a', 1, 'user', '東京', 1, 'r')")
+    connection.close()
+
+    store = SqliteStore(path)
+    await store.delete_session("main:x:a", force=False)
+    await store.accept(spec("main:test:a", "大阪に行く"))
+    await finish(store, await claim_one(store), done("はい"))
+    check(path)
+    while await store.respace():
+        pass
+    again = await found(store, "大阪")
+    await store.close()
+    check(path)
+
+    assert again == ["大阪に行く"]

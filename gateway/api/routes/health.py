@@ -6,7 +6,6 @@ from typing import Literal
 
 from aiohttp import web
 from msgspec import Struct
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
 import gateway
 from gateway.api.routing import Call, Nothing, Routes
@@ -106,6 +105,9 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
 @ROUTES.add("GET", "/metrics", scope=Scope.READ, media="text/plain")
 async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     """Give the numbers, in the text format of Prometheus."""
+    # Late: it brings an HTTP server of its own, and most gateways are never asked.
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+
     counts = await call.engine.counts(since=call.around.started)
     registry = CollectorRegistry()
     runs = Gauge("moongate_runs", "Runs that wait or are at work.", ["status"], registry=registry)

@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from gateway.domain import ids
-from gateway.domain.delivery import Delivery, DeliveryStatus, Target
+from gateway.domain.delivery import JITTER, LONGEST_WAIT, Delivery, DeliveryStatus, Target
 from gateway.domain.ports import DeliveryCounts, DeliveryFilter, IdempotencyKey, Page
 from gateway.domain.run import Run
 from gateway.errors import Conflict, DeliveryNotFound
@@ -45,6 +45,9 @@ WITH RECURSIVE receivers (name) AS (
 )
 SELECT name, room FROM lines WHERE first <= ?1 AND room > 0 ORDER BY first LIMIT ?3
 """
+
+#: milliseconds from now in which every delivery is due that waits
+_FAR = round(LONGEST_WAIT * (1 + JITTER) * 1000)
 
 _FIRST = (
     "SELECT seq FROM deliveries INDEXED BY deliveries_line"
@@ -92,6 +95,11 @@ def create(tx: Transaction, run: Run) -> None:
 
 def take(tx: Transaction, limit: int, each: int) -> list[Delivery]:
     """Take what is due: all in all so many, and no more than `each` on their way to one receiver."""
+    # What would wait for longer was put off before the clock was set back, maybe by years.
+    tx.execute(
+        "UPDATE deliveries INDEXED BY deliveries_due SET next_at = ?1 WHERE status = 'pending' AND next_at > ?1 + ?2",
+        (tx.now, _FAR),
+    )
     taken: list[Any] = []
     lines: list[Any] = tx.execute(_LINES, (tx.now, each, limit)).fetchall()
     for receiver, room in lines:

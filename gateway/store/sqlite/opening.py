@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import apsw
 
+from gateway.domain.search import spaced
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
 
@@ -91,16 +92,27 @@ def connect_reader(path: Path) -> apsw.Connection:
     """Open a further, read-only connection to a database that `connect` has opened."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(5000)
+    teach(connection)
     return connection
 
 
 def _prepare(connection: apsw.Connection) -> None:
     connection.set_busy_timeout(5000)
+    teach(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone does not reach the platter
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA journal_size_limit = 67108864")
+
+
+def teach(connection: apsw.Connection) -> None:
+    """Give a connection the function that the schema calls."""
+
+    def call(*values: object) -> str:
+        return spaced(str(values[0]))
+
+    connection.create_scalar_function("spaced", call, 1, deterministic=True, flags=apsw.SQLITE_INNOCUOUS)
 
 
 def _refuse_network(path: Path) -> None:

@@ -1,17 +1,23 @@
-"""Searching transcripts: https://www.sqlite.org/fts5.html. The migration's triggers keep the index right."""
+"""Searching transcripts: https://www.sqlite.org/fts5.html. The migrations' triggers keep the index right."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import apsw
 
 from gateway.domain.ports import Page
-from gateway.domain.search import Found, Search, Term
+from gateway.domain.search import Found, Search, Term, spaced, together
 from gateway.domain.session import Role
+from gateway.store.sqlite.database import Transaction
 
 #: words of a snippet
 WORDS = 32
+#: characters of a message that are in the index, as the migrations say
+INDEXED = 65536
+#: messages that are looked at in one step of `respace`, and characters after which it ends
+ROWS, SIZE = 200, 65536
 #: what stands before and after a match in a snippet; no text that is shown has a use for them
 _BEGIN, _END = "\x02", "\x03"
 _MATCH = re.compile(f"{_BEGIN}([^{_BEGIN}{_END}]*){_END}")
@@ -41,7 +47,7 @@ def found(connection: apsw.Connection, search: Search, page: Page) -> list[Found
             run=run,
             at=at,
             snippet=_plain(marked),
-            matches=tuple(dict.fromkeys(_MATCH.findall(marked))),
+            matches=tuple(dict.fromkeys(map(together, _MATCH.findall(marked)))),
         )
         for position, session, agent, role, run, at, marked in rows
     ]
@@ -55,9 +61,34 @@ def _expression(terms: tuple[Term, ...]) -> str:
 
 
 def _quoted(term: Term) -> str:
-    text = term.text.replace('"', '""')
+    text = spaced(term.text).replace('"', '""')
     return f'"{text}"' + ("*" if term.prefix else "")
 
 
 def _plain(marked: str) -> str:
-    return marked.replace(_BEGIN, "").replace(_END, "")
+    return together(marked).replace(_BEGIN, "").replace(_END, "")
+
+
+def respace(tx: Transaction) -> bool:
+    """Set characters apart in the index for some messages from before it was done; tells whether there may be more."""
+    found: Any = tx.execute("SELECT next, last FROM respacing").fetchone()
+    next_, last = found
+    if next_ > last:
+        return False
+    rows: Any = tx.execute(
+        f"SELECT id, substr(content, 1, {INDEXED}) FROM transcript WHERE id BETWEEN ? AND ? ORDER BY id LIMIT {ROWS}",
+        (next_, last),
+    ).fetchall()
+    done, size = last, 0
+    for id_, content in rows:
+        if (apart := spaced(content)) != content:
+            tx.execute("INSERT INTO words (words, rowid, content) VALUES ('delete', ?, ?)", (id_, content))
+            tx.execute("INSERT INTO words (rowid, content) VALUES (?, ?)", (id_, apart))
+            size += len(content)
+        if size >= SIZE:
+            done = id_
+            break
+    else:
+        done = rows[-1][0] if len(rows) == ROWS else last
+    tx.execute("UPDATE respacing SET next = ?", (done + 1,))
+    return True

@@ -324,6 +324,9 @@ class SqliteStore:
     async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
         return await self._read(lambda reader: search.found(reader, wanted, page))
 
+    async def respace(self) -> bool:
+        return await self._write(search.respace)
+
     # agents
     async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
         return await self._write(lambda tx: agents.create(tx, draft, base, key))

@@ -193,6 +193,22 @@ async def test_a_task_is_followed_to_its_end(moongate: Serving) -> None:
     assert pieces > 1
 
 
+async def test_an_answer_holds_no_more_of_a_log_than_fits_but_always_an_event(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "SIZE", 1)
+    task = await done(moongate, (await use(moongate, "run_task", input="Count."))["task_id"])
+
+    seen: list[int] = []
+    followed: dict[str, Any] = {"ended": False, "last_event": 0}
+    while not followed["ended"]:
+        followed = await use(moongate, "follow_task", task_id=task["id"], after=followed["last_event"])
+        assert len(followed["events"]) == 1
+        seen.append(followed["events"][0]["n"])
+
+    assert seen == list(range(1, task["last_event"] + 1))
+
+
 async def test_nothing_new_is_told_when_the_time_is_up(moongate: Serving) -> None:
     task = await submit(moongate, "@@ hang")
     await running(moongate, task["id"])

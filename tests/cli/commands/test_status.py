@@ -21,7 +21,10 @@ from gateway.supervisor import record
 from tests.cli.shell import Shell
 from tests.support.live import Live
 
-SLOW = "msgspec filelock structlog psutil http.client asyncio aiohttp rich apsw gateway.config dataclasses".split()
+SLOW = (
+    "msgspec filelock structlog psutil http.client asyncio aiohttp rich apsw gateway.config dataclasses"
+    " dotenv subprocess secrets random difflib traceback"
+).split()
 
 
 def test_a_running_gateway_is_shown_as_in_the_seed(shell: Shell, served: Live) -> None:

@@ -35,6 +35,8 @@ WAIT, LONGEST_WAIT = 30.0, 40.0
 SHOWN = 200
 #: events that one answer holds at the most
 EVENTS = 200
+#: bytes of events that one answer holds at the most, but for a single event that has more: it goes into a context
+SIZE = 64 << 10
 
 #: is told each event of a run that is waited for
 Tell = Callable[[Event], Awaitable[None]]
@@ -272,7 +274,7 @@ async def follow_task(call: _Call, asked: FollowTask, tell: Tell | None) -> Foll
         with suppress(TimeoutError):
             async with asyncio.timeout(asked.wait), aclosing(call.engine.watch(id_, asked.after)) as events:
                 await anext(events, None)
-    found = await call.engine.events(id_, asked.after, EVENTS)
+    found = await call.engine.events(id_, asked.after, EVENTS, SIZE)
     run = await call.engine.run(id_)
     last = found[-1].n if found else min(asked.after, run.last_event)
     return Followed(

@@ -1,0 +1,205 @@
+"""The machine's clock is set forward and back: by an hour, by years, over the changes of daylight saving time.
+
+The gateway's processes run with libfaketime, which reads from a file what to tell them.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from drills import Figures, Impossible, client
+from tests.support.live import Live
+from tests.support.receiver import Receiver, receiving_elsewhere
+
+
+class Step(NamedTuple):
+    """The clock is set to a moment, and these times fire, all others do not."""
+
+    moment: str
+    once: Sequence[str] = ()
+    all: Sequence[str] = ()
+    berlin: Sequence[str] = ()
+
+
+#: Half past: a slow machine has half an hour until the next time comes by itself. `once` and `all` have a time each
+#: hour, `all` makes up for six hours; `berlin` has one at 2:15 there, which is left out in spring, and comes at 3:00,
+#: and is there twice in autumn.
+BEGIN = "2027-03-27T12:30"
+STEPS = [
+    Step("2027-03-27T13:30", once=["2027-03-27T13:00"], all=["2027-03-27T13:00"]),
+    Step("2027-03-27T12:30"),
+    Step("2027-03-27T15:30", once=["2027-03-27T15:00"], all=["2027-03-27T14:00", "2027-03-27T15:00"]),
+    Step("2027-03-28T00:30", once=["2027-03-28T00:00"], all=[*(f"2027-03-27T{h}:00" for h in range(19, 24)),
+                                                            "2027-03-28T00:00"]),
+    Step("2027-03-28T01:30", once=["2027-03-28T01:00"], all=["2027-03-28T01:00"], berlin=["2027-03-28T01:00"]),
+    Step("2027-03-27T15:30"),
+    Step("2027-10-31T00:30", once=["2027-10-31T00:00"], all=[*(f"2027-10-30T{h}:00" for h in range(19, 24)),
+                                                            "2027-10-31T00:00"], berlin=["2027-10-31T00:15"]),
+    Step("2027-10-31T01:30", once=["2027-10-31T01:00"], all=["2027-10-31T01:00"]),
+    Step("2037-10-31T01:30", once=["2037-10-31T01:00"], all=[*(f"2037-10-30T{h}:00" for h in range(20, 24)),
+                                                            "2037-10-31T00:00", "2037-10-31T01:00"],
+         berlin=["2037-10-31T01:15"]),
+]  # fmt: skip
+#: then it goes back by twenty years, and to the last step again
+EARLY = "2017-10-31T01:30"
+POLICIES: Mapping[str, Mapping[str, Any]] = {
+    "skip": {"schedule": "0 * * * *", "misfire": "skip"},
+    "once": {"schedule": "0 * * * *", "misfire": "once"},
+    "all": {"schedule": "0 * * * *", "misfire": "all", "max_age": 6 * 3600},
+    "berlin": {"schedule": "15 2 * * *", "timezone": "Europe/Berlin"},
+}
+
+
+def is_moved(directory: Path, more: int = 0, seed: str = "moon") -> Figures:
+    """Set the clock forward and back, and see what fires.
+
+    Args:
+        more: how often it is set to any moment within twenty years, after all steps.
+    """
+    clock = _Clock(directory)
+    clock.set(_read(BEGIN))
+    agent = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 8}
+    settings = {"agents": {"list": [agent]}, "webhooks": {"schedule": [0.0] + [3600.0] * 5}}
+    live = Live(directory / "home", settings, env=clock.env)
+    with receiving_elsewhere() as elsewhere:
+        try:
+            live.start()
+            schedules = _Schedules(live)
+            schedules.notice_by_itself(clock)
+            slow = client.accepted(live, "@@ sleep 5\n@@ say slept")
+            for step in STEPS[1:]:
+                clock.set(_read(step.moment))
+                schedules.see(step)
+            _go_far_back(live, clock, elsewhere.receiver)
+            schedules.see(Step(EARLY))
+            assert live.stop() == 0
+            live.start()
+            schedules.see(Step(EARLY))
+            clock.set(_read(STEPS[-1].moment))
+            schedules.see(Step(STEPS[-1].moment))
+            for moment in _moments(more, seed):
+                clock.set(moment)
+                schedules.look()
+            client.wait_idle(live)
+            assert client.show(live, slow)["result"] == "slept"
+            assert live.logged("scheduler.broke") == []
+            assert live.stop() == 0
+        finally:
+            live.close()
+    return {"moves": len(STEPS) + 2 + more, **_judge(live.home / "data" / "moongate.db")}
+
+
+def _go_far_back(live: Live, clock: _Clock, receiver: Receiver) -> None:
+    """Set the clock back while something waits to be delivered: that is not left waiting for that moment to return."""
+    receiver.script.append("500")
+    waiting = client.accepted(live, "@@ say first", webhook=receiver.url)
+    client.until(lambda: receiver.requests and _status(live, waiting) == "pending", "it waits")
+    clock.set(_read(EARLY))
+    client.accepted(live, "@@ say second", webhook=receiver.url)
+    client.until(lambda: _status(live, waiting) == "delivered", "it is delivered")
+
+
+def _moments(count: int, seed: str) -> list[float]:
+    dice = random.Random(seed)  # noqa: S311 no secret
+    return [dice.uniform(_read(EARLY), _read(STEPS[-1].moment)) for _ in range(count)]
+
+
+def _status(live: Live, task: str) -> str:
+    """Return how far word of a task's end has come."""
+    found = live.call("GET", f"/api/tasks/{task}").body["deliveries"]
+    return str(found[0]["status"]) if found else ""
+
+
+class _Schedules:
+    """The drill's schedules, and what has fired of them."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._ids = {name: self._made(fields) for name, fields in POLICIES.items()}
+        self._fired: dict[str, list[str]] = {name: [] for name in POLICIES}
+
+    def notice_by_itself(self, clock: _Clock) -> None:
+        """Take the first step, of which nobody tells the gateway."""
+        clock.set(_read(STEPS[0].moment))
+        client.until(lambda: self._found("once"), "it is noticed that the clock was set forward", pace=0.2)
+        self.see(STEPS[0])
+
+    def see(self, step: Step) -> None:
+        """See that nothing has fired but what the step says."""
+        self.look()
+        for name, expected in (("skip", []), ("once", step.once), ("all", step.all), ("berlin", step.berlin)):
+            self._fired[name] += expected
+            found = self._found(name)
+            assert found == sorted(self._fired[name]), (step.moment, name, found[-10:], expected)
+
+    def look(self) -> None:
+        """Wait until the gateway has looked for what is due: a schedule that was made now has fired."""
+        before = len(self._found("once"))
+        marker = self._made({"schedule": "every 1s"})
+        client.until(lambda: self._fires(marker), "the marker fires", pace=0.2)
+        assert self._live.call("DELETE", f"/api/cron/{marker}").status == 200
+        assert len(self._found("once")) <= before + 1, "more than one time was made up for"
+
+    def _made(self, fields: Mapping[str, Any]) -> str:
+        body = {"name": "drill", "prompt": "Hello", "fresh": True, **fields}
+        answer = self._live.call("POST", "/api/cron/create", body)
+        assert answer.status == 200, answer
+        return str(answer.body["job"]["id"])
+
+    def _found(self, name: str) -> list[str]:
+        fires = self._fires(self._ids[name])
+        return sorted(fire["scheduled_for"][: len(BEGIN)] for fire in fires if fire["outcome"] == "fired")
+
+    def _fires(self, id_: str) -> list[dict[str, Any]]:
+        answer = self._live.call("GET", f"/api/cron/{id_}/runs?limit=500")
+        assert answer.status == 200, answer
+        return list(answer.body["runs"])
+
+
+def _judge(database: Path) -> Figures:
+    """See that no time became two runs: each has a session of its own, named after its schedule and its time."""
+    sessions = [str(session) for (session,) in client.rows(database, "SELECT session FROM runs WHERE source = 'cron'")]
+    assert len(sessions) == len(set(sessions)), "a time has become two runs"
+    assert client.rows(database, "PRAGMA integrity_check") == [("ok",)]
+    return {"runs": len(sessions), "twice": 0}
+
+
+class _Clock:
+    """What the gateway's processes take for the present."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "clock"
+        self.env = _environment(self._file)
+
+    def set(self, moment: float) -> None:
+        """Have it be a moment now, in seconds since 1970 UTC."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(f"{moment - time.time():+.3f}\n")
+        draft.replace(self._file)  # never read half written
+
+
+def _environment(file: Path) -> dict[str, str]:
+    """Return what has a program read the wall clock from a file; the clock that waits go by is left alone."""
+    if shutil.which("faketime") is None:
+        raise Impossible("faketime is not installed")
+    shown = subprocess.run(["faketime", "-m", "-f", "+0", "env"], capture_output=True, text=True, check=True).stdout
+    preload = next(line for line in shown.splitlines() if line.startswith("LD_PRELOAD="))
+    return {
+        "LD_PRELOAD": preload.partition("=")[2],
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else waits for another thread's lock return at once, again and again
+        "NO_FAKE_STAT": "1",
+    }
+
+
+def _read(moment: str) -> float:
+    return datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()

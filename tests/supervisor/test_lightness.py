@@ -1,0 +1,23 @@
+"""The supervisor stays for the life of the gateway, beside what serves: it keeps all that it ever loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+#: what serving takes, and what few gateways need
+OTHERS = (
+    "aiohttp asyncio structlog psutil apsw ssl email rich click gateway.app gateway.engine gateway.store"
+    " dotenv importlib.metadata prometheus_client"
+).split()
+
+
+def test_it_loads_nothing_that_others_need(tmp_path: Path) -> None:
+    code = "import os, sys; from gateway import __main__, config; config.load(os.environ); print(*sys.modules)"
+    env = {"MOONGATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+
+    assert "gateway.supervisor.supervisor" in done.stdout.split()
+    assert [name for name in OTHERS if name in done.stdout.split()] == []
