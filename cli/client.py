@@ -238,6 +238,8 @@ class Client:
             "Content-Type": None if data is None else "application/json",
             "Idempotency-Key": key,
             "Last-Event-ID": None if last is None else str(last),
+            # Of the run that this command is a part of, if an agent has started it.
+            "X-Moongate-Depth": self._place.env.get("MOONGATE_DEPTH"),
         }
         return {name: value for name, value in given.items() if value is not None}
 

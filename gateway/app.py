@@ -315,6 +315,7 @@ async def opened(
             token=token(config),
             max_runs=config.limits.runs,
             max_background=config.limits.background,
+            max_depth=config.limits.depth,
             output_limit=config.limits.output,
             channels=await _opened_channels(stack, config, environ, clock),
             post=Post(

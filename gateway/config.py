@@ -194,6 +194,15 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=_env("MOONGATE_MAX_BACKGROUND", "XITTO_SERVER_CONCURRENCY"),
         ),
     ] = 2
+    depth: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="How deep agents may ask one another through the gateway: a request of an agent's own"
+            " commands is one deeper than the run that it works on.",
+        ),
+    ] = 5
     queue: Annotated[
         int,
         Meta(

@@ -120,6 +120,12 @@ class AgentBusy(Conflict):
     code = "AGENT_BUSY"
 
 
+class TooDeep(Conflict):
+    """Agents have asked one another too often."""
+
+    code = "TOO_DEEP"
+
+
 class AgentDisabled(Conflict):
     """The agent is disabled."""
 

@@ -35,6 +35,9 @@ INHERITED = (
 #: names that would put other code into a child
 REFUSED = ("LD_*", "DYLD_*", "PYTHON*", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_*")
 
+#: name of the variable that tells a child how deep its run is; `gateway` and its MCP server hand that on
+DEPTH = "MOONGATE_DEPTH"
+
 #: seconds from the polite signal to the one that cannot be refused
 GRACE = 1.0
 #: seconds that the rest of a group may go on writing after its leader has ended
@@ -290,9 +293,13 @@ class Children:
             yield home not in self._settled
             self._settled.add(home)
 
-    def environment(self, own: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment that a child with these names of its own would get."""
-        return environment(self._environ, own)
+    def environment(self, own: Mapping[str, str], depth: int = 0) -> dict[str, str]:
+        """Return the environment that a child with these names of its own would get.
+
+        Args:
+            depth: of the run that it works for; only for runs of that depth may it be used again.
+        """
+        return environment(self._environ, own) | {DEPTH: str(depth)}
 
     async def spawn(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None, strays: bool = False

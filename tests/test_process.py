@@ -91,6 +91,12 @@ async def test_a_child_sees_no_secret_of_the_gateway(children: Children) -> None
     assert b"s3cret" not in said
 
 
+async def test_a_child_is_told_how_deep_its_run_is(children: Children) -> None:
+    child = await children.spawn(["sh", "-c", 'echo "$MOONGATE_DEPTH"'], cwd="/", env=children.environment({}, depth=3))
+
+    assert await output(child) == b"3\n"
+
+
 async def test_a_child_is_told_its_directory(children: Children, tmp_path: Path) -> None:
     child = await children.spawn(["sh", "-c", 'echo "$PWD"; pwd'], cwd=str(tmp_path), env=children.environment({}))
 

@@ -117,6 +117,20 @@ class Call(Generic[B, Q]):
         """Whether the caller names JSON among what it takes, and no streams."""
         return "application/json" in self.request.headers.get("Accept", "").lower() and not self.wants_stream
 
+    @property
+    def depth(self) -> int:
+        """How many runs stand above what is asked for, as an agent's own commands tell it.
+
+        Raises:
+            InvalidRequest: it is no number.
+        """
+        told = self.request.headers.get("X-Moongate-Depth")
+        if told is None:
+            return 0
+        if not (told.isascii() and told.isdigit() and len(told) <= 4):
+            raise InvalidRequest("X-Moongate-Depth: a number of up to four digits.")
+        return int(told) + 1
+
     def idempotency(self) -> IdempotencyKey | None:
         """Return the caller's Idempotency-Key, scoped by token and route.
 

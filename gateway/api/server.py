@@ -24,6 +24,7 @@ from gateway.api.auth import Bouncer
 from gateway.api.connection import Runner
 from gateway.api.routing import NATIVE, Call, Dialect, Route, Surroundings
 from gateway.domain.token import Scope
+from gateway.engine import depth
 from gateway.engine.keyring import Principal
 from gateway.errors import (
     GatewayError,
@@ -228,6 +229,7 @@ class Server:
                 body=body.parse(data, route.body) if route.gate is None else data,
                 query=query,
             )
+            depth.ASKED.set(call.depth)
             answer = await route.handler(call)
             if isinstance(answer, web.StreamResponse):
                 return answer

@@ -68,6 +68,8 @@ class Turn(Struct, frozen=True, kw_only=True):
     session_ref: str | None
     #: absolute path of an existing directory
     workspace: str
+    #: how many runs stand above this one; its processes are told, so that what they ask is one deeper
+    depth: int = 0
     #: reads what was said before in this session, oldest first
     history: Callable[[], Awaitable[Sequence[Message]]]
     #: has a permission request of the agent answered by its policy, or by people, who are told of it; that takes

@@ -178,6 +178,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent: str | None = None
     #: id of the run that this one tries again
     retry_of: str | None = None
+    #: how many runs stand above it, each of which had its agent ask this gateway for the next
+    depth: int = 0
     on_interrupt: OnInterrupt = OnInterrupt.RETRY
     max_attempts: int = MAX_ATTEMPTS
 

@@ -18,7 +18,7 @@ from gateway.domain.retention import Retention
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
-from gateway.engine import rescuer
+from gateway.engine import depth, rescuer
 from gateway.engine.channels import BODIES, Channels, Opened
 from gateway.engine.deliveries import Deliveries
 from gateway.engine.desk import EngineDesk
@@ -69,6 +69,7 @@ class Engine:
         token: str | None = None,
         max_runs: int = 64,
         max_background: int | None = None,
+        max_depth: int = 5,
         output_limit: int = 8 << 20,
         channels: Opened | None = None,
         post: Post | None = None,
@@ -84,6 +85,7 @@ class Engine:
         token: the gateway's own; None lets everyone in.
         max_runs: runs at the same time over all agents.
         max_background: those of them of source `background`.
+        max_depth: how deep agents may ask one another.
         output_limit: characters of an answer.
         channels: where messages come from and replies go; none when not given.
         post: how deliveries leave; none do when not given.
@@ -106,7 +108,7 @@ class Engine:
             output_limit=output_limit,
         )
         self._pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
-        self._max_runs, self._max_background = max_runs, max_background
+        self._max_runs, self._max_background, self._max_depth = max_runs, max_background, max_depth
         self._worker = Worker(store, executor, str(owner), self._limits(), clock)
         self._services: list[asyncio.Task[None]] = []
         self._shared = False
@@ -123,7 +125,7 @@ class Engine:
         )
         self._outbox = Outbox(store, post, clock)
         self.deliveries = Deliveries(store, post.reach)
-        self.schedules = Schedules(store, self.agents, self.sessions, clock, self._schedules_changed)
+        self.schedules = Schedules(store, self.agents, self.sessions, clock, self._schedules_changed, max_depth)
         self.spending = Spending(store, self.agents, days or Days(), clock)
         self.waiting = Waiting(store, self.agents, self._limits, clock)
         self._scheduler = Scheduler(store, self.schedules.run_of, self._worker.call, clock)
@@ -199,8 +201,10 @@ class Engine:
                 its agent takes no more then.
             AgentBusy: it is assigned, and all slots of its agent are taken.
             StorageFull, Unavailable: it was not accepted.
+            TooDeep: agents have asked one another too often.
         """
         agent = self.agents.choose(spec.agent)
+        spec = depth.deepened(spec, self._max_depth)
         if spec.on_interrupt is not agent.on_interrupt:
             spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
         try:

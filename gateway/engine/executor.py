@@ -124,6 +124,7 @@ class Executor:
             attempt=run.attempt,
             agent=agent,
             input=run.spec.prompt(number),
+            depth=run.spec.depth,
             model=run.spec.model or agent.model,
             session=run.spec.session,
             session_ref=ref if kind == agent.backend else None,

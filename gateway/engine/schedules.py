@@ -13,6 +13,7 @@ from gateway.domain.run import RunSpec, Source
 from gateway.domain.schedule import Fire, Schedule, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
+from gateway.engine import depth
 from gateway.engine.roster import Roster
 from gateway.engine.sessions import Sessions
 from gateway.errors import Conflict, InvalidRequest
@@ -29,16 +30,24 @@ class Schedules:
     """Looks schedules up, and changes them."""
 
     def __init__(
-        self, store: Store, roster: Roster, sessions: Sessions, clock: Clock, changed: Callable[[], None]
+        self,
+        store: Store,
+        roster: Roster,
+        sessions: Sessions,
+        clock: Clock,
+        changed: Callable[[], None],
+        max_depth: int,
     ) -> None:
         """Args:
         changed: called when a schedule may have another next time, or was triggered.
+        max_depth: how deep agents may ask one another.
         """
         self._store = store
         self._roster = roster
         self._sessions = sessions
         self._clock = clock
         self._changed = changed
+        self._max_depth = max_depth
 
     async def create(
         self, spec: ScheduleSpec, id_: str | None = None, *, enabled: bool = True, key: IdempotencyKey | None = None
@@ -121,10 +130,12 @@ class Schedules:
         Raises:
             JobNotFound: there is none.
             AgentNotFound, InvalidRequest: its agent is gone or disabled.
+            TooDeep: agents have asked one another too often.
         """
         found = await self._store.schedule(id_)
         try:
-            return await self._store.trigger_schedule(found.id, self._run(found, self._clock(), None), key)
+            spec = depth.deepened(self._run(found, self._clock(), None), self._max_depth)
+            return await self._store.trigger_schedule(found.id, spec, key)
         finally:
             self._changed()
 

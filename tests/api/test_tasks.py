@@ -314,3 +314,16 @@ async def test_who_submits_and_goes_away_has_submitted(moongate: Serving, monkey
     (task,) = (await ask(moongate, "GET", "/api/tasks")).body["tasks"]
 
     assert (await done(moongate, task["id"]))["status"] == "succeeded"
+
+
+async def test_what_an_agents_command_asks_is_one_deeper_and_too_deep_is_refused(moongate: Serving) -> None:
+    async def hand_in(depth: str) -> Answer:
+        return await ask(moongate, "POST", "/api/tasks", {"input": "hi"}, X_Moongate_Depth=depth)
+
+    deep, deeper, wrong = await hand_in("4"), await hand_in("5"), await hand_in("-1")
+    plain = await submit(moongate, "hi")
+
+    assert (await moongate.engine.run(deep.body["task"]["id"])).spec.depth == 5
+    assert (deeper.status, deeper.code) == (409, "TOO_DEEP")
+    assert (wrong.status, wrong.code) == (400, "INVALID_REQUEST")
+    assert (await moongate.engine.run(plain["id"])).spec.depth == 0

@@ -81,7 +81,7 @@ class Acp:
         _library()
         from gateway.backends.acp.turn import Talk
 
-        key = self._key(turn.agent)
+        key = self._key(turn.agent, turn.depth)
         here = self._take(key, turn.session_ref) or await self._start(turn)
         talk = Talk(here, turn, turn.agent.options.mode)
         try:
@@ -103,7 +103,7 @@ class Acp:
 
     async def _start(self, turn: Turn) -> Connection:
         options: Options = turn.agent.options
-        env = self._environment(turn.agent)
+        env = self._environment(turn.agent, turn.depth)
         async with self._tools.children.settling(options.known.command[0], env):
             try:
                 return await self._begin(turn, env)
@@ -158,15 +158,15 @@ class Acp:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _key(self, agent: Agent) -> bytes:
+    def _key(self, agent: Agent, depth: int) -> bytes:
         """Return what processes have in common that can stand in for each other."""
         options: Options = agent.options
-        return msgspec.json.encode([options.known.command, self._environment(agent)], order="deterministic")
+        return msgspec.json.encode([options.known.command, self._environment(agent, depth)], order="deterministic")
 
-    def _environment(self, agent: Agent) -> dict[str, str]:
+    def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         given = self._tools.environ
         passed = {name: given[name] for name in agent.options.passed if name in given}
-        return self._tools.children.environment(passed | agent.env)
+        return self._tools.children.environment(passed | agent.env, depth)
 
     def _place(self, agent: Agent) -> str:
         return os.path.expanduser(agent.workspace) if agent.workspace else str(self._tools.directory)

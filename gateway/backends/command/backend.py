@@ -173,10 +173,10 @@ class Command:
         place = os.path.expanduser(agent.workspace) if agent.workspace else self._directory
         return find_program(agent.options.whole.command[0], self._environment(agent), place)
 
-    def _environment(self, agent: Agent) -> dict[str, str]:
+    def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         given = self._tools.environ
         passed = {name: given[name] for name in agent.options.pass_env if name in given}
-        return self._children.environment(passed | agent.env)
+        return self._children.environment(passed | agent.env, depth)
 
     async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         known: Known | None = turn.agent.options.known
@@ -229,7 +229,7 @@ class Command:
                 await child.stop()
 
     async def _start(self, turn: Turn, argv: list[str], known: Known | None) -> Child:
-        env = self._environment(turn.agent)
+        env = self._environment(turn.agent, turn.depth)
         try:
             return await self._children.spawn(argv, cwd=turn.workspace, env=env, run=turn.run, strays=known is not None)
         except AgentError as error:

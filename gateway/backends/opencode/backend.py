@@ -81,7 +81,7 @@ class Opencode:
         if not await asyncio.to_thread(os.path.isdir, turn.workspace):
             # opencode would take it, and fail later in odd ways
             raise AgentError(f"the workspace {turn.workspace} does not exist.")
-        async with self._server(turn.agent).connected() as here, here.using(turn.workspace):
+        async with self._server(turn.agent, turn.depth).connected() as here, here.using(turn.workspace):
             session, remark = await _session(here, turn)
             if remark is not None:
                 yield remark
@@ -133,19 +133,19 @@ class Opencode:
             return Health(ok=False, detail=f"`{' '.join(command)} --version` fails: {child.stderr_tail()}")
         return Health(ok=True, version=version, detail="its server is started when it is needed")
 
-    def _server(self, agent: Agent) -> Server:
+    def _server(self, agent: Agent, depth: int = 0) -> Server:
         """Return the server for an agent: the same for all that would start it alike."""
         options: Options = agent.options
         if options.url is not None:
             key = msgspec.json.encode([options.url, options.password, options.password_env])
         else:
             shape = [options.command, options.config, options.start_timeout, options.idle_stop]
-            key = msgspec.json.encode([shape, self._environment(agent)], order="deterministic")
+            key = msgspec.json.encode([shape, self._environment(agent, depth)], order="deterministic")
         if key not in self._servers:
-            self._servers[key] = self._new_server(agent)
+            self._servers[key] = self._new_server(agent, depth)
         return self._servers[key]
 
-    def _new_server(self, agent: Agent) -> Server:
+    def _new_server(self, agent: Agent, depth: int) -> Server:
         options: Options = agent.options
 
         async def attach() -> Connection:
@@ -155,7 +155,7 @@ class Opencode:
             return await server.launch(
                 self._tools.children,
                 options.command,
-                self._environment(agent),
+                self._environment(agent, depth),
                 self._tools.directory,
                 options.start_timeout,
             )
@@ -164,7 +164,7 @@ class Opencode:
             return Server(attach, idle_stop=options.idle_stop, backoff=[0.0])
         return Server(launch, idle_stop=options.idle_stop, backoff=server.BACKOFF)
 
-    def _environment(self, agent: Agent) -> dict[str, str]:
+    def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         """Return the environment of the server. The agent's own settings go before ours."""
         options: Options = agent.options
         config = {"autoupdate": False, "share": "disabled"} | options.config
@@ -174,7 +174,7 @@ class Opencode:
             "OPENCODE_CONFIG_CONTENT": msgspec.json.encode(config).decode(),
         }
         passed = {name: given[name] for name in options.pass_env if name in given}
-        return self._tools.children.environment(ours | passed | agent.env)
+        return self._tools.children.environment(ours | passed | agent.env, depth)
 
     def _password(self, options: Options) -> str | None:
         if options.password is not None or options.password_env is None:

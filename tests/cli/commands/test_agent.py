@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +154,17 @@ def test_a_crash_of_the_gateway_in_between_is_survived(alone: tuple[Live, Shell]
     assert process.returncode == 0
     assert '"reply": "survived"' in out.splitlines()[-1]
     assert len(runs(own, "default")) == 1
+
+
+def test_an_agent_that_asks_itself_by_this_command_does_so_only_so_deep(
+    tmp_path: Path, live: Callable[..., Live]
+) -> None:
+    ask_again = f'{sys.executable} -m cli.main agent --agent loop --session "s$MOONGATE_DEPTH" again'
+    script = f"MOONGATE_HOME={tmp_path / 'home'} exec {ask_again}"
+    loop = {"id": "loop", "backend": "command", "command": ["sh", "-c", script]}
+    made = live(config={"agents": {"list": [loop]}, "limits": {"depth": 1}}).start()
+
+    result = Shell(made.env, tmp_path)("agent", "--agent", "loop", "--session", "first", "begin")
+
+    assert result.code == 1
+    assert "agents have asked one another 2 deep, and 1 is the limit" in result.err
