@@ -72,10 +72,12 @@ def percentile(numbers: Iterable[float], part: float) -> float:
 
 
 def cpu(pid: int) -> float:
-    """Return the seconds of processor that a process has used, user and system, all threads: see proc(5)."""
+    """Return the seconds of processor that a process and its descendants have used, user and system, all threads:
+    see proc(5). The gateway serves in a child of its supervisor.
+    """
     stat = Path(f"/proc/{pid}/stat").read_bytes()
     fields = stat[stat.rindex(b")") + 2 :].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return (int(fields[11]) + int(fields[12])) / _TICKS + sum(cpu(child) for child in _children(pid))
 
 
 def memory(pid: int) -> float:
@@ -84,5 +86,8 @@ def memory(pid: int) -> float:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             own = int(line.split()[1])
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own / 1024 + sum(memory(int(child)) for child in children)
+    return own / 1024 + sum(memory(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from gateway.domain.ports import DeliveryFilter, IdempotencyKey, Page, RunFilter
 from gateway.domain.run import Source, Status
 from gateway.domain.search import Search, Term
 from gateway.errors import DeliveryNotFound
-from gateway.store.sqlite import opening
+from gateway.store.sqlite import opening, runs
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
@@ -42,7 +43,7 @@ class Plans:
     def note(self, connection: apsw.Connection, statement: str, bindings: object) -> bool:
         verb = statement.split(maxsplit=1)[0]
         if verb in ("SELECT", "UPDATE", "DELETE", "INSERT"):
-            plan = opening.connect_reader(Path(connection.filename))
+            plan = opening.connect_reader(Path(connection.filename))  # it plans as all of ours do
             rows = plan.execute(f"EXPLAIN QUERY PLAN {statement}", bindings)  # type: ignore[arg-type]
             self.lines += [f"{row[3]}   -- {statement}" for row in rows]
             plan.close()
@@ -207,3 +208,26 @@ async def test_counting_and_finding_use_indexes(
     assert [line for line in plans.lines if HISTORY.search(line)] == []
     assert "runs_finished" in " ".join(plans.lines)
     assert [line for line in plans.lines if LARGE.search(line)] == []
+
+
+@pytest.mark.parametrize("reads_only", [False, True])
+def test_a_statement_is_planned_once_and_not_for_each_value(tmp_path: Path, reads_only: bool) -> None:
+    path = tmp_path / "moongate.db"
+    asked: list[object] = []  # SQLite asks whether a statement is allowed when it plans it
+
+    def allow(*what: object) -> int:
+        asked.append(what)
+        return apsw.SQLITE_OK
+
+    with contextlib.closing(opening.connect(path, lambda: 0)) as connection, contextlib.ExitStack() as opened:
+        if reads_only:
+            connection = opened.enter_context(contextlib.closing(opening.connect_reader(path)))
+        connection.authorizer = allow
+        counts = []
+        for session in ("main:test:1", "main:test:2", "main:test:3"):
+            connection.execute(f"SELECT seq FROM {runs._LANE} ORDER BY seq LIMIT 1", (session,)).fetchall()
+            counts.append(len(asked))
+        connection.authorizer = None
+
+    assert counts[0] > 0
+    assert counts == [counts[0]] * 3

@@ -59,11 +59,13 @@ def note_schedule(tx: Transaction, schedule: str, state: str, agent: str) -> Non
 
 
 def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
-    number: Any = tx.execute(
-        "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq",
+    tx.execute(
+        "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?)",
         (topic, ref, state, agent, session, tx.now),
-    ).get
-    tx.changes.append(Change(seq=number, topic=topic, ref=ref, state=state, agent=agent, session=session, at=tx.now))
+    )
+    tx.changes.append(
+        Change(seq=tx.last_row(), topic=topic, ref=ref, state=state, agent=agent, session=session, at=tx.now)
+    )
 
 
 def events(connection: apsw.Connection, run: str, after: int, limit: int, size: int | None = None) -> list[Event]:

@@ -33,6 +33,8 @@ _COLUMNS = (
 #: a session's runs that are open. INDEXED BY: SQLite does not know that these indexes are small, and
 #: an index that is no longer there is to be an error, not a slow gateway
 _LANE = "runs INDEXED BY runs_lane WHERE session = ?1 AND status IN ('queued', 'running')"
+#: the one of a session's runs that is running, or may be claimed next
+_HEAD = "runs INDEXED BY runs_head WHERE session = ?1 AND (status = 'running' OR ready = 1)"
 #: what a history shows
 _ENDED_WITH = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
 #: times that one claim looks for runs in the place of those that a budget refuses or lets wait
@@ -98,7 +100,7 @@ def accept(
     earlier = idempotency.used(tx, key)
     if earlier is not None:
         return Accepted(by_id(tx, earlier), fresh=False)
-    if _tallied(tx, Status.QUEUED) + _tallied(tx, Status.HELD) >= queue_limit:
+    if _tallied(tx, Status.QUEUED, Status.HELD) >= queue_limit:
         raise Unavailable(f"{queue_limit} runs are waiting already.", remedy="Try again when some are done.")
     if admission is not None:
         agents.admit(tx, spec, admission)
@@ -110,13 +112,14 @@ def accept(
     _touch(tx, spec.session)
     status = Status.HELD if spec.held else Status.QUEUED
     delayed = spec.run_at is not None and spec.run_at > tx.now
-    seq = tx.execute(
-        "INSERT INTO runs (id, agent, session, source, spec, status, priority, run_at, last_event, created)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?) RETURNING seq",
+    tx.execute(
+        "INSERT INTO runs (session, ready, id, agent, source, spec, status, priority, run_at, last_event, created)"
+        f" VALUES (?1, ?2 AND NOT EXISTS (SELECT 1 FROM {_HEAD}), ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10)",
         (
+            spec.session,
+            not delayed and not spec.held,  # where a lane has no head, nobody waits in it
             identifier := ids.ulid(tx.now),
             spec.agent,
-            spec.session,
             spec.source,
             _encode(spec).decode(),
             status,
@@ -124,16 +127,14 @@ def accept(
             spec.run_at if delayed else None,
             tx.now,
         ),
-    ).get
-    assert isinstance(seq, int)
+    )
+    seq = tx.last_row()
     for name, value in spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
-    _tally(tx, spec, status, 1)
+    _tally(tx, spec, status)
     log.append(tx, seq, identifier, 0, [StatusEvent(status=status)])
     run = Run(id=identifier, seq=seq, spec=spec, status=status, last_event=1, created=tx.now)
     log.note_run(tx, run)
-    if not delayed and not spec.held:
-        _advance(tx, spec.session)
     idempotency.remember(tx, key, identifier)
     return Accepted(run, fresh=True, interrupted=interrupted)
 
@@ -224,8 +225,7 @@ def _move(
             run.seq,
         ),
     )
-    _tally(tx, run.spec, run.status, -1)
-    _tally(tx, run.spec, status, 1)
+    _tally(tx, run.spec, status, before=run.status)
     log.note_run(tx, moved)
     if status.final:
         deliveries.create(tx, moved)
@@ -453,14 +453,13 @@ def held(tx: Transaction, run_id: str, epoch: int) -> Run:
 
 def _advance(tx: Transaction, session: str) -> None:
     """Make the first due run of a lane ready, unless one is ready or running already."""
-    head = "SELECT 1 FROM runs INDEXED BY runs_head WHERE session = ? AND (status = 'running' OR ready = 1)"
-    if tx.execute(head, (session,)).fetchone() is not None:
-        return
-    tx.execute(
-        "UPDATE runs SET ready = 1 WHERE seq = ("
-        f" SELECT seq FROM {_LANE} AND status = 'queued' AND run_at IS NULL ORDER BY seq LIMIT 1)",
+    first: Any = tx.execute(
+        f"SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM {_HEAD}) THEN"
+        f" (SELECT seq FROM {_LANE} AND status = 'queued' AND run_at IS NULL ORDER BY seq LIMIT 1) END",
         (session,),
-    )
+    ).get
+    if first is not None:
+        tx.execute("UPDATE runs SET ready = 1 WHERE seq = ?", (first,))
 
 
 def _let_due_in(tx: Transaction) -> None:
@@ -473,15 +472,17 @@ def _let_due_in(tx: Transaction) -> None:
         _advance(tx, str(session))
 
 
-def _tally(tx: Transaction, spec: RunSpec, status: Status, step: int) -> None:
-    tx.execute("INSERT INTO tally VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = n + ?2", (status, step))
-    if spec.source is Source.BACKGROUND:
-        name = f"{Source.BACKGROUND} {status}"
-        tx.execute("INSERT INTO tally VALUES (?1, ?2) ON CONFLICT DO UPDATE SET n = n + ?2", (name, step))
+def _tally(tx: Transaction, spec: RunSpec, status: Status, before: Status | None = None) -> None:
+    """Count a run under its status, and no longer under the one before."""
+    for kind in ("", f"{Source.BACKGROUND} ") if spec.source is Source.BACKGROUND else ("",):
+        tx.execute("INSERT INTO tally VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (f"{kind}{status}",))
+        if before is not None:
+            tx.execute("UPDATE tally SET n = n - 1 WHERE status = ?", (f"{kind}{before}",))
 
 
-def _tallied(tx: Transaction, status: Status) -> int:
-    found: Any = tx.execute("SELECT n FROM tally WHERE status = ?", (status,)).get
+def _tallied(tx: Transaction, *statuses: Status) -> int:
+    wanted = ", ".join("?" * len(statuses))
+    found: Any = tx.execute(f"SELECT sum(n) FROM tally WHERE status IN ({wanted})", statuses).get
     return found or 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -109,11 +110,12 @@ def write_round(tx: Transaction, run: Run, number: int, reply: str | None) -> No
     if row is None:
         return
     last, title = row
-    for number, (role, content, at) in enumerate(said, start=last + 1):
-        tx.execute(
-            "INSERT INTO transcript (session, n, role, content, at, run) VALUES (?, ?, ?, ?, ?, ?)",
-            (run.spec.session, number, role, content, at, run.id),
-        )
+    rows = [(run.spec.session, n, *one, run.id) for n, one in enumerate(said, start=last + 1)]
+    tx.execute(  # both at once: with each statement that writes, the index of words is brought to disk
+        "INSERT INTO transcript (session, n, role, content, at, run) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows)),
+        tuple(itertools.chain.from_iterable(rows)),
+    )
     tx.execute(
         "UPDATE sessions SET last_n = ?, title = ?, updated = ? WHERE key = ?",
         (last + len(said), title or _title(run.spec.input), tx.now, run.spec.session),
