@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 DRILLS = [
-    Row("kill -9 at random", crash.kill_at_random, partial(crash.kill_at_random, kills=500)),
+    Row("kill -9 at random", crash.kill_at_random, partial(crash.kill_at_random, kills=500, strict=True)),
     Row("no orphan beside a retry", crash.no_orphan_beside_a_retry),
     Row("a stop drains", crash.a_stop_drains),
     Row("a second signal cuts the grace", crash.a_second_signal_cuts_the_grace),
@@ -70,6 +70,6 @@ DRILLS = [
     Row(
         "a dead receiver delays nobody",
         deliveries.a_dead_receiver_delays_nobody,
-        partial(deliveries.a_dead_receiver_delays_nobody, dead=500, well=200),
+        partial(deliveries.a_dead_receiver_delays_nobody, dead=500, well=200, strict=True),
     ),
 ]

@@ -39,7 +39,7 @@ def no_answer_before_its_sync(directory: Path) -> Figures:
                 client.accepted(live, f"number {number}", run_at="2099-01-01T00:00:00Z")
         finally:
             watching.send_signal(signal.SIGINT)
-            watching.communicate(timeout=30)
+            watching.communicate(timeout=60)
     finally:
         live.close()
     answers = _judge(trace.read_text().splitlines())

@@ -16,6 +16,7 @@ import psutil
 from drills import Figures, Impossible, client
 from tests.cli.shell import Shell
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 #: connections that are made, and descriptors that are left for them
 CONNECTIONS, LEFT = 60, 8
@@ -47,7 +48,7 @@ def none_left(directory: Path, seconds: float = 2.0) -> Figures:
 
 def _none_to_serve(live: Live, seconds: float) -> Figures:
     serving = psutil.Process(live.generation.pid)
-    known = http.client.HTTPConnection("127.0.0.1", live.port, timeout=30)
+    known = http.client.HTTPConnection("127.0.0.1", live.port, timeout=PATIENCE)
     assert _alive(known)
     with _limited(serving.pid, serving.num_fds() + LEFT), ExitStack() as open_:
         for _ in range(CONNECTIONS):
@@ -76,7 +77,7 @@ def _none_to_restart(live: Live) -> None:
     shell = Shell(live.env, live.home)
     generation = live.health["generation"]
     with _limited(supervisor.pid, supervisor.num_fds()):
-        refused = shell("restart", "--wait", "10")
+        refused = shell("restart")
     assert refused.code == 1, refused
     assert "Too many open files" in refused.err, refused.err
     assert live.health["generation"] == generation

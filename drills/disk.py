@@ -19,8 +19,6 @@ from drills import Figures, Impossible, client
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE
 
-#: seconds after which the gateway is to go on once there is space
-GOES_ON = 5.0
 _TEXT = "x" * 20_000
 
 
@@ -44,7 +42,7 @@ def refusing(directory: Path) -> Figures:
         serving = live.generation.pid
         before = resource.prlimit(serving, resource.RLIMIT_FSIZE)
         taken = [client.accepted(live, f"@@ words 200 0.01\n@@ say {number}") for number in range(3)]
-        client.wait_for(live, taken[0], "running")
+        client.wait_for(live, taken[0], "running", "succeeded")
         resource.prlimit(serving, resource.RLIMIT_FSIZE, (0, before[1]))
         refused = _refused(live, taken)
         client.until(lambda: live.call("GET", "/readyz").status == 503, "it says that it takes nothing")
@@ -127,7 +125,7 @@ def _went_on(live: Live, disk: Path, taken: list[str], refused: int) -> Figures:
         answer = client.task(live, "after")
         return str(answer.body["task"]["id"]) if answer.status == 202 else None
 
-    taken = [*taken, client.until(take, "it takes work again", 10 * GOES_ON)]
+    taken = [*taken, client.until(take, "it takes work again")]
     for run in taken:
         assert client.wait_for(live, run, "succeeded", "failed", "cancelled")["status"] == "succeeded"
     took = time.monotonic() - began

@@ -19,6 +19,7 @@ import psutil
 from bench import measure
 from drills import Figures, client
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 #: MiB that one reader who takes nothing may cost
 COST = 1.0
@@ -47,8 +48,8 @@ def stalled_readers(directory: Path, readers: int = 20, back: int = 3, strict: b
     try:
         idle, before = len(_established(who, live.port)), measure.memory(who.pid)
         stalled += [_Stalled(live, kind) for _ in range(readers) for kind in ("events", "ws")]
-        fast = _Fast(live)
-        client.until(lambda: len(_established(who, live.port)) >= idle + 2 * readers, "all readers are there")
+        fast = _Fast(live, last)
+        client.until(lambda: all(one.begun() for one in stalled), "all readers are there")
         most, tasks = before, 0
         while len(_established(who, live.port)) > idle + 4:
             client.accepted(live, "hello")
@@ -123,6 +124,15 @@ class _Stalled:
     def close(self) -> None:
         self._socket.close()
 
+    def begun(self) -> bool:
+        """Tell whether anything has come, which is not taken."""
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return False
+        except ConnectionError:  # it was dropped already
+            return True
+
     def received(self) -> list[int]:
         """Return the numbers of the changes that came whole before it was dropped."""
         data = bytearray()
@@ -137,7 +147,7 @@ class _Stalled:
 async def _rest(live: Live, kind: str, after: int, last: int) -> list[int]:
     """Come back, and return the numbers of what follows."""
     numbers: list[int] = []
-    async with asyncio.timeout(60), _session(live) as session:
+    async with asyncio.timeout(PATIENCE), _session(live) as session:
         if kind == "ws":
             async with session.ws_connect(f"/api/ws?after={after}", max_msg_size=0) as connection:
                 while not numbers or numbers[-1] < last:
@@ -159,16 +169,17 @@ def _session(live: Live) -> aiohttp.ClientSession:
 
 
 class _Fast:
-    """Two readers of each kind who take all at once, and note how late each change is."""
+    """Two readers of each kind who take all that comes after a position at once, and note how late each change is."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, after: int) -> None:
         self._live = live
+        self._after = after
         self._late: list[float] = []
         self._ready = threading.Barrier(2)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._read()))
         self._thread.start()
-        self._ready.wait(30)
+        self._ready.wait(PATIENCE)
 
     def stop(self, least: int) -> list[float]:
         """Wait until each has heard of so many changes; returns by how many milliseconds each was late."""
@@ -179,12 +190,12 @@ class _Fast:
 
     async def _read(self) -> None:
         async with _session(self._live) as session, contextlib.AsyncExitStack() as opened:
-            sockets = [await opened.enter_async_context(session.ws_connect("/api/ws")) for _ in range(2)]
-            streams = [await opened.enter_async_context(session.get("/api/events")) for _ in range(2)]
+            after = f"after={self._after}"
+            sockets = [await opened.enter_async_context(session.ws_connect(f"/api/ws?{after}")) for _ in range(2)]
+            streams = [await opened.enter_async_context(session.get(f"/api/events?{after}")) for _ in range(2)]
             readers = [asyncio.create_task(self._from_socket(one)) for one in sockets]
             readers += [asyncio.create_task(self._from_stream(one)) for one in streams]
-            await asyncio.sleep(0.1)  # until the server has taken up their reading
-            self._ready.wait(30)
+            self._ready.wait(PATIENCE)
             await asyncio.to_thread(self._stopping.wait)
             for reader in readers:
                 reader.cancel()

@@ -5,10 +5,14 @@ A supervisor hands a generation the socket and hears of it over a line; `gateway
 
 from __future__ import annotations
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until it is ready: nothing that a start loads is garbage, and to look for some takes a tenth of it
+
 import asyncio
 import contextlib
 import faulthandler
-import gc
 import os
 import select
 import signal
@@ -152,6 +156,7 @@ class Line:
     async def ready(self, around: Surroundings) -> None:
         self.say(Word.READY, **await introduction(around))
         gc.freeze()  # what a start brings stays to the end: no collection has to look at it again
+        gc.enable()
 
     async def lead(self) -> None:
         await self._leading.wait()

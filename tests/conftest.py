@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
 import pytest
 
+from gateway.backends import echo
+from tests.support import ports
+from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 from tests.support.live import Live
 
@@ -40,7 +45,28 @@ def live(tmp_path: Path) -> Iterator[Callable[..., Live]]:
 
 
 @pytest.fixture
+async def hurry() -> Hurry:
+    """Lets time pass in the test's loop."""
+    return Hurry(asyncio.get_running_loop())
+
+
+@pytest.fixture
+async def pace(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
+    """Has the echo agent of this loop sleep, and pause before a word, until it is released, however long it is told."""
+    steps = asyncio.Semaphore(0)
+    monkeypatch.setattr(echo, "asyncio", SimpleNamespace(Event=asyncio.Event, sleep=lambda _: steps.acquire()))
+    return steps
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port at which nobody listens, nor can."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
+
+
+@pytest.fixture
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that nobody has or is given."""
+    return ports.free()

@@ -17,7 +17,7 @@ from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.identity import Identity
 from gateway.process import Child, Children
 from tests.support.ledger import MemoryLedger
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
 
@@ -261,7 +261,7 @@ async def test_stopping_ends_a_stubborn_child_and_its_grandchild(children: Child
     family = [identity.of(int(await child.stdout.readline())) for _ in range(2)]
     assert None not in family
 
-    async with asyncio.timeout(process.GRACE + 5):
+    async with asyncio.timeout(PATIENCE):
         await child.stop()
 
     assert child.returncode == -signal.SIGKILL
@@ -273,20 +273,23 @@ async def test_a_grandchild_that_outlives_its_parent_is_ended(children: Children
     grandchild = identity.of(int(await child.stdout.readline()))
     assert grandchild
 
-    async with asyncio.timeout(process.LINGER + 5):
+    async with asyncio.timeout(PATIENCE):
         assert await child.wait() == 0
 
     await until(lambda: not identity.alive(grandchild), "the grandchild is dead")
 
 
 async def test_a_grandchild_that_left_the_group_cannot_hold_up_the_end(children: Children) -> None:
-    child = await spawn(
-        children, sys.executable, "-c", "import subprocess as s; s.Popen(['sleep','9'], start_new_session=True)"
-    )
+    program = "import subprocess as s; print(s.Popen(['sleep', '600'], start_new_session=True).pid)"
+    child = await spawn(children, sys.executable, "-c", program)
+    grandchild = int(await child.stdout.readline())
 
-    async with asyncio.timeout(process.LINGER + 5):
-        assert await child.wait() == 0
-        assert await child.stdout.read() == b""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert await child.wait() == 0
+            assert await child.stdout.read() == b""
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
 
 
 async def test_stopping_is_carried_through_when_its_caller_is_cancelled(children: Children) -> None:
@@ -298,7 +301,7 @@ async def test_stopping_is_carried_through_when_its_caller_is_cancelled(children
     with pytest.raises(asyncio.CancelledError):
         await stopping
 
-    async with asyncio.timeout(process.GRACE + 5):
+    async with asyncio.timeout(PATIENCE):
         assert await child.wait() == -signal.SIGKILL
 
 
@@ -396,7 +399,7 @@ def sleeper() -> Identity:
 
 
 def test_a_recorded_group_is_ended(sleeper: Identity) -> None:
-    assert process.kill_group(sleeper, wait=0.5)
+    assert process.kill_group(sleeper, wait=PATIENCE)
 
     assert not identity.alive(sleeper)
 
@@ -424,7 +427,7 @@ def test_a_group_whose_leader_is_gone_is_ended() -> None:
     assert member
     assert identity.alive(member)
 
-    assert process.kill_group(who, wait=0.5)
+    assert process.kill_group(who, wait=PATIENCE)
 
     assert not identity.alive(member)
 

@@ -14,16 +14,24 @@ import pytest
 from tests.cli.shell import Shell
 from tests.support import faults
 from tests.support.live import Live
-from tests.support.waiting import until_sync
+from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 ECHO = {"id": "main", "backend": "echo", "script": True}
-SHORT = {"MOONGATE_READY_TIMEOUT": "10", "MOONGATE_HANG_TIMEOUT": "5"}
+#: for those who have to hang to be replaced
+SHORT = {"MOONGATE_HANG_TIMEOUT": "5"}
 
 
 @pytest.fixture
 def one(live: Callable[..., Live]) -> Live:
+    made = live()
+    made.home.chmod(0o700)
+    return faults.able(made).start()
+
+
+@pytest.fixture
+def hasty(live: Callable[..., Live]) -> Live:
     made = live(env=SHORT)
     made.home.chmod(0o700)
     return faults.able(made).start()
@@ -34,20 +42,28 @@ def shell(one: Live) -> Shell:
     return Shell(one.env, one.home)
 
 
-def write_config(live: Live, agents: list[dict[str, Any]]) -> None:
-    live.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": agents}}))
+def write_config(live: Live, agents: list[dict[str, Any]], **settings: Any) -> None:
+    live.config.write_text(json.dumps({"gateway": {"port": 0, **settings}, "agents": {"list": agents}}))
 
 
 @pytest.mark.parametrize(
     ("fault", "why"),
-    [(faults.NO_IMPORT, "exit code 1"), (faults.NEVER_READY, "not ready within 10 s")],
+    [(faults.NO_IMPORT, "exit code 1"), (faults.NEVER_READY, "not ready within 3 s")],
     ids=["cannot be imported", "is never ready"],
 )
 def test_a_generation_that_does_not_come_up_leaves_the_old_one_serving(
-    one: Live, shell: Shell, fault: str, why: str
+    live: Callable[..., Live], fault: str, why: str
 ) -> None:
+    one = live()
+    one.home.chmod(0o700)
+    del one.env["MOONGATE_READY_TIMEOUT"]  # the file's counts, which changes
+    write_config(one, [ECHO], ready_timeout=2 * PATIENCE)
+    faults.able(one).start()
+    shell = Shell(one.env, one.home)
     old = one.generation
     faults.give(one, fault)
+    if fault is faults.NEVER_READY:
+        write_config(one, [ECHO], ready_timeout=3)
 
     result = shell("restart")
 
@@ -55,11 +71,16 @@ def test_a_generation_that_does_not_come_up_leaves_the_old_one_serving(
     assert why in result.err
     assert "Generation 1 goes on." in result.err
     faults.cure(one)
+    write_config(one, [ECHO], ready_timeout=2 * PATIENCE)
     assert "generation 1 → 3" in shell("restart").out
 
 
-def test_a_migration_may_take_longer_than_a_start(one: Live, shell: Shell) -> None:
-    slow = "first = opening._migrate\ndef slowly(*given):\n    import time; time.sleep(11)\n    first(*given)\n"
+def test_a_migration_may_take_longer_than_a_start(live: Callable[..., Live]) -> None:
+    one = live(env={"MOONGATE_READY_TIMEOUT": "20"})
+    one.home.chmod(0o700)
+    faults.able(one).start()
+    shell = Shell(one.env, one.home)
+    slow = "first = opening._migrate\ndef slowly(*given):\n    import time; time.sleep(21)\n    first(*given)\n"
     faults.give(one, f"{faults.PENDING_MIGRATION}\n{slow}opening._migrate = slowly\n")
 
     result = shell("restart")
@@ -136,7 +157,7 @@ def test_a_crash_loop_backs_off_and_ends_when_the_cause_is_gone(one: Live, shell
 
 
 def test_a_generation_that_cannot_lead_is_replaced(live: Callable[..., Live]) -> None:
-    one = faults.able(live(env=SHORT))
+    one = faults.able(live())
     faults.give(
         one,
         "from gateway.engine.engine import Engine\n"
@@ -168,8 +189,8 @@ def test_a_blocked_event_loop_is_written_down_and_replaced(live: Callable[..., L
     assert one.call("GET", "/health").body["generation"] == 2
 
 
-def test_a_stopped_generation_is_replaced(one: Live) -> None:
-    stopped = one.generation
+def test_a_stopped_generation_is_replaced(hasty: Live) -> None:
+    one, stopped = hasty, hasty.generation
     one.signal(signal.SIGSTOP, stopped)
 
     one.wait_logged("generation.hangs")
@@ -197,9 +218,9 @@ def test_a_restart_while_the_old_one_is_stopped_replaces_it(one: Live, shell: Sh
     assert one.health["generation"] == 2
 
 
-def test_a_pause_of_the_whole_gateway_is_not_taken_for_a_hang(one: Live) -> None:
+def test_a_pause_of_the_whole_gateway_is_not_taken_for_a_hang(hasty: Live) -> None:
     """As ^Z does at a terminal, or a container that is paused."""
-    generation = one.generation
+    one, generation = hasty, hasty.generation
     one.signal(signal.SIGSTOP, generation)
     one.signal(signal.SIGSTOP)
     time.sleep(6.5)  # what is tested is the passing of time

@@ -18,7 +18,7 @@ import pytest
 from tests.support import opencode
 from tests.support.scripted_model import ScriptedModel, serving
 from tests.support.threads import in_thread
-from tests.support.waiting import until_sync
+from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
 
@@ -188,7 +188,9 @@ def printed(tmp_path: Path, model: ScriptedModel) -> Run:
             arguments = [sys.executable, "-c", text.replace("List all files recursively", "[[slow 400 50]]")]
         else:
             arguments = program
-        done = subprocess.run(arguments, cwd=work, env=env, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(
+            arguments, cwd=work, env=env, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+        )
         assert done.returncode == code, done.stderr
         return done.stdout.splitlines()
 
@@ -289,7 +291,7 @@ def test_a_task_that_nobody_waits_for_goes_on(printed: Run, tmp_path: Path) -> N
 
     (task,) = (tmp_path / "tasks").iterdir()
     assert json.loads(said[0])["task_dir"] == str(task)
-    until_sync((task / "conversation.md").exists, "the conversation is written", 60)
+    until_sync((task / "conversation.md").exists, "the conversation is written")
     assert "echo: --json" in (task / "conversation.md").read_text()
 
 
@@ -304,7 +306,9 @@ def test_a_failed_task_is_an_error(printed: Run) -> None:
 def test_what_cannot_be_done_is_told_without_a_traceback(
     arguments: list[str | bytes], program: list[str], tmp_path: Path
 ) -> None:
-    done = subprocess.run([*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr

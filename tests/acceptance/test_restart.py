@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +18,10 @@ import pytest
 
 from gateway.identity import Identity
 from tests.cli.shell import Shell
-from tests.support import faults
+from tests.support import faults, ports
 from tests.support.live import Live
 from tests.support.traffic import Traffic
-from tests.support.waiting import until_sync
+from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -103,7 +102,7 @@ def read_events(live: Live, run: str, after: int) -> list[tuple[int, dict[str, A
         request = urllib.request.Request(f"{live.url}/api/tasks/{run}/events", headers=headers)
         request.add_header("Last-Event-ID", str(after))
         number = 0
-        with urllib.request.urlopen(request, timeout=30) as stream:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as stream:
             for raw in stream:
                 line = raw.decode().rstrip()
                 if line.startswith("id:"):
@@ -170,12 +169,15 @@ def test_who_waits_in_the_old_generation_is_answered_for_a_run_that_the_new_one_
     one = live(config={"agents": {"list": [ECHO | {"max_concurrent": 1}]}})
     one.home.chmod(0o700)
     one.start()
-    first = submit(one, "@@ sleep 2", "first")
-    wait_status(one, first, "running")
+    first = submit(one, "@@ ask go on", "first")
+    until_sync(lambda: one.call("GET", f"/api/tasks/{first}/permissions").body["permissions"], "it asks")
     thread, answers = ask_in_background(one, "later", "second")
     until_sync(lambda: one.call("GET", "/api/tasks?status=queued").body["tasks"], "it waits")
 
     assert Shell(one.env, one.home)("restart").code == 0
+    until_sync(lambda: one.health["generation"] == 2, "the new one answers")
+    assert answers == []
+    one.call("POST", f"/api/tasks/{first}/permissions/p1", {"answer": "allow"})
     thread.join()
 
     assert (answers[0].status, answers[0].body["reply"]) == (200, "echo: later")
@@ -189,7 +191,7 @@ def test_what_the_old_generation_takes_last_is_done_by_the_new_one_at_once(one: 
         f"POST /api/tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {one.token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", one.port), timeout=20) as late:
+    with socket.create_connection(("127.0.0.1", one.port), timeout=PATIENCE) as late:
         late.sendall(head.encode())
         assert b"100 Continue" in late.recv(1024)
 
@@ -241,7 +243,7 @@ def test_restarts_that_are_asked_for_at_once_are_all_answered(one: Live, shell: 
     one.start()
 
     asked = [shell.start("restart") for _ in range(6)]
-    codes = [process.wait(30) for process in asked]
+    codes = [process.wait(PATIENCE) for process in asked]
     for process in asked:
         process.communicate()
 
@@ -260,7 +262,7 @@ def test_a_restart_that_somebody_asked_for_is_answered_though_another_begins_in_
     one.signal(signal.SIGHUP)
     one.signal(signal.SIGCONT)
 
-    told = asked.communicate(timeout=40)
+    told = asked.communicate(timeout=PATIENCE)
 
     assert asked.returncode == 0, told
 
@@ -289,9 +291,9 @@ def test_a_stop_that_comes_while_the_supervisor_replaces_itself_is_heeded(live: 
     (one.home / "go").touch()
 
     assert one.process is not None
-    assert one.process.wait(20) == 0
+    assert one.process.wait(PATIENCE) == 0
     assert one.logged("supervisor.stopping")[-1]["signal"] == "SIGTERM"
-    restart.communicate(timeout=40)
+    restart.communicate(timeout=PATIENCE)
 
 
 def test_the_times_that_the_settings_say_now_count_from_a_restart_on(one: Live, shell: Shell) -> None:
@@ -317,7 +319,7 @@ def test_a_crash_while_the_next_generation_starts_is_mended_by_that_one(one: Liv
     one.wait_logged("generation.crashed")
     go.touch()
 
-    assert "generation 1 → 2" in restart.communicate(timeout=40)[0]
+    assert "generation 1 → 2" in restart.communicate(timeout=PATIENCE)[0]
     assert one.health["generation"] == 2
     assert len(one.logged("generation.started")) == 2
 
@@ -332,7 +334,7 @@ def test_a_stop_ends_a_generation_that_waits_to_migrate(one: Live, shell: Shell)
 
     assert shell("stop", "--timeout", "2000").code == 0
 
-    restart.communicate(timeout=40)
+    restart.communicate(timeout=PATIENCE)
     ended = {line["generation"]: line["code"] for line in one.logged("generation.ended")}
     assert ended == {1: 0, 2: 0}
     assert one.logged("generation.killed") == []
@@ -364,9 +366,11 @@ def settle(live: Live) -> Identity:
 
 
 def test_a_changed_port_is_taken_over_to(one: Live, shell: Shell, free_port: int) -> None:
-    one.start()
-    before = one.port
+    before = ports.free()  # nobody else is given it while the test looks whether it is closed
     settings = json.loads(one.config.read_text())
+    settings["gateway"]["port"] = before
+    one.config.write_text(json.dumps(settings))
+    one.start()
     settings["gateway"]["port"] = free_port
     one.config.write_text(json.dumps(settings))
 
@@ -375,7 +379,7 @@ def test_a_changed_port_is_taken_over_to(one: Live, shell: Shell, free_port: int
     assert (one.port, one.health["generation"]) == (free_port, 2)
     settle(one)
     with pytest.raises(OSError, match=r"refused|reset"):
-        urllib.request.urlopen(f"http://127.0.0.1:{before}/livez", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{before}/livez", timeout=PATIENCE)
 
 
 def test_a_port_that_is_taken_is_refused_and_the_old_one_goes_on(
@@ -396,17 +400,16 @@ def test_a_port_that_is_taken_is_refused_and_the_old_one_goes_on(
 
 
 def test_a_stop_during_a_restart_stops(one: Live, shell: Shell) -> None:
+    one.env["MOONGATE_READY_TIMEOUT"] = "3600"  # it is not what ends the new one
     faults.give(faults.able(one), "")
     one.start()
     faults.give(one, faults.NEVER_READY)
     restart = shell.start("restart")
     until_sync(lambda: len(one.generations) == 2, "the new one starts")
 
-    began = time.monotonic()
     assert shell("stop").code == 0
 
-    assert time.monotonic() - began < 10
-    assert restart.wait(30) == 1
+    assert restart.wait(PATIENCE) == 1
     assert "ended while it was restarting" in restart.communicate()[1]
 
 
@@ -434,6 +437,23 @@ def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live
 
 #: run the patched module in place of a fresh copy of it
 AS_PROGRAM = "sys.argv[:] = sys.orig_argv[2:]\nraise SystemExit(serve.main(sys.orig_argv[3:]))\n"
+
+
+def test_what_serves_looks_for_garbage_once_it_is_ready(one: Live) -> None:
+    """It does not while it loads."""
+    told = one.home / "told"
+    fault = (
+        "import gc\nfrom pathlib import Path\nfirst = gc.enable\n"
+        "def enable():\n"
+        "    before = gc.isenabled(); first()\n"
+        f"    with Path({str(told)!r}).open('a') as file: print(before, gc.isenabled(), file=file)\n"
+        "gc.enable = enable\n"
+    )
+    faults.give(faults.able(one), fault)
+
+    one.start()
+
+    until_sync(lambda: told.exists() and "False True\n" in told.read_text(), "it looks for garbage again")
 
 
 def test_sighup_takes_changed_settings(one: Live) -> None:

@@ -17,7 +17,7 @@ from gateway.supervisor import notify
 from tests.cli.shell import Shell
 from tests.support import faults
 from tests.support.live import Live
-from tests.support.waiting import until_sync
+from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="systemd")
 
@@ -69,7 +69,7 @@ def test_systemd_is_told_of_each_stage_also_after_a_hard_restart(live: Callable[
 
     with shell.start("restart", "--hard") as asked:  # a manager that hears nothing meanwhile would miss some
         until_sync(lambda: manager.hears("STATUS=generation 2 serves"), "the next one serves")
-        asked.communicate(timeout=30)
+        asked.communicate(timeout=PATIENCE)
     assert asked.returncode == 0
     assert manager.told.index("RELOADING=1") < manager.told.index("READY=1")
     manager.told.clear()
@@ -150,7 +150,7 @@ def test_the_socket_that_systemd_kept_is_taken_back(live: Callable[..., Live], m
         hand_over(one, kept, name)
         one.wait_ready()
 
-        early.settimeout(30)
+        early.settimeout(PATIENCE)
         assert early.recv(100).startswith(b"HTTP/1.0 200")
     assert one.port == port
 
@@ -191,7 +191,7 @@ def test_a_gateway_that_moves_has_its_new_socket_kept(
     one.config.write_text(one.config.read_text().replace('"port": 0', f'"port": {free_port}'))
     with Shell(one.env, one.home).start("restart") as asked:
         until_sync(lambda: manager.hears("STATUS=generation 2 serves"), "the next one serves")
-        asked.communicate(timeout=30)
+        asked.communicate(timeout=PATIENCE)
 
     assert before not in manager.stored
     assert [kept.getsockname()[1] for kept in manager.stored.values()] == [free_port]

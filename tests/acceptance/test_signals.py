@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -77,14 +76,18 @@ def test_without_respawn_a_bad_config_is_refused_and_a_good_one_taken(live: Call
 
 
 def test_without_respawn_a_run_is_queued_again_and_done(live: Callable[..., Live]) -> None:
-    one = live(env=ALONE[0], config={"gateway": {"stop_grace": 0}})
+    asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask"}
+    one = live(env=ALONE[0], config={"gateway": {"stop_grace": 0}, "agents": {"list": [asks]}})
     one.home.chmod(0o700)
     one.start()
-    run = one.call("POST", "/api/tasks", {"input": "@@ sleep 1"}).body["task"]["id"]
-    until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "running", "it runs")
+    run = one.call("POST", "/api/tasks", {"input": "@@ ask go on"}).body["task"]["id"]
+    asked = f"/api/tasks/{run}/permissions"
+    until_sync(lambda: one.call("GET", asked).body["permissions"], "it asks")
 
     assert Shell(one.env, one.home)("restart").code == 0
 
+    until_sync(lambda: len(one.call("GET", asked).body["permissions"]) == 2, "it asks again")
+    one.call("POST", f"{asked}/p2", {"answer": "allow"})
     until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "succeeded", "it is done")
 
 
@@ -109,10 +112,8 @@ def test_the_timeout_of_a_stop_is_the_grace_of_the_gateway(live: Callable[..., L
     run = one.call("POST", "/api/tasks", {"input": "@@ hang"}).body["task"]["id"]
     until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "running", "it runs")
 
-    began = time.monotonic()
     assert Shell(one.env, one.home)("stop", "--timeout", "300").code == 0
 
-    assert time.monotonic() - began < 20
     assert one.logged("gateway.ending")[-1]["grace"] == 0.3
 
 

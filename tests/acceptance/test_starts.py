@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -57,14 +56,16 @@ def stranger(port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 def test_of_fifty_gateways_at_once_one_wins_and_all_others_say_why(one: Live) -> None:
-    words = [sys.executable, "-m", "gateway"]
+    words = ["nice", sys.executable, "-m", "gateway"]  # other tests have their turn, too
     files = [one.home / f"said-{number}.txt" for number in range(50)]
     processes = []
     for file in files:
         with file.open("w") as said:
             processes.append(subprocess.Popen(words, env=one.env, cwd=one.home, stdout=said, stderr=said))
 
-    until_sync(lambda: sum(process.poll() is not None for process in processes) >= 49, "all but one ended", 120)
+    until_sync(
+        lambda: sum(process.poll() is not None for process in processes) >= 49, "all but one ended", 5 * PATIENCE
+    )
     (winner,) = [process for process in processes if process.poll() is None]
     one.process = winner  # type: ignore[assignment]
     one.wait_ready()
@@ -78,7 +79,7 @@ def test_of_fifty_gateways_at_once_one_wins_and_all_others_say_why(one: Live) ->
 
 def test_many_starts_at_once_start_one_gateway_and_all_succeed(one: Live, shell: Shell) -> None:
     starts = [shell.start("start", "--json") for _ in range(10)]
-    told = [json.loads(process.communicate(timeout=120)[0]) for process in starts]
+    told = [json.loads(process.communicate(timeout=3 * PATIENCE)[0]) for process in starts]
 
     assert {process.returncode for process in starts} == {0}
     assert one.record is not None
@@ -91,7 +92,7 @@ def test_places_are_named_from_where_the_command_is_given(one: Live, name: str) 
     place = {"MOONGATE_CONFIG": one.config, "MOONGATE_HOME": one.home}[name]
     nearby = Shell({**one.env, name: str(place.relative_to(one.home.parent))}, one.home.parent)
 
-    assert nearby("start", "--wait", "20").code == 0
+    assert nearby("start").code == 0
 
     assert one.record is not None
     assert one.record.configPath == str(one.config)
@@ -123,7 +124,7 @@ def test_a_start_during_a_stop_starts_when_that_is_done(one: Live, shell: Shell)
     assert started.code == 0, started
     assert started.json["started"]
     assert started.json["pid"] != before
-    stop.communicate(timeout=30)
+    stop.communicate(timeout=PATIENCE)
     assert stop.returncode == 0
 
 
@@ -159,32 +160,30 @@ def submit(live: Live, text: str) -> str:
 
 
 def test_serving_processes_end_with_their_supervisor_and_lose_no_run(live: Callable[..., Live], free_port: int) -> None:
-    one = live(config={"gateway": {"port": free_port}})
+    asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask"}
+    one = live(config={"gateway": {"port": free_port}, "agents": {"list": [asks]}})
     one.home.chmod(0o700)
     one.start()
     generation, port = one.generation, one.port
-    run = submit(one, "@@ sleep 1.5\n@@ say done")
-    until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "running", "it runs")
+    run = submit(one, "@@ ask go on")
+    asked = f"/api/tasks/{run}/permissions"
+    until_sync(lambda: one.call("GET", asked).body["permissions"], "it asks")
     assert one.process is not None
 
-    began = time.monotonic()
     one.process.kill()
     one.process.wait(PATIENCE)
     until_sync(lambda: not answers(port), "the port is closed")
-    closed = time.monotonic() - began
     until_sync(lambda: not identity.alive(generation), "it has ended")
-    ended = time.monotonic() - began
 
-    assert closed < 1.0  # 100 ms, with room
-    assert ended < 10.0  # 2 s, with room
     assert Shell(one.env, one.home)("start").code == 0
+    until_sync(lambda: len(one.call("GET", asked).body["permissions"]) == 2, "it asks again")
+    one.call("POST", f"{asked}/p2", {"answer": "allow"})
     until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "succeeded", "it is done")
-    print(f"closed after {closed * 1000:.0f} ms, ended after {ended:.2f} s")
 
 
 def answers(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
     except ConnectionRefusedError:
         return False
     return True
@@ -213,7 +212,7 @@ def test_a_serving_process_that_hangs_does_not_outlive_its_supervisor_for_ever(l
     one.process.kill()
     one.process.wait(PATIENCE)
 
-    until_sync(lambda: not identity.alive(hung), "it has ended", within=60)
+    until_sync(lambda: not identity.alive(hung), "it has ended")
 
 
 # --- locks that lie ---------------------------------------------------------------------------
@@ -414,7 +413,9 @@ def test_restart_by_force_listens_where_the_settings_say_now(one: Live, shell: S
 def on_full_disk(one: Live, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command that can write to no file."""
     limited = ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "cli.main", *words]
-    return subprocess.run(limited, env=one.env, cwd=one.home, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        limited, env=one.env, cwd=one.home, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
 
 
 def test_a_gateway_is_stopped_though_the_disk_is_full(one: Live, shell: Shell) -> None:

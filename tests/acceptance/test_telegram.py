@@ -26,7 +26,8 @@ async def telegram() -> AsyncIterator[telegram_server.Telegram]:
 
 def gateway(live: Callable[..., Live], telegram: telegram_server.Telegram) -> Live:
     channel = {"token": TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 2, "edit_seconds": 0.1}
-    return live(config={"channels": {"telegram": channel}})
+    agent = {"id": "main", "backend": "echo", "script": True, "permissions": "ask"}
+    return live(config={"channels": {"telegram": channel}, "agents": {"list": [agent]}})
 
 
 async def tasks(served: Live) -> list[dict[str, Any]]:
@@ -35,18 +36,27 @@ async def tasks(served: Live) -> list[dict[str, Any]]:
     return found
 
 
+def waits(served: Live, attempt: int) -> bool:
+    """Tell whether an attempt at the first task waits to be allowed something."""
+    task = served.call("GET", "/api/tasks").body["tasks"][-1]
+    asked = served.call("GET", f"/api/tasks/{task['id']}/permissions").body["permissions"]
+    return task["attempt"] == attempt and any(one["answer"] is None for one in asked)
+
+
 async def test_a_gateway_that_is_killed_in_a_turn_answers_once(
     live: Callable[..., Live], telegram: telegram_server.Telegram
 ) -> None:
     served = gateway(live, telegram)
     await asyncio.to_thread(served.start)
-    await telegram.say(7, "@@ words 20 0.1")
+    await telegram.say(7, "@@ words 5 0.1\n@@ ask go on")
     await telegram.until(lambda: any("w3" in text for text in telegram.chats[7].texts), "the answer is being written")
     await asyncio.to_thread(served.kill)
     await telegram.say(7, "said while it was down")
     await asyncio.to_thread(served.start)
+    await asyncio.to_thread(until_sync, lambda: waits(served, 2), "the next attempt asks")
+    await telegram.say(7, "/allow")
 
-    await telegram.answered(7, words(20), "echo: said while it was down")
+    await telegram.answered(7, f"{words(5)} allow", "echo: said while it was down")
     assert [task["attempt"] for task in await tasks(served)] == [1, 2]
 
 
@@ -55,14 +65,16 @@ async def test_a_gateway_that_is_restarted_in_a_turn_answers_once(
 ) -> None:
     served = gateway(live, telegram)
     await asyncio.to_thread(served.start)
-    await telegram.say(7, "@@ words 60 0.2")
+    await telegram.say(7, "@@ words 4 0.1\n@@ ask go on\n@@ words 60 0.1")
     await telegram.until(lambda: any("w3" in text for text in telegram.chats[7].texts), "the answer is being written")
     await asyncio.to_thread(served.call, "POST", "/api/gateway/restart", {})
     await asyncio.to_thread(until_sync, lambda: served.health["generation"] == 2, "a new process serves")
     shown = sum(map(len, telegram.chats[7].history.values()))
     await telegram.say(7, "said meanwhile")
+    await asyncio.to_thread(until_sync, lambda: waits(served, 1), "it asks")
+    await telegram.say(7, "/allow")
 
-    await telegram.answered(7, words(60), "echo: said meanwhile")
+    await telegram.answered(7, f"{words(4)} allow{words(60)}", "echo: said meanwhile")
     assert [task["attempt"] for task in await tasks(served)] == [1, 1]
     first = min(telegram.chats[7].history)
     assert len(telegram.chats[7].history[first]) > shown + 2  # it was seen to be written on

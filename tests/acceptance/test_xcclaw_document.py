@@ -15,6 +15,7 @@ import pytest
 from tests.api.asking import ask, token
 from tests.support.inprocess import Serving, serving
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 BASE = "/api/xcclaw"
 TASK = set("id type prompt status session_id result error created_at started_at finished_at".split())
@@ -102,7 +103,7 @@ async def status_of(moongate: Serving, task: str) -> str:
 
 
 async def until_status(moongate: Serving, task: str, *wanted: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await status_of(moongate, task) not in wanted:
             await asyncio.sleep(0.01)
 
@@ -310,7 +311,7 @@ async def updates(moongate: Serving) -> AsyncIterator[Callable[[], Any]]:
     async with moongate.client.ws_connect(f"{BASE}/ws") as socket:
 
         async def next_() -> Any:
-            return await socket.receive_json(timeout=20)
+            return await socket.receive_json(timeout=PATIENCE)
 
         yield next_
 
@@ -336,7 +337,7 @@ async def test_the_socket_opens_with_a_ticket_too(moongate: Serving) -> None:
         stranger.ws_connect(f"{BASE}/ws?ticket={ticket}") as socket,
     ):
         task = await created(moongate)
-        assert (await socket.receive_json(timeout=20))["task"]["id"] == task["id"]
+        assert (await socket.receive_json(timeout=PATIENCE))["task"]["id"] == task["id"]
 
 
 # --- refusals ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tests.api.asking import Answer, ask, stream
 from tests.support.inprocess import Serving, serving
 from tests.support.live import Live
 from tests.support.receiver import Receiver, receiving
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 DOCUMENTED = "localhost:8787"
 SEND = """
@@ -37,7 +37,7 @@ async def curl(command: str, base: str, **words: str) -> str:
     for old, new in {DOCUMENTED: base, **words}.items():
         command = command.replace(old, new)
     process = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=asyncio.subprocess.PIPE)
-    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     return out.decode()
 
 
@@ -180,11 +180,12 @@ async def test_tasks_of_all_packs_have_one_limit_and_runs_do_not_wait_behind_the
     assert (await shown(moongate, more[0]["taskId"]))["status"] == "queued"
 
 
-async def test_what_was_said_is_buffered_and_then_goes_on(moongate: Serving) -> None:
-    task = (await add(moongate, "@@ say first\n@@ sleep 0.3\n@@ say second"))["taskId"]
+async def test_what_was_said_is_buffered_and_then_goes_on(moongate: Serving, pace: asyncio.Semaphore) -> None:
+    task = (await add(moongate, "@@ say first\n@@ sleep 1\n@@ say second"))["taskId"]
     async with stream(moongate, f"/v1/tasks/{task}/events") as sse:
         assert [(await sse.next()).data["type"] for _ in range(2)] == ["status", "text"]
         async with stream(moongate, f"/v1/tasks/{task}/events") as late:  # attached while it is at work
+            pace.release()
             replayed = [frame.data for frame in await late.rest()]
         live = [frame.data for frame in await sse.rest()]
 

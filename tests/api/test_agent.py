@@ -59,13 +59,15 @@ async def test_the_same_key_with_another_body_is_a_conflict(moongate: Serving) -
         assert (response.status, (await response.json())["error"]["code"]) == (409, "CONFLICT")
 
 
-async def test_a_client_that_goes_away_does_not_cancel_its_run(moongate: Serving) -> None:
-    asking = asyncio.create_task(moongate.client.post("/api/agent", json={"message": "@@ sleep 0.3\n@@ say done"}))
+async def test_a_client_that_goes_away_does_not_cancel_its_run(moongate: Serving, pace: asyncio.Semaphore) -> None:
+    asking = asyncio.create_task(moongate.client.post("/api/agent", json={"message": "@@ sleep 1\n@@ say done"}))
     while not (runs := await _tasks(moongate)):
         assert not asking.done(), asking.result()
     asking.cancel()
+    await asyncio.wait({asking})
+    pace.release()
 
-    ended = await moongate.engine.wait(runs[0]["id"], 10)
+    ended = await moongate.engine.wait(runs[0]["id"], PATIENCE)
 
     assert (ended.status, ended.result) == ("succeeded", "done")
 
@@ -76,13 +78,17 @@ async def _tasks(moongate: Serving) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("message", "status", "code"),
-    [("@@ fail it rained", 502, "AGENT_ERROR"), ("@@ crash", 502, "AGENT_ERROR"), ("@@ hang", 504, "TIMEOUT")],
+    ("message", "timeout", "status", "code"),
+    [
+        ("@@ fail it rained", PATIENCE, 502, "AGENT_ERROR"),
+        ("@@ crash", PATIENCE, 502, "AGENT_ERROR"),
+        ("@@ hang", 0.2, 504, "TIMEOUT"),
+    ],
 )
 async def test_a_run_that_fails_is_the_documented_error(
-    moongate: Serving, message: str, status: int, code: str
+    moongate: Serving, message: str, timeout: float, status: int, code: str
 ) -> None:
-    answer = await ask(moongate, "POST", "/api/agent", {"message": message, "timeout": 0.2})
+    answer = await ask(moongate, "POST", "/api/agent", {"message": message, "timeout": timeout})
 
     assert (answer.status, answer.code) == (status, code)
     assert answer.headers["X-Run-Id"] == answer.body["error"]["details"]["run_id"]
@@ -110,9 +116,10 @@ async def test_a_cancelled_run_is_a_conflict_for_who_waits_for_it(moongate: Serv
     assert (answer.status, answer.code) == (409, "CONFLICT")
 
 
-async def test_a_wait_that_is_too_long_says_which_run_goes_on(tmp_path: Path) -> None:
+async def test_a_wait_that_is_too_long_says_which_run_goes_on(tmp_path: Path, pace: asyncio.Semaphore) -> None:
     async with serving(tmp_path / "home", {"limits": {"wait_seconds": 0.05}}) as served:
-        answer = await ask(served, "POST", "/api/agent", {"message": "@@ sleep 0.4"})
+        answer = await ask(served, "POST", "/api/agent", {"message": "@@ sleep 1"})
+        pace.release()
         ended = await done(served, answer.body["error"]["details"]["run_id"])
 
     assert (answer.status, answer.code) == (504, "TIMEOUT")

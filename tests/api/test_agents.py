@@ -145,12 +145,15 @@ async def test_a_disabled_agent_takes_nothing_and_keeps_what_waits(moongate: Ser
     assert waiting == "queued"
 
 
-async def test_what_waits_for_a_deleted_agent_fails_and_what_is_at_work_goes_on(moongate: Serving) -> None:
+async def test_what_waits_for_a_deleted_agent_fails_and_what_is_at_work_goes_on(
+    moongate: Serving, pace: asyncio.Semaphore
+) -> None:
     made = await make(moongate)
-    first, second = [await submit(moongate, "@@ sleep 0.2", agentId="reviewer", session=str(n)) for n in range(2)]
+    first, second = [await submit(moongate, "@@ sleep 1", agentId="reviewer", session=str(n)) for n in range(2)]
     await running(moongate, first["id"])
 
     gone = await ask(moongate, "DELETE", "/api/agents/reviewer")
+    pace.release()
 
     failed = await done(moongate, second["id"])
     assert gone.body == {"status": "ok", "failed": 1}

@@ -7,7 +7,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from gateway.api import server
 from gateway.api.server import Server
+from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 from tests.support.waiting import PATIENCE, until
 
@@ -17,12 +21,24 @@ async def say(served: Serving, message: str) -> tuple[int, str, Any]:
         return response.status, response.headers.get("Connection", ""), await response.json()
 
 
-async def test_everyone_is_answered_when_the_server_closes(tmp_path: Path) -> None:
+async def test_everyone_is_answered_when_the_server_closes(
+    tmp_path: Path, hurry: Hurry, pace: asyncio.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who waits for a quick run gets its answer; who waits for a slow one, the run's id."""
-    async with serving(tmp_path / "home", grace=1.0) as served:
-        quick = asyncio.create_task(say(served, "@@ sleep 0.3"))
+    monkeypatch.setattr(server, "LAST_ANSWERS", PATIENCE)
+
+    async def in_time(served: Serving) -> None:
+        await served.around.closing.wait()
+        pace.release()
+        await asyncio.wait({quick})
+        hurry(30)
+
+    async with serving(tmp_path / "home", grace=30) as served:
+        quick = asyncio.create_task(say(served, "@@ sleep 1"))
         slow = asyncio.create_task(say(served, "@@ hang"))
         await until(lambda: len(served.engine._worker.attempts) == 2, "both are at work")
+        closing = asyncio.create_task(in_time(served))
+    await closing
     done, cut = quick.result(), slow.result()
 
     assert (done[:2], done[2]["status"]) == ((200, "close"), "ok")
@@ -42,11 +58,12 @@ async def test_a_connection_that_is_kept_is_answered_and_then_closed(tmp_path: P
     assert (before.status, after.status) == (200, 200)
 
 
-async def test_a_run_that_was_cut_off_is_done_with_the_next_start(tmp_path: Path) -> None:
+async def test_a_run_that_was_cut_off_is_done_with_the_next_start(tmp_path: Path, pace: asyncio.Semaphore) -> None:
     async with serving(tmp_path / "home") as served:
-        async with served.client.post("/api/tasks", json={"input": "@@ sleep 0.3\n@@ say done"}) as response:
+        async with served.client.post("/api/tasks", json={"input": "@@ sleep 1\n@@ say done"}) as response:
             task = (await response.json())["task"]["id"]
         await until(lambda: served.engine._worker.attempts, "it is at work")
+    pace.release()
     async with serving(tmp_path / "home") as served:
         ended = await served.engine.wait(task, PATIENCE)
 
@@ -73,9 +90,9 @@ async def test_who_opens_never_makes_the_socket_block_for_others_that_share_it(t
     async with serving(tmp_path / "home") as served:
         with Watched(socket.AF_INET, socket.SOCK_STREAM) as listener:
             listener.bind(("127.0.0.1", 0))
-            server = Server(served.around)
-            await server.open(listener)
-            await server.close(0.0, _nothing_runs, handed_over=False)
+            opened = Server(served.around)
+            await opened.open(listener)
+            await opened.close(0.0, _nothing_runs, handed_over=False)
 
     assert Watched.told
     assert set(Watched.told) == {0.0}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +15,9 @@ import pytest
 
 from gateway.api import connection
 from tests.api.asking import ask, head, post, raw, read
+from tests.support.hurrying import Hurry
 from tests.support.inprocess import TOKEN, Serving, serving
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 HEADER = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
 KEPT = b"GET /livez HTTP/1.1\r\n" + HEADER + b"\r\n"
@@ -56,41 +57,48 @@ async def test_a_header_that_comes_drop_by_drop_has_no_more_time(tmp_path: Path)
             writer.write(b"X")
             await asyncio.wait([closed], timeout=0.02)
 
-        assert closed.result() == b""
+        with contextlib.suppress(ConnectionResetError):  # it was closed with drops in it that nobody has read
+            assert closed.result() == b""
 
 
 @pytest.mark.parametrize("sent", [b"G", KEPT[:-2]])
-async def test_half_a_second_header_is_not_waited_for(tmp_path: Path, sent: bytes) -> None:
+async def test_half_a_second_header_is_not_waited_for(tmp_path: Path, sent: bytes, hurry: Hurry) -> None:
     async with (
-        serving(tmp_path / "home", {"limits": {"header_seconds": 0.1}}) as served,
+        serving(tmp_path / "home", {"limits": {"header_seconds": 30}}) as served,
         connected(served) as (reader, writer),
     ):
         writer.write(KEPT)
         assert (await one(reader))[0] == 200
         writer.write(sent)
+        await ask(served, "GET", "/livez")  # what was sent before has come by now, too
+        hurry(30)
 
         assert await reader.read() == b""
 
 
-async def test_an_idle_connection_is_kept_beyond_the_header_s_time(tmp_path: Path) -> None:
+async def test_an_idle_connection_is_kept_beyond_the_header_s_time(
+    tmp_path: Path, hurry: Hurry, pace: asyncio.Semaphore
+) -> None:
     async with (
-        serving(tmp_path / "home", {"limits": {"header_seconds": 0.1}}) as served,
+        serving(tmp_path / "home", {"limits": {"header_seconds": 20}}) as served,
         connected(served) as (reader, writer),
     ):
-        body = json.dumps({"message": "@@ sleep 0.3"}).encode()
+        body = json.dumps({"message": "@@ sleep 1"}).encode()
         whole = b"POST /api/agent HTTP/1.1\r\n" + HEADER
         whole += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         for part in (whole, body[:3], body[3:]):  # a body in pieces is no header that has begun
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(0)
+        await until(lambda: served.engine._worker.attempts, "the request has come")
+        hurry(20)
+        pace.release()
         assert (await one(reader))[0] == 200
-        idle = asyncio.create_task(reader.read(1))
-        await asyncio.wait([idle], timeout=0.3)
-        assert not idle.done()
+        hurry(20)
+        await ask(served, "GET", "/livez")  # whatever was due has happened by now
         writer.write(KEPT)
 
-        assert await idle == b"H"
+        assert (await one(reader))[0] == 200
 
 
 async def test_an_idle_connection_is_closed_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,10 +158,12 @@ async def test_chunks_without_end_are_too_large(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [2_000_000, 20_000_000])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 async def test_a_client_that_first_sends_all_gets_to_read_that_it_was_too_much(
-    moongate: Serving, size: int, chunked: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, chunked: bool
 ) -> None:
+    monkeypatch.setattr(connection, "LINGER", PATIENCE)
+
     def send() -> tuple[int, bytes]:
-        client = http.client.HTTPConnection("127.0.0.1", moongate.port, timeout=PATIENCE)
+        client = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE)
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         body = b'{"message": "' + b"x" * size + b'"}'
         parts = [body[at : at + 65536] for at in range(0, len(body), 65536)]
@@ -163,7 +173,8 @@ async def test_a_client_that_first_sends_all_gets_to_read_that_it_was_too_much(
         client.close()
         return found
 
-    status, body = await asyncio.to_thread(send)
+    async with serving(tmp_path / "home") as served:
+        status, body = await asyncio.to_thread(send)
 
     assert (status, json.loads(body)["error"]["code"]) == (413, "TOO_LARGE")
 
@@ -273,16 +284,15 @@ async def _until_answered(served: Serving) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_slow_clients_do_not_hold_up_the_others(moongate: Serving) -> None:
-    slow = [await asyncio.open_connection("127.0.0.1", moongate.port) for _ in range(100)]
-    for number, (_, writer) in enumerate(slow):
-        writer.write(KEPT[:20] if number % 2 else post("/api/tasks", b'{"input": "hi"}')[:-3])
-    slowest = 0.0
-    for _ in range(50):
-        start = time.perf_counter()
-        assert (await ask(moongate, "GET", "/health")).status == 200
-        slowest = max(slowest, time.perf_counter() - start)
-    for _, writer in slow:
-        writer.close()
-
-    assert slowest < 5.0
+async def test_slow_clients_do_not_hold_up_the_others(tmp_path: Path) -> None:
+    """They have longer than the others take, all together."""
+    limits = {"header_seconds": 3 * PATIENCE, "body_seconds": 3 * PATIENCE}
+    async with serving(tmp_path / "home", {"limits": limits}) as served:
+        slow = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(100)]
+        for number, (_, writer) in enumerate(slow):
+            writer.write(KEPT[:20] if number % 2 else post("/api/tasks", b'{"input": "hi"}')[:-3])
+        async with asyncio.timeout(2 * PATIENCE):
+            for _ in range(50):
+                assert (await ask(served, "GET", "/health")).status == 200
+        for _, writer in slow:
+            writer.close()

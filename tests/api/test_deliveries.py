@@ -15,9 +15,10 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from gateway.domain.delivery import SCHEDULE
 from tests.contracts.stores import SteppedClock
+from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 from tests.support.receiver import Request, receiving
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"n" * 32).decode()
@@ -62,7 +63,7 @@ async def retry(served: Serving, id_: str, expected: int = 200) -> Any:
 async def delivery_with(served: Serving, status: str, attempt: int | None = None) -> dict[str, Any]:
     """Wait until the only delivery has that status, after so many tries."""
     last: list[dict[str, Any]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             last = (await get(served, "/api/deliveries"))["deliveries"]
             if len(last) == 1 and last[0]["status"] == status and attempt in (None, last[0]["attempt"]):
@@ -220,11 +221,11 @@ async def test_a_secret_that_signs_nothing_is_refused(tmp_path: Path, given: dic
     assert given["webhook_secret"] not in refused["error"]["message"]
 
 
-async def test_a_receiver_that_fails_in_every_way_gets_it_in_the_end_under_one_id(tmp_path: Path) -> None:
+async def test_a_receiver_that_fails_in_every_way_gets_it_in_the_end_under_one_id(tmp_path: Path, hurry: Hurry) -> None:
     clock = SteppedClock()
     ways = ["500", "429 Retry-After: 90000", "302 Location: http://127.0.0.1:1/", "hang", "reset", "drip"]
     schedule = [0.0, *SCHEDULE[1:], *SCHEDULE[-3:]]
-    async with receiving() as receiver, gateway(tmp_path, clock, timeout=0.2, schedule=schedule) as served:
+    async with receiving() as receiver, gateway(tmp_path, clock, timeout=50, schedule=schedule) as served:
         await receiver.down()
         await submit(served, receiver.url)
         seen = [await delivery_with(served, "pending", 1)]
@@ -234,6 +235,9 @@ async def test_a_receiver_that_fails_in_every_way_gets_it_in_the_end_under_one_i
         receiver.script.extend(ways)
         for number, way in enumerate(ways, 3):
             await forward(served, clock, 11 if "429" not in seen[-1]["error"] else 25)
+            if way in ("hang", "drip"):
+                await until(lambda count=number - 2: len(receiver.requests) == count, "it has come")
+                hurry(50)
             seen.append(await delivery_with(served, "pending", number))
             assert len(receiver.requests) == number - 2, way
         await forward(served, clock, 11)
@@ -243,7 +247,7 @@ async def test_a_receiver_that_fails_in_every_way_gets_it_in_the_end_under_one_i
     assert [request.headers["moongate-attempt"] for request in receiver.requests] == [str(n) for n in range(3, 10)]
     assert {request.body for request in receiver.requests} == {receiver.requests[0].body}
     errors = " ".join(delivery["error"] for delivery in seen)
-    for part in ("refused", "500: well", "429", "302: redirects", "no answer within 0.2 s", "broke off"):
+    for part in ("refused", "500: well", "429", "302: redirects", "no answer within 50 s", "broke off"):
         assert part in errors.lower()
 
 
@@ -308,16 +312,14 @@ async def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: 
 
 
 async def test_a_receiver_that_hangs_does_not_delay_another(tmp_path: Path) -> None:
-    async with receiving() as dead, receiving() as well, gateway(tmp_path) as served:
+    async with receiving() as dead, receiving() as well, gateway(tmp_path, timeout=55) as served:
         dead.otherwise = "hang"
         await asyncio.gather(*(submit(served, dead.url) for _ in range(60)))
         await until(lambda: len(dead.requests) == 4, "the hanging one is busy")
-        began = asyncio.get_running_loop().time()
         await submit(served, well.url)
-        await until(lambda: well.requests, "the other one has been told")
-        took = asyncio.get_running_loop().time() - began
+        await until(lambda: well.requests, "the other one has been told", within=50)
 
-        assert (took < 2.0, len(dead.requests)) == (True, 4)
+        assert len(dead.requests) == 4
 
 
 async def test_deliveries_are_changes_that_can_be_followed(tmp_path: Path) -> None:

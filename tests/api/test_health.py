@@ -12,6 +12,7 @@ from gateway.api import pulse
 from gateway.errors import GatewayError, StorageFull, Unavailable
 from tests.api.asking import Answer, ask, done, submit
 from tests.support.inprocess import Serving
+from tests.support.waiting import PATIENCE
 
 
 async def test_health_is_in_the_shape_of_the_seed(moongate: Serving) -> None:
@@ -61,6 +62,7 @@ async def test_a_disk_that_hangs_does_not_hang_the_probe(moongate: Serving, monk
 
 
 async def test_a_hundred_probes_ask_the_disk_once(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "FRESH", PATIENCE)
     asked: list[Any] = []
 
     async def check() -> None:

@@ -27,6 +27,7 @@ from gateway.domain.session import Role
 from gateway.errors import AgentError, ConfigError
 from gateway.process import Children
 from tests.support.fixtures import children, ledger, scripted_model
+from tests.support.hurrying import Hurry
 from tests.support.scripted_model import ScriptedModel
 from tests.support.turns import Heard, exchange, listen, message, turn
 from tests.support.waiting import until
@@ -248,9 +249,12 @@ async def test_trouble_in_the_middle_is_an_error_and_not_tried_again(
     await until(lambda: not scripted_model.counters.active, "the server was hung up on")
 
 
-async def test_a_silent_server_is_an_error(ask: Ask, scripted_model: ScriptedModel) -> None:
-    with pytest.raises(AgentError, match=r"was silent for 0\.05 s"):
-        await ask("[[hang]]", idle_timeout=0.05)
+async def test_a_silent_server_is_an_error(ask: Ask, scripted_model: ScriptedModel, hurry: Hurry) -> None:
+    asking = asyncio.create_task(ask("[[hang]]", idle_timeout=50.0))
+    await until(lambda: scripted_model.counters.requests, "it is asked")
+    hurry(50)
+    with pytest.raises(AgentError, match=r"was silent for 50 s"):
+        await asking
 
     assert scripted_model.counters.requests == 1
 
@@ -259,14 +263,6 @@ async def test_a_server_that_falls_silent_in_the_middle_is_an_error(ask: Ask) ->
     heard = Heard()
     with pytest.raises(AgentError, match="was silent"):
         await ask("[[slow 2 60000]]", heard=heard, idle_timeout=0.05)
-
-
-@pytest.fixture
-def closed_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
 
 
 async def test_a_server_that_is_not_there_is_tried_again_and_then_named(backend: OpenAI, closed_port: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import msgspec
@@ -38,7 +39,7 @@ from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
 from tests.support.scripted_model import ScriptedModel, serving
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = [
     pytest.mark.opencode,
@@ -129,7 +130,7 @@ class Rig:
         answered = Answered()
         turn = self.turn(prompt, workspace or self.workspace(), ref, model)
         try:
-            async with asyncio.timeout(60), aclosing(turn) as said:
+            async with asyncio.timeout(2 * PATIENCE), aclosing(turn) as said:
                 async for one in said:
                     answered.said.append(one)
         except AgentError as error:
@@ -192,7 +193,7 @@ async def stranger(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactor
         stderr=asyncio.subprocess.DEVNULL,
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while b"listening on" not in (line := await process.stdout.readline()):
             assert line, "the server has ended"
     yield line.split()[-1].decode()
@@ -225,13 +226,13 @@ async def test_a_turn_tells_its_session_first_then_streams_then_gives_usage_and_
 
 
 async def test_text_comes_as_it_is_written(rig: Rig) -> None:
-    arrivals: list[float] = []
-    async with aclosing(rig.turn("[[slow 8 100]]", rig.workspace())) as said:
+    came = 0
+    async with aclosing(rig.turn("[[slow 5000 100]]", rig.workspace())) as said:
         async for one in said:
-            arrivals += [time.monotonic()] * isinstance(one, Text)
-
-    assert len(arrivals) >= 4
-    assert arrivals[-1] - arrivals[0] > 0.4
+            came += isinstance(one, Text)
+            if came == 4:
+                break
+        assert rig.model.counters.active == 1
 
 
 async def test_a_session_remembers_its_turns(rig: Rig) -> None:
@@ -412,19 +413,18 @@ async def test_endless_retries_end_with_the_turn(rig: Rig) -> None:
         if isinstance(one, Log):
             break
 
-    began = time.monotonic()
-    await turn.aclose()
+    async with asyncio.timeout(PATIENCE):
+        await turn.aclose()
 
-    assert time.monotonic() - began < 2
     assert (await rig.ask("[[say on we go]]", workspace, ref)).reply == "on we go"
 
 
 # --- cancelling -------------------------------------------------------------------------------
 
 
-async def test_closing_a_turn_stops_the_work_within_two_seconds_and_the_session_goes_on(rig: Rig) -> None:
+async def test_closing_a_turn_stops_the_work_and_the_session_goes_on(rig: Rig) -> None:
     workspace = rig.workspace()
-    turn = rig.turn("[[slow 500 100]]", workspace)
+    turn = rig.turn("[[slow 5000 100]]", workspace)
     ref = None
     async for one in turn:
         if isinstance(one, SessionRef):
@@ -433,11 +433,10 @@ async def test_closing_a_turn_stops_the_work_within_two_seconds_and_the_session_
             break
     assert rig.model.counters.active == 1
 
-    began = time.monotonic()
-    await turn.aclose()
+    async with asyncio.timeout(PATIENCE):
+        await turn.aclose()
     await until(lambda: rig.model.counters.active == 0, "the model is left alone")
 
-    assert time.monotonic() - began < 2
     after = await rig.ask("[[say still here]]", workspace, ref)
     assert after.reply == after.text == "still here"
 
@@ -449,11 +448,9 @@ async def test_closing_a_turn_ends_the_command_that_it_runs(rig: Rig) -> None:
             break
     await until(lambda: commands("sleep 4711.5"), "the command runs")
 
-    began = time.monotonic()
-    await turn.aclose()
+    async with asyncio.timeout(PATIENCE):
+        await turn.aclose()
     await until(lambda: not commands("sleep 4711.5"), "the command has ended")
-
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("pause", [0.02, 0.1, 0.3, 0.6])
@@ -463,7 +460,7 @@ async def test_a_turn_that_is_closed_before_it_has_begun_does_not_begin(rig: Rig
     refs: list[str] = []
 
     async def take() -> None:
-        async with aclosing(rig.turn("[[slow 500 100]]", workspace)) as said:
+        async with aclosing(rig.turn("[[slow 5000 100]]", workspace)) as said:
             async for one in said:
                 refs.extend([one.ref] if isinstance(one, SessionRef) else [])
 
@@ -475,7 +472,7 @@ async def test_a_turn_that_is_closed_before_it_has_begun_does_not_begin(rig: Rig
 
     after = await rig.ask("[[say next]]", workspace, refs[0])
     assert after.reply == after.text == "next"
-    assert rig.model.counters.active == 0
+    await until(lambda: rig.model.counters.active == 0, "the model is left alone")
 
 
 # --- permissions ------------------------------------------------------------------------------
@@ -683,11 +680,9 @@ async def test_a_server_that_is_killed_fails_its_turns_at_once_and_the_next_one_
     )
     await until(lambda: commands("sleep 4712.5"), "the command runs")
 
-    began = time.monotonic()
     os.kill(pid_of_server(rig), signal.SIGKILL)
     cut = await sleeping
 
-    assert time.monotonic() - began < 5
     assert cut.error is not None
     assert "ended by signal 9" in cut.error.message
     assert not commands("sleep 4712.5"), "what it ran has ended before the turn could be tried again"
@@ -775,8 +770,8 @@ async def test_a_connection_that_is_cut_in_a_turn_is_taken_up_again(rig: Rig, st
     assert answered.text.rstrip() == expected, "nothing is missing and nothing comes twice"
 
 
-async def test_a_server_that_is_not_there_is_told_with_a_remedy(rig: Rig, unused_tcp_port: int) -> None:
-    guest = rig.but(options={"url": f"http://127.0.0.1:{unused_tcp_port}"})
+async def test_a_server_that_is_not_there_is_told_with_a_remedy(rig: Rig, closed_port: int) -> None:
+    guest = rig.but(options={"url": f"http://127.0.0.1:{closed_port}"})
 
     answered = await guest.ask("hi")
     health = await guest.backend.health(guest.agent)
@@ -806,8 +801,11 @@ async def test_a_program_that_is_not_there_is_told_with_a_remedy(rig: Rig) -> No
 
 
 async def test_a_program_that_is_no_opencode_fails_with_what_it_said(rig: Rig) -> None:
-    for script, message in [("echo not today >&2; exit 3", "status 3: not today"), ("sleep 60", "within 0.3 s")]:
-        other = rig.but(options={"command": ["sh", "-c", script], "start_timeout": 0.3})
+    for script, seconds, message in [
+        ("echo not today >&2; exit 3", PATIENCE, "status 3: not today"),
+        ("sleep 60", 0.3, "within 0.3 s"),
+    ]:
+        other = rig.but(options={"command": ["sh", "-c", script], "start_timeout": seconds})
         answered = await other.ask("hi")
         assert answered.error is not None
         assert message in answered.error.message
@@ -834,23 +832,27 @@ async def test_what_a_dead_gateway_left_behind_is_ended_and_nothing_else() -> No
         await sleepers[name].wait()
 
 
-async def test_a_server_that_fails_again_and_again_is_not_started_without_a_pause() -> None:
-    starts: list[float] = []
+async def test_a_server_that_fails_again_and_again_is_not_started_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
 
     async def connect() -> NoReturn:
-        starts.append(time.monotonic())
         raise AgentError("no luck")
 
-    server = Server(connect, idle_stop=60, backoff=(0.0, 0.0, 0.3))
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(server, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+    failing = Server(connect, idle_stop=60, backoff=(0.0, 0.0, 300.0))
     for _ in range(3):
         with pytest.raises(AgentError, match="no luck"):
-            async with server.connected():
+            async with failing.connected():
                 pass
-    await server.close()
+    await failing.close()
 
-    first, second, third = starts
-    assert second - first < 0.2
-    assert third - second > 0.25
+    assert pauses[:2] == [0.0, 0.0]
+    assert 200 < pauses[2] <= 300
 
 
 async def test_what_a_slow_turn_does_not_read_is_put_together_and_at_last_thrown_away() -> None:

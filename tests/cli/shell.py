@@ -8,13 +8,15 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from tests.support.waiting import PATIENCE
 
 _PROGRAM = [sys.executable, "-m", "cli.main"]
+#: commands that wait for a gateway, and how to have them wait longer than a busy machine takes
+_PATIENT = {"start": ["--wait", str(PATIENCE)], "restart": ["--wait", str(PATIENCE)]}
 
 
 class Result(NamedTuple):
@@ -41,13 +43,13 @@ class Shell:
     def __call__(self, *words: str, given: str = "", env: Mapping[str, str] | None = None) -> Result:
         """Run a command to its end, in pipes."""
         done = subprocess.run(
-            [*_PROGRAM, *words],
+            _command(words),
             input=given,
             env={**self.env, **(env or {})},
             cwd=self.cwd,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=2 * PATIENCE,
             check=False,
         )
         assert "Traceback" not in done.stderr
@@ -56,11 +58,16 @@ class Shell:
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command in pipes; the caller ends it."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen([*_PROGRAM, *words], env=self.env, cwd=self.cwd, text=True, **pipes)
+        return subprocess.Popen(_command(words), env=self.env, cwd=self.cwd, text=True, **pipes)
 
     def terminal(self, *words: str, env: Mapping[str, str] | None = None) -> Terminal:
         """Start a command at a terminal."""
         return Terminal([*_PROGRAM, *words], {**self.env, "TERM": "xterm", **(env or {})}, self.cwd)
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    patient = [] if "--wait" in words else _PATIENT.get(words[0] if words else "", [])
+    return [*_PROGRAM, *words, *patient]
 
 
 class Terminal:

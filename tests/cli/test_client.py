@@ -13,6 +13,7 @@ from cli.place import Place
 from gateway import errors
 from gateway.errors import GatewayError, NotRunning, RunNotFound, Unauthorized
 from tests.support.live import Live
+from tests.support.waiting import PATIENCE
 
 
 def test_errors_are_known_by_their_code_on_the_wire() -> None:
@@ -54,14 +55,17 @@ def test_without_a_token_it_says_how_to_give_one(served: Live, tmp_path_factory:
         own.get("/api/agents")
 
 
-def test_a_call_goes_to_the_gateway_that_came_back(alone: tuple[Live, object]) -> None:
+def test_a_call_goes_to_the_gateway_that_came_back(alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "STARTING", PATIENCE)
     live, _ = alone
     live.start()
     own = Client(Place.of(live.env))
     live.kill()
-    threading.Thread(target=live.start).start()
+    starting = threading.Thread(target=live.start)
+    starting.start()
 
     assert [agent["id"] for agent in own.get("/api/agents")["agents"]] == ["main"]
+    starting.join()
 
 
 def test_a_call_to_a_gateway_that_is_gone_for_good_ends(

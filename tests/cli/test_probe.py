@@ -65,11 +65,8 @@ def test_silence_is_waited_for_only_so_long() -> None:
         assert probe.ask("127.0.0.1", port, patience=0.05) is None
 
 
-def test_nobody_on_the_port_is_none() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-
-    assert probe.ask("127.0.0.1", port, 30) is None
+def test_nobody_on_the_port_is_none(closed_port: int) -> None:
+    assert probe.ask("127.0.0.1", closed_port, 30) is None
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,6 @@ from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
 from tests.support.waiting import PATIENCE, until
 
-#: seconds in which a turn that was closed has stopped: the promise, and room for a busy machine
-STOPPED = 2.0 + 2.0
 #: bytes that hostile output may add to the memory
 GROWTH = 30_000_000
 
@@ -246,7 +244,7 @@ class BackendContract:
         stream = stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))
         await _next_text(stream)
 
-        async with asyncio.timeout(STOPPED):
+        async with asyncio.timeout(PATIENCE):
             await stream.aclose()  # type: ignore[attr-defined]
             await stage.at_rest()
 
@@ -258,7 +256,7 @@ class BackendContract:
         await asyncio.sleep(0)
         hung.cancel()
 
-        async with asyncio.timeout(STOPPED):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.wait({hung})
             await stage.at_rest()
 
@@ -271,7 +269,7 @@ class BackendContract:
         stream = stage.backend.prompt(stage.turn(stage.subject.stubborn, session))
         await _next_text(stream)
 
-        async with asyncio.timeout(STOPPED):
+        async with asyncio.timeout(PATIENCE):
             await stream.aclose()  # type: ignore[attr-defined]
             await stage.at_rest()
 

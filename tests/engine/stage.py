@@ -87,6 +87,13 @@ class Stage:
     async def kinds(self, run: Run) -> list[str]:
         return [event.kind for event in await self.store.events(run.id, 0, 10_000)]
 
+    async def said(self, run: Run) -> Run:
+        """Wait until a run's agent has said something."""
+        async for event in self.engine.watch(run.id):
+            if event.kind == "text":
+                break
+        return await self.store.run(run.id)
+
     async def begun(self, run: Run) -> Run:
         """Wait until a run is at work."""
         async for event in self.engine.watch(run.id):

@@ -14,6 +14,7 @@ from gateway.domain.run import Outcome, Run, Status
 from gateway.engine import executor, patience
 from gateway.errors import AgentError, ConfigError, Exhausted, StorageFull, Unavailable
 from tests.engine.stage import PATIENCE, Act, Anything, Between, answering, hanging, staged
+from tests.support.waiting import until
 
 
 async def outcome_of(directory: Path, act: Act, **fields: object) -> Run:
@@ -88,7 +89,7 @@ async def test_an_agent_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 
 async def test_a_cancelled_run_keeps_what_was_said(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
-        run = await stage.begun(await stage.submit())
+        run = await stage.said(await stage.submit())
         await stage.engine.cancel(run.id)
         ended = await stage.ended(run)
 
@@ -224,7 +225,7 @@ async def test_an_attempt_that_lost_its_run_stops_and_writes_nothing(tmp_path: P
     async with staged(tmp_path, act) as stage:
         run = await stage.begun(await stage.submit())
         await stage.store.rescue(run.owner or "")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await stopped.wait()
         stage.engine._worker.call()
         ended = await stage.ended(run)
@@ -250,7 +251,8 @@ async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield SessionRef("ref")
         yield Text(delta="done")
-        await asyncio.sleep(0.1)  # the text is written meanwhile
+        if method == "append":
+            await until(lambda: not between[0].refuse[method], "the text is written")
 
     async with staged(tmp_path, act, wrap=wrap) as stage:
         run = await stage.do()

@@ -16,6 +16,7 @@ from gateway.errors import AgentError
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, spec
 from tests.engine.stage import Act, Anything, dead, staged
+from tests.support.hurrying import Hurry
 
 
 def reaching(rounds: int) -> Act:
@@ -63,13 +64,14 @@ async def test_a_goal_that_is_not_reached_ends_with_its_last_round(tmp_path: Pat
     assert run.result == "part 2"
 
 
-async def test_the_deadline_is_for_all_rounds_together(tmp_path: Path) -> None:
+async def test_the_deadline_is_for_all_rounds_together(tmp_path: Path, hurry: Hurry) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
-        await asyncio.sleep(0.05)
+        hurry(12)
+        await asyncio.sleep(0.01)
         yield Text(delta="not yet")
 
     async with staged(tmp_path, act) as stage:
-        run = await stage.do(mode=Mode.GOAL, max_rounds=100, timeout=0.3)
+        run = await stage.do(mode=Mode.GOAL, max_rounds=100, timeout=30)
 
     assert (run.status, run.outcome, run.done) == (Status.FAILED, Outcome.TIMEOUT, False)
     assert run.rounds is not None

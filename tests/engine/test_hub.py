@@ -19,7 +19,7 @@ from gateway.engine.hub import Hub, Reader
 from gateway.errors import RunNotFound
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, finish, running, spec
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def hub(store: SqliteStore) -> Hub:
 async def read(hub: Hub, run: Run, after: int = 0, count: int = 1 << 30, pause: float = 0.0) -> list[Event]:
     """Read a run's events to the end, or so many of them."""
     events: list[Event] = []
-    async with asyncio.timeout(20), aclosing(hub.follow(run.id, after)) as following:
+    async with asyncio.timeout(PATIENCE), aclosing(hub.follow(run.id, after)) as following:
         async for event in following:
             events.append(event)
             if len(events) == count:
@@ -79,7 +79,7 @@ async def test_a_slow_reader_is_served_from_the_store(
 ) -> None:
     monkeypatch.setattr(module, "PAGE", 3)
     run = await running(store)
-    async with asyncio.timeout(20), aclosing(hub.follow(run.id)) as following:
+    async with asyncio.timeout(PATIENCE), aclosing(hub.follow(run.id)) as following:
         seen = [await anext(following)]
         await talk(store, run, 100)  # far more than is kept in memory
         await finish(store, run)
@@ -159,7 +159,7 @@ async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) ->
     await asyncio.sleep(0)
     await finish(store, run)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*waiting)
 
 
@@ -168,7 +168,7 @@ async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) ->
 
 async def changes(hub: Hub, after: int, count: int) -> list[Change]:
     seen: list[Change] = []
-    async with asyncio.timeout(20), aclosing(await hub.changes(after)) as following:
+    async with asyncio.timeout(PATIENCE), aclosing(await hub.changes(after)) as following:
         async for change in following:
             seen.append(change)
             if len(seen) == count:
@@ -220,7 +220,7 @@ async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp
     hub = Hub(ours)
     try:
         await ours.accept(spec("main:test:ours"))
-        async with asyncio.timeout(20), aclosing(await hub.changes(0)) as following:
+        async with asyncio.timeout(PATIENCE), aclosing(await hub.changes(0)) as following:
             seen = [await anext(following)]
             for store, name in ((ours, "1"), (theirs, "2"), (ours, "3")):
                 await store.accept(spec(f"main:test:{name}"))

@@ -15,7 +15,7 @@ from gateway.errors import Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, finish, spec
 from tests.engine.stage import Between, Stage, staged
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 HOOK = Target(kind="webhook", address="http://one.example/")
 
@@ -60,7 +60,7 @@ async def statuses(stage: Stage) -> list[DeliveryStatus]:
 
 
 async def settled(stage: Stage, *expected: DeliveryStatus) -> list[Delivery]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while sorted(await statuses(stage)) != sorted(expected):
             await asyncio.sleep(0.005)
     return list(await stage.store.deliveries(DeliveryFilter(), Page()))

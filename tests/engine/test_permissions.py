@@ -18,6 +18,7 @@ from gateway.engine import permissions
 from gateway.errors import Conflict, InvalidRequest, PermissionNotFound
 from tests.contracts.stores import PAGE
 from tests.engine.stage import Anything, Between, Stage, staged
+from tests.support.hurrying import Hurry
 
 ASK: dict[str, Any] = {"main": {"permissions": Permissions.ASK, "permission_timeout": 600}}
 WANTED = Wanted(action="rm -rf")
@@ -84,9 +85,12 @@ async def test_a_cancelled_run_asks_no_more(tmp_path: Path) -> None:
             await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
 
 
-async def test_the_deadline_of_the_run_ends_the_wait(tmp_path: Path) -> None:
+async def test_the_deadline_of_the_run_ends_the_wait(tmp_path: Path, hurry: Hurry) -> None:
     async with staged(tmp_path, asking, agents=ASK) as stage:
-        run = await stage.do(timeout=0.05)
+        run = await stage.submit(timeout=300)
+        await asked(stage, run)
+        hurry(300)
+        run = await stage.ended(run)
 
         assert (run.outcome, await requests(stage, run)) == (Outcome.TIMEOUT, [(Answer.DENY, Lapse.WITHDRAWN)])
 

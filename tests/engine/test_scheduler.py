@@ -18,6 +18,7 @@ from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, 
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import START, SteppedClock
 from tests.engine.stage import Between, Stage, Turn, staged
+from tests.support.waiting import PATIENCE
 
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
@@ -75,7 +76,7 @@ async def test_the_service_fires_by_itself_when_it_is_called(stage: Stage, clock
     clock.forward(MINUTE)
     stage.engine._scheduler.call()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         async for change in await stage.engine.changes(0):
             if (change.topic, change.state) == ("schedule", "fired"):
                 break

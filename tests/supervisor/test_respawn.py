@@ -9,6 +9,7 @@ import pytest
 
 from gateway.supervisor import respawn
 from gateway.supervisor.respawn import Plan
+from tests.support.waiting import PATIENCE
 
 NO_RESPAWN, MARKER = {"MOONGATE_NO_RESPAWN": "1"}, {"MOONGATE_SERVICE_MARKER": "moongate"}
 SEED_NO_RESPAWN, SEED_MARKER = {"XOPC_NO_RESPAWN": "1"}, {"XOPC_SERVICE_MARKER": "xopc"}
@@ -54,7 +55,8 @@ def test_a_signal_alone_restarts_only_where_it_may(env: dict[str, str], allowed:
     assert respawn.may_restart_by_signal(env) is allowed
 
 
-def test_a_rehearsal_tells_what_would_go_wrong(tmp_path: Path) -> None:
+def test_a_rehearsal_tells_what_would_go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(respawn, "REHEARSAL", PATIENCE)
     env = {"MOONGATE_HOME": str(tmp_path), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
     assert respawn.rehearse(env) is None

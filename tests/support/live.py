@@ -44,8 +44,11 @@ class Live:
         settings |= config or {}
         settings["gateway"] = {"port": 0} | settings.get("gateway", {})
         self.config.write_text(json.dumps(settings))
+        # How long a busy machine takes to start a process, or keeps one from its turn, is not what is tested.
+        own = {"HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONWARNINGS": "error"}
+        own |= {"MOONGATE_READY_TIMEOUT": str(2 * PATIENCE), "MOONGATE_HANG_TIMEOUT": str(2 * PATIENCE)}
         keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        self.env = {**keep, "HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONWARNINGS": "error", **(env or {})}
+        self.env = {**keep, **own, **(env or {})}
         self.process: subprocess.Popen[str] | None = None
         self.output = home / "console.txt"
         self.log = paths.log_file(home, self.config)

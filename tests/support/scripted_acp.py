@@ -185,7 +185,6 @@ VERBS: dict[str, Callable[[str, str], object]] = {
 
 
 def prompt(number: int, session: str, text: str) -> None:
-    cancelled[session] = threading.Event()
     busy = places[session] / f"busy-{os.getpid()}"
     busy.touch()
     before[session] = remember(session)
@@ -262,6 +261,7 @@ def heed(message: dict[str, Any]) -> None:
             text = "".join(part.get("text", "") for part in params["prompt"])
             if "[[stubborn" in text:  # signals are the main thread's affair
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            cancelled[params["sessionId"]] = threading.Event()  # before a cancel can be read
             threading.Thread(target=prompt, args=[number, params["sessionId"], text], daemon=True).start()
 
 

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from tests.support.waiting import PATIENCE
+
 #: seconds between a client's requests
 PAUSE = 0.01
 
@@ -57,7 +59,7 @@ class Traffic:
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
 
     def _ask(self, connection: http.client.HTTPConnection) -> None:
         began = time.monotonic()

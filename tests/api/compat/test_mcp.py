@@ -155,9 +155,11 @@ async def test_a_conversation_remembers(moongate: Serving) -> None:
     assert [line["content"] for line in transcript["messages"]] == ["@@ history", "2 messages"]
 
 
-async def test_a_reply_that_takes_long_is_waited_for_again(moongate: Serving) -> None:
-    told = await use(moongate, "send_message", message="@@ words 2 0.2", wait=0)
+async def test_a_reply_that_takes_long_is_waited_for_again(moongate: Serving, pace: asyncio.Semaphore) -> None:
+    told = await use(moongate, "send_message", message="@@ words 2 1", wait=0)
     assert (told["status"] in ("queued", "running"), "wait_task" in told["next"]) == (True, True)
+    pace.release()
+    pace.release()
 
     ended = await use(moongate, "wait_task", task_id=told["task_id"])
 
@@ -179,17 +181,18 @@ async def test_a_task_is_handed_in_and_looked_at(moongate: Serving) -> None:
     assert [(task["task_id"], task["input"]) for task in listed["tasks"]] == [(handed["task_id"], "Count.")]
 
 
-async def test_a_task_is_followed_to_its_end(moongate: Serving) -> None:
-    handed = await use(moongate, "run_task", input="@@ words 20 0.1")
+async def test_a_task_is_followed_to_its_end(moongate: Serving, pace: asyncio.Semaphore) -> None:
+    handed = await use(moongate, "run_task", input="@@ words 4 1")
     followed, after, pieces = {"ended": False}, 0, 0
     said: list[str] = []
     async with asyncio.timeout(PATIENCE):
         while not followed["ended"]:
             followed = await use(moongate, "follow_task", task_id=handed["task_id"], after=after)
             after, pieces = followed["last_event"], pieces + 1
+            pace.release()
             said += [event["data"]["delta"] for event in followed["events"] if event["data"]["kind"] == "text"]
 
-    assert "".join(said) == "".join(f"w{number} " for number in range(20))
+    assert "".join(said) == "".join(f"w{number} " for number in range(4))
     assert pieces > 1
 
 

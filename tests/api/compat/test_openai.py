@@ -12,6 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.support.inprocess import TOKEN, Serving
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ async def test_a_caller_who_goes_away_does_not_end_the_run(sdk: AsyncOpenAI, moo
     run = (await anext(aiter(stream))).id.removeprefix("chatcmpl-")
     await stream.close()
 
-    ended = await moongate.engine.wait(run, 20)
+    ended = await moongate.engine.wait(run, PATIENCE)
     assert ended.result is not None
     assert ended.result.endswith("w29 ")
 

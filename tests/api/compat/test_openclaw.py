@@ -20,6 +20,7 @@ from tests.api.asking import ask, done, running
 from tests.support import telegram_server
 from tests.support.inprocess import TOKEN, Serving, serving
 from tests.support.receiver import receiving
+from tests.support.waiting import PATIENCE
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 DATA = Path(__file__).parents[2] / "data"
@@ -68,12 +69,12 @@ async def test_the_client_wakes_the_main_session(moongate: Serving, board: Any) 
 
 
 async def test_the_client_runs_an_agent_and_reads_its_history(moongate: Serving, board: Any) -> None:
-    answer = await board.run_agent("Say hello", "task:42", timeout=9)
+    answer = await board.run_agent("Say hello", "task:42", timeout=90)
 
     assert (answer["ok"], answer["sessionKey"]) == (True, "task:42")
     task = await done(moongate, answer["runId"])
     assert (task["session"], task["status"]) == ("main:hooks:task:42", "succeeded")
-    assert (await moongate.engine.run(task["id"])).spec.timeout == 9
+    assert (await moongate.engine.run(task["id"])).spec.timeout == 90
     assert task["labels"] == {"name": "TeamBoard", "sessionKey": "task:42", "agentId": "main"}
     history = await board.get_session_history("task:42")
     assert history["sessionKey"] == "task:42"
@@ -240,7 +241,7 @@ async def delivered(served: Serving, count: int) -> None:
     async def counted() -> list[str]:
         return [one["status"] for one in (await ask(served, "GET", "/api/deliveries")).body["deliveries"]]
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (statuses := await counted()) != ["delivered"] * count:
             assert len(statuses) <= count
             await asyncio.sleep(0.01)

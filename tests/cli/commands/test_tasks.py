@@ -169,12 +169,17 @@ def test_watch_shows_events_as_they_come_and_ctrl_c_leaves_the_task_going(shell:
 def test_watch_goes_on_over_a_restart_and_misses_nothing(alone: tuple[Live, Shell]) -> None:
     live, shell = alone
     live.env["MOONGATE_STOP_GRACE"] = "0"
+    asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask"}
+    live.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [asks]}}))
     live.start()
-    process = shell.start("tasks", "add", "@@ sleep 1\n@@ say done", "--watch", "--json")
+    process = shell.start("tasks", "add", "@@ ask go on", "--watch", "--json")
     identifier = next_line(process.stdout)["task"]["id"]
     seen = [next_line(process.stdout) for _ in range(2)]
     live.stop()
     live.start()
+    asked = f"/api/tasks/{identifier}/permissions"
+    until_sync(lambda: any(one["answer"] is None for one in live.call("GET", asked).body["permissions"]), "it asks")
+    live.call("POST", f"{asked}/{live.call('GET', asked).body['permissions'][0]['id']}", {"answer": "allow"})
 
     out, told = process.communicate(timeout=PATIENCE)
 
