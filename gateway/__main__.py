@@ -12,6 +12,8 @@ import contextlib
 import json
 import os
 import select
+import shlex
+import shutil
 import socket
 import stat
 import sys
@@ -334,10 +336,16 @@ def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
         "Try it:",
         f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if asked else "") + " \\",
         """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
-        '  gateway agent "Hello"',
-        "Ctrl-C stops. In the background: gateway start. At login: gateway install.",
+        f'  {_command()} agent "Hello"',
+        f"Ctrl-C stops. In the background: {_command()} start. At login: {_command()} install.",
     ]
     return "\n".join(rows)
+
+
+def _command() -> str:
+    """Return what calls our command from a shell: its name, or where that is not found, its path."""
+    beside = Path(sys.executable).with_name("gateway")
+    return "gateway" if shutil.which("gateway") or not beside.exists() else shlex.quote(str(beside))
 
 
 def _reachable(host: str) -> str:

@@ -17,7 +17,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     """Be an MCP server on standard input and output, for an agent that is to use the gateway.
 
     An agent starts this by itself; write it into its settings. The gateway has to run, with the
-    extra mcp installed: pip install 'moongate[mcp]'.
+    extra mcp installed; without it the command says how to install it.
 
     \b
     Examples:

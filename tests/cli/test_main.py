@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from cli.command import Command
 from cli.main import COMMAND, main
+from gateway import __main__ as foreground
 from tests.cli.shell import Shell
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE
@@ -250,3 +252,19 @@ def test_what_a_service_manager_cannot_do_is_told_to_the_gateway(monkeypatch: py
 
     assert told[0]["environment"] == ("A=1", "B=2")
     assert told[0]["output"] == "said.log"
+
+
+def test_the_command_is_named_as_a_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / "a clone" / "bin"
+    programs.mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert foreground._command() == "gateway", "there is none beside this Python"
+
+    script = programs / "gateway"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    assert foreground._command() == f"'{script}'"
+
+    monkeypatch.setenv("PATH", str(programs))
+    assert foreground._command() == "gateway"

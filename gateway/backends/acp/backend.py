@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -29,7 +30,7 @@ from gateway.process import find_program
 if TYPE_CHECKING:
     from gateway.backends.acp.connection import Connection
 
-_EXTRA = "Install it beside Moongate: pip install 'moongate[acp]'"
+_EXTRA = f"Install it beside Moongate: {shlex.quote(sys.executable)} -m pip install 'moongate[acp]'"
 
 
 class _EndedEarly(AgentError):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import shlex
+import sys
 from types import ModuleType
 
 from aiohttp import web
@@ -39,5 +41,6 @@ async def _protocol() -> ModuleType:
             raise
         raise NotInstalled(
             f"MCP needs a library that is not installed ({error.name}).",
-            remedy="Install it beside the gateway, then restart it: pip install 'moongate[mcp]'",
+            remedy="Install it beside the gateway, then restart it:"
+            f" {shlex.quote(sys.executable)} -m pip install 'moongate[mcp]'",
         ) from error
