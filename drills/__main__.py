@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from drills import Drill, Impossible
@@ -28,20 +31,24 @@ def main() -> int:
         began = time.monotonic()
         outcome, figures = _hold(row.long if options.long and row.long else row.short)
         failed += outcome == "failed"
-        table.add_row(row.name, outcome, f"{time.monotonic() - began:.1f}", figures)
+        table.add_row(row.name, outcome, f"{time.monotonic() - began:.1f}", escape(figures))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 1 if failed else 0
 
 
 def _hold(drill: Drill) -> tuple[str, str]:
-    with tempfile.TemporaryDirectory(prefix="drill-") as directory:
-        try:
-            figures = drill(Path(directory))
-        except Impossible as why:
-            return "skipped", str(why)
-        except Exception as broken:
-            return "failed", f"{type(broken).__name__}: {broken}"
-    return "passed", ", ".join(f"{name}: {figure}" for name, figure in figures.items())
+    """Hold a drill in a directory of its own, which is kept if it fails; returns its outcome, and words about it."""
+    directory = tempfile.mkdtemp(prefix="drill-")
+    try:
+        figures = drill(Path(directory))
+    except Exception as broken:
+        if not isinstance(broken, Impossible):
+            return "failed", f"{traceback.format_exc(limit=-1).strip()}\nWhat it left is in {directory}"
+        outcome, words = "skipped", str(broken)
+    else:
+        outcome, words = "passed", ", ".join(f"{name}: {figure}" for name, figure in figures.items())
+    shutil.rmtree(directory, ignore_errors=True)
+    return outcome, words
 
 
 if __name__ == "__main__":
