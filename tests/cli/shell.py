@@ -108,8 +108,9 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for its end, and return its exit code."""
+        deadline = time.monotonic() + PATIENCE
         while self._read():
-            pass
+            assert time.monotonic() < deadline, f"it does not end: {self.shown!r}"
         return self.process.wait(PATIENCE)
 
     def _read(self) -> bool:
