@@ -48,6 +48,7 @@ class Plan(NamedTuple):
             "file": str(self.manager.file),
             "unit": _text(self.manager.render(self.spec)),
             "steps": [step.shown for step in self._steps(0.0)],
+            "hints": _unseen(self.place.env),
         }
 
     def carry_out(self, say: Callable[[str], None], wait: float) -> dict[str, Any]:

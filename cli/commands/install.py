@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,7 +58,8 @@ def COMMAND(  # noqa: N802 the seam's name
     --json prints
       {"installed": true, "replaced": whether one was there, "manager", "service", "file", "pid", "url",
        "hints": [what to know]}
-    with --dry-run {"installed": false, "manager", "service", "file", "unit": its text, "steps": [commands]}
+    with --dry-run {"installed": false, "manager", "service", "file", "unit": its text, "steps": [commands],
+       "hints"}
     """
     from cli import installing  # late: brings all of the gateway
 
@@ -85,9 +86,7 @@ def COMMAND(  # noqa: N802 the seam's name
         f"   Unit: {output.home(plan.manager.file)}",
         f"   URL: {done['url']}",
     ]
-    output.result(done, "\n".join(rows))
-    for hint in done["hints"]:
-        output.talk(hint)
+    _show(done, rows)
 
 
 def _begin_again_without(token: str) -> None:
@@ -102,4 +101,10 @@ def _begin_again_without(token: str) -> None:
 def _show_plan(plan: Plan) -> None:
     shown = plan.shown()
     words = [f"# {plan.manager.file}", shown["unit"], *(f"$ {step}" for step in shown["steps"])]
-    output.result(shown, "\n".join(words))
+    _show(shown, words)
+
+
+def _show(told: dict[str, Any], words: list[str]) -> None:
+    output.result(told, "\n".join(words))
+    for hint in told["hints"]:
+        output.talk(hint)

@@ -339,6 +339,15 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(machine: Machine)
     assert machine.asked == []
     assert '"--port" "8080"' in shown["unit"]
     assert "systemctl --user enable moongate.service" in shown["steps"]
+    assert shown["hints"] == []
+
+
+def test_a_dry_run_says_what_the_service_would_not_see(machine: Machine) -> None:
+    machine.env["MOONGATE_PORT"] = "18998"
+
+    (hint,) = machine.plan(earnest=False).shown()["hints"]
+
+    assert "does not see MOONGATE_PORT of this shell" in hint
 
 
 def test_without_a_manager_it_says_what_to_do_instead(machine: Machine) -> None:
