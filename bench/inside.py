@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from gateway import identity, log
+from gateway import log
 from gateway.domain.agent import Agent
 from gateway.domain.event import Said, Text
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
@@ -17,6 +17,7 @@ from gateway.domain.run import RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.engine.engine import Engine
 from gateway.engine.owner import Owner
+from gateway.process import identity
 from gateway.store.sqlite.store import SqliteStore
 from gateway.supervisor.logfile import LogFile
 

@@ -24,8 +24,8 @@ from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.ports import Health
 from gateway.errors import ConfigError, GatewayError, PortTaken
-from gateway.identity import Identity
-from gateway.process import Children
+from gateway.process.child import Children
+from gateway.process.identity import Identity
 from gateway.store.sqlite.opening import APPLICATION_ID
 from gateway.supervisor import port
 

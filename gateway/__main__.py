@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import gateway
-from gateway import config, identity, logs, paths, token_file
+from gateway import config, logs, paths, token_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
+from gateway.process import identity
 from gateway.supervisor import ending, last_stop, lock, port, record, respawn, signals
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs

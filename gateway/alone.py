@@ -14,12 +14,13 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway import app, config, identity, log, serve
+from gateway import app, config, log, serve
 from gateway.api.routing import Control, Surroundings
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.engine.owner import Owner
 from gateway.errors import GatewayError
+from gateway.process import identity
 from gateway.serve import Ending
 from gateway.supervisor import intent, respawn, signals
 from gateway.supervisor.intent import Intent

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, paths, plugins, process, signatures, token_file
+from gateway import backends, channels, log, paths, plugins, signatures, token_file
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
@@ -33,8 +33,9 @@ from gateway.engine.rescuer import StoreLedger
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
 from gateway.plugins import Broken
-from gateway.process import Children
-from gateway.scratch import Scratch
+from gateway.process import child
+from gateway.process.child import Children
+from gateway.process.scratch import Scratch
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain, suggest
@@ -111,7 +112,7 @@ def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping
     if unknown is not None:
         known = sorted({*_AGENT_FIELDS, *kind.options.__struct_encode_fields__})
         raise ConfigError(f"{where}.{unknown}: unknown field{suggest(unknown, known)}")
-    process.environment({}, agent.env)
+    child.environment({}, agent.env)
     agent = msgspec.structs.replace(agent, options=_converted(own, kind.options, where))
     return _complete(config, agent, kinds)
 

@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
-from gateway import app, config, identity, link, log
+from gateway import app, config, link, log
 from gateway.api.routing import Control, Surroundings
 from gateway.api.server import Server
 from gateway.config import Config
@@ -32,6 +32,7 @@ from gateway.domain.agent import Agent
 from gateway.engine.owner import Owner
 from gateway.errors import AgentNotFound, GatewayError
 from gateway.link import Word
+from gateway.process import identity
 
 #: seconds between signs of life
 BEAT = 1.0

@@ -35,7 +35,7 @@ from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.ports import Backend
 from gateway.plugins import Registered
-from gateway.process import Children
+from gateway.process.child import Children
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):

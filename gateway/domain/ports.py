@@ -19,7 +19,7 @@ from gateway.domain.schedule import Fire, Firing, Schedule
 from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.token import Ticket, Token
-from gateway.identity import Identity
+from gateway.process.identity import Identity
 
 # --- backends ---------------------------------------------------------------------------------
 

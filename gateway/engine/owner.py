@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway import identity
-from gateway.identity import Identity
+from gateway.process import identity
+from gateway.process.identity import Identity
 
 
 class Owner(NamedTuple):

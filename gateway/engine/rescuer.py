@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway import log, process
+from gateway import log
 from gateway.domain.ports import AgentProcess, Store
 from gateway.engine.owner import Owner
-from gateway.identity import Identity
+from gateway.process import child
+from gateway.process.identity import Identity
 
 _log = log.get()
 
@@ -50,6 +51,6 @@ async def rescue(store: Store, me: Owner) -> int:
 
 
 async def _end(store: Store, left: AgentProcess) -> None:
-    killed = await asyncio.to_thread(process.kill_group, left.who)
+    killed = await asyncio.to_thread(child.kill_group, left.who)
     await store.forget_process(left.who)
     _log.info("rescue.process", pid=left.who.pid, run=left.run, killed=killed)

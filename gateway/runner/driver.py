@@ -11,12 +11,12 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from gateway import orphans, scratch
 from gateway.backends import Tools
 from gateway.backends.opencode.backend import Opencode
-from gateway.identity import Identity
-from gateway.process import Children
-from gateway.scratch import Scratch
+from gateway.process import orphans, scratch
+from gateway.process.child import Children
+from gateway.process.identity import Identity
+from gateway.process.scratch import Scratch
 
 #: seconds for the thread to begin
 BEGIN = 10.0

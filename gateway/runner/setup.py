@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from gateway import process
 from gateway.backends.opencode.backend import Options
 from gateway.domain.agent import Agent, Permissions
+from gateway.process import child
 from gateway.runner.sources import ModelConfig, ModelSource, ModelSourceType
 
 #: of the names of providers and of opencode's agents that are made here
@@ -89,4 +89,4 @@ def _provider(model: ModelConfig) -> dict[str, Any]:
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
     """Return the caller's environment, but for what could put other code into opencode, and what is the gateway's."""
-    return {name: value for name, value in given.items() if not name.startswith("MODEL_") and process.may_be_set(name)}
+    return {name: value for name, value in given.items() if not name.startswith("MODEL_") and child.may_be_set(name)}

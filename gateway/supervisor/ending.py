@@ -9,9 +9,9 @@ import socket
 import time
 from pathlib import Path
 
-from gateway import identity
 from gateway.errors import PortTaken, Unavailable
-from gateway.identity import Identity
+from gateway.process import identity
+from gateway.process.identity import Identity
 from gateway.supervisor import port, record
 from gateway.supervisor.record import Record
 

@@ -7,9 +7,9 @@ import errno
 import os
 import socket
 
-from gateway import identity
 from gateway.errors import ConfigError, PortTaken
-from gateway.identity import Identity
+from gateway.process import identity
+from gateway.process.identity import Identity
 
 
 def bind(host: str, port: int) -> socket.socket:

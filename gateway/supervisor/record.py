@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway import identity
-from gateway.identity import Identity
+from gateway.process import identity
+from gateway.process.identity import Identity
 
 #: bytes of a lock file that are read
 LONGEST = 64 * 1024

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway import identity
 from gateway.errors import GatewayError
 from gateway.link import Message, Word
+from gateway.process import identity
 from gateway.supervisor import backoff, intent, respawn, signals
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gateway.identity import Identity
+from gateway.process.identity import Identity
 from tests.cli.shell import Shell
 from tests.support import faults, ports
 from tests.support.live import Live

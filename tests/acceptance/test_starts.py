@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gateway import identity, paths
-from gateway.identity import Identity
+from gateway import paths
+from gateway.process import identity
+from gateway.process.identity import Identity
 from tests.cli.shell import Shell
 from tests.support import faults
 from tests.support.live import Live

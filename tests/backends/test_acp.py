@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway import app, config, identity
+from gateway import app, config
 from gateway.backends import Tools
 from gateway.backends.acp.backend import Acp, detect
 from gateway.backends.acp.options import KNOWN, Options, Preset
@@ -24,7 +24,8 @@ from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports import Reply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError, ConfigError
-from gateway.process import Children
+from gateway.process import identity
+from gateway.process.child import Children
 from tests.support import scripted_acp
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People

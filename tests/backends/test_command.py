@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway import identity
 from gateway.backends import Tools
 from gateway.backends.command import backend as command
 from gateway.backends.command.backend import Command, Options
@@ -22,7 +21,8 @@ from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Text, Tool, ToolEnd, Usage
 from gateway.domain.ports import Turn
 from gateway.errors import AgentError
-from gateway.process import Children
+from gateway.process import identity
+from gateway.process.child import Children
 from tests.support.fixtures import children, ledger
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, listen, turn

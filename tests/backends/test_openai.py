@@ -25,7 +25,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Text, Usage
 from gateway.domain.session import Role
 from gateway.errors import AgentError, ConfigError
-from gateway.process import Children
+from gateway.process.child import Children
 from tests.support.fixtures import children, ledger, scripted_model
 from tests.support.hurrying import Hurry
 from tests.support.scripted_model import ScriptedModel

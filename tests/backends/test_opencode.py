@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from gateway import app, config, orphans
+from gateway import app, config
 from gateway.backends import Tools
 from gateway.backends.opencode import backend, server, wire
 from gateway.backends.opencode import turn as opencode_turn
@@ -33,8 +33,9 @@ from gateway.domain.permission import Answer
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
-from gateway.process import Children
-from gateway.scratch import Scratch
+from gateway.process import orphans
+from gateway.process.child import Children
+from gateway.process.scratch import Scratch
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People

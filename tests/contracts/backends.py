@@ -33,8 +33,8 @@ from gateway.domain.event import Text
 from gateway.domain.ports import Backend, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
-from gateway.process import Children
-from gateway.scratch import Scratch
+from gateway.process.child import Children
+from gateway.process.scratch import Scratch
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
 from tests.support.waiting import PATIENCE, until

@@ -21,8 +21,8 @@ from gateway.domain.agent import Agent
 from gateway.domain.event import Text
 from gateway.domain.ports import Backend
 from gateway.errors import AgentError
-from gateway.process import Children
-from gateway.scratch import Scratch
+from gateway.process.child import Children
+from gateway.process.scratch import Scratch
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import turn
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway import identity
 from gateway.domain.ports import AgentProcess, IdempotencyKey, Page, Store
 from gateway.domain.run import Move, OnInterrupt, Outcome, Verdict
 from gateway.domain.session import Role, SessionKey
 from gateway.domain.token import Scope, Token
 from gateway.errors import Conflict, SessionNotFound
-from gateway.identity import Identity
+from gateway.process import identity
+from gateway.process.identity import Identity
 from tests.contracts.stores import LIMITS, PAGE, START, SteppedClock, claim_one, done, finish, key, running, spec
 
 KEY = SessionKey("main", "test", "a")

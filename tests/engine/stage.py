@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway import identity
 from gateway.domain.agent import Agent
 from gateway.domain.budget import Days
 from gateway.domain.event import Said, Text
@@ -17,6 +16,7 @@ from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.engine import Engine
 from gateway.engine.owner import Owner
+from gateway.process import identity
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import spec
 from tests.support.waiting import PATIENCE

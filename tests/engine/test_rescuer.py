@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway import identity, process
 from gateway.domain.ports import AgentProcess
 from gateway.domain.run import OnInterrupt, Outcome, Run, Status
 from gateway.engine.owner import Owner
 from gateway.engine.rescuer import StoreLedger, rescue
-from gateway.identity import Identity
+from gateway.process import child, identity
+from gateway.process.identity import Identity
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, spec
 from tests.engine.stage import dead, me, staged
@@ -39,9 +39,9 @@ def orphan() -> Iterator[Callable[[], Identity]]:
         return who
 
     yield start
-    for child in started:
-        child.kill()
-        child.wait()
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 async def left_by(store: SqliteStore, owner: Owner, *processes: Identity, **fields: object) -> Run:
@@ -96,7 +96,7 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
     processes = [orphan(), orphan()]
     run = await left_by(store, dead(), *processes)
     order: list[str] = []
-    kill, save = process.kill_group, store.rescue
+    kill, save = child.kill_group, store.rescue
 
     def killing(who: Identity) -> bool:
         killed = kill(who)
@@ -107,7 +107,7 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
         order.append("rescue")
         return await save(owner)
 
-    monkeypatch.setattr(process, "kill_group", killing)
+    monkeypatch.setattr(child, "kill_group", killing)
     monkeypatch.setattr(store, "rescue", rescuing)
     await rescue(store, me())
 
@@ -167,17 +167,17 @@ async def test_orphans_are_not_waited_for_until_they_are_reaped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody has done that yet when the gateway starts again."""
-    monkeypatch.setattr(process, "kill_group", functools.partial(process.kill_group, wait=2 * PATIENCE))
+    monkeypatch.setattr(child, "kill_group", functools.partial(child.kill_group, wait=2 * PATIENCE))
     store = SqliteStore(tmp_path / "moongate.db")
     children = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(20)]
-    who = [identity.of(child.pid) for child in children]
+    who = [identity.of(process.pid) for process in children]
     await left_by(store, dead(), *(one for one in who if one is not None))
 
     async with asyncio.timeout(PATIENCE):
         await rescue(store, me())
 
     await store.close()
-    assert {child.wait() for child in children} == {-signal.SIGKILL}
+    assert {process.wait() for process in children} == {-signal.SIGKILL}
 
 
 async def test_a_run_that_must_not_be_tried_again_has_failed(tmp_path: Path) -> None:

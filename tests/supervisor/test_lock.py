@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import identity
 from gateway.errors import AlreadyRunning, ConfigError
+from gateway.process import identity
 from gateway.supervisor import lock, record
 from gateway.supervisor.record import Record
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.process import Children
+from gateway.process.child import Children
 from tests.support.ledger import MemoryLedger
 from tests.support.scripted_model import ScriptedModel, serving
 

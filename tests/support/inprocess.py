@@ -10,11 +10,12 @@ from typing import Any
 
 import aiohttp
 
-from gateway import app, config, identity
+from gateway import app, config
 from gateway.api.routing import Control, Surroundings
 from gateway.api.server import Server
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.owner import Owner
+from gateway.process import identity
 from gateway.supervisor import port
 
 ALONE = Control(restart=None, stop=lambda: None, notes={})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway import identity
-from gateway.identity import Identity
+from gateway.process import identity
+from gateway.process.identity import Identity
 
 
 class MemoryLedger:

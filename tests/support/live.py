@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from gateway import identity, paths
-from gateway.identity import Identity
+from gateway import paths
+from gateway.process import identity
+from gateway.process.identity import Identity
 from gateway.supervisor import ending, record
 from tests.support.waiting import PATIENCE, until_sync
 

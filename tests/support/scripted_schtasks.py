@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from gateway import identity, paths
+from gateway import paths
+from gateway.process import identity
 from gateway.supervisor.record import Record
 from tests.support.windows import windows_words
 

@@ -25,7 +25,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.event import Said
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
-from gateway.process import find_program
+from gateway.process.child import find_program
 
 if TYPE_CHECKING:
     from gateway.backends.acp.connection import Connection

@@ -31,7 +31,7 @@ from acp.schema import (
 import gateway
 from gateway import halves
 from gateway.errors import AgentError
-from gateway.process import Child, lines
+from gateway.process.child import Child, lines
 
 #: bytes of one message
 LINE = 16 << 20

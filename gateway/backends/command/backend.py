@@ -49,7 +49,7 @@ from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Said, Text
 from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
-from gateway.process import BUFFER, Child, find_program, lines
+from gateway.process.child import BUFFER, Child, find_program, lines
 
 #: bytes of one JSON line
 LINE = 8 * 1024 * 1024

@@ -20,7 +20,7 @@ from gateway.backends.opencode.api import CALL, Api
 from gateway.backends.opencode.events import Stream
 from gateway.backends.opencode.wire import Session
 from gateway.errors import AgentError
-from gateway.process import Child, Children
+from gateway.process.child import Child, Children
 
 #: directories without a turn that stay prepared in a server of ours; each costs some 30 MB and 3 threads
 PREPARED = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 
 from gateway.domain.ports import AgentProcess
-from gateway.identity import Identity
+from gateway.process.identity import Identity
 from gateway.store.sqlite.database import Transaction
 
 

@@ -36,7 +36,7 @@ from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.domain.token import Ticket, Token
 from gateway.errors import Conflict, SessionNotFound
-from gateway.identity import Identity
+from gateway.process.identity import Identity
 from gateway.store.sqlite import (
     agents,
     deliveries,

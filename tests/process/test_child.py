@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway import identity, process
 from gateway.errors import AgentError, ConfigError, Exhausted
-from gateway.identity import Identity
-from gateway.process import Child, Children
+from gateway.process import identity
+from gateway.process.child import BUFFER, STDERR_KEPT, Child, Children, environment, kill_group
+from gateway.process.identity import Identity
 from tests.support.ledger import MemoryLedger
 from tests.support.waiting import PATIENCE, until
 
@@ -58,13 +58,13 @@ async def output(child: Child) -> bytes:
 def test_a_child_inherits_only_names_that_are_known_to_be_harmless() -> None:
     given = {"PATH": "/bin", "LC_TIME": "C", "XDG_DATA_HOME": "/d", "OPENAI_API_KEY": "k", "MOONGATE_TOKEN": "t"}
 
-    passed = process.environment(given, {})
+    passed = environment(given, {})
 
     assert passed == {"PATH": "/bin", "LC_TIME": "C", "XDG_DATA_HOME": "/d"}
 
 
 def test_an_agents_own_names_are_added_and_win() -> None:
-    passed = process.environment({"PATH": "/bin", "HOME": "/root"}, {"HOME": "/home/a", "OPENAI_API_KEY": "own"})
+    passed = environment({"PATH": "/bin", "HOME": "/root"}, {"HOME": "/home/a", "OPENAI_API_KEY": "own"})
 
     assert passed == {"PATH": "/bin", "HOME": "/home/a", "OPENAI_API_KEY": "own"}
 
@@ -73,15 +73,15 @@ def test_an_agents_own_names_are_added_and_win() -> None:
     "name", ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_TOKEN"]
 )
 def test_names_that_put_code_into_a_child_are_neither_inherited_nor_accepted(name: str) -> None:
-    assert process.environment({name: "x"}, {}) == {}
+    assert environment({name: "x"}, {}) == {}
     with pytest.raises(ConfigError, match=name):
-        process.environment({}, {name: "x"})
+        environment({}, {name: "x"})
 
 
 @pytest.mark.parametrize(("name", "value"), [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")])
 def test_names_and_values_that_no_environment_can_hold_are_refused(name: str, value: str) -> None:
     with pytest.raises(ConfigError):
-        process.environment({}, {name: value})
+        environment({}, {name: value})
 
 
 async def test_a_child_sees_no_secret_of_the_gateway(children: Children) -> None:
@@ -247,7 +247,7 @@ async def test_the_status_and_the_last_of_stderr_are_known(children: Children) -
 
     assert await child.wait() == 3
     assert child.stderr_tail().endswith("the end")
-    assert len(child.stderr_tail()) <= process.STDERR_KEPT
+    assert len(child.stderr_tail()) <= STDERR_KEPT
 
 
 async def test_a_signal_is_a_negative_status(children: Children) -> None:
@@ -341,7 +341,7 @@ async def test_writing_to_a_child_that_does_not_read_is_no_error(children: Child
 
 async def test_a_slow_reader_loses_nothing_of_what_a_dead_child_wrote(children: Children) -> None:
     # One byte more than the buffer and one read can take, so that some of it stays in the pipe of 64 KiB.
-    size = 2 * process.BUFFER + 64 * 1024 + 1
+    size = 2 * BUFFER + 64 * 1024 + 1
     child = await shell(children, f"head -c {size} /dev/zero")
 
     await child.wait()
@@ -352,7 +352,7 @@ async def test_a_slow_reader_loses_nothing_of_what_a_dead_child_wrote(children: 
 async def lines_of(children: Children, script: str, limit: int = 100_000) -> list[bytes]:
     child = await shell(children, script)
     try:
-        return [line async for line in process.lines(child.stdout, limit)]
+        return [line async for line in child.lines(child.stdout, limit)]
     finally:
         await child.stop()
 
@@ -399,20 +399,20 @@ def sleeper() -> Identity:
 
 
 def test_a_recorded_group_is_ended(sleeper: Identity) -> None:
-    assert process.kill_group(sleeper, wait=PATIENCE)
+    assert kill_group(sleeper, wait=PATIENCE)
 
     assert not identity.alive(sleeper)
 
 
 def test_a_process_under_a_recycled_pid_is_not_touched(sleeper: Identity) -> None:
-    assert not process.kill_group(sleeper._replace(started="1"))
+    assert not kill_group(sleeper._replace(started="1"))
 
     assert identity.alive(sleeper)
     os.killpg(sleeper.pid, signal.SIGKILL)
 
 
 def test_a_process_of_an_earlier_boot_is_not_touched(sleeper: Identity) -> None:
-    assert not process.kill_group(sleeper._replace(boot="another"))
+    assert not kill_group(sleeper._replace(boot="another"))
 
     assert identity.alive(sleeper)
     os.killpg(sleeper.pid, signal.SIGKILL)
@@ -427,7 +427,7 @@ def test_a_group_whose_leader_is_gone_is_ended() -> None:
     assert member
     assert identity.alive(member)
 
-    assert process.kill_group(who, wait=PATIENCE)
+    assert kill_group(who, wait=PATIENCE)
 
     assert not identity.alive(member)
 
@@ -438,4 +438,4 @@ def test_a_group_that_is_gone_is_nothing_to_end() -> None:
         gone.kill()
     assert who
 
-    assert not process.kill_group(who)
+    assert not kill_group(who)

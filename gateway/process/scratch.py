@@ -13,8 +13,8 @@ import secrets
 import shutil
 from pathlib import Path
 
-from gateway import identity
-from gateway.identity import Identity
+from gateway.process import identity
+from gateway.process.identity import Identity
 
 
 class Scratch:

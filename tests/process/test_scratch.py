@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import identity
-from gateway.process import Children
-from gateway.scratch import Scratch
+from gateway.process import identity
+from gateway.process.child import Children
+from gateway.process.scratch import Scratch
 from tests.support.ledger import MemoryLedger
 
 

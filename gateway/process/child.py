@@ -20,10 +20,10 @@ from asyncio.subprocess import SubprocessStreamProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol, cast
 
-from gateway import identity, orphans, scratch
 from gateway.errors import AgentError, ConfigError, Exhausted
-from gateway.identity import Identity
-from gateway.scratch import Scratch
+from gateway.process import identity, orphans, scratch
+from gateway.process.identity import Identity
+from gateway.process.scratch import Scratch
 
 #: names that a child inherits; a name that ends with `*` stands for all that begin so
 INHERITED = (

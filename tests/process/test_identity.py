@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import identity
-from gateway.identity import Identity
+from gateway.process import identity
+from gateway.process.identity import Identity
 
 
 def test_we_are_alive_and_nobody_else_is_us() -> None:

@@ -1,0 +1,1 @@
+"""Operating system processes: children with an owner, who a process is, orphans, and temporary directories."""
