@@ -16,9 +16,10 @@ from cli.place import Place
 from cli.probe import State
 from cli.reason import Reason
 from cli.service import Runtime
-from gateway import app, config, paths, token_file
+from gateway import app, config, paths
 from gateway.config import Config
 from gateway.errors import ConfigError, Conflict, PortTaken, Unavailable
+from gateway.security import secret_file
 from gateway.supervisor import port
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
@@ -231,16 +232,16 @@ def _token_step(place: Place, spec: ServiceSpec, token: str) -> Step:
     file = paths.token(place.home)
 
     def store() -> None:
-        token_file.store(file, token)
+        secret_file.store(file, token)
         _give(file, spec)
 
-    before = token_file.read(file)
+    before = secret_file.read(file)
 
     def restore() -> None:
         if before is None:
             file.unlink(missing_ok=True)
         else:
-            token_file.store(file, before)
+            secret_file.store(file, before)
             _give(file, spec)
 
     return Step("store the token", f"write {file}", store, restore, managers.UNWRITTEN)

@@ -11,7 +11,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway import paths, token_file
+from gateway import paths
+from gateway.security import secret_file
 from gateway.supervisor import last_stop, record
 from gateway.supervisor.last_stop import LastStop
 from gateway.supervisor.record import Record
@@ -62,7 +63,7 @@ class Place(NamedTuple):
         if given is not None:
             return given
         file = paths.token(self.home)
-        found = token_file.read(file)
+        found = secret_file.read(file)
         return None if found is None else Secret(found, f"the file {file}")
 
     def _setting(self, name: str, names: tuple[str, ...]) -> Secret | None:

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import gateway
-from gateway import config, logs, paths, token_file
+from gateway import config, logs, paths
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
+from gateway.security import secret_file
 from gateway.supervisor import ending, last_stop, lock, port, record, respawn, signals
 from gateway.supervisor.address import Address
 from gateway.supervisor.configs import Configs
@@ -258,7 +259,7 @@ def _record(settings: Config, instance: str, began: int, host: str, bound: int) 
 def _store_token(token: str) -> None:
     """Store a token, and keep it out of the process list: become the same program without it."""
     home = paths.private_directory(paths.home(os.environ))
-    token_file.store(paths.token(home), token)
+    secret_file.store(paths.token(home), token)
     if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
         return
     os.execv(sys.executable, respawn.words_without("--token"))  # noqa: S606 ourselves again
@@ -323,12 +324,12 @@ def _greet(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
 def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
     url = f"http://{_reachable(settings.gateway.host)}:{bound}"
     shown = config.shown(paths.token(settings.home))
-    token = settings.gateway.auth.token or token_file.read(paths.token(settings.home)) or ""
+    token = settings.gateway.auth.token or secret_file.read(paths.token(settings.home)) or ""
     asked = settings.gateway.auth.mode == "token"
     rows = [
         f"Moongate {gateway.__version__}",
         f"  URL      {url}",
-        f"  Token    {token_file.masked(token)}   file: {shown}"
+        f"  Token    {secret_file.masked(token)}   file: {shown}"
         if asked
         else "  Token    none is asked for (auth.mode: none)",
         f"  Agent    {about['agent']}: {about['introduction']}   change: {config.shown(settings.path)}",

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, paths, plugins, signatures, token_file
+from gateway import backends, channels, log, paths, plugins
 from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
@@ -36,6 +36,7 @@ from gateway.plugins import Broken
 from gateway.process import child
 from gateway.process.child import Children
 from gateway.process.scratch import Scratch
+from gateway.security import secret_file, signatures
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain, suggest
@@ -351,11 +352,11 @@ def token(config: Config) -> str | None:
     """Return the gateway's own token, generated if there is none yet; None when none is asked for."""
     if config.gateway.auth.mode == "none":
         return None
-    return config.gateway.auth.token or token_file.read_or_create(paths.token(config.home))
+    return config.gateway.auth.token or secret_file.read_or_create(paths.token(config.home))
 
 
 def webhook_secret(config: Config) -> str | None:
     """Return what webhooks are signed with where the settings say nothing, generated if there is none yet."""
     if config.webhooks.secret:
         return None
-    return token_file.read_or_create(paths.webhook_secret(config.home), signatures.new_standard_secret)
+    return secret_file.read_or_create(paths.webhook_secret(config.home), signatures.new_standard_secret)

@@ -11,7 +11,7 @@ import click
 from cli import output
 from cli.command import Group, current, need_config
 from cli.place import Place, inner
-from gateway.token_file import masked
+from gateway.security.secret_file import masked
 
 if TYPE_CHECKING:
     from gateway.config import Config, Setting

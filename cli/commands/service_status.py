@@ -13,7 +13,7 @@ from cli.managers import Manager, Status
 from cli.place import Place
 from cli.probe import Look
 from gateway.errors import GatewayError
-from gateway.token_file import masked
+from gateway.security.secret_file import masked
 
 
 @click.command(cls=Command)

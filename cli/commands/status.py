@@ -13,9 +13,9 @@ from cli import output, probe
 from cli.command import Command, current
 from cli.place import Place
 from cli.probe import Inside, Look, State
+from gateway.security.secret_file import masked
 from gateway.supervisor.marker import MARKER
 from gateway.supervisor.record import Record
-from gateway.token_file import masked
 
 
 @click.command(cls=Command)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from gateway import credentials, log
+from gateway import log
 from gateway.domain import ids
 from gateway.domain.delivery import CHAT, Target
 from gateway.domain.inbound import Aside, Inbound, InletSettings
@@ -18,6 +18,7 @@ from gateway.domain.template import Template, Unfit
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.inbound import Posted, Provider, providers
+from gateway.security import secret_sources
 from gateway.validation import suggest
 
 #: characters of a provider's id
@@ -118,7 +119,7 @@ def secrets(name: str, settings: InletSettings, environ: Mapping[str, str]) -> l
         raise ConfigError(f"inbound.{name}.secret: a blank secret protects nothing.", remedy="Remove it, or set one.")
     if given:
         return given
-    found = credentials.find(None, settings.secret_file, settings.secret_env, environ)
+    found = secret_sources.find(None, settings.secret_file, settings.secret_env, environ)
     return [found] if found else []
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-from gateway import signatures
 from gateway.errors import InvalidRequest, Unauthorized
 from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+from gateway.security import signatures
 
 SIGNATURE = "X-Moongate-Signature"
 

@@ -6,9 +6,9 @@ next and stays the same when it is sent again, is not signed.
 
 from __future__ import annotations
 
-from gateway import signatures
 from gateway.errors import Unauthorized
 from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+from gateway.security import signatures
 
 SIGNATURE = "X-Hub-Signature-256"
 DELIVERY = "X-GitHub-Delivery"

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 
-from gateway import signatures
 from gateway.domain.delivery import SLACK, WEBHOOK, Target
 from gateway.errors import InvalidRequest, Unauthorized
 from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+from gateway.security import signatures
 
 SIGNATURE = "X-Slack-Signature"
 TIME = "X-Slack-Request-Timestamp"

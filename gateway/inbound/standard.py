@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from gateway import signatures
 from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+from gateway.security import signatures
 
 ID, TIME, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 

@@ -6,9 +6,9 @@ The secret is a header of its own, so a stranger is refused before the body is r
 
 from __future__ import annotations
 
-from gateway import signatures
 from gateway.errors import InvalidRequest
 from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+from gateway.security import signatures
 
 SECRET = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
 

@@ -22,11 +22,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 import gateway
-from gateway import signatures
 from gateway.domain import times
 from gateway.domain.delivery import Delivered, Delivery, Never, Receipt, Target, TryAgain
 from gateway.domain.reach import Reach
 from gateway.domain.times import Clock
+from gateway.security import signatures
 
 #: seconds that a try may take in all
 DEADLINE = 15.0

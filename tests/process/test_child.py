@@ -14,7 +14,7 @@ import pytest
 
 from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.process import identity
-from gateway.process.child import BUFFER, STDERR_KEPT, Child, Children, environment, kill_group
+from gateway.process.child import BUFFER, STDERR_KEPT, Child, Children, environment, kill_group, lines
 from gateway.process.identity import Identity
 from tests.support.ledger import MemoryLedger
 from tests.support.waiting import PATIENCE, until
@@ -352,7 +352,7 @@ async def test_a_slow_reader_loses_nothing_of_what_a_dead_child_wrote(children: 
 async def lines_of(children: Children, script: str, limit: int = 100_000) -> list[bytes]:
     child = await shell(children, script)
     try:
-        return [line async for line in child.lines(child.stdout, limit)]
+        return [line async for line in lines(child.stdout, limit)]
     finally:
         await child.stop()
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway import credentials
 from gateway.errors import AgentError, ConfigError
+from gateway.security import secret_sources
 
 #: where OpenAI itself is
 OPENAI = "https://api.openai.com/v1"
@@ -55,7 +55,7 @@ def find_key(options: Options, environ: Mapping[str, str]) -> str:
         AgentError: it cannot be read, or cannot be a key.
     """
     try:
-        found = credentials.find(options.api_key, options.api_key_file, options.api_key_env, environ)
+        found = secret_sources.find(options.api_key, options.api_key_file, options.api_key_env, environ)
     except ConfigError as error:
         raise AgentError(f"there is no API key: {error.message}") from error
     key = found or ""

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Raw
 
-from gateway import log, signatures
+from gateway import log
 from gateway.channels import Means
 from gateway.channels.telegram import live, text
 from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable, patiently
@@ -32,6 +32,7 @@ from gateway.domain.permission import Answer
 from gateway.domain.ports import ChannelState, Desk, Door, Outgoing
 from gateway.domain.run import Run
 from gateway.errors import Conflict, GatewayError, InvalidRequest, StorageFull, Unavailable
+from gateway.security import signatures
 
 SECRET = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from gateway import credentials
 from gateway.errors import ConfigError
+from gateway.security import secret_sources
 
 #: where Telegram's own Bot API is
 TELEGRAM = "https://api.telegram.org"
@@ -51,7 +51,7 @@ def find_token(options: Options, environ: Mapping[str, str]) -> str:
     Raises:
         ConfigError: there is none, or it cannot be one.
     """
-    token = credentials.find(options.token, options.token_file, options.token_env, environ)
+    token = secret_sources.find(options.token, options.token_file, options.token_env, environ)
     if not token:
         raise ConfigError(
             "channels.telegram: there is no bot token.",
