@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from cli import output
 from cli.managers import Manager
 from cli.place import Place
-from gateway import logs, paths
+from gateway import log_reader, paths
 from gateway.errors import GatewayError
 
 #: log events that say under `error` why a start went wrong
@@ -41,7 +41,7 @@ class Reason:
     def _logged(self) -> str:
         since = output.rfc3339(int(self._since * 1000))
         with contextlib.suppress(OSError):
-            for line in reversed(logs.tail(paths.log_file(self._place.home, self._place.config), _LINES)):
+            for line in reversed(log_reader.tail(paths.log_file(self._place.home, self._place.config), _LINES)):
                 with contextlib.suppress(ValueError, AttributeError, RecursionError):
                     record = json.loads(line)
                     if record.get("event") in _ENDS and str(record.get("time")) >= since:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import gateway
-from gateway import config, logs, paths
+from gateway import config, log_reader, paths
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
@@ -219,14 +219,14 @@ def _limits(settings: Config) -> Limits:
 
 def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
     """Serve inside this process, without generations; returns AGAIN if somebody is to begin it again."""
-    from gateway import alone  # late: a supervisor does without all that it brings
+    from gateway import unsupervised  # late: a supervisor does without all that it brings
 
     file = LogFile(paths.log_file(settings.home, settings.path))
     console = _console()
     try:
         bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
         plan = respawn.plan(os.environ, respawn.PLATFORM, hard=False)
-        again = alone.run(
+        again = unsupervised.run(
             listener,
             instance,
             path,
@@ -309,7 +309,7 @@ def _nowhere(line: bytes) -> None:
 
 def _to_console(line: bytes) -> None:
     """Show a line to whoever reads; one who does not, behind a pipe or ^S, misses it and holds nobody."""
-    data = memoryview((logs.readable(line) + "\n").encode("utf-8", "backslashreplace"))
+    data = memoryview((log_reader.readable(line) + "\n").encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError, ValueError):
         while data and (os.name == "nt" or select.select([], [2], [], 0)[1]):
             data = data[os.write(2, data[:512]) :]

@@ -1,6 +1,6 @@
 """One serving process: listens on a given socket, says when it is ready, and drains when told.
 
-A supervisor hands a generation the socket and hears of it over a line; `gateway.alone` is the other way.
+A supervisor hands a generation the socket and hears of it over a line; `gateway.unsupervised` is the other way.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
-from gateway import app, config, link, log
+from gateway import app, config, control_channel, log
 from gateway.api.routing import Control, Surroundings
 from gateway.api.server import Server
 from gateway.config import Config
+from gateway.control_channel import Word
 from gateway.domain.agent import Agent
 from gateway.engine.owner import Owner
 from gateway.errors import AgentNotFound, GatewayError
-from gateway.link import Word
 from gateway.process import identity
 
 #: seconds between signs of life
@@ -190,7 +190,7 @@ class Line:
         return not waits[1].done()
 
     def say(self, word: Word, **about: Any) -> None:
-        self._writer.write(link.encode(word, **about))
+        self._writer.write(control_channel.encode(word, **about))
 
     async def _beat(self) -> None:
         while True:
@@ -198,14 +198,14 @@ class Line:
             await asyncio.sleep(BEAT)
 
     async def _hear(self) -> None:
-        decoder = link.Decoder()
+        decoder = control_channel.Decoder()
         with contextlib.suppress(ConnectionError):  # one that was killed before it read all has reset the line
-            while data := await self._reader.read(link.LONGEST):
+            while data := await self._reader.read(control_channel.LONGEST):
                 for message in decoder.feed(data):
                     self._heed(message)
         self._endings.put_nowait(Ending(0.0, "the supervisor is gone"))
 
-    def _heed(self, message: link.Message) -> None:
+    def _heed(self, message: control_channel.Message) -> None:
         match message.word:
             case Word.LEAD:
                 self._leading.set()

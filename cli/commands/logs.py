@@ -14,7 +14,7 @@ import click
 from cli import output
 from cli.command import Command, current
 from cli.place import Place
-from gateway import logs, paths
+from gateway import log_reader, paths
 
 #: seconds between looks at a file that is followed
 LOOK = 0.25
@@ -23,7 +23,7 @@ LOOK = 0.25
 @click.command(cls=Command)
 @click.option("--lines", type=click.IntRange(0), default=50, show_default=True, help="How many of the last.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, over restarts, until Ctrl-C.")
-@click.option("--level", type=click.Choice(logs.LEVELS), default="debug", show_default=True, help="Least level.")
+@click.option("--level", type=click.Choice(log_reader.LEVELS), default="debug", show_default=True, help="Least level.")
 def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the seam's name
     """Show the last lines of the gateway's log. It need not be running.
 
@@ -53,11 +53,11 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
 def _chosen(file: Path, lines: int, follow: bool, level: str) -> Generator[bytes, None, None]:
     """Yield the last lines of at least a level, then what comes, if that is wanted."""
     with contextlib.ExitStack() as stack:
-        follower = stack.enter_context(contextlib.closing(logs.Follower(file))) if follow else None
+        follower = stack.enter_context(contextlib.closing(log_reader.Follower(file))) if follow else None
         if lines:
-            yield from logs.tail(file, lines, level)
+            yield from log_reader.tail(file, lines, level)
         while follower is not None:
-            yield from (line for line in follower.read() if logs.at_least(line, level))
+            yield from (line for line in follower.read() if log_reader.at_least(line, level))
             time.sleep(LOOK)
 
 

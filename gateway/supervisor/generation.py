@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from gateway.link import Line, Message, Word
+from gateway.control_channel import Line, Message, Word
 
 #: exit code of a generation whose configuration cannot be used
 BAD_CONFIG = 78

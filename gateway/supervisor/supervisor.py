@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway.control_channel import Message, Word
 from gateway.errors import GatewayError
-from gateway.link import Message, Word
 from gateway.process import identity
 from gateway.supervisor import backoff, intent, respawn, signals
 from gateway.supervisor.address import Address

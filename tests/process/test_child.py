@@ -21,7 +21,7 @@ from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: says its PID and that of a grandchild, and then neither heeds the polite signal
 STUBBORN = "trap '' TERM; sh -c 'echo $$; exec sleep 600' & echo $$; wait"
 
@@ -213,7 +213,7 @@ async def test_a_program_whose_record_fails_never_begins(tmp_path: Path) -> None
 #: starts a child, with a ledger that says who is at the gate and then never returns
 _GATEWAY_THAT_STOPS_AT_THE_RECORD = """
 import asyncio, os, sys
-from gateway.process import Children
+from gateway.process.child import Children
 
 class Ledger:
     async def record(self, who, run):

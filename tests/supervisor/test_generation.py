@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import logs
-from gateway.link import LONGEST, Decoder, Line, Word
+from gateway import log_reader
+from gateway.control_channel import LONGEST, Decoder, Line, Word
 from gateway.supervisor.generation import Generation
 from gateway.supervisor.logfile import LogFile
 
@@ -42,7 +42,7 @@ def heard() -> Iterator[Heard]:
 def test_a_hundred_megabytes_of_log_stay_bounded_and_a_follower_misses_nothing(heard: Heard, tmp_path: Path) -> None:
     path = tmp_path / "gateway.log"
     file = LogFile(path)
-    follower = logs.Follower(path)
+    follower = log_reader.Follower(path)
     count = MEGABYTES * 1000
 
     def spam() -> None:
@@ -69,7 +69,7 @@ def test_a_hundred_megabytes_of_log_stay_bounded_and_a_follower_misses_nothing(h
     files = sorted(tmp_path.iterdir())
     assert len(files) <= 6
     assert sum(one.stat().st_size for one in files) < 70 * 1024 * 1024
-    assert logs.tail(path, 1) == [b"last words"]
+    assert log_reader.tail(path, 1) == [b"last words"]
     follower.close()
     file.close()
 

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway import logs, paths
+from gateway import log_reader, paths
 from gateway.api import reply
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
@@ -44,7 +44,7 @@ async def read_logs(call: Call[Nothing, Which]) -> LogLines | web.StreamResponse
     file, asked = _file(call), call.query
     if asked.follow or call.wants_stream:
         return await reply.stream(call, _frames(call))
-    found = await asyncio.to_thread(logs.tail, file, asked.lines, asked.level)
+    found = await asyncio.to_thread(log_reader.tail, file, asked.lines, asked.level)
     return LogLines(lines=[_parsed(line) for line in found])
 
 
@@ -54,13 +54,13 @@ def _file(call: Call[Nothing, Which]) -> Path:
 
 async def _frames(call: Call[Nothing, Which]) -> AsyncGenerator[bytes, None]:
     file, asked = _file(call), call.query
-    follower = logs.Follower(file)
+    follower = log_reader.Follower(file)
     try:
-        for line in await asyncio.to_thread(logs.tail, file, asked.lines, asked.level):
+        for line in await asyncio.to_thread(log_reader.tail, file, asked.lines, asked.level):
             yield _frame(line)
         while True:
             for line in follower.read():
-                if logs.at_least(line, asked.level):
+                if log_reader.at_least(line, asked.level):
                     yield _frame(line)
             await asyncio.sleep(LOOK)
     finally:

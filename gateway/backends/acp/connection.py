@@ -29,7 +29,7 @@ from acp.schema import (
 )
 
 import gateway
-from gateway import halves
+from gateway import surrogates
 from gateway.errors import AgentError
 from gateway.process.child import Child, lines
 
@@ -92,7 +92,7 @@ class _Lines:
             if not line.startswith(b"{"):  # a stray remark on standard output
                 continue
             with contextlib.suppress(ValueError, RecursionError):
-                message = json.loads(halves.mended(line))
+                message = json.loads(surrogates.mended(line))
                 if isinstance(message, dict):
                     return message
 

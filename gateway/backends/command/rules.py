@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from gateway import halves
+from gateway import surrogates
 from gateway.domain.event import Log, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports import Reply, SessionRef
 
@@ -113,7 +113,7 @@ class Reader:
         if not line.strip():
             return
         try:
-            value = msgspec.json.decode(halves.mended(line))
+            value = msgspec.json.decode(surrogates.mended(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = None
         if not isinstance(value, dict):

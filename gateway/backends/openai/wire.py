@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway import halves
+from gateway import surrogates
 from gateway.domain import event
 from gateway.domain.session import Message
 from gateway.errors import AgentError
@@ -79,7 +79,7 @@ def decode_chunk(data: bytes) -> Chunk:
         AgentError: it is not what the protocol has there.
     """
     try:
-        return _chunk.decode(halves.mended(data))
+        return _chunk.decode(surrogates.mended(data))
     except GARBAGE as error:
         raise AgentError(f"the model's server sent something that cannot be read: {error}.") from None
 

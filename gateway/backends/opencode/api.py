@@ -10,7 +10,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from gateway import halves
+from gateway import surrogates
 from gateway.backends.opencode import wire
 from gateway.errors import AgentError
 
@@ -208,7 +208,7 @@ def _read(kind: type[T] | None, path: str, status: int, data: bytes) -> T:
     if kind is None:
         return None  # type: ignore[return-value]  # nobody asked for anything
     try:
-        return msgspec.json.decode(halves.mended(data), type=kind)
+        return msgspec.json.decode(surrogates.mended(data), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AgentError(f"opencode's answer to {path} makes no sense: {error}.") from error
 

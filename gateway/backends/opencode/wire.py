@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from gateway import halves
+from gateway import surrogates
 
 
 class Time(Struct):
@@ -232,7 +232,7 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 def read_event(data: bytes) -> WireEvent | None:
     """Read one event, or return None if it is of no interest or makes no sense."""
     try:
-        payload = _ENVELOPE.decode(halves.mended(data)).payload
+        payload = _ENVELOPE.decode(surrogates.mended(data)).payload
         decoder = _DECODERS.get(payload.type)
         return None if decoder is None else decoder.decode(payload.properties)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import structlog
 
-from gateway import log, logs
+from gateway import log, log_reader
 from gateway.supervisor.logfile import LogFile
 
 
 def lines(path: Path) -> list[str]:
-    return [line.decode() for line in logs.tail(path, 10_000)]
+    return [line.decode() for line in log_reader.tail(path, 10_000)]
 
 
 def test_the_last_lines_come_oldest_first(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text("".join(f'{{"n": {number}}}\n' for number in range(10)))
 
-    assert logs.tail(file, 2) == [b'{"n": 8}', b'{"n": 9}']
+    assert log_reader.tail(file, 2) == [b'{"n": 8}', b'{"n": 9}']
 
 
 def test_lines_are_found_across_blocks_and_rotated_files(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_log_stays_within_its_bounds_and_keeps_the_last_line(tmp_path: Path) -
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert len(sizes) == 4
     assert max(sizes) <= 10_100
-    assert logs.tail(tmp_path / "log", 1)[0].startswith(b"004999")
+    assert log_reader.tail(tmp_path / "log", 1)[0].startswith(b"004999")
 
 
 def test_the_file_is_for_its_owner_only_and_is_not_truncated_by_a_start(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_file_is_for_its_owner_only_and_is_not_truncated_by_a_start(tmp_path
 def test_a_follower_misses_nothing_across_rotation(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=1_000, count=9)
     file.write(b"before")
-    follower = logs.Follower(tmp_path / "log")
+    follower = log_reader.Follower(tmp_path / "log")
 
     seen: list[bytes] = []
     for number in range(100):
@@ -80,7 +80,7 @@ def test_a_follower_misses_nothing_across_rotation(tmp_path: Path) -> None:
 def test_a_follower_misses_nothing_though_files_were_rotated_many_times_since_it_looked(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=1_000, count=9)
     file.write(b"before")
-    follower = logs.Follower(tmp_path / "log")
+    follower = log_reader.Follower(tmp_path / "log")
 
     for number in range(100):
         file.write(b"%d" % number + b"." * 40)
@@ -96,7 +96,7 @@ def test_a_follower_misses_nothing_though_files_were_rotated_many_times_since_it
 def test_a_follower_whose_file_is_gone_goes_on_with_the_oldest_that_there_is(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=1_000, count=2)
     file.write(b"before")
-    follower = logs.Follower(tmp_path / "log")
+    follower = log_reader.Follower(tmp_path / "log")
 
     for number in range(100):
         file.write(b"%d" % number + b"." * 40)
@@ -128,7 +128,7 @@ def test_lines_below_a_level_are_left_out_and_odd_ones_kept(tmp_path: Path) -> N
     rows = ['{"level": "info"}', '{"level": "error"}', "Traceback", "[1]"]
     (tmp_path / "log").write_text("\n".join(rows) + "\n")
 
-    assert [line.decode() for line in logs.tail(tmp_path / "log", 10, "warning")] == rows[1:]
+    assert [line.decode() for line in log_reader.tail(tmp_path / "log", 10, "warning")] == rows[1:]
 
 
 def written(*, secrets: list[str] | None = None, **event: object) -> dict[str, object]:
@@ -169,7 +169,7 @@ def test_a_long_value_is_cut() -> None:
 def test_readable_lines_hold_no_raw_control_characters() -> None:
     line = json.dumps({"time": "2026-01-02T03:04:05.678Z", "level": "info", "event": "a", "text": "x\x1b[31m\ny"})
 
-    shown = logs.readable(line.encode())
+    shown = log_reader.readable(line.encode())
 
     assert shown.isprintable()
     assert shown.startswith("03:04:05 info    a ")
