@@ -8,7 +8,7 @@ import signal
 from cli import client
 from cli.place import Place
 from gateway.errors import GatewayError
-from gateway.supervisor import ending, respawn
+from gateway.supervisor import restart_plan, terminate
 from gateway.supervisor.record import Record
 
 
@@ -22,13 +22,13 @@ def end(place: Place, found: Record, patience: float, *, force: bool = False) ->
     Raises:
         Unavailable: it does not end, or its port stays taken.
     """
-    if not force and respawn.PLATFORM == "win32":  # where any signal kills
+    if not force and restart_plan.PLATFORM == "win32":  # where any signal kills
         ask(place, found, patience)
-    ending.end(found, patience, ending.KILL if force else signal.SIGTERM)
+    terminate.end(found, patience, terminate.KILL if force else signal.SIGTERM)
 
 
 def ask(place: Place, found: Record, patience: float) -> None:
     """Ask a gateway to end, and wait for it; one that does not hear or heed it is left as it is."""
     with contextlib.suppress(GatewayError):
         client.Client(place).post("/api/gateway/stop")
-        ending.wait_gone(found.process, patience)
+        terminate.wait_gone(found.process, patience)

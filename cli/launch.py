@@ -15,7 +15,7 @@ from cli.probe import Look, State
 from cli.reason import Reason
 from gateway import paths
 from gateway.errors import AlreadyRunning, GatewayError, Unavailable
-from gateway.supervisor import lock, respawn
+from gateway.supervisor import lock, restart_plan
 from gateway.supervisor.record import Record
 
 #: exit code of a start that found the lock or the port taken
@@ -44,7 +44,7 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
             cwd=place.home,
             stdout=console,
             stderr=console,
-            **respawn.apart(),
+            **restart_plan.apart(),
         )
     try:
         return wait_for(place, process, said, wait)

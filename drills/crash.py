@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from drills import Figures, client
-from gateway.supervisor import ending
+from gateway.supervisor import terminate
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE
 
@@ -118,7 +118,7 @@ def _kill(live: Live, *, alone: bool) -> float:
     if alone:
         serving = live.generation
         live.signal(signal.SIGKILL, serving)
-        assert ending.wait_gone(serving, PATIENCE), "what serves survives a kill -9"
+        assert terminate.wait_gone(serving, PATIENCE), "what serves survives a kill -9"
         began = time.monotonic()
         live.wait_ready()
     else:

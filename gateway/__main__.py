@@ -28,9 +28,9 @@ from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
 from gateway.security import secret_file
-from gateway.supervisor import ending, last_stop, lock, port, record, respawn, signals
+from gateway.supervisor import last_stop, lock, port, record, restart_plan, signals, terminate
 from gateway.supervisor.address import Address
-from gateway.supervisor.configs import Configs
+from gateway.supervisor.config_history import Configs
 from gateway.supervisor.console import Console
 from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.lock import Lock
@@ -110,8 +110,11 @@ def run(options: Mapping[str, Any]) -> int:
     finally:
         data.release()
         held.release()
-    if code == respawn.AGAIN and respawn.plan(os.environ, respawn.PLATFORM, hard=False) is respawn.Plan.SUCCESSOR:
-        respawn.succeed(os.environ, paths.start_file(settings.home, settings.path))
+    if (
+        code == restart_plan.AGAIN
+        and restart_plan.plan(os.environ, restart_plan.PLATFORM, hard=False) is restart_plan.Plan.SUCCESSOR
+    ):
+        restart_plan.succeed(os.environ, paths.start_file(settings.home, settings.path))
         return 0
     return code
 
@@ -134,7 +137,7 @@ def _lock(settings: Config, *, force: bool) -> Lock:
         holder = record.read(path)
         if not force or holder is None or not holder.alive:
             raise
-        ending.end(holder, ending.FORCE_GRACE)
+        terminate.end(holder, terminate.FORCE_GRACE)
         return lock.acquire(path)
 
 
@@ -143,9 +146,9 @@ def _bound(settings: Config, *, force: bool, kill_foreign: bool) -> socket.socke
     host, number = settings.gateway.host, settings.gateway.port
     before = record.read(paths.lock(settings.home, settings.path))
     if before is not None and before.port == number and not before.alive:
-        ending.wait_free(host, number, ending.ORPHANS)  # a serving process of ours may still be ending
+        terminate.wait_free(host, number, terminate.ORPHANS)  # a serving process of ours may still be ending
     if force or kill_foreign:
-        ending.take_port(host, number, paths.locks(settings.home), kill_foreign=kill_foreign)
+        terminate.take_port(host, number, paths.locks(settings.home), kill_foreign=kill_foreign)
     return port.bind(host, number)
 
 
@@ -174,7 +177,7 @@ def _supervise(
         data.write(mine)
 
     announce(resumed["address"][0] if resumed else settings.gateway.host, bound)
-    if respawn.plan(os.environ, respawn.PLATFORM, hard=False) is not respawn.Plan.GENERATION:
+    if restart_plan.plan(os.environ, restart_plan.PLATFORM, hard=False) is not restart_plan.Plan.GENERATION:
         return _serve_here(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home, settings.path))
     console = Console(_console())
@@ -225,18 +228,18 @@ def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int
     console = _console()
     try:
         bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
-        plan = respawn.plan(os.environ, respawn.PLATFORM, hard=False)
+        plan = restart_plan.plan(os.environ, restart_plan.PLATFORM, hard=False)
         again = unsupervised.run(
             listener,
             instance,
             path,
             sinks=[lambda line, _: file.write(line), lambda line, _: console(line)],
             greet=lambda about: _greet(settings, bound, about),
-            here=plan is respawn.Plan.IN_PROCESS,
+            here=plan is restart_plan.Plan.IN_PROCESS,
         )
-        code = respawn.AGAIN if again and plan is respawn.Plan.EXIT else 0
+        code = restart_plan.AGAIN if again and plan is restart_plan.Plan.EXIT else 0
         last_stop.write(path, instance, code, "a restart" if again else "it was told to stop")
-        return respawn.AGAIN if again else 0
+        return restart_plan.AGAIN if again else 0
     finally:
         file.close()
 
@@ -260,9 +263,9 @@ def _store_token(token: str) -> None:
     """Store a token, and keep it out of the process list: become the same program without it."""
     home = paths.private_directory(paths.home(os.environ))
     secret_file.store(paths.token(home), token)
-    if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+    if restart_plan.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
         return
-    os.execv(sys.executable, respawn.words_without("--token"))  # noqa: S606 ourselves again
+    os.execv(sys.executable, restart_plan.words_without("--token"))  # noqa: S606 ourselves again
 
 
 def _print_to(name: str) -> None:
@@ -290,7 +293,7 @@ def _bound_output() -> None:
     """Begin the file anew that a service manager keeps of what is printed: it grows with every start."""
     with contextlib.suppress(OSError):
         found = os.fstat(1)
-        if respawn.supervised(os.environ) and stat.S_ISREG(found.st_mode) and found.st_size > LONGEST_OUTPUT:
+        if restart_plan.supervised(os.environ) and stat.S_ISREG(found.st_mode) and found.st_size > LONGEST_OUTPUT:
             os.ftruncate(1, 0)
 
 

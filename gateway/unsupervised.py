@@ -22,7 +22,7 @@ from gateway.engine.owner import Owner
 from gateway.errors import GatewayError
 from gateway.process import identity
 from gateway.serve import Ending
-from gateway.supervisor import intent, respawn, signals
+from gateway.supervisor import intent, restart_plan, signals
 from gateway.supervisor.intent import Intent
 
 _log = log.get()
@@ -148,7 +148,7 @@ class Signals:
     def _may_restart(self, number: int) -> bool:
         """Tell whether a signal restarts: somebody asked for it or may, and the settings can be used."""
         asked = intent.take(self._lock, os.getpid())
-        if number != signals.RELOAD and not asked and not respawn.may_restart_by_signal(os.environ):
+        if number != signals.RELOAD and not asked and not restart_plan.may_restart_by_signal(os.environ):
             _log.info("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
             return False
         self._asked += asked

@@ -10,7 +10,7 @@ import click
 
 from cli import output
 from cli.command import Command, current, need_config
-from gateway.supervisor import respawn
+from gateway.supervisor import restart_plan
 
 if TYPE_CHECKING:
     from cli.installing import Plan
@@ -92,10 +92,10 @@ def COMMAND(  # noqa: N802 the seam's name
 def _begin_again_without(token: str) -> None:
     """Keep a token out of the process list: become the same program with it in the environment."""
     environment = {**os.environ, TOKEN: token}
-    if respawn.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+    if restart_plan.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
         os.environ.update(environment)
         return
-    os.execve(sys.executable, respawn.words_without("--token"), environment)  # noqa: S606 ourselves again
+    os.execve(sys.executable, restart_plan.words_without("--token"), environment)  # noqa: S606 ourselves again
 
 
 def _show_plan(plan: Plan) -> None:

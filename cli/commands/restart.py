@@ -15,7 +15,7 @@ from cli.place import Place
 from cli.probe import State
 from gateway import paths
 from gateway.errors import GatewayError, NotRunning, Unavailable
-from gateway.supervisor import ending, intent, lock, respawn
+from gateway.supervisor import intent, lock, restart_plan, terminate
 from gateway.supervisor.intent import Outcome
 from gateway.supervisor.record import Record
 
@@ -54,10 +54,10 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
     found = lock.holder(paths.lock(place.home, place.config))
     began = time.monotonic()
     if force:
-        outcome = _anew(place, found, ending.FORCE_GRACE, wait, force=True)
+        outcome = _anew(place, found, terminate.FORCE_GRACE, wait, force=True)
     elif found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
-    elif respawn.PLATFORM == "win32":
+    elif restart_plan.PLATFORM == "win32":
         outcome = _anew(place, found, _checked_grace(place) + LAST_MOMENTS, wait, force=False)
     else:
         outcome = _by_signal(place, found, hard or found.version != gateway.__version__, reason, wait)
@@ -139,7 +139,7 @@ def _by_signal(place: Place, found: Record, hard: bool, reason: str, wait: float
     except OSError as error:
         said = f"cannot ask the gateway to restart: {file.parent}: {error.strerror}."
         raise Unavailable(said, remedy="Make room on that disk, or let it be written to.") from error
-    if not ending.send(found.process, signal.SIGUSR1):
+    if not terminate.send(found.process, signal.SIGUSR1):
         raise NotRunning("the gateway has just ended.", remedy="Start it: gateway start")
     deadline = time.monotonic() + wait
     while (outcome := intent.answered(file, asked)) is None:

@@ -19,7 +19,7 @@ from cli.managers import PATIENCE, Done, Run, Site, Status, Step
 from cli.place import Place
 from gateway import config
 from gateway.errors import ConfigError, GatewayError, Unavailable
-from gateway.supervisor import respawn
+from gateway.supervisor import restart_plan
 from gateway.supervisor.record import Record
 from service_templates import MARKER, ServiceSpec, taskscheduler
 
@@ -245,7 +245,7 @@ class TaskScheduler:
             env=self._env,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **respawn.apart(),
+            **restart_plan.apart(),
         )
         process.returncode = 0  # it goes on without us, which is no leak
 

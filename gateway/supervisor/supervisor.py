@@ -22,9 +22,9 @@ import msgspec
 from gateway.control_channel import Message, Word
 from gateway.errors import GatewayError
 from gateway.process import identity
-from gateway.supervisor import backoff, intent, respawn, signals
+from gateway.supervisor import backoff, intent, restart_plan, signals
 from gateway.supervisor.address import Address
-from gateway.supervisor.configs import Configs
+from gateway.supervisor.config_history import Configs
 from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.generation import BAD_CONFIG, Generation, State
 from gateway.supervisor.intent import Intent, Outcome
@@ -394,7 +394,7 @@ class Supervisor:
 
     def _heed_restart(self) -> None:
         asked = intent.take(self._lock_path, os.getpid())
-        if not asked and not respawn.may_restart_by_signal(self._env):
+        if not asked and not restart_plan.may_restart_by_signal(self._env):
             self._log("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
             return
         self._restart(asked)
@@ -413,8 +413,8 @@ class Supervisor:
         hard = any(one.hard for one in asked)
         self._log("restart.begun", hard=hard, reason=", ".join(one.reason for one in asked) or "signal")
         self._notifier.tell(RELOADING=1)
-        if respawn.plan(self._env, sys.platform, hard) is respawn.Plan.REEXEC:
-            wrong = respawn.rehearse(os.environ) or self._become_new()
+        if restart_plan.plan(self._env, sys.platform, hard) is restart_plan.Plan.REEXEC:
+            wrong = restart_plan.rehearse(os.environ) or self._become_new()
             self._note("supervisor", f"not replaced: {wrong}")
             self._answer(ok=False, new=self._number, error=wrong)
         else:

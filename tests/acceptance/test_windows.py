@@ -20,7 +20,7 @@ from cli import probe
 from cli.place import Place
 from cli.probe import State
 from gateway import paths
-from gateway.supervisor import ending, last_stop
+from gateway.supervisor import last_stop, terminate
 from tests.cli.shell import PATIENCE, Result
 from tests.support.as_windows import PROGRAM
 from tests.support.live import Live
@@ -89,7 +89,7 @@ def windows(live: Callable[..., Live]) -> Iterator[Windows]:
     yield Windows(made)
     found = made.record
     if found is not None and found.alive:
-        ending.end(found, 0.0, signal.SIGKILL)
+        terminate.end(found, 0.0, signal.SIGKILL)
 
 
 def test_it_starts_in_the_background_and_is_stopped_by_being_asked(windows: Windows) -> None:

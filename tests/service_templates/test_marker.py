@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import service_templates
-from gateway.supervisor import respawn
+from gateway.supervisor import restart_plan
 
 
 def test_units_carry_the_mark_that_the_gateway_looks_for() -> None:
-    assert respawn.MARKER == service_templates.MARKER
+    assert restart_plan.MARKER == service_templates.MARKER

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 
-from gateway.supervisor import respawn, signals
+from gateway.supervisor import restart_plan, signals
 
 PROGRAM = [sys.executable, "-m", "tests.support.as_windows"]
 
 
 def main(words: list[str]) -> int:
-    respawn.PLATFORM = "win32"
+    restart_plan.PLATFORM = "win32"
     signals.HEARD.clear()
     if words[:1] != ["cli"]:
         from gateway import __main__ as foreground

@@ -22,7 +22,7 @@ import psutil
 from gateway import paths
 from gateway.process import identity
 from gateway.process.identity import Identity
-from gateway.supervisor import ending, record
+from gateway.supervisor import record, terminate
 from tests.support.waiting import PATIENCE, until_sync
 
 
@@ -129,9 +129,9 @@ class Live:
         self.process.kill()
         self.process.wait(PATIENCE)
         for one in generations:
-            ending.send(one, signal.SIGKILL)
+            terminate.send(one, signal.SIGKILL)
         for one in generations:
-            assert ending.wait_gone(one, PATIENCE)
+            assert terminate.wait_gone(one, PATIENCE)
 
     def close(self) -> None:
         """End what is left, whatever the test has done to it."""
@@ -139,7 +139,7 @@ class Live:
             self.kill()
         found = self.record
         if found is not None and found.alive and found.configPath == str(self.config):  # started by a command
-            ending.end(found, 0, signal.SIGKILL)
+            terminate.end(found, 0, signal.SIGKILL)
 
     @property
     def generations(self) -> list[Identity]:
@@ -163,7 +163,7 @@ class Live:
         """Signal the supervisor, or one serving process."""
         target = who or (self.record and self.record.process)
         assert target is not None
-        assert ending.send(target, number)
+        assert terminate.send(target, number)
 
     @property
     def health(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from cli.managers import taskscheduler
 from cli.place import Place
 from cli.probe import State
 from gateway.errors import ConfigError, GatewayError, Unavailable
-from gateway.supervisor import ending
+from gateway.supervisor import terminate
 from tests.cli.managers.machine import Machine
 from tests.support.scripted_schtasks import record_of
 
@@ -34,7 +34,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     yield made
     found = Place.of(made.env).record
     if found is not None and found.alive:
-        ending.end(found, 10.0)
+        terminate.end(found, 10.0)
 
 
 def script(machine: Machine) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.supervisor import respawn
-from gateway.supervisor.respawn import Plan
+from gateway.supervisor import restart_plan
+from gateway.supervisor.restart_plan import Plan
 from tests.support.waiting import PATIENCE
 
 NO_RESPAWN, MARKER = {"MOONGATE_NO_RESPAWN": "1"}, {"MOONGATE_SERVICE_MARKER": "moongate"}
@@ -39,7 +39,7 @@ SEED_NO_RESPAWN, SEED_MARKER = {"XOPC_NO_RESPAWN": "1"}, {"XOPC_SERVICE_MARKER":
     ],
 )
 def test_the_plan(env: dict[str, str], platform: str, hard: bool, plan: Plan) -> None:
-    assert respawn.plan(env, platform, hard) is plan
+    assert restart_plan.plan(env, platform, hard) is plan
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_the_plan(env: dict[str, str], platform: str, hard: bool, plan: Plan) ->
     ],
 )
 def test_a_signal_alone_restarts_only_where_it_may(env: dict[str, str], allowed: bool) -> None:
-    assert respawn.may_restart_by_signal(env) is allowed
+    assert restart_plan.may_restart_by_signal(env) is allowed
 
 
 def test_a_rehearsal_tells_what_would_go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(respawn, "REHEARSAL", PATIENCE)
+    monkeypatch.setattr(restart_plan, "REHEARSAL", PATIENCE)
     env = {"MOONGATE_HOME": str(tmp_path), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
-    assert respawn.rehearse(env) is None
+    assert restart_plan.rehearse(env) is None
     (tmp_path / "config.json").write_text("{")
-    assert "not valid JSON" in (respawn.rehearse(env) or "")
+    assert "not valid JSON" in (restart_plan.rehearse(env) or "")
