@@ -14,7 +14,7 @@ from gateway.domain.budget import Budget
 from gateway.domain.ports import Admission, IdempotencyKey, Load
 from gateway.domain.run import RunSpec, Source
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
-from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Transaction
 
 #: agents that may be stored
@@ -67,7 +67,7 @@ def create(tx: Transaction, draft: AgentDraft, base: str, key: IdempotencyKey | 
     row = (*msgspec.structs.astuple(agent)[:-1], _written(agent.budget))
     tx.execute(f"INSERT INTO agents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     idempotency.remember(tx, key, agent.id)
-    log.note_agent(tx, agent.id, "created")
+    event_log.note_agent(tx, agent.id, "created")
     return agent
 
 
@@ -94,7 +94,7 @@ def edit(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgent:
             agent.id,
         ),
     )
-    log.note_agent(tx, agent.id, "edited")
+    event_log.note_agent(tx, agent.id, "edited")
     return agent
 
 
@@ -102,7 +102,7 @@ def delete(tx: Transaction, agent_id: str) -> bool:
     tx.execute("DELETE FROM agents WHERE id = ?", (agent_id,))
     if tx.changes_made() == 0:
         return False
-    log.note_agent(tx, agent_id, "deleted")
+    event_log.note_agent(tx, agent_id, "deleted")
     return True
 
 

@@ -16,7 +16,7 @@ from gateway.domain.delivery import JITTER, LONGEST_WAIT, Delivery, DeliveryStat
 from gateway.domain.ports import DeliveryCounts, DeliveryFilter, IdempotencyKey, Page
 from gateway.domain.run import Run
 from gateway.errors import Conflict, DeliveryNotFound
-from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Transaction
 
 _SELECT = (
@@ -90,7 +90,7 @@ def create(tx: Transaction, run: Run) -> None:
             ),
         ).get
         if made is not None:
-            log.note_delivery(tx, str(made), DeliveryStatus.PENDING, run.spec.agent, run.spec.session)
+            event_log.note_delivery(tx, str(made), DeliveryStatus.PENDING, run.spec.agent, run.spec.session)
 
 
 def take(tx: Transaction, limit: int, each: int) -> list[Delivery]:
@@ -165,7 +165,7 @@ def _note(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
         (seq,),
     ).fetchone()
     id_, agent, session = row
-    log.note_delivery(tx, id_, status, agent, session)
+    event_log.note_delivery(tx, id_, status, agent, session)
 
 
 # --- reading ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
 from gateway.domain.ports import IdempotencyKey, Page
 from gateway.domain.run import Run
 from gateway.errors import Conflict, PermissionNotFound
-from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = "n, event, action, choices, asked, expires, answer, answered, by, lapse"
@@ -60,7 +60,7 @@ def ask(tx: Transaction, run: Run, wanted: Wanted, expires: int) -> PermissionRe
     )
     told = Permission(id=asked.id, action=asked.action, choices=asked.choices, expires_at=times.rfc3339(asked.expires))
     _say(tx, run, told)
-    log.note_permission(tx, run, asked.id, "asked")
+    event_log.note_permission(tx, run, asked.id, "asked")
     return asked
 
 
@@ -99,7 +99,7 @@ def withdraw(tx: Transaction, run: Run) -> list[Permission]:
     ).fetchall()
     withdrawn = sorted((_request(run.id, row) for row in rows), key=lambda request: request.n)
     for request in withdrawn:
-        log.note_permission(tx, run, request.id, Answer.DENY)
+        event_log.note_permission(tx, run, request.id, Answer.DENY)
     return [_told(request) for request in withdrawn]
 
 
@@ -128,7 +128,7 @@ def _settle(
         (given, tx.now, by, lapse, run.seq, found.n),
     )
     _say(tx, run, _told(settled))
-    log.note_permission(tx, run, settled.id, given)
+    event_log.note_permission(tx, run, settled.id, given)
     return settled
 
 
@@ -144,5 +144,5 @@ def _told(settled: PermissionRequest) -> Permission:
 
 
 def _say(tx: Transaction, run: Run, said: Permission) -> None:
-    last = log.append(tx, run.seq, run.id, run.last_event, [said])
+    last = event_log.append(tx, run.seq, run.id, run.last_event, [said])
     tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (last, run.seq))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import apsw
 
 from gateway.domain.run import FINAL, Status
-from gateway.store.sqlite import log, sessions
+from gateway.store.sqlite import event_log, sessions
 from gateway.store.sqlite.database import Transaction
 
 #: runs or sessions that one transaction forgets, and rows of theirs
@@ -83,7 +83,7 @@ def forget_logs(tx: Transaction, seqs: list[int]) -> list[str]:
     """Forget all events of these runs but the last, as far as one transaction goes; returns the runs that are done."""
     room, done = ROWS, []
     for seq in seqs:
-        room -= log.prune_events(tx, seq, room)
+        room -= event_log.prune_events(tx, seq, room)
         if room <= 0:
             break
         row = tx.execute("UPDATE runs SET logged = 0 WHERE seq = ? RETURNING id", (seq,)).fetchone()
@@ -95,7 +95,7 @@ def forget_runs(tx: Transaction, seqs: list[int]) -> list[str]:
     """Forget these runs, as far as one transaction goes; returns those that are gone."""
     room, gone = ROWS, []
     for seq in seqs:
-        room -= log.prune_events(tx, seq, room)
+        room -= event_log.prune_events(tx, seq, room)
         if room <= 0:
             break
         row = tx.execute(

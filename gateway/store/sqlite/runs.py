@@ -23,7 +23,7 @@ from gateway.domain.ports import Accepted, Admission, Backlog, Counts, Fenced, I
 from gateway.domain.run import FINAL, Mode, Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
-from gateway.store.sqlite import agents, deliveries, idempotency, log, permissions, schedules, sessions, spending
+from gateway.store.sqlite import agents, deliveries, event_log, idempotency, permissions, schedules, sessions, usage
 from gateway.store.sqlite.database import Transaction
 
 _COLUMNS = (
@@ -57,7 +57,7 @@ def _run(row: Sequence[Any]) -> Run:
         cancel,
         last,
         result,
-        usage,
+        used,
         error,
         rounds,
         done,
@@ -76,7 +76,7 @@ def _run(row: Sequence[Any]) -> Run:
         cancel_requested=bool(cancel),
         last_event=last,
         result=result,
-        usage=_usage(usage),
+        usage=_usage(used),
         error=error,
         rounds=rounds,
         done=None if done is None else bool(done),
@@ -132,9 +132,9 @@ def accept(
     for name, value in spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
     _tally(tx, spec, status)
-    log.append(tx, seq, identifier, 0, [StatusEvent(status=status)])
+    event_log.append(tx, seq, identifier, 0, [StatusEvent(status=status)])
     run = Run(id=identifier, seq=seq, spec=spec, status=status, last_event=1, created=tx.now)
-    log.note_run(tx, run)
+    event_log.note_run(tx, run)
     idempotency.remember(tx, key, identifier)
     return Accepted(run, fresh=True, interrupted=interrupted)
 
@@ -202,7 +202,7 @@ def _move(
     if status.final:
         changes |= {"finished": tx.now, "owner": None}
     moved = msgspec.structs.replace(run, **changes)
-    last = log.append(tx, run.seq, run.id, run.last_event, [*said, _told(moved, reason)])
+    last = event_log.append(tx, run.seq, run.id, run.last_event, [*said, _told(moved, reason)])
     moved = msgspec.structs.replace(moved, last_event=last)
     tx.execute(
         "UPDATE runs SET status = ?, ready = ?, outcome = ?, attempt = ?, epoch = ?, owner = ?, last_event = ?,"
@@ -226,7 +226,7 @@ def _move(
         ),
     )
     _tally(tx, run.spec, status, before=run.status)
-    log.note_run(tx, moved)
+    event_log.note_run(tx, moved)
     if status.final:
         deliveries.create(tx, moved)
         schedules.ended(tx, moved)
@@ -251,7 +251,7 @@ def claim(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
     for _ in range(CLAIMS):
         all_went = True
         for run in _chosen(tx, limits, waiting):
-            asked = spending.ask(tx, run, limits, tx.days, tx.now)
+            asked = usage.ask(tx, run, limits, tx.days, tx.now)
             all_went &= asked.go
             if asked.go:
                 done.append(_claimed(tx, run, owner))
@@ -323,11 +323,11 @@ def _claimed(tx: Transaction, run: Run, owner: str) -> Run:
 
 def end_round(tx: Transaction, run_id: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
     run = held(tx, run_id, epoch)
-    last = log.append(tx, run.seq, run.id, run.last_event, [*said, *permissions.withdraw(tx, run)])
-    spending.count(tx, run, said)
-    usage = _encode(run.usage + ended.usage).decode()
+    last = event_log.append(tx, run.seq, run.id, run.last_event, [*said, *permissions.withdraw(tx, run)])
+    usage.count(tx, run, said)
+    total = _encode(run.usage + ended.usage).decode()
     tx.execute(
-        "UPDATE runs SET last_event = ?, rounds = ?, usage = ? WHERE seq = ?", (last, ended.number, usage, run.seq)
+        "UPDATE runs SET last_event = ?, rounds = ?, usage = ? WHERE seq = ?", (last, ended.number, total, run.seq)
     )
     sessions.write_round(tx, run, ended.number, ended.reply)
 
@@ -346,7 +346,7 @@ def finish(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Seq
         rounds=verdict.rounds,
         done=verdict.done,
     )
-    spending.leave(tx, run, said, finished)
+    usage.leave(tx, run, said, finished)
     sessions.write_transcript(tx, finished)
     return finished
 
@@ -354,7 +354,7 @@ def finish(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Seq
 def requeue(tx: Transaction, run: Run, why: str) -> Run:
     """Give back a run that was cut short, or end it, by its policy and by what was asked of it."""
     requeued = _requeued(tx, run, why)
-    spending.leave(tx, run, (), requeued)
+    usage.leave(tx, run, (), requeued)
     return requeued
 
 
@@ -423,9 +423,9 @@ def append(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyHappening
     if row is None:
         raise Fenced(run_id)
     seq, last = row
-    tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (log.append(tx, seq, run_id, last, said), seq))
+    tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (event_log.append(tx, seq, run_id, last, said), seq))
     if any(isinstance(one, Usage) for one in said):
-        spending.count(tx, by_seq(tx, seq), said)
+        usage.count(tx, by_seq(tx, seq), said)
 
 
 def remember(tx: Transaction, run_id: str, epoch: int, backend_ref: str) -> None:

@@ -13,7 +13,7 @@ from gateway.domain.ports import Accepted, IdempotencyKey, Page
 from gateway.domain.run import Outcome, Run, RunSpec, Source, Status
 from gateway.domain.schedule import Fire, FireOutcome, Firing, Schedule, ScheduleSpec
 from gateway.errors import Conflict, JobNotFound
-from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Transaction
 
 #: schedules that may be stored
@@ -204,7 +204,7 @@ def _begun(tx: Transaction, schedule_id: str, time: int, run: Run) -> None:
 
 
 def _note(tx: Transaction, schedule: Schedule, state: str) -> None:
-    log.note_schedule(tx, schedule.id, state, schedule.spec.agent or "")
+    event_log.note_schedule(tx, schedule.id, state, schedule.spec.agent or "")
 
 
 def prune(tx: Transaction) -> None:

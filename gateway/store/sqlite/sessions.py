@@ -11,7 +11,7 @@ import apsw
 from gateway.domain.ports import IdempotencyKey, Page
 from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, Role, Session, SessionKey
-from gateway.store.sqlite import idempotency, log
+from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Transaction
 
 _SELECT = (
@@ -52,7 +52,7 @@ def touch(tx: Transaction, key: SessionKey) -> None:
             f" VALUES (?, ?, ?, ?, {next_}, (SELECT coalesce(max(seq), 0) FROM runs), ?, ?)",
             (text, *key, tx.now, tx.now),
         )
-        log.note_session(tx, text, key.agent, "created")
+        event_log.note_session(tx, text, key.agent, "created")
 
 
 def open_session(tx: Transaction, key: SessionKey, idempotent: IdempotencyKey | None) -> Session:
@@ -83,7 +83,7 @@ def delete(tx: Transaction, key: str) -> bool:
     if found is None:
         return False
     tx.execute("DELETE FROM sessions WHERE key = ?", (key,))
-    log.note_session(tx, key, found.agent, "deleted")
+    event_log.note_session(tx, key, found.agent, "deleted")
     return True
 
 

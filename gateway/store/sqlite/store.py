@@ -40,20 +40,20 @@ from gateway.process.identity import Identity
 from gateway.store.sqlite import (
     agents,
     deliveries,
+    event_log,
     idempotency,
-    log,
     notes,
-    obstacles,
     permissions,
     processes,
     pruning,
+    queue_status,
     runs,
     schedules,
     search,
     sessions,
-    spending,
     tickets,
     tokens,
+    usage,
 )
 from gateway.store.sqlite.database import Database, Transaction
 
@@ -94,8 +94,8 @@ class SqliteStore:
         await self._write(idempotency.prune)
         await self._write(notes.prune)
         await self._write(schedules.prune)
-        await self._write(spending.prune)
-        await self._write(lambda tx: log.prune_changes(tx, CHANGES_KEPT))
+        await self._write(usage.prune)
+        await self._write(lambda tx: event_log.prune_changes(tx, CHANGES_KEPT))
 
     async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
         found = await self._read(lambda reader: pruning.old_logs(reader, before, newest))
@@ -161,7 +161,7 @@ class SqliteStore:
         return await self._read(lambda reader: runs.listed(reader, which, page))
 
     async def obstacles(self, runs: Sequence[Run], limits: Limits) -> Mapping[str, Obstacles]:
-        return await self._read(lambda reader: obstacles.found(reader, runs, limits, self._days, self._clock()))
+        return await self._read(lambda reader: queue_status.found(reader, runs, limits, self._days, self._clock()))
 
     async def finished(self, label: str, limit: int) -> Sequence[Run]:
         return await self._read(lambda reader: runs.finished(reader, label, limit))
@@ -173,13 +173,13 @@ class SqliteStore:
         return await self._read(runs.backlog)
 
     async def events(self, run: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
-        return await self._read(lambda reader: log.events(reader, run, after, limit, size))
+        return await self._read(lambda reader: event_log.events(reader, run, after, limit, size))
 
     async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        return await self._read(lambda reader: log.changes(reader, after, limit))
+        return await self._read(lambda reader: event_log.changes(reader, after, limit))
 
     async def last_change(self) -> int:
-        return await self._read(log.last_change)
+        return await self._read(event_log.last_change)
 
     async def next_due(self) -> int | None:
         return await self._read(runs.next_due)
@@ -263,10 +263,10 @@ class SqliteStore:
 
     # use and budgets
     async def used(self, by: By, since: str, until: str, agent: str | None = None) -> Sequence[Used]:
-        return await self._read(lambda reader: spending.used(reader, by, since, until, agent))
+        return await self._read(lambda reader: usage.used(reader, by, since, until, agent))
 
     async def used_today(self, by: By, name: str) -> Spent:
-        return await self._read(lambda reader: spending.today(reader, by, name, self._days, self._clock()))
+        return await self._read(lambda reader: usage.today(reader, by, name, self._days, self._clock()))
 
     async def budgeted_schedules(self, limit: int) -> Sequence[Schedule]:
         return await self._read(lambda reader: schedules.budgeted(reader, limit))

@@ -10,7 +10,7 @@ import apsw
 from gateway.domain.budget import Days
 from gateway.domain.ports import Limits, Obstacles
 from gateway.domain.run import Run
-from gateway.store.sqlite import spending
+from gateway.store.sqlite import usage
 
 
 def found(
@@ -29,7 +29,7 @@ def found(
             working=working.get(run.spec.agent, 0),
             total=sum(working.values()),
             background=background,
-            budget=spending.ask(connection, run, limits, days, now).wait,
+            budget=usage.ask(connection, run, limits, days, now).wait,
             begins_anew=days.end(now),
         )
         for run in runs
