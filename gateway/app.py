@@ -15,11 +15,11 @@ from gateway.api.routing import Control, Surroundings
 from gateway.backends import BackendType, Tools
 from gateway.channels import ChannelType, Means
 from gateway.config import Config, dotenv_values, is_loopback
+from gateway.domain.address_policy import Reach
 from gateway.domain.agent import Agent
 from gateway.domain.budget import Days
 from gateway.domain.delivery import WEBHOOK
 from gateway.domain.ports import Channel
-from gateway.domain.reach import Reach
 from gateway.domain.retention import Retention
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine import inlet

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.domain.address_policy import Reach
 from gateway.domain.delivery import Delivery, Target
 from gateway.domain.ports import DeliveryCounts, DeliveryFilter, IdempotencyKey, Page, Store
-from gateway.domain.reach import Reach
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.security import signatures
 

@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway import log
+from gateway.domain.address_policy import Reach
 from gateway.domain.delivery import SCHEDULE, Delivery, DeliveryStatus, Never, Receipt, TryAgain, after
 from gateway.domain.event import Change, Event
 from gateway.domain.ports import Sender, Store
-from gateway.domain.reach import Reach
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.patience import until_taken

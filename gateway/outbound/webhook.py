@@ -23,8 +23,8 @@ from yarl import URL
 
 import gateway
 from gateway.domain import times
+from gateway.domain.address_policy import Reach
 from gateway.domain.delivery import Delivered, Delivery, Never, Receipt, Target, TryAgain
-from gateway.domain.reach import Reach
 from gateway.domain.times import Clock
 from gateway.security import signatures
 

@@ -17,8 +17,8 @@ import pytest
 
 from gateway import config
 from gateway.backends import Tools
-from gateway.backends.openai import asking, detection, wire
 from gateway.backends.openai import backend as openai
+from gateway.backends.openai import client, detection, wire
 from gateway.backends.openai.backend import OpenAI
 from gateway.backends.openai.options import OPENAI, Options, find_key
 from gateway.domain.agent import Agent
@@ -476,14 +476,14 @@ def test_a_server_is_heeded_when_it_asks_to_wait_but_not_for_ever() -> None:
     [(None, None), ("3", 3.0), ("0", 0.0), (" 5 ", 5.0), ("-1", None), ("1e9", None), ("soon", None), ("nan", None)],
 )
 def test_retry_after_is_read_as_a_number(header: str | None, seconds: float | None) -> None:
-    assert asking.retry_after(header) == seconds
+    assert client.retry_after(header) == seconds
 
 
 def test_retry_after_is_read_as_a_date() -> None:
     later, past = (formatdate(time() + seconds, usegmt=True) for seconds in (30, -30))
 
-    assert asking.retry_after(later) == pytest.approx(30, abs=5)
-    assert asking.retry_after(past) == 0.0
+    assert client.retry_after(later) == pytest.approx(30, abs=5)
+    assert client.retry_after(past) == 0.0
 
 
 async def test_a_wait_that_the_server_asks_for_is_told(ask: Ask) -> None:
@@ -516,7 +516,7 @@ async def test_health_says_what_is_wrong(backend: OpenAI, raw_server: Respond, c
 async def test_a_server_that_does_not_list_its_models_in_time_is_not_healthy(
     backend: OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "LISTING", 0.05)
+    monkeypatch.setattr(client, "LISTING", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         health = await backend.health(agent(f"http://127.0.0.1:{silent.getsockname()[1]}/v1"))
 

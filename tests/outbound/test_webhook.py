@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.address_policy import Reach
 from gateway.domain.delivery import Delivered, Delivery, DeliveryStatus, Never, Receipt, Target, TryAgain
-from gateway.domain.reach import Reach
 from gateway.domain.times import wall_clock
 from gateway.outbound.webhook import WebhookSender
 from tests.support.hurrying import Hurry

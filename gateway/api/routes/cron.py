@@ -11,10 +11,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.api import paging, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import cron, times
+from gateway.domain.address_policy import URL_LENGTH
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import CHAT, Target
 from gateway.domain.ids import MODEL
-from gateway.domain.reach import URL_LENGTH
 from gateway.domain.schedule import Fire, Misfire, Schedule, ScheduleSpec
 from gateway.domain.token import Scope
 from gateway.errors import InvalidRequest

@@ -15,10 +15,10 @@ from msgspec import Meta, Struct, field
 from gateway.api import paging, reply, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import ids, times
+from gateway.domain.address_policy import URL_LENGTH
 from gateway.domain.event import AnyHappening
 from gateway.domain.ids import MODEL
 from gateway.domain.ports import DeliveryFilter, Page, RunFilter
-from gateway.domain.reach import URL_LENGTH
 from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope

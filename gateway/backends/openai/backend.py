@@ -18,8 +18,8 @@ from typing import Any
 import aiohttp
 
 from gateway.backends import BackendType, Tools
-from gateway.backends.openai import asking, wire
-from gateway.backends.openai.asking import Call, Passing
+from gateway.backends.openai import client, wire
+from gateway.backends.openai.client import Call, Passing
 from gateway.backends.openai.detection import detect
 from gateway.backends.openai.options import OPENAI, Options, find_key
 from gateway.domain.agent import Agent
@@ -56,8 +56,8 @@ class OpenAI:
     async def health(self, agent: Agent) -> Health:
         options: Options = agent.options
         try:
-            async with asyncio.timeout(asking.LISTING):
-                models = await asking.models(self._call(options, {}))
+            async with asyncio.timeout(client.LISTING):
+                models = await client.models(self._call(options, {}))
         except (GatewayError, TimeoutError) as error:
             return Health(ok=False, detail=f"{options.base_url}: {str(error) or 'no answer'}")
         return Health(ok=True, detail=f"{options.base_url} ({len(models)} models)")
@@ -68,7 +68,7 @@ class OpenAI:
         for attempt in range(options.retries + 1):
             spoken = False
             try:
-                async with aclosing(asking.answer(call)) as answer:
+                async with aclosing(client.answer(call)) as answer:
                     async for said in answer:
                         spoken = True
                         yield said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.reach import Reach
+from gateway.domain.address_policy import Reach
 from gateway.errors import ConfigError, InvalidRequest
 
 LOCAL = Reach(local=True)
