@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.api import errors
 from gateway.api.body import JSON
-from gateway.api.pulse import Pulse
+from gateway.api.readiness import Pulse
 from gateway.config import Config
 from gateway.domain.ports import IdempotencyKey
 from gateway.domain.times import Clock

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.asking import ask, token
+from tests.api.client import ask, token
 from tests.support.inprocess import Serving, serving
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE

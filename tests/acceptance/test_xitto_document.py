@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.asking import Answer, ask, stream
+from tests.api.client import Answer, ask, stream
 from tests.support.inprocess import Serving, serving
 from tests.support.live import Live
 from tests.support.receiver import Receiver, receiving

@@ -16,7 +16,7 @@ from gateway.api.routing import NATIVE, Route
 from gateway.api.server import routes
 from gateway.domain.token import Scope
 from gateway.errors import ConfigError
-from tests.api.asking import Answer, ask, head, post, raw, read, token
+from tests.api.client import Answer, ask, head, post, raw, read, token
 from tests.support.inprocess import TOKEN, Serving, serving
 from tests.support.live import Live
 

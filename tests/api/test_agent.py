@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.asking import ask, done, stream
+from tests.api.client import ask, done, stream
 from tests.support.inprocess import Serving, serving
 from tests.support.waiting import PATIENCE
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.engine import engine
-from tests.api.asking import ask, done, running, submit, token
+from tests.api.client import ask, done, running, submit, token
 from tests.support.inprocess import Serving, serving
 from tests.support.waiting import until
 

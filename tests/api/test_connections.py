@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.api import connection
-from tests.api.asking import ask, head, post, raw, read
+from tests.api.client import ask, head, post, raw, read
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import TOKEN, Serving, serving
 from tests.support.waiting import PATIENCE, until

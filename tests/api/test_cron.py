@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.asking import ask, done
+from tests.api.client import ask, done
 from tests.support.inprocess import Serving, serving
 
 NINE = {"name": "inbox", "schedule": "0 9 * * 1-5", "timezone": "Europe/Berlin", "prompt": "summarise my inbox"}

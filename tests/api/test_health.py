@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import gateway
-from gateway.api import pulse
+from gateway.api import readiness
 from gateway.errors import GatewayError, StorageFull, Unavailable
-from tests.api.asking import Answer, ask, done, submit
+from tests.api.client import Answer, ask, done, submit
 from tests.support.inprocess import Serving
 from tests.support.waiting import PATIENCE
 
@@ -56,13 +56,13 @@ async def test_a_disk_that_refuses_is_told_to_everyone_without_its_paths(
 
 async def test_a_disk_that_hangs_does_not_hang_the_probe(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moongate.engine, "check", asyncio.Event().wait)
-    monkeypatch.setattr(pulse, "PATIENCE", 0.05)
+    monkeypatch.setattr(readiness, "PATIENCE", 0.05)
 
     assert (await ask(moongate, "GET", "/readyz")).code == "UNAVAILABLE"
 
 
 async def test_a_hundred_probes_ask_the_disk_once(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "FRESH", PATIENCE)
+    monkeypatch.setattr(readiness, "FRESH", PATIENCE)
     asked: list[Any] = []
 
     async def check() -> None:

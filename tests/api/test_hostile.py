@@ -19,7 +19,7 @@ from gateway.api.routes.tokens import NewToken
 from gateway.api.routing import NATIVE, Nothing
 from gateway.api.server import routes
 from gateway.errors import InvalidRequest
-from tests.api.asking import Answer, ask, head, post, raw, read
+from tests.api.client import Answer, ask, head, post, raw, read
 from tests.support.inprocess import TOKEN, Serving
 
 BODIES: dict[str, bytes] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.asking import Answer, ask, done, submit, token
+from tests.api.client import Answer, ask, done, submit, token
 from tests.support.inprocess import Serving
 
 MESSAGE = {"channel": "webchat", "chat_id": "1", "content": "hi"}

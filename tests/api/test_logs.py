@@ -10,7 +10,7 @@ import pytest
 
 from gateway import paths
 from gateway.api.routes import logs
-from tests.api.asking import ask, stream
+from tests.api.client import ask, stream
 from tests.support.inprocess import Serving
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.asking import ask, done
+from tests.api.client import ask, done
 from tests.support.inprocess import Serving
 
 HELLO = {"channel": "webchat", "chat_id": "123", "content": "Hello!"}

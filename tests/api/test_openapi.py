@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from gateway.api import openapi
 from gateway.api.server import routes
-from tests.api.asking import ask
+from tests.api.client import ask
 from tests.support.inprocess import Serving
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE

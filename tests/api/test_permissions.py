@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.asking import ask, done, stream, submit, token
+from tests.api.client import ask, done, stream, submit, token
 from tests.support.inprocess import Serving, serving
 
 AGENTS = {"list": [{"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.asking import ask
+from tests.api.client import ask
 from tests.support.inprocess import Serving, serving
 
 FOUND = {"session", "agentId", "role", "at", "run_id", "snippet", "matches"}

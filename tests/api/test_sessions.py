@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api.asking import Answer, ask, done, running, submit
+from tests.api.client import Answer, ask, done, running, submit
 from tests.support.inprocess import Serving, serving
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.api import reply
 from gateway.errors import Unavailable
-from tests.api.asking import BEARER, ask, done, head, running, stream, submit, token
+from tests.api.client import BEARER, ask, done, head, running, stream, submit, token
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
 from tests.support.waiting import PATIENCE, until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.asking import Answer, ask, done, running, submit
+from tests.api.client import Answer, ask, done, running, submit
 from tests.support.inprocess import Serving, serving
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.asking import ask, token
+from tests.api.client import ask, token
 from tests.support.inprocess import Serving, serving
 
 

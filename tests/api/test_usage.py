@@ -11,7 +11,7 @@ import pytest
 
 from gateway import app, config
 from gateway.errors import ConfigError
-from tests.api.asking import Answer, ask
+from tests.api.client import Answer, ask
 from tests.contracts.stores import START, SteppedClock
 from tests.support.inprocess import Serving, serving
 

@@ -22,7 +22,7 @@ from gateway.domain.ports import Page, RunFilter
 from gateway.domain.run import Run
 from gateway.errors import ConfigError
 from gateway.inbound import slack
-from tests.api.asking import Answer, ask, head, raw, read
+from tests.api.client import Answer, ask, head, raw, read
 from tests.cli.shell import Shell
 from tests.contracts.stores import SteppedClock
 from tests.support import providers

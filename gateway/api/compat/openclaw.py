@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from gateway.api import callback, views
+from gateway.api import openclaw_callback, views
 from gateway.api.routing import Call, Dialect, Routes, Unheeded
 from gateway.domain import ids
 from gateway.domain.delivery import CHAT, Target
@@ -25,7 +25,7 @@ MAIN = "main"
 LARGEST = 256 * 1024
 
 #: bodies of deliveries, by the name of their format
-BODIES: Mapping[str, Callable[[Run], bytes]] = {callback.FORMAT: callback.body}
+BODIES: Mapping[str, Callable[[Run], bytes]] = {openclaw_callback.FORMAT: openclaw_callback.body}
 
 
 class HookRefused(Struct, frozen=True, kw_only=True):
@@ -116,20 +116,26 @@ async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
         input=wanted.message,
         model=wanted.model,
         timeout=wanted.timeout_seconds,
-        deliver=callback.targets(call.around, wanted.callback_url) + _reply_to(call),
+        deliver=openclaw_callback.targets(call.around, wanted.callback_url) + _reply_to(call),
         labels=_labels(wanted),
     )
     run = (await call.engine.submit(spec, call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
     if not wanted.wait_for_completion:
-        return AgentHooked(ok=True, run_id=run.id, session_key=callback.session_name(run))
+        return AgentHooked(ok=True, run_id=run.id, session_key=openclaw_callback.session_name(run))
     ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
-    return AgentHooked(ok=True, run_id=run.id, session_key=callback.session_name(run), reply=views.result(ended))
+    return AgentHooked(
+        ok=True, run_id=run.id, session_key=openclaw_callback.session_name(run), reply=views.result(ended)
+    )
 
 
 def _labels(wanted: AgentHook) -> dict[str, str]:
     """Keep what the caller calls things: the callback names them so."""
-    said = {"name": wanted.name, callback.SESSION: wanted.session_key, callback.AGENT: wanted.agent_id}
+    said = {
+        "name": wanted.name,
+        openclaw_callback.SESSION: wanted.session_key,
+        openclaw_callback.AGENT: wanted.agent_id,
+    }
     return {name: value for name, value in said.items() if value is not None}
 
 

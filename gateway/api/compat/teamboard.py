@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from gateway.api import callback, views
+from gateway.api import openclaw_callback, views
 from gateway.api.routing import Call, Dialect, Nothing, Routes, Unheeded
 from gateway.domain import times
 from gateway.domain.agent import AgentDraft, AgentEdit
@@ -128,7 +128,7 @@ async def team_callback(call: Call[TeamCallback, Unheeded]) -> TeamOk:
 async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned:
     """Give an agent a task if it has a slot free."""
     wanted = call.body
-    deliver = callback.targets(call.around)
+    deliver = openclaw_callback.targets(call.around)
     try:
         accepted = await call.engine.assign(
             _named(call), str(wanted.task_id), wanted.prompt, call.idempotency(), deliver=deliver

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 from msgspec import Struct
 
-from gateway.api import callback, views
+from gateway.api import openclaw_callback, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.token import Scope
@@ -108,7 +108,7 @@ async def assign(call: Call[Assignment, Nothing]) -> Assigned:
         wanted.task_id,
         wanted.prompt,
         call.idempotency(),
-        deliver=callback.targets(call.around),
+        deliver=openclaw_callback.targets(call.around),
     )
     call.headers["X-Run-Id"] = accepted.run.id
     return Assigned(task=views.task(accepted.run))

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.api import reply, sockets, views
+from gateway.api import reply, views, websockets
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.event import Change
 from gateway.domain.token import Scope
@@ -23,7 +23,7 @@ class From(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class SocketFrom(From, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    ticket: sockets.Ticket = None
+    ticket: websockets.Ticket = None
 
 
 @ROUTES.add("GET", "/api/events", scope=Scope.READ, query=From, streams=True)
@@ -36,7 +36,7 @@ async def all_changes(call: Call[Nothing, From]) -> web.StreamResponse:
 @ROUTES.add("GET", "/api/ws", scope=Scope.READ, query=SocketFrom, status=101, socket=True)
 async def changes_socket(call: Call[Nothing, SocketFrom]) -> web.StreamResponse:
     """Follow all changes over a WebSocket, one JSON text each; its `seq` is what `after` takes to go on."""
-    return await sockets.serve(call, _texts(await call.engine.changes(call.query.after)))
+    return await websockets.serve(call, _texts(await call.engine.changes(call.query.after)))
 
 
 async def _texts(changes: AsyncIterator[Change]) -> AsyncGenerator[bytes, None]:

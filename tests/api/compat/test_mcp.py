@@ -20,7 +20,7 @@ from gateway.api.compat.mcp import tools
 from gateway.api.routing import Route
 from gateway.api.server import routes
 from gateway.domain.token import Scope
-from tests.api.asking import ask, done, head, post, raw, read, running, stream, submit, token
+from tests.api.client import ask, done, head, post, raw, read, running, stream, submit, token
 from tests.support.inprocess import TOKEN, Serving, serving
 from tests.support.waiting import PATIENCE
 

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from gateway.api import callback
+from gateway.api import openclaw_callback
 from gateway.api.compat import openclaw
 from gateway.domain.event import Usage
 from gateway.domain.run import Outcome, Run, RunSpec, Source, Status
-from tests.api.asking import ask, done, running
+from tests.api.client import ask, done, running
 from tests.support import telegram_server
 from tests.support.inprocess import TOKEN, Serving, serving
 from tests.support.receiver import receiving
@@ -230,7 +230,7 @@ def test_the_callback_has_the_documented_fields() -> None:
 def test_the_callback_names_things_as_its_caller_did() -> None:
     labels = {"sessionKey": "main:hooks:task:42", "agentId": "reviewer"}
 
-    told = msgspec.json.decode(callback.body(ended(labels=labels)))
+    told = msgspec.json.decode(openclaw_callback.body(ended(labels=labels)))
 
     assert (told["sessionKey"], told["agentId"]) == ("main:hooks:task:42", "reviewer")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.asking import Answer, ask, done, running, token
+from tests.api.client import Answer, ask, done, running, token
 from tests.support.inprocess import Serving
 from tests.support.live import Live
 from tests.support.waiting import until_sync

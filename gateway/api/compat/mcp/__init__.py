@@ -13,7 +13,7 @@ from types import ModuleType
 
 from aiohttp import web
 
-from gateway.api.compat.mcp.words import McpAnswer, McpError, Message, NotInstalled, complain
+from gateway.api.compat.mcp.wire import McpAnswer, McpError, Message, NotInstalled, complain
 from gateway.api.routing import Call, Dialect, Nothing, Routes
 from gateway.domain.token import Scope
 

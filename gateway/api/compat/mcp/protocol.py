@@ -52,7 +52,7 @@ from pydantic import ValidationError
 import gateway
 from gateway.api import reply
 from gateway.api.compat.mcp import tools
-from gateway.api.compat.mcp.words import McpAnswer, McpComplaint, Message, complain
+from gateway.api.compat.mcp.wire import McpAnswer, McpComplaint, Message, complain
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Event
 from gateway.domain.token import Scope

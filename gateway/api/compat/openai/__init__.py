@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.api.compat.openai import asking, chat, responses
-from gateway.api.compat.openai.words import (
+from gateway.api.compat.openai import chat, request, responses
+from gateway.api.compat.openai.wire import (
     ChatCompletion,
     ChatRequest,
     Model,
@@ -15,7 +15,7 @@ from gateway.api.compat.openai.words import (
 from gateway.api.routing import Call, Dialect, Nothing, Routes
 from gateway.domain.token import Scope
 
-ROUTES = Routes("openai", dialect=Dialect(error=OpenAIError, complain=asking.complain))
+ROUTES = Routes("openai", dialect=Dialect(error=OpenAIError, complain=request.complain))
 
 ROUTES.add("POST", "/v1/chat/completions", scope=Scope.WRITE, body=ChatRequest, answer=ChatCompletion, streams=True)(
     chat.create_chat_completion
@@ -37,7 +37,7 @@ async def list_models(call: Call[Nothing, Nothing]) -> ModelList:
 @ROUTES.add("GET", "/v1/models/{id}", scope=Scope.READ, answer=Model)
 async def show_model(call: Call[Nothing, Nothing]) -> Model:
     """Show an agent as a model."""
-    return _model(call, asking.who(call, call.path["id"]).agent)
+    return _model(call, request.who(call, call.path["id"]).agent)
 
 
 def _model(call: Call[Nothing, Nothing], agent: str) -> Model:

@@ -10,8 +10,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.api import reply, views
-from gateway.api.compat.openai import asking
-from gateway.api.compat.openai.words import ChatCompletion, ChatMessage, ChatRequest, ChatUsage, Choice
+from gateway.api.compat.openai import request
+from gateway.api.compat.openai.wire import ChatCompletion, ChatMessage, ChatRequest, ChatUsage, Choice
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Status, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.run import Run
@@ -26,14 +26,14 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
     asked = call.body
     if asked.n not in (None, 1):
         raise InvalidRequest("n: an agent gives one answer.", details={"param": "n"})
-    spec = asking.spec(call, asked.model, asked.messages, user=asked.user)
+    spec = request.spec(call, asked.model, asked.messages, user=asked.user)
     run = (await call.engine.submit(spec, call.idempotency())).run
-    asking.headers(call, run)
+    request.headers(call, run)
     if asked.stream:
         stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _frames(call, run)
         return await reply.stream(call, frames, until=call.engine.drained, farewell=error_frame(stopping))
-    answered = await asking.ended(call, run)
+    answered = await request.ended(call, run)
     if isinstance(answered, web.Response):
         return answered
     run, answer = answered
@@ -47,7 +47,7 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
 
 
 def error_frame(error: GatewayError) -> bytes:
-    return reply.frame(_encode(asking.complain(error)))
+    return reply.frame(_encode(request.complain(error)))
 
 
 async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
@@ -72,7 +72,7 @@ async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[
                     case Tool() | ToolEnd() as tool:
                         yield chunk({}, moongate=tool)
                     case Status(attempt=attempt) if attempt > 1 and spoke:
-                        raise asking.cut_short(run)
+                        raise request.cut_short(run)
         ended = await call.engine.run(run.id)
         answer = views.result(ended)
     except GatewayError as error:  # too late for a status

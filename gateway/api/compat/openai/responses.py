@@ -14,8 +14,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.api import reply, views
-from gateway.api.compat.openai import asking
-from gateway.api.compat.openai.words import (
+from gateway.api.compat.openai import request
+from gateway.api.compat.openai.wire import (
     OutputMessage,
     OutputText,
     ResponseRequest,
@@ -49,16 +49,16 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
         messages = [Said(role="system", content=asked.instructions), *messages]
     session = None
     if asked.previous_response_id is not None:
-        session = (await call.engine.run(asking.run_id(asked.previous_response_id, PREFIX))).spec.session
-    spec = asking.spec(call, asked.model, messages, user=asked.user, session=session)
+        session = (await call.engine.run(request.run_id(asked.previous_response_id, PREFIX))).spec.session
+    spec = request.spec(call, asked.model, messages, user=asked.user, session=session)
     run = (await call.engine.submit(spec, call.idempotency())).run
-    asking.headers(call, run)
+    request.headers(call, run)
     if asked.stream:
         stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _frames(call, run)
         return await reply.stream(call, frames, until=call.engine.drained, farewell=_error_frame(stopping))
     if not asked.background:
-        answered = await asking.ended(call, run)
+        answered = await request.ended(call, run)
         if isinstance(answered, web.Response):
             return answered
         run, _ = answered
@@ -67,12 +67,12 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
 
 async def show_response(call: Call[Nothing, Nothing]) -> ResponseShown:
     """Show a response."""
-    return _shown(await call.engine.run(asking.run_id(call.path["id"], PREFIX)), None)
+    return _shown(await call.engine.run(request.run_id(call.path["id"], PREFIX)), None)
 
 
 async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
     """Cancel a response that is still being given."""
-    return _shown(await call.engine.cancel(asking.run_id(call.path["id"], PREFIX), call.idempotency()), None)
+    return _shown(await call.engine.cancel(request.run_id(call.path["id"], PREFIX), call.idempotency()), None)
 
 
 def _shown(run: Run, asked: ResponseRequest | None, *, status: str | None = None) -> ResponseShown:
@@ -115,7 +115,7 @@ def _usage(run: Run) -> ResponseUsage:
 
 
 def _error_frame(error: GatewayError) -> bytes:
-    said = asking.complain(error).error
+    said = request.complain(error).error
     told = {"type": "error", "code": said.code, "message": said.message, "param": said.param, "sequence_number": 0}
     return reply.frame(_encode(told), event="error")
 
@@ -142,7 +142,7 @@ async def _frames(call: Call[ResponseRequest, Nothing], run: Run) -> AsyncGenera
                         spoken.append(delta)
                         yield say("response.output_text.delta", **where, delta=delta, logprobs=[])
                     case Status(attempt=attempt) if attempt > 1 and spoken:
-                        raise asking.cut_short(run)
+                        raise request.cut_short(run)
         ended = await call.engine.run(run.id)
         answer = views.result(ended)
     except GatewayError as error:  # too late for a status

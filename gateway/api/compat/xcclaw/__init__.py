@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.api.compat.xcclaw import changes, schedules, sessions, tasks
-from gateway.api.compat.xcclaw.words import DIALECT, HOME
+from gateway.api.compat.xcclaw.wire import DIALECT, HOME
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain.ports import Health
 from gateway.domain.token import Scope

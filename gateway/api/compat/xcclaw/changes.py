@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from gateway.api import sockets
-from gateway.api.compat.xcclaw.words import DIALECT, HOME, LABEL, XCClawTask, shown
+from gateway.api import websockets
+from gateway.api.compat.xcclaw.wire import DIALECT, HOME, LABEL, XCClawTask, shown
 from gateway.api.routing import Call, Routes
 from gateway.domain.event import Change
 from gateway.domain.run import Status
@@ -22,13 +22,13 @@ ROUTES = Routes("xcclaw", dialect=DIALECT)
 
 
 class Ticketed(Struct, frozen=True, kw_only=True):
-    ticket: sockets.Ticket = None
+    ticket: websockets.Ticket = None
 
 
 @ROUTES.add("GET", f"{HOME}/ws", scope=Scope.READ, query=Ticketed, status=101, socket=True)
 async def xcclaw_socket(call: Call[Any, Ticketed]) -> web.StreamResponse:
     """Follow every change of a task over a WebSocket."""
-    return await sockets.serve(call, _updates(call.engine, await call.engine.changes(None)))
+    return await websockets.serve(call, _updates(call.engine, await call.engine.changes(None)))
 
 
 async def _updates(engine: Engine, changes: AsyncIterator[Change]) -> AsyncGenerator[bytes, None]:

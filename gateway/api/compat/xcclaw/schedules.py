@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from gateway.api import views
-from gateway.api.compat.xcclaw.words import CHANNEL, DIALECT, HOME, LABEL, LISTED, TaskType, moment
+from gateway.api.compat.xcclaw.wire import CHANNEL, DIALECT, HOME, LABEL, LISTED, TaskType, moment
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids, times
 from gateway.domain.ids import SLUG

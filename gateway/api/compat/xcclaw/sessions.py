@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from gateway.api import views
-from gateway.api.compat.xcclaw.words import CHANNEL, DIALECT, HOME, TaskType, parsed, run_spec
+from gateway.api.compat.xcclaw.wire import CHANNEL, DIALECT, HOME, TaskType, parsed, run_spec
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import times
 from gateway.domain.run import Run

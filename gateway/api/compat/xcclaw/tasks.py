@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.api import views
-from gateway.api.compat.xcclaw.words import (
+from gateway.api.compat.xcclaw.wire import (
     CHANNEL,
     DIALECT,
     HOME,

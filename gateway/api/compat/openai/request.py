@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from gateway.api import reply, views
-from gateway.api.compat.openai.words import OpenAIComplaint, OpenAIError, Said
+from gateway.api.compat.openai.wire import OpenAIComplaint, OpenAIError, Said
 from gateway.api.routing import Call
 from gateway.domain import ids
 from gateway.domain.run import Run, RunSpec, Source

@@ -15,7 +15,7 @@ from aiohttp import WSMsgType
 
 from gateway.api import reply
 from gateway.errors import Unavailable
-from tests.api.asking import ask, head, raw, read, submit, token
+from tests.api.client import ask, head, raw, read, submit, token
 from tests.support.inprocess import TOKEN, Serving, serving
 from tests.support.waiting import PATIENCE, until
 
