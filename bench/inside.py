@@ -16,7 +16,7 @@ from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.domain.run import RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.engine.engine import Engine
-from gateway.engine.owner import Owner
+from gateway.engine.execution.owner import Owner
 from gateway.process import identity
 from gateway.store.sqlite.store import SqliteStore
 from gateway.supervisor.logfile import LogFile

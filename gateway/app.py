@@ -22,14 +22,14 @@ from gateway.domain.delivery import WEBHOOK
 from gateway.domain.ports import Channel
 from gateway.domain.retention import Retention
 from gateway.domain.times import Clock, wall_clock
-from gateway.engine import inlet
-from gateway.engine.channels import Opened
+from gateway.engine.background.outbox import Body, Post
 from gateway.engine.engine import Engine
-from gateway.engine.inlet import Inlet
+from gateway.engine.execution.owner import Owner
+from gateway.engine.execution.rescuer import StoreLedger
 from gateway.engine.latch import Latch
-from gateway.engine.outbox import Body, Post
-from gateway.engine.owner import Owner
-from gateway.engine.rescuer import StoreLedger
+from gateway.engine.messaging import webhook_endpoint
+from gateway.engine.messaging.channels import Opened
+from gateway.engine.messaging.webhook_endpoint import Inlet
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
 from gateway.plugins import Broken
@@ -166,7 +166,7 @@ def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
     for _, kind, options in _configured(config):
         kind.secrets(options, environ)
     for name, entry in config.inbound.items():
-        inlet.made(name, entry, environ, wall_clock)
+        webhook_endpoint.made(name, entry, environ, wall_clock)
         if name in configured:
             raise ConfigError(
                 f"inbound.{name}: that is the name of a channel that is configured.", remedy="Choose another name."
@@ -192,7 +192,7 @@ def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
 
 
 def _inlets(config: Config, environ: Mapping[str, str], clock: Clock) -> Mapping[str, Inlet]:
-    found = {name: inlet.made(name, entry, environ, clock) for name, entry in config.inbound.items()}
+    found = {name: webhook_endpoint.made(name, entry, environ, clock) for name, entry in config.inbound.items()}
     for name, made in found.items():
         if made is None and config.inbound[name].enabled:
             _log.warning("inbound.closed", channel=name, why="it has no secret", remedy=f"Set inbound.{name}.secret.")
@@ -270,7 +270,7 @@ def secrets(config: Config, agents: Iterable[Agent], environ: Mapping[str, str] 
     for _, kind, options in _configured(config):
         found += kind.secrets(options, known)
     for name, entry in config.inbound.items():
-        found += inlet.secrets(name, entry, known)
+        found += webhook_endpoint.secrets(name, entry, known)
     for secret in (config.webhooks.secret, *config.webhooks.secrets.values()):
         found += _several(secret)
     for agent in agents:

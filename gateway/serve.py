@@ -30,7 +30,7 @@ from gateway.api.server import Server
 from gateway.config import Config
 from gateway.control_channel import Word
 from gateway.domain.agent import Agent
-from gateway.engine.owner import Owner
+from gateway.engine.execution.owner import Owner
 from gateway.errors import AgentNotFound, GatewayError
 from gateway.process import identity
 

@@ -18,7 +18,7 @@ from gateway import app, config, log, serve
 from gateway.api.routing import Control, Surroundings
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.engine.owner import Owner
+from gateway.engine.execution.owner import Owner
 from gateway.errors import GatewayError
 from gateway.process import identity
 from gateway.serve import Ending

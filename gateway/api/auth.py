@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from gateway.domain.token import Scope
-from gateway.engine.keyring import Keyring, Principal
+from gateway.engine.resources.tokens import Keyring, Principal
 from gateway.errors import ConfigError, Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
 
 #: failed attempts of one address in `WINDOW` seconds before further wrong tokens are refused unseen

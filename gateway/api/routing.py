@@ -22,8 +22,8 @@ from gateway.domain.ports import IdempotencyKey
 from gateway.domain.times import Clock
 from gateway.domain.token import Scope
 from gateway.engine.engine import Engine
-from gateway.engine.keyring import Principal
 from gateway.engine.latch import Latch
+from gateway.engine.resources.tokens import Principal
 from gateway.errors import GatewayError, InvalidRequest
 
 B = TypeVar("B")

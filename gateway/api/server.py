@@ -24,8 +24,8 @@ from gateway.api.auth import Bouncer
 from gateway.api.connection import Runner
 from gateway.api.routing import NATIVE, Call, Dialect, Route, Surroundings
 from gateway.domain.token import Scope
-from gateway.engine import depth
-from gateway.engine.keyring import Principal
+from gateway.engine.execution import call_depth
+from gateway.engine.resources.tokens import Principal
 from gateway.errors import (
     GatewayError,
     InternalError,
@@ -229,7 +229,7 @@ class Server:
                 body=body.parse(data, route.body) if route.gate is None else data,
                 query=query,
             )
-            depth.ASKED.set(call.depth)
+            call_depth.ASKED.set(call.depth)
             answer = await route.handler(call)
             if isinstance(answer, web.StreamResponse):
                 return answer

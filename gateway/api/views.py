@@ -14,8 +14,8 @@ from gateway.domain.ids import SLUG
 from gateway.domain.permission import PermissionRequest
 from gateway.domain.run import Outcome, Run
 from gateway.domain.session import CHAT_LENGTH, Message, Session
-from gateway.engine.roster import AgentView
-from gateway.engine.waiting import Wait
+from gateway.engine.resources.agents import AgentView
+from gateway.engine.resources.queue_status import Wait
 from gateway.errors import AgentError, Conflict, OverBudget, TimedOut
 
 #: a text for an agent

@@ -18,27 +18,27 @@ from gateway.domain.retention import Retention
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
-from gateway.engine import depth, rescuer
-from gateway.engine.channels import BODIES, Channels, Opened
-from gateway.engine.deliveries import Deliveries
-from gateway.engine.desk import EngineDesk
-from gateway.engine.executor import Cut, Executor
+from gateway.engine.background.housekeeping import Pruner
+from gateway.engine.background.outbox import Outbox, Post
+from gateway.engine.background.scheduler import Scheduler
+from gateway.engine.execution import call_depth, rescuer
+from gateway.engine.execution.executor import Cut, Executor
+from gateway.engine.execution.owner import Owner
+from gateway.engine.execution.worker import Worker
 from gateway.engine.hub import Hub, Reader
-from gateway.engine.keyring import Keyring
 from gateway.engine.latch import Latch
-from gateway.engine.named import NamedSessions
-from gateway.engine.outbox import Outbox, Post
-from gateway.engine.owner import Owner
-from gateway.engine.patience import until_taken
-from gateway.engine.permissions import Permissions
-from gateway.engine.pruner import Pruner
-from gateway.engine.roster import Roster
-from gateway.engine.scheduler import Scheduler
-from gateway.engine.schedules import Schedules
-from gateway.engine.sessions import Sessions
-from gateway.engine.spending import Spending
-from gateway.engine.waiting import Waiting
-from gateway.engine.worker import Worker
+from gateway.engine.messaging.channels import BODIES, Channels, Opened
+from gateway.engine.messaging.context import EngineDesk
+from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.deliveries import Deliveries
+from gateway.engine.resources.named_sessions import NamedSessions
+from gateway.engine.resources.permissions import Permissions
+from gateway.engine.resources.queue_status import Waiting
+from gateway.engine.resources.schedules import Schedules
+from gateway.engine.resources.sessions import Sessions
+from gateway.engine.resources.tokens import Keyring
+from gateway.engine.resources.usage import Spending
+from gateway.engine.storage_retry import until_taken
 from gateway.errors import AgentDisabled, Conflict, GatewayError, TimedOut, Unavailable
 
 #: seconds between looks for owners that are gone, while there is another one
@@ -204,7 +204,7 @@ class Engine:
             TooDeep: agents have asked one another too often.
         """
         agent = self.agents.choose(spec.agent)
-        spec = depth.deepened(spec, self._max_depth)
+        spec = call_depth.deepened(spec, self._max_depth)
         if spec.on_interrupt is not agent.on_interrupt:
             spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
         try:

@@ -18,7 +18,7 @@ from gateway.domain.event import Event, Permission
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
-from gateway.engine import channels as engine_channels
+from gateway.engine.messaging import channels as engine_channels
 from tests.api.client import ask
 from tests.channels.desk import MemoryDesk
 from tests.contracts.stores import SteppedClock

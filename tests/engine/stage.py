@@ -15,7 +15,7 @@ from gateway.domain.ports import Health, Reply, SessionRef, Turn
 from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.engine import Engine
-from gateway.engine.owner import Owner
+from gateway.engine.execution.owner import Owner
 from gateway.process import identity
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import spec

@@ -18,7 +18,7 @@ from gateway.channels.telegram.options import Options, webhook_secret
 from gateway.domain.inbound import Aside, InletSettings
 from gateway.domain.ports import Door
 from gateway.domain.run import Run
-from gateway.engine import inlet
+from gateway.engine.messaging import webhook_endpoint
 from gateway.errors import InvalidRequest, Unauthorized
 from tests.channels.desk import MemoryDesk
 from tests.support.providers import SENDERS, Sender
@@ -65,7 +65,9 @@ def outcome(taking: Coroutine[Any, Any, Run | Aside]) -> Run | Aside | str:
 def test_any_signed_payload_is_taken_or_refused_in_words(
     sender: Sender, payload: Any, replaced: dict[str, Any]
 ) -> None:
-    made = inlet.made(sender.name, InletSettings(secret=sender.secret, **sender.settings), {}, lambda: NOW * 1000)
+    made = webhook_endpoint.made(
+        sender.name, InletSettings(secret=sender.secret, **sender.settings), {}, lambda: NOW * 1000
+    )
     assert made is not None
     for sent in (payload, mutated(dict(sender.payload), lambda name: replaced.get(name, ...))):
         body = json.dumps(sent).encode()
@@ -81,7 +83,7 @@ def test_any_signed_payload_is_taken_or_refused_in_words(
 @given(values=st.lists(st.text(max_size=80), min_size=4, max_size=4), body=st.binary(max_size=50))
 @many
 def test_any_header_that_is_not_right_is_refused(sender: Sender, values: list[str], body: bytes) -> None:
-    made = inlet.made(sender.name, InletSettings(secret=sender.secret), {}, lambda: NOW * 1000)
+    made = webhook_endpoint.made(sender.name, InletSettings(secret=sender.secret), {}, lambda: NOW * 1000)
     assert made is not None
     names = list(sender.sign(sender.body, sender.secret, NOW))
     headers = CIMultiDict(zip(names, values, strict=False))

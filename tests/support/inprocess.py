@@ -14,7 +14,7 @@ from gateway import app, config
 from gateway.api.routing import Control, Surroundings
 from gateway.api.server import Server
 from gateway.domain.times import Clock, wall_clock
-from gateway.engine.owner import Owner
+from gateway.engine.execution.owner import Owner
 from gateway.process import identity
 from gateway.supervisor import port
 

@@ -14,7 +14,7 @@ from gateway.domain import times
 from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.ids import MODEL
 from gateway.domain.token import Scope
-from gateway.engine.roster import Activity, AgentView
+from gateway.engine.resources.agents import Activity, AgentView
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, GatewayError, InvalidRequest
 
 #: makes ids for agents of the config file, which have none that is a UUID

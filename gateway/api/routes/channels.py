@@ -7,7 +7,7 @@ from msgspec import Struct
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
 from gateway.domain.token import Scope
-from gateway.engine.channels import ChannelView
+from gateway.engine.messaging.channels import ChannelView
 
 ROUTES = Routes("channels")
 

@@ -11,7 +11,7 @@ from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
 from gateway.domain.ports import By, Used
 from gateway.domain.token import Scope
-from gateway.engine.spending import Account
+from gateway.engine.resources.usage import Account
 
 ROUTES = Routes("usage")
 

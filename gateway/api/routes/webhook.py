@@ -13,7 +13,7 @@ from gateway.api.routing import Call, Nothing, Routes, Surroundings
 from gateway.domain.delivery import SLACK
 from gateway.domain.inbound import Aside
 from gateway.domain.run import Run
-from gateway.engine.channels import said
+from gateway.engine.messaging.channels import said
 
 ROUTES = Routes("webhooks in")
 

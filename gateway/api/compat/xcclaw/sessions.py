@@ -13,7 +13,7 @@ from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import times
 from gateway.domain.run import Run
 from gateway.domain.token import Scope
-from gateway.engine.named import Named
+from gateway.engine.resources.named_sessions import Named
 from gateway.errors import InvalidRequest
 
 ROUTES = Routes("xcclaw", dialect=DIALECT)

@@ -17,7 +17,7 @@ from gateway.domain.ports import IdempotencyKey, Page, Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.hub import Hub
-from gateway.engine.patience import until_taken
+from gateway.engine.storage_retry import until_taken
 from gateway.errors import GatewayError, InvalidRequest, PermissionNotFound
 
 #: requests of one attempt that may wait at the same time; what comes beside is denied

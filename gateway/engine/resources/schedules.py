@@ -13,9 +13,9 @@ from gateway.domain.run import RunSpec, Source
 from gateway.domain.schedule import Fire, Schedule, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
-from gateway.engine import depth
-from gateway.engine.roster import Roster
-from gateway.engine.sessions import Sessions
+from gateway.engine.execution import call_depth
+from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.sessions import Sessions
 from gateway.errors import Conflict, InvalidRequest
 
 #: the channel of sessions that are a schedule's own
@@ -134,7 +134,7 @@ class Schedules:
         """
         found = await self._store.schedule(id_)
         try:
-            spec = depth.deepened(self._run(found, self._clock(), None), self._max_depth)
+            spec = call_depth.deepened(self._run(found, self._clock(), None), self._max_depth)
             return await self._store.trigger_schedule(found.id, spec, key)
         finally:
             self._changed()

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.domain.delivery import Delivered, Delivery, DeliveryStatus, Receipt, Target
 from gateway.domain.ports import DeliveryFilter, Page
-from gateway.engine import outbox
-from gateway.engine.outbox import Post
+from gateway.engine.background import outbox
+from gateway.engine.background.outbox import Post
 from gateway.errors import Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, finish, spec
@@ -129,8 +129,8 @@ async def test_what_nobody_can_send_is_dead(tmp_path: Path, target: Target, why:
 
 
 async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.engine.outbox.RETRY", 0.01)
-    monkeypatch.setattr("gateway.engine.patience.RETRY", 0.01)
+    monkeypatch.setattr("gateway.engine.background.outbox.RETRY", 0.01)
+    monkeypatch.setattr("gateway.engine.storage_retry.RETRY", 0.01)
     sender = Recorded()
     between: list[Between] = []
 
@@ -151,7 +151,7 @@ async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, mon
 
 
 async def test_after_standing_down_nothing_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.engine.outbox.LAST", 0.01)
+    monkeypatch.setattr("gateway.engine.background.outbox.LAST", 0.01)
     sender = Recorded()
     sender.gate.clear()
     async with staged(tmp_path, post=post(sender)) as stage:

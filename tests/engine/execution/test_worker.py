@@ -12,7 +12,8 @@ import pytest
 from gateway.domain.event import Text
 from gateway.domain.ports import Turn
 from gateway.domain.run import OnInterrupt, Outcome, Status
-from gateway.engine import patience, worker
+from gateway.engine import storage_retry
+from gateway.engine.execution import worker
 from gateway.errors import StorageFull, Unavailable
 from tests.contracts.stores import SteppedClock
 from tests.engine.stage import Act, Anything, Between, Stage, answering, hanging, staged
@@ -221,7 +222,7 @@ async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "CUTTING", 0.1)
-    monkeypatch.setattr(patience, "RETRY", 0.01)
+    monkeypatch.setattr(storage_retry, "RETRY", 0.01)
 
     def wrap(store: object) -> Between:
         between = Between(store)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from gateway.domain import budget
 from gateway.domain.budget import Budget, Days, Spent
 from gateway.domain.ports import By, Store, Used
 from gateway.domain.times import Clock
-from gateway.engine.roster import Roster
+from gateway.engine.resources.agents import Roster
 from gateway.errors import AgentNotFound, InvalidRequest
 
 #: days that a report covers when nobody says from when

@@ -11,7 +11,8 @@ import pytest
 from gateway.domain.event import Log, Text, Usage
 from gateway.domain.ports import Reply, SessionRef, Turn
 from gateway.domain.run import Outcome, Run, Status
-from gateway.engine import executor, patience
+from gateway.engine import storage_retry
+from gateway.engine.execution import executor
 from gateway.errors import AgentError, ConfigError, Exhausted, StorageFull, Unavailable
 from tests.engine.stage import PATIENCE, Act, Anything, Between, answering, hanging, staged
 from tests.support.waiting import until
@@ -240,7 +241,7 @@ async def test_an_attempt_that_lost_its_run_stops_and_writes_nothing(tmp_path: P
 async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(patience, "RETRY", 0.01)
+    monkeypatch.setattr(storage_retry, "RETRY", 0.01)
     between: list[Between] = []
 
     def wrap(store: object) -> Between:

@@ -16,8 +16,8 @@ from gateway.domain.inbound import Aside
 from gateway.domain.ports import Channel, ChannelState, Door, Outgoing, Page, RunFilter
 from gateway.domain.run import Run, Status
 from gateway.domain.session import SessionKey
-from gateway.engine.desk import EngineDesk, Paired
-from gateway.engine.inlet import Inlet
+from gateway.engine.messaging.context import EngineDesk, Paired
+from gateway.engine.messaging.webhook_endpoint import Inlet
 from gateway.errors import ChannelNotFound, Conflict, NotFound
 
 #: seconds until a channel that broke is begun again

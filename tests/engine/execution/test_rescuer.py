@@ -15,8 +15,8 @@ import pytest
 
 from gateway.domain.ports import AgentProcess
 from gateway.domain.run import OnInterrupt, Outcome, Run, Status
-from gateway.engine.owner import Owner
-from gateway.engine.rescuer import StoreLedger, rescue
+from gateway.engine.execution.owner import Owner
+from gateway.engine.execution.rescuer import StoreLedger, rescue
 from gateway.process import child, identity
 from gateway.process.identity import Identity
 from gateway.store.sqlite.store import SqliteStore

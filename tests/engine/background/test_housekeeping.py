@@ -10,7 +10,7 @@ import msgspec
 from gateway.domain.delivery import DeliveryStatus, Target
 from gateway.domain.ports import Page, RunFilter
 from gateway.domain.retention import Retention
-from gateway.engine.pruner import Pruner
+from gateway.engine.background.housekeeping import Pruner
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import SteppedClock, claim_one, done, finish, spec
 

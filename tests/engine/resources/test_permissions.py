@@ -14,7 +14,7 @@ from gateway.domain.event import Permission, Text
 from gateway.domain.permission import Answer, Lapse, Wanted
 from gateway.domain.ports import Turn
 from gateway.domain.run import Outcome, Run, Status
-from gateway.engine import permissions
+from gateway.engine.resources import permissions
 from gateway.errors import Conflict, InvalidRequest, PermissionNotFound
 from tests.contracts.stores import PAGE
 from tests.engine.stage import Anything, Between, Stage, staged

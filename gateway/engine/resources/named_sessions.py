@@ -15,8 +15,8 @@ from gateway.domain import ids
 from gateway.domain.ports import IdempotencyKey, Store
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.roster import Roster
-from gateway.engine.sessions import Sessions
+from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.sessions import Sessions
 from gateway.errors import SessionNotFound
 
 #: how the names of notes begin

@@ -9,7 +9,7 @@ from gateway.domain.ports import IdempotencyKey, Page, Store
 from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.roster import Roster
+from gateway.engine.resources.agents import Roster
 from gateway.errors import InvalidRequest, SessionNotFound
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.domain.times import wall_clock
 from gateway.domain.token import Scope
-from gateway.engine.keyring import Keyring
+from gateway.engine.resources.tokens import Keyring
 from gateway.store.sqlite.store import SqliteStore
 
 

@@ -9,7 +9,7 @@ import msgspec
 from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.budget import Budget, Days
 from gateway.domain.run import Run, Source
-from gateway.engine.waiting import Wait
+from gateway.engine.resources.queue_status import Wait
 from tests.contracts.stores import START, SteppedClock, spec
 from tests.engine.stage import Stage, hanging, staged
 

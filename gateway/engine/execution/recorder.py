@@ -18,7 +18,7 @@ from gateway import log
 from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports import Fenced, Reply, SessionRef, Store
 from gateway.domain.run import Run
-from gateway.engine.patience import until_taken
+from gateway.engine.storage_retry import until_taken
 from gateway.errors import AgentError
 
 #: seconds that pieces of text are gathered

@@ -6,7 +6,7 @@ import asyncio
 
 from gateway import log
 from gateway.domain.ports import AgentProcess, Store
-from gateway.engine.owner import Owner
+from gateway.engine.execution.owner import Owner
 from gateway.process import child
 from gateway.process.identity import Identity
 

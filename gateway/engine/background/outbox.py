@@ -17,7 +17,7 @@ from gateway.domain.event import Change, Event
 from gateway.domain.ports import Sender, Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
-from gateway.engine.patience import until_taken
+from gateway.engine.storage_retry import until_taken
 from gateway.errors import GatewayError
 
 #: makes what is sent out of a run that has ended

@@ -11,7 +11,7 @@ from gateway import log
 from gateway.domain.ports import Limits, Store
 from gateway.domain.run import Run, Status
 from gateway.domain.times import Clock
-from gateway.engine.executor import Attempt, Cut, Executor
+from gateway.engine.execution.executor import Attempt, Cut, Executor
 from gateway.errors import GatewayError
 
 #: seconds after which the queue is looked at, if nobody called

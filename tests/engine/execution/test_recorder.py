@@ -12,8 +12,9 @@ import pytest
 from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports import Fenced, Reply
 from gateway.domain.run import Run, Status
-from gateway.engine import patience, recorder
-from gateway.engine.recorder import EVENT, WAITING, Recorder
+from gateway.engine import storage_retry
+from gateway.engine.execution import recorder
+from gateway.engine.execution.recorder import EVENT, WAITING, Recorder
 from gateway.errors import AgentError, StorageFull
 from tests.contracts.stores import spec
 from tests.support.waiting import until
@@ -185,7 +186,7 @@ async def test_a_flood_of_events_that_are_not_text_is_held_back_too(disk: Disk, 
 
 
 async def test_a_disk_that_refuses_is_asked_again(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "RETRY", 0.01)
+    monkeypatch.setattr(storage_retry, "RETRY", 0.01)
     disk.errors = [StorageFull(), StorageFull()]
     ear = record(disk, tmp_path)
     await ear.hear(Text(delta="one"))

@@ -18,8 +18,8 @@ from gateway.domain.event import Log, Said
 from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports import Backend, Fenced, Store, Turn
 from gateway.domain.run import Mode, Move, Outcome, Round, Run, Verdict
-from gateway.engine.patience import REFUSED, until_taken
-from gateway.engine.recorder import Recorder
+from gateway.engine.execution.recorder import Recorder
+from gateway.engine.storage_retry import REFUSED, until_taken
 from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, Unavailable
 
 #: messages of a session that a backend may read back

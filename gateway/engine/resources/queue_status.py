@@ -10,7 +10,7 @@ from gateway.domain import times
 from gateway.domain.ports import Limits, Obstacles, Store
 from gateway.domain.run import Run, Source, Status
 from gateway.domain.times import Clock
-from gateway.engine.roster import Roster
+from gateway.engine.resources.agents import Roster
 
 
 class Wait(Struct, frozen=True, kw_only=True):

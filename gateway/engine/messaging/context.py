@@ -15,8 +15,8 @@ from gateway.domain.ports import Accepted, IdempotencyKey, Page, RunFilter, Stan
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.permissions import Permissions
-from gateway.engine.roster import Roster
+from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.permissions import Permissions
 from gateway.errors import Conflict, GatewayError
 
 DAY = 24 * 3600 * 1000

@@ -1,0 +1,1 @@
+"""Services that work without being asked, while this process leads: the scheduler, the outbox, housekeeping."""

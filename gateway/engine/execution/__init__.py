@@ -1,0 +1,1 @@
+"""From a claimed run to its end: claiming, one attempt, what it records, and the rescue of lost runs."""
