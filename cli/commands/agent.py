@@ -7,10 +7,10 @@ import sys
 import click
 
 from cli import output
-from cli.client import connect
+from cli.arguments import text
 from cli.command import Command, current
-from cli.given import text
-from cli.watching import answer, beginning
+from cli.follow.follow import answer, beginning
+from cli.remote.client import connect
 
 
 @click.command(cls=Command)

@@ -10,7 +10,7 @@ import click
 
 from cli import output
 from cli.command import Group, current, need_config
-from cli.place import Place, inner
+from cli.instance import Place, inner
 from gateway.security.secret_file import masked
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from cli import budgets, output
-from cli.client import connect, part
+from cli.arguments import text
 from cli.command import Group, current
-from cli.given import text
+from cli.remote.client import connect, part
 
 
 @click.group(cls=Group)

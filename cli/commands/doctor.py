@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from cli import finding, output
+from cli import output
 from cli.command import Command, current, need_config
-from cli.finding import Level
+from cli.doctor import finding
+from cli.doctor.finding import Level
 
 
 @click.command(cls=Command)
@@ -31,13 +32,13 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
         "finding": str, "cause": str or null, "remedy": str or null}],
        "fixed": [what was mended], "failed": [what could not be mended, and why]}
     """
-    from cli import checkup  # late: brings all of the gateway
+    from cli.doctor import checks  # late: brings all of the gateway
 
     need_config()
     environ = current().environment
     with output.waiting("looking it over"):
-        mended = checkup.mend(environ) if fix else checkup.Mended([], [])
-        found = checkup.examine(environ)
+        mended = checks.mend(environ) if fix else checks.Mended([], [])
+        found = checks.examine(environ)
     broken = any(one.level is Level.ERROR for one in found)
     if current().json:
         findings = [one._asdict() for one in found]

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from cli import output
-from cli.client import connect
 from cli.command import Command
+from cli.remote.client import connect
 
 #: XCClaw's files, and which of its calls tells what is in each
 FILES = {

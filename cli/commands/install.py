@@ -13,7 +13,7 @@ from cli.command import Command, current, need_config
 from gateway.supervisor import restart_plan
 
 if TYPE_CHECKING:
-    from cli.installing import Plan
+    from cli.service.install import Plan
 
 #: how a token reaches this command after it has begun again without it
 TOKEN = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
@@ -61,14 +61,14 @@ def COMMAND(  # noqa: N802 the seam's name
     with --dry-run {"installed": false, "manager", "service", "file", "unit": its text, "steps": [commands],
        "hints"}
     """
-    from cli import installing  # late: brings all of the gateway
+    from cli.service import install  # late: brings all of the gateway
 
     if token is not None:
         _begin_again_without(token)
     token = os.environ.pop(TOKEN, None)  # before anything that is started could see it
     need_config()
     arguments = (("--port", str(port)) if port is not None else ()) + (("--host", host) if host is not None else ())
-    plan = installing.plan(
+    plan = install.plan(
         current().environment,
         arguments=arguments,
         token=token,

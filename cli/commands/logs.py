@@ -13,7 +13,7 @@ import click
 
 from cli import output
 from cli.command import Command, current
-from cli.place import Place
+from cli.instance import Place
 from gateway import log_reader, paths
 
 #: seconds between looks at a file that is followed
@@ -39,10 +39,10 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
     place = Place.of(current().environment)
     file = paths.log_file(place.home, place.config)
     if not file.exists():
-        from cli import service  # late: it brings the settings
+        from cli.service import unit  # late: it brings the settings
 
         output.talk(f"There is no log yet: {output.home(file)}")
-        if (manager := service.installed(place)) is not None:
+        if (manager := unit.installed(place)) is not None:
             output.talk(f"What the service said before it could log: {manager.journal}")
     show = _as_json if current().json else _readable
     with contextlib.closing(_chosen(file, lines, follow, level)) as chosen:

@@ -6,10 +6,10 @@ import sys
 
 import click
 
-from cli import relaying
-from cli.client import connect
 from cli.command import Wordless
-from cli.relaying import Relay
+from cli.remote import mcp_relay
+from cli.remote.client import connect
+from cli.remote.mcp_relay import Relay
 
 
 @click.command(cls=Wordless)
@@ -25,5 +25,5 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
       gateway mcp < messages.jsonl
     """
     client = connect()
-    relaying.check(client)
+    mcp_relay.check(client)
     Relay(client, sys.stdout.buffer).run(sys.stdin.buffer)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.client import connect
+from cli.arguments import text
 from cli.command import Command, current
-from cli.given import text
-from cli.watching import answer, beginning
+from cli.follow.follow import answer, beginning
+from cli.remote.client import connect
 
 
 @click.command(cls=Command)

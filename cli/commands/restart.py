@@ -9,10 +9,13 @@ from itertools import pairwise
 import click
 
 import gateway
-from cli import closing, launch, output, probe, service
+from cli import output
 from cli.command import Command, current
-from cli.place import Place
-from cli.probe import State
+from cli.instance import Place
+from cli.lifecycle import start, stop
+from cli.remote import probe
+from cli.remote.probe import State
+from cli.service import unit
 from gateway import paths
 from gateway.errors import GatewayError, NotRunning, Unavailable
 from gateway.supervisor import intent, lock, restart_plan, terminate
@@ -97,18 +100,18 @@ def _anew(place: Place, found: Record | None, patience: float, wait: float, *, f
         force: whether a service manager is not to wait for that.
     """
     old = 0
-    manager = service.owner(place)
+    manager = unit.owner(place)
     if found is not None:
         answer = probe.look(place).health or {}
         old = int(answer.get("generation", 0))
     if manager is not None:
         manager.stop(force=force)
-        launch.by_service(manager, place, wait)
+        start.by_service(manager, place, wait)
         return Outcome("", True, old, int((probe.look(place).health or {}).get("generation", 1)), "")
     port, host = (None, None) if found is None else _given(found)
     if found is not None:
-        closing.end(place, found, patience)
-    started = launch.start(place, port, host, wait)
+        stop.end(place, found, patience)
+    started = start.start(place, port, host, wait)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
 
 

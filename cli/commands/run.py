@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from cli import output, service
+from cli import output
 from cli.command import Wordless, current, need_config
-from cli.place import Place
+from cli.instance import Place
+from cli.service import unit
 
 
 @click.command(cls=Wordless)
@@ -48,7 +49,7 @@ def COMMAND(  # noqa: N802 the seam's name
 
 def _stop_service() -> None:
     """Have a service of this config stopped by its manager, which would start it again otherwise."""
-    manager = service.owner(Place.of(current().environment))
+    manager = unit.owner(Place.of(current().environment))
     if manager is not None:
         manager.stop()
         output.talk(f"{manager.service} is stopped until the next login, or: gateway service-start")

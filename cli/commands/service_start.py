@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
-from cli import launch, output, probe, service
+from cli import output
 from cli.command import Command, current
-from cli.place import Place
+from cli.instance import Place
+from cli.lifecycle import start
+from cli.remote import probe
+from cli.service import unit
 
 
 @click.command(cls=Command)
@@ -29,8 +32,8 @@ def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
       {"started": true, "service", "pid", "url"}
     """
     place = Place.of(current().environment)
-    manager = service.need(place)
-    record = launch.by_service(manager, place, wait)
+    manager = unit.need(place)
+    record = start.by_service(manager, place, wait)
     output.result(
         {"started": True, "service": manager.service, "pid": record.pid, "url": probe.url(record)},
         f"{output.marked('✅', 'Service started')} (pid {record.pid})\n   URL: {probe.url(record)}",

@@ -6,12 +6,15 @@ from typing import Any
 
 import click
 
-from cli import drift, finding, output, probe, service
+from cli import output
 from cli.command import Command, current
-from cli.finding import Level
-from cli.managers import Manager, Status
-from cli.place import Place
-from cli.probe import Look
+from cli.doctor import finding, service_drift
+from cli.doctor.finding import Level
+from cli.instance import Place
+from cli.remote import probe
+from cli.remote.probe import Look
+from cli.service import unit
+from cli.service.manager import Manager, Status
 from gateway.errors import GatewayError
 from gateway.security.secret_file import masked
 
@@ -34,7 +37,7 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
     with null for what is not known.
     """
     place = Place.of(current().environment)
-    manager = service.installed(place)
+    manager = unit.installed(place)
     if manager is None:
         shown = {"installed": False, "running": False}
         output.result(shown, "\n".join([*_head("No"), "   Install it: gateway install"]))
@@ -45,7 +48,7 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
         output.emit(shape)
     else:
         output.show("\n".join(_rows(shape)))
-        for one in drift.examine(place, found):
+        for one in service_drift.examine(place, found):
             if one.level is not Level.OK:
                 finding.show(one)
     context.exit(0 if status.running else 3)
@@ -81,7 +84,7 @@ def _shape(place: Place, manager: Manager, status: Status, found: Look) -> dict[
         "version": spec and spec.version,
         "url": found.record and probe.url(found.record),
         "token": token and masked(token.value),
-        "findings": [one._asdict() for one in drift.examine(place, found)],
+        "findings": [one._asdict() for one in service_drift.examine(place, found)],
     }
 
 

@@ -6,9 +6,10 @@ import time
 
 import click
 
-from cli import output, service
+from cli import output
 from cli.command import Command, current
-from cli.place import Place
+from cli.instance import Place
+from cli.service import unit
 
 
 @click.command(cls=Command)
@@ -23,7 +24,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     --json prints
       {"stopped": true, "service", "seconds": how long it took}
     """
-    manager = service.need(Place.of(current().environment))
+    manager = unit.need(Place.of(current().environment))
     manager.require()
     began = time.monotonic()
     with output.waiting("stopping the service"):

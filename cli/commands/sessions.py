@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from cli import output
-from cli.client import connect, part
 from cli.command import Group, current
+from cli.remote.client import connect, part
 
 
 @click.group(cls=Group)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
-from cli import launch, output, probe, service
+from cli import output
 from cli.command import Command, current, need_config
-from cli.place import Place
-from cli.probe import Look, State
+from cli.instance import Place
+from cli.lifecycle import start
+from cli.remote import probe
+from cli.remote.probe import Look, State
+from cli.service import unit
 from gateway.errors import Conflict, Unavailable
 
 
@@ -38,7 +41,7 @@ def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N
     """
     need_config()
     place = Place.of(current().environment)
-    found = launch.settled(place, wait)
+    found = start.settled(place, wait)
     started = found.state is State.STOPPED
     if started:
         found = _start(place, port, host, wait)
@@ -46,20 +49,20 @@ def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N
 
 
 def _start(place: Place, port: int | None, host: str | None, wait: float) -> Look:
-    manager = service.installed(place)
+    manager = unit.installed(place)
     if manager is None:
-        return launch.start(place, port, host, wait)
+        return start.start(place, port, host, wait)
     try:
         manager.require()
     except Unavailable as error:
         output.talk(f"Not as the service that is installed: {error.message}")
-        return launch.start(place, port, host, wait)
+        return start.start(place, port, host, wait)
     if port is not None or host is not None:
         raise Conflict(
             "it is installed as a service, whose unit says where it listens.",
             remedy="Change it: gateway install --port PORT --host ADDRESS",
         )
-    launch.by_service(manager, place, wait)
+    start.by_service(manager, place, wait)
     return probe.look(place)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 import gateway
-from cli import output, probe
+from cli import output
 from cli.command import Command, current
-from cli.place import Place
-from cli.probe import Inside, Look, State
+from cli.instance import Place
+from cli.remote import probe
+from cli.remote.probe import Inside, Look, State
 from gateway.security.secret_file import masked
 from gateway.supervisor.marker import MARKER
 from gateway.supervisor.record import Record
@@ -91,19 +92,19 @@ def _shape(place: Place, found: Look) -> dict[str, Any]:
 
 
 def _deep(place: Place, found: Look) -> dict[str, Any]:
-    from cli import deep  # late: brings psutil and the settings
+    from cli.doctor import environment  # late: brings psutil and the settings
 
-    findings = [one._asdict() for one in deep.examine(place, found)]
-    return {"port_owner": deep.port_owner(place, found), "findings": findings}
+    findings = [one._asdict() for one in environment.examine(place, found)]
+    return {"port_owner": environment.port_owner(place, found), "findings": findings}
 
 
 def _show_deep(place: Place, found: Look) -> None:
-    from cli import deep, finding
+    from cli.doctor import environment, finding
 
     output.show("")
-    if (owner := deep.port_owner(place, found)) is not None:
+    if (owner := environment.port_owner(place, found)) is not None:
         output.show(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
-    for one in deep.examine(place, found):
+    for one in environment.examine(place, found):
         finding.show(one)
 
 

@@ -7,9 +7,11 @@ import time
 
 import click
 
-from cli import closing, output, service
+from cli import output
 from cli.command import Command, current
-from cli.place import Place
+from cli.instance import Place
+from cli.lifecycle import stop
+from cli.service import unit
 from gateway import paths
 from gateway.errors import NotRunning
 from gateway.supervisor import intent, lock
@@ -41,7 +43,7 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     """
     place = Place.of(current().environment)
     found = lock.holder(paths.lock(place.home, place.config))
-    manager = service.owner(place)
+    manager = unit.owner(place)
     if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
@@ -52,7 +54,7 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
         with output.waiting("stopping the service"):
             manager.stop(force=force)
     if found is not None and found.alive:
-        closing.end(place, found, timeout / 1000 + LAST_MOMENTS, force=force)
+        stop.end(place, found, timeout / 1000 + LAST_MOMENTS, force=force)
     seconds = round(time.monotonic() - began, 2)
     pid = found.pid if found is not None else None
     by = f", {manager.service}" if manager is not None else ""

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from cli import output
-from cli.client import connect, part
+from cli.arguments import labels, text
 from cli.command import Group, current
-from cli.given import labels, text
-from cli.watching import answer, beginning
+from cli.follow.follow import answer, beginning
+from cli.remote.client import connect, part
 
 ANSWERS = ("allow", "allow_always", "deny")
 #: reasons of waiting that a list tells, the most frequent ones

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.client import connect, part
 from cli.command import Group, current
+from cli.remote.client import connect, part
 
 
 @click.group(cls=Group)

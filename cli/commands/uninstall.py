@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
-from cli import managers, output, service
+from cli import output
 from cli.command import Command, current
-from cli.place import Place
+from cli.instance import Place
+from cli.service import unit
+from cli.service.manager import carry_out
 
 
 @click.command(cls=Command)
@@ -26,21 +28,21 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
     with --dry-run {"uninstalled": false, "service", "file", "steps": [commands]}
     """
     environ = current().environment
-    manager = service.manager(Place.of(service.system_environment(environ) if system else environ), system=system)
+    manager = unit.find_manager(Place.of(unit.system_environment(environ) if system else environ), system=system)
     about = {"service": manager.service, "file": str(manager.file)}
     if not manager.present:
         output.result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.file}")
         return
     manager.require()
     if system and not dry_run:
-        service.need_root("uninstall")
+        unit.need_root("uninstall")
     steps = manager.removal()
     if dry_run:
         shown = [step.shown for step in steps]
         output.result({"uninstalled": False, **about, "steps": shown}, "\n".join(f"$ {step}" for step in shown))
         return
     with output.waiting("removing the service") as waiting:
-        managers.carry_out(steps, waiting.say)
+        carry_out(steps, waiting.say)
     output.result(
         {"uninstalled": True, **about}, f"{output.marked('✅', 'Service removed')} ({output.home(manager.file)})"
     )

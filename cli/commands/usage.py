@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from cli import output
-from cli.client import connect
 from cli.command import Command, current
+from cli.remote.client import connect
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from cli import probe
-from cli.place import Place
-from cli.probe import State
+from cli.instance import Place
+from cli.remote import probe
+from cli.remote.probe import State
 from gateway import paths
 from gateway.supervisor import last_stop, terminate
 from tests.cli.shell import PATIENCE, Result

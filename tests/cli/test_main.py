@@ -160,7 +160,7 @@ def test_a_config_file_that_is_not_there_is_not_taken_for_an_empty_one(shell: Sh
 def test_a_bug_shows_no_traceback_but_how_to_get_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cli.probe.look", lambda _: 1 / 0)
+    monkeypatch.setattr("cli.remote.probe.look", lambda _: 1 / 0)
 
     assert main(["status"]) == 1
     assert capsys.readouterr().err == (

@@ -19,10 +19,10 @@ def main(words: list[str]) -> int:
         from gateway import __main__ as foreground
 
         return foreground.main(words)
-    from cli import launch
+    from cli.lifecycle import start
     from cli.main import main as command
 
-    launch.PROGRAM = PROGRAM
+    start.PROGRAM = PROGRAM
     return command(words[1:])
 
 

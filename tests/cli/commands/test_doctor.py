@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from cli import deep
-from cli.finding import Level
+from cli.doctor import environment
+from cli.doctor.finding import Level
 from tests.cli.shell import Result, Shell
 from tests.support.live import Live
 
@@ -210,7 +210,7 @@ def test_little_space_is_a_warning_and_hardly_any_an_error(
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(free))
 
-    finding = deep.disk("disk", tmp_path / "not" / "there")
+    finding = environment.disk("disk", tmp_path / "not" / "there")
 
     assert finding.level is level
 

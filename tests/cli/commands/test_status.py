@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import deep
 from cli.commands.status import COMMAND
-from cli.finding import Level
+from cli.doctor import environment
+from cli.doctor.finding import Level
 from gateway import paths
 from gateway.supervisor import record
 from tests.cli.shell import Shell
@@ -264,4 +264,4 @@ def test_deep_finds_a_program_that_the_gateways_path_lacks(alone: tuple[Live, Sh
     ids=["lasting", "gone", "temporary"],
 )
 def test_an_interpreter_that_will_not_last_is_found(program: str, level: Level) -> None:
-    assert deep.interpreter(Path(program)).level is level
+    assert environment.interpreter(Path(program)).level is level

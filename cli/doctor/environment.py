@@ -1,0 +1,142 @@
+"""A closer look at where the gateway runs: interpreter, PATH, disk, data directory, port. Changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cli import output
+from cli.doctor import service_drift
+from cli.doctor.finding import Finding, Level
+from cli.instance import Place, inner
+from cli.remote.probe import Look, State
+from gateway import config, paths
+from gateway.config import Config
+from gateway.errors import ConfigError
+from gateway.supervisor import port, record
+
+#: free bytes below which the disk is full soon, and below which it is full
+SCARCE = 1 << 30
+FULL = 100 << 20
+
+
+def examine(place: Place, found: Look) -> list[Finding]:
+    """Return what is found; what needs the settings is left out when they cannot be used."""
+    findings = [disk("disk", place.home), interpreter(_program(found)), *_programs(place, found)]
+    findings += service_drift.examine(place, found)
+    settings = _settings(place)
+    if settings is not None:
+        if not settings.data_directory.is_relative_to(place.home):
+            findings.append(disk("data disk", settings.data_directory))
+        findings.append(_data(settings))
+    return findings
+
+
+def port_owner(place: Place, found: Look) -> dict[str, Any] | None:
+    """Return who holds the gateway's port in its stead: pid, name and user, as far as they can be seen."""
+    settings = _settings(place)
+    if found.state is State.RUNNING or settings is None:
+        return None
+    number = settings.gateway.port if found.record is None else found.record.port
+    for who in port.holders(number) if number else []:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(who.pid)
+            ours = found.record is not None and found.record.pid in (who.pid, process.ppid())
+            if not ours:
+                return {"pid": who.pid, "name": process.name(), "user": process.username()}
+    return None
+
+
+def disk(check: str, place: Path) -> Finding:
+    there = next(parent for parent in (place, *place.parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    said = f"{free / (1 << 30):.1f} GB free at {output.home(there)}"
+    if free >= SCARCE:
+        return Finding(check, Level.OK, said)
+    level = Level.ERROR if free < FULL else Level.WARNING
+    return Finding(
+        check, level, said, "without space nothing is accepted", "make room, or set data.directory elsewhere"
+    )
+
+
+def interpreter(program: Path) -> Finding:
+    """Look whether the gateway could be started anew from where it runs."""
+    anew = "install Moongate in a lasting place, then: gateway stop, gateway start"
+    if not program.exists():
+        cause = "no serving process can be started any more"
+        return Finding("interpreter", Level.ERROR, f"{program} is gone", cause, anew)
+    if any(program.is_relative_to(place) for place in {tempfile.gettempdir(), "/tmp", "/var/tmp"}):  # noqa: S108
+        cause = "the system clears such places"
+        return Finding("interpreter", Level.WARNING, f"{program} is in a temporary place", cause, anew)
+    return Finding("interpreter", Level.OK, output.home(program))
+
+
+def _program(found: Look) -> Path:
+    """Return the interpreter as the gateway was started with it; this command's if it does not run."""
+    if found.record is not None:
+        with contextlib.suppress(psutil.Error, IndexError):
+            process = psutil.Process(found.record.pid)
+            started = Path(process.cmdline()[0])
+            return started if started.is_absolute() else Path(process.exe())
+    return Path(sys.executable)
+
+
+def _programs(place: Place, found: Look) -> Iterator[Finding]:
+    """Look for the agents' programs on the gateway's own PATH, which need not be this shell's."""
+    here = place.env.get("PATH", os.defpath)
+    there = here
+    if found.record is not None:
+        with contextlib.suppress(psutil.Error):
+            there = psutil.Process(found.record.pid).environ().get("PATH", os.defpath)
+    wanted = _wanted(place.written)
+    missing = [name for name in wanted if shutil.which(name, path=there) is None]
+    for name in missing:
+        elsewhere = shutil.which(name, path=here)
+        if elsewhere is None:
+            cause, remedy = "it is not installed, or in a place that PATH does not name", "install it, or give its path"
+        else:
+            cause = f"it is {elsewhere}: this shell's PATH has it, the gateway's has not"
+            remedy = "from this shell: gateway stop, gateway start (a service: gateway install)"
+        yield Finding("PATH", Level.WARNING, f"{name} is not found by the gateway", cause, remedy)
+    if not missing:
+        yield Finding("PATH", Level.OK, f"has {', '.join(wanted)}" if wanted else "no agent needs a program of it")
+
+
+def _wanted(written: Any) -> list[str]:
+    """Return the bare names of programs that the agents in a config file start."""
+    listed = inner(written, "agents.list")
+    agents = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    names = set()
+    for agent in agents:
+        command = agent.get("command")
+        first = command[0] if isinstance(command, list) and command else None
+        if agent.get("backend") == "opencode" and not inner(written, "opencode.host"):
+            first = "opencode"
+        if agent.get("enabled", True) and isinstance(first, str) and first and not os.path.dirname(first):
+            names.add(first)
+    return sorted(names)
+
+
+def _data(settings: Config) -> Finding:
+    shown = output.home(settings.data_directory)
+    holder = record.read(paths.data_lock(settings.data_directory))
+    if holder is None or not holder.alive or holder.configPath == str(settings.path):
+        return Finding("data directory", Level.OK, f"{shown}, this gateway's alone")
+    cause = f"the gateway of {holder.configPath} has it (pid {holder.pid}, port {holder.port})"
+    remedy = f"set data.directory to another place, or gateway stop --config {holder.configPath}"
+    return Finding("data directory", Level.ERROR, f"{shown} is another gateway's", cause, remedy)
+
+
+def _settings(place: Place) -> Config | None:
+    try:
+        return config.load(place.env)
+    except ConfigError:
+        return None

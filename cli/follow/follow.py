@@ -1,0 +1,213 @@
+"""Following a run on a terminal or in a pipe: what it says, what it does, how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.client import HTTPResponse
+from typing import Any, NamedTuple, Protocol
+
+import click
+
+from cli import output
+from cli.command import current
+from cli.follow.permission_prompt import Asking
+from cli.interrupted import Interrupted
+from cli.remote.client import Client, part
+from cli.remote.sse import Event
+from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut
+
+#: what is waited for, by the status of the run
+_WAITS = {"queued": "waiting for its turn", "running": "waiting for the answer"}
+
+#: seconds that a run may be queued before it is asked what it waits for
+LONG = 3.0
+
+#: characters of a tool's arguments or output that are shown
+SHOWN = 100
+
+
+class Asked(Protocol):
+    """What tells of a task."""
+
+    def get(self, path: str) -> Any: ...
+
+
+class Answer(NamedTuple):
+    """What came of a run."""
+
+    reply: str
+    #: tokens `input`, `output` and `cached`, and `cost`
+    usage: dict[str, float]
+
+
+def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool, talk: bool = False) -> Answer:
+    """Follow a run to its end and return its answer.
+
+    Args:
+        live: show the answer as it comes; with `--json` a line for each event.
+        talk: show what else happens, too.
+
+    Raises:
+        AgentError, TimedOut, Conflict: it ended otherwise.
+        Interrupted: the user has had enough; the run goes on.
+    """
+    usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
+    as_json = current().json
+    with leaving(run), output.waiting(_WAITS["queued"]) as waiting, explained(client, run, waiting.note) as queued:
+        screen = Screen(waiting.stop, text=live, talk=talk and not as_json, note=waiting.note)
+        show, asking = _json_lines if live and as_json else screen, Asking(client, run, waiting, here=not as_json)
+        for event in client.follow(run, waiting.note, opened):
+            if event.data.get("status", "queued") != "queued":
+                queued.cancel()
+            waiting.say(_WAITS.get(event.data.get("status", ""), _WAITS["running"]))
+            if event.kind == "permission" and show is screen:
+                screen.close()
+                asking(event.data)
+            show(event)
+            if event.kind == "usage":
+                usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
+    return Answer(_result(run, event.data), usage)
+
+
+@contextlib.contextmanager
+def explained(client: Asked, run: str, note: Callable[[str], None]) -> Iterator[threading.Timer]:
+    """Say what a run waits for if it is queued for long; yields what is to be cancelled when it begins."""
+
+    def explain() -> None:
+        with contextlib.suppress(GatewayError):  # it is said as an aid: following the run goes on
+            wait = client.get(f"/api/tasks/{part(run)}")["task"]["waits"]
+            if wait is not None:
+                note(f"It waits: {output.first_line(wait['why'], 500)}.")
+
+    timer = threading.Timer(LONG, explain)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer
+    finally:
+        timer.cancel()
+
+
+def _json_lines(event: Event) -> None:
+    output.line({"id": event.id, "data": event.data})
+
+
+@contextlib.contextmanager
+def beginning() -> Iterator[None]:
+    """On Ctrl-C before the gateway has answered, say where to look."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("Left before the gateway answered.", remedy="See: gateway tasks list") from None
+
+
+@contextlib.contextmanager
+def leaving(run: str) -> Iterator[None]:
+    """On Ctrl-C leave the run going, and say how to come back."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("Left; the task goes on.", remedy=f"Come back: gateway tasks watch {run}") from None
+
+
+def _result(run: str, end: dict[str, Any]) -> str:
+    outcome = end.get("outcome")
+    if outcome == "completed":
+        return str(end.get("result") or "")
+    details = {"run_id": run, "outcome": outcome}
+    error = end.get("error")
+    remedy = f"See: gateway tasks show {run}"
+    if outcome == "cancelled_by_user":
+        return _raise(Conflict("the task was cancelled.", remedy=remedy, details=details))
+    kind = {"timeout": TimedOut, "over_budget": OverBudget}.get(str(outcome), AgentError)
+    return _raise(kind(error or f"the task ended as {end.get('status')}.", remedy=remedy, details=details))
+
+
+def _raise(error: GatewayError) -> str:
+    raise error
+
+
+class Screen:
+    """Shows events as they come: the answer on stdout, all else dim on stderr."""
+
+    def __init__(
+        self, begin: Callable[[], None], *, text: bool, talk: bool, note: Callable[[str], None] = output.talk
+    ) -> None:
+        #: called before text is shown, and with a whole line, for which what is waited for may stay in sight
+        self._begin, self._note = begin, note
+        #: whether to show the answer, and whether to show what else happens
+        self._text = text
+        self._talk = talk
+        #: kind of the text whose line is not at its end
+        self._open = ""
+
+    def __call__(self, event: Event) -> None:
+        kind, data = event.kind, event.data
+        if kind == "text" and self._text:
+            self._write("text", data["delta"])
+        elif kind == "thinking" and self._talk:
+            self._write("thinking", data["delta"])
+        elif kind == "end":
+            self.close()
+        elif self._talk and (said := _told(kind, data)):
+            self.close()
+            self._note(output.safe(said, sys.stderr))
+
+    def close(self) -> None:
+        """End the line that is open."""
+        if self._open:
+            click.echo(err=self._open == "thinking")
+        self._open = ""
+
+    def _write(self, kind: str, delta: str) -> None:
+        if not delta:
+            return
+        self._begin()
+        if self._open != kind:
+            self.close()
+        if kind == "text":
+            click.echo(output.safe(delta, sys.stdout), nl=False, color=True)
+        else:
+            click.echo(output.dim(output.safe(delta, sys.stderr)), nl=False, err=True)
+        self._open = "" if delta.endswith("\n") else kind
+
+
+def _told(kind: str, data: dict[str, Any]) -> str:
+    """Return an event in words; nothing for one that says nothing to a reader."""
+    match kind:
+        case "status":
+            return _status(data)
+        case "tool":
+            return output.first_line(f"· {data['name']} {_arguments(data.get('args'))}", SHOWN)
+        case "tool_end":
+            return output.first_line(f"· failed: {data.get('output', '')}", SHOWN) if data.get("is_error") else ""
+        case "permission":
+            return _permission(data)
+        case "log":
+            return f"· {data['message']}"
+    return ""
+
+
+def _permission(data: dict[str, Any]) -> str:
+    """Return how a request was answered; one that waits is shown by whoever takes the answer."""
+    if not data.get("answer"):
+        return ""
+    how = {"deadline": ", nobody has answered in time", "withdrawn": ", the agent does not wait any more"}
+    who = f", by {data['by']}" if data.get("by") else how.get(data.get("reason", ""), "")
+    return f"· asked to {output.first_line(data['action'], SHOWN)}: {data['answer']}{who}"
+
+
+def _arguments(given: Any) -> str:
+    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False) if given else ""
+
+
+def _status(data: dict[str, Any]) -> str:
+    """Return a move in words, where it is not the plain way from queued to running to the end."""
+    attempt, reason = data.get("attempt", 0), data.get("reason")
+    if attempt < 2 and not reason:
+        return ""
+    return f"· {data['status']}, attempt {attempt}" + (f": {reason}" if reason else "")

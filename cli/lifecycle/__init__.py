@@ -1,0 +1,1 @@
+"""Starting and stopping the gateway as a background process."""

@@ -1,0 +1,34 @@
+"""Ending a gateway: by a signal, or over HTTP where none says that it is to end by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+from cli.instance import Place
+from cli.remote import client
+from gateway.errors import GatewayError
+from gateway.supervisor import restart_plan, terminate
+from gateway.supervisor.record import Record
+
+
+def end(place: Place, found: Record, patience: float, *, force: bool = False) -> None:
+    """End a gateway, and see its port free.
+
+    Args:
+        patience: seconds that it may take to end by itself; then it is killed.
+        force: kill it at once.
+
+    Raises:
+        Unavailable: it does not end, or its port stays taken.
+    """
+    if not force and restart_plan.PLATFORM == "win32":  # where any signal kills
+        ask(place, found, patience)
+    terminate.end(found, patience, terminate.KILL if force else signal.SIGTERM)
+
+
+def ask(place: Place, found: Record, patience: float) -> None:
+    """Ask a gateway to end, and wait for it; one that does not hear or heed it is left as it is."""
+    with contextlib.suppress(GatewayError):
+        client.Client(place).post("/api/gateway/stop")
+        terminate.wait_gone(found.process, patience)

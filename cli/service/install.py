@@ -1,0 +1,268 @@
+"""Installing the login service: what is looked at before, the steps, and seeing it answer."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cli.instance import Place
+from cli.lifecycle import start, stop
+from cli.remote import probe
+from cli.remote.probe import State
+from cli.service import unit
+from cli.service.manager import UNWRITTEN, Manager, Step, carry_out, nothing
+from cli.service.start_failure import Reason
+from cli.service.unit import Runtime
+from gateway import app, config, paths
+from gateway.config import Config
+from gateway.errors import ConfigError, Conflict, PortTaken, Unavailable
+from gateway.security import secret_file
+from gateway.supervisor import port
+from gateway.supervisor.record import Record
+from service_templates import ServiceSpec
+
+#: seconds that a gateway which is brought back may take to answer
+READY = 60.0
+#: seconds between looks
+LOOK = 0.05
+
+
+class Plan(NamedTuple):
+    """An installation that nothing is known to speak against."""
+
+    place: Place
+    manager: Manager
+    spec: ServiceSpec
+    settings: Config
+    #: the gateway's token, if one was given
+    token: str | None
+
+    def shown(self) -> dict[str, Any]:
+        """Return what would be written and run."""
+        return {
+            "installed": False,
+            "manager": self.manager.name,
+            "service": self.manager.service,
+            "file": str(self.manager.file),
+            "unit": _text(self.manager.render(self.spec)),
+            "steps": [step.shown for step in self._steps(0.0)],
+            "hints": _unseen(self.place.env),
+        }
+
+    def carry_out(self, say: Callable[[str], None], wait: float) -> dict[str, Any]:
+        """Install it, and see it answer; returns what `gateway install --json` prints.
+
+        Args:
+            say: told what is done now.
+            wait: seconds that the gateway may take to answer.
+
+        Raises:
+            GatewayError: a step failed, and everything is as it was before.
+        """
+        replaced = self.manager.file.exists()
+        carry_out(self._steps(wait), say)
+        record = self.place.record
+        assert record is not None
+        return {
+            "installed": True,
+            "replaced": replaced,
+            "manager": self.manager.name,
+            "service": self.manager.service,
+            "file": str(self.manager.file),
+            "pid": record.pid,
+            "url": probe.url(record),
+            "hints": [*self.manager.hints(), *_unseen(self.place.env)],
+        }
+
+    def _steps(self, wait: float) -> list[Step]:
+        before = self.place.record
+        steps = [_directory_step(self.place, self.spec)]
+        if self.token is not None:
+            steps.append(_token_step(self.place, self.spec, self.token))
+        if before is not None and before.alive and not self._is_service(before):
+            steps.append(_stop_step(self.place, before))
+        answer = Step(
+            "see the gateway answer",
+            f"GET http://{probe.reachable(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
+            lambda: self._see_it_answer(before, wait),
+            nothing,
+            f"See: gateway logs, or {self.manager.journal}",
+        )
+        reason = Reason(self.place, self.manager)
+        return [*steps, *(_explained(step, reason) for step in (*self.manager.installation(self.spec), answer))]
+
+    def _is_service(self, found: Record) -> bool:
+        return self.manager.present and self.manager.status().pid == found.pid
+
+    def _see_it_answer(self, before: Record | None, wait: float) -> None:
+        """Wait until a gateway answers that is the service's, and not the one of before."""
+        deadline = time.monotonic() + wait
+        while True:
+            found = probe.look(self.place)
+            fresh = found.record is not None and (before is None or found.record.instance != before.instance)
+            if found.state is State.RUNNING and fresh and self._is_service(found.record):  # type: ignore[arg-type]
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"it does not answer after {wait:g} s; {self.manager.name} says {self.manager.status().state}."
+                )
+            time.sleep(LOOK)
+
+
+def _explained(step: Step, reason: Reason) -> Step:
+    """Have a step that fails by the gateway itself tell why in its words."""
+
+    def do() -> None:
+        with reason.told():
+            step.do()
+
+    return step._replace(do=do)
+
+
+def _text(unit: bytes) -> str:
+    """Return a unit as people read it: it says itself when it is not UTF-8."""
+    return unit.decode("utf-16" if unit.startswith(codecs.BOM_UTF16_LE) else "utf-8", "replace")
+
+
+def plan(
+    environ: Mapping[str, str],
+    *,
+    arguments: tuple[str, ...],
+    token: str | None,
+    runtime: Runtime,
+    system: bool,
+    earnest: bool,
+) -> Plan:
+    """Look at all that can be seen to be wrong before anything is changed.
+
+    Args:
+        earnest: whether it is to be carried out; else it need not be possible here and now.
+
+    Raises:
+        ConfigError: the settings, the program or the token cannot be used.
+        Unavailable: there is no manager, or it cannot be talked to.
+        Conflict: another unit runs a gateway with this config.
+        PortTaken: another program has the port.
+    """
+    if system:
+        if earnest:
+            unit.need_root("install")
+        environ = unit.system_environment(environ)
+    place = Place.of(environ)
+    manager = unit.find_manager(place, system=system)
+    if earnest:
+        manager.require()
+    user = environ.get("SUDO_USER") if system else None
+    spec = unit.spec(place, arguments=arguments, runtime=runtime, path=unit.search_path(environ, user), system=system)
+    rivals = manager.rivals(spec)
+    if rivals:
+        raise Conflict(f"{rivals[0]} runs a gateway with this config already.", remedy="First: gateway uninstall")
+    settings = _settings(spec, place)
+    _check_token(place, settings, token)
+    if earnest:
+        _check_port(place, settings)
+    return Plan(place, manager, spec, settings, token)
+
+
+def _settings(spec: ServiceSpec, place: Place) -> Config:
+    """Return the settings as the service will see them.
+
+    Raises:
+        ConfigError: it could not start with them.
+    """
+    seen = {"HOME": place.env.get("HOME", ""), "PATH": spec.path, **dict(spec.environment)}
+    listens = dict(zip(spec.arguments, spec.arguments[1:], strict=False))
+    for option, name in (("--host", "MOONGATE_HOST"), ("--port", "MOONGATE_PORT")):
+        if option in listens:
+            seen[name] = listens[option]
+    settings = config.load(seen)
+    app.check(settings, seen)
+    return settings
+
+
+def _check_token(place: Place, settings: Config, token: str | None) -> None:
+    given = settings.gateway.auth.token
+    if token is not None and given is not None and given != token:
+        raise ConfigError(
+            "another token is in the config file or .env, and would win.", remedy=f"Change it in {place.config}."
+        )
+
+
+def _check_port(place: Place, settings: Config) -> None:
+    found = place.record
+    host, number = settings.gateway.host, settings.gateway.port
+    if number == 0 or (found is not None and found.alive and found.port == number):
+        return
+    try:
+        port.bind(host, number).close()
+    except PortTaken as error:
+        raise PortTaken(
+            f"port {number} is already in use.",
+            remedy=f"{port.describe(number)}.\nEnd that program, or: gateway install --port OTHER",
+        ) from error
+
+
+def _directory_step(place: Place, spec: ServiceSpec) -> Step:
+    there = place.home.exists()
+
+    def make() -> None:
+        paths.private_directory(place.home)
+        if not there:
+            _give(place.home, spec)
+
+    def remove() -> None:
+        if not there and not any(place.home.iterdir()):
+            place.home.rmdir()
+
+    return Step("make the state directory", f"mkdir -p {place.home}", make, remove, UNWRITTEN)
+
+
+def _give(path: Path, spec: ServiceSpec) -> None:
+    """Have what root makes for a system's service belong to the user that it runs as."""
+    if spec.system and os.name == "posix":
+        shutil.chown(path, spec.user)
+
+
+def _token_step(place: Place, spec: ServiceSpec, token: str) -> Step:
+    file = paths.token(place.home)
+
+    def store() -> None:
+        secret_file.store(file, token)
+        _give(file, spec)
+
+    before = secret_file.read(file)
+
+    def restore() -> None:
+        if before is None:
+            file.unlink(missing_ok=True)
+        else:
+            secret_file.store(file, before)
+            _give(file, spec)
+
+    return Step("store the token", f"write {file}", store, restore, UNWRITTEN)
+
+
+def _stop_step(place: Place, found: Record) -> Step:
+    def start_again() -> None:
+        if not found.alive:
+            start.start(place, found.port, found.host, READY)
+
+    return Step(
+        "stop the gateway that runs",
+        "gateway stop",
+        lambda: stop.end(place, found, 5.0 + 1.0),
+        start_again,
+        "End it: gateway stop --force",
+    )
+
+
+def _unseen(env: Mapping[str, str]) -> list[str]:
+    names = unit.unseen(env)
+    if not names:
+        return []
+    return [f"The service does not see {', '.join(names)} of this shell: settings belong into the config file or .env."]

@@ -1,0 +1,294 @@
+"""Task Scheduler of Windows: asked by `schtasks`, in XML, for its words are translated.
+
+It tells nobody which process a task has: that is looked up in the gateway's own record. Where this user
+may not make tasks, a script in the Startup folder does it. Our copy of the task is the unit's file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+
+from cli.instance import Place
+from cli.lifecycle import stop
+from cli.service import manager
+from cli.service.manager import PATIENCE, Done, Run, Site, Status, Step
+from gateway import config
+from gateway.errors import ConfigError, GatewayError, Unavailable
+from gateway.supervisor import restart_plan
+from gateway.supervisor.record import Record
+from service_templates import MARKER, ServiceSpec, taskscheduler
+
+#: seconds that a started gateway may take to say that it is there
+FRESH = 30.0
+#: seconds beyond its grace that a gateway may take to end
+MARGIN = 15.0
+#: where scripts are that run at login, below the user's application data
+_STARTUP = Path("Microsoft", "Windows", "Start Menu", "Programs", "Startup")
+_MARK = f"{MARKER}=taskscheduler"
+_DISABLED = re.compile(r"<Settings>.*?<Enabled>\s*false\s*</Enabled>.*?</Settings>", re.DOTALL)
+
+
+class TaskScheduler:
+    """One task."""
+
+    name = "Task Scheduler"
+
+    def __init__(self, site: Site, run: Run) -> None:
+        self._site = site
+        self._run = run
+        self._env = dict(site.env)
+        self._place = Place.of(site.env)
+        #: why Task Scheduler did not take the task; empty if it did
+        self._refused = ""
+
+    @property
+    def service(self) -> str:
+        return taskscheduler.name(self._site.suffix)
+
+    @property
+    def file(self) -> Path:
+        return self._place.home / f"{self.service}.xml"
+
+    @property
+    def present(self) -> bool:
+        return self.file.exists() or self.script.exists()
+
+    @property
+    def journal(self) -> str:
+        return subprocess.list2cmdline(["type", self._site.output])
+
+    def printed(self, since: float) -> str:
+        return manager.last_line(Path(self._site.output), since)
+
+    @property
+    def script(self) -> Path:
+        """Where the script is that does instead of a task."""
+        base = self._env.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")
+        return Path(base) / _STARTUP / f"{self.service}.cmd"
+
+    def require(self) -> None:
+        if self._site.system:
+            raise Unavailable("a task starts at your login, and not with the system.", remedy="Leave out --system.")
+        if shutil.which("schtasks", path=self._env.get("PATH")) is None:
+            raise Unavailable("this system has no Task Scheduler.", remedy=manager.OTHERWISE)
+
+    def render(self, spec: ServiceSpec) -> bytes:
+        try:
+            return taskscheduler.render(spec)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def installed(self) -> ServiceSpec | None:
+        return manager.read(self.file, self._parsed)
+
+    def _parsed(self, data: bytes) -> ServiceSpec:
+        return taskscheduler.parse(data, path=self._env.get("PATH", ""), stop_seconds=0)
+
+    # --- steps ------------------------------------------------------------------------------
+
+    def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
+        data, instead = self.render(spec), self._instead(spec)
+        before, script = manager.content(self.file), manager.content(self.script)
+        was = self.status()
+
+        def register_again() -> None:
+            manager.put(self.file, before)
+            self._restore(script)
+            if was.running and start:
+                self.start()
+
+        steps = [
+            Step(
+                "write the task",
+                f"write {self.file}",
+                lambda: manager.put(self.file, data),
+                lambda: manager.put(self.file, before),
+                manager.UNWRITTEN,
+            ),
+            Step(
+                "register the task",
+                self._shown("/create", "/tn", self.service, "/xml", str(self.file), "/f"),
+                lambda: self._register(instead),
+                register_again,
+                f"{self._look} If this user may not make tasks, see who may write to {self.script.parent}",
+            ),
+        ]
+        if start:
+            if was.running:
+                steps.append(Step("stop the one before", "gateway stop", self.stop, manager.nothing, _STOP))
+            steps.append(
+                Step(
+                    "start the service",
+                    self._shown("/run", "/tn", self.service),
+                    self._begin,
+                    self.stop,
+                    f"Its words: gateway logs, or {self.journal}\n{self._look}",
+                )
+            )
+        return steps
+
+    def removal(self) -> list[Step]:
+        before, script = manager.content(self.file), manager.content(self.script)
+        output, was = Path(self._site.output), self.status()
+        return [
+            Step("stop the service", "gateway stop", self.stop, lambda: self.start() if was.running else None, _STOP),
+            Step(
+                "delete the task",
+                self._shown("/delete", "/tn", self.service, "/f"),
+                self._delete,
+                lambda: self._restore(script),
+                self._look,
+            ),
+            Step(
+                "remove the task's file",
+                f"del {self.file}",
+                lambda: manager.put(self.file, None),
+                lambda: manager.put(self.file, before),
+                manager.UNWRITTEN,
+            ),
+            Step(
+                "remove what it printed",
+                f"del {output}",
+                lambda: output.unlink(True),
+                manager.nothing,
+                manager.UNWRITTEN,
+            ),
+        ]
+
+    def _instead(self, spec: ServiceSpec) -> bytes | None:
+        """Return the script that would do instead of a task; None if none could."""
+        with contextlib.suppress(ValueError):
+            return taskscheduler.script(spec)
+        return None
+
+    def _register(self, instead: bytes | None) -> None:
+        """Make the task of its file; where that is refused, the script."""
+        done = self._schtasks("/create", "/tn", self.service, "/xml", str(self.file), "/f")
+        self._refused = manager.said(done) if done.code else ""
+        if not self._refused:
+            manager.put(self.script, None)
+        elif instead is None:
+            raise GatewayError(self._refused)
+        else:
+            try:
+                manager.put(self.script, instead)
+            except OSError as error:
+                raise GatewayError(f"{self._refused} Nor can a script be put into {self.script.parent}.") from error
+
+    def _restore(self, script: bytes | None) -> None:
+        """Have what starts it be as it was: the task of the file that is there again, or the script."""
+        manager.put(self.script, script)
+        if script is None and self.file.exists():
+            self._ask("/create", "/tn", self.service, "/xml", str(self.file), "/f")
+        elif self._known:
+            self._ask("/delete", "/tn", self.service, "/f")
+
+    def _delete(self) -> None:
+        if self._known:
+            self._ask("/delete", "/tn", self.service, "/f")
+        manager.put(self.script, None)
+
+    # --- asking -----------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        told = self._query()
+        enabled = self.script.exists() or (told is not None and not _DISABLED.search(told))
+        found = self._ours()
+        if found is not None:
+            return Status("running", running=True, pid=found.pid, enabled=enabled)
+        known = "in the Startup folder" if self.script.exists() else "ready" if enabled else "disabled"
+        state = known if told is not None or self.script.exists() else "not registered"
+        return Status(state, running=False, pid=None, enabled=enabled)
+
+    def _query(self) -> str | None:
+        """Return the task as it is registered; None if it is not."""
+        done = self._schtasks("/query", "/tn", self.service, "/xml")
+        return None if done.code else done.out.replace("\0", "")
+
+    @property
+    def _known(self) -> bool:
+        return self._query() is not None
+
+    def _ours(self) -> Record | None:
+        """Return the record of the gateway that runs, if it was started as this service says."""
+        found = self._place.record
+        with contextlib.suppress(psutil.Error):
+            if found is not None and found.alive and _MARK in psutil.Process(found.pid).cmdline():
+                return found
+        return None
+
+    def start(self) -> None:
+        if self._ours() is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self.script.exists():
+            self._run_script()
+        else:
+            self._ask("/run", "/tn", self.service)
+        if not manager.wait(lambda: self._ours() is not None, FRESH):
+            raise GatewayError(f"no gateway has said that it is there after {FRESH:g} s.")
+
+    def _run_script(self) -> None:
+        """Start what the script says, as the login would."""
+        spec = self.installed()
+        if spec is None:
+            raise GatewayError(f"{self.file} is gone.", remedy="gateway install")
+        process = subprocess.Popen(
+            taskscheduler.command(spec),
+            cwd=spec.directory,
+            env=self._env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **restart_plan.apart(),
+        )
+        process.returncode = 0  # it goes on without us, which is no leak
+
+    def stop(self, *, force: bool = False) -> None:
+        found = self._ours()
+        if found is not None and not force:
+            stop.ask(self._place, found, self._stop_seconds)
+        self._schtasks("/end", "/tn", self.service)  # one that has ended already is no failure
+        if found is not None:
+            stop.end(self._place, found, 0.0, force=True)
+
+    @property
+    def _stop_seconds(self) -> float:
+        with contextlib.suppress(GatewayError):
+            return config.load(self._env).gateway.stop_grace + MARGIN
+        return MARGIN
+
+    def rivals(self, spec: ServiceSpec) -> list[Path]:
+        return []  # tasks of other names cannot be looked through without their translated list
+
+    def hints(self) -> list[str]:
+        hints = ["It runs from your login to your logout."]
+        if self.script.exists():
+            why = self._refused or "it may not make tasks"
+            hints = [f"Task Scheduler refused the task ({why}): {self.script} starts it at login. {hints[0]}"]
+        return hints
+
+    def _ask(self, *words: str) -> None:
+        done = self._schtasks(*words)
+        if done.code:
+            raise GatewayError(f"{self._shown(*words)}: {manager.said(done)}")
+
+    def _schtasks(self, *words: str) -> Done:
+        return self._run(["schtasks", *words], self._env, PATIENCE)
+
+    @staticmethod
+    def _shown(*words: str) -> str:
+        return subprocess.list2cmdline(["schtasks", *words])
+
+    @property
+    def _look(self) -> str:
+        return f"See: {self._shown('/query', '/tn', self.service, '/v', '/fo', 'list')}"
+
+
+_STOP = "End it: gateway stop --force"

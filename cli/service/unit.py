@@ -1,0 +1,296 @@
+"""The login service of a gateway: which manager looks after it here, and what its unit is to say."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import importlib
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import gateway
+from cli.instance import Place
+from cli.service import managers
+from cli.service.manager import Manager, Run, Site, call
+from gateway import config, paths
+from gateway.config import Config
+from gateway.errors import ConfigError, Forbidden, NotRunning, Unavailable
+from gateway.supervisor.marker import MARKER
+from service_templates import ServiceSpec
+
+#: the module and class that look after services, by platform
+MANAGERS = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
+#: seconds that a stop may take longer than its grace
+MARGIN = 15
+#: seconds that a login shell may take to say its PATH
+SHELL = 10.0
+
+#: how the gateway is run: by the interpreter, or by the installed command
+Runtime = Literal["python", "binary"]
+
+
+def find_manager(place: Place, *, system: bool = False, run: Run = call) -> Manager:
+    """Return what looks after services on this platform.
+
+    Raises:
+        Unavailable: nothing does that is known here.
+    """
+    known = MANAGERS.get(sys.platform)
+    if known is None:
+        raise Unavailable(f"there is no login service for {sys.platform} yet.", remedy="Start it: gateway start")
+    module, _, name = known.partition(".")
+    user = _user(place.env) if system else _login(place.env)
+    site = Site(_suffix(place), system, user, str(paths.logs(place.home) / "service.log"), place.env)
+    made: Manager = getattr(importlib.import_module(f"{managers.__name__}.{module}"), name)(site, run)
+    return made
+
+
+def installed(place: Place) -> Manager | None:
+    """Return the manager of the service that is installed for a gateway: of the user, or of the system."""
+    for system in (False, True):
+        with contextlib.suppress(Unavailable):
+            found = find_manager(place, system=system)
+            if found.present:
+                return found
+    return None
+
+
+def need(place: Place) -> Manager:
+    """Return the manager of the service that is installed.
+
+    Raises:
+        NotRunning: none is.
+    """
+    found = installed(place)
+    if found is None:
+        raise NotRunning("no service is installed.", remedy="Install it: gateway install")
+    return found
+
+
+def owner(place: Place) -> Manager | None:
+    """Return the manager that looks after the gateway just now, or would start it again; None if none does.
+
+    Raises:
+        Unavailable: one does, and cannot be talked to from here.
+    """
+    found = installed(place)
+    if found is None:
+        return None
+    try:
+        found.require()
+        return found if found.status().running else None
+    except Unavailable:
+        if _marked(place):
+            raise
+        return None
+
+
+def system_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which to look for the gateway of the user that a system's service runs as."""
+    if os.name != "posix":
+        return dict(env)
+    import pwd  # late: not on Windows, where nothing is installed for the whole system
+
+    return {**env, "HOME": pwd.getpwnam(_user(env)).pw_dir}
+
+
+def need_root(command: str) -> None:
+    """Refuse to change what is the whole system's without the right to.
+
+    Raises:
+        Forbidden: this user is not root.
+    """
+    if os.name == "posix" and os.geteuid() != 0:
+        raise Forbidden(
+            "a service of the whole system is root's to change.",
+            remedy=f'Say: sudo "$(command -v gateway)" {command} --system',
+        )
+
+
+def _user(env: Mapping[str, str]) -> str:
+    return env.get("SUDO_USER") or getpass.getuser()
+
+
+def _login(env: Mapping[str, str]) -> str:
+    """Return this user's name; on Windows with the domain, without which it may be another's."""
+    domain = env.get("USERDOMAIN") if os.name == "nt" else None
+    return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
+
+
+def _suffix(place: Place) -> str:
+    """Return what tells this config's service from others; nothing for the one in its usual place."""
+    usual = {name: value for name, value in place.env.items() if not name.startswith("MOONGATE_")}
+    resolved = place.config.resolve()
+    if resolved == paths.config(usual).resolve():
+        return ""
+    return hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
+
+
+def _marked(place: Place) -> bool:
+    """Tell whether the gateway that runs was started by a service manager."""
+    import psutil  # late: only where the manager is out of reach
+
+    found = place.record
+    try:
+        return found is not None and found.alive and MARKER in psutil.Process(found.pid).environ()
+    except psutil.Error:
+        return True
+
+
+# --- what a unit is to say ------------------------------------------------------------------
+
+
+def spec(place: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: str, system: bool = False) -> ServiceSpec:
+    """Return what the unit of a gateway is to say.
+
+    Args:
+        arguments: where to listen, as the user said it.
+        path: PATH for child agents.
+
+    Raises:
+        ConfigError: the program is in a place that does not last, or a value cannot be in a unit.
+    """
+    environment = tuple(_environment(place))
+    settings = config.load({"HOME": place.env.get("HOME", ""), **dict(environment)})
+    program, before, reload = _program(runtime, place.env)
+    try:
+        return ServiceSpec(
+            program=program,
+            arguments=(*before, *arguments),
+            reload=reload,
+            directory=str(place.home),
+            path=path,
+            environment=environment,
+            output=str(paths.logs(place.home) / "service.log"),
+            stop_seconds=stop_seconds(settings),
+            confined=settings.gateway.confined,
+            user=_user(place.env) if system else _login(place.env),
+            system=system,
+            suffix=_suffix(place),
+            version=gateway.__version__,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def wanted(place: Place, present: ServiceSpec) -> ServiceSpec:
+    """Return what an installed unit would say if it were written by this Moongate, with the same choices.
+
+    Raises:
+        ConfigError: it could not be written from here.
+    """
+    runtime: Runtime = "python" if present.arguments[:2] == ("-m", "gateway") else "binary"
+    given = present.arguments[2:] if runtime == "python" else present.arguments[1:]
+    return spec(place, arguments=given, runtime=runtime, path=present.path, system=present.system)
+
+
+def stop_seconds(settings: Config) -> int:
+    return math.ceil(settings.gateway.stop_grace) + MARGIN
+
+
+def _environment(place: Place) -> Iterator[tuple[str, str]]:
+    """Yield what the gateway cannot find out by itself: places that are not the usual ones."""
+    usual = {name: value for name, value in place.env.items() if not name.startswith("MOONGATE_")}
+    if place.home != paths.home(usual):
+        yield "MOONGATE_HOME", str(place.home)
+    if place.config != paths.config({**usual, "MOONGATE_HOME": str(place.home)}):
+        yield "MOONGATE_CONFIG", str(place.config)
+    yield "PYTHONSAFEPATH", "1"  # what lies in the state directory is no code of ours
+
+
+def _program(runtime: Runtime, env: Mapping[str, str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return the program, its arguments that run the gateway, and those that restart it."""
+    if runtime == "python":
+        return lasting(sys.executable, env), ("-m", "gateway"), ("-m", "cli.main", "restart")
+    called = sys.argv[0] if Path(sys.argv[0]).name in ("gateway", "moongate") else "gateway"
+    found = shutil.which(called, path=env.get("PATH"))
+    if found is None:
+        raise ConfigError("there is no gateway command on PATH.", remedy="Say --runtime python.")
+    return lasting(os.path.abspath(found), env), ("run",), ("restart",)
+
+
+def lasting(program: str, env: Mapping[str, str]) -> str:
+    """Return a program that will be where it is tomorrow.
+
+    Raises:
+        ConfigError: it is in a temporary place, or may become another one.
+    """
+    path = Path(program)
+    anew = "Install Moongate in a lasting place, as with pipx or uv tool install, then: gateway install"
+    if not path.is_absolute():
+        raise ConfigError(f"{program!r} is no absolute path.", remedy=anew)
+    if any(path.is_relative_to(place) for place in _fleeting(env)):
+        raise ConfigError(f"{program} is in a temporary place, which is cleared one day.", remedy=anew)
+    if path.parent.name == "shims":
+        raise ConfigError(f"{program} is a shim, which runs another Python one day.", remedy=anew)
+    return program
+
+
+def _fleeting(env: Mapping[str, str]) -> set[str]:
+    """Return places that are cleared by themselves: of the system, and the caches of uvx and pipx run."""
+    cache = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".cache")
+    system = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", "/run"}  # noqa: S108 they are refused
+    return system | {cache, env.get("UV_CACHE_DIR") or cache}
+
+
+def search_path(env: Mapping[str, str], user: str | None = None) -> str:
+    """Return the PATH for child agents: what the login shell has, then what this one has beyond that.
+
+    Places that do not last, are not there, or are not absolute are left out.
+
+    Args:
+        user: whose login shell, if not this one's.
+    """
+    here = env.get("PATH", "") if user is None else ""
+    found = [*_login_path(env, user).split(os.pathsep), *here.split(os.pathsep)]
+    return os.pathsep.join(_kept(found, _fleeting(env))) or os.defpath
+
+
+def _kept(places: Iterable[str], fleeting: set[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for place in places:
+        path = Path(place)
+        fit = path.is_absolute() and path.is_dir() and place.isprintable()
+        if fit and place not in seen and not any(path.is_relative_to(other) for other in fleeting):
+            seen.add(place)
+            yield place
+
+
+def _login_path(env: Mapping[str, str], user: str | None) -> str:
+    """Return the PATH that a login shell has; nothing if it does not say."""
+    if os.name != "posix":
+        return ""
+    import pwd  # late: not on Windows
+
+    entry = pwd.getpwuid(os.getuid()) if user is None else pwd.getpwnam(user)
+    shell = (env.get("SHELL") if user is None else None) or entry.pw_shell or "/bin/sh"
+    words = [shell, "-l", "-c", "/usr/bin/env"]
+    try:
+        done = subprocess.run(
+            words,
+            env={"HOME": entry.pw_dir, **(env if user is None else {}), "PATH": os.defpath},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SHELL,
+            start_new_session=True,
+            check=False,
+            user=user,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    return next((line.removeprefix("PATH=") for line in reversed(lines) if line.startswith("PATH=")), "")
+
+
+def unseen(env: Mapping[str, str]) -> list[str]:
+    """Return the variables of this shell that say settings, and that a service does not see."""
+    known = {name for setting in config.table() for name in setting.env}
+    return sorted(name for name in known if env.get(name))

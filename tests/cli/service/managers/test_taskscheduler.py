@@ -1,0 +1,244 @@
+"""Installing by a scripted `schtasks`: at each step that fails, everything is as it was before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.doctor import service_drift
+from cli.doctor.finding import Level
+from cli.instance import Place
+from cli.remote import client, probe
+from cli.remote.probe import State
+from cli.service import manager, unit
+from cli.service.managers import taskscheduler
+from gateway.errors import ConfigError, GatewayError, Unavailable
+from gateway.supervisor import terminate
+from tests.cli.service.managers.machine import Machine
+from tests.support.scripted_schtasks import record_of
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the script is run by a shell")
+
+TASK = "Moongate"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.setattr(unit, "_fleeting", lambda env: set())  # the tests may run from anywhere
+    monkeypatch.setattr(unit, "MANAGERS", {"linux": "taskscheduler.TaskScheduler"})
+    monkeypatch.setattr(client, "STARTING", 0.0)  # what only looks like a gateway never answers
+    made = Machine(tmp_path, "schtasks", {"tasks": {}, "pid": 0})
+    made.env["APPDATA"] = str(made.home / "AppData")
+    yield made
+    found = Place.of(made.env).record
+    if found is not None and found.alive:
+        terminate.end(found, 10.0)
+
+
+def script(machine: Machine) -> Path:
+    return machine.home / "AppData/Microsoft/Windows/Start Menu/Programs/Startup/Moongate.cmd"
+
+
+def only_start(machine: Machine, *arguments: str) -> None:
+    """Install up to where the gateway would have to answer, which is no step of the manager's."""
+    plan = machine.plan(*arguments)
+    manager.carry_out(plan.manager.installation(plan.spec))
+
+
+def known(machine: Machine) -> dict[str, Any]:
+    return dict(machine.state["tasks"])
+
+
+def refuse_startup(machine: Machine) -> None:
+    """Let nobody put scripts into the Startup folder."""
+    script(machine).parent.parent.mkdir(parents=True)
+    script(machine).parent.write_text("a file")
+
+
+FAILURES = {"/create": "register the task", "/run": "start the service", "": "see the gateway answer"}
+
+
+@pytest.mark.parametrize("verb", FAILURES)
+def test_a_first_installation_that_fails_leaves_nothing(
+    verb: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_startup(machine)
+    before = machine.files
+    machine.set(fails_at=verb)
+
+    with pytest.raises(GatewayError) as raised:
+        machine.install("--port", "0", token="a-new-token", wait=0)
+
+    assert raised.value.message.startswith(f"cannot {FAILURES[verb]}: ")
+    assert "Everything is as it was before." in str(raised.value)
+    assert str(raised.value.remedy).splitlines()[1:]
+    assert known(machine) == {}
+    assert not machine.manager.status().running
+    assert {name: found for name, found in machine.files.items() if "locks" not in name} == before
+
+
+@pytest.mark.parametrize("verb", FAILURES)
+def test_an_installation_over_another_that_fails_brings_that_back(verb: str, machine: Machine) -> None:
+    refuse_startup(machine)
+    only_start(machine)
+    before = machine.files, known(machine)
+    machine.set(fails_at=verb)
+
+    with pytest.raises(GatewayError, match="Everything is as it was before"):
+        machine.install("--host", "127.0.0.2", wait=0)
+
+    assert (machine.files, known(machine)) == before
+    assert machine.manager.status().running
+
+
+def test_without_the_right_a_script_in_the_startup_folder_does_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(taskscheduler.TaskScheduler, "_begin", lambda self: begun.append([]))
+    machine.set(fails_at="/create")
+    plan = machine.plan("--host", "127.0.0.2")
+
+    manager.carry_out(plan.manager.installation(plan.spec))
+
+    text = script(machine).read_bytes()
+    assert text.startswith(b"@chcp 65001 >nul\r\n")
+    assert b'"-m" "gateway" "--host" "127.0.0.2"' in text
+    assert "żółć & 'c'" in text.decode()
+    assert known(machine) == {}
+    assert "Zugriff verweigert" in plan.manager.hints()[0]
+    assert plan.manager.status().state == "in the Startup folder"
+    assert plan.manager.status().enabled
+
+
+def test_a_script_that_started_it_before_is_brought_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taskscheduler.TaskScheduler, "_begin", lambda self: None)
+    machine.set(fails_at="/create")
+    only_start(machine)
+    before = machine.files
+
+    with pytest.raises(GatewayError, match="see the gateway answer"):
+        machine.install("--host", "127.0.0.2", wait=0)
+
+    assert machine.files == before
+    assert known(machine) == {}
+
+
+def test_the_script_goes_when_the_task_is_taken(machine: Machine) -> None:
+    script(machine).parent.mkdir(parents=True)
+    script(machine).write_text("of before")
+
+    only_start(machine)
+
+    assert not script(machine).exists()
+    assert list(known(machine)) == [TASK]
+
+
+def test_a_removal_leaves_nothing(machine: Machine) -> None:
+    only_start(machine)
+
+    manager.carry_out(machine.manager.removal())
+
+    assert known(machine) == {}
+    assert not machine.manager.status().running
+    left = {name for name in machine.files if "locks" not in name}
+    assert left == {".moongate", ".moongate/config.json"}
+
+
+def test_a_removal_that_fails_leaves_the_service(machine: Machine) -> None:
+    only_start(machine)
+    before = machine.files, known(machine)
+    machine.set(fails_at="/delete")
+
+    with pytest.raises(GatewayError, match=r"cannot delete the task: .*Zugriff verweigert"):
+        manager.carry_out(machine.manager.removal())
+
+    assert (machine.files, known(machine)) == before
+    assert machine.manager.status().running
+
+
+def test_a_task_that_was_disabled_is_told_of(machine: Machine) -> None:
+    only_start(machine)
+    assert machine.manager.status().enabled
+    task = known(machine)[TASK]
+    settings = task.index("<Settings>")
+    disabled = task[:settings] + task[settings:].replace("<Enabled>true<", "<Enabled>false<")
+
+    machine.set(tasks={TASK: disabled})
+
+    assert not machine.manager.status().enabled
+
+
+def test_a_gateway_that_somebody_started_otherwise_is_not_the_service(machine: Machine) -> None:
+    only_start(machine)
+    lock = next((machine.config.parent / "locks").glob("*.lock"))
+    written = lock.read_bytes()
+    lock.write_bytes(record_of(os.getpid()).dump())
+
+    assert machine.manager.status() == ("ready", False, None, True)
+
+    lock.write_bytes(written)  # so that it is ended
+
+
+def test_a_dry_run_changes_nothing_and_shows_the_task(machine: Machine) -> None:
+    before = machine.files
+
+    shown = machine.plan("--port", "8080", earnest=False).shown()
+
+    assert machine.files == before
+    assert machine.asked == []
+    assert "<LogonTrigger>" in shown["unit"]
+    assert any(step.startswith("schtasks /create /tn Moongate /xml ") for step in shown["steps"])
+
+
+def test_for_the_whole_system_it_says_that_this_cannot_be(machine: Machine) -> None:
+    with pytest.raises(Unavailable, match="at your login"):
+        machine.plan(system=True)
+
+
+def test_without_task_scheduler_it_says_what_to_do_instead(machine: Machine) -> None:
+    machine.env["PATH"] = str(machine.home)
+    with pytest.raises(Unavailable, match="gateway start"):
+        machine.plan()
+
+
+def test_a_task_of_somebody_else_is_told_of(machine: Machine) -> None:
+    (machine.config.parent / "Moongate.xml").write_text("<Task/>")
+    with pytest.raises(ConfigError, match="not as Moongate writes it"):
+        machine.manager.installed()
+
+
+def test_what_task_scheduler_cannot_carry_is_told_before_anything_is_done(machine: Machine) -> None:
+    machine.env["MOONGATE_HOME"] = str(machine.home / "%PATH%")
+    with pytest.raises(ConfigError, match="something else in the place of"):
+        machine.plan(earnest=False).shown()
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> None:
+    machine.set(real=True, fails_at="" if right else "/create")
+    place = Place.of(machine.env)
+    output = machine.config.parent / "logs" / "service.log"
+    output.parent.mkdir()
+    output.write_bytes(b"of before\n" * 200_000)
+
+    done = machine.install(token="a-token-of-mine")
+
+    assert machine.manager.status().pid == done["pid"]
+    assert script(machine).exists() is not right
+    unit_file = machine.manager.file
+    assert "a-token-of-mine" not in unit_file.read_bytes().decode("utf-16")
+    assert "Moongate" in output.read_text()
+    assert "of before" not in output.read_text(), "it does not grow for ever"
+    assert {one.level for one in service_drift.examine(place, probe.look(place))} == {Level.OK}
+    assert service_drift.mend(place) is None, "what is installed is as it is to be"
+    manager.carry_out(machine.manager.removal())
+    assert probe.look(place).state is State.STOPPED
+    assert place.last_stop is not None, "it was asked to, and ended by itself"
+    assert not unit_file.exists()
+    assert not script(machine).exists()
+    assert not output.exists()

@@ -1,0 +1,64 @@
+"""Where a gateway's things are, and which token opens it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli import instance
+from cli.instance import Place, Secret
+from gateway import config
+from gateway.errors import ConfigError
+
+
+def make(home: Path, env: dict[str, str] | None = None) -> Place:
+    return Place.of({"MOONGATE_HOME": str(home), **(env or {})})
+
+
+@pytest.mark.parametrize(("name", "names"), [instance.TOKEN, instance.MODE])
+def test_the_names_read_here_are_those_of_the_table(name: str, names: tuple[str, ...]) -> None:
+    assert {setting.name: setting.env for setting in config.table()}[name] == names
+
+
+def test_without_any_token_there_is_none(tmp_path: Path) -> None:
+    assert make(tmp_path).token is None
+
+
+def test_a_token_is_looked_for_in_the_order_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of the file\n")
+    assert make(tmp_path).token == Secret("of the file", f"the file {tmp_path / 'token'}")
+
+    (tmp_path / "config.json").write_text(json.dumps({"gateway": {"auth": {"token": "of the config"}}}))
+    assert make(tmp_path).token == Secret("of the config", f"gateway.auth.token in {tmp_path / 'config.json'}")
+
+    (tmp_path / ".env").write_text("OPENCLAW_TOKEN=of-dotenv\n")
+    assert make(tmp_path).token == Secret("of-dotenv", "OPENCLAW_TOKEN in .env")
+
+    assert make(tmp_path, {"XITTO_SERVER_TOKEN": "x"}).token == Secret("x", "XITTO_SERVER_TOKEN")
+    assert make(tmp_path, {"XITTO_SERVER_TOKEN": "x", "MOONGATE_TOKEN": "m"}).token == Secret("m", "MOONGATE_TOKEN")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"gateway": 1}', '{"gateway": {"auth": {"token": 1}}}', "\ufeff{}"])
+def test_a_config_that_cannot_be_used_is_passed_over(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "token").write_text("t\n")
+
+    found = make(tmp_path).token
+
+    assert found is not None
+    assert found.value == "t"
+
+
+def test_no_token_is_sent_where_none_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t\n")
+
+    assert make(tmp_path, {"MOONGATE_AUTH_MODE": "none"}).token is None
+
+
+def test_a_token_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "token").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(ConfigError):
+        _ = make(tmp_path).token
