@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway import log
 from gateway.domain.agent import Agent
 from gateway.domain.event import Said, Text
-from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
 from gateway.domain.run import RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.engine.engine import Engine

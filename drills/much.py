@@ -12,7 +12,7 @@ import psutil
 
 from drills import Figures
 from gateway.domain.event import Text
-from gateway.domain.ports import Limits
+from gateway.domain.queue import Limits
 from gateway.domain.run import Move, Outcome, Run, RunSpec, Source, Verdict
 from gateway.domain.times import wall_clock
 from gateway.store.sqlite.store import SqliteStore

@@ -19,7 +19,7 @@ from gateway.domain.address_policy import Reach
 from gateway.domain.agent import Agent
 from gateway.domain.budget import Days
 from gateway.domain.delivery import WEBHOOK
-from gateway.domain.ports import Channel
+from gateway.domain.ports.channel import Channel
 from gateway.domain.retention import Retention
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.outbox import Body, Post

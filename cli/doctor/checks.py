@@ -24,7 +24,7 @@ from gateway import app, backends, channels, config, paths
 from gateway.backends import Tools
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.ports import Health
+from gateway.domain.ports.backend import Health
 from gateway.errors import ConfigError, GatewayError, PortTaken
 from gateway.process.child import Children
 from gateway.process.identity import Identity

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from msgspec import Meta, Struct
 
-from gateway.domain.ports import Page
+from gateway.domain.page import Page
 
 T = TypeVar("T")
 

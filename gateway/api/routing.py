@@ -18,7 +18,7 @@ from gateway.api import errors
 from gateway.api.body import JSON
 from gateway.api.readiness import Pulse
 from gateway.config import Config
-from gateway.domain.ports import IdempotencyKey
+from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.times import Clock
 from gateway.domain.token import Scope
 from gateway.engine.engine import Engine

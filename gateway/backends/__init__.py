@@ -17,7 +17,7 @@ To add a backend, add one module here (or register `its_module:BACKEND` under th
     BACKEND = BackendType(options=Options, open=Parrot)
 
 The module's name is the backend's name in `agents.list`; the fields of `Options` stand beside the
-common ones there, and are checked before the gateway starts. `gateway.domain.ports.Backend` says
+common ones there, and are checked before the gateway starts. `gateway.domain.ports.backend.Backend` says
 what a backend promises; `tests/contracts/backends.py` holds it to that.
 """
 
@@ -33,7 +33,7 @@ import msgspec
 from gateway import plugins
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.ports import Backend
+from gateway.domain.ports.backend import Backend
 from gateway.plugins import Registered
 from gateway.process.child import Children
 

@@ -23,7 +23,7 @@ from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import Said, Text, Usage
 from gateway.domain.permission import Answer, Wanted
-from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError
 
 

@@ -9,7 +9,7 @@ entry point group `moongate.channels`, see docs/extending.md):
 
     CHANNEL = ChannelType(options=Options, open=Pigeons, secrets=lambda options, environ: [options.token])
 
-`gateway.domain.ports.Channel` says what a channel promises.
+`gateway.domain.ports.channel.Channel` says what a channel promises.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from gateway import plugins
-from gateway.domain.ports import Channel
+from gateway.domain.ports.channel import Channel
 from gateway.domain.times import Clock
 from gateway.plugins import Registered
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -164,3 +165,19 @@ def left(budget: Budget, used: Spent) -> Budget:
 def _dollars(cost: float) -> float:
     """Return a sum without what binary fractions add to it."""
     return round(cost, 9)
+
+
+class By(StrEnum):
+    """What use is told by."""
+
+    DAY = "day"
+    AGENT = "agent"
+    SCHEDULE = "schedule"
+
+
+class Used(Struct, frozen=True, kw_only=True):
+    """What was used on a day, by an agent or for a schedule."""
+
+    #: the day, or the id of the agent or schedule
+    name: str
+    spent: Spent

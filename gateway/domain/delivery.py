@@ -126,3 +126,20 @@ def after(
     asked = min(receipt.after, LONGEST_STAY) if isinstance(receipt, TryAgain) else 0.0
     next_at = now + round(max(wait, asked) * 1000)
     return msgspec.structs.replace(delivery, status=DeliveryStatus.PENDING, error=error, next_at=next_at)
+
+
+class DeliveryFilter(Struct, frozen=True, kw_only=True):
+    """Which deliveries to list; a None matches all."""
+
+    status: DeliveryStatus | None = None
+    #: id of the run whose end they tell
+    run: str | None = None
+
+
+class DeliveryCounts(Struct, frozen=True, kw_only=True):
+    """How many deliveries are not delivered."""
+
+    #: waiting or on their way
+    pending: int
+    #: given up
+    dead: int

@@ -257,3 +257,23 @@ def after_interruption(spec: RunSpec, attempt: int, why: str) -> Verdict | None:
 
 def _interrupted(error: str) -> Verdict:
     return Verdict(move=Move.FAIL, outcome=Outcome.INTERRUPTED, error=error)
+
+
+class Accepted(Struct, frozen=True):
+    """A run that is on disk."""
+
+    run: Run
+    #: False when the idempotency key had been used, or another one stands for it: the run is the earlier one
+    fresh: bool
+    #: runs that `SessionMode.INTERRUPT` asked to stop
+    interrupted: tuple[str, ...] = ()
+
+
+class RunFilter(Struct, frozen=True, kw_only=True):
+    """Which runs to list; a None matches all."""
+
+    status: Status | None = None
+    agent: str | None = None
+    session: str | None = None
+    #: a label as `name=value`, or a name alone
+    label: str | None = None

@@ -13,9 +13,13 @@ from gateway.domain.agent import Agent
 from gateway.domain.budget import Days
 from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
-from gateway.domain.ports import Accepted, Backend, Backlog, Counts, IdempotencyKey, Limits, Page, RunFilter, Store
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.ports.backend import Backend
+from gateway.domain.ports.store import Store
+from gateway.domain.queue import Backlog, Counts, Limits
 from gateway.domain.retention import Retention
-from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.run import Accepted, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.housekeeping import Pruner

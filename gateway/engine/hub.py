@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from gateway.domain.event import Change, End, Event
-from gateway.domain.ports import Store
+from gateway.domain.ports.store import Store
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)

@@ -22,7 +22,7 @@ import msgspec
 from gateway.domain import ids
 from gateway.domain.agent import Agent
 from gateway.domain.event import Said, Text
-from gateway.domain.ports import Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Reply, SessionRef, Turn
 from gateway.domain.session import Message, Role
 from gateway.errors import AgentError, GatewayError
 from gateway.runner import setup

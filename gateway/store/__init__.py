@@ -1,1 +1,1 @@
-"""Truth on disk. `gateway.domain.ports.Store` says what a store promises; one package each keeps it."""
+"""Truth on disk. `gateway.domain.ports.store.Store` says what a store promises; one package each keeps it."""

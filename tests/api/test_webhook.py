@@ -18,8 +18,8 @@ import pytest
 from gateway import app, config
 from gateway.api import auth
 from gateway.api.routes import webhook
-from gateway.domain.ports import Page, RunFilter
-from gateway.domain.run import Run
+from gateway.domain.page import Page
+from gateway.domain.run import Run, RunFilter
 from gateway.errors import ConfigError
 from gateway.inbound import slack
 from tests.api.client import Answer, ask, head, raw, read

@@ -21,7 +21,7 @@ from gateway.backends.acp.options import KNOWN, Options, Preset
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer, Wanted
-from gateway.domain.ports import Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Reply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError, ConfigError
 from gateway.process import identity

@@ -19,7 +19,7 @@ from gateway.backends.command.presets import KNOWN, Preset
 from gateway.backends.command.rules import at
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Text, Tool, ToolEnd, Usage
-from gateway.domain.ports import Turn
+from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError
 from gateway.process import identity
 from gateway.process.child import Children

@@ -30,7 +30,7 @@ from gateway.backends.opencode.server import Server
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer
-from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process import orphans

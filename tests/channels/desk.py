@@ -8,7 +8,7 @@ from typing import Any
 from gateway.domain.event import Event
 from gateway.domain.inbound import Inbound
 from gateway.domain.permission import Answer, PermissionRequest
-from gateway.domain.ports import Standing
+from gateway.domain.ports.channel import Standing
 from gateway.domain.run import Run, RunSpec, Source, Status
 
 

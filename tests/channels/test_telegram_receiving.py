@@ -15,8 +15,8 @@ from gateway.channels.telegram import channel
 from gateway.channels.telegram.botapi import BotApi
 from gateway.channels.telegram.live import Draft
 from gateway.domain.event import Event, Permission
-from gateway.domain.ports import Page, RunFilter
-from gateway.domain.run import Run
+from gateway.domain.page import Page
+from gateway.domain.run import Run, RunFilter
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.messaging import channels as engine_channels
 from tests.api.client import ask

@@ -14,7 +14,7 @@ from gateway.channels.telegram import channel as telegram_channel
 from gateway.channels.telegram.channel import Telegram
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
 from gateway.domain.delivery import Delivered, Never, TryAgain
-from gateway.domain.ports import Outgoing
+from gateway.domain.ports.channel import Outgoing
 from gateway.errors import ConfigError
 from tests.channels.desk import MemoryDesk
 from tests.contracts.stores import START, SteppedClock

@@ -30,7 +30,7 @@ import pytest_asyncio
 from gateway.backends import Tools, kinds
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text
-from gateway.domain.ports import Backend, Turn
+from gateway.domain.ports.backend import Backend, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process.child import Children

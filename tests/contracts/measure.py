@@ -19,7 +19,7 @@ import msgspec
 from gateway.backends import Tools, kinds
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text
-from gateway.domain.ports import Backend
+from gateway.domain.ports.backend import Backend
 from gateway.errors import AgentError
 from gateway.process.child import Children
 from gateway.process.scratch import Scratch

@@ -10,8 +10,11 @@ from typing import Any, Protocol
 import pytest
 
 from gateway.domain.event import AnyHappening, Change, Event
-from gateway.domain.ports import IdempotencyKey, Limits, Page, RunFilter, Store
-from gateway.domain.run import Move, Outcome, Run, RunSpec, Source, Verdict
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Store
+from gateway.domain.queue import Limits
+from gateway.domain.run import Move, Outcome, Run, RunFilter, RunSpec, Source, Verdict
 from gateway.store.sqlite.store import SqliteStore
 
 #: more than any test asks for

@@ -9,8 +9,11 @@ import pytest
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import End, Status, Text, Usage
-from gateway.domain.ports import Fenced, IdempotencyKey, Limits, Page, RunFilter, Store
-from gateway.domain.run import Move, OnInterrupt, Outcome, RunSpec, Source, Verdict
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Fenced, Store
+from gateway.domain.queue import Limits
+from gateway.domain.run import Move, OnInterrupt, Outcome, RunFilter, RunSpec, Source, Verdict
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.token import Ticket
 from gateway.errors import AgentBusy, Conflict, RunNotFound, Unavailable

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
-from gateway.domain.ports import Admission, Load, Store
+from gateway.domain.ports.store import Store
+from gateway.domain.queue import Admission, Load
 from gateway.domain.run import Outcome, RunSpec, Source, Status
 from gateway.domain.session import Role
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from gateway.domain.agent import AgentDraft, AgentEdit
-from gateway.domain.budget import Budget, Days, Spent
+from gateway.domain.budget import Budget, By, Days, Spent, Used
 from gateway.domain.delivery import Target
 from gateway.domain.event import Usage
-from gateway.domain.ports import By, Fenced, Limits, Store, Used
+from gateway.domain.ports.store import Fenced, Store
+from gateway.domain.queue import Limits
 from gateway.domain.run import Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from tests.contracts.stores import ALL, PAGE, START, Shelf, SteppedClock, done, finish, kinds_of, spec

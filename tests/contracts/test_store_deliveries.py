@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.domain.delivery import JITTER, LONGEST_WAIT, Delivery, DeliveryStatus, Target
-from gateway.domain.ports import DeliveryFilter, Page, Store
+from gateway.domain.delivery import JITTER, LONGEST_WAIT, Delivery, DeliveryFilter, DeliveryStatus, Target
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Move, OnInterrupt, Outcome, Run, Verdict
 from gateway.errors import Conflict, DeliveryNotFound
 from tests.contracts.stores import PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, running, spec

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.ports import IdempotencyKey, Store
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.ports.store import Store
 from tests.contracts.stores import START, Shelf, SteppedClock, spec
 
 

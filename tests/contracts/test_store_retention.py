@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from gateway.domain import search
-from gateway.domain.delivery import Delivery, DeliveryStatus, Target
+from gateway.domain.delivery import Delivery, DeliveryFilter, DeliveryStatus, Target
 from gateway.domain.event import Text
-from gateway.domain.ports import Counts, DeliveryFilter, Page, Pruned, Store
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Pruned, Store
+from gateway.domain.queue import Counts
 from gateway.domain.run import Run
 from gateway.domain.search import Search
 from gateway.errors import RunNotFound

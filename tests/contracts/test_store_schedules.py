@@ -10,7 +10,8 @@ import pytest
 
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
-from gateway.domain.ports import Page, Store
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Move, Outcome, Run, RunSpec, Source, Status, Verdict
 from gateway.domain.schedule import Fire, FireOutcome, Firing, Misfire, Schedule, ScheduleSpec
 from gateway.errors import Conflict, JobNotFound, Unavailable

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.domain import search
-from gateway.domain.ports import Page, Store
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Store
 from gateway.domain.search import Found, Search
 from tests.contracts.stores import claim_one, done, finish, spec
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.ports import AgentProcess, IdempotencyKey, Page, Store
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.ports.store import AgentProcess, Store
 from gateway.domain.run import Move, OnInterrupt, Outcome, Verdict
 from gateway.domain.session import Role, SessionKey
 from gateway.domain.token import Scope, Token

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.domain.agent import Agent
 from gateway.domain.budget import Days
 from gateway.domain.event import Said, Text
-from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
 from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.engine import Engine

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.event import Change, End, Event, Text
-from gateway.domain.ports import Store
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
 from gateway.engine import hub as module
 from gateway.engine.hub import Hub, Reader

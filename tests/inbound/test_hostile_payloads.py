@@ -16,7 +16,7 @@ from gateway.channels import Means
 from gateway.channels.telegram.channel import Telegram
 from gateway.channels.telegram.options import Options, webhook_secret
 from gateway.domain.inbound import Aside, InletSettings
-from gateway.domain.ports import Door
+from gateway.domain.ports.channel import Door
 from gateway.domain.run import Run
 from gateway.engine.messaging import webhook_endpoint
 from gateway.errors import InvalidRequest, Unauthorized

@@ -12,7 +12,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.domain.ports import Page, RunFilter
+from gateway.domain.page import Page
+from gateway.domain.run import RunFilter
 from gateway.domain.times import wall_clock
 from gateway.errors import ConfigError, Unavailable
 from gateway.store.sqlite import opening

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 
 from gateway.domain.budget import Budget
-from gateway.domain.delivery import DeliveryStatus, Target
-from gateway.domain.ports import DeliveryFilter, IdempotencyKey, Page, RunFilter
-from gateway.domain.run import Source, Status
+from gateway.domain.delivery import DeliveryFilter, DeliveryStatus, Target
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.run import RunFilter, Source, Status
 from gateway.domain.search import Search, Term
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite import opening, runs

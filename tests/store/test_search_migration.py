@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from gateway.domain import search
-from gateway.domain.ports import Page
+from gateway.domain.page import Page
 from gateway.domain.search import Search
 from gateway.store.sqlite import opening
 from gateway.store.sqlite import search as sqlite_search

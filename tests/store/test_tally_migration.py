@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.domain.ports import Backlog
+from gateway.domain.queue import Backlog
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Said, Text, Thinking, Usage
-from gateway.domain.ports import Backend, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Backend, Reply, SessionRef, Turn
 from gateway.domain.session import Message, Role
 
 

@@ -17,8 +17,8 @@ from gateway.api import reply
 from gateway.api.routing import Call, Dialect, Routes, Unheeded
 from gateway.domain import ids, times
 from gateway.domain.event import AnyHappening, End, Event, Status, Text, Tool, ToolEnd
-from gateway.domain.ports import Page, RunFilter
-from gateway.domain.run import Mode, Outcome, Run, RunSpec, Source
+from gateway.domain.page import Page
+from gateway.domain.run import Mode, Outcome, Run, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope

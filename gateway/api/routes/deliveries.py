@@ -9,8 +9,7 @@ from msgspec import Meta, Struct
 
 from gateway.api import paging, views
 from gateway.api.routing import Call, Nothing, Routes
-from gateway.domain.delivery import DeliveryStatus
-from gateway.domain.ports import DeliveryFilter
+from gateway.domain.delivery import DeliveryFilter, DeliveryStatus
 from gateway.domain.token import Scope
 
 ROUTES = Routes("deliveries")

@@ -16,10 +16,11 @@ from gateway.api import paging, reply, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import ids, times
 from gateway.domain.address_policy import URL_LENGTH
+from gateway.domain.delivery import DeliveryFilter
 from gateway.domain.event import AnyHappening
 from gateway.domain.ids import MODEL
-from gateway.domain.ports import DeliveryFilter, Page, RunFilter
-from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunSpec, Source, Status
+from gateway.domain.page import Page
+from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 from gateway.errors import InvalidRequest, SessionNotFound

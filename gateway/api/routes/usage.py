@@ -9,7 +9,7 @@ from msgspec import Struct
 from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
-from gateway.domain.ports import By, Used
+from gateway.domain.budget import By, Used
 from gateway.domain.token import Scope
 from gateway.engine.resources.usage import Account
 

@@ -23,7 +23,7 @@ from gateway.backends.acp.options import KNOWN, Options
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import Said
-from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
 

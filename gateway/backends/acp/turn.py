@@ -25,7 +25,7 @@ from gateway.backends.acp.connection import Connection, Session
 from gateway.domain.agent import Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer, Wanted
-from gateway.domain.ports import SessionRef, Turn
+from gateway.domain.ports.backend import SessionRef, Turn
 from gateway.errors import AgentError
 
 #: seconds that an agent gets to end a turn that was cancelled; then its process ends

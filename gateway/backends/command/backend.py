@@ -47,7 +47,7 @@ from gateway.backends.command.presets import KNOWN, Known, Preset
 from gateway.backends.command.rules import Reader, Rule, is_value
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Said, Text
-from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import BUFFER, Child, find_program, lines
 

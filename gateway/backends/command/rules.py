@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from gateway import surrogates
 from gateway.domain.event import Log, Said, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.ports import Reply, SessionRef
+from gateway.domain.ports.backend import Reply, SessionRef
 
 #: characters of an error message that are kept
 MESSAGE = 500

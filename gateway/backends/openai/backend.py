@@ -24,7 +24,7 @@ from gateway.backends.openai.detection import detect
 from gateway.backends.openai.options import OPENAI, Options, find_key
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Said
-from gateway.domain.ports import Health, Turn
+from gateway.domain.ports.backend import Health, Turn
 from gateway.errors import GatewayError
 
 #: seconds that a server can make us wait by Retry-After, at most

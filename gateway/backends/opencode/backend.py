@@ -27,7 +27,7 @@ from gateway.backends.opencode.wire import Session
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Said
-from gateway.domain.ports import Health, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
 
 _INSTALL = "Install it (https://opencode.ai), or give its path as `command`."

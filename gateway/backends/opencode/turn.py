@@ -19,7 +19,7 @@ from gateway.backends.opencode.events import Event, Gap, Inbox, Lost
 from gateway.domain.agent import Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer, Wanted
-from gateway.domain.ports import Reply, Turn
+from gateway.domain.ports.backend import Reply, Turn
 from gateway.errors import AgentError
 
 #: seconds without an event after which the server is asked how things stand

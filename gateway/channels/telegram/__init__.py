@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.channels import ChannelType, Means
 from gateway.channels.telegram.options import Options, secrets
-from gateway.domain.ports import Channel
+from gateway.domain.ports.channel import Channel
 
 
 def _opened(options: Options, means: Means) -> Channel:

@@ -29,7 +29,7 @@ from gateway.channels.telegram.wire import CallbackQuery, Message, Numbered, Upd
 from gateway.domain.delivery import CHAT, Delivered, Never, Receipt, Target, TryAgain
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.permission import Answer
-from gateway.domain.ports import ChannelState, Desk, Door, Outgoing
+from gateway.domain.ports.channel import ChannelState, Desk, Door, Outgoing
 from gateway.domain.run import Run
 from gateway.errors import Conflict, GatewayError, InvalidRequest, StorageFull, Unavailable
 from gateway.security import signatures

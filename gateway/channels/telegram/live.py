@@ -13,7 +13,7 @@ from gateway.channels.telegram import text
 from gateway.channels.telegram.botapi import BotApi, Button, Refused, Unreachable
 from gateway.domain.event import End, Permission, Status, Text
 from gateway.domain.permission import Answer
-from gateway.domain.ports import Desk
+from gateway.domain.ports.channel import Desk
 
 #: seconds that a chat shows somebody typing after it was said: five, by the documentation
 TYPING = 4.0

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway import log
-from gateway.domain.ports import Pruned, Store
+from gateway.domain.ports.store import Pruned, Store
 from gateway.domain.retention import Retention, before
 from gateway.domain.times import Clock
 

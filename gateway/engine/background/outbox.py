@@ -14,7 +14,8 @@ from gateway import log
 from gateway.domain.address_policy import Reach
 from gateway.domain.delivery import SCHEDULE, Delivery, DeliveryStatus, Never, Receipt, TryAgain, after
 from gateway.domain.event import Change, Event
-from gateway.domain.ports import Sender, Store
+from gateway.domain.ports.channel import Sender
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.storage_retry import until_taken

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway import log
-from gateway.domain.ports import Store
+from gateway.domain.ports.store import Store
 from gateway.domain.run import RunSpec
 from gateway.domain.schedule import Firing, Schedule, due
 from gateway.domain.times import Clock

@@ -16,7 +16,8 @@ from gateway.domain import goal
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Said
 from gateway.domain.permission import Answer, Wanted
-from gateway.domain.ports import Backend, Fenced, Store, Turn
+from gateway.domain.ports.backend import Backend, Turn
+from gateway.domain.ports.store import Fenced, Store
 from gateway.domain.run import Mode, Move, Outcome, Round, Run, Verdict
 from gateway.engine.execution.recorder import Recorder
 from gateway.engine.storage_retry import REFUSED, until_taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway import log
-from gateway.domain.ports import AgentProcess, Store
+from gateway.domain.ports.store import AgentProcess, Store
 from gateway.engine.execution.owner import Owner
 from gateway.process import child
 from gateway.process.identity import Identity

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gateway import log
-from gateway.domain.ports import Limits, Store
+from gateway.domain.ports.store import Store
+from gateway.domain.queue import Limits
 from gateway.domain.run import Run, Status
 from gateway.domain.times import Clock
 from gateway.engine.execution.executor import Attempt, Cut, Executor

@@ -13,8 +13,9 @@ from gateway import log
 from gateway.domain.delivery import CHAT, Delivery, Receipt
 from gateway.domain.event import Change
 from gateway.domain.inbound import Aside
-from gateway.domain.ports import Channel, ChannelState, Door, Outgoing, Page, RunFilter
-from gateway.domain.run import Run, Status
+from gateway.domain.page import Page
+from gateway.domain.ports.channel import Channel, ChannelState, Door, Outgoing
+from gateway.domain.run import Run, RunFilter, Status
 from gateway.domain.session import SessionKey
 from gateway.engine.messaging.context import EngineDesk, Paired
 from gateway.engine.messaging.webhook_endpoint import Inlet

@@ -9,10 +9,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from gateway.domain.event import Event
+from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.inbound import Inbound
+from gateway.domain.page import Page
 from gateway.domain.permission import Answer, PermissionRequest
-from gateway.domain.ports import Accepted, IdempotencyKey, Page, RunFilter, Standing, Store
-from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.ports.channel import Standing
+from gateway.domain.ports.store import Store
+from gateway.domain.run import Accepted, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Roster

@@ -12,7 +12,7 @@ from gateway import log
 from gateway.domain import ids
 from gateway.domain.delivery import CHAT, Target
 from gateway.domain.inbound import Aside, Inbound, InletSettings
-from gateway.domain.ports import Desk
+from gateway.domain.ports.channel import Desk
 from gateway.domain.run import Run
 from gateway.domain.template import Template, Unfit
 from gateway.domain.times import Clock

@@ -15,7 +15,10 @@ from msgspec import UNSET, Struct
 from gateway import log
 from gateway.domain.agent import Agent, AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import Budget
-from gateway.domain.ports import Admission, Backend, Health, IdempotencyKey, Load, Store
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.ports.backend import Backend, Health
+from gateway.domain.ports.store import Store
+from gateway.domain.queue import Admission, Load
 from gateway.errors import AgentNotFound, Conflict, InvalidRequest
 from gateway.validation import suggest
 

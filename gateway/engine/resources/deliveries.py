@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.domain.address_policy import Reach
-from gateway.domain.delivery import Delivery, Target
-from gateway.domain.ports import DeliveryCounts, DeliveryFilter, IdempotencyKey, Page, Store
+from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter, Target
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Store
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.security import signatures
 

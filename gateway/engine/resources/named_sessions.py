@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway.domain import ids
-from gateway.domain.ports import IdempotencyKey, Store
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.ports.store import Store
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Roster

@@ -12,8 +12,10 @@ import msgspec
 
 from gateway import log
 from gateway.domain.event import Permission
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
 from gateway.domain.permission import ACTION, Answer, Lapse, PermissionRequest, Wanted, request_number
-from gateway.domain.ports import IdempotencyKey, Page, Store
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.hub import Hub

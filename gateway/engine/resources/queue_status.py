@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from gateway.domain import times
-from gateway.domain.ports import Limits, Obstacles, Store
+from gateway.domain.ports.store import Store
+from gateway.domain.queue import Limits, Obstacles
 from gateway.domain.run import Run, Source, Status
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Roster

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from gateway.domain import cron, ids, schedule
-from gateway.domain.ports import Accepted, IdempotencyKey, Page, Store
-from gateway.domain.run import RunSpec, Source
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Store
+from gateway.domain.run import Accepted, RunSpec, Source
 from gateway.domain.schedule import Fire, Schedule, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock

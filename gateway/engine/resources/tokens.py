@@ -6,7 +6,8 @@ import hmac
 import secrets
 from collections.abc import Sequence
 
-from gateway.domain.ports import IdempotencyKey, Store
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
 from gateway.domain.token import Scope, Ticket, Token, digest
 from gateway.engine.latch import Latch

@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from msgspec import Struct
 
 from gateway.domain import budget
-from gateway.domain.budget import Budget, Days, Spent
-from gateway.domain.ports import By, Store, Used
+from gateway.domain.budget import Budget, By, Days, Spent, Used
+from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Roster
 from gateway.errors import AgentNotFound, InvalidRequest

@@ -11,7 +11,8 @@ import msgspec
 
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import Budget
-from gateway.domain.ports import Admission, IdempotencyKey, Load
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.queue import Admission, Load
 from gateway.domain.run import RunSpec, Source
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
 from gateway.store.sqlite import event_log, idempotency

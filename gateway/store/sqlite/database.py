@@ -23,7 +23,7 @@ import msgspec
 
 from gateway.domain.budget import Days
 from gateway.domain.event import Change, Event
-from gateway.domain.ports import Listener
+from gateway.domain.ports.store import Listener
 from gateway.domain.times import Clock
 from gateway.errors import StorageFull, Unavailable
 from gateway.store.sqlite import opening

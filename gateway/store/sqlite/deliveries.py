@@ -12,8 +12,17 @@ from typing import Any
 import apsw
 
 from gateway.domain import ids
-from gateway.domain.delivery import JITTER, LONGEST_WAIT, Delivery, DeliveryStatus, Target
-from gateway.domain.ports import DeliveryCounts, DeliveryFilter, IdempotencyKey, Page
+from gateway.domain.delivery import (
+    JITTER,
+    LONGEST_WAIT,
+    Delivery,
+    DeliveryCounts,
+    DeliveryFilter,
+    DeliveryStatus,
+    Target,
+)
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
 from gateway.domain.run import Run
 from gateway.errors import Conflict, DeliveryNotFound
 from gateway.store.sqlite import event_log, idempotency

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.domain.ports import IdempotencyKey
+from gateway.domain.idempotency import IdempotencyKey
 from gateway.errors import Conflict
 from gateway.store.sqlite.database import Transaction
 

@@ -13,8 +13,9 @@ import msgspec
 
 from gateway.domain import times
 from gateway.domain.event import Permission
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
 from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
-from gateway.domain.ports import IdempotencyKey, Page
 from gateway.domain.run import Run
 from gateway.errors import Conflict, PermissionNotFound
 from gateway.store.sqlite import event_log, idempotency

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from gateway.domain.ports import AgentProcess
+from gateway.domain.ports.store import AgentProcess
 from gateway.process.identity import Identity
 from gateway.store.sqlite.database import Transaction
 

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 
 from gateway.domain.budget import Days
-from gateway.domain.ports import Limits, Obstacles
+from gateway.domain.queue import Limits, Obstacles
 from gateway.domain.run import Run
 from gateway.store.sqlite import usage
 

@@ -19,8 +19,24 @@ from gateway.domain import run as domain
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import AnyHappening, End, Usage
 from gateway.domain.event import Status as StatusEvent
-from gateway.domain.ports import Accepted, Admission, Backlog, Counts, Fenced, IdempotencyKey, Limits, Page, RunFilter
-from gateway.domain.run import FINAL, Mode, Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Fenced
+from gateway.domain.queue import Admission, Backlog, Counts, Limits
+from gateway.domain.run import (
+    FINAL,
+    Accepted,
+    Mode,
+    Move,
+    Outcome,
+    Round,
+    Run,
+    RunFilter,
+    RunSpec,
+    Source,
+    Status,
+    Verdict,
+)
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, RunNotFound, Unavailable
 from gateway.store.sqlite import agents, deliveries, event_log, idempotency, permissions, schedules, sessions, usage

@@ -9,8 +9,9 @@ import apsw
 import msgspec
 
 from gateway.domain.agent import SessionMode
-from gateway.domain.ports import Accepted, IdempotencyKey, Page
-from gateway.domain.run import Outcome, Run, RunSpec, Source, Status
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.run import Accepted, Outcome, Run, RunSpec, Source, Status
 from gateway.domain.schedule import Fire, FireOutcome, Firing, Schedule, ScheduleSpec
 from gateway.errors import Conflict, JobNotFound
 from gateway.store.sqlite import event_log, idempotency

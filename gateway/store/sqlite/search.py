@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 
-from gateway.domain.ports import Page
+from gateway.domain.page import Page
 from gateway.domain.search import Found, Search, Term, spaced, together
 from gateway.domain.session import Role
 from gateway.store.sqlite.database import Transaction

@@ -8,7 +8,8 @@ from typing import Any
 
 import apsw
 
-from gateway.domain.ports import IdempotencyKey, Page
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
 from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, Role, Session, SessionKey
 from gateway.store.sqlite import event_log, idempotency

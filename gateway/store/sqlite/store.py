@@ -6,30 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.domain.agent import AgentDraft, AgentEdit, SessionMode, StoredAgent
-from gateway.domain.budget import Days, Spent
-from gateway.domain.delivery import Delivery
+from gateway.domain.budget import By, Days, Spent, Used
+from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter
 from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
 from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
-from gateway.domain.ports import (
-    Accepted,
-    Admission,
-    AgentProcess,
-    Backlog,
-    By,
-    Counts,
-    DeliveryCounts,
-    DeliveryFilter,
-    IdempotencyKey,
-    Limits,
-    Listener,
-    Load,
-    Obstacles,
-    Page,
-    Pruned,
-    RunFilter,
-    Used,
-)
-from gateway.domain.run import Round, Run, RunSpec, Verdict
+from gateway.domain.ports.store import AgentProcess, Listener, Pruned
+from gateway.domain.queue import Admission, Backlog, Counts, Limits, Load, Obstacles
+from gateway.domain.run import Accepted, Round, Run, RunFilter, RunSpec, Verdict
 from gateway.domain.schedule import Fire, Firing, Schedule
 from gateway.domain.search import Found, Search
 from gateway.domain.session import Message, Session, SessionKey

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.domain.ports import IdempotencyKey
+from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.token import Ticket
 from gateway.store.sqlite import idempotency
 from gateway.store.sqlite.database import Transaction

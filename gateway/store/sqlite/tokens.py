@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from gateway.domain.ports import IdempotencyKey
+from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.token import Scope, Token
 from gateway.errors import Conflict
 from gateway.store.sqlite import idempotency

@@ -14,9 +14,9 @@ import apsw
 import msgspec
 
 from gateway.domain import budget
-from gateway.domain.budget import Budget, Days, Spent
+from gateway.domain.budget import Budget, By, Days, Spent, Used
 from gateway.domain.event import AnyHappening, Usage
-from gateway.domain.ports import By, Limits, Used
+from gateway.domain.queue import Limits
 from gateway.domain.run import Run, Status
 from gateway.store.sqlite.database import Transaction
 

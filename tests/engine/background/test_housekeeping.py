@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 
 from gateway.domain.delivery import DeliveryStatus, Target
-from gateway.domain.ports import Page, RunFilter
+from gateway.domain.page import Page
 from gateway.domain.retention import Retention
+from gateway.domain.run import RunFilter
 from gateway.engine.background.housekeeping import Pruner
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import SteppedClock, claim_one, done, finish, spec

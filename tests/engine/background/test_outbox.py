@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.delivery import Delivered, Delivery, DeliveryStatus, Receipt, Target
-from gateway.domain.ports import DeliveryFilter, Page
+from gateway.domain.delivery import Delivered, Delivery, DeliveryFilter, DeliveryStatus, Receipt, Target
+from gateway.domain.page import Page
 from gateway.engine.background import outbox
 from gateway.engine.background.outbox import Post
 from gateway.errors import Unavailable

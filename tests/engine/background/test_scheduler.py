@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.domain import cron
-from gateway.domain.ports import Page, RunFilter
-from gateway.domain.run import Source
+from gateway.domain.page import Page
+from gateway.domain.run import RunFilter, Source
 from gateway.domain.schedule import Misfire, ScheduleSpec
 from gateway.engine.engine import Engine
 from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, JobNotFound, Unavailable

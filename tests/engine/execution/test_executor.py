@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.event import Log, Text, Usage
-from gateway.domain.ports import Reply, SessionRef, Turn
+from gateway.domain.ports.backend import Reply, SessionRef, Turn
 from gateway.domain.run import Outcome, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import executor

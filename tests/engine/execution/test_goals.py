@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain import goal
 from gateway.domain.event import Text, Usage
-from gateway.domain.ports import Turn
+from gateway.domain.ports.backend import Turn
 from gateway.domain.run import Mode, Outcome, Round, Status
 from gateway.errors import AgentError
 from gateway.store.sqlite.store import SqliteStore

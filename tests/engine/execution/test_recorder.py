@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.ports import Fenced, Reply
+from gateway.domain.ports.backend import Reply
+from gateway.domain.ports.store import Fenced
 from gateway.domain.run import Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import recorder

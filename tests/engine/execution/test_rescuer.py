@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.ports import AgentProcess
+from gateway.domain.ports.store import AgentProcess
 from gateway.domain.run import OnInterrupt, Outcome, Run, Status
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.rescuer import StoreLedger, rescue

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.event import Text
-from gateway.domain.ports import Turn
+from gateway.domain.ports.backend import Turn
 from gateway.domain.run import OnInterrupt, Outcome, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import worker

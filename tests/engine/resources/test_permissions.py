@@ -12,7 +12,7 @@ import pytest
 from gateway.domain.agent import Permissions
 from gateway.domain.event import Permission, Text
 from gateway.domain.permission import Answer, Lapse, Wanted
-from gateway.domain.ports import Turn
+from gateway.domain.ports.backend import Turn
 from gateway.domain.run import Outcome, Run, Status
 from gateway.engine.resources import permissions
 from gateway.errors import Conflict, InvalidRequest, PermissionNotFound

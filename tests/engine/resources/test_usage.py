@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gateway.domain.agent import AgentDraft
-from gateway.domain.budget import Budget, Days
+from gateway.domain.budget import Budget, By, Days
 from gateway.domain.event import Text, Usage
-from gateway.domain.ports import By, Turn
+from gateway.domain.ports.backend import Turn
 from gateway.domain.run import Outcome, Status
 from gateway.domain.schedule import ScheduleSpec
 from gateway.errors import InvalidRequest, Unavailable

@@ -19,8 +19,8 @@ from gateway.api.routing import Call
 from gateway.domain import cron, ids, times
 from gateway.domain.event import AnyHappening, Event, Status, Text
 from gateway.domain.event import Tool as ToolUsed
-from gateway.domain.ports import Page, RunFilter
-from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunSpec, Source
+from gateway.domain.page import Page
+from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.token import Scope

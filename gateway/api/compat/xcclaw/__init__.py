@@ -13,7 +13,7 @@ from msgspec import Struct
 from gateway.api.compat.xcclaw import changes, schedules, sessions, tasks
 from gateway.api.compat.xcclaw.wire import DIALECT, HOME
 from gateway.api.routing import Call, Routes, Unheeded
-from gateway.domain.ports import Health
+from gateway.domain.ports.backend import Health
 from gateway.domain.token import Scope
 from gateway.engine.engine import Engine
 

@@ -11,7 +11,7 @@ from gateway.api.compat.xcclaw.wire import CHANNEL, DIALECT, HOME, LABEL, LISTED
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids, times
 from gateway.domain.ids import SLUG
-from gateway.domain.ports import Page
+from gateway.domain.page import Page
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope

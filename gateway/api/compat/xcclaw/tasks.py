@@ -24,8 +24,8 @@ from gateway.api.compat.xcclaw.wire import (
 )
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids
-from gateway.domain.ports import Page, RunFilter
-from gateway.domain.run import Run, Status
+from gateway.domain.page import Page
+from gateway.domain.run import Run, RunFilter, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 from gateway.errors import Conflict, RunNotFound, TimedOut
