@@ -133,9 +133,12 @@ def api() -> str:
 
 
 def with_diagram(text: str) -> str:
-    """Return the page with the diagram of a run's states as the table of moves has it."""
+    """Return the page with its state diagram replaced by the one that the table of moves gives.
+
+    Other diagrams on the page are written by hand and stay as they are.
+    """
     block = f"```mermaid\n{run.diagram()}```"
-    return re.sub(r"```mermaid\n.*?```", lambda _: block, text, flags=re.DOTALL)
+    return re.sub(r"```mermaid\nstateDiagram-v2\n.*?```", lambda _: block, text, flags=re.DOTALL)
 
 
 def _body(title: str, content: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
