@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code; `tests/test_docs.py` checks that they are up to date."""
+"""Generates the pages that come from the code. `tests/test_docs.py` checks that they are up to date."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def pages() -> Mapping[Path, str]:
-    """Return all pages that are made from the code, by their paths."""
+    """Return the text of each generated page, by its path."""
     architecture = ROOT / "docs" / "architecture.md"
     return {
         ROOT / "config.example.json": example(),
@@ -33,7 +33,7 @@ def pages() -> Mapping[Path, str]:
 
 
 def example() -> str:
-    """Return a config file that shows the sections, their defaults, and one agent of each kind."""
+    """Return an example config file with all sections, their defaults and several kinds of agents."""
     made: dict[str, Any] = {}
     for setting in config.table():
         if setting.default not in (None, [], {}):
@@ -55,10 +55,10 @@ def example() -> str:
 
 
 def environment() -> str:
-    """Return an `.env` with every setting that has an environment name, all commented out."""
+    """Return an example `.env` file: every setting that has an environment name, commented out."""
     lines = [
-        "# Copy to ~/.moongate/.env. The environment itself and flags win over this file.",
-        "# Other names that are understood are those of the systems that Moongate stands in for.",
+        "# Copy this file to ~/.moongate/.env. Environment variables and flags override it.",
+        '# The names after "also" are those of the systems that Moongate can replace.',
     ]
     for setting in config.table():
         if setting.env:
@@ -70,13 +70,13 @@ def environment() -> str:
 
 
 def settings() -> str:
-    """Return the reference of the config file."""
+    """Return the reference page of the settings."""
     lines = [
         "# Settings",
         "",
-        "The config file is `~/.moongate/config.json` (`gateway config path`); `config.example.json` shows one.",
-        "Later sources win: defaults, the file, `~/.moongate/.env`, the environment, flags.",
-        "`gateway config check` names what is wrong; `gateway config show` says what is in force and why.",
+        "The config file is `~/.moongate/config.json` (`gateway config path`). `config.example.json` is an example.",
+        "Later sources override earlier ones: defaults, the file, `~/.moongate/.env`, the environment, flags.",
+        "`gateway config check` names each error. `gateway config show` prints the values in use and their sources.",
         "",
         "| setting | default | what it is | environment |",
         "|---|---|---|---|",
@@ -84,12 +84,12 @@ def settings() -> str:
     for setting in config.table():
         names = ", ".join(f"`{name}`" for name in setting.env)
         lines.append(f"| `{setting.name}` | {_code(setting.default)} | {_cell(setting.help)} | {names} |")
-    lines += ["", "## Agents", "", "Each entry of `agents.list` has these fields, and those of its backend.", ""]
+    lines += ["", "## Agents", "", "Each entry of `agents.list` has these fields, and the fields of its backend.", ""]
     lines += _fields(Agent, leave_out={"options"})
     for name, kind in sorted(backends.kinds().items()):
         lines += ["", f"### backend: {name}", ""]
         lines += _fields(kind.options) if msgspec.structs.fields(kind.options) else ["No further fields."]
-    lines += ["", "## Channels", "", "`channels.<name>` holds the fields of that channel."]
+    lines += ["", "## Channels", "", "`channels.<name>` contains the fields of that channel."]
     for name, channel in sorted(channels.kinds().items()):
         if channel.options is not None:
             lines += ["", f"### channels.{name}", "", *_fields(channel.options)]
@@ -105,14 +105,14 @@ def settings() -> str:
 
 
 def api() -> str:
-    """Return the reference of the HTTP API."""
+    """Return the reference page of the HTTP API."""
     document = openapi.document(server.routes())
     lines = [
         "# HTTP API",
         "",
-        "One port (18790), JSON in and out. Send `Authorization: Bearer <token>`; `GET /openapi.json` has all of this",
-        "for programs. Every POST takes an `Idempotency-Key`: the same key with the same body gives the same result",
-        "for 24 hours, with another body 409. Every answer carries `X-Request-Id`. Errors are",
+        "One port (18790); requests and responses are JSON. Send `Authorization: Bearer <token>`. `GET /openapi.json`",
+        "has this page for programs. Every POST accepts an `Idempotency-Key`. For 24 hours, the same key with the",
+        "same body gives the same result, and with another body 409. Every response has an `X-Request-Id`. Errors are",
         '`{"error": {"code", "message", "details"?}}`. Times are RFC 3339 in UTC.',
     ]
     for path, methods in document["paths"].items():
@@ -125,7 +125,7 @@ def api() -> str:
             ]
             lines += _body("Body", operation.get("requestBody", {}).get("content", {}), document)
             status, answer = next(iter(operation["responses"].items()))
-            lines += _body(f"Answer {status}", answer.get("content", {}), document)
+            lines += _body(f"Response {status}", answer.get("content", {}), document)
             query = [p for p in operation.get("parameters", ()) if p["in"] == "query"]
             if query:
                 lines += ["", "Query: " + ", ".join(f"`{p['name']}` ({_kind(p['schema'])})" for p in query) + "."]
@@ -181,7 +181,7 @@ def _default(schema: Mapping[str, Any]) -> str:
 
 
 def _fields(struct: type[msgspec.Struct], leave_out: frozenset[str] | set[str] = frozenset()) -> list[str]:
-    """Return a table of a struct's fields; what they are is said by the `#:` lines above them."""
+    """Return a table of a struct's fields. The `#:` lines above a field are its description."""
     source = inspect.getsource(struct)
     lines = ["| field | default | what it is |", "|---|---|---|"]
     for field in msgspec.structs.fields(struct):
