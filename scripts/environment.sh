@@ -1,8 +1,8 @@
-# Sourced by the scripts beside it: makes .venv and installs what a lock file names, once a change.
+# Sourced by the other scripts. Creates .venv and installs the packages of a lock file, again only after a change.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# find_python: prints the name of a Python that is new enough.
+# find_python: print the name of a Python that is new enough.
 find_python() {
   local name
   for name in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11; do
@@ -15,7 +15,7 @@ find_python() {
   exit 1
 }
 
-# prepare LOCK [PIP-ARGUMENTS]: .venv holds what LOCK names, checked by hash, and Moongate itself.
+# prepare LOCK: install the packages of LOCK into .venv, checked by hash, and Moongate itself.
 prepare() {
   local lock=$1 stamp=.venv/prepared wanted python
   wanted=$(cat "$lock" pyproject.toml | cksum)
@@ -26,7 +26,7 @@ prepare() {
   echo "Preparing .venv with $("$python" --version) (once, about half a minute) ..." >&2
   if [ ! -x .venv/bin/python ] && ! "$python" -m venv .venv; then
     rm -rf .venv
-    echo "Cannot make a virtual environment. On Debian or Ubuntu: apt install python3-venv" >&2
+    echo "Cannot create a virtual environment. On Debian or Ubuntu: apt install python3-venv" >&2
     exit 1
   fi
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
