@@ -95,9 +95,9 @@ async def _fill(database: Path, specs: list[RunSpec]) -> None:
     limits = Limits(total=TOGETHER, agents={"main": TOGETHER, "other": TOGETHER})
     try:
         for first in range(0, len(specs), TOGETHER):
-            await asyncio.gather(*(store.accept(spec) for spec in specs[first : first + TOGETHER]))
-            while claimed := await store.claim("nobody", limits):
-                await asyncio.gather(*(store.finish(run.id, run.epoch, _verdict(run), _SAID) for run in claimed))
+            await asyncio.gather(*(store.runs.accept(spec) for spec in specs[first : first + TOGETHER]))
+            while claimed := await store.runs.claim("nobody", limits):
+                await asyncio.gather(*(store.runs.finish(run.id, run.epoch, _verdict(run), _SAID) for run in claimed))
     finally:
         await store.close()
 

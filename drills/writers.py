@@ -66,7 +66,7 @@ def _ready(words: list[str]) -> subprocess.Popen[str]:
 async def _write(directory: Path, seconds: float, shared: bool) -> tuple[int, float]:
     """Accept runs for so long; returns how many, and the longest wait in seconds."""
     store = SqliteStore(directory / "moongate.db", clock=wall_clock)
-    store.share(shared)
+    store.set_concurrent_writer(shared)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
@@ -75,7 +75,7 @@ async def _write(directory: Path, seconds: float, shared: bool) -> tuple[int, fl
 
     async def call(number: int) -> None:
         while (began := time.monotonic()) < over:
-            await store.accept(spec(f"main:test:{number}"))
+            await store.runs.accept(spec(f"main:test:{number}"))
             waits.append(time.monotonic() - began)
 
     try:

@@ -49,7 +49,7 @@ async def _accept(path: Path, batch: int, seconds: float) -> float:
     async def client(number: int) -> None:
         nonlocal done
         while time.perf_counter() < until:
-            await store.accept(inside.message(number))
+            await store.runs.accept(inside.message(number))
             done += 1
 
     began = time.perf_counter()

@@ -76,8 +76,8 @@ async def _measured(home: Path) -> tuple[float, float]:
     store = SqliteStore(home / "data" / "moongate.db")
     try:
         began = time.perf_counter()
-        await store.due_schedules(wall_clock(), DUE)
-        await store.next_fire()
+        await store.schedules.list_due(wall_clock(), DUE)
+        await store.schedules.next_fire_at()
         load = time.perf_counter() - began
     finally:
         await store.close()

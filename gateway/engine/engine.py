@@ -168,7 +168,7 @@ class Engine:
         """Rescue what others left; returns the position from which on all changes are seen here."""
         await rescuer.rescue(self._store, self._owner)
         await self.tokens.load()
-        position = await self._store.last_change()
+        position = await self._store.events.last_change()
         await self.agents.sweep(configured=True)
         return position
 
@@ -213,7 +213,7 @@ class Engine:
             spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
         try:
             admission = self.agents.admission(agent, coalesce=coalesce)
-            accepted = await self._store.accept(spec, key, agent.session_mode, admission)
+            accepted = await self._store.runs.accept(spec, key, agent.session_mode, admission)
         finally:  # a caller who goes away before the disk has answered leaves a run to be done all the same
             self._worker.call_for(spec.agent, spec.run_at)
         for run in accepted.interrupted:
@@ -228,10 +228,10 @@ class Engine:
             Conflict: it is not held, or its session is busy and its agent takes no more then.
             AgentNotFound, InvalidRequest: its agent is gone or disabled.
         """
-        run = await self._store.run(run_id)
+        run = await self._store.runs.get(run_id)
         agent = self.agents.choose(run.spec.agent)
         try:
-            accepted = await self._store.release(run.id, agent.session_mode, key)
+            accepted = await self._store.runs.release(run.id, agent.session_mode, key)
         finally:
             self._worker.call()
         for other in accepted.interrupted:
@@ -278,10 +278,10 @@ class Engine:
         ended = asyncio.create_task(self._hub.ended(run_id))
         drained = asyncio.create_task(self.drained.wait())
         try:
-            run = await self._store.run(run_id)
+            run = await self._store.runs.get(run_id)
             if not run.status.final:
                 await asyncio.wait({ended, drained}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                run = await self._store.run(run_id)
+                run = await self._store.runs.get(run_id)
         finally:
             ended.cancel()
             drained.cancel()
@@ -307,7 +307,7 @@ class Engine:
             RunNotFound: there is no such run.
             Conflict: it has ended, and not by this idempotency key.
         """
-        run = await self._store.cancel((await self._store.run(run_id)).id, key)
+        run = await self._store.runs.cancel((await self._store.runs.get(run_id)).id, key)
         if run.status is Status.RUNNING:
             self._worker.cut(run.id, Cut.CANCEL)
         else:
@@ -321,40 +321,40 @@ class Engine:
             RunNotFound: there is no such run.
             Conflict: it has not ended, or it succeeded.
         """
-        run = await self._store.run(run_id)
+        run = await self._store.runs.get(run_id)
         if run.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict(f"cannot retry a run that is {run.status}.")
         spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None, held=False)
         return (await self.submit(spec, key)).run
 
     async def run(self, run_id: str) -> Run:
-        return await self._store.run(run_id)
+        return await self._store.runs.get(run_id)
 
     async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
-        return await self._store.runs(which, page)
+        return await self._store.runs.list(which, page)
 
     async def finished(self, label: str, limit: int) -> Sequence[Run]:
         """Return ended runs with a label of that name that are not hidden, the last to end first."""
-        return await self._store.finished(label, limit)
+        return await self._store.runs.list_finished(label, limit)
 
     async def hide_finished(self, label: str) -> int:
         """Leave the ended runs with that label out of `finished` from now on; returns how many they were."""
-        return await self._store.hide_finished(label)
+        return await self._store.runs.hide_finished(label)
 
     async def backlog(self) -> Backlog:
         """Tell how many runs of source `background` there are."""
-        return await self._store.backlog()
+        return await self._store.runs.count_backlog()
 
     async def events(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
         """Return a run's events after number `after`; with `size` as many as have so many bytes, but at least one."""
-        return await self._store.events((await self._store.run(run_id)).id, after, limit, size)
+        return await self._store.events.read_after((await self._store.runs.get(run_id)).id, after, limit, size)
 
     async def counts(self, since: int) -> Counts:
-        return await self._store.counts(since)
+        return await self._store.runs.count_totals(since)
 
     async def check(self) -> None:
         """Write something small to disk: raises what accepting a run would."""
-        await self._store.check()
+        await self._store.check_writable()
 
     def _with_desks(self, opened: Opened) -> Channels:
         def desk(name: str, agent: str | None, source: Source) -> EngineDesk:
@@ -385,7 +385,7 @@ class Engine:
         """Take note of whether another process is known to write, too."""
         if shared != self._shared:
             self._shared = shared
-            self._store.share(shared)
+            self._store.set_concurrent_writer(shared)
 
     async def _mind_agents(self) -> None:
         """See what another process changed about agents in its last moments."""
@@ -422,7 +422,7 @@ class Engine:
         seen: int | None = None
         while True:
             try:
-                now = await self._store.foreign_writes()
+                now = await self._store.count_external_commits()
                 if now != seen:
                     seen = now
                     await self._take_in()
@@ -436,21 +436,21 @@ class Engine:
         self._worker.call()
         self._outbox.call()
         self._scheduler.call()
-        for run in await self._store.cancel_asked(self._worker.attempts):
+        for run in await self._store.runs.find_cancel_requested(self._worker.attempts):
             self._worker.cut(run, Cut.CANCEL)
 
     async def _respace(self) -> None:
         """Bring what an older version wrote into the search index as this one does, a little at a time."""
         left = True
         while left:
-            left = await until_taken(self._store.respace)
+            left = await until_taken(self._store.sessions.reindex_some)
             await asyncio.sleep(LOOK)
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING)
             try:
-                await self._store.prune()
+                await self._store.retention.prune_expired()
                 await self._pruner.prune()
                 await self.agents.sweep(configured=False)
             except GatewayError as error:

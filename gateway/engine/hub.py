@@ -157,22 +157,24 @@ class Hub:
     async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Event, None]:
         """Yield a run's events after number `after`, stored and then live; ends after `End`."""
         with self._reading(run) as log:
-            known = await self._store.run(run)
+            known = await self._store.runs.get(run)
             if known.status.final and after >= known.last_event:
                 return
             after = min(after, known.last_event)  # or a reader from beyond the end would wait there for ever
-            async for event in Reader(log, after, lambda cursor: self._store.events(run, cursor, PAGE, HELD)):
+            async for event in Reader(
+                log, after, lambda cursor: self._store.events.read_after(run, cursor, PAGE, HELD)
+            ):
                 yield event
                 if isinstance(event.data, End):
                     return
 
     async def changes(self, after: int | None) -> Reader[Change]:
         """Follow changes after a position, stored and then live; from now on without one."""
-        last = await self._store.last_change()
+        last = await self._store.events.last_change()
         return Reader(self._changes, last if after is None else min(after, last), self._stored_changes)
 
     async def _stored_changes(self, cursor: int) -> Sequence[Change]:
-        return await self._store.changes(cursor, PAGE)
+        return await self._store.events.read_changes_after(cursor, PAGE)
 
     async def ended(self, run: str) -> None:
         """Wait until a run has ended; start waiting before looking whether it has already."""
@@ -192,7 +194,7 @@ class Hub:
         for log in self._runs.values():
             log.refresh()
         for run in list(self._ends):
-            if (await self._store.run(run)).status.final:
+            if (await self._store.runs.get(run)).status.final:
                 self._end(run)
 
     def _tell(self, events: Sequence[Event], changes: Sequence[Change]) -> None:

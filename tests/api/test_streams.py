@@ -270,7 +270,7 @@ async def test_trouble_within_a_stream_is_its_last_frame(moongate: Serving, monk
 
     task = await submit(moongate, "hi")
     await done(moongate, task["id"])
-    monkeypatch.setattr(moongate.engine._store, "events", broken)
+    monkeypatch.setattr(moongate.engine._store.events, "read_after", broken)
     async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
         (only,) = await events.rest()
 
@@ -285,7 +285,7 @@ async def test_a_stream_that_breaks_is_cut_off_and_not_answered_twice(
 
     task = await submit(moongate, "hi")
     await done(moongate, task["id"])
-    monkeypatch.setattr(moongate.engine._store, "events", broken)
+    monkeypatch.setattr(moongate.engine._store.events, "read_after", broken)
     reader, writer = await asyncio.open_connection("127.0.0.1", moongate.port)
     bearer = f"Authorization: {BEARER['Authorization']}"
     writer.write(f"GET /api/tasks/{task['id']}/events HTTP/1.1\r\nHost: localhost\r\n{bearer}\r\n\r\n".encode())
@@ -329,7 +329,7 @@ async def test_who_goes_away_leaves_no_reader_behind(moongate: Serving) -> None:
 async def test_of_a_task_whose_events_were_pruned_the_end_is_left(moongate: Serving) -> None:
     task = await submit(moongate, "hi")
     await done(moongate, task["id"])
-    await moongate.engine._store.prune_events(None, 0)
+    await moongate.engine._store.retention.prune_events(None, 0)
     async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
         (only,) = await events.rest()
 

@@ -279,14 +279,14 @@ async def test_who_cancels_and_goes_away_has_cancelled(moongate: Serving, monkey
     task = await submit(moongate, "@@ hang")
     await running(moongate, task["id"])
     store = moongate.engine._store
-    cancel, asked, go = store.cancel, asyncio.Event(), asyncio.Event()
+    cancel, asked, go = store.runs.cancel, asyncio.Event(), asyncio.Event()
 
     async def slowly(*arguments: object) -> object:
         asked.set()
         await go.wait()
         return await cancel(*arguments)
 
-    monkeypatch.setattr(store, "cancel", slowly)
+    monkeypatch.setattr(store.runs, "cancel", slowly)
     asking = asyncio.create_task(ask(moongate, "POST", f"/api/tasks/{task['id']}/cancel"))
     await asked.wait()
     asking.cancel()
@@ -299,7 +299,7 @@ async def test_who_cancels_and_goes_away_has_cancelled(moongate: Serving, monkey
 async def test_who_submits_and_goes_away_has_submitted(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is on disk is begun at once, not when the next one is submitted."""
     store = moongate.engine._store
-    accept, accepted = store.accept, asyncio.Event()
+    accept, accepted = store.runs.accept, asyncio.Event()
 
     async def and_say_nothing(*arguments: object) -> Answer:
         await accept(*arguments)
@@ -307,7 +307,7 @@ async def test_who_submits_and_goes_away_has_submitted(moongate: Serving, monkey
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(store, "accept", and_say_nothing)
+    monkeypatch.setattr(store.runs, "accept", and_say_nothing)
     asking = asyncio.create_task(ask(moongate, "POST", "/api/tasks", {"input": "hi"}))
     await accepted.wait()
     asking.cancel()

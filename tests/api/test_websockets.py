@@ -219,7 +219,7 @@ async def test_trouble_ends_a_socket_and_says_what(
     async def broken(*_: Any) -> Any:
         raise Unavailable("the disk refuses" + "é" * 100)
 
-    monkeypatch.setattr(moongate.engine._store, "changes", broken)
+    monkeypatch.setattr(moongate.engine._store.events, "read_changes_after", broken)
     async with opened(moongate, "?after=0") as socket:
         message = await socket.connection.receive()
 

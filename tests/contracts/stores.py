@@ -139,22 +139,22 @@ def done(result: str = "done", **fields: Any) -> Verdict:
 
 
 async def claim_one(store: Store, owner: str = "owner") -> Run:
-    (run,) = await store.claim(owner, LIMITS)
+    (run,) = await store.runs.claim(owner, LIMITS)
     return run
 
 
 async def running(store: Store, **fields: Any) -> Run:
     """Accept a run and claim it."""
-    accepted = await store.accept(spec(**fields))
-    return next(run for run in await store.claim("owner", LIMITS) if run.id == accepted.run.id)
+    accepted = await store.runs.accept(spec(**fields))
+    return next(run for run in await store.runs.claim("owner", LIMITS) if run.id == accepted.run.id)
 
 
 async def finish(store: Store, run: Run, verdict: Verdict | None = None, said: Sequence[AnyHappening] = ()) -> Run:
-    return await store.finish(run.id, run.epoch, verdict or done(), said)
+    return await store.runs.finish(run.id, run.epoch, verdict or done(), said)
 
 
 async def kinds_of(store: Store, run: str) -> list[str]:
     """Return the kinds of a run's events, and see that they are numbered from 1 without a gap."""
-    events = await store.events(run, 0, 10_000)
+    events = await store.events.read_after(run, 0, 10_000)
     assert [event.n for event in events] == list(range(1, len(events) + 1))
     return [event.kind for event in events]

@@ -44,9 +44,9 @@ async def test_an_accepted_run_is_queued_and_read_back_as_it_was_given(store: St
         text="tell me\0 \N{CRAB}", model="m", timeout=5.5, labels={"a": "b"}, parent="p", priority=3, retry_of="r"
     )
 
-    accepted = await store.accept(given)
+    accepted = await store.runs.accept(given)
 
-    found = await store.run(accepted.run.id)
+    found = await store.runs.get(accepted.run.id)
     assert found == accepted.run
     assert (found.spec, found.status, found.created, accepted.fresh) == (given, RunStatus.QUEUED, START, True)
     assert await kinds_of(store, found.id) == ["status"]
@@ -54,58 +54,58 @@ async def test_an_accepted_run_is_queued_and_read_back_as_it_was_given(store: St
 
 async def test_what_is_accepted_is_there_after_the_store_is_opened_again(shelf: Shelf) -> None:
     first = shelf.open()
-    accepted = await first.accept(spec())
+    accepted = await first.runs.accept(spec())
     await first.close()
 
-    assert await shelf.open().run(accepted.run.id) == accepted.run
+    assert await shelf.open().runs.get(accepted.run.id) == accepted.run
 
 
 async def test_a_full_queue_takes_no_more_but_answers_for_what_it_took(shelf: Shelf) -> None:
     store = shelf.open(queue_limit=1)
-    taken = await store.accept(spec(), key("k"))
+    taken = await store.runs.accept(spec(), key("k"))
 
     with pytest.raises(Unavailable):
-        await store.accept(spec())
+        await store.runs.accept(spec())
 
-    assert (await store.accept(spec(), key("k"))).run == taken.run
-    assert (await store.counts(0)).queued == 1
+    assert (await store.runs.accept(spec(), key("k"))).run == taken.run
+    assert (await store.runs.count_totals(0)).queued == 1
 
 
 # --- claiming ---------------------------------------------------------------------------------
 
 
 async def test_a_claim_names_its_owner_and_raises_attempt_and_epoch(store: Store, clock: SteppedClock) -> None:
-    await store.accept(spec())
+    await store.runs.accept(spec())
     clock.forward(10)
 
     run = await claim_one(store, "me")
 
     assert (run.owner, run.attempt, run.epoch, run.started) == ("me", 1, 1, START + 10)
-    assert run == await store.run(run.id)
+    assert run == await store.runs.get(run.id)
 
 
 async def test_nothing_is_claimed_twice(store: Store) -> None:
-    await store.accept(spec())
+    await store.runs.accept(spec())
 
-    claims = await asyncio.gather(*(store.claim(f"owner-{n}", LIMITS) for n in range(20)))
+    claims = await asyncio.gather(*(store.runs.claim(f"owner-{n}", LIMITS) for n in range(20)))
 
     assert sum(map(len, claims)) == 1
 
 
 async def test_an_agent_that_is_not_named_gets_none(store: Store) -> None:
-    await store.accept(spec("gone:test:a"))
+    await store.runs.accept(spec("gone:test:a"))
 
-    assert await store.claim("owner", LIMITS) == []
+    assert await store.runs.claim("owner", LIMITS) == []
 
 
 async def test_the_limit_of_an_agent_counts_what_is_running_already(store: Store) -> None:
     limits = Limits(total=10, agents={"main": 2, "other": 10})
     for chat in "abcd":
-        await store.accept(spec(f"main:test:{chat}"))
-    first = await store.claim("owner", limits)
-    second = await store.claim("owner", limits)
+        await store.runs.accept(spec(f"main:test:{chat}"))
+    first = await store.runs.claim("owner", limits)
+    second = await store.runs.claim("owner", limits)
     await finish(store, first[0])
-    third = await store.claim("owner", limits)
+    third = await store.runs.claim("owner", limits)
 
     assert [len(claimed) for claimed in (first, second, third)] == [2, 0, 1]
 
@@ -113,45 +113,45 @@ async def test_the_limit_of_an_agent_counts_what_is_running_already(store: Store
 async def test_the_total_limit_holds_over_all_agents(store: Store) -> None:
     limits = Limits(total=3, agents={"main": 10, "other": 10})
     for chat in "abc":
-        await store.accept(spec(f"main:test:{chat}"))
-        await store.accept(spec(f"other:test:{chat}"))
+        await store.runs.accept(spec(f"main:test:{chat}"))
+        await store.runs.accept(spec(f"other:test:{chat}"))
 
-    assert len(await store.claim("owner", limits)) == 3
-    assert await store.claim("owner", limits) == []
-    assert (await store.counts(0)).running == 3
+    assert len(await store.runs.claim("owner", limits)) == 3
+    assert await store.runs.claim("owner", limits) == []
+    assert (await store.runs.count_totals(0)).running == 3
 
 
 async def test_limits_hold_for_claims_at_the_same_time(store: Store) -> None:
     limits = Limits(total=3, agents={"main": 2, "other": 2})
     for number in range(10):
-        await store.accept(spec(f"main:test:{number}"))
-        await store.accept(spec(f"other:test:{number}"))
+        await store.runs.accept(spec(f"main:test:{number}"))
+        await store.runs.accept(spec(f"other:test:{number}"))
 
-    claims = await asyncio.gather(*(store.claim(f"owner-{n}", limits) for n in range(10)))
+    claims = await asyncio.gather(*(store.runs.claim(f"owner-{n}", limits) for n in range(10)))
 
     assert sorted(map(len, claims)) == [0] * 9 + [3]
 
 
 async def test_a_lower_limit_than_what_is_running_claims_nothing(store: Store) -> None:
     for chat in "abc":
-        await store.accept(spec(f"main:test:{chat}"))
-    await store.claim("owner", LIMITS)
-    await store.accept(spec("main:test:d"))
+        await store.runs.accept(spec(f"main:test:{chat}"))
+    await store.runs.claim("owner", LIMITS)
+    await store.runs.accept(spec("main:test:d"))
 
-    assert await store.claim("owner", Limits(total=1, agents={"main": 1})) == []
+    assert await store.runs.claim("owner", Limits(total=1, agents={"main": 1})) == []
 
 
 async def test_an_agent_with_a_long_queue_does_not_starve_another(store: Store) -> None:
     limits = Limits(total=1, agents={"main": 1, "other": 1})
     for number in range(5):
-        await store.accept(spec(f"main:test:{number}"))
-    late = await store.accept(spec("other:test:a"))
+        await store.runs.accept(spec(f"main:test:{number}"))
+    late = await store.runs.accept(spec("other:test:a"))
     for number in range(5, 50):
-        await store.accept(spec(f"main:test:{number}"))
+        await store.runs.accept(spec(f"main:test:{number}"))
 
     order: list[str] = []
     while late.run.id not in order:
-        (run,) = await store.claim("owner", limits)
+        (run,) = await store.runs.claim("owner", limits)
         order.append(run.id)
         await finish(store, run)
 
@@ -161,9 +161,9 @@ async def test_an_agent_with_a_long_queue_does_not_starve_another(store: Store) 
 async def test_a_higher_priority_goes_first_and_equals_go_in_order(store: Store) -> None:
     order = [("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -1)]
     for chat, priority in order:
-        await store.accept(spec(f"main:test:{chat}", priority=priority))
+        await store.runs.accept(spec(f"main:test:{chat}", priority=priority))
 
-    claimed = [run for _ in order for run in await store.claim("owner", Limits(total=5, agents={"main": 5}))]
+    claimed = [run for _ in order for run in await store.runs.claim("owner", Limits(total=5, agents={"main": 5}))]
 
     assert [run.spec.session[-1] for run in claimed] == ["b", "d", "a", "c", "e"]
 
@@ -173,12 +173,12 @@ async def test_a_higher_priority_goes_first_and_equals_go_in_order(store: Store)
 
 async def test_a_session_has_one_run_at_work_first_come_first_served(store: Store) -> None:
     for text in ("one", "two", "three"):
-        await store.accept(spec(text=text))
+        await store.runs.accept(spec(text=text))
     seen = []
     for _ in range(3):
-        claimed = await store.claim("owner", LIMITS)
+        claimed = await store.runs.claim("owner", LIMITS)
         assert len(claimed) == 1
-        assert await store.claim("owner", LIMITS) == []
+        assert await store.runs.claim("owner", LIMITS) == []
         seen.append(claimed[0].spec.input)
         await finish(store, claimed[0])
 
@@ -186,34 +186,34 @@ async def test_a_session_has_one_run_at_work_first_come_first_served(store: Stor
 
 
 async def test_priority_does_not_overtake_within_a_session(store: Store) -> None:
-    await store.accept(spec(text="first"))
-    await store.accept(spec(text="urgent", priority=100))
+    await store.runs.accept(spec(text="first"))
+    await store.runs.accept(spec(text="urgent", priority=100))
 
     assert (await claim_one(store)).spec.input == "first"
 
 
 async def test_a_run_that_is_given_back_stays_first_of_its_session(store: Store) -> None:
     run = await running(store, text="first")
-    await store.accept(spec(text="second"))
+    await store.runs.accept(spec(text="second"))
 
-    await store.requeue(run.id, run.epoch, "cut short")
+    await store.runs.requeue(run.id, run.epoch, "cut short")
 
     assert (await claim_one(store)).spec.input == "first"
 
 
 async def test_a_cancelled_run_makes_way_for_the_next_of_its_session(store: Store) -> None:
-    first = await store.accept(spec(text="first"))
-    middle = await store.accept(spec(text="middle"))
-    await store.accept(spec(text="last"))
-    await store.cancel(middle.run.id)
-    await store.cancel(first.run.id)
+    first = await store.runs.accept(spec(text="first"))
+    middle = await store.runs.accept(spec(text="middle"))
+    await store.runs.accept(spec(text="last"))
+    await store.runs.cancel(middle.run.id)
+    await store.runs.cancel(first.run.id)
 
     assert (await claim_one(store)).spec.input == "last"
 
 
 async def test_ten_thousand_runs_that_wait_in_one_session_do_not_slow_a_claim(store: Store) -> None:
     for _ in range(20):
-        await asyncio.gather(*(store.accept(spec()) for _ in range(500)))
+        await asyncio.gather(*(store.runs.accept(spec()) for _ in range(500)))
     took = []
     for _ in range(50):
         began = time.perf_counter()
@@ -227,35 +227,35 @@ async def test_ten_thousand_runs_that_wait_in_one_session_do_not_slow_a_claim(st
 
 
 async def test_a_delayed_run_waits_for_its_time(store: Store, clock: SteppedClock) -> None:
-    await store.accept(spec(run_at=START + 1000))
-    early = await store.claim("owner", LIMITS)
-    due = await store.next_due()
+    await store.runs.accept(spec(run_at=START + 1000))
+    early = await store.runs.claim("owner", LIMITS)
+    due = await store.runs.next_due_at()
     clock.forward(1000)
-    late = await store.claim("owner", LIMITS)
+    late = await store.runs.claim("owner", LIMITS)
 
-    assert (early, due, len(late), await store.next_due()) == ([], START + 1000, 1, None)
+    assert (early, due, len(late), await store.runs.next_due_at()) == ([], START + 1000, 1, None)
 
 
 async def test_a_time_that_has_passed_is_now(store: Store) -> None:
-    await store.accept(spec(run_at=START - 1))
+    await store.runs.accept(spec(run_at=START - 1))
 
-    assert await store.next_due() is None
+    assert await store.runs.next_due_at() is None
     await claim_one(store)
 
 
 async def test_the_earliest_of_delayed_runs_is_due_next(store: Store) -> None:
     for delay in (3000, 1000, 2000):
-        await store.accept(spec(run_at=START + delay))
+        await store.runs.accept(spec(run_at=START + delay))
 
-    assert await store.next_due() == START + 1000
+    assert await store.runs.next_due_at() == START + 1000
 
 
 async def test_a_delayed_run_holds_nobody_up_and_joins_its_session_when_due(store: Store, clock: SteppedClock) -> None:
-    await store.accept(spec(text="later", run_at=START + 1000))
-    await store.accept(spec(text="now"))
+    await store.runs.accept(spec(text="later", run_at=START + 1000))
+    await store.runs.accept(spec(text="now"))
     now = await claim_one(store)
     clock.forward(1000)
-    blocked = await store.claim("owner", LIMITS)
+    blocked = await store.runs.claim("owner", LIMITS)
     await finish(store, now)
 
     assert (now.spec.input, blocked) == ("now", [])
@@ -263,11 +263,11 @@ async def test_a_delayed_run_holds_nobody_up_and_joins_its_session_when_due(stor
 
 
 async def test_a_delayed_run_can_be_cancelled(store: Store) -> None:
-    accepted = await store.accept(spec(run_at=START + 1000))
+    accepted = await store.runs.accept(spec(run_at=START + 1000))
 
-    await store.cancel(accepted.run.id)
+    await store.runs.cancel(accepted.run.id)
 
-    assert await store.next_due() is None
+    assert await store.runs.next_due_at() is None
 
 
 # --- fencing ----------------------------------------------------------------------------------
@@ -275,22 +275,22 @@ async def test_a_delayed_run_can_be_cancelled(store: Store) -> None:
 
 async def test_an_attempt_that_is_not_the_runs_any_more_writes_nothing(store: Store) -> None:
     old = await running(store)
-    await store.rescue("owner")
+    await store.owners.rescue_runs("owner")
     new = await claim_one(store)
     told = Told(store)
 
     for write in (
-        store.append(old.id, old.epoch, [Text(delta="zombie")]),
-        store.finish(old.id, old.epoch, done("zombie"), [Text(delta="zombie")]),
-        store.requeue(old.id, old.epoch, "zombie"),
-        store.remember(old.id, old.epoch, "zombie"),
+        store.events.append(old.id, old.epoch, [Text(delta="zombie")]),
+        store.runs.finish(old.id, old.epoch, done("zombie"), [Text(delta="zombie")]),
+        store.runs.requeue(old.id, old.epoch, "zombie"),
+        store.runs.save_backend_ref(old.id, old.epoch, "zombie"),
     ):
         with pytest.raises(Fenced):
             await write
 
-    session = await store.session(old.spec.session)
+    session = await store.sessions.find(old.spec.session)
     assert session is not None
-    assert (await store.run(old.id), session.backend_ref, told.calls) == (new, None, [])
+    assert (await store.runs.get(old.id), session.backend_ref, told.calls) == (new, None, [])
     assert await kinds_of(store, old.id) == ["status"] * 4
 
 
@@ -299,11 +299,11 @@ async def test_an_ended_run_takes_no_more(store: Store) -> None:
     ended = await finish(store, run)
 
     with pytest.raises(Fenced):
-        await store.append(run.id, run.epoch, [Text(delta="late")])
+        await store.events.append(run.id, run.epoch, [Text(delta="late")])
     with pytest.raises(Fenced):
         await finish(store, run)
 
-    assert await store.run(run.id) == ended
+    assert await store.runs.get(run.id) == ended
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -312,15 +312,15 @@ async def test_an_ended_run_takes_no_more(store: Store) -> None:
 async def test_events_are_numbered_without_gaps_and_read_from_any_point(store: Store) -> None:
     run = await running(store)
     for number in range(5):
-        await store.append(run.id, run.epoch, [Text(delta=f"{number}"), Usage(input=number)])
+        await store.events.append(run.id, run.epoch, [Text(delta=f"{number}"), Usage(input=number)])
     await finish(store, run, said=[Text(delta="last")])
 
-    events = await store.events(run.id, 0, 1000)
+    events = await store.events.read_after(run.id, 0, 1000)
     kinds = ["status", "status", *["text", "usage"] * 5, "text", "end"]
     assert await kinds_of(store, run.id) == kinds
-    assert await store.events(run.id, 3, 2) == events[3:5]
-    assert await store.events(run.id, len(events), 10) == []
-    assert (await store.run(run.id)).last_event == len(events)
+    assert await store.events.read_after(run.id, 3, 2) == events[3:5]
+    assert await store.events.read_after(run.id, len(events), 10) == []
+    assert (await store.runs.get(run.id)).last_event == len(events)
 
 
 async def test_the_end_is_the_last_event_and_says_how_it_ended(store: Store) -> None:
@@ -329,13 +329,13 @@ async def test_the_end_is_the_last_event_and_says_how_it_ended(store: Store) -> 
 
     await finish(store, run, verdict)
 
-    events = await store.events(run.id, 0, 100)
+    events = await store.events.read_after(run.id, 0, 100)
     assert events[-1].data == End(status="failed", outcome="agent_error", error="broken")
     assert [event.kind for event in events].count("end") == 1
 
 
 async def test_events_of_an_unknown_run_are_none(store: Store) -> None:
-    assert await store.events("nobody", 0, 10) == []
+    assert await store.events.read_after("nobody", 0, 10) == []
 
 
 # --- ending -----------------------------------------------------------------------------------
@@ -347,26 +347,26 @@ async def test_a_finished_run_has_its_result_usage_and_times(store: Store, clock
 
     ended = await finish(store, run, done("the answer", usage=Usage(input=3, output=4, cost=0.5)))
 
-    assert ended == await store.run(run.id)
+    assert ended == await store.runs.get(run.id)
     assert (ended.status, ended.outcome, ended.result) == (RunStatus.SUCCEEDED, Outcome.COMPLETED, "the answer")
     assert (ended.usage, ended.finished, ended.owner) == (Usage(input=3, output=4, cost=0.5), START + 500, None)
 
 
 async def test_cancelling_a_queued_run_ends_it_at_once(store: Store) -> None:
-    accepted = await store.accept(spec())
+    accepted = await store.runs.accept(spec())
 
-    ended = await store.cancel(accepted.run.id)
+    ended = await store.runs.cancel(accepted.run.id)
 
     assert (ended.status, ended.outcome) == (RunStatus.CANCELLED, Outcome.CANCELLED_BY_USER)
-    assert await store.claim("owner", LIMITS) == []
+    assert await store.runs.claim("owner", LIMITS) == []
     with pytest.raises(Conflict):
-        await store.cancel(accepted.run.id)
+        await store.runs.cancel(accepted.run.id)
 
 
 async def test_cancelling_a_running_run_flags_it_for_its_owner(store: Store) -> None:
     run = await running(store)
 
-    flagged = await store.cancel(run.id)
+    flagged = await store.runs.cancel(run.id)
 
     assert (flagged.status, flagged.cancel_requested) == (RunStatus.RUNNING, True)
 
@@ -374,10 +374,10 @@ async def test_cancelling_a_running_run_flags_it_for_its_owner(store: Store) -> 
 async def test_what_was_asked_to_stop_is_cancelled_when_it_is_given_back(store: Store) -> None:
     runs = [await running(store, session=f"main:test:{chat}") for chat in "ab"]
     for run in runs:
-        await store.cancel(run.id)
+        await store.runs.cancel(run.id)
 
-    given_back = await store.requeue(runs[0].id, runs[0].epoch, "cut short")
-    (rescued,) = await store.rescue("owner")
+    given_back = await store.runs.requeue(runs[0].id, runs[0].epoch, "cut short")
+    (rescued,) = await store.owners.rescue_runs("owner")
 
     assert {given_back.status, rescued.status} == {RunStatus.CANCELLED}
     assert {given_back.outcome, rescued.outcome} == {Outcome.CANCELLED_BY_USER}
@@ -385,7 +385,7 @@ async def test_what_was_asked_to_stop_is_cancelled_when_it_is_given_back(store: 
 
 async def test_a_run_that_nobody_knows_cannot_be_cancelled(store: Store) -> None:
     with pytest.raises(RunNotFound):
-        await store.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV")
+        await store.runs.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV")
 
 
 # --- given back and rescued -------------------------------------------------------------------
@@ -394,118 +394,118 @@ async def test_a_run_that_nobody_knows_cannot_be_cancelled(store: Store) -> None
 async def test_a_run_given_back_says_why_and_is_tried_again(store: Store) -> None:
     run = await running(store)
 
-    again = await store.requeue(run.id, run.epoch, "the gateway stopped")
+    again = await store.runs.requeue(run.id, run.epoch, "the gateway stopped")
 
-    events = await store.events(run.id, 0, 10)
+    events = await store.events.read_after(run.id, 0, 10)
     assert (again.status, again.owner, again.attempt) == (RunStatus.QUEUED, None, 1)
     assert events[-1].data == Status(status="queued", attempt=1, reason="the gateway stopped")
     assert (await claim_one(store)).attempt == 2
 
 
 async def test_a_run_is_tried_so_many_times_and_no_more(store: Store) -> None:
-    await store.accept(spec(max_attempts=3))
+    await store.runs.accept(spec(max_attempts=3))
     for attempt in (1, 2, 3):
         run = await claim_one(store)
         assert run.attempt == attempt
-        await store.rescue("owner")
+        await store.owners.rescue_runs("owner")
 
-    ended = await store.run(run.id)
+    ended = await store.runs.get(run.id)
     assert (ended.status, ended.outcome) == (RunStatus.FAILED, Outcome.INTERRUPTED)
     assert ended.error is not None
     assert "3 times" in ended.error
-    assert await store.claim("owner", LIMITS) == []
+    assert await store.runs.claim("owner", LIMITS) == []
 
 
 async def test_a_run_whose_policy_is_to_fail_is_not_tried_again(store: Store) -> None:
     await running(store, on_interrupt=OnInterrupt.FAIL)
-    await store.accept(spec(text="next"))
+    await store.runs.accept(spec(text="next"))
 
-    (ended,) = await store.rescue("owner")
+    (ended,) = await store.owners.rescue_runs("owner")
 
     assert (ended.status, ended.outcome, ended.attempt) == (RunStatus.FAILED, Outcome.INTERRUPTED, 1)
     assert (await claim_one(store)).spec.input == "next"
 
 
 async def test_only_the_runs_of_the_owner_that_is_gone_are_rescued(store: Store) -> None:
-    await store.accept(spec("main:test:a"))
-    await store.claim("dead", LIMITS)
-    await store.accept(spec("main:test:b"))
-    (alive,) = await store.claim("alive", LIMITS)
+    await store.runs.accept(spec("main:test:a"))
+    await store.runs.claim("dead", LIMITS)
+    await store.runs.accept(spec("main:test:b"))
+    (alive,) = await store.runs.claim("alive", LIMITS)
 
-    rescued = await store.rescue("dead")
+    rescued = await store.owners.rescue_runs("dead")
 
     assert [run.spec.session for run in rescued] == ["main:test:a"]
-    assert await store.run(alive.id) == alive
-    assert list(await store.owners()) == ["alive"]
+    assert await store.runs.get(alive.id) == alive
+    assert list(await store.owners.list()) == ["alive"]
 
 
 # --- idempotency ------------------------------------------------------------------------------
 
 
 async def test_the_same_key_and_body_give_the_same_run(store: Store) -> None:
-    first = await store.accept(spec(), key())
-    second = await store.accept(spec(), key())
+    first = await store.runs.accept(spec(), key())
+    second = await store.runs.accept(spec(), key())
 
     assert (second.run.id, second.fresh) == (first.run.id, False)
-    assert len(await store.runs(ALL, PAGE)) == 1
+    assert len(await store.runs.list(ALL, PAGE)) == 1
 
 
 async def test_the_same_key_gives_the_run_as_it_is_by_then(store: Store) -> None:
-    run = (await store.accept(spec(), key())).run
+    run = (await store.runs.accept(spec(), key())).run
     ended = await finish(store, await claim_one(store))
 
     assert ended.id == run.id
-    assert (await store.accept(spec(), key())).run == ended
+    assert (await store.runs.accept(spec(), key())).run == ended
 
 
 async def test_the_same_key_with_another_body_is_a_conflict(store: Store) -> None:
-    await store.accept(spec(), key(digest="one"))
+    await store.runs.accept(spec(), key(digest="one"))
 
     with pytest.raises(Conflict):
-        await store.accept(spec(), key(digest="two"))
+        await store.runs.accept(spec(), key(digest="two"))
 
-    assert len(await store.runs(ALL, PAGE)) == 1
+    assert len(await store.runs.list(ALL, PAGE)) == 1
 
 
 async def test_a_key_is_its_scopes_own(store: Store) -> None:
-    first = await store.accept(spec(), key(scope="one"))
-    second = await store.accept(spec(), key(scope="two"))
+    first = await store.runs.accept(spec(), key(scope="one"))
+    second = await store.runs.accept(spec(), key(scope="two"))
 
     assert first.run.id != second.run.id
 
 
 async def test_a_key_is_forgotten_after_a_day(store: Store, clock: SteppedClock) -> None:
-    first = await store.accept(spec(), key())
+    first = await store.runs.accept(spec(), key())
     clock.forward(DAY - 1)
-    within = await store.accept(spec(), key())
+    within = await store.runs.accept(spec(), key())
     clock.forward(1)
-    after = await store.accept(spec(), key(digest="another"))
-    again = await store.accept(spec(), key(digest="another"))
+    after = await store.runs.accept(spec(), key(digest="another"))
+    again = await store.runs.accept(spec(), key(digest="another"))
 
     assert (within.run.id, after.fresh, again.run.id) == (first.run.id, True, after.run.id)
 
 
 async def test_pruning_forgets_expired_keys_only(store: Store, clock: SteppedClock) -> None:
-    await store.accept(spec(), key("old"))
+    await store.runs.accept(spec(), key("old"))
     clock.forward(DAY)
-    kept = await store.accept(spec(), key("new"))
+    kept = await store.runs.accept(spec(), key("new"))
 
-    await store.prune()
+    await store.retention.prune_expired()
 
-    assert (await store.accept(spec(), key("new"))).run.id == kept.run.id
-    assert (await store.accept(spec(), key("old"))).fresh
+    assert (await store.runs.accept(spec(), key("new"))).run.id == kept.run.id
+    assert (await store.runs.accept(spec(), key("old"))).fresh
 
 
 async def test_a_refused_request_does_not_use_its_key_up(store: Store) -> None:
-    await store.accept(spec())
+    await store.runs.accept(spec())
     with pytest.raises(AgentBusy):
-        await store.accept(spec(), key(), SessionMode.REJECT)
+        await store.runs.accept(spec(), key(), SessionMode.REJECT)
 
-    assert (await store.accept(spec(), key())).fresh
+    assert (await store.runs.accept(spec(), key())).fresh
 
 
 async def test_twenty_requests_at_once_with_one_key_make_one_run(store: Store) -> None:
-    accepted = await asyncio.gather(*(store.accept(spec(), key()) for _ in range(20)))
+    accepted = await asyncio.gather(*(store.runs.accept(spec(), key()) for _ in range(20)))
 
     assert len({one.run.id for one in accepted}) == 1
     assert [one.fresh for one in accepted].count(True) == 1
@@ -517,57 +517,57 @@ async def test_twenty_requests_at_once_with_one_key_make_one_run(store: Store) -
 async def test_a_busy_session_can_reject(store: Store) -> None:
     run = await running(store)
     with pytest.raises(AgentBusy):
-        await store.accept(spec(), None, SessionMode.REJECT)
+        await store.runs.accept(spec(), None, SessionMode.REJECT)
     await finish(store, run)
 
-    assert (await store.accept(spec(), None, SessionMode.REJECT)).fresh
+    assert (await store.runs.accept(spec(), None, SessionMode.REJECT)).fresh
 
 
 async def test_a_busy_session_can_be_interrupted(store: Store) -> None:
     run = await running(store)
 
-    accepted = await store.accept(spec(text="stop that"), None, SessionMode.INTERRUPT)
+    accepted = await store.runs.accept(spec(text="stop that"), None, SessionMode.INTERRUPT)
 
     assert accepted.interrupted == (run.id,)
-    assert (await store.run(run.id)).cancel_requested
+    assert (await store.runs.get(run.id)).cancel_requested
 
 
 async def test_a_session_that_is_free_has_nothing_to_interrupt(store: Store) -> None:
-    assert (await store.accept(spec(), None, SessionMode.INTERRUPT)).interrupted == ()
+    assert (await store.runs.accept(spec(), None, SessionMode.INTERRUPT)).interrupted == ()
 
 
 # --- finding and listing ----------------------------------------------------------------------
 
 
 async def test_a_run_is_found_by_a_prefix_that_fits_it_alone(store: Store, clock: SteppedClock) -> None:
-    first = (await store.accept(spec())).run
+    first = (await store.runs.accept(spec())).run
     clock.forward(10**9)
-    second = (await store.accept(spec())).run
+    second = (await store.runs.accept(spec())).run
     unique = next(n for n in range(1, 27) if first.id[:n] != second.id[:n])
 
-    assert (await store.run(first.id[:unique])).id == first.id
-    assert (await store.run(second.id[:unique].lower())).id == second.id
-    assert (await store.run(second.id.lower())).id == second.id
+    assert (await store.runs.get(first.id[:unique])).id == first.id
+    assert (await store.runs.get(second.id[:unique].lower())).id == second.id
+    assert (await store.runs.get(second.id.lower())).id == second.id
 
 
 @pytest.mark.parametrize("name", ["", "0", "%", "_", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "~", "0'--", "\N{CRAB}", "0" * 999])
 async def test_a_name_that_fits_none_or_several_finds_nothing(store: Store, name: str) -> None:
     for _ in range(2):
-        await store.accept(spec())
+        await store.runs.accept(spec())
 
     with pytest.raises(RunNotFound):
-        await store.run(name)
+        await store.runs.get(name)
 
 
 async def test_runs_are_listed_newest_first_by_what_they_are(store: Store) -> None:
     runs = {
-        "queued": (await store.accept(spec("main:test:z", labels={"team": "red"}))).run,
-        "other": (await store.accept(spec("other:test:a", labels={"team": "blue", "x": "a=b"}))).run,
+        "queued": (await store.runs.accept(spec("main:test:z", labels={"team": "red"}))).run,
+        "other": (await store.runs.accept(spec("other:test:a", labels={"team": "blue", "x": "a=b"}))).run,
     }
-    ended = await finish(store, next(r for r in await store.claim("o", LIMITS) if r.id == runs["other"].id))
+    ended = await finish(store, next(r for r in await store.runs.claim("o", LIMITS) if r.id == runs["other"].id))
 
     async def listed(**which: object) -> list[str]:
-        return [run.id for run in await store.runs(RunFilter(**which), PAGE)]  # type: ignore[arg-type]
+        return [run.id for run in await store.runs.list(RunFilter(**which), PAGE)]  # type: ignore[arg-type]
 
     both = [runs["other"].id, runs["queued"].id]
     assert await listed() == both
@@ -581,11 +581,11 @@ async def test_runs_are_listed_newest_first_by_what_they_are(store: Store) -> No
 
 
 async def test_pages_follow_each_other_without_a_gap_or_a_repeat(store: Store) -> None:
-    ids = [(await store.accept(spec())).run.id for _ in range(25)]
+    ids = [(await store.runs.accept(spec())).run.id for _ in range(25)]
     seen: list[str] = []
     before: int | None = None
-    while page := await store.runs(ALL, Page(limit=7, before=before)):
-        await store.accept(spec())  # what comes in between is not for these pages
+    while page := await store.runs.list(ALL, Page(limit=7, before=before)):
+        await store.runs.accept(spec())  # what comes in between is not for these pages
         seen += [run.id for run in page]
         before = page[-1].seq
 
@@ -595,16 +595,16 @@ async def test_pages_follow_each_other_without_a_gap_or_a_repeat(store: Store) -
 
 async def test_counts_follow_every_move(store: Store, clock: SteppedClock) -> None:
     for chat in "abcd":
-        await store.accept(spec(f"main:test:{chat}"))
-    runs = await store.claim("owner", Limits(total=3, agents={"main": 3}))
+        await store.runs.accept(spec(f"main:test:{chat}"))
+    runs = await store.runs.claim("owner", Limits(total=3, agents={"main": 3}))
     clock.forward(10)
     await finish(store, runs[0])
-    await store.requeue(runs[1].id, runs[1].epoch, "why")
+    await store.runs.requeue(runs[1].id, runs[1].epoch, "why")
 
-    counts = await store.counts(START)
+    counts = await store.runs.count_totals(START)
     assert (counts.queued, counts.running, counts.sessions) == (2, 1, 4)
     assert counts.ended == {"cancelled": 0, "failed": 0, "succeeded": 1}
-    assert sum((await store.counts(START + 11)).ended.values()) == 0
+    assert sum((await store.runs.count_totals(START + 11)).ended.values()) == 0
 
 
 # --- changes ----------------------------------------------------------------------------------
@@ -614,7 +614,7 @@ async def test_every_move_is_in_the_log_of_changes(store: Store) -> None:
     run = await running(store)
     await finish(store, run)
 
-    changes = await store.changes(0, 100)
+    changes = await store.events.read_changes_after(0, 100)
 
     assert [(change.topic, change.ref, change.state) for change in changes] == [
         ("session", run.spec.session, "created"),
@@ -622,12 +622,12 @@ async def test_every_move_is_in_the_log_of_changes(store: Store) -> None:
         ("run", run.id, "running"),
         ("run", run.id, "succeeded"),
     ]
-    assert await store.changes(changes[1].seq, 1) == [changes[2]]
-    assert await store.last_change() == changes[-1].seq
+    assert await store.events.read_changes_after(changes[1].seq, 1) == [changes[2]]
+    assert await store.events.last_change() == changes[-1].seq
 
 
 async def test_there_is_no_last_change_before_the_first(store: Store) -> None:
-    assert (await store.last_change(), await store.changes(0, 10)) == (0, [])
+    assert (await store.events.last_change(), await store.events.read_changes_after(0, 10)) == (0, [])
 
 
 # --- listeners --------------------------------------------------------------------------------
@@ -637,20 +637,24 @@ async def test_listeners_are_told_what_is_on_disk_and_nothing_else(shelf: Shelf)
     store = shelf.open(queue_limit=3)
     told = Told(store)
 
-    await asyncio.gather(*(store.accept(spec()) for _ in range(6)), return_exceptions=True)
+    await asyncio.gather(*(store.runs.accept(spec()) for _ in range(6)), return_exceptions=True)
     run = await claim_one(store)
     await finish(store, run)
 
-    stored = [event for one in await store.runs(ALL, PAGE) for event in await store.events(one.id, 0, 100)]
+    stored = [
+        event for one in await store.runs.list(ALL, PAGE) for event in await store.events.read_after(one.id, 0, 100)
+    ]
     assert sorted(told.events, key=lambda event: (event.run, event.n)) == sorted(stored, key=lambda e: (e.run, e.n))
-    assert told.changes == list(await store.changes(0, 100))
+    assert told.changes == list(await store.events.read_changes_after(0, 100))
 
 
 async def test_what_a_listener_is_told_of_can_be_read_at_once(store: Store) -> None:
     reads: list[asyncio.Task[object]] = []
-    store.subscribe(lambda events, _: reads.extend(asyncio.ensure_future(store.run(event.run)) for event in events))
+    store.subscribe(
+        lambda events, _: reads.extend(asyncio.ensure_future(store.runs.get(event.run)) for event in events)
+    )
 
-    await asyncio.gather(*(store.accept(spec(f"main:test:{n}")) for n in range(20)))
+    await asyncio.gather(*(store.runs.accept(spec(f"main:test:{n}")) for n in range(20)))
 
     assert len(await asyncio.gather(*reads)) == 20
 
@@ -658,7 +662,7 @@ async def test_what_a_listener_is_told_of_can_be_read_at_once(store: Store) -> N
 async def test_what_is_written_together_is_told_together(store: Store) -> None:
     told = Told(store)
 
-    await asyncio.gather(*(store.accept(spec(f"main:test:{n}")) for n in range(200)))
+    await asyncio.gather(*(store.runs.accept(spec(f"main:test:{n}")) for n in range(200)))
 
     assert len(told.events) == 200
     assert len(told.calls) < 50
@@ -673,7 +677,7 @@ async def test_a_listener_that_breaks_keeps_no_writer_waiting(store: Store, monk
 
     store.subscribe(listener)
 
-    assert (await store.accept(spec())).fresh
+    assert (await store.runs.accept(spec())).fresh
     assert [str(error) for error in broken] == ["a listener broke"]
 
 
@@ -681,32 +685,34 @@ async def test_a_listener_that_breaks_keeps_no_writer_waiting(store: Store, monk
 
 
 async def test_one_bad_write_in_a_batch_fails_alone(store: Store) -> None:
-    taken = await store.accept(spec("main:test:0"), key("taken", digest="one"))
+    taken = await store.runs.accept(spec("main:test:0"), key("taken", digest="one"))
     told = Told(store)
-    writes = [store.accept(spec(f"main:test:{n}"), key(f"k{n}")) for n in range(30)]
-    writes.insert(10, store.accept(spec("main:test:x"), key("taken", digest="two")))
-    writes.insert(20, store.accept(RunSpec(source=Source.TASK, agent="main", session="main:test:y", input="\ud800")))
+    writes = [store.runs.accept(spec(f"main:test:{n}"), key(f"k{n}")) for n in range(30)]
+    writes.insert(10, store.runs.accept(spec("main:test:x"), key("taken", digest="two")))
+    writes.insert(
+        20, store.runs.accept(RunSpec(source=Source.TASK, agent="main", session="main:test:y", input="\ud800"))
+    )
 
     results = await asyncio.gather(*writes, return_exceptions=True)
 
     failed = [number for number, result in enumerate(results) if isinstance(result, BaseException)]
     assert failed == [10, 20]
-    assert len(await store.runs(ALL, PAGE)) == 31
-    assert await store.session("main:test:x") is None
-    assert await store.session("main:test:y") is None
-    assert (await store.counts(0)).queued == 31
+    assert len(await store.runs.list(ALL, PAGE)) == 31
+    assert await store.sessions.find("main:test:x") is None
+    assert await store.sessions.find("main:test:y") is None
+    assert (await store.runs.count_totals(0)).queued == 31
     assert len(told.events) == 30
     assert taken.run.id not in {event.run for event in told.events}
 
 
 async def test_bad_writes_do_not_make_their_neighbours_slow(store: Store) -> None:
     """Many conflicts beside good writes cost no commit each."""
-    await store.accept(spec(), key("taken", digest="one"))
+    await store.runs.accept(spec(), key("taken", digest="one"))
     told = Told(store)
 
     await asyncio.gather(
-        *(store.accept(spec(f"main:test:{n}")) for n in range(200)),
-        *(store.accept(spec(), key("taken", digest="two")) for _ in range(200)),
+        *(store.runs.accept(spec(f"main:test:{n}")) for n in range(200)),
+        *(store.runs.accept(spec(), key("taken", digest="two")) for _ in range(200)),
         return_exceptions=True,
     )
 
@@ -715,35 +721,35 @@ async def test_bad_writes_do_not_make_their_neighbours_slow(store: Store) -> Non
 
 async def test_closing_finishes_what_waits(shelf: Shelf) -> None:
     store = shelf.open()
-    writes = [asyncio.ensure_future(store.accept(spec(f"main:test:{n}"))) for n in range(300)]
+    writes = [asyncio.ensure_future(store.runs.accept(spec(f"main:test:{n}"))) for n in range(300)]
     await asyncio.sleep(0)  # they are handed over now
     await store.close()
     await store.close()
 
     assert len([await write for write in writes]) == 300
     with pytest.raises(Unavailable):
-        await store.accept(spec())
+        await store.runs.accept(spec())
     with pytest.raises(Unavailable):
-        await store.counts(0)
-    assert (await shelf.open().counts(0)).queued == 300
+        await store.runs.count_totals(0)
+    assert (await shelf.open().runs.count_totals(0)).queued == 300
 
 
 async def test_a_writer_who_goes_away_does_not_undo_what_was_written(store: Store) -> None:
-    gone = asyncio.ensure_future(store.accept(spec(), key()))
+    gone = asyncio.ensure_future(store.runs.accept(spec(), key()))
     await asyncio.sleep(0)
     gone.cancel()
-    await store.check()
+    await store.check_writable()
 
-    assert not (await store.accept(spec(), key())).fresh
+    assert not (await store.runs.accept(spec(), key())).fresh
 
 
 async def test_a_look_at_the_disk_changes_nothing_that_is_seen(store: Store) -> None:
-    await store.accept(spec())
-    told, before = Told(store), await store.counts(0)
+    await store.runs.accept(spec())
+    told, before = Told(store), await store.runs.count_totals(0)
 
-    await store.check()
+    await store.check_writable()
 
-    assert (await store.counts(0), told.calls) == (before, [])
+    assert (await store.runs.count_totals(0), told.calls) == (before, [])
 
 
 # --- tickets ----------------------------------------------------------------------------------
@@ -754,26 +760,26 @@ def _ticket(hash_: str, seconds: int = 30) -> Ticket:
 
 
 async def test_a_ticket_is_spent_once(store: Store) -> None:
-    await store.add_ticket(_ticket("a"))
+    await store.tokens.add_ticket(_ticket("a"))
 
-    assert [await store.spend_ticket(hash_) for hash_ in ("b", "a", "a")] == [None, "t", None]
+    assert [await store.tokens.redeem_ticket(hash_) for hash_ in ("b", "a", "a")] == [None, "t", None]
 
 
 async def test_an_expired_ticket_is_worth_nothing_and_is_forgotten(store: Store, clock: SteppedClock) -> None:
-    await store.add_ticket(_ticket("a"))
-    await store.add_ticket(_ticket("b"))
+    await store.tokens.add_ticket(_ticket("a"))
+    await store.tokens.add_ticket(_ticket("b"))
     clock.forward(30_000)
-    late = await store.spend_ticket("a")
-    await store.add_ticket(_ticket("c", 60))
+    late = await store.tokens.redeem_ticket("a")
+    await store.tokens.add_ticket(_ticket("c", 60))
     clock.now = START
 
-    assert (late, await store.spend_ticket("b"), await store.spend_ticket("c")) == (None, None, "t")
+    assert (late, await store.tokens.redeem_ticket("b"), await store.tokens.redeem_ticket("c")) == (None, None, "t")
 
 
 async def test_a_ticket_made_again_takes_the_place_of_the_one_that_was_lost(store: Store) -> None:
     key = IdempotencyKey(scope="s", key="k", digest="d")
-    await store.add_ticket(_ticket("a"), key)
-    await store.add_ticket(_ticket("b"), key)
-    await store.add_ticket(_ticket("c"), key)
+    await store.tokens.add_ticket(_ticket("a"), key)
+    await store.tokens.add_ticket(_ticket("b"), key)
+    await store.tokens.add_ticket(_ticket("c"), key)
 
-    assert [await store.spend_ticket(hash_) for hash_ in "abc"] == [None, None, "t"]
+    assert [await store.tokens.redeem_ticket(hash_) for hash_ in "abc"] == [None, None, "t"]

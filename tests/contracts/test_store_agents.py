@@ -26,15 +26,15 @@ def assigned(session: str = "main:task:a") -> RunSpec:
 
 
 async def make(store: Store, slug: str = "reviewer", **fields: object) -> StoredAgent:
-    return await store.create_agent(AgentDraft(slug=slug, **fields), "main")  # type: ignore[arg-type]
+    return await store.agents.create(AgentDraft(slug=slug, **fields), "main")  # type: ignore[arg-type]
 
 
 async def test_an_agent_is_kept_as_it_was_made(shelf: Shelf) -> None:
     store = shelf.open()
-    made = await store.create_agent(DRAFT, "main")
+    made = await store.agents.create(DRAFT, "main")
     await store.close()
 
-    (found,) = await shelf.open().agents()
+    (found,) = await shelf.open().agents.list()
 
     assert found == made
     assert (found.slug, found.name, found.base, found.model) == ("reviewer", "The reviewer", "main", "m")
@@ -53,18 +53,18 @@ async def test_a_slug_is_taken_once(store: Store) -> None:
     with pytest.raises(Conflict, match="slug 'reviewer'"):
         await make(store)
     with pytest.raises(Conflict, match="slug 'reviewer'"):
-        await store.edit_agent(other.id, AgentEdit(slug="reviewer"))
+        await store.agents.edit(other.id, AgentEdit(slug="reviewer"))
 
-    assert [agent.slug for agent in await store.agents()] in (["reviewer", "other"], ["other", "reviewer"])
+    assert [agent.slug for agent in await store.agents.list()] in (["reviewer", "other"], ["other", "reviewer"])
 
 
 async def test_the_same_key_makes_one_agent(store: Store) -> None:
-    first = await store.create_agent(DRAFT, "main", key())
+    first = await store.agents.create(DRAFT, "main", key())
 
-    assert await store.create_agent(DRAFT, "main", key()) == first
+    assert await store.agents.create(DRAFT, "main", key()) == first
     with pytest.raises(Conflict):
-        await store.create_agent(DRAFT, "main", key(digest="another"))
-    assert len(await store.agents()) == 1
+        await store.agents.create(DRAFT, "main", key(digest="another"))
+    assert len(await store.agents.list()) == 1
 
 
 async def test_there_is_an_end_to_agents(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,31 +76,31 @@ async def test_there_is_an_end_to_agents(store: Store, monkeypatch: pytest.Monke
 
 
 async def test_only_what_is_named_changes(store: Store, clock: SteppedClock) -> None:
-    made = await store.create_agent(DRAFT, "main")
+    made = await store.agents.create(DRAFT, "main")
     clock.forward(10)
 
-    edited = await store.edit_agent(made.id, AgentEdit(model=None, enabled=False, max_concurrent=5))
+    edited = await store.agents.edit(made.id, AgentEdit(model=None, enabled=False, max_concurrent=5))
 
     expected = msgspec.structs.replace(made, model=None, enabled=False, max_concurrent=5, updated=START + 10)
     assert edited == expected
-    assert await store.agents() == [expected]
+    assert await store.agents.list() == [expected]
 
 
 async def test_an_agent_is_deleted_once(store: Store) -> None:
     made = await make(store)
 
-    assert await store.delete_agent(made.id)
-    assert not await store.delete_agent(made.id)
+    assert await store.agents.delete(made.id)
+    assert not await store.agents.delete(made.id)
     with pytest.raises(AgentNotFound):
-        await store.edit_agent(made.id, AgentEdit(name="x"))
-    assert await store.agents() == []
+        await store.agents.edit(made.id, AgentEdit(name="x"))
+    assert await store.agents.list() == []
 
 
 async def test_changes_of_agents_are_told(store: Store) -> None:
     told = Told(store)
     made = await make(store)
-    await store.edit_agent(made.id, AgentEdit(name="x"))
-    await store.delete_agent(made.id)
+    await store.agents.edit(made.id, AgentEdit(name="x"))
+    await store.agents.delete(made.id)
 
     changes = [(change.topic, change.ref, change.state, change.agent) for change in told.changes]
     assert changes == [("agent", made.id, state, made.id) for state in ("created", "edited", "deleted")]
@@ -110,71 +110,71 @@ async def test_changes_of_agents_are_told(store: Store) -> None:
 
 
 async def test_assigned_runs_hold_slots_until_they_end(store: Store) -> None:
-    first = (await store.accept(assigned("main:task:1"), admission=OPEN)).run
+    first = (await store.runs.accept(assigned("main:task:1"), admission=OPEN)).run
     for number in (2, 3):
-        await store.accept(assigned(f"main:task:{number}"), admission=OPEN)
+        await store.runs.accept(assigned(f"main:task:{number}"), admission=OPEN)
     with pytest.raises(AgentBusy, match="3 tasks, and takes 3"):
-        await store.accept(assigned("main:task:4"), admission=OPEN)
+        await store.runs.accept(assigned("main:task:4"), admission=OPEN)
 
-    await store.cancel(first.id)
-    await store.accept(assigned("main:task:4"), admission=OPEN)
+    await store.runs.cancel(first.id)
+    await store.runs.accept(assigned("main:task:4"), admission=OPEN)
 
-    await store.claim("owner", LIMITS)
+    await store.runs.claim("owner", LIMITS)
     with pytest.raises(AgentBusy):
-        await store.accept(assigned("main:task:5"), admission=OPEN)
-    assert len(await store.runs(ALL, PAGE)) == 4
+        await store.runs.accept(assigned("main:task:5"), admission=OPEN)
+    assert len(await store.runs.list(ALL, PAGE)) == 4
 
 
 async def test_other_work_takes_no_slot(store: Store) -> None:
     for number in range(5):
-        await store.accept(spec(f"main:test:{number}"), admission=Admission(slots=1, stored=False))
-    await store.accept(assigned(), admission=Admission(slots=1, stored=False))
+        await store.runs.accept(spec(f"main:test:{number}"), admission=Admission(slots=1, stored=False))
+    await store.runs.accept(assigned(), admission=Admission(slots=1, stored=False))
 
-    assert (await store.loads())["main"] == Load(running=0, queued=6, slots=1)
+    assert (await store.agents.count_loads())["main"] == Load(running=0, queued=6, slots=1)
 
 
 async def test_the_same_key_takes_one_slot(store: Store) -> None:
     one = Admission(slots=1, stored=False)
-    first = await store.accept(assigned(), key(), admission=one)
+    first = await store.runs.accept(assigned(), key(), admission=one)
 
-    assert (await store.accept(assigned(), key(), admission=one)).run == first.run
+    assert (await store.runs.accept(assigned(), key(), admission=one)).run == first.run
 
 
 async def test_of_many_at_once_as_many_get_in_as_there_are_slots(store: Store) -> None:
     specs = [assigned(f"main:task:{number}") for number in range(50)]
 
-    done = await asyncio.gather(*(store.accept(one, admission=OPEN) for one in specs), return_exceptions=True)
+    done = await asyncio.gather(*(store.runs.accept(one, admission=OPEN) for one in specs), return_exceptions=True)
 
     assert [type(one) for one in done if isinstance(one, Exception)] == [AgentBusy] * 47
-    assert (await store.loads())["main"].slots == 3
+    assert (await store.agents.count_loads())["main"].slots == 3
 
 
 async def test_slots_outlive_a_crash_and_end_with_their_runs(shelf: Shelf) -> None:
     store = shelf.open()
     for number in range(3):
-        await store.accept(assigned(f"main:task:{number}"), admission=OPEN)
-    await store.claim("dead", LIMITS)
+        await store.runs.accept(assigned(f"main:task:{number}"), admission=OPEN)
+    await store.runs.claim("dead", LIMITS)
     await store.close()
 
     store = shelf.open()
-    await store.rescue("dead")
+    await store.owners.rescue_runs("dead")
     with pytest.raises(AgentBusy):
-        await store.accept(assigned("main:task:9"), admission=OPEN)
-    for run in await store.claim("owner", LIMITS):
+        await store.runs.accept(assigned("main:task:9"), admission=OPEN)
+    for run in await store.runs.claim("owner", LIMITS):
         await finish(store, run)
 
-    assert await store.loads() == {}
+    assert await store.agents.count_loads() == {}
 
 
 async def test_the_slots_of_a_stored_agent_are_as_the_store_says(store: Store) -> None:
     made = await make(store, max_concurrent=1)
     stale = Admission(slots=100, stored=True)
-    await store.accept(assigned(f"{made.id}:task:1"), admission=stale)
+    await store.runs.accept(assigned(f"{made.id}:task:1"), admission=stale)
 
     with pytest.raises(AgentBusy, match="takes 1 at a time"):
-        await store.accept(assigned(f"{made.id}:task:2"), admission=stale)
-    await store.edit_agent(made.id, AgentEdit(max_concurrent=2))
-    await store.accept(assigned(f"{made.id}:task:2"), admission=stale)
+        await store.runs.accept(assigned(f"{made.id}:task:2"), admission=stale)
+    await store.agents.edit(made.id, AgentEdit(max_concurrent=2))
+    await store.runs.accept(assigned(f"{made.id}:task:2"), admission=stale)
 
 
 @pytest.mark.parametrize("make_spec", [assigned, spec])
@@ -185,40 +185,40 @@ async def test_nothing_is_accepted_for_a_stored_agent_that_was_disabled_or_delet
     wanted: RunSpec = make_spec(f"{made.id}:task:1")  # type: ignore[operator]
     stored = Admission(slots=1, stored=True)
 
-    await store.edit_agent(made.id, AgentEdit(enabled=False))
+    await store.agents.edit(made.id, AgentEdit(enabled=False))
     with pytest.raises(AgentDisabled):
-        await store.accept(wanted, admission=stored)
-    await store.delete_agent(made.id)
+        await store.runs.accept(wanted, admission=stored)
+    await store.agents.delete(made.id)
     with pytest.raises(AgentNotFound):
-        await store.accept(wanted, admission=stored)
+        await store.runs.accept(wanted, admission=stored)
 
-    assert await store.runs(ALL, PAGE) == []
+    assert await store.runs.list(ALL, PAGE) == []
 
 
 # --- what is left of an agent that is gone ------------------------------------------------------
 
 
 async def test_what_waits_for_an_agent_that_is_gone_fails(store: Store) -> None:
-    waiting = [(await store.accept(spec("gone:test:a", text))).run for text in ("first", "second")]
-    delayed = (await store.accept(spec("gone:test:b", run_at=START + 1000))).run
-    other = (await store.accept(spec("main:test:a"))).run
+    waiting = [(await store.runs.accept(spec("gone:test:a", text))).run for text in ("first", "second")]
+    delayed = (await store.runs.accept(spec("gone:test:b", run_at=START + 1000))).run
+    other = (await store.runs.accept(spec("main:test:a"))).run
 
-    assert len(await store.abandon("gone", 2)) == 2
-    assert len(await store.abandon("gone", 2)) == 1
-    assert await store.abandon("gone", 2) == []
+    assert len(await store.runs.abandon("gone", 2)) == 2
+    assert len(await store.runs.abandon("gone", 2)) == 1
+    assert await store.runs.abandon("gone", 2) == []
 
-    for run in [await store.run(run.id) for run in (*waiting, delayed)]:
+    for run in [await store.runs.get(run.id) for run in (*waiting, delayed)]:
         assert (run.status, run.outcome) == (Status.FAILED, Outcome.AGENT_ERROR)
         assert run.error == "the agent 'gone' was removed before this run began."
-    said = [(message.role, message.content) for message in await store.history("gone:test:a", 10)]
+    said = [(message.role, message.content) for message in await store.sessions.read_history("gone:test:a", 10)]
     assert said == [(Role.USER, "first"), (Role.USER, "second")]
-    assert (await store.run(other.id)).status is Status.QUEUED
-    assert (await store.counts(0)).queued == 1
+    assert (await store.runs.get(other.id)).status is Status.QUEUED
+    assert (await store.runs.count_totals(0)).queued == 1
 
 
 async def test_what_an_agent_that_is_gone_works_on_goes_on(store: Store) -> None:
-    await store.accept(spec("main:test:a"))
+    await store.runs.accept(spec("main:test:a"))
     run = await claim_one(store)
 
-    assert await store.abandon("main", 10) == []
+    assert await store.runs.abandon("main", 10) == []
     assert (await finish(store, run)).status is Status.SUCCEEDED

@@ -35,14 +35,14 @@ def scheduled(session: str, schedule: str = "s", budget: Budget | None = None) -
 
 async def accept(store: Store, count: int = 1, agent: str = "main", **fields: Any) -> None:
     """Accept runs, each in a session of its own."""
-    already = len(await store.runs(ALL, PAGE))
+    already = len(await store.runs.list(ALL, PAGE))
     for number in range(already, already + count):
-        await store.accept(spec(f"{agent}:test:{number}", **fields))
+        await store.runs.accept(spec(f"{agent}:test:{number}", **fields))
 
 
 async def go(store: Store, within: Limits) -> list[Run]:
     """Claim; return what may begin."""
-    return [run for run in await store.claim("owner", within) if run.status is Status.RUNNING]
+    return [run for run in await store.runs.claim("owner", within) if run.status is Status.RUNNING]
 
 
 async def end(store: Store, run: Run, usage: Usage = STEP) -> Run:
@@ -50,14 +50,14 @@ async def end(store: Store, run: Run, usage: Usage = STEP) -> Run:
 
 
 async def spent(store: Store, day: str = TODAY, by: By = By.AGENT) -> dict[str, Spent]:
-    return {one.name: one.spent for one in await store.used(by, day, day)}
+    return {one.name: one.spent for one in await store.usage.sum_days(by, day, day)}
 
 
 # --- counting ---------------------------------------------------------------------------------
 
 
 async def test_use_is_told_by_day_agent_and_schedule(store: Store, clock: SteppedClock) -> None:
-    await store.accept(scheduled("main:cron:s"))
+    await store.runs.accept(scheduled("main:cron:s"))
     await accept(store, agent="other")
     for run in await go(store, limits()):
         await end(store, run)
@@ -68,19 +68,25 @@ async def test_use_is_told_by_day_agent_and_schedule(store: Store, clock: Steppe
 
     one = Spent(runs=1, input=100, output=20, cached=50, cost=0.25)
     two = Spent(runs=2, input=200, output=40, cached=100, cost=0.5)
-    assert await store.used(By.DAY, TODAY, TOMORROW) == [Used(name=TODAY, spent=two), Used(name=TOMORROW, spent=one)]
-    assert await store.used(By.AGENT, TODAY, TOMORROW) == [Used(name="main", spent=two), Used(name="other", spent=one)]
-    assert await store.used(By.SCHEDULE, TODAY, TOMORROW) == [Used(name="s", spent=one)]
-    assert await store.used(By.DAY, TODAY, TOMORROW, "other") == [Used(name=TODAY, spent=one)]
-    assert await store.used(By.DAY, "2023-11-16", "2023-12-31") == []
+    assert await store.usage.sum_days(By.DAY, TODAY, TOMORROW) == [
+        Used(name=TODAY, spent=two),
+        Used(name=TOMORROW, spent=one),
+    ]
+    assert await store.usage.sum_days(By.AGENT, TODAY, TOMORROW) == [
+        Used(name="main", spent=two),
+        Used(name="other", spent=one),
+    ]
+    assert await store.usage.sum_days(By.SCHEDULE, TODAY, TOMORROW) == [Used(name="s", spent=one)]
+    assert await store.usage.sum_days(By.DAY, TODAY, TOMORROW, "other") == [Used(name=TODAY, spent=one)]
+    assert await store.usage.sum_days(By.DAY, "2023-11-16", "2023-12-31") == []
 
 
 async def test_use_counts_when_it_is_told_and_not_again_at_the_end(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits())
-    await store.append(run.id, run.epoch, [STEP])
-    under_way = await store.used_today(By.AGENT, "main")
-    await store.end_round(run.id, run.epoch, Round(number=1, reply="more", usage=STEP + STEP), [STEP])
+    await store.events.append(run.id, run.epoch, [STEP])
+    under_way = await store.usage.sum_today(By.AGENT, "main")
+    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="more", usage=STEP + STEP), [STEP])
     await finish(store, run, done(usage=STEP), [STEP])
 
     assert under_way == Spent(runs=1, input=100, output=20, cached=50, cost=0.25)
@@ -94,7 +100,7 @@ async def test_an_end_that_is_written_twice_counts_once(store: Store) -> None:
     with pytest.raises(Fenced):
         await end(store, run)
     with pytest.raises(Fenced):
-        await store.append(run.id, run.epoch, [STEP])
+        await store.events.append(run.id, run.epoch, [STEP])
 
     assert (await spent(store))["main"] == Spent(runs=1, input=100, output=20, cached=50, cost=0.25)
 
@@ -102,11 +108,11 @@ async def test_an_end_that_is_written_twice_counts_once(store: Store) -> None:
 async def test_a_run_that_is_cut_short_counts_as_far_as_it_told_and_one_run_in_all(store: Store) -> None:
     await accept(store)
     (first,) = await go(store, limits())
-    await store.append(first.id, first.epoch, [STEP])
-    await store.rescue("owner")
-    between = await store.used_today(By.AGENT, "main")
+    await store.events.append(first.id, first.epoch, [STEP])
+    await store.owners.rescue_runs("owner")
+    between = await store.usage.sum_today(By.AGENT, "main")
     (second,) = await go(store, limits())
-    again = await store.used_today(By.AGENT, "main")
+    again = await store.usage.sum_today(By.AGENT, "main")
     await end(store, second)
 
     assert (between.runs, between.tokens, again) == (1, 120, between)
@@ -118,7 +124,7 @@ async def test_a_run_over_midnight_counts_for_the_day_it_began_and_its_tokens_fo
 ) -> None:
     await accept(store)
     (run,) = await go(store, limits())
-    await store.append(run.id, run.epoch, [STEP])
+    await store.events.append(run.id, run.epoch, [STEP])
     clock.forward(2 * HOUR)
     await end(store, run, Usage(input=7, cost=0.5))
 
@@ -131,7 +137,7 @@ async def test_days_are_those_of_the_given_zone(shelf: Shelf) -> None:
     await accept(store)
     await end(store, (await go(store, limits()))[0])
 
-    assert [one.name for one in await store.used(By.DAY, TODAY, TOMORROW)] == [TOMORROW]
+    assert [one.name for one in await store.usage.sum_days(By.DAY, TODAY, TOMORROW)] == [TOMORROW]
 
 
 async def test_runs_without_a_known_cost_are_counted(store: Store) -> None:
@@ -149,9 +155,9 @@ async def test_what_no_agent_can_have_used_is_held_within_bounds(store: Store) -
     await accept(store, 2)
     for run in await go(store, limits()):
         said = [Usage(input=(1 << 63) - 1, output=5, cost=0.5), Usage(output=-5, cost=-1.0)]
-        await store.append(run.id, run.epoch, said)
+        await store.events.append(run.id, run.epoch, said)
 
-    used = await store.used_today(By.AGENT, "main")
+    used = await store.usage.sum_today(By.AGENT, "main")
     assert (used.input, used.output, used.cost) == ((1 << 53) - 1, 10, 1.0)
 
 
@@ -159,10 +165,10 @@ async def test_old_use_is_forgotten(store: Store, clock: SteppedClock) -> None:
     await accept(store)
     await end(store, (await go(store, limits()))[0])
     clock.forward(400 * 24 * HOUR)
-    await store.prune()
+    await store.retention.prune_expired()
     kept = await spent(store)
     clock.forward(24 * HOUR)
-    await store.prune()
+    await store.retention.prune_expired()
 
     assert (list(kept), await spent(store)) == (["main"], {})
 
@@ -173,7 +179,7 @@ async def test_old_use_is_forgotten(store: Store, clock: SteppedClock) -> None:
 async def test_over_its_runs_a_run_fails_and_says_why(store: Store) -> None:
     target = Target(kind="webhook", address="http://127.0.0.1/")
     await accept(store, 2, deliver=(target,))
-    first, second = await store.claim("owner", limits(runs=1))
+    first, second = await store.runs.claim("owner", limits(runs=1))
 
     assert (first.status, second.status, second.outcome) == (Status.RUNNING, Status.FAILED, Outcome.OVER_BUDGET)
     assert second.error == (
@@ -181,8 +187,8 @@ async def test_over_its_runs_a_run_fails_and_says_why(store: Store) -> None:
     )
     assert (second.attempt, second.started, second.finished) == (0, None, START)
     assert await kinds_of(store, second.id) == ["status", "end"]
-    assert [delivery.run for delivery in await store.take_deliveries(10, 10)] == [second.id]
-    assert [message.role for message in await store.history(second.spec.session, 10)] == ["user"]
+    assert [delivery.run for delivery in await store.deliveries.take_due(10, 10)] == [second.id]
+    assert [message.role for message in await store.sessions.read_history(second.spec.session, 10)] == ["user"]
 
 
 async def test_what_a_budget_refuses_takes_no_room_from_others(store: Store) -> None:
@@ -195,11 +201,11 @@ async def test_what_a_budget_refuses_takes_no_room_from_others(store: Store) -> 
 
 async def test_all_that_waits_in_a_lane_is_refused_in_turn(store: Store) -> None:
     for _ in range(20):
-        await store.accept(spec("main:test:a"))
+        await store.runs.accept(spec("main:test:a"))
     (run,) = await go(store, limits(runs=1))
     await end(store, run)
     refused = 0
-    while found := await store.claim("owner", limits(runs=1)):
+    while found := await store.runs.claim("owner", limits(runs=1)):
         refused += len(found)
 
     assert refused == 19
@@ -231,7 +237,7 @@ async def test_a_run_from_before_midnight_leaves_the_new_day_its_runs(store: Sto
 async def test_two_processes_cannot_share_out_more_than_there_is(shelf: Shelf) -> None:
     one, two = shelf.open(), shelf.open()
     await accept(one, 20)
-    claims = await asyncio.gather(*(store.claim("owner", limits(runs=7)) for store in (one, two, one, two)))
+    claims = await asyncio.gather(*(store.runs.claim("owner", limits(runs=7)) for store in (one, two, one, two)))
 
     statuses = [run.status for claimed in claims for run in claimed]
     assert (statuses.count(Status.RUNNING), statuses.count(Status.FAILED)) == (7, 13)
@@ -240,7 +246,7 @@ async def test_two_processes_cannot_share_out_more_than_there_is(shelf: Shelf) -
 async def test_a_run_that_is_tried_again_is_not_counted_against_itself(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits(runs=1))
-    await store.requeue(run.id, run.epoch, "why")
+    await store.runs.requeue(run.id, run.epoch, "why")
 
     assert [again.id for again in await go(store, limits(runs=1))] == [run.id]
 
@@ -248,9 +254,9 @@ async def test_a_run_that_is_tried_again_is_not_counted_against_itself(store: St
 async def test_a_run_that_crashed_over_its_tokens_is_not_tried_again(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits(tokens=100))
-    await store.append(run.id, run.epoch, [STEP])
-    await store.rescue("owner")
-    (refused,) = await store.claim("owner", limits(tokens=100))
+    await store.events.append(run.id, run.epoch, [STEP])
+    await store.owners.rescue_runs("owner")
+    (refused,) = await store.runs.claim("owner", limits(tokens=100))
 
     assert (refused.id, refused.outcome) == (run.id, Outcome.OVER_BUDGET)
     assert "120 of 100 tokens" in (refused.error or "")
@@ -261,7 +267,7 @@ async def test_tokens_and_cost_are_limits_too(store: Store) -> None:
     await end(store, (await go(store, limits(tokens=121)))[0])
     await accept(store, 3)
     within = [limits(tokens=121), limits(cost=0.25)]
-    claimed = [await store.claim("owner", one) for one in within]
+    claimed = [await store.runs.claim("owner", one) for one in within]
 
     # One begins, one waits for it, as it may use up what is left; with the other limit nothing is left at all.
     assert [[run.status for run in runs] for runs in claimed] == [[Status.RUNNING], [Status.FAILED, Status.FAILED]]
@@ -292,7 +298,7 @@ async def test_after_a_run_of_unknown_cost_a_limit_of_cost_lets_no_other_begin(s
     await accept(store, 2)
     (first,) = await go(store, limits(cost=10.0))
     await end(store, first, Usage(input=1, output=1))
-    (second,) = await store.claim("owner", limits(cost=10.0))
+    (second,) = await store.runs.claim("owner", limits(cost=10.0))
 
     assert (second.status, second.outcome) == (Status.FAILED, Outcome.OVER_BUDGET)
     assert "no cost was told" in (second.error or "")
@@ -301,10 +307,10 @@ async def test_after_a_run_of_unknown_cost_a_limit_of_cost_lets_no_other_begin(s
 async def test_a_schedule_has_a_budget_beside_its_agents(store: Store) -> None:
     within, own = limits(runs=100), Budget(runs=2)
     for number in range(3):
-        await store.accept(scheduled(f"main:cron:{number}", "s", own))
-    await store.accept(scheduled("main:cron:x", "other", own))
+        await store.runs.accept(scheduled(f"main:cron:{number}", "s", own))
+    await store.runs.accept(scheduled("main:cron:x", "other", own))
     await accept(store)
-    runs = await store.claim("owner", within)
+    runs = await store.runs.claim("owner", within)
 
     (refused,) = [run for run in runs if run.status is Status.FAILED]
     assert (len(runs), refused.spec.session) == (5, "main:cron:2")
@@ -314,32 +320,32 @@ async def test_a_schedule_has_a_budget_beside_its_agents(store: Store) -> None:
 async def test_a_refused_run_is_no_failure_of_its_schedule(store: Store) -> None:
     wanted = ScheduleSpec(expression="every 1m", input="wake", max_failures=1, budget=Budget(runs=1))
     made = Schedule(id="s", spec=wanted, anchor=START, next_at=START, created=START, updated=START)
-    await store.create_schedule(made)
+    await store.schedules.create(made)
     for number in range(2):
-        await store.trigger_schedule("s", scheduled(f"main:cron:{number}", "s", wanted.budget))
-    await store.claim("owner", limits())
+        await store.schedules.trigger("s", scheduled(f"main:cron:{number}", "s", wanted.budget))
+    await store.runs.claim("owner", limits())
 
-    found = await store.schedule("s")
+    found = await store.schedules.get("s")
     assert (found.enabled, found.failures, found.spec.budget) == (True, 0, Budget(runs=1))
-    assert await store.budgeted_schedules(10) == [found]
+    assert await store.schedules.list_budgeted(10) == [found]
 
 
 async def test_schedules_without_a_budget_are_left_out(store: Store) -> None:
     wanted = ScheduleSpec(expression="every 1m", input="wake")
-    await store.create_schedule(
+    await store.schedules.create(
         Schedule(id="s", spec=wanted, anchor=START, next_at=START, created=START, updated=START)
     )
 
-    assert await store.budgeted_schedules(10) == []
+    assert await store.schedules.list_budgeted(10) == []
 
 
 async def test_a_stored_agent_keeps_its_budget(shelf: Shelf) -> None:
     store = shelf.open()
-    made = await store.create_agent(AgentDraft(slug="a", budget=Budget(tokens=5)), "main")
-    plain = await store.create_agent(AgentDraft(slug="b"), "main")
-    await store.edit_agent(plain.id, AgentEdit(budget=Budget()))
-    await store.edit_agent(made.id, AgentEdit(name="other"))
+    made = await store.agents.create(AgentDraft(slug="a", budget=Budget(tokens=5)), "main")
+    plain = await store.agents.create(AgentDraft(slug="b"), "main")
+    await store.agents.edit(plain.id, AgentEdit(budget=Budget()))
+    await store.agents.edit(made.id, AgentEdit(name="other"))
     await store.close()
 
-    found = {agent.slug: agent.budget for agent in await shelf.open().agents()}
+    found = {agent.slug: agent.budget for agent in await shelf.open().agents.list()}
     assert (plain.budget, found) == (None, {"a": Budget(tokens=5), "b": Budget()})

@@ -22,11 +22,11 @@ async def ended(store: Store, *targets: Target, session: str = "main:test:a") ->
 
 
 async def all_of(store: Store) -> list[Delivery]:
-    return list(await store.deliveries(ANY, PAGE))
+    return list(await store.deliveries.list(ANY, PAGE))
 
 
 async def recorded(store: Store, delivery: Delivery, status: DeliveryStatus, **fields: object) -> bool:
-    return await store.record_delivery(msgspec.structs.replace(delivery, status=status, **fields))
+    return await store.deliveries.record_attempt(msgspec.structs.replace(delivery, status=status, **fields))
 
 
 async def test_the_end_of_a_run_makes_a_delivery_for_each_target(store: Store) -> None:
@@ -42,29 +42,29 @@ async def test_the_end_of_a_run_makes_a_delivery_for_each_target(store: Store) -
 
 async def test_a_run_that_goes_on_makes_none(store: Store) -> None:
     run = await running(store, deliver=(HOOK,))
-    await store.requeue(run.id, run.epoch, "why")
+    await store.runs.requeue(run.id, run.epoch, "why")
 
     assert await all_of(store) == []
 
 
 async def test_a_run_that_is_cancelled_while_it_waits_makes_one(store: Store) -> None:
-    run = (await store.accept(spec(deliver=(HOOK,)))).run
-    await store.cancel(run.id)
+    run = (await store.runs.accept(spec(deliver=(HOOK,)))).run
+    await store.runs.cancel(run.id)
 
     assert len(await all_of(store)) == 1
 
 
 async def test_a_run_that_fails_by_rescue_makes_one(store: Store) -> None:
-    await store.accept(spec(deliver=(HOOK,), on_interrupt=OnInterrupt.FAIL))
+    await store.runs.accept(spec(deliver=(HOOK,), on_interrupt=OnInterrupt.FAIL))
     await claim_one(store, "gone")
-    await store.rescue("gone")
+    await store.owners.rescue_runs("gone")
 
     assert len(await all_of(store)) == 1
 
 
 async def test_a_run_that_fails_when_given_back_makes_one(store: Store) -> None:
     run = await running(store, deliver=(HOOK,), on_interrupt=OnInterrupt.FAIL)
-    await store.requeue(run.id, run.epoch, "why")
+    await store.runs.requeue(run.id, run.epoch, "why")
 
     assert len(await all_of(store)) == 1
 
@@ -77,8 +77,8 @@ async def test_a_run_that_failed_makes_one(store: Store) -> None:
 
 
 async def test_a_run_whose_session_is_deleted_makes_one(store: Store) -> None:
-    run = (await store.accept(spec(deliver=(HOOK,)))).run
-    await store.delete_session(run.spec.session, force=True)
+    run = (await store.runs.accept(spec(deliver=(HOOK,)))).run
+    await store.sessions.delete(run.spec.session, force=True)
 
     assert len(await all_of(store)) == 1
 
@@ -95,48 +95,48 @@ async def test_what_is_to_be_delivered_is_there_after_the_store_is_opened_again(
 async def test_what_is_due_is_taken_once(store: Store) -> None:
     await ended(store)
 
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
 
     assert (taken.status, taken.attempt) == (DeliveryStatus.SENDING, 1)
-    assert await store.take_deliveries(10, 1) == []
+    assert await store.deliveries.take_due(10, 1) == []
 
 
 async def test_what_is_not_due_waits(store: Store, clock: SteppedClock) -> None:
     await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + 5000)
 
-    assert await store.take_deliveries(10, 1) == []
-    assert await store.next_delivery(START) == START + 5000
+    assert await store.deliveries.take_due(10, 1) == []
+    assert await store.deliveries.next_due_at(START) == START + 5000
     clock.forward(5000)
-    (again,) = await store.take_deliveries(10, 1)
+    (again,) = await store.deliveries.take_due(10, 1)
 
     assert (again.id, again.attempt) == (taken.id, 2)
 
 
 async def test_what_waits_is_due_when_the_clock_is_set_back_by_years(store: Store, clock: SteppedClock) -> None:
     await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + 5000)
     clock.forward(-10 * 365 * 86_400_000)
 
-    (again,) = await store.take_deliveries(10, 1)
+    (again,) = await store.deliveries.take_due(10, 1)
 
     assert again.id == taken.id
 
 
 async def test_the_longest_wait_is_waited_for(store: Store) -> None:
     await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + round(LONGEST_WAIT * (1 + JITTER) * 1000))
 
-    assert await store.take_deliveries(10, 1) == []
+    assert await store.deliveries.take_due(10, 1) == []
 
 
 async def test_next_due_leaves_out_what_is_due_already(store: Store) -> None:
     await ended(store)
 
-    assert await store.next_delivery(START) is None
+    assert await store.deliveries.next_due_at(START) is None
 
 
 async def test_one_receiver_is_sent_so_many_at_a_time_and_another_does_not_wait(store: Store) -> None:
@@ -144,9 +144,9 @@ async def test_one_receiver_is_sent_so_many_at_a_time_and_another_does_not_wait(
         await ended(store, HOOK, session=f"main:test:{number}")
     await ended(store, OTHER)
 
-    first = await store.take_deliveries(10, 2)
+    first = await store.deliveries.take_due(10, 2)
     await recorded(store, first[0], DeliveryStatus.DELIVERED)
-    second = await store.take_deliveries(10, 2)
+    second = await store.deliveries.take_due(10, 2)
 
     assert sorted(delivery.target.address for delivery in first) == [HOOK.address, HOOK.address, OTHER.address]
     assert [delivery.target for delivery in second] == [HOOK]
@@ -156,10 +156,10 @@ async def test_a_chat_is_sent_one_at_a_time(store: Store) -> None:
     for number in range(3):
         await ended(store, Target(kind="telegram", address="1"), session=f"main:test:{number}")
 
-    first = await store.take_deliveries(10, 2)
+    first = await store.deliveries.take_due(10, 2)
 
     assert len(first) == 1
-    assert await store.take_deliveries(10, 2) == []
+    assert await store.deliveries.take_due(10, 2) == []
 
 
 async def test_no_more_are_taken_than_asked_for_and_the_longest_due_go_first(store: Store, clock: SteppedClock) -> None:
@@ -168,38 +168,38 @@ async def test_no_more_are_taken_than_asked_for_and_the_longest_due_go_first(sto
         await ended(store, target)
         clock.forward(1)
 
-    taken = await store.take_deliveries(2, 2)
+    taken = await store.deliveries.take_due(2, 2)
 
     assert [delivery.target for delivery in taken] == targets[:2]
 
 
 async def test_a_try_that_is_no_longer_the_present_one_writes_nothing(store: Store) -> None:
     await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
-    await store.release_deliveries()
-    (again,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
+    await store.deliveries.release_in_flight()
+    (again,) = await store.deliveries.take_due(10, 1)
 
     assert not await recorded(store, taken, DeliveryStatus.DEAD)
-    assert (await store.delivery(taken.id)) == again
+    assert (await store.deliveries.get(taken.id)) == again
 
 
 async def test_what_was_on_its_way_when_its_process_ended_is_due_at_once(store: Store) -> None:
     await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
 
-    assert await store.release_deliveries() == 1
+    assert await store.deliveries.release_in_flight() == 1
 
-    (again,) = await store.take_deliveries(10, 1)
+    (again,) = await store.deliveries.take_due(10, 1)
     assert (again.id, again.attempt) == (taken.id, 2)
 
 
 async def test_a_dead_one_can_be_retried_with_all_its_tries(store: Store, clock: SteppedClock) -> None:
     await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.DEAD, error="gone", finished=START)
     clock.forward(1000)
 
-    again = await store.retry_delivery(taken.id)
+    again = await store.deliveries.retry(taken.id)
 
     assert (again.id, again.status, again.attempt, again.next_at) == (taken.id, DeliveryStatus.PENDING, 0, START + 1000)
     assert (again.error, again.finished) == ("gone", None)
@@ -207,63 +207,63 @@ async def test_a_dead_one_can_be_retried_with_all_its_tries(store: Store, clock:
 
 async def test_one_that_was_delivered_or_is_on_its_way_cannot_be_retried(store: Store) -> None:
     await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
     with pytest.raises(Conflict, match="is sending"):
-        await store.retry_delivery(taken.id)
+        await store.deliveries.retry(taken.id)
     await recorded(store, taken, DeliveryStatus.DELIVERED)
 
     with pytest.raises(Conflict, match="is delivered"):
-        await store.retry_delivery(taken.id)
+        await store.deliveries.retry(taken.id)
 
 
 async def test_a_retry_with_the_same_key_is_one_retry(store: Store) -> None:
     await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.DEAD)
-    await store.retry_delivery(taken.id, key())
-    (again,) = await store.take_deliveries(10, 1)
+    await store.deliveries.retry(taken.id, key())
+    (again,) = await store.deliveries.take_due(10, 1)
 
-    assert await store.retry_delivery(taken.id, key()) == again
+    assert await store.deliveries.retry(taken.id, key()) == again
 
 
 async def test_deliveries_are_listed_by_status_and_run_in_pages_newest_first(store: Store) -> None:
     first = await ended(store, HOOK, session="main:test:1")
     second = await ended(store, HOOK, OTHER, session="main:test:2")
-    (taken, *_) = await store.take_deliveries(1, 1)
+    (taken, *_) = await store.deliveries.take_due(1, 1)
     await recorded(store, taken, DeliveryStatus.DEAD)
 
-    dead = await store.deliveries(DeliveryFilter(status=DeliveryStatus.DEAD), PAGE)
+    dead = await store.deliveries.list(DeliveryFilter(status=DeliveryStatus.DEAD), PAGE)
     whole = await all_of(store)
-    rest = await store.deliveries(ANY, Page(limit=1, before=whole[0].seq))
+    rest = await store.deliveries.list(ANY, Page(limit=1, before=whole[0].seq))
 
     assert [delivery.run for delivery in dead] == [first.id]
     assert [delivery.run for delivery in whole] == [second.id, second.id, first.id]
     assert rest == whole[1:2]
-    assert len(await store.deliveries(DeliveryFilter(run=second.id), PAGE)) == 2
+    assert len(await store.deliveries.list(DeliveryFilter(run=second.id), PAGE)) == 2
 
 
 async def test_a_delivery_is_found_by_the_beginning_of_its_id(store: Store) -> None:
     await ended(store)
     (delivery,) = await all_of(store)
 
-    assert await store.delivery(delivery.id[:12].lower()) == delivery
+    assert await store.deliveries.get(delivery.id[:12].lower()) == delivery
 
 
 @pytest.mark.parametrize("given", ["01ZZZ", "", "%", "x" * 100])
 async def test_a_delivery_that_is_not_there_is_not_found(store: Store, given: str) -> None:
     with pytest.raises(DeliveryNotFound):
-        await store.delivery(given)
+        await store.deliveries.get(given)
 
 
 async def test_counts_tell_what_is_not_delivered(store: Store) -> None:
     for number in range(4):
         await ended(store, session=f"main:test:{number}")
     for delivery, status in zip(
-        await store.take_deliveries(3, 3), (DeliveryStatus.DEAD, DeliveryStatus.DELIVERED), strict=False
+        await store.deliveries.take_due(3, 3), (DeliveryStatus.DEAD, DeliveryStatus.DELIVERED), strict=False
     ):
         await recorded(store, delivery, status)
 
-    counts = await store.delivery_counts()
+    counts = await store.deliveries.count_undelivered()
 
     assert (counts.pending, counts.dead) == (2, 1)
 
@@ -271,9 +271,9 @@ async def test_counts_tell_what_is_not_delivered(store: Store) -> None:
 async def test_what_becomes_of_a_delivery_is_told_as_changes(store: Store) -> None:
     told = Told(store)
     run = await ended(store)
-    (taken,) = await store.take_deliveries(10, 1)
+    (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.DEAD)
-    await store.retry_delivery(taken.id)
+    await store.deliveries.retry(taken.id)
 
     changes = [change for change in told.changes if change.topic == "delivery"]
 

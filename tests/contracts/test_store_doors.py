@@ -17,7 +17,7 @@ BUSY = SessionMode.QUEUE
 
 
 async def held(store: Store, **fields: object) -> Run:
-    return (await store.accept(spec(held=True, **fields))).run  # type: ignore[arg-type]
+    return (await store.runs.accept(spec(held=True, **fields))).run  # type: ignore[arg-type]
 
 
 # --- held -------------------------------------------------------------------------------------
@@ -26,9 +26,9 @@ async def held(store: Store, **fields: object) -> Run:
 async def test_a_held_run_is_not_claimed_until_it_is_released(store: Store) -> None:
     run = await held(store)
     assert run.status is Status.HELD
-    assert await store.claim("me", LIMITS) == []
+    assert await store.runs.claim("me", LIMITS) == []
 
-    released = (await store.release(run.id, BUSY)).run
+    released = (await store.runs.release(run.id, BUSY)).run
 
     assert released.status is Status.QUEUED
     assert (await claim_one(store)).id == run.id
@@ -36,39 +36,39 @@ async def test_a_held_run_is_not_claimed_until_it_is_released(store: Store) -> N
 
 async def test_a_held_run_keeps_nobody_waiting(store: Store) -> None:
     await held(store)
-    other = (await store.accept(spec())).run
+    other = (await store.runs.accept(spec())).run
 
     assert (await claim_one(store)).id == other.id
 
 
 async def test_only_a_held_run_is_released(store: Store) -> None:
     run = await held(store)
-    await store.release(run.id, BUSY)
+    await store.runs.release(run.id, BUSY)
 
     with pytest.raises(Conflict, match="cannot release a run that is queued"):
-        await store.release(run.id, BUSY)
+        await store.runs.release(run.id, BUSY)
 
 
 async def test_the_same_key_releases_once(store: Store) -> None:
     run, key = await held(store), IdempotencyKey(scope="s", key="k", digest="d")
-    await store.release(run.id, BUSY, key)
+    await store.runs.release(run.id, BUSY, key)
 
-    again = await store.release(run.id, BUSY, key)
+    again = await store.runs.release(run.id, BUSY, key)
 
     assert (again.fresh, again.run.id) == (False, run.id)
 
 
 async def test_a_run_is_not_released_into_a_busy_session_that_takes_no_more(store: Store) -> None:
     run = await held(store)
-    await store.accept(spec())
+    await store.runs.accept(spec())
 
     with pytest.raises(AgentBusy):
-        await store.release(run.id, SessionMode.REJECT)
-    assert (await store.run(run.id)).status is Status.HELD
+        await store.runs.release(run.id, SessionMode.REJECT)
+    assert (await store.runs.get(run.id)).status is Status.HELD
 
 
 async def test_a_held_run_is_cancelled_at_once(store: Store) -> None:
-    assert (await store.cancel((await held(store)).id)).status is Status.CANCELLED
+    assert (await store.runs.cancel((await held(store)).id)).status is Status.CANCELLED
 
 
 async def test_held_runs_count_towards_how_many_may_wait(shelf: Shelf) -> None:
@@ -76,79 +76,82 @@ async def test_held_runs_count_towards_how_many_may_wait(shelf: Shelf) -> None:
     await held(store)
 
     with pytest.raises(Unavailable):
-        await store.accept(spec())
+        await store.runs.accept(spec())
 
 
 async def test_an_ephemeral_session_ends_with_its_run(store: Store) -> None:
-    await store.accept(spec(ephemeral=True))
+    await store.runs.accept(spec(ephemeral=True))
     run = await claim_one(store)
-    assert await store.session(run.spec.session) is not None
+    assert await store.sessions.find(run.spec.session) is not None
 
     await finish(store, run)
 
-    assert await store.session(run.spec.session) is None
-    assert (await store.run(run.id)).status is Status.SUCCEEDED
+    assert await store.sessions.find(run.spec.session) is None
+    assert (await store.runs.get(run.id)).status is Status.SUCCEEDED
 
 
 async def test_an_ephemeral_session_outlives_a_try_that_was_cut_short(store: Store) -> None:
-    await store.accept(spec(ephemeral=True))
+    await store.runs.accept(spec(ephemeral=True))
     run = await claim_one(store)
 
-    await store.requeue(run.id, run.epoch, "why")
+    await store.runs.requeue(run.id, run.epoch, "why")
 
-    assert await store.session(run.spec.session) is not None
+    assert await store.sessions.find(run.spec.session) is not None
 
 
 # --- goals ------------------------------------------------------------------------------------
 
 
 async def at_goal(store: Store, **fields: object) -> Run:
-    await store.accept(spec(text="clean up", mode=Mode.GOAL, max_rounds=3, **fields))  # type: ignore[arg-type]
+    await store.runs.accept(spec(text="clean up", mode=Mode.GOAL, max_rounds=3, **fields))  # type: ignore[arg-type]
     return await claim_one(store)
 
 
 async def test_a_round_is_on_disk_when_it_ends(store: Store) -> None:
     run = await at_goal(store)
 
-    await store.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage(input=5)), [Usage(input=5)])
+    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage(input=5)), [Usage(input=5)])
 
-    kept = await store.run(run.id)
+    kept = await store.runs.get(run.id)
     assert (kept.rounds, kept.usage, kept.status) == (1, Usage(input=5), Status.RUNNING)
-    assert [message.content for message in await store.history(run.spec.session, 10)] == [run.spec.prompt(1), "half"]
-    assert (await store.events(run.id, 0, 10))[-1].data == Usage(input=5)
+    assert [message.content for message in await store.sessions.read_history(run.spec.session, 10)] == [
+        run.spec.prompt(1),
+        "half",
+    ]
+    assert (await store.events.read_after(run.id, 0, 10))[-1].data == Usage(input=5)
 
 
 async def test_the_end_of_a_goal_adds_its_last_round(store: Store) -> None:
     run = await at_goal(store)
-    await store.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage(input=5)), [])
+    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage(input=5)), [])
     verdict = Verdict(
         move=Move.SUCCEED, outcome=Outcome.COMPLETED, result="whole", usage=Usage(input=2), rounds=2, done=True
     )
 
-    ended = await store.finish(run.id, run.epoch, verdict, [])
+    ended = await store.runs.finish(run.id, run.epoch, verdict, [])
 
     assert (ended.rounds, ended.done, ended.usage) == (2, True, Usage(input=7))
-    told = [message.content for message in await store.history(run.spec.session, 10)]
+    told = [message.content for message in await store.sessions.read_history(run.spec.session, 10)]
     assert told == [run.spec.prompt(1), "half", run.spec.prompt(2), "whole"]
-    assert await store.run(run.id) == ended
+    assert await store.runs.get(run.id) == ended
 
 
 async def test_a_try_that_is_not_the_runs_any_more_ends_no_round(store: Store) -> None:
     run = await at_goal(store)
-    await store.requeue(run.id, run.epoch, "why")
+    await store.runs.requeue(run.id, run.epoch, "why")
 
     with pytest.raises(Fenced):
-        await store.end_round(run.id, run.epoch, Round(number=1, reply="", usage=Usage()), [])
+        await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="", usage=Usage()), [])
 
 
 async def test_a_goal_that_is_not_tried_again_tells_the_round_it_was_cut_short_in(store: Store) -> None:
     run = await at_goal(store, on_interrupt=OnInterrupt.FAIL)
-    await store.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage()), [])
+    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage()), [])
 
-    ended = await store.requeue(run.id, run.epoch, "why")
+    ended = await store.runs.requeue(run.id, run.epoch, "why")
 
     assert (ended.status, ended.rounds, ended.done) == (Status.FAILED, 2, False)
-    assert (await store.history(run.spec.session, 10))[-1].content == run.spec.prompt(2)
+    assert (await store.sessions.read_history(run.spec.session, 10))[-1].content == run.spec.prompt(2)
 
 
 # --- backlog ----------------------------------------------------------------------------------
@@ -158,39 +161,39 @@ TWO = msgspec.structs.replace(LIMITS, background=2)
 
 async def behind(store: Store, session: str, **fields: object) -> str:
     run = msgspec.structs.replace(spec(session, **fields), source=Source.BACKGROUND)
-    return (await store.accept(run)).run.id
+    return (await store.runs.accept(run)).run.id
 
 
 async def test_background_runs_have_a_limit_over_all_agents(store: Store) -> None:
     runs = [await behind(store, f"{agent}:task:{n}") for n in range(2) for agent in ("main", "other")]
 
-    assert [run.id for run in await store.claim("me", TWO)] == runs[:2]
-    assert await store.claim("me", TWO) == []
+    assert [run.id for run in await store.runs.claim("me", TWO)] == runs[:2]
+    assert await store.runs.claim("me", TWO) == []
 
 
 async def test_the_end_of_a_background_run_makes_room_for_the_next(store: Store) -> None:
     runs = [await behind(store, f"main:task:{n}") for n in range(3)]
-    first, _ = await store.claim("me", TWO)
+    first, _ = await store.runs.claim("me", TWO)
     await finish(store, first)
 
-    assert [run.id for run in await store.claim("me", TWO)] == runs[2:]
+    assert [run.id for run in await store.runs.claim("me", TWO)] == runs[2:]
 
 
 async def test_other_runs_do_not_wait_behind_background_runs(store: Store) -> None:
     for number in range(5):
         await behind(store, f"main:task:{number}", priority=5)
-    other = (await store.accept(spec("main:task:other"))).run
+    other = (await store.runs.accept(spec("main:task:other"))).run
 
-    assert other.id in [run.id for run in await store.claim("me", TWO)]
+    assert other.id in [run.id for run in await store.runs.claim("me", TWO)]
 
 
 async def test_an_agents_own_limit_holds_for_both_kinds_together(store: Store) -> None:
     await behind(store, "main:task:a")
-    await store.accept(spec("main:task:b"))
+    await store.runs.accept(spec("main:task:b"))
     await behind(store, "main:task:c", priority=1)
     limits = msgspec.structs.replace(TWO, agents={"main": 2})
 
-    claimed = await store.claim("me", limits)
+    claimed = await store.runs.claim("me", limits)
 
     assert [run.spec.session for run in claimed] == ["main:task:c", "main:task:a"]
 
@@ -199,17 +202,17 @@ async def test_without_a_limit_background_runs_are_claimed_as_others(store: Stor
     for number in range(4):
         await behind(store, f"main:task:{number}")
 
-    assert len(await store.claim("me", LIMITS)) == 4
+    assert len(await store.runs.claim("me", LIMITS)) == 4
 
 
 async def test_the_backlog_counts_background_runs_only(store: Store) -> None:
     for number in range(3):
         await behind(store, f"main:task:{number}")
-    await store.accept(spec())
-    first, _ = await store.claim("me", msgspec.structs.replace(TWO, total=2))
+    await store.runs.accept(spec())
+    first, _ = await store.runs.claim("me", msgspec.structs.replace(TWO, total=2))
     await finish(store, first)
 
-    backlog = await store.backlog()
+    backlog = await store.runs.count_backlog()
 
     assert (backlog.active, backlog.queued, backlog.total) == (1, 1, 3)
 
@@ -217,16 +220,16 @@ async def test_the_backlog_counts_background_runs_only(store: Store) -> None:
 async def test_the_backlog_is_right_whatever_becomes_of_its_runs(store: Store, clock: SteppedClock) -> None:
     for number in range(4):
         await behind(store, f"main:task:{number}")
-    first, second = await store.claim("me", msgspec.structs.replace(TWO, total=2))
-    await store.requeue(first.id, first.epoch, "why")
+    first, second = await store.runs.claim("me", msgspec.structs.replace(TWO, total=2))
+    await store.runs.requeue(first.id, first.epoch, "why")
     await finish(store, second)
-    await store.cancel(first.id)
+    await store.runs.cancel(first.id)
     clock.forward(1000)
-    await store.accept(spec())
-    before = await store.backlog()
-    while (await store.prune_runs(clock.now)).more:
+    await store.runs.accept(spec())
+    before = await store.runs.count_backlog()
+    while (await store.retention.prune_runs(clock.now)).more:
         pass
-    after = await store.backlog()
+    after = await store.runs.count_backlog()
 
     assert (before.active, before.queued, before.total) == (0, 2, 4)
     assert (after.active, after.queued, after.total) == (0, 2, 2)
@@ -236,8 +239,8 @@ async def test_the_backlog_is_right_whatever_becomes_of_its_runs(store: Store, c
 
 
 async def ended(store: Store, clock: SteppedClock, label: str) -> str:
-    run = (await store.accept(spec(labels={label: "x"}))).run
-    await store.cancel(run.id)
+    run = (await store.runs.accept(spec(labels={label: "x"}))).run
+    await store.runs.cancel(run.id)
     clock.forward(1)
     return run.id
 
@@ -245,18 +248,18 @@ async def ended(store: Store, clock: SteppedClock, label: str) -> str:
 async def test_a_history_begins_with_the_last_that_ended(store: Store, clock: SteppedClock) -> None:
     first, second = [await ended(store, clock, "door") for _ in range(2)]
     await ended(store, clock, "another")
-    await store.accept(spec(labels={"door": "x"}))
+    await store.runs.accept(spec(labels={"door": "x"}))
 
-    assert [run.id for run in await store.finished("door", 10)] == [second, first]
-    assert [run.id for run in await store.finished("door", 1)] == [second]
+    assert [run.id for run in await store.runs.list_finished("door", 10)] == [second, first]
+    assert [run.id for run in await store.runs.list_finished("door", 1)] == [second]
 
 
 async def test_what_is_hidden_from_a_history_is_still_there(store: Store, clock: SteppedClock) -> None:
     first = await ended(store, clock, "door")
 
-    assert await store.hide_finished("door") == 1
+    assert await store.runs.hide_finished("door") == 1
 
     later = await ended(store, clock, "door")
-    assert [run.id for run in await store.finished("door", 10)] == [later]
-    assert [run.id for run in await store.runs(RunFilter(label="door"), PAGE)] == [later, first]
-    assert await store.hide_finished("door") == 1
+    assert [run.id for run in await store.runs.list_finished("door", 10)] == [later]
+    assert [run.id for run in await store.runs.list(RunFilter(label="door"), PAGE)] == [later, first]
+    assert await store.runs.hide_finished("door") == 1

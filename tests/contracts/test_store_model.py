@@ -155,7 +155,7 @@ class StoreMachine(RuleBasedStateMachine):
         wanted = spec(session, priority=priority, run_at=run_at, on_interrupt=policy, max_attempts=ATTEMPTS)
         lane = list(self.model.lane(session))
         try:
-            accepted = self.do(self.store.accept(wanted, None, mode))
+            accepted = self.do(self.store.runs.accept(wanted, None, mode))
         except AgentBusy:
             assert lane
             assert mode is SessionMode.REJECT
@@ -172,7 +172,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(OWNERS), limits=st.sampled_from(ROOM))
     def claim(self, owner: str, limits: Limits) -> None:
-        claimed = self.do(self.store.claim(owner, limits))
+        claimed = self.do(self.store.runs.claim(owner, limits))
         assert [run.id for run in claimed] == [run.id for run in self.model.claim(owner, limits, self.clock.now)]
         self.held.update({run.id: run for run in claimed})
 
@@ -181,8 +181,8 @@ class StoreMachine(RuleBasedStateMachine):
     def finish(self, number: int) -> None:
         known = self.pick(Status.RUNNING, number)
         run = self.held[known.id]
-        self.do(self.store.append(run.id, run.epoch, [Text(delta="more")]))
-        self.do(self.store.finish(run.id, run.epoch, done(), [Text(delta="last")]))
+        self.do(self.store.events.append(run.id, run.epoch, [Text(delta="more")]))
+        self.do(self.store.runs.finish(run.id, run.epoch, done(), [Text(delta="last")]))
         self.let_go(known)
         self.model.end(known, Status.SUCCEEDED)
 
@@ -191,7 +191,7 @@ class StoreMachine(RuleBasedStateMachine):
     def give_back(self, number: int) -> None:
         known = self.pick(Status.RUNNING, number)
         run = self.held[known.id]
-        self.do(self.store.requeue(run.id, run.epoch, "why"))
+        self.do(self.store.runs.requeue(run.id, run.epoch, "why"))
         self.let_go(known)
         self.model.give_back(known)
 
@@ -199,7 +199,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(OWNERS))
     def rescue(self, owner: str) -> None:
         lost = [run for run in self.model.of_status(Status.RUNNING) if run.owner == owner]
-        rescued = self.do(self.store.rescue(owner))
+        rescued = self.do(self.store.owners.rescue_runs(owner))
         assert {run.id for run in rescued} == {run.id for run in lost}
         for run in lost:
             self.let_go(run)
@@ -211,9 +211,9 @@ class StoreMachine(RuleBasedStateMachine):
         known = self.model.runs[number % len(self.model.runs)]
         if not known.open:
             with pytest.raises(Conflict):
-                self.do(self.store.cancel(known.id))
+                self.do(self.store.runs.cancel(known.id))
             return
-        self.do(self.store.cancel(known.id))
+        self.do(self.store.runs.cancel(known.id))
         if known.status is Status.QUEUED:
             self.model.end(known, Status.CANCELLED)
         else:
@@ -224,15 +224,15 @@ class StoreMachine(RuleBasedStateMachine):
     def write_as_a_zombie(self, number: int) -> None:
         run = self.zombies[number % len(self.zombies)]
         with pytest.raises(Fenced):
-            self.do(self.store.finish(run.id, run.epoch, done("zombie"), []))
+            self.do(self.store.runs.finish(run.id, run.epoch, done("zombie"), []))
 
     @precondition(lambda self: len(self.model.runs) > 3)
     @rule(session=st.sampled_from(SESSIONS))
     def delete_session(self, session: str) -> None:
-        if self.do(self.store.session(session)) is None:
+        if self.do(self.store.sessions.find(session)) is None:
             return
         lane = list(self.model.lane(session))
-        stopping = self.do(self.store.delete_session(session, force=True))
+        stopping = self.do(self.store.sessions.delete(session, force=True))
         assert set(stopping) == {run.id for run in lane if run.status is Status.RUNNING}
         for run in lane:
             if run.status is Status.RUNNING:
@@ -246,7 +246,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_run_is_as_the_model_says(self) -> None:
-        runs = {run.id: run for run in self.do(self.store.runs(ALL, PAGE))}
+        runs = {run.id: run for run in self.do(self.store.runs.list(ALL, PAGE))}
         shown = {run.id: (run.status, run.attempt, run.owner, run.cancel_requested) for run in runs.values()}
         assert shown == {run.id: (run.status, run.attempt, run.owner, run.stopping) for run in self.model.runs}
 
@@ -257,7 +257,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_counts_do_not_drift(self) -> None:
-        counts = self.do(self.store.counts(0))
+        counts = self.do(self.store.runs.count_totals(0))
         assert counts.queued == len(self.model.of_status(Status.QUEUED))
         assert counts.running == len(self.model.of_status(Status.RUNNING))
         ended = {status: len(self.model.of_status(Status(status))) for status in counts.ended}
@@ -277,19 +277,19 @@ class StoreMachine(RuleBasedStateMachine):
         """Nothing is ever stuck: with room and time every run is claimed, and can be ended."""
         self.clock.forward(10_000)
         for run in list(self.held.values()):
-            self.do(self.store.finish(run.id, run.epoch, done(), []))
-        while claimed := self.do(self.store.claim("last", LIMITS)):
+            self.do(self.store.runs.finish(run.id, run.epoch, done(), []))
+        while claimed := self.do(self.store.runs.claim("last", LIMITS)):
             for run in claimed:
-                self.do(self.store.finish(run.id, run.epoch, done(), []))
-        assert all(run.status.final for run in self.do(self.store.runs(ALL, PAGE)))
+                self.do(self.store.runs.finish(run.id, run.epoch, done(), []))
+        assert all(run.status.final for run in self.do(self.store.runs.list(ALL, PAGE)))
 
     def _see_whole_logs(self) -> None:
         for run in self.model.runs:
-            events = self.do(self.store.events(run.id, 0, 10_000))
+            events = self.do(self.store.events.read_after(run.id, 0, 10_000))
             assert [event.n for event in events] == list(range(1, len(events) + 1))
             assert [event.kind == "end" for event in events] == [False] * (len(events) - 1) + [True]
             assert [event for event in self.told.events if event.run == run.id] == list(events)
-        assert self.told.changes == list(self.do(self.store.changes(0, 100_000)))
+        assert self.told.changes == list(self.do(self.store.events.read_changes_after(0, 100_000)))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

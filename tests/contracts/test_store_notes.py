@@ -10,44 +10,44 @@ from tests.contracts.stores import START, Shelf, SteppedClock, spec
 
 
 async def test_notes_are_kept_and_forgotten_in_one_piece(store: Store) -> None:
-    await store.keep("one", {"chat:1": "a", "chat:2": "b", "offset": "7"})
-    await store.keep("other", {"chat:1": "c"})
-    await store.keep("one", {"chat:1": None, "offset": "8"})
+    await store.notes.save("one", {"chat:1": "a", "chat:2": "b", "offset": "7"})
+    await store.notes.save("other", {"chat:1": "c"})
+    await store.notes.save("one", {"chat:1": None, "offset": "8"})
 
-    assert await store.notes("one", "chat:") == {"chat:2": "b"}
-    assert (await store.note("one", "chat:1"), await store.note("one", "offset")) == (None, "8")
-    assert await store.note("other", "chat:1") == "c"
+    assert await store.notes.list("one", "chat:") == {"chat:2": "b"}
+    assert (await store.notes.get("one", "chat:1"), await store.notes.get("one", "offset")) == (None, "8")
+    assert await store.notes.get("other", "chat:1") == "c"
 
 
 async def test_a_note_may_depend_on_another(store: Store) -> None:
-    await store.keep("one", {"code": ""})
+    await store.notes.save("one", {"code": ""})
 
-    first = await store.keep("one", {"code": None, "chat": "a"}, only_if="code")
-    second = await store.keep("one", {"code": None, "chat": "b"}, only_if="code")
+    first = await store.notes.save("one", {"code": None, "chat": "a"}, only_if="code")
+    second = await store.notes.save("one", {"code": None, "chat": "b"}, only_if="code")
 
-    assert (first, second, await store.note("one", "chat")) == (True, False, "a")
+    assert (first, second, await store.notes.get("one", "chat")) == (True, False, "a")
 
 
 async def test_a_note_has_its_time(store: Store, clock: SteppedClock) -> None:
-    await store.keep("one", {"code": ""}, expires=START + 10)
+    await store.notes.save("one", {"code": ""}, expires=START + 10)
     clock.forward(9)
-    assert await store.note("one", "code") == ""
+    assert await store.notes.get("one", "code") == ""
     clock.forward(1)
 
-    assert await store.note("one", "code") is None
-    assert await store.notes("one", "") == {}
-    assert not await store.keep("one", {"chat": ""}, only_if="code")
+    assert await store.notes.get("one", "code") is None
+    assert await store.notes.list("one", "") == {}
+    assert not await store.notes.save("one", {"chat": ""}, only_if="code")
 
 
 async def test_notes_stay_when_the_store_is_opened_again(shelf: Shelf, clock: SteppedClock) -> None:
     store = shelf.open()
-    await store.keep("one", {"a": "kept"})
-    await store.keep("one", {"b": "short"}, expires=START + 1)
+    await store.notes.save("one", {"a": "kept"})
+    await store.notes.save("one", {"b": "short"}, expires=START + 1)
     clock.forward(2)
-    await store.prune()
+    await store.retention.prune_expired()
     await store.close()
 
-    assert await shelf.open().notes("one", "") == {"a": "kept"}
+    assert await shelf.open().notes.list("one", "") == {"a": "kept"}
 
 
 @pytest.mark.parametrize(("days", "fresh"), [(29, False), (31, True)])
@@ -55,8 +55,8 @@ async def test_a_key_is_remembered_as_long_as_it_says(
     store: Store, clock: SteppedClock, days: int, fresh: bool
 ) -> None:
     month = IdempotencyKey(scope="s", key="k", digest="", lifetime=30 * 24 * 3600 * 1000)
-    await store.accept(spec(), month)
+    await store.runs.accept(spec(), month)
     clock.forward(days * 24 * 3600 * 1000)
-    await store.prune()
+    await store.retention.prune_expired()
 
-    assert (await store.accept(spec(), month)).fresh is fresh
+    assert (await store.runs.accept(spec(), month)).fresh is fresh

@@ -16,11 +16,11 @@ WANTED = Wanted(action="rm -rf", choices=(Answer.ALLOW, Answer.DENY))
 
 
 async def ask(store: Store, run: Run, wanted: Wanted = WANTED) -> PermissionRequest:
-    return await store.ask_permission(run.id, run.epoch, wanted, START + 1000)
+    return await store.permissions.ask(run.id, run.epoch, wanted, START + 1000)
 
 
 async def events(store: Store, run: Run) -> list[Permission]:
-    return [one.data for one in await store.events(run.id, 0, 100) if isinstance(one.data, Permission)]
+    return [one.data for one in await store.events.read_after(run.id, 0, 100) if isinstance(one.data, Permission)]
 
 
 async def test_a_request_and_its_answer_are_kept_and_told(store: Store, clock: SteppedClock) -> None:
@@ -28,9 +28,9 @@ async def test_a_request_and_its_answer_are_kept_and_told(store: Store, clock: S
     told = Told(store)
     asked = await ask(store, run)
     clock.forward(5)
-    answered = await store.answer_permission(run.id, asked.n, Answer.ALLOW, "anna")
+    answered = await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna")
 
-    assert await store.permission(run.id, 1) == answered
+    assert await store.permissions.get(run.id, 1) == answered
     assert (asked.id, asked.action, asked.asked, asked.expires, asked.answer) == (
         "p1",
         "rm -rf",
@@ -55,20 +55,20 @@ async def test_a_request_and_its_answer_are_kept_and_told(store: Store, clock: S
 async def test_the_first_answer_counts(store: Store) -> None:
     run = await running(store)
     asked = await ask(store, run)
-    await store.answer_permission(run.id, asked.n, Answer.ALLOW, "anna")
+    await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna")
 
     with pytest.raises(Conflict, match="p1 was answered already: allow, by anna"):
-        await store.answer_permission(run.id, asked.n, Answer.DENY, "otto")
-    assert (await store.close_permission(run.id, asked.n, Lapse.DEADLINE)).answer is Answer.ALLOW
+        await store.permissions.answer(run.id, asked.n, Answer.DENY, "otto")
+    assert (await store.permissions.close(run.id, asked.n, Lapse.DEADLINE)).answer is Answer.ALLOW
     assert len(await events(store, run)) == 2
 
 
 async def test_the_same_answer_under_the_same_key_is_one(store: Store) -> None:
     run = await running(store)
     asked = await ask(store, run)
-    first = await store.answer_permission(run.id, asked.n, Answer.ALLOW, "anna", key())
+    first = await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna", key())
 
-    assert await store.answer_permission(run.id, asked.n, Answer.ALLOW, "anna", key()) == first
+    assert await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna", key()) == first
     assert len(await events(store, run)) == 2
 
 
@@ -78,12 +78,12 @@ async def test_the_same_answer_under_the_same_key_is_one(store: Store) -> None:
 async def test_what_lapsed_is_denied_and_can_not_be_answered(store: Store, lapse: Lapse, said: str) -> None:
     run = await running(store)
     asked = await ask(store, run)
-    closed = await store.close_permission(run.id, asked.n, lapse)
+    closed = await store.permissions.close(run.id, asked.n, lapse)
 
     assert (closed.answer, closed.lapse, closed.by) == (Answer.DENY, lapse, "")
     assert (await events(store, run))[-1] == Permission(id="p1", action="rm -rf", answer="deny", reason=lapse)
     with pytest.raises(Conflict, match=said):
-        await store.answer_permission(run.id, asked.n, Answer.ALLOW, "anna")
+        await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna")
 
 
 async def test_the_end_of_a_run_withdraws_what_it_asks(store: Store) -> None:
@@ -92,7 +92,7 @@ async def test_the_end_of_a_run_withdraws_what_it_asks(store: Store) -> None:
         await ask(store, run)
     await finish(store, run, said=[Text(delta="done")])
 
-    found = await store.permissions(run.id, PAGE)
+    found = await store.permissions.list(run.id, PAGE)
     assert [(one.id, one.lapse) for one in found] == [("p2", Lapse.WITHDRAWN), ("p1", Lapse.WITHDRAWN)]
     kinds = await kinds_of(store, run.id)
     assert kinds[-6:] == ["permission", "permission", "text", "permission", "permission", "end"]
@@ -102,11 +102,11 @@ async def test_the_end_of_a_run_withdraws_what_it_asks(store: Store) -> None:
 async def test_a_rescue_withdraws_and_the_next_attempt_asks_anew(store: Store) -> None:
     run = await running(store)
     await ask(store, run)
-    await store.rescue("owner")
+    await store.owners.rescue_runs("owner")
     again = await claim_one(store)
     asked = await ask(store, again)
 
-    assert (asked.id, (await store.permission(run.id, 1)).lapse) == ("p2", Lapse.WITHDRAWN)
+    assert (asked.id, (await store.permissions.get(run.id, 1)).lapse) == ("p2", Lapse.WITHDRAWN)
     with pytest.raises(Fenced):
         await ask(store, run)
 
@@ -114,9 +114,9 @@ async def test_a_rescue_withdraws_and_the_next_attempt_asks_anew(store: Store) -
 async def test_the_end_of_a_round_withdraws_what_it_asks(store: Store) -> None:
     run = await running(store)
     await ask(store, run)
-    await store.end_round(run.id, run.epoch, Round(number=1, reply="more", usage=Usage()), [])
+    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="more", usage=Usage()), [])
 
-    assert (await store.permission(run.id, 1)).lapse is Lapse.WITHDRAWN
+    assert (await store.permissions.get(run.id, 1)).lapse is Lapse.WITHDRAWN
 
 
 async def test_requests_are_listed_in_pages_and_belong_to_their_run(store: Store) -> None:
@@ -124,8 +124,8 @@ async def test_requests_are_listed_in_pages_and_belong_to_their_run(store: Store
     for _ in range(3):
         await ask(store, run)
 
-    assert [one.n for one in await store.permissions(run.id, Page(limit=2))] == [3, 2]
-    assert [one.n for one in await store.permissions(run.id, Page(limit=2, before=2))] == [1]
-    assert await store.permissions(other.id, PAGE) == []
+    assert [one.n for one in await store.permissions.list(run.id, Page(limit=2))] == [3, 2]
+    assert [one.n for one in await store.permissions.list(run.id, Page(limit=2, before=2))] == [1]
+    assert await store.permissions.list(other.id, PAGE) == []
     with pytest.raises(PermissionNotFound, match="no permission request p1"):
-        await store.answer_permission(other.id, 1, Answer.ALLOW, "anna")
+        await store.permissions.answer(other.id, 1, Answer.ALLOW, "anna")

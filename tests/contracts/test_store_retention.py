@@ -20,36 +20,36 @@ DAY = 86_400_000
 
 
 async def ended(store: Store, session: str = "main:test:a", text: str = "hello", **fields: object) -> Run:
-    await store.accept(spec(session, text, **fields))
+    await store.runs.accept(spec(session, text, **fields))
     return await finish(store, await claim_one(store))
 
 
 async def prune_all_events(store: Store, before: int | None = None, newest: int | None = None) -> int:
     """Prune until there is nothing to prune; returns in how many steps."""
     steps = 0
-    while (await store.prune_events(before, newest)).more:
+    while (await store.retention.prune_events(before, newest)).more:
         steps += 1
     return steps
 
 
 async def prune_all_runs(store: Store, before: int) -> list[str]:
     gone: list[str] = []
-    while (pruned := await store.prune_runs(before)).more:
+    while (pruned := await store.retention.prune_runs(before)).more:
         gone += pruned.runs
     return gone
 
 
 async def prune_all_sessions(store: Store, before: int) -> None:
-    while (await store.prune_sessions(before)).more:
+    while (await store.retention.prune_sessions(before)).more:
         pass
 
 
 async def numbers(store: Store, run: Run) -> list[int]:
-    return [event.n for event in await store.events(run.id, 0, 10_000)]
+    return [event.n for event in await store.events.read_after(run.id, 0, 10_000)]
 
 
 async def listed(store: Store) -> list[str]:
-    return [run.id for run in await store.runs(ALL, PAGE)]
+    return [run.id for run in await store.runs.list(ALL, PAGE)]
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ async def test_old_events_go_but_the_last_one_and_the_run_stay(store: Store, clo
     await prune_all_events(store, before=START)
 
     assert await numbers(store, old) == [old.last_event]
-    assert (await store.run(old.id)).result == old.result
+    assert (await store.runs.get(old.id)).result == old.result
     assert await numbers(store, new) == list(range(1, new.last_event + 1))
 
 
@@ -77,9 +77,9 @@ async def test_events_of_so_many_runs_are_kept(store: Store, clock: SteppedClock
 
 
 async def test_events_of_a_run_that_goes_on_are_kept(store: Store, clock: SteppedClock) -> None:
-    await store.accept(spec())
+    await store.runs.accept(spec())
     run = await claim_one(store)
-    await store.append(run.id, run.epoch, [Text(delta="x")])
+    await store.events.append(run.id, run.epoch, [Text(delta="x")])
     clock.forward(100 * DAY)
     await prune_all_events(store, before=clock.now, newest=0)
 
@@ -87,10 +87,10 @@ async def test_events_of_a_run_that_goes_on_are_kept(store: Store, clock: Steppe
 
 
 async def test_a_long_log_goes_in_several_steps(store: Store, clock: SteppedClock) -> None:
-    await store.accept(spec())
+    await store.runs.accept(spec())
     run = await claim_one(store)
     last = await finish(store, run, said=[Text(delta="x")] * 1200)
-    first = await store.prune_events(clock.now, None)
+    first = await store.retention.prune_events(clock.now, None)
     left = len(await numbers(store, run))
     await prune_all_events(store, before=clock.now)
 
@@ -101,8 +101,8 @@ async def test_a_long_log_goes_in_several_steps(store: Store, clock: SteppedCloc
 async def test_the_step_that_ends_a_log_says_whose_it_was(store: Store, clock: SteppedClock) -> None:
     run = await ended(store)
 
-    assert await store.prune_events(clock.now, None) == Pruned(True, (run.id,))
-    assert await store.prune_events(clock.now, None) == Pruned(False)
+    assert await store.retention.prune_events(clock.now, None) == Pruned(True, (run.id,))
+    assert await store.retention.prune_events(clock.now, None) == Pruned(False)
 
 
 # --- runs -------------------------------------------------------------------------------------
@@ -116,8 +116,8 @@ async def test_old_runs_go_and_their_transcripts_stay(store: Store, clock: Stepp
 
     assert (gone, await listed(store)) == ([old.id], [new.id])
     with pytest.raises(RunNotFound):
-        await store.run(old.id)
-    assert len(await store.history("main:test:a", 10)) == 4
+        await store.runs.get(old.id)
+    assert len(await store.sessions.read_history("main:test:a", 10)) == 4
 
 
 async def test_the_newest_run_stays(store: Store, clock: SteppedClock) -> None:
@@ -129,10 +129,10 @@ async def test_the_newest_run_stays(store: Store, clock: SteppedClock) -> None:
 
 
 async def test_runs_that_have_not_ended_stay(store: Store, clock: SteppedClock) -> None:
-    await store.accept(spec("main:test:a"))
+    await store.runs.accept(spec("main:test:a"))
     running = await claim_one(store)
-    waiting = (await store.accept(spec("main:test:a"))).run
-    held = (await store.accept(spec("main:test:b", held=True))).run
+    waiting = (await store.runs.accept(spec("main:test:a"))).run
+    held = (await store.runs.accept(spec("main:test:b", held=True))).run
     clock.forward(100 * DAY)
     await ended(store, "main:test:c")
 
@@ -152,9 +152,9 @@ async def test_a_run_whose_delivery_has_not_arrived_stays(store: Store, clock: S
 async def dead_letter(store: Store) -> Delivery:
     """End a run of which word cannot be brought, and give it up."""
     await ended(store, deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),))
-    (delivery,) = await store.take_deliveries(10, 10)
+    (delivery,) = await store.deliveries.take_due(10, 10)
     given_up = msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=delivery.created)
-    assert await store.record_delivery(given_up)
+    assert await store.deliveries.record_attempt(given_up)
     return given_up
 
 
@@ -163,20 +163,20 @@ async def test_old_dead_letters_go_and_let_their_runs_go(store: Store, clock: St
     clock.forward(DAY)
     new = await dead_letter(store)
     kept = await prune_all_runs(store, START)
-    pruned = [(await store.prune_dead_letters(START)).more for _ in range(2)]
+    pruned = [(await store.retention.prune_dead_letters(START)).more for _ in range(2)]
 
     assert (kept, pruned) == ([], [True, False])
-    assert await store.deliveries(DeliveryFilter(), PAGE) == [new]
+    assert await store.deliveries.list(DeliveryFilter(), PAGE) == [new]
     assert await prune_all_runs(store, START) == [old.run]
 
 
 async def test_a_dead_letter_that_is_tried_again_stays(store: Store, clock: SteppedClock) -> None:
     delivery = await dead_letter(store)
-    await store.retry_delivery(delivery.id)
+    await store.deliveries.retry(delivery.id)
     clock.forward(DAY)
 
-    assert not (await store.prune_dead_letters(clock.now)).more
-    assert (await store.delivery(delivery.id)).status is DeliveryStatus.PENDING
+    assert not (await store.retention.prune_dead_letters(clock.now)).more
+    assert (await store.deliveries.get(delivery.id)).status is DeliveryStatus.PENDING
 
 
 @pytest.mark.parametrize("field", ["parent", "retry_of"])
@@ -184,7 +184,7 @@ async def test_what_an_open_run_comes_from_stays_until_it_has_ended(
     store: Store, clock: SteppedClock, field: str
 ) -> None:
     origin = await ended(store)
-    await store.accept(spec("main:test:b", **{field: origin.id}))
+    await store.runs.accept(spec("main:test:b", **{field: origin.id}))
     clock.forward(DAY)
     before = await prune_all_runs(store, START)
     await finish(store, await claim_one(store))
@@ -199,19 +199,19 @@ async def test_the_counts_are_right_after_pruning(store: Store, clock: SteppedCl
     clock.forward(DAY)
     await ended(store)
     await prune_all_runs(store, START)
-    found: Counts = await store.counts(0)
+    found: Counts = await store.runs.count_totals(0)
 
     assert (found.queued, found.running, dict(found.ended)["succeeded"]) == (0, 0, 1)
 
 
 async def test_a_key_of_today_still_finds_its_run(store: Store, clock: SteppedClock) -> None:
-    accepted = await store.accept(spec(), key())
+    accepted = await store.runs.accept(spec(), key())
     await finish(store, await claim_one(store))
     clock.forward(DAY - 1)
     await ended(store, "main:test:b")
     await prune_all_runs(store, clock.now - DAY)
 
-    assert (await store.accept(spec(), key())).run.id == accepted.run.id
+    assert (await store.runs.accept(spec(), key())).run.id == accepted.run.id
 
 
 # --- sessions ---------------------------------------------------------------------------------
@@ -223,29 +223,29 @@ async def test_unused_sessions_go_with_their_transcripts(store: Store, clock: St
     await ended(store, "main:test:new", "fox")
     await prune_all_sessions(store, START)
 
-    assert [session.key for session in await store.sessions(PAGE)] == ["main:test:new"]
-    assert await store.history("main:test:old", 10) == []
-    found = await store.search(Search(terms=search.terms("fox")), Page())
+    assert [session.key for session in await store.sessions.list(PAGE)] == ["main:test:new"]
+    assert await store.sessions.read_history("main:test:old", 10) == []
+    found = await store.sessions.search(Search(terms=search.terms("fox")), Page())
     assert {one.session for one in found} == {"main:test:new"}
-    assert (await store.changes(0, 1000))[-1].state == "deleted"
+    assert (await store.events.read_changes_after(0, 1000))[-1].state == "deleted"
 
 
 async def test_sessions_with_work_in_them_stay(store: Store, clock: SteppedClock) -> None:
-    await store.accept(spec("main:test:a"))
-    await store.accept(spec("main:test:b", held=True))
+    await store.runs.accept(spec("main:test:a"))
+    await store.runs.accept(spec("main:test:b", held=True))
     clock.forward(DAY)
     await prune_all_sessions(store, START)
 
-    assert len(await store.sessions(PAGE)) == 2
+    assert len(await store.sessions.list(PAGE)) == 2
 
 
 async def test_a_long_session_goes_in_several_steps(store: Store, clock: SteppedClock) -> None:
     for _ in range(260):
         await ended(store)
     clock.forward(DAY)
-    first = await store.prune_sessions(START)
-    left = len(await store.history("main:test:a", 10_000))
+    first = await store.retention.prune_sessions(START)
+    left = len(await store.sessions.read_history("main:test:a", 10_000))
     await prune_all_sessions(store, START)
 
     assert (first.more, left) == (True, 20)
-    assert await store.sessions(PAGE) == []
+    assert await store.sessions.list(PAGE) == []

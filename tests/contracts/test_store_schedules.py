@@ -55,7 +55,9 @@ def firing(schedule: Schedule, *times: int, **fields: Any) -> Firing:
 
 
 async def told_fires(store: Store, schedule: str = "s") -> list[tuple[int, str]]:
-    return [(fire.scheduled_for - START, str(fire.outcome)) for fire in await store.fires(schedule, PAGE)]
+    return [
+        (fire.scheduled_for - START, str(fire.outcome)) for fire in await store.schedules.list_fires(schedule, PAGE)
+    ]
 
 
 # --- keeping ----------------------------------------------------------------------------------
@@ -66,80 +68,80 @@ async def test_a_schedule_is_kept_as_it_was_made(shelf: Shelf) -> None:
     wanted = Schedule(
         id="s", spec=WORDS, enabled=False, reason="why", anchor=1, next_at=2, created=START, updated=START
     )
-    kept = await store.create_schedule(wanted)
+    kept = await store.schedules.create(wanted)
     await store.close()
 
-    found = await shelf.open().schedule("s")
+    found = await shelf.open().schedules.get("s")
 
     assert found == kept == msgspec.structs.replace(wanted, seq=found.seq)
 
 
 async def test_an_id_is_taken_once(store: Store) -> None:
-    await store.create_schedule(made())
+    await store.schedules.create(made())
 
     with pytest.raises(Conflict, match="'s' already"):
-        await store.create_schedule(made())
+        await store.schedules.create(made())
 
 
 async def test_the_same_key_makes_one_schedule(store: Store) -> None:
-    first = await store.create_schedule(made("a"), key())
-    again = await store.create_schedule(made("b"), key())
+    first = await store.schedules.create(made("a"), key())
+    again = await store.schedules.create(made("b"), key())
     with pytest.raises(Conflict):
-        await store.create_schedule(made("c"), key(digest="other"))
+        await store.schedules.create(made("c"), key(digest="other"))
 
-    assert (again, [one.id for one in await store.schedules(PAGE)]) == (first, ["a"])
+    assert (again, [one.id for one in await store.schedules.list(PAGE)]) == (first, ["a"])
 
 
 async def test_schedules_are_listed_in_pages_the_newest_first(store: Store) -> None:
     for name in "abc":
-        await store.create_schedule(made(name))
-    first = await store.schedules(Page(limit=2))
-    rest = await store.schedules(Page(limit=2, before=first[-1].seq))
+        await store.schedules.create(made(name))
+    first = await store.schedules.list(Page(limit=2))
+    rest = await store.schedules.list(Page(limit=2, before=first[-1].seq))
 
     assert [one.id for one in (*first, *rest)] == ["c", "b", "a"]
 
 
 async def test_what_is_not_there_is_told(store: Store) -> None:
     for asking in (
-        store.schedule("x"),
-        store.delete_schedule("x"),
-        store.replace_schedule(made("x")),
-        store.trigger_schedule("x", work("x")),
+        store.schedules.get("x"),
+        store.schedules.delete("x"),
+        store.schedules.replace(made("x")),
+        store.schedules.trigger("x", work("x")),
     ):
         with pytest.raises(JobNotFound, match="no schedule 'x'"):
             await asking
-    assert await store.runs(ALL, PAGE) == []
+    assert await store.runs.list(ALL, PAGE) == []
 
 
 async def test_an_edit_raises_the_revision_and_one_of_two_wins(store: Store, clock: SteppedClock) -> None:
-    found = await store.create_schedule(made())
+    found = await store.schedules.create(made())
     clock.forward(5)
     renamed = msgspec.structs.replace(found, spec=msgspec.structs.replace(found.spec, name="new"), next_at=START + 7)
-    kept = await store.replace_schedule(renamed)
-    late = await store.replace_schedule(msgspec.structs.replace(found, enabled=False))
+    kept = await store.schedules.replace(renamed)
+    late = await store.schedules.replace(msgspec.structs.replace(found, enabled=False))
 
     assert kept is not None
     assert (kept.spec.name, kept.next_at, kept.revision, kept.updated) == ("new", START + 7, 2, START + 5)
-    assert (late, await store.schedule("s")) == (None, kept)
+    assert (late, await store.schedules.get("s")) == (None, kept)
 
 
 async def test_deleting_forgets_the_fires_and_keeps_the_runs(store: Store) -> None:
-    schedule = await store.create_schedule(made())
-    (run,) = await store.fire_schedule(firing(schedule, START + MINUTE))
-    await store.delete_schedule("s")
-    await store.create_schedule(made())
+    schedule = await store.schedules.create(made())
+    (run,) = await store.schedules.fire(firing(schedule, START + MINUTE))
+    await store.schedules.delete("s")
+    await store.schedules.create(made())
 
-    assert (await told_fires(store), (await store.run(run.id)).status) == ([], Status.QUEUED)
+    assert (await told_fires(store), (await store.runs.get(run.id)).status) == ([], Status.QUEUED)
 
 
 async def test_changes_are_told(store: Store) -> None:
     told = Told(store)
-    schedule = await store.create_schedule(made())
-    edited = await store.replace_schedule(schedule)
+    schedule = await store.schedules.create(made())
+    edited = await store.schedules.replace(schedule)
     assert edited is not None
-    await store.fire_schedule(firing(edited, START + MINUTE))
-    await store.trigger_schedule("s", work(session="main:cron:t"))
-    await store.delete_schedule("s")
+    await store.schedules.fire(firing(edited, START + MINUTE))
+    await store.schedules.trigger("s", work(session="main:cron:t"))
+    await store.schedules.delete("s")
 
     states = [change.state for change in told.changes if change.topic == "schedule"]
     assert states == ["created", "edited", "fired", "triggered", "deleted"]
@@ -149,30 +151,30 @@ async def test_changes_are_told(store: Store) -> None:
 
 
 async def test_the_next_time_is_the_earliest_of_those_that_are_enabled(store: Store) -> None:
-    none = await store.next_fire()
+    none = await store.schedules.next_fire_at()
     for name, next_at in (("late", START + 30), ("soon", START + 20), ("over", None)):
-        await store.create_schedule(made(name, next_at))
-    await store.create_schedule(msgspec.structs.replace(made("off", START + 10), enabled=False))
+        await store.schedules.create(made(name, next_at))
+    await store.schedules.create(msgspec.structs.replace(made("off", START + 10), enabled=False))
 
-    assert (none, await store.next_fire()) == (None, START + 20)
-    assert [one.id for one in await store.due_schedules(START + 19, 10)] == []
-    assert [one.id for one in await store.due_schedules(START + 30, 10)] == ["soon", "late"]
-    assert [one.id for one in await store.due_schedules(START + 30, 1)] == ["soon"]
+    assert (none, await store.schedules.next_fire_at()) == (None, START + 20)
+    assert [one.id for one in await store.schedules.list_due(START + 19, 10)] == []
+    assert [one.id for one in await store.schedules.list_due(START + 30, 10)] == ["soon", "late"]
+    assert [one.id for one in await store.schedules.list_due(START + 30, 1)] == ["soon"]
 
 
 async def test_a_fire_its_run_and_the_next_time_are_one(store: Store, clock: SteppedClock) -> None:
-    schedule = await store.create_schedule(made())
+    schedule = await store.schedules.create(made())
     clock.forward(MINUTE + 3)
-    (run,) = await store.fire_schedule(firing(schedule, START + MINUTE))
+    (run,) = await store.schedules.fire(firing(schedule, START + MINUTE))
 
-    found = await store.schedule("s")
+    found = await store.schedules.get("s")
     assert (found.next_at, found.last_at, found.last_run, found.last_status) == (
         START + 2 * MINUTE,
         START + MINUTE + 3,
         run.id,
         "queued",
     )
-    assert await store.fires("s", PAGE) == [
+    assert await store.schedules.list_fires("s", PAGE) == [
         Fire(
             scheduled_for=START + MINUTE,
             at=START + MINUTE + 3,
@@ -185,82 +187,84 @@ async def test_a_fire_its_run_and_the_next_time_are_one(store: Store, clock: Ste
 
 async def test_a_time_becomes_one_run_whoever_fires_it_and_how_often(shelf: Shelf) -> None:
     one, two = shelf.open(), shelf.open()
-    planned = firing(await one.create_schedule(made()), START + MINUTE)
-    made_ = await asyncio.gather(*(store.fire_schedule(planned) for store in (one, two, one, two)))
+    planned = firing(await one.schedules.create(made()), START + MINUTE)
+    made_ = await asyncio.gather(*(store.schedules.fire(planned) for store in (one, two, one, two)))
 
     assert sorted(len(runs) for runs in made_) == [0, 0, 0, 1]
-    assert len(await one.runs(ALL, PAGE)) == 1
+    assert len(await one.runs.list(ALL, PAGE)) == 1
 
 
 async def test_a_time_that_came_before_an_edit_fires_nothing_again(store: Store) -> None:
     """A schedule that is set back to a time that was fired: the fire is there, and no second run is made."""
-    schedule = await store.create_schedule(made())
-    await store.fire_schedule(firing(schedule, START + MINUTE))
-    back = await store.replace_schedule(msgspec.structs.replace(await store.schedule("s"), next_at=START + MINUTE))
+    schedule = await store.schedules.create(made())
+    await store.schedules.fire(firing(schedule, START + MINUTE))
+    back = await store.schedules.replace(
+        msgspec.structs.replace(await store.schedules.get("s"), next_at=START + MINUTE)
+    )
     assert back is not None
 
-    assert await store.fire_schedule(firing(back, START + MINUTE)) == []
-    assert (await store.schedule("s")).next_at == START + 2 * MINUTE
+    assert await store.schedules.fire(firing(back, START + MINUTE)) == []
+    assert (await store.schedules.get("s")).next_at == START + 2 * MINUTE
 
 
 @pytest.mark.parametrize("change", ["edited", "disabled", "deleted"])
 async def test_a_plan_for_a_schedule_that_is_another_by_now_is_void(store: Store, change: str) -> None:
-    schedule = await store.create_schedule(made())
+    schedule = await store.schedules.create(made())
     if change == "deleted":
-        await store.delete_schedule("s")
+        await store.schedules.delete("s")
     else:
-        assert await store.replace_schedule(msgspec.structs.replace(schedule, enabled=change == "edited"))
+        assert await store.schedules.replace(msgspec.structs.replace(schedule, enabled=change == "edited"))
 
-    assert await store.fire_schedule(firing(schedule, START + MINUTE)) == []
-    assert await store.runs(ALL, PAGE) == []
+    assert await store.schedules.fire(firing(schedule, START + MINUTE)) == []
+    assert await store.runs.list(ALL, PAGE) == []
 
 
 async def test_missed_times_are_noted_and_counted(store: Store) -> None:
-    schedule = await store.create_schedule(made())
+    schedule = await store.schedules.create(made())
     missed = (START + MINUTE, START + 2 * MINUTE)
-    await store.fire_schedule(firing(schedule, START + 3 * MINUTE, missed=missed, count=40))
+    await store.schedules.fire(firing(schedule, START + 3 * MINUTE, missed=missed, count=40))
 
-    assert (await store.schedule("s")).missed == 40
+    assert (await store.schedules.get("s")).missed == 40
     assert await told_fires(store) == [(3 * MINUTE, "fired"), (2 * MINUTE, "missed"), (MINUTE, "missed")]
 
 
 async def test_the_last_time_disables_it(store: Store) -> None:
-    schedule = await store.create_schedule(made())
-    await store.fire_schedule(firing(schedule, START + MINUTE, next_at=None))
+    schedule = await store.schedules.create(made())
+    await store.schedules.fire(firing(schedule, START + MINUTE, next_at=None))
 
-    found = await store.schedule("s")
+    found = await store.schedules.get("s")
     assert (found.enabled, found.next_at, found.reason) == (False, None, "its time has passed")
 
 
 async def test_a_full_queue_leaves_the_time_to_come(shelf: Shelf) -> None:
     store = shelf.open(queue_limit=1)
-    await store.accept(spec())
-    schedule = await store.create_schedule(made())
+    await store.runs.accept(spec())
+    schedule = await store.schedules.create(made())
     with pytest.raises(Unavailable):
-        await store.fire_schedule(firing(schedule, START + MINUTE))
+        await store.schedules.fire(firing(schedule, START + MINUTE))
 
-    assert (await store.schedule("s")).next_at == START + MINUTE
+    assert (await store.schedules.get("s")).next_at == START + MINUTE
     assert await told_fires(store) == []
 
 
 async def test_fires_are_listed_in_pages_the_newest_first(store: Store) -> None:
-    schedule = await store.create_schedule(made())
+    schedule = await store.schedules.create(made())
     missed = tuple(START + number * MINUTE for number in range(1, 4))
-    await store.fire_schedule(firing(schedule, missed=missed))
-    first = await store.fires("s", Page(limit=2))
-    rest = await store.fires("s", Page(limit=2, before=first[-1].scheduled_for))
+    await store.schedules.fire(firing(schedule, missed=missed))
+    first = await store.schedules.list_fires("s", Page(limit=2))
+    rest = await store.schedules.list_fires("s", Page(limit=2, before=first[-1].scheduled_for))
 
     assert [fire.scheduled_for for fire in (*first, *rest)] == list(reversed(missed))
 
 
 async def test_old_fires_are_forgotten(store: Store, clock: SteppedClock) -> None:
-    schedule = await store.create_schedule(made())
-    await store.fire_schedule(firing(schedule, missed=(START,)))
+    schedule = await store.schedules.create(made())
+    await store.schedules.fire(firing(schedule, missed=(START,)))
     clock.forward(30 * 24 * 60 * MINUTE)
-    await store.prune()
+    await store.retention.prune_expired()
     kept = await told_fires(store)
     clock.forward(1)
-    await store.prune()
+    await store.retention.prune_expired()
 
     assert (kept, await told_fires(store)) == ([(0, "missed")], [])
 
@@ -269,29 +273,29 @@ async def test_old_fires_are_forgotten(store: Store, clock: SteppedClock) -> Non
 
 
 async def test_a_trigger_makes_a_run_beside_the_times(store: Store) -> None:
-    schedule = await store.create_schedule(msgspec.structs.replace(made(), enabled=False))
-    accepted = await store.trigger_schedule("s", work())
+    schedule = await store.schedules.create(msgspec.structs.replace(made(), enabled=False))
+    accepted = await store.schedules.trigger("s", work())
 
-    found = await store.schedule("s")
-    (fire,) = await store.fires("s", PAGE)
+    found = await store.schedules.get("s")
+    (fire,) = await store.schedules.list_fires("s", PAGE)
     assert (found.next_at, found.last_run, found.enabled) == (schedule.next_at, accepted.run.id, False)
     assert (fire.outcome, fire.run) == (FireOutcome.TRIGGERED, accepted.run.id)
 
 
 async def test_triggers_never_take_the_place_of_a_time(store: Store, clock: SteppedClock) -> None:
-    schedule = await store.create_schedule(made())
+    schedule = await store.schedules.create(made())
     clock.forward(MINUTE)
     for number in range(3):
-        await store.trigger_schedule("s", work(session=f"main:cron:{number}"))
-    fired = await store.fire_schedule(firing(schedule, START + MINUTE))
+        await store.schedules.trigger("s", work(session=f"main:cron:{number}"))
+    fired = await store.schedules.fire(firing(schedule, START + MINUTE))
 
     assert len(fired) == 1
     assert [outcome for _, outcome in await told_fires(store)] == ["triggered", "triggered", "triggered", "fired"]
 
 
 async def test_the_same_key_triggers_once(store: Store) -> None:
-    await store.create_schedule(made())
-    first, again = [await store.trigger_schedule("s", work(), key()) for _ in range(2)]
+    await store.schedules.create(made())
+    first, again = [await store.schedules.trigger("s", work(), key()) for _ in range(2)]
 
     assert (first.fresh, again.fresh, again.run.id) == (True, False, first.run.id)
     assert len(await told_fires(store)) == 1
@@ -301,7 +305,7 @@ async def test_the_same_key_triggers_once(store: Store) -> None:
 
 
 async def run_once(store: Store, verdict: Verdict | None = None) -> Run:
-    await store.trigger_schedule("s", work())
+    await store.schedules.trigger("s", work())
     return await finish(store, await claim_one(store), verdict)
 
 
@@ -310,47 +314,47 @@ CANCELLED = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
 
 
 async def test_so_many_failures_in_a_row_disable_it_and_it_says_why(store: Store) -> None:
-    await store.create_schedule(made(max_failures=2))
+    await store.schedules.create(made(max_failures=2))
     await run_once(store, FAILED)
-    once = await store.schedule("s")
+    once = await store.schedules.get("s")
     await run_once(store, FAILED)
-    twice = await store.schedule("s")
+    twice = await store.schedules.get("s")
 
     assert (once.enabled, once.failures, once.last_status) == (True, 1, "failed")
     assert (twice.enabled, twice.failures, twice.reason) == (False, 2, "it failed 2 times in a row; last: no model")
 
 
 async def test_a_success_begins_the_count_anew_and_a_cancel_does_not_count(store: Store) -> None:
-    await store.create_schedule(made(max_failures=2))
+    await store.schedules.create(made(max_failures=2))
     for verdict in (FAILED, CANCELLED, None, FAILED):
         await run_once(store, verdict)
 
-    found = await store.schedule("s")
+    found = await store.schedules.get("s")
     assert (found.enabled, found.failures) == (True, 1)
 
 
 async def test_refused_times_are_noted_and_count_as_failures(store: Store) -> None:
-    schedule = await store.create_schedule(made(max_failures=1))
-    await store.fire_schedule(firing(schedule, refused=(START + MINUTE,), error="the agent is gone"))
+    schedule = await store.schedules.create(made(max_failures=1))
+    await store.schedules.fire(firing(schedule, refused=(START + MINUTE,), error="the agent is gone"))
 
-    found = await store.schedule("s")
-    (fire,) = await store.fires("s", PAGE)
+    found = await store.schedules.get("s")
+    (fire,) = await store.schedules.list_fires("s", PAGE)
     assert (fire.outcome, fire.error, fire.run) == (FireOutcome.REFUSED, "the agent is gone", None)
     assert (found.enabled, found.reason) == (False, "it failed 1 times in a row; last: the agent is gone")
 
 
 async def test_without_a_limit_no_number_of_failures_disables_it(store: Store) -> None:
-    await store.create_schedule(made())
+    await store.schedules.create(made())
     for _ in range(12):
         await run_once(store, FAILED)
 
-    assert (await store.schedule("s")).enabled is True
+    assert (await store.schedules.get("s")).enabled is True
 
 
 async def test_the_end_of_a_run_whose_schedule_is_gone_is_no_trouble(store: Store) -> None:
-    await store.create_schedule(made(max_failures=1))
-    await store.trigger_schedule("s", work())
+    await store.schedules.create(made(max_failures=1))
+    await store.schedules.trigger("s", work())
     run = await claim_one(store)
-    await store.delete_schedule("s")
+    await store.schedules.delete("s")
 
     assert (await finish(store, run, FAILED)).status is Status.FAILED

@@ -14,12 +14,12 @@ EVERYTHING = Page(limit=1000)
 
 
 async def say(store: Store, input_: str, answer: str, session: str = "main:test:a") -> None:
-    await store.accept(spec(session, input_))
+    await store.runs.accept(spec(session, input_))
     await finish(store, await claim_one(store), done(answer))
 
 
 async def look(store: Store, query: str, page: Page = EVERYTHING, **where: str) -> list[Found]:
-    return list(await store.search(Search(terms=search.terms(query), **where), page))
+    return list(await store.sessions.search(Search(terms=search.terms(query), **where), page))
 
 
 async def snippets(store: Store, query: str, **where: str) -> list[str]:
@@ -95,7 +95,7 @@ async def test_scripts_without_spaces_are_searched_by_their_characters(
 
 async def test_what_is_deleted_is_found_no_more_by_its_characters(store: Store) -> None:
     await say(store, "東京に行きました", "はい")
-    await store.delete_session("main:test:a", force=False)
+    await store.sessions.delete("main:test:a", force=False)
 
     assert await snippets(store, "東京") == []
     await say(store, "大阪に行きました", "はい")
@@ -128,7 +128,7 @@ async def test_pages_of_a_search_follow_each_other(store: Store) -> None:
 async def test_what_is_deleted_is_found_no_more(store: Store) -> None:
     await say(store, "a secret fox", "x", "main:test:a")
     await say(store, "another fox", "x", "main:test:b")
-    await store.delete_session("main:test:a", force=False)
+    await store.sessions.delete("main:test:a", force=False)
 
     assert await snippets(store, "fox") == ["another fox"]
     await say(store, "a new fox", "x", "main:test:a")
@@ -150,5 +150,5 @@ async def test_a_message_of_megabytes_is_found_by_its_beginning(store: Store) ->
 
     assert len(await look(store, "beginning")) == 1
     assert await look(store, "farend") == []
-    await store.delete_session("main:test:a", force=False)
+    await store.sessions.delete("main:test:a", force=False)
     assert await look(store, "beginning") == []

@@ -19,27 +19,27 @@ KEY = SessionKey("main", "test", "a")
 
 
 async def said(store: Store, name: str = str(KEY)) -> list[tuple[str, str]]:
-    return [(message.role, message.content) for message in await store.history(name, 100)]
+    return [(message.role, message.content) for message in await store.sessions.read_history(name, 100)]
 
 
 # --- opening ----------------------------------------------------------------------------------
 
 
 async def test_a_session_is_made_once_and_found_again(store: Store, clock: SteppedClock) -> None:
-    made = await store.open_session(KEY)
+    made = await store.sessions.open(KEY)
     clock.forward(10)
-    again = await store.open_session(KEY)
+    again = await store.sessions.open(KEY)
 
     assert (made.key, made.agent, made.channel, made.chat) == (str(KEY), "main", "test", "a")
     assert (again.created, again.updated, again.messages, again.active) == (START, START + 10, 0, 0)
-    assert await store.session(str(KEY)) == again
-    assert await store.session("main:test:nobody") is None
+    assert await store.sessions.find(str(KEY)) == again
+    assert await store.sessions.find("main:test:nobody") is None
 
 
 async def test_a_message_makes_its_session(store: Store) -> None:
-    await store.accept(spec())
+    await store.runs.accept(spec())
 
-    found = await store.session(str(KEY))
+    found = await store.sessions.find(str(KEY))
 
     assert found is not None
     assert (found.active, found.messages) == (1, 0)
@@ -47,39 +47,39 @@ async def test_a_message_makes_its_session(store: Store) -> None:
 
 async def test_without_a_chat_the_newest_unused_session_is_taken(store: Store) -> None:
     for chat in ("old", "new"):
-        await store.open_session(SessionKey("main", "test", chat))
-    await store.open_session(SessionKey("main", "elsewhere", "newer"))
-    await store.open_session(SessionKey("other", "test", "newer"))
+        await store.sessions.open(SessionKey("main", "test", chat))
+    await store.sessions.open(SessionKey("main", "elsewhere", "newer"))
+    await store.sessions.open(SessionKey("other", "test", "newer"))
 
-    assert (await store.open_empty_session("main", "test", "fresh")).chat == "new"
+    assert (await store.sessions.open_empty("main", "test", "fresh")).chat == "new"
 
 
 async def test_a_session_that_was_used_is_not_taken_for_an_empty_one(store: Store) -> None:
-    await store.accept(spec("main:test:waiting"))
+    await store.runs.accept(spec("main:test:waiting"))
     await finish(store, await running(store, session="main:test:answered"))
-    cancelled = await store.accept(spec("main:test:cancelled"))
-    await store.cancel(cancelled.run.id)
+    cancelled = await store.runs.accept(spec("main:test:cancelled"))
+    await store.runs.cancel(cancelled.run.id)
 
-    assert (await store.open_empty_session("main", "test", "fresh")).chat == "fresh"
+    assert (await store.sessions.open_empty("main", "test", "fresh")).chat == "fresh"
 
 
 async def test_an_opening_is_idempotent_by_its_key(store: Store) -> None:
     one = IdempotencyKey(scope="s", key="open", digest="d")
-    first = await store.open_empty_session("main", "test", "one", one)
-    await store.accept(spec(first.key))
-    again = await store.open_empty_session("main", "test", "two", one)
+    first = await store.sessions.open_empty("main", "test", "one", one)
+    await store.runs.accept(spec(first.key))
+    again = await store.sessions.open_empty("main", "test", "two", one)
 
     assert again.key == first.key
     with pytest.raises(Conflict):
-        await store.open_session(KEY, IdempotencyKey(scope="s", key="open", digest="other"))
+        await store.sessions.open(KEY, IdempotencyKey(scope="s", key="open", digest="other"))
 
 
 async def test_an_idempotent_opening_makes_again_what_was_deleted(store: Store) -> None:
-    await store.open_session(KEY, key())
-    await store.delete_session(str(KEY), force=False)
+    await store.sessions.open(KEY, key())
+    await store.sessions.delete(str(KEY), force=False)
 
-    assert (await store.open_session(KEY, key())).key == str(KEY)
-    assert await store.session(str(KEY)) is not None
+    assert (await store.sessions.open(KEY, key())).key == str(KEY)
+    assert await store.sessions.find(str(KEY)) is not None
 
 
 # --- finding and listing ----------------------------------------------------------------------
@@ -87,22 +87,22 @@ async def test_an_idempotent_opening_makes_again_what_was_deleted(store: Store) 
 
 async def test_the_session_of_a_chat_that_was_used_last_is_the_newest(store: Store) -> None:
     for agent in ("main", "other", "main"):
-        await store.open_session(SessionKey(agent, "test", "a"))
+        await store.sessions.open(SessionKey(agent, "test", "a"))
 
-    newest = await store.newest_session("a")
+    newest = await store.sessions.find_newest("a")
 
     assert newest is not None
     assert newest.agent == "main"
-    assert await store.newest_session("nobody") is None
+    assert await store.sessions.find_newest("nobody") is None
 
 
 async def test_sessions_are_listed_by_last_use_in_pages(store: Store) -> None:
     for chat in "abcde":
-        await store.open_session(SessionKey("main", "test", chat))
-    await store.accept(spec("main:test:a"))
+        await store.sessions.open(SessionKey("main", "test", chat))
+    await store.runs.accept(spec("main:test:a"))
 
-    first = await store.sessions(Page(limit=3))
-    rest = await store.sessions(Page(limit=3, before=first[-1].order))
+    first = await store.sessions.list(Page(limit=3))
+    rest = await store.sessions.list(Page(limit=3, before=first[-1].order))
 
     assert [session.chat for session in [*first, *rest]] == ["a", "e", "d", "c", "b"]
     assert [session.active for session in first] == [1, 0, 0]
@@ -115,25 +115,25 @@ async def test_an_answer_is_remembered_with_its_question(store: Store) -> None:
     run = await running(store, text="What is\n  2+2?")
     await finish(store, run, done("4"))
 
-    session = await store.session(str(KEY))
+    session = await store.sessions.find(str(KEY))
     assert session is not None
     assert await said(store) == [("user", "What is\n  2+2?"), ("assistant", "4")]
     assert (session.messages, session.active, session.title) == (2, 0, "What is 2+2?")
-    assert {message.run for message in await store.history(str(KEY), 10)} == {run.id}
+    assert {message.run for message in await store.sessions.read_history(str(KEY), 10)} == {run.id}
 
 
 async def test_history_gives_the_newest_messages_oldest_first(store: Store) -> None:
     for number in range(4):
         await finish(store, await running(store, text=f"q{number}"), done(f"a{number}"))
 
-    assert [message.content for message in await store.history(str(KEY), 3)] == ["a2", "q3", "a3"]
-    assert (await store.history(str(KEY), 1))[0].role is Role.ASSISTANT
+    assert [message.content for message in await store.sessions.read_history(str(KEY), 3)] == ["a2", "q3", "a3"]
+    assert (await store.sessions.read_history(str(KEY), 1))[0].role is Role.ASSISTANT
 
 
 async def test_a_failed_run_leaves_its_question(store: Store) -> None:
     await finish(store, await running(store), Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no"))
     await running(store, text="cut short", on_interrupt=OnInterrupt.FAIL)
-    await store.rescue("owner")
+    await store.owners.rescue_runs("owner")
 
     assert await said(store) == [("user", "hello"), ("user", "cut short")]
 
@@ -147,7 +147,7 @@ async def test_a_cancelled_run_leaves_nothing(store: Store) -> None:
 
 async def test_a_run_that_is_tried_again_is_remembered_once(store: Store) -> None:
     run = await running(store)
-    await store.requeue(run.id, run.epoch, "why")
+    await store.runs.requeue(run.id, run.epoch, "why")
     await finish(store, await claim_one(store))
 
     assert await said(store) == [("user", "hello"), ("assistant", "done")]
@@ -156,7 +156,7 @@ async def test_a_run_that_is_tried_again_is_remembered_once(store: Store) -> Non
 async def test_a_long_first_message_makes_a_short_title(store: Store) -> None:
     await finish(store, await running(store, text="word " * 100))
 
-    session = await store.session(str(KEY))
+    session = await store.sessions.find(str(KEY))
     assert session is not None
     assert len(session.title) <= 80
     assert session.title.endswith("…")
@@ -165,9 +165,9 @@ async def test_a_long_first_message_makes_a_short_title(store: Store) -> None:
 async def test_the_backends_name_of_a_conversation_is_kept(store: Store) -> None:
     run = await running(store)
 
-    await store.remember(run.id, run.epoch, "opencode:ses_1")
+    await store.runs.save_backend_ref(run.id, run.epoch, "opencode:ses_1")
 
-    session = await store.session(str(KEY))
+    session = await store.sessions.find(str(KEY))
     assert session is not None
     assert session.backend_ref == "opencode:ses_1"
 
@@ -178,49 +178,49 @@ async def test_the_backends_name_of_a_conversation_is_kept(store: Store) -> None
 async def test_a_deleted_session_is_gone_with_its_transcript(store: Store) -> None:
     await finish(store, await running(store))
 
-    stopping = await store.delete_session(str(KEY), force=False)
+    stopping = await store.sessions.delete(str(KEY), force=False)
 
-    assert (list(stopping), await store.session(str(KEY)), await said(store)) == ([], None, [])
-    assert (await store.changes(0, 100))[-1].state == "deleted"
+    assert (list(stopping), await store.sessions.find(str(KEY)), await said(store)) == ([], None, [])
+    assert (await store.events.read_changes_after(0, 100))[-1].state == "deleted"
     with pytest.raises(SessionNotFound):
-        await store.delete_session(str(KEY), force=True)
+        await store.sessions.delete(str(KEY), force=True)
 
 
 async def test_a_session_in_use_is_not_deleted_unless_forced(store: Store) -> None:
     run = await running(store)
-    waiting = (await store.accept(spec(text="waiting"))).run
+    waiting = (await store.runs.accept(spec(text="waiting"))).run
     with pytest.raises(Conflict):
-        await store.delete_session(str(KEY), force=False)
+        await store.sessions.delete(str(KEY), force=False)
 
-    stopping = await store.delete_session(str(KEY), force=True)
+    stopping = await store.sessions.delete(str(KEY), force=True)
 
     assert list(stopping) == [run.id]
-    assert (await store.run(run.id)).cancel_requested
-    assert (await store.run(waiting.id)).status == "cancelled"
-    assert await store.session(str(KEY)) is None
+    assert (await store.runs.get(run.id)).cancel_requested
+    assert (await store.runs.get(waiting.id)).status == "cancelled"
+    assert await store.sessions.find(str(KEY)) is None
 
 
 async def test_a_run_that_ends_after_its_session_was_deleted_writes_no_transcript(store: Store) -> None:
     run = await running(store)
-    await store.delete_session(str(KEY), force=True)
+    await store.sessions.delete(str(KEY), force=True)
 
-    await store.remember(run.id, run.epoch, "ref")
+    await store.runs.save_backend_ref(run.id, run.epoch, "ref")
     await finish(store, run)
 
-    assert await store.session(str(KEY)) is None
+    assert await store.sessions.find(str(KEY)) is None
     assert await said(store) == []
 
 
 async def test_a_run_of_a_deleted_session_says_nothing_in_a_new_one_of_that_name(store: Store) -> None:
     old = await running(store, text="a secret")
-    await store.delete_session(str(KEY), force=True)
-    await store.accept(spec(text="hello again"))
+    await store.sessions.delete(str(KEY), force=True)
+    await store.runs.accept(spec(text="hello again"))
 
-    await store.remember(old.id, old.epoch, "the old conversation")
+    await store.runs.save_backend_ref(old.id, old.epoch, "the old conversation")
     await finish(store, old)
     await finish(store, await claim_one(store))
 
-    session = await store.session(str(KEY))
+    session = await store.sessions.find(str(KEY))
     assert session is not None
     assert session.backend_ref is None
     assert await said(store) == [("user", "hello again"), ("assistant", "done")]
@@ -228,9 +228,9 @@ async def test_a_run_of_a_deleted_session_says_nothing_in_a_new_one_of_that_name
 
 async def test_runs_outlive_their_session(store: Store) -> None:
     run = await finish(store, await running(store))
-    await store.delete_session(str(KEY), force=False)
+    await store.sessions.delete(str(KEY), force=False)
 
-    assert await store.run(run.id) == run
+    assert await store.runs.get(run.id) == run
 
 
 # --- processes and tokens ---------------------------------------------------------------------
@@ -239,48 +239,48 @@ async def test_runs_outlive_their_session(store: Store) -> None:
 async def test_processes_are_known_by_their_owner_until_they_are_forgotten(store: Store) -> None:
     who = identity.own()
     other = Identity(4242, "1", "boot/with a slash")
-    await store.record_process(AgentProcess(who=who, owner="me", run="run-1"))
-    await store.record_process(AgentProcess(who=other, owner="me", run=None))
-    await store.record_process(AgentProcess(who=Identity(7, "7", ""), owner="you", run=None))
+    await store.owners.record_process(AgentProcess(who=who, owner="me", run="run-1"))
+    await store.owners.record_process(AgentProcess(who=other, owner="me", run=None))
+    await store.owners.record_process(AgentProcess(who=Identity(7, "7", ""), owner="you", run=None))
 
-    assert {found.who: found.run for found in await store.processes("me")} == {who: "run-1", other: None}
-    assert sorted(await store.owners()) == ["me", "you"]
+    assert {found.who: found.run for found in await store.owners.list_processes("me")} == {who: "run-1", other: None}
+    assert sorted(await store.owners.list()) == ["me", "you"]
 
-    await store.forget_process(who)
-    await store.forget_process(other)
-    assert (await store.processes("me"), list(await store.owners())) == ([], ["you"])
+    await store.owners.forget_process(who)
+    await store.owners.forget_process(other)
+    assert (await store.owners.list_processes("me"), list(await store.owners.list())) == ([], ["you"])
 
 
 async def test_owners_are_those_of_running_runs_too(store: Store) -> None:
     run = await running(store)
-    with_run = list(await store.owners())
+    with_run = list(await store.owners.list())
     await finish(store, run)
 
-    assert (with_run, list(await store.owners())) == (["owner"], [])
+    assert (with_run, list(await store.owners.list())) == (["owner"], [])
 
 
 async def test_tokens_are_added_listed_and_revoked(store: Store) -> None:
     token = Token(name="ci", hash="h1", scope=Scope.WRITE, expires=START + 1, created=START)
-    await store.add_token(token)
-    await store.add_token(Token(name="a", hash="h2", scope=Scope.READ, created=START))
+    await store.tokens.add(token)
+    await store.tokens.add(Token(name="a", hash="h2", scope=Scope.READ, created=START))
 
-    assert [found.name for found in await store.tokens()] == ["a", "ci"]
-    assert (await store.tokens())[1] == token
-    assert await store.revoke_token("ci")
-    assert not await store.revoke_token("ci")
+    assert [found.name for found in await store.tokens.list()] == ["a", "ci"]
+    assert (await store.tokens.list())[1] == token
+    assert await store.tokens.revoke("ci")
+    assert not await store.tokens.revoke("ci")
 
 
 @pytest.mark.parametrize(("name", "hash_"), [("ci", "other"), ("other", "h1")])
 async def test_a_tokens_name_and_secret_are_its_own(store: Store, name: str, hash_: str) -> None:
-    await store.add_token(Token(name="ci", hash="h1", scope=Scope.READ, created=START))
+    await store.tokens.add(Token(name="ci", hash="h1", scope=Scope.READ, created=START))
 
     with pytest.raises(Conflict):
-        await store.add_token(Token(name=name, hash=hash_, scope=Scope.READ, created=START))
+        await store.tokens.add(Token(name=name, hash=hash_, scope=Scope.READ, created=START))
 
-    assert len(await store.tokens()) == 1
+    assert len(await store.tokens.list()) == 1
 
 
 async def test_limits_and_pages_of_nothing_are_nothing(store: Store) -> None:
-    assert await store.claim("owner", LIMITS) == []
-    assert await store.sessions(PAGE) == []
-    assert await store.history("main:test:nobody", 10) == []
+    assert await store.runs.claim("owner", LIMITS) == []
+    assert await store.sessions.list(PAGE) == []
+    assert await store.sessions.read_history("main:test:nobody", 10) == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.domain import search
 from gateway.domain.search import TERMS, Term
 from gateway.errors import InvalidRequest
-from gateway.store.sqlite.search import _expression
+from gateway.store.sqlite.search import _match_expression
 
 
 def test_words_phrases_beginnings_and_exclusions_are_told_apart() -> None:
@@ -51,4 +51,4 @@ def test_nothing_that_is_typed_is_an_error_of_the_index(index: apsw.Connection, 
         terms = search.terms(query)
     except InvalidRequest:
         return
-    index.execute("SELECT rowid FROM words WHERE words MATCH ?", (_expression(terms),)).fetchall()
+    index.execute("SELECT rowid FROM words WHERE words MATCH ?", (_match_expression(terms),)).fetchall()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gateway.domain.times import Clock, wall_clock
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.store import Noun, SqliteStore
 from tests.contracts.stores import spec
 from tests.support.waiting import PATIENCE
 
@@ -85,21 +86,21 @@ class Stage:
         return await self.ended(await self.submit(text, **fields))
 
     async def kinds(self, run: Run) -> list[str]:
-        return [event.kind for event in await self.store.events(run.id, 0, 10_000)]
+        return [event.kind for event in await self.store.events.read_after(run.id, 0, 10_000)]
 
     async def said(self, run: Run) -> Run:
         """Wait until a run's agent has said something."""
         async for event in self.engine.watch(run.id):
             if event.kind == "text":
                 break
-        return await self.store.run(run.id)
+        return await self.store.runs.get(run.id)
 
     async def begun(self, run: Run) -> Run:
         """Wait until a run is at work."""
         async for event in self.engine.watch(run.id):
             if event.kind == "text" or getattr(event.data, "status", "") == "running":
                 break
-        return await self.store.run(run.id)
+        return await self.store.runs.get(run.id)
 
 
 def me() -> Owner:
@@ -154,24 +155,32 @@ async def staged(
 
 
 class Between:
-    """Stands before a store; tests change what it does on the way."""
+    """Wraps a store; tests change what its operations do. An operation goes by its name, such as `runs.claim`."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        #: errors to raise instead of the next writes, by the name of the method
+        #: errors to raise instead of the next calls, by the operation's name
         self.refuse: dict[str, list[Exception]] = {}
-        #: how often each method was called
+        #: how often each operation was called
         self.calls: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> Any:
-        inner = getattr(self._store, name)
-        if name == "subscribe":
-            return inner
+        found = getattr(self._store, name)
+        return _BetweenNoun(self, name, found) if isinstance(found, Noun) else found
 
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            self.calls[name] = self.calls.get(name, 0) + 1
-            if self.refuse.get(name):
-                raise self.refuse[name].pop(0)
-            return await inner(*args, **kwargs)
+    async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Call an operation of the store. Subclasses change what happens."""
+        self.calls[name] = self.calls.get(name, 0) + 1
+        if self.refuse.get(name):
+            raise self.refuse[name].pop(0)
+        return await operation(*args, **kwargs)
 
-        return call
+
+class _BetweenNoun:
+    """The operations of a wrapped store on one noun."""
+
+    def __init__(self, between: Between, noun: str, operations: Noun) -> None:
+        self._between, self._noun, self._operations = between, noun, operations
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(self._between.perform, f"{self._noun}.{name}", getattr(self._operations, name))

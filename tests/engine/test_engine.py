@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ async def test_a_wait_that_is_too_short_ends_and_the_run_goes_on(tmp_path: Path)
             await stage.engine.wait(run.id, 0.01)
 
         assert caught.value.details == {"run_id": run.id}
-        assert (await stage.store.run(run.id)).status is Status.RUNNING
+        assert (await stage.store.runs.get(run.id)).status is Status.RUNNING
 
 
 async def test_a_stop_tells_those_who_wait(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ async def test_a_failed_run_is_tried_again_as_a_new_one(tmp_path: Path) -> None:
 
         assert again.id != failed.id
         assert (again.spec.retry_of, again.spec.input) == (failed.id, failed.spec.input)
-        assert (await stage.store.run(failed.id)) == failed
+        assert (await stage.store.runs.get(failed.id)) == failed
 
 
 async def test_what_succeeded_or_goes_on_is_not_tried_again(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ async def test_a_session_at_work_is_not_deleted_unless_forced(tmp_path: Path) ->
         await stage.engine.sessions.delete(KEY, force=True)
 
         assert {(await stage.ended(one)).status for one in (run, behind)} == {Status.CANCELLED}
-        assert await stage.store.session(KEY) is None
+        assert await stage.store.sessions.find(KEY) is None
 
 
 async def test_a_session_that_was_deleted_begins_anew(tmp_path: Path) -> None:
@@ -204,39 +205,27 @@ async def test_a_session_that_was_deleted_begins_anew(tmp_path: Path) -> None:
         await stage.engine.sessions.delete(KEY, force=False)
         await stage.do("new")
 
-        assert [message.content for message in await stage.store.history(KEY, 10)] == ["new", "echo: new"]
+        assert [message.content for message in await stage.store.sessions.read_history(KEY, 10)] == ["new", "echo: new"]
 
 
 async def test_a_start_finds_what_was_left_in_the_queue(tmp_path: Path) -> None:
     left = []
 
     async def leave(store: object) -> None:
-        left.append((await store.accept(spec())).run)  # type: ignore[attr-defined]
+        left.append((await store.runs.accept(spec())).run)  # type: ignore[attr-defined]
 
     async with staged(tmp_path, prepare=leave) as stage:
         assert (await stage.ended(left[0])).status is Status.SUCCEEDED
 
 
-class RefusesOnce:
-    """A store whose disk refuses the first write of a kind."""
-
-    def __init__(self, store: SqliteStore, name: str) -> None:
-        self._store = store
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        if name != self._name:
-            return getattr(self._store, name)
-        self._name = ""
-        return self._refuse
-
-    async def _refuse(self, *_: object) -> None:
-        raise Unavailable("the disk refuses.")
-
-
-@pytest.mark.parametrize("name", ["owners", "loads"])
+@pytest.mark.parametrize("name", ["owners.list", "agents.count_loads"])
 async def test_a_disk_that_refuses_as_it_begins_to_lead_is_asked_again(tmp_path: Path, name: str) -> None:
-    async with staged(tmp_path, wrap=lambda store: RefusesOnce(store, name)) as stage:
+    def wrap(store: SqliteStore) -> Between:
+        between = Between(store)
+        between.refuse[name] = [Unavailable("the disk refuses.")]
+        return between
+
+    async with staged(tmp_path, wrap=wrap) as stage:
         assert (await stage.do("hello")).status is Status.SUCCEEDED
 
 
@@ -244,7 +233,7 @@ async def test_a_run_that_another_process_accepts_is_done_though_it_has_none_of_
     async with staged(tmp_path) as stage:
         other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
         try:
-            run = (await other.accept(spec(KEY, "late"))).run
+            run = (await other.runs.accept(spec(KEY, "late"))).run
         finally:
             await other.close()
 
@@ -256,8 +245,8 @@ async def test_who_leads_brings_the_search_index_up_to_date_step_by_step_and_onc
     steps = [True, True, False]
 
     class Behind(Between):
-        async def respace(self) -> bool:
-            return steps.pop(0)
+        async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kw: Any) -> Any:
+            return steps.pop(0) if name == "sessions.reindex_some" else await operation(*args, **kw)
 
     async with staged(tmp_path, wrap=Behind) as stage:
         await until(lambda: not steps, "there is nothing left")

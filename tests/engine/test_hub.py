@@ -48,7 +48,7 @@ async def read(hub: Hub, run: Run, after: int = 0, count: int = 1 << 30, pause: 
 
 async def talk(store: Store, run: Run, times: int) -> None:
     for number in range(times):
-        await store.append(run.id, run.epoch, [Text(delta=f"{number} ")] * (number % 3 + 1))
+        await store.events.append(run.id, run.epoch, [Text(delta=f"{number} ")] * (number % 3 + 1))
 
 
 async def test_a_reader_who_comes_late_has_it_all(store: SqliteStore, hub: Hub) -> None:
@@ -56,7 +56,7 @@ async def test_a_reader_who_comes_late_has_it_all(store: SqliteStore, hub: Hub) 
     await talk(store, run, 20)
     await finish(store, run)
 
-    assert await read(hub, run) == list(await store.events(run.id, 0, 1000))
+    assert await read(hub, run) == list(await store.events.read_after(run.id, 0, 1000))
 
 
 async def test_many_readers_miss_nothing_and_see_nothing_twice(store: SqliteStore, hub: Hub) -> None:
@@ -68,7 +68,7 @@ async def test_many_readers_miss_nothing_and_see_nothing_twice(store: SqliteStor
         await asyncio.sleep(0)
     await finish(store, run)
 
-    whole = list(await store.events(run.id, 0, 1000))
+    whole = list(await store.events.read_after(run.id, 0, 1000))
     for events in await asyncio.gather(*readers):
         assert events == whole[events[0].n - 1 :]
         assert isinstance(events[-1].data, End)
@@ -85,7 +85,7 @@ async def test_a_slow_reader_is_served_from_the_store(
         await finish(store, run)
         seen += [event async for event in following]
 
-    assert seen == list(await store.events(run.id, 0, 1000))
+    assert seen == list(await store.events.read_after(run.id, 0, 1000))
 
 
 async def test_a_reader_who_comes_back_goes_on_where_it_was(store: SqliteStore, hub: Hub) -> None:
@@ -96,7 +96,7 @@ async def test_a_reader_who_comes_back_goes_on_where_it_was(store: SqliteStore, 
     await talk(store, run, 5)
     await finish(store, run)
 
-    assert [*first, *await later] == list(await store.events(run.id, 0, 1000))
+    assert [*first, *await later] == list(await store.events.read_after(run.id, 0, 1000))
 
 
 async def test_nothing_comes_after_the_end(store: SqliteStore, hub: Hub) -> None:
@@ -112,13 +112,13 @@ async def test_a_reader_from_beyond_the_end_sees_what_comes(
     store: SqliteStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = await running(store)
-    began, of_the_store = asyncio.Event(), store.events
+    began, of_the_store = asyncio.Event(), store.events.read_after
 
     async def events(*args: Any) -> Sequence[Event]:
         began.set()
         return await of_the_store(*args)
 
-    monkeypatch.setattr(store, "events", events)
+    monkeypatch.setattr(store.events, "read_after", events)
     reading = asyncio.create_task(read(hub, run, after=10_000))
     await began.wait()  # it knows where the log ended: had the run ended by then, nothing would come
     await talk(store, run, 3)
@@ -136,10 +136,10 @@ async def test_a_run_given_back_and_tried_again_is_one_log(store: SqliteStore, h
     run = await running(store)
     reading = asyncio.create_task(read(hub, run))
     await talk(store, run, 3)
-    await store.requeue(run.id, run.epoch, "why")
+    await store.runs.requeue(run.id, run.epoch, "why")
     await finish(store, await claim_one(store))
 
-    assert await reading == list(await store.events(run.id, 0, 100))
+    assert await reading == list(await store.events.read_after(run.id, 0, 100))
 
 
 async def test_readers_leave_nothing_behind(store: SqliteStore, hub: Hub) -> None:
@@ -177,22 +177,22 @@ async def changes(hub: Hub, after: int, count: int) -> list[Change]:
 
 
 async def test_changes_are_followed_from_any_point_without_gap_or_repeat(store: SqliteStore, hub: Hub) -> None:
-    await asyncio.gather(*(store.accept(spec(f"main:test:{n}")) for n in range(50)))
+    await asyncio.gather(*(store.runs.accept(spec(f"main:test:{n}")) for n in range(50)))
     readers = [asyncio.create_task(changes(hub, after, 160 - after)) for after in (0, 10, 99, 100)]
     for number in range(30):
-        await store.accept(spec(f"main:test:later-{number}"))
+        await store.runs.accept(spec(f"main:test:later-{number}"))
 
-    whole = list(await store.changes(0, 1000))
+    whole = list(await store.events.read_changes_after(0, 1000))
     for seen in await asyncio.gather(*readers):
         assert seen == whole[seen[0].seq - 1 : 160]
 
 
 async def test_a_follower_from_beyond_the_end_sees_what_comes(store: SqliteStore, hub: Hub) -> None:
-    await store.accept(spec())
+    await store.runs.accept(spec())
     reading = asyncio.create_task(changes(hub, 1 << 40, 1))
-    await store.check()
+    await store.check_writable()
     while not reading.done():
-        await store.accept(spec())
+        await store.runs.accept(spec())
 
     assert (await reading)[0].state == "queued"
 
@@ -200,18 +200,18 @@ async def test_a_follower_from_beyond_the_end_sees_what_comes(store: SqliteStore
 async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(store: SqliteStore, hub: Hub) -> None:
     """Whoever stalls must not keep megabytes from being forgotten: neither stored ones nor those of the tail."""
     run = await running(store)
-    await store.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
-    parts = [len(await store.events(run.id, after, 256, module.HELD)) for after in (0, 3)]
+    await store.events.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
+    parts = [len(await store.events.read_after(run.id, after, 256, module.HELD)) for after in (0, 3)]
     early = asyncio.create_task(read(hub, run))
     await asyncio.sleep(0)
-    await store.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
+    await store.events.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
     last = await finish(store, run)
 
     assert parts == [6, 4]
     assert [event.n for event in await early] == list(range(1, last.last_event + 1))
     tail = [Event(run=run.id, n=n, at=0, data=Text(delta="x" * 60_000)) for n in range(10)]
     assert len(module._first(tail)) == 4
-    assert len(await store.events(run.id, 3, 256, 10)) == 1
+    assert len(await store.events.read_after(run.id, 3, 256, 10)) == 1
 
 
 async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp_path: Path) -> None:
@@ -219,12 +219,12 @@ async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp
     ours, theirs = SqliteStore(tmp_path / "moongate.db"), SqliteStore(tmp_path / "moongate.db")
     hub = Hub(ours)
     try:
-        await ours.accept(spec("main:test:ours"))
+        await ours.runs.accept(spec("main:test:ours"))
         async with asyncio.timeout(PATIENCE), aclosing(await hub.changes(0)) as following:
             seen = [await anext(following)]
             for store, name in ((ours, "1"), (theirs, "2"), (ours, "3")):
-                await store.accept(spec(f"main:test:{name}"))
-            whole = list(await ours.changes(0, 100))
+                await store.runs.accept(spec(f"main:test:{name}"))
+            whole = list(await ours.events.read_changes_after(0, 100))
             while seen[-1].seq < whole[-1].seq:
                 seen.append(await anext(following))
     finally:
@@ -237,18 +237,18 @@ async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp
 async def test_what_another_process_writes_while_a_reader_looks_is_not_missed(
     store: SqliteStore, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = store.changes
+    looked = store.events.read_changes_after
 
     async def look_and_be_told(after: int, limit: int) -> object:
         found = await looked(after, limit)
         if not written.done():
-            written.set_result(await theirs.accept(spec()))
+            written.set_result(await theirs.runs.accept(spec()))
             await hub.refresh()
         return found
 
     theirs = SqliteStore(tmp_path / "moongate.db")
     written: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(store, "changes", look_and_be_told)
+    monkeypatch.setattr(store.events, "read_changes_after", look_and_be_told)
     try:
         (change,) = await changes(hub, 0, 1)
     finally:
@@ -293,7 +293,7 @@ async def test_a_line_goes_into_a_sink_without_its_reader_being_woken(store: Sql
     filling = asyncio.create_task(bucket.fill(await hub.changes(None), 10))
     await until(lambda: hub._changes._waiting, "the reader waits")
     for number in range(5):
-        await store.accept(spec(f"main:test:{number}"))
+        await store.runs.accept(spec(f"main:test:{number}"))
     await filling
 
     assert bucket.seen == [(number, True) for number in range(1, 11)]
@@ -302,11 +302,11 @@ async def test_a_line_goes_into_a_sink_without_its_reader_being_woken(store: Sql
 
 @pytest.mark.parametrize("script", ["n", "ny", "yn", "yynnn", "yyyyyyyn"])
 async def test_what_a_sink_refuses_is_read_in_its_place(store: SqliteStore, hub: Hub, script: str) -> None:
-    await asyncio.gather(*(store.accept(spec(f"main:test:{number}")) for number in range(10)))
+    await asyncio.gather(*(store.runs.accept(spec(f"main:test:{number}")) for number in range(10)))
     bucket = Bucket(script)
     filling = asyncio.create_task(bucket.fill(await hub.changes(5), 160))
     for number in range(70):
-        await store.accept(spec(f"main:test:later-{number}"))
+        await store.runs.accept(spec(f"main:test:later-{number}"))
         await asyncio.sleep(number % 4 / 1000)
     await filling
 
@@ -320,7 +320,7 @@ async def test_a_sink_gets_in_order_what_two_processes_write_in_turn(tmp_path: P
     try:
         await until(lambda: hub._changes._waiting, "the reader waits")
         for number, store in enumerate((ours, theirs, theirs, ours, theirs, ours)):
-            await store.accept(spec(f"main:test:{number}"))
+            await store.runs.accept(spec(f"main:test:{number}"))
         await filling
     finally:
         await theirs.close()

@@ -37,7 +37,7 @@ async def filled(path: Path, runs: int = 1) -> list[str]:
     store = SqliteStore(path)
     ids = []
     for number in range(runs):
-        await store.accept(spec(f"main:test:{number}", text=f"question {number} " * 20))
+        await store.runs.accept(spec(f"main:test:{number}", text=f"question {number} " * 20))
         ids.append((await finish(store, await claim_one(store))).id)
     await store.close()
     return ids
@@ -99,7 +99,7 @@ async def test_a_directory_in_its_place_is_refused(path: Path) -> None:
 
 async def test_a_lost_database_is_not_replaced_while_its_log_is_there(path: Path) -> None:
     store = SqliteStore(path)
-    await store.accept(spec())
+    await store.runs.accept(spec())
     wal = path.with_name("moongate.db-wal")
     saved = wal.read_bytes()
     await store.close()
@@ -148,7 +148,7 @@ def no_umask() -> Iterator[None]:
 @pytest.mark.usefixtures("no_umask")
 async def test_only_its_owner_can_read_it(path: Path) -> None:
     store = SqliteStore(path)
-    await store.accept(spec())
+    await store.runs.accept(spec())
 
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     await store.close()
@@ -178,8 +178,8 @@ async def test_it_commits_to_the_disk_itself(path: Path) -> None:
 
 async def test_closing_leaves_the_whole_database_in_one_file(path: Path) -> None:
     store = SqliteStore(path)
-    await store.accept(spec())
-    await asyncio.gather(*(store.counts(0) for _ in range(10)))
+    await store.runs.accept(spec())
+    await asyncio.gather(*(store.runs.count_totals(0) for _ in range(10)))
 
     await store.close()
 
@@ -230,7 +230,7 @@ async def test_a_copy_is_made_before_a_migration(path: Path, monkeypatch: pytest
     assert (schema(copy)[0], stat.S_IMODE(copy.stat().st_mode)) == (len(KNOWN), 0o600)
     with_migrations(monkeypatch, *KNOWN)
     kept = SqliteStore(copy)
-    assert (await kept.run(run)).status == "succeeded"
+    assert (await kept.runs.get(run)).status == "succeeded"
     await kept.close()
 
 
@@ -254,7 +254,7 @@ async def test_a_migration_that_fails_in_the_middle_leaves_the_schema_before_it(
     assert (version, "more" in tables, "half" in tables) == (GOOD.number, True, False)
     with_migrations(monkeypatch, *KNOWN, GOOD)
     store = SqliteStore(path)
-    assert (await store.run(run)).status == "succeeded"
+    assert (await store.runs.get(run)).status == "succeeded"
     await store.close()
 
 
@@ -271,13 +271,13 @@ async def look(path: Path) -> list[str]:
     """Open a database, and return the ids of the runs in it; everything is read, and something written."""
     store = SqliteStore(path)
     try:
-        runs = await store.runs(RunFilter(), Page(limit=1000))
+        runs = await store.runs.list(RunFilter(), Page(limit=1000))
         for run in runs:
-            await store.events(run.id, 0, 100)
-            await store.history(run.spec.session, 10)
-        await store.sessions(Page(limit=1000))
-        await store.counts(0)
-        await store.accept(spec("main:test:new"))
+            await store.events.read_after(run.id, 0, 100)
+            await store.sessions.read_history(run.spec.session, 10)
+        await store.sessions.list(Page(limit=1000))
+        await store.runs.count_totals(0)
+        await store.runs.accept(spec("main:test:new"))
         return [run.id for run in runs]
     finally:
         await store.close()
@@ -309,14 +309,14 @@ async def test_a_damaged_database_is_never_taken_for_an_empty_one(path: Path, tm
 async def test_a_damaged_log_loses_nothing_that_was_in_the_database(path: Path) -> None:
     ids = await filled(path, runs=5)
     store = SqliteStore(path)
-    await store.accept(spec("main:test:in-the-log"))
+    await store.runs.accept(spec("main:test:in-the-log"))
     wal = path.with_name("moongate.db-wal")
     torn = wal.read_bytes()[:-100]
     await store.close()
     wal.write_bytes(torn)
 
     reopened = SqliteStore(path)
-    found = {run.id for run in await reopened.runs(RunFilter(), Page(limit=100))}
+    found = {run.id for run in await reopened.runs.list(RunFilter(), Page(limit=100))}
     await reopened.close()
 
     assert set(ids) <= found
@@ -330,7 +330,7 @@ async def test_damage_that_is_met_at_work_names_the_file(path: Path) -> None:
     os.close(root)
 
     results = await asyncio.gather(
-        store.accept(spec()), store.runs(RunFilter(), Page(limit=100)), return_exceptions=True
+        store.runs.accept(spec()), store.runs.list(RunFilter(), Page(limit=100)), return_exceptions=True
     )
     await store.close()
 

@@ -20,7 +20,7 @@ from gateway.domain.run import RunFilter, Source, Status
 from gateway.domain.search import Search, Term
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite import opening, runs
-from gateway.store.sqlite.database import Database
+from gateway.store.sqlite.database import Database, Reader
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
 
@@ -59,10 +59,11 @@ class Plans:
 
     def _read(self, inner: object) -> object:
         def read(database: Database, query: object) -> object:
-            def traced(connection: apsw.Connection) -> object:
+            def traced(reader: Reader) -> object:
+                connection = reader.connection
                 connection.exec_trace = lambda cursor, sql, bindings: self.note(connection, sql, bindings)
                 try:
-                    return query(connection)  # type: ignore[operator]
+                    return query(reader)  # type: ignore[operator]
                 finally:
                     connection.exec_trace = None
 
@@ -88,24 +89,24 @@ async def test_no_write_reads_a_whole_table(store: SqliteStore, plans: Plans) ->
     writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
     key = IdempotencyKey(scope="s", key="k", digest="d")
 
-    accepted = await store.accept(spec(labels={"a": "b"}, deliver=(TARGET,)), key)
-    await store.accept(spec(run_at=1 << 50))
+    accepted = await store.runs.accept(spec(labels={"a": "b"}, deliver=(TARGET,)), key)
+    await store.runs.accept(spec(run_at=1 << 50))
     run = await claim_one(store)
-    await store.append(run.id, run.epoch, [])
-    await store.requeue(run.id, run.epoch, "why")
+    await store.events.append(run.id, run.epoch, [])
+    await store.runs.requeue(run.id, run.epoch, "why")
     await finish(store, await claim_one(store))
-    await store.rescue("owner")
-    for delivery in await store.take_deliveries(10, 1):
-        await store.record_delivery(msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=1))
-        await store.retry_delivery(delivery.id)
-    await store.release_deliveries()
-    await store.open_empty_session("main", "test", "fresh")
-    await store.delete_session(accepted.run.spec.session, force=True)
-    await store.prune()
-    await store.prune_events(1 << 50, None)
-    await store.prune_dead_letters(1 << 50)
-    await store.prune_runs(1 << 50)
-    await store.prune_sessions(1 << 50)
+    await store.owners.rescue_runs("owner")
+    for delivery in await store.deliveries.take_due(10, 1):
+        await store.deliveries.record_attempt(msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=1))
+        await store.deliveries.retry(delivery.id)
+    await store.deliveries.release_in_flight()
+    await store.sessions.open_empty("main", "test", "fresh")
+    await store.sessions.delete(accepted.run.spec.session, force=True)
+    await store.retention.prune_expired()
+    await store.retention.prune_events(1 << 50, None)
+    await store.retention.prune_dead_letters(1 << 50)
+    await store.retention.prune_runs(1 << 50)
+    await store.retention.prune_sessions(1 << 50)
     writer.exec_trace = None
 
     assert len(plans.lines) > 20
@@ -113,10 +114,10 @@ async def test_no_write_reads_a_whole_table(store: SqliteStore, plans: Plans) ->
 
 
 async def test_a_claim_looks_into_indexes_only(store: SqliteStore, plans: Plans) -> None:
-    await store.accept(spec())
+    await store.runs.accept(spec())
     writer = store._database._connection
     writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
-    await store.claim("owner", LIMITS)
+    await store.runs.claim("owner", LIMITS)
     writer.exec_trace = None
 
     used = " ".join(plans.lines)
@@ -129,10 +130,10 @@ async def test_a_claim_for_which_budgets_count_looks_into_indexes_only(store: Sq
     budget = Budget(runs=9, tokens=9, cost=9.0)
     for name in "ab":
         wanted = spec(f"main:test:{name}", labels={"schedule": "s"}, budget=budget)
-        await store.accept(msgspec.structs.replace(wanted, source=Source.CRON))
+        await store.runs.accept(msgspec.structs.replace(wanted, source=Source.CRON))
     writer = store._database._connection
     writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
-    first, *_ = await store.claim("owner", msgspec.structs.replace(LIMITS, budgets={"main": budget}))
+    first, *_ = await store.runs.claim("owner", msgspec.structs.replace(LIMITS, budgets={"main": budget}))
     await finish(store, first)
     writer.exec_trace = None
 
@@ -154,16 +155,16 @@ async def test_no_list_reads_or_sorts_a_whole_table(
     with plans.noted(monkeypatch):
         for which in filters:
             for page in (Page(), Page(before=10)):
-                await store.runs(which, page)
-        await store.sessions(Page())
-        await store.sessions(Page(before=10))
-        await store.history("main:test:a", 50)
-        await store.search(Search(terms=(Term("a"),), session="main:test:a", agent="main"), Page())
-        await store.newest_session("a")
-        await store.events("x", 0, 100)
-        await store.changes(0, 100)
+                await store.runs.list(which, page)
+        await store.sessions.list(Page())
+        await store.sessions.list(Page(before=10))
+        await store.sessions.read_history("main:test:a", 50)
+        await store.sessions.search(Search(terms=(Term("a"),), session="main:test:a", agent="main"), Page())
+        await store.sessions.find_newest("a")
+        await store.events.read_after("x", 0, 100)
+        await store.events.read_changes_after(0, 100)
         for wanted in (DeliveryFilter(), DeliveryFilter(status=DeliveryStatus.DEAD), DeliveryFilter(run="x")):
-            await store.deliveries(wanted, Page(before=10))
+            await store.deliveries.list(wanted, Page(before=10))
 
     assert len(plans.lines) > 20
     # A list of all runs walks the table from its end, and stops at its limit.
@@ -187,7 +188,7 @@ async def test_a_list_that_is_narrowed_down_twice_walks_what_is_shorter(
     store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, which: RunFilter, index: str
 ) -> None:
     with plans.noted(monkeypatch):
-        await store.runs(which, Page())
+        await store.runs.list(which, Page())
 
     assert set(re.findall(r"INDEX (runs_\w+)", " ".join(plans.lines))) == {index}
 
@@ -196,15 +197,15 @@ async def test_counting_and_finding_use_indexes(
     store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with plans.noted(monkeypatch):
-        await store.counts(0)
-        await store.owners()
-        await store.session("main:test:a")
-        await store.next_due()
-        await store.next_delivery(0)
-        await store.delivery_counts()
-        await store.backlog()
+        await store.runs.count_totals(0)
+        await store.owners.list()
+        await store.sessions.find("main:test:a")
+        await store.runs.next_due_at()
+        await store.deliveries.next_due_at(0)
+        await store.deliveries.count_undelivered()
+        await store.runs.count_backlog()
         with pytest.raises(DeliveryNotFound):
-            await store.delivery("x")
+            await store.deliveries.get("x")
 
     assert [line for line in plans.lines if HISTORY.search(line)] == []
     assert "runs_finished" in " ".join(plans.lines)
@@ -226,7 +227,9 @@ def test_a_statement_is_planned_once_and_not_for_each_value(tmp_path: Path, read
         connection.authorizer = allow
         counts = []
         for session in ("main:test:1", "main:test:2", "main:test:3"):
-            connection.execute(f"SELECT seq FROM {runs._LANE} ORDER BY seq LIMIT 1", (session,)).fetchall()
+            connection.execute(
+                f"SELECT seq FROM {runs.OPEN_RUNS_OF_SESSION} ORDER BY seq LIMIT 1", (session,)
+            ).fetchall()
             counts.append(len(asked))
         connection.authorizer = None
 

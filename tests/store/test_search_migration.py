@@ -35,10 +35,10 @@ async def test_transcripts_from_before_are_kept_and_found(tmp_path: Path, monkey
     connection.close()
 
     store = SqliteStore(path)
-    found = await store.search(Search(terms=search.terms("fox")), Page())
-    history = await store.history("main:x:a", 10)
-    await store.delete_session("main:x:a", force=False)
-    gone = await store.search(Search(terms=search.terms("fox")), Page())
+    found = await store.sessions.search(Search(terms=search.terms("fox")), Page())
+    history = await store.sessions.read_history("main:x:a", 10)
+    await store.sessions.delete("main:x:a", force=False)
+    gone = await store.sessions.search(Search(terms=search.terms("fox")), Page())
     await store.close()
 
     assert [one.snippet for one in found] == ["old fox 2", "old fox 1"]
@@ -47,7 +47,7 @@ async def test_transcripts_from_before_are_kept_and_found(tmp_path: Path, monkey
 
 
 async def found(store: SqliteStore, query: str) -> list[str]:
-    return [one.snippet for one in await store.search(Search(terms=search.terms(query)), Page(limit=1000))]
+    return [one.snippet for one in await store.sessions.search(Search(terms=search.terms(query)), Page(limit=1000))]
 
 
 def check(path: Path) -> None:
@@ -84,14 +84,14 @@ async def test_what_was_written_before_is_found_by_its_characters_step_by_step(
     store = SqliteStore(path)
     check(path)
     before = await found(store, "東京")
-    await store.respace()
+    await store.sessions.reindex_some()
     check(path)
     between = await found(store, "東京")
-    await store.delete_session("main:x:b", force=False)
+    await store.sessions.delete("main:x:b", force=False)
     check(path)
-    while await store.respace():
+    while await store.sessions.reindex_some():
         check(path)
-    await store.delete_session("main:x:a", force=False)
+    await store.sessions.delete("main:x:a", force=False)
     left = [await found(store, "東京"), await found(store, "北京"), await found(store, "last")]
     await store.close()
     check(path)
@@ -112,11 +112,11 @@ async def test_a_message_in_the_place_of_a_deleted_one_is_found_all_the_same(
     connection.close()
 
     store = SqliteStore(path)
-    await store.delete_session("main:x:a", force=False)
-    await store.accept(spec("main:test:a", "大阪に行く"))
+    await store.sessions.delete("main:x:a", force=False)
+    await store.runs.accept(spec("main:test:a", "大阪に行く"))
     await finish(store, await claim_one(store), done("はい"))
     check(path)
-    while await store.respace():
+    while await store.sessions.reindex_some():
         pass
     again = await found(store, "大阪")
     await store.close()

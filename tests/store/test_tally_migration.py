@@ -29,7 +29,7 @@ async def test_background_runs_from_before_are_counted(tmp_path: Path, monkeypat
     connection.close()
 
     store = SqliteStore(path)
-    found = await store.backlog()
+    found = await store.runs.count_backlog()
     await store.close()
 
     assert found == Backlog(active=1, queued=2, total=4)

@@ -50,42 +50,9 @@ class Fenced(Exception):
 Listener = Callable[[Sequence[Event], Sequence[Change]], None]
 
 
-class Store(Protocol):
-    """Truth on disk. Each method is one transaction; when it returns, it is committed.
+class RunStore(Protocol):
+    """Runs, from their acceptance to their end."""
 
-    Writes raise `StorageFull` or `Unavailable` when the disk refuses, and then changed nothing.
-    A write that names an epoch raises `Fenced` unless that attempt is still the running one.
-    """
-
-    def subscribe(self, listener: Listener) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def check(self) -> None:
-        """Write and commit something small: raises what a real write would."""
-        ...
-
-    async def prune(self) -> None:
-        """Forget expired idempotency keys and old changes."""
-        ...
-
-    async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
-        """Forget events of some runs that ended by then, or are not among the newest that ended; the last stays."""
-        ...
-
-    async def prune_runs(self, before: int) -> Pruned:
-        """Forget some runs that ended by then and that nothing needs."""
-        ...
-
-    async def prune_dead_letters(self, before: int) -> Pruned:
-        """Forget some deliveries that were given up by then."""
-        ...
-
-    async def prune_sessions(self, before: int) -> Pruned:
-        """Forget some sessions that were not used since then, with their transcripts."""
-        ...
-
-    # runs
     async def accept(
         self,
         spec: RunSpec,
@@ -93,42 +60,40 @@ class Store(Protocol):
         busy: SessionMode = SessionMode.QUEUE,
         admission: Admission | None = None,
     ) -> Accepted:
-        """Put a run in the queue, its session beside it.
+        """Queue a run and create its session if there is none.
 
         Raises:
             Conflict: the idempotency key was used with another body, or the session is busy and
                 `busy` says to reject.
-            AgentNotFound, AgentDisabled, AgentBusy: `admission` does not let it in.
+            AgentNotFound, AgentDisabled, AgentBusy: `admission` refuses the run.
         """
         ...
 
     async def claim(self, owner: str, limits: Limits) -> Sequence[Run]:
-        """Take as many queued runs as the limits allow, one at a time a session.
+        """Claim as many queued runs as the limits allow, one at a time for each session.
 
-        Those for which a budget leaves nothing are returned, too: they have failed. If there are any, there may
-        be more to claim.
+        The result also holds runs that a budget has refused: they have failed. If there are any, there may be
+        more to claim.
         """
         ...
 
-    async def append(self, run: str, epoch: int, said: Sequence[AnyHappening]) -> None: ...
-
-    async def remember(self, run: str, epoch: int, backend_ref: str) -> None:
-        """Keep the backend's name for the run's session."""
+    async def save_backend_ref(self, run_id: str, epoch: int, backend_ref: str) -> None:
+        """Store the backend's own id for the run's session."""
         ...
 
-    async def end_round(self, run: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
-        """Keep a round of a goal that goes on: its events, transcript and usage."""
+    async def end_round(self, run_id: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
+        """Store a round of a goal that goes on: its events, transcript and usage."""
         ...
 
-    async def finish(self, run: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
-        """End a run: its last events, final status, and transcript."""
+    async def finish(self, run_id: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
+        """End a run: store its last events, final status and transcript."""
         ...
 
-    async def requeue(self, run: str, epoch: int, why: str) -> Run:
-        """Give back a run that was cut short: it is queued again, or has failed, by its policy."""
+    async def requeue(self, run_id: str, epoch: int, why: str) -> Run:
+        """Queue an interrupted run again, or fail it, by its policy."""
         ...
 
-    async def cancel(self, run: str, idempotent: IdempotencyKey | None = None) -> Run:
+    async def cancel(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Cancel a queued run at once; flag a running one for its owner.
 
         Raises:
@@ -137,79 +102,98 @@ class Store(Protocol):
         """
         ...
 
-    async def release(self, run: str, busy: SessionMode, idempotent: IdempotencyKey | None = None) -> Accepted:
-        """Queue a run that was held.
+    async def release(self, run_id: str, busy: SessionMode, key: IdempotencyKey | None = None) -> Accepted:
+        """Queue a held run.
 
         Raises:
             RunNotFound: there is no such run.
             Conflict: it is not held.
-            AgentBusy: its session is, with `SessionMode.REJECT`.
+            AgentBusy: its session is busy, and `busy` is `SessionMode.REJECT`.
         """
         ...
 
     async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
-        """Fail up to `limit` queued runs of an agent that is gone: nobody would ever claim them."""
+        """Fail up to `limit` queued runs of an agent that no longer exists: nobody would ever claim them."""
         ...
 
-    async def run(self, run: str) -> Run:
-        """Return a run by its id, or by a prefix of it that fits one run only.
+    async def get(self, run_id: str) -> Run:
+        """Return a run by its id, or by a prefix that fits exactly one run.
 
         Raises:
-            RunNotFound: there is none, or more than one.
+            RunNotFound: no run fits, or more than one.
         """
         ...
 
-    async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]: ...
+    async def list(self, which: RunFilter, page: Page) -> Sequence[Run]: ...
 
-    async def obstacles(self, runs: Sequence[Run], limits: Limits) -> Mapping[str, Obstacles]:
-        """Return what stands before runs that are queued, by their ids."""
+    async def find_blockers(self, runs: Sequence[Run], limits: Limits) -> Mapping[str, Obstacles]:
+        """Return what keeps queued runs from beginning, by their ids."""
         ...
 
-    async def finished(self, label: str, limit: int) -> Sequence[Run]:
-        """Return ended runs with a label of that name that are not hidden, the last to end first."""
+    async def list_finished(self, label: str, limit: int) -> Sequence[Run]:
+        """Return ended runs that have a label of that name and are not hidden, the latest end first."""
         ...
 
     async def hide_finished(self, label: str) -> int:
-        """Leave the ended runs with that label out of `finished` from now on; returns how many they were."""
+        """Leave the ended runs with that label out of `list_finished` from now on. Returns their number."""
         ...
 
-    async def backlog(self) -> Backlog: ...
+    async def count_backlog(self) -> Backlog: ...
 
-    async def events(self, run: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
-        """Return events after number `after`; with `size` only as many as have so many bytes, but at least one."""
-        ...
-
-    async def changes(self, after: int, limit: int) -> Sequence[Change]: ...
-
-    async def last_change(self) -> int: ...
-
-    async def next_due(self) -> int | None:
+    async def next_due_at(self) -> int | None:
         """Return when the next delayed run is due, in milliseconds since 1970 UTC."""
         ...
 
-    async def counts(self, since: int) -> Counts: ...
-
-    # permissions: withdrawn by whatever ends the attempt that asks, in the same transaction
-    async def ask_permission(self, run: str, epoch: int, wanted: Wanted, expires: int) -> PermissionRequest:
-        """Keep a request of the attempt at a run, until that moment in milliseconds since 1970 UTC."""
+    async def count_totals(self, since: int) -> Counts:
+        """Count runs and sessions; ended runs only since that moment, in milliseconds since 1970 UTC."""
         ...
 
-    async def answer_permission(
-        self, run: str, n: int, answer: Answer, by: str, idempotent: IdempotencyKey | None = None
+    async def find_cancel_requested(self, ids: Sequence[str]) -> Sequence[str]:
+        """Return those of some running runs for which a cancel was requested."""
+        ...
+
+
+class EventStore(Protocol):
+    """The events of each run, and the changes of everything."""
+
+    async def append(self, run_id: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+        """Append events to the log of a running attempt."""
+        ...
+
+    async def read_after(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+        """Return events with a number above `after`; with `size` at most that many bytes, but at least one event."""
+        ...
+
+    async def read_changes_after(self, after: int, limit: int) -> Sequence[Change]: ...
+
+    async def last_change(self) -> int:
+        """Return the number of the newest change, or 0."""
+        ...
+
+
+class PermissionStore(Protocol):
+    """Permission requests. The transaction that ends an attempt withdraws what it still asks for."""
+
+    async def ask(self, run_id: str, epoch: int, wanted: Wanted, expires: int) -> PermissionRequest:
+        """Store a request of the running attempt; it expires at that moment, in milliseconds since 1970 UTC."""
+        ...
+
+    async def answer(
+        self, run_id: str, n: int, answer: Answer, by: str, key: IdempotencyKey | None = None
     ) -> PermissionRequest:
-        """Answer a request, by the token of that name.
+        """Answer a request. `by` is the name of the token that answers.
 
         Raises:
-            PermissionNotFound: there is none with that number.
-            Conflict: it was answered, or the agent does not wait for it any more.
+            PermissionNotFound: there is no request with that number.
+            Conflict: it was answered already, or the agent no longer waits for it.
         """
         ...
 
-    async def close_permission(self, run: str, n: int, why: Lapse) -> PermissionRequest:
-        """Deny a request unless somebody has answered it; returns how it was answered."""
+    async def close(self, run_id: str, n: int, why: Lapse) -> PermissionRequest:
+        """Deny a request unless somebody has answered it. Returns the request with its answer."""
         ...
 
-    async def permission(self, run: str, n: int) -> PermissionRequest:
+    async def get(self, run_id: str, n: int) -> PermissionRequest:
         """Return a request by its number.
 
         Raises:
@@ -217,142 +201,144 @@ class Store(Protocol):
         """
         ...
 
-    async def permissions(self, run: str, page: Page) -> Sequence[PermissionRequest]:
-        """Return a run's requests, newest first; the page goes by their numbers."""
+    async def list(self, run_id: str, page: Page) -> Sequence[PermissionRequest]:
+        """Return a run's requests, newest first. The page counts by request number."""
         ...
 
-    # deliveries: made by whatever ends a run, in the same transaction
-    async def take_deliveries(self, limit: int, each: int) -> Sequence[Delivery]:
-        """Take so many deliveries that are due: one at a time of a chat, of another receiver at most `each`."""
+
+class DeliveryStore(Protocol):
+    """Deliveries. The transaction that ends a run creates them."""
+
+    async def take_due(self, limit: int, each: int) -> Sequence[Delivery]:
+        """Take up to `limit` due deliveries: one at a time for a chat, at most `each` for any other receiver."""
         ...
 
-    async def record_delivery(self, delivery: Delivery) -> bool:
-        """Write what became of a try; False if that try is no longer the present one: then nothing is written."""
+    async def record_attempt(self, delivery: Delivery) -> bool:
+        """Store how an attempt went. Returns False, and writes nothing, if a newer attempt has begun."""
         ...
 
-    async def release_deliveries(self) -> int:
-        """Make due what was on its way when its process ended; returns how many. Only a new leader does that."""
-        ...
+    async def release_in_flight(self) -> int:
+        """Make due again what was in flight when its process ended. Only a new leader does this.
 
-    async def next_delivery(self, now: int) -> int | None:
-        """Return when the next delivery is due, after that moment, in milliseconds since 1970 UTC."""
-        ...
-
-    async def delivery(self, delivery: str) -> Delivery:
-        """Return a delivery by its id, or by a prefix of it that fits one only.
-
-        Raises:
-            DeliveryNotFound: there is none, or more than one.
+        Returns how many deliveries that were.
         """
         ...
 
-    async def deliveries(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]: ...
+    async def next_due_at(self, now: int) -> int | None:
+        """Return when the next delivery after that moment is due, in milliseconds since 1970 UTC."""
+        ...
 
-    async def retry_delivery(self, delivery: str, idempotent: IdempotencyKey | None = None) -> Delivery:
-        """Make a dead or waiting delivery due now, with all its tries before it.
+    async def get(self, delivery_id: str) -> Delivery:
+        """Return a delivery by its id, or by a prefix that fits exactly one.
+
+        Raises:
+            DeliveryNotFound: no delivery fits, or more than one.
+        """
+        ...
+
+    async def list(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]: ...
+
+    async def retry(self, delivery_id: str, key: IdempotencyKey | None = None) -> Delivery:
+        """Make a dead or waiting delivery due now, with its full number of attempts.
 
         Raises:
             DeliveryNotFound: there is no such delivery.
-            Conflict: it was delivered, or is on its way.
+            Conflict: it was delivered, or is in flight.
         """
         ...
 
-    async def delivery_counts(self) -> DeliveryCounts: ...
+    async def count_undelivered(self) -> DeliveryCounts: ...
 
-    # schedules
-    async def create_schedule(self, schedule: Schedule, key: IdempotencyKey | None = None) -> Schedule:
-        """Keep a new schedule.
+
+class ScheduleStore(Protocol):
+    """Schedules and their fires."""
+
+    async def create(self, schedule: Schedule, key: IdempotencyKey | None = None) -> Schedule:
+        """Store a new schedule.
 
         Raises:
-            Conflict: there is one with that id, there are too many, or the key was used with another body.
+            Conflict: its id is taken, there are too many, or the key was used with another body.
         """
         ...
 
-    async def replace_schedule(self, schedule: Schedule) -> Schedule | None:
-        """Write an edited schedule; None if another edit came first.
+    async def replace(self, schedule: Schedule) -> Schedule | None:
+        """Store an edited schedule. Returns None if another edit came first.
 
         Raises:
             JobNotFound: there is none with that id.
         """
         ...
 
-    async def delete_schedule(self, schedule: str) -> None:
-        """Forget a schedule and its fires; its runs stay.
+    async def delete(self, schedule_id: str) -> None:
+        """Delete a schedule and its fires. Its runs stay.
 
         Raises:
-            JobNotFound: there is none.
+            JobNotFound: there is none with that id.
         """
         ...
 
-    async def fire_schedule(self, firing: Firing) -> Sequence[Run]:
-        """Make runs of times that have come, note the others, and set the next time; no time ever makes two runs.
+    async def fire(self, firing: Firing) -> Sequence[Run]:
+        """Queue a run for each time that has come, record the other times, and set the next time.
 
-        Nothing is done if the schedule was edited, fired or deleted since it was read.
+        No time ever makes two runs. Does nothing if the schedule was edited, fired or deleted since it was read.
         """
         ...
 
-    async def trigger_schedule(self, schedule: str, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted:
-        """Make a run of a schedule that somebody asked for, beside its times.
+    async def trigger(self, schedule_id: str, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted:
+        """Queue a run of a schedule now, in addition to its own times.
 
         Raises:
-            JobNotFound: there is none.
+            JobNotFound: there is none with that id.
         """
         ...
 
-    async def schedule(self, schedule: str) -> Schedule:
+    async def get(self, schedule_id: str) -> Schedule:
         """Return a schedule.
 
         Raises:
-            JobNotFound: there is none.
+            JobNotFound: there is none with that id.
         """
         ...
 
-    async def schedules(self, page: Page) -> Sequence[Schedule]: ...
+    async def list(self, page: Page) -> Sequence[Schedule]: ...
 
-    async def due_schedules(self, now: int, limit: int) -> Sequence[Schedule]:
-        """Return enabled schedules whose next time has come."""
+    async def list_due(self, now: int, limit: int) -> Sequence[Schedule]:
+        """Return enabled schedules whose next time has come, the longest due first."""
         ...
 
-    async def next_fire(self) -> int | None:
+    async def next_fire_at(self) -> int | None:
         """Return the next time of any enabled schedule, in milliseconds since 1970 UTC."""
         ...
 
-    async def fires(self, schedule: str, page: Page) -> Sequence[Fire]:
-        """Return what became of a schedule's times, the newest first; the page goes by the scheduled time."""
+    async def list_fires(self, schedule_id: str, page: Page) -> Sequence[Fire]:
+        """Return a schedule's fires, newest first. The page counts by the scheduled time."""
         ...
 
-    # use and budgets: counted with the events that tell it, in the same transaction
-    async def used(self, by: By, since: str, until: str, agent: str | None = None) -> Sequence[Used]:
-        """Return what was used from one day to another, such as `2026-11-21`, those included, by name."""
-        ...
-
-    async def used_today(self, by: By, name: str) -> Spent:
-        """Return what an agent or a schedule has used today, with the runs that are at work."""
-        ...
-
-    async def budgeted_schedules(self, limit: int) -> Sequence[Schedule]:
+    async def list_budgeted(self, limit: int) -> Sequence[Schedule]:
         """Return schedules that have a budget, newest first."""
         ...
 
-    # other processes on the same store
-    def share(self, shared: bool) -> None:
-        """Say whether another process writes to this store now: then it must not be starved."""
+
+class UsageStore(Protocol):
+    """What runs have used. The transaction that stores their events counts it."""
+
+    async def sum_days(self, by: By, since: str, until: str, agent: str | None = None) -> Sequence[Used]:
+        """Return the usage of some days, by name. `since` and `until` are days such as `2026-11-21`, inclusive."""
         ...
 
-    async def foreign_writes(self) -> int:
-        """Return a number that changes when another process has written."""
+    async def sum_today(self, by: By, name: str) -> Spent:
+        """Return what an agent or a schedule has used today, including running runs."""
         ...
 
-    async def cancel_asked(self, ids: Sequence[str]) -> Sequence[str]:
-        """Return those of some running runs that were asked to stop."""
-        ...
 
-    # rescue
-    async def owners(self) -> Sequence[str]:
+class OwnerStore(Protocol):
+    """The serving processes that own running runs, and the processes that they started."""
+
+    async def list(self) -> Sequence[str]:
         """Return the owners of running runs and of recorded processes."""
         ...
 
-    async def rescue(self, owner: str) -> Sequence[Run]:
+    async def rescue_runs(self, owner: str) -> Sequence[Run]:
         """Requeue or fail all runs of an owner that is gone."""
         ...
 
@@ -360,58 +346,62 @@ class Store(Protocol):
 
     async def forget_process(self, who: Identity) -> None: ...
 
-    async def processes(self, owner: str) -> Sequence[AgentProcess]: ...
+    async def list_processes(self, owner: str) -> Sequence[AgentProcess]: ...
 
-    # sessions
-    async def open_session(self, key: SessionKey, idempotent: IdempotencyKey | None = None) -> Session:
-        """Return the session with that key, created if it is new."""
+
+class SessionStore(Protocol):
+    """Sessions and their transcripts."""
+
+    async def open(self, session: SessionKey, key: IdempotencyKey | None = None) -> Session:
+        """Return the session with that key; create it if there is none."""
         ...
 
-    async def open_empty_session(
-        self, agent: str, channel: str, chat: str, idempotent: IdempotencyKey | None = None
-    ) -> Session:
-        """Return the newest session of the agent's channel without a message, else create `chat`."""
+    async def open_empty(self, agent: str, channel: str, chat: str, key: IdempotencyKey | None = None) -> Session:
+        """Return the agent's newest session in the channel that has no message; else create `chat`."""
         ...
 
-    async def session(self, key: str) -> Session | None: ...
+    async def find(self, key: str) -> Session | None: ...
 
-    async def newest_session(self, chat: str) -> Session | None:
-        """Return the session with that chat name that was used last."""
+    async def find_newest(self, chat: str) -> Session | None:
+        """Return the session of that chat name that was used last."""
         ...
 
-    async def sessions(self, page: Page) -> Sequence[Session]: ...
+    async def list(self, page: Page) -> Sequence[Session]: ...
 
-    async def delete_session(self, key: str, *, force: bool) -> Sequence[str]:
-        """Delete a session with its transcript; returns running runs that were asked to stop.
+    async def delete(self, key: str, *, force: bool) -> Sequence[str]:
+        """Delete a session with its transcript. Returns the running runs that were asked to stop.
 
         Raises:
-            SessionNotFound: there is none.
-            Conflict: it has queued or running runs, and not `force`.
+            SessionNotFound: there is none with that key.
+            Conflict: it has queued or running runs, and `force` is False.
         """
         ...
 
-    async def history(self, key: str, limit: int) -> Sequence[Message]:
+    async def read_history(self, key: str, limit: int) -> Sequence[Message]:
         """Return the newest messages of a session, oldest first."""
         ...
 
     async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
-        """Return the messages that fit, newest first."""
+        """Return the messages that match, newest first."""
         ...
 
-    async def respace(self) -> bool:
-        """Make some messages from before it was possible findable by their characters; False if none is left."""
+    async def reindex_some(self) -> bool:
+        """Index some old messages by their characters, so that search finds them. Returns False if none is left."""
         ...
 
-    # agents
-    async def create_agent(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
-        """Keep a new agent.
+
+class AgentStore(Protocol):
+    """Agents that were made through the API, and the load of all agents."""
+
+    async def create(self, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
+        """Store a new agent.
 
         Raises:
             Conflict: its slug is taken, there are too many, or the key was used with another body.
         """
         ...
 
-    async def edit_agent(self, agent: str, changes: AgentEdit) -> StoredAgent:
+    async def edit(self, agent_id: str, changes: AgentEdit) -> StoredAgent:
         """Change an agent.
 
         Raises:
@@ -420,26 +410,29 @@ class Store(Protocol):
         """
         ...
 
-    async def delete_agent(self, agent: str) -> bool: ...
+    async def delete(self, agent_id: str) -> bool: ...
 
-    async def agents(self) -> Sequence[StoredAgent]:
-        """Return the stored agents, the oldest first."""
+    async def list(self) -> Sequence[StoredAgent]:
+        """Return the stored agents, oldest first."""
         ...
 
-    async def loads(self) -> Mapping[str, Load]:
-        """Return what the agents have to do, by their ids; whoever is not named has nothing."""
+    async def count_loads(self) -> Mapping[str, Load]:
+        """Return how many runs the agents have, by agent id. An agent without runs is left out."""
         ...
 
-    # notes
-    async def note(self, scope: str, name: str) -> str | None:
-        """Return what is kept under a name, unless its time is over."""
+
+class NoteStore(Protocol):
+    """Small values that a channel keeps, each under a name within the channel's scope."""
+
+    async def get(self, scope: str, name: str) -> str | None:
+        """Return the value of a note, or None if there is none or it has expired."""
         ...
 
-    async def notes(self, scope: str, prefix: str) -> Mapping[str, str]:
-        """Return all that is kept under names that begin so."""
+    async def list(self, scope: str, prefix: str) -> Mapping[str, str]:
+        """Return all notes whose names begin with the prefix."""
         ...
 
-    async def keep(
+    async def save(
         self,
         scope: str,
         changes: Mapping[str, str | None],
@@ -447,35 +440,127 @@ class Store(Protocol):
         expires: int | None = None,
         only_if: str | None = None,
     ) -> bool:
-        """Keep notes, all or none of them; None forgets one.
+        """Save notes, all of them or none. A value of None deletes the note.
 
         Args:
             expires: milliseconds since 1970 UTC; None never.
-            only_if: does nothing, and returns False, unless there is a note of that name.
+            only_if: unless there is a note of that name, do nothing and return False.
         """
         ...
 
-    # tokens
-    async def add_token(self, token: Token, idempotent: IdempotencyKey | None = None) -> None:
-        """Keep a token; under the same key it takes the place of the one before, whose secret was lost.
+
+class TokenStore(Protocol):
+    """Tokens, and tickets: short-lived stand-ins for a token that work once."""
+
+    async def add(self, token: Token, key: IdempotencyKey | None = None) -> None:
+        """Store a token. Under the same key it replaces the earlier one, whose secret the client never got.
 
         Raises:
             Conflict: the name is taken, or the key was used with another body.
         """
         ...
 
-    async def revoke_token(self, name: str) -> bool: ...
+    async def revoke(self, name: str) -> bool: ...
 
-    async def tokens(self) -> Sequence[Token]: ...
+    async def list(self) -> Sequence[Token]: ...
 
-    async def add_ticket(self, ticket: Ticket, idempotent: IdempotencyKey | None = None) -> None:
-        """Keep a ticket; under the same key it takes the place of the one before, whose secret was lost.
+    async def add_ticket(self, ticket: Ticket, key: IdempotencyKey | None = None) -> None:
+        """Store a ticket. Under the same key it replaces the earlier one, whose secret the client never got.
 
         Raises:
             Conflict: the key was used with another body.
         """
         ...
 
-    async def spend_ticket(self, hash_: str) -> str | None:
-        """Use up a ticket and return the token that it stands for; None if there is none, or it has expired."""
+    async def redeem_ticket(self, hash_: str) -> str | None:
+        """Use up a ticket and return the token that it stands for; None if there is none or it has expired."""
         ...
+
+
+class RetentionStore(Protocol):
+    """Deletes what is old, a little in each transaction, so that others need not wait long."""
+
+    async def prune_expired(self) -> None:
+        """Delete expired idempotency keys, notes, fires, usage and old changes."""
+        ...
+
+    async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
+        """Delete the events of some runs that ended before then, or are not among the `newest` ended ones.
+
+        The last event of each run stays.
+        """
+        ...
+
+    async def prune_runs(self, before: int) -> Pruned:
+        """Delete some runs that ended before then and that nothing needs."""
+        ...
+
+    async def prune_dead_letters(self, before: int) -> Pruned:
+        """Delete some deliveries that were given up before then."""
+        ...
+
+    async def prune_sessions(self, before: int) -> Pruned:
+        """Delete some sessions that were not used since then, with their transcripts."""
+        ...
+
+
+class Store(Protocol):
+    """Truth on disk. Each operation is one transaction; when it returns, it is committed.
+
+    Writes raise `StorageFull` or `Unavailable` when the disk refuses, and then changed nothing.
+    A write that names an epoch raises `Fenced` unless that attempt is still the running one.
+    """
+
+    @property
+    def runs(self) -> RunStore: ...
+
+    @property
+    def events(self) -> EventStore: ...
+
+    @property
+    def permissions(self) -> PermissionStore: ...
+
+    @property
+    def deliveries(self) -> DeliveryStore: ...
+
+    @property
+    def schedules(self) -> ScheduleStore: ...
+
+    @property
+    def usage(self) -> UsageStore: ...
+
+    @property
+    def owners(self) -> OwnerStore: ...
+
+    @property
+    def sessions(self) -> SessionStore: ...
+
+    @property
+    def agents(self) -> AgentStore: ...
+
+    @property
+    def notes(self) -> NoteStore: ...
+
+    @property
+    def tokens(self) -> TokenStore: ...
+
+    @property
+    def retention(self) -> RetentionStore: ...
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call a function after each commit, on the event loop, with what is now on disk."""
+        ...
+
+    def set_concurrent_writer(self, present: bool) -> None:
+        """Say whether another process writes to this store now: then it must not be starved."""
+        ...
+
+    async def count_external_commits(self) -> int:
+        """Return a number that changes when another process has committed."""
+        ...
+
+    async def check_writable(self) -> None:
+        """Write and commit something small. Raises what a real write would raise."""
+        ...
+
+    async def close(self) -> None: ...

@@ -35,13 +35,13 @@ class Pruner:
         logs, runs, sessions = (before(now, days) for days in (keep.events_days, keep.runs_days, keep.sessions_days))
         dead = before(now, keep.dead_letters_days)
         if logs is not None or keep.events_runs is not None:
-            await self._drop("events", lambda: self._store.prune_events(logs, keep.events_runs))
+            await self._drop("events", lambda: self._store.retention.prune_events(logs, keep.events_runs))
         if dead is not None:  # before the runs, which they keep
-            await self._drop("dead letters", lambda: self._store.prune_dead_letters(dead))
+            await self._drop("dead letters", lambda: self._store.retention.prune_dead_letters(dead))
         if runs is not None:
-            await self._drop("runs", lambda: self._store.prune_runs(runs))
+            await self._drop("runs", lambda: self._store.retention.prune_runs(runs))
         if sessions is not None:
-            await self._drop("sessions", lambda: self._store.prune_sessions(sessions))
+            await self._drop("sessions", lambda: self._store.retention.prune_sessions(sessions))
 
     async def _drop(self, what: str, step: Callable[[], Awaitable[Pruned]]) -> None:
         steps = 0

@@ -82,7 +82,7 @@ class Outbox:
 
     async def lead(self) -> None:
         """Begin to send, first what was on its way when its process ended."""
-        released = await until_taken(self._store.release_deliveries)
+        released = await until_taken(self._store.deliveries.release_in_flight)
         if released:
             _log.info("outbox.released", deliveries=released)
         self._led_at = asyncio.get_running_loop().time()
@@ -126,7 +126,7 @@ class Outbox:
         allowed = room(asyncio.get_running_loop().time() - self._led_at)
         free = allowed - len(self._sending)
         # Shielded: what is taken on disk is sent, or released by whoever leads next.
-        taken = await asyncio.shield(self._store.take_deliveries(free, EACH)) if free > 0 else []
+        taken = await asyncio.shield(self._store.deliveries.take_due(free, EACH)) if free > 0 else []
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery), name=f"delivery-{delivery.id}")
             self._sending.add(task)
@@ -134,7 +134,7 @@ class Outbox:
         if len(taken) >= free and allowed < MOST:
             return PACE
         now = self._clock()
-        due = await self._store.next_delivery(now)
+        due = await self._store.deliveries.next_due_at(now)
         return LONGEST_SLEEP if due is None else min((due - now) / 1000 + 0.001, LONGEST_SLEEP)
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -146,7 +146,7 @@ class Outbox:
             receipt = await self._try(delivery)
             chance = random.random()  # noqa: S311 spreads, hides nothing
             done = after(delivery, receipt, self._clock(), chance, self._post.schedule)
-            await until_taken(lambda: self._store.record_delivery(done))
+            await until_taken(lambda: self._store.deliveries.record_attempt(done))
             _log.info(f"delivery.{done.status}", attempt=done.attempt, receiver=done.target.receiver, error=done.error)
 
     async def _try(self, delivery: Delivery) -> Receipt:
@@ -158,7 +158,7 @@ class Outbox:
         if body is None:
             return Never(f"nothing here speaks the format {delivery.target.format}")
         try:
-            run = await self._store.run(delivery.run)
+            run = await self._store.runs.get(delivery.run)
             async with asyncio.timeout(PATIENCE):
                 return await sender.send(_with_secret(delivery, run), body(run))
         except Exception as error:

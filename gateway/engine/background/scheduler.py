@@ -77,16 +77,16 @@ class Scheduler:
     async def _fire_due(self) -> float:
         """Fire what is due; returns the seconds until there is more."""
         self._called.clear()
-        while found := await self._store.due_schedules(self._clock(), BATCH):
+        while found := await self._store.schedules.list_due(self._clock(), BATCH):
             now = self._clock()
             made = await asyncio.gather(
-                *(self._store.fire_schedule(self._firing(schedule, now)) for schedule in found), return_exceptions=True
+                *(self._store.schedules.fire(self._firing(schedule, now)) for schedule in found), return_exceptions=True
             )
             self._fired()
             broken = next((one for one in made if isinstance(one, BaseException)), None)
             if broken is not None:
                 raise broken
-        next_at = await self._store.next_fire()
+        next_at = await self._store.schedules.next_fire_at()
         if next_at is None:
             return LONGEST_SLEEP
         return min(max((next_at - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)

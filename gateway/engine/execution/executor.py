@@ -118,7 +118,7 @@ class Executor:
         agent = self._agents(run.spec.agent)
         if agent is None:
             raise AgentNotFound(f"the agent {run.spec.agent!r} is no longer configured.")
-        session = await self._store.session(run.spec.session)
+        session = await self._store.sessions.find(run.spec.session)
         kind, _, ref = ((session and session.backend_ref) or "").partition(":")
         return self._backends[agent.backend], Turn(
             run=run.id,
@@ -130,7 +130,7 @@ class Executor:
             session=run.spec.session,
             session_ref=ref if kind == agent.backend else None,
             workspace=str(self._workspace(agent, run.spec.session)),
-            history=lambda: self._store.history(run.spec.session, HISTORY),
+            history=lambda: self._store.sessions.read_history(run.spec.session, HISTORY),
             ask=lambda wanted: self._permit(attempt, recorder, agent, wanted),
         )
 
@@ -244,7 +244,7 @@ class Executor:
             attempt.rounds += 1
 
     async def _keep(self, run: Run, ended: Round, said: Sequence[Said]) -> None:
-        await until_taken(lambda: self._store.end_round(run.id, run.epoch, ended, said))
+        await until_taken(lambda: self._store.runs.end_round(run.id, run.epoch, ended, said))
 
     def _timeout(self, run: Run) -> float:
         agent = self._agents(run.spec.agent)
@@ -264,10 +264,10 @@ class Executor:
             await self._finish(run, msgspec.structs.replace(verdict, **ended), said)
         else:
             why = (attempt.why or Cut.STOP).value
-            await _written(lambda: self._store.requeue(run.id, run.epoch, why))
+            await _written(lambda: self._store.runs.requeue(run.id, run.epoch, why))
 
     async def _finish(self, run: Run, verdict: Verdict, said: Sequence[Said]) -> None:
-        await _written(lambda: self._store.finish(run.id, run.epoch, verdict, said))
+        await _written(lambda: self._store.runs.finish(run.id, run.epoch, verdict, said))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

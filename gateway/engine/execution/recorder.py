@@ -79,7 +79,7 @@ class Recorder:
         match said:
             case SessionRef(ref=ref):
                 name = f"{self._backend}:{ref}"
-                await until_taken(lambda: self._store.remember(self._run.id, self._run.epoch, name))
+                await until_taken(lambda: self._store.runs.save_backend_ref(self._run.id, self._run.epoch, name))
                 return
             case Reply(text=text):
                 self._check_length(len(text))
@@ -163,7 +163,7 @@ class Recorder:
 
     async def _write(self, said: list[Said]) -> None:
         try:
-            await until_taken(lambda: self._store.append(self._run.id, self._run.epoch, said))
+            await until_taken(lambda: self._store.events.append(self._run.id, self._run.epoch, said))
         except Fenced:
             self._fenced()
         finally:

@@ -21,15 +21,15 @@ class StoreLedger:
         self._owner = str(owner)
 
     async def record(self, who: Identity, run: str | None) -> None:
-        await self._store.record_process(AgentProcess(who=who, owner=self._owner, run=run))
+        await self._store.owners.record_process(AgentProcess(who=who, owner=self._owner, run=run))
 
     async def forget(self, who: Identity) -> None:
-        await self._store.forget_process(who)
+        await self._store.owners.forget_process(who)
 
 
 async def others(store: Store, me: Owner) -> bool:
     """Tell whether another process still has runs or agent processes in this store."""
-    return any(Owner.parse(text) != me for text in await store.owners())
+    return any(Owner.parse(text) != me for text in await store.owners.list())
 
 
 async def rescue(store: Store, me: Owner) -> int:
@@ -39,12 +39,12 @@ async def rescue(store: Store, me: Owner) -> int:
     runs can be claimed again.
     """
     rescued = 0
-    for text in await store.owners():
+    for text in await store.owners.list():
         owner = Owner.parse(text)
         if owner == me or owner.alive:
             continue
-        await asyncio.gather(*(_end(store, left) for left in await store.processes(text)))
-        for run in await store.rescue(text):
+        await asyncio.gather(*(_end(store, left) for left in await store.owners.list_processes(text)))
+        for run in await store.owners.rescue_runs(text):
             rescued += 1
             _log.warning("rescue.run", run=run.id, status=run.status, attempt=run.attempt)
     return rescued
@@ -52,5 +52,5 @@ async def rescue(store: Store, me: Owner) -> int:
 
 async def _end(store: Store, left: AgentProcess) -> None:
     killed = await asyncio.to_thread(child.kill_group, left.who)
-    await store.forget_process(left.who)
+    await store.owners.forget_process(left.who)
     _log.info("rescue.process", pid=left.who.pid, run=left.run, killed=killed)

@@ -127,7 +127,7 @@ class Worker:
         """Take what there is room for: all of it, so that once is enough until somebody calls."""
         self._called.clear()
         if self._claiming and len(self._attempts) < self._limits.total:
-            for run in await self._store.claim(self._owner, self._limits):
+            for run in await self._store.runs.claim(self._owner, self._limits):
                 if run.status is Status.RUNNING:
                     self._begin(run)
                 else:  # a budget has refused it: the next one may take its place
@@ -157,7 +157,7 @@ class Worker:
         """Return the seconds until the next delayed run is due. The store is asked only when that may have changed."""
         if not self._due_known or (self._due is not None and self._due <= self._clock()):
             self._due, self._due_known = None, False
-            stored = await self._store.next_due()
+            stored = await self._store.runs.next_due_at()
             # A run may have been accepted since the store was asked.
             self._due, self._due_known = min(filter(None, (stored, self._due)), default=None), True
         if self._due is None:

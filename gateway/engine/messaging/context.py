@@ -119,7 +119,7 @@ class EngineDesk:
 
     async def permit(self, chat: str, answer: Answer, which: tuple[str, str] | None = None) -> PermissionRequest | None:
         for run in reversed(await self._open(chat)):
-            asked = await self._store.permissions(run.id, Page(limit=ASKED))
+            asked = await self._store.permissions.list(run.id, Page(limit=ASKED))
             for request in reversed(asked):
                 if request.answer is None and which in (None, (run.id, request.id)):
                     return await self._engine.permissions.answer(run.id, request.id, answer, f"{self._name}:{chat}")
@@ -154,7 +154,7 @@ class EngineDesk:
         for agent in self._roster.ids:
             for status in (Status.QUEUED, Status.RUNNING):
                 which = RunFilter(session=str(SessionKey(agent, self._name, name)), status=status)
-                found += await self._store.runs(which, Page(limit=STOPPED))
+                found += await self._store.runs.list(which, Page(limit=STOPPED))
         return found
 
     # --- who is let in ----------------------------------------------------------------------
@@ -166,37 +166,37 @@ class EngineDesk:
         """Make a code that lets one chat in; returns it, and when its time is over."""
         code = "".join(secrets.choice(_ALPHABET) for _ in range(CODE_LENGTH))
         expires = self._clock() + CODE
-        await self._store.keep(self._name, {_hidden(code): ""}, expires=expires)
+        await self._store.notes.save(self._name, {_hidden(code): ""}, expires=expires)
         return code, expires
 
     async def redeem(self, code: str, chat: str, title: str) -> bool:
         hidden = _hidden(code)
         paired = json.dumps({"title": title[:TITLE], "at": self._clock()})
-        return await self._store.keep(self._name, {hidden: None, f"chat:{chat}": paired}, only_if=hidden)
+        return await self._store.notes.save(self._name, {hidden: None, f"chat:{chat}": paired}, only_if=hidden)
 
     async def moved(self, chat: str, to: str) -> None:
         known = await self.note(f"chat:{chat}")
         if known is not None:
-            await self._store.keep(self._name, {f"chat:{to}": known, f"chat:{chat}": None})
+            await self._store.notes.save(self._name, {f"chat:{to}": known, f"chat:{chat}": None})
 
     async def dismiss(self, chat: str) -> bool:
         """Let a paired chat in no more; False if it was not."""
         name = f"chat:{chat}"
-        return await self._store.keep(self._name, {name: None}, only_if=name)
+        return await self._store.notes.save(self._name, {name: None}, only_if=name)
 
     async def paired(self) -> list[Paired]:
-        found: Mapping[str, str] = await self._store.notes(self._name, "chat:")
+        found: Mapping[str, str] = await self._store.notes.list(self._name, "chat:")
         told = {name.removeprefix("chat:"): json.loads(value) for name, value in found.items()}
         return [Paired(chat, about["title"], about["at"]) for chat, about in told.items()]
 
     # --- notes ------------------------------------------------------------------------------
 
     async def note(self, name: str) -> str | None:
-        return await self._store.note(self._name, name)
+        return await self._store.notes.get(self._name, name)
 
     async def keep(self, name: str, value: str, *, days: float | None = None) -> None:
         expires = None if days is None else self._clock() + int(days * DAY)
-        await self._store.keep(self._name, {name: value}, expires=expires)
+        await self._store.notes.save(self._name, {name: value}, expires=expires)
 
 
 def _hidden(code: str) -> str:

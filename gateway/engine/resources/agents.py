@@ -153,7 +153,7 @@ class Roster:
         return Admission(slots=agent.max_concurrent, stored=agent.id in self._stored, coalesce=coalesce)
 
     async def views(self) -> list[AgentView]:
-        loads = await self._store.loads()
+        loads = await self._store.agents.count_loads()
         return [self._view(agent, loads) for agent in self._agents.values()]
 
     async def view(self, name: str) -> AgentView:
@@ -163,7 +163,7 @@ class Roster:
             AgentNotFound: there is none.
         """
         agent = self.find(name)
-        return self._view(agent, await self._store.loads())
+        return self._view(agent, await self._store.agents.count_loads())
 
     async def health(self, agent: Agent) -> Health:
         """Ask an agent's backend whether it could answer now."""
@@ -182,7 +182,7 @@ class Roster:
         """
         base = self._base(self.default.id if draft.base is None else draft.base)
         self._check_slug(draft.slug)
-        made = await self._store.create_agent(draft, base, key)
+        made = await self._store.agents.create(draft, base, key)
         await self.refresh()
         return await self.view(made.id)
 
@@ -199,7 +199,7 @@ class Roster:
             self._base(changes.base)
         if changes.slug is not UNSET:
             self._check_slug(changes.slug)
-        await self._store.edit_agent(agent.id, changes)
+        await self._store.agents.edit(agent.id, changes)
         await self.refresh()
         return await self.view(agent.id)
 
@@ -214,13 +214,13 @@ class Roster:
             Conflict: it is one of the config file.
         """
         agent = self._changeable(name)
-        await self._store.delete_agent(agent.id)
+        await self._store.agents.delete(agent.id)
         await self.refresh()
         return await self._abandon(agent.id)
 
     async def refresh(self) -> None:
         """Read what is in the store: another process may have changed it."""
-        stored = {agent.id: agent for agent in await self._store.agents()}
+        stored = {agent.id: agent for agent in await self._store.agents.list()}
         if stored == self._stored:
             return
         self._stored = stored
@@ -235,7 +235,7 @@ class Roster:
             configured: those of the config file, too. Only for who has just begun to lead: a process
                 with a newer file may have accepted runs for agents that are not in the one read here.
         """
-        waiting = [agent for agent, load in (await self._store.loads()).items() if load.queued]
+        waiting = [agent for agent, load in (await self._store.agents.count_loads()).items() if load.queued]
         await self.refresh()
         for agent in waiting:
             if agent not in self._agents and (configured or _is_minted(agent)):
@@ -244,7 +244,7 @@ class Roster:
 
     async def _abandon(self, agent: str) -> int:
         failed = 0
-        while some := await self._store.abandon(agent, ABANDONED):
+        while some := await self._store.runs.abandon(agent, ABANDONED):
             failed += len(some)
         return failed
 

@@ -38,7 +38,7 @@ class Deliveries:
         return self._reach.target(url, body, secret or "")
 
     async def list(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
-        return await self._store.deliveries(which, page)
+        return await self._store.deliveries.list(which, page)
 
     async def find(self, delivery: str) -> Delivery:
         """Return a delivery by its id or a unique prefix of it.
@@ -46,7 +46,7 @@ class Deliveries:
         Raises:
             DeliveryNotFound: there is none, or more than one.
         """
-        return await self._store.delivery(delivery)
+        return await self._store.deliveries.get(delivery)
 
     async def retry(self, delivery: str, key: IdempotencyKey | None = None) -> Delivery:
         """Send a dead or waiting delivery now, with all its tries before it.
@@ -55,7 +55,7 @@ class Deliveries:
             DeliveryNotFound: there is none, or more than one.
             Conflict: it was delivered, or is on its way.
         """
-        return await self._store.retry_delivery(delivery, key)
+        return await self._store.deliveries.retry(delivery, key)
 
     async def counts(self) -> DeliveryCounts:
-        return await self._store.delivery_counts()
+        return await self._store.deliveries.count_undelivered()

@@ -47,14 +47,14 @@ class NamedSessions:
     async def create(self, channel: str, name: str, idempotent: IdempotencyKey | None = None) -> Named:
         """Make a session of the default agent with a name, which need not be the only one of that name."""
         fresh = SessionKey.of(self._roster.default.id, channel, ids.ulid(self._clock()).lower())
-        opened = await self._store.open_session(fresh, idempotent)
+        opened = await self._store.sessions.open(fresh, idempotent)
         made = Named(id=opened.chat, name=name, key=opened.key, created=opened.created)
-        await self._store.keep(channel, {_PREFIX + made.id: msgspec.json.encode(made).decode()})
+        await self._store.notes.save(channel, {_PREFIX + made.id: msgspec.json.encode(made).decode()})
         return made
 
     async def list(self, channel: str) -> Sequence[Named]:
         """Return the named sessions of a channel, the oldest first."""
-        kept = await self._store.notes(channel, _PREFIX)
+        kept = await self._store.notes.list(channel, _PREFIX)
         return [msgspec.json.decode(value, type=Named) for value in kept.values()]
 
     async def find(self, channel: str, id_: str) -> Named:
@@ -63,7 +63,7 @@ class NamedSessions:
         Raises:
             SessionNotFound: there is none.
         """
-        kept = await self._store.note(channel, _PREFIX + id_)
+        kept = await self._store.notes.get(channel, _PREFIX + id_)
         if kept is None:
             raise SessionNotFound(f"there is no session {id_[:200]!r}.")
         return msgspec.json.decode(kept, type=Named)
@@ -77,4 +77,4 @@ class NamedSessions:
         found = await self.find(channel, id_)
         with suppress(SessionNotFound):  # deleted by another door before
             await self._sessions.delete(found.key, force=True)
-        await self._store.keep(channel, {_PREFIX + id_: None})
+        await self._store.notes.save(channel, {_PREFIX + id_: None})

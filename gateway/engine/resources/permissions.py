@@ -68,7 +68,7 @@ class Permissions:
         found = await self.find(run, request)
         if answer not in found.choices:
             raise InvalidRequest(f"answer: {found.id} can be told {', '.join(found.choices)}, not {answer}.")
-        return await self._store.answer_permission(found.run, found.n, answer, by, key)
+        return await self._store.permissions.answer(found.run, found.n, answer, by, key)
 
     async def find(self, run: str, request: str) -> PermissionRequest:
         """Return a request of a run, which may be named by a unique prefix of its id.
@@ -76,11 +76,11 @@ class Permissions:
         Raises:
             RunNotFound, PermissionNotFound: there is no such run or request.
         """
-        known = await self._store.run(run)
+        known = await self._store.runs.get(run)
         number = request_number(request)
         if number is None:
             raise PermissionNotFound(f"the run {known.id} has no permission request {request[:64]!r}.")
-        return await self._store.permission(known.id, number)
+        return await self._store.permissions.get(known.id, number)
 
     async def list(self, run: str, page: Page) -> Sequence[PermissionRequest]:
         """Return a run's requests, newest first.
@@ -88,21 +88,21 @@ class Permissions:
         Raises:
             RunNotFound: there is no such run.
         """
-        return await self._store.permissions(run, page)
+        return await self._store.permissions.list(run, page)
 
     async def _ask(self, run: Run, wanted: Wanted, seconds: float) -> Answer:
         expires = self._clock() + round(seconds * 1000)
-        asked = await until_taken(lambda: self._store.ask_permission(run.id, run.epoch, wanted, expires))
+        asked = await until_taken(lambda: self._store.permissions.ask(run.id, run.epoch, wanted, expires))
         _log.info("permission.asked", request=asked.id, action=asked.action)
         try:
             async with asyncio.timeout(seconds):
                 return await self._answered(asked)
         except TimeoutError:
-            closed = await until_taken(lambda: self._store.close_permission(run.id, asked.n, Lapse.DEADLINE))
+            closed = await until_taken(lambda: self._store.permissions.close(run.id, asked.n, Lapse.DEADLINE))
             return closed.answer or Answer.DENY
         except asyncio.CancelledError:
             with contextlib.suppress(GatewayError):  # the end of the attempt withdraws it at the latest
-                await self._store.close_permission(run.id, asked.n, Lapse.WITHDRAWN)
+                await self._store.permissions.close(run.id, asked.n, Lapse.WITHDRAWN)
             raise
 
     async def _answered(self, asked: PermissionRequest) -> Answer:

@@ -36,13 +36,13 @@ class Waiting:
         """Return what those of some runs wait for that are queued, by their ids; not those whose turn it is."""
         queued = [run for run in runs if run.status is Status.QUEUED]
         limits = self._limits()
-        obstacles = await self._store.obstacles(queued, limits) if queued else {}
+        obstacles = await self._store.runs.find_blockers(queued, limits) if queued else {}
         found = {run.id: self._why(run, obstacles[run.id], limits) for run in queued}
         return {id_: wait for id_, wait in found.items() if wait is not None}
 
     async def stranded(self) -> Mapping[str, int]:
         """Return how many runs are queued for agents that work on none: they are disabled, or gone."""
-        loads = await self._store.loads()
+        loads = await self._store.agents.count_loads()
         idle = [agent for agent, load in loads.items() if load.queued and agent not in self._roster.limits]
         return {self._roster.called(agent): loads[agent].queued for agent in idle}
 

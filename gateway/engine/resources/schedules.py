@@ -76,7 +76,7 @@ class Schedules:
         )
         self._check(made)
         try:
-            return await self._store.create_schedule(made, key)
+            return await self._store.schedules.create(made, key)
         finally:  # a caller who goes away before the disk has answered leaves a schedule all the same
             self._changed()
 
@@ -123,7 +123,7 @@ class Schedules:
         Raises:
             JobNotFound: there is none.
         """
-        await self._store.delete_schedule(id_)
+        await self._store.schedules.delete(id_)
         self._changed()
 
     async def trigger(self, id_: str, key: IdempotencyKey | None = None) -> Accepted:
@@ -134,10 +134,10 @@ class Schedules:
             AgentNotFound, InvalidRequest: its agent is gone or disabled.
             TooDeep: agents have asked one another too often.
         """
-        found = await self._store.schedule(id_)
+        found = await self._store.schedules.get(id_)
         try:
             spec = call_depth.deepened(self._run(found, self._clock(), None), self._max_depth)
-            return await self._store.trigger_schedule(found.id, spec, key)
+            return await self._store.schedules.trigger(found.id, spec, key)
         finally:
             self._changed()
 
@@ -147,14 +147,14 @@ class Schedules:
         Raises:
             JobNotFound: there is none.
         """
-        return await self._store.schedule(id_)
+        return await self._store.schedules.get(id_)
 
     async def next(self) -> int | None:
         """Return when the next one is due, in milliseconds since 1970 UTC; None for never."""
-        return await self._store.next_fire()
+        return await self._store.schedules.next_fire_at()
 
     async def list(self, page: Page) -> Sequence[Schedule]:
-        return await self._store.schedules(page)
+        return await self._store.schedules.list(page)
 
     async def fires(self, id_: str, page: Page) -> Sequence[Fire]:
         """Return what became of a schedule's times, the newest first.
@@ -162,7 +162,7 @@ class Schedules:
         Raises:
             JobNotFound: there is none.
         """
-        return await self._store.fires((await self._store.schedule(id_)).id, page)
+        return await self._store.schedules.list_fires((await self._store.schedules.get(id_)).id, page)
 
     def preview(self, expression: str, timezone: str, count: int) -> Times:
         """Return the next times that an expression would have.
@@ -219,10 +219,10 @@ class Schedules:
 
     async def _replace(self, id_: str, change: Callable[[Schedule], Schedule]) -> Schedule:
         while True:
-            changed = change(await self._store.schedule(id_))
+            changed = change(await self._store.schedules.get(id_))
             self._check(changed)
             try:
-                replaced = await self._store.replace_schedule(changed)
+                replaced = await self._store.schedules.replace(changed)
             finally:
                 self._changed()
             if replaced is not None:

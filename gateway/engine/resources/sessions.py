@@ -48,9 +48,9 @@ class Sessions:
         """Open the session of a chat; without a chat the newest empty one, else a new one."""
         chosen = self._roster.choose(agent).id
         if chat is not None:
-            return await self._store.open_session(SessionKey.of(chosen, channel, chat), idempotent)
+            return await self._store.sessions.open(SessionKey.of(chosen, channel, chat), idempotent)
         fresh = SessionKey.of(chosen, channel, ids.ulid(self._clock()).lower())
-        return await self._store.open_empty_session(*fresh, idempotent)
+        return await self._store.sessions.open_empty(*fresh, idempotent)
 
     async def find(self, name: str) -> Session:
         """Find by full key, else the raw name: under the default agent first, else the newest match.
@@ -58,11 +58,11 @@ class Sessions:
         Raises:
             SessionNotFound: nothing fits.
         """
-        found = await self._store.session(self._in_full(name))
+        found = await self._store.sessions.find(self._in_full(name))
         if found is None:
-            found = await self._store.session(str(SessionKey(self._roster.default.id, "api", name)))
+            found = await self._store.sessions.find(str(SessionKey(self._roster.default.id, "api", name)))
         if found is None:
-            found = await self._store.newest_session(name)
+            found = await self._store.sessions.find_newest(name)
         if found is None:
             raise SessionNotFound(f"there is no session {name[:200]!r}.")
         return found
@@ -74,14 +74,14 @@ class Sessions:
         return str(full._replace(agent=agent.id)) if full and agent else name
 
     async def list(self, page: Page) -> Sequence[Session]:
-        return await self._store.sessions(page)
+        return await self._store.sessions.list(page)
 
     async def history(self, key: str, limit: int) -> Sequence[Message]:
-        return await self._store.history(key, limit)
+        return await self._store.sessions.read_history(key, limit)
 
     async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
         """Return messages that fit, newest first."""
-        return await self._store.search(wanted, page)
+        return await self._store.sessions.search(wanted, page)
 
     async def delete(self, key: str, *, force: bool) -> None:
         """Delete a session with its transcript.
@@ -89,5 +89,5 @@ class Sessions:
         Raises:
             Conflict: it has queued or running runs, and not `force`.
         """
-        for run in await self._store.delete_session(key, force=force):
+        for run in await self._store.sessions.delete(key, force=force):
             self._stop(run)

@@ -47,7 +47,7 @@ class Keyring:
     async def load(self) -> None:
         """Take in what is on disk; again when another process, which made or revoked tokens, serves no more."""
         before = set(self._named)
-        tokens = {token.hash: token for token in await self._store.tokens()}
+        tokens = {token.hash: token for token in await self._store.tokens.list()}
         for hashed in before - tokens.keys():
             revoked = self._named.pop(hashed, None)
             if revoked is not None:
@@ -79,12 +79,12 @@ class Keyring:
         secret = f"mt_{secrets.token_urlsafe(32)}"
         named = next((hashed for hashed, principal in self._named.items() if principal is caller), None)
         ticket = Ticket(hash=digest(secret), token=named or self._own_hash, expires=self._clock() + TICKET)
-        await self._store.add_ticket(ticket, key)
+        await self._store.tokens.add_ticket(ticket, key)
         return secret, ticket.expires
 
     async def redeem(self, ticket: str) -> Principal | None:
         """Use up a ticket and return whose it is; None if it was used, has expired, or its token has ended."""
-        token = await self._store.spend_ticket(digest(ticket))
+        token = await self._store.tokens.redeem_ticket(digest(ticket))
         if token is None:
             return None
         return self._owner if token == self._own_hash else self._valid(token)
@@ -100,7 +100,7 @@ class Keyring:
         return found
 
     async def list(self) -> Sequence[Token]:
-        return await self._store.tokens()
+        return await self._store.tokens.list()
 
     async def create(self, name: str, scope: Scope, expires: int | None, key: IdempotencyKey | None = None) -> str:
         """Make a named token and return its secret, which is never shown again.
@@ -114,7 +114,7 @@ class Keyring:
             raise Conflict(f"{OWNER!r} is the name of the gateway's own token.", remedy="Choose another name.")
         secret = f"mg_{secrets.token_urlsafe(32)}"
         token = Token(name=name, hash=digest(secret), scope=scope, expires=expires, created=self._clock())
-        await self._store.add_token(token, key)
+        await self._store.tokens.add(token, key)
         self._forget(name)
         self._named[token.hash] = Principal(name, scope, expires)
         return secret
@@ -125,7 +125,7 @@ class Keyring:
         Raises:
             NotFound: there is none with that name.
         """
-        if not await self._store.revoke_token(name):
+        if not await self._store.tokens.revoke(name):
             raise NotFound(f"there is no token {name[:64]!r}.")
         self._forget(name)
 

@@ -82,7 +82,7 @@ class Spending:
             until=last.isoformat(),
             zone=self._days.zone,
             begins_anew=self._days.end(now),
-            used=await self._store.used(by, first.isoformat(), last.isoformat(), only),
+            used=await self._store.usage.sum_days(by, first.isoformat(), last.isoformat(), only),
             accounts=[*await self._of_agents(only), *await self._of_schedules(only)],
         )
 
@@ -94,7 +94,7 @@ class Spending:
         ]
 
     async def _of_schedules(self, only: str | None) -> list[Account]:
-        found = await self._store.budgeted_schedules(SCHEDULES)
+        found = await self._store.schedules.list_budgeted(SCHEDULES)
         return [
             await self._account(By.SCHEDULE, one.id, one.spec.name, one.spec.budget)
             for one in found
@@ -102,7 +102,7 @@ class Spending:
         ]
 
     async def _account(self, of: By, id_: str, name: str, limits: Budget) -> Account:
-        used = await self._store.used_today(of, id_)
+        used = await self._store.usage.sum_today(of, id_)
         return Account(
             id=id_,
             of=of,

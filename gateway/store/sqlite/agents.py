@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import msgspec
 
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
@@ -16,7 +15,7 @@ from gateway.domain.queue import Admission, Load
 from gateway.domain.run import RunSpec, Source
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
 from gateway.store.sqlite import event_log, idempotency
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 #: agents that may be stored
 MOST = 256
@@ -26,7 +25,7 @@ _budget = msgspec.json.Decoder(Budget).decode
 _SLOTS = "runs INDEXED BY runs_slots WHERE source = 'assign' AND status IN ('queued', 'running')"
 
 
-def _agent(row: Sequence[Any]) -> StoredAgent:
+def _decode_agent(row: Sequence[Any]) -> StoredAgent:
     id_, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated, budget = row
     return StoredAgent(
         id=id_,
@@ -43,9 +42,9 @@ def _agent(row: Sequence[Any]) -> StoredAgent:
     )
 
 
-def create(tx: Transaction, draft: AgentDraft, base: str, key: IdempotencyKey | None) -> StoredAgent:
-    earlier = idempotency.used(tx, key)
-    found = None if earlier is None else _by_id(tx, earlier)
+def create_agent(tx: Transaction, draft: AgentDraft, base: str, key: IdempotencyKey | None = None) -> StoredAgent:
+    earlier = idempotency.find_used(tx, key)
+    found = None if earlier is None else _find_agent(tx, earlier)
     if found is not None:
         return found
     number: Any = tx.execute("SELECT count(*) FROM agents").get
@@ -65,15 +64,15 @@ def create(tx: Transaction, draft: AgentDraft, base: str, key: IdempotencyKey | 
         budget=draft.budget,
     )
     _check_slug(tx, agent)
-    row = (*msgspec.structs.astuple(agent)[:-1], _written(agent.budget))
+    row = (*msgspec.structs.astuple(agent)[:-1], _encode_budget(agent.budget))
     tx.execute(f"INSERT INTO agents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-    idempotency.remember(tx, key, agent.id)
+    idempotency.save_key(tx, key, agent.id)
     event_log.note_agent(tx, agent.id, "created")
     return agent
 
 
-def edit(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgent:
-    found = _by_id(tx, agent_id)
+def edit_agent(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgent:
+    found = _find_agent(tx, agent_id)
     if found is None:
         raise AgentNotFound(f"there is no agent {agent_id!r}.")
     given = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not msgspec.UNSET}
@@ -91,7 +90,7 @@ def edit(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgent:
             agent.max_concurrent,
             agent.enabled,
             agent.updated,
-            _written(agent.budget),
+            _encode_budget(agent.budget),
             agent.id,
         ),
     )
@@ -99,7 +98,7 @@ def edit(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgent:
     return agent
 
 
-def delete(tx: Transaction, agent_id: str) -> bool:
+def delete_agent(tx: Transaction, agent_id: str) -> bool:
     tx.execute("DELETE FROM agents WHERE id = ?", (agent_id,))
     if tx.changes_made() == 0:
         return False
@@ -107,7 +106,7 @@ def delete(tx: Transaction, agent_id: str) -> bool:
     return True
 
 
-def admit(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
+def admit_run(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
     """Let a run in: its agent must still be there, and assigned work takes a slot.
 
     Nothing counts the slots: they are the runs themselves, so none can be lost.
@@ -118,7 +117,7 @@ def admit(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
     """
     slots = admission.slots
     if admission.stored:
-        agent = _by_id(tx, spec.agent)
+        agent = _find_agent(tx, spec.agent)
         if agent is None:
             raise AgentNotFound(f"the agent {spec.agent!r} was deleted.")
         if not agent.enabled:
@@ -132,30 +131,30 @@ def admit(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
             )
 
 
-def listed(connection: apsw.Connection) -> list[StoredAgent]:
-    return [_agent(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM agents ORDER BY created, id")]
+def list_agents(reader: Reader) -> list[StoredAgent]:
+    return [_decode_agent(row) for row in reader.execute(f"SELECT {_COLUMNS} FROM agents ORDER BY created, id")]
 
 
-def loads(connection: apsw.Connection) -> dict[str, Load]:
-    running = _counted(connection, "runs INDEXED BY runs_running WHERE status = 'running'")
-    waiting = _counted(connection, "runs INDEXED BY runs_waiting WHERE status = 'queued'")
-    slots = _counted(connection, _SLOTS)
+def count_loads(reader: Reader) -> dict[str, Load]:
+    running = _count_by_agent(reader, "runs INDEXED BY runs_running WHERE status = 'running'")
+    waiting = _count_by_agent(reader, "runs INDEXED BY runs_waiting WHERE status = 'queued'")
+    slots = _count_by_agent(reader, _SLOTS)
     return {
         agent: Load(running=running.get(agent, 0), queued=waiting.get(agent, 0), slots=slots.get(agent, 0))
         for agent in {*running, *waiting, *slots}
     }
 
 
-def _counted(connection: apsw.Connection, which: str) -> dict[str, int]:
-    return dict(connection.execute(f"SELECT agent, count(*) FROM {which} GROUP BY agent"))
+def _count_by_agent(reader: Reader, which: str) -> dict[str, int]:
+    return dict(reader.execute(f"SELECT agent, count(*) FROM {which} GROUP BY agent"))
 
 
-def _by_id(tx: Transaction, agent_id: str) -> StoredAgent | None:
+def _find_agent(tx: Transaction, agent_id: str) -> StoredAgent | None:
     row = tx.execute(f"SELECT {_COLUMNS} FROM agents WHERE id = ?", (agent_id,)).fetchone()
-    return _agent(row) if row else None
+    return _decode_agent(row) if row else None
 
 
-def _written(budget: Budget | None) -> str | None:
+def _encode_budget(budget: Budget | None) -> str | None:
     return None if budget is None else msgspec.json.encode(budget).decode()
 
 

@@ -40,19 +40,29 @@ PAUSE = 0.002
 READERS = 2
 
 
-class Transaction:
-    """What an operation sees: the connection, one time for all it writes, and what to tell after."""
+class Reader:
+    """What a query sees: a connection, and the time at which it is asked."""
 
     def __init__(self, connection: apsw.Connection, now: int, days: Days) -> None:
+        self.connection = connection
         self.execute = connection.execute
+        #: milliseconds since 1970 UTC
+        self.now = now
+        #: tells which day that is
+        self.days = days
+
+
+class Transaction(Reader):
+    """What an operation sees: a connection, one time for all that it writes, and what to announce after the commit."""
+
+    def __init__(self, connection: apsw.Connection, now: int, days: Days, queue_limit: int) -> None:
+        super().__init__(connection, now, days)
         self.pragma = connection.pragma
         self.changes_made = connection.changes
         #: returns the number of the row that was written last: cheaper than RETURNING, which takes two steps
         self.last_row = connection.last_insert_rowid
-        #: milliseconds since 1970 UTC
-        self.now = now
-        #: which day that is
-        self.days = days
+        #: runs that may be queued or held
+        self.queue_limit = queue_limit
         self.events: list[Event] = []
         self.changes: list[Change] = []
 
@@ -74,8 +84,9 @@ class _Done(NamedTuple):
 class Database:
     """The database of one process. Use from one event loop."""
 
-    def __init__(self, path: Path, clock: Clock, days: Days) -> None:
+    def __init__(self, path: Path, clock: Clock, days: Days, queue_limit: int) -> None:
         self._path = path
+        self._queue_limit = queue_limit
         self._days = days
         self._clock = clock
         self._connection = opening.connect(path, clock)
@@ -83,7 +94,7 @@ class Database:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._listeners: list[Listener] = []
         self._closed = False
-        self._shared = False
+        self._concurrent_writer = False
         self._local = threading.local()
         self._reading: list[apsw.Connection] = []
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
@@ -109,20 +120,20 @@ class Database:
         self._queue.put(_Waiting(operation, future))
         return await future
 
-    async def read(self, query: Callable[[apsw.Connection], T]) -> T:
+    async def read(self, query: Callable[[Reader], T]) -> T:
         """Run a query on a read-only connection: it sees all that is committed."""
         if self._closed:
             raise Unavailable("the gateway is stopping.")
         return await self._loop.run_in_executor(self._readers, self._read, query)
 
-    def share(self, shared: bool) -> None:
+    def set_concurrent_writer(self, present: bool) -> None:
         """Say whether another process writes, too: then there is a pause after each batch.
 
         Without it one of two writers starves: SQLite's lock goes to whoever asks at the right moment.
         """
-        self._shared = shared
+        self._concurrent_writer = present
 
-    async def foreign_writes(self) -> int:
+    async def count_external_commits(self) -> int:
         """Return a number that changes when another process has committed.
 
         Asked of the writer's own connection, which does not count its own commits:
@@ -142,12 +153,12 @@ class Database:
             reader.close()
         self._connection.close()  # the last one: it moves what is in the log into the database
 
-    def _read(self, query: Callable[[apsw.Connection], T]) -> T:
+    def _read(self, query: Callable[[Reader], T]) -> T:
         try:
             if not hasattr(self._local, "connection"):
                 self._local.connection = opening.connect_reader(self._path)
                 self._reading.append(self._local.connection)
-            return query(self._local.connection)
+            return query(Reader(self._local.connection, self._clock(), self._days))
         except Exception as error:
             if (told := _told(error, self._path)) is error:
                 raise
@@ -168,11 +179,11 @@ class Database:
             waiting = [item for item in batch if item is not None]
             if waiting:
                 self._commit(waiting)
-            if self._shared:
+            if self._concurrent_writer:
                 time.sleep(PAUSE)
 
     def _commit(self, batch: list[_Waiting]) -> None:
-        transaction = Transaction(self._connection, self._clock(), self._days)
+        transaction = Transaction(self._connection, self._clock(), self._days, self._queue_limit)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             done = [self._perform(item, transaction) for item in batch]
@@ -184,7 +195,7 @@ class Database:
                     self._commit([item])
                 return
             done = [_Done(item.future, None, _told(error, self._path)) for item in batch]
-            transaction = Transaction(self._connection, 0, self._days)
+            transaction = Transaction(self._connection, 0, self._days, self._queue_limit)
         self._loop.call_soon_threadsafe(self._tell, done, transaction)
 
     def _perform(self, item: _Waiting, transaction: Transaction) -> _Done:

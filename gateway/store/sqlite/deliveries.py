@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
-
 from gateway.domain import ids
 from gateway.domain.delivery import (
     JITTER,
@@ -26,7 +24,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import Run
 from gateway.errors import Conflict, DeliveryNotFound
 from gateway.store.sqlite import event_log, idempotency
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 _SELECT = (
     "SELECT deliveries.seq, deliveries.id, runs.id, kind, address, format, trusted, deliveries.status,"
@@ -64,7 +62,7 @@ _FIRST = (
 )
 
 
-def _delivery(row: Sequence[Any]) -> Delivery:
+def _decode_delivery(row: Sequence[Any]) -> Delivery:
     seq, id_, run, kind, address, format_, trusted, status, attempt, next_at, error, created, finished = row
     return Delivery(
         seq=seq,
@@ -80,7 +78,7 @@ def _delivery(row: Sequence[Any]) -> Delivery:
     )
 
 
-def create(tx: Transaction, run: Run) -> None:
+def create_deliveries(tx: Transaction, run: Run) -> None:
     """Write that word of a run's end is to be sent to each of its targets."""
     for target in run.spec.deliver:
         made = tx.execute(
@@ -102,7 +100,7 @@ def create(tx: Transaction, run: Run) -> None:
             event_log.note_delivery(tx, str(made), DeliveryStatus.PENDING, run.spec.agent, run.spec.session)
 
 
-def take(tx: Transaction, limit: int, each: int) -> list[Delivery]:
+def take_due(tx: Transaction, limit: int, each: int) -> list[Delivery]:
     """Take what is due: all in all so many, and no more than `each` on their way to one receiver."""
     # What would wait for longer was put off before the clock was set back, maybe by years.
     tx.execute(
@@ -115,10 +113,10 @@ def take(tx: Transaction, limit: int, each: int) -> list[Delivery]:
         taken += tx.execute(_FIRST, (receiver, tx.now, min(room, limit - len(taken)))).fetchall()
     for (seq,) in taken:
         tx.execute("UPDATE deliveries SET status = 'sending', attempt = attempt + 1 WHERE seq = ?", (seq,))
-    return [_by_seq(tx, seq) for (seq,) in taken]
+    return [_get_by_seq(tx, seq) for (seq,) in taken]
 
 
-def record(tx: Transaction, delivery: Delivery) -> bool:
+def record_attempt(tx: Transaction, delivery: Delivery) -> bool:
     """Write what became of a try; False when that try is no longer the present one."""
     tx.execute(
         "UPDATE deliveries SET status = ?, next_at = ?, error = ?, finished = ?"
@@ -134,11 +132,11 @@ def record(tx: Transaction, delivery: Delivery) -> bool:
     )
     if not tx.changes_made():
         return False
-    _note(tx, delivery.seq, delivery.status)
+    _note_change(tx, delivery.seq, delivery.status)
     return True
 
 
-def release(tx: Transaction) -> int:
+def release_in_flight(tx: Transaction) -> int:
     """Make due what was on its way when its process ended."""
     tx.execute(
         "UPDATE deliveries INDEXED BY deliveries_sending SET status = 'pending', next_at = ? WHERE status = 'sending'",
@@ -147,28 +145,28 @@ def release(tx: Transaction) -> int:
     return tx.changes_made()
 
 
-def retry(tx: Transaction, given: str, key: IdempotencyKey | None) -> Delivery:
+def retry_delivery(tx: Transaction, delivery_id: str, key: IdempotencyKey | None = None) -> Delivery:
     """Make a dead or waiting delivery due now, its tries before it again.
 
     Raises:
         DeliveryNotFound: there is none with that id.
         Conflict: it was delivered, or is on its way.
     """
-    found = by_id(tx, given)
-    if idempotency.used(tx, key) is not None:
+    found = get_delivery(tx, delivery_id)
+    if idempotency.find_used(tx, key) is not None:
         return found
     if found.status not in (DeliveryStatus.DEAD, DeliveryStatus.PENDING):
         raise Conflict(f"cannot retry a delivery that is {found.status}.")
-    idempotency.remember(tx, key, found.id)
+    idempotency.save_key(tx, key, found.id)
     tx.execute(
         "UPDATE deliveries SET status = 'pending', attempt = 0, next_at = ?, finished = NULL WHERE seq = ?",
         (tx.now, found.seq),
     )
-    _note(tx, found.seq, DeliveryStatus.PENDING)
-    return _by_seq(tx, found.seq)
+    _note_change(tx, found.seq, DeliveryStatus.PENDING)
+    return _get_by_seq(tx, found.seq)
 
 
-def _note(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
+def _note_change(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
     row: Any = tx.execute(
         "SELECT deliveries.id, agent, session FROM deliveries JOIN runs ON runs.seq = run WHERE deliveries.seq = ?",
         (seq,),
@@ -180,30 +178,30 @@ def _note(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
 # --- reading ----------------------------------------------------------------------------------
 
 
-def _by_seq(tx: Transaction, seq: int) -> Delivery:
+def _get_by_seq(tx: Transaction, seq: int) -> Delivery:
     row = tx.execute(f"{_SELECT} WHERE deliveries.seq = ?", (seq,)).fetchone()
     assert row is not None
-    return _delivery(row)
+    return _decode_delivery(row)
 
 
-def by_id(reader: Transaction | apsw.Connection, given: str) -> Delivery:
+def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
     """Return a delivery by its id, or by a prefix of it that fits one only.
 
     Raises:
         DeliveryNotFound: none or several fit.
     """
-    prefix = given.upper()
+    prefix = delivery_id.upper()
     rows: list[Any] = []
     if prefix.isascii() and prefix.isalnum() and len(prefix) <= 26:
         rows = reader.execute(
             f"{_SELECT} WHERE deliveries.id >= ? AND deliveries.id < ? LIMIT 2", (prefix, prefix + "~")
         ).fetchall()
     if len(rows) != 1:
-        raise DeliveryNotFound(f"{'no' if not rows else 'more than one'} delivery has the id {given[:64]!r}.")
-    return _delivery(rows[0])
+        raise DeliveryNotFound(f"{'no' if not rows else 'more than one'} delivery has the id {delivery_id[:64]!r}.")
+    return _decode_delivery(rows[0])
 
 
-def listed(connection: apsw.Connection, which: DeliveryFilter, page: Page) -> list[Delivery]:
+def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[Delivery]:
     conditions: list[tuple[str, Any]] = []
     if which.status is not None:
         conditions.append(("deliveries.status = ?", which.status))
@@ -212,23 +210,23 @@ def listed(connection: apsw.Connection, which: DeliveryFilter, page: Page) -> li
     if page.before is not None:
         conditions.append(("deliveries.seq < ?", page.before))
     where = " AND ".join(text for text, _ in conditions) or "TRUE"
-    rows = connection.execute(
+    rows = reader.execute(
         f"{_SELECT} WHERE {where} ORDER BY deliveries.seq DESC LIMIT ?",
         (*(value for _, value in conditions), page.limit),
     )
-    return [_delivery(row) for row in rows]
+    return [_decode_delivery(row) for row in rows]
 
 
-def next_due(connection: apsw.Connection, now: int) -> int | None:
-    found: Any = connection.execute(
+def next_due_at(reader: Reader, now: int) -> int | None:
+    found: Any = reader.execute(
         "SELECT min(next_at) FROM deliveries INDEXED BY deliveries_due WHERE status = 'pending' AND next_at > ?", (now,)
     ).get
     return found  # type: ignore[no-any-return]
 
 
-def counts(connection: apsw.Connection) -> DeliveryCounts:
+def count_undelivered(reader: Reader) -> DeliveryCounts:
     numbers: list[Any] = [
-        connection.execute(f"SELECT count(*) FROM deliveries INDEXED BY {index} WHERE status = '{status}'").get
+        reader.execute(f"SELECT count(*) FROM deliveries INDEXED BY {index} WHERE status = '{status}'").get
         for index, status in (
             ("deliveries_due", DeliveryStatus.PENDING),
             ("deliveries_sending", DeliveryStatus.SENDING),

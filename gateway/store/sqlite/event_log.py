@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import msgspec
 
 from gateway.domain.event import AnyHappening, Change, Event
 from gateway.domain.run import Run
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 _decode = msgspec.json.Decoder(AnyHappening).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def append(tx: Transaction, seq: int, run: str, last: int, said: Sequence[AnyHappening]) -> int:
+def append_events(tx: Transaction, seq: int, run: str, last: int, said: Sequence[AnyHappening]) -> int:
     """Write events after number `last` of a run's log; returns the new last number."""
     for happening in said:
         last += 1
@@ -30,35 +29,35 @@ def append(tx: Transaction, seq: int, run: str, last: int, said: Sequence[AnyHap
 
 def note_run(tx: Transaction, run: Run) -> None:
     """Write that a run is now in its status."""
-    _note(tx, "run", run.id, run.status, run.spec.agent, run.spec.session)
+    _append_change(tx, "run", run.id, run.status, run.spec.agent, run.spec.session)
 
 
 def note_session(tx: Transaction, key: str, agent: str, state: str) -> None:
     """Write that a session was created or deleted."""
-    _note(tx, "session", key, state, agent, key)
+    _append_change(tx, "session", key, state, agent, key)
 
 
 def note_delivery(tx: Transaction, delivery: str, state: str, agent: str, session: str) -> None:
     """Write that a delivery of a run's agent and session is now in its status."""
-    _note(tx, "delivery", delivery, state, agent, session)
+    _append_change(tx, "delivery", delivery, state, agent, session)
 
 
 def note_permission(tx: Transaction, run: Run, request: str, state: str) -> None:
     """Write that a run's agent asks to be allowed something, or was answered."""
-    _note(tx, "permission", f"{run.id}/{request}", state, run.spec.agent, run.spec.session)
+    _append_change(tx, "permission", f"{run.id}/{request}", state, run.spec.agent, run.spec.session)
 
 
 def note_agent(tx: Transaction, agent: str, state: str) -> None:
     """Write that an agent was created, edited or deleted."""
-    _note(tx, "agent", agent, state, agent, "")
+    _append_change(tx, "agent", agent, state, agent, "")
 
 
 def note_schedule(tx: Transaction, schedule: str, state: str, agent: str) -> None:
     """Write that a schedule was created, edited or deleted, or what it did."""
-    _note(tx, "schedule", schedule, state, agent, "")
+    _append_change(tx, "schedule", schedule, state, agent, "")
 
 
-def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
+def _append_change(tx: Transaction, topic: str, ref: str, state: str, agent: str, session: str) -> None:
     tx.execute(
         "INSERT INTO changes (topic, ref, state, agent, session, at) VALUES (?, ?, ?, ?, ?, ?)",
         (topic, ref, state, agent, session, tx.now),
@@ -68,10 +67,10 @@ def _note(tx: Transaction, topic: str, ref: str, state: str, agent: str, session
     )
 
 
-def events(connection: apsw.Connection, run: str, after: int, limit: int, size: int | None = None) -> list[Event]:
-    rows = connection.execute(
+def read_events_after(reader: Reader, run_id: str, after: int, limit: int, size: int | None = None) -> list[Event]:
+    rows = reader.execute(
         "SELECT n, at, data FROM events WHERE run = (SELECT seq FROM runs WHERE id = ?) AND n > ? ORDER BY n LIMIT ?",
-        (run, after, limit),
+        (run_id, after, limit),
     )
     found: list[Event] = []
     room = size if size is not None else 1 << 62
@@ -80,12 +79,12 @@ def events(connection: apsw.Connection, run: str, after: int, limit: int, size: 
         if room < 0 and found:
             rows.close(True)
             break
-        found.append(Event(run=run, n=n, at=at, data=_decode(data)))
+        found.append(Event(run=run_id, n=n, at=at, data=_decode(data)))
     return found
 
 
-def changes(connection: apsw.Connection, after: int, limit: int) -> list[Change]:
-    rows = connection.execute(
+def read_changes_after(reader: Reader, after: int, limit: int) -> list[Change]:
+    rows = reader.execute(
         "SELECT seq, topic, ref, state, agent, session, at FROM changes WHERE seq > ? ORDER BY seq LIMIT ?",
         (after, limit),
     )
@@ -95,8 +94,8 @@ def changes(connection: apsw.Connection, after: int, limit: int) -> list[Change]
     ]
 
 
-def last_change(connection: apsw.Connection) -> int:
-    found: Any = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").get
+def last_change(reader: Reader) -> int:
+    found: Any = reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").get
     return found or 0
 
 

@@ -7,7 +7,7 @@ from gateway.errors import Conflict
 from gateway.store.sqlite.database import Transaction
 
 
-def used(tx: Transaction, key: IdempotencyKey | None) -> str | None:
+def find_used(tx: Transaction, key: IdempotencyKey | None) -> str | None:
     """Return what a key was used for: a run's id or a session's key; None if it is new.
 
     Raises:
@@ -26,7 +26,7 @@ def used(tx: Transaction, key: IdempotencyKey | None) -> str | None:
     return str(ref)
 
 
-def remember(tx: Transaction, key: IdempotencyKey | None, ref: str) -> None:
+def save_key(tx: Transaction, key: IdempotencyKey | None, ref: str) -> None:
     if key is not None:
         tx.execute(
             "INSERT OR REPLACE INTO idempotency (scope, key, digest, ref, expires) VALUES (?, ?, ?, ?, ?)",
@@ -34,5 +34,5 @@ def remember(tx: Transaction, key: IdempotencyKey | None, ref: str) -> None:
         )
 
 
-def prune(tx: Transaction) -> None:
+def prune_keys(tx: Transaction) -> None:
     tx.execute("DELETE FROM idempotency WHERE expires <= ?", (tx.now,))

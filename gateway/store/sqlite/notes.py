@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import apsw
-
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 _LIVING = "(expires IS NULL OR expires > ?)"
 
 
-def one(connection: apsw.Connection, scope: str, name: str, now: int) -> str | None:
-    row = connection.execute(
-        f"SELECT value FROM notes WHERE scope = ? AND name = ? AND {_LIVING}", (scope, name, now)
+def get_note(reader: Reader, scope: str, name: str) -> str | None:
+    row = reader.execute(
+        f"SELECT value FROM notes WHERE scope = ? AND name = ? AND {_LIVING}", (scope, name, reader.now)
     ).fetchone()
     return str(row[0]) if row else None
 
 
-def beginning(connection: apsw.Connection, scope: str, prefix: str, now: int) -> dict[str, str]:
-    rows = connection.execute(
+def list_notes(reader: Reader, scope: str, prefix: str) -> dict[str, str]:
+    rows = reader.execute(
         f"SELECT name, value FROM notes WHERE scope = ? AND name >= ? AND name < ? AND {_LIVING} ORDER BY name",
-        (scope, prefix, prefix + chr(0x10FFFF), now),
+        (scope, prefix, prefix + chr(0x10FFFF), reader.now),
     )
     return {str(name): str(value) for name, value in rows}
 
 
-def keep(
-    tx: Transaction, scope: str, changes: Mapping[str, str | None], expires: int | None, only_if: str | None
+def save_notes(
+    tx: Transaction,
+    scope: str,
+    changes: Mapping[str, str | None],
+    *,
+    expires: int | None = None,
+    only_if: str | None = None,
 ) -> bool:
     if only_if is not None:
         there = f"SELECT 1 FROM notes WHERE scope = ? AND name = ? AND {_LIVING}"
@@ -44,5 +47,5 @@ def keep(
     return True
 
 
-def prune(tx: Transaction) -> None:
+def prune_notes(tx: Transaction) -> None:
     tx.execute("DELETE FROM notes WHERE expires <= ?", (tx.now,))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import msgspec
 
 from gateway.domain import times
@@ -18,15 +17,15 @@ from gateway.domain.page import Page
 from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
 from gateway.domain.run import Run
 from gateway.errors import Conflict, PermissionNotFound
-from gateway.store.sqlite import event_log, idempotency
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite import event_log, idempotency, run_queries
+from gateway.store.sqlite.database import Reader, Transaction
 
 _COLUMNS = "n, event, action, choices, asked, expires, answer, answered, by, lapse"
 _encode = msgspec.json.Encoder().encode
 _choices = msgspec.json.Decoder(tuple[Answer, ...]).decode
 
 
-def _request(run: str, row: Sequence[Any]) -> PermissionRequest:
+def _decode_request(run: str, row: Sequence[Any]) -> PermissionRequest:
     n, event, action, choices, asked, expires, answer, answered, by, lapse = row
     return PermissionRequest(
         run=run,
@@ -43,8 +42,13 @@ def _request(run: str, row: Sequence[Any]) -> PermissionRequest:
     )
 
 
-def ask(tx: Transaction, run: Run, wanted: Wanted, expires: int) -> PermissionRequest:
-    """Keep a request of the attempt at a run, which its caller has seen to be at work."""
+def ask_permission(tx: Transaction, run_id: str, epoch: int, wanted: Wanted, expires: int) -> PermissionRequest:
+    """Store a request of the running attempt.
+
+    Raises:
+        Fenced: that attempt is no longer the running one.
+    """
+    run = run_queries.current_attempt(tx, run_id, epoch)
     newest: Any = tx.execute("SELECT max(n) FROM permissions WHERE run = ?", (run.seq,)).get
     asked = PermissionRequest(
         run=run.id,
@@ -60,20 +64,23 @@ def ask(tx: Transaction, run: Run, wanted: Wanted, expires: int) -> PermissionRe
         (run.seq, asked.n, asked.event, asked.action, _encode(asked.choices).decode(), asked.asked, expires),
     )
     told = Permission(id=asked.id, action=asked.action, choices=asked.choices, expires_at=times.rfc3339(asked.expires))
-    _say(tx, run, told)
+    _append_event(tx, run, told)
     event_log.note_permission(tx, run, asked.id, "asked")
     return asked
 
 
-def answer(tx: Transaction, run: Run, n: int, given: Answer, by: str, key: IdempotencyKey | None) -> PermissionRequest:
+def answer_permission(
+    tx: Transaction, run_id: str, n: int, answer: Answer, by: str, key: IdempotencyKey | None = None
+) -> PermissionRequest:
     """Answer a request that nobody has answered.
 
     Raises:
         PermissionNotFound: there is none with that number.
         Conflict: it was answered, and not by this idempotency key.
     """
-    found = one(tx, run, n)
-    if idempotency.used(tx, key) is not None:
+    run = run_queries.get_run(tx, run_id)
+    found = _get_of_run(tx, run, n)
+    if idempotency.find_used(tx, key) is not None:
         return found
     if found.lapse is Lapse.DEADLINE:
         raise Conflict(f"nobody has answered {found.id} in time: it was denied.")
@@ -81,43 +88,49 @@ def answer(tx: Transaction, run: Run, n: int, given: Answer, by: str, key: Idemp
         raise Conflict(f"the agent does not wait for the answer to {found.id} any more.")
     if found.answer is not None:
         raise Conflict(f"{found.id} was answered already: {found.answer}, by {found.by}.")
-    idempotency.remember(tx, key, run.id)
-    return _settle(tx, run, found, given, by=by)
+    idempotency.save_key(tx, key, run.id)
+    return _settle(tx, run, found, answer, by=by)
 
 
-def close(tx: Transaction, run: Run, n: int, why: Lapse) -> PermissionRequest:
-    """Deny a request unless somebody has answered it; returns how it was answered."""
-    found = one(tx, run, n)
+def close_permission(tx: Transaction, run_id: str, n: int, why: Lapse) -> PermissionRequest:
+    """Deny a request unless somebody has answered it. Returns the request with its answer."""
+    run = run_queries.get_run(tx, run_id)
+    found = _get_of_run(tx, run, n)
     return found if found.answer is not None else _settle(tx, run, found, Answer.DENY, lapse=why)
 
 
-def withdraw(tx: Transaction, run: Run) -> list[Permission]:
+def withdraw_open(tx: Transaction, run: Run) -> list[Permission]:
     """Deny what an attempt that is over still asks for; returns the events that tell it."""
     rows = tx.execute(
         "UPDATE permissions SET answer = ?, answered = ?, lapse = ? WHERE run = ? AND answer IS NULL"
         f" RETURNING {_COLUMNS}",
         (Answer.DENY, tx.now, Lapse.WITHDRAWN, run.seq),
     ).fetchall()
-    withdrawn = sorted((_request(run.id, row) for row in rows), key=lambda request: request.n)
+    withdrawn = sorted((_decode_request(run.id, row) for row in rows), key=lambda request: request.n)
     for request in withdrawn:
         event_log.note_permission(tx, run, request.id, Answer.DENY)
-    return [_told(request) for request in withdrawn]
+    return [_permission_event(request) for request in withdrawn]
 
 
-def one(reader: Transaction | apsw.Connection, run: Run, n: int) -> PermissionRequest:
+def _get_of_run(reader: Reader, run: Run, n: int) -> PermissionRequest:
     row = reader.execute(f"SELECT {_COLUMNS} FROM permissions WHERE run = ? AND n = ?", (run.seq, n)).fetchone()
     if row is None:
         raise PermissionNotFound(f"the run {run.id} has no permission request p{n}.")
-    return _request(run.id, row)
+    return _decode_request(run.id, row)
 
 
-def listed(connection: apsw.Connection, run: Run, page: Page) -> list[PermissionRequest]:
+def get_request(reader: Reader, run_id: str, n: int) -> PermissionRequest:
+    return _get_of_run(reader, run_queries.get_run(reader, run_id), n)
+
+
+def list_requests(reader: Reader, run_id: str, page: Page) -> list[PermissionRequest]:
+    run = run_queries.get_run(reader, run_id)
     before = page.before if page.before is not None else 1 << 62
-    rows = connection.execute(
+    rows = reader.execute(
         f"SELECT {_COLUMNS} FROM permissions WHERE run = ? AND n < ? ORDER BY n DESC LIMIT ?",
         (run.seq, before, page.limit),
     )
-    return [_request(run.id, row) for row in rows]
+    return [_decode_request(run.id, row) for row in rows]
 
 
 def _settle(
@@ -128,12 +141,12 @@ def _settle(
         "UPDATE permissions SET answer = ?, answered = ?, by = ?, lapse = ? WHERE run = ? AND n = ?",
         (given, tx.now, by, lapse, run.seq, found.n),
     )
-    _say(tx, run, _told(settled))
+    _append_event(tx, run, _permission_event(settled))
     event_log.note_permission(tx, run, settled.id, given)
     return settled
 
 
-def _told(settled: PermissionRequest) -> Permission:
+def _permission_event(settled: PermissionRequest) -> Permission:
     """Return the event that tells of an answer."""
     return Permission(
         id=settled.id,
@@ -144,6 +157,6 @@ def _told(settled: PermissionRequest) -> Permission:
     )
 
 
-def _say(tx: Transaction, run: Run, said: Permission) -> None:
-    last = event_log.append(tx, run.seq, run.id, run.last_event, [said])
+def _append_event(tx: Transaction, run: Run, said: Permission) -> None:
+    last = event_log.append_events(tx, run.seq, run.id, run.last_event, [said])
     tx.execute("UPDATE runs SET last_event = ? WHERE seq = ?", (last, run.seq))

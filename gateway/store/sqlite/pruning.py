@@ -8,11 +8,9 @@ ones are told apart.
 
 from __future__ import annotations
 
-import apsw
-
 from gateway.domain.run import FINAL, Status
 from gateway.store.sqlite import event_log, sessions
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 #: runs or sessions that one transaction forgets, and rows of theirs
 FEW, ROWS = 20, 500
@@ -29,26 +27,24 @@ _BUSY = (
 # --- looking ----------------------------------------------------------------------------------
 
 
-def old_logs(connection: apsw.Connection, before: int | None, newest: int | None) -> list[int]:
+def find_old_logs(reader: Reader, before: int | None, newest: int | None) -> list[int]:
     """Return ended runs whose events are too old or too many, the oldest first."""
     ended = "FROM runs INDEXED BY runs_logged WHERE finished IS NOT NULL AND logged = 1"
     upto = -1 if before is None else before
     if newest is not None:
-        row = connection.execute(
-            f"SELECT finished {ended} ORDER BY finished DESC LIMIT 1 OFFSET ?", (newest,)
-        ).fetchone()
+        row = reader.execute(f"SELECT finished {ended} ORDER BY finished DESC LIMIT 1 OFFSET ?", (newest,)).fetchone()
         upto = max(upto, row[0] if row else -1)
-    rows = connection.execute(f"SELECT seq {ended} AND finished <= ? ORDER BY finished LIMIT {FEW}", (upto,))
+    rows = reader.execute(f"SELECT seq {ended} AND finished <= ? ORDER BY finished LIMIT {FEW}", (upto,))
     return [seq for (seq,) in rows]
 
 
-def old_runs(connection: apsw.Connection, before: int) -> list[int]:
+def find_old_runs(reader: Reader, before: int) -> list[int]:
     """Return ended runs that are too old and that nobody needs, the oldest first."""
     needed = (
         f"SELECT json_extract(spec, '$.{name}') AS id FROM runs INDEXED BY runs_status WHERE status IN ({_OPEN})"
         for name in ("parent", "retry_of")
     )
-    rows = connection.execute(
+    rows = reader.execute(
         f"WITH needed AS MATERIALIZED ({' UNION '.join(needed)})"
         f" SELECT seq FROM runs INDEXED BY runs_finished WHERE finished <= ? AND NOT {_UNDELIVERED}"
         " AND NOT EXISTS (SELECT 1 FROM needed WHERE needed.id = runs.id)"
@@ -58,17 +54,17 @@ def old_runs(connection: apsw.Connection, before: int) -> list[int]:
     return [seq for (seq,) in rows]
 
 
-def old_sessions(connection: apsw.Connection, before: int) -> list[str]:
+def find_old_sessions(reader: Reader, before: int) -> list[str]:
     """Return sessions that were not used since, the oldest first."""
-    rows = connection.execute(
+    rows = reader.execute(
         f"SELECT key FROM sessions WHERE updated <= ? AND NOT ({_BUSY}) ORDER BY touched LIMIT {FEW}", (before,)
     )
     return [key for (key,) in rows]
 
 
-def old_dead_letters(connection: apsw.Connection, before: int) -> list[int]:
+def find_old_dead_letters(reader: Reader, before: int) -> list[int]:
     """Return deliveries that were given up too long ago, the oldest first."""
-    rows = connection.execute(
+    rows = reader.execute(
         "SELECT seq FROM deliveries INDEXED BY deliveries_dead WHERE status = 'dead' AND finished <= ?"
         f" ORDER BY finished LIMIT {FEW}",
         (before,),
@@ -79,7 +75,7 @@ def old_dead_letters(connection: apsw.Connection, before: int) -> list[int]:
 # --- forgetting -------------------------------------------------------------------------------
 
 
-def forget_logs(tx: Transaction, seqs: list[int]) -> list[str]:
+def delete_logs(tx: Transaction, seqs: list[int]) -> list[str]:
     """Forget all events of these runs but the last, as far as one transaction goes; returns the runs that are done."""
     room, done = ROWS, []
     for seq in seqs:
@@ -91,7 +87,7 @@ def forget_logs(tx: Transaction, seqs: list[int]) -> list[str]:
     return done
 
 
-def forget_runs(tx: Transaction, seqs: list[int]) -> list[str]:
+def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
     """Forget these runs, as far as one transaction goes; returns those that are gone."""
     room, gone = ROWS, []
     for seq in seqs:
@@ -108,13 +104,13 @@ def forget_runs(tx: Transaction, seqs: list[int]) -> list[str]:
     return gone
 
 
-def forget_dead_letters(tx: Transaction, seqs: list[int], before: int) -> None:
+def delete_dead_letters(tx: Transaction, seqs: list[int], before: int) -> None:
     """Forget these deliveries, but those that somebody has tried again meanwhile."""
     for seq in seqs:
         tx.execute("DELETE FROM deliveries WHERE seq = ? AND status = 'dead' AND finished <= ?", (seq, before))
 
 
-def forget_sessions(tx: Transaction, keys: list[str], before: int) -> None:
+def delete_sessions(tx: Transaction, keys: list[str], before: int) -> None:
     """Forget these sessions, their oldest messages first, as far as one transaction goes."""
     room = ROWS
     for key in keys:
@@ -128,4 +124,4 @@ def forget_sessions(tx: Transaction, keys: list[str], before: int) -> None:
         room -= tx.changes_made()
         if room <= 0:
             break
-        sessions.delete(tx, key)
+        sessions.delete_session(tx, key)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import apsw
-
 from gateway.domain.page import Page
 from gateway.domain.search import Found, Search, Term, spaced, together
 from gateway.domain.session import Role
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 #: words of a snippet
 WORDS = 32
@@ -23,14 +21,14 @@ _BEGIN, _END = "\x02", "\x03"
 _MATCH = re.compile(f"{_BEGIN}([^{_BEGIN}{_END}]*){_END}")
 
 
-def found(connection: apsw.Connection, search: Search, page: Page) -> list[Found]:
+def search_messages(reader: Reader, wanted: Search, page: Page) -> list[Found]:
     """Return the newest messages that fit."""
-    conditions, values = ["words MATCH ?"], [_expression(search.terms)]
-    for column, value in (("transcript.session", search.session), ("sessions.agent", search.agent)):
+    conditions, values = ["words MATCH ?"], [_match_expression(wanted.terms)]
+    for column, value in (("transcript.session", wanted.session), ("sessions.agent", wanted.agent)):
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
-    rows = connection.execute(
+    rows = reader.execute(
         "SELECT words.rowid, transcript.session, sessions.agent, role, run, at,"
         f" snippet(words, 0, '{_BEGIN}', '{_END}', '…', {WORDS})"
         " FROM words CROSS JOIN transcript ON transcript.id = words.rowid"
@@ -46,30 +44,30 @@ def found(connection: apsw.Connection, search: Search, page: Page) -> list[Found
             role=Role(role),
             run=run,
             at=at,
-            snippet=_plain(marked),
+            snippet=_strip_marks(marked),
             matches=tuple(dict.fromkeys(map(together, _MATCH.findall(marked)))),
         )
         for position, session, agent, role, run, at, marked in rows
     ]
 
 
-def _expression(terms: tuple[Term, ...]) -> str:
+def _match_expression(terms: tuple[Term, ...]) -> str:
     """Return a search in FTS5's language: every word is quoted, so none of them is an operator."""
-    wanted = " AND ".join(_quoted(term) for term in terms if not term.excluded)
-    unwanted = " OR ".join(_quoted(term) for term in terms if term.excluded)
+    wanted = " AND ".join(_quote_term(term) for term in terms if not term.excluded)
+    unwanted = " OR ".join(_quote_term(term) for term in terms if term.excluded)
     return f"({wanted}) NOT ({unwanted})" if unwanted else wanted
 
 
-def _quoted(term: Term) -> str:
+def _quote_term(term: Term) -> str:
     text = spaced(term.text).replace('"', '""')
     return f'"{text}"' + ("*" if term.prefix else "")
 
 
-def _plain(marked: str) -> str:
+def _strip_marks(marked: str) -> str:
     return together(marked).replace(_BEGIN, "").replace(_END, "")
 
 
-def respace(tx: Transaction) -> bool:
+def reindex_some(tx: Transaction) -> bool:
     """Set characters apart in the index for some messages from before it was done; tells whether there may be more."""
     found: Any = tx.execute("SELECT next, last FROM respacing").fetchone()
     next_, last = found

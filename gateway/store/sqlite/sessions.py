@@ -6,14 +6,12 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
-
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, Role, Session, SessionKey
 from gateway.store.sqlite import event_log, idempotency
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 _SELECT = (
     "SELECT key, agent, channel, chat, title, backend_ref, last_n,"
@@ -25,7 +23,7 @@ _SELECT = (
 TITLE = 80
 
 
-def _session(row: Sequence[Any]) -> Session:
+def _decode_session(row: Sequence[Any]) -> Session:
     key, agent, channel, chat, title, backend_ref, last_n, active, created, updated, touched = row
     return Session(
         key=key,
@@ -42,7 +40,7 @@ def _session(row: Sequence[Any]) -> Session:
     )
 
 
-def touch(tx: Transaction, key: SessionKey) -> None:
+def touch_session(tx: Transaction, key: SessionKey) -> None:
     """Create a session or mark that it was used now."""
     text = str(key)
     next_ = "(SELECT coalesce(max(touched), 0) + 1 FROM sessions)"
@@ -56,31 +54,33 @@ def touch(tx: Transaction, key: SessionKey) -> None:
         event_log.note_session(tx, text, key.agent, "created")
 
 
-def open_session(tx: Transaction, key: SessionKey, idempotent: IdempotencyKey | None) -> Session:
-    earlier = idempotency.used(tx, idempotent)
+def open_session(tx: Transaction, session: SessionKey, key: IdempotencyKey | None = None) -> Session:
+    earlier = idempotency.find_used(tx, key)
     if earlier is None:
-        touch(tx, key)
-        idempotency.remember(tx, idempotent, str(key))
-    found = by_key(tx, earlier or str(key))
-    if found is None:  # deleted since: the same request makes it again
-        touch(tx, key)
-        found = by_key(tx, str(key))
+        touch_session(tx, session)
+        idempotency.save_key(tx, key, str(session))
+    found = find_session(tx, earlier or str(session))
+    if found is None:  # deleted since: the same request creates it again
+        touch_session(tx, session)
+        found = find_session(tx, str(session))
     assert found is not None
     return found
 
 
-def open_empty(tx: Transaction, agent: str, channel: str, chat: str, idempotent: IdempotencyKey | None) -> Session:
-    """Return the newest unused session of the agent's channel, else a new one with that chat name."""
+def open_empty_session(
+    tx: Transaction, agent: str, channel: str, chat: str, key: IdempotencyKey | None = None
+) -> Session:
+    """Return the newest unused session of the agent's channel; else create one with that chat name."""
     row = tx.execute(
         "SELECT chat FROM sessions WHERE agent = ? AND channel = ? AND last_n = 0 AND NOT EXISTS"
         " (SELECT 1 FROM runs WHERE runs.session = sessions.key) ORDER BY touched DESC LIMIT 1",
         (agent, channel),
     ).fetchone()
-    return open_session(tx, SessionKey(agent, channel, str(row[0]) if row else chat), idempotent)
+    return open_session(tx, SessionKey(agent, channel, str(row[0]) if row else chat), key)
 
 
-def delete(tx: Transaction, key: str) -> bool:
-    found = by_key(tx, key)
+def delete_session(tx: Transaction, key: str) -> bool:
+    found = find_session(tx, key)
     if found is None:
         return False
     tx.execute("DELETE FROM sessions WHERE key = ?", (key,))
@@ -119,33 +119,33 @@ def write_round(tx: Transaction, run: Run, number: int, reply: str | None) -> No
     )
     tx.execute(
         "UPDATE sessions SET last_n = ?, title = ?, updated = ? WHERE key = ?",
-        (last + len(said), title or _title(run.spec.input), tx.now, run.spec.session),
+        (last + len(said), title or _shorten_title(run.spec.input), tx.now, run.spec.session),
     )
 
 
-def _title(text: str) -> str:
+def _shorten_title(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= TITLE else line[: TITLE - 1] + "…"
 
 
-def by_key(reader: Transaction | apsw.Connection, key: str) -> Session | None:
+def find_session(reader: Reader, key: str) -> Session | None:
     row = reader.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
-    return _session(row) if row else None
+    return _decode_session(row) if row else None
 
 
-def newest(connection: apsw.Connection, chat: str) -> Session | None:
-    row = connection.execute(f"{_SELECT} WHERE chat = ? ORDER BY touched DESC LIMIT 1", (chat,)).fetchone()
-    return _session(row) if row else None
+def find_newest(reader: Reader, chat: str) -> Session | None:
+    row = reader.execute(f"{_SELECT} WHERE chat = ? ORDER BY touched DESC LIMIT 1", (chat,)).fetchone()
+    return _decode_session(row) if row else None
 
 
-def listed(connection: apsw.Connection, page: Page) -> list[Session]:
+def list_sessions(reader: Reader, page: Page) -> list[Session]:
     before = page.before if page.before is not None else 1 << 62
-    rows = connection.execute(f"{_SELECT} WHERE touched < ? ORDER BY touched DESC LIMIT ?", (before, page.limit))
-    return [_session(row) for row in rows]
+    rows = reader.execute(f"{_SELECT} WHERE touched < ? ORDER BY touched DESC LIMIT ?", (before, page.limit))
+    return [_decode_session(row) for row in rows]
 
 
-def history(connection: apsw.Connection, key: str, limit: int) -> list[Message]:
-    rows = connection.execute(
+def read_history(reader: Reader, key: str, limit: int) -> list[Message]:
+    rows = reader.execute(
         "SELECT role, content, at, run FROM transcript WHERE session = ? ORDER BY n DESC LIMIT ?", (key, limit)
     ).fetchall()
     return [Message(role=Role(role), content=content, at=at, run=run) for role, content, at, run in reversed(rows)]

@@ -8,18 +8,18 @@ from gateway.store.sqlite import idempotency
 from gateway.store.sqlite.database import Transaction
 
 
-def add(tx: Transaction, ticket: Ticket, key: IdempotencyKey | None) -> None:
+def add_ticket(tx: Transaction, ticket: Ticket, key: IdempotencyKey | None = None) -> None:
     tx.execute("DELETE FROM tickets WHERE expires <= ?", (tx.now,))
-    earlier = idempotency.used(tx, key)
+    earlier = idempotency.find_used(tx, key)
     if earlier is not None:  # the answer with the secret was lost
         tx.execute("DELETE FROM tickets WHERE hash = ?", (earlier,))
-    idempotency.remember(tx, key, ticket.hash)
+    idempotency.save_key(tx, key, ticket.hash)
     tx.execute(
         "INSERT INTO tickets (hash, token, expires) VALUES (?, ?, ?)", (ticket.hash, ticket.token, ticket.expires)
     )
 
 
-def spend(tx: Transaction, hash_: str) -> str | None:
+def redeem_ticket(tx: Transaction, hash_: str) -> str | None:
     row = tx.execute("DELETE FROM tickets WHERE hash = ? RETURNING token, expires", (hash_,)).fetchone()
     if row is None:
         return None

@@ -8,13 +8,13 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.token import Scope, Token
 from gateway.errors import Conflict
 from gateway.store.sqlite import idempotency
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 
-def add(tx: Transaction, token: Token, key: IdempotencyKey | None) -> None:
-    if idempotency.used(tx, key) is not None:  # the answer with the secret was lost
-        revoke(tx, token.name)
-    idempotency.remember(tx, key, token.name)
+def add_token(tx: Transaction, token: Token, key: IdempotencyKey | None = None) -> None:
+    if idempotency.find_used(tx, key) is not None:  # the answer with the secret was lost
+        revoke_token(tx, token.name)
+    idempotency.save_key(tx, key, token.name)
     try:
         tx.execute(
             "INSERT INTO tokens (name, hash, scope, expires, created) VALUES (?, ?, ?, ?, ?)",
@@ -24,13 +24,13 @@ def add(tx: Transaction, token: Token, key: IdempotencyKey | None) -> None:
         raise Conflict(f"there is a token with the name {token.name!r} already.") from error
 
 
-def revoke(tx: Transaction, name: str) -> bool:
+def revoke_token(tx: Transaction, name: str) -> bool:
     tx.execute("DELETE FROM tokens WHERE name = ?", (name,))
     return tx.changes_made() > 0
 
 
-def listed(connection: apsw.Connection) -> list[Token]:
-    rows = connection.execute("SELECT name, hash, scope, expires, created FROM tokens ORDER BY name")
+def list_tokens(reader: Reader) -> list[Token]:
+    rows = reader.execute("SELECT name, hash, scope, expires, created FROM tokens ORDER BY name")
     return [
         Token(name=name, hash=hash_, scope=Scope(scope), expires=expires, created=created)
         for name, hash_, scope, expires, created in rows

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import apsw
 import msgspec
 
 from gateway.domain import budget
-from gateway.domain.budget import Budget, By, Days, Spent, Used
+from gateway.domain.budget import Budget, By, Spent, Used
 from gateway.domain.event import AnyHappening, Usage
 from gateway.domain.queue import Limits
 from gateway.domain.run import Run, Status
-from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.database import Reader, Transaction
 
 #: days that use is kept
 KEPT = 400
@@ -45,12 +44,12 @@ class Asked(NamedTuple):
 # --- counting ---------------------------------------------------------------------------------
 
 
-def count(tx: Transaction, run: Run, said: Sequence[AnyHappening]) -> None:
+def count_usage(tx: Transaction, run: Run, said: Sequence[AnyHappening]) -> None:
     """Count the use that events tell, today."""
-    _add(tx, run, tx.now, _told(said))
+    _add_to_day(tx, run, tx.now, _sum_events(said))
 
 
-def leave(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -> None:
+def settle_run(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -> None:
     """Count a run that stops running, and the last use that its events tell.
 
     Args:
@@ -60,15 +59,15 @@ def leave(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -
     began = run.started or tx.now
     first = int(run.attempt == 1)
     unpriced = int(after.status.final and budget.unpriced(after.usage, after.status is Status.SUCCEEDED))
-    used = _told(said)
+    used = _sum_events(said)
     if tx.days.of(began) == tx.days.of(tx.now):
-        _add(tx, run, tx.now, used, runs=first, unpriced=unpriced)
+        _add_to_day(tx, run, tx.now, used, runs=first, unpriced=unpriced)
         return
-    _add(tx, run, began, Usage(), runs=first)
-    _add(tx, run, tx.now, used, unpriced=unpriced)
+    _add_to_day(tx, run, began, Usage(), runs=first)
+    _add_to_day(tx, run, tx.now, used, unpriced=unpriced)
 
 
-def _told(said: Sequence[AnyHappening]) -> Usage:
+def _sum_events(said: Sequence[AnyHappening]) -> Usage:
     """Return the use that events tell: none of them takes back what another one told."""
     found = [one for one in said if isinstance(one, Usage)]
     return Usage(
@@ -79,7 +78,7 @@ def _told(said: Sequence[AnyHappening]) -> Usage:
     )
 
 
-def _add(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 0, unpriced: int = 0) -> None:
+def _add_to_day(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 0, unpriced: int = 0) -> None:
     if not runs and not unpriced and used == Usage():
         return
     tx.execute(
@@ -101,14 +100,14 @@ def _add(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 0, unpr
     )
 
 
-def prune(tx: Transaction) -> None:
+def prune_usage(tx: Transaction) -> None:
     tx.execute("DELETE FROM usage INDEXED BY usage_day WHERE day < ?", (tx.days.before(tx.now, KEPT),))
 
 
 # --- asking -----------------------------------------------------------------------------------
 
 
-def ask(reader: Transaction | apsw.Connection, run: Run, limits: Limits, days: Days, now: int) -> Asked:
+def check_budgets(reader: Reader, run: Run, limits: Limits) -> Asked:
     """Tell whether the budgets of a run's agent and schedule let it begin."""
     spec = run.spec
     asked = Asked(True)
@@ -117,22 +116,21 @@ def ask(reader: Transaction | apsw.Connection, run: Run, limits: Limits, days: D
         ("schedule", spec.budget, By.SCHEDULE, spec.schedule or ""),
     ):
         if limit is not None and asked.refusal is None:
-            found = _ask(reader, run, limit, by, name, f"{whose} {name!r}", days, now)
+            found = _check_budget(reader, run, limit, by, name, f"{whose} {name!r}")
             asked = found if not found.go else asked
     return asked
 
 
-def _ask(
-    reader: Transaction | apsw.Connection, run: Run, limit: Budget, by: By, name: str, whose: str, days: Days, now: int
-) -> Asked:
-    used, at_work = _today(reader, by, name, days, now)
+def _check_budget(reader: Reader, run: Run, limit: Budget, by: By, name: str, whose: str) -> Asked:
+    days, now = reader.days, reader.now
+    used, at_work = _sum_today(reader, by, name)
     if run.attempt:  # it has been counted
         limit = Budget(tokens=limit.tokens, cost=limit.cost)
     found = budget.excess(limit, used)
     if found is not None:
         return Asked(False, budget.refusal(whose, found, days.end(now)))
     if at_work and (limit.tokens is not None or limit.cost is not None):
-        recent = _sum(reader, by, name, days.before(now, budget.SHOWN_BY - 1), ">=")
+        recent = _sum_since(reader, by, name, days.before(now, budget.SHOWN_BY - 1), ">=")
         if budget.must_wait(limit, used, recent, at_work):
             return Asked(False, wait=budget.waiting(whose, at_work, days.end(now)))
     return Asked(True)
@@ -141,43 +139,45 @@ def _ask(
 # --- reading ----------------------------------------------------------------------------------
 
 
-def today(connection: apsw.Connection, by: By, name: str, days: Days, now: int) -> Spent:
+def sum_today(reader: Reader, by: By, name: str) -> Spent:
     """Return what an agent or a schedule has used today, with the runs that are at work."""
-    return _today(connection, by, name, days, now)[0]
+    return _sum_today(reader, by, name)[0]
 
 
-def _today(reader: Transaction | apsw.Connection, by: By, name: str, days: Days, now: int) -> tuple[Spent, int]:
+def _sum_today(reader: Reader, by: By, name: str) -> tuple[Spent, int]:
     """Return what was used today, and how many runs are at work."""
     mine = "agent = ?2" if by is By.AGENT else "source = 'cron' AND json_extract(spec, '$.labels.schedule') = ?2"
     row: Any = reader.execute(
         "SELECT count(*), coalesce(sum(attempt = 1 AND started >= ?1), 0)"
         f" FROM runs INDEXED BY runs_running WHERE status = 'running' AND {mine}",
-        (days.begin(now), name),
+        (reader.days.begin(reader.now), name),
     ).fetchone()
     at_work, uncounted = row
-    used = _sum(reader, by, name, days.of(now))
+    used = _sum_since(reader, by, name, reader.days.of(reader.now))
     return msgspec.structs.replace(used, runs=used.runs + uncounted), at_work
 
 
-def _sum(reader: Transaction | apsw.Connection, by: By, name: str, day: str, which: str = "=") -> Spent:
+def _sum_since(reader: Reader, by: By, name: str, day: str, which: str = "=") -> Spent:
     """Return what was used on a day, or since."""
     mine = "agent = ?1" if by is By.AGENT else "schedule = ?1 AND schedule <> ''"
-    return _spent(reader.execute(f"SELECT {_SUMS} FROM usage WHERE {mine} AND day {which} ?2", (name, day)).fetchone())
+    return _decode_sums(
+        reader.execute(f"SELECT {_SUMS} FROM usage WHERE {mine} AND day {which} ?2", (name, day)).fetchone()
+    )
 
 
-def _spent(row: Any) -> Spent:
+def _decode_sums(row: Any) -> Spent:
     return Spent(**dict(zip(Spent.__struct_fields__, (number or 0 for number in row), strict=True)))
 
 
-def used(connection: apsw.Connection, by: By, since: str, until: str, agent: str | None) -> list[Used]:
+def sum_days(reader: Reader, by: By, since: str, until: str, agent: str | None = None) -> list[Used]:
     """Return what was used from one day to another, those included: by day in order, else the most tokens first."""
     name = _NAMES[by]
     mine = "" if agent is None else " AND agent = ?3"
     some = " AND schedule <> ''" if by is By.SCHEDULE else ""
     order = "1" if by is By.DAY else "sum(input + output) DESC, 1"
-    rows = connection.execute(
+    rows = reader.execute(
         f"SELECT {name}, {_SUMS} FROM usage WHERE day BETWEEN ?1 AND ?2{mine}{some}"
         f" GROUP BY 1 ORDER BY {order} LIMIT {ROWS}",
         (since, until) if agent is None else (since, until, agent),
     )
-    return [Used(name=str(row[0]), spent=_spent(row[1:])) for row in rows]
+    return [Used(name=str(row[0]), spent=_decode_sums(row[1:])) for row in rows]

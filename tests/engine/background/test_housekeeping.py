@@ -21,7 +21,7 @@ DAY = 86_400_000
 async def fill(store: SqliteStore, runs: int) -> list[str]:
     made = []
     for number in range(runs):
-        await store.accept(spec(f"main:test:{number}"))
+        await store.runs.accept(spec(f"main:test:{number}"))
         made.append((await finish(store, await claim_one(store), done())).id)
     return made
 
@@ -33,7 +33,7 @@ async def test_nothing_is_forgotten_where_nothing_is_said(tmp_path: Path) -> Non
     clock.forward(10_000 * DAY)
     await Pruner(store, Retention(), tmp_path, clock).prune()
 
-    assert len(await store.runs(RunFilter(), Page())) == len(await store.sessions(Page())) == 3
+    assert len(await store.runs.list(RunFilter(), Page())) == len(await store.sessions.list(Page())) == 3
     await store.close()
 
 
@@ -49,8 +49,8 @@ async def test_what_is_too_old_goes_with_its_files(tmp_path: Path) -> None:
     keep = Retention(events_days=1, runs_days=1, sessions_days=1)
     await Pruner(store, keep, tmp_path / "outputs", clock).prune()
 
-    assert [run.id for run in await store.runs(RunFilter(), Page())] == [new]
-    assert [session.key for session in await store.sessions(Page())] == ["main:test:0"]
+    assert [run.id for run in await store.runs.list(RunFilter(), Page())] == [new]
+    assert [session.key for session in await store.sessions.list(Page())] == ["main:test:0"]
     assert [file.name[:26] for file in (tmp_path / "outputs").iterdir()] == [new]
     await store.close()
 
@@ -58,17 +58,19 @@ async def test_what_is_too_old_goes_with_its_files(tmp_path: Path) -> None:
 async def test_dead_letters_go_before_the_runs_that_they_keep(tmp_path: Path) -> None:
     clock = SteppedClock()
     store = SqliteStore(tmp_path / "moongate.db", clock=clock)
-    await store.accept(spec(deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),)))
+    await store.runs.accept(spec(deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),)))
     await finish(store, await claim_one(store), done())
-    (delivery,) = await store.take_deliveries(1, 1)
-    await store.record_delivery(msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=clock.now))
+    (delivery,) = await store.deliveries.take_due(1, 1)
+    await store.deliveries.record_attempt(
+        msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=clock.now)
+    )
     clock.forward(2 * DAY)
     (new,) = await fill(store, 1)
     await Pruner(store, Retention(runs_days=1), tmp_path, clock).prune()
-    kept = len(await store.runs(RunFilter(), Page()))
+    kept = len(await store.runs.list(RunFilter(), Page()))
     await Pruner(store, Retention(runs_days=1, dead_letters_days=1), tmp_path, clock).prune()
 
-    assert (kept, [run.id for run in await store.runs(RunFilter(), Page())]) == (2, [new])
+    assert (kept, [run.id for run in await store.runs.list(RunFilter(), Page())]) == (2, [new])
     await store.close()
 
 
@@ -80,10 +82,10 @@ async def test_work_is_accepted_while_much_is_forgotten(tmp_path: Path) -> None:
     pruning = asyncio.create_task(Pruner(store, Retention(events_days=1, runs_days=1), tmp_path, clock).prune())
     accepted = 0
     while not pruning.done():
-        await store.accept(spec(f"main:new:{accepted}"))
+        await store.runs.accept(spec(f"main:new:{accepted}"))
         accepted += 1
     await pruning
 
     assert accepted > 10
-    assert len(await store.runs(RunFilter(status=None), Page(limit=10_000))) in (accepted, accepted + 1)
+    assert len(await store.runs.list(RunFilter(status=None), Page(limit=10_000))) in (accepted, accepted + 1)
     await store.close()

@@ -51,19 +51,19 @@ def post(sender: Recorded) -> Post:
 
 async def prepared(store: SqliteStore, *targets: Target) -> None:
     for number, target in enumerate(targets):
-        await store.accept(spec(f"main:test:{number}", deliver=(target,)))
+        await store.runs.accept(spec(f"main:test:{number}", deliver=(target,)))
         await finish(store, await claim_one(store))
 
 
 async def statuses(stage: Stage) -> list[DeliveryStatus]:
-    return [delivery.status for delivery in await stage.store.deliveries(DeliveryFilter(), Page())]
+    return [delivery.status for delivery in await stage.store.deliveries.list(DeliveryFilter(), Page())]
 
 
 async def settled(stage: Stage, *expected: DeliveryStatus) -> list[Delivery]:
     async with asyncio.timeout(PATIENCE):
         while sorted(await statuses(stage)) != sorted(expected):
             await asyncio.sleep(0.005)
-    return list(await stage.store.deliveries(DeliveryFilter(), Page()))
+    return list(await stage.store.deliveries.list(DeliveryFilter(), Page()))
 
 
 async def test_the_end_of_a_run_is_sent_at_once(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, mon
         between.append(Between(store))
         between[0].refuse = {
             name: [Unavailable("full"), Unavailable("full")]
-            for name in ("release_deliveries", "take_deliveries", "record_delivery")
+            for name in ("deliveries.release_in_flight", "deliveries.take_due", "deliveries.record_attempt")
         }
         return between[0]
 
@@ -160,4 +160,4 @@ async def test_after_standing_down_nothing_is_on_its_way(tmp_path: Path, monkeyp
         await stage.engine.stand_down()
 
         assert sender.working == 0
-        assert await stage.store.release_deliveries() == 1
+        assert await stage.store.deliveries.release_in_flight() == 1

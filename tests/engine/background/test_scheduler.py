@@ -141,7 +141,7 @@ async def test_two_engines_on_one_store_fire_each_time_once(tmp_path: Path, cloc
             await asyncio.gather(tick(one.engine), tick(other.engine))
 
         assert await outcomes(one.engine, made.id) == ["fired"] * 10
-        assert await one.store.next_fire() == START + 11 * MINUTE
+        assert await one.store.schedules.next_fire_at() == START + 11 * MINUTE
 
 
 async def test_who_stands_down_fires_no_more(stage: Stage, clock: SteppedClock) -> None:
@@ -180,17 +180,12 @@ class Dying(Between):
         super().__init__(store)
         self._when = when
 
-    def __getattr__(self, name: str) -> Any:
-        inner: Callable[..., Awaitable[Any]] = super().__getattr__(name)
-        if name != "fire_schedule":
-            return inner
-
-        async def fire(*args: Any) -> Any:
-            if self._when == "after":
-                await inner(*args)
-            raise Unavailable("dead")
-
-        return fire
+    async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        if name != "schedules.fire":
+            return await operation(*args, **kwargs)
+        if self._when == "after":
+            await operation(*args)
+        raise Unavailable("dead")
 
 
 async def test_failures_in_a_row_disable_it_and_it_says_why(tmp_path: Path, clock: SteppedClock) -> None:
@@ -241,7 +236,7 @@ async def test_a_full_queue_keeps_the_time_for_later(tmp_path: Path, clock: Step
         await stage.engine._scheduler.stand_down()  # it would fire by itself, between
         made = await stage.engine.schedules.create(wanted("every 1m"))
         clock.forward(MINUTE)
-        between[0].refuse["fire_schedule"] = [Unavailable("full")]
+        between[0].refuse["schedules.fire"] = [Unavailable("full")]
         with pytest.raises(Unavailable):
             await tick(stage.engine)
         await tick(stage.engine)
@@ -277,7 +272,7 @@ async def test_fresh_gives_a_session_each_time_and_jitter_a_later_begin(stage: S
     clock.forward(2 * MINUTE)
     await tick(stage.engine)
 
-    runs = [await stage.store.run(str(fire.run)) for fire in await stage.engine.schedules.fires(made.id, PAGE)]
+    runs = [await stage.store.runs.get(str(fire.run)) for fire in await stage.engine.schedules.fires(made.id, PAGE)]
     assert len({run.spec.session for run in runs}) == 2
     for run, minute in zip(runs, (2, 1), strict=True):
         assert run.spec.run_at is not None

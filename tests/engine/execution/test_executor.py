@@ -225,19 +225,19 @@ async def test_an_attempt_that_lost_its_run_stops_and_writes_nothing(tmp_path: P
 
     async with staged(tmp_path, act) as stage:
         run = await stage.begun(await stage.submit())
-        await stage.store.rescue(run.owner or "")
+        await stage.store.owners.rescue_runs(run.owner or "")
         async with asyncio.timeout(PATIENCE):
             await stopped.wait()
         stage.engine._worker.call()
         ended = await stage.ended(run)
-        events = await stage.store.events(run.id, 0, 1000)
+        events = await stage.store.events.read_after(run.id, 0, 1000)
 
     assert (ended.attempt, ended.result) == (2, "the second attempt")
     requeued = next(event.n for event in events if getattr(event.data, "reason", ""))
     assert "zombie" not in "".join(str(event.data) for event in events[requeued:])
 
 
-@pytest.mark.parametrize("method", ["session", "remember", "finish", "append"])
+@pytest.mark.parametrize("method", ["sessions.find", "runs.save_backend_ref", "runs.finish", "events.append"])
 async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -265,7 +265,7 @@ async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
 async def test_an_end_that_cannot_be_written_is_written_as_a_failure(tmp_path: Path) -> None:
     def wrap(store: object) -> Between:
         between = Between(store)  # type: ignore[arg-type]
-        between.refuse["finish"] = [RuntimeError("a bug")]
+        between.refuse["runs.finish"] = [RuntimeError("a bug")]
         return between
 
     async with staged(tmp_path, wrap=wrap) as stage:
@@ -293,7 +293,7 @@ async def test_a_turn_for_which_there_is_no_room_is_tried_again_in_its_place(
     monkeypatch.setattr(executor, "SCARCE", (0.0, 0.0))
     async with staged(tmp_path, cramped(2)) as stage:
         run = await stage.do()
-        events = await stage.store.events(run.id, 0, 100)
+        events = await stage.store.events.read_after(run.id, 0, 100)
 
     assert (run.outcome, run.result, run.attempt) == (Outcome.COMPLETED, "done", 1)
     assert [event.data.message for event in events if isinstance(event.data, Log)] == [

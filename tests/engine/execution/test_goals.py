@@ -50,7 +50,7 @@ async def test_the_usage_of_all_rounds_is_summed(tmp_path: Path) -> None:
 async def test_each_round_stands_in_the_transcript(tmp_path: Path) -> None:
     async with staged(tmp_path, reaching(2)) as stage:
         run = await stage.do("clean up", mode=Mode.GOAL)
-        messages = await stage.store.history(run.spec.session, 10)
+        messages = await stage.store.sessions.read_history(run.spec.session, 10)
 
     said = [message.content for message in messages]
     assert said == [run.spec.prompt(1), "part 1", run.spec.prompt(2), f"part 2\n{goal.MARK}\n"]
@@ -95,9 +95,9 @@ async def test_a_goal_goes_on_after_a_crash_where_it_was(tmp_path: Path) -> None
     ids = []
 
     async def prepare(store: SqliteStore) -> None:
-        ids.append((await store.accept(spec(text="clean up", mode=Mode.GOAL))).run.id)
-        (run,) = await store.claim(str(dead()), LIMITS)
-        await store.end_round(run.id, run.epoch, Round(number=1, reply="part 1", usage=Usage(input=10)), [])
+        ids.append((await store.runs.accept(spec(text="clean up", mode=Mode.GOAL))).run.id)
+        (run,) = await store.runs.claim(str(dead()), LIMITS)
+        await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="part 1", usage=Usage(input=10)), [])
 
     async with staged(tmp_path, reaching(2), prepare=prepare) as stage:
         run = await stage.ended(ids[0])

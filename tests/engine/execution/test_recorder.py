@@ -31,14 +31,22 @@ class Disk:
         self.errors: list[Exception] = []
         self.asked = 0
 
-    async def append(self, run: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+    @property
+    def events(self) -> Disk:
+        return self
+
+    @property
+    def runs(self) -> Disk:
+        return self
+
+    async def append(self, run_id: str, epoch: int, said: Sequence[AnyHappening]) -> None:
         self.asked += 1
         await self.open.wait()
         if self.errors:
             raise self.errors.pop(0)
         self.batches.append(list(said))
 
-    async def remember(self, run: str, epoch: int, ref: str) -> None: ...
+    async def save_backend_ref(self, run_id: str, epoch: int, backend_ref: str) -> None: ...
 
     @property
     def said(self) -> list[AnyHappening]:

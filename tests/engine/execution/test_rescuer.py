@@ -46,10 +46,10 @@ def orphan() -> Iterator[Callable[[], Identity]]:
 
 async def left_by(store: SqliteStore, owner: Owner, *processes: Identity, **fields: object) -> Run:
     """Leave a run as a gateway that was killed leaves it."""
-    await store.accept(spec(**fields))  # type: ignore[arg-type]
-    (run,) = await store.claim(str(owner), LIMITS)
+    await store.runs.accept(spec(**fields))  # type: ignore[arg-type]
+    (run,) = await store.runs.claim(str(owner), LIMITS)
     for who in processes:
-        await store.record_process(AgentProcess(who=who, owner=str(owner), run=run.id))
+        await store.owners.record_process(AgentProcess(who=who, owner=str(owner), run=run.id))
     return run
 
 
@@ -75,7 +75,7 @@ async def test_a_run_of_a_gateway_that_lives_is_left_alone(tmp_path: Path) -> No
     async with staged(tmp_path, prepare=leave) as stage:
         await stage.do(session="main:test:elsewhere")
 
-        assert await stage.store.run(left[0].id) == left[0]
+        assert await stage.store.runs.get(left[0].id) == left[0]
 
 
 async def test_a_pid_of_another_boot_is_no_owner(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ async def test_a_pid_of_another_boot_is_no_owner(tmp_path: Path) -> None:
 
     assert await rescue(store, me()) == 1
 
-    assert (await store.run(run.id)).status is Status.QUEUED
+    assert (await store.runs.get(run.id)).status is Status.QUEUED
     await store.close()
 
 
@@ -96,7 +96,7 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
     processes = [orphan(), orphan()]
     run = await left_by(store, dead(), *processes)
     order: list[str] = []
-    kill, save = child.kill_group, store.rescue
+    kill, save = child.kill_group, store.owners.rescue_runs
 
     def killing(who: Identity) -> bool:
         killed = kill(who)
@@ -108,13 +108,13 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
         return await save(owner)
 
     monkeypatch.setattr(child, "kill_group", killing)
-    monkeypatch.setattr(store, "rescue", rescuing)
+    monkeypatch.setattr(store.owners, "rescue_runs", rescuing)
     await rescue(store, me())
 
     assert order[-1] == "rescue"
     assert sorted(order[:-1]) == sorted(f"killed {who.pid} False" for who in processes)
-    assert (await store.run(run.id)).status is Status.QUEUED
-    assert list(await store.owners()) == []
+    assert (await store.runs.get(run.id)).status is Status.QUEUED
+    assert list(await store.owners.list()) == []
     await store.close()
 
 
@@ -128,7 +128,7 @@ async def test_a_process_that_has_a_recorded_pid_by_chance_is_not_touched(
     await rescue(store, me())
 
     assert identity.alive(innocent)
-    assert list(await store.owners()) == []
+    assert list(await store.owners.list()) == []
     await store.close()
 
 
@@ -186,7 +186,7 @@ async def test_a_run_that_must_not_be_tried_again_has_failed(tmp_path: Path) -> 
 
     await rescue(store, me())
 
-    assert (await store.run(run.id)).outcome is Outcome.INTERRUPTED
+    assert (await store.runs.get(run.id)).outcome is Outcome.INTERRUPTED
     await store.close()
 
 
@@ -195,10 +195,10 @@ async def test_a_run_that_kills_its_gateway_each_time_ends_as_failed(tmp_path: P
     run = await left_by(store, dead("1"))
     for number in (2, 3):
         await rescue(store, me())
-        await store.claim(str(dead(str(number))), LIMITS)
+        await store.runs.claim(str(dead(str(number))), LIMITS)
     await rescue(store, me())
 
-    ended = await store.run(run.id)
+    ended = await store.runs.get(run.id)
     assert (ended.status, ended.attempt, ended.outcome) == (Status.FAILED, 3, Outcome.INTERRUPTED)
     await store.close()
 

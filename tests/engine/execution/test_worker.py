@@ -136,7 +136,7 @@ async def test_a_clock_that_is_set_back_delays_a_run_and_does_not_lose_it(
         run = await stage.submit(run_at=clock.now + 1000)
         clock.forward(-3_600_000)
         await asyncio.sleep(0.06)
-        assert (await stage.store.run(run.id)).status is Status.QUEUED
+        assert (await stage.store.runs.get(run.id)).status is Status.QUEUED
         clock.forward(3_600_000 + 1000)
 
         assert (await stage.ended(run)).status is Status.SUCCEEDED
@@ -173,7 +173,7 @@ async def test_a_drain_lets_runs_end_within_the_grace(tmp_path: Path) -> None:
         release.set()
         await draining
 
-        assert (await stage.store.run(run.id)).result == "in time"
+        assert (await stage.store.runs.get(run.id)).result == "in time"
 
 
 async def test_a_drain_begins_nothing_new(tmp_path: Path) -> None:
@@ -182,14 +182,14 @@ async def test_a_drain_begins_nothing_new(tmp_path: Path) -> None:
         run = await stage.submit()
         await stage.engine.drain(0)
 
-        assert ((await stage.store.run(run.id)).status, stage.backend.turns) == (Status.QUEUED, [])
+        assert ((await stage.store.runs.get(run.id)).status, stage.backend.turns) == (Status.QUEUED, [])
 
 
 async def test_what_is_cut_short_by_a_stop_is_done_after_the_next_start(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.begun(await stage.submit())
         await stage.engine.drain(0.01)
-        cut = await stage.store.run(run.id)
+        cut = await stage.store.runs.get(run.id)
     async with staged(tmp_path, answering) as stage:
         ended = await stage.ended(run)
 
@@ -201,7 +201,7 @@ async def test_a_run_that_must_not_be_tried_again_ends_with_the_stop(tmp_path: P
     async with staged(tmp_path, hanging, agents={"main": {"on_interrupt": OnInterrupt.FAIL}}) as stage:
         run = await stage.begun(await stage.submit())
         await stage.engine.drain(0)
-        ended = await stage.store.run(run.id)
+        ended = await stage.store.runs.get(run.id)
 
     assert (ended.status, ended.outcome) == (Status.FAILED, Outcome.INTERRUPTED)
 
@@ -215,7 +215,7 @@ async def test_a_hurry_cuts_the_grace(tmp_path: Path) -> None:
         async with asyncio.timeout(PATIENCE):
             await draining
 
-        assert (await stage.store.run(run.id)).status is Status.QUEUED
+        assert (await stage.store.runs.get(run.id)).status is Status.QUEUED
 
 
 async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
@@ -233,7 +233,7 @@ async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
         run = await stage.begun(await stage.submit())
         async with asyncio.timeout(PATIENCE):
             await stage.engine.drain(0)
-        left = await stage.store.run(run.id)
+        left = await stage.store.runs.get(run.id)
 
     assert left.status is Status.RUNNING  # the next start rescues it
     await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("run-")], "it is over")

@@ -15,10 +15,10 @@ async def test_while_it_leads_only_agents_of_the_store_count_as_gone(tmp_path: P
     """A newer process may have accepted runs for agents of a newer config file."""
     deleted = str(uuid.uuid4())
     async with staged(tmp_path) as stage:
-        waiting = [(await stage.store.accept(spec(f"{agent}:test:a"))).run.id for agent in (deleted, "newer")]
+        waiting = [(await stage.store.runs.accept(spec(f"{agent}:test:a"))).run.id for agent in (deleted, "newer")]
         await stage.engine.agents.sweep(configured=False)
 
-        assert [(await stage.store.run(run)).status for run in waiting] == [Status.FAILED, Status.QUEUED]
+        assert [(await stage.store.runs.get(run)).status for run in waiting] == [Status.FAILED, Status.QUEUED]
 
 
 async def test_who_begins_to_lead_fails_what_waits_for_any_agent_that_is_gone(tmp_path: Path) -> None:
@@ -26,10 +26,10 @@ async def test_who_begins_to_lead_fails_what_waits_for_any_agent_that_is_gone(tm
 
     async def prepare(store: SqliteStore) -> None:
         agents = (str(uuid.uuid4()), "gone", "off")
-        waiting.extend([(await store.accept(spec(f"{agent}:test:a"))).run.id for agent in agents])
+        waiting.extend([(await store.runs.accept(spec(f"{agent}:test:a"))).run.id for agent in agents])
 
     async with staged(tmp_path, agents={"main": {}, "off": {"enabled": False}}, prepare=prepare) as stage:
-        found = [await stage.store.run(run) for run in waiting]
+        found = [await stage.store.runs.get(run) for run in waiting]
 
     assert [run.status for run in found] == [Status.FAILED, Status.FAILED, Status.QUEUED]
     assert found[1].error == "the agent 'gone' was removed before this run began."

@@ -38,7 +38,7 @@ async def asked(stage: Stage, run: Run, count: int = 1) -> None:
 
 
 async def requests(stage: Stage, run: Run) -> list[tuple[str | None, str | None]]:
-    return [(one.answer, one.lapse) for one in await stage.store.permissions(run.id, PAGE)]
+    return [(one.answer, one.lapse) for one in await stage.store.permissions.list(run.id, PAGE)]
 
 
 @pytest.mark.parametrize("answer", [Answer.ALLOW, Answer.DENY])
@@ -100,7 +100,7 @@ async def test_a_stop_ends_the_wait_and_the_next_attempt_asks_again(tmp_path: Pa
         run = await stage.submit()
         await asked(stage, run)
         await stage.engine.drain(0)
-        assert (await stage.store.run(run.id)).status is Status.QUEUED
+        assert (await stage.store.runs.get(run.id)).status is Status.QUEUED
         assert await requests(stage, run) == [(Answer.DENY, Lapse.WITHDRAWN)]
 
     async with staged(tmp_path, asking, agents=ASK) as stage:
@@ -184,7 +184,7 @@ async def test_what_is_asked_for_is_made_fit_to_be_shown(tmp_path: Path) -> None
         run = await stage.submit()
         await asked(stage, run)
 
-        assert (await stage.store.permission(run.id, 1)).action == "?" + "x" * 499
+        assert (await stage.store.permissions.get(run.id, 1)).action == "?" + "x" * 499
 
 
 async def test_an_attempt_that_is_no_longer_the_runs_cannot_ask(tmp_path: Path) -> None:
@@ -197,9 +197,9 @@ async def test_an_attempt_that_is_no_longer_the_runs_cannot_ask(tmp_path: Path) 
 
     async with staged(tmp_path, act, agents=ASK, wrap=Between) as stage:
         run = await stage.begun(await stage.submit(on_interrupt="fail", max_attempts=1))
-        await stage.store.rescue(str((await stage.store.run(run.id)).owner))
+        await stage.store.owners.rescue_runs(str((await stage.store.runs.get(run.id)).owner))
         gone.set()
         await stage.engine.drain(5)
 
-        assert (await stage.store.run(run.id)).status.final
+        assert (await stage.store.runs.get(run.id)).status.final
         assert await requests(stage, run) == []

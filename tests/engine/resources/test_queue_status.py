@@ -16,7 +16,7 @@ from tests.engine.stage import Stage, hanging, staged
 
 async def wait(stage: Stage, run: Run) -> Wait:
     """Return what a run waits for, of which it is known that it does."""
-    found = await stage.engine.waiting.waits([await stage.store.run(run.id)])
+    found = await stage.engine.waiting.waits([await stage.store.runs.get(run.id)])
     return found[run.id]
 
 
@@ -30,7 +30,7 @@ async def test_a_run_that_is_at_work_or_over_waits_for_nothing(tmp_path: Path) -
         over = await stage.do("the next one")
         at_work = await stage.begun(await stage.submit())
 
-        assert await stage.engine.waiting.waits([await stage.store.run(over.id), at_work]) == {}
+        assert await stage.engine.waiting.waits([await stage.store.runs.get(over.id), at_work]) == {}
 
 
 async def test_a_delayed_run_says_when_it_may_begin(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ async def test_runs_of_agents_that_are_disabled_or_gone_say_so_and_are_counted(t
         other = (await stage.engine.agents.create(draft)).agent.id
         disabled = await stage.submit(session=f"{other}:test:a", held=True)
         await stage.engine.agents.edit(other, AgentEdit(enabled=False))
-        await stage.store.release(disabled.id, stage.engine.agents.default.session_mode)
-        gone = (await stage.store.accept(spec("gone:test:a"))).run
+        await stage.store.runs.release(disabled.id, stage.engine.agents.default.session_mode)
+        gone = (await stage.store.runs.accept(spec("gone:test:a"))).run
 
         assert (await wait(stage, disabled)).why == "its agent 'other' is disabled: enable it, or cancel this task"
         assert "its agent 'gone' is gone" in (await wait(stage, gone)).why

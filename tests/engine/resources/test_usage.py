@@ -61,7 +61,7 @@ async def test_tokens_are_not_overdrawn_by_runs_at_the_same_time_once_it_is_know
     async with at_ten(tmp_path, working, agents=limited(tokens=1000)) as stage:
         await stage.do()
         found = await ends(stage, 30)
-        (used,) = await stage.store.used(By.AGENT, "2000-01-01", "2999-01-01")
+        (used,) = await stage.store.usage.sum_days(By.AGENT, "2000-01-01", "2999-01-01")
 
     assert (found.count(Outcome.COMPLETED), found.count(Outcome.OVER_BUDGET)) == (9, 21)
     assert (used.spent.runs, used.spent.tokens) == (10, 1000)
@@ -83,9 +83,9 @@ async def test_an_agent_that_tells_no_cost_is_stopped_by_a_limit_of_cost(tmp_pat
 
 async def test_what_a_crashed_gateway_has_used_counts(tmp_path: Path) -> None:
     async def leave(store: SqliteStore) -> None:
-        await store.accept(spec())
-        (run,) = await store.claim(str(dead()), LIMITS)
-        await store.append(run.id, run.epoch, [STEP, STEP])
+        await store.runs.accept(spec())
+        (run,) = await store.runs.claim(str(dead()), LIMITS)
+        await store.events.append(run.id, run.epoch, [STEP, STEP])
 
     async with at_ten(tmp_path, working, agents=limited(runs=2, tokens=250), prepare=leave) as stage:
         # Led, the gateway rescues the run and tries it again: 200 tokens are used, 100 more and nothing is left.
@@ -102,11 +102,11 @@ async def test_an_end_that_the_disk_takes_late_counts_once(tmp_path: Path) -> No
     async with at_ten(tmp_path, working, agents=limited(runs=9), wrap=Between) as stage:
         between = stage.engine._store
         assert isinstance(between, Between)
-        between.refuse["finish"] = [Unavailable("no")]
+        between.refuse["runs.finish"] = [Unavailable("no")]
         await stage.do()
-        (used,) = await stage.store.used(By.AGENT, "2000-01-01", "2999-01-01")
+        (used,) = await stage.store.usage.sum_days(By.AGENT, "2000-01-01", "2999-01-01")
 
-    assert (between.calls["finish"], used.spent.runs, used.spent.tokens) == (2, 1, 100)
+    assert (between.calls["runs.finish"], used.spent.runs, used.spent.tokens) == (2, 1, 100)
 
 
 async def test_at_midnight_the_budget_begins_anew(tmp_path: Path) -> None:

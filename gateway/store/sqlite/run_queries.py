@@ -1,0 +1,200 @@
+"""Reads of runs: one by its id, pages, and totals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.domain.event import Usage
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Fenced
+from gateway.domain.queue import Backlog, Counts
+from gateway.domain.run import (
+    FINAL,
+    Outcome,
+    Run,
+    RunFilter,
+    RunSpec,
+    Source,
+    Status,
+)
+from gateway.errors import RunNotFound
+from gateway.store.sqlite.database import Reader, Transaction
+
+RUN_COLUMNS = (
+    "seq, id, spec, status, outcome, attempt, epoch, owner, cancel_requested, last_event, result, usage, error,"
+    " rounds, done, created, started, finished"
+)
+#: what a history shows
+ENDED_WITH_LABEL = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
+_decode_spec = msgspec.json.Decoder(RunSpec).decode
+_decode_usage = msgspec.json.Decoder(Usage).decode
+
+
+def decode_run(row: Sequence[Any]) -> Run:
+    (
+        seq,
+        id_,
+        spec,
+        status,
+        outcome,
+        attempt,
+        epoch,
+        owner,
+        cancel,
+        last,
+        result,
+        used,
+        error,
+        rounds,
+        done,
+        *times,
+    ) = row
+    created, started, finished = times
+    return Run(
+        seq=seq,
+        id=id_,
+        spec=_decode_spec(spec),
+        status=Status(status),
+        outcome=Outcome(outcome) if outcome else None,
+        attempt=attempt,
+        epoch=epoch,
+        owner=owner,
+        cancel_requested=bool(cancel),
+        last_event=last,
+        result=result,
+        usage=_decode_usage(used),
+        error=error,
+        rounds=rounds,
+        done=None if done is None else bool(done),
+        created=created,
+        started=started,
+        finished=finished,
+    )
+
+
+def get_by_seq(tx: Transaction, seq: int) -> Run:
+    row = tx.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE seq = ?", (seq,)).fetchone()
+    assert row is not None
+    return decode_run(row)
+
+
+def get_run(reader: Reader, run_id: str) -> Run:
+    """Return a run by id or unique prefix.
+
+    Raises:
+        RunNotFound: none or several fit.
+    """
+    exact = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?"
+    row = reader.execute(exact, (run_id,)).fetchone()
+    if row is not None:
+        return decode_run(row)
+    prefix = run_id.upper()
+    rows: list[Any] = []
+    if prefix.isalnum() and len(prefix) <= 26:
+        near = f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND id < ? LIMIT 2"
+        rows = reader.execute(near, (prefix, prefix + "~")).fetchall()
+    if len(rows) != 1:
+        raise RunNotFound(f"{'no' if not rows else 'more than one'} run has the id {run_id[:64]!r}.")
+    return decode_run(rows[0])
+
+
+def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
+    """Return a running run of this attempt.
+
+    Raises:
+        Fenced: another claim or its end came first.
+    """
+    row = tx.execute(
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND epoch = ? AND status = 'running'",
+        (run_id, epoch),
+    ).fetchone()
+    if row is None:
+        raise Fenced(run_id)
+    return decode_run(row)
+
+
+def list_runs(reader: Reader, which: RunFilter, page: Page) -> list[Run]:
+    conditions: list[tuple[str, Any]] = []
+    for column in ("status", "agent", "session"):
+        value = getattr(which, column)
+        if value is not None:
+            conditions.append((f"{column} = ?", value))
+    if page.before is not None:
+        conditions.append(("seq < ?", page.before))
+    if which.label is not None:
+        name, equals, value = which.label.partition("=")
+        wanted = "SELECT run FROM labels WHERE name = ?" + (" AND value = ?" if equals else "")
+        conditions.append((f"seq IN ({wanted})", (name, value) if equals else (name,)))
+    where = " AND ".join(text for text, _ in conditions) or "TRUE"
+    rows = reader.execute(
+        f"SELECT {RUN_COLUMNS} FROM runs {_choose_index(which)} WHERE {where} ORDER BY seq DESC LIMIT ?",
+        (*_flatten(value for _, value in conditions), page.limit),
+    )
+    return [decode_run(row) for row in rows]
+
+
+def _choose_index(which: RunFilter) -> str:
+    """Return which index to walk where several would do: SQLite does not know which one leads to the fewest runs."""
+    if which.session is not None:
+        return "INDEXED BY runs_session"
+    if which.status is not None and which.agent is not None:
+        return "INDEXED BY runs_agent" if which.status is Status.SUCCEEDED else "INDEXED BY runs_status"
+    return ""
+
+
+def _flatten(values: Iterable[Any]) -> Iterable[Any]:
+    for value in values:
+        yield from value if isinstance(value, tuple) else (value,)
+
+
+def list_finished(reader: Reader, label: str, limit: int) -> list[Run]:
+    rows = reader.execute(
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE {ENDED_WITH_LABEL} ORDER BY finished DESC, seq DESC LIMIT ?",
+        (label, limit),
+    )
+    return [decode_run(row) for row in rows]
+
+
+def count_backlog(reader: Reader) -> Backlog:
+    tallied = dict(reader.execute("SELECT status, n FROM tally WHERE status GLOB 'background *'"))
+    active, queued = (tallied.get(f"{Source.BACKGROUND} {status}", 0) for status in (Status.RUNNING, Status.QUEUED))
+    return Backlog(active=active, queued=queued, total=sum(tallied.values()))
+
+
+def next_due_at(reader: Reader) -> int | None:
+    found: Any = reader.execute(
+        "SELECT min(run_at) FROM runs INDEXED BY runs_due WHERE status = 'queued' AND run_at IS NOT NULL"
+    ).get
+    return found  # type: ignore[no-any-return]
+
+
+def count_totals(reader: Reader, since: int) -> Counts:
+    now = dict(reader.execute("SELECT status, n FROM tally"))
+    since_then = "SELECT status, count(*) FROM runs INDEXED BY runs_finished WHERE finished >= ? GROUP BY status"
+    ended = dict(reader.execute(since_then, (since,)))
+    number: Any = reader.execute("SELECT count(*) FROM sessions").get
+    return Counts(
+        queued=now.get(Status.QUEUED, 0),
+        running=now.get(Status.RUNNING, 0),
+        ended={status: ended.get(status, 0) for status in sorted(FINAL)},
+        sessions=number,
+    )
+
+
+def list_owners(reader: Reader) -> list[str]:
+    rows = reader.execute(
+        "SELECT owner FROM runs INDEXED BY runs_running WHERE status = 'running' AND owner IS NOT NULL"
+        " UNION SELECT owner FROM processes"
+    )
+    return [owner for (owner,) in rows]
+
+
+def find_cancel_requested(reader: Reader, ids: Sequence[str]) -> list[str]:
+    wanted = ", ".join("?" * len(ids))
+    rows = reader.execute(
+        f"SELECT id FROM runs WHERE id IN ({wanted}) AND status = 'running' AND cancel_requested = 1", tuple(ids)
+    )
+    return [str(identifier) for (identifier,) in rows]

@@ -1,0 +1,24 @@
+"""Deleting a session together with its open runs."""
+
+from __future__ import annotations
+
+from gateway.errors import Conflict, SessionNotFound
+from gateway.store.sqlite import runs, sessions
+from gateway.store.sqlite.database import Transaction
+
+
+def delete_with_runs(tx: Transaction, key: str, *, force: bool) -> list[str]:
+    """Delete a session and cancel its runs. Returns the running ones, which were asked to stop.
+
+    Raises:
+        SessionNotFound: there is none with that key.
+        Conflict: it has queued or running runs, and `force` is False.
+    """
+    found = sessions.find_session(tx, key)
+    if found is None:
+        raise SessionNotFound(f"there is no session {key!r}.")
+    if found.active and not force:
+        raise Conflict(f"the session {key} has {found.active} runs at work or waiting.", remedy="Use ?force=true.")
+    stopping = runs.cancel_session_runs(tx, key)
+    sessions.delete_session(tx, key)
+    return stopping

@@ -1,0 +1,26 @@
+"""How many runs there are in each status, counted as they move, so that nobody has to count rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.domain.run import (
+    RunSpec,
+    Source,
+    Status,
+)
+from gateway.store.sqlite.database import Transaction
+
+
+def count_status(tx: Transaction, spec: RunSpec, status: Status, before: Status | None = None) -> None:
+    """Count a run under its status, and no longer under the one before."""
+    for kind in ("", f"{Source.BACKGROUND} ") if spec.source is Source.BACKGROUND else ("",):
+        tx.execute("INSERT INTO tally VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (f"{kind}{status}",))
+        if before is not None:
+            tx.execute("UPDATE tally SET n = n - 1 WHERE status = ?", (f"{kind}{before}",))
+
+
+def total(tx: Transaction, *statuses: Status) -> int:
+    wanted = ", ".join("?" * len(statuses))
+    found: Any = tx.execute(f"SELECT sum(n) FROM tally WHERE status IN ({wanted})", statuses).get
+    return found or 0
