@@ -217,7 +217,7 @@ def test_a_start_that_fails_leaves_no_service(login: Login) -> None:
 
     assert failed.code == 1
     assert "cannot start the service" in failed.json["error"]["message"]
-    assert "moongate.db is damaged, or is no SQLite database" in failed.json["error"]["message"]
+    assert "moongate.db is damaged, or is not an SQLite database" in failed.json["error"]["message"]
     assert "Everything is as it was before." in failed.json["error"]["message"]
     assert not login.unit.exists()
     assert (login.show("LoadState"), login.gateway("service-status").code) == ("not-found", 3)

@@ -111,7 +111,7 @@ async def test_what_a_cancelled_task_asked_is_not_waited_for(moongate: Serving) 
     answer = await ask(moongate, "POST", f"/api/tasks/{task}/permissions/p1", {"answer": "allow"})
     [listed] = (await ask(moongate, "GET", f"/api/tasks/{task}/permissions")).body["permissions"]
 
-    assert (answer.status, answer.message) == (409, "the agent does not wait for the answer to p1 any more.")
+    assert (answer.status, answer.message) == (409, "the agent no longer waits for an answer to p1.")
     assert (listed["answer"], listed["reason"], listed["answered_by"]) == ("deny", "withdrawn", None)
 
 

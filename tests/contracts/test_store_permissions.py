@@ -73,7 +73,7 @@ async def test_the_same_answer_under_the_same_key_is_one(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lapse", "said"), [(Lapse.DEADLINE, "nobody has answered p1 in time"), (Lapse.WITHDRAWN, "does not wait")]
+    ("lapse", "said"), [(Lapse.DEADLINE, "nobody answered p1 in time"), (Lapse.WITHDRAWN, "no longer waits")]
 )
 async def test_what_lapsed_is_denied_and_can_not_be_answered(store: Store, lapse: Lapse, said: str) -> None:
     run = await running(store)

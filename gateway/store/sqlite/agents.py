@@ -17,7 +17,7 @@ from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
 
-#: agents that may be stored
+#: agents that can be stored
 MOST = 256
 
 _COLUMNS = "id, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated, budget"
@@ -49,7 +49,7 @@ def create_agent(tx: Transaction, draft: AgentDraft, base: str, key: Idempotency
         return found
     number: Any = tx.execute("SELECT count(*) FROM agents").get
     if number >= MOST:
-        raise Conflict(f"there are {MOST} agents already.", remedy="Delete one that is not needed.")
+        raise Conflict(f"there are {MOST} agents already.", remedy="Delete one that you do not need.")
     agent = StoredAgent(
         id=str(uuid.uuid4()),
         slug=draft.slug,
@@ -107,7 +107,7 @@ def delete_agent(tx: Transaction, agent_id: str) -> bool:
 
 
 def admit_run(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
-    """Let a run in: its agent must still be there, and assigned work takes a slot.
+    """Admit a run: its agent must still exist and be enabled, and an assigned run takes a slot.
 
     Nothing counts the slots: they are the runs themselves, so none can be lost.
 

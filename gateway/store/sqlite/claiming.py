@@ -22,7 +22,7 @@ from gateway.store.sqlite import (
 )
 from gateway.store.sqlite.database import Transaction
 
-#: times that one claim looks for runs in the place of those that a budget refuses or lets wait
+#: how often one claim looks for other runs in place of those that a budget refuses or delays
 MAX_CLAIM_ROUNDS = 8
 
 
@@ -47,7 +47,7 @@ def claim_runs(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
 
 
 def _choose_runs(tx: Transaction, limits: Limits, waiting: set[int]) -> list[Run]:
-    """Return the runs for which there is room, in the order in which they are to begin."""
+    """Return the runs for which there is room, in the order in which they begin."""
     free = max(limits.total - tally.total(tx, Status.RUNNING), 0)
     behind = free if limits.background is None else max(limits.background - _count_running_background(tx), 0)
     room = {agent: limit - _count_running(tx, agent) for agent, limit in limits.agents.items()}
@@ -67,11 +67,11 @@ def _choose_runs(tx: Transaction, limits: Limits, waiting: set[int]) -> list[Run
 def _list_claimable(tx: Transaction, agent: str, room: int, behind: int, waiting: set[int]) -> list[Run]:
     """Return the runs of an agent that may be claimed now, the most urgent first.
 
-    They are more than there is room for where some are of source `background`: of those, others may be
-    taken instead.
+    There may be more of them than there is room for, because runs of source `background` have a limit of their own.
 
     Args:
-        waiting: runs that a budget lets wait, by their numbers.
+        behind: how many runs of source `background` may begin.
+        waiting: numbers of runs that wait for a budget.
     """
     if room <= 0:
         return []
@@ -105,7 +105,7 @@ def _claim_run(tx: Transaction, run: Run, owner: str) -> Run:
 
 
 def _admit_due_runs(tx: Transaction) -> None:
-    """Put delayed runs whose time has come into their lanes."""
+    """Put delayed runs that are now due into their lanes."""
     due = tx.execute(
         "UPDATE runs INDEXED BY runs_due SET run_at = NULL WHERE status = 'queued' AND run_at <= ? RETURNING session",
         (tx.now,),

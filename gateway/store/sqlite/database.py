@@ -1,9 +1,9 @@
-"""One writer on one thread, with group commit; readers beside it.
+"""One writer thread with group commit, and threads for readers.
 
-What waits is committed together: the disk is asked once for a whole batch. There is no timer, so a
-lone write goes at once. An operation that fails never fails its neighbours: if it had written
-nothing yet, they go on without it; else all are rolled back and each is run alone. The event loop is
-woken once per batch.
+All waiting operations are committed together, so the disk syncs once for a whole batch. There is no timer: a
+single write is committed at once. An operation that fails does not fail the others in its batch: if it has written
+nothing, they go on without it; otherwise the batch is rolled back and each operation runs in its own transaction.
+The event loop is woken once per batch.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from gateway.store.sqlite import opening
 
 T = TypeVar("T")
 
-#: operations in one transaction at the most
+#: operations in one transaction
 BATCH = 512
-#: operations that may wait; a further one is refused
+#: operations that may wait; the next one is refused
 WAITING = 20_000
-#: seconds between batches while another process writes, too
+#: seconds between batches while another process writes to the same database
 PAUSE = 0.002
-#: read-only connections, each on a thread of its own
+#: read-only connections, one thread each
 READERS = 2
 
 
 class Reader:
-    """What a query sees: a connection, and the time at which it is asked."""
+    """What a query gets: a connection, and the time of the query."""
 
     def __init__(self, connection: apsw.Connection, now: int, days: Days) -> None:
         self.connection = connection
@@ -53,7 +53,7 @@ class Reader:
 
 
 class Transaction(Reader):
-    """What an operation sees: a connection, one time for all that it writes, and what to announce after the commit."""
+    """What an operation gets: a connection, one time for all that it writes, and lists of what to announce."""
 
     def __init__(self, connection: apsw.Connection, now: int, days: Days, queue_limit: int) -> None:
         super().__init__(connection, now, days)
@@ -102,7 +102,7 @@ class Database:
         self._thread.start()
 
     def subscribe(self, listener: Listener) -> None:
-        """Have a function told, on the event loop, what each commit put on disk."""
+        """Call a function after each commit, on the event loop, with what the commit put on disk."""
         self._listeners.append(listener)
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
@@ -110,7 +110,7 @@ class Database:
 
         Raises:
             StorageFull: the disk is full; nothing was written.
-            Unavailable: the disk refuses, or too much waits already; nothing was written.
+            Unavailable: the disk refuses the write, or too many operations wait; nothing was written.
         """
         if self._closed:
             raise Unavailable("the gateway is stopping.")
@@ -121,28 +121,28 @@ class Database:
         return await future
 
     async def read(self, query: Callable[[Reader], T]) -> T:
-        """Run a query on a read-only connection: it sees all that is committed."""
+        """Run a query on a read-only connection; it sees everything that is committed."""
         if self._closed:
             raise Unavailable("the gateway is stopping.")
         return await self._loop.run_in_executor(self._readers, self._read, query)
 
     def set_concurrent_writer(self, present: bool) -> None:
-        """Say whether another process writes, too: then there is a pause after each batch.
+        """Say whether another process writes to the same database; then pause after each batch.
 
-        Without it one of two writers starves: SQLite's lock goes to whoever asks at the right moment.
+        Without the pause one of the two writers starves: SQLite's lock is not fair.
         """
         self._concurrent_writer = present
 
     async def count_external_commits(self) -> int:
         """Return a number that changes when another process has committed.
 
-        Asked of the writer's own connection, which does not count its own commits:
+        The writer's connection is asked, because it does not count its own commits:
         https://www.sqlite.org/pragma.html#pragma_data_version.
         """
         return await self.write(lambda tx: int(tx.pragma("data_version")))
 
     async def close(self) -> None:
-        """Finish what waits, then close. Closing twice is fine."""
+        """Finish all waiting operations, then close. Closing twice is fine."""
         if self._closed:
             return
         self._closed = True
@@ -151,7 +151,7 @@ class Database:
         await asyncio.to_thread(self._readers.shutdown)
         for reader in self._reading:
             reader.close()
-        self._connection.close()  # the last one: it moves what is in the log into the database
+        self._connection.close()  # the last connection to close: it moves the write-ahead log into the database
 
     def _read(self, query: Callable[[Reader], T]) -> T:
         try:
@@ -190,7 +190,7 @@ class Database:
             self._connection.execute("COMMIT")
         except Exception as error:
             self._roll_back()
-            if len(batch) > 1 and not isinstance(error, apsw.BusyError):  # each would wait as long again
+            if len(batch) > 1 and not isinstance(error, apsw.BusyError):  # each one would wait that long again
                 for item in batch:
                     self._commit([item])
                 return
@@ -199,18 +199,18 @@ class Database:
         self._loop.call_soon_threadsafe(self._tell, done, transaction)
 
     def _perform(self, item: _Waiting, transaction: Transaction) -> _Done:
-        """Run one operation; an error is its own affair only if it has written nothing before."""
+        """Run one operation. Its error fails the whole batch only if it has written something."""
         before = self._connection.total_changes()
         try:
             return _Done(item.future, item.operation(transaction), None)
         except Exception as error:
-            # A savepoint for each would do as well, and takes a third of the throughput.
+            # A savepoint for each operation would also work, but costs a third of the throughput.
             if self._connection.total_changes() != before or not self._connection.in_transaction:
                 raise
             return _Done(item.future, None, _told(error, self._path))
 
     def _roll_back(self) -> None:
-        # SQLite has rolled back by itself after some errors; the next BEGIN tells of any that is left.
+        # After some errors SQLite has already rolled back. If this fails, the next BEGIN raises.
         with contextlib.suppress(apsw.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -228,7 +228,7 @@ class Database:
 
 
 def _resolve(done: _Done) -> None:
-    if done.future.done():  # its caller has gone away; what it asked for is done all the same
+    if done.future.done():  # the caller has gone away; the operation is done all the same
         return
     if done.error is None:
         done.future.set_result(done.result)
@@ -236,17 +236,17 @@ def _resolve(done: _Done) -> None:
         done.future.set_exception(done.error)
 
 
-#: what SQLite says when it is used wrongly: a mistake of ours, to be seen as one
+#: errors of SQLite that mean a bug of ours: they are not translated, so that they are noticed
 _OURS = (apsw.SQLError, apsw.ConstraintError, apsw.MisuseError, apsw.MismatchError, apsw.RangeError)
-#: what is found where we have written something else
+#: errors that mean that the file does not hold what we wrote
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, msgspec.DecodeError, ValueError)
 
 
 def _told(error: Exception, path: Path) -> Exception:
-    """Translate what SQLite says into what the caller is told."""
+    """Return the error to raise to the caller for an error of SQLite."""
     if isinstance(error, apsw.FullError):
         return StorageFull(f"the disk of {path.parent} is full: nothing was accepted.", remedy="Free some space.")
-    if isinstance(error, _DAMAGE) and not isinstance(error, UnicodeEncodeError):  # that is the caller's
+    if isinstance(error, _DAMAGE) and not isinstance(error, UnicodeEncodeError):  # that one is the caller's mistake
         return Unavailable(
             f"the database {path} is damaged: {error}.",
             remedy="Stop the gateway, move the file away with its -wal, restore a copy.",

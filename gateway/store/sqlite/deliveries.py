@@ -32,9 +32,9 @@ _SELECT = (
     " FROM deliveries CROSS JOIN runs ON runs.seq = deliveries.run"
 )
 
-#: receivers to whom something is due and for whom there is room: a chat is sent one at a time, so that
-#: what is said there stays in order. They are found one
-#: by one, a walk over the index that skips the rest of each line: https://www.sqlite.org/lang_with.html
+#: receivers that have something due and room for it. A chat gets one delivery at a time, so that its messages stay in
+#: order. The recursion visits one receiver after the other and skips the rest of its entries in the index:
+#: https://www.sqlite.org/lang_with.html
 _LINES = """
 WITH RECURSIVE receivers (name) AS (
     SELECT min(receiver) FROM deliveries INDEXED BY deliveries_line WHERE status = 'pending'
@@ -53,7 +53,7 @@ WITH RECURSIVE receivers (name) AS (
 SELECT name, room FROM lines WHERE first <= ?1 AND room > 0 ORDER BY first LIMIT ?3
 """
 
-#: milliseconds from now in which every delivery is due that waits
+#: milliseconds from now within which every waiting delivery is due
 _FAR = round(LONGEST_WAIT * (1 + JITTER) * 1000)
 
 _FIRST = (
@@ -79,7 +79,7 @@ def _decode_delivery(row: Sequence[Any]) -> Delivery:
 
 
 def create_deliveries(tx: Transaction, run: Run) -> None:
-    """Write that word of a run's end is to be sent to each of its targets."""
+    """Create a delivery for each target of an ended run."""
     for target in run.spec.deliver:
         made = tx.execute(
             "INSERT INTO deliveries (id, run, kind, address, format, trusted, receiver, status, next_at, created)"
@@ -101,8 +101,8 @@ def create_deliveries(tx: Transaction, run: Run) -> None:
 
 
 def take_due(tx: Transaction, limit: int, each: int) -> list[Delivery]:
-    """Take what is due: all in all so many, and no more than `each` on their way to one receiver."""
-    # What would wait for longer was put off before the clock was set back, maybe by years.
+    """Take up to `limit` due deliveries; at most `each` are in flight to one receiver."""
+    # A longer delay means that the clock was set back, maybe by years.
     tx.execute(
         "UPDATE deliveries INDEXED BY deliveries_due SET next_at = ?1 WHERE status = 'pending' AND next_at > ?1 + ?2",
         (tx.now, _FAR),
@@ -117,7 +117,7 @@ def take_due(tx: Transaction, limit: int, each: int) -> list[Delivery]:
 
 
 def record_attempt(tx: Transaction, delivery: Delivery) -> bool:
-    """Write what became of a try; False when that try is no longer the present one."""
+    """Store how an attempt went. Returns False, and writes nothing, if a newer attempt has begun."""
     tx.execute(
         "UPDATE deliveries SET status = ?, next_at = ?, error = ?, finished = ?"
         " WHERE seq = ? AND status = 'sending' AND attempt = ?",
@@ -137,7 +137,7 @@ def record_attempt(tx: Transaction, delivery: Delivery) -> bool:
 
 
 def release_in_flight(tx: Transaction) -> int:
-    """Make due what was on its way when its process ended."""
+    """Make due again what was in flight when its process ended. Returns the number."""
     tx.execute(
         "UPDATE deliveries INDEXED BY deliveries_sending SET status = 'pending', next_at = ? WHERE status = 'sending'",
         (tx.now,),
@@ -146,7 +146,7 @@ def release_in_flight(tx: Transaction) -> int:
 
 
 def retry_delivery(tx: Transaction, delivery_id: str, key: IdempotencyKey | None = None) -> Delivery:
-    """Make a dead or waiting delivery due now, its tries before it again.
+    """Make a dead or waiting delivery due now, with its full number of attempts.
 
     Raises:
         DeliveryNotFound: there is none with that id.
@@ -185,7 +185,7 @@ def _get_by_seq(tx: Transaction, seq: int) -> Delivery:
 
 
 def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
-    """Return a delivery by its id, or by a prefix of it that fits one only.
+    """Return a delivery by its id, or by a prefix that fits exactly one.
 
     Raises:
         DeliveryNotFound: none or several fit.

@@ -1,4 +1,4 @@
-"""The two logs: each run's events, and the gateway's own changes."""
+"""Two logs: the events of each run, and the changes of the whole gateway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def append_events(tx: Transaction, seq: int, run: str, last: int, said: Sequence[AnyHappening]) -> int:
-    """Write events after number `last` of a run's log; returns the new last number."""
+    """Append events to a run's log, numbered from `last` + 1. Returns the new last number."""
     for happening in said:
         last += 1
         tx.execute(
@@ -28,32 +28,32 @@ def append_events(tx: Transaction, seq: int, run: str, last: int, said: Sequence
 
 
 def note_run(tx: Transaction, run: Run) -> None:
-    """Write that a run is now in its status."""
+    """Append the change of a run's status."""
     _append_change(tx, "run", run.id, run.status, run.spec.agent, run.spec.session)
 
 
 def note_session(tx: Transaction, key: str, agent: str, state: str) -> None:
-    """Write that a session was created or deleted."""
+    """Append that a session was created or deleted."""
     _append_change(tx, "session", key, state, agent, key)
 
 
 def note_delivery(tx: Transaction, delivery: str, state: str, agent: str, session: str) -> None:
-    """Write that a delivery of a run's agent and session is now in its status."""
+    """Append the change of a delivery's status."""
     _append_change(tx, "delivery", delivery, state, agent, session)
 
 
 def note_permission(tx: Transaction, run: Run, request: str, state: str) -> None:
-    """Write that a run's agent asks to be allowed something, or was answered."""
+    """Append that a permission was requested or answered."""
     _append_change(tx, "permission", f"{run.id}/{request}", state, run.spec.agent, run.spec.session)
 
 
 def note_agent(tx: Transaction, agent: str, state: str) -> None:
-    """Write that an agent was created, edited or deleted."""
+    """Append that an agent was created, edited or deleted."""
     _append_change(tx, "agent", agent, state, agent, "")
 
 
 def note_schedule(tx: Transaction, schedule: str, state: str, agent: str) -> None:
-    """Write that a schedule was created, edited or deleted, or what it did."""
+    """Append that a schedule was created, edited, deleted, fired or triggered."""
     _append_change(tx, "schedule", schedule, state, agent, "")
 
 
@@ -100,12 +100,12 @@ def last_change(reader: Reader) -> int:
 
 
 def prune_changes(tx: Transaction, keep: int) -> None:
-    """Forget all but the newest changes."""
+    """Delete all but the newest changes."""
     tx.execute("DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?", (keep,))
 
 
 def prune_events(tx: Transaction, run: int, most: int) -> int:
-    """Forget up to so many of a run's events, the oldest first, but not the last; returns how many those were."""
+    """Delete up to `most` of a run's events, oldest first, but never the last one. Returns the number."""
     tx.execute(
         "DELETE FROM events WHERE run = ?1 AND n IN (SELECT n FROM events WHERE run = ?1"
         " AND n < (SELECT last_event FROM runs WHERE seq = ?1) ORDER BY n LIMIT ?2)",

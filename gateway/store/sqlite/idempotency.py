@@ -1,4 +1,4 @@
-"""Idempotency keys: the same key with the same body gives the same answer, for a day or as long as it says."""
+"""Idempotency keys: the same key with the same body gives the same answer, for as long as the key lives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.store.sqlite.database import Transaction
 
 
 def find_used(tx: Transaction, key: IdempotencyKey | None) -> str | None:
-    """Return what a key was used for: a run's id or a session's key; None if it is new.
+    """Return what a key was used for: the id of a run, a session's key and so on; None if the key is new.
 
     Raises:
         Conflict: it was used with another body.

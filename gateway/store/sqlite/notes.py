@@ -1,4 +1,4 @@
-"""Notes: small things that a channel keeps, such as who was let in and how far it has read."""
+"""Notes: small values that a channel keeps, such as which chats are paired and how far it has read."""
 
 from __future__ import annotations
 

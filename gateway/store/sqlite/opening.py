@@ -21,10 +21,10 @@ from gateway.domain.search import spaced
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
 
-#: "MOON" in ASCII, in the header field that tells whose database a file is
+#: "MOON" in ASCII: the application id in the file's header
 APPLICATION_ID = 0x4D4F4F4E
 
-#: file systems on which SQLite's locks and shared memory are not to be trusted
+#: file systems on which SQLite's locks and shared memory are not reliable
 NETWORK = re.compile(
     r"^(nfs\d?|cifs|smb\w*|afs|afpfs|9p|beegfs|ceph|glusterfs|lustre|webdav|davfs2?"
     r"|fuse\.(ceph|davfs2?|gcsfuse|glusterfs|juicefs|rclone|s3fs|sshfs))$"
@@ -44,14 +44,14 @@ class Migration(NamedTuple):
 
 
 def migrations() -> list[Migration]:
-    """Return all migrations in their order."""
+    """Return all migrations in order."""
     folder = resources.files("gateway.store.sqlite.migrations")
     found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [Migration(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
 
 
 def pending(path: Path) -> bool:
-    """Tell whether opening an existing database would change its schema."""
+    """Return whether opening an existing database would change its schema."""
     if not _exists(path):
         return False
     _check_header(path)
@@ -59,16 +59,16 @@ def pending(path: Path) -> bool:
     try:
         return bool(connection.pragma("user_version") < len(migrations()))
     except apsw.Error:
-        return False  # `connect` will say what is wrong with it
+        return False  # opening it for writing will raise and say what is wrong
     finally:
         connection.close()
 
 
 def connect(path: Path, clock: Clock) -> apsw.Connection:
-    """Open the database for writing, created or migrated as needed.
+    """Open the database for writing; create or migrate it as needed.
 
     Raises:
-        ConfigError: the file is not one that we may use; the message says why and what to do.
+        ConfigError: the file cannot be used; the message says why and what to do.
     """
     _refuse_network(path)
     if _exists(path):
@@ -80,7 +80,7 @@ def connect(path: Path, clock: Clock) -> apsw.Connection:
         with _closed_on_error(connection):
             _prepare(connection)
             _migrate(connection, path, clock)
-    except (apsw.Error, UnicodeDecodeError) as error:  # the second: a schema that is no text any more
+    except (apsw.Error, UnicodeDecodeError) as error:  # the second: the schema is no longer text
         raise ConfigError(
             f"cannot open the database {path}: {error}.",
             remedy="If the file is damaged, move it away with its -wal and restore a copy.",
@@ -89,7 +89,7 @@ def connect(path: Path, clock: Clock) -> apsw.Connection:
 
 
 def connect_reader(path: Path) -> apsw.Connection:
-    """Open a further, read-only connection to a database that `connect` has opened."""
+    """Open a read-only connection to a database that is already open for writing."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(5000)
     _keep_plans(connection)
@@ -98,9 +98,10 @@ def connect_reader(path: Path) -> apsw.Connection:
 
 
 def _keep_plans(connection: apsw.Connection) -> None:
-    """Have a statement planned once, and not again for each new value: nobody gathers statistics of values here.
+    """Plan each statement once, not again for each new value: this database has no statistics of values.
 
-    That took up to ten times as long as most of our statements do: https://www.sqlite.org/queryplanner-ng.html#qpsg.
+    Planning again took up to ten times as long as running most statements:
+    https://www.sqlite.org/queryplanner-ng.html#qpsg.
     """
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
 
@@ -111,13 +112,13 @@ def _prepare(connection: apsw.Connection) -> None:
     teach(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone does not reach the platter
+    connection.execute("PRAGMA fullfsync = 1")  # macOS: a plain fsync does not reach the disk
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA journal_size_limit = 67108864")
 
 
 def teach(connection: apsw.Connection) -> None:
-    """Give a connection the function that the schema calls."""
+    """Add the SQL function that the schema calls."""
 
     def call(*values: object) -> str:
         return spaced(str(values[0]))
@@ -135,7 +136,7 @@ def _refuse_network(path: Path) -> None:
 
 
 def file_system(directory: Path) -> str:
-    """Return the type of the file system that a directory is on; empty if that cannot be told."""
+    """Return the file system type of a directory; empty if it is unknown."""
     import psutil  # late: only here
 
     with contextlib.suppress(OSError):
@@ -163,11 +164,11 @@ def _check_header(path: Path) -> None:
         header = path.read_bytes()[:100] if path.stat().st_size < 100 else _first(path, 100)
     except OSError as error:
         raise ConfigError(f"cannot read the database {path}: {error.strerror}.") from error
-    restore = "Move it away and restore a copy, or start anew without it."
+    restore = "Move it away and restore a backup, or start with an empty database."
     if not header:
-        raise ConfigError(f"the database {path} is empty (0 bytes): what was in it is lost.", remedy=restore)
+        raise ConfigError(f"the database {path} is empty (0 bytes): its content is lost.", remedy=restore)
     if len(header) < 100 or not header.startswith(_MAGIC):
-        raise ConfigError(f"{path} is damaged, or is no SQLite database.", remedy=restore)
+        raise ConfigError(f"{path} is damaged, or is not an SQLite database.", remedy=restore)
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise ConfigError(f"the database {path} belongs to another program.", remedy="Set data.directory elsewhere.")
 
@@ -178,12 +179,12 @@ def _first(path: Path, count: int) -> bytes:
 
 
 def _create(path: Path, clock: Clock) -> None:
-    """Make a new database under another name and move it into place: it is never seen half made."""
+    """Create a database under another name and move it into place, so that nobody sees an incomplete one."""
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size > 0:
         raise ConfigError(
             f"the database {path} is missing, but its log {wal.name} is there.",
-            remedy="Restore the database beside it, or move the log away to start anew.",
+            remedy="Restore the database next to it, or move the log away to start with an empty database.",
         )
     draft = path.with_name(path.name + ".new")
     try:
@@ -201,7 +202,7 @@ def _create(path: Path, clock: Clock) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    if os.name == "nt":  # directories cannot be opened there
+    if os.name == "nt":  # Windows cannot open directories
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -246,7 +247,7 @@ def _check_history(connection: apsw.Connection, applied: list[Migration], path: 
 
 
 def _copy(connection: apsw.Connection, target: Path) -> None:
-    # By the backup API: opening the file ourselves would drop SQLite's locks when we close it.
+    # With SQLite's backup API: if we opened the file ourselves, closing it would drop SQLite's locks.
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with contextlib.closing(apsw.Connection(str(target))) as copy, copy.backup("main", connection, "main") as backup:

@@ -1,4 +1,4 @@
-"""Permissions: what agents asked to be allowed, answered once.
+"""Permission requests of agents; each is answered once.
 
 A request waits only while the attempt that asked it is at work: whatever moves its run on withdraws it.
 """
@@ -83,9 +83,9 @@ def answer_permission(
     if idempotency.find_used(tx, key) is not None:
         return found
     if found.lapse is Lapse.DEADLINE:
-        raise Conflict(f"nobody has answered {found.id} in time: it was denied.")
+        raise Conflict(f"nobody answered {found.id} in time: it was denied.")
     if found.lapse is Lapse.WITHDRAWN:
-        raise Conflict(f"the agent does not wait for the answer to {found.id} any more.")
+        raise Conflict(f"the agent no longer waits for an answer to {found.id}.")
     if found.answer is not None:
         raise Conflict(f"{found.id} was answered already: {found.answer}, by {found.by}.")
     idempotency.save_key(tx, key, run.id)
@@ -100,7 +100,7 @@ def close_permission(tx: Transaction, run_id: str, n: int, why: Lapse) -> Permis
 
 
 def withdraw_open(tx: Transaction, run: Run) -> list[Permission]:
-    """Deny what an attempt that is over still asks for; returns the events that tell it."""
+    """Deny the open requests of an ended attempt. Returns the events that report it."""
     rows = tx.execute(
         "UPDATE permissions SET answer = ?, answered = ?, lapse = ? WHERE run = ? AND answer IS NULL"
         f" RETURNING {_COLUMNS}",
@@ -147,7 +147,7 @@ def _settle(
 
 
 def _permission_event(settled: PermissionRequest) -> Permission:
-    """Return the event that tells of an answer."""
+    """Return the event that reports an answer."""
     return Permission(
         id=settled.id,
         action=settled.action,

@@ -1,4 +1,4 @@
-"""Agent processes that may outlive the gateway that started them."""
+"""Agent processes that can outlive the gateway that started them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Forgetting what is old: little in one transaction, so that accepting never waits long.
+"""Deletes what is old, a little in each transaction, so that accepting never waits long.
 
-What is to go is looked for by a reader; the transaction looks again at what may have changed since. Never
-forgotten are: runs that have not ended, those with a delivery that has not arrived (a dead letter, too, as long as
-it is kept), the parent and the earlier try of a run that has not ended, and the newest run, by whose number later
-ones are told apart.
+A reader finds what is old; the transaction checks again what may have changed since. Never deleted are: runs that
+have not ended; runs with an undelivered delivery, dead letters included while they are kept; the parent, and the
+run that was retried, of a run that has not ended; and the newest run, because the numbers of later runs go on from it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from gateway.domain.run import FINAL, Status
 from gateway.store.sqlite import event_log, sessions
 from gateway.store.sqlite.database import Reader, Transaction
 
-#: runs or sessions that one transaction forgets, and rows of theirs
+#: how many runs or sessions one transaction deletes, and how many of their rows
 FEW, ROWS = 20, 500
 
 _OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
@@ -24,11 +23,11 @@ _BUSY = (
 )
 
 
-# --- looking ----------------------------------------------------------------------------------
+# --- finding ----------------------------------------------------------------------------------
 
 
 def find_old_logs(reader: Reader, before: int | None, newest: int | None) -> list[int]:
-    """Return ended runs whose events are too old or too many, the oldest first."""
+    """Return ended runs whose events are too old or too many, oldest first."""
     ended = "FROM runs INDEXED BY runs_logged WHERE finished IS NOT NULL AND logged = 1"
     upto = -1 if before is None else before
     if newest is not None:
@@ -39,7 +38,7 @@ def find_old_logs(reader: Reader, before: int | None, newest: int | None) -> lis
 
 
 def find_old_runs(reader: Reader, before: int) -> list[int]:
-    """Return ended runs that are too old and that nobody needs, the oldest first."""
+    """Return ended runs that are too old and that nothing refers to, oldest first."""
     needed = (
         f"SELECT json_extract(spec, '$.{name}') AS id FROM runs INDEXED BY runs_status WHERE status IN ({_OPEN})"
         for name in ("parent", "retry_of")
@@ -55,7 +54,7 @@ def find_old_runs(reader: Reader, before: int) -> list[int]:
 
 
 def find_old_sessions(reader: Reader, before: int) -> list[str]:
-    """Return sessions that were not used since, the oldest first."""
+    """Return sessions that were not used since then, oldest first."""
     rows = reader.execute(
         f"SELECT key FROM sessions WHERE updated <= ? AND NOT ({_BUSY}) ORDER BY touched LIMIT {FEW}", (before,)
     )
@@ -63,7 +62,7 @@ def find_old_sessions(reader: Reader, before: int) -> list[str]:
 
 
 def find_old_dead_letters(reader: Reader, before: int) -> list[int]:
-    """Return deliveries that were given up too long ago, the oldest first."""
+    """Return dead letters that are too old, oldest first."""
     rows = reader.execute(
         "SELECT seq FROM deliveries INDEXED BY deliveries_dead WHERE status = 'dead' AND finished <= ?"
         f" ORDER BY finished LIMIT {FEW}",
@@ -72,11 +71,11 @@ def find_old_dead_letters(reader: Reader, before: int) -> list[int]:
     return [seq for (seq,) in rows]
 
 
-# --- forgetting -------------------------------------------------------------------------------
+# --- deleting -------------------------------------------------------------------------------
 
 
 def delete_logs(tx: Transaction, seqs: list[int]) -> list[str]:
-    """Forget all events of these runs but the last, as far as one transaction goes; returns the runs that are done."""
+    """Delete all events of these runs but the last, as many as fit one transaction. Returns the runs that are done."""
     room, done = ROWS, []
     for seq in seqs:
         room -= event_log.prune_events(tx, seq, room)
@@ -88,7 +87,7 @@ def delete_logs(tx: Transaction, seqs: list[int]) -> list[str]:
 
 
 def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
-    """Forget these runs, as far as one transaction goes; returns those that are gone."""
+    """Delete these runs, as many as fit one transaction. Returns the deleted ones."""
     room, gone = ROWS, []
     for seq in seqs:
         room -= event_log.prune_events(tx, seq, room)
@@ -105,13 +104,13 @@ def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
 
 
 def delete_dead_letters(tx: Transaction, seqs: list[int], before: int) -> None:
-    """Forget these deliveries, but those that somebody has tried again meanwhile."""
+    """Delete these dead letters, except those that were retried since."""
     for seq in seqs:
         tx.execute("DELETE FROM deliveries WHERE seq = ? AND status = 'dead' AND finished <= ?", (seq, before))
 
 
 def delete_sessions(tx: Transaction, keys: list[str], before: int) -> None:
-    """Forget these sessions, their oldest messages first, as far as one transaction goes."""
+    """Delete these sessions, their oldest messages first, as many rows as fit one transaction."""
     room = ROWS
     for key in keys:
         unused = f"SELECT 1 FROM sessions WHERE key = ? AND updated <= ? AND NOT ({_BUSY})"

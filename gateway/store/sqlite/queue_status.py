@@ -1,4 +1,4 @@
-"""What stands before queued runs: read as a claim reads it, and nothing is changed."""
+"""What keeps queued runs from beginning, by the same rules as a claim."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.store.sqlite.database import Reader
 
 
 def find_blockers(reader: Reader, runs: Sequence[Run], limits: Limits) -> dict[str, Obstacles]:
-    """Return what stands before runs that are queued, by their ids."""
+    """Return what keeps queued runs from beginning, by their ids."""
     at_work = "SELECT agent, count(*) FROM runs INDEXED BY runs_running WHERE status = 'running' GROUP BY agent"
     working = dict(reader.execute(at_work))
     background: Any = reader.execute(
@@ -38,7 +38,7 @@ def _due_at(reader: Reader, run: Run) -> int | None:
 
 
 def _find_run_before(reader: Reader, run: Run) -> str | None:
-    """Return the id of the run that goes first in its session: the one at work, or else the next one."""
+    """Return the id of the run that is before it in its session: the running one, or else the next one."""
     found: Any = reader.execute(
         "SELECT id FROM runs INDEXED BY runs_head WHERE session = ? AND (status = 'running' OR ready = 1) AND seq <> ?",
         (run.spec.session, run.seq),

@@ -1,4 +1,4 @@
-"""Reads of runs: one by its id, pages, and totals."""
+"""Queries for runs: one by its id, pages, and totals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUN_COLUMNS = (
     "seq, id, spec, status, outcome, attempt, epoch, owner, cancel_requested, last_event, result, usage, error,"
     " rounds, done, created, started, finished"
 )
-#: what a history shows
+#: ended runs with a label that a history shows
 ENDED_WITH_LABEL = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
 _decode_spec = msgspec.json.Decoder(RunSpec).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
@@ -82,10 +82,10 @@ def get_by_seq(tx: Transaction, seq: int) -> Run:
 
 
 def get_run(reader: Reader, run_id: str) -> Run:
-    """Return a run by id or unique prefix.
+    """Return a run by its id, or by a prefix that fits exactly one run.
 
     Raises:
-        RunNotFound: none or several fit.
+        RunNotFound: no run fits, or more than one.
     """
     exact = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?"
     row = reader.execute(exact, (run_id,)).fetchone()
@@ -102,10 +102,10 @@ def get_run(reader: Reader, run_id: str) -> Run:
 
 
 def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
-    """Return a running run of this attempt.
+    """Return a run whose running attempt has this epoch.
 
     Raises:
-        Fenced: another claim or its end came first.
+        Fenced: another claim, or the run's end, came first.
     """
     row = tx.execute(
         f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ? AND epoch = ? AND status = 'running'",
@@ -137,7 +137,7 @@ def list_runs(reader: Reader, which: RunFilter, page: Page) -> list[Run]:
 
 
 def _choose_index(which: RunFilter) -> str:
-    """Return which index to walk where several would do: SQLite does not know which one leads to the fewest runs."""
+    """Return the index that leads to the fewest runs, where several would do: SQLite does not know that."""
     if which.session is not None:
         return "INDEXED BY runs_session"
     if which.status is not None and which.agent is not None:

@@ -1,4 +1,4 @@
-"""Runs: accepted, claimed, moved and ended, each by one function.
+"""Runs, from their acceptance to their end. One function makes every change of status.
 
 A session's queued runs form a lane, first come, first served. The one that may be claimed next has
 `ready = 1`: there is at most one such run in a lane, and none while one is running. So a claim is
@@ -47,10 +47,10 @@ from gateway.store.sqlite import (
 )
 from gateway.store.sqlite.database import Transaction
 
-#: a session's runs that are open. INDEXED BY: SQLite does not know that these indexes are small, and
-#: an index that is no longer there is to be an error, not a slow gateway
+#: the open runs of a session. INDEXED BY, because SQLite does not know that these indexes are small, and because
+#: a missing index shall be an error, not a slow gateway
 OPEN_RUNS_OF_SESSION = "runs INDEXED BY runs_lane WHERE session = ?1 AND status IN ('queued', 'running')"
-#: the one of a session's runs that is running, or may be claimed next
+#: the run of a session that is running or may be claimed next
 FIRST_OF_SESSION = "runs INDEXED BY runs_head WHERE session = ?1 AND (status = 'running' OR ready = 1)"
 encode_json = msgspec.json.Encoder().encode
 
@@ -85,7 +85,7 @@ def accept_run(
         f" VALUES (?1, ?2 AND NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}), ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10)",
         (
             spec.session,
-            not delayed and not spec.held,  # where a lane has no head, nobody waits in it
+            not delayed and not spec.held,  # a lane without a first run is empty
             identifier := ids.ulid(tx.now),
             spec.agent,
             spec.source,
@@ -108,7 +108,7 @@ def accept_run(
 
 
 def _find_waiting_duplicate(tx: Transaction, spec: RunSpec) -> Run | None:
-    """Return a run of the same source that waits in the session with the same input."""
+    """Return a queued run of the session that has the same source and input."""
     row = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND source = ?2"
         " AND json_extract(spec, '$.input') = ?3 ORDER BY seq LIMIT 1",
@@ -132,12 +132,12 @@ def release_run(tx: Transaction, run_id: str, busy: SessionMode, key: Idempotenc
 
 def _touch_session(tx: Transaction, session: str) -> None:
     key = SessionKey.parse(session)
-    assert key is not None, "front doors make session keys"
+    assert key is not None, "the API makes session keys"
     sessions.touch_session(tx, key)
 
 
 def _apply_session_mode(tx: Transaction, session: str, busy: SessionMode) -> tuple[str, ...]:
-    """Do with a session that is busy as its mode says; returns the runs that were asked to stop."""
+    """Treat a busy session as its mode says. Returns the runs that were asked to stop."""
     if busy is SessionMode.QUEUE:
         return ()
     if busy is SessionMode.REJECT and tx.execute(f"SELECT 1 FROM {OPEN_RUNS_OF_SESSION} LIMIT 1", (session,)).get:
@@ -156,12 +156,12 @@ def _apply_session_mode(tx: Transaction, session: str, busy: SessionMode) -> tup
 def move_run(
     tx: Transaction, run: Run, move: Move, said: Sequence[AnyHappening] = (), reason: str = "", **changes: Any
 ) -> Run:
-    """Make a move: the one place where a run's status changes, is stamped, tallied and logged.
+    """Change a run's status: the only place where that happens. Stamps, counts and logs it.
 
     Args:
-        said: events that come before the move's own.
-        reason: why, where the move itself does not say.
-        changes: fields of the run that change with it.
+        said: events to log before the event of the move.
+        reason: why, if the move itself does not say it.
+        changes: other fields of the run that change.
     """
     status = domain.target(run.status, move)
     changes["status"] = status
@@ -205,9 +205,9 @@ def move_run(
 
 
 def _status_event(run: Run, reason: str) -> AnyHappening:
-    """Return the event that tells of a run's new status."""
+    """Return the event that reports a run's new status."""
     if run.status.final:
-        assert run.outcome is not None, "what ends has an outcome"
+        assert run.outcome is not None, "an ended run has an outcome"
         return End(status=run.status, outcome=run.outcome, result=run.result, error=run.error)
     return StatusEvent(status=run.status, attempt=run.attempt, reason=reason)
 
@@ -243,7 +243,7 @@ def finish_run(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said:
 
 
 def _requeue(tx: Transaction, run: Run, why: str) -> Run:
-    """Give back a run that was cut short, or end it, by its policy and by what was asked of it."""
+    """Queue an interrupted run again, or end it, by its policy and by whether a cancel was requested."""
     requeued = _requeue_or_end(tx, run, why)
     usage.settle_run(tx, run, (), requeued)
     return requeued
@@ -287,14 +287,14 @@ def cancel_run(tx: Transaction, run_id: str, key: IdempotencyKey | None = None) 
 
 
 def cancel_session_runs(tx: Transaction, session: str) -> list[str]:
-    """Cancel all runs of a session; returns the running ones, which were asked to stop."""
+    """Cancel all open runs of a session. Returns the running ones, which were asked to stop."""
     lane = tx.execute(f"SELECT id FROM {OPEN_RUNS_OF_SESSION} ORDER BY seq DESC", (session,)).fetchall()
     asked = [cancel_run(tx, str(identifier)) for (identifier,) in lane]
     return [run.id for run in asked if run.status is Status.RUNNING]
 
 
 def abandon_runs(tx: Transaction, agent: str, limit: int) -> list[Run]:
-    """Fail queued runs of an agent that is gone, the oldest first, as their sessions tell it."""
+    """Fail queued runs of an agent that no longer exists, oldest first, so that transcripts stay in order."""
     rows = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM runs INDEXED BY runs_waiting WHERE status = 'queued' AND agent = ?"
         " ORDER BY seq LIMIT ?",
@@ -331,7 +331,7 @@ def save_backend_ref(tx: Transaction, run_id: str, epoch: int, backend_ref: str)
 
 
 def advance_lane(tx: Transaction, session: str) -> None:
-    """Make the first due run of a lane ready, unless one is ready or running already."""
+    """Make the first due run of a session's lane ready, unless one is ready or running already."""
     first: Any = tx.execute(
         f"SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}) THEN"
         f" (SELECT seq FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND run_at IS NULL ORDER BY seq LIMIT 1) END",

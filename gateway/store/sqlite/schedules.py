@@ -1,4 +1,4 @@
-"""Schedules and their fires. A fire, its run and the schedule's next time are one transaction."""
+"""Schedules and what became of their times (fires)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gateway.errors import Conflict, JobNotFound
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
 
-#: schedules that may be stored
+#: schedules that can be stored
 MOST = 50_000
-#: milliseconds that fires are kept
+#: milliseconds for which fires are kept
 KEPT = 30 * 86_400_000
 
 _SELECT = (
@@ -63,7 +63,7 @@ def create_schedule(tx: Transaction, schedule: Schedule, key: IdempotencyKey | N
         raise Conflict(f"there is a schedule {schedule.id!r} already.")
     number: Any = tx.execute("SELECT count(*) FROM schedules").get
     if number >= MOST:
-        raise Conflict(f"there are {MOST} schedules already.", remedy="Delete one that is not needed.")
+        raise Conflict(f"there are {MOST} schedules already.", remedy="Delete one that you do not need.")
     tx.execute(
         "INSERT INTO schedules (id, spec, enabled, reason, anchor, next_at, created, updated)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -84,7 +84,7 @@ def create_schedule(tx: Transaction, schedule: Schedule, key: IdempotencyKey | N
 
 
 def replace_schedule(tx: Transaction, schedule: Schedule) -> Schedule | None:
-    """Write an edited schedule; None if it was edited meanwhile."""
+    """Store an edited schedule. Returns None if another edit came first."""
     tx.execute(
         "UPDATE schedules SET spec = ?, enabled = ?, reason = ?, anchor = ?, next_at = ?, failures = ?,"
         " revision = revision + 1, updated = ? WHERE id = ? AND revision = ?",
@@ -117,7 +117,7 @@ def delete_schedule(tx: Transaction, schedule_id: str) -> None:
 
 
 def record_run_end(tx: Transaction, run: Run) -> None:
-    """Count the end of a run for its schedule, in the transaction that ends it."""
+    """Count a run's end for its schedule: a failure, or a success that resets the failures."""
     if run.spec.source is not Source.CRON or run.status is Status.CANCELLED or run.outcome is Outcome.OVER_BUDGET:
         return
     row = tx.execute("SELECT schedule FROM fires INDEXED BY fires_run WHERE run = ?", (run.id,)).fetchone()
@@ -196,7 +196,7 @@ def list_budgeted(reader: Reader, limit: int) -> list[Schedule]:
 
 
 def list_due(reader: Reader, now: int, limit: int) -> list[Schedule]:
-    """Return schedules whose time has come, the longest due first."""
+    """Return enabled schedules whose next time has come, the longest due first."""
     rows = reader.execute(
         f"{_SELECT} WHERE schedules.seq IN (SELECT seq FROM {_DUE} AND next_at <= ? ORDER BY next_at LIMIT ?)"
         " ORDER BY next_at",

@@ -1,4 +1,7 @@
-"""Searching transcripts: https://www.sqlite.org/fts5.html. The migrations' triggers keep the index right."""
+"""Search in transcripts, with SQLite's FTS5: https://www.sqlite.org/fts5.html.
+
+Triggers in the migrations keep the index up to date.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from gateway.domain.search import Found, Search, Term, spaced, together
 from gateway.domain.session import Role
 from gateway.store.sqlite.database import Reader, Transaction
 
-#: words of a snippet
+#: words in a snippet
 WORDS = 32
-#: characters of a message that are in the index, as the migrations say
+#: characters of a message that are indexed; the migrations use the same number
 INDEXED = 65536
-#: messages that are looked at in one step of `respace`, and characters after which it ends
+#: one step of reindexing ends after this many messages, or after this many characters
 ROWS, SIZE = 200, 65536
-#: what stands before and after a match in a snippet; no text that is shown has a use for them
+#: mark the beginning and the end of a match in a snippet; shown text never contains them
 _BEGIN, _END = "\x02", "\x03"
 _MATCH = re.compile(f"{_BEGIN}([^{_BEGIN}{_END}]*){_END}")
 
 
 def search_messages(reader: Reader, wanted: Search, page: Page) -> list[Found]:
-    """Return the newest messages that fit."""
+    """Return the messages that match, newest first."""
     conditions, values = ["words MATCH ?"], [_match_expression(wanted.terms)]
     for column, value in (("transcript.session", wanted.session), ("sessions.agent", wanted.agent)):
         if value is not None:
@@ -52,7 +55,7 @@ def search_messages(reader: Reader, wanted: Search, page: Page) -> list[Found]:
 
 
 def _match_expression(terms: tuple[Term, ...]) -> str:
-    """Return a search in FTS5's language: every word is quoted, so none of them is an operator."""
+    """Return a search in FTS5's query language. Every word is quoted, so that none is read as an operator."""
     wanted = " AND ".join(_quote_term(term) for term in terms if not term.excluded)
     unwanted = " OR ".join(_quote_term(term) for term in terms if term.excluded)
     return f"({wanted}) NOT ({unwanted})" if unwanted else wanted
@@ -68,7 +71,7 @@ def _strip_marks(marked: str) -> str:
 
 
 def reindex_some(tx: Transaction) -> bool:
-    """Set characters apart in the index for some messages from before it was done; tells whether there may be more."""
+    """Index some old messages by single characters. Returns False when there are none left."""
     found: Any = tx.execute("SELECT next, last FROM respacing").fetchone()
     next_, last = found
     if next_ > last:

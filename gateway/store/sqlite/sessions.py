@@ -41,7 +41,7 @@ def _decode_session(row: Sequence[Any]) -> Session:
 
 
 def touch_session(tx: Transaction, key: SessionKey) -> None:
-    """Create a session or mark that it was used now."""
+    """Create a session, or mark it as used now."""
     text = str(key)
     next_ = "(SELECT coalesce(max(touched), 0) + 1 FROM sessions)"
     tx.execute(f"UPDATE sessions SET updated = ?, touched = {next_} WHERE key = ?", (tx.now, text))
@@ -95,13 +95,13 @@ def set_backend_ref(tx: Transaction, run: Run, backend_ref: str) -> None:
 
 
 def write_transcript(tx: Transaction, run: Run) -> None:
-    """Add what an ended run said: nothing for a cancelled one, or when its session is gone."""
+    """Add an ended run's messages to its session's transcript; nothing for a cancelled run or a deleted session."""
     if run.status is not Status.CANCELLED:
         write_round(tx, run, run.rounds or 1, run.result)
 
 
 def write_round(tx: Transaction, run: Run, number: int, reply: str | None) -> None:
-    """Add what was told and answered in a round of a run, unless its session is gone."""
+    """Add the prompt and the reply of one round to the transcript, unless the session was deleted."""
     said = [(Role.USER, run.spec.prompt(number), run.created if number == 1 else tx.now)]
     if reply is not None:
         said.append((Role.ASSISTANT, reply, tx.now))
@@ -112,7 +112,7 @@ def write_round(tx: Transaction, run: Run, number: int, reply: str | None) -> No
         return
     last, title = row
     rows = [(run.spec.session, n, *one, run.id) for n, one in enumerate(said, start=last + 1)]
-    tx.execute(  # both at once: with each statement that writes, the index of words is brought to disk
+    tx.execute(  # one statement: each statement that writes also writes the search index
         "INSERT INTO transcript (session, n, role, content, at, run) VALUES "
         + ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows)),
         tuple(itertools.chain.from_iterable(rows)),

@@ -1,4 +1,4 @@
-"""How many runs there are in each status, counted as they move, so that nobody has to count rows."""
+"""The number of runs in each status, updated with every move, so that no query counts rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.store.sqlite.database import Transaction
 
 
 def count_status(tx: Transaction, spec: RunSpec, status: Status, before: Status | None = None) -> None:
-    """Count a run under its status, and no longer under the one before."""
+    """Count a run under its new status, and no longer under its old one."""
     for kind in ("", f"{Source.BACKGROUND} ") if spec.source is Source.BACKGROUND else ("",):
         tx.execute("INSERT INTO tally VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (f"{kind}{status}",))
         if before is not None:

@@ -1,4 +1,4 @@
-"""One-time tickets, by their hash only: on disk, so that the process after a restart knows them too."""
+"""One-time tickets. Only their hashes are stored; on disk, so that they work after a restart too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.store.sqlite.database import Transaction
 def add_ticket(tx: Transaction, ticket: Ticket, key: IdempotencyKey | None = None) -> None:
     tx.execute("DELETE FROM tickets WHERE expires <= ?", (tx.now,))
     earlier = idempotency.find_used(tx, key)
-    if earlier is not None:  # the answer with the secret was lost
+    if earlier is not None:  # the client never got the answer with the secret
         tx.execute("DELETE FROM tickets WHERE hash = ?", (earlier,))
     idempotency.save_key(tx, key, ticket.hash)
     tx.execute(

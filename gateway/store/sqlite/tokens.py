@@ -1,4 +1,4 @@
-"""Named tokens, by their hash only."""
+"""Named tokens. Only their hashes are stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.store.sqlite.database import Reader, Transaction
 
 
 def add_token(tx: Transaction, token: Token, key: IdempotencyKey | None = None) -> None:
-    if idempotency.find_used(tx, key) is not None:  # the answer with the secret was lost
+    if idempotency.find_used(tx, key) is not None:  # the client never got the answer with the secret
         revoke_token(tx, token.name)
     idempotency.save_key(tx, key, token.name)
     try:

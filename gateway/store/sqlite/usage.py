@@ -1,8 +1,8 @@
-"""What is used of models, by day, agent and schedule; and whether budgets leave room for another run.
+"""Usage by day, agent and schedule, and whether budgets leave room for another run.
 
-Use is counted in the transaction that writes the events which tell it: what a crash cuts short has counted as far
-as it is on disk, and nothing counts twice. A run at work reserves its place by being there: nothing has to be given
-back, and two processes see the same. A run that has stopped running is counted, once, on the day on which it began.
+The transaction that stores a usage event also counts it, so a crash loses nothing that is on disk and nothing counts
+twice. A running run reserves its share simply by being in the table: nothing has to be given back, and two processes
+see the same. When a run stops running, it is counted once, on the day on which it began.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gateway.domain.queue import Limits
 from gateway.domain.run import Run, Status
 from gateway.store.sqlite.database import Reader, Transaction
 
-#: days that use is kept
+#: days for which usage is kept
 KEPT = 400
-#: rows of an answer
+#: rows in one report
 ROWS = 1000
-#: no count goes beyond it, whatever an agent says
+#: the highest count that is stored, whatever an agent reports
 MOST = (1 << 53) - 1
 
 _SUMS = "sum(runs), sum(input), sum(output), sum(cached), sum(cost), sum(unpriced)"
@@ -31,13 +31,13 @@ _NAMES = {By.DAY: "day", By.AGENT: "agent", By.SCHEDULE: "schedule"}
 
 
 class Asked(NamedTuple):
-    """What the budgets say about a run that could be claimed."""
+    """Whether budgets let a run begin."""
 
-    #: whether it may begin now
+    #: True: the run may begin now
     go: bool
-    #: why it never will
+    #: why it can never begin
     refusal: str | None = None
-    #: what it waits for
+    #: why it must wait
     wait: str | None = None
 
 
@@ -45,16 +45,16 @@ class Asked(NamedTuple):
 
 
 def count_usage(tx: Transaction, run: Run, said: Sequence[AnyHappening]) -> None:
-    """Count the use that events tell, today."""
+    """Add the usage that events report to today."""
     _add_to_day(tx, run, tx.now, _sum_events(said))
 
 
 def settle_run(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -> None:
-    """Count a run that stops running, and the last use that its events tell.
+    """Count a run that stops running, and the usage that its last events report.
 
     Args:
-        run: as it was.
-        after: as it is now.
+        run: the run before it stopped.
+        after: the run as it is now.
     """
     began = run.started or tx.now
     first = int(run.attempt == 1)
@@ -68,7 +68,7 @@ def settle_run(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: R
 
 
 def _sum_events(said: Sequence[AnyHappening]) -> Usage:
-    """Return the use that events tell: none of them takes back what another one told."""
+    """Return the usage that events report. Negative numbers count as 0, so that no event takes back another."""
     found = [one for one in said if isinstance(one, Usage)]
     return Usage(
         input=min(sum(max(one.input, 0) for one in found), MOST),
@@ -108,7 +108,7 @@ def prune_usage(tx: Transaction) -> None:
 
 
 def check_budgets(reader: Reader, run: Run, limits: Limits) -> Asked:
-    """Tell whether the budgets of a run's agent and schedule let it begin."""
+    """Decide whether the budgets of a run's agent and schedule let it begin."""
     spec = run.spec
     asked = Asked(True)
     for whose, limit, by, name in (
@@ -140,12 +140,12 @@ def _check_budget(reader: Reader, run: Run, limit: Budget, by: By, name: str, wh
 
 
 def sum_today(reader: Reader, by: By, name: str) -> Spent:
-    """Return what an agent or a schedule has used today, with the runs that are at work."""
+    """Return what an agent or a schedule has used today, including running runs."""
     return _sum_today(reader, by, name)[0]
 
 
 def _sum_today(reader: Reader, by: By, name: str) -> tuple[Spent, int]:
-    """Return what was used today, and how many runs are at work."""
+    """Return today's usage and the number of running runs."""
     mine = "agent = ?2" if by is By.AGENT else "source = 'cron' AND json_extract(spec, '$.labels.schedule') = ?2"
     row: Any = reader.execute(
         "SELECT count(*), coalesce(sum(attempt = 1 AND started >= ?1), 0)"
@@ -158,7 +158,7 @@ def _sum_today(reader: Reader, by: By, name: str) -> tuple[Spent, int]:
 
 
 def _sum_since(reader: Reader, by: By, name: str, day: str, which: str = "=") -> Spent:
-    """Return what was used on a day, or since."""
+    """Return the usage of one day, or of all days since."""
     mine = "agent = ?1" if by is By.AGENT else "schedule = ?1 AND schedule <> ''"
     return _decode_sums(
         reader.execute(f"SELECT {_SUMS} FROM usage WHERE {mine} AND day {which} ?2", (name, day)).fetchone()
@@ -170,7 +170,7 @@ def _decode_sums(row: Any) -> Spent:
 
 
 def sum_days(reader: Reader, by: By, since: str, until: str, agent: str | None = None) -> list[Used]:
-    """Return what was used from one day to another, those included: by day in order, else the most tokens first."""
+    """Return the usage of some days, both ends included: days in order; agents and schedules with most tokens first."""
     name = _NAMES[by]
     mine = "" if agent is None else " AND agent = ?3"
     some = " AND schedule <> ''" if by is By.SCHEDULE else ""

@@ -68,7 +68,7 @@ async def test_nobody_in_time_is_a_no(tmp_path: Path) -> None:
         run = await stage.do()
 
         assert (run.result, await requests(stage, run)) == ("may I? deny", [(Answer.DENY, Lapse.DEADLINE)])
-        with pytest.raises(Conflict, match="nobody has answered p1 in time"):
+        with pytest.raises(Conflict, match="nobody answered p1 in time"):
             await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
 
 
