@@ -35,7 +35,6 @@ class Source(StrEnum):
     OPENAI = "openai"
     #: another agent asked, by its tools
     MCP = "mcp"
-    LIBRARY = "library"
 
 
 class Mode(StrEnum):
@@ -132,13 +131,6 @@ def diagram() -> str:
     return "\n".join(lines) + "\n"
 
 
-class Address(Struct, frozen=True, kw_only=True):
-    """Where a reply goes: a chat of a channel."""
-
-    channel: str
-    chat: str
-
-
 #: how many times a run is tried in all, when crashes cut it short
 MAX_ATTEMPTS = 3
 #: how many times an agent is asked at the most until its goal is reached
@@ -168,7 +160,6 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     #: not before this moment, in milliseconds since 1970 UTC
     run_at: int | None = None
-    reply_to: Address | None = None
     #: where word of its end goes
     deliver: tuple[Target, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from msgspec import Struct, field
 from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.delivery import CHAT, Target
-from gateway.domain.run import Address, Run, RunSpec, Source
+from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 
@@ -71,7 +71,6 @@ async def _submit(call: Call[Say, Nothing]) -> Run:
         session=str(key),
         input=said.content,
         deliver=deliver,
-        reply_to=Address(channel=said.channel, chat=said.chat_id),
     )
     run = (await call.engine.submit(spec, call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
