@@ -173,7 +173,10 @@ def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
         ({"secrets": {"https://a.example": "?"}}, 'webhooks.secrets: "https://a.example": a secret'),
         ({"secrets": {"a.example": "whsec_MDEyMw=="}}, 'webhooks.secrets: "a.example" is not the beginning of a URL'),
         ({"secrets": {"https://a.example/b": "whsec_MDEyMw=="}}, "is not the beginning of a URL"),
-        ({"allow_private": ["10.0.0.1/8"]}, 'webhooks.allow_private: "10.0.0.1/8" is no host and no network'),
+        (
+            {"allow_private": ["10.0.0.1/8"]},
+            'webhooks.allow_private: "10.0.0.1/8" is neither a host name nor a network',
+        ),
         ({"schedule": []}, "webhooks.schedule"),
     ],
 )

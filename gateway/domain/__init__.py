@@ -1,1 +1,1 @@
-"""What the gateway is about, as pure data and pure functions: no I/O, no event loop."""
+"""The concepts of the gateway as plain data and pure functions: no I/O, no event loop."""

@@ -1,7 +1,8 @@
-"""Which addresses a webhook may go to: a URL that a caller gives must not open this machine's own network.
+"""The addresses that webhooks may be sent to: a caller's URL must not reach into this machine's own network.
 
-Judged is each address that is about to be connected to, not the name that led there. The table is
-our own: `ipaddress.is_global` takes 64:ff9b::/96, 2002::/16 and fec0::/10 for public ones.
+The policy checks each address right before the connection is made, not the host name that resolved to it.
+The table of networks is our own, because `ipaddress.is_global` counts 64:ff9b::/96, 2002::/16 and fec0::/10
+as public.
 https://www.iana.org/assignments/iana-ipv4-special-registry,
 https://www.iana.org/assignments/iana-ipv6-special-registry.
 """
@@ -17,13 +18,13 @@ from msgspec import Struct
 from gateway.domain.delivery import WEBHOOK, Target
 from gateway.errors import ConfigError, InvalidRequest
 
-#: characters of a webhook's URL
+#: longest URL of a webhook
 URL_LENGTH = 2048
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: link-local ones, those that clouds answer at with credentials, and what is no single host
+#: link-local networks, addresses at which clouds serve credentials, and addresses that are not one host
 _NEVER = (
     "0.0.0.0/8 169.254.0.0/16 224.0.0.0/4 240.0.0.0/4 100.100.100.200/32 168.63.129.16/32 192.0.0.192/32"
     " ::/128 fe80::/10 ff00::/8 fd00:ec2::254/128 fd20:ce::254/128 2001::/32 100::/64"
@@ -43,21 +44,21 @@ _TABLE = {"never": _networks(_NEVER), "loopback": _networks(_LOOPBACK), "private
 
 
 class Reach(Struct, frozen=True, kw_only=True):
-    """What callers of this gateway may reach by it."""
+    """Which addresses the callers of this gateway may have webhooks sent to."""
 
-    #: whether the gateway listens on loopback only, so that its callers are on this machine anyway
+    #: whether the gateway listens on loopback only: its callers are on this machine then, and may name loopback
     local: bool
-    #: names of hosts whose private addresses are allowed
+    #: host names whose private addresses are allowed
     hosts: frozenset[str] = frozenset()
     #: private networks that are allowed
     networks: tuple[_Network, ...] = ()
 
     @classmethod
     def of(cls, allowed: Sequence[str], *, local: bool) -> Reach:
-        """Read hosts and networks.
+        """Return the policy for the entries of `webhooks.allow_private`.
 
         Raises:
-            ConfigError: one is neither.
+            ConfigError: an entry is neither a host name nor a network.
         """
         hosts, networks = set(), []
         for entry in allowed:
@@ -66,45 +67,45 @@ class Reach(Struct, frozen=True, kw_only=True):
             except ValueError as error:
                 if not entry or not entry.isascii() or set(entry) & set("/:@ "):
                     raise ConfigError(
-                        f'webhooks.allow_private: "{entry}" is no host and no network such as 10.0.0.0/8.'
+                        f'webhooks.allow_private: "{entry}" is neither a host name nor a network such as 10.0.0.0/8.'
                     ) from error
                 hosts.add(entry.lower())
         return cls(local=local, hosts=frozenset(hosts), networks=tuple(networks))
 
     def refusal(self, host: str, address: str, *, trusted: bool = False) -> str | None:
-        """Return why an address must not be connected to; None if it may.
+        """Return why no connection to an address is allowed, or None if it is allowed.
 
         Args:
-            host: as it stands in the URL.
-            address: what it was resolved to.
+            host: the host as the URL names it.
+            address: the address that the host resolved to.
             trusted: whether the URL comes from the configuration.
         """
         found = ipaddress.ip_address(address.partition("%")[0])
         meant = _meant(found)
         kind = "never" if meant is None else _kind(meant)
         if kind == "never":
-            return f"{address} is never sent to"
+            return f"{address} is an address that webhooks are never sent to"
         if kind is None or trusted or self._allowed(host.lower(), {found, meant}):
             return None
         if kind == "loopback" and self.local and _names_loopback(host):
             return None
-        return f"{address} is a {kind} address, which webhooks.allow_private does not name"
+        return f"{address} is a {kind} address, and webhooks.allow_private does not list it"
 
     def target(self, url: str, body: str = "task", secret: str = "") -> Target:
-        """Return the target that a caller's URL means.
+        """Return the delivery target for a URL that a caller gave.
 
         Args:
-            body: the format of what is sent.
-            secret: what it is signed with, if the caller says so.
+            body: the format of the request body.
+            secret: the caller's own signing secret, if any.
 
         Raises:
-            InvalidRequest: nothing can or may be sent there.
+            InvalidRequest: the URL is not valid, or the policy forbids its address.
         """
         parts = _split(url)
         host = parts.hostname or ""
         try:
             why = self.refusal(host, host)
-        except ValueError:  # a name: judged when it is resolved
+        except ValueError:  # a host name: it is checked when it is resolved
             why = None
         if why is not None:
             raise InvalidRequest(f"webhook: {why}.")
@@ -116,23 +117,23 @@ class Reach(Struct, frozen=True, kw_only=True):
 
 def _split(url: str) -> SplitResult:
     if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
-        raise InvalidRequest("webhook: a URL of printable ASCII characters without spaces.")
+        raise InvalidRequest("webhook: the URL must contain only printable ASCII characters and no spaces.")
     if len(url) > URL_LENGTH:
-        raise InvalidRequest(f"webhook: at most {URL_LENGTH} characters.")
+        raise InvalidRequest(f"webhook: the URL must have at most {URL_LENGTH} characters.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidRequest(f"webhook: not a URL: {error}.") from error
+        raise InvalidRequest(f"webhook: this is not a valid URL: {error}.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise InvalidRequest("webhook: a URL that begins with http:// or https:// and names a host.")
+        raise InvalidRequest("webhook: the URL must begin with http:// or https:// and name a host.")
     if "@" in parts.netloc:
-        raise InvalidRequest("webhook: a URL without a user's name and password.")
+        raise InvalidRequest("webhook: the URL must not contain a user name or a password.")
     return parts
 
 
 def _meant(address: _Address) -> _Address | None:
-    """Return the address that one with another inside leads to; None if it leads nowhere good."""
+    """Return the IPv4 address inside an IPv6 address, or else the address itself; None if no host can have it."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address.ipv4_mapped is not None:
@@ -141,7 +142,7 @@ def _meant(address: _Address) -> _Address | None:
         return address.sixtofour
     if address in ipaddress.ip_network("64:ff9b::/96"):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if int(address) >> 32 == 0 and int(address) > 1:  # IPv4-compatible, RFC 4291: nobody routes them
+    if int(address) >> 32 == 0 and int(address) > 1:  # IPv4-compatible (RFC 4291): no network routes these
         return None
     return address
 
@@ -151,7 +152,7 @@ def _kind(address: _Address) -> str | None:
 
 
 def _names_loopback(host: str) -> bool:
-    """Tell whether a URL says itself that it means this machine: a name that only leads here does not."""
+    """Return whether a URL names this machine itself. A host name that merely resolves to loopback does not."""
     if host.lower() == "localhost":
         return True
     try:

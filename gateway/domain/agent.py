@@ -14,16 +14,16 @@ from gateway.domain.run import OnInterrupt
 
 
 class Permissions(StrEnum):
-    """How an agent that asks to be allowed something is answered."""
+    """How the permission requests of an agent are answered."""
 
     DENY = "deny"
     ALLOW = "allow"
-    #: by whoever may, in time
+    #: people answer
     ASK = "ask"
 
 
 class SessionMode(StrEnum):
-    """What happens to a message that meets a busy session."""
+    """What happens to a message for a session that is busy."""
 
     QUEUE = "queue"
     REJECT = "reject"
@@ -31,72 +31,72 @@ class SessionMode(StrEnum):
 
 
 class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One entry of `agents.list`. Backend options stand beside these fields in the file."""
+    """One entry of `agents.list`. The file has the backend's options next to these fields."""
 
     #: name of the agent, in session keys and requests
     id: Annotated[str, Meta(pattern=SLUG)]
-    #: what drives it: the name of a backend
+    #: name of the backend that drives it
     backend: str
     enabled: bool = True
-    #: the model to ask for, in the backend's own words
+    #: the model, by the name that the backend knows
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     system_prompt: str | None = None
-    #: working directory; each session has its own below `workspaces/` when not set
+    #: working directory; when not set, each session has its own below `workspaces/`
     workspace: str | None = None
-    #: seconds that a run may take
+    #: longest time that a run may take, in seconds
     timeout: Annotated[float, Meta(gt=0, le=604_800)] = 1800.0
-    #: runs at the same time
+    #: how many runs it works on at the same time
     max_concurrent: Annotated[int, Meta(ge=1, le=1024)] = 2
-    #: what happens to a message that meets a busy session
+    #: what happens to a message for a session that is busy
     session_mode: SessionMode = SessionMode.QUEUE
-    #: how requests for permission are answered: `deny`, `allow`, or by people: `ask`
+    #: how permission requests are answered: `deny`, `allow`, or `ask` (people answer)
     permissions: Permissions = Permissions.DENY
-    #: seconds that people have to answer; then it is denied
+    #: seconds that people have to answer; after that, the request is denied
     permission_timeout: Annotated[float, Meta(gt=0, le=604_800)] = 300.0
-    #: environment for the agent's process, beyond the few names that are passed on
+    #: environment variables for the agent's process, in addition to the few that it inherits
     env: dict[str, str] = field(default_factory=dict)
-    #: what becomes of a run that a crash or a stop cut short
+    #: what happens to a run that a crash or a stop interrupted
     on_interrupt: OnInterrupt = OnInterrupt.RETRY
-    #: what it may use in a day: `runs`, `tokens`, `cost` in US dollars
+    #: daily limits: `runs`, `tokens`, `cost` in US dollars
     budget: Budget | None = None
-    #: the backend's own options: a dict as read, the backend's struct once checked
+    #: the backend's own options: a dict as the file has it, and the backend's struct once validated
     options: Any = field(default_factory=dict)
 
 
-#: what people call an agent
+#: the name of an agent that people see
 Name = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$(?!\n)")]
-#: fits into one argument of a program, and can never pass for an option of it
+#: fits into one command-line argument, and cannot be mistaken for an option
 SystemPrompt = Annotated[str, Meta(max_length=30_000, pattern=r"^([^\-\x00][^\x00]*)?$(?!\n)")]
-#: the model to ask for
+#: the name of a model
 Model = Annotated[str, Meta(pattern=MODEL)]
-#: a unique word for an agent
+#: a unique short name of an agent
 Slug = Annotated[str, Meta(pattern=AGENT_SLUG)]
-#: tasks at the same time
+#: how many tasks at the same time
 MaxConcurrent = Annotated[int, Meta(ge=1, le=1024)]
 
 
 class AgentDraft(Struct, frozen=True, kw_only=True):
-    """An agent to be made. What can set a command or an environment comes from its base alone."""
+    """A request to create an agent. Commands and environment variables always come from its base."""
 
-    #: what requests may call it beside its id; unique
+    #: unique short name; requests may use it in place of the id
     slug: Slug
-    #: what people call it; the slug when left out
+    #: the name that people see; the slug when left out
     name: Name | None = None
-    #: id of the configured agent underneath: backend, command, environment, workspace, permissions come from it
+    #: id of the configured agent that backend, command, environment, workspace and permissions come from
     base: str | None = None
-    #: the model to ask for; the base's own when null
+    #: the model; the base's own when null
     model: Model | None = None
     #: the base's own when null
     system_prompt: SystemPrompt | None = None
-    #: runs at the same time, and tasks that it may have assigned
+    #: how many runs at the same time, and how many assigned tasks
     max_concurrent: MaxConcurrent = 1
-    #: what it may use in a day; the base's limits when null, none when empty
+    #: daily limits; the base's limits when null, no limits when empty
     budget: Budget | None = None
     enabled: bool = field(default=True, name="is_enabled")
 
 
 class AgentEdit(Struct, frozen=True, kw_only=True):
-    """What is to change about an agent; what is left out stays."""
+    """A request to change an agent; a field that is left out stays as it is."""
 
     slug: Slug | UnsetType = UNSET
     name: Name | UnsetType = UNSET
@@ -109,7 +109,7 @@ class AgentEdit(Struct, frozen=True, kw_only=True):
 
 
 class StoredAgent(Struct, frozen=True, kw_only=True):
-    """An agent that was made through the API. Times are milliseconds since 1970 UTC."""
+    """An agent that was created through the API. Times are milliseconds since 1970 UTC."""
 
     #: a UUID
     id: str
@@ -125,7 +125,7 @@ class StoredAgent(Struct, frozen=True, kw_only=True):
     budget: Budget | None = None
 
     def over(self, base: Agent | None) -> Agent:
-        """Return the agent in force: its base with its own words. Without a base it is disabled."""
+        """Return the effective agent: its base with its own values. Without a base it is disabled."""
         if base is None:
             return Agent(id=self.id, backend="", enabled=False, model=self.model, max_concurrent=self.max_concurrent)
         return msgspec.structs.replace(

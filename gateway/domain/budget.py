@@ -1,4 +1,4 @@
-"""Budgets: how much an agent or a schedule may use in a day, and the arithmetic of it."""
+"""Budgets: how much an agent or a schedule may use in a day, and the arithmetic of usage."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from msgspec import Meta, Struct
 from gateway.domain import cron, times
 from gateway.domain.event import Usage
 
-#: days whose runs show what a run takes, today included
+#: days of runs, today included, from which the average usage of a run is computed
 SHOWN_BY = 7
 
 
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What may be used in a day; without a number there is no limit."""
+    """Daily limits. A number that is not set is no limit."""
 
-    #: runs that begin
+    #: runs that start
     runs: Annotated[int, Meta(ge=1, le=10**9)] | None = None
-    #: tokens, read and written
+    #: tokens, input and output together
     tokens: Annotated[int, Meta(ge=1, le=10**15)] | None = None
-    #: US dollars, as the backend reckons them
+    #: US dollars, as the backend reports them
     cost: Annotated[float, Meta(gt=0, le=10**9)] | None = None
 
 
 class Spent(Struct, frozen=True, kw_only=True):
-    """What was used in some time."""
+    """What was used in a period of time."""
 
-    #: runs that began
+    #: runs that started
     runs: int = 0
-    #: tokens read by models
+    #: input tokens
     input: int = 0
-    #: tokens written by models
+    #: output tokens
     output: int = 0
-    #: of the tokens read, those that came from a cache
+    #: of the input tokens, those that came from a cache
     cached: int = 0
     #: in US dollars
     cost: float = 0.0
-    #: runs of which no cost was told
+    #: runs whose cost is not known
     unpriced: int = 0
 
     @property
@@ -48,58 +48,58 @@ class Spent(Struct, frozen=True, kw_only=True):
 
 
 class Excess(Struct, frozen=True, kw_only=True):
-    """The limit that is reached."""
+    """A limit of a budget that has been reached."""
 
     #: `runs`, `tokens` or `cost`
     limit: str
-    #: how much of how much
+    #: what was used of what is allowed, such as `3 of 3 runs`; empty if today's cost is not known
     told: str
 
 
 class Days:
-    """The days of a zone, from midnight to midnight, however many hours that are."""
+    """The calendar days of a time zone: from midnight to midnight, even when that is not 24 hours."""
 
     def __init__(self, zone: str = "UTC") -> None:
         """Raises:
-        InvalidRequest: there is no such zone.
+        InvalidRequest: there is no time zone of this name.
         """
         self.zone = zone
         self._info = cron.zone(zone)
 
     def of(self, moment: int) -> str:
-        """Return the day that a moment is in, as `2026-11-21`."""
+        """Return the day of a moment, such as `2026-11-21`."""
         return self._date(moment).isoformat()
 
     def begin(self, moment: int) -> int:
-        """Return the first moment of that day."""
+        """Return the first moment of the day that a moment is in."""
         return self._midnight(self._date(moment))
 
     def end(self, moment: int) -> int:
-        """Return the first moment of the next one."""
+        """Return the first moment of the day after."""
         return self._midnight(self._date(moment) + timedelta(days=1))
 
     def before(self, moment: int, days: int) -> str:
-        """Return the day so many days earlier."""
+        """Return the day that is a number of days earlier."""
         return (self._date(moment) - timedelta(days=days)).isoformat()
 
     def _date(self, moment: int) -> date:
         return datetime.fromtimestamp(moment / 1000, self._info).date()
 
     def _midnight(self, day: date) -> int:
-        # Where clocks skip midnight, this is the moment at which they do; where it comes twice, the first.
+        # Where the clocks skip midnight, this is the moment of the change; where midnight comes twice, the first one.
         return times.milliseconds(datetime(day.year, day.month, day.day, tzinfo=self._info))
 
 
 def unpriced(usage: Usage, succeeded: bool) -> bool:
-    """Tell whether nobody knows what a run has cost: tokens without a price, or an answer of which nothing was told."""
+    """Return whether the cost of a run is unknown: it has tokens but no cost, or succeeded and reported no usage."""
     return usage.cost <= 0 and (succeeded or usage.input + usage.output > 0)
 
 
 def excess(budget: Budget, used: Spent) -> Excess | None:
-    """Return the limit that today's use has reached, if there is one.
+    """Return the limit that today's usage has reached, or None.
 
     Args:
-        used: with the runs that are at work.
+        used: today's usage, including the runs that are in progress.
     """
     if budget.runs is not None and used.runs >= budget.runs:
         return Excess(limit="runs", told=f"{used.runs:,} of {budget.runs:,} runs")
@@ -113,10 +113,10 @@ def excess(budget: Budget, used: Spent) -> Excess | None:
 
 
 def must_wait(budget: Budget, used: Spent, recent: Spent, at_work: int) -> bool:
-    """Tell whether what is at work may use up the budget, so that the next run has to see what becomes of it.
+    """Return whether the next run must wait, because the runs in progress may use up the budget.
 
-    Each run at work is taken to use what a run used on average of late. With a limit of cost, the very first
-    run goes alone: it shows whether the backend tells what it costs.
+    Each run in progress is assumed to use as much as a recent run did on average. With a cost limit, the very
+    first run goes alone: it shows whether the backend reports costs.
     """
     if at_work == 0:
         return False
@@ -128,33 +128,33 @@ def must_wait(budget: Budget, used: Spent, recent: Spent, at_work: int) -> bool:
     return budget.cost is not None and _dollars(used.cost + recent.cost * share) >= budget.cost
 
 
-def refusal(whose: str, found: Excess, begins_anew: int) -> str:
-    """Return what the author of a refused run is told.
+def refusal(whose: str, found: Excess, resets_at: int) -> str:
+    """Return the error of a run that is refused because a limit has been reached.
 
     Args:
-        whose: such as `agent 'main'`.
-        begins_anew: when the budget does, in milliseconds since 1970 UTC.
+        whose: the budget's owner, such as `agent 'main'`.
+        resets_at: when the budget starts again from zero, in milliseconds since 1970 UTC.
     """
-    anew = times.rfc3339(begins_anew)
+    reset = times.rfc3339(resets_at)
     if not found.told:
         return (
-            f"the {whose} has a limit of cost, and of a run today no cost was told: what is left is not known."
-            f" The budget begins anew at {anew}; where the backend tells no cost, limit runs or tokens instead."
+            f"the {whose} has a cost limit, but a run of today reported no cost, so the rest of the budget is unknown."
+            f" The budget resets at {reset}; if the backend reports no costs, limit runs or tokens instead."
         )
-    return f"the {whose} is over its budget: {found.told} are used today. It begins anew at {anew}."
+    return f"the {whose} is over its budget: {found.told} are used today. The budget resets at {reset}."
 
 
-def waiting(whose: str, at_work: int, begins_anew: int) -> str:
-    """Return what a run waits for that has to see what those at work leave; see `must_wait`."""
+def waiting(whose: str, at_work: int, resets_at: int) -> str:
+    """Return why a run waits for the runs in progress; see `must_wait`."""
     return (
-        f"the budget of the {whose} may be used up by what is at work ({at_work} now):"
-        f" it begins if they leave enough, or ends as over_budget; the budget begins anew at"
-        f" {times.rfc3339(begins_anew)}"
+        f"the runs in progress ({at_work} now) may use up the budget of the {whose}:"
+        f" this run starts if they leave enough, and fails as over_budget otherwise; the budget resets at"
+        f" {times.rfc3339(resets_at)}"
     )
 
 
 def left(budget: Budget, used: Spent) -> Budget:
-    """Return what is left of each limit."""
+    """Return what is left of each limit of a budget."""
     return Budget(
         runs=None if budget.runs is None else max(budget.runs - used.runs, 0),
         tokens=None if budget.tokens is None else max(budget.tokens - used.tokens, 0),
@@ -163,12 +163,12 @@ def left(budget: Budget, used: Spent) -> Budget:
 
 
 def _dollars(cost: float) -> float:
-    """Return a sum without what binary fractions add to it."""
+    """Return a sum without the rounding errors of binary fractions."""
     return round(cost, 9)
 
 
 class By(StrEnum):
-    """What use is told by."""
+    """What usage is grouped by."""
 
     DAY = "day"
     AGENT = "agent"
@@ -176,8 +176,8 @@ class By(StrEnum):
 
 
 class Used(Struct, frozen=True, kw_only=True):
-    """What was used on a day, by an agent or for a schedule."""
+    """The usage of one day, agent or schedule."""
 
-    #: the day, or the id of the agent or schedule
+    #: the day, or the id of the agent or the schedule
     name: str
     spent: Spent

@@ -1,6 +1,7 @@
-"""When a schedule's times come: cron expressions, intervals and single moments. Pure.
+"""Computes the times of a schedule: from cron expressions, intervals and single moments.
 
-Times are whole seconds, in milliseconds since 1970 UTC. `docs/schedules.md` says what happens when the clocks change.
+Times are whole seconds, as milliseconds since 1970 UTC. `docs/schedules.md` says what happens when the clocks
+change.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from cronsim import CronSim, CronSimError
 from gateway.domain import times
 from gateway.errors import InvalidRequest
 
-#: characters of an expression
+#: longest expression
 LENGTH = 200
-#: seconds between the times of `every` at the most
+#: longest interval of `every`
 LONGEST = 366 * 86_400
-#: missed times that are told one by one
+#: how many missed times are listed one by one
 LISTED = 100
-#: steps from the first missed time, before they are looked for from the end
+#: steps forward from the first missed time; if there are more, the search goes backward from now
 WALK = 1000
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -39,34 +40,34 @@ _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]", re.ASCII)
 
 
 class Recent(NamedTuple):
-    """Times that have come, oldest first."""
+    """Times of a schedule that are due, oldest first."""
 
     times: tuple[int, ...]
-    #: how many they are, those included that are not listed; None if there are too many to count
+    #: how many times are due, including those that `times` leaves out; None if there are too many to count
     number: int | None
 
 
 class Timing(NamedTuple):
-    """What an expression means."""
+    """An expression, parsed."""
 
-    #: five fields; empty if it is none
+    #: the five fields of a cron expression; empty for an interval or a single moment
     cron: str
     zone: zoneinfo.ZoneInfo
-    #: milliseconds from one time to the next
+    #: interval between two times, in milliseconds; 0 if the expression is not an interval
     every: int = 0
-    #: the only time
+    #: the only time; 0 if there is more than one
     once: int = 0
 
     def after(self, moment: int, anchor: int) -> int | None:
         """Return the first time after a moment, or None if there is none.
 
         Args:
-            anchor: what an interval counts from.
+            anchor: the moment that an interval counts from.
         """
         return next(self._walk(moment, anchor), None)
 
     def upto(self, first: int, now: int, anchor: int) -> Recent:
-        """Return the newest times of those from the first one to now."""
+        """Return the newest of the times from the first one until now."""
         newest: deque[int] = deque(maxlen=LISTED)
         for count, time in enumerate(self._walk(first - 1, anchor)):
             if time > now:
@@ -79,7 +80,7 @@ class Timing(NamedTuple):
         return Recent(tuple(self._newest(first, now, anchor)), None)
 
     def _newest(self, first: int, now: int, anchor: int) -> deque[int]:
-        """Look in longer and longer spans before now."""
+        """Return the newest times, by a search through longer and longer spans before now."""
         span = LISTED * (self.every or 60_000)
         while True:
             newest: deque[int] = deque(maxlen=LISTED)
@@ -110,21 +111,21 @@ class Timing(NamedTuple):
             for found in walk:
                 time = int(found.timestamp()) * 1000
                 if walk.fixup_tz is None and not self._is_read(time, walk):
-                    continue  # midnight, where a day begins later
-                if time > moment:  # in a repeated hour, the same reading of the clock was there before
+                    continue  # a midnight that the clocks skip
+                if time > moment:  # in a repeated hour, the clock has shown this time before
                     moment = time
                     yield time
-        except (OverflowError, ValueError):  # beyond the year 9999
+        except (OverflowError, ValueError):  # after the year 9999
             return
 
     def _is_read(self, time: int, walk: CronSim) -> bool:
-        """Tell whether a clock in the zone ever reads what an expression by real time asks for."""
+        """Return whether a clock in the zone shows the hour and minute of the expression at this time."""
         real = datetime.fromtimestamp(time // 1000, self.zone)
         return real.hour in walk.hours and real.minute in walk.minutes
 
 
 class _Walk(CronSim):
-    """The library's walk, which goes from hour to hour by whole ones: over a change of half an hour it comes late."""
+    """The library's iterator, made exact: by whole hours, it is late after a clock change of half an hour."""
 
     def advance_hour(self) -> bool:
         moved = super().advance_hour()
@@ -136,28 +137,28 @@ class _Walk(CronSim):
 
 
 def zone(name: str) -> zoneinfo.ZoneInfo:
-    """Return a time zone by its IANA name.
+    """Return the time zone of an IANA name.
 
     Raises:
-        InvalidRequest: there is none.
+        InvalidRequest: there is no time zone of this name.
     """
     try:
         return zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise InvalidRequest(
-            f"timezone: there is no time zone {name[:64]!r}; use a name such as Europe/Berlin."
+            f"timezone: there is no time zone {name[:64]!r}; use an IANA name such as Europe/Berlin."
         ) from None
 
 
 def parse(text: str, timezone: str) -> Timing:
-    """Read an expression.
+    """Parse an expression.
 
     Raises:
-        InvalidRequest: it cannot be read, or its time never comes; the message says why.
+        InvalidRequest: the expression is not valid, or its time never comes; the message says why.
     """
     where, words = zone(timezone), text.strip()
     if len(words) > LENGTH:
-        raise InvalidRequest(f"schedule: longer than {LENGTH} characters.")
+        raise InvalidRequest(f"schedule: the expression is longer than {LENGTH} characters.")
     if words.lower().startswith("every"):
         return Timing("", where, every=_interval(words))
     if _MOMENT.match(words):
@@ -165,15 +166,15 @@ def parse(text: str, timezone: str) -> Timing:
     cron = " ".join(_WORDS.get(words.lower(), words).split())
     if cron.count(" ") != 4:
         raise InvalidRequest(
-            f"schedule: {words!r} is no cron expression of five fields, no interval such as 'every 15m', and no time"
-            " such as 2030-01-31T09:00:00Z."
+            f"schedule: {words!r} is not a cron expression of five fields, nor an interval such as 'every 15m', nor a"
+            " time such as 2030-01-31T09:00:00Z."
         )
     try:
         timing = Timing(cron, where)
         CronSim(cron, datetime.now(UTC))
     except CronSimError as error:
         what = str(error).removeprefix("Bad ")
-        raise InvalidRequest(f"schedule: {words!r} never comes or cannot be read: look at its {what}.") from None
+        raise InvalidRequest(f"schedule: {words!r} is not valid or its time never comes: check the {what}.") from None
     return timing
 
 
@@ -181,7 +182,9 @@ def _interval(words: str) -> int:
     found = _EVERY.fullmatch(words.lower())
     seconds = int(found[1]) * _UNITS[found[2]] if found else 0
     if not 1 <= seconds <= LONGEST:
-        raise InvalidRequest(f"schedule: {words!r} is no interval such as 'every 15m' (s, m, h or d; 1 s to 366 d).")
+        raise InvalidRequest(
+            f"schedule: {words!r} is not an interval such as 'every 15m' (units s, m, h, d; from 1 s to 366 d)."
+        )
     return seconds * 1000
 
 
@@ -189,10 +192,10 @@ def _moment(words: str) -> int:
     try:
         found = datetime.fromisoformat(words)
     except ValueError:
-        raise InvalidRequest(f"schedule: {words!r} is no time such as 2030-01-31T09:00:00Z.") from None
+        raise InvalidRequest(f"schedule: {words!r} is not a time such as 2030-01-31T09:00:00Z.") from None
     if found.tzinfo is None:
-        raise InvalidRequest(f"schedule: {words!r} has no zone; write 2030-01-31T09:00:00+01:00, or Z for UTC.")
+        raise InvalidRequest(f"schedule: {words!r} has no UTC offset; write 2030-01-31T09:00:00+01:00, or Z for UTC.")
     try:
         return times.milliseconds(found) // 1000 * 1000
     except OverflowError:
-        raise InvalidRequest(f"schedule: {words!r} is out of reach.") from None
+        raise InvalidRequest(f"schedule: {words!r} is outside the range of times that can be computed.") from None

@@ -1,4 +1,4 @@
-"""A delivery: something to send out when a run has ended, and its tries."""
+"""A delivery: a message to send when a run has ended, and its attempts."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-#: the kind of targets that are URLs; every other kind is a channel's name
+#: kind of a target that is a URL; every other kind is the name of a channel
 WEBHOOK = "webhook"
-#: the format of what people read in a chat
+#: format of a reply that people read in a chat
 CHAT = "chat"
-#: the format of what is posted to the address that a command of Slack names
+#: format of a reply to the `response_url` of a Slack command
 SLACK = "slack"
 
-#: seconds to wait before each try; when the last one fails, the delivery is dead
+#: seconds to wait before each attempt; when the last attempt fails, the delivery is dead
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
-#: seconds to wait before a try at the most, whatever the settings say
+#: longest wait before an attempt, in seconds, whatever the settings say
 LONGEST_WAIT = 604_800.0
-#: the part of a wait that is left to chance, so that what failed together does not come back together
+#: the share of a wait that is random, so that deliveries that failed together do not return together
 JITTER = 0.1
-#: seconds that a receiver may ask us to stay away at the most
+#: longest wait that a receiver may ask for, in seconds
 LONGEST_STAY = 86_400.0
-#: characters that are kept of what went wrong
+#: characters of an error that are stored
 ERROR_LENGTH = 500
 
 
 class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where word of a run's end goes."""
+    """Where the result of a run is sent."""
 
-    #: `webhook`, or a channel's name
+    #: `webhook`, or the name of a channel
     kind: str
-    #: a URL, or a chat's id
+    #: a URL, or the id of a chat
     address: str
-    #: which body is sent: `task`, `xitto`, `openclaw`, `slack` or `chat`
+    #: format of the body: `task`, `xitto`, `openclaw`, `slack` or `chat`
     format: str = "task"
-    #: whether the address comes from the configuration, and not from a caller
+    #: whether the address comes from the configuration rather than from a caller
     trusted: bool = False
-    #: what a webhook is signed with where its caller said so: `whsec_` and base64
+    #: the caller's own signing secret for a webhook: `whsec_` and base64
     secret: str = ""
 
     @property
     def receiver(self) -> str:
-        """Who takes it: deliveries to one receiver wait for each other, not for those to another."""
+        """The receiver: deliveries to the same receiver wait for each other, others do not."""
         if self.kind != WEBHOOK:
             return f"{self.kind}:{self.address}"
         parts = urlsplit(self.address)
@@ -59,41 +59,41 @@ class DeliveryStatus(StrEnum):
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """A delivery as the store knows it. Times are milliseconds since 1970 UTC."""
+    """A stored delivery. Times are milliseconds since 1970 UTC."""
 
-    #: also the `webhook-id`, the same with each try
+    #: also the `webhook-id`, which is the same at each attempt
     id: str
-    #: order of creation
+    #: grows with each delivery
     seq: int
-    #: id of the run whose end is told
+    #: id of the run whose result is sent
     run: str
     target: Target
     status: DeliveryStatus
-    #: tries so far, the present one included; from 0 again when it is retried by hand
+    #: attempts so far, including the current one; starts again at 0 when somebody retries it
     attempt: int = 0
-    #: when it is sent next, while it is pending
+    #: when the next attempt is due, while it is pending
     next_at: int
-    #: why the last try failed
+    #: why the last attempt failed
     error: str | None = None
     created: int
-    #: when it was delivered, or given up
+    #: when it was delivered or given up
     finished: int | None = None
 
 
 class Delivered(Struct, frozen=True):
-    """The receiver has it."""
+    """The receiver accepted it."""
 
 
 class TryAgain(Struct, frozen=True):
-    """It was not taken, and may be later."""
+    """The attempt failed; a later one may succeed."""
 
     why: str
-    #: seconds that the receiver asked us to stay away
+    #: seconds that the receiver asked us to wait
     after: float = 0.0
 
 
 class Never(Struct, frozen=True):
-    """It will not be taken, however often it is tried."""
+    """The attempt failed, and every other one would fail too."""
 
     why: str
 
@@ -102,11 +102,11 @@ Receipt = Delivered | TryAgain | Never
 
 
 def backoff(schedule: Sequence[float], attempt: int, chance: float) -> float | None:
-    """Return the seconds to wait before a try; None when there is none left.
+    """Return the seconds to wait before an attempt, or None if no attempt is left.
 
     Args:
-        attempt: the number of the try, from 1.
-        chance: from 0 to 1; the middle leaves the schedule as it is.
+        attempt: number of the attempt, from 1.
+        chance: a random number from 0 to 1; with 0.5 the wait is exactly as scheduled.
     """
     if attempt > len(schedule):
         return None
@@ -116,7 +116,7 @@ def backoff(schedule: Sequence[float], attempt: int, chance: float) -> float | N
 def after(
     delivery: Delivery, receipt: Receipt, now: int, chance: float, schedule: Sequence[float] = SCHEDULE
 ) -> Delivery:
-    """Return what becomes of a delivery that was just sent."""
+    """Return a delivery as it is after an attempt to send it."""
     if isinstance(receipt, Delivered):
         return msgspec.structs.replace(delivery, status=DeliveryStatus.DELIVERED, error=None, finished=now)
     error = receipt.why[:ERROR_LENGTH]
@@ -129,17 +129,17 @@ def after(
 
 
 class DeliveryFilter(Struct, frozen=True, kw_only=True):
-    """Which deliveries to list; a None matches all."""
+    """Which deliveries to list; None matches all."""
 
     status: DeliveryStatus | None = None
-    #: id of the run whose end they tell
+    #: id of the run whose result is sent
     run: str | None = None
 
 
 class DeliveryCounts(Struct, frozen=True, kw_only=True):
-    """How many deliveries are not delivered."""
+    """How many deliveries have not been delivered."""
 
-    #: waiting or on their way
+    #: waiting, or being sent
     pending: int
     #: given up
     dead: int

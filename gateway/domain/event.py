@@ -1,7 +1,7 @@
-"""Events: the lines of a run's log, numbered from 1.
+"""Events: the entries of a run's log, numbered from 1.
 
-A backend yields what happened (`Text`, `Tool`, ...); the store numbers it and makes it an `Event`.
-Field names are the ones that clients see.
+A backend yields `Text`, `Tool` and so on; the store numbers each one and wraps it in an `Event`.
+Clients see the field names as they are here.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from msgspec import Struct
 
 
 class Happening(Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.lower, omit_defaults=True):
-    """What one event says; its kind is the lower-case class name."""
+    """The content of an event. Its kind is the class name in lower case."""
 
 
 class Status(Happening, frozen=True):
-    """The run moved to another status."""
+    """The run has another status."""
 
     status: str
     attempt: int = 0
-    #: why, where that is not plain: a rescue, a retry
+    #: why, if that is not obvious: a rescue, a retry
     reason: str = ""
 
 
 class Text(Happening, frozen=True):
-    """A piece of the answer, as it comes."""
+    """A piece of the answer, as the agent writes it."""
 
     delta: str
 
 
 class Thinking(Happening, frozen=True):
-    """A piece of the agent's reasoning, where it shows it."""
+    """A piece of the agent's reasoning, if the agent shows it."""
 
     delta: str
 
 
 class Tool(Happening, frozen=True):
-    """The agent began to use a tool."""
+    """The agent started to use a tool."""
 
     id: str
     name: str
@@ -45,26 +45,26 @@ class Tool(Happening, frozen=True):
 
 
 class ToolEnd(Happening, frozen=True, tag="tool_end"):
-    """A tool came back."""
+    """A tool has finished."""
 
     id: str
     name: str
     is_error: bool = False
     output: str = ""
-    #: where the whole output is, when it is too large for the log: a path on the gateway's machine
+    #: file on the gateway's machine with the whole output, if that is too large for the log
     output_file: str = ""
 
 
 class Usage(Happening, frozen=True):
-    """What a step used. Steps add up to the run's usage."""
+    """What one step used. The usage of a run is the sum of its steps."""
 
-    #: tokens read by the model
+    #: input tokens
     input: int = 0
-    #: tokens written by the model, reasoning included
+    #: output tokens, including reasoning
     output: int = 0
-    #: of the tokens read, those that came from a cache
+    #: of the input tokens, those that came from a cache
     cached: int = 0
-    #: in US dollars, as the backend reckons it
+    #: in US dollars, as the backend reports it
     cost: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
@@ -77,30 +77,30 @@ class Usage(Happening, frozen=True):
 
 
 class Permission(Happening, frozen=True):
-    """The agent asks to be allowed something, or was answered: by its policy, or by somebody."""
+    """The agent asks for permission, or has its answer: from its policy or from a person."""
 
     id: str
     action: str
-    #: what it was told; empty while it waits for that
+    #: the answer; empty while the agent waits for it
     answer: str = ""
-    #: while it waits: what it can be told, and when it is denied unless somebody has answered
+    #: while it waits: the possible answers, and when the request is denied unless somebody answers
     choices: tuple[str, ...] = ()
     expires_at: str = ""
-    #: who answered: a token's name, or a channel and its chat; empty if it was the policy, or nobody
+    #: who answered: the name of a token, or a channel and its chat; empty for the policy, or if nobody answered
     by: str = ""
-    #: why it was denied though nobody said so: `deadline` or `withdrawn`
+    #: why it was denied without an answer: `deadline` or `withdrawn`
     reason: str = ""
 
 
 class Log(Happening, frozen=True):
-    """A remark about the run: a retry of the model, a shortened output."""
+    """A remark about the run, such as a retry of the model or a shortened output."""
 
     level: str
     message: str
 
 
 class End(Happening, frozen=True):
-    """The run is over. Always the last event."""
+    """The run has ended. This is always the last event."""
 
     status: str
     outcome: str
@@ -113,10 +113,10 @@ AnyHappening = Status | Text | Thinking | Tool | ToolEnd | Usage | Permission | 
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One stored line of a run's log."""
+    """A stored entry of a run's log."""
 
     run: str
-    #: 1 for a run's first event, without gaps
+    #: 1 for the run's first event; there are no gaps
     n: int
     #: milliseconds since 1970 UTC
     at: int
@@ -130,15 +130,15 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """One line of the gateway's own log of changes: some noun is now in some state."""
+    """An entry of the gateway's log of changes: a run, session, delivery or the like has a new state."""
 
-    #: position in the log: grows, may skip
+    #: position in the log: it grows, and may skip numbers
     seq: int
     #: `run`, `session`, `delivery`, `agent`, `schedule` or `permission`
     topic: str
-    #: its id, or the session's key; of a permission the run's id, a slash, and its own
+    #: id of what changed, or the session's key; for a permission the run's id, a slash and the request's id
     ref: str
-    #: what it is now: a run's or delivery's status, `created` and `deleted` for a session, `asked` or the answer
+    #: the new state: the status of a run or delivery, `created` or `deleted` for a session, `asked` or the answer
     state: str
     agent: str
     session: str

@@ -1,11 +1,11 @@
-"""Goals: a run in goal mode asks its agent again, in one session, until the goal is reached."""
+"""Goals: a run in goal mode asks its agent again and again, in one session, until the goal is reached."""
 
 from __future__ import annotations
 
-#: the line that an agent ends its answer with when the goal is reached
+#: the last line of an agent's answer when the goal is reached
 MARK = "GOAL_COMPLETE"
 
-#: what the agent is told in each round; the whole goal each time, for agents that keep no session
+#: the prompt of each round; it repeats the whole goal, because some agents keep no session
 WORDING = (
     "{goal}\n"
     "\n"
@@ -14,16 +14,16 @@ WORDING = (
     " While it is not reached, leave that line out: you will be asked to go on.)"
 )
 
-#: what models put around a line on their own account
+#: characters that models like to put around a line
 _DECORATION = " \t*_`#.!"
 
 
 def prompt(goal: str, number: int, rounds: int) -> str:
-    """Return what the agent is told in a round, counted from 1."""
+    """Return the prompt of a round, counted from 1."""
     return WORDING.format(goal=goal, round=number, rounds=rounds)
 
 
 def reached(reply: str) -> bool:
-    """Tell whether an answer ends with the line that says so."""
+    """Return whether an answer ends with the line that says that the goal is reached."""
     lines = reply.rstrip().splitlines()
     return bool(lines) and lines[-1].strip(_DECORATION) == MARK

@@ -1,4 +1,4 @@
-"""A caller's own name for a request, under which the request is done once."""
+"""Idempotency keys: a request with a key is carried out once, however often it is sent."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from msgspec import Struct
 
 
 class IdempotencyKey(Struct, frozen=True, kw_only=True):
-    """A caller's own name for a request."""
+    """The key that a caller gave to a request."""
 
-    #: whose key it is: token and route
+    #: who uses the key, and where: token and route
     scope: str
     key: str
-    #: digest of the body, so that another body under the same key is noticed
+    #: digest of the body, to detect another body with the same key
     digest: str
-    #: how long it is remembered, in milliseconds
+    #: how long the key is kept, in milliseconds
     lifetime: int = 24 * 3600 * 1000

@@ -1,7 +1,7 @@
-"""The ids that we mint, and the names that we accept.
+"""The ids that the gateway generates, and the patterns of the names that it accepts.
 
 Run ids are ULIDs (https://github.com/ulid/spec): 48 bits of milliseconds and 80 random bits in
-Crockford's base 32, so they sort by time and can be cut to a unique prefix by a person.
+Crockford's base 32. They sort by time, and people can shorten them to a unique prefix.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import secrets
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-# `(?!\n)`: Python's `$` would let a line feed follow; JSON Schema's does not.
+# `(?!\n)`: Python's `$` also matches before a final line feed; JSON Schema's does not.
 
-#: agents, channels and other slugs; without a colon, which divides a session key
+#: agents, channels and other slugs; without a colon, which separates the parts of a session key
 SLUG = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)"
 
-#: slugs of agents that are made through the API
+#: slugs of agents that are created through the API
 AGENT_SLUG = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,49}$(?!\n)"
 
-#: what a caller may name as a model
+#: names of models
 MODEL = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,127}$(?!\n)"
 
 
 def ulid(now: int) -> str:
-    """Return a new ULID for `now`, in milliseconds since 1970 UTC."""
+    """Return a new ULID for a time in milliseconds since 1970 UTC."""
     value = (now & (1 << 48) - 1) << 80 | secrets.randbits(80)
     return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))
 

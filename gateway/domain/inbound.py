@@ -1,4 +1,4 @@
-"""What comes in from outside without being asked for: a provider's webhook, a chat's message."""
+"""What arrives from outside: webhooks of providers and messages of chats."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from gateway.domain.delivery import Target
 
 
 class InletSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One entry of `inbound`: what `POST /api/webhook/{name}` takes, and what becomes of it."""
+    """One entry of `inbound`: what `POST /api/webhook/{name}` accepts, and the run that it becomes."""
 
-    #: how it is signed and read: generic, github, slack, standard or telegram; the entry's own name when not set
+    #: who sends it: generic, github, slack, standard or telegram; the entry's own name when not set
     provider: str | None = None
-    #: what the sender signs with; several while one takes the place of another. Without a secret there is no route
+    #: the sender's signing secret, or several during a rotation. Without a secret there is no route
     secret: str | list[str] | None = None
-    #: file whose first line is the secret; if `secret` is not set
+    #: file whose first line is the secret; used if `secret` is not set
     secret_file: str | None = None
-    #: name of a variable of the environment or of `.env` that holds the secret; if the two above are not set
+    #: variable of the environment or of `.env` with the secret; used if the two above are not set
     secret_env: str | None = None
-    #: id or slug of an agent; the default one when not set
+    #: id or slug of an agent; the default agent when not set
     agent: str | None = None
-    #: template of the session's name; the provider's own when not set
+    #: template of the session's name; the provider's default when not set
     session: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
-    #: template of what the agent is told; the provider's own when not set
+    #: template of the prompt; the provider's default when not set
     prompt: Annotated[str, Meta(min_length=1, max_length=100_000)] | None = None
-    #: names of the events that are wanted, as `pull_request` or `pull_request.opened`; all when empty
+    #: events to accept, such as `pull_request` or `pull_request.opened`; all when empty
     events: list[str] = field(default_factory=list)
-    #: where the answer goes beside the session: a chat, as `telegram:123`
+    #: chat that the answer is sent to, in addition to the session: for example `telegram:123`
     deliver: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w.@-]*:.+$")] | None = None
-    #: false takes nothing
+    #: when false, nothing is accepted
     enabled: bool = True
 
 
 class Inbound(Struct, frozen=True, kw_only=True):
-    """Something that came in, verified: it becomes one run."""
+    """A verified webhook or chat message. It becomes one run."""
 
-    #: the sender's own id of it: what comes again under it is the same
+    #: the sender's id of the message: a second one with this id is a repetition
     id: str
     #: name of the session in its channel
     chat: str
     content: str
-    #: where the answer goes; None leaves it in the session
+    #: where the answer is sent; with None it stays in the session
     reply_to: Target | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Aside(Struct, frozen=True, kw_only=True):
-    """An answer in the sender's own words: to a challenge, an event that nobody wants, a command."""
+    """A response in the sender's own format, without a run: to a challenge, an unwanted event or a command."""
 
     body: dict[str, Any]

@@ -1,4 +1,4 @@
-"""A part of a list."""
+"""Paging through lists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """A part of a list, newest first: at most `limit` rows older than `before`."""
+    """Which part of a list to read, newest first: at most `limit` rows that are older than `before`."""
 
     limit: int = 50
     before: int | None = None

@@ -1,4 +1,4 @@
-"""Permissions: what an agent asks to be allowed, and how it is answered."""
+"""Permissions: what an agent asks permission for, and the answers."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-#: characters of what is asked for
+#: longest description of an action
 ACTION = 500
 
 
 class Answer(StrEnum):
-    """What an agent may be told."""
+    """An answer to a permission request."""
 
     ALLOW = "allow"
-    #: this time and whenever it asks for the same again, as far as the agent itself remembers that
+    #: this time and each time that it asks for the same again, as long as the agent itself remembers the answer
     ALLOW_ALWAYS = "allow_always"
     DENY = "deny"
 
 
 class Lapse(StrEnum):
-    """Why a request was denied though nobody said so."""
+    """Why a request was denied without an answer."""
 
-    #: nobody has answered in time
+    #: nobody answered in time
     DEADLINE = "deadline"
-    #: the agent does not wait for an answer any more
+    #: the agent no longer waits for an answer
     WITHDRAWN = "withdrawn"
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """Something that an agent asks to be allowed."""
+    """A permission that an agent asks for, before it is stored."""
 
-    #: in words for people
+    #: description for people
     action: str
-    #: what it can be told
+    #: the possible answers
     choices: tuple[Answer, ...] = (Answer.ALLOW, Answer.DENY)
 
 
 class PermissionRequest(Struct, frozen=True, kw_only=True):
-    """A request that is on disk. Times are milliseconds since 1970 UTC."""
+    """A stored permission request. Times are milliseconds since 1970 UTC."""
 
     #: id of the run
     run: str
-    #: 1 for the run's first request, over all its attempts
+    #: 1 for the run's first request, counted over all its attempts
     n: int
-    #: number of the event that tells of it
+    #: number of the event that announces it
     event: int
     action: str
     choices: tuple[Answer, ...]
     asked: int
-    #: when it is denied unless somebody has answered
+    #: when it is denied unless somebody answers before
     expires: int
     answer: Answer | None = None
     answered: int | None = None
-    #: who answered: a token's name, or a channel and its chat
+    #: who answered: the name of a token, or a channel and its chat
     by: str = ""
     #: why it was denied, if nobody answered
     lapse: Lapse | None = None
@@ -65,10 +65,10 @@ class PermissionRequest(Struct, frozen=True, kw_only=True):
 
 
 def request_id(n: int) -> str:
-    """Return what a run's n-th request is called."""
+    """Return the id of a run's n-th request."""
     return f"p{n}"
 
 
 def request_number(name: str) -> int | None:
-    """Return the number of the request that is called so; None if none ever is."""
+    """Return the number in the id of a request, or None if this is not such an id."""
     return int(name[1:]) if re.fullmatch(r"p[1-9][0-9]{0,8}", name, re.ASCII) else None

@@ -1,4 +1,4 @@
-"""The queue as numbers: what may run, what waits, and why."""
+"""The queue in numbers: how many runs may be running, how many wait, and why."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from gateway.domain.budget import Budget
 
 
 class Admission(Struct, frozen=True, kw_only=True):
-    """What the transaction that accepts a run looks at beside the run."""
+    """What a run must satisfy to be accepted; checked in the transaction that accepts it."""
 
-    #: slots of its agent: as many runs that were assigned to it may be queued or running
+    #: slots of its agent: how many assigned runs may be queued or running
     slots: int
-    #: whether the agent is in the store: it must still be there and enabled, and its slots are as stored
+    #: whether the agent is stored: then it must still exist and be enabled, and its stored number of slots counts
     stored: bool
-    #: whether a run that waits in the session with the same input stands for this one
+    #: whether a run that waits in the session with the same input takes the place of this one
     coalesce: bool = False
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """How many runs of an agent there are."""
+    """How many unfinished runs an agent has."""
 
     running: int = 0
     queued: int = 0
-    #: those of them, queued or running, that were assigned
+    #: queued or running runs that were assigned
     slots: int = 0
 
 
 class Obstacles(Struct, frozen=True, kw_only=True):
-    """What stands before a queued run."""
+    """What keeps a queued run from starting."""
 
-    #: not before this moment, in milliseconds since 1970 UTC
+    #: it must not start before this moment, in milliseconds since 1970 UTC
     due: int | None
-    #: id of the run of its session that goes first
+    #: id of the run of its session that must finish first
     before: str | None
-    #: runs at work: of its agent, over all agents, and of those the ones of source `background`
+    #: runs in progress: of its agent, of all agents, and of all agents with source `background`
     working: int
     total: int
     background: int
-    #: which budget it waits for, in words
+    #: why a budget makes it wait, in words for people
     budget: str | None
-    #: when budgets do, in milliseconds since 1970 UTC
+    #: when budgets reset, in milliseconds since 1970 UTC
     begins_anew: int
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """How many runs may be running, counted inside the claim's transaction."""
+    """How many runs may be running; checked in the transaction that claims runs."""
 
-    #: over all agents
+    #: for all agents together
     total: int
-    #: per agent; an agent that is not named here gets none
+    #: for each agent; an agent that is not in it gets no runs
     agents: Mapping[str, int]
-    #: those of source `background`, over all agents; None leaves them to the other limits
+    #: for runs of source `background`, of all agents together; None means that only the other limits apply
     background: int | None = None
-    #: what agents may use in a day; an agent that is not named here has no limit
+    #: daily budget of each agent; an agent that is not in it has none
     budgets: Mapping[str, Budget] = field(default_factory=dict)
 
 
 class Backlog(Struct, frozen=True, kw_only=True):
-    """How many runs of source `background` there are."""
+    """How many runs of source `background` there are: active, queued, and in all with the finished ones."""
 
     active: int
     queued: int

@@ -1,4 +1,4 @@
-"""How long things are kept that nobody works on any more."""
+"""Retention: how long finished work is kept."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ DAY = 86_400_000
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """Ages, counted from the end of a run or the last use of a session; None keeps for ever."""
+    """How long to keep data after the end of a run or the last use of a session; None keeps it forever."""
 
-    #: days that the events of ended runs are kept
+    #: days to keep the events of ended runs
     events_days: float | None = None
-    #: newest ended runs whose events are kept
+    #: how many of the newest ended runs keep their events
     events_runs: int | None = None
-    #: days that ended runs are kept
+    #: days to keep ended runs
     runs_days: float | None = None
-    #: days that deliveries are kept that were given up
+    #: days to keep dead deliveries
     dead_letters_days: float | None = None
-    #: days that unused sessions are kept, with their transcripts
+    #: days to keep unused sessions with their transcripts
     sessions_days: float | None = None
 
 
 def before(now: int, days: float | None) -> int | None:
-    """Return up to which moment things are too old, in milliseconds since 1970 UTC; None if none is."""
+    """Return the moment before which data is too old, in milliseconds since 1970 UTC; None if all of it is kept."""
     return None if days is None else now - round(days * DAY)

@@ -1,7 +1,6 @@
-"""A run: one unit of agent work, its states, and the table of its moves.
+"""A run: one unit of agent work, its statuses, and the table of moves between them.
 
-Everything that makes an agent do something is a run. `docs/architecture.md` shows the diagram that
-`diagram` prints from `MOVES`.
+All work of agents is a run. The diagram in `docs/architecture.md` is made by `diagram` from `MOVES`.
 """
 
 from __future__ import annotations
@@ -20,34 +19,34 @@ from gateway.errors import Conflict
 
 
 class Source(StrEnum):
-    """Which door a run came in by."""
+    """Where a run came from."""
 
     MESSAGE = "message"
     AGENT = "agent"
     TASK = "task"
-    #: a task that was assigned: it holds a slot of its agent until it ends
+    #: an assigned task: it holds a slot of its agent until it ends
     ASSIGN = "assign"
-    #: handed in to be done behind others: such runs have a limit of their own, over all agents
+    #: work of low priority: these runs have a limit of their own, for all agents together
     BACKGROUND = "background"
     CRON = "cron"
     HOOK = "hook"
     WEBHOOK = "webhook"
     OPENAI = "openai"
-    #: another agent asked, by its tools
+    #: another agent submitted it, with a tool
     MCP = "mcp"
 
 
 class Mode(StrEnum):
-    """How an agent is asked."""
+    """How often an agent is prompted."""
 
     #: once
     TURN = "turn"
-    #: again and again in its session, until the goal is reached
+    #: again and again in one session, until the goal is reached
     GOAL = "goal"
 
 
 class Status(StrEnum):
-    #: on disk, and not yet asked to run
+    #: stored, and not yet released to run
     HELD = "held"
     QUEUED = "queued"
     RUNNING = "running"
@@ -75,7 +74,7 @@ class Outcome(StrEnum):
 
 
 class OnInterrupt(StrEnum):
-    """What becomes of a run that a crash or a stop cut short."""
+    """What happens to a run that a crash or a stop interrupted."""
 
     RETRY = "retry"
     FAIL = "fail"
@@ -97,7 +96,7 @@ class _Row(NamedTuple):
     target: Status
 
 
-#: the only moves there are; a final status has no way out
+#: all possible moves; no move leads out of a final status
 MOVES: Mapping[Move, _Row] = {
     Move.RELEASE: _Row(frozenset({Status.HELD}), Status.QUEUED),
     Move.CLAIM: _Row(frozenset({Status.QUEUED}), Status.RUNNING),
@@ -111,10 +110,10 @@ MOVES: Mapping[Move, _Row] = {
 
 
 def target(status: Status, move: Move) -> Status:
-    """Return the status that a move leads to.
+    """Return the status after a move.
 
     Raises:
-        Conflict: a run in that status cannot make that move.
+        Conflict: this move is not possible in this status.
     """
     row = MOVES[move]
     if status not in row.sources:
@@ -131,14 +130,14 @@ def diagram() -> str:
     return "\n".join(lines) + "\n"
 
 
-#: how many times a run is tried in all, when crashes cut it short
+#: how often a run is attempted in all, when crashes interrupt it
 MAX_ATTEMPTS = 3
-#: how many times an agent is asked at the most until its goal is reached
+#: how often an agent is prompted at most until its goal is reached
 MAX_ROUNDS = 10
 
 
 class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is to be done: all that a front door says about a run."""
+    """The work to do: all that is known about a run when it is submitted."""
 
     source: Source
     #: id of the agent
@@ -147,45 +146,45 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     session: str
     input: str
     mode: Mode = Mode.TURN
-    #: of a goal
+    #: limit of rounds in goal mode
     max_rounds: int = MAX_ROUNDS
-    #: not to be done until it is released
+    #: whether it must wait until it is released
     held: bool = False
-    #: its session ends with it
+    #: whether its session is deleted when it ends
     ephemeral: bool = False
     model: str | None = None
-    #: seconds; None means the agent's own
+    #: in seconds; None means the agent's timeout
     timeout: float | None = None
-    #: higher goes first within an agent; sessions stay first come, first served
+    #: runs of higher priority start first within an agent; within a session the order stays first in, first out
     priority: int = 0
-    #: not before this moment, in milliseconds since 1970 UTC
+    #: earliest start, in milliseconds since 1970 UTC
     run_at: int | None = None
-    #: where word of its end goes
+    #: where the result is sent
     deliver: tuple[Target, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
-    #: of the schedule whose run this is, which the label `schedule` names
+    #: budget of the run's schedule, which the label `schedule` names
     budget: Budget | None = None
-    #: id of the run that this one belongs to
+    #: id of the run whose agent submitted this one
     parent: str | None = None
-    #: id of the run that this one tries again
+    #: id of the run that this one retries
     retry_of: str | None = None
-    #: how many runs stand above it, each of which had its agent ask this gateway for the next
+    #: length of the chain of parents: runs whose agents each submitted the next one
     depth: int = 0
     on_interrupt: OnInterrupt = OnInterrupt.RETRY
     max_attempts: int = MAX_ATTEMPTS
 
     @property
     def schedule(self) -> str | None:
-        """The id of the schedule whose run this is."""
+        """The id of the schedule that this run belongs to, if any."""
         return self.labels.get("schedule") if self.source is Source.CRON else None
 
     def prompt(self, number: int) -> str:
-        """Return what the agent is told in a round, counted from 1; in turn mode there is only one."""
+        """Return the prompt of a round, counted from 1; turn mode has only one round."""
         return goal.prompt(self.input, number, self.max_rounds) if self.mode is Mode.GOAL else self.input
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """A run as the store knows it. Times are milliseconds since 1970 UTC."""
+    """A stored run. Times are milliseconds since 1970 UTC."""
 
     id: str
     #: order of acceptance
@@ -193,11 +192,11 @@ class Run(Struct, frozen=True, kw_only=True):
     spec: RunSpec
     status: Status
     outcome: Outcome | None = None
-    #: tries so far, the present one included
+    #: attempts so far, including the current one
     attempt: int = 0
-    #: raised by each claim; a write that carries an older one is refused
+    #: each claim increments it; a write with an older epoch is refused
     epoch: int = 0
-    #: which process works on it, while it is running
+    #: the process that works on it, while it is running
     owner: str | None = None
     cancel_requested: bool = False
     #: number of the last event in its log
@@ -205,9 +204,9 @@ class Run(Struct, frozen=True, kw_only=True):
     result: str | None = None
     usage: Usage = Usage()
     error: str | None = None
-    #: of a goal: rounds that came to their end, the last one included, whatever end that was
+    #: in goal mode: completed rounds, including the last one, whatever its result
     rounds: int | None = None
-    #: of a goal that ended: whether it was reached
+    #: in goal mode, when the run has ended: whether the goal was reached
     done: bool | None = None
     created: int
     started: int | None = None
@@ -215,21 +214,21 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """How an attempt ended."""
+    """The result of an attempt, and the move that it makes."""
 
     move: Move
     outcome: Outcome
     result: str | None = None
     error: str | None = None
-    #: of this attempt's last round, in goal mode; else of the attempt
+    #: usage of the attempt; in goal mode, of its last round only
     usage: Usage = Usage()
-    #: of a goal: the round that the run ended in
+    #: in goal mode: the round in which the run ended
     rounds: int | None = None
     done: bool | None = None
 
 
 class Round(Struct, frozen=True, kw_only=True):
-    """A round of a goal that did not reach it."""
+    """A completed round in goal mode that did not reach the goal."""
 
     #: counted from 1
     number: int
@@ -238,9 +237,9 @@ class Round(Struct, frozen=True, kw_only=True):
 
 
 def after_interruption(spec: RunSpec, attempt: int, why: str) -> Verdict | None:
-    """Decide about a run whose attempt was cut short: None to try again, or how it ends."""
+    """Return how a run with an interrupted attempt ends, or None if it is attempted again."""
     if spec.on_interrupt is OnInterrupt.FAIL:
-        return _interrupted(f"interrupted: {why}; its policy is not to try again")
+        return _interrupted(f"interrupted: {why}; its policy is not to retry")
     if attempt >= spec.max_attempts:
         return _interrupted(f"interrupted {attempt} times, which is the limit; last: {why}")
     return None
@@ -251,20 +250,20 @@ def _interrupted(error: str) -> Verdict:
 
 
 class Accepted(Struct, frozen=True):
-    """A run that is on disk."""
+    """A run that is stored, and how that came about."""
 
     run: Run
-    #: False when the idempotency key had been used, or another one stands for it: the run is the earlier one
+    #: False if the idempotency key was used before, or an equal run waits already: `run` is the earlier one then
     fresh: bool
-    #: runs that `SessionMode.INTERRUPT` asked to stop
+    #: ids of the runs that `SessionMode.INTERRUPT` asks to stop
     interrupted: tuple[str, ...] = ()
 
 
 class RunFilter(Struct, frozen=True, kw_only=True):
-    """Which runs to list; a None matches all."""
+    """Which runs to list; None matches all."""
 
     status: Status | None = None
     agent: str | None = None
     session: str | None = None
-    #: a label as `name=value`, or a name alone
+    #: a label as `name=value`, or only its name
     label: str | None = None

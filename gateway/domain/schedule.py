@@ -1,4 +1,4 @@
-"""A schedule: what is to be done at its times, and what becomes of those that were missed."""
+"""A schedule: work to do at its times, and the policy for times that were missed."""
 
 from __future__ import annotations
 
@@ -13,73 +13,73 @@ from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
 from gateway.domain.run import RunSpec
 
-#: milliseconds after which a time was missed; before, it is only late
+#: milliseconds after which a time counts as missed; until then it is only late
 LATE = 60_000
 
 
 class Misfire(StrEnum):
-    """What becomes of times at which no gateway was there."""
+    """What happens to times at which no gateway was running."""
 
     SKIP = "skip"
-    #: the newest is made up for
+    #: run once, for the newest of them
     ONCE = "once"
     ALL = "all"
 
 
 class FireOutcome(StrEnum):
-    #: it became a run
+    #: it became a run on time or late
     FIRED = "fired"
-    #: somebody asked for it
+    #: somebody asked for the run
     TRIGGERED = "triggered"
     MISSED = "missed"
-    #: its agent is gone or disabled
+    #: its agent does not exist or is disabled
     REFUSED = "refused"
 
 
 class ScheduleSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that somebody says about a schedule."""
+    """The definition of a schedule, as its author gave it."""
 
     name: str = ""
     #: a cron expression, `every 15m`, or an RFC 3339 time
     expression: str
-    #: IANA name of the zone that a cron expression is meant in
+    #: IANA name of the time zone of a cron expression
     timezone: str = "UTC"
     input: str
-    #: id or slug; the default agent when not set
+    #: id or slug of an agent; the default agent when not set
     agent: str | None = None
-    #: a name or a full key; its own when not set
+    #: name or full key of a session; a session of its own when not set
     session: str | None = None
-    #: a new session each time
+    #: whether each run has a new session
     fresh: bool = False
     model: str | None = None
-    #: seconds; None means the agent's own
+    #: in seconds; None means the agent's timeout
     timeout: float | None = None
     deliver: tuple[Target, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     misfire: Misfire = Misfire.ONCE
-    #: seconds after which a missed time is not made up for
+    #: age in seconds beyond which a missed time is not run any more
     max_age: float | None = None
-    #: seconds that a run may begin later, at random
+    #: longest random delay of a run, in seconds
     jitter: float = 0.0
-    #: failures in a row after which it is disabled; 0 never does
+    #: failures in a row after which it is disabled; 0 means never
     max_failures: int = 0
-    #: what its runs may use in a day, beside the budget of their agent
+    #: daily limits of its runs, in addition to the budget of their agent
     budget: Budget | None = None
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
-    """A schedule as the store knows it. Times are milliseconds since 1970 UTC."""
+    """A stored schedule. Times are milliseconds since 1970 UTC."""
 
     id: str
-    #: order of creation
+    #: grows with each schedule
     seq: int = 0
     spec: ScheduleSpec
     enabled: bool = True
-    #: why it was disabled, unless by hand
+    #: why it was disabled; None if somebody did it by hand
     reason: str | None = None
-    #: raised by each edit
+    #: each edit increments it
     revision: int = 1
-    #: what an interval counts from
+    #: the moment that an interval counts from
     anchor: int
     #: its next time; None if there is none
     next_at: int | None
@@ -88,9 +88,9 @@ class Schedule(Struct, frozen=True, kw_only=True):
     last_run: str | None = None
     #: status of the last run
     last_status: str | None = None
-    #: in a row
+    #: failures in a row
     failures: int = 0
-    #: times that were missed, since it was made
+    #: times that were missed since it was created
     missed: int = 0
     created: int
     updated: int
@@ -101,48 +101,50 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
 
 class Fire(Struct, frozen=True, kw_only=True):
-    """One time of a schedule and what became of it. Times are milliseconds since 1970 UTC."""
+    """One time of a schedule and its outcome. Times are milliseconds since 1970 UTC."""
 
     scheduled_for: int
     at: int
     outcome: FireOutcome
-    #: id of the run that it became
+    #: id of its run
     run: str | None = None
-    #: status of that run, while it is kept
+    #: status of its run, as long as the run is kept
     status: str | None = None
     error: str | None = None
 
 
 class Due(NamedTuple):
-    """What is to become of times that have come."""
+    """What to do about the times of a schedule that are due."""
 
+    #: times to run
     fire: tuple[int, ...]
-    #: those that are told one by one
+    #: missed times to record one by one
     missed: tuple[int, ...]
-    #: how many were missed
+    #: how many times were missed in all
     number: int
     next_at: int | None
 
 
 class Firing(Struct, frozen=True, kw_only=True):
-    """What one transaction does about a schedule whose time has come."""
+    """What one transaction does about a schedule that is due."""
 
     schedule: Schedule
-    #: the times that become runs
+    #: times to run, each with its run
     runs: tuple[tuple[int, RunSpec], ...] = ()
+    #: missed times to record one by one
     missed: tuple[int, ...] = ()
-    #: how many were missed
+    #: how many times were missed in all
     count: int = 0
-    #: times that cannot become runs, and why
+    #: times that cannot be run; `error` says why
     refused: tuple[int, ...] = ()
     error: str | None = None
-    #: its next time; without one it is disabled, for the reason that `error` says
+    #: its next time; None disables it, for the reason in `error`
     next_at: int | None = None
 
 
 def due(schedule: Schedule, now: int) -> Due:
-    """Decide about the times of a schedule from its next one to now, by its policy."""
-    assert schedule.next_at is not None, "only a schedule with a next time is due"
+    """Decide which of the times from the next one until now are run and which are missed, by the schedule's policy."""
+    assert schedule.next_at is not None, "only a schedule with a next time can be due"
     timing, spec = schedule.timing, schedule.spec
     found, counted = timing.upto(schedule.next_at, now, schedule.anchor)
     oldest = 0 if spec.max_age is None else now - max(round(spec.max_age * 1000), LATE)
@@ -154,14 +156,14 @@ def due(schedule: Schedule, now: int) -> Due:
         case Misfire.SKIP:
             fire = tuple(time for time in found[-1:] if time > now - LATE)
     missed = tuple(time for time in found if time not in fire)
-    if counted is None or counted > len(found):  # the first one tells since when
+    if counted is None or counted > len(found):  # the first missed time is recorded too: it shows since when
         missed = (schedule.next_at, *missed)
     count = len(missed) if counted is None else counted - len(fire)
     return Due(fire, missed, count, timing.after(now, schedule.anchor))
 
 
 def begin(schedule: str, time: int, jitter: float) -> int | None:
-    """Return when the run of a time may begin; None for at once. The same for the same time, however often asked."""
+    """Return the earliest start of the run of a time, or None for now. Equal arguments give equal results."""
     if jitter <= 0:
         return None
     share = zlib.crc32(f"{schedule} {time}".encode()) / (1 << 32)

@@ -1,10 +1,11 @@
-"""What people search transcripts for, and what is found.
+"""Search queries over transcripts, and their results.
 
-The words of a query must all be there, and may go on; `"a phrase"` must be there as it is, `-word` must not be
-there. Everything else is a word too: nothing that is typed can be wrong, but a query without any word.
+A message matches if it contains all words of the query. A word also matches the beginning of a longer word.
+`"a phrase"` must occur exactly, `-word` must not occur. All other characters are read as words, so every query
+is valid except one without any word.
 
-Chinese, Japanese and Korean are searched by their characters, as they have no spaces between words, or have
-more in a word than what is looked for.
+Chinese, Japanese and Korean text is searched by single characters, because these languages do not put spaces
+between words, or put several words into one.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from msgspec import Meta, Struct
 from gateway.domain.session import Role
 from gateway.errors import InvalidRequest
 
-#: characters of a query, and words or phrases in it that count
-LENGTH, TERMS = 500, 16
+#: longest query
+LENGTH = 500
 
-#: letters that a word has at least that may go on without an asterisk: shorter ones are in too many words
+#: words and phrases of a query that are used; the rest is ignored
+TERMS = 16
+
+#: a word of at least so many letters also matches longer words, without an asterisk; a shorter one would match most
 BEGINNING = 3
 
-#: stands around characters that are words of their own; no text has a use for it there
+#: put around each character that is searched as a word; it has no meaning there in any text
 APART = "\u200b"
 #: kana, Han and Hangul
 _ALONE = re.compile(
@@ -34,17 +38,17 @@ _TERM = re.compile(r'(-?)(?:"([^"]*)"?|([^\s"]+))')
 
 
 class Term(Struct, frozen=True):
-    """A word, or several that follow each other."""
+    """A word, or a phrase of several words."""
 
     text: str
-    #: whether the last word may be the beginning of one
+    #: whether the last word also matches the beginning of a longer word
     prefix: bool = False
-    #: whether it must not be there
+    #: whether it must not occur
     excluded: bool = False
 
 
 class Search(Struct, frozen=True, kw_only=True):
-    """What to look for; a None matches all."""
+    """What to search for; None matches all."""
 
     terms: Annotated[tuple[Term, ...], Meta(min_length=1)]
     session: str | None = None
@@ -52,9 +56,9 @@ class Search(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """A message that a search found."""
+    """A message that matches a search query."""
 
-    #: its place among all messages: newer ones are higher
+    #: position among all messages; newer messages have higher ones
     position: int
     session: str
     agent: str
@@ -62,35 +66,35 @@ class Found(Struct, frozen=True, kw_only=True):
     run: str
     #: milliseconds since 1970 UTC
     at: int
-    #: the part of it with what was looked for
+    #: the part of the message with the matches
     snippet: str
-    #: the words found there, as they are written there
+    #: the matching words, as the message has them
     matches: tuple[str, ...]
 
 
 def spaced(text: str) -> str:
-    """Return a text with the characters set apart that are searched one by one; see `together`."""
+    """Return a text with a separator around each character that is searched as a word; `together` is the reverse."""
     return text if text.isascii() else _ALONE.sub(f"{APART}\\1{APART}", text)
 
 
 def together(text: str) -> str:
-    """Return a text without what sets characters apart."""
+    """Return a text without the separators of `spaced`."""
     return text.replace(APART, "")
 
 
 def terms(query: str) -> tuple[Term, ...]:
-    """Return what a query looks for.
+    """Return the words and phrases of a query.
 
     Raises:
-        InvalidRequest: there is no word to be found in it.
+        InvalidRequest: the query has no word that must occur.
     """
     found = []
     for minus, phrase, word in _TERM.findall("".join(c if c.isprintable() else " " for c in query)):
         text = phrase or word
-        if any(c.isalnum() for c in text):  # what is no letter and no digit is not kept with the words
+        if any(c.isalnum() for c in text):  # the index has only letters and digits
             goes_on = bool(word) and (word.endswith("*") or (not minus and len(word) >= BEGINNING))
             found.append(Term(text, prefix=goes_on, excluded=bool(minus)))
     found = found[:TERMS]
     if all(term.excluded for term in found):
-        raise InvalidRequest("q: give at least one word to look for.")
+        raise InvalidRequest("q: the query needs at least one word to search for.")
     return tuple(found)

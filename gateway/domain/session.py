@@ -1,4 +1,4 @@
-"""A session: a conversation with an agent, by its key `agent:channel:chat`."""
+"""A session: a conversation with an agent, identified by its key `agent:channel:chat`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from msgspec import Struct
 from gateway.domain.ids import is_slug
 from gateway.errors import InvalidRequest
 
+#: longest name of a chat
 CHAT_LENGTH = 128
 
 
@@ -25,20 +26,20 @@ class SessionKey(NamedTuple):
 
     @classmethod
     def of(cls, agent: str, channel: str, chat: str) -> SessionKey:
-        """Make a key from parts that came from outside.
+        """Return the key of parts that came from outside.
 
         Raises:
             InvalidRequest: a part has characters or a length that a key cannot have.
         """
         if not is_slug(channel):
-            raise InvalidRequest("channel: only letters, digits and . _ @ - (at most 64 characters).")
+            raise InvalidRequest("channel: use only letters, digits and . _ @ - (at most 64 characters).")
         if not (1 <= len(chat) <= CHAT_LENGTH and chat.isprintable()):
-            raise InvalidRequest(f"chat_id: 1 to {CHAT_LENGTH} printable characters.")
+            raise InvalidRequest(f"chat_id: use 1 to {CHAT_LENGTH} printable characters.")
         return cls(agent, channel, chat)
 
     @classmethod
     def parse(cls, text: str) -> SessionKey | None:
-        """Read a full key, or return None if the text is not one (it may be a raw chat name)."""
+        """Return the key that a text spells, or None if it is not a full key; it may be the bare name of a chat."""
         agent, _, rest = text.partition(":")
         channel, _, chat = rest.partition(":")
         if is_slug(agent) and is_slug(channel) and 1 <= len(chat) <= CHAT_LENGTH and chat.isprintable():
@@ -47,22 +48,22 @@ class SessionKey(NamedTuple):
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """A session as the store knows it. Times are milliseconds since 1970 UTC."""
+    """A stored session. Times are milliseconds since 1970 UTC."""
 
     key: str
     agent: str
     channel: str
     chat: str
     title: str = ""
-    #: the backend's own name for the conversation, if it keeps one
+    #: the backend's id of the conversation, if the backend keeps one
     backend_ref: str | None = None
-    #: messages in the transcript
+    #: number of messages in the transcript
     messages: int = 0
-    #: runs that are queued or running
+    #: number of runs that are queued or running
     active: int = 0
     created: int
     updated: int
-    #: position among all sessions by last use; grows
+    #: position among all sessions by last use; a session used later has a higher one
     order: int = 0
 
 
@@ -72,7 +73,7 @@ class Role(StrEnum):
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """One line of a session's transcript."""
+    """One message of a session's transcript."""
 
     role: Role
     content: str

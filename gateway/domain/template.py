@@ -1,7 +1,7 @@
-"""Templates: a text with places that are filled from a payload. Paths only, nothing is executed.
+"""Templates: texts with placeholders that are filled from a payload. There are only paths; nothing is executed.
 
-`{pull_request.title}` is what is there in the payload; a number picks from a list: `{commits.0.id}`.
-`{a.b|text}` stands for `text` where the payload has nothing there. `{{` and `}}` are braces.
+`{pull_request.title}` is the value at this path of the payload; a number is an index in a list: `{commits.0.id}`.
+`{a.b|text}` becomes `text` if the payload has no such value. `{{` and `}}` are literal braces.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-#: characters of a filled text
+#: longest text after filling
 LONGEST = 1_000_000
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -20,29 +20,29 @@ _PATH = re.compile(r"[\w$@/-]+(\.[\w$@/-]+)*")
 
 
 class Unfit(ValueError):
-    """The template cannot be read, or the payload does not fit it."""
+    """The template is not valid, or the payload lacks a value that it needs."""
 
 
 class Place(NamedTuple):
-    """Where something of the payload goes."""
+    """A place in a template that is filled from the payload."""
 
     path: str
-    #: stands there when the payload has nothing; None makes that an error
+    #: used when the payload has no value; None makes that an error
     default: str | None
 
 
 class Template:
-    """A text with places."""
+    """A text with placeholders."""
 
     def __init__(self, parts: Sequence[str | Place]) -> None:
         self._parts = parts
 
     @classmethod
     def parse(cls, text: str) -> Template:
-        """Read a template.
+        """Parse the text of a template.
 
         Raises:
-            Unfit: a brace is left over, or a place has no path.
+            Unfit: a brace has no partner, or a placeholder has no valid path.
         """
         parts: list[str | Place] = []
         end = 0
@@ -53,10 +53,10 @@ class Template:
         return cls([part for part in [*parts, text[end:]] if part])
 
     def fill(self, payload: Mapping[str, Any]) -> str:
-        """Return the text with its places filled.
+        """Return the text with its placeholders filled.
 
         Raises:
-            Unfit: the payload lacks what a place without a default names, or the text becomes too long.
+            Unfit: the payload lacks a value that has no default, or the text becomes too long.
         """
         parts: list[str] = []
         length = 0
@@ -73,10 +73,10 @@ def _read(found: re.Match[str]) -> str | Place:
     if token in ("{{", "}}"):
         return token[0]
     if inside is None:
-        raise Unfit(f"there is a lone {token!r} at position {found.start() + 1}; write it twice to mean it")
+        raise Unfit(f"there is a single {token!r} at position {found.start() + 1}; write it twice for a literal brace")
     path, bar, default = inside.partition("|")
     if not _PATH.fullmatch(path):
-        raise Unfit(f"{token[:100]!r} names nothing: a path is names with dots between, such as {{data.chat_id}}")
+        raise Unfit(f"{token[:100]!r} is not a path: write names separated by dots, such as {{data.chat_id}}")
     return Place(path, default if bar else None)
 
 
@@ -86,7 +86,7 @@ def _filling(place: Place, payload: Mapping[str, Any]) -> str:
         value = _inner(value, step)
     if value is None:
         if place.default is None:
-            raise Unfit(f"the payload has no {place.path!r}")
+            raise Unfit(f"the payload has no value at {place.path!r}")
         return place.default
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 

@@ -1,4 +1,4 @@
-"""Times: whole milliseconds since 1970 UTC inside, RFC 3339 outside."""
+"""Times: inside the gateway whole milliseconds since 1970 UTC, outside RFC 3339."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-#: gives the present as milliseconds since 1970 UTC; tests hand in their own
+#: returns the current time in milliseconds since 1970 UTC; tests pass one of their own
 Clock = Callable[[], int]
 
 
 def wall_clock() -> int:
-    """Return the machine's present time in milliseconds since 1970 UTC."""
+    """Return the current time of this machine in milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
 
 
 def rfc3339(moment: int) -> str:
-    """Return a moment, in milliseconds, as RFC 3339 in UTC with millisecond precision."""
-    seconds, rest = divmod(moment, 1000)  # not by a fraction: a float is too coarse for far years
+    """Return a time in milliseconds as RFC 3339, in UTC and with milliseconds."""
+    seconds, rest = divmod(moment, 1000)  # integers, because a float is too coarse for distant years
     text = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
 def milliseconds(moment: datetime) -> int:
-    """Return an aware datetime as milliseconds since 1970 UTC."""
+    """Return a datetime with a time zone as milliseconds since 1970 UTC."""
     return round(moment.timestamp() * 1000)

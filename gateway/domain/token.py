@@ -1,4 +1,4 @@
-"""Tokens: who may call, and for what."""
+"""Tokens: who may call the API, and what for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class Scope(StrEnum):
-    """What a token allows. `admin` includes `write`, which includes `read`."""
+    """What a token permits. `admin` includes `write`, and `write` includes `read`."""
 
     READ = "read"
     WRITE = "write"
@@ -23,29 +23,29 @@ _ORDER = {scope: number for number, scope in enumerate(Scope)}
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """A named token; only its SHA-256 is kept."""
+    """A named token. Only the SHA-256 of its secret is stored."""
 
     name: str
     #: hex SHA-256 of the secret
     hash: str
     scope: Scope
-    #: milliseconds since 1970 UTC; None never expires
+    #: milliseconds since 1970 UTC; None means that it never expires
     expires: int | None = None
     created: int
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
-    """Stands for a token once, for a short time; only its SHA-256 is kept."""
+    """Takes the place of a token once, for a short time. Only the SHA-256 of its secret is stored."""
 
     #: hex SHA-256 of the secret
     hash: str
-    #: hex SHA-256 of the token's secret; empty where nobody needs one
+    #: hex SHA-256 of the token's secret; empty if the API needs no token
     token: str
     #: milliseconds since 1970 UTC
     expires: int
 
 
 def digest(secret: str | bytes) -> str:
-    """Return the hex SHA-256 that stands for a secret at rest."""
+    """Return the hex SHA-256 that is stored in place of a secret."""
     data = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
     return hashlib.sha256(data).hexdigest()

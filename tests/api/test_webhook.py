@@ -331,7 +331,7 @@ async def test_a_huge_payload_is_refused_and_nothing_stored(taking: Serving, clo
         (b'{"event": "message"}', "data: "),
         (
             b'{"event": "message", "data": {"chat_id": "1"}}',
-            "inbound.generic.prompt: the payload has no 'data.content'",
+            "inbound.generic.prompt: the payload has no value at 'data.content'",
         ),
         (b'{"event": "message", "data": {"content": "x"}}', "inbound.generic.session: the payload has no"),
         (b'{"event": "message", "data": {"chat_id": "1", "content": " "}}', "inbound.generic.prompt"),
@@ -517,7 +517,7 @@ async def test_an_inlet_s_agent_may_be_one_that_was_made_through_the_api(tmp_pat
         ({"x": {"provider": "gitlab", "secret": "s"}}, 'inbound.x.provider: unknown value "gitlab"'),
         ({"x": {"secret": "s"}}, 'inbound.x.provider: unknown value "x"'),
         ({"a b": {"provider": "generic"}}, "inbound.a b: a name"),
-        ({"github": {"secret": "s", "prompt": "{a"}}, "inbound.github.prompt: there is a lone '{'"),
+        ({"github": {"secret": "s", "prompt": "{a"}}, "inbound.github.prompt: there is a single '{'"),
         ({"github": {"secret": "s", "session": "{a.}"}}, "inbound.github.session"),
         ({"github": {"secret": " "}}, "inbound.github.secret: a blank secret"),
         ({"github": {"secret_file": "/nowhere/at/all"}}, "cannot read the secret in /nowhere/at/all"),

@@ -183,7 +183,7 @@ async def test_over_its_runs_a_run_fails_and_says_why(store: Store) -> None:
 
     assert (first.status, second.status, second.outcome) == (Status.RUNNING, Status.FAILED, Outcome.OVER_BUDGET)
     assert second.error == (
-        "the agent 'main' is over its budget: 1 of 1 runs are used today. It begins anew at 2023-11-15T00:00:00.000Z."
+        "the agent 'main' is over its budget: 1 of 1 runs are used today. The budget resets at 2023-11-15T00:00:00.000Z."
     )
     assert (second.attempt, second.started, second.finished) == (0, None, START)
     assert await kinds_of(store, second.id) == ["status", "end"]
@@ -301,7 +301,7 @@ async def test_after_a_run_of_unknown_cost_a_limit_of_cost_lets_no_other_begin(s
     (second,) = await store.runs.claim("owner", limits(cost=10.0))
 
     assert (second.status, second.outcome) == (Status.FAILED, Outcome.OVER_BUDGET)
-    assert "no cost was told" in (second.error or "")
+    assert "reported no cost" in (second.error or "")
 
 
 async def test_a_schedule_has_a_budget_beside_its_agents(store: Store) -> None:

@@ -45,7 +45,7 @@ def test_loopback_may_be_sent_to_by_its_own_name_while_the_gateway_listens_there
 def test_a_name_that_only_leads_to_loopback_may_not(host: str) -> None:
     assert (
         LOCAL.refusal(host, "127.0.0.1")
-        == "127.0.0.1 is a loopback address, which webhooks.allow_private does not name"
+        == "127.0.0.1 is a loopback address, and webhooks.allow_private does not list it"
     )
 
 
@@ -63,7 +63,7 @@ def test_private_networks_and_hosts_can_be_allowed() -> None:
     assert reach.refusal("build.example", "192.168.0.1") is None
     assert (
         reach.refusal("other.example", "192.168.0.1")
-        == "192.168.0.1 is a private address, which webhooks.allow_private does not name"
+        == "192.168.0.1 is a private address, and webhooks.allow_private does not list it"
     )
 
 
@@ -71,7 +71,10 @@ def test_private_networks_and_hosts_can_be_allowed() -> None:
 def test_some_are_never_sent_to_whatever_is_allowed(address: str) -> None:
     reach = Reach.of(["0.0.0.0/0", "::/0", "example.org"], local=True)
 
-    assert reach.refusal("example.org", address, trusted=True) == f"{address} is never sent to"
+    assert (
+        reach.refusal("example.org", address, trusted=True)
+        == f"{address} is an address that webhooks are never sent to"
+    )
 
 
 @pytest.mark.parametrize("address", LOOPBACK + PRIVATE)

@@ -92,7 +92,7 @@ def test_a_refusal_says_which_limit_how_much_and_until_when() -> None:
 
     assert budget.refusal("agent 'main'", found, at("2026-11-22T00:00:00+00:00")) == (
         "the agent 'main' is over its budget: 10,240 of 10,000 tokens are used today."
-        " It begins anew at 2026-11-22T00:00:00.000Z."
+        " The budget resets at 2026-11-22T00:00:00.000Z."
     )
 
 

@@ -218,17 +218,17 @@ def test_a_moment_comes_once() -> None:
         ("every 0s", "UTC", "interval"),
         ("every 367d", "UTC", "interval"),
         ("every day", "UTC", "interval"),
-        ("2030-01-31T09:00:00", "UTC", "no zone"),
-        ("2030-02-31T09:00:00Z", "UTC", "no time"),
+        ("2030-01-31T09:00:00", "UTC", "no UTC offset"),
+        ("2030-02-31T09:00:00Z", "UTC", "not a time"),
         ("1 " * 200, "UTC", "longer than"),
     ],
 )
-def test_what_cannot_be_is_refused_and_says_why(expression: str, zone: str, named: str) -> None:
+def test_an_expression_that_is_not_valid_is_refused_and_the_error_says_why(expression: str, zone: str, named: str) -> None:
     with pytest.raises(InvalidRequest, match=named):
         cron.parse(expression, zone)
 
 
-def test_the_newest_of_very_many_times_are_found_without_walking_them_all() -> None:
+def test_the_newest_of_very_many_times_are_found_without_a_walk_through_all_of_them() -> None:
     year = 366 * 86_400_000
     found = cron.parse("every 1s", "UTC").upto(1000, year, 0)
 

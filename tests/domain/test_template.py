@@ -39,7 +39,7 @@ def test_places_are_filled_from_the_payload_once(template: str, filled: str) -> 
     "path", ["gone", "a.gone", "a.none", "a.b.c", "a.list.9", "a.list.-1", "a.list.x", "a.__class__", "a.n.real"]
 )
 def test_what_the_payload_lacks_is_named(path: str) -> None:
-    with pytest.raises(Unfit, match=f"the payload has no '{path}'"):
+    with pytest.raises(Unfit, match=f"the payload has no value at '{path}'"):
         Template.parse(f"{{{path}}}").fill(PAYLOAD)
 
 

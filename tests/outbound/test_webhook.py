@@ -92,7 +92,7 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_one_that_is_conn
         names("rebinding.example", 80)  # whoever had looked before would have been content
         receipt = await sent(f"http://rebinding.example:{canary.port}/", Reach(local=True), names)
 
-    assert receipt == Never("refused: 127.0.0.1 is a loopback address, which webhooks.allow_private does not name")
+    assert receipt == Never("refused: 127.0.0.1 is a loopback address, and webhooks.allow_private does not list it")
     assert (canary.connections, names.asked) == (0, ["rebinding.example"] * 2)
 
 

@@ -1,1 +1,1 @@
-"""The contracts between the engine and what it is connected to: one module each for backends, channels and stores."""
+"""The contracts of the engine with backends, channels and stores, one module for each."""

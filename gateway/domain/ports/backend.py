@@ -1,4 +1,4 @@
-"""What the engine asks of a backend, and what a backend promises."""
+"""What the engine needs from a backend, and what a backend must guarantee."""
 
 from __future__ import annotations
 
@@ -14,65 +14,65 @@ from gateway.domain.session import Message
 
 
 class SessionRef(Struct, frozen=True):
-    """A backend's own name for the conversation: kept, and handed back with the next turn."""
+    """A backend's id of the conversation. The engine stores it and passes it to the next turn."""
 
     ref: str
 
 
 class Reply(Struct, frozen=True):
-    """The whole answer, where it is not simply all the text that was streamed."""
+    """The whole answer, if it is not the same as the text that was streamed."""
 
     text: str
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """Whether an agent could answer now."""
+    """Whether an agent is able to answer now."""
 
     ok: bool
     version: str = ""
-    #: what is wrong and what to do about it, or where it was found
+    #: what is wrong and how to fix it; or, if all is well, where the agent is
     detail: str = ""
-    #: what it seems to lack though it is there, such as a credential, and what to do about it
+    #: what a working agent seems to lack, such as a credential, and how to provide it
     missing: str = ""
 
 
 async def deny(wanted: Wanted) -> Answer:
-    """Answer for those who are not there."""
+    """Deny a permission: the answer when nobody can be asked."""
     return Answer.DENY
 
 
 class Turn(Struct, frozen=True, kw_only=True):
-    """One prompt to an agent, with all that a backend may need to know."""
+    """One prompt to an agent, with all that a backend needs to know about it."""
 
-    #: id of the run, and which attempt this is (from 1)
+    #: id of the run, and number of the attempt (from 1)
     run: str
     attempt: int
     agent: Agent
     input: str
-    #: the model to ask for, in the backend's own words; None leaves it to the agent
+    #: the model, by the name that the backend knows; None leaves the choice to the agent
     model: str | None
     #: key of the session
     session: str
-    #: what this backend last yielded as `SessionRef` in this session
+    #: the last `SessionRef` that this backend yielded in this session
     session_ref: str | None
     #: absolute path of an existing directory
     workspace: str
-    #: how many runs stand above this one; its processes are told, so that what they ask is one deeper
+    #: number of runs above this one; the agent's processes get it, and what they submit is one level deeper
     depth: int = 0
-    #: reads what was said before in this session, oldest first
+    #: returns the messages of this session so far, oldest first
     history: Callable[[], Awaitable[Sequence[Message]]]
-    #: has a permission request of the agent answered by its policy, or by people, who are told of it; that takes
-    #: `permission_timeout` at the most. Whoever needs no answer any more cancels it, and so does the end of the turn.
+    #: returns the answer to a permission request of the agent: from its policy, or from people within
+    #: `permission_timeout`. A backend that no longer needs the answer cancels the call; the end of the turn does too.
     ask: Callable[[Wanted], Awaitable[Answer]] = deny
 
 
 class Backend(Protocol):
-    """Drives all agents of one kind. Opened once as an async context manager.
+    """Drives all agents of one kind. The gateway opens it once, as an async context manager.
 
-    `prompt` streams what happens as it comes and ends when the answer is complete. It raises
+    `prompt` streams events while they happen, and ends when the answer is complete. It raises
     `AgentError` when the agent fails. Closing the iterator cancels the turn: within two seconds
-    the work has stopped and its processes are gone. It never waits for ever for a dead agent, and
-    never holds more than a bounded part of what the agent writes.
+    the work has stopped and its processes are gone. It never waits forever for a dead agent, and
+    never holds more than a bounded part of the agent's output in memory.
     """
 
     async def __aenter__(self) -> Backend: ...

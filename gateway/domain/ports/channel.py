@@ -1,4 +1,4 @@
-"""What the engine asks of a channel and of a sender, and what a channel may ask of the engine."""
+"""What the engine needs from a channel and from a sender, and what the engine does for a channel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.domain.run import Run
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """What is going on in a chat's session."""
+    """The state of a chat's session: its agent and its unfinished runs."""
 
     #: key of the session
     session: str
@@ -25,80 +25,82 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 class Desk(Protocol):
-    """What a channel or an inlet may ask of the engine. It has its own: what is kept there is its own."""
+    """What the engine does for a channel or a webhook endpoint. Each has a context of its own, with its own notes."""
 
     async def submit(self, inbound: Inbound) -> Run:
-        """Hand in what came in: when this returns, it is on disk, once.
+        """Submit a message. When this returns, its run is stored, exactly once.
 
         Raises:
-            GatewayError: it was not taken, and why.
+            GatewayError: the message was not accepted; the error says why.
         """
         ...
 
     async def stop(self, chat: str) -> int:
-        """Cancel all that is queued or running in a chat's session; returns how much that was."""
+        """Cancel the queued and running runs of a chat's session, and return how many there were."""
         ...
 
     async def permit(self, chat: str, answer: Answer, which: tuple[str, str] | None = None) -> PermissionRequest | None:
-        """Answer what an agent has waited for longest in a chat's session; returns that, or None if none waits.
+        """Answer the oldest open permission request of a chat's session, and return it; None if none is open.
 
         Args:
             which: the ids of a run and of its request, to answer only that one.
 
         Raises:
-            InvalidRequest: it cannot be told that.
-            Conflict: somebody else has answered in this moment.
+            InvalidRequest: the request does not have this answer among its choices.
+            Conflict: somebody else answered at the same moment.
         """
         ...
 
-    async def standing(self, chat: str) -> Standing: ...
+    async def standing(self, chat: str) -> Standing:
+        """Return what is going on in a chat's session."""
+        ...
 
     async def begin_anew(self, chat: str) -> None:
-        """Give a chat a new session; the one before is kept."""
+        """Start a new session for a chat; the previous one is kept."""
         ...
 
     async def knows(self, chat: str) -> bool:
-        """Tell whether a chat was paired."""
+        """Return whether a chat is paired."""
         ...
 
     async def redeem(self, code: str, chat: str, title: str) -> bool:
-        """Pair a chat if the code is a right one, which it then is no longer."""
+        """Pair a chat if the code is valid, and return whether it was. A code works only once."""
         ...
 
     async def moved(self, chat: str, to: str) -> None:
-        """Let a paired chat be known by another name."""
+        """Change the id of a paired chat."""
         ...
 
     async def note(self, name: str) -> str | None:
-        """Return what was kept under a name."""
+        """Return the note with a name, or None if there is none."""
         ...
 
     async def keep(self, name: str, value: str, *, days: float | None = None) -> None:
-        """Keep something for so many days, or for ever; when this returns, it is on disk."""
+        """Store a note for a number of days, or forever. When this returns, it is on disk."""
         ...
 
     def watch(self, run: str) -> AsyncGenerator[Event, None]:
-        """Follow a run's events from its first to its end."""
+        """Yield the events of a run, from the first one to its end."""
         ...
 
 
 class Door(Protocol):
-    """The side of a channel, or of an inlet, that programs post to. It knows its own secrets."""
+    """The part of a channel or a webhook endpoint that receives HTTP requests. It knows its secrets."""
 
     def admit(self, headers: Mapping[str, str]) -> None:
-        """Check what the header alone can tell, before the body is read.
+        """Check all that the headers alone can prove, before the body is read.
 
         Raises:
-            Unauthorized: it is missing, wrong, or of another time.
+            Unauthorized: a signature or token is missing or wrong, or its timestamp is too old or too new.
         """
         ...
 
     async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
-        """Verify the body as it came, then read it, then hand it in.
+        """Verify the raw body, then parse it, then submit it.
 
         Raises:
-            Unauthorized: it is not signed as it has to be.
-            InvalidRequest: it cannot be read, or does not fit the mapping.
+            Unauthorized: the signature is missing or wrong.
+            InvalidRequest: the body cannot be parsed, or lacks a value that a template needs.
         """
         ...
 
@@ -108,28 +110,28 @@ class ChannelState(Struct, frozen=True, kw_only=True):
 
     #: `polling`, `webhook`, `passive`, `waiting` or `refused`
     state: str
-    #: what is wrong, or who it is there
+    #: what is wrong; or, if all is well, the channel's own name on its platform
     detail: str = ""
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
-    """An answer on its way to a chat."""
+    """An answer that is being sent to a chat."""
 
-    #: stays the same at every try
+    #: the same at each attempt
     id: str
-    #: id of the run that it is the answer of
+    #: id of the run that it answers for
     run: str
     chat: str
     text: str
-    #: since when it is on its way, in milliseconds since 1970 UTC
+    #: since when it is due, in milliseconds since 1970 UTC
     at: int
 
 
 class Channel(Protocol):
-    """A place with people in it, by a name that stands in session keys. Opened once as an async context manager."""
+    """A messaging platform with people. Its name is part of session keys. Opened once, as an async context manager."""
 
     name: str
-    #: id of the agent that answers there; None means the default one
+    #: id of the agent that answers there; None means the default agent
     agent: str | None
 
     async def __aenter__(self) -> Channel: ...
@@ -138,40 +140,40 @@ class Channel(Protocol):
 
     @property
     def door(self) -> Door | None:
-        """Where its webhook goes; None if it takes none."""
+        """The receiver of its webhook; None if it has none."""
         ...
 
     @property
     def state(self) -> ChannelState: ...
 
     def allowed(self) -> Sequence[str]:
-        """Return the chats that the settings let in, beside those that were paired."""
+        """Return the chats that the settings allow; paired chats are allowed in addition to these."""
         ...
 
     async def run(self, desk: Desk) -> None:
-        """Bring in what is said there, until cancelled. Only the process that leads does that."""
+        """Receive messages and submit them, until cancelled. Only the leading process does that."""
         ...
 
     def live(self, run: str, chat: str, desk: Desk) -> None:
-        """Show in a chat that a run is at work, and what it has said so far. Returns at once."""
+        """Start to show in a chat that a run is in progress, and its answer so far. Returns immediately."""
         ...
 
     async def send(self, out: Outgoing, desk: Desk) -> Receipt:
-        """Send an answer. A try goes on where the one before was cut."""
+        """Send an answer. An attempt continues where the previous one was interrupted."""
         ...
 
     async def quieten(self) -> None:
-        """Show no more of any run: another process will send what they answer."""
+        """Stop showing the progress of all runs: another process sends their answers."""
         ...
 
 
 class Sender(Protocol):
-    """Sends deliveries of one kind: webhooks, or the replies in one channel."""
+    """Sends deliveries of one kind: webhooks, or the replies of one channel."""
 
     async def send(self, delivery: Delivery, body: bytes) -> Receipt:
-        """Try once to hand over a body; tell how it went. Has a deadline of its own, of seconds.
+        """Attempt once to send a body, and return the result. It has a timeout of its own, of some seconds.
 
-        What it raises counts as a try that failed and may succeed later. A receiver that has taken
-        it and could not say so is sent it again: `delivery.id` lets it see that.
+        An exception counts as a failure that may succeed later. A receiver that accepted a delivery but could not
+        confirm it receives the delivery again, and recognises it by `delivery.id`.
         """
         ...

@@ -77,7 +77,7 @@ async def test_a_run_that_has_to_see_what_a_budget_leaves_says_so_and_until_when
         run = await stage.submit(session="main:test:b")
 
         found = await wait(stage, run)
-        assert found.why.startswith("the budget of the agent 'main' may be used up by what is at work (1 now)")
+        assert found.why.startswith("the runs in progress (1 now) may use up the budget of the agent 'main'")
         assert found.until == Days().end(START)
 
 
