@@ -64,7 +64,7 @@ class Days:
         InvalidRequest: there is no time zone of this name.
         """
         self.zone = zone
-        self._info = cron.zone(zone)
+        self._time_zone = cron.zone(zone)
 
     def of(self, moment: int) -> str:
         """Return the day of a moment, such as `2026-11-21`."""
@@ -83,11 +83,11 @@ class Days:
         return (self._date(moment) - timedelta(days=days)).isoformat()
 
     def _date(self, moment: int) -> date:
-        return datetime.fromtimestamp(moment / 1000, self._info).date()
+        return datetime.fromtimestamp(moment / 1000, self._time_zone).date()
 
     def _midnight(self, day: date) -> int:
         # Where the clocks skip midnight, this is the moment of the change; where midnight comes twice, the first one.
-        return times.milliseconds(datetime(day.year, day.month, day.day, tzinfo=self._info))
+        return times.milliseconds(datetime(day.year, day.month, day.day, tzinfo=self._time_zone))
 
 
 def unpriced(usage: Usage, succeeded: bool) -> bool:

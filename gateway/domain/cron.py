@@ -156,13 +156,13 @@ def parse(text: str, timezone: str) -> Timing:
     Raises:
         InvalidRequest: the expression is not valid, or its time never comes; the message says why.
     """
-    where, words = zone(timezone), text.strip()
+    time_zone, words = zone(timezone), text.strip()
     if len(words) > LENGTH:
         raise InvalidRequest(f"schedule: the expression is longer than {LENGTH} characters.")
     if words.lower().startswith("every"):
-        return Timing("", where, every=_interval(words))
+        return Timing("", time_zone, every=_interval(words))
     if _MOMENT.match(words):
-        return Timing("", where, once=_moment(words))
+        return Timing("", time_zone, once=_moment(words))
     cron = " ".join(_WORDS.get(words.lower(), words).split())
     if cron.count(" ") != 4:
         raise InvalidRequest(
@@ -170,11 +170,11 @@ def parse(text: str, timezone: str) -> Timing:
             " time such as 2030-01-31T09:00:00Z."
         )
     try:
-        timing = Timing(cron, where)
+        timing = Timing(cron, time_zone)
         CronSim(cron, datetime.now(UTC))
     except CronSimError as error:
-        what = str(error).removeprefix("Bad ")
-        raise InvalidRequest(f"schedule: {words!r} is not valid or its time never comes: check the {what}.") from None
+        field = str(error).removeprefix("Bad ")
+        raise InvalidRequest(f"schedule: {words!r} is not valid or its time never comes: check the {field}.") from None
     return timing
 
 

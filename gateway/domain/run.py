@@ -1,6 +1,6 @@
 """A run: one unit of agent work, its statuses, and the table of moves between them.
 
-All work of agents is a run. The diagram in `docs/architecture.md` is made by `diagram` from `MOVES`.
+All work of agents is a run. The diagram in `docs/architecture.md` is made from the table of moves.
 """
 
 from __future__ import annotations

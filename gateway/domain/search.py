@@ -73,12 +73,12 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 def spaced(text: str) -> str:
-    """Return a text with a separator around each character that is searched as a word; `together` is the reverse."""
+    """Return a text with a separator around each character that is searched as a word."""
     return text if text.isascii() else _ALONE.sub(f"{APART}\\1{APART}", text)
 
 
 def together(text: str) -> str:
-    """Return a text without the separators of `spaced`."""
+    """Return a text without the separators around its characters."""
     return text.replace(APART, "")
 
 

@@ -42,7 +42,7 @@ class Template:
         """Parse the text of a template.
 
         Raises:
-            Unfit: a brace has no partner, or a placeholder has no valid path.
+            TemplateError: a brace has no partner, or a placeholder has no valid path.
         """
         parts: list[str | Place] = []
         end = 0
@@ -56,7 +56,7 @@ class Template:
         """Return the text with its placeholders filled.
 
         Raises:
-            Unfit: the payload lacks a value that has no default, or the text becomes too long.
+            TemplateError: the payload lacks a value that has no default, or the text becomes too long.
         """
         parts: list[str] = []
         length = 0

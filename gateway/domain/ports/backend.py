@@ -69,7 +69,7 @@ class Turn(Struct, frozen=True, kw_only=True):
 class Backend(Protocol):
     """Drives all agents of one kind. The gateway opens it once, as an async context manager.
 
-    `prompt` streams events while they happen, and ends when the answer is complete. It raises
+    `stream_turn` yields events while they happen, and ends when the answer is complete. It raises
     `AgentError` when the agent fails. Closing the iterator cancels the turn: within two seconds
     the work has stopped and its processes are gone. It never waits forever for a dead agent, and
     never holds more than a bounded part of the agent's output in memory.
