@@ -73,7 +73,7 @@ def _group(pid: int) -> int | None:
         return None
 
 
-def test_what_an_agent_asks_is_answered_from_the_command_line_in_time(gateway: Live) -> None:
+def test_a_permission_request_is_answered_from_the_command_line(gateway: Live) -> None:
     shell = Shell(gateway.env, gateway.home)
     task = submit(gateway, "[[ask rm -rf build]]")
     until_sync(lambda: asked(gateway, task), "it asks")
@@ -84,7 +84,7 @@ def test_what_an_agent_asks_is_answered_from_the_command_line_in_time(gateway: L
     assert ended(gateway, task)["result"] == "allow_once"
 
 
-def test_what_nobody_answers_is_denied_at_the_deadline(gateway: Live) -> None:
+def test_an_unanswered_request_is_denied_at_the_deadline(gateway: Live) -> None:
     task = submit(gateway, "[[ask rm -rf build]]", agentId="hasty")
 
     assert ended(gateway, task)["result"] == "reject_once"
@@ -92,7 +92,7 @@ def test_what_nobody_answers_is_denied_at_the_deadline(gateway: Live) -> None:
     assert (request["answer"], request["reason"]) == ("deny", "deadline")
 
 
-def test_after_a_crash_an_agent_asks_anew(gateway: Live) -> None:
+def test_after_a_crash_an_agent_asks_again(gateway: Live) -> None:
     task = submit(gateway, "[[ask rm -rf build]]")
     until_sync(lambda: asked(gateway, task), "it asks")
 
@@ -108,7 +108,7 @@ def test_after_a_crash_an_agent_asks_anew(gateway: Live) -> None:
     assert (ended(gateway, task)["result"], ended(gateway, task)["attempt"]) == ("reject_once", 2)
 
 
-def test_after_a_crash_no_agent_is_left_over_and_the_session_goes_on(gateway: Live) -> None:
+def test_after_a_crash_no_agent_process_is_left_and_the_session_continues(gateway: Live) -> None:
     ended(gateway, submit(gateway, "one"))
     task = submit(gateway, "[[stubborn]]")
     place = gateway.home

@@ -51,7 +51,7 @@ def write_config(live: Live, agents: list[dict[str, Any]], **settings: Any) -> N
     [(faults.NO_IMPORT, "exit code 1"), (faults.NEVER_READY, "not ready within 3 s")],
     ids=["cannot be imported", "is never ready"],
 )
-def test_a_generation_that_does_not_come_up_leaves_the_old_one_serving(
+def test_a_generation_that_fails_to_start_leaves_the_old_one_serving(
     live: Callable[..., Live], fault: str, why: str
 ) -> None:
     one = live()
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_read_is_refused(one: Live, shell: Shell, way: lis
     assert (one.health["generation"], one.health["status"]) == (1, "degraded")
 
 
-def test_a_config_that_is_not_taken_shows_in_health_until_it_is_mended(one: Live, shell: Shell) -> None:
+def test_a_rejected_config_shows_in_health_until_it_is_fixed(one: Live, shell: Shell) -> None:
     write_config(one, [{"id": "main", "backend": "ecko"}])
 
     refused = shell("restart")
@@ -115,7 +115,7 @@ def test_a_config_that_is_not_taken_shows_in_health_until_it_is_mended(one: Live
     assert (mended.code, one.health["status"]) == (0, "healthy")
 
 
-def test_a_crash_with_a_bad_config_goes_on_with_the_last_good_one(one: Live, shell: Shell) -> None:
+def test_after_a_crash_with_a_bad_config_the_last_good_one_is_used(one: Live, shell: Shell) -> None:
     write_config(one, [{"id": "main", "backend": "ecko"}])
 
     one.signal(signal.SIGKILL, one.generation)
@@ -174,7 +174,7 @@ def test_a_generation_that_cannot_lead_is_replaced(live: Callable[..., Live]) ->
     assert "RuntimeError: it cannot" in one.log.read_text()
 
 
-def test_a_blocked_event_loop_is_written_down_and_replaced(live: Callable[..., Live]) -> None:
+def test_a_generation_with_a_blocked_event_loop_is_logged_and_replaced(live: Callable[..., Live]) -> None:
     one = faults.able(live(env=SHORT))
     faults.give(one, faults.HANGS_ON_SIGWINCH)
     one.start()
@@ -218,7 +218,7 @@ def test_a_restart_while_the_old_one_is_stopped_replaces_it(one: Live, shell: Sh
     assert one.health["generation"] == 2
 
 
-def test_a_pause_of_the_whole_gateway_is_not_taken_for_a_hang(hasty: Live) -> None:
+def test_a_pause_of_the_whole_gateway_does_not_count_as_a_hang(hasty: Live) -> None:
     """As ^Z does at a terminal, or a container that is paused."""
     one, generation = hasty, hasty.generation
     one.signal(signal.SIGSTOP, generation)
@@ -241,7 +241,7 @@ def test_nothing_that_a_generation_prints_ends_the_supervisor(live: Callable[...
     assert one.health["generation"] == 1
 
 
-def test_a_flood_on_standard_error_holds_neither_signals_nor_requests(live: Callable[..., Live]) -> None:
+def test_a_flood_on_standard_error_delays_neither_signals_nor_requests(live: Callable[..., Live]) -> None:
     one = faults.able(live())
     faults.give(
         one,

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
 @pytest.mark.parametrize("row", DRILLS, ids=lambda row: row.name)
-def test_the_promises_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
+def test_the_guarantees_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
     try:
         figures = row.short(tmp_path)
     except Impossible as why:
@@ -58,7 +58,7 @@ def test_the_lock_of_a_killed_gateway_is_free(live: Callable[..., Live]) -> None
     assert first.start().call("GET", "/livez").status == 200
 
 
-def test_what_a_lock_file_says_is_not_believed(live: Callable[..., Live]) -> None:
+def test_the_content_of_a_lock_file_is_not_trusted(live: Callable[..., Live]) -> None:
     one = live()
     lock = paths.lock(one.home, one.config)
     lock.parent.mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(live: Callable[..., Live], t
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_gateway_stops_at_once_and_well(live: Callable[..., Live], number: signal.Signals) -> None:
+def test_an_idle_gateway_stops_immediately_and_cleanly(live: Callable[..., Live], number: signal.Signals) -> None:
     one = live(config={"gateway": {"stop_grace": 300.0}}).start()
     assert one.process is not None
 

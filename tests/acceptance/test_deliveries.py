@@ -31,7 +31,7 @@ def delivered(live: Live, count: int) -> Callable[[], bool]:
     return look
 
 
-def test_over_a_restart_all_is_delivered_and_nothing_by_two_at_once(live: Callable[..., Live]) -> None:
+def test_over_a_restart_all_is_delivered_and_nothing_by_two_processes_at_once(live: Callable[..., Live]) -> None:
     with receiving_elsewhere() as elsewhere:
         receiver = elsewhere.receiver
         receiver.otherwise = "slow"

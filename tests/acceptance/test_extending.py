@@ -24,7 +24,7 @@ FILES = dict(re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.DOTALL
 CONFIG = json.loads(re.findall(r"^```json\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[0])
 
 
-def test_the_page_shows_one_file_each() -> None:
+def test_the_page_contains_all_files_of_its_examples() -> None:
     assert sorted(FILES) == [
         "cli/commands/parrots.py",
         "gateway/api/routes/parrots.py",
@@ -74,7 +74,7 @@ def test_the_backend_answers(served: Live) -> None:
     assert (failed.status, failed.body["error"]["message"]) == (502, "the parrot has flown away.")
 
 
-def test_the_channel_brings_a_message_and_its_reply(served: Live) -> None:
+def test_the_channel_receives_a_message_and_sends_its_reply(served: Live) -> None:
     letters = served.home / "letters"
     (letters / "anna").write_text("Where are you?")
     (letters / "anna").rename(letters / "in" / "anna.txt")
@@ -84,7 +84,7 @@ def test_the_channel_brings_a_message_and_its_reply(served: Live) -> None:
     assert served.call("GET", "/api/sessions/polly:letters:anna").body["session"]["messages"] == 2
 
 
-def test_a_chat_never_leads_out_of_the_folder(served: Live) -> None:
+def test_a_chat_name_cannot_escape_the_folder(served: Live) -> None:
     said = {"channel": "letters", "chat_id": "../in/evil", "content": "Out!"}
     assert served.call("POST", "/api/message", said).status == 200
 
@@ -98,14 +98,14 @@ def test_the_route_is_served_and_documented(served: Live) -> None:
     assert "/api/parrots" in served.call("GET", "/openapi.json").body["paths"]
 
 
-def test_the_command_is_one(served: Live) -> None:
+def test_the_command_is_part_of_the_cli(served: Live) -> None:
     shell = Shell(served.env, served.home)
 
     assert shell("parrots").out == "polly\n"
     assert shell("parrots", "--json").json == {"parrots": ["polly"]}
 
 
-def test_options_of_a_plugin_are_checked_like_our_own(extended: Mapping[str, str], tmp_path: Path) -> None:
+def test_options_of_a_plugin_are_checked_like_built_in_ones(extended: Mapping[str, str], tmp_path: Path) -> None:
     agents = {"list": [{"id": "polly", "backend": "parrot", "greetings": "Ahoy"}]}
     live = Live(tmp_path / "home", config={"agents": agents}, env=extended)
     done = Shell(live.env, tmp_path)("config", "check")
@@ -114,7 +114,7 @@ def test_options_of_a_plugin_are_checked_like_our_own(extended: Mapping[str, str
     assert 'agents.list[0].greetings: unknown field; did you mean "greeting"?' in done.err
 
 
-def test_doctor_lists_what_other_packages_bring(served: Live) -> None:
+def test_doctor_lists_the_plugins_of_other_packages(served: Live) -> None:
     findings = Shell(served.env, served.home)("doctor", "--json").json["findings"]
 
     assert {(one["check"], one["level"], one["finding"]) for one in findings if one["check"].startswith("plugin")} == {

@@ -69,7 +69,7 @@ def test_a_turn_is_answered_by_opencode(gateway: Live) -> None:
     assert answer.body["usage"]["input"] > 0
 
 
-def test_two_turns_in_one_session_remember(gateway: Live) -> None:
+def test_the_second_turn_of_a_session_remembers_the_first(gateway: Live) -> None:
     ask(gateway, "My name is Ada", "memory")
 
     assert ask(gateway, "[[recall]]", "memory").body["reply"].endswith("My name is Ada")
@@ -84,7 +84,7 @@ def test_a_tool_is_used_in_the_sessions_own_directory(gateway: Live) -> None:
     assert kinds.index("tool") < kinds.index("tool_end") < kinds.index("end")
 
 
-def test_an_agent_asks_another_one_by_the_gateways_tools(gateway: Live) -> None:
+def test_an_agent_asks_another_one_with_the_gateways_tools(gateway: Live) -> None:
     said = '[[tool moongate_send_message {"message":"Polly?","agent":"parrot"}]]'
     answer = ask(gateway, said, "tools", agentId="careful")
 
@@ -92,7 +92,7 @@ def test_an_agent_asks_another_one_by_the_gateways_tools(gateway: Live) -> None:
     assert gateway.call("GET", "/api/tasks?agent=parrot").body["tasks"][0]["source"] == "mcp"
 
 
-def test_a_run_under_way_is_cancelled(gateway: Live) -> None:
+def test_a_running_run_is_cancelled(gateway: Live) -> None:
     task = gateway.call("POST", "/api/tasks", {"input": "[[slow 600 100]]", "session": "cancelled"}).body["task"]
     until_sync(lambda: "text" in kinds_of(gateway, task["id"]))
 
@@ -121,7 +121,7 @@ def test_opencode_killed_in_a_turn_fails_that_run_only(gateway: Live) -> None:
     assert ask(gateway, "[[recall]]", "killed").body["reply"].endswith("My name is Grace")
 
 
-def test_a_permission_that_is_asked_for_is_denied_by_policy(gateway: Live) -> None:
+def test_a_permission_request_is_denied_by_policy(gateway: Live) -> None:
     answer = ask(gateway, BASH, "asks", agentId="careful")
 
     assert answer.body.get("reply") != "hi"
@@ -131,7 +131,7 @@ def test_a_permission_that_is_asked_for_is_denied_by_policy(gateway: Live) -> No
     assert [(one["action"].split()[0].rstrip(":"), one["answer"]) for one in asked] == [("bash", "deny")]
 
 
-def test_a_permission_that_is_asked_for_is_given_by_people(gateway: Live) -> None:
+def test_a_permission_request_is_allowed_by_people(gateway: Live) -> None:
     body = {"input": BASH, "session": "given", "agentId": "asks"}
     task = gateway.call("POST", "/api/tasks", body).body["task"]["id"]
     path = f"/api/tasks/{task}/permissions"
@@ -144,7 +144,7 @@ def test_a_permission_that_is_asked_for_is_given_by_people(gateway: Live) -> Non
     assert "hi" in gateway.call("GET", f"/api/tasks/{task}").body["task"]["result"]
 
 
-def test_a_permission_that_nobody_gives_in_time_is_denied(gateway: Live) -> None:
+def test_a_permission_request_that_nobody_answers_in_time_is_denied(gateway: Live) -> None:
     answer = ask(gateway, BASH, "hasty", agentId="hasty")
 
     assert "Denied by the user, or nobody was there" in answer.body["reply"]

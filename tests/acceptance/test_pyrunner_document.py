@@ -204,11 +204,11 @@ def local(text: str, model: ScriptedModel, directory: Path) -> str:
     return text.replace("/path/to", str(directory / "elsewhere"))
 
 
-def test_the_first_example(printed: Run) -> None:
+def test_the_first_example_works(printed: Run) -> None:
     assert printed(BASIC) == ["echo: Say hello in Chinese"]
 
 
-def test_a_model_is_named(printed: Run, model: ScriptedModel) -> None:
+def test_the_named_model_is_used(printed: Run, model: ScriptedModel) -> None:
     model.requests.clear()
 
     assert printed(MODEL) == ["echo: What is Python?"]
@@ -223,7 +223,7 @@ def test_turns_are_one_conversation(printed: Run, model: ScriptedModel) -> None:
     assert "What is 2+2?" in json.dumps(model.requests[-1]["body"]["messages"])
 
 
-def test_models_by_purpose(printed: Run, model: ScriptedModel) -> None:
+def test_each_purpose_uses_its_model(printed: Run, model: ScriptedModel) -> None:
     model.requests.clear()
     printed(SOURCES)
 
@@ -231,7 +231,7 @@ def test_models_by_purpose(printed: Run, model: ScriptedModel) -> None:
     assert [request["body"]["temperature"] for request in model.requests] == [0.3, 0.8]
 
 
-def test_models_from_a_file(printed: Run, model: ScriptedModel, tmp_path: Path) -> None:
+def test_models_are_read_from_a_file(printed: Run, model: ScriptedModel, tmp_path: Path) -> None:
     (tmp_path / "work" / ".env").write_text(local(ENV_FILE, model, tmp_path))
     model.requests.clear()
     printed(FROM_FILE)
@@ -241,7 +241,7 @@ def test_models_from_a_file(printed: Run, model: ScriptedModel, tmp_path: Path) 
     ]
 
 
-def test_it_is_monitored(printed: Run) -> None:
+def test_a_run_is_monitored(printed: Run) -> None:
     said = printed(MONITOR)
 
     assert said[0] == "State: running"
@@ -249,7 +249,7 @@ def test_it_is_monitored(printed: Run) -> None:
 
 
 @pytest.mark.parametrize("program", [INTERRUPT, KILL], ids=["interrupted", "killed"])
-def test_it_is_ended(printed: Run, program: str) -> None:
+def test_a_run_is_interrupted_or_killed(printed: Run, program: str) -> None:
     assert printed(program)[-1] == "RunState.INTERRUPTED"
 
 
@@ -262,7 +262,7 @@ def test_the_conversation_is_saved(printed: Run, tmp_path: Path) -> None:
     assert all(text in saved for text in ("问题1", "echo: 问题1", "问题2", "echo: 问题2"))
 
 
-def test_the_complete_example(printed: Run, model: ScriptedModel) -> None:
+def test_the_complete_example_works(printed: Run, model: ScriptedModel) -> None:
     said = printed(COMPLETE)
 
     assert said[0] == "输出: echo: Write a Python function to calculate factorial"
@@ -274,7 +274,7 @@ EXEC = [str(Path(sys.executable).with_name("gateway")), "exec"]
 
 
 @pytest.mark.parametrize("program", [[sys.executable, "-m", "gateway.runner"], EXEC], ids=["module", "command"])
-def test_the_command_line(printed: Run, program: list[str], tmp_path: Path) -> None:
+def test_the_command_line_works(printed: Run, program: list[str], tmp_path: Path) -> None:
     options = ["--task-name", "my_task", "--model", "scripted/scripted-b", "--context", "Answer in Chinese"]
     options += ["--workspace", str(tmp_path / "tasks"), "--model-source-type", "code", "--no-env"]
 
@@ -303,7 +303,7 @@ def test_a_failed_task_is_an_error(printed: Run) -> None:
 
 @pytest.mark.parametrize("program", [[sys.executable, "-m", "gateway.runner"], EXEC], ids=["module", "command"])
 @pytest.mark.parametrize("arguments", [["  "], [b"\xff"], ["Hello", "--workspace", "/dev/null"]])
-def test_what_cannot_be_done_is_told_without_a_traceback(
+def test_an_error_is_shown_without_a_traceback(
     arguments: list[str | bytes], program: list[str], tmp_path: Path
 ) -> None:
     done = subprocess.run(

@@ -77,7 +77,7 @@ def test_quick_restarts_reset_no_connection(one: Live, shell: Shell) -> None:
     assert (codes, traffic.failures) == ([0] * 4, [])
 
 
-def test_a_run_ends_in_the_generation_that_began_it_and_is_watched_from_the_next(one: Live, shell: Shell) -> None:
+def test_a_run_ends_in_the_generation_that_started_it_and_is_watched_from_the_next(one: Live, shell: Shell) -> None:
     one.start()
     old = one.generation
     run = submit(one, "@@ words 30 0.1", "long")
@@ -117,7 +117,7 @@ def _is_over(live: Live, run: str) -> bool:
     return task(live, run)["status"] in ("succeeded", "failed", "cancelled")
 
 
-def test_a_stream_goes_on_over_restarts_without_gap_or_duplicate(one: Live, shell: Shell) -> None:
+def test_a_stream_continues_over_restarts_without_gaps_or_duplicates(one: Live, shell: Shell) -> None:
     one.start()
     run = submit(one, "@@ words 60 0.05", "stream")
     found: list[tuple[int, dict[str, Any]]] = []
@@ -147,7 +147,7 @@ def test_a_run_of_a_draining_generation_is_cancelled_from_the_new_one(one: Live,
     until_sync(lambda: old not in one.generations, "the old generation has ended: nothing holds it")
 
 
-def test_what_a_run_of_a_draining_generation_asks_is_answered_in_the_new_one(one: Live, shell: Shell) -> None:
+def test_a_permission_request_of_a_draining_generation_is_answered_in_the_new_one(one: Live, shell: Shell) -> None:
     one.start()
     old = one.generation
     run = submit(one, "@@ ask rm -rf build", "asking")
@@ -163,7 +163,7 @@ def test_what_a_run_of_a_draining_generation_asks_is_answered_in_the_new_one(one
     until_sync(lambda: old not in one.generations, "the old generation has ended: nothing holds it")
 
 
-def test_who_waits_in_the_old_generation_is_answered_for_a_run_that_the_new_one_does(
+def test_a_client_of_the_old_generation_gets_the_answer_of_a_run_of_the_new_one(
     live: Callable[..., Live],
 ) -> None:
     one = live(config={"agents": {"list": [ECHO | {"max_concurrent": 1}]}})
@@ -183,7 +183,7 @@ def test_who_waits_in_the_old_generation_is_answered_for_a_run_that_the_new_one_
     assert (answers[0].status, answers[0].body["reply"]) == (200, "echo: later")
 
 
-def test_what_the_old_generation_takes_last_is_done_by_the_new_one_at_once(one: Live, shell: Shell) -> None:
+def test_the_last_run_that_the_old_generation_accepts_is_run_by_the_new_one_at_once(one: Live, shell: Shell) -> None:
     """A request whose body comes when the other one leads already, and had nothing to rescue."""
     one.start()
     body = json.dumps({"input": "late", "session": "late"}).encode()
@@ -221,7 +221,7 @@ def test_two_generations_on_one_store_claim_each_run_once(one: Live, shell: Shel
     assert sorted(effects.read_text().split()) == sorted(run["input"] for run in ended)
 
 
-def test_an_agent_that_restarts_its_gateway_restarts_it_once_and_ends_well(one: Live) -> None:
+def test_an_agent_that_restarts_its_gateway_restarts_it_once_and_succeeds(one: Live) -> None:
     words = [sys.executable, "-m", "cli.main", "restart"]
     program = f"import os, subprocess, sys; os.environ['MOONGATE_HOME'] = {str(one.home)!r}; " + (
         f"sys.exit(subprocess.run({words!r}).returncode)"
@@ -239,7 +239,7 @@ def test_an_agent_that_restarts_its_gateway_restarts_it_once_and_ends_well(one: 
     assert len(one.logged("restart.begun")) == 1
 
 
-def test_restarts_that_are_asked_for_at_once_are_all_answered(one: Live, shell: Shell) -> None:
+def test_simultaneous_restart_requests_are_all_answered(one: Live, shell: Shell) -> None:
     one.start()
 
     asked = [shell.start("restart") for _ in range(6)]
@@ -251,7 +251,7 @@ def test_restarts_that_are_asked_for_at_once_are_all_answered(one: Live, shell: 
     assert 2 <= one.health["generation"] <= 7
 
 
-def test_a_restart_that_somebody_asked_for_is_answered_though_another_begins_in_the_same_moment(
+def test_a_restart_request_is_answered_even_if_another_restart_begins_at_the_same_moment(
     one: Live, shell: Shell
 ) -> None:
     one.start()
@@ -278,7 +278,7 @@ if "GatewayError" in "".join(sys.orig_argv):
 """
 
 
-def test_a_stop_that_comes_while_the_supervisor_replaces_itself_is_heeded(live: Callable[..., Live]) -> None:
+def test_a_stop_signal_during_the_reexec_of_the_supervisor_is_obeyed(live: Callable[..., Live]) -> None:
     one = live()
     one.home.chmod(0o700)
     (one.home / "sitecustomize.py").write_text(SLOW_REHEARSAL)
@@ -296,7 +296,7 @@ def test_a_stop_that_comes_while_the_supervisor_replaces_itself_is_heeded(live: 
     restart.communicate(timeout=PATIENCE)
 
 
-def test_the_times_that_the_settings_say_now_count_from_a_restart_on(one: Live, shell: Shell) -> None:
+def test_changed_timeouts_apply_from_the_next_restart(one: Live, shell: Shell) -> None:
     one.start()
     settings = json.loads(one.config.read_text())
     settings["gateway"]["drain_timeout"] = 0.5
@@ -307,7 +307,7 @@ def test_the_times_that_the_settings_say_now_count_from_a_restart_on(one: Live, 
     assert one.wait_logged("gateway.ending")[-1]["grace"] == 0.5
 
 
-def test_a_crash_while_the_next_generation_starts_is_mended_by_that_one(one: Live, shell: Shell) -> None:
+def test_after_a_crash_the_generation_that_is_starting_takes_over(one: Live, shell: Shell) -> None:
     faults.able(one).start()
     old = one.generation
     go = one.home / "go"
@@ -365,7 +365,7 @@ def settle(live: Live) -> Identity:
     return live.generation
 
 
-def test_a_changed_port_is_taken_over_to(one: Live, shell: Shell, free_port: int) -> None:
+def test_a_restart_moves_to_a_changed_port(one: Live, shell: Shell, free_port: int) -> None:
     before = ports.free()  # nobody else is given it while the test looks whether it is closed
     settings = json.loads(one.config.read_text())
     settings["gateway"]["port"] = before
@@ -382,7 +382,7 @@ def test_a_changed_port_is_taken_over_to(one: Live, shell: Shell, free_port: int
         urllib.request.urlopen(f"http://127.0.0.1:{before}/livez", timeout=PATIENCE)
 
 
-def test_a_port_that_is_taken_is_refused_and_the_old_one_goes_on(
+def test_a_restart_onto_a_port_in_use_is_refused_and_the_old_one_keeps_serving(
     one: Live, shell: Shell, live: Callable[..., Live]
 ) -> None:
     other = live("other").start()
@@ -439,7 +439,7 @@ def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live
 AS_PROGRAM = "sys.argv[:] = sys.orig_argv[2:]\nraise SystemExit(serve.main(sys.orig_argv[3:]))\n"
 
 
-def test_what_serves_looks_for_garbage_once_it_is_ready(one: Live) -> None:
+def test_garbage_collection_is_enabled_once_a_generation_is_ready(one: Live) -> None:
     """It does not while it loads."""
     told = one.home / "told"
     fault = (
@@ -456,7 +456,7 @@ def test_what_serves_looks_for_garbage_once_it_is_ready(one: Live) -> None:
     until_sync(lambda: told.exists() and "False True\n" in told.read_text(), "it looks for garbage again")
 
 
-def test_sighup_takes_changed_settings(one: Live) -> None:
+def test_sighup_applies_changed_settings(one: Live) -> None:
     one.start()
     settings = json.loads(one.config.read_text())
     settings["agents"]["list"].append(ECHO | {"id": "further"})

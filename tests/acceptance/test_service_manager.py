@@ -57,7 +57,9 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield made
 
 
-def test_systemd_is_told_of_each_stage_also_after_a_hard_restart(live: Callable[..., Live], manager: Manager) -> None:
+def test_systemd_is_notified_of_each_stage_even_after_a_hard_restart(
+    live: Callable[..., Live], manager: Manager
+) -> None:
     one = live(env={"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "400000"})
     one.home.chmod(0o700)
     shell = Shell(one.env, one.home)
@@ -79,7 +81,7 @@ def test_systemd_is_told_of_each_stage_also_after_a_hard_restart(live: Callable[
     assert manager.hears("STOPPING=1")
 
 
-def test_a_reload_that_fails_is_over_for_systemd_too(live: Callable[..., Live], manager: Manager) -> None:
+def test_systemd_sees_that_a_failed_reload_is_over(live: Callable[..., Live], manager: Manager) -> None:
     one = live(env={"NOTIFY_SOCKET": str(manager.path)})
     one.home.chmod(0o700)
     one.start()
@@ -93,7 +95,7 @@ def test_a_reload_that_fails_is_over_for_systemd_too(live: Callable[..., Live], 
     assert manager.hears("READY=1")
 
 
-def test_a_start_that_crashes_is_not_called_ready(live: Callable[..., Live], manager: Manager) -> None:
+def test_a_start_that_crashes_is_not_reported_as_ready(live: Callable[..., Live], manager: Manager) -> None:
     one = faults.able(live(env={"NOTIFY_SOCKET": str(manager.path)}))
     faults.give(one, faults.NO_IMPORT)
     one.start(wait=False)
@@ -121,7 +123,7 @@ def hand_over(one: Live, held: socket.socket, name: str) -> None:
         )
 
 
-def test_a_socket_from_systemd_is_used_and_its_variables_go_no_further(
+def test_a_socket_from_systemd_is_used_and_its_variables_are_not_inherited(
     live: Callable[..., Live], manager: Manager
 ) -> None:
     one = live(env={"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "9000000"})
@@ -138,7 +140,7 @@ def test_a_socket_from_systemd_is_used_and_its_variables_go_no_further(
     assert os.path.exists(f"/proc/{one.process.pid}")
 
 
-def test_the_socket_that_systemd_kept_is_taken_back(live: Callable[..., Live], manager: Manager) -> None:
+def test_a_socket_stored_by_systemd_is_used_again(live: Callable[..., Live], manager: Manager) -> None:
     one = live(env={"NOTIFY_SOCKET": str(manager.path)})
     one.start()
     until_sync(lambda: manager.hears("READY=1"), "it is ready")
@@ -155,7 +157,7 @@ def test_the_socket_that_systemd_kept_is_taken_back(live: Callable[..., Live], m
     assert one.port == port
 
 
-def test_a_socket_that_was_kept_for_another_address_is_given_up(live: Callable[..., Live], manager: Manager) -> None:
+def test_a_socket_stored_for_another_address_is_closed(live: Callable[..., Live], manager: Manager) -> None:
     one = live(env={"NOTIFY_SOCKET": str(manager.path)})
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
@@ -167,7 +169,7 @@ def test_a_socket_that_was_kept_for_another_address_is_given_up(live: Callable[.
     assert manager.told[:2] == ["FDSTOREREMOVE=1", "FDNAME=moongate-0123456789abcdef"]
 
 
-def test_nothing_is_kept_of_a_gateway_that_was_told_to_stop(live: Callable[..., Live], manager: Manager) -> None:
+def test_a_stopped_gateway_leaves_no_socket_stored(live: Callable[..., Live], manager: Manager) -> None:
     one = live(env={"NOTIFY_SOCKET": str(manager.path)})
     one.start()
     until_sync(lambda: manager.hears("READY=1"), "it is ready")
@@ -179,7 +181,7 @@ def test_nothing_is_kept_of_a_gateway_that_was_told_to_stop(live: Callable[..., 
     assert manager.stored == {}
 
 
-def test_a_gateway_that_moves_has_its_new_socket_kept(
+def test_after_a_change_of_address_the_new_socket_is_stored(
     live: Callable[..., Live], manager: Manager, free_port: int
 ) -> None:
     one = live(env={"NOTIFY_SOCKET": str(manager.path)})

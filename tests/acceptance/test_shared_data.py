@@ -19,7 +19,7 @@ def both(tmp_path: Path, live: Callable[..., Live]) -> tuple[Live, Live]:
     return live("one", config=data).start(), live("two", config=data)
 
 
-def test_the_second_start_is_refused_and_the_first_is_named(both: tuple[Live, Live]) -> None:
+def test_a_second_gateway_on_the_same_data_is_refused_and_the_first_is_named(both: tuple[Live, Live]) -> None:
     first, second = both
 
     second.start(wait=False)
@@ -34,14 +34,14 @@ def test_the_second_start_is_refused_and_the_first_is_named(both: tuple[Live, Li
     assert first.call("GET", "/readyz").status == 200
 
 
-def test_it_is_free_when_the_first_has_ended_even_by_a_crash(both: tuple[Live, Live]) -> None:
+def test_the_data_is_free_when_the_first_gateway_has_ended_even_by_a_crash(both: tuple[Live, Live]) -> None:
     first, second = both
     first.kill()
 
     assert second.start().call("GET", "/readyz").status == 200
 
 
-def test_a_supervisor_that_replaced_itself_still_holds_it(both: tuple[Live, Live]) -> None:
+def test_a_supervisor_that_replaced_itself_still_holds_the_data(both: tuple[Live, Live]) -> None:
     first, second = both
     assert Shell(first.env, first.home)("restart", "--hard").code == 0
 
@@ -51,7 +51,7 @@ def test_a_supervisor_that_replaced_itself_still_holds_it(both: tuple[Live, Live
     assert second.process.wait(30) == 75
 
 
-def test_a_restart_into_the_data_of_another_is_refused_and_the_old_one_goes_on(
+def test_a_restart_into_the_data_of_another_gateway_is_refused_and_the_old_one_keeps_serving(
     tmp_path: Path, live: Callable[..., Live]
 ) -> None:
     live("one", config={"data": {"directory": str(tmp_path / "shared")}}).start()

@@ -31,7 +31,7 @@ def test_a_bare_sigusr1_is_logged_and_does_nothing(live: Callable[..., Live], en
 
 
 @pytest.mark.parametrize("env", [*ALLOWED, ALLOWED[0] | ALONE[0]], ids=NAMES)
-def test_sigusr1_restarts_where_that_is_allowed(live: Callable[..., Live], env: dict[str, str]) -> None:
+def test_sigusr1_restarts_if_the_settings_allow_it(live: Callable[..., Live], env: dict[str, str]) -> None:
     one = live(env=env).start()
 
     one.signal(signal.SIGUSR1)
@@ -42,7 +42,7 @@ def test_sigusr1_restarts_where_that_is_allowed(live: Callable[..., Live], env: 
 
 
 @pytest.mark.parametrize("env", ALONE, ids=NAMES)
-def test_without_respawn_a_restart_is_done_in_the_one_process(live: Callable[..., Live], env: dict[str, str]) -> None:
+def test_without_respawn_a_restart_happens_in_the_same_process(live: Callable[..., Live], env: dict[str, str]) -> None:
     one = live(env=env)
     one.home.chmod(0o700)
     one.start()
@@ -56,7 +56,7 @@ def test_without_respawn_a_restart_is_done_in_the_one_process(live: Callable[...
     assert one.stop() == 0
 
 
-def test_without_respawn_a_bad_config_is_refused_and_a_good_one_taken(live: Callable[..., Live]) -> None:
+def test_without_respawn_a_bad_config_is_refused_and_a_good_one_applied(live: Callable[..., Live]) -> None:
     one = live(env=ALONE[0])
     one.home.chmod(0o700)
     one.start()
@@ -75,7 +75,7 @@ def test_without_respawn_a_bad_config_is_refused_and_a_good_one_taken(live: Call
     assert "further" in json.dumps(one.call("GET", "/api/agents").body)
 
 
-def test_without_respawn_a_run_is_queued_again_and_done(live: Callable[..., Live]) -> None:
+def test_without_respawn_a_run_is_requeued_and_finished(live: Callable[..., Live]) -> None:
     asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask"}
     one = live(env=ALONE[0], config={"gateway": {"stop_grace": 0}, "agents": {"list": [asks]}})
     one.home.chmod(0o700)
@@ -92,7 +92,7 @@ def test_without_respawn_a_run_is_queued_again_and_done(live: Callable[..., Live
 
 
 @pytest.mark.parametrize("env", [{}, ALONE[0]], ids=NAMES)
-def test_a_second_signal_cuts_the_grace(live: Callable[..., Live], env: dict[str, str]) -> None:
+def test_a_second_signal_ends_the_grace_period(live: Callable[..., Live], env: dict[str, str]) -> None:
     one = live(env=env, config={"gateway": {"stop_grace": 600}}).start()
     run = one.call("POST", "/api/tasks", {"input": "@@ hang"}).body["task"]["id"]
     until_sync(lambda: one.call("GET", f"/api/tasks/{run}").body["task"]["status"] == "running", "it runs")
@@ -105,7 +105,7 @@ def test_a_second_signal_cuts_the_grace(live: Callable[..., Live], env: dict[str
     assert one.process.wait(PATIENCE) == 0
 
 
-def test_the_timeout_of_a_stop_is_the_grace_of_the_gateway(live: Callable[..., Live]) -> None:
+def test_the_timeout_of_a_stop_is_the_gateways_grace_period(live: Callable[..., Live]) -> None:
     one = live(config={"gateway": {"stop_grace": 600}})
     one.home.chmod(0o700)
     one.start()
@@ -117,7 +117,7 @@ def test_the_timeout_of_a_stop_is_the_grace_of_the_gateway(live: Callable[..., L
     assert one.logged("gateway.ending")[-1]["grace"] == 0.3
 
 
-def test_a_terminal_gets_one_farewell_and_no_trace(live: Callable[..., Live]) -> None:
+def test_ctrl_c_at_a_terminal_ends_without_a_traceback(live: Callable[..., Live]) -> None:
     one = live()
     one.home.chmod(0o700)
     shell = Shell(one.env, one.home)

@@ -56,7 +56,7 @@ def stranger(port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
 # --- many at once -----------------------------------------------------------------------------
 
 
-def test_of_fifty_gateways_at_once_one_wins_and_all_others_say_why(one: Live) -> None:
+def test_of_fifty_simultaneous_gateways_one_wins_and_all_others_say_why(one: Live) -> None:
     words = ["nice", sys.executable, "-m", "gateway"]  # other tests have their turn, too
     files = [one.home / f"said-{number}.txt" for number in range(50)]
     processes = []
@@ -78,7 +78,7 @@ def test_of_fifty_gateways_at_once_one_wins_and_all_others_say_why(one: Live) ->
     assert one.record.pid == winner.pid
 
 
-def test_many_starts_at_once_start_one_gateway_and_all_succeed(one: Live, shell: Shell) -> None:
+def test_many_simultaneous_starts_start_one_gateway_and_all_succeed(one: Live, shell: Shell) -> None:
     starts = [shell.start("start", "--json") for _ in range(10)]
     told = [json.loads(process.communicate(timeout=3 * PATIENCE)[0]) for process in starts]
 
@@ -89,7 +89,7 @@ def test_many_starts_at_once_start_one_gateway_and_all_succeed(one: Live, shell:
 
 
 @pytest.mark.parametrize("name", ["MOONGATE_CONFIG", "MOONGATE_HOME"])
-def test_places_are_named_from_where_the_command_is_given(one: Live, name: str) -> None:
+def test_relative_paths_start_at_the_callers_directory(one: Live, name: str) -> None:
     place = {"MOONGATE_CONFIG": one.config, "MOONGATE_HOME": one.home}[name]
     nearby = Shell({**one.env, name: str(place.relative_to(one.home.parent))}, one.home.parent)
 
@@ -111,7 +111,7 @@ def test_a_gateway_whose_agents_are_all_disabled_starts_and_says_so(live: Callab
     assert one.logged("generation.crashed") == []
 
 
-def test_a_start_during_a_stop_starts_when_that_is_done(one: Live, shell: Shell) -> None:
+def test_a_start_during_a_stop_starts_after_the_stop(one: Live, shell: Shell) -> None:
     assert shell("start").code == 0
     assert one.record is not None
     before = one.record.pid
@@ -160,7 +160,7 @@ def submit(live: Live, text: str) -> str:
     return str(live.call("POST", "/api/tasks", {"input": text}).body["task"]["id"])
 
 
-def test_serving_processes_end_with_their_supervisor_and_lose_no_run(live: Callable[..., Live], free_port: int) -> None:
+def test_generations_end_with_their_supervisor_and_lose_no_run(live: Callable[..., Live], free_port: int) -> None:
     asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask"}
     one = live(config={"gateway": {"port": free_port}, "agents": {"list": [asks]}})
     one.home.chmod(0o700)
@@ -190,7 +190,7 @@ def answers(port: int) -> bool:
     return True
 
 
-def test_a_start_waits_for_what_is_left_of_a_killed_gateway(live: Callable[..., Live], free_port: int) -> None:
+def test_a_start_waits_for_leftover_processes_of_a_killed_gateway(live: Callable[..., Live], free_port: int) -> None:
     one = live(config={"gateway": {"port": free_port}}).start()
     one.home.chmod(0o700)
     assert one.process is not None
@@ -202,7 +202,7 @@ def test_a_start_waits_for_what_is_left_of_a_killed_gateway(live: Callable[..., 
     assert one.port == free_port
 
 
-def test_a_serving_process_that_hangs_does_not_outlive_its_supervisor_for_ever(live: Callable[..., Live]) -> None:
+def test_a_hanging_generation_does_not_outlive_its_supervisor_forever(live: Callable[..., Live]) -> None:
     one = faults.able(live())
     faults.give(one, faults.HANGS_ON_SIGWINCH)
     one.start()
@@ -229,7 +229,7 @@ def forge(live: Live, who: Identity, port: int) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "null", "\x00" * 100, "[" * 100_000, '{"pid": -1}', '{"pid": 1e999}'])
-def test_garbage_in_the_lock_file_hinders_nothing(one: Live, shell: Shell, content: str) -> None:
+def test_garbage_in_the_lock_file_does_no_harm(one: Live, shell: Shell, content: str) -> None:
     lock = paths.lock(one.home, one.config)
     lock.parent.mkdir(parents=True)
     lock.write_text(content)
@@ -253,7 +253,7 @@ def test_a_recycled_pid_is_not_signalled(one: Live, shell: Shell, command: list[
 
 
 @pytest.mark.parametrize("command", [["stop"], ["stop", "--force"], ["restart"], ["restart", "--hard"]])
-def test_a_record_in_a_lock_that_nobody_holds_is_no_gateway(one: Live, shell: Shell, command: list[str]) -> None:
+def test_a_record_in_a_free_lock_is_not_taken_for_a_gateway(one: Live, shell: Shell, command: list[str]) -> None:
     with stranger() as (process, port):
         who = identity.of(process.pid)
         assert who is not None
@@ -263,7 +263,7 @@ def test_a_record_in_a_lock_that_nobody_holds_is_no_gateway(one: Live, shell: Sh
         assert process.poll() is None
 
 
-def test_a_start_is_not_held_up_by_a_record_in_a_lock_that_nobody_holds(one: Live, shell: Shell) -> None:
+def test_a_record_in_a_free_lock_does_not_delay_a_start(one: Live, shell: Shell) -> None:
     with stranger() as (process, port):
         who = identity.of(process.pid)
         assert who is not None
@@ -286,7 +286,7 @@ def test_a_lock_that_is_a_link_is_neither_read_nor_followed(one: Live, shell: Sh
     assert lock.name in result.err
 
 
-def test_a_pipe_in_place_of_the_lock_holds_nobody(one: Live, shell: Shell) -> None:
+def test_a_pipe_in_place_of_the_lock_blocks_nobody(one: Live, shell: Shell) -> None:
     lock = paths.lock(one.home, one.config)
     lock.parent.mkdir(parents=True)
     os.mkfifo(lock)
@@ -295,7 +295,7 @@ def test_a_pipe_in_place_of_the_lock_holds_nobody(one: Live, shell: Shell) -> No
     assert shell("start").code == 78
 
 
-def test_what_stands_in_the_environment_is_not_taken_for_what_a_supervisor_kept(one: Live) -> None:
+def test_a_forged_resume_variable_is_ignored(one: Live) -> None:
     kept = {"listener": 0, "lock": 1, "instance": "x", "kept": [], "number": 7, "intents": [], "who": "1/2/3"}
     for hostile in (json.dumps(kept), "{", "[]", "7", "[" * 100_000):
         one.env["MOONGATE_RESUME"] = hostile
@@ -316,7 +316,7 @@ def test_a_taken_port_is_explained(one: Live, shell: Shell) -> None:
         assert f"Held by pid {process.pid}" in result.err
 
 
-def test_force_takes_the_port_from_another_gateway_of_ours(live: Callable[..., Live]) -> None:
+def test_force_takes_the_port_from_another_gateway_of_the_same_home(live: Callable[..., Live]) -> None:
     first = live("first").start()
     second = live("second", env={"MOONGATE_HOME": str(first.home), "MOONGATE_CONFIG": str(first.home / "other.json")})
     settings = json.loads(first.config.read_text()) | {"gateway": {"port": first.port}}
@@ -344,7 +344,7 @@ def test_force_ends_the_gateway_with_this_config(one: Live, live: Callable[..., 
     assert one.record.pid != before.pid
 
 
-def test_force_spares_a_stranger_and_names_it(one: Live) -> None:
+def test_force_does_not_end_a_foreign_process_and_names_it(one: Live) -> None:
     with stranger() as (process, port):
         one.start("--port", str(port), "--force", wait=False)
         assert one.process is not None
@@ -356,7 +356,7 @@ def test_force_spares_a_stranger_and_names_it(one: Live) -> None:
         assert "--kill-foreign" in one.output.read_text()
 
 
-def test_kill_foreign_takes_the_port_from_a_stranger(one: Live) -> None:
+def test_kill_foreign_takes_the_port_from_a_foreign_process(one: Live) -> None:
     with stranger() as (process, port):
         one.start("--port", str(port), "--kill-foreign")
 
@@ -373,7 +373,7 @@ def test_exit_codes_of_a_gateway_that_is_not_running(shell: Shell) -> None:
     assert codes == {"status": 3, "stop": 3, "stop --force": 3, "restart": 3, "stop --x": 2}
 
 
-def test_a_config_that_cannot_be_used_ends_a_start_with_78(one: Live, shell: Shell) -> None:
+def test_an_invalid_config_ends_a_start_with_exit_code_78(one: Live, shell: Shell) -> None:
     one.config.write_text(json.dumps({"gateway": {"port": 0}, "agents": {"list": [{"id": "a", "backend": "ecko"}]}}))
 
     result = shell("start")
@@ -382,7 +382,7 @@ def test_a_config_that_cannot_be_used_ends_a_start_with_78(one: Live, shell: She
     assert "ecko" in result.err
 
 
-def test_restart_by_force_starts_what_does_not_run_and_replaces_what_does(one: Live, shell: Shell) -> None:
+def test_a_forced_restart_starts_a_stopped_gateway_and_replaces_a_running_one(one: Live, shell: Shell) -> None:
     assert shell("restart", "--force").code == 0
     assert one.record is not None
     before = one.record
@@ -393,7 +393,7 @@ def test_restart_by_force_starts_what_does_not_run_and_replaces_what_does(one: L
     assert shell("stop").code == 0
 
 
-def test_restart_by_force_listens_where_it_was_told_at_the_start(one: Live, shell: Shell, free_port: int) -> None:
+def test_a_forced_restart_keeps_the_address_of_the_start_command(one: Live, shell: Shell, free_port: int) -> None:
     assert shell("start", "--port", str(free_port), "--host", "127.0.0.2").code == 0
 
     assert shell("restart", "--force").code == 0
@@ -402,7 +402,7 @@ def test_restart_by_force_listens_where_it_was_told_at_the_start(one: Live, shel
     assert (one.record.port, one.record.host) == (free_port, "127.0.0.2")
 
 
-def test_restart_by_force_listens_where_the_settings_say_now(one: Live, shell: Shell, free_port: int) -> None:
+def test_a_forced_restart_uses_the_current_address_of_the_settings(one: Live, shell: Shell, free_port: int) -> None:
     assert shell("start").code == 0
     one.config.write_text(json.dumps({"gateway": {"port": free_port}}))
 
@@ -419,7 +419,7 @@ def on_full_disk(one: Live, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_gateway_is_stopped_though_the_disk_is_full(one: Live, shell: Shell) -> None:
+def test_a_gateway_can_be_stopped_on_a_full_disk(one: Live, shell: Shell) -> None:
     assert shell("start").code == 0
     assert one.record is not None
 
@@ -429,7 +429,7 @@ def test_a_gateway_is_stopped_though_the_disk_is_full(one: Live, shell: Shell) -
     assert not one.record.alive
 
 
-def test_a_restart_that_cannot_be_asked_for_says_why(one: Live, shell: Shell) -> None:
+def test_a_restart_request_that_fails_says_why(one: Live, shell: Shell) -> None:
     assert shell("start").code == 0
 
     done = on_full_disk(one, "restart")
@@ -439,7 +439,7 @@ def test_a_restart_that_cannot_be_asked_for_says_why(one: Live, shell: Shell) ->
     assert one.health["generation"] == 1
 
 
-def test_stop_by_force_leaves_nothing_behind(one: Live, shell: Shell) -> None:
+def test_a_forced_stop_leaves_nothing_behind(one: Live, shell: Shell) -> None:
     assert shell("start").code == 0
     generation = one.generation
     one.signal(signal.SIGSTOP, generation)

@@ -58,7 +58,7 @@ def test_an_installed_gateway_is_enabled_and_answers_and_an_uninstalled_one_leav
         assert login.health == {}
 
 
-def test_after_a_crash_it_is_back_and_who_connected_meanwhile_is_answered(login: Login) -> None:
+def test_after_a_crash_the_gateway_is_back_and_clients_that_waited_are_answered(login: Login) -> None:
     supervisor = str(login.install()["pid"])
     first = login.health
 
@@ -89,7 +89,7 @@ def test_a_supervisor_that_hangs_is_replaced(login: Login) -> None:
     assert login.show("MainPID") != supervisor
 
 
-def test_one_that_cannot_use_its_config_stays_down_until_it_is_mended(login: Login) -> None:
+def test_a_gateway_with_an_invalid_config_stays_down_until_it_is_fixed(login: Login) -> None:
     login.hasten()
     login.install()
     good = (login.state / "config.json").read_text()
@@ -107,7 +107,7 @@ def test_one_that_cannot_use_its_config_stays_down_until_it_is_mended(login: Log
     assert login.show("ActiveState") == "active"
 
 
-def test_five_restarts_under_load_refuse_nobody_and_systemd_counts_none(login: Login) -> None:
+def test_five_restarts_under_load_refuse_no_client_and_systemd_counts_no_restart(login: Login) -> None:
     supervisor = str(login.install("--runtime", "binary")["pid"])
 
     with Traffic(login.record["port"], keeping=4, coming=4) as traffic:
@@ -138,7 +138,7 @@ def test_a_stop_with_a_stubborn_run_is_in_time_and_the_run_is_not_lost(login: Lo
     assert (task()["attempt"], task()["result"]) == (2, "done")
 
 
-def test_stop_and_start_go_by_systemd_and_doctor_sees_the_service(login: Login) -> None:
+def test_stop_and_start_use_systemd_and_doctor_sees_the_service(login: Login) -> None:
     login.hasten()
     login.install()
 
@@ -160,7 +160,7 @@ def test_stop_and_start_go_by_systemd_and_doctor_sees_the_service(login: Login) 
     assert (refused.code, login.show("ActiveState")) == (78, "inactive")
 
 
-def test_a_unit_that_was_deleted_by_hand_is_removed_with_its_link_and_what_runs(login: Login) -> None:
+def test_a_unit_deleted_by_hand_is_removed_with_its_link_and_its_process(login: Login) -> None:
     login.install()
     login.unit.unlink()
     assert [found["level"] for found in service_findings(login)] == ["error"]
@@ -172,7 +172,7 @@ def test_a_unit_that_was_deleted_by_hand_is_removed_with_its_link_and_what_runs(
     assert login.health == {}
 
 
-def test_a_gateway_that_runs_already_gives_way_to_the_service(login: Login) -> None:
+def test_a_running_gateway_is_replaced_by_the_service(login: Login) -> None:
     before = login.gateway("start", "--json").json["pid"]
 
     installed = login.install()
@@ -181,7 +181,7 @@ def test_a_gateway_that_runs_already_gives_way_to_the_service(login: Login) -> N
     assert login.run("kill", "-0", str(before)).code != 0
 
 
-def test_a_token_is_changed_without_installing_again(login: Login) -> None:
+def test_a_token_can_be_changed_without_a_new_installation(login: Login) -> None:
     login.install()
     old = (login.state / "token").read_text()
     unit = login.unit.read_text()
@@ -194,7 +194,7 @@ def test_a_token_is_changed_without_installing_again(login: Login) -> None:
     assert login.unit.read_text() == unit
 
 
-def test_an_old_unit_is_seen_and_written_anew(login: Login) -> None:
+def test_an_outdated_unit_is_detected_and_rewritten(login: Login) -> None:
     login.install()
     now = login.unit.read_text()
     login.write(

@@ -43,7 +43,7 @@ def waits(served: Live, attempt: int) -> bool:
     return task["attempt"] == attempt and any(one["answer"] is None for one in asked)
 
 
-async def test_a_gateway_that_is_killed_in_a_turn_answers_once(
+async def test_a_gateway_killed_during_a_turn_answers_once(
     live: Callable[..., Live], telegram: telegram_server.Telegram
 ) -> None:
     served = gateway(live, telegram)
@@ -60,7 +60,7 @@ async def test_a_gateway_that_is_killed_in_a_turn_answers_once(
     assert [task["attempt"] for task in await tasks(served)] == [1, 2]
 
 
-async def test_a_gateway_that_is_restarted_in_a_turn_answers_once(
+async def test_a_gateway_restarted_during_a_turn_answers_once(
     live: Callable[..., Live], telegram: telegram_server.Telegram
 ) -> None:
     served = gateway(live, telegram)

@@ -92,7 +92,7 @@ def windows(live: Callable[..., Live]) -> Iterator[Windows]:
         terminate.end(found, 0.0, signal.SIGKILL)
 
 
-def test_it_starts_in_the_background_and_is_stopped_by_being_asked(windows: Windows) -> None:
+def test_a_gateway_starts_in_the_background_and_stops_on_request(windows: Windows) -> None:
     assert windows("start").code == 0
     assert windows.answers()
 
@@ -104,7 +104,7 @@ def test_it_starts_in_the_background_and_is_stopped_by_being_asked(windows: Wind
     assert windows("stop").code == 3
 
 
-def test_stop_by_force_kills(windows: Windows) -> None:
+def test_a_forced_stop_kills_the_gateway(windows: Windows) -> None:
     windows.start()
 
     assert windows("stop", "--force").code == 0
@@ -114,7 +114,7 @@ def test_stop_by_force_kills(windows: Windows) -> None:
     assert windows.one.logged("gateway.ending") == []
 
 
-def test_a_restart_stops_and_starts(windows: Windows) -> None:
+def test_a_restart_stops_and_starts_the_gateway(windows: Windows) -> None:
     assert windows("start").code == 0
     before = windows.pid
 
@@ -126,7 +126,7 @@ def test_a_restart_stops_and_starts(windows: Windows) -> None:
     assert windows.ended()[0] == 0
 
 
-def test_a_restart_with_a_bad_config_is_refused_and_it_goes_on(windows: Windows) -> None:
+def test_a_restart_with_a_bad_config_is_refused_and_the_gateway_keeps_running(windows: Windows) -> None:
     before = windows.start()
     windows.one.config.write_text('{"gatewy": {}}')
 
@@ -138,13 +138,13 @@ def test_a_restart_with_a_bad_config_is_refused_and_it_goes_on(windows: Windows)
     assert windows.pid == before
 
 
-def test_restart_by_force_starts_what_does_not_run(windows: Windows) -> None:
+def test_a_forced_restart_starts_a_stopped_gateway(windows: Windows) -> None:
     assert windows("restart").code == 3
     assert windows("restart", "--force").code == 0
     assert windows.answers()
 
 
-def test_a_restart_over_http_has_a_successor_take_over(windows: Windows) -> None:
+def test_after_a_restart_over_http_a_successor_takes_over(windows: Windows) -> None:
     before = windows.start()
 
     assert windows.one.call("POST", "/api/gateway/restart").status == 202
@@ -155,7 +155,7 @@ def test_a_restart_over_http_has_a_successor_take_over(windows: Windows) -> None
     assert windows.ended() == (0, "a restart")
 
 
-def test_in_a_service_it_ends_for_the_manager_to_start_it_again(windows: Windows) -> None:
+def test_in_a_service_the_gateway_ends_and_the_manager_starts_it_again(windows: Windows) -> None:
     windows.start(MOONGATE_SERVICE_MARKER="taskscheduler")
 
     assert windows.one.call("POST", "/api/gateway/restart").status == 202
@@ -166,7 +166,7 @@ def test_in_a_service_it_ends_for_the_manager_to_start_it_again(windows: Windows
     assert not windows.answers()
 
 
-def test_told_not_to_respawn_it_begins_again_in_the_one_process(windows: Windows) -> None:
+def test_without_respawn_the_gateway_restarts_in_the_same_process(windows: Windows) -> None:
     before = windows.start(MOONGATE_NO_RESPAWN="1")
 
     assert windows.one.call("POST", "/api/gateway/restart").status == 202
@@ -190,7 +190,7 @@ def test_a_restart_over_http_with_a_bad_config_is_refused(windows: Windows) -> N
     assert windows.pid == before
 
 
-def test_what_it_prints_goes_to_a_file_for_its_owner_only(windows: Windows) -> None:
+def test_output_goes_to_a_file_that_only_the_owner_can_read(windows: Windows) -> None:
     file = windows.one.home / "said" / "service.log"
     windows.one.process = subprocess.Popen(
         [*PROGRAM, "--output", str(file), "--environment", "MOONGATE_DETACHED=1"],
@@ -208,7 +208,7 @@ def test_what_it_prints_goes_to_a_file_for_its_owner_only(windows: Windows) -> N
     assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
 
 
-def test_a_token_is_stored_by_the_same_process(windows: Windows) -> None:
+def test_a_token_from_the_command_line_is_stored_by_the_gateway_process(windows: Windows) -> None:
     assert os.name == "posix"
     process = subprocess.Popen(
         [*PROGRAM, "--token", "a-token-of-mine"], env=windows.env, cwd=windows.one.home, stdout=subprocess.DEVNULL

@@ -52,7 +52,7 @@ async def do(moongate: Serving, call: str, body: Any = None) -> Any:
     return answer.body
 
 
-def test_the_documents_state_is_there_after_a_crash(live: Callable[..., Live], tmp_path: Path) -> None:
+def test_the_state_that_the_document_shows_survives_a_crash(live: Callable[..., Live], tmp_path: Path) -> None:
     """Health, task, history, sessions: on a gateway that is set by XCClaw's own environment."""
     port = "0"
     gateway = live(
@@ -115,7 +115,7 @@ async def refused(moongate: Serving, method: str, path: str, body: Any = None, *
     return answer.status, answer.body["detail"]
 
 
-async def test_a_task_is_not_done_before_it_is_executed(moongate: Serving) -> None:
+async def test_a_task_does_not_run_before_it_is_executed(moongate: Serving) -> None:
     task = await created(moongate)
     other = await created(moongate)
     await do(moongate, f"POST {BASE}/task/{other['id']}/execute")
@@ -133,7 +133,7 @@ async def test_execute_waits_for_the_end(moongate: Serving) -> None:
     assert ended["created_at"] <= ended["started_at"] <= ended["finished_at"]
 
 
-async def test_execute_tells_of_a_failure(moongate: Serving) -> None:
+async def test_execute_reports_a_failure(moongate: Serving) -> None:
     task = await created(moongate, "@@ fail no credit")
 
     ended = await do(moongate, f"POST {BASE}/task/{task['id']}/execute")
@@ -162,7 +162,7 @@ async def test_a_running_or_finished_task_is_not_executed_again(moongate: Servin
             assert found == (409, f"the task was executed already: it is {status}.")
 
 
-async def test_the_same_key_executes_once_and_waits_again(moongate: Serving) -> None:
+async def test_the_same_key_executes_once_and_can_wait_again(moongate: Serving) -> None:
     task = await created(moongate)
     path = f"{BASE}/task/{task['id']}/execute"
 
@@ -181,7 +181,7 @@ async def test_a_pending_and_a_running_task_are_aborted(moongate: Serving) -> No
     assert (await refused(moongate, "POST", f"{BASE}/task/{running['id']}/abort"))[0] == 409
 
 
-async def test_an_ephemeral_session_goes_with_its_task(moongate: Serving) -> None:
+async def test_an_ephemeral_session_is_deleted_with_its_task(moongate: Serving) -> None:
     task = await created(moongate)
     sessions = "GET /api/sessions"
     assert len((await do(moongate, sessions))["sessions"]) == 1
@@ -209,7 +209,7 @@ async def test_scheduled_tasks_share_a_session(moongate: Serving) -> None:
     assert (ended["session_id"], ended["result"]) == ("scheduled", "2 messages")
 
 
-async def test_tasks_are_a_whole_list_the_oldest_first(moongate: Serving) -> None:
+async def test_all_tasks_are_listed_oldest_first(moongate: Serving) -> None:
     tasks = [await created(moongate, str(number)) for number in range(3)]
     await do(moongate, "POST /api/tasks", {"input": "of another door"})
 
@@ -219,7 +219,7 @@ async def test_tasks_are_a_whole_list_the_oldest_first(moongate: Serving) -> Non
 # --- history ----------------------------------------------------------------------------------
 
 
-async def test_the_history_begins_with_the_last_that_ended(moongate: Serving) -> None:
+async def test_the_history_starts_with_the_task_that_ended_last(moongate: Serving) -> None:
     tasks = [await created(moongate, str(number)) for number in range(3)]
     for task in (tasks[2], tasks[0]):
         await do(moongate, f"POST {BASE}/task/{task['id']}/execute")
@@ -230,7 +230,7 @@ async def test_the_history_begins_with_the_last_that_ended(moongate: Serving) ->
     assert [task["id"] for task in await do(moongate, f"GET {BASE}/history?limit=1")] == [tasks[0]["id"]]
 
 
-async def test_a_history_that_is_cleared_stays_so_and_the_tasks_stay(tmp_path: Path) -> None:
+async def test_a_cleared_history_stays_cleared_and_the_tasks_stay(tmp_path: Path) -> None:
     async with serving(tmp_path / "home") as moongate:
         task = await created(moongate)
         await do(moongate, f"POST {BASE}/task/{task['id']}/execute")
@@ -243,7 +243,7 @@ async def test_a_history_that_is_cleared_stays_so_and_the_tasks_stay(tmp_path: P
 # --- persistent sessions ----------------------------------------------------------------------
 
 
-async def test_a_session_is_made_listed_and_deleted(moongate: Serving) -> None:
+async def test_a_session_is_created_listed_and_deleted(moongate: Serving) -> None:
     first = await do(moongate, f"POST {BASE}/persistent?name=one")
     second = await do(moongate, f"POST {BASE}/persistent", {"name": "two"})
     assert set(first) == {"id", "name", "created_at"}
@@ -255,7 +255,7 @@ async def test_a_session_is_made_listed_and_deleted(moongate: Serving) -> None:
     assert (await refused(moongate, "POST", f"{BASE}/persistent/{first['id']}/message?text=x"))[0] == 404
 
 
-async def test_deleting_a_session_aborts_what_is_at_work_in_it(moongate: Serving) -> None:
+async def test_deleting_a_session_aborts_its_running_task(moongate: Serving) -> None:
     session = (await do(moongate, f"POST {BASE}/persistent?name=one"))["id"]
     task = (await do(moongate, f"POST {BASE}/persistent/{session}/message_async?text=@@%20hang"))["task_id"]
     await until_status(moongate, task, "running")
@@ -265,7 +265,7 @@ async def test_deleting_a_session_aborts_what_is_at_work_in_it(moongate: Serving
     await until_status(moongate, task, "aborted")
 
 
-async def test_a_message_is_answered_later_as_a_task(moongate: Serving) -> None:
+async def test_a_message_becomes_a_task_that_is_answered_later(moongate: Serving) -> None:
     session = (await do(moongate, f"POST {BASE}/persistent?name=one"))["id"]
 
     answer = await ask(moongate, "POST", f"{BASE}/persistent/{session}/message_async?text=hi")
@@ -290,14 +290,14 @@ async def test_a_time_of_a_schedule_becomes_a_task_in_its_session(moongate: Serv
     assert (task["type"], task["session_id"], task["prompt"]) == ("scheduled", "unique-id", "定时执行的提示词")
 
 
-async def test_a_schedule_of_another_door_is_none_of_xcclaws(moongate: Serving) -> None:
+async def test_a_schedule_made_by_another_api_is_not_visible_to_xcclaw(moongate: Serving) -> None:
     native = await do(moongate, "POST /api/cron/create", {"name": "n", "schedule": "0 9 * * *", "prompt": "p"})
 
     assert await do(moongate, f"GET {BASE}/schedule") == []
     assert (await refused(moongate, "DELETE", f"{BASE}/schedule/{native['job']['id']}"))[0] == 404
 
 
-async def test_an_id_that_there_is_cannot_be_taken_again(moongate: Serving) -> None:
+async def test_an_existing_id_cannot_be_used_again(moongate: Serving) -> None:
     await do(moongate, f"POST {BASE}/schedule", printed(NEW_SCHEDULE))
 
     assert (await refused(moongate, "POST", f"{BASE}/schedule", printed(NEW_SCHEDULE)))[0] == 409
@@ -330,7 +330,7 @@ async def test_every_change_of_a_task_is_pushed(moongate: Serving) -> None:
     assert all(set(line["task"]) == TASK for line in told)
 
 
-async def test_the_socket_opens_with_a_ticket_too(moongate: Serving) -> None:
+async def test_the_websocket_also_opens_with_a_ticket(moongate: Serving) -> None:
     ticket = (await do(moongate, "POST /api/tickets"))["ticket"]
     async with (
         type(moongate.client)(f"http://127.0.0.1:{moongate.port}") as stranger,
@@ -369,7 +369,7 @@ async def test_the_socket_opens_with_a_ticket_too(moongate: Serving) -> None:
         ("GET", "/ws", None, 400, "WebSocket"),
     ],
 )
-async def test_a_refusal_has_xcclaws_shape(
+async def test_an_error_has_xcclaws_format(
     method: str, path: str, body: Any, status: int, why: str, moongate: Serving
 ) -> None:
     found, told = await refused(moongate, method, BASE + path, body)
@@ -377,14 +377,14 @@ async def test_a_refusal_has_xcclaws_shape(
     assert (found, why in told) == (status, True), told
 
 
-async def test_who_may_only_read_is_refused_in_xcclaws_shape(moongate: Serving) -> None:
+async def test_a_read_only_token_is_refused_in_xcclaws_format(moongate: Serving) -> None:
     reader = await token(moongate, "reader", "read")
 
     assert (await refused(moongate, "POST", f"{BASE}/task", {"prompt": "x"}, token=reader))[0] == 403
     assert (await refused(moongate, "GET", f"{BASE}/task", token="wrong"))[0] == 401
 
 
-async def test_an_agent_that_fails_in_a_conversation_is_a_502(moongate: Serving) -> None:
+async def test_a_failing_agent_in_a_conversation_is_a_502(moongate: Serving) -> None:
     session = (await do(moongate, f"POST {BASE}/persistent?name=one"))["id"]
 
     found = await refused(moongate, "POST", f"{BASE}/persistent/{session}/message", {"text": "@@ fail no credit"})
@@ -392,5 +392,5 @@ async def test_an_agent_that_fails_in_a_conversation_is_a_502(moongate: Serving)
     assert found == (502, "no credit")
 
 
-async def test_unknown_fields_and_parameters_are_not_looked_at(moongate: Serving) -> None:
+async def test_unknown_fields_and_parameters_are_ignored(moongate: Serving) -> None:
     await do(moongate, f"POST {BASE}/task?v=1", {"prompt": "x", "title": "mine"})

@@ -46,7 +46,7 @@ def said(text: str) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
 
 
-async def test_the_documents_calls_work_over_a_crash(live: Callable[..., Live]) -> None:
+async def test_the_calls_of_the_document_work_across_a_crash(live: Callable[..., Live]) -> None:
     """Only the base URL is another; the token and the concurrency come from xitto's own environment."""
     environment = {"XITTO_SERVER_TOKEN": "secret", "XITTO_SERVER_CONCURRENCY": "1", "XITTO_MODEL": "m/1"}
     async with receiving() as receiver:
@@ -124,7 +124,7 @@ async def started(moongate: Serving, task: str) -> None:
         assert (await sse.next()).data == {"type": "status", "status": "running"}
 
 
-async def test_health_tells_packs_model_and_tasks(moongate: Serving) -> None:
+async def test_health_shows_packs_model_and_tasks(moongate: Serving) -> None:
     await add(moongate, "@@ hang")
 
     answer = await ask(moongate, "GET", "/health", Authorization="")
@@ -138,7 +138,7 @@ async def test_health_tells_packs_model_and_tasks(moongate: Serving) -> None:
     assert answer.body["tasks"]["total"] == 1
 
 
-async def test_states_move_from_queued_over_running_to_done(moongate: Serving) -> None:
+async def test_states_go_from_queued_through_running_to_done(moongate: Serving) -> None:
     first, second = await add(moongate, "@@ hang"), await add(moongate, "@@ hang")
     await started(moongate, first["taskId"])
     await started(moongate, second["taskId"])
@@ -160,7 +160,7 @@ async def test_states_move_from_queued_over_running_to_done(moongate: Serving) -
     assert (await shown(moongate, first["taskId"]))["status"] == "error"
 
 
-async def test_a_task_whose_agent_fails_is_an_error_with_its_words(moongate: Serving) -> None:
+async def test_a_task_whose_agent_fails_has_the_agents_error(moongate: Serving) -> None:
     task = await add(moongate, "@@ fail no credit")
 
     told = await events(moongate, task["taskId"])
@@ -180,7 +180,7 @@ async def test_tasks_of_all_packs_have_one_limit_and_runs_do_not_wait_behind_the
     assert (await shown(moongate, more[0]["taskId"]))["status"] == "queued"
 
 
-async def test_what_was_said_is_buffered_and_then_goes_on(moongate: Serving, pace: asyncio.Semaphore) -> None:
+async def test_past_events_are_replayed_before_live_ones(moongate: Serving, pace: asyncio.Semaphore) -> None:
     task = (await add(moongate, "@@ say first\n@@ sleep 1\n@@ say second"))["taskId"]
     async with stream(moongate, f"/v1/tasks/{task}/events") as sse:
         assert [(await sse.next()).data["type"] for _ in range(2)] == ["status", "text"]
@@ -194,7 +194,7 @@ async def test_what_was_said_is_buffered_and_then_goes_on(moongate: Serving, pac
     assert await events(moongate, task) == replayed
 
 
-async def test_a_subscriber_who_comes_back_gets_what_came_after(moongate: Serving) -> None:
+async def test_a_subscriber_that_reconnects_gets_the_events_since(moongate: Serving) -> None:
     task = (await add(moongate, "hi"))["taskId"]
     async with stream(moongate, f"/v1/tasks/{task}/events") as sse:
         frames = await sse.rest()
@@ -220,7 +220,7 @@ async def test_the_end_of_a_task_calls_back(
     assert body["finishedAt"] == (await shown(moongate, task["taskId"]))["finishedAt"]
 
 
-async def test_a_goal_is_asked_for_round_by_round(moongate: Serving) -> None:
+async def test_a_goal_is_prompted_round_by_round(moongate: Serving) -> None:
     answer = await ask(moongate, "POST", "/v1/run", {"mode": "goal", "goal": "@@ goal 3", "input": "not this"})
 
     assert answer.body == {
@@ -232,13 +232,13 @@ async def test_a_goal_is_asked_for_round_by_round(moongate: Serving) -> None:
     }
 
 
-async def test_a_goal_may_stand_in_input(moongate: Serving) -> None:
+async def test_a_goal_may_be_given_as_input(moongate: Serving) -> None:
     answer = await ask(moongate, "POST", "/v1/run", {"mode": "goal", "input": "@@ goal 1"})
 
     assert (answer.body["rounds"], answer.body["done"]) == (1, True)
 
 
-async def test_a_session_goes_on_over_a_restart(tmp_path: Path) -> None:
+async def test_a_session_continues_over_a_restart(tmp_path: Path) -> None:
     async with serving(tmp_path / "home") as moongate:
         first = await ask(moongate, "POST", "/v1/run", {"input": "hello"})
     async with serving(tmp_path / "home") as moongate:
@@ -263,7 +263,7 @@ async def test_a_stream_ends_with_the_result(moongate: Serving) -> None:
     }  # fmt: skip
 
 
-async def test_a_stream_of_what_fails_ends_with_the_error(moongate: Serving) -> None:
+async def test_a_stream_of_a_failing_task_ends_with_the_error(moongate: Serving) -> None:
     assert await streamed(moongate, {"input": "@@ fail no credit"}) == [{"type": "error", "error": "no credit"}]
 
 
@@ -310,7 +310,7 @@ def complaint(answer: Answer) -> tuple[int, str]:
         ("DELETE", "/v1/tasks", None, 405, "takes"),
     ],
 )
-async def test_a_refusal_has_xittos_shape(
+async def test_an_error_has_xittos_format(
     method: str, path: str, body: Any, status: int, why: str, moongate: Serving
 ) -> None:
     found, told = await refused(moongate, method, path, body)
@@ -318,18 +318,18 @@ async def test_a_refusal_has_xittos_shape(
     assert (found, why in told) == (status, True), told
 
 
-async def test_a_wrong_token_is_refused_in_xittos_shape(moongate: Serving) -> None:
+async def test_a_wrong_token_is_refused_in_xittos_format(moongate: Serving) -> None:
     assert (await refused(moongate, "GET", "/v1/tasks", token="wrong"))[0] == 401
 
 
-async def test_a_task_of_another_door_is_none_of_xittos(moongate: Serving) -> None:
+async def test_a_task_made_by_another_api_is_not_visible_to_xitto(moongate: Serving) -> None:
     native = (await ask(moongate, "POST", "/api/tasks", {"input": "x", "labels": {"xitto": "general"}})).body["task"]
 
     assert await refused(moongate, "GET", f"/v1/tasks/{native['id']}") == (404, "task not found")
     assert (await ask(moongate, "GET", "/v1/tasks")).body == {"tasks": [], "active": 0, "queued": 0, "total": 0}
 
 
-async def test_unknown_fields_and_parameters_are_not_looked_at(moongate: Serving) -> None:
+async def test_unknown_fields_and_parameters_are_ignored(moongate: Serving) -> None:
     answer = await ask(moongate, "POST", "/v1/run?v=1", {"input": "x", "temperature": 1})
 
     assert (answer.status, answer.body["text"]) == (200, "echo: x")

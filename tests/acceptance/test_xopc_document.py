@@ -149,7 +149,7 @@ def test_curl_sends_a_message(xopc: Live) -> None:
     assert answer == {"status": "ok", "message_id": answer["message_id"]}
 
 
-def test_curl_hears_that_telegram_is_not_configured(xopc: Live) -> None:
+def test_curl_is_told_that_telegram_is_not_configured(xopc: Live) -> None:
     answer = curl(xopc, CURL["send a message"])
 
     assert answer["error"]["code"] == "CHANNEL_NOT_FOUND"
@@ -170,7 +170,7 @@ def test_curl_asks_for_health(xopc: Live, guarded: Live) -> None:
         assert isinstance(answer["uptime"], int)
 
 
-def test_curl_brings_a_token(guarded: Live, xopc: Live) -> None:
+def test_curl_sends_a_token(guarded: Live, xopc: Live) -> None:
     command = CURL["with a token"].replace("YOUR_TOKEN", guarded.token)
 
     assert curl(guarded, command)["reply"] == "echo: Hello"
@@ -187,7 +187,7 @@ def test_javascript_sends_a_message(xopc: Live) -> None:
     assert answer == {"status": "ok", "message_id": answer["message_id"]}
 
 
-def test_javascript_hears_that_telegram_is_not_configured(xopc: Live) -> None:
+def test_javascript_is_told_that_telegram_is_not_configured(xopc: Live) -> None:
     assert node(xopc, "sendMessage('Hello!', '123')")["error"]["code"] == "CHANNEL_NOT_FOUND"
 
 
@@ -201,7 +201,7 @@ def test_python_sends_a_message(xopc: Live) -> None:
     assert answer == {"status": "ok", "message_id": answer["message_id"]}
 
 
-def test_python_hears_that_telegram_is_not_configured(xopc: Live) -> None:
+def test_python_is_told_that_telegram_is_not_configured(xopc: Live) -> None:
     assert python(xopc)["send_message"]("Hello!", "123")["error"]["code"] == "CHANNEL_NOT_FOUND"
 
 
@@ -216,7 +216,7 @@ def call(gateway: Live, method: str, path: str, body: Any = None) -> requests.Re
     return requests.request(method, gateway.url + path, json=body, timeout=30)
 
 
-def test_a_message_and_its_reply(xopc: Live) -> None:
+def test_a_message_gets_its_reply(xopc: Live) -> None:
     body = {"channel": "webchat", "chat_id": "123456789", "content": "Hello and reply!"}
     answer = call(xopc, "POST", "/api/message/sync", body)
 
@@ -227,7 +227,7 @@ def test_a_message_and_its_reply(xopc: Live) -> None:
     )
 
 
-def test_the_agent_in_a_session(xopc: Live) -> None:
+def test_the_agent_answers_in_a_session(xopc: Live) -> None:
     answer = call(xopc, "POST", "/api/agent", {"message": "What is the weather?", "session": "default"}).json()
 
     assert (answer["status"], answer["reply"], answer["session"]) == ("ok", "echo: What is the weather?", "default")
@@ -278,7 +278,7 @@ def test_a_cron_task_is_created_listed_triggered_toggled_and_deleted(xopc: Live)
     assert (deleted.status_code, deleted.json()["status"]) == (200, "ok")
 
 
-def test_an_unknown_cron_task_is_told(xopc: Live) -> None:
+def test_an_unknown_cron_task_is_an_error(xopc: Live) -> None:
     answer = call(xopc, "POST", "/api/cron/trigger", {"job_id": "abc123"})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "JOB_NOT_FOUND")

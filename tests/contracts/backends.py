@@ -197,7 +197,7 @@ class BackendContract:
 
         assert heard.answer.split() == [f"w{number}" for number in range(20)]
 
-    async def test_usage_is_told(self, stage: Stage, session: str) -> None:
+    async def test_usage_is_reported(self, stage: Stage, session: str) -> None:
         if not stage.subject.counts:
             pytest.skip("this backend does not know what its agent used")
 

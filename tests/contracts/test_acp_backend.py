@@ -107,7 +107,7 @@ class TestOpencode(BackendContract):
 class TestCodex(BackendContract):
     subject = Codex()
 
-    async def test_what_it_wants_to_be_allowed_is_denied_by_policy(self, stage: Stage, session: str) -> None:
+    async def test_a_permission_request_is_denied_by_policy(self, stage: Stage, session: str) -> None:
         wanted = {"cmd": "touch made", "sandbox_permissions": "require_escalated", "justification": "May I?"}
 
         heard = Heard()

@@ -36,7 +36,7 @@ class TestOpencodeRun(BackendContract):
 
     # A turn takes seconds: what these two ask for is shown by the next.
     test_the_answer_is_what_the_agent_said = None
-    test_usage_is_told = None
+    test_usage_is_reported = None
 
     @pytest.mark.parametrize("text", ["-x --help -- a\0b " + "y" * 200_000 + " $(touch hacked) `touch hacked`"])
     async def test_a_prompt_is_data(self, stage: Stage, session: str, text: str) -> None:

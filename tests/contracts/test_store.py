@@ -52,7 +52,7 @@ async def test_an_accepted_run_is_queued_and_read_back_as_it_was_given(store: St
     assert await kinds_of(store, found.id) == ["status"]
 
 
-async def test_what_is_accepted_is_there_after_the_store_is_opened_again(shelf: Shelf) -> None:
+async def test_accepted_runs_survive_reopening_the_store(shelf: Shelf) -> None:
     first = shelf.open()
     accepted = await first.runs.accept(spec())
     await first.close()
@@ -60,7 +60,7 @@ async def test_what_is_accepted_is_there_after_the_store_is_opened_again(shelf: 
     assert await shelf.open().runs.get(accepted.run.id) == accepted.run
 
 
-async def test_a_full_queue_takes_no_more_but_answers_for_what_it_took(shelf: Shelf) -> None:
+async def test_a_full_queue_accepts_no_new_run_but_recognises_a_repeated_request(shelf: Shelf) -> None:
     store = shelf.open(queue_limit=1)
     taken = await store.runs.accept(spec(), key("k"))
 
@@ -92,7 +92,7 @@ async def test_nothing_is_claimed_twice(store: Store) -> None:
     assert sum(map(len, claims)) == 1
 
 
-async def test_an_agent_that_is_not_named_gets_none(store: Store) -> None:
+async def test_an_agent_that_the_limits_do_not_name_gets_no_runs(store: Store) -> None:
     await store.runs.accept(spec("gone:test:a"))
 
     assert await store.runs.claim("owner", LIMITS) == []
@@ -171,7 +171,7 @@ async def test_a_higher_priority_goes_first_and_equals_go_in_order(store: Store)
 # --- one at a time a session ------------------------------------------------------------------
 
 
-async def test_a_session_has_one_run_at_work_first_come_first_served(store: Store) -> None:
+async def test_a_session_runs_one_run_at_a_time_in_order(store: Store) -> None:
     for text in ("one", "two", "three"):
         await store.runs.accept(spec(text=text))
     seen = []
@@ -192,7 +192,7 @@ async def test_priority_does_not_overtake_within_a_session(store: Store) -> None
     assert (await claim_one(store)).spec.input == "first"
 
 
-async def test_a_run_that_is_given_back_stays_first_of_its_session(store: Store) -> None:
+async def test_a_requeued_run_stays_first_in_its_session(store: Store) -> None:
     run = await running(store, text="first")
     await store.runs.accept(spec(text="second"))
 
@@ -211,7 +211,7 @@ async def test_a_cancelled_run_makes_way_for_the_next_of_its_session(store: Stor
     assert (await claim_one(store)).spec.input == "last"
 
 
-async def test_ten_thousand_runs_that_wait_in_one_session_do_not_slow_a_claim(store: Store) -> None:
+async def test_ten_thousand_waiting_runs_of_one_session_do_not_slow_a_claim(store: Store) -> None:
     for _ in range(20):
         await asyncio.gather(*(store.runs.accept(spec()) for _ in range(500)))
     took = []
@@ -236,7 +236,7 @@ async def test_a_delayed_run_waits_for_its_time(store: Store, clock: SteppedCloc
     assert (early, due, len(late), await store.runs.next_due_at()) == ([], START + 1000, 1, None)
 
 
-async def test_a_time_that_has_passed_is_now(store: Store) -> None:
+async def test_a_start_time_in_the_past_means_now(store: Store) -> None:
     await store.runs.accept(spec(run_at=START - 1))
 
     assert await store.runs.next_due_at() is None
@@ -250,7 +250,7 @@ async def test_the_earliest_of_delayed_runs_is_due_next(store: Store) -> None:
     assert await store.runs.next_due_at() == START + 1000
 
 
-async def test_a_delayed_run_holds_nobody_up_and_joins_its_session_when_due(store: Store, clock: SteppedClock) -> None:
+async def test_a_delayed_run_blocks_no_other_and_joins_its_session_when_due(store: Store, clock: SteppedClock) -> None:
     await store.runs.accept(spec(text="later", run_at=START + 1000))
     await store.runs.accept(spec(text="now"))
     now = await claim_one(store)
@@ -273,7 +273,7 @@ async def test_a_delayed_run_can_be_cancelled(store: Store) -> None:
 # --- fencing ----------------------------------------------------------------------------------
 
 
-async def test_an_attempt_that_is_not_the_runs_any_more_writes_nothing(store: Store) -> None:
+async def test_an_attempt_that_lost_its_run_writes_nothing(store: Store) -> None:
     old = await running(store)
     await store.owners.rescue_runs("owner")
     new = await claim_one(store)
@@ -294,7 +294,7 @@ async def test_an_attempt_that_is_not_the_runs_any_more_writes_nothing(store: St
     assert await kinds_of(store, old.id) == ["status"] * 4
 
 
-async def test_an_ended_run_takes_no_more(store: Store) -> None:
+async def test_an_ended_run_accepts_no_more_writes(store: Store) -> None:
     run = await running(store)
     ended = await finish(store, run)
 
@@ -334,7 +334,7 @@ async def test_the_end_is_the_last_event_and_says_how_it_ended(store: Store) -> 
     assert [event.kind for event in events].count("end") == 1
 
 
-async def test_events_of_an_unknown_run_are_none(store: Store) -> None:
+async def test_an_unknown_run_has_no_events(store: Store) -> None:
     assert await store.events.read_after("nobody", 0, 10) == []
 
 
@@ -371,7 +371,7 @@ async def test_cancelling_a_running_run_flags_it_for_its_owner(store: Store) -> 
     assert (flagged.status, flagged.cancel_requested) == (RunStatus.RUNNING, True)
 
 
-async def test_what_was_asked_to_stop_is_cancelled_when_it_is_given_back(store: Store) -> None:
+async def test_a_run_that_was_asked_to_stop_is_cancelled_when_it_is_requeued(store: Store) -> None:
     runs = [await running(store, session=f"main:test:{chat}") for chat in "ab"]
     for run in runs:
         await store.runs.cancel(run.id)
@@ -383,7 +383,7 @@ async def test_what_was_asked_to_stop_is_cancelled_when_it_is_given_back(store: 
     assert {given_back.outcome, rescued.outcome} == {Outcome.CANCELLED_BY_USER}
 
 
-async def test_a_run_that_nobody_knows_cannot_be_cancelled(store: Store) -> None:
+async def test_an_unknown_run_cannot_be_cancelled(store: Store) -> None:
     with pytest.raises(RunNotFound):
         await store.runs.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV")
 
@@ -391,7 +391,7 @@ async def test_a_run_that_nobody_knows_cannot_be_cancelled(store: Store) -> None
 # --- given back and rescued -------------------------------------------------------------------
 
 
-async def test_a_run_given_back_says_why_and_is_tried_again(store: Store) -> None:
+async def test_a_requeued_run_says_why_and_is_attempted_again(store: Store) -> None:
     run = await running(store)
 
     again = await store.runs.requeue(run.id, run.epoch, "the gateway stopped")
@@ -402,7 +402,7 @@ async def test_a_run_given_back_says_why_and_is_tried_again(store: Store) -> Non
     assert (await claim_one(store)).attempt == 2
 
 
-async def test_a_run_is_tried_so_many_times_and_no_more(store: Store) -> None:
+async def test_a_run_is_attempted_up_to_its_limit(store: Store) -> None:
     await store.runs.accept(spec(max_attempts=3))
     for attempt in (1, 2, 3):
         run = await claim_one(store)
@@ -416,7 +416,7 @@ async def test_a_run_is_tried_so_many_times_and_no_more(store: Store) -> None:
     assert await store.runs.claim("owner", LIMITS) == []
 
 
-async def test_a_run_whose_policy_is_to_fail_is_not_tried_again(store: Store) -> None:
+async def test_a_run_whose_policy_is_to_fail_is_not_attempted_again(store: Store) -> None:
     await running(store, on_interrupt=OnInterrupt.FAIL)
     await store.runs.accept(spec(text="next"))
 
@@ -426,7 +426,7 @@ async def test_a_run_whose_policy_is_to_fail_is_not_tried_again(store: Store) ->
     assert (await claim_one(store)).spec.input == "next"
 
 
-async def test_only_the_runs_of_the_owner_that_is_gone_are_rescued(store: Store) -> None:
+async def test_only_runs_of_dead_owners_are_rescued(store: Store) -> None:
     await store.runs.accept(spec("main:test:a"))
     await store.runs.claim("dead", LIMITS)
     await store.runs.accept(spec("main:test:b"))
@@ -450,7 +450,7 @@ async def test_the_same_key_and_body_give_the_same_run(store: Store) -> None:
     assert len(await store.runs.list(ALL, PAGE)) == 1
 
 
-async def test_the_same_key_gives_the_run_as_it_is_by_then(store: Store) -> None:
+async def test_the_same_key_returns_the_run_in_its_current_state(store: Store) -> None:
     run = (await store.runs.accept(spec(), key())).run
     ended = await finish(store, await claim_one(store))
 
@@ -467,7 +467,7 @@ async def test_the_same_key_with_another_body_is_a_conflict(store: Store) -> Non
     assert len(await store.runs.list(ALL, PAGE)) == 1
 
 
-async def test_a_key_is_its_scopes_own(store: Store) -> None:
+async def test_a_key_is_valid_only_in_its_scope(store: Store) -> None:
     first = await store.runs.accept(spec(), key(scope="one"))
     second = await store.runs.accept(spec(), key(scope="two"))
 
@@ -485,7 +485,7 @@ async def test_a_key_is_forgotten_after_a_day(store: Store, clock: SteppedClock)
     assert (within.run.id, after.fresh, again.run.id) == (first.run.id, True, after.run.id)
 
 
-async def test_pruning_forgets_expired_keys_only(store: Store, clock: SteppedClock) -> None:
+async def test_pruning_removes_only_expired_keys(store: Store, clock: SteppedClock) -> None:
     await store.runs.accept(spec(), key("old"))
     clock.forward(DAY)
     kept = await store.runs.accept(spec(), key("new"))
@@ -496,7 +496,7 @@ async def test_pruning_forgets_expired_keys_only(store: Store, clock: SteppedClo
     assert (await store.runs.accept(spec(), key("old"))).fresh
 
 
-async def test_a_refused_request_does_not_use_its_key_up(store: Store) -> None:
+async def test_a_refused_request_does_not_consume_its_key(store: Store) -> None:
     await store.runs.accept(spec())
     with pytest.raises(AgentBusy):
         await store.runs.accept(spec(), key(), SessionMode.REJECT)
@@ -539,7 +539,7 @@ async def test_a_session_that_is_free_has_nothing_to_interrupt(store: Store) -> 
 # --- finding and listing ----------------------------------------------------------------------
 
 
-async def test_a_run_is_found_by_a_prefix_that_fits_it_alone(store: Store, clock: SteppedClock) -> None:
+async def test_a_run_is_found_by_a_unique_prefix_of_its_id(store: Store, clock: SteppedClock) -> None:
     first = (await store.runs.accept(spec())).run
     clock.forward(10**9)
     second = (await store.runs.accept(spec())).run
@@ -551,7 +551,7 @@ async def test_a_run_is_found_by_a_prefix_that_fits_it_alone(store: Store, clock
 
 
 @pytest.mark.parametrize("name", ["", "0", "%", "_", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "~", "0'--", "\N{CRAB}", "0" * 999])
-async def test_a_name_that_fits_none_or_several_finds_nothing(store: Store, name: str) -> None:
+async def test_a_prefix_that_matches_no_run_or_several_finds_nothing(store: Store, name: str) -> None:
     for _ in range(2):
         await store.runs.accept(spec())
 
@@ -559,7 +559,7 @@ async def test_a_name_that_fits_none_or_several_finds_nothing(store: Store, name
         await store.runs.get(name)
 
 
-async def test_runs_are_listed_newest_first_by_what_they_are(store: Store) -> None:
+async def test_runs_are_listed_newest_first_and_can_be_filtered(store: Store) -> None:
     runs = {
         "queued": (await store.runs.accept(spec("main:test:z", labels={"team": "red"}))).run,
         "other": (await store.runs.accept(spec("other:test:a", labels={"team": "blue", "x": "a=b"}))).run,
@@ -580,7 +580,7 @@ async def test_runs_are_listed_newest_first_by_what_they_are(store: Store) -> No
     assert await listed(label="team=", agent="main") == []
 
 
-async def test_pages_follow_each_other_without_a_gap_or_a_repeat(store: Store) -> None:
+async def test_pages_have_no_gaps_and_no_repetitions(store: Store) -> None:
     ids = [(await store.runs.accept(spec())).run.id for _ in range(25)]
     seen: list[str] = []
     before: int | None = None
@@ -626,7 +626,7 @@ async def test_every_move_is_in_the_log_of_changes(store: Store) -> None:
     assert await store.events.last_change() == changes[-1].seq
 
 
-async def test_there_is_no_last_change_before_the_first(store: Store) -> None:
+async def test_an_empty_log_of_changes_has_no_last_change(store: Store) -> None:
     assert (await store.events.last_change(), await store.events.read_changes_after(0, 10)) == (0, [])
 
 
@@ -648,7 +648,7 @@ async def test_listeners_are_told_what_is_on_disk_and_nothing_else(shelf: Shelf)
     assert told.changes == list(await store.events.read_changes_after(0, 100))
 
 
-async def test_what_a_listener_is_told_of_can_be_read_at_once(store: Store) -> None:
+async def test_a_listener_can_read_at_once_what_it_is_told(store: Store) -> None:
     reads: list[asyncio.Task[object]] = []
     store.subscribe(
         lambda events, _: reads.extend(asyncio.ensure_future(store.runs.get(event.run)) for event in events)
@@ -668,7 +668,7 @@ async def test_what_is_written_together_is_told_together(store: Store) -> None:
     assert len(told.calls) < 50
 
 
-async def test_a_listener_that_breaks_keeps_no_writer_waiting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_listener_that_raises_blocks_no_writer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     broken: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context["exception"]))
 
@@ -719,7 +719,7 @@ async def test_bad_writes_do_not_make_their_neighbours_slow(store: Store) -> Non
     assert len(told.calls) < 50
 
 
-async def test_closing_finishes_what_waits(shelf: Shelf) -> None:
+async def test_closing_finishes_waiting_writes(shelf: Shelf) -> None:
     store = shelf.open()
     writes = [asyncio.ensure_future(store.runs.accept(spec(f"main:test:{n}"))) for n in range(300)]
     await asyncio.sleep(0)  # they are handed over now
@@ -734,7 +734,7 @@ async def test_closing_finishes_what_waits(shelf: Shelf) -> None:
     assert (await shelf.open().runs.count_totals(0)).queued == 300
 
 
-async def test_a_writer_who_goes_away_does_not_undo_what_was_written(store: Store) -> None:
+async def test_a_cancelled_writer_does_not_undo_its_write(store: Store) -> None:
     gone = asyncio.ensure_future(store.runs.accept(spec(), key()))
     await asyncio.sleep(0)
     gone.cancel()
@@ -743,7 +743,7 @@ async def test_a_writer_who_goes_away_does_not_undo_what_was_written(store: Stor
     assert not (await store.runs.accept(spec(), key())).fresh
 
 
-async def test_a_look_at_the_disk_changes_nothing_that_is_seen(store: Store) -> None:
+async def test_a_disk_check_changes_nothing_that_is_visible(store: Store) -> None:
     await store.runs.accept(spec())
     told, before = Told(store), await store.runs.count_totals(0)
 
@@ -759,13 +759,13 @@ def _ticket(hash_: str, seconds: int = 30) -> Ticket:
     return Ticket(hash=hash_, token="t", expires=START + seconds * 1000)
 
 
-async def test_a_ticket_is_spent_once(store: Store) -> None:
+async def test_a_ticket_works_once(store: Store) -> None:
     await store.tokens.add_ticket(_ticket("a"))
 
     assert [await store.tokens.redeem_ticket(hash_) for hash_ in ("b", "a", "a")] == [None, "t", None]
 
 
-async def test_an_expired_ticket_is_worth_nothing_and_is_forgotten(store: Store, clock: SteppedClock) -> None:
+async def test_an_expired_ticket_is_rejected_and_removed(store: Store, clock: SteppedClock) -> None:
     await store.tokens.add_ticket(_ticket("a"))
     await store.tokens.add_ticket(_ticket("b"))
     clock.forward(30_000)
@@ -776,7 +776,7 @@ async def test_an_expired_ticket_is_worth_nothing_and_is_forgotten(store: Store,
     assert (late, await store.tokens.redeem_ticket("b"), await store.tokens.redeem_ticket("c")) == (None, None, "t")
 
 
-async def test_a_ticket_made_again_takes_the_place_of_the_one_that_was_lost(store: Store) -> None:
+async def test_a_new_ticket_replaces_a_lost_one(store: Store) -> None:
     key = IdempotencyKey(scope="s", key="k", digest="d")
     await store.tokens.add_ticket(_ticket("a"), key)
     await store.tokens.add_ticket(_ticket("b"), key)

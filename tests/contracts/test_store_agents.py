@@ -29,7 +29,7 @@ async def make(store: Store, slug: str = "reviewer", **fields: object) -> Stored
     return await store.agents.create(AgentDraft(slug=slug, **fields), "main")  # type: ignore[arg-type]
 
 
-async def test_an_agent_is_kept_as_it_was_made(shelf: Shelf) -> None:
+async def test_an_agent_is_stored_as_it_was_created(shelf: Shelf) -> None:
     store = shelf.open()
     made = await store.agents.create(DRAFT, "main")
     await store.close()
@@ -46,7 +46,7 @@ async def test_an_agent_without_a_name_is_called_by_its_slug(store: Store) -> No
     assert (await make(store)).name == "reviewer"
 
 
-async def test_a_slug_is_taken_once(store: Store) -> None:
+async def test_a_slug_can_be_used_once(store: Store) -> None:
     await make(store)
     other = await make(store, "other")
 
@@ -67,7 +67,7 @@ async def test_the_same_key_makes_one_agent(store: Store) -> None:
     assert len(await store.agents.list()) == 1
 
 
-async def test_there_is_an_end_to_agents(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_agents_is_limited(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agents, "MOST", 1)
     await make(store)
 
@@ -75,7 +75,7 @@ async def test_there_is_an_end_to_agents(store: Store, monkeypatch: pytest.Monke
         await make(store, "other")
 
 
-async def test_only_what_is_named_changes(store: Store, clock: SteppedClock) -> None:
+async def test_only_the_given_fields_change(store: Store, clock: SteppedClock) -> None:
     made = await store.agents.create(DRAFT, "main")
     clock.forward(10)
 
@@ -96,7 +96,7 @@ async def test_an_agent_is_deleted_once(store: Store) -> None:
     assert await store.agents.list() == []
 
 
-async def test_changes_of_agents_are_told(store: Store) -> None:
+async def test_changes_of_agents_are_published(store: Store) -> None:
     told = Told(store)
     made = await make(store)
     await store.agents.edit(made.id, AgentEdit(name="x"))
@@ -125,7 +125,7 @@ async def test_assigned_runs_hold_slots_until_they_end(store: Store) -> None:
     assert len(await store.runs.list(ALL, PAGE)) == 4
 
 
-async def test_other_work_takes_no_slot(store: Store) -> None:
+async def test_runs_that_were_not_assigned_take_no_slot(store: Store) -> None:
     for number in range(5):
         await store.runs.accept(spec(f"main:test:{number}"), admission=Admission(slots=1, stored=False))
     await store.runs.accept(assigned(), admission=Admission(slots=1, stored=False))
@@ -140,7 +140,7 @@ async def test_the_same_key_takes_one_slot(store: Store) -> None:
     assert (await store.runs.accept(assigned(), key(), admission=one)).run == first.run
 
 
-async def test_of_many_at_once_as_many_get_in_as_there_are_slots(store: Store) -> None:
+async def test_of_many_simultaneous_assignments_as_many_succeed_as_there_are_slots(store: Store) -> None:
     specs = [assigned(f"main:task:{number}") for number in range(50)]
 
     done = await asyncio.gather(*(store.runs.accept(one, admission=OPEN) for one in specs), return_exceptions=True)
@@ -198,7 +198,7 @@ async def test_nothing_is_accepted_for_a_stored_agent_that_was_disabled_or_delet
 # --- what is left of an agent that is gone ------------------------------------------------------
 
 
-async def test_what_waits_for_an_agent_that_is_gone_fails(store: Store) -> None:
+async def test_queued_runs_of_a_deleted_agent_fail(store: Store) -> None:
     waiting = [(await store.runs.accept(spec("gone:test:a", text))).run for text in ("first", "second")]
     delayed = (await store.runs.accept(spec("gone:test:b", run_at=START + 1000))).run
     other = (await store.runs.accept(spec("main:test:a"))).run
@@ -216,7 +216,7 @@ async def test_what_waits_for_an_agent_that_is_gone_fails(store: Store) -> None:
     assert (await store.runs.count_totals(0)).queued == 1
 
 
-async def test_what_an_agent_that_is_gone_works_on_goes_on(store: Store) -> None:
+async def test_running_runs_of_a_deleted_agent_continue(store: Store) -> None:
     await store.runs.accept(spec("main:test:a"))
     run = await claim_one(store)
 

@@ -56,7 +56,7 @@ async def spent(store: Store, day: str = TODAY, by: By = By.AGENT) -> dict[str, 
 # --- counting ---------------------------------------------------------------------------------
 
 
-async def test_use_is_told_by_day_agent_and_schedule(store: Store, clock: SteppedClock) -> None:
+async def test_usage_is_reported_by_day_agent_and_schedule(store: Store, clock: SteppedClock) -> None:
     await store.runs.accept(scheduled("main:cron:s"))
     await accept(store, agent="other")
     for run in await go(store, limits()):
@@ -81,7 +81,7 @@ async def test_use_is_told_by_day_agent_and_schedule(store: Store, clock: Steppe
     assert await store.usage.sum_days(By.DAY, "2023-11-16", "2023-12-31") == []
 
 
-async def test_use_counts_when_it_is_told_and_not_again_at_the_end(store: Store) -> None:
+async def test_usage_counts_when_it_is_reported_and_not_again_at_the_end(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits())
     await store.events.append(run.id, run.epoch, [STEP])
@@ -93,7 +93,7 @@ async def test_use_counts_when_it_is_told_and_not_again_at_the_end(store: Store)
     assert await spent(store) == {"main": Spent(runs=1, input=300, output=60, cached=150, cost=0.75)}
 
 
-async def test_an_end_that_is_written_twice_counts_once(store: Store) -> None:
+async def test_a_repeated_end_counts_once(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits())
     await end(store, run)
@@ -105,7 +105,7 @@ async def test_an_end_that_is_written_twice_counts_once(store: Store) -> None:
     assert (await spent(store))["main"] == Spent(runs=1, input=100, output=20, cached=50, cost=0.25)
 
 
-async def test_a_run_that_is_cut_short_counts_as_far_as_it_told_and_one_run_in_all(store: Store) -> None:
+async def test_an_interrupted_run_counts_its_reported_usage_and_as_one_run(store: Store) -> None:
     await accept(store)
     (first,) = await go(store, limits())
     await store.events.append(first.id, first.epoch, [STEP])
@@ -119,7 +119,7 @@ async def test_a_run_that_is_cut_short_counts_as_far_as_it_told_and_one_run_in_a
     assert (await spent(store))["main"] == Spent(runs=1, input=200, output=40, cached=100, cost=0.5)
 
 
-async def test_a_run_over_midnight_counts_for_the_day_it_began_and_its_tokens_for_when_they_were_used(
+async def test_a_run_over_midnight_counts_on_its_first_day_and_its_tokens_when_they_were_used(
     store: Store, clock: SteppedClock
 ) -> None:
     await accept(store)
@@ -132,7 +132,7 @@ async def test_a_run_over_midnight_counts_for_the_day_it_began_and_its_tokens_fo
     assert (await spent(store, TOMORROW))["main"] == Spent(input=7, cost=0.5)
 
 
-async def test_days_are_those_of_the_given_zone(shelf: Shelf) -> None:
+async def test_days_are_those_of_the_given_time_zone(shelf: Shelf) -> None:
     store = shelf.open(days=Days("Asia/Tokyo"))
     await accept(store)
     await end(store, (await go(store, limits()))[0])
@@ -151,7 +151,7 @@ async def test_runs_without_a_known_cost_are_counted(store: Store) -> None:
     assert (await spent(store))["main"].unpriced == 2
 
 
-async def test_what_no_agent_can_have_used_is_held_within_bounds(store: Store) -> None:
+async def test_impossible_usage_is_clamped(store: Store) -> None:
     await accept(store, 2)
     for run in await go(store, limits()):
         said = [Usage(input=(1 << 63) - 1, output=5, cost=0.5), Usage(output=-5, cost=-1.0)]
@@ -161,7 +161,7 @@ async def test_what_no_agent_can_have_used_is_held_within_bounds(store: Store) -
     assert (used.input, used.output, used.cost) == ((1 << 53) - 1, 10, 1.0)
 
 
-async def test_old_use_is_forgotten(store: Store, clock: SteppedClock) -> None:
+async def test_old_usage_is_pruned(store: Store, clock: SteppedClock) -> None:
     await accept(store)
     await end(store, (await go(store, limits()))[0])
     clock.forward(400 * 24 * HOUR)
@@ -176,7 +176,7 @@ async def test_old_use_is_forgotten(store: Store, clock: SteppedClock) -> None:
 # --- budgets ----------------------------------------------------------------------------------
 
 
-async def test_over_its_runs_a_run_fails_and_says_why(store: Store) -> None:
+async def test_a_run_over_the_limit_of_runs_fails_and_says_why(store: Store) -> None:
     target = Target(kind="webhook", address="http://127.0.0.1/")
     await accept(store, 2, deliver=(target,))
     first, second = await store.runs.claim("owner", limits(runs=1))
@@ -191,7 +191,7 @@ async def test_over_its_runs_a_run_fails_and_says_why(store: Store) -> None:
     assert [message.role for message in await store.sessions.read_history(second.spec.session, 10)] == ["user"]
 
 
-async def test_what_a_budget_refuses_takes_no_room_from_others(store: Store) -> None:
+async def test_runs_refused_by_a_budget_take_no_capacity_from_others(store: Store) -> None:
     await accept(store, 5)
     await accept(store, 2, agent="other")
     within = Limits(total=3, agents={"main": 1, "other": 2}, budgets={"main": Budget(runs=1)})
@@ -199,7 +199,7 @@ async def test_what_a_budget_refuses_takes_no_room_from_others(store: Store) -> 
     assert [run.spec.agent for run in await go(store, within)] == ["main", "other", "other"]
 
 
-async def test_all_that_waits_in_a_lane_is_refused_in_turn(store: Store) -> None:
+async def test_all_runs_of_a_lane_are_refused_one_after_the_other(store: Store) -> None:
     for _ in range(20):
         await store.runs.accept(spec("main:test:a"))
     (run,) = await go(store, limits(runs=1))
@@ -211,7 +211,7 @@ async def test_all_that_waits_in_a_lane_is_refused_in_turn(store: Store) -> None
     assert refused == 19
 
 
-async def test_a_day_later_the_budget_begins_anew(store: Store, clock: SteppedClock) -> None:
+async def test_a_day_later_the_budget_has_reset(store: Store, clock: SteppedClock) -> None:
     await accept(store)
     await end(store, (await go(store, limits(runs=1)))[0])
     await accept(store)
@@ -234,7 +234,7 @@ async def test_a_run_from_before_midnight_leaves_the_new_day_its_runs(store: Sto
     assert ((await spent(store, TODAY))["main"].runs, (await spent(store, TOMORROW))["main"].runs) == (1, 1)
 
 
-async def test_two_processes_cannot_share_out_more_than_there_is(shelf: Shelf) -> None:
+async def test_two_processes_together_cannot_exceed_a_budget(shelf: Shelf) -> None:
     one, two = shelf.open(), shelf.open()
     await accept(one, 20)
     claims = await asyncio.gather(*(store.runs.claim("owner", limits(runs=7)) for store in (one, two, one, two)))
@@ -243,7 +243,7 @@ async def test_two_processes_cannot_share_out_more_than_there_is(shelf: Shelf) -
     assert (statuses.count(Status.RUNNING), statuses.count(Status.FAILED)) == (7, 13)
 
 
-async def test_a_run_that_is_tried_again_is_not_counted_against_itself(store: Store) -> None:
+async def test_a_retried_run_is_not_counted_against_itself(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits(runs=1))
     await store.runs.requeue(run.id, run.epoch, "why")
@@ -251,7 +251,7 @@ async def test_a_run_that_is_tried_again_is_not_counted_against_itself(store: St
     assert [again.id for again in await go(store, limits(runs=1))] == [run.id]
 
 
-async def test_a_run_that_crashed_over_its_tokens_is_not_tried_again(store: Store) -> None:
+async def test_a_run_that_crashed_over_its_token_limit_is_not_retried(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits(tokens=100))
     await store.events.append(run.id, run.epoch, [STEP])
@@ -273,7 +273,7 @@ async def test_tokens_and_cost_are_limits_too(store: Store) -> None:
     assert [[run.status for run in runs] for runs in claimed] == [[Status.RUNNING], [Status.FAILED, Status.FAILED]]
 
 
-async def test_what_waits_begins_when_what_is_at_work_has_left_room(store: Store) -> None:
+async def test_a_waiting_run_starts_when_runs_in_progress_leave_enough_budget(store: Store) -> None:
     await accept(store)
     await end(store, (await go(store, limits(tokens=300)))[0])
     await accept(store, 3)
@@ -286,7 +286,7 @@ async def test_what_waits_begins_when_what_is_at_work_has_left_room(store: Store
     assert (none, third.status) == ([], Status.RUNNING)
 
 
-async def test_with_a_limit_of_cost_the_very_first_run_goes_alone_and_shows_its_price(store: Store) -> None:
+async def test_with_a_cost_limit_the_first_run_goes_alone_and_shows_its_cost(store: Store) -> None:
     await accept(store, 3)
     (first,) = await go(store, limits(cost=10.0))
     await end(store, first)
@@ -294,7 +294,7 @@ async def test_with_a_limit_of_cost_the_very_first_run_goes_alone_and_shows_its_
     assert len(await go(store, limits(cost=10.0))) == 2
 
 
-async def test_after_a_run_of_unknown_cost_a_limit_of_cost_lets_no_other_begin(store: Store) -> None:
+async def test_after_a_run_of_unknown_cost_a_cost_limit_lets_no_other_start(store: Store) -> None:
     await accept(store, 2)
     (first,) = await go(store, limits(cost=10.0))
     await end(store, first, Usage(input=1, output=1))
@@ -304,7 +304,7 @@ async def test_after_a_run_of_unknown_cost_a_limit_of_cost_lets_no_other_begin(s
     assert "reported no cost" in (second.error or "")
 
 
-async def test_a_schedule_has_a_budget_beside_its_agents(store: Store) -> None:
+async def test_a_schedule_has_a_budget_in_addition_to_its_agents(store: Store) -> None:
     within, own = limits(runs=100), Budget(runs=2)
     for number in range(3):
         await store.runs.accept(scheduled(f"main:cron:{number}", "s", own))

@@ -40,21 +40,21 @@ async def test_the_end_of_a_run_makes_a_delivery_for_each_target(store: Store) -
     }
 
 
-async def test_a_run_that_goes_on_makes_none(store: Store) -> None:
+async def test_a_run_that_continues_makes_no_delivery(store: Store) -> None:
     run = await running(store, deliver=(HOOK,))
     await store.runs.requeue(run.id, run.epoch, "why")
 
     assert await all_of(store) == []
 
 
-async def test_a_run_that_is_cancelled_while_it_waits_makes_one(store: Store) -> None:
+async def test_a_run_cancelled_while_it_waits_makes_a_delivery(store: Store) -> None:
     run = (await store.runs.accept(spec(deliver=(HOOK,)))).run
     await store.runs.cancel(run.id)
 
     assert len(await all_of(store)) == 1
 
 
-async def test_a_run_that_fails_by_rescue_makes_one(store: Store) -> None:
+async def test_a_run_that_a_rescue_fails_makes_a_delivery(store: Store) -> None:
     await store.runs.accept(spec(deliver=(HOOK,), on_interrupt=OnInterrupt.FAIL))
     await claim_one(store, "gone")
     await store.owners.rescue_runs("gone")
@@ -62,28 +62,28 @@ async def test_a_run_that_fails_by_rescue_makes_one(store: Store) -> None:
     assert len(await all_of(store)) == 1
 
 
-async def test_a_run_that_fails_when_given_back_makes_one(store: Store) -> None:
+async def test_a_run_that_fails_when_requeued_makes_a_delivery(store: Store) -> None:
     run = await running(store, deliver=(HOOK,), on_interrupt=OnInterrupt.FAIL)
     await store.runs.requeue(run.id, run.epoch, "why")
 
     assert len(await all_of(store)) == 1
 
 
-async def test_a_run_that_failed_makes_one(store: Store) -> None:
+async def test_a_failed_run_makes_a_delivery(store: Store) -> None:
     run = await running(store, deliver=(HOOK,))
     await finish(store, run, Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no"))
 
     assert len(await all_of(store)) == 1
 
 
-async def test_a_run_whose_session_is_deleted_makes_one(store: Store) -> None:
+async def test_a_run_whose_session_is_deleted_makes_a_delivery(store: Store) -> None:
     run = (await store.runs.accept(spec(deliver=(HOOK,)))).run
     await store.sessions.delete(run.spec.session, force=True)
 
     assert len(await all_of(store)) == 1
 
 
-async def test_what_is_to_be_delivered_is_there_after_the_store_is_opened_again(shelf: Shelf) -> None:
+async def test_pending_deliveries_survive_reopening_the_store(shelf: Shelf) -> None:
     first = shelf.open()
     await ended(first, OTHER)
     before = await all_of(first)
@@ -92,7 +92,7 @@ async def test_what_is_to_be_delivered_is_there_after_the_store_is_opened_again(
     assert await all_of(shelf.open()) == before
 
 
-async def test_what_is_due_is_taken_once(store: Store) -> None:
+async def test_a_due_delivery_is_taken_once(store: Store) -> None:
     await ended(store)
 
     (taken,) = await store.deliveries.take_due(10, 1)
@@ -101,7 +101,7 @@ async def test_what_is_due_is_taken_once(store: Store) -> None:
     assert await store.deliveries.take_due(10, 1) == []
 
 
-async def test_what_is_not_due_waits(store: Store, clock: SteppedClock) -> None:
+async def test_a_delivery_that_is_not_due_waits(store: Store, clock: SteppedClock) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + 5000)
@@ -114,7 +114,7 @@ async def test_what_is_not_due_waits(store: Store, clock: SteppedClock) -> None:
     assert (again.id, again.attempt) == (taken.id, 2)
 
 
-async def test_what_waits_is_due_when_the_clock_is_set_back_by_years(store: Store, clock: SteppedClock) -> None:
+async def test_a_waiting_delivery_is_due_when_the_clock_is_set_back_by_years(store: Store, clock: SteppedClock) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + 5000)
@@ -125,7 +125,7 @@ async def test_what_waits_is_due_when_the_clock_is_set_back_by_years(store: Stor
     assert again.id == taken.id
 
 
-async def test_the_longest_wait_is_waited_for(store: Store) -> None:
+async def test_the_longest_possible_wait_is_kept(store: Store) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + round(LONGEST_WAIT * (1 + JITTER) * 1000))
@@ -133,13 +133,13 @@ async def test_the_longest_wait_is_waited_for(store: Store) -> None:
     assert await store.deliveries.take_due(10, 1) == []
 
 
-async def test_next_due_leaves_out_what_is_due_already(store: Store) -> None:
+async def test_the_next_due_time_leaves_out_deliveries_that_are_due_already(store: Store) -> None:
     await ended(store)
 
     assert await store.deliveries.next_due_at(START) is None
 
 
-async def test_one_receiver_is_sent_so_many_at_a_time_and_another_does_not_wait(store: Store) -> None:
+async def test_a_receiver_gets_a_limited_number_at_a_time_and_others_do_not_wait(store: Store) -> None:
     for number in range(5):
         await ended(store, HOOK, session=f"main:test:{number}")
     await ended(store, OTHER)
@@ -152,7 +152,7 @@ async def test_one_receiver_is_sent_so_many_at_a_time_and_another_does_not_wait(
     assert [delivery.target for delivery in second] == [HOOK]
 
 
-async def test_a_chat_is_sent_one_at_a_time(store: Store) -> None:
+async def test_a_chat_gets_one_delivery_at_a_time(store: Store) -> None:
     for number in range(3):
         await ended(store, Target(kind="telegram", address="1"), session=f"main:test:{number}")
 
@@ -162,7 +162,9 @@ async def test_a_chat_is_sent_one_at_a_time(store: Store) -> None:
     assert await store.deliveries.take_due(10, 2) == []
 
 
-async def test_no_more_are_taken_than_asked_for_and_the_longest_due_go_first(store: Store, clock: SteppedClock) -> None:
+async def test_no_more_deliveries_are_taken_than_asked_for_and_the_oldest_go_first(
+    store: Store, clock: SteppedClock
+) -> None:
     targets = [Target(kind="webhook", address=f"https://{name}.example/") for name in "cab"]
     for target in targets:
         await ended(store, target)
@@ -173,7 +175,7 @@ async def test_no_more_are_taken_than_asked_for_and_the_longest_due_go_first(sto
     assert [delivery.target for delivery in taken] == targets[:2]
 
 
-async def test_a_try_that_is_no_longer_the_present_one_writes_nothing(store: Store) -> None:
+async def test_an_outdated_attempt_to_deliver_writes_nothing(store: Store) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)
     await store.deliveries.release_in_flight()
@@ -183,7 +185,7 @@ async def test_a_try_that_is_no_longer_the_present_one_writes_nothing(store: Sto
     assert (await store.deliveries.get(taken.id)) == again
 
 
-async def test_what_was_on_its_way_when_its_process_ended_is_due_at_once(store: Store) -> None:
+async def test_a_delivery_whose_process_ended_while_sending_is_due_immediately(store: Store) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)
 
@@ -193,7 +195,7 @@ async def test_what_was_on_its_way_when_its_process_ended_is_due_at_once(store: 
     assert (again.id, again.attempt) == (taken.id, 2)
 
 
-async def test_a_dead_one_can_be_retried_with_all_its_tries(store: Store, clock: SteppedClock) -> None:
+async def test_a_dead_delivery_can_be_retried_with_all_its_attempts(store: Store, clock: SteppedClock) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)
     await recorded(store, taken, DeliveryStatus.DEAD, error="gone", finished=START)
@@ -205,7 +207,7 @@ async def test_a_dead_one_can_be_retried_with_all_its_tries(store: Store, clock:
     assert (again.error, again.finished) == ("gone", None)
 
 
-async def test_one_that_was_delivered_or_is_on_its_way_cannot_be_retried(store: Store) -> None:
+async def test_a_delivery_that_is_delivered_or_being_sent_cannot_be_retried(store: Store) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)
     with pytest.raises(Conflict, match="is sending"):
@@ -250,12 +252,12 @@ async def test_a_delivery_is_found_by_the_beginning_of_its_id(store: Store) -> N
 
 
 @pytest.mark.parametrize("given", ["01ZZZ", "", "%", "x" * 100])
-async def test_a_delivery_that_is_not_there_is_not_found(store: Store, given: str) -> None:
+async def test_an_unknown_delivery_is_not_found(store: Store, given: str) -> None:
     with pytest.raises(DeliveryNotFound):
         await store.deliveries.get(given)
 
 
-async def test_counts_tell_what_is_not_delivered(store: Store) -> None:
+async def test_counts_show_undelivered_deliveries(store: Store) -> None:
     for number in range(4):
         await ended(store, session=f"main:test:{number}")
     for delivery, status in zip(
@@ -268,7 +270,7 @@ async def test_counts_tell_what_is_not_delivered(store: Store) -> None:
     assert (counts.pending, counts.dead) == (2, 1)
 
 
-async def test_what_becomes_of_a_delivery_is_told_as_changes(store: Store) -> None:
+async def test_every_state_of_a_delivery_is_published_as_a_change(store: Store) -> None:
     told = Told(store)
     run = await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)

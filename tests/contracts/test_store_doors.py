@@ -34,7 +34,7 @@ async def test_a_held_run_is_not_claimed_until_it_is_released(store: Store) -> N
     assert (await claim_one(store)).id == run.id
 
 
-async def test_a_held_run_keeps_nobody_waiting(store: Store) -> None:
+async def test_a_held_run_blocks_no_other_run(store: Store) -> None:
     await held(store)
     other = (await store.runs.accept(spec())).run
 
@@ -58,7 +58,7 @@ async def test_the_same_key_releases_once(store: Store) -> None:
     assert (again.fresh, again.run.id) == (False, run.id)
 
 
-async def test_a_run_is_not_released_into_a_busy_session_that_takes_no_more(store: Store) -> None:
+async def test_a_run_is_not_released_into_a_busy_session_that_rejects(store: Store) -> None:
     run = await held(store)
     await store.runs.accept(spec())
 
@@ -71,7 +71,7 @@ async def test_a_held_run_is_cancelled_at_once(store: Store) -> None:
     assert (await store.runs.cancel((await held(store)).id)).status is Status.CANCELLED
 
 
-async def test_held_runs_count_towards_how_many_may_wait(shelf: Shelf) -> None:
+async def test_held_runs_count_towards_the_queue_limit(shelf: Shelf) -> None:
     store = shelf.open(queue_limit=1)
     await held(store)
 
@@ -90,7 +90,7 @@ async def test_an_ephemeral_session_ends_with_its_run(store: Store) -> None:
     assert (await store.runs.get(run.id)).status is Status.SUCCEEDED
 
 
-async def test_an_ephemeral_session_outlives_a_try_that_was_cut_short(store: Store) -> None:
+async def test_an_ephemeral_session_survives_an_interrupted_attempt(store: Store) -> None:
     await store.runs.accept(spec(ephemeral=True))
     run = await claim_one(store)
 
@@ -136,7 +136,7 @@ async def test_the_end_of_a_goal_adds_its_last_round(store: Store) -> None:
     assert await store.runs.get(run.id) == ended
 
 
-async def test_a_try_that_is_not_the_runs_any_more_ends_no_round(store: Store) -> None:
+async def test_an_attempt_that_lost_its_run_ends_no_round(store: Store) -> None:
     run = await at_goal(store)
     await store.runs.requeue(run.id, run.epoch, "why")
 
@@ -144,7 +144,7 @@ async def test_a_try_that_is_not_the_runs_any_more_ends_no_round(store: Store) -
         await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="", usage=Usage()), [])
 
 
-async def test_a_goal_that_is_not_tried_again_tells_the_round_it_was_cut_short_in(store: Store) -> None:
+async def test_a_goal_that_is_not_retried_names_the_round_that_was_interrupted(store: Store) -> None:
     run = await at_goal(store, on_interrupt=OnInterrupt.FAIL)
     await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage()), [])
 
@@ -171,7 +171,7 @@ async def test_background_runs_have_a_limit_over_all_agents(store: Store) -> Non
     assert await store.runs.claim("me", TWO) == []
 
 
-async def test_the_end_of_a_background_run_makes_room_for_the_next(store: Store) -> None:
+async def test_the_end_of_a_background_run_lets_the_next_one_start(store: Store) -> None:
     runs = [await behind(store, f"main:task:{n}") for n in range(3)]
     first, _ = await store.runs.claim("me", TWO)
     await finish(store, first)
@@ -198,7 +198,7 @@ async def test_an_agents_own_limit_holds_for_both_kinds_together(store: Store) -
     assert [run.spec.session for run in claimed] == ["main:task:c", "main:task:a"]
 
 
-async def test_without_a_limit_background_runs_are_claimed_as_others(store: Store) -> None:
+async def test_without_a_limit_background_runs_are_claimed_like_others(store: Store) -> None:
     for number in range(4):
         await behind(store, f"main:task:{number}")
 
@@ -217,7 +217,7 @@ async def test_the_backlog_counts_background_runs_only(store: Store) -> None:
     assert (backlog.active, backlog.queued, backlog.total) == (1, 1, 3)
 
 
-async def test_the_backlog_is_right_whatever_becomes_of_its_runs(store: Store, clock: SteppedClock) -> None:
+async def test_the_backlog_is_right_whatever_happens_to_its_runs(store: Store, clock: SteppedClock) -> None:
     for number in range(4):
         await behind(store, f"main:task:{number}")
     first, second = await store.runs.claim("me", msgspec.structs.replace(TWO, total=2))
@@ -245,7 +245,7 @@ async def ended(store: Store, clock: SteppedClock, label: str) -> str:
     return run.id
 
 
-async def test_a_history_begins_with_the_last_that_ended(store: Store, clock: SteppedClock) -> None:
+async def test_a_history_starts_with_the_run_that_ended_last(store: Store, clock: SteppedClock) -> None:
     first, second = [await ended(store, clock, "door") for _ in range(2)]
     await ended(store, clock, "another")
     await store.runs.accept(spec(labels={"door": "x"}))
@@ -254,7 +254,7 @@ async def test_a_history_begins_with_the_last_that_ended(store: Store, clock: St
     assert [run.id for run in await store.runs.list_finished("door", 1)] == [second]
 
 
-async def test_what_is_hidden_from_a_history_is_still_there(store: Store, clock: SteppedClock) -> None:
+async def test_a_run_hidden_from_the_history_still_exists(store: Store, clock: SteppedClock) -> None:
     first = await ended(store, clock, "door")
 
     assert await store.runs.hide_finished("door") == 1

@@ -9,7 +9,7 @@ from gateway.domain.ports.store import Store
 from tests.contracts.stores import START, Shelf, SteppedClock, spec
 
 
-async def test_notes_are_kept_and_forgotten_in_one_piece(store: Store) -> None:
+async def test_notes_are_written_and_removed_together(store: Store) -> None:
     await store.notes.save("one", {"chat:1": "a", "chat:2": "b", "offset": "7"})
     await store.notes.save("other", {"chat:1": "c"})
     await store.notes.save("one", {"chat:1": None, "offset": "8"})
@@ -19,7 +19,7 @@ async def test_notes_are_kept_and_forgotten_in_one_piece(store: Store) -> None:
     assert await store.notes.get("other", "chat:1") == "c"
 
 
-async def test_a_note_may_depend_on_another(store: Store) -> None:
+async def test_a_note_may_be_written_only_if_another_exists(store: Store) -> None:
     await store.notes.save("one", {"code": ""})
 
     first = await store.notes.save("one", {"code": None, "chat": "a"}, only_if="code")
@@ -28,7 +28,7 @@ async def test_a_note_may_depend_on_another(store: Store) -> None:
     assert (first, second, await store.notes.get("one", "chat")) == (True, False, "a")
 
 
-async def test_a_note_has_its_time(store: Store, clock: SteppedClock) -> None:
+async def test_a_note_expires(store: Store, clock: SteppedClock) -> None:
     await store.notes.save("one", {"code": ""}, expires=START + 10)
     clock.forward(9)
     assert await store.notes.get("one", "code") == ""
@@ -39,7 +39,7 @@ async def test_a_note_has_its_time(store: Store, clock: SteppedClock) -> None:
     assert not await store.notes.save("one", {"chat": ""}, only_if="code")
 
 
-async def test_notes_stay_when_the_store_is_opened_again(shelf: Shelf, clock: SteppedClock) -> None:
+async def test_notes_survive_reopening_the_store(shelf: Shelf, clock: SteppedClock) -> None:
     store = shelf.open()
     await store.notes.save("one", {"a": "kept"})
     await store.notes.save("one", {"b": "short"}, expires=START + 1)
@@ -51,7 +51,7 @@ async def test_notes_stay_when_the_store_is_opened_again(shelf: Shelf, clock: St
 
 
 @pytest.mark.parametrize(("days", "fresh"), [(29, False), (31, True)])
-async def test_a_key_is_remembered_as_long_as_it_says(
+async def test_an_idempotency_key_is_kept_for_its_lifetime(
     store: Store, clock: SteppedClock, days: int, fresh: bool
 ) -> None:
     month = IdempotencyKey(scope="s", key="k", digest="", lifetime=30 * 24 * 3600 * 1000)

@@ -23,7 +23,7 @@ async def events(store: Store, run: Run) -> list[Permission]:
     return [one.data for one in await store.events.read_after(run.id, 0, 100) if isinstance(one.data, Permission)]
 
 
-async def test_a_request_and_its_answer_are_kept_and_told(store: Store, clock: SteppedClock) -> None:
+async def test_a_permission_request_and_its_answer_are_stored_and_published(store: Store, clock: SteppedClock) -> None:
     run = await running(store)
     told = Told(store)
     asked = await ask(store, run)
@@ -63,7 +63,7 @@ async def test_the_first_answer_counts(store: Store) -> None:
     assert len(await events(store, run)) == 2
 
 
-async def test_the_same_answer_under_the_same_key_is_one(store: Store) -> None:
+async def test_the_same_answer_with_the_same_key_counts_once(store: Store) -> None:
     run = await running(store)
     asked = await ask(store, run)
     first = await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna", key())
@@ -75,7 +75,9 @@ async def test_the_same_answer_under_the_same_key_is_one(store: Store) -> None:
 @pytest.mark.parametrize(
     ("lapse", "said"), [(Lapse.DEADLINE, "nobody answered p1 in time"), (Lapse.WITHDRAWN, "no longer waits")]
 )
-async def test_what_lapsed_is_denied_and_can_not_be_answered(store: Store, lapse: Lapse, said: str) -> None:
+async def test_a_request_that_expired_or_was_withdrawn_is_denied_and_cannot_be_answered(
+    store: Store, lapse: Lapse, said: str
+) -> None:
     run = await running(store)
     asked = await ask(store, run)
     closed = await store.permissions.close(run.id, asked.n, lapse)
@@ -86,7 +88,7 @@ async def test_what_lapsed_is_denied_and_can_not_be_answered(store: Store, lapse
         await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna")
 
 
-async def test_the_end_of_a_run_withdraws_what_it_asks(store: Store) -> None:
+async def test_the_end_of_a_run_withdraws_its_requests(store: Store) -> None:
     run = await running(store)
     for _ in range(2):
         await ask(store, run)
@@ -99,7 +101,7 @@ async def test_the_end_of_a_run_withdraws_what_it_asks(store: Store) -> None:
     assert [one.id for one in (await events(store, run))[2:]] == ["p1", "p2"]
 
 
-async def test_a_rescue_withdraws_and_the_next_attempt_asks_anew(store: Store) -> None:
+async def test_a_rescue_withdraws_requests_and_the_next_attempt_asks_again(store: Store) -> None:
     run = await running(store)
     await ask(store, run)
     await store.owners.rescue_runs("owner")
@@ -111,7 +113,7 @@ async def test_a_rescue_withdraws_and_the_next_attempt_asks_anew(store: Store) -
         await ask(store, run)
 
 
-async def test_the_end_of_a_round_withdraws_what_it_asks(store: Store) -> None:
+async def test_the_end_of_a_round_withdraws_its_requests(store: Store) -> None:
     run = await running(store)
     await ask(store, run)
     await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="more", usage=Usage()), [])

@@ -55,7 +55,7 @@ async def listed(store: Store) -> list[str]:
 # --- events -----------------------------------------------------------------------------------
 
 
-async def test_old_events_go_but_the_last_one_and_the_run_stay(store: Store, clock: SteppedClock) -> None:
+async def test_old_events_are_pruned_but_the_last_one_and_the_run_stay(store: Store, clock: SteppedClock) -> None:
     old = await ended(store)
     clock.forward(DAY)
     new = await ended(store)
@@ -66,7 +66,7 @@ async def test_old_events_go_but_the_last_one_and_the_run_stay(store: Store, clo
     assert await numbers(store, new) == list(range(1, new.last_event + 1))
 
 
-async def test_events_of_so_many_runs_are_kept(store: Store, clock: SteppedClock) -> None:
+async def test_events_of_the_newest_runs_are_kept(store: Store, clock: SteppedClock) -> None:
     runs = []
     for _ in range(5):
         runs.append(await ended(store))
@@ -76,7 +76,7 @@ async def test_events_of_so_many_runs_are_kept(store: Store, clock: SteppedClock
     assert [len(await numbers(store, run)) > 1 for run in runs] == [False, False, False, True, True]
 
 
-async def test_events_of_a_run_that_goes_on_are_kept(store: Store, clock: SteppedClock) -> None:
+async def test_events_of_an_unfinished_run_are_kept(store: Store, clock: SteppedClock) -> None:
     await store.runs.accept(spec())
     run = await claim_one(store)
     await store.events.append(run.id, run.epoch, [Text(delta="x")])
@@ -86,7 +86,7 @@ async def test_events_of_a_run_that_goes_on_are_kept(store: Store, clock: Steppe
     assert await numbers(store, run) == [1, 2, 3]
 
 
-async def test_a_long_log_goes_in_several_steps(store: Store, clock: SteppedClock) -> None:
+async def test_a_long_log_is_pruned_in_several_steps(store: Store, clock: SteppedClock) -> None:
     await store.runs.accept(spec())
     run = await claim_one(store)
     last = await finish(store, run, said=[Text(delta="x")] * 1200)
@@ -98,7 +98,7 @@ async def test_a_long_log_goes_in_several_steps(store: Store, clock: SteppedCloc
     assert await numbers(store, run) == [last.last_event]
 
 
-async def test_the_step_that_ends_a_log_says_whose_it_was(store: Store, clock: SteppedClock) -> None:
+async def test_the_step_that_empties_a_log_names_its_run(store: Store, clock: SteppedClock) -> None:
     run = await ended(store)
 
     assert await store.retention.prune_events(clock.now, None) == Pruned(True, (run.id,))
@@ -108,7 +108,7 @@ async def test_the_step_that_ends_a_log_says_whose_it_was(store: Store, clock: S
 # --- runs -------------------------------------------------------------------------------------
 
 
-async def test_old_runs_go_and_their_transcripts_stay(store: Store, clock: SteppedClock) -> None:
+async def test_old_runs_are_pruned_and_their_transcripts_stay(store: Store, clock: SteppedClock) -> None:
     old = await ended(store, labels={"a": "b"})
     clock.forward(DAY)
     new = await ended(store)
@@ -158,7 +158,7 @@ async def dead_letter(store: Store) -> Delivery:
     return given_up
 
 
-async def test_old_dead_letters_go_and_let_their_runs_go(store: Store, clock: SteppedClock) -> None:
+async def test_old_dead_letters_are_pruned_and_then_their_runs(store: Store, clock: SteppedClock) -> None:
     old = await dead_letter(store)
     clock.forward(DAY)
     new = await dead_letter(store)
@@ -170,7 +170,7 @@ async def test_old_dead_letters_go_and_let_their_runs_go(store: Store, clock: St
     assert await prune_all_runs(store, START) == [old.run]
 
 
-async def test_a_dead_letter_that_is_tried_again_stays(store: Store, clock: SteppedClock) -> None:
+async def test_a_retried_dead_letter_stays(store: Store, clock: SteppedClock) -> None:
     delivery = await dead_letter(store)
     await store.deliveries.retry(delivery.id)
     clock.forward(DAY)
@@ -180,9 +180,7 @@ async def test_a_dead_letter_that_is_tried_again_stays(store: Store, clock: Step
 
 
 @pytest.mark.parametrize("field", ["parent", "retry_of"])
-async def test_what_an_open_run_comes_from_stays_until_it_has_ended(
-    store: Store, clock: SteppedClock, field: str
-) -> None:
+async def test_the_run_that_an_unfinished_run_refers_to_stays(store: Store, clock: SteppedClock, field: str) -> None:
     origin = await ended(store)
     await store.runs.accept(spec("main:test:b", **{field: origin.id}))
     clock.forward(DAY)
@@ -204,7 +202,7 @@ async def test_the_counts_are_right_after_pruning(store: Store, clock: SteppedCl
     assert (found.queued, found.running, dict(found.ended)["succeeded"]) == (0, 0, 1)
 
 
-async def test_a_key_of_today_still_finds_its_run(store: Store, clock: SteppedClock) -> None:
+async def test_a_recent_idempotency_key_still_finds_its_run(store: Store, clock: SteppedClock) -> None:
     accepted = await store.runs.accept(spec(), key())
     await finish(store, await claim_one(store))
     clock.forward(DAY - 1)
@@ -217,7 +215,7 @@ async def test_a_key_of_today_still_finds_its_run(store: Store, clock: SteppedCl
 # --- sessions ---------------------------------------------------------------------------------
 
 
-async def test_unused_sessions_go_with_their_transcripts(store: Store, clock: SteppedClock) -> None:
+async def test_unused_sessions_are_pruned_with_their_transcripts(store: Store, clock: SteppedClock) -> None:
     await ended(store, "main:test:old", "fox")
     clock.forward(DAY)
     await ended(store, "main:test:new", "fox")
@@ -230,7 +228,7 @@ async def test_unused_sessions_go_with_their_transcripts(store: Store, clock: St
     assert (await store.events.read_changes_after(0, 1000))[-1].state == "deleted"
 
 
-async def test_sessions_with_work_in_them_stay(store: Store, clock: SteppedClock) -> None:
+async def test_sessions_with_unfinished_runs_stay(store: Store, clock: SteppedClock) -> None:
     await store.runs.accept(spec("main:test:a"))
     await store.runs.accept(spec("main:test:b", held=True))
     clock.forward(DAY)
@@ -239,7 +237,7 @@ async def test_sessions_with_work_in_them_stay(store: Store, clock: SteppedClock
     assert len(await store.sessions.list(PAGE)) == 2
 
 
-async def test_a_long_session_goes_in_several_steps(store: Store, clock: SteppedClock) -> None:
+async def test_a_long_session_is_pruned_in_several_steps(store: Store, clock: SteppedClock) -> None:
     for _ in range(260):
         await ended(store)
     clock.forward(DAY)

@@ -63,7 +63,7 @@ async def told_fires(store: Store, schedule: str = "s") -> list[tuple[int, str]]
 # --- keeping ----------------------------------------------------------------------------------
 
 
-async def test_a_schedule_is_kept_as_it_was_made(shelf: Shelf) -> None:
+async def test_a_schedule_is_stored_as_it_was_created(shelf: Shelf) -> None:
     store = shelf.open()
     wanted = Schedule(
         id="s", spec=WORDS, enabled=False, reason="why", anchor=1, next_at=2, created=START, updated=START
@@ -76,7 +76,7 @@ async def test_a_schedule_is_kept_as_it_was_made(shelf: Shelf) -> None:
     assert found == kept == msgspec.structs.replace(wanted, seq=found.seq)
 
 
-async def test_an_id_is_taken_once(store: Store) -> None:
+async def test_a_schedule_id_can_be_used_once(store: Store) -> None:
     await store.schedules.create(made())
 
     with pytest.raises(Conflict, match="'s' already"):
@@ -101,7 +101,7 @@ async def test_schedules_are_listed_in_pages_the_newest_first(store: Store) -> N
     assert [one.id for one in (*first, *rest)] == ["c", "b", "a"]
 
 
-async def test_what_is_not_there_is_told(store: Store) -> None:
+async def test_an_unknown_schedule_is_reported(store: Store) -> None:
     for asking in (
         store.schedules.get("x"),
         store.schedules.delete("x"),
@@ -113,7 +113,7 @@ async def test_what_is_not_there_is_told(store: Store) -> None:
     assert await store.runs.list(ALL, PAGE) == []
 
 
-async def test_an_edit_raises_the_revision_and_one_of_two_wins(store: Store, clock: SteppedClock) -> None:
+async def test_an_edit_increments_the_revision_and_one_of_two_edits_wins(store: Store, clock: SteppedClock) -> None:
     found = await store.schedules.create(made())
     clock.forward(5)
     renamed = msgspec.structs.replace(found, spec=msgspec.structs.replace(found.spec, name="new"), next_at=START + 7)
@@ -125,7 +125,7 @@ async def test_an_edit_raises_the_revision_and_one_of_two_wins(store: Store, clo
     assert (late, await store.schedules.get("s")) == (None, kept)
 
 
-async def test_deleting_forgets_the_fires_and_keeps_the_runs(store: Store) -> None:
+async def test_deleting_a_schedule_removes_its_fires_and_keeps_its_runs(store: Store) -> None:
     schedule = await store.schedules.create(made())
     (run,) = await store.schedules.fire(firing(schedule, START + MINUTE))
     await store.schedules.delete("s")
@@ -134,7 +134,7 @@ async def test_deleting_forgets_the_fires_and_keeps_the_runs(store: Store) -> No
     assert (await told_fires(store), (await store.runs.get(run.id)).status) == ([], Status.QUEUED)
 
 
-async def test_changes_are_told(store: Store) -> None:
+async def test_changes_of_schedules_are_published(store: Store) -> None:
     told = Told(store)
     schedule = await store.schedules.create(made())
     edited = await store.schedules.replace(schedule)
@@ -162,7 +162,7 @@ async def test_the_next_time_is_the_earliest_of_those_that_are_enabled(store: St
     assert [one.id for one in await store.schedules.list_due(START + 30, 1)] == ["soon"]
 
 
-async def test_a_fire_its_run_and_the_next_time_are_one(store: Store, clock: SteppedClock) -> None:
+async def test_a_fire_its_run_and_the_next_time_are_one_transaction(store: Store, clock: SteppedClock) -> None:
     schedule = await store.schedules.create(made())
     clock.forward(MINUTE + 3)
     (run,) = await store.schedules.fire(firing(schedule, START + MINUTE))
@@ -194,7 +194,7 @@ async def test_a_time_becomes_one_run_whoever_fires_it_and_how_often(shelf: Shel
     assert len(await one.runs.list(ALL, PAGE)) == 1
 
 
-async def test_a_time_that_came_before_an_edit_fires_nothing_again(store: Store) -> None:
+async def test_a_time_that_was_fired_before_an_edit_does_not_fire_again(store: Store) -> None:
     """A schedule that is set back to a time that was fired: the fire is there, and no second run is made."""
     schedule = await store.schedules.create(made())
     await store.schedules.fire(firing(schedule, START + MINUTE))
@@ -208,7 +208,7 @@ async def test_a_time_that_came_before_an_edit_fires_nothing_again(store: Store)
 
 
 @pytest.mark.parametrize("change", ["edited", "disabled", "deleted"])
-async def test_a_plan_for_a_schedule_that_is_another_by_now_is_void(store: Store, change: str) -> None:
+async def test_a_plan_for_a_schedule_that_has_changed_does_nothing(store: Store, change: str) -> None:
     schedule = await store.schedules.create(made())
     if change == "deleted":
         await store.schedules.delete("s")
@@ -219,7 +219,7 @@ async def test_a_plan_for_a_schedule_that_is_another_by_now_is_void(store: Store
     assert await store.runs.list(ALL, PAGE) == []
 
 
-async def test_missed_times_are_noted_and_counted(store: Store) -> None:
+async def test_missed_times_are_recorded_and_counted(store: Store) -> None:
     schedule = await store.schedules.create(made())
     missed = (START + MINUTE, START + 2 * MINUTE)
     await store.schedules.fire(firing(schedule, START + 3 * MINUTE, missed=missed, count=40))
@@ -228,7 +228,7 @@ async def test_missed_times_are_noted_and_counted(store: Store) -> None:
     assert await told_fires(store) == [(3 * MINUTE, "fired"), (2 * MINUTE, "missed"), (MINUTE, "missed")]
 
 
-async def test_the_last_time_disables_it(store: Store) -> None:
+async def test_the_last_time_disables_a_schedule(store: Store) -> None:
     schedule = await store.schedules.create(made())
     await store.schedules.fire(firing(schedule, START + MINUTE, next_at=None))
 
@@ -236,7 +236,7 @@ async def test_the_last_time_disables_it(store: Store) -> None:
     assert (found.enabled, found.next_at, found.reason) == (False, None, "its time has passed")
 
 
-async def test_a_full_queue_leaves_the_time_to_come(shelf: Shelf) -> None:
+async def test_a_full_queue_leaves_the_time_due(shelf: Shelf) -> None:
     store = shelf.open(queue_limit=1)
     await store.runs.accept(spec())
     schedule = await store.schedules.create(made())
@@ -257,7 +257,7 @@ async def test_fires_are_listed_in_pages_the_newest_first(store: Store) -> None:
     assert [fire.scheduled_for for fire in (*first, *rest)] == list(reversed(missed))
 
 
-async def test_old_fires_are_forgotten(store: Store, clock: SteppedClock) -> None:
+async def test_old_fires_are_pruned(store: Store, clock: SteppedClock) -> None:
     schedule = await store.schedules.create(made())
     await store.schedules.fire(firing(schedule, missed=(START,)))
     clock.forward(30 * 24 * 60 * MINUTE)
@@ -272,7 +272,7 @@ async def test_old_fires_are_forgotten(store: Store, clock: SteppedClock) -> Non
 # --- triggering -------------------------------------------------------------------------------
 
 
-async def test_a_trigger_makes_a_run_beside_the_times(store: Store) -> None:
+async def test_a_trigger_makes_a_run_in_addition_to_the_times(store: Store) -> None:
     schedule = await store.schedules.create(msgspec.structs.replace(made(), enabled=False))
     accepted = await store.schedules.trigger("s", work())
 
@@ -313,7 +313,7 @@ FAILED = Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no model")
 CANCELLED = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
 
 
-async def test_so_many_failures_in_a_row_disable_it_and_it_says_why(store: Store) -> None:
+async def test_too_many_failures_in_a_row_disable_a_schedule_and_it_says_why(store: Store) -> None:
     await store.schedules.create(made(max_failures=2))
     await run_once(store, FAILED)
     once = await store.schedules.get("s")
@@ -324,7 +324,7 @@ async def test_so_many_failures_in_a_row_disable_it_and_it_says_why(store: Store
     assert (twice.enabled, twice.failures, twice.reason) == (False, 2, "it failed 2 times in a row; last: no model")
 
 
-async def test_a_success_begins_the_count_anew_and_a_cancel_does_not_count(store: Store) -> None:
+async def test_a_success_resets_the_count_and_a_cancellation_does_not_count(store: Store) -> None:
     await store.schedules.create(made(max_failures=2))
     for verdict in (FAILED, CANCELLED, None, FAILED):
         await run_once(store, verdict)
@@ -333,7 +333,7 @@ async def test_a_success_begins_the_count_anew_and_a_cancel_does_not_count(store
     assert (found.enabled, found.failures) == (True, 1)
 
 
-async def test_refused_times_are_noted_and_count_as_failures(store: Store) -> None:
+async def test_refused_times_are_recorded_and_count_as_failures(store: Store) -> None:
     schedule = await store.schedules.create(made(max_failures=1))
     await store.schedules.fire(firing(schedule, refused=(START + MINUTE,), error="the agent is gone"))
 
@@ -351,7 +351,7 @@ async def test_without_a_limit_no_number_of_failures_disables_it(store: Store) -
     assert (await store.schedules.get("s")).enabled is True
 
 
-async def test_the_end_of_a_run_whose_schedule_is_gone_is_no_trouble(store: Store) -> None:
+async def test_the_end_of_a_run_whose_schedule_was_deleted_causes_no_error(store: Store) -> None:
     await store.schedules.create(made(max_failures=1))
     await store.schedules.trigger("s", work())
     run = await claim_one(store)

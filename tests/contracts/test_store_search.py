@@ -26,7 +26,7 @@ async def snippets(store: Store, query: str, **where: str) -> list[str]:
     return [found.snippet for found in await look(store, query, **where)]
 
 
-async def test_what_was_said_and_answered_is_found_newest_first(store: Store) -> None:
+async def test_prompts_and_answers_are_found_newest_first(store: Store) -> None:
     await say(store, "Where is the red fox?", "The fox is in the garden.")
     await say(store, "And the dog?", "Asleep.")
 
@@ -64,7 +64,7 @@ async def test_what_was_said_and_answered_is_found_newest_first(store: Store) ->
         ('"quick brown', True),
     ],
 )
-async def test_a_query_means_what_it_says(store: Store, query: str, fits: bool) -> None:
+async def test_a_query_matches_by_the_documented_rules(store: Store, query: str, fits: bool) -> None:
     await say(store, "The quick brown fox, in no way over-hasty, at the Café", "ok")
 
     assert bool(await look(store, query)) is fits
@@ -93,7 +93,7 @@ async def test_scripts_without_spaces_are_searched_by_their_characters(
     assert [(one.snippet, one.matches) for one in found] == ([] if snippet is None else [(snippet, matches)])
 
 
-async def test_what_is_deleted_is_found_no_more_by_its_characters(store: Store) -> None:
+async def test_deleted_text_is_no_longer_found_by_its_characters(store: Store) -> None:
     await say(store, "東京に行きました", "はい")
     await store.sessions.delete("main:test:a", force=False)
 
@@ -102,7 +102,7 @@ async def test_what_is_deleted_is_found_no_more_by_its_characters(store: Store) 
     assert (await snippets(store, "東京"), await snippets(store, "大阪")) == ([], ["大阪に行きました"])
 
 
-async def test_a_search_can_be_kept_to_a_session_or_an_agent(store: Store) -> None:
+async def test_a_search_can_be_limited_to_a_session_or_an_agent(store: Store) -> None:
     await say(store, "fox one", "x", "main:test:a")
     await say(store, "fox two", "x", "main:test:b")
     await say(store, "fox three", "x", "other:test:a")
@@ -112,7 +112,7 @@ async def test_a_search_can_be_kept_to_a_session_or_an_agent(store: Store) -> No
     assert await snippets(store, "fox", agent="other", session="main:test:b") == []
 
 
-async def test_pages_of_a_search_follow_each_other(store: Store) -> None:
+async def test_pages_of_a_search_have_no_gaps(store: Store) -> None:
     for number in range(7):
         await say(store, f"fox {number}", "x")
 
@@ -125,7 +125,7 @@ async def test_pages_of_a_search_follow_each_other(store: Store) -> None:
     assert seen == [f"fox {number}" for number in reversed(range(7))]
 
 
-async def test_what_is_deleted_is_found_no_more(store: Store) -> None:
+async def test_deleted_messages_are_no_longer_found(store: Store) -> None:
     await say(store, "a secret fox", "x", "main:test:a")
     await say(store, "another fox", "x", "main:test:b")
     await store.sessions.delete("main:test:a", force=False)
@@ -135,7 +135,7 @@ async def test_what_is_deleted_is_found_no_more(store: Store) -> None:
     assert await snippets(store, "fox") == ["a new fox", "another fox"]
 
 
-async def test_of_a_long_message_a_part_is_shown(store: Store) -> None:
+async def test_a_long_message_is_shown_as_a_snippet(store: Store) -> None:
     await say(store, "word " * 500 + "needle " + "word " * 500, "x")
 
     (found,) = await look(store, "needle")

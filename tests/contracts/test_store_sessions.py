@@ -63,7 +63,7 @@ async def test_a_session_that_was_used_is_not_taken_for_an_empty_one(store: Stor
     assert (await store.sessions.open_empty("main", "test", "fresh")).chat == "fresh"
 
 
-async def test_an_opening_is_idempotent_by_its_key(store: Store) -> None:
+async def test_opening_a_session_is_idempotent_by_its_key(store: Store) -> None:
     one = IdempotencyKey(scope="s", key="open", digest="d")
     first = await store.sessions.open_empty("main", "test", "one", one)
     await store.runs.accept(spec(first.key))
@@ -74,7 +74,7 @@ async def test_an_opening_is_idempotent_by_its_key(store: Store) -> None:
         await store.sessions.open(KEY, IdempotencyKey(scope="s", key="open", digest="other"))
 
 
-async def test_an_idempotent_opening_makes_again_what_was_deleted(store: Store) -> None:
+async def test_an_idempotent_opening_creates_a_deleted_session_again(store: Store) -> None:
     await store.sessions.open(KEY, key())
     await store.sessions.delete(str(KEY), force=False)
 
@@ -111,7 +111,7 @@ async def test_sessions_are_listed_by_last_use_in_pages(store: Store) -> None:
 # --- what was said ----------------------------------------------------------------------------
 
 
-async def test_an_answer_is_remembered_with_its_question(store: Store) -> None:
+async def test_an_answer_is_stored_with_its_question(store: Store) -> None:
     run = await running(store, text="What is\n  2+2?")
     await finish(store, run, done("4"))
 
@@ -138,14 +138,14 @@ async def test_a_failed_run_leaves_its_question(store: Store) -> None:
     assert await said(store) == [("user", "hello"), ("user", "cut short")]
 
 
-async def test_a_cancelled_run_leaves_nothing(store: Store) -> None:
+async def test_a_cancelled_run_leaves_no_messages(store: Store) -> None:
     verdict = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result="half an answ")
     await finish(store, await running(store), verdict)
 
     assert await said(store) == []
 
 
-async def test_a_run_that_is_tried_again_is_remembered_once(store: Store) -> None:
+async def test_a_retried_run_is_in_the_transcript_once(store: Store) -> None:
     run = await running(store)
     await store.runs.requeue(run.id, run.epoch, "why")
     await finish(store, await claim_one(store))
@@ -162,7 +162,7 @@ async def test_a_long_first_message_makes_a_short_title(store: Store) -> None:
     assert session.title.endswith("…")
 
 
-async def test_the_backends_name_of_a_conversation_is_kept(store: Store) -> None:
+async def test_the_backends_id_of_a_conversation_is_stored(store: Store) -> None:
     run = await running(store)
 
     await store.runs.save_backend_ref(run.id, run.epoch, "opencode:ses_1")
@@ -211,7 +211,7 @@ async def test_a_run_that_ends_after_its_session_was_deleted_writes_no_transcrip
     assert await said(store) == []
 
 
-async def test_a_run_of_a_deleted_session_says_nothing_in_a_new_one_of_that_name(store: Store) -> None:
+async def test_a_run_of_a_deleted_session_writes_nothing_into_a_new_one_of_that_name(store: Store) -> None:
     old = await running(store, text="a secret")
     await store.sessions.delete(str(KEY), force=True)
     await store.runs.accept(spec(text="hello again"))
@@ -236,7 +236,7 @@ async def test_runs_outlive_their_session(store: Store) -> None:
 # --- processes and tokens ---------------------------------------------------------------------
 
 
-async def test_processes_are_known_by_their_owner_until_they_are_forgotten(store: Store) -> None:
+async def test_processes_are_listed_by_owner_until_they_are_removed(store: Store) -> None:
     who = identity.own()
     other = Identity(4242, "1", "boot/with a slash")
     await store.owners.record_process(AgentProcess(who=who, owner="me", run="run-1"))
@@ -251,7 +251,7 @@ async def test_processes_are_known_by_their_owner_until_they_are_forgotten(store
     assert (await store.owners.list_processes("me"), list(await store.owners.list())) == ([], ["you"])
 
 
-async def test_owners_are_those_of_running_runs_too(store: Store) -> None:
+async def test_owners_include_those_of_running_runs(store: Store) -> None:
     run = await running(store)
     with_run = list(await store.owners.list())
     await finish(store, run)
@@ -271,7 +271,7 @@ async def test_tokens_are_added_listed_and_revoked(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("name", "hash_"), [("ci", "other"), ("other", "h1")])
-async def test_a_tokens_name_and_secret_are_its_own(store: Store, name: str, hash_: str) -> None:
+async def test_a_tokens_name_and_secret_are_unique(store: Store, name: str, hash_: str) -> None:
     await store.tokens.add(Token(name="ci", hash="h1", scope=Scope.READ, created=START))
 
     with pytest.raises(Conflict):
@@ -280,7 +280,7 @@ async def test_a_tokens_name_and_secret_are_its_own(store: Store, name: str, has
     assert len(await store.tokens.list()) == 1
 
 
-async def test_limits_and_pages_of_nothing_are_nothing(store: Store) -> None:
+async def test_an_empty_store_returns_empty_lists(store: Store) -> None:
     assert await store.runs.claim("owner", LIMITS) == []
     assert await store.sessions.list(PAGE) == []
     assert await store.sessions.read_history("main:test:nobody", 10) == []

@@ -31,18 +31,18 @@ def test_a_public_address_may_be_sent_to(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", LOOPBACK + PRIVATE + NEVER)
-def test_any_other_may_not(address: str) -> None:
+def test_any_other_address_may_not_be_sent_to(address: str) -> None:
     assert OPEN.refusal("example.org", address) is not None
 
 
 @pytest.mark.parametrize("address", LOOPBACK)
-def test_loopback_may_be_sent_to_by_its_own_name_while_the_gateway_listens_there(address: str) -> None:
+def test_loopback_may_be_named_while_the_gateway_listens_only_there(address: str) -> None:
     assert LOCAL.refusal(address, address) is None
     assert LOCAL.refusal("LocalHost", address) is None
 
 
 @pytest.mark.parametrize("host", ["example.org", "2130706433", "0x7f.1", "127.0.0.1.nip.example"])
-def test_a_name_that_only_leads_to_loopback_may_not(host: str) -> None:
+def test_a_host_name_that_resolves_to_loopback_is_refused(host: str) -> None:
     assert (
         LOCAL.refusal(host, "127.0.0.1")
         == "127.0.0.1 is a loopback address, and webhooks.allow_private does not list it"
@@ -68,7 +68,7 @@ def test_private_networks_and_hosts_can_be_allowed() -> None:
 
 
 @pytest.mark.parametrize("address", NEVER)
-def test_some_are_never_sent_to_whatever_is_allowed(address: str) -> None:
+def test_some_addresses_are_refused_whatever_the_settings_allow(address: str) -> None:
     reach = Reach.of(["0.0.0.0/0", "::/0", "example.org"], local=True)
 
     assert (
@@ -83,7 +83,7 @@ def test_an_address_from_the_configuration_is_trusted(address: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ["", "10.0.0.1/8", "http://x", "a b", "b\u00fccher"])
-def test_what_is_no_host_and_no_network_cannot_be_allowed(entry: str) -> None:
+def test_an_entry_that_is_neither_a_host_nor_a_network_is_refused(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"webhooks\.allow_private"):
         Reach.of([entry], local=True)
 
@@ -115,6 +115,6 @@ def test_a_url_with_a_forbidden_address_is_refused_at_once() -> None:
         "",
     ],
 )
-def test_what_is_no_url_for_a_webhook_is_refused(url: str) -> None:
+def test_an_invalid_webhook_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest, match="webhook: "):
         LOCAL.target(url)

@@ -58,7 +58,7 @@ def test_a_limit_is_reached_when_all_of_it_is_used(limits: Budget, used: Spent, 
         (Usage(), False, False),
     ],
 )
-def test_a_cost_is_unknown_when_tokens_or_an_answer_come_without_it(
+def test_the_cost_is_unknown_when_tokens_or_an_answer_come_without_one(
     usage: Usage, succeeded: bool, is_unknown: bool
 ) -> None:
     assert budget.unpriced(usage, succeeded) is is_unknown
@@ -80,13 +80,13 @@ def test_a_cost_is_unknown_when_tokens_or_an_answer_come_without_it(
         (Budget(runs=5), Spent(runs=4), Spent(), 4, False),
     ],
 )
-def test_a_run_waits_for_those_that_may_use_up_the_budget(
+def test_a_run_waits_for_runs_in_progress_that_may_use_up_the_budget(
     limits: Budget, used: Spent, recent: Spent, at_work: int, waits: bool
 ) -> None:
     assert budget.must_wait(limits, used, recent, at_work) is waits
 
 
-def test_a_refusal_says_which_limit_how_much_and_until_when() -> None:
+def test_a_refusal_names_the_limit_the_usage_and_the_reset_time() -> None:
     found = budget.excess(Budget(tokens=10_000), Spent(input=10_200, output=40))
     assert found is not None
 
@@ -103,7 +103,7 @@ def test_a_refusal_for_an_unknown_cost_says_what_to_do() -> None:
     assert "limit runs or tokens instead" in budget.refusal("agent 'main'", found, 0)
 
 
-def test_what_is_left_is_never_below_nothing() -> None:
+def test_the_remaining_budget_is_never_negative() -> None:
     limits = Budget(runs=5, tokens=100, cost=1.0)
 
     assert budget.left(limits, Spent(runs=2, input=30, cost=0.25)) == Budget(runs=3, tokens=70, cost=0.75)
@@ -112,7 +112,7 @@ def test_what_is_left_is_never_below_nothing() -> None:
 
 
 @pytest.mark.parametrize("given", ['{"runs": 0}', '{"tokens": -1}', '{"cost": 0}', '{"tokens": 1.5}', '{"dollars": 1}'])
-def test_a_limit_that_is_none_is_refused(given: str) -> None:
+def test_an_invalid_limit_is_refused(given: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(given, type=Budget)
 
@@ -136,7 +136,7 @@ def test_a_limit_that_is_none_is_refused(given: str) -> None:
         ("Australia/Lord_Howe", "2026-04-05T12:00:00+00:00", "2026-04-05", "2026-04-04 13:00", 24.5),
     ],
 )
-def test_a_day_goes_from_midnight_to_midnight(zone: str, moment: str, day: str, begin: str, hours: float) -> None:
+def test_a_day_lasts_from_midnight_to_midnight(zone: str, moment: str, day: str, begin: str, hours: float) -> None:
     days, now = Days(zone), at(moment)
 
     assert (days.of(now), shown(days.begin(now))) == (day, begin)
@@ -145,10 +145,10 @@ def test_a_day_goes_from_midnight_to_midnight(zone: str, moment: str, day: str, 
     assert days.of(days.begin(now) - 1) < day < days.of(days.end(now))
 
 
-def test_days_before_are_counted_back() -> None:
+def test_earlier_days_are_counted_backwards() -> None:
     assert Days().before(at("2026-03-02T10:00:00+00:00"), 6) == "2026-02-24"
 
 
-def test_a_zone_that_is_none_is_refused() -> None:
+def test_an_unknown_time_zone_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="no time zone 'Mars/Base'"):
         Days("Mars/Base")

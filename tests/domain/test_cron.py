@@ -173,7 +173,9 @@ def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) 
         ("45 1 * * *", LORD_HOWE, "2024-04-06T00:00", ["2024-04-06 14:45", "2024-04-07 15:15"]),
     ],
 )
-def test_changes_at_midnight_and_by_half_an_hour(expression: str, zone: str, begin: str, times: list[str]) -> None:
+def test_clock_changes_at_midnight_and_by_half_an_hour_are_handled(
+    expression: str, zone: str, begin: str, times: list[str]
+) -> None:
     timing, moment, found = cron.parse(expression, zone), _ms(datetime.fromisoformat(f"{begin}+00:00")), []
     for _ in times:
         time = timing.after(moment, 0)
@@ -223,7 +225,9 @@ def test_a_moment_comes_once() -> None:
         ("1 " * 200, "UTC", "longer than"),
     ],
 )
-def test_an_expression_that_is_not_valid_is_refused_and_the_error_says_why(expression: str, zone: str, named: str) -> None:
+def test_an_expression_that_is_not_valid_is_refused_and_the_error_says_why(
+    expression: str, zone: str, named: str
+) -> None:
     with pytest.raises(InvalidRequest, match=named):
         cron.parse(expression, zone)
 

@@ -31,14 +31,14 @@ def test_ids_of_one_moment_are_different() -> None:
 
 
 @given(moments)
-def test_a_time_is_told_as_rfc_3339_and_read_back(moment: int) -> None:
+def test_a_time_survives_a_round_trip_through_rfc_3339(moment: int) -> None:
     text = times.rfc3339(moment)
 
     assert text.endswith("Z")
     assert times.milliseconds(datetime.fromisoformat(text)) == moment
 
 
-def test_the_present_is_in_milliseconds() -> None:
+def test_the_current_time_is_in_milliseconds() -> None:
     assert abs(times.wall_clock() - times.milliseconds(datetime.now(UTC))) < 10_000
 
 
@@ -53,29 +53,29 @@ def test_a_key_that_can_be_made_can_be_read(agent: str, channel: str, chat: str)
 
 
 @given(st.text())
-def test_any_text_is_a_key_or_is_none(text: str) -> None:
+def test_any_text_is_either_a_valid_key_or_rejected(text: str) -> None:
     key = SessionKey.parse(text)
 
     assert key is None or str(key) == text
 
 
 @pytest.mark.parametrize("text", ["", "a", "a:b", "a:b:", ":b:c", "a::c", "a b:c:d", "a:b:c\n", "a:b:" + "x" * 129])
-def test_what_is_no_key(text: str) -> None:
+def test_an_invalid_key_is_rejected(text: str) -> None:
     assert SessionKey.parse(text) is None
 
 
-def test_a_chat_may_have_colons_and_may_not_be_endless() -> None:
+def test_a_chat_may_have_colons_but_not_unlimited_length() -> None:
     assert SessionKey.parse("a:b:c:d") == SessionKey("a", "b", "c:d")
     with pytest.raises(InvalidRequest):
         SessionKey.of("a", "b", "x" * (CHAT_LENGTH + 1))
 
 
 @pytest.mark.parametrize("name", ["a\n", "", ".a", "a:b", "a/b", "ä", "a" * 65])
-def test_what_is_no_slug(name: str) -> None:
+def test_an_invalid_slug_is_rejected(name: str) -> None:
     assert not ids.is_slug(name)
 
 
-def test_a_scope_covers_what_is_below_it() -> None:
+def test_a_scope_covers_itself_and_lower_scopes() -> None:
     covered = [(one.value, other.value) for one in Scope for other in Scope if one.covers(other)]
 
     assert covered == [

@@ -15,7 +15,7 @@ from tests.contracts.stores import spec
 
 @pytest.mark.parametrize("status", sorted(FINAL))
 @pytest.mark.parametrize("move", Move)
-def test_nothing_leads_out_of_a_final_status(status: Status, move: Move) -> None:
+def test_no_move_leads_out_of_a_final_status(status: Status, move: Move) -> None:
     with pytest.raises(Conflict):
         target(status, move)
 
@@ -29,7 +29,7 @@ def test_a_move_leads_where_the_table_says_or_nowhere(status: Status, move: Move
             target(status, move)
 
 
-def test_every_status_can_be_reached_from_where_runs_begin() -> None:
+def test_every_status_can_be_reached_from_a_first_status() -> None:
     reached = {Status.QUEUED, Status.HELD}
     for _ in Status:
         reached |= {row.target for row in MOVES.values() if row.sources & reached}
@@ -54,7 +54,7 @@ def test_the_diagram_shows_every_move() -> None:
         (OnInterrupt.FAIL, 1, True),
     ],
 )
-def test_what_was_cut_short_is_tried_again_by_its_policy(policy: OnInterrupt, attempt: int, ends: bool) -> None:
+def test_an_interrupted_run_is_retried_or_fails_by_its_policy(policy: OnInterrupt, attempt: int, ends: bool) -> None:
     verdict = after_interruption(spec(on_interrupt=policy), attempt, "the machine fell")
 
     assert (verdict is not None) is ends

@@ -13,7 +13,7 @@ from gateway.errors import InvalidRequest
 from gateway.store.sqlite.search import _match_expression
 
 
-def test_words_phrases_beginnings_and_exclusions_are_told_apart() -> None:
+def test_words_phrases_prefixes_and_exclusions_are_distinguished() -> None:
     assert search.terms('one "two three" -four fi* -"six seven"') == (
         Term("one", prefix=True),
         Term("two three"),
@@ -29,7 +29,7 @@ def test_a_query_without_a_word_to_find_is_refused(query: str) -> None:
         search.terms(query)
 
 
-def test_only_so_many_words_count() -> None:
+def test_words_beyond_the_limit_are_ignored() -> None:
     assert len(search.terms("word " * 400)) == TERMS
 
 
@@ -46,7 +46,7 @@ PARTS = st.sampled_from(
 
 
 @given(query=st.one_of(st.text(max_size=60), st.lists(PARTS, max_size=20).map("".join)))
-def test_nothing_that_is_typed_is_an_error_of_the_index(index: apsw.Connection, query: str) -> None:
+def test_no_query_causes_an_error_in_the_index(index: apsw.Connection, query: str) -> None:
     try:
         terms = search.terms(query)
     except InvalidRequest:

@@ -31,20 +31,20 @@ PAYLOAD: dict[str, Any] = {
         ("{text}", "{a.b}"),
     ],
 )
-def test_places_are_filled_from_the_payload_once(template: str, filled: str) -> None:
+def test_placeholders_are_filled_from_the_payload_once(template: str, filled: str) -> None:
     assert Template.parse(template).fill(PAYLOAD) == filled
 
 
 @pytest.mark.parametrize(
     "path", ["gone", "a.gone", "a.none", "a.b.c", "a.list.9", "a.list.-1", "a.list.x", "a.__class__", "a.n.real"]
 )
-def test_what_the_payload_lacks_is_named(path: str) -> None:
+def test_the_error_names_the_path_that_the_payload_lacks(path: str) -> None:
     with pytest.raises(Unfit, match=f"the payload has no value at '{path}'"):
         Template.parse(f"{{{path}}}").fill(PAYLOAD)
 
 
 @pytest.mark.parametrize("template", ["{", "}", "{a", "a}", "{}", "{a.}", "{.a}", "{a b}", "{a()}", "{a[0]}", "{a!r}"])
-def test_what_is_no_template_is_refused(template: str) -> None:
+def test_an_invalid_template_is_refused(template: str) -> None:
     with pytest.raises(Unfit):
         Template.parse(template)
 

@@ -91,13 +91,13 @@ async def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     assert "not a plain file" in await refused(path)
 
 
-async def test_a_directory_in_its_place_is_refused(path: Path) -> None:
+async def test_a_directory_in_place_of_the_database_is_refused(path: Path) -> None:
     path.mkdir(parents=True)
 
     assert "not a plain file" in await refused(path)
 
 
-async def test_a_lost_database_is_not_replaced_while_its_log_is_there(path: Path) -> None:
+async def test_a_missing_database_is_not_replaced_while_its_write_ahead_log_exists(path: Path) -> None:
     store = SqliteStore(path)
     await store.runs.accept(spec())
     wal = path.with_name("moongate.db-wal")
@@ -146,7 +146,7 @@ def no_umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_umask")
-async def test_only_its_owner_can_read_it(path: Path) -> None:
+async def test_only_the_owner_can_read_the_database(path: Path) -> None:
     store = SqliteStore(path)
     await store.runs.accept(spec())
 
@@ -157,7 +157,7 @@ async def test_only_its_owner_can_read_it(path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-async def test_what_a_start_that_died_left_half_made_does_no_harm(path: Path) -> None:
+async def test_an_unfinished_file_of_an_interrupted_start_does_no_harm(path: Path) -> None:
     path.parent.mkdir()
     for name in ("moongate.db.new", "moongate.db.new-journal"):
         path.with_name(name).write_bytes(b"half")
@@ -167,7 +167,7 @@ async def test_what_a_start_that_died_left_half_made_does_no_harm(path: Path) ->
     assert [file.name for file in path.parent.iterdir()] == ["moongate.db"]
 
 
-async def test_it_commits_to_the_disk_itself(path: Path) -> None:
+async def test_a_commit_is_flushed_to_the_disk(path: Path) -> None:
     connection = opening.connect(path, wall_clock)
 
     settings = [connection.pragma(name) for name in ("journal_mode", "synchronous", "foreign_keys")]
@@ -213,7 +213,7 @@ async def test_a_newer_schema_is_refused(path: Path) -> None:
     assert "newer" in message
 
 
-async def test_a_migration_that_was_changed_since_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_changed_migration_is_detected(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(path)
     with_migrations(monkeypatch, FIRST._replace(sql=FIRST.sql + "-- edited"), *KNOWN[1:])
 
@@ -306,7 +306,7 @@ async def test_a_damaged_database_is_never_taken_for_an_empty_one(path: Path, tm
     assert outcomes["refused"] > 3, outcomes
 
 
-async def test_a_damaged_log_loses_nothing_that_was_in_the_database(path: Path) -> None:
+async def test_a_damaged_write_ahead_log_loses_nothing_that_was_in_the_database(path: Path) -> None:
     ids = await filled(path, runs=5)
     store = SqliteStore(path)
     await store.runs.accept(spec("main:test:in-the-log"))
@@ -322,7 +322,7 @@ async def test_a_damaged_log_loses_nothing_that_was_in_the_database(path: Path) 
     assert set(ids) <= found
 
 
-async def test_damage_that_is_met_at_work_names_the_file(path: Path) -> None:
+async def test_damage_found_while_running_names_the_file(path: Path) -> None:
     await filled(path, runs=60)
     store = SqliteStore(path)
     root = os.open(path, os.O_WRONLY)

@@ -84,7 +84,7 @@ def plans() -> Plans:
     return Plans()
 
 
-async def test_no_write_reads_a_whole_table(store: SqliteStore, plans: Plans) -> None:
+async def test_no_write_scans_a_whole_table(store: SqliteStore, plans: Plans) -> None:
     writer = store._database._connection
     writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
     key = IdempotencyKey(scope="s", key="k", digest="d")
@@ -113,7 +113,7 @@ async def test_no_write_reads_a_whole_table(store: SqliteStore, plans: Plans) ->
     assert [line for line in plans.lines if LARGE.search(line) or HISTORY.search(line)] == []
 
 
-async def test_a_claim_looks_into_indexes_only(store: SqliteStore, plans: Plans) -> None:
+async def test_a_claim_reads_only_indexes(store: SqliteStore, plans: Plans) -> None:
     await store.runs.accept(spec())
     writer = store._database._connection
     writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
@@ -126,7 +126,7 @@ async def test_a_claim_looks_into_indexes_only(store: SqliteStore, plans: Plans)
     assert "FROM usage" not in used
 
 
-async def test_a_claim_for_which_budgets_count_looks_into_indexes_only(store: SqliteStore, plans: Plans) -> None:
+async def test_a_claim_with_budgets_reads_only_indexes(store: SqliteStore, plans: Plans) -> None:
     budget = Budget(runs=9, tokens=9, cost=9.0)
     for name in "ab":
         wanted = spec(f"main:test:{name}", labels={"schedule": "s"}, budget=budget)
@@ -142,7 +142,7 @@ async def test_a_claim_for_which_budgets_count_looks_into_indexes_only(store: Sq
     assert [line for line in plans.lines if LARGE.search(line) or line.startswith("SCAN usage")] == []
 
 
-async def test_no_list_reads_or_sorts_a_whole_table(
+async def test_no_list_scans_or_sorts_a_whole_table(
     store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filters = [
@@ -184,7 +184,7 @@ async def test_no_list_reads_or_sorts_a_whole_table(
     ],
     ids=str,
 )
-async def test_a_list_that_is_narrowed_down_twice_walks_what_is_shorter(
+async def test_a_list_with_two_filters_walks_the_shorter_index(
     store: SqliteStore, plans: Plans, monkeypatch: pytest.MonkeyPatch, which: RunFilter, index: str
 ) -> None:
     with plans.noted(monkeypatch):

@@ -62,7 +62,7 @@ def check(path: Path) -> None:
     connection.close()
 
 
-async def test_what_was_written_before_is_found_by_its_characters_step_by_step(
+async def test_older_messages_are_reindexed_by_character_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "moongate.db"
@@ -101,7 +101,7 @@ async def test_what_was_written_before_is_found_by_its_characters_step_by_step(
     assert left == [[], [], ["last"]]
 
 
-async def test_a_message_in_the_place_of_a_deleted_one_is_found_all_the_same(
+async def test_a_message_that_reuses_the_rowid_of_a_deleted_one_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "moongate.db"
