@@ -1,4 +1,4 @@
-"""The whole gateway over agents that speak ACP: permissions that people give, and what a crash leaves."""
+"""The whole gateway with agents that speak ACP: permissions that people give, and what a crash leaves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def submit(gateway: Live, text: str, session: str = "one", **more: Any) -> str:
 
 
 def asked(gateway: Live, task: str) -> list[dict[str, Any]]:
-    """Return what a task asks, the oldest first."""
+    """Return the permission requests of a task, oldest first."""
     found = gateway.call("GET", f"/api/tasks/{task}/permissions").body["permissions"]
     return list(reversed(found))
 
@@ -61,7 +61,7 @@ def ended(gateway: Live, task: str) -> dict[str, Any]:
 
 
 def group(place: Path) -> set[psutil.Process]:
-    """Return the processes of the agent that is at work in the only workspace, and of all that it started."""
+    """Return the process of the agent that works in the only workspace, and all processes that it started."""
     leaders = {int(file.name.partition("-")[2]) for file in place.glob("workspaces/*/busy-*")}
     return {process for process in psutil.process_iter() if _group(process.pid) in leaders}
 
@@ -119,7 +119,7 @@ def test_after_a_crash_no_agent_process_is_left_and_the_session_continues(gatewa
     assert any(process.is_running() for process in left), "a crash leaves processes, or this shows nothing"
     gateway.start()
 
-    until_sync(lambda: not any(map(_at_work, left)), "nothing of the crashed gateway's agent is left")
+    until_sync(lambda: not any(map(_at_work, left)), "no process of the crashed gateway's agent is left")
     until_sync(lambda: group(place) - left, "the second attempt is at work")
     gateway.call("POST", f"/api/tasks/{task}/cancel")
     assert ended(gateway, task)["status"] == "cancelled"

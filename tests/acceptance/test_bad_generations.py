@@ -1,4 +1,4 @@
-"""Serving processes that do not come up, crash or hang: the gateway goes on, and says why."""
+"""Generations that fail to start, crash or hang: the gateway keeps serving, and says why."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.waiting import PATIENCE, until_sync
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 ECHO = {"id": "main", "backend": "echo", "script": True}
-#: for those who have to hang to be replaced
+#: short timeouts, for tests in which a generation must hang before it is replaced
 SHORT = {"MOONGATE_HANG_TIMEOUT": "5"}
 
 
@@ -56,7 +56,7 @@ def test_a_generation_that_fails_to_start_leaves_the_old_one_serving(
 ) -> None:
     one = live()
     one.home.chmod(0o700)
-    del one.env["MOONGATE_READY_TIMEOUT"]  # the file's counts, which changes
+    del one.env["MOONGATE_READY_TIMEOUT"]  # the value in the file counts, and it changes
     write_config(one, [ECHO], ready_timeout=2 * PATIENCE)
     faults.able(one).start()
     shell = Shell(one.env, one.home)
@@ -210,7 +210,7 @@ def test_a_gateway_whose_generation_is_stopped_still_stops(one: Live, shell: She
 
 
 def test_a_restart_while_the_old_one_is_stopped_replaces_it(one: Live, shell: Shell) -> None:
-    """It cannot step down, so it is ended: two must never lead."""
+    """It cannot step down, so the supervisor ends it: two must never lead."""
     one.signal(signal.SIGSTOP, one.generation)
 
     assert shell("restart").code == 0
@@ -219,11 +219,11 @@ def test_a_restart_while_the_old_one_is_stopped_replaces_it(one: Live, shell: Sh
 
 
 def test_a_pause_of_the_whole_gateway_does_not_count_as_a_hang(hasty: Live) -> None:
-    """As ^Z does at a terminal, or a container that is paused."""
+    """As with ^Z at a terminal, or in a paused container."""
     one, generation = hasty, hasty.generation
     one.signal(signal.SIGSTOP, generation)
     one.signal(signal.SIGSTOP)
-    time.sleep(6.5)  # what is tested is the passing of time
+    time.sleep(6.5)  # this tests the passing of time
     one.signal(signal.SIGCONT)
     one.signal(signal.SIGCONT, generation)
 

@@ -1,4 +1,4 @@
-"""Real gateways on bad days: kill -9, stops, and more than one at once."""
+"""Real gateways that are killed or stopped, or started twice."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_the_guarantees_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
     print(figures)
 
 
-# --- one gateway a config ---------------------------------------------------------------------
+# --- one gateway for each config --------------------------------------------------------------
 
 
 def start_beside(live: Live) -> tuple[int, str]:
-    """Start another gateway with the same config; returns its exit code and what it said."""
+    """Start another gateway with the same config, and return its exit code and its output."""
     second = Live.__new__(Live)
     vars(second).update(vars(live), output=live.home / "second.txt")
     process = second.start(wait=False).process

@@ -1,4 +1,4 @@
-"""Webhooks over a restart, with real processes."""
+"""Webhooks during a restart, with real processes."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def test_over_a_restart_all_is_delivered_and_nothing_by_two_processes_at_once(li
         receiver.otherwise = "slow"
         one = live(config={"agents": {"list": [ECHO]}}).start()
         tasks = [submit(one, "@@ say quick", receiver.url) for _ in range(24)]
-        # These end in the old process, when the new one delivers already.
+        # These runs end in the old process, while the new one sends deliveries already.
         tasks += [submit(one, "@@ sleep 2\n@@ say slow", receiver.url) for _ in range(2)]
-        until_sync(lambda: len(receiver.requests) >= 2, "some are on their way")
+        until_sync(lambda: len(receiver.requests) >= 2, "some deliveries have arrived")
         old = one.generation
 
         assert one.call("POST", "/api/gateway/restart", {}).status == 202

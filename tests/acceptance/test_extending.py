@@ -1,4 +1,4 @@
-"""docs/extending.md: its files, put where the page says, do what it says; a broken plugin harms nobody."""
+"""The files of docs/extending.md, put where the page says, work as it says; a broken plugin does no harm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.waiting import until_sync
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-#: the files of the page, by the paths that it gives them
+#: the files of the page, by the paths that the page gives
 FILES = dict(re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
 CONFIG = json.loads(re.findall(r"^```json\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[0])
 
@@ -36,7 +36,7 @@ def test_the_page_contains_all_files_of_its_examples() -> None:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """An environment where Moongate is a clone with the page's files, and the page's package is installed."""
+    """An environment with a clone of Moongate that has the page's files, and with the page's package installed."""
     here = tmp_path_factory.mktemp("extended")
     for package in ("gateway", "cli", "service_templates"):
         shutil.copytree(ROOT / package, here / package)
@@ -57,7 +57,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def served(extended: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A gateway with the page's config, but for the folder of letters."""
+    """A gateway with the page's config, except for the folder of letters."""
     home = tmp_path_factory.mktemp("served")
     config = {**CONFIG, "channels": {"letters": {"folder": str(home / "letters")}}}
     live = Live(home, config=config, env=extended)
@@ -80,7 +80,7 @@ def test_the_channel_receives_a_message_and_sends_its_reply(served: Live) -> Non
     (letters / "anna").rename(letters / "in" / "anna.txt")
 
     until_sync((letters / "out" / "anna.txt").exists, "there is an answer")
-    until_sync(lambda: (letters / "out" / "anna.txt").read_text() == "Ahoy! Where are you?", "it is whole")
+    until_sync(lambda: (letters / "out" / "anna.txt").read_text() == "Ahoy! Where are you?", "it is complete")
     assert served.call("GET", "/api/sessions/polly:letters:anna").body["session"]["messages"] == 2
 
 
@@ -123,7 +123,7 @@ def test_doctor_lists_the_plugins_of_other_packages(served: Live) -> None:
     }
 
 
-# --- broken ones --------------------------------------------------------------------------------
+# --- broken plugins -----------------------------------------------------------------------------
 
 BROKEN = {
     "absent": ("no_such_module:BACKEND", "no_such_module:BACKEND raises ModuleNotFoundError: No module named"),
@@ -136,7 +136,7 @@ BROKEN = {
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Mapping[str, str]:
-    """An environment with a package of broken plugins, as an installer would have left it."""
+    """An environment with a package of broken plugins, as an installer leaves it."""
     site = tmp_path / "site"
     told = site / "moongate_broken-0.2.dist-info"
     told.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The whole gateway over the real opencode and a scripted model: HTTP in, an agent's answer out."""
+"""The whole gateway with the real opencode and a scripted model: from the HTTP request to the agent's answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BASH = '[[tool bash {"command":"echo hi","description":"x"}]]'
 
 @pytest.fixture(scope="module")
 def model_url() -> Iterator[str]:
-    """A scripted model in a process of its own, for all tests of this module."""
+    """A scripted model in a separate process, for all tests of this module."""
     command = [sys.executable, "-m", "tests.support.scripted_model", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout is not None
@@ -201,7 +201,7 @@ def kinds_of(gateway: Live, task: str) -> list[str]:
 
 
 def servers(gateway: Live, word: str = "serve") -> list[psutil.Process]:
-    """The processes of opencode that this gateway has started, to serve or to speak ACP."""
+    """Return the opencode processes of this gateway: servers, or those that speak ACP."""
     assert gateway.process is not None
     children = psutil.Process(gateway.process.pid).children(recursive=True)
     return [child for child in children if "opencode" in child.name() and word in child.cmdline()]

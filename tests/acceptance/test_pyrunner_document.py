@@ -1,6 +1,6 @@
-"""The README of opencode's Python runner, walked example by example over the real opencode.
+"""Each example in the README of opencode's Python runner, run with the real opencode.
 
-As printed but for the import line, the model's address and name, and prompts that have to take a while.
+As printed, except for the import line, the model's address and name, and prompts that must take some time.
 """
 
 # ruff: noqa: RUF001 the document is Chinese
@@ -177,7 +177,7 @@ def model() -> Iterator[ScriptedModel]:
 
 @pytest.fixture
 def printed(tmp_path: Path, model: ScriptedModel) -> Run:
-    """Run a Python program, or our program with arguments, where opencode has the scripted model."""
+    """Run a Python program, or the runner's command with arguments, with opencode on the scripted model."""
     env = opencode.shell(opencode.home(tmp_path / "home", model.base_url)) | {"PYTHONWARNINGS": "error"}
     work = tmp_path / "work"
     work.mkdir()
@@ -198,7 +198,7 @@ def printed(tmp_path: Path, model: ScriptedModel) -> Run:
 
 
 def local(text: str, model: ScriptedModel, directory: Path) -> str:
-    """Return a text with addresses, models and paths that are there."""
+    """Return a text with its addresses, models and paths replaced by ones that exist."""
     server = model.base_url.removesuffix("/v1")
     text = text.replace("https://api.openai.com", server).replace("opencode/claude-sonnet-4-5", "scripted/scripted-b")
     return text.replace("/path/to", str(directory / "elsewhere"))

@@ -1,4 +1,4 @@
-"""Restarts that nobody notices, with real processes and clients that never retry."""
+"""Restarts that no client notices, with real processes and clients that never retry."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def ask_in_background(live: Live, text: str, session: str) -> tuple[threading.Th
 
 
 def test_quick_restarts_reset_no_connection(one: Live, shell: Shell) -> None:
-    """With nothing to drain, the old one is gone at once; its idle connections must not notice."""
+    """Without runs to drain, the old generation ends at once; its idle connections must not be reset."""
     one.start()
 
     with Traffic(one.port) as traffic:
@@ -95,7 +95,7 @@ def test_a_run_ends_in_the_generation_that_started_it_and_is_watched_from_the_ne
 
 
 def read_events(live: Live, run: str, after: int) -> list[tuple[int, dict[str, Any]]]:
-    """Follow a run's stream as a browser does: from the last event on, each time it is ended."""
+    """Read a run's stream as a browser does: reconnect after the last event each time the stream ends."""
     found: list[tuple[int, dict[str, Any]]] = []
     headers = {"Authorization": f"Bearer {live.token}", "Accept": "text/event-stream"}
     while live.call("GET", f"/api/tasks/{run}").body["task"]["last_event"] > after or not _is_over(live, run):
@@ -144,7 +144,7 @@ def test_a_run_of_a_draining_generation_is_cancelled_from_the_new_one(one: Live,
     one.call("POST", f"/api/tasks/{run}/cancel")
 
     assert wait_status(one, run, "cancelled", "failed", "succeeded")["status"] == "cancelled"
-    until_sync(lambda: old not in one.generations, "the old generation has ended: nothing holds it")
+    until_sync(lambda: old not in one.generations, "the old generation has ended, as no run is left")
 
 
 def test_a_permission_request_of_a_draining_generation_is_answered_in_the_new_one(one: Live, shell: Shell) -> None:
@@ -160,7 +160,7 @@ def test_a_permission_request_of_a_draining_generation_is_answered_in_the_new_on
 
     ended = wait_status(one, run, "cancelled", "failed", "succeeded")
     assert (answer.status, ended["result"], ended["attempt"]) == (200, "allow", 1)
-    until_sync(lambda: old not in one.generations, "the old generation has ended: nothing holds it")
+    until_sync(lambda: old not in one.generations, "the old generation has ended, as no run is left")
 
 
 def test_a_client_of_the_old_generation_gets_the_answer_of_a_run_of_the_new_one(
@@ -172,7 +172,7 @@ def test_a_client_of_the_old_generation_gets_the_answer_of_a_run_of_the_new_one(
     first = submit(one, "@@ ask go on", "first")
     until_sync(lambda: one.call("GET", f"/api/tasks/{first}/permissions").body["permissions"], "it asks")
     thread, answers = ask_in_background(one, "later", "second")
-    until_sync(lambda: one.call("GET", "/api/tasks?status=queued").body["tasks"], "it waits")
+    until_sync(lambda: one.call("GET", "/api/tasks?status=queued").body["tasks"], "the second run is queued")
 
     assert Shell(one.env, one.home)("restart").code == 0
     until_sync(lambda: one.health["generation"] == 2, "the new one answers")
@@ -184,7 +184,7 @@ def test_a_client_of_the_old_generation_gets_the_answer_of_a_run_of_the_new_one(
 
 
 def test_the_last_run_that_the_old_generation_accepts_is_run_by_the_new_one_at_once(one: Live, shell: Shell) -> None:
-    """A request whose body comes when the other one leads already, and had nothing to rescue."""
+    """A request whose body arrives when the new generation leads already, and has found nothing to rescue."""
     one.start()
     body = json.dumps({"input": "late", "session": "late"}).encode()
     head = (
@@ -257,7 +257,7 @@ def test_a_restart_request_is_answered_even_if_another_restart_begins_at_the_sam
     one.start()
     one.signal(signal.SIGSTOP)
     asked = shell.start("restart")
-    until_sync(lambda: list(one.home.glob("locks/*.restart")), "an intent is left")
+    until_sync(lambda: list(one.home.glob("locks/*.restart")), "the intent file exists")
     one.call("POST", "/api/gateway/restart", {})
     one.signal(signal.SIGHUP)
     one.signal(signal.SIGCONT)
@@ -267,7 +267,7 @@ def test_a_restart_request_is_answered_even_if_another_restart_begins_at_the_sam
     assert asked.returncode == 0, told
 
 
-#: a rehearsal waits until it is let go on
+#: the check of a config waits until the test lets it continue
 SLOW_REHEARSAL = """
 import os, pathlib, sys, time
 if "GatewayError" in "".join(sys.orig_argv):
@@ -285,7 +285,7 @@ def test_a_stop_signal_during_the_reexec_of_the_supervisor_is_obeyed(live: Calla
     one.env["PYTHONPATH"] = str(one.home)
     one.start()
     restart = Shell(one.env, one.home).start("restart", "--hard")
-    until_sync((one.home / "rehearses").exists, "it tries out what is to take its place")
+    until_sync((one.home / "rehearses").exists, "it checks the config of its successor")
 
     one.signal(signal.SIGTERM)
     (one.home / "go").touch()
@@ -366,7 +366,7 @@ def settle(live: Live) -> Identity:
 
 
 def test_a_restart_moves_to_a_changed_port(one: Live, shell: Shell, free_port: int) -> None:
-    before = ports.free()  # nobody else is given it while the test looks whether it is closed
+    before = ports.free()  # reserved, so that no other test gets it while this one checks that it is closed
     settings = json.loads(one.config.read_text())
     settings["gateway"]["port"] = before
     one.config.write_text(json.dumps(settings))
@@ -400,7 +400,7 @@ def test_a_restart_onto_a_port_in_use_is_refused_and_the_old_one_keeps_serving(
 
 
 def test_a_stop_during_a_restart_stops(one: Live, shell: Shell) -> None:
-    one.env["MOONGATE_READY_TIMEOUT"] = "3600"  # it is not what ends the new one
+    one.env["MOONGATE_READY_TIMEOUT"] = "3600"  # this timeout must not be what ends the new generation
     faults.give(faults.able(one), "")
     one.start()
     faults.give(one, faults.NEVER_READY)
@@ -414,7 +414,7 @@ def test_a_stop_during_a_restart_stops(one: Live, shell: Shell) -> None:
 
 
 def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live, shell: Shell) -> None:
-    """The old one is told to step down, and then there is nobody to hand over to."""
+    """The old generation is told to step down, and then there is no generation to hand over to."""
     faults.able(one).start()
     faults.give(
         one,
@@ -425,7 +425,7 @@ def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live
         "    os.unlink(os.environ['MOONGATE_TEST_FAULT']); os._exit(9)\n"
         "serve.Line.ready = ready_and_die\n",
     )
-    # The module is run as the program; it takes what this made of its other self.
+    # The module runs as the program; it uses this patched copy of itself.
     faults.give(one, (one.home / "fault.py").read_text() + "import sys\n" + AS_PROGRAM)
 
     result = shell("restart")
@@ -435,12 +435,12 @@ def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live
     assert one.health["status"] == "healthy"
 
 
-#: run the patched module in place of a fresh copy of it
+#: runs the patched module in place of a fresh copy
 AS_PROGRAM = "sys.argv[:] = sys.orig_argv[2:]\nraise SystemExit(serve.main(sys.orig_argv[3:]))\n"
 
 
 def test_garbage_collection_is_enabled_once_a_generation_is_ready(one: Live) -> None:
-    """It does not while it loads."""
+    """It is disabled while the generation loads."""
     told = one.home / "told"
     fault = (
         "import gc\nfrom pathlib import Path\nfirst = gc.enable\n"
@@ -453,7 +453,7 @@ def test_garbage_collection_is_enabled_once_a_generation_is_ready(one: Live) -> 
 
     one.start()
 
-    until_sync(lambda: told.exists() and "False True\n" in told.read_text(), "it looks for garbage again")
+    until_sync(lambda: told.exists() and "False True\n" in told.read_text(), "garbage collection is enabled")
 
 
 def test_sighup_applies_changed_settings(one: Live) -> None:

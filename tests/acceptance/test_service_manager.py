@@ -1,4 +1,4 @@
-"""Under a service manager: what it is told, what it hands over, and what it keeps for itself."""
+"""Under a service manager: notifications to it, sockets from it, and sockets that it stores."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="systemd")
 
 
 class Manager:
-    """systemd's end of sd_notify(3)."""
+    """systemd's side of sd_notify(3)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self.told: list[str] = []
-        #: what was given to be kept, by its name
+        #: stored file descriptors, by name
         self.stored: dict[str, socket.socket] = {}
 
     def hears(self, word: str) -> bool:
-        """Take what has come, and look for a word in all that ever came."""
+        """Receive new messages, and return whether a word is in any message so far."""
         while select.select([self._socket], [], [], 0)[0]:
             data, descriptors, _, _ = socket.recv_fds(self._socket, 4096, 4)
             said = data.decode().splitlines()
@@ -65,17 +65,17 @@ def test_systemd_is_notified_of_each_stage_even_after_a_hard_restart(
     shell = Shell(one.env, one.home)
     one.start()
     until_sync(lambda: manager.hears("READY=1"), "it is ready")
-    until_sync(lambda: manager.hears("WATCHDOG=1"), "it lives")
+    until_sync(lambda: manager.hears("WATCHDOG=1"), "it is alive")
     assert "STATUS=generation 1 serves" in manager.told
     manager.told.clear()
 
-    with shell.start("restart", "--hard") as asked:  # a manager that hears nothing meanwhile would miss some
+    with shell.start("restart", "--hard") as asked:  # the manager must keep receiving, or it would miss messages
         until_sync(lambda: manager.hears("STATUS=generation 2 serves"), "the next one serves")
         asked.communicate(timeout=PATIENCE)
     assert asked.returncode == 0
     assert manager.told.index("RELOADING=1") < manager.told.index("READY=1")
     manager.told.clear()
-    until_sync(lambda: manager.hears("WATCHDOG=1"), "it lives still")
+    until_sync(lambda: manager.hears("WATCHDOG=1"), "it is still alive")
 
     assert one.stop() == 0
     assert manager.hears("STOPPING=1")
@@ -105,7 +105,7 @@ def test_a_start_that_crashes_is_not_reported_as_ready(live: Callable[..., Live]
     assert not manager.hears("READY=1")
 
 
-#: becomes the gateway, as systemd starts it: with a descriptor in the third place, and its name
+#: becomes the gateway as systemd starts it: with a file descriptor 3, and its name
 _AS_SYSTEMD = (
     "import os, sys\n"
     "os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True)\n"
@@ -115,7 +115,7 @@ _AS_SYSTEMD = (
 
 
 def hand_over(one: Live, held: socket.socket, name: str) -> None:
-    """Start a gateway with a socket under a name."""
+    """Start a gateway with an inherited socket of a name."""
     words = [sys.executable, "-c", _AS_SYSTEMD, str(held.fileno()), name]
     with one.output.open("a") as said:
         one.process = subprocess.Popen(
@@ -147,7 +147,7 @@ def test_a_socket_stored_by_systemd_is_used_again(live: Callable[..., Live], man
     port = one.port
     one.kill()
     ((name, kept),) = manager.stored.items()
-    with socket.create_connection(("127.0.0.1", port)) as early:  # nobody serves, and nobody is refused
+    with socket.create_connection(("127.0.0.1", port)) as early:  # no process serves yet, and no client is refused
         early.sendall(b"GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")
         hand_over(one, kept, name)
         one.wait_ready()
@@ -165,7 +165,7 @@ def test_a_socket_stored_for_another_address_is_closed(live: Callable[..., Live]
         one.wait_ready()
 
         assert one.port != port
-    until_sync(lambda: manager.hears("FDNAME=moongate-0123456789abcdef"), "it is given up")
+    until_sync(lambda: manager.hears("FDNAME=moongate-0123456789abcdef"), "the socket is given up")
     assert manager.told[:2] == ["FDSTOREREMOVE=1", "FDNAME=moongate-0123456789abcdef"]
 
 

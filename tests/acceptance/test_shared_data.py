@@ -1,4 +1,4 @@
-"""Two configs that name one data directory."""
+"""Two configs with the same data directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.live import Live
 
 @pytest.fixture
 def both(tmp_path: Path, live: Callable[..., Live]) -> tuple[Live, Live]:
-    """A gateway that serves a data directory, and another one whose config names it, too."""
+    """A gateway that uses a data directory, and another one whose config names the same directory."""
     data = {"data": {"directory": str(tmp_path / "shared")}}
     return live("one", config=data).start(), live("two", config=data)
 

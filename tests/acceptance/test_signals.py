@@ -1,4 +1,4 @@
-"""What signals do: with a supervisor, and in the one process of `MOONGATE_NO_RESPAWN=1`."""
+"""What signals do: with a supervisor, and without one (`MOONGATE_NO_RESPAWN=1`)."""
 
 from __future__ import annotations
 

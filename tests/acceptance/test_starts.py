@@ -1,4 +1,4 @@
-"""Starting, stopping and asking, many at once: one winner, clear losers, no false answer."""
+"""Many simultaneous starts, stops and status checks: one winner, clear losers, no false answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shell(one: Live) -> Shell:
 
 @contextlib.contextmanager
 def stranger(port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A program of somebody's that listens on a port."""
+    """A foreign program that listens on a port."""
     program = (
         f"import socket, sys; s = socket.create_server(('127.0.0.1', {port}));"
         "print(s.getsockname()[1], flush=True); sys.stdin.read()"
@@ -57,7 +57,7 @@ def stranger(port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 def test_of_fifty_simultaneous_gateways_one_wins_and_all_others_say_why(one: Live) -> None:
-    words = ["nice", sys.executable, "-m", "gateway"]  # other tests have their turn, too
+    words = ["nice", sys.executable, "-m", "gateway"]  # other tests need the processor, too
     files = [one.home / f"said-{number}.txt" for number in range(50)]
     processes = []
     for file in files:
@@ -216,7 +216,7 @@ def test_a_hanging_generation_does_not_outlive_its_supervisor_forever(live: Call
     until_sync(lambda: not identity.alive(hung), "it has ended")
 
 
-# --- locks that lie ---------------------------------------------------------------------------
+# --- locks with wrong content -----------------------------------------------------------------
 
 
 def forge(live: Live, who: Identity, port: int) -> None:
@@ -412,7 +412,7 @@ def test_a_forced_restart_uses_the_current_address_of_the_settings(one: Live, sh
 
 
 def on_full_disk(one: Live, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that can write to no file."""
+    """Run a command that cannot write to any file."""
     limited = ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "cli.main", *words]
     return subprocess.run(
         limited, env=one.env, cwd=one.home, capture_output=True, text=True, check=False, timeout=PATIENCE

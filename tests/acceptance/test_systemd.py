@@ -1,4 +1,4 @@
-"""The login service under a real `systemd --user`."""
+"""The user's service under a real `systemd --user`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import PATIENCE, until_sync
 
 SECRET = "a-secret-that-nobody-may-see-0123456789"
 
-#: an agent that does not heed SIGTERM in its first attempt, and answers in its second
+#: an agent that ignores SIGTERM in its first attempt, and answers in its second
 STUBBORN = {
     "id": "stubborn",
     "backend": "command",
@@ -68,11 +68,11 @@ def test_after_a_crash_the_gateway_is_back_and_clients_that_waited_are_answered(
     assert (login.show("MainPID"), login.show("NRestarts")) == (supervisor, "0")
 
     assert login.run("kill", "-KILL", supervisor).code == 0
-    ended = ("auto-restart", "start", "running")  # and what it left has been killed
+    ended = ("auto-restart", "start", "running")  # and its leftover processes have been killed
     until_sync(
         lambda: login.show("MainPID") != supervisor and login.show("SubState") in ended, "systemd has noticed", PATIENCE
     )
-    answer = login.call("GET", "/health")  # once: it waits in the socket that systemd keeps
+    answer = login.call("GET", "/health")  # one request: it waits in the socket that systemd holds
 
     assert (answer.status, answer.body["instance"] != first["instance"]) == (200, True)
     assert login.show("NRestarts") == "1"
@@ -83,7 +83,7 @@ def test_a_supervisor_that_hangs_is_replaced(login: Login) -> None:
     supervisor = str(login.install()["pid"])
     instance = login.health["instance"]
 
-    assert login.run("kill", "-STOP", supervisor).code == 0  # it can do nothing more by itself
+    assert login.run("kill", "-STOP", supervisor).code == 0  # it can do nothing by itself any more
 
     login.wait_health(lambda health: health["instance"] != instance, "another one answers")
     assert login.show("MainPID") != supervisor
@@ -156,7 +156,7 @@ def test_stop_and_start_use_systemd_and_doctor_sees_the_service(login: Login) ->
     assert login.gateway("restart", "--force").code == 0
     assert login.show("ActiveState") == "active"
 
-    refused = login.gateway("run", "--force", "--host", "203.0.113.1")  # gets as far as to its own address
+    refused = login.gateway("run", "--force", "--host", "203.0.113.1")  # it fails only at its own address
     assert (refused.code, login.show("ActiveState")) == (78, "inactive")
 
 

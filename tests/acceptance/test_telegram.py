@@ -1,4 +1,4 @@
-"""Real gateways that are killed and restarted while an agent answers in Telegram: one answer, once."""
+"""Real gateways that are killed or restarted while an agent answers in Telegram: exactly one answer arrives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def tasks(served: Live) -> list[dict[str, Any]]:
 
 
 def waits(served: Live, attempt: int) -> bool:
-    """Tell whether an attempt at the first task waits to be allowed something."""
+    """Return whether an attempt of the first task waits for a permission."""
     task = served.call("GET", "/api/tasks").body["tasks"][-1]
     asked = served.call("GET", f"/api/tasks/{task['id']}/permissions").body["permissions"]
     return task["attempt"] == attempt and any(one["answer"] is None for one in asked)
@@ -77,4 +77,4 @@ async def test_a_gateway_restarted_during_a_turn_answers_once(
     await telegram.answered(7, f"{words(4)} allow{words(60)}", "echo: said meanwhile")
     assert [task["attempt"] for task in await tasks(served)] == [1, 1]
     first = min(telegram.chats[7].history)
-    assert len(telegram.chats[7].history[first]) > shown + 2  # it was seen to be written on
+    assert len(telegram.chats[7].history[first]) > shown + 2  # the draft visibly grew

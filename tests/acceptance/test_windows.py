@@ -1,6 +1,6 @@
-"""The commands as on Windows, where there is no supervisor and any signal kills: by HTTP, stop then start.
+"""The commands as on Windows, which has no supervisor: they use HTTP, and a restart stops and then starts.
 
-Run on Linux, with the platform chosen: what Windows itself does is not tried.
+These tests run on Linux and pretend that it is Windows; the behaviour of Windows itself is not tested.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROJECT = str(Path(__file__).parent.parent.parent)
 
 
 class Windows:
-    """A gateway in the background, and the commands of its user."""
+    """A gateway in the background, and its user's commands."""
 
     def __init__(self, one: Live) -> None:
         self.one = one
@@ -53,7 +53,7 @@ class Windows:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def start(self, **env: str) -> int:
-        """Start it as a child of this test, and return its PID."""
+        """Start the gateway as a child of this test, and return its PID."""
         with (self.one.home / "console.txt").open("a") as console:
             self.one.process = subprocess.Popen(
                 PROGRAM,
@@ -76,7 +76,7 @@ class Windows:
         return probe.look(self.place).state is State.RUNNING
 
     def ended(self) -> tuple[int, str]:
-        """Return how the gateway ended: exit code and reason, as it wrote them down itself."""
+        """Return how the gateway ended: the exit code and the reason that it recorded itself."""
         found = last_stop.read(paths.lock(self.one.home, self.one.config))
         assert found is not None
         return found.code, found.reason

@@ -1,4 +1,4 @@
-"""The document of XCClaw, walked line by line: each of its endpoints as it is printed, a crash in between."""
+"""XCClaw's document, line by line: each endpoint as it is printed, with a crash in between."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def printed(text: str) -> Any:
 
 
 async def do(moongate: Serving, call: str, body: Any = None) -> Any:
-    """Make a call as the document prints it, and return what it answers."""
+    """Make a call as the document prints it, and return the body of the answer."""
     method, path = call.split(" ", 1)
     answer = await ask(moongate, method, path, body)
     assert answer.status < 300, answer.body
@@ -53,7 +53,7 @@ async def do(moongate: Serving, call: str, body: Any = None) -> Any:
 
 
 def test_the_state_that_the_document_shows_survives_a_crash(live: Callable[..., Live], tmp_path: Path) -> None:
-    """Health, task, history, sessions: on a gateway that is set by XCClaw's own environment."""
+    """Health, task, history, sessions: on a gateway that XCClaw's own environment variables configure."""
     port = "0"
     gateway = live(
         env={"XCCLAW_APP_HOST": "127.0.0.1", "XCCLAW_APP_PORT": port, "XCCLAW_DATA_DIR": str(tmp_path / "d")}
@@ -340,7 +340,7 @@ async def test_the_websocket_also_opens_with_a_ticket(moongate: Serving) -> None
         assert (await socket.receive_json(timeout=PATIENCE))["task"]["id"] == task["id"]
 
 
-# --- refusals ---------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

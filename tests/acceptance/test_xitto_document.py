@@ -1,6 +1,6 @@
-"""The document of xitto-kernel 0.3.3, walked line by line: its four calls, its shapes, its five behaviours.
+"""The document of xitto-kernel 0.3.3, line by line: its four calls, its formats, its five behaviours.
 
-The calls are verbatim but for the base URL, the token, the webhook's host and the ids.
+The calls are verbatim, except for the base URL, the token, the webhook's host and the ids.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ async def curl(command: str, base: str, **words: str) -> str:
 
 
 def said(text: str) -> list[dict[str, Any]]:
-    """Return what a stream says, read as the document's client reads it: the lines `data: {...}`."""
+    """Return the data of a stream, read as the document's client reads it: the lines `data: {...}`."""
     return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
 
 
 async def test_the_calls_of_the_document_work_across_a_crash(live: Callable[..., Live]) -> None:
-    """Only the base URL is another; the token and the concurrency come from xitto's own environment."""
+    """Only the base URL differs; token and concurrency come from xitto's own environment variables."""
     environment = {"XITTO_SERVER_TOKEN": "secret", "XITTO_SERVER_CONCURRENCY": "1", "XITTO_MODEL": "m/1"}
     async with receiving() as receiver:
         gateway = live(config={"webhooks": {"allow_private": ["127.0.0.1"]}}, env=environment).start()
@@ -184,7 +184,7 @@ async def test_past_events_are_replayed_before_live_ones(moongate: Serving, pace
     task = (await add(moongate, "@@ say first\n@@ sleep 1\n@@ say second"))["taskId"]
     async with stream(moongate, f"/v1/tasks/{task}/events") as sse:
         assert [(await sse.next()).data["type"] for _ in range(2)] == ["status", "text"]
-        async with stream(moongate, f"/v1/tasks/{task}/events") as late:  # attached while it is at work
+        async with stream(moongate, f"/v1/tasks/{task}/events") as late:  # attached while the task is running
             pace.release()
             replayed = [frame.data for frame in await late.rest()]
         live = [frame.data for frame in await sse.rest()]

@@ -1,7 +1,7 @@
-"""The document of xopc's gateway, walked line by line: its requests and its client programs.
+"""The document of xopc's gateway, line by line: its requests and its client programs.
 
-Verbatim but for the base URL and `YOUR_TOKEN`; what has no token goes to a gateway with
-`auth.mode: none`. As printed, `telegram` is a channel that is not configured.
+The requests are verbatim, except for the base URL and `YOUR_TOKEN`; requests without a token go to a gateway
+with `auth.mode: none`. As in the document, the channel `telegram` is not configured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import requests
 from tests.support import providers
 from tests.support.live import Live
 
-#: where the document's examples go
+#: the address in the document's examples
 DOCUMENTED = "http://localhost:18790"
 SECRET = "the secret of the webhook"
 
@@ -94,7 +94,7 @@ def chat(message):
 
 @pytest.fixture(scope="module")
 def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Live]]:
-    """One gateway that asks for no token, and one that does."""
+    """One gateway without a token, and one that requires a token."""
     place = tmp_path_factory.mktemp("xopc")
     inbound = {"ci": {"provider": "generic", "secret": SECRET}}
     made = (
@@ -110,7 +110,7 @@ def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, L
 
 @pytest.fixture
 def xopc(gateways: tuple[Live, Live]) -> Live:
-    """A gateway without a token, as the document's version is."""
+    """A gateway without a token, as in the document."""
     return gateways[0]
 
 

@@ -1,12 +1,12 @@
-"""What every backend promises, as one suite.
+"""The contract of every backend, as one test suite.
 
-To hold another backend to it, describe it as a `Subject` in `subjects.py`, and in `test_backends.py`:
+To test another backend with it, describe it as a `Subject` in `subjects.py`, and add to `test_backends.py`:
 
     class TestParrot(BackendContract):
         subject = Parrot()
 
-A test that a subject cannot take part in is skipped, with the reason. One backend is open for all
-tests of a class, so that each of them is also the next turn after another's trouble.
+A test that does not apply to a subject is skipped, with the reason. All tests of a class share one open
+backend, so each test is also the turn after the failure of another.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
 from tests.support.waiting import PATIENCE, until
 
-#: bytes that hostile output may add to the memory
+#: how many bytes of memory hostile output may cost
 GROWTH = 30_000_000
 
 ROOT = Path(__file__).parents[2]
@@ -48,41 +48,41 @@ ROOT = Path(__file__).parents[2]
 class Subject:
     """A backend under test: how to set up an agent of it, and how to tell that agent what to do.
 
-    A prompt that is None is something that such an agent cannot be told, or cannot do.
+    A prompt of None means that the agent cannot do this.
     """
 
-    #: says what the agent used
+    #: whether it reports usage
     counts: bool = True
-    #: says its answer piece by piece
+    #: whether it streams its answer in pieces
     streams: bool = True
-    #: knows what was said before in a session
+    #: whether it remembers earlier messages of a session
     remembers: bool = True
-    #: turns that are taken at the same time
+    #: number of simultaneous turns
     together: int = 4
-    #: seconds for a turn to be over, with the start of what it needs
+    #: longest time in seconds for a turn, including the start of its processes
     patience: float = PATIENCE
-    #: an agent that was closed takes its whole process group along
+    #: whether closing an agent ends its whole process group
     stubborn: str | None = None
-    #: ends in the middle of the answer, as by a crash
+    #: prompt that ends the agent in the middle of the answer, like a crash
     dies: str | None = None
-    #: works in a process of ours that can be killed under a turn
+    #: whether it works in a process of ours that can be killed during a turn
     killable: bool = False
-    #: prompts that make the agent write what nobody should, by what it is; the answer or an error is fine
+    #: prompts for hostile output, by a name for it; both an answer and an error are fine
     hostile: ClassVar[Mapping[str, str]] = {}
 
     def agent(self, directory: Path) -> AbstractAsyncContextManager[Agent]:
-        """Set up an agent, with what it needs running; `directory` is private and exists."""
+        """Set up an agent and start what it needs; `directory` is private and exists."""
         raise NotImplementedError
 
     def environ(self) -> Mapping[str, str]:
-        """Return what the gateway's environment has for the backend."""
+        """Return the environment variables that the gateway has for the backend."""
         return {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
     def say(self, text: str) -> str:
         return f"[[say {text}]]"
 
     def slow(self, count: int, milliseconds: int) -> str:
-        """Return a prompt for the words `w0 w1 ...`, with a pause before each."""
+        """Return a prompt whose answer is the words `w0 w1 ...`, with a pause before each."""
         return f"[[slow {count} {milliseconds}]]"
 
     def hang(self) -> str:
@@ -92,20 +92,20 @@ class Subject:
         return "[[fail told to fail]]"
 
     def recall(self) -> str:
-        """Return a prompt for how many messages, or prompts, came before in the session."""
+        """Return a prompt that asks how many messages, or prompts, came before in the session."""
         return "[[history]]"
 
     def recalled(self, answer: str) -> int:
         return int(answer.split()[0])
 
     def working(self) -> bool | None:
-        """Tell whether an agent is at work; None if that cannot be told."""
+        """Return whether an agent is working; None if that cannot be found out."""
         return None
 
 
 @dataclass
 class Stage:
-    """An open backend, and the sessions that were held with it."""
+    """An open backend and its sessions."""
 
     subject: Subject
     backend: Backend
@@ -128,7 +128,7 @@ class Stage:
         )
 
     async def ask(self, prompt: str, session: str, heard: Heard | None = None) -> Heard:
-        """Take a turn to its end, and keep what the gateway would keep of it."""
+        """Run a turn to its end, and keep the data that the gateway would store."""
         given = self.turn(prompt, session)
         async with asyncio.timeout(self.subject.patience):
             heard = await listen(self.backend, given, heard)
@@ -138,7 +138,7 @@ class Stage:
         return heard
 
     async def at_rest(self) -> None:
-        """Wait until no work is going on for us any more."""
+        """Wait until no agent works for this test any more."""
         await until(lambda: not self.subject.working(), "the agent is not at work")
 
 
@@ -165,13 +165,13 @@ async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 @pytest.mark.asyncio(loop_scope="class")
 class BackendContract:
-    """The suite. A class below it names its subject."""
+    """The suite. Each subclass names its subject."""
 
     subject: ClassVar[Subject]
 
     @pytest.fixture
     def session(self, request: pytest.FixtureRequest) -> str:
-        """The name of a session for this test alone."""
+        """The name of a session that only this test uses."""
         return f"chat-{abs(hash(request.node.nodeid))}"
 
     # --- answers --------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class BackendContract:
 
     async def test_the_answer_comes_while_the_agent_works(self, stage: Stage, session: str) -> None:
         if not stage.subject.streams:
-            pytest.skip("this agent says its answer as a whole")
+            pytest.skip("this agent does not stream its answer")
         async with aclosing(stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))) as stream:  # type: ignore[type-var]
             async with asyncio.timeout(PATIENCE):
                 pieces = [await _next_text(stream) for _ in range(3)]
@@ -192,14 +192,14 @@ class BackendContract:
 
     async def test_the_pieces_make_up_the_answer(self, stage: Stage, session: str) -> None:
         if not stage.subject.streams:
-            pytest.skip("this agent says its answer as a whole")
+            pytest.skip("this agent does not stream its answer")
         heard = await stage.ask(stage.subject.slow(20, 2), session)
 
         assert heard.answer.split() == [f"w{number}" for number in range(20)]
 
     async def test_usage_is_reported(self, stage: Stage, session: str) -> None:
         if not stage.subject.counts:
-            pytest.skip("this backend does not know what its agent used")
+            pytest.skip("this backend does not report usage")
 
         heard = await stage.ask(stage.subject.say("hello"), session)
 
@@ -240,7 +240,7 @@ class BackendContract:
 
     async def test_closing_an_answer_stops_the_work(self, stage: Stage, session: str) -> None:
         if not stage.subject.streams:
-            pytest.skip("this agent says its answer as a whole")
+            pytest.skip("this agent does not stream its answer")
         stream = stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))
         await _next_text(stream)
 
@@ -311,7 +311,7 @@ class BackendContract:
 
     async def test_hostile_output_does_no_harm(self, stage: Stage, session: str, subtests: pytest.Subtests) -> None:
         if not stage.subject.hostile:
-            pytest.skip("this agent writes nothing that it was not told to")
+            pytest.skip("this agent cannot write hostile output")
 
         for kind, prompt in stage.subject.hostile.items():
             with subtests.test(kind):
@@ -329,7 +329,7 @@ async def _next_text(stream: AsyncIterator[Any]) -> str:
 
 
 async def measure(stage: Stage, prompt: str, session: str) -> dict[str, Any]:
-    """Take a turn in a process of its own, and return what `tests.contracts.measure` prints."""
+    """Run a turn in a separate process, and return what `tests.contracts.measure` prints."""
     wanted = {
         "agent": msgspec.to_builtins(stage.agent),
         "environ": stage.subject.environ(),

@@ -1,7 +1,7 @@
-"""One hostile turn in a process of its own, so that its memory can be measured.
+"""One hostile turn in a separate process, so that its memory can be measured.
 
-`python -m tests.contracts.measure` reads what to do from standard input, and prints the agent's
-error, the bytes by which the process had grown at its largest, the seconds, and the next answer.
+`python -m tests.contracts.measure` reads its task from standard input, and prints the agent's error,
+the peak growth of the process in bytes, the duration in seconds, and the answer of the next turn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.turns import turn
 
 
 def _memory(name: str) -> int | None:
-    """Return a line of /proc/self/status in bytes; see proc(5)."""
+    """Return a value of /proc/self/status in bytes; see proc(5)."""
     if sys.platform != "linux":
         return None
     status = Path("/proc/self/status").read_text()
@@ -41,7 +41,7 @@ def _forget_largest() -> None:
 
 
 async def _take(backend: Backend, agent: Agent, prompt: str, directory: str) -> tuple[str, str | None]:
-    """Take a turn, keeping no more than the end of the answer; return that, and the agent's error."""
+    """Run a turn, and return the end of the answer and the agent's error; nothing else is kept in memory."""
     answer = ""
     try:
         async with aclosing(backend.prompt(turn(agent, prompt, workspace=directory))) as stream:  # type: ignore[type-var]

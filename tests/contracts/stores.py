@@ -1,4 +1,4 @@
-"""The stores that are held to the contract, and what their tests are written with."""
+"""The stores that must keep the contract, and helpers for their tests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gateway.domain.queue import Limits
 from gateway.domain.run import Move, Outcome, Run, RunFilter, RunSpec, Source, Verdict
 from gateway.store.sqlite.store import SqliteStore
 
-#: more than any test asks for
+#: higher than any test needs
 LIMITS = Limits(total=1000, agents={"main": 1000, "other": 1000})
 ALL = RunFilter()
 #: one page with everything
 PAGE = Page(limit=100_000)
-#: the moment at which the clock of a test stands
+#: the time of a test's clock at its start
 START = 1_700_000_000_000
 
 
@@ -45,7 +45,7 @@ class Kind(Protocol):
     name: str
 
     def open(self, directory: Path, **options: Any) -> Store:
-        """Open the store that is kept in a directory; a new one in an empty directory."""
+        """Open the store in a directory; in an empty directory, create a new one."""
         ...
 
 
@@ -60,7 +60,7 @@ KINDS: list[Kind] = [Sqlite()]
 
 
 class Shelf:
-    """Where one store is kept; opens it as often as a test likes."""
+    """A directory with one store, which a test can open as often as it likes."""
 
     def __init__(self, kind: Kind, directory: Path, clock: SteppedClock) -> None:
         self.directory = directory
@@ -109,7 +109,7 @@ async def store(shelf: Shelf) -> Store:
 
 
 class Told:
-    """Listens to a store, and remembers what it was told."""
+    """A listener of a store that records its calls."""
 
     def __init__(self, store: Store) -> None:
         self.calls: list[tuple[list[Event], list[Change]]] = []
@@ -125,7 +125,7 @@ class Told:
 
 
 def spec(session: str = "main:test:a", text: str = "hello", **fields: Any) -> RunSpec:
-    """Return what is to be done, by the agent that the session's key begins with."""
+    """Return the spec of a run, for the agent that the session's key begins with."""
     agent = session.partition(":")[0]
     return RunSpec(source=Source.TASK, agent=agent, session=session, input=text, **fields)
 
@@ -154,7 +154,7 @@ async def finish(store: Store, run: Run, verdict: Verdict | None = None, said: S
 
 
 async def kinds_of(store: Store, run: str) -> list[str]:
-    """Return the kinds of a run's events, and see that they are numbered from 1 without a gap."""
+    """Return the kinds of a run's events, and check that they are numbered from 1 without gaps."""
     events = await store.events.read_after(run, 0, 10_000)
     assert [event.n for event in events] == list(range(1, len(events) + 1))
     return [event.kind for event in events]

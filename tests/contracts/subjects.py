@@ -1,4 +1,4 @@
-"""The backends that are held to the contract."""
+"""The backends that must keep the contract."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Echo(Subject):
 
 
 class Modelled(Subject):
-    """An agent with a scripted model behind it, which is told what to do."""
+    """An agent that uses a scripted model, which does what the prompt says."""
 
-    #: messages before the first one that a model is sent in each session
+    #: messages that the model gets before the first prompt of each session
     preface: int = 0
 
     def __init__(self) -> None:
@@ -89,13 +89,13 @@ class OpenAI(Modelled):
     }
 
     def made(self, url: str, directory: Path) -> Agent:
-        # The flood is to be read to its end: it is the reader that is tried, not the limit.
+        # The whole flood must be read: this tests the reader, not the limit.
         options = openai.Options(base_url=url, retries=0, max_output=1 << 40)
         return Agent(id="main", backend="openai", model="scripted", options=options)
 
 
 class _Command(Subject):
-    """A program of its own for each turn."""
+    """A separate program for each turn."""
 
     killable = True
     dies = "[[die]]"
@@ -118,7 +118,7 @@ class _Command(Subject):
         yield Agent(id="main", backend="command", options=self.options)
 
     def working(self) -> bool:
-        """Tell whether any process works in one of our directories."""
+        """Return whether any process works in one of the test's directories."""
         return any(_directory_of(process).is_relative_to(self._directory) for process in psutil.process_iter())
 
 

@@ -1,4 +1,4 @@
-"""ACP's agents keep the contract: a scripted one that misbehaves on demand, and the real opencode."""
+"""Agents that speak ACP keep the contract: a scripted one that misbehaves on demand, and the real opencode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.waiting import PATIENCE
 
 
 class Scripted(Subject):
-    """A program of ours that is told what to do."""
+    """A scripted program that does what the prompt says."""
 
     killable = True
     dies = "[[die]]"
@@ -49,17 +49,17 @@ class Scripted(Subject):
         yield Agent(id="main", backend="acp", options=options)
 
     def working(self) -> bool:
-        """Tell whether a process that lives has said that it is at work."""
+        """Return whether a living process has reported that it is working."""
         return any(psutil.pid_exists(int(file.name.partition("-")[2])) for file in self._directory.glob("*/busy-*"))
 
 
 class Opencode(Modelled):
-    """The real program, with a scripted model behind it."""
+    """The real program, with a scripted model."""
 
     preface = 1  # the system prompt
     killable = True
-    together = 2  # each has a process of its own, which takes seconds to start
-    patience = 3 * PATIENCE  # and the first one in a new home starts alone
+    together = 2  # each one has its own process, which takes seconds to start
+    patience = 3 * PATIENCE  # the first one in a new home directory starts alone
     hostile: ClassVar = {"a line of 4 MB": "[[line 4]]"}
 
     def made(self, url: str, directory: Path) -> Agent:
@@ -71,10 +71,10 @@ class Opencode(Modelled):
 
 
 class Codex(Modelled):
-    """The real codex-acp, with a scripted model behind it."""
+    """The real codex-acp, with a scripted model."""
 
     killable = True
-    counts = False  # it tells how full its context is, not what a turn took
+    counts = False  # it reports how full its context is, not what a turn used
     together = 2
     dies = "[[midfail]]"
     hostile: ClassVar = {

@@ -16,10 +16,10 @@ from tests.support import opencode as real
 
 
 class Opencode(Modelled):
-    """The real program, with a scripted model behind it."""
+    """The real program, with a scripted model."""
 
     preface = 1  # the system prompt
-    # When a model's stream is cut or ends without a reason, opencode asks it again, for ever.
+    # When a model's stream breaks or ends without a reason, opencode repeats the request forever.
     hostile: ClassVar = {
         "a line of 4 MB": "[[line 4]]",
         "a flood of 40 MB": "[[flood 40]]",

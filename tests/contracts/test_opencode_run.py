@@ -1,4 +1,4 @@
-"""`opencode run`, the preset of the command backend, keeps the contract: a process of the real program a turn."""
+"""`opencode run`, the preset of the command backend, keeps the contract: a process for each turn."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.waiting import PATIENCE
 
 
 class OpencodeRun(Modelled):
-    """The real program, with a scripted model behind it."""
+    """The real program, with a scripted model."""
 
     preface = 1  # the system prompt
     streams = False
     together = 2
-    patience = 3 * PATIENCE  # the first turn in a new home sets it up
+    patience = 3 * PATIENCE  # the first turn in a new home directory sets it up
 
     def made(self, url: str, directory: Path) -> Agent:
         home = real.home(directory / "home", url)
@@ -34,7 +34,7 @@ class OpencodeRun(Modelled):
 class TestOpencodeRun(BackendContract):
     subject = OpencodeRun()
 
-    # A turn takes seconds: what these two ask for is shown by the next.
+    # A turn takes seconds, and the next test shows the same as these two.
     test_the_answer_is_what_the_agent_said = None
     test_usage_is_reported = None
 

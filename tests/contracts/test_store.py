@@ -168,7 +168,7 @@ async def test_a_higher_priority_goes_first_and_equals_go_in_order(store: Store)
     assert [run.spec.session[-1] for run in claimed] == ["b", "d", "a", "c", "e"]
 
 
-# --- one at a time a session ------------------------------------------------------------------
+# --- one run at a time in a session -----------------------------------------------------------
 
 
 async def test_a_session_runs_one_run_at_a_time_in_order(store: Store) -> None:
@@ -388,7 +388,7 @@ async def test_an_unknown_run_cannot_be_cancelled(store: Store) -> None:
         await store.runs.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV")
 
 
-# --- given back and rescued -------------------------------------------------------------------
+# --- requeued and rescued ---------------------------------------------------------------------
 
 
 async def test_a_requeued_run_says_why_and_is_attempted_again(store: Store) -> None:
@@ -585,7 +585,7 @@ async def test_pages_have_no_gaps_and_no_repetitions(store: Store) -> None:
     seen: list[str] = []
     before: int | None = None
     while page := await store.runs.list(ALL, Page(limit=7, before=before)):
-        await store.runs.accept(spec())  # what comes in between is not for these pages
+        await store.runs.accept(spec())  # runs accepted in between are not in these pages
         seen += [run.id for run in page]
         before = page[-1].seq
 
@@ -681,7 +681,7 @@ async def test_a_listener_that_raises_blocks_no_writer(store: Store, monkeypatch
     assert [str(error) for error in broken] == ["a listener broke"]
 
 
-# --- one for all ------------------------------------------------------------------------------
+# --- writes of one batch ----------------------------------------------------------------------
 
 
 async def test_one_bad_write_in_a_batch_fails_alone(store: Store) -> None:
@@ -706,7 +706,7 @@ async def test_one_bad_write_in_a_batch_fails_alone(store: Store) -> None:
 
 
 async def test_bad_writes_do_not_make_their_neighbours_slow(store: Store) -> None:
-    """Many conflicts beside good writes cost no commit each."""
+    """Many conflicts next to good writes do not cost one commit each."""
     await store.runs.accept(spec(), key("taken", digest="one"))
     told = Told(store)
 
@@ -722,7 +722,7 @@ async def test_bad_writes_do_not_make_their_neighbours_slow(store: Store) -> Non
 async def test_closing_finishes_waiting_writes(shelf: Shelf) -> None:
     store = shelf.open()
     writes = [asyncio.ensure_future(store.runs.accept(spec(f"main:test:{n}"))) for n in range(300)]
-    await asyncio.sleep(0)  # they are handed over now
+    await asyncio.sleep(0)  # the writes are passed to the store's thread now
     await store.close()
     await store.close()
 

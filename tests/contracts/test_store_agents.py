@@ -195,7 +195,7 @@ async def test_nothing_is_accepted_for_a_stored_agent_that_was_disabled_or_delet
     assert await store.runs.list(ALL, PAGE) == []
 
 
-# --- what is left of an agent that is gone ------------------------------------------------------
+# --- runs of a deleted agent --------------------------------------------------------------------
 
 
 async def test_queued_runs_of_a_deleted_agent_fail(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Every store keeps the contract: use is counted once, and budgets hold whoever claims."""
+"""Every store keeps the contract: usage is counted once, and budgets hold for all processes that claim."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def scheduled(session: str, schedule: str = "s", budget: Budget | None = None) -
 
 
 async def accept(store: Store, count: int = 1, agent: str = "main", **fields: Any) -> None:
-    """Accept runs, each in a session of its own."""
+    """Accept runs, each in its own session."""
     already = len(await store.runs.list(ALL, PAGE))
     for number in range(already, already + count):
         await store.runs.accept(spec(f"{agent}:test:{number}", **fields))
 
 
 async def go(store: Store, within: Limits) -> list[Run]:
-    """Claim; return what may begin."""
+    """Claim runs, and return those that may start."""
     return [run for run in await store.runs.claim("owner", within) if run.status is Status.RUNNING]
 
 
@@ -183,7 +183,8 @@ async def test_a_run_over_the_limit_of_runs_fails_and_says_why(store: Store) -> 
 
     assert (first.status, second.status, second.outcome) == (Status.RUNNING, Status.FAILED, Outcome.OVER_BUDGET)
     assert second.error == (
-        "the agent 'main' is over its budget: 1 of 1 runs are used today. The budget resets at 2023-11-15T00:00:00.000Z."
+        "the agent 'main' is over its budget: 1 of 1 runs are used today."
+        " The budget resets at 2023-11-15T00:00:00.000Z."
     )
     assert (second.attempt, second.started, second.finished) == (0, None, START)
     assert await kinds_of(store, second.id) == ["status", "end"]
@@ -269,7 +270,7 @@ async def test_tokens_and_cost_are_limits_too(store: Store) -> None:
     within = [limits(tokens=121), limits(cost=0.25)]
     claimed = [await store.runs.claim("owner", one) for one in within]
 
-    # One begins, one waits for it, as it may use up what is left; with the other limit nothing is left at all.
+    # One run starts, and one waits because the first may use up the rest; with the other limit nothing is left at all.
     assert [[run.status for run in runs] for runs in claimed] == [[Status.RUNNING], [Status.FAILED, Status.FAILED]]
 
 

@@ -1,4 +1,4 @@
-"""Every store keeps the contract: deliveries, from a run's end to theirs."""
+"""Every store keeps the contract: deliveries, from the end of a run to their own end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every store does what a simple model of it does, whatever happens in whatever order."""
+"""Every store behaves like a simple model of it, for random operations in random order."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ ROOM = [LIMITS, LIMITS, *(Limits(total=t, agents={"main": m, "other": o}) for t,
 
 @dataclass(slots=True)
 class Known:
-    """What the model knows of a run."""
+    """A run in the model."""
 
     id: str
     seq: int
     session: str
     priority: int
-    #: not before; None once it has joined its lane
+    #: earliest start; None once the run has joined its lane
     run_at: int | None
     on_interrupt: OnInterrupt
     status: Status = Status.QUEUED
-    #: first of its lane: the next of its session to be claimed
+    #: whether it is the first of its lane: the next run of its session to be claimed
     ready: bool = False
     attempt: int = 0
     owner: str | None = None
@@ -58,7 +58,7 @@ class Known:
 
 
 class Model:
-    """Runs in a list, and rules that are plain to see."""
+    """A list of runs, with obvious rules."""
 
     def __init__(self) -> None:
         self.runs: list[Known] = []
@@ -90,7 +90,7 @@ class Model:
         return claimed
 
     def _next(self, limits: Limits) -> Known | None:
-        """Return the run to claim: of each agent the most urgent, of those the one accepted first."""
+        """Return the run to claim: the most urgent one of each agent, and of these the one accepted first."""
         heads = []
         for agent, limit in limits.agents.items():
             own = [run for run in self.runs if run.session.startswith(f"{agent}:")]
@@ -112,7 +112,7 @@ class Model:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The store beside the model."""
+    """The store and the model, driven together."""
 
     kind: Kind
 
@@ -274,7 +274,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.directory.cleanup()
 
     def _see_all_end(self) -> None:
-        """Nothing is ever stuck: with room and time every run is claimed, and can be ended."""
+        """No run is ever stuck: with capacity and time, every run is claimed and can be ended."""
         self.clock.forward(10_000)
         for run in list(self.held.values()):
             self.do(self.store.runs.finish(run.id, run.epoch, done(), []))

@@ -1,4 +1,4 @@
-"""Notes of any store: kept in one piece, found by the beginning of their names, forgotten in time."""
+"""Every store keeps the contract: notes are written together, found by a prefix of their names, and expire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Permission requests of any store: answered once, and withdrawn with the attempt that asks."""
+"""Every store keeps the contract: permission requests are answered once, and withdrawn with their attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruning: what is over and old goes, a little at a time; what is needed stays."""
+"""Every store keeps the contract: pruning removes old data in small steps, and keeps what is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def ended(store: Store, session: str = "main:test:a", text: str = "hello",
 
 
 async def prune_all_events(store: Store, before: int | None = None, newest: int | None = None) -> int:
-    """Prune until there is nothing to prune; returns in how many steps."""
+    """Prune until nothing is left to prune, and return the number of steps."""
     steps = 0
     while (await store.retention.prune_events(before, newest)).more:
         steps += 1
@@ -121,7 +121,7 @@ async def test_old_runs_are_pruned_and_their_transcripts_stay(store: Store, cloc
 
 
 async def test_the_newest_run_stays(store: Store, clock: SteppedClock) -> None:
-    """Runs are numbered on from it: a session that is made anew tells its own runs by that."""
+    """The next run's number continues from it; by that, a session that was created again recognises its own runs."""
     only = await ended(store)
     clock.forward(DAY)
 
@@ -150,7 +150,7 @@ async def test_a_run_whose_delivery_has_not_arrived_stays(store: Store, clock: S
 
 
 async def dead_letter(store: Store) -> Delivery:
-    """End a run of which word cannot be brought, and give it up."""
+    """End a run whose delivery fails, and return the dead delivery."""
     await ended(store, deliver=(Target(kind="webhook", address="http://127.0.0.1:1/"),))
     (delivery,) = await store.deliveries.take_due(10, 10)
     given_up = msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, finished=delivery.created)

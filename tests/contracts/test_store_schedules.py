@@ -1,4 +1,4 @@
-"""Every store keeps the contract: schedules, their times, and what became of them."""
+"""Every store keeps the contract: schedules, their times, and the outcome of each time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def work(schedule: str = "s", session: str = "main:cron:s") -> RunSpec:
 
 
 def firing(schedule: Schedule, *times: int, **fields: Any) -> Firing:
-    """Plan that these times become runs; the next one is a minute after the schedule's own."""
+    """Return a plan to run these times; the next time is a minute after the schedule's own."""
     assert schedule.next_at is not None
     planned: dict[str, Any] = {"next_at": schedule.next_at + MINUTE, **fields}
     return Firing(schedule=schedule, runs=tuple((time, work(schedule.id)) for time in times), **planned)
@@ -60,7 +60,7 @@ async def told_fires(store: Store, schedule: str = "s") -> list[tuple[int, str]]
     ]
 
 
-# --- keeping ----------------------------------------------------------------------------------
+# --- storing ----------------------------------------------------------------------------------
 
 
 async def test_a_schedule_is_stored_as_it_was_created(shelf: Shelf) -> None:
@@ -195,7 +195,7 @@ async def test_a_time_becomes_one_run_whoever_fires_it_and_how_often(shelf: Shel
 
 
 async def test_a_time_that_was_fired_before_an_edit_does_not_fire_again(store: Store) -> None:
-    """A schedule that is set back to a time that was fired: the fire is there, and no second run is made."""
+    """A schedule is set back to a time that was fired: the fire exists, and no second run is created."""
     schedule = await store.schedules.create(made())
     await store.schedules.fire(firing(schedule, START + MINUTE))
     back = await store.schedules.replace(

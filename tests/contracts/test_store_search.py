@@ -1,4 +1,4 @@
-"""Searching transcripts: what was said is found as soon as it is on disk, and no more once it is deleted."""
+"""Every store keeps the contract: search finds messages as soon as they are stored, until they are deleted."""
 
 from __future__ import annotations
 

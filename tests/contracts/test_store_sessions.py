@@ -108,7 +108,7 @@ async def test_sessions_are_listed_by_last_use_in_pages(store: Store) -> None:
     assert [session.active for session in first] == [1, 0, 0]
 
 
-# --- what was said ----------------------------------------------------------------------------
+# --- transcripts ------------------------------------------------------------------------------
 
 
 async def test_an_answer_is_stored_with_its_question(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Which addresses a webhook may go to."""
+"""The addresses that webhooks may be sent to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.errors import ConfigError, InvalidRequest
 LOCAL = Reach(local=True)
 OPEN = Reach(local=False)
 
-#: what leads to this machine's own network, or nowhere
+#: addresses in this machine's own network, and addresses that no host has
 LOOPBACK = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1"]
 PRIVATE = [
     *["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "198.18.0.1", "192.0.2.1", "192.0.0.8"],

@@ -1,4 +1,4 @@
-"""The arithmetic of budgets, and the days that they count by."""
+"""The arithmetic of budgets, and the calendar days that they are counted by."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_the_cost_is_unknown_when_tokens_or_an_answer_come_without_one(
 @pytest.mark.parametrize(
     ("limits", "used", "recent", "at_work", "waits"),
     [
-        # nothing at work: whatever is left may be used
+        # no run is in progress: all that is left may be used
         (Budget(tokens=100), Spent(input=99), Spent(runs=1, input=99), 0, False),
-        # 40 are used, and a run takes 20: with two at work there is room for a third, with three there is none
+        # 40 are used, and a run takes 20: with two in progress a third one fits, with three a fourth one does not
         (Budget(tokens=100), Spent(input=40), Spent(runs=5, input=100), 2, False),
         (Budget(tokens=100), Spent(input=40), Spent(runs=5, input=100), 3, True),
         (Budget(cost=1.0), Spent(cost=0.4), Spent(runs=5, cost=1.0), 2, False),
         (Budget(cost=1.0), Spent(cost=0.4), Spent(runs=5, cost=1.0), 3, True),
-        # nobody knows what a run takes
+        # nobody knows how much a run uses
         (Budget(tokens=100), Spent(), Spent(), 1, False),
         (Budget(cost=1.0), Spent(), Spent(), 1, True),
         (Budget(runs=5), Spent(runs=4), Spent(), 4, False),
@@ -127,9 +127,9 @@ def test_an_invalid_limit_is_refused(given: str) -> None:
         ("Europe/Berlin", "2026-11-21T23:30:00+00:00", "2026-11-22", "2026-11-21 23:00", 24),
         ("Europe/Berlin", "2026-03-29T12:00:00+00:00", "2026-03-29", "2026-03-28 23:00", 23),
         ("Europe/Berlin", "2026-10-25T12:00:00+00:00", "2026-10-25", "2026-10-24 22:00", 25),
-        # clocks skip midnight: the day begins at 1:00
+        # the clocks skip midnight: the day starts at 1:00
         ("Africa/Cairo", "2024-04-26T12:00:00+00:00", "2024-04-26", "2024-04-25 22:00", 23),
-        # clocks go back at midnight, to 23:00: the day before has 25 hours
+        # the clocks go back at midnight to 23:00: the day before has 25 hours
         ("America/Sao_Paulo", "2018-02-17T12:00:00+00:00", "2018-02-17", "2018-02-17 02:00", 25),
         # midnight comes twice: the first one counts
         ("America/Havana", "2026-11-01T12:00:00+00:00", "2026-11-01", "2026-11-01 04:00", 25),

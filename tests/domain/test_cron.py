@@ -1,4 +1,4 @@
-"""Times of schedules, against a slow oracle that looks at each minute."""
+"""The times of schedules, compared with a slow oracle that checks each minute."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.domain import cron
 from gateway.errors import InvalidRequest
 
 BERLIN, NEW_YORK, SYDNEY = "Europe/Berlin", "America/New_York", "Australia/Sydney"
-#: clocks change at midnight
+#: zones whose clocks change at midnight
 CAIRO, SAO_PAULO, BEIRUT = "Africa/Cairo", "America/Sao_Paulo", "Asia/Beirut"
-#: clocks change by half an hour
+#: a zone whose clocks change by half an hour
 LORD_HOWE = "Australia/Lord_Howe"
-#: days around which something is special: both changes of each zone, a leap day, ends of months
+#: days close to something special: both clock changes of each zone, a leap day, ends of months
 SPECIAL = {
     BERLIN: ["2026-03-29", "2026-10-25", "2028-02-29"],
     NEW_YORK: ["2026-03-08", "2026-11-01", "2027-02-28"],
@@ -63,17 +63,17 @@ def _fits(expression: str, local: datetime) -> bool:
 
 
 def _oracle(expression: str, zone: ZoneInfo, begin: datetime, days: int) -> list[datetime]:
-    """Return all times in some days, by looking at each minute."""
+    """Return all times in a number of days, by a check of each minute."""
     end = begin + timedelta(days=days)
     fixed = expression.split()[0][0] != "*" and expression.split()[1][0] != "*"
     found = set()
-    if not fixed:  # as real time goes by
+    if not fixed:  # by elapsed time
         moment = begin
         while (moment := moment + timedelta(minutes=1)) <= end:
             if _fits(expression, moment.astimezone(zone)):
                 found.add(moment)
         return sorted(found)
-    # as the clock on the wall reads: each reading once, and those in a gap when it is over
+    # by the clock on the wall: each time of day once, and those in a gap at the end of the gap
     wall = begin.astimezone(zone).replace(tzinfo=None) - timedelta(hours=3)
     while wall <= end.astimezone(zone).replace(tzinfo=None) + timedelta(hours=3):
         if _fits(expression, wall):
@@ -89,7 +89,7 @@ def _oracle(expression: str, zone: ZoneInfo, begin: datetime, days: int) -> list
 
 def _numbers(low: int, high: int) -> st.SearchStrategy[str]:
     number = st.integers(low, high)
-    # A range of one number with a step is left out: cronsim reads `3-3/2` as `3/2`.
+    # No range of one number with a step: cronsim reads `3-3/2` as `3/2`.
     span = st.tuples(number, number).filter(lambda two: two[0] != two[1]).map(lambda two: f"{min(two)}-{max(two)}")
     stepped = st.tuples(st.one_of(st.just("*"), span), st.integers(1, high)).map(lambda two: f"{two[0]}/{two[1]}")
     one = st.one_of(number.map(str), span, stepped)
@@ -155,21 +155,21 @@ def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) 
 @pytest.mark.parametrize(
     ("expression", "zone", "begin", "times"),
     [
-        # midnight is left out: the day begins at 1:00, and so does what was to come at midnight
+        # the clocks skip midnight: the day starts at 1:00, and the time of midnight comes then
         ("0 0 * * *", CAIRO, "2024-04-25T00:00", ["2024-04-25 22:00", "2024-04-26 21:00"]),
         ("0 0 * * *", SAO_PAULO, "2018-11-03T12:00", ["2018-11-04 03:00", "2018-11-05 02:00"]),
         ("0 0 * * *", BEIRUT, "2024-03-30T00:00", ["2024-03-30 22:00", "2024-03-31 21:00"]),
-        # several of them come once
+        # several skipped times come once
         ("0,20,40 0 * * *", CAIRO, "2024-04-25T20:00", ["2024-04-25 22:00", "2024-04-26 21:00"]),
-        # the hour before midnight is there twice: the first one counts, and midnight comes once
+        # the hour before midnight comes twice: the first one counts, and midnight comes once
         ("30 23 * * *", CAIRO, "2024-10-31T12:00", ["2024-10-31 20:30", "2024-11-01 21:30"]),
         ("0 0 * * *", SAO_PAULO, "2018-02-17T12:00", ["2018-02-18 03:00", "2018-02-19 03:00"]),
         ("30 23 * * *", BEIRUT, "2024-10-26T12:00", ["2024-10-26 20:30", "2024-10-27 21:30"]),
-        # by real time, both hours have it
+        # by elapsed time, it comes in both hours
         ("*/30 23 * * *", BEIRUT, "2024-10-26T19:45", ["2024-10-26 20:00", "2024-10-26 20:30", "2024-10-26 21:00"]),
-        # half an hour is left out, from 2:00 to 2:30
+        # the clocks skip half an hour, from 2:00 to 2:30
         ("15 2 * * *", LORD_HOWE, "2024-10-05T00:00", ["2024-10-05 15:30", "2024-10-06 15:15"]),
-        # half an hour is there twice, from 1:30 to 2:00
+        # half an hour comes twice, from 1:30 to 2:00
         ("45 1 * * *", LORD_HOWE, "2024-04-06T00:00", ["2024-04-06 14:45", "2024-04-07 15:15"]),
     ],
 )

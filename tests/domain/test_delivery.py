@@ -1,4 +1,4 @@
-"""How long a delivery waits, and what becomes of it."""
+"""How long a delivery waits between attempts, and how it ends."""
 
 from __future__ import annotations
 

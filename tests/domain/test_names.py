@@ -1,4 +1,4 @@
-"""Ids, session keys, times and tokens."""
+"""Ids, session keys, slugs, times and tokens."""
 
 from __future__ import annotations
 

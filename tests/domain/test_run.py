@@ -1,4 +1,4 @@
-"""The table of moves, and what becomes of what was cut short."""
+"""The table of moves, and what happens to interrupted runs."""
 
 from __future__ import annotations
 

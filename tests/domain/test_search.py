@@ -1,4 +1,4 @@
-"""What a query means: see also `tests/contracts/test_store_search.py`."""
+"""How queries are parsed; `tests/contracts/test_store_search.py` tests what they find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates: paths into a payload, and nothing else."""
+"""Templates: placeholders are paths into a payload, and nothing else."""
 
 from __future__ import annotations
 

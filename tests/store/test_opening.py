@@ -1,4 +1,4 @@
-"""Opening the database file: never a wrong one, never an empty one in place of a lost one."""
+"""Opening the database file: never a wrong file, and never an empty one in place of a missing one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def filled(path: Path, runs: int = 1) -> list[str]:
-    """Make a database with ended runs in it; returns their ids."""
+    """Create a database with ended runs, and return their ids."""
     store = SqliteStore(path)
     ids = []
     for number in range(runs):
@@ -44,7 +44,7 @@ async def filled(path: Path, runs: int = 1) -> list[str]:
 
 
 async def refused(path: Path) -> str:
-    """Return what is said when the database is opened, which must be refused and left as it was."""
+    """Open the database, check that it is refused and unchanged, and return the error message."""
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(ConfigError) as caught:
         await SqliteStore(path).close()
@@ -268,7 +268,7 @@ def test_migrations_are_numbered_from_one_without_a_gap() -> None:
 
 
 async def look(path: Path) -> list[str]:
-    """Open a database, and return the ids of the runs in it; everything is read, and something written."""
+    """Open a database, read everything, write something, and return the ids of its runs."""
     store = SqliteStore(path)
     try:
         runs = await store.runs.list(RunFilter(), Page(limit=1000))
@@ -284,7 +284,7 @@ async def look(path: Path) -> list[str]:
 
 
 async def outcome(path: Path) -> str | list[str]:
-    """Return what is in a database, or what is said of it."""
+    """Return the ids of a database's runs, or the error of opening it."""
     try:
         return await look(path)
     except (ConfigError, Unavailable) as error:

@@ -1,4 +1,4 @@
-"""No question that is asked often reads a whole table."""
+"""No frequent query scans a whole table."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from gateway.store.sqlite.database import Database, Reader
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
 
-#: tables that grow with use; the others stay small
+#: tables that grow; the others stay small
 LARGE = re.compile(
     r"SCAN (runs|events|sessions|deliveries|transcript|labels|changes|idempotency)\b(?! USING (COVERING )?INDEX)"
 )
 
 TARGET = Target(kind="webhook", address="http://127.0.0.1/")
 
-#: indexes that hold every run there ever was: a list may walk them, a move may not
+#: indexes with every run that is stored: a list may walk them, a move may not
 HISTORY = re.compile(r"USING INDEX runs_(status|agent|session)\b")
 
 
 class Plans:
-    """How SQLite answered what was asked."""
+    """The query plans that SQLite used."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -44,7 +44,7 @@ class Plans:
     def note(self, connection: apsw.Connection, statement: str, bindings: object) -> bool:
         verb = statement.split(maxsplit=1)[0]
         if verb in ("SELECT", "UPDATE", "DELETE", "INSERT"):
-            plan = opening.connect_reader(Path(connection.filename))  # it plans as all of ours do
+            plan = opening.connect_reader(Path(connection.filename))  # it plans as all connections of the store do
             rows = plan.execute(f"EXPLAIN QUERY PLAN {statement}", bindings)  # type: ignore[arg-type]
             self.lines += [f"{row[3]}   -- {statement}" for row in rows]
             plan.close()

@@ -1,4 +1,4 @@
-"""What was said before there was a search is found by it."""
+"""Search finds messages that were stored before search existed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.contracts.stores import claim_one, done, finish, spec
 
 
 async def made_before(migration: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a store as it was before a migration."""
+    """Create a store as it was before a migration."""
     known = opening.migrations()
     before = known[: next(at for at, one in enumerate(known) if migration in one.name)]
     with monkeypatch.context() as patch:
@@ -51,7 +51,7 @@ async def found(store: SqliteStore, query: str) -> list[str]:
 
 
 def check(path: Path) -> None:
-    """Compare the index with the messages that it is of: raises if they differ."""
+    """Compare the index with the messages; raises an error if they differ."""
     connection = opening.connect_reader(path)
     copy = apsw.Connection(":memory:")
     with copy.backup("main", connection, "main") as backup:

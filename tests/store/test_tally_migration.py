@@ -1,4 +1,4 @@
-"""Background runs from before they were tallied are counted."""
+"""Background runs that were stored before they were counted are included in the count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other systems' doors ask of a store: held runs, goals, a backlog, a history."""
+"""Every store keeps the contract: held runs, goals, background runs, and the history."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ async def test_a_goal_that_is_not_retried_names_the_round_that_was_interrupted(s
     assert (await store.sessions.read_history(run.spec.session, 10))[-1].content == run.spec.prompt(2)
 
 
-# --- backlog ----------------------------------------------------------------------------------
+# --- background runs --------------------------------------------------------------------------
 
 TWO = msgspec.structs.replace(LIMITS, background=2)
 
