@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from aiohttp import WSCloseCode, WSMsgType, web
 from msgspec import Meta
 
-from gateway.api import reply
+from gateway.api import sse
 from gateway.api.routing import Call
 from gateway.engine.latch import Latch
 from gateway.errors import GatewayError, InvalidRequest
@@ -45,13 +45,13 @@ async def serve(
         InvalidRequest: the request does not ask for a WebSocket.
     """
     socket = web.WebSocketResponse(
-        heartbeat=reply.HEARTBEAT, compress=False, max_msg_size=INCOMING, writer_limit=0, timeout=reply.FAREWELL
+        heartbeat=sse.HEARTBEAT, compress=False, max_msg_size=INCOMING, writer_limit=0, timeout=sse.FAREWELL
     )
     if not socket.can_prepare(call.request):
         raise InvalidRequest("this path speaks WebSocket.", remedy="Open it with a WebSocket client.")
     await socket.prepare(call.request)
     closing = until or call.around.closing
-    lasting = asyncio.timeout(reply.lifetime(call))
+    lasting = asyncio.timeout(sse.lifetime(call))
 
     def end(_: object = None) -> None:
         if not lasting.expired():
@@ -96,7 +96,7 @@ async def _listen(socket: web.WebSocketResponse) -> None:
 async def _close(call: Call[Any, Any], socket: web.WebSocketResponse, code: WSCloseCode, reason: bytes) -> None:
     """Part in good order, if the client takes part in time; it has perhaps closed already."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(2 * reply.FAREWELL):
+        async with asyncio.timeout(2 * sse.FAREWELL):
             await socket.close(code=code, message=reason)
     transport = call.request.transport
     if transport is not None and transport.get_write_buffer_size() > 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api import reply
+from gateway.api import sse
 from gateway.errors import Unavailable
 from tests.api.client import BEARER, ask, done, head, running, stream, submit, token
 from tests.support.hurrying import Hurry
@@ -136,7 +136,7 @@ async def test_a_reader_who_falls_behind_at_times_misses_nothing(
     """What a connection cannot take at once is read again from the log, and later lines wait for it."""
     async with stream(moongate, "/api/events") as events:
         for number in range(20):
-            monkeypatch.setattr(reply, "QUICK", number % 3 * 10_000)
+            monkeypatch.setattr(sse, "QUICK", number % 3 * 10_000)
             await submit(moongate, "hi")
         seen = [int((await events.next()).id) for _ in range(80)]
 
@@ -144,8 +144,8 @@ async def test_a_reader_who_falls_behind_at_times_misses_nothing(
 
 
 async def test_a_line_that_makes_no_frame_ends_no_stream(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = reply.change_frame
-    monkeypatch.setattr(reply, "change_frame", lambda change: b"" if change.topic == "session" else frame(change))
+    frame = sse.change_frame
+    monkeypatch.setattr(sse, "change_frame", lambda change: b"" if change.topic == "session" else frame(change))
     async with stream(moongate, "/api/events") as events:
         await submit(moongate, "hi", session="s")
         live = [await events.next() for _ in range(3)]
@@ -170,7 +170,7 @@ async def test_who_speaks_http_1_0_gets_frames_and_no_chunks(moongate: Serving) 
 
 
 async def test_a_quiet_stream_says_that_it_is_still_there(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
     async with stream(moongate, "/api/events") as events, asyncio.timeout(PATIENCE):
         for _ in range(2):
             while not (line := (await events.response.content.readline()).strip()):
@@ -181,7 +181,7 @@ async def test_a_quiet_stream_says_that_it_is_still_there(moongate: Serving, mon
 async def test_a_stream_with_much_to_say_has_no_heartbeat(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch, hurry: Hurry, pace: asyncio.Semaphore
 ) -> None:
-    monkeypatch.setattr(reply, "HEARTBEAT", 60.0)
+    monkeypatch.setattr(sse, "HEARTBEAT", 60.0)
     task = await submit(moongate, "@@ words 4 1")
     async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
         for _ in range(4):
@@ -197,7 +197,7 @@ async def test_a_stream_with_much_to_say_has_no_heartbeat(
 async def test_revoking_a_token_ends_its_streams_and_no_others(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reply, "HEARTBEAT", 2 * PATIENCE)
+    monkeypatch.setattr(sse, "HEARTBEAT", 2 * PATIENCE)
     secret = await token(moongate, "phone", "write")
     body = {"message": "@@ hang"}
     async with (

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from gateway.api import reply
+from gateway.api import sse
 from gateway.errors import Unavailable
 from tests.api.client import ask, head, raw, read, submit, token
 from tests.support.inprocess import TOKEN, Serving, serving
@@ -148,7 +148,7 @@ async def test_who_goes_away_leaves_nothing_behind(moongate: Serving) -> None:
 
 
 async def test_a_socket_is_pinged(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
     async with (
         aiohttp.ClientSession(f"http://127.0.0.1:{moongate.port}", headers=moongate.client.headers) as client,
         client.ws_connect("/api/ws", autoping=False) as connection,
@@ -160,7 +160,7 @@ async def test_a_socket_is_pinged(moongate: Serving, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_client_that_answers_no_ping_is_dropped(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reply, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
     async with (
         aiohttp.ClientSession(f"http://127.0.0.1:{moongate.port}", headers=moongate.client.headers) as client,
         client.ws_connect("/api/ws", autoping=False) as connection,
@@ -175,7 +175,7 @@ async def test_a_client_that_answers_no_ping_is_dropped(moongate: Serving, monke
 async def test_revoking_a_token_ends_its_sockets_and_no_others(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reply, "HEARTBEAT", 2 * PATIENCE)
+    monkeypatch.setattr(sse, "HEARTBEAT", 2 * PATIENCE)
     secret = await token(moongate, "phone", "read")
     spent = await ticket(moongate, bearer=secret)
     async with (

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct, field
 
-from gateway.api import reply
+from gateway.api import reply, sse
 from gateway.api.routing import Call, Dialect, Routes, Unheeded
 from gateway.domain import ids, times
 from gateway.domain.event import AnyHappening, End, Event, Status, Text, Tool, ToolEnd
@@ -168,12 +168,12 @@ async def stream_job(call: Call[Job, Unheeded]) -> web.StreamResponse:
     try:
         spec = _spec(call, Source.AGENT)
     except _UnknownPack as error:  # told in the stream, as the seed does
-        return await reply.stream(call, _single({"type": "error", "error": str(error)}))
+        return await sse.stream(call, _single({"type": "error", "error": str(error)}))
     run = (await call.engine.submit(spec, key)).run
     call.headers["X-Run-Id"] = run.id
     why = Unavailable("the gateway is stopping; the run goes on when it is back.")
     farewell = _line({"type": "error", "error": str(why)})
-    return await reply.stream(call, _to_result(call.engine, run), until=call.engine.drained, farewell=farewell)
+    return await sse.stream(call, _to_result(call.engine, run), until=call.engine.drained, farewell=farewell)
 
 
 async def _single(said: dict[str, Any]) -> AsyncGenerator[bytes, None]:
@@ -246,8 +246,8 @@ async def show_background_task(call: Call[Any, Unheeded]) -> XittoTaskShown:
 async def background_task_events(call: Call[Any, Unheeded]) -> web.StreamResponse:
     """Follow a background task from its beginning, or after `Last-Event-ID`, to its end."""
     run = await _task(call)
-    after = reply.resume_point(call, None) or 0
-    return await reply.stream(call, _events(call.engine, run, after))
+    after = sse.resume_point(call, None) or 0
+    return await sse.stream(call, _events(call.engine, run, after))
 
 
 async def _events(engine: Engine, run: Run, after: int) -> AsyncGenerator[bytes, None]:
@@ -319,7 +319,7 @@ async def _task(call: Call[Any, Unheeded]) -> Run:
 
 
 def _line(said: dict[str, Any], number: int | str = "") -> bytes:
-    return reply.frame(_encode(said), id=number)
+    return sse.frame(_encode(said), id=number)
 
 
 def _said(data: AnyHappening) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct, field
 
-from gateway.api import reply, views
+from gateway.api import sse, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.ids import MODEL
 from gateway.domain.run import Run, RunSpec, Source
@@ -48,7 +48,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 @ROUTES.add("POST", "/api/agent", scope=Scope.WRITE, body=Ask, answer=Answer, streams=True)
 async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
     """Ask an agent and wait for its answer, or follow it as a stream of events."""
-    after = reply.resume_point(call, None)
+    after = sse.resume_point(call, None)
     key = call.engine.sessions.key(call.body.session, CHANNEL, call.body.agent_id)
     spec = RunSpec(
         source=Source.AGENT,
@@ -64,7 +64,7 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
         # Like the JSON answer, it may take as long as runs may when the gateway stops.
         why = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _frames(call, run, after or 0)
-        return await reply.stream(call, frames, until=call.engine.drained, farewell=reply.error_frame(why))
+        return await sse.stream(call, frames, until=call.engine.drained, farewell=sse.error_frame(why))
     ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
     return _answer(call, ended)
 
@@ -77,5 +77,5 @@ async def _frames(call: Call[Ask, Nothing], run: Run, after: int) -> AsyncGenera
     """Yield the run's events, then `result` with what the JSON answer would be, or `error`."""
     async with aclosing(call.engine.watch(run.id, after)) as events:
         async for event in events:
-            yield reply.event_frame(event)
-    yield reply.answer_frame(await call.engine.run(run.id), lambda ended: _answer(call, ended))
+            yield sse.event_frame(event)
+    yield sse.answer_frame(await call.engine.run(run.id), lambda ended: _answer(call, ended))

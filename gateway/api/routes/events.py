@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.api import reply, views, websockets
+from gateway.api import sse, views, websockets
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.event import Change
 from gateway.domain.token import Scope
@@ -29,8 +29,8 @@ class SocketFrom(From, frozen=True, kw_only=True, forbid_unknown_fields=True):
 @ROUTES.add("GET", "/api/events", scope=Scope.READ, query=From, streams=True)
 async def all_changes(call: Call[Nothing, From]) -> web.StreamResponse:
     """Follow all changes of runs and sessions; resumable by `Last-Event-ID` or `after`."""
-    after = reply.resume_point(call, call.query.after)
-    return await reply.stream(call, await call.engine.changes(after), reply.change_frame)
+    after = sse.resume_point(call, call.query.after)
+    return await sse.stream(call, await call.engine.changes(after), sse.change_frame)
 
 
 @ROUTES.add("GET", "/api/ws", scope=Scope.READ, query=SocketFrom, status=101, socket=True)

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from gateway import log_reader, paths
-from gateway.api import reply
+from gateway.api import sse
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
 
@@ -43,7 +43,7 @@ async def read_logs(call: Call[Nothing, Which]) -> LogLines | web.StreamResponse
     """Read the last lines of the log, or follow it."""
     file, asked = _file(call), call.query
     if asked.follow or call.wants_stream:
-        return await reply.stream(call, _frames(call))
+        return await sse.stream(call, _frames(call))
     found = await asyncio.to_thread(log_reader.tail, file, asked.lines, asked.level)
     return LogLines(lines=[_parsed(line) for line in found])
 
@@ -68,7 +68,7 @@ async def _frames(call: Call[Nothing, Which]) -> AsyncGenerator[bytes, None]:
 
 
 def _frame(line: bytes) -> bytes:
-    return reply.frame(msgspec.json.encode(_parsed(line)), event="line")
+    return sse.frame(msgspec.json.encode(_parsed(line)), event="line")
 
 
 def _parsed(line: bytes) -> Any:

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct, field
 
-from gateway.api import paging, reply, views
+from gateway.api import paging, sse, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import ids, times
 from gateway.domain.address_policy import URL_LENGTH
@@ -197,9 +197,9 @@ async def retry_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
 async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamResponse:
     """Follow a task's log from any point to its end; with `Accept: application/json` a part of it."""
     run = await call.engine.run(call.path["id"])
-    after = reply.resume_point(call, call.query.after) or 0
+    after = sse.resume_point(call, call.query.after) or 0
     if not call.wants_json:
-        return await reply.stream(call, _frames(call, run, after))
+        return await sse.stream(call, _frames(call, run, after))
     events = await call.engine.events(run.id, after, call.query.limit)
     shown = [EventShown(id=event.n, at=times.rfc3339(event.at), data=event.data) for event in events]
     return EventList(events=shown, status=run.status)
@@ -208,7 +208,7 @@ async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamRespo
 async def _frames(call: Call[Nothing, After], run: Run, after: int) -> AsyncGenerator[bytes, None]:
     async with aclosing(call.engine.watch(run.id, after)) as events:
         async for event in events:
-            yield reply.event_frame(event)
+            yield sse.event_frame(event)
 
 
 async def _session(call: Call[Any, Any], name: str) -> str:

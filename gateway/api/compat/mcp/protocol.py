@@ -50,7 +50,7 @@ from msgspec import UNSET
 from pydantic import ValidationError
 
 import gateway
-from gateway.api import reply
+from gateway.api import reply, sse
 from gateway.api.compat.mcp import tools
 from gateway.api.compat.mcp.wire import McpAnswer, McpComplaint, Message, complain
 from gateway.api.routing import Call, Nothing
@@ -80,7 +80,7 @@ async def answer(call: _Call) -> web.StreamResponse:
     if call.wants_stream and exchange.token is not None:
         going = McpAnswer(error=complain(_GOING).error, id=message.id)
         frames = _frames(exchange, opened)
-        return await reply.stream(call, frames, until=call.engine.drained, farewell=_frame(going))
+        return await sse.stream(call, frames, until=call.engine.drained, farewell=_frame(going))
     said = await exchange.perform(opened.connection)
     return _json(call, said, modern=opened.modern)
 
@@ -118,7 +118,7 @@ def _json(call: _Call, said: McpAnswer, *, modern: bool) -> web.Response:
 
 
 def _frame(said: Any) -> bytes:
-    return reply.frame(msgspec.json.encode(said), event="message")
+    return sse.frame(msgspec.json.encode(said), event="message")
 
 
 async def _frames(exchange: _Exchange, opened: _Opened) -> AsyncGenerator[bytes, None]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from gateway.api import reply, views
+from gateway.api import sse, views
 from gateway.api.compat.openai import request
 from gateway.api.compat.openai.wire import ChatCompletion, ChatMessage, ChatRequest, ChatUsage, Choice
 from gateway.api.routing import Call, Nothing
@@ -18,7 +18,7 @@ from gateway.domain.run import Run
 from gateway.errors import GatewayError, InvalidRequest, Unavailable
 
 _encode = msgspec.json.Encoder().encode
-DONE = reply.frame(b"[DONE]")
+DONE = sse.frame(b"[DONE]")
 
 
 async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatCompletion | web.StreamResponse:
@@ -32,7 +32,7 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
     if asked.stream:
         stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _frames(call, run)
-        return await reply.stream(call, frames, until=call.engine.drained, farewell=error_frame(stopping))
+        return await sse.stream(call, frames, until=call.engine.drained, farewell=error_frame(stopping))
     answered = await request.ended(call, run)
     if isinstance(answered, web.Response):
         return answered
@@ -47,7 +47,7 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
 
 
 def error_frame(error: GatewayError) -> bytes:
-    return reply.frame(_encode(request.complain(error)))
+    return sse.frame(_encode(request.complain(error)))
 
 
 async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
@@ -56,7 +56,7 @@ async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[
     def chunk(delta: dict[str, Any] | None, *, finish: str | None = None, **more: Any) -> bytes:
         choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
         head = {"id": f"chatcmpl-{run.id}", "object": "chat.completion.chunk", "created": run.created // 1000}
-        return reply.frame(_encode({**head, "model": call.body.model, "choices": choices, **more}))
+        return sse.frame(_encode({**head, "model": call.body.model, "choices": choices, **more}))
 
     yield chunk({"role": "assistant", "content": ""})
     spoke = False

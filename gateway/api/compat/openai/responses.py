@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from gateway.api import reply, views
+from gateway.api import sse, views
 from gateway.api.compat.openai import request
 from gateway.api.compat.openai.wire import (
     OutputMessage,
@@ -56,7 +56,7 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
     if asked.stream:
         stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _frames(call, run)
-        return await reply.stream(call, frames, until=call.engine.drained, farewell=_error_frame(stopping))
+        return await sse.stream(call, frames, until=call.engine.drained, farewell=_error_frame(stopping))
     if not asked.background:
         answered = await request.ended(call, run)
         if isinstance(answered, web.Response):
@@ -117,7 +117,7 @@ def _usage(run: Run) -> ResponseUsage:
 def _error_frame(error: GatewayError) -> bytes:
     said = request.complain(error).error
     told = {"type": "error", "code": said.code, "message": said.message, "param": said.param, "sequence_number": 0}
-    return reply.frame(_encode(told), event="error")
+    return sse.frame(_encode(told), event="error")
 
 
 async def _frames(call: Call[ResponseRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
@@ -126,7 +126,7 @@ async def _frames(call: Call[ResponseRequest, Nothing], run: Run) -> AsyncGenera
     where = {"item_id": f"msg_{run.id}", "output_index": 0, "content_index": 0}
 
     def say(kind: str, **about: Any) -> bytes:
-        return reply.frame(_encode({"type": kind, "sequence_number": next(numbers), **about}), event=kind)
+        return sse.frame(_encode({"type": kind, "sequence_number": next(numbers), **about}), event=kind)
 
     under_way = _shown(run, call.body, status="in_progress")
     yield say("response.created", response=under_way)
