@@ -87,3 +87,22 @@ async def test_an_unknown_agent_is_not_found(moongate: Serving) -> None:
 
     assert (answer.status, answer.code) == (404, "AGENT_NOT_FOUND")
     assert "There are: main." in answer.message
+
+
+@pytest.mark.parametrize("route", ["/api/message", "/api/message/sync"])
+@pytest.mark.parametrize("account", [None, "default"])
+async def test_the_one_account_of_a_channel_may_be_named(moongate: Serving, route: str, account: object) -> None:
+    answer = await ask(moongate, "POST", route, {**HELLO, "accountId": account})
+
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("route", ["/api/message", "/api/message/sync"])
+@pytest.mark.parametrize("account", ["work", "", "Default"])
+async def test_an_account_that_a_channel_does_not_have_is_refused(moongate: Serving, route: str, account: str) -> None:
+    answer = await ask(moongate, "POST", route, {**HELLO, "accountId": account})
+
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+    assert "accountId: the channel 'webchat' has one account" in answer.message
+    assert 'Leave accountId out, or send "default".' in answer.message
+    assert (await ask(moongate, "GET", "/api/tasks")).body["tasks"] == []

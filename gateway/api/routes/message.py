@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
 
 from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
@@ -10,8 +12,12 @@ from gateway.domain.delivery import CHAT, Target
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
+from gateway.errors import InvalidRequest
 
 ROUTES = Routes("messages")
+
+#: the name of the one account that each channel has
+ONLY_ACCOUNT = "default"
 
 
 class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,8 +27,16 @@ class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chat_id: views.Chat
     content: views.Prompt
     agent_id: views.AgentName | None = field(default=None, name="agentId")
-    #: which account of the channel, where there are several
-    account_id: views.Chat | None = field(default=None, name="accountId")
+    account_id: (
+        Annotated[
+            str,
+            Meta(
+                description="The account of the channel. Each channel has one account, which is called `default`.",
+                extra_json_schema={"enum": [ONLY_ACCOUNT]},
+            ),
+        ]
+        | None
+    ) = field(default=None, name="accountId")
 
 
 class Said(Struct, frozen=True, kw_only=True):
@@ -59,6 +73,7 @@ async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
 
 async def _submit(call: Call[Say, Nothing]) -> Run:
     said = call.body
+    _check_account(said)
     deliver: tuple[Target, ...] = ()
     if call.engine.channels.talks(said.channel):
         deliver = (Target(kind=said.channel, address=said.chat_id, format=CHAT),)
@@ -75,3 +90,16 @@ async def _submit(call: Call[Say, Nothing]) -> Run:
     run = (await call.engine.submit(spec, call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
     return run
+
+
+def _check_account(said: Say) -> None:
+    """Refuse an account that the channel does not have.
+
+    Raises:
+        InvalidRequest: the message names another account than the channel's only one.
+    """
+    if said.account_id not in (None, ONLY_ACCOUNT):
+        raise InvalidRequest(
+            f'accountId: the channel {said.channel!r} has one account, which is called "{ONLY_ACCOUNT}".',
+            remedy=f'Leave accountId out, or send "{ONLY_ACCOUNT}".',
+        )
