@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from gateway.api import openclaw_callback, views
+from gateway.api import fields, openclaw_callback, views
 from gateway.api.routing import Call, Dialect, Routes, Unheeded
 from gateway.domain import ids
 from gateway.domain.delivery import CHAT, Target
@@ -45,7 +45,7 @@ ROUTES = Routes("hooks", dialect=Dialect(error=HookRefused, complain=_refused, b
 class Wake(Struct, frozen=True, kw_only=True):
     """Something that the main session is to know."""
 
-    text: views.Prompt
+    text: fields.Prompt
     #: there is no heartbeat to wait for: both wake at once
     mode: Literal["now", "next-heartbeat"] = "now"
 
@@ -61,19 +61,19 @@ class Woken(Struct, frozen=True, kw_only=True):
 class AgentHook(Struct, frozen=True, kw_only=True):
     """A message for an agent, in a session of its own."""
 
-    message: views.Prompt
+    message: fields.Prompt
     #: who sends it; a label
     name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,256}$(?!\n)")] | None = None
     #: id or slug; `main` is the default agent where none has that name
-    agent_id: views.AgentName | None = field(default=None, name="agentId")
+    agent_id: fields.AgentName | None = field(default=None, name="agentId")
     #: a fresh session when left out
-    session_key: views.SessionName | None = field(default=None, name="sessionKey")
+    session_key: fields.SessionName | None = field(default=None, name="sessionKey")
     #: whether the reply goes to `channel` and `to`
     deliver: bool = False
-    channel: views.Word | None = None
-    to: views.Chat | None = None
+    channel: fields.Word | None = None
+    to: fields.Chat | None = None
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
-    timeout_seconds: views.Seconds | None = field(default=None, name="timeoutSeconds")
+    timeout_seconds: fields.Seconds | None = field(default=None, name="timeoutSeconds")
     #: whether to answer with the reply
     wait_for_completion: bool = field(default=False, name="waitForCompletion")
     #: where word of its end goes, instead of where the settings say

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from gateway.api import openclaw_callback, views
+from gateway.api import fields, openclaw_callback
 from gateway.api.routing import Call, Dialect, Nothing, Routes, Unheeded
 from gateway.domain import times
 from gateway.domain.agent import AgentDraft, AgentEdit
@@ -67,8 +67,8 @@ class TeamAgent(Struct, frozen=True, kw_only=True):
 
 
 class TaskAssignment(Struct, frozen=True, kw_only=True):
-    task_id: views.TaskName | int
-    prompt: views.Prompt
+    task_id: fields.TaskName | int
+    prompt: fields.Prompt
 
 
 class TaskAssigned(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Annotated
 from aiohttp import web
 from msgspec import Meta, Struct, field
 
-from gateway.api import sse, views
+from gateway.api import fields, sse, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.ids import MODEL
 from gateway.domain.run import Run, RunSpec, Source
@@ -25,13 +25,13 @@ CHANNEL = "api"
 class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A message for an agent."""
 
-    message: views.Prompt
+    message: fields.Prompt
     #: name of the conversation, or a session's full key
-    session: views.SessionName = "default"
-    agent_id: views.AgentName | None = field(default=None, name="agentId")
+    session: fields.SessionName = "default"
+    agent_id: fields.AgentName | None = field(default=None, name="agentId")
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     #: seconds that the run may take
-    timeout: views.Seconds | None = None
+    timeout: fields.Seconds | None = None
 
 
 class Answer(Struct, frozen=True, kw_only=True):

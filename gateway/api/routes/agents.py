@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 from msgspec import Struct
 
-from gateway.api import openclaw_callback, views
+from gateway.api import fields, openclaw_callback, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.token import Scope
@@ -56,8 +56,8 @@ class AgentGone(Struct, frozen=True, kw_only=True):
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task for an agent, in the session of that task."""
 
-    task_id: views.TaskName
-    prompt: views.Prompt
+    task_id: fields.TaskName
+    prompt: fields.Prompt
 
 
 class Assigned(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from gateway.api import paging, views
+from gateway.api import fields, paging, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import cron, times
 from gateway.domain.address_policy import URL_LENGTH
@@ -31,8 +31,8 @@ Failures = Annotated[int, Meta(ge=0, le=1000)]
 class Deliver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A chat that is told the answer."""
 
-    channel: views.Word
-    chat_id: views.Chat
+    channel: fields.Word
+    chat_id: fields.Chat
 
 
 class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,23 +45,23 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cron: Expression | UnsetType = UNSET
     #: IANA name; the setting `cron.timezone` when left out
     timezone: Zone | UnsetType = UNSET
-    prompt: views.Prompt | UnsetType = UNSET
+    prompt: fields.Prompt | UnsetType = UNSET
     #: the same as `prompt`
-    message: views.Prompt | UnsetType = UNSET
-    agent_id: views.AgentName | UnsetType | None = field(default=UNSET, name="agentId")
+    message: fields.Prompt | UnsetType = UNSET
+    agent_id: fields.AgentName | UnsetType | None = field(default=UNSET, name="agentId")
     #: name of the conversation, or a full key; the schedule's own when left out
-    session: views.SessionName | UnsetType | None = UNSET
+    session: fields.SessionName | UnsetType | None = UNSET
     #: a new conversation each time
     fresh: bool | UnsetType = UNSET
     model: Annotated[str, Meta(pattern=MODEL)] | UnsetType | None = UNSET
     #: seconds that a run may take
-    timeout: views.Seconds | UnsetType | None = UNSET
+    timeout: fields.Seconds | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     deliver: Deliver | UnsetType | None = UNSET
     #: URL that is told of each run's end by a signed POST
     webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | UnsetType | None = UNSET
     #: what that is signed with, `whsec_` and base64, given along with it; the gateway's own secret when left out
-    webhook_secret: views.WebhookSecret | None = None
+    webhook_secret: fields.WebhookSecret | None = None
     #: what becomes of times at which no gateway was there
     misfire: Misfire | UnsetType = UNSET
     #: seconds after which a missed time is not made up for

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.api import sse, views, websockets
+from gateway.api import fields, sse, websockets
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.event import Change
 from gateway.domain.token import Scope
@@ -19,7 +19,7 @@ ROUTES = Routes("events")
 
 class From(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: id of the last change that is known; without it, only what comes from now on
-    after: Annotated[int, Meta(ge=0, le=views.LAST)] | None = None
+    after: Annotated[int, Meta(ge=0, le=fields.LAST)] | None = None
 
 
 class SocketFrom(From, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from gateway.api import views
+from gateway.api import fields, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.delivery import CHAT, Target
 from gateway.domain.run import Run, RunSpec, Source
@@ -23,10 +23,10 @@ ONLY_ACCOUNT = "default"
 class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A message as said in a chat."""
 
-    channel: views.Word
-    chat_id: views.Chat
-    content: views.Prompt
-    agent_id: views.AgentName | None = field(default=None, name="agentId")
+    channel: fields.Word
+    chat_id: fields.Chat
+    content: fields.Prompt
+    agent_id: fields.AgentName | None = field(default=None, name="agentId")
     account_id: (
         Annotated[
             str,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from gateway.api import paging, views
+from gateway.api import fields, paging
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import search, times
 from gateway.domain.token import Scope
@@ -20,8 +20,8 @@ class Query(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
     #: words that must all be there; `"a phrase"`, `-without`, `begin*`
     q: Annotated[str, Meta(min_length=1, max_length=search.LENGTH)]
     #: a session's key, or its name alone
-    session: views.SessionName | None = None
-    agent: views.AgentName | None = None
+    session: fields.SessionName | None = None
+    agent: fields.AgentName | None = None
 
 
 class FoundShown(Struct, frozen=True, kw_only=True):

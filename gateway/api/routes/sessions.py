@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from gateway.api import paging, views
+from gateway.api import fields, paging, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
 
@@ -21,9 +21,9 @@ class Open(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which session to open; all fields may be left out."""
 
     #: where it comes from: a free word
-    channel: views.Word = "webchat"
-    chat_id: views.Chat | None = None
-    agent_id: views.AgentName | None = field(default=None, name="agentId")
+    channel: fields.Word = "webchat"
+    chat_id: fields.Chat | None = None
+    agent_id: fields.AgentName | None = field(default=None, name="agentId")
 
 
 class Opened(Struct, frozen=True, kw_only=True):

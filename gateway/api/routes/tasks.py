@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct, field
 
-from gateway.api import paging, sse, views
+from gateway.api import fields, paging, sse, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import ids, times
 from gateway.domain.address_policy import URL_LENGTH
@@ -36,28 +36,28 @@ EVENTS = 1000
 class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be done."""
 
-    input: views.Prompt
-    agent_id: views.AgentName | None = field(default=None, name="agentId")
+    input: fields.Prompt
+    agent_id: fields.AgentName | None = field(default=None, name="agentId")
     #: name of the conversation, or a session's full key; a fresh one when left out
-    session: views.SessionName | None = None
+    session: fields.SessionName | None = None
     #: `goal` asks the agent again, in the same session, until it says that the input is reached
     mode: Mode = Mode.TURN
     #: how often it is asked at the most
     max_rounds: Annotated[int, Meta(ge=1, le=100)] = MAX_ROUNDS
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     #: seconds that the run may take
-    timeout: views.Seconds | None = None
+    timeout: fields.Seconds | None = None
     #: higher goes first within an agent
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     #: not before this moment, RFC 3339 with a zone
     run_at: Annotated[datetime, Meta(tz=True)] | None = None
-    labels: views.Labels = field(default_factory=dict)
+    labels: fields.Labels = field(default_factory=dict)
     #: id of the task that this one belongs to
-    parent: views.RunId | None = None
+    parent: fields.RunId | None = None
     #: URL that is told of its end by a signed POST
     webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | None = None
     #: what that is signed with, `whsec_` and base64; the gateway's own secret when left out
-    webhook_secret: views.WebhookSecret | None = None
+    webhook_secret: fields.WebhookSecret | None = None
 
 
 class TaskAnswer(Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
 class After(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where to go on in a log."""
 
-    after: Annotated[int, Meta(ge=0, le=views.LAST)] = 0
+    after: Annotated[int, Meta(ge=0, le=fields.LAST)] = 0
     limit: Annotated[int, Meta(ge=1, le=EVENTS)] = EVENTS
 
 

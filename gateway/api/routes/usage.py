@@ -6,7 +6,7 @@ from datetime import date
 
 from msgspec import Struct
 
-from gateway.api import views
+from gateway.api import fields, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
 from gateway.domain.budget import By, Used
@@ -25,7 +25,7 @@ class WhichUsage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: the last day; today when left out
     until: date | None = None
     #: id or slug of the only agent to tell of
-    agent: views.AgentName | None = None
+    agent: fields.AgentName | None = None
 
 
 class UseShown(Struct, frozen=True, kw_only=True):

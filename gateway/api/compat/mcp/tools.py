@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Struct, field
 
-from gateway.api import openapi, views
+from gateway.api import fields, openapi, views
 from gateway.api.routing import Call
 from gateway.domain import cron, ids, times
 from gateway.domain.event import AnyHappening, Event, Status, Text
@@ -45,8 +45,8 @@ _Call = Call[Any, Any]
 _Wait = Annotated[
     float, Meta(ge=0, le=LONGEST_WAIT, description="Seconds to wait before answering with what there is.")
 ]
-_TaskId = Annotated[views.RunId, Meta(description="The task's id, or a unique beginning of it.")]
-_Agent = Annotated[views.AgentName, Meta(description="Id of the agent; the default one when left out.")]
+_TaskId = Annotated[fields.RunId, Meta(description="The task's id, or a unique beginning of it.")]
+_Agent = Annotated[fields.AgentName, Meta(description="Id of the agent; the default one when left out.")]
 _Model = Annotated[str, Meta(pattern=ids.MODEL, description="One of the agent's own models.")]
 _Limit = Annotated[int, Meta(ge=1, le=100, description="How many, the newest first.")]
 
@@ -151,9 +151,9 @@ def _told(run: Run, *, listed: bool = False) -> Told:
 
 
 class SendMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    message: views.Prompt
+    message: fields.Prompt
     session: Annotated[
-        views.SessionName, Meta(description="Name of the conversation; the agent remembers what was said in it.")
+        fields.SessionName, Meta(description="Name of the conversation; the agent remembers what was said in it.")
     ] = "default"
     agent: _Agent | None = None
     model: _Model | None = None
@@ -177,10 +177,9 @@ async def send_message(call: _Call, asked: SendMessage, tell: Tell | None) -> To
 
 
 class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    input: views.Prompt
+    input: fields.Prompt
     session: (
-        Annotated[views.SessionName, Meta(description="Name of the conversation to do it in; a new one when left out.")]
-        | None
+        Annotated[fields.SessionName, Meta(description="Name of the conversation; a new one when left out.")] | None
     ) = None
     agent: _Agent | None = None
     model: _Model | None = None
@@ -190,9 +189,9 @@ class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_rounds: Annotated[int, Meta(ge=1, le=100, description="Of a goal: how often it is asked at the most.")] = (
         MAX_ROUNDS
     )
-    timeout: Annotated[views.Seconds, Meta(description="Seconds that it may take.")] | None = None
-    labels: views.Labels = field(default_factory=dict)
-    parent: Annotated[views.RunId, Meta(description="Id of the task that this one belongs to.")] | None = None
+    timeout: Annotated[fields.Seconds, Meta(description="Seconds that it may take.")] | None = None
+    labels: fields.Labels = field(default_factory=dict)
+    parent: Annotated[fields.RunId, Meta(description="Id of the task that this one belongs to.")] | None = None
 
 
 @_tool(Scope.WRITE, RunTask)
@@ -240,7 +239,7 @@ async def wait_task(call: _Call, asked: WaitTask, tell: Tell | None) -> Told:
 
 class FollowTask(WaitTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
     after: Annotated[
-        int, Meta(ge=0, le=views.LAST, description="The `last_event` of the answer before; 0 at first.")
+        int, Meta(ge=0, le=fields.LAST, description="The `last_event` of the answer before; 0 at first.")
     ] = 0
 
 
@@ -377,7 +376,7 @@ async def list_sessions(call: _Call, asked: HowMany, tell: Tell | None) -> Sessi
 
 
 class WhichSession(HowMany, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    session: Annotated[views.SessionName, Meta(description="A session's key as list_sessions tells it, or its name.")]
+    session: Annotated[fields.SessionName, Meta(description="A session's key as list_sessions tells it, or its name.")]
 
 
 class Transcript(Struct, frozen=True, kw_only=True):
@@ -439,7 +438,7 @@ class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             description="A cron expression, `every 15m`, or an RFC 3339 time with a zone for once.",
         ),
     ]
-    prompt: views.Prompt
+    prompt: fields.Prompt
     name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,100}$(?!\n)")] = ""
     agent: _Agent | None = None
     timezone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a zone.")] | None = None

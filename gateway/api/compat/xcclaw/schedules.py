@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from gateway.api import views
+from gateway.api import fields
 from gateway.api.compat.xcclaw.wire import CHANNEL, DIALECT, HOME, LABEL, LISTED, TaskType, moment
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids, times
@@ -28,7 +28,7 @@ class NewXCClawSchedule(Struct, frozen=True, kw_only=True):
     name: Annotated[str, Meta(max_length=100)] = ""
     #: a cron expression, in the time zone `cron.timezone`
     cron: str
-    prompt: views.Prompt
+    prompt: fields.Prompt
     enabled: bool = True
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.api import views
+from gateway.api import fields
 from gateway.api.compat.xcclaw.wire import (
     CHANNEL,
     DIALECT,
@@ -42,7 +42,7 @@ class NewXCClawTask(Struct, frozen=True, kw_only=True):
     """What is to be done once it is executed."""
 
     type: TaskType = TaskType.EPHEMERAL
-    prompt: views.Prompt
+    prompt: fields.Prompt
     #: of a persistent session, for a persistent task; a fresh one when left out
     session_id: str | None = None
 
