@@ -16,7 +16,7 @@ from mcp import MCPError
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway.api.compat.mcp import tools
+from gateway.api.compat.mcp.tools import TOOLS
 from gateway.api.routing import Route
 from gateway.api.server import routes
 from gateway.domain.token import Scope
@@ -75,7 +75,7 @@ async def test_a_client_of_any_version_is_answered(moongate: Serving, mode: str)
         listed = (await client.list_tools()).tools
         told = (await client.call_tool("send_message", {"message": "Hello"})).structured_content
 
-    assert [tool.name for tool in listed] == [*tools.TOOLS]
+    assert [tool.name for tool in listed] == [*TOOLS.by_name]
     assert (told["reply"], told["status"]) == ("echo: Hello", "succeeded")
 
 
@@ -139,7 +139,7 @@ async def test_a_header_that_contradicts_the_message_is_refused(moongate: Servin
     unknown = await ask(moongate, "POST", "/mcp", said, MCP_Protocol_Version="1999-01-01", Mcp_Method="tools/list")
 
     assert (wrong.status, wrong.body["error"]["code"]) == (400, -32020)
-    assert (right.status, len(right.body["result"]["tools"])) == (200, len(tools.TOOLS))
+    assert (right.status, len(right.body["result"]["tools"])) == (200, len(TOOLS.by_name))
     assert unknown.status == 400
 
 

@@ -51,7 +51,8 @@ from pydantic import ValidationError
 
 import gateway
 from gateway.api import reply, sse
-from gateway.api.compat.mcp import tools
+from gateway.api.compat.mcp import tool as gateway_tool
+from gateway.api.compat.mcp.tools import TOOLS
 from gateway.api.compat.mcp.wire import McpAnswer, McpComplaint, Message, complain
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Event
@@ -193,7 +194,7 @@ def _params(call: _Call) -> dict[str, Any] | None:
 async def _list_tools(ctx: ServerRequestContext[Any, Any], _: PaginatedRequestParams | None) -> ListToolsResult:
     """List what the caller's token allows."""
     scope = _caller(ctx).principal.scope
-    return ListToolsResult(tools=[_shown(tool) for tool in tools.TOOLS.values() if scope.covers(tool.scope)])
+    return ListToolsResult(tools=[_shown(tool) for tool in TOOLS.by_name.values() if scope.covers(tool.scope)])
 
 
 def _caller(ctx: ServerRequestContext[Any, Any]) -> _Call:
@@ -202,7 +203,7 @@ def _caller(ctx: ServerRequestContext[Any, Any]) -> _Call:
 
 
 @cache
-def _shown(tool: tools.Tool) -> Tool:
+def _shown(tool: gateway_tool.Tool) -> Tool:
     return Tool(
         name=tool.name,
         description=tool.about,
@@ -212,18 +213,18 @@ def _shown(tool: tools.Tool) -> Tool:
 
 
 async def _call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
-    tool = tools.TOOLS.get(params.name)
+    tool = TOOLS.by_name.get(params.name)
     if tool is None:
         raise MCPError(code=INVALID_PARAMS, message=f"there is no tool {params.name[:64]!r}")
 
     async def tell(event: Event) -> None:
-        said = tools.remark(event)
+        said = gateway_tool.remark(event)
         if said:
             await ctx.session.report_progress(event.n, None, said)
 
     follows = progress_token_from_params(ctx.params) is not None
     try:
-        done = await tools.perform(tool, _caller(ctx), params.arguments or {}, tell if follows else None)
+        done = await gateway_tool.perform(tool, _caller(ctx), params.arguments or {}, tell if follows else None)
     except GatewayError as error:
         return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
     told = msgspec.to_builtins(done)

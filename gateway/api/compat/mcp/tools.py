@@ -1,31 +1,28 @@
-"""What an agent can do by MCP: one table of tools, each a struct that it reads and a function that does it.
+"""The tools that an agent can use over MCP: each is a struct that it reads and a function that does it.
 
-To add one, declare it here with `_tool`; its docstring is what the agent is told of it.
+To add one, declare it here with `@TOOLS.add`; its docstring is what the agent is told about it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct, field
 
-from gateway.api import fields, openapi, views
+from gateway.api import fields, views
+from gateway.api.compat.mcp.tool import Tell, ToolTable
 from gateway.api.routing import Call
 from gateway.domain import cron, ids, times
-from gateway.domain.event import AnyHappening, Event, Status, Text
-from gateway.domain.event import Tool as ToolUsed
+from gateway.domain.event import AnyHappening
 from gateway.domain.page import Page
 from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.token import Scope
-from gateway.errors import Forbidden, InvalidRequest, TimedOut
-from gateway.validation import explain
+from gateway.errors import TimedOut
 
 #: the channel of sessions that are named here
 CHANNEL = "mcp"
@@ -38,8 +35,7 @@ EVENTS = 200
 #: bytes of events that one answer holds at the most, but for a single event that has more: it goes into a context
 SIZE = 64 << 10
 
-#: is told each event of a run that is waited for
-Tell = Callable[[Event], Awaitable[None]]
+TOOLS = ToolTable()
 _Call = Call[Any, Any]
 
 _Wait = Annotated[
@@ -49,66 +45,6 @@ _TaskId = Annotated[fields.RunId, Meta(description="The task's id, or a unique b
 _Agent = Annotated[fields.AgentName, Meta(description="Id of the agent; the default one when left out.")]
 _Model = Annotated[str, Meta(pattern=ids.MODEL, description="One of the agent's own models.")]
 _Limit = Annotated[int, Meta(ge=1, le=100, description="How many, the newest first.")]
-
-
-class Tool(NamedTuple):
-    """One tool."""
-
-    name: str
-    #: what the agent is told of it
-    about: str
-    #: what the caller's token must allow
-    scope: Scope
-    asks: type[Struct]
-    does: Callable[[_Call, Any, Tell | None], Awaitable[Struct]]
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema of what it reads."""
-        _, found = msgspec.json.schema_components([self.asks], ref_template="#/$defs/{name}")
-        own: dict[str, Any] = openapi.plain(found.pop(self.asks.__name__))
-        return {**own, "$defs": openapi.plain(found)} if found else own
-
-
-#: all tools by name, in the order in which they are listed
-TOOLS: dict[str, Tool] = {}
-
-
-def _tool(scope: Scope, asks: type[Struct]) -> Callable[[Any], Any]:
-    def declare(does: Any) -> Any:
-        TOOLS[does.__name__] = Tool(does.__name__, inspect.getdoc(does) or "", scope, asks, does)
-        return does
-
-    return declare
-
-
-async def perform(tool: Tool, call: _Call, given: dict[str, Any], tell: Tell | None) -> Struct:
-    """Do what a tool is for.
-
-    Raises:
-        Forbidden: the caller's token does not allow it.
-        InvalidRequest: what was given is not what the tool reads.
-        GatewayError: it cannot be done, and why.
-    """
-    if not call.principal.scope.covers(tool.scope):
-        raise Forbidden(f"this token has the scope {call.principal.scope}; {tool.scope} is needed.")
-    try:
-        asked = msgspec.convert(given, tool.asks)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(explain(error, tool.asks, "the arguments") + ".") from error
-    return await tool.does(call, asked, tell)
-
-
-def remark(event: Event) -> str:
-    """Return what is worth telling of an event while somebody waits; nothing for most."""
-    match event.data:
-        case Text(delta=said):
-            return said
-        case Status(status=status):
-            return f"[{status}]"
-        case ToolUsed(name=name):
-            return f"[uses {name}]"
-    return ""
 
 
 # --- tasks and messages -------------------------------------------------------------------------
@@ -160,7 +96,7 @@ class SendMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     wait: _Wait = WAIT
 
 
-@_tool(Scope.WRITE, SendMessage)
+@TOOLS.add(Scope.WRITE, SendMessage)
 async def send_message(call: _Call, asked: SendMessage, tell: Tell | None) -> Told:
     """Say something to an agent in a conversation, and wait for its reply.
 
@@ -194,7 +130,7 @@ class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parent: Annotated[fields.RunId, Meta(description="Id of the task that this one belongs to.")] | None = None
 
 
-@_tool(Scope.WRITE, RunTask)
+@TOOLS.add(Scope.WRITE, RunTask)
 async def run_task(call: _Call, asked: RunTask, tell: Tell | None) -> Told:
     """Hand in work for an agent and return at once.
 
@@ -221,7 +157,7 @@ class WhichTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     task_id: _TaskId
 
 
-@_tool(Scope.READ, WhichTask)
+@TOOLS.add(Scope.READ, WhichTask)
 async def get_task(call: _Call, asked: WhichTask, tell: Tell | None) -> Told:
     """Show what has become of a task, without waiting."""
     return _told(await call.engine.run(asked.task_id))
@@ -231,7 +167,7 @@ class WaitTask(WhichTask, frozen=True, kw_only=True, forbid_unknown_fields=True)
     wait: _Wait = WAIT
 
 
-@_tool(Scope.READ, WaitTask)
+@TOOLS.add(Scope.READ, WaitTask)
 async def wait_task(call: _Call, asked: WaitTask, tell: Tell | None) -> Told:
     """Wait for the end of a task and return its reply; after `wait` seconds, what has become of it so far."""
     return _told(await _awaited(call, (await call.engine.run(asked.task_id)).id, asked.wait, tell))
@@ -262,7 +198,7 @@ class Followed(Struct, frozen=True, kw_only=True):
     ended: bool
 
 
-@_tool(Scope.READ, FollowTask)
+@TOOLS.add(Scope.READ, FollowTask)
 async def follow_task(call: _Call, asked: FollowTask, tell: Tell | None) -> Followed:
     """Read what a task's agent says and does, as it happens: the events after number `after`.
 
@@ -285,7 +221,7 @@ async def follow_task(call: _Call, asked: FollowTask, tell: Tell | None) -> Foll
     )
 
 
-@_tool(Scope.WRITE, WhichTask)
+@TOOLS.add(Scope.WRITE, WhichTask)
 async def cancel_task(call: _Call, asked: WhichTask, tell: Tell | None) -> Told:
     """Cancel a task: one that waits at once, one that is at work within seconds."""
     # Shielded: a caller who goes away in between must not leave a run at work that is marked to end.
@@ -302,7 +238,7 @@ class Tasks(Struct, frozen=True):
     tasks: list[Told]
 
 
-@_tool(Scope.READ, WhichTasks)
+@TOOLS.add(Scope.READ, WhichTasks)
 async def list_tasks(call: _Call, asked: WhichTasks, tell: Tell | None) -> Tasks:
     """List tasks, the newest first: all that agents of this gateway were asked, by whomever."""
     named = None if asked.agent is None else call.engine.agents.named(asked.agent)
@@ -354,7 +290,7 @@ class Agents(Struct, frozen=True):
     agents: list[AgentTold]
 
 
-@_tool(Scope.READ, Everything)
+@TOOLS.add(Scope.READ, Everything)
 async def list_agents(call: _Call, asked: Everything, tell: Tell | None) -> Agents:
     """List the agents that can be given messages and tasks."""
     shown = [views.agent(view) for view in await call.engine.agents.views()]
@@ -369,7 +305,7 @@ class SessionsTold(Struct, frozen=True):
     sessions: list[views.SessionShown]
 
 
-@_tool(Scope.READ, HowMany)
+@TOOLS.add(Scope.READ, HowMany)
 async def list_sessions(call: _Call, asked: HowMany, tell: Tell | None) -> SessionsTold:
     """List conversations, the one that was used last first."""
     return SessionsTold([views.session(one) for one in await call.engine.sessions.list(Page(limit=asked.limit))])
@@ -385,7 +321,7 @@ class Transcript(Struct, frozen=True, kw_only=True):
     messages: list[views.MessageShown]
 
 
-@_tool(Scope.READ, WhichSession)
+@TOOLS.add(Scope.READ, WhichSession)
 async def read_session(call: _Call, asked: WhichSession, tell: Tell | None) -> Transcript:
     """Read the newest messages of a conversation."""
     key = (await call.engine.sessions.find(asked.session)).key
@@ -423,7 +359,7 @@ def _schedule(one: Schedule) -> ScheduleTold:
     )
 
 
-@_tool(Scope.READ, HowMany)
+@TOOLS.add(Scope.READ, HowMany)
 async def list_schedules(call: _Call, asked: HowMany, tell: Tell | None) -> SchedulesTold:
     """List what is done by the clock, the newest schedule first."""
     return SchedulesTold([_schedule(one) for one in await call.engine.schedules.list(Page(limit=asked.limit))])
@@ -444,7 +380,7 @@ class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     timezone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a zone.")] | None = None
 
 
-@_tool(Scope.WRITE, AddSchedule)
+@TOOLS.add(Scope.WRITE, AddSchedule)
 async def add_schedule(call: _Call, asked: AddSchedule, tell: Tell | None) -> ScheduleTold:
     """Have an agent asked the same thing at certain times, from now on."""
     settings = call.around.config.cron
@@ -468,7 +404,7 @@ class Removed(Struct, frozen=True):
     removed: str
 
 
-@_tool(Scope.WRITE, WhichSchedule)
+@TOOLS.add(Scope.WRITE, WhichSchedule)
 async def remove_schedule(call: _Call, asked: WhichSchedule, tell: Tell | None) -> Removed:
     """Remove a schedule; what it has begun stays."""
     await asyncio.shield(call.engine.schedules.delete(asked.schedule_id))
