@@ -7,7 +7,6 @@ from msgspec import Struct, field
 
 from gateway.api import views
 from gateway.api.routing import Surroundings
-from gateway.domain import times
 from gateway.domain.delivery import WEBHOOK, Target
 from gateway.domain.run import Run
 from gateway.domain.session import SessionKey
@@ -67,6 +66,6 @@ def body(run: Run) -> bytes:
         result=run.result,
         error=run.error,
         usage=views.usage(run.usage),
-        finished_at=None if run.finished is None else times.rfc3339(run.finished),
+        finished_at=views.moment(run.finished),
     )
     return msgspec.json.encode(told)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
 from gateway.domain.ids import SLUG
@@ -74,5 +75,5 @@ def _shown(token: Token) -> TokenShown:
         name=token.name,
         scope=token.scope,
         created_at=times.rfc3339(token.created),
-        expires_at=None if token.expires is None else times.rfc3339(token.expires),
+        expires_at=views.moment(token.expires),
     )

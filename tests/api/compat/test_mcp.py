@@ -16,6 +16,7 @@ from mcp import MCPError
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from gateway.api.compat.mcp import tools
 from gateway.api.compat.mcp.tools import TOOLS
 from gateway.api.routing import Route
 from gateway.api.server import routes
@@ -285,9 +286,9 @@ async def test_a_token_that_reads_has_tools_that_read(moongate: Serving, mode: s
     secret = await token(moongate, "reader", "read")
     async with speaking(moongate, mode, secret) as client:
         listed = {tool.name for tool in (await client.list_tools()).tools}
-    why = {name: await refused(moongate, name, secret) for name in tools.TOOLS if name not in listed}
+    why = {name: await refused(moongate, name, secret) for name in TOOLS.by_name if name not in listed}
 
-    assert listed == {name for name, tool in tools.TOOLS.items() if tool.scope is Scope.READ}
+    assert listed == {name for name, tool in TOOLS.by_name.items() if tool.scope is Scope.READ}
     assert set(why.values()) == {"this token has the scope read; write is needed."}
     assert await runs(moongate) == 0
 
@@ -410,7 +411,7 @@ async def test_without_the_library_it_is_said_how_to_install_it(
 def test_the_page_names_every_tool() -> None:
     page = (Path(__file__).parents[3] / "docs" / "clients" / "mcp.md").read_text()
 
-    assert [name for name in tools.TOOLS if f"`{name}`" not in page] == []
+    assert [name for name in TOOLS.by_name if f"`{name}`" not in page] == []
 
 
 def test_it_is_one_route() -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from gateway.api import fields
-from gateway.api.compat.xcclaw.wire import CHANNEL, DIALECT, HOME, LABEL, LISTED, TaskType, moment
+from gateway.api import fields, views
+from gateway.api.compat.xcclaw.wire import CHANNEL, DIALECT, HOME, LABEL, LISTED, TaskType
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids, times
 from gateway.domain.ids import SLUG
@@ -100,6 +100,6 @@ def _schedule(of: Schedule) -> XCClawSchedule:
         cron=of.spec.expression,
         prompt=of.spec.input,
         enabled=of.enabled,
-        next_run=moment(of.next_at) if of.enabled else None,
+        next_run=views.moment(of.next_at) if of.enabled else None,
         created_at=times.rfc3339(of.created),
     )

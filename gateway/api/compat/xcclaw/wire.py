@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gateway.api import views
 from gateway.api.routing import Dialect
 from gateway.domain import times
 from gateway.domain.run import Run, RunSpec, Source, Status
@@ -72,8 +73,8 @@ def shown(run: Run) -> XCClawTask:
         result=run.result,
         error=run.error,
         created_at=times.rfc3339(run.created),
-        started_at=moment(run.started),
-        finished_at=moment(run.finished),
+        started_at=views.moment(run.started),
+        finished_at=views.moment(run.finished),
     )
 
 
@@ -87,7 +88,3 @@ def parsed(text: str) -> SessionKey:
 def run_spec(key: SessionKey, kind: TaskType, text: str) -> RunSpec:
     """Return the run that a task is."""
     return RunSpec(source=Source.TASK, agent=key.agent, session=str(key), input=text, labels={LABEL: kind})
-
-
-def moment(at: int | None) -> str | None:
-    return None if at is None else times.rfc3339(at)

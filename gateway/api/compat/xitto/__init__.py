@@ -1,0 +1,195 @@
+"""The door of xitto-kernel's server, version 0.3.3: a pack is an agent, a task is a run in the background.
+
+Its clients need another base URL only; `docs/clients/xitto.md` says what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.api import reply, sse
+from gateway.api.compat.xitto.wire import (
+    DIALECT,
+    LABEL,
+    STATUSES,
+    BackgroundJob,
+    Job,
+    UnknownPack,
+    XittoAccepted,
+    XittoError,
+    XittoResult,
+    XittoTask,
+    XittoTasks,
+    XittoTaskShown,
+    build_spec,
+    encode_finished,
+    explain_failure,
+    render_event,
+    render_result,
+    render_task,
+)
+from gateway.api.routing import Call, Routes, Unheeded
+from gateway.domain.event import End, Event, Status
+from gateway.domain.page import Page
+from gateway.domain.run import Run, RunFilter, Source
+from gateway.domain.run import Status as RunStatus
+from gateway.domain.token import Scope
+from gateway.engine.engine import Engine
+from gateway.errors import GatewayError, NotFound, RunNotFound, Unavailable
+
+#: background tasks that a list shows: the newest ones
+LISTED = 10_000
+
+_encode = msgspec.json.Encoder().encode
+
+ROUTES = Routes("xitto", dialect=DIALECT)
+
+
+# --- answered when it is done -----------------------------------------------------------------
+
+
+@ROUTES.add("POST", "/v1/run", scope=Scope.WRITE, body=Job, query=Unheeded, answer=XittoResult)
+async def run_job(call: Call[Job, Unheeded]) -> XittoResult | web.Response:
+    """Do something and answer with its result."""
+    run = (await call.engine.submit(build_spec(call, Source.AGENT), call.idempotency())).run
+    call.headers["X-Run-Id"] = run.id
+    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    result = render_result(ended)
+    if result is None:
+        return reply.json(XittoError(explain_failure(ended) or ""), 500, call.headers)
+    return result
+
+
+@ROUTES.add("POST", "/v1/stream", scope=Scope.WRITE, body=Job, query=Unheeded, streams=True)
+async def stream_job(call: Call[Job, Unheeded]) -> web.StreamResponse:
+    """Do something and follow it to its result."""
+    key = call.idempotency()
+    try:
+        spec = build_spec(call, Source.AGENT)
+    except UnknownPack as error:  # told in the stream, as the seed does
+        return await sse.stream(call, _single({"type": "error", "error": str(error)}))
+    run = (await call.engine.submit(spec, key)).run
+    call.headers["X-Run-Id"] = run.id
+    why = Unavailable("the gateway is stopping; the run goes on when it is back.")
+    farewell = _line({"type": "error", "error": str(why)})
+    return await sse.stream(call, _to_result(call.engine, run), until=call.engine.drained, farewell=farewell)
+
+
+async def _single(said: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    yield _line(said)
+
+
+async def _to_result(engine: Engine, run: Run) -> AsyncGenerator[bytes, None]:
+    """Yield what the agent says, then `done` with the result, or `error`."""
+    try:
+        async with aclosing(engine.watch(run.id)) as events:
+            async for event in events:
+                said = render_event(event.data)
+                if said is not None:
+                    yield _line(said)
+        ended = await engine.run(run.id)
+    except GatewayError as error:  # too late for a status
+        yield _line({"type": "error", "error": str(error)})
+        return
+    result = render_result(ended)
+    if result is None:
+        yield _line({"type": "error", "error": explain_failure(ended)})
+    else:
+        yield _line({"type": "done", **msgspec.to_builtins(result)})
+
+
+# --- in the background ------------------------------------------------------------------------
+
+
+@ROUTES.add(
+    "POST", "/v1/tasks", scope=Scope.WRITE, body=BackgroundJob, query=Unheeded, answer=XittoAccepted, status=202
+)
+async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccepted:
+    """Hand in something to be done in the background; its webhook is sent the result."""
+    spec = build_spec(call, Source.BACKGROUND)
+    if call.body.webhook:
+        spec = msgspec.structs.replace(spec, deliver=(call.engine.deliveries.webhook(call.body.webhook, "xitto"),))
+    run = (await call.engine.submit(spec, call.idempotency())).run
+    call.headers["X-Run-Id"] = run.id
+    backlog = await call.engine.backlog()
+    return XittoAccepted(
+        task_id=run.id,
+        status=STATUSES[run.status],
+        active=backlog.active,
+        queued=backlog.queued,
+        total=backlog.total,
+    )
+
+
+@ROUTES.add("GET", "/v1/tasks", scope=Scope.READ, query=Unheeded, answer=XittoTasks)
+async def list_background_tasks(call: Call[Any, Unheeded]) -> XittoTasks:
+    """List background tasks, oldest first, with how many are at work and wait."""
+    found = await call.engine.runs(RunFilter(label=LABEL), Page(limit=LISTED))
+    backlog = await call.engine.backlog()
+    return XittoTasks(
+        tasks=[XittoTask(**render_task(run)) for run in reversed(found) if run.spec.source is Source.BACKGROUND],
+        active=backlog.active,
+        queued=backlog.queued,
+        total=backlog.total,
+    )
+
+
+@ROUTES.add("GET", "/v1/tasks/{id}", scope=Scope.READ, query=Unheeded, answer=XittoTaskShown)
+async def show_background_task(call: Call[Any, Unheeded]) -> XittoTaskShown:
+    """Show a background task, with its result when it has one."""
+    run = await _task(call)
+    return XittoTaskShown(**render_task(run), result=render_result(run))
+
+
+@ROUTES.add("GET", "/v1/tasks/{id}/events", scope=Scope.READ, query=Unheeded, streams=True)
+async def background_task_events(call: Call[Any, Unheeded]) -> web.StreamResponse:
+    """Follow a background task from its beginning, or after `Last-Event-ID`, to its end."""
+    run = await _task(call)
+    after = sse.resume_point(call, None) or 0
+    return await sse.stream(call, _events(call.engine, run, after))
+
+
+async def _events(engine: Engine, run: Run, after: int) -> AsyncGenerator[bytes, None]:
+    async with aclosing(engine.watch(run.id, after)) as events:
+        async for event in events:
+            said = await _told(engine, event)
+            if said is not None:
+                yield _line(said, event.n)
+
+
+async def _told(engine: Engine, event: Event) -> dict[str, Any] | None:
+    match event.data:
+        case Status(status=status) if event.n > 1:
+            return {"type": "status", "status": STATUSES[RunStatus(status)]}
+        case End():
+            run = await engine.run(event.run)
+            return {
+                "type": "end",
+                "status": STATUSES[run.status],
+                "result": render_result(run),
+                "error": explain_failure(run),
+            }
+    return render_event(event.data)
+
+
+async def _task(call: Call[Any, Unheeded]) -> Run:
+    name = call.path["id"]
+    try:
+        run = await call.engine.run(name)
+    except RunNotFound:
+        raise NotFound("task not found") from None
+    if run.id != name or run.spec.source is not Source.BACKGROUND:
+        raise NotFound("task not found")
+    return run
+
+
+def _line(said: dict[str, Any], number: int | str = "") -> bytes:
+    return sse.frame(_encode(said), id=number)
+
+
+BODIES = {"xitto": encode_finished}

@@ -1,0 +1,238 @@
+"""xitto-kernel's words for tasks, results and errors, and what they are here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from gateway.api import views
+from gateway.api.routing import Call, Dialect, Unheeded
+from gateway.domain import ids, times
+from gateway.domain.event import AnyHappening, Text, Tool, ToolEnd
+from gateway.domain.run import Mode, Outcome, Run, RunSpec, Source
+from gateway.domain.run import Status as RunStatus
+from gateway.domain.session import SessionKey
+from gateway.errors import AgentNotFound, InvalidRequest
+
+#: the channel of sessions that are named here
+CHANNEL = "xitto"
+#: label of background tasks: its value is the pack, as the client named it
+LABEL = "xitto"
+#: the pack that is meant when none is named
+GENERAL = "general"
+
+STATUSES = {
+    RunStatus.HELD: "queued",
+    RunStatus.QUEUED: "queued",
+    RunStatus.RUNNING: "running",
+    RunStatus.SUCCEEDED: "done",
+    RunStatus.FAILED: "error",
+    RunStatus.CANCELLED: "error",
+}
+_encode = msgspec.json.Encoder().encode
+
+
+class XittoError(Struct, frozen=True):
+    """The body of every error here."""
+
+    error: str
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """What is to be done."""
+
+    #: an agent's id or slug; `general` is the default agent
+    pack: str | None = None
+    #: name of the conversation; a fresh one when left out
+    session_id: str | None = field(default=None, name="sessionId")
+    #: `goal` asks again until the goal is reached; everything else is a turn
+    mode: str | None = None
+    input: str | None = None
+    #: in goal mode; else `input` is meant
+    goal: str | None = None
+
+
+class BackgroundJob(Job, frozen=True, kw_only=True):
+    """What is to be done behind others."""
+
+    #: a URL that is sent the result
+    webhook: str | None = None
+
+
+class XittoUsage(Struct, frozen=True):
+    input: int
+    output: int
+
+
+class XittoResult(Struct, frozen=True, kw_only=True):
+    """What an agent said."""
+
+    session_id: str = field(name="sessionId")
+    text: str
+    usage: XittoUsage
+    #: of a goal: how often the agent was asked
+    rounds: int | None
+    #: of a goal: whether it was reached
+    done: bool | None
+
+
+class XittoBacklog(Struct, frozen=True, kw_only=True):
+    active: int
+    queued: int
+    total: int
+
+
+class XittoAccepted(XittoBacklog, frozen=True, kw_only=True):
+    """The task is on disk and will be done."""
+
+    task_id: str = field(name="taskId")
+    #: queued or running
+    status: str
+
+
+class XittoTask(Struct, frozen=True, kw_only=True):
+    """A background task."""
+
+    task_id: str = field(name="taskId")
+    #: queued, running, done or error
+    status: str
+    pack: str
+    mode: str
+    session_id: str = field(name="sessionId")
+    created_at: str = field(name="createdAt")
+    started_at: str | None = field(name="startedAt")
+    finished_at: str | None = field(name="finishedAt")
+    error: str | None
+
+
+class XittoTaskShown(XittoTask, frozen=True, kw_only=True):
+    """A background task with its result."""
+
+    result: XittoResult | None
+
+
+class XittoTasks(XittoBacklog, frozen=True, kw_only=True):
+    #: oldest first
+    tasks: list[XittoTask]
+
+
+class XittoFinished(Struct, frozen=True, kw_only=True):
+    """What a task's webhook is sent."""
+
+    task_id: str = field(name="taskId")
+    status: str
+    error: str | None
+    session_id: str = field(name="sessionId")
+    text: str | None
+    usage: XittoUsage
+    rounds: int | None
+    done: bool | None
+    finished_at: str | None = field(name="finishedAt")
+
+
+DIALECT = Dialect(error=XittoError, complain=lambda error: XittoError(str(error)))
+
+
+class UnknownPack(InvalidRequest):
+    """There is no such pack."""
+
+
+def build_spec(call: Call[Any, Unheeded], source: Source) -> RunSpec:
+    """Return what a job asks for.
+
+    Raises:
+        InvalidRequest: there is no such pack, nothing to do, or no such session possible.
+    """
+    job: Job = call.body
+    pack = job.pack or GENERAL
+    agents = call.engine.agents
+    try:
+        agent = agents.choose(None if pack == GENERAL and agents.named(pack) is None else pack)
+    except AgentNotFound:
+        packs = ", ".join(agents.packs(GENERAL))
+        raise UnknownPack(f"unknown pack {pack[:64]!r}; there are: {packs[:1000]}") from None
+    mode = Mode.GOAL if job.mode == Mode.GOAL else Mode.TURN
+    text = (job.goal or job.input) if mode is Mode.GOAL else job.input
+    if not text:
+        raise InvalidRequest(
+            "goal: say what is to be reached." if mode is Mode.GOAL else "input: say what is to be done."
+        )
+    chat = job.session_id or "s" + ids.ulid(call.around.clock()).lower()
+    key = call.engine.sessions.key(chat, CHANNEL, agent.id)
+    return RunSpec(
+        source=source,
+        agent=key.agent,
+        session=str(key),
+        input=text,
+        mode=mode,
+        labels={LABEL: pack} if source is Source.BACKGROUND else {},
+    )
+
+
+def render_event(data: AnyHappening) -> dict[str, Any] | None:
+    """Return what is told of an event while a run is at work; most kinds are left out."""
+    match data:
+        case Text(delta=delta):
+            return {"type": "text", "delta": delta}
+        case Tool(name=name, args=args):
+            return {"type": "tool", "name": name, "args": args}
+        case ToolEnd(name=name, is_error=is_error):
+            return {"type": "tool_end", "name": name, "isError": is_error}
+    return None
+
+
+def render_task(run: Run) -> dict[str, Any]:
+    return {
+        "task_id": run.id,
+        "status": STATUSES[run.status],
+        "pack": run.spec.labels.get(LABEL, GENERAL),
+        "mode": str(run.spec.mode),
+        "session_id": _session(run),
+        "created_at": times.rfc3339(run.created),
+        "started_at": views.moment(run.started),
+        "finished_at": views.moment(run.finished),
+        "error": explain_failure(run),
+    }
+
+
+def render_result(run: Run) -> XittoResult | None:
+    if run.outcome is not Outcome.COMPLETED:
+        return None
+    return XittoResult(
+        session_id=_session(run), text=run.result or "", usage=_usage(run), rounds=run.rounds, done=run.done
+    )
+
+
+def encode_finished(run: Run) -> bytes:
+    """Return what the webhook of a task is sent."""
+    told = XittoFinished(
+        task_id=run.id,
+        status=STATUSES[run.status],
+        error=explain_failure(run),
+        session_id=_session(run),
+        text=run.result,
+        usage=_usage(run),
+        rounds=run.rounds,
+        done=run.done,
+        finished_at=views.moment(run.finished),
+    )
+    return _encode(told)
+
+
+def _usage(run: Run) -> XittoUsage:
+    return XittoUsage(run.usage.input, run.usage.output)
+
+
+def explain_failure(run: Run) -> str | None:
+    """Return why a run did not succeed; None while it may."""
+    if run.status is RunStatus.CANCELLED:
+        return "the task was cancelled"
+    return run.error
+
+
+def _session(run: Run) -> str:
+    """Return the session as clients of this door name it."""
+    key = SessionKey.parse(run.spec.session)
+    return key.chat if key is not None and key.channel == CHANNEL else run.spec.session
