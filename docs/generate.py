@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway import backends, channels, config
-from gateway.api import openapi, server
+from gateway.api import openapi, routing
 from gateway.domain import run
 from gateway.domain.agent import Agent
 from gateway.domain.inbound import InletSettings
@@ -106,7 +106,7 @@ def settings() -> str:
 
 def api() -> str:
     """Return the reference page of the HTTP API."""
-    document = openapi.document(server.routes())
+    document = openapi.document(routing.all_routes())
     lines = [
         "# HTTP API",
         "",

@@ -34,7 +34,7 @@ class Callback(Struct, frozen=True, kw_only=True):
     finished_at: str | None = field(name="finishedAt")
 
 
-def targets(around: Surroundings, asked: str | None = None) -> tuple[Target, ...]:
+def targets(server: Surroundings, asked: str | None = None) -> tuple[Target, ...]:
     """Return where word of a run's end goes: where its caller asks, else where the settings say.
 
     Raises:
@@ -42,10 +42,10 @@ def targets(around: Surroundings, asked: str | None = None) -> tuple[Target, ...
     """
     if asked is not None:
         try:
-            return (around.engine.deliveries.webhook(asked, FORMAT),)
+            return (server.engine.deliveries.webhook(asked, FORMAT),)
         except InvalidRequest as error:
             raise InvalidRequest(error.message.replace("webhook", "callbackUrl", 1), remedy=error.remedy) from error
-    configured = around.config.hooks.callback_url
+    configured = server.config.hooks.callback_url
     return () if configured is None else (Target(kind=WEBHOOK, address=configured, format=FORMAT, trusted=True),)
 
 

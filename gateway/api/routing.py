@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from gateway import plugins
 from gateway.api import errors
 from gateway.api.body import JSON
 from gateway.api.readiness import Pulse
@@ -75,13 +76,13 @@ class Surroundings:
 class Call(Generic[B, Q]):
     """One request that has passed all checks, its parts parsed."""
 
-    __slots__ = ("around", "body", "headers", "id", "principal", "query", "request", "route")
+    __slots__ = ("body", "headers", "id", "principal", "query", "request", "route", "server")
 
     def __init__(
         self,
         request: web.Request,
         route: Route,
-        around: Surroundings,
+        server: Surroundings,
         *,
         id: str,  # noqa: A002 the field's own word
         principal: Principal,
@@ -90,7 +91,7 @@ class Call(Generic[B, Q]):
     ) -> None:
         self.request = request
         self.route = route
-        self.around = around
+        self.server = server
         self.id = id
         self.principal = principal
         self.body = body
@@ -100,7 +101,7 @@ class Call(Generic[B, Q]):
 
     @property
     def engine(self) -> Engine:
-        return self.around.engine
+        return self.server.engine
 
     @property
     def path(self) -> Any:
@@ -254,3 +255,13 @@ class Routes:
             return handler
 
         return declare
+
+
+def all_routes() -> list[Route]:
+    """Return all routes of all modules."""
+    return [
+        route
+        for package in ("gateway.api.routes", "gateway.api.compat")
+        for module in plugins.discover(package, "ROUTES").values()
+        for route in module.listed
+    ]

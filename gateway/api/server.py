@@ -18,11 +18,11 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 
-from gateway import log, plugins
+from gateway import log
 from gateway.api import body, errors, reply
 from gateway.api.auth import Bouncer
 from gateway.api.connection import Runner
-from gateway.api.routing import NATIVE, Call, Dialect, Route, Surroundings
+from gateway.api.routing import NATIVE, Call, Dialect, Route, Surroundings, all_routes
 from gateway.domain.token import Scope
 from gateway.engine.execution import call_depth
 from gateway.engine.resources.tokens import Principal
@@ -64,24 +64,14 @@ _ID = web.RequestKey("id", str)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def routes() -> list[Route]:
-    """Return all routes of all modules."""
-    return [
-        route
-        for package in ("gateway.api.routes", "gateway.api.compat")
-        for module in plugins.discover(package, "ROUTES").values()
-        for route in module.listed
-    ]
-
-
 class Server:
     """Serves on a given socket. `close` ends it in good order."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-        gateway = around.config.gateway
+    def __init__(self, context: Surroundings) -> None:
+        self._context = context
+        gateway = context.config.gateway
         self._bouncer = Bouncer(
-            around.engine.tokens,
+            context.engine.tokens,
             allowed_hosts=gateway.allowed_hosts,
             cors_origins=gateway.cors_origins,
             trusted_proxies=gateway.trusted_proxies,
@@ -91,7 +81,7 @@ class Server:
         self._dialects: dict[_Handler, Dialect] = {}
         #: of paths that have none, or take another method, by where they begin
         self._homes: dict[str, Dialect] = {}
-        for route in routes():
+        for route in all_routes():
             path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's own pattern leaves out braces
             handler = self._handler(route)
             self._dialects[handler] = route.dialect
@@ -102,7 +92,7 @@ class Server:
                 app.router.add_get(path, handler, allow_head=True, expect_handler=body.expect)
             else:
                 app.router.add_route(route.method, path, handler, expect_handler=body.expect)
-        self._runner = Runner(app, around.config.limits, self._bouncer.trusts, shutdown_timeout=1.0)
+        self._runner = Runner(app, context.config.limits, self._bouncer.trusts, shutdown_timeout=1.0)
         self._site: web.SockSite | None = None
         #: of the ids of requests
         self._prefix, self._numbers = secrets.token_hex(5), itertools.count(1)
@@ -130,7 +120,7 @@ class Server:
                 asyncio.get_running_loop().remove_reader(self._listener)
             await asyncio.sleep(TAKEN_UP)
             await site.stop()
-        self._around.closing.set()
+        self._context.closing.set()
 
     async def close(self, grace: float, drain: Callable[[float], Awaitable[None]], *, handed_over: bool) -> None:
         """Let requests and runs finish for `grace` seconds, then end them.
@@ -202,7 +192,7 @@ class Server:
 
     def _handler(self, route: Route) -> _Handler:
         """Return the function that takes a request for a route through the remaining checks."""
-        limits = self._around.config.limits
+        limits = self._context.config.limits
 
         async def handle(request: web.Request) -> web.StreamResponse:
             principal = _NOBODY
@@ -217,13 +207,13 @@ class Server:
 
         async def serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
             if route.gate is not None:
-                route.gate(request, self._around)
+                route.gate(request, self._context)
             largest = min(limits.body, route.largest or limits.body)
             data = await body.read(request, largest, limits.body_seconds, types=route.takes)
             call: Call[Any, Any] = Call(
                 request,
                 route,
-                self._around,
+                self._context,
                 id=request[_ID],
                 principal=principal,
                 body=body.parse(data, route.body) if route.gate is None else data,
@@ -250,7 +240,7 @@ class Server:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, X-Run-Id, Retry-After"
             response.headers["Vary"] = "Origin"
-        if self._around.closing.is_set and response.status != 101:  # a WebSocket says by itself that it ends
+        if self._context.closing.is_set and response.status != 101:  # a WebSocket says by itself that it ends
             # aiohttp has worked out the header by now: both are needed, or keep-alive clients are reset.
             response.headers["Connection"] = "close"
             response.force_close()

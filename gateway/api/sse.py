@@ -102,7 +102,7 @@ async def stream(
     Args:
         until: what counts as the server's closing.
     """
-    closing = until or call.around.closing
+    closing = until or call.server.closing
     lasting = asyncio.timeout(lifetime(call))
 
     def end() -> None:
@@ -127,7 +127,7 @@ async def stream(
 def lifetime(call: Call[Any, Any]) -> float | None:
     """Return the seconds until the caller's token ends; None if it does not."""
     expires = call.principal.expires
-    return None if expires is None else (expires - call.around.clock()) / 1000
+    return None if expires is None else (expires - call.server.clock()) / 1000
 
 
 async def _copy(lines: Lines, out: Stream) -> None:
@@ -151,7 +151,7 @@ class Stream:
         #: makes a line a frame
         self.frame = frame
         self._request = call.request
-        self._patience = call.around.config.limits.stall_seconds
+        self._patience = call.server.config.limits.stall_seconds
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None

@@ -50,7 +50,7 @@ async def serve(
     if not socket.can_prepare(call.request):
         raise InvalidRequest("this path speaks WebSocket.", remedy="Open it with a WebSocket client.")
     await socket.prepare(call.request)
-    closing = until or call.around.closing
+    closing = until or call.server.closing
     lasting = asyncio.timeout(sse.lifetime(call))
 
     def end(_: object = None) -> None:
@@ -63,7 +63,7 @@ async def serve(
         listening.add_done_callback(end)
         async with lasting, aclosing(frames):
             with call.principal.gone.telling(end), closing.telling(end):
-                await _copy(frames, socket, call.around.config.limits.stall_seconds)
+                await _copy(frames, socket, call.server.config.limits.stall_seconds)
     except TimeoutError:
         if not lasting.expired():
             _abort(call)

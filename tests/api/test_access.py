@@ -12,8 +12,7 @@ import pytest
 
 from gateway import config
 from gateway.api import auth
-from gateway.api.routing import NATIVE, Route
-from gateway.api.server import routes
+from gateway.api.routing import NATIVE, Route, all_routes
 from gateway.domain.token import Scope
 from gateway.errors import ConfigError
 from tests.api.client import Answer, ask, head, post, raw, read, token
@@ -23,7 +22,7 @@ from tests.support.live import Live
 PUBLIC = {"/health", "/livez", "/readyz"}
 #: signed by the sender instead of with a token; see `test_webhook`
 SIGNED = {"/api/webhook/{channel}"}
-ROUTES = sorted(routes(), key=lambda route: (route.path, route.method))
+ROUTES = sorted(all_routes(), key=lambda route: (route.path, route.method))
 GUARDED = [route for route in ROUTES if route.path not in PUBLIC | SIGNED]
 #: bad credentials, as header lines
 BAD = {

@@ -16,8 +16,7 @@ from gateway.api.routes.agent import Ask
 from gateway.api.routes.message import Say
 from gateway.api.routes.tasks import NewTask
 from gateway.api.routes.tokens import NewToken
-from gateway.api.routing import NATIVE, Nothing
-from gateway.api.server import routes
+from gateway.api.routing import NATIVE, Nothing, all_routes
 from gateway.errors import InvalidRequest
 from tests.api.client import Answer, ask, head, post, raw, read
 from tests.support.inprocess import TOKEN, Serving
@@ -85,7 +84,7 @@ async def test_a_hostile_body_is_refused_in_words(moongate: Serving, sent: bytes
 
 
 #: but those of who signs what is sent: see `test_webhook`
-READING = [route for route in routes() if route.body is not Nothing and route.gate is None]
+READING = [route for route in all_routes() if route.body is not Nothing and route.gate is None]
 
 
 @pytest.mark.parametrize("route", [route for route in READING if route.dialect is NATIVE], ids=lambda r: r.path)
@@ -115,7 +114,7 @@ def posted(route: Any, sent: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "route",
-    [route for route in routes() if route.body is Nothing and route.dialect is NATIVE],
+    [route for route in all_routes() if route.body is Nothing and route.dialect is NATIVE],
     ids=lambda r: f"{r.method} {r.path}",
 )
 async def test_where_no_body_is_read_none_is_taken(moongate: Serving, route: Any) -> None:

@@ -107,7 +107,7 @@ async def wake(call: Call[Wake, Unheeded]) -> Woken:
 async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
     """Run an agent in a session; word of its end goes to the callback."""
     wanted = call.body
-    name = wanted.session_key or ids.ulid(call.around.clock()).lower()
+    name = wanted.session_key or ids.ulid(call.server.clock()).lower()
     key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
     spec = RunSpec(
         source=Source.HOOK,
@@ -116,14 +116,14 @@ async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
         input=wanted.message,
         model=wanted.model,
         timeout=wanted.timeout_seconds,
-        deliver=openclaw_callback.targets(call.around, wanted.callback_url) + _reply_to(call),
+        deliver=openclaw_callback.targets(call.server, wanted.callback_url) + _reply_to(call),
         labels=_labels(wanted),
     )
     run = (await call.engine.submit(spec, call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
     if not wanted.wait_for_completion:
         return AgentHooked(ok=True, run_id=run.id, session_key=openclaw_callback.session_name(run))
-    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
     return AgentHooked(
         ok=True, run_id=run.id, session_key=openclaw_callback.session_name(run), reply=views.result(ended)
     )

@@ -128,7 +128,7 @@ async def team_callback(call: Call[TeamCallback, Unheeded]) -> TeamOk:
 async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned:
     """Give an agent a task if it has a slot free."""
     wanted = call.body
-    deliver = openclaw_callback.targets(call.around)
+    deliver = openclaw_callback.targets(call.server)
     try:
         accepted = await call.engine.assign(
             _named(call), str(wanted.task_id), wanted.prompt, call.idempotency(), deliver=deliver
@@ -162,7 +162,7 @@ def _uuid(agent: str) -> str:
 
 def _shown(call: Call[Any, Unheeded], of: AgentView) -> TeamAgent:
     stored = of.stored
-    started = call.around.started
+    started = call.server.started
     return TeamAgent(
         id=_uuid(of.agent.id),
         name=stored.name if stored else of.agent.id,

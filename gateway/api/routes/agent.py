@@ -65,7 +65,7 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
         why = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _frames(call, run, after or 0)
         return await sse.stream(call, frames, until=call.engine.drained, farewell=sse.error_frame(why))
-    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
     return _answer(call, ended)
 
 

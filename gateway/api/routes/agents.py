@@ -108,7 +108,7 @@ async def assign(call: Call[Assignment, Nothing]) -> Assigned:
         wanted.task_id,
         wanted.prompt,
         call.idempotency(),
-        deliver=openclaw_callback.targets(call.around),
+        deliver=openclaw_callback.targets(call.server),
     )
     call.headers["X-Run-Id"] = accepted.run.id
     return Assigned(task=views.task(accepted.run))

@@ -199,7 +199,7 @@ async def list_jobs(call: Call[Nothing, WhichJobs]) -> JobList:
 async def next_times(call: Call[Nothing, Preview]) -> Times:
     """Show the next times that an expression would have; nothing is kept."""
     asked = call.query
-    zone = asked.timezone or call.around.config.cron.timezone
+    zone = asked.timezone or call.server.config.cron.timezone
     found = call.engine.schedules.preview(asked.schedule, zone, asked.count)
     return Times(schedule=asked.schedule, timezone=zone, times=[times.rfc3339(time) for time in found])
 
@@ -211,7 +211,7 @@ async def create_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     for name, said in (("schedule", "expression"), ("prompt", "input")):
         if said not in wanted:
             raise InvalidRequest(f"{name}: is missing")
-    settings = call.around.config.cron
+    settings = call.server.config.cron
     wanted = {"timezone": settings.timezone, "max_failures": settings.max_failures, **wanted}
     enabled = call.body.enabled is not False
     made = call.engine.schedules.create(ScheduleSpec(**wanted), enabled=enabled, key=call.idempotency())

@@ -29,15 +29,15 @@ class Begun(Struct, frozen=True, kw_only=True):
 @ROUTES.add("POST", "/api/gateway/restart", scope=Scope.ADMIN, body=Why, answer=Begun, status=202)
 async def restart_gateway(call: Call[Why, Nothing]) -> Begun:
     """Begin a restart: the present serving process answers until the next one is ready."""
-    control = call.around.control
+    control = call.server.control
     if control.restart is None:
         raise Unavailable("this gateway runs without a supervisor.", remedy="Stop it, and start it again.")
     control.restart(call.body.reason)
-    return Begun(generation=call.around.generation)
+    return Begun(generation=call.server.generation)
 
 
 @ROUTES.add("POST", "/api/gateway/stop", scope=Scope.ADMIN, body=Why, answer=Begun, status=202)
 async def stop_gateway(call: Call[Why, Nothing]) -> Begun:
     """Begin to stop: what is under way gets the usual grace."""
-    call.around.control.stop()
-    return Begun(generation=call.around.generation)
+    call.server.control.stop()
+    return Begun(generation=call.server.generation)

@@ -54,17 +54,17 @@ class Alive(Struct, frozen=True):
 @ROUTES.add("GET", "/health", scope=None, answer=Health)
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Tell how the gateway is."""
-    store = await call.around.pulse.take(call.engine)
-    checks = {"store": store, **call.engine.channels.troubles, **call.around.control.notes}
+    store = await call.server.pulse.take(call.engine)
+    checks = {"store": store, **call.engine.channels.troubles, **call.server.control.notes}
     return Health(
         packs=list(call.engine.agents.packs("general")),
         model=_model(call),
         tasks=await _background(call),
         status="healthy" if set(checks.values()) == {"ok"} else "degraded",
-        uptime=max(0, call.around.clock() - call.around.started) // 1000,
+        uptime=max(0, call.server.clock() - call.server.started) // 1000,
         version=gateway.__version__,
-        instance=call.around.instance,
-        generation=call.around.generation,
+        instance=call.server.instance,
+        generation=call.server.generation,
         checks=checks,
     )
 
@@ -94,9 +94,9 @@ async def alive(call: Call[Nothing, Nothing]) -> Alive:
 @ROUTES.add("GET", "/readyz", scope=None, answer=Alive)
 async def ready(call: Call[Nothing, Nothing]) -> Alive:
     """Tell whether work would be accepted now."""
-    if call.around.closing.is_set:
+    if call.server.closing.is_set:
         raise Unavailable("the gateway is stopping.")
-    found = await call.around.pulse.take(call.engine)
+    found = await call.server.pulse.take(call.engine)
     if found != "ok":
         raise Unavailable(found)
     return Alive()
@@ -108,7 +108,7 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     # Late: it brings an HTTP server of its own, and most gateways are never asked.
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
-    counts = await call.engine.counts(since=call.around.started)
+    counts = await call.engine.counts(since=call.server.started)
     registry = CollectorRegistry()
     runs = Gauge("moongate_runs", "Runs that wait or are at work.", ["status"], registry=registry)
     runs.labels("queued").set(counts.queued)
@@ -124,6 +124,6 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     working = Gauge("moongate_agent_runs", "Runs at work, by agent.", ["agent"], registry=registry)
     for view in await call.engine.agents.views():
         working.labels(view.slug).set(view.load.running)
-    up = (call.around.clock() - call.around.started) / 1000
+    up = (call.server.clock() - call.server.started) / 1000
     Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)
     return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -49,7 +49,7 @@ async def read_logs(call: Call[Nothing, Which]) -> LogLines | web.StreamResponse
 
 
 def _file(call: Call[Nothing, Which]) -> Path:
-    return paths.log_file(call.around.config.home, call.around.config.path)
+    return paths.log_file(call.server.config.home, call.server.config.path)
 
 
 async def _frames(call: Call[Nothing, Which]) -> AsyncGenerator[bytes, None]:

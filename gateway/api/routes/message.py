@@ -67,7 +67,7 @@ async def say(call: Call[Say, Nothing]) -> Said:
 async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
     """Say something in a chat and wait for the reply, which also goes to that chat."""
     run = await _submit(call)
-    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
     return Replied(reply=views.result(ended), message_id=run.id, session=run.spec.session)
 
 

@@ -9,8 +9,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.api import openapi
-from gateway.api.routing import Call, Nothing, Routes
-from gateway.api.server import routes
+from gateway.api.routing import Call, Nothing, Routes, all_routes
 from gateway.domain.token import Scope
 
 ROUTES = Routes("meta")
@@ -18,7 +17,7 @@ ROUTES = Routes("meta")
 
 @cache
 def _document() -> bytes:
-    document: dict[str, Any] = openapi.document(routes())
+    document: dict[str, Any] = openapi.document(all_routes())
     return msgspec.json.encode(document)
 
 

@@ -124,7 +124,7 @@ class EventList(Struct, frozen=True, kw_only=True):
 async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
     """Hand in a task. When this answers, the task is on disk and will be done."""
     wanted = call.body
-    name = wanted.session or ids.ulid(call.around.clock()).lower()
+    name = wanted.session or ids.ulid(call.server.clock()).lower()
     key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
     if wanted.webhook_secret is not None and wanted.webhook is None:
         raise InvalidRequest("webhook_secret: there is no webhook that it could sign.")

@@ -56,7 +56,7 @@ async def list_tokens(call: Call[Nothing, Nothing]) -> TokenList:
 async def create_token(call: Call[NewToken, Nothing]) -> TokenMade:
     """Make a named token; its secret is in this answer and nowhere else."""
     wanted = call.body
-    expires = None if wanted.days is None else call.around.clock() + round(wanted.days * 86_400_000)
+    expires = None if wanted.days is None else call.server.clock() + round(wanted.days * 86_400_000)
     # Shielded, as below: a name that is taken on disk must be a token here.
     secret = await asyncio.shield(call.engine.tokens.create(wanted.name, wanted.scope, expires, call.idempotency()))
     return TokenMade(token=secret, name=wanted.name, scope=wanted.scope)

@@ -38,9 +38,9 @@ class Taken(Struct, frozen=True, kw_only=True):
     message_id: str
 
 
-def knock(request: web.Request, around: Surroundings) -> None:
+def knock(request: web.Request, server: Surroundings) -> None:
     """Refuse whom the header alone tells to be a stranger, and what has no door."""
-    around.engine.channels.door(request.match_info["channel"]).admit(request.headers)
+    server.engine.channels.door(request.match_info["channel"]).admit(request.headers)
 
 
 @ROUTES.add(

@@ -35,7 +35,7 @@ class Work(Struct, frozen=True, kw_only=True):
 async def work(call: Call[Nothing, Nothing]) -> Work:
     """Tell what the gateway has to do, and did."""
     engine = call.engine
-    runs = await engine.counts(since=call.around.clock() - DAY)
+    runs = await engine.counts(since=call.server.clock() - DAY)
     deliveries = await engine.deliveries.counts()
     return Work(
         running=runs.running,

@@ -18,8 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from gateway.api.compat.mcp import tools
 from gateway.api.compat.mcp.tools import TOOLS
-from gateway.api.routing import Route
-from gateway.api.server import routes
+from gateway.api.routing import Route, all_routes
 from gateway.domain.token import Scope
 from tests.api.client import ask, done, head, post, raw, read, running, stream, submit, token
 from tests.support.inprocess import TOKEN, Serving, serving
@@ -415,6 +414,6 @@ def test_the_page_names_every_tool() -> None:
 
 
 def test_it_is_one_route() -> None:
-    found: list[Route] = [route for route in routes() if route.path == "/mcp"]
+    found: list[Route] = [route for route in all_routes() if route.path == "/mcp"]
 
     assert [(route.method, route.scope) for route in found] == [("POST", Scope.READ)]

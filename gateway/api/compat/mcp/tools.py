@@ -136,7 +136,7 @@ async def run_task(call: _Call, asked: RunTask, tell: Tell | None) -> Told:
 
     When this answers, the task is on disk and will be done, whatever becomes of you.
     """
-    name = asked.session or ids.ulid(call.around.clock()).lower()
+    name = asked.session or ids.ulid(call.server.clock()).lower()
     key = call.engine.sessions.key(name, CHANNEL, asked.agent)
     spec = RunSpec(
         source=Source.MCP,
@@ -383,7 +383,7 @@ class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 @TOOLS.add(Scope.WRITE, AddSchedule)
 async def add_schedule(call: _Call, asked: AddSchedule, tell: Tell | None) -> ScheduleTold:
     """Have an agent asked the same thing at certain times, from now on."""
-    settings = call.around.config.cron
+    settings = call.server.config.cron
     spec = ScheduleSpec(
         name=asked.name,
         expression=asked.schedule,

@@ -41,4 +41,4 @@ async def show_model(call: Call[Nothing, Nothing]) -> Model:
 
 
 def _model(call: Call[Nothing, Nothing], agent: str) -> Model:
-    return Model(id=agent, created=call.around.started // 1000)
+    return Model(id=agent, created=call.server.started // 1000)

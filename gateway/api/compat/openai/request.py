@@ -70,7 +70,7 @@ def spec(
     if session is None and named is not None:
         session = str(call.engine.sessions.key(named, CHANNEL, meant.agent))
     remembers = session is not None
-    fresh = f"{meant.agent}:{CHANNEL}:{ids.ulid(call.around.clock()).lower()}"
+    fresh = f"{meant.agent}:{CHANNEL}:{ids.ulid(call.server.clock()).lower()}"
     return RunSpec(
         source=Source.OPENAI,
         agent=meant.agent,
@@ -149,7 +149,7 @@ async def ended(call: Call[Any, Any], run: Run) -> tuple[Run, str] | web.Respons
     Not raised: the answer is to say that the run must not be begun again.
     """
     try:
-        run = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+        run = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
         return run, views.result(run)
     except GatewayError as error:
         return reply.json(complain(error), error.status, call.headers)

@@ -51,8 +51,8 @@ class ScheduleDeleted(Struct, frozen=True, kw_only=True):
 )
 async def create_xcclaw_schedule(call: Call[NewXCClawSchedule, Unheeded]) -> XCClawSchedule:
     """Make a schedule; each of its times becomes a task in the schedule's own session."""
-    wanted, settings = call.body, call.around.config.cron
-    identifier = wanted.id or ids.ulid(call.around.clock()).lower()
+    wanted, settings = call.body, call.server.config.cron
+    identifier = wanted.id or ids.ulid(call.server.clock()).lower()
     spec = ScheduleSpec(
         name=wanted.name,
         expression=wanted.cron,

@@ -86,7 +86,7 @@ async def delete_persistent_session(call: Call[Any, Unheeded]) -> SessionDeleted
 async def tell_persistent_session(call: Call[TextGiven, TextGiven]) -> SessionReply:
     """Say something in a session and wait for the reply."""
     named, run = await _tell(call)
-    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
     return SessionReply(session_id=named.id, reply=views.result(ended))
 
 

@@ -85,7 +85,7 @@ async def show_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
 async def execute_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     """Execute a task and wait for its end, whichever that is."""
     run = await _execute(call)
-    return _task(call, await call.engine.wait(run.id, call.around.config.limits.wait_seconds))
+    return _task(call, await call.engine.wait(run.id, call.server.config.limits.wait_seconds))
 
 
 @ROUTES.add(
@@ -136,7 +136,7 @@ async def _key(call: Call[NewXCClawTask, Unheeded], wanted: NewXCClawTask) -> Se
         return parsed((await call.engine.named.find(CHANNEL, wanted.session_id)).key)
     if wanted.type is TaskType.SCHEDULED:
         return SessionKey.of(agent, CHANNEL, wanted.session_id or SCHEDULED)
-    return SessionKey.of(agent, CHANNEL, ids.ulid(call.around.clock()).lower())
+    return SessionKey.of(agent, CHANNEL, ids.ulid(call.server.clock()).lower())
 
 
 async def _find(call: Call[Any, Any]) -> Run:

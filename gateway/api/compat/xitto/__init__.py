@@ -58,7 +58,7 @@ async def run_job(call: Call[Job, Unheeded]) -> XittoResult | web.Response:
     """Do something and answer with its result."""
     run = (await call.engine.submit(build_spec(call, Source.AGENT), call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
-    ended = await call.engine.wait(run.id, call.around.config.limits.wait_seconds)
+    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
     result = render_result(ended)
     if result is None:
         return reply.json(XittoError(explain_failure(ended) or ""), 500, call.headers)

@@ -159,7 +159,7 @@ def build_spec(call: Call[Any, Unheeded], source: Source) -> RunSpec:
         raise InvalidRequest(
             "goal: say what is to be reached." if mode is Mode.GOAL else "input: say what is to be done."
         )
-    chat = job.session_id or "s" + ids.ulid(call.around.clock()).lower()
+    chat = job.session_id or "s" + ids.ulid(call.server.clock()).lower()
     key = call.engine.sessions.key(chat, CHANNEL, agent.id)
     return RunSpec(
         source=source,
