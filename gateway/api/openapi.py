@@ -16,6 +16,10 @@ from gateway.api.routing import KEY_LENGTH, NATIVE, Nothing, Route
 
 _REFUSED = "It was refused; `error.code` says why."
 _REF = "#/components/schemas/{name}"
+#: A schema has the name of its class, with the module where two classes share one. Clients are generated from these
+#: names: when a class moves or gets another name, its schema keeps the name that it was published under.
+_PUBLISHED_NAMES = {"gateway.api.compat.openai.wire.Said": "gateway.api.compat.openai.words.Said"}
+_PUBLISHED_REFS = {_REF.format(name=name): _REF.format(name=published) for name, published in _PUBLISHED_NAMES.items()}
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
@@ -24,7 +28,8 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     kinds = {kind for route in routes for kind in (route.body, route.answer, route.query) if kind is not None}
     kinds |= {route.dialect.error for route in routes}
     ordered = sorted(kinds, key=lambda kind: (kind.__module__, kind.__name__))
-    schemas, components = plain(msgspec.json.schema_components(ordered, ref_template=_REF))
+    schemas, components = _rename_refs(plain(msgspec.json.schema_components(ordered, ref_template=_REF)))
+    components = {_PUBLISHED_NAMES.get(name, name): schema for name, schema in components.items()}
     of = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -51,6 +56,15 @@ def plain(schema: Any) -> Any:
     if isinstance(schema, (list, tuple)):
         return [plain(value) for value in schema]
     return schema.removesuffix(r"(?!\n)") if isinstance(schema, str) else schema
+
+
+def _rename_refs(schema: Any) -> Any:
+    """Return a schema whose references use published names."""
+    if isinstance(schema, dict):
+        return {key: _rename_refs(value) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_rename_refs(value) for value in schema]
+    return _PUBLISHED_REFS.get(schema, schema) if isinstance(schema, str) else schema
 
 
 def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,15 @@ async def test_the_document_lists_every_route(moongate: Serving) -> None:
     assert listed == {(route.method, route.path) for route in all_routes()}
 
 
+async def test_a_schema_keeps_the_name_that_it_was_published_under(moongate: Serving) -> None:
+    document = (await ask(moongate, "GET", "/openapi.json")).body
+
+    name = "gateway.api.compat.openai.words.Said"
+    messages = document["components"]["schemas"]["ChatRequest"]["properties"]["messages"]
+    assert messages["items"] == {"$ref": f"#/components/schemas/{name}"}
+    assert document["components"]["schemas"][name]["title"] == "Said"
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A real gateway, for all cases of this module."""
