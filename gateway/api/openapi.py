@@ -80,8 +80,8 @@ def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> 
             },
         },
     }
-    if route.silent is not None:
-        operation["responses"][str(route.silent)] = {"description": "Taken; there is nothing to answer."}
+    if route.silent_status is not None:
+        operation["responses"][str(route.silent_status)] = {"description": "Taken; there is nothing to answer."}
     parameters = [*_path_parameters(route), *_query_parameters(route, of, components), *_headers(route)]
     if parameters:
         operation["parameters"] = parameters
@@ -92,7 +92,7 @@ def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> 
         needed = any(field.required for field in msgspec.structs.fields(route.body))
         operation["requestBody"] = {
             "required": needed,
-            "content": {kind: {"schema": of[route.body]} for kind in route.takes},
+            "content": {kind: {"schema": of[route.body]} for kind in route.media_types},
         }
     return operation
 
@@ -102,7 +102,7 @@ def _content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
     if route.answer is not None:
         content["application/json"] = {"schema": of[route.answer]}
     elif not (route.streams or route.socket):
-        content[route.media] = {}
+        content[route.answer_media_type] = {}
     if route.streams:
         content["text/event-stream"] = {}
     return {"content": content} if content else {}

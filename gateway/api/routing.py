@@ -185,19 +185,19 @@ class Route:
     status: int
     summary: str
     #: status of the empty answer to what nobody answers, where there is such
-    silent: int | None = None
+    silent_status: int | None = None
     #: also answers as a stream of server-sent events
     streams: bool = False
     #: is a WebSocket, which may be opened with a ticket
     socket: bool = False
     #: what an answer without a type is
-    media: str = "application/json"
+    answer_media_type: str = "application/json"
     #: for who signs what they send: checks the header first, and the handler gets the body's bytes as they came
     gate: Gate | None = None
     #: bytes of the body, where that is not what `limits.body` says
-    largest: int | None = None
+    max_body_bytes: int | None = None
     #: media types of the body
-    takes: Sequence[str] = (JSON,)
+    media_types: Sequence[str] = (JSON,)
     dialect: Dialect = NATIVE
 
 
@@ -220,13 +220,13 @@ class Routes:
         query: type[Struct] = Nothing,
         answer: type[Struct] | type[list[Any]] | None = None,
         status: int = 200,
-        silent: int | None = None,
+        silent_status: int | None = None,
         streams: bool = False,
         socket: bool = False,
-        media: str = "application/json",
+        answer_media_type: str = "application/json",
         gate: Gate | None = None,
-        largest: int | None = None,
-        takes: Sequence[str] = (JSON,),
+        max_body_bytes: int | None = None,
+        media_types: Sequence[str] = (JSON,),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as a route; its docstring's first line is the summary."""
 
@@ -241,14 +241,14 @@ class Routes:
                     query=query,
                     answer=answer,
                     status=status,
-                    silent=silent,
+                    silent_status=silent_status,
                     summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
                     streams=streams,
                     socket=socket,
-                    media=media,
+                    answer_media_type=answer_media_type,
                     gate=gate,
-                    largest=largest,
-                    takes=takes,
+                    max_body_bytes=max_body_bytes,
+                    media_types=media_types,
                     dialect=self.dialect,
                 )
             )

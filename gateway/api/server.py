@@ -208,8 +208,8 @@ class Server:
         async def serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
             if route.gate is not None:
                 route.gate(request, self._context)
-            largest = min(limits.body, route.largest or limits.body)
-            data = await body.read(request, largest, limits.body_seconds, types=route.takes)
+            largest = min(limits.body, route.max_body_bytes or limits.body)
+            data = await body.read(request, largest, limits.body_seconds, types=route.media_types)
             call: Call[Any, Any] = Call(
                 request,
                 route,

@@ -89,7 +89,7 @@ class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reply: str | None = None
 
 
-@ROUTES.add("POST", "/hooks/wake", scope=Scope.WRITE, body=Wake, query=Unheeded, answer=Woken, largest=LARGEST)
+@ROUTES.add("POST", "/hooks/wake", scope=Scope.WRITE, body=Wake, query=Unheeded, answer=Woken, max_body_bytes=LARGEST)
 async def wake(call: Call[Wake, Unheeded]) -> Woken:
     """Tell the main session of the default agent something."""
     agent = call.engine.agents.default.id
@@ -102,7 +102,13 @@ async def wake(call: Call[Wake, Unheeded]) -> Woken:
 
 
 @ROUTES.add(
-    "POST", "/hooks/agent", scope=Scope.WRITE, body=AgentHook, query=Unheeded, answer=AgentHooked, largest=LARGEST
+    "POST",
+    "/hooks/agent",
+    scope=Scope.WRITE,
+    body=AgentHook,
+    query=Unheeded,
+    answer=AgentHooked,
+    max_body_bytes=LARGEST,
 )
 async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
     """Run an agent in a session; word of its end goes to the callback."""

@@ -102,7 +102,7 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
     return Alive()
 
 
-@ROUTES.add("GET", "/metrics", scope=Scope.READ, media="text/plain")
+@ROUTES.add("GET", "/metrics", scope=Scope.READ, answer_media_type="text/plain")
 async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     """Give the numbers, in the text format of Prometheus."""
     # Late: it brings an HTTP server of its own, and most gateways are never asked.

@@ -51,8 +51,8 @@ def knock(request: web.Request, server: Surroundings) -> None:
     answer=Taken,
     status=202,
     gate=knock,
-    largest=LARGEST,
-    takes=(body.JSON, body.FORM),
+    max_body_bytes=LARGEST,
+    media_types=(body.JSON, body.FORM),
 )
 async def take(call: Call[bytes, Nothing]) -> Taken | web.Response:
     """Take a webhook, verified by its own signature; the same one again is answered the same."""

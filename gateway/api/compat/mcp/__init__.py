@@ -20,7 +20,7 @@ from gateway.domain.token import Scope
 ROUTES = Routes("mcp", dialect=Dialect(error=McpError, complain=complain))
 
 
-@ROUTES.add("POST", "/mcp", scope=Scope.READ, body=Message, answer=McpAnswer, silent=202, streams=True)
+@ROUTES.add("POST", "/mcp", scope=Scope.READ, body=Message, answer=McpAnswer, silent_status=202, streams=True)
 async def speak_mcp(call: Call[Message, Nothing]) -> web.StreamResponse:
     """Take a message of an MCP client; which tools there are goes by the token's scope."""
     call.idempotency()  # a wrong one is refused whatever it would be for
