@@ -1,1 +1,1 @@
-"""The front doors: HTTP in, HTTP out. They reach runs only through the engine."""
+"""The HTTP API. It reaches runs only through the engine."""

@@ -1,4 +1,4 @@
-"""Who may come in: Host, Origin, token, scope, in that order."""
+"""Checks who sends a request: Host, Origin, token and scope, in that order."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from gateway.domain.token import Scope
 from gateway.engine.resources.tokens import Keyring, Principal
 from gateway.errors import ConfigError, Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
 
-#: failed attempts of one address in `WINDOW` seconds before further wrong tokens are refused unseen
+#: failed attempts of one address within the window; after them each further wrong token gets a 429
 ATTEMPTS = 10
+#: seconds that a failed attempt counts
 WINDOW = 60.0
-#: addresses that are remembered
+#: addresses whose failed attempts are remembered
 ADDRESSES = 10_000
-#: Host headers that are remembered as good ones
+#: allowed Host headers that are remembered
 HOSTS = 256
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Bouncer:
-    """Checks callers before anything of theirs is read."""
+    """Checks a request by its header, before its body is read."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Bouncer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raises:
-        ConfigError: a trusted proxy is no address.
+        ConfigError: a trusted proxy is not an address or a network.
         """
         self._keyring = keyring
         self._names = {"localhost", socket.gethostname().lower(), *map(str.lower, allowed_hosts)}
@@ -53,10 +54,10 @@ class Bouncer:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     def check_host(self, request: web.Request) -> None:
-        """Refuse a request that was meant for another name: DNS may be bound to us by a stranger.
+        """Refuse a request for another host name: an attacker can point the DNS of their own site at this gateway.
 
         Raises:
-            Misdirected: the Host is neither ours nor an address.
+            Misdirected: the Host is not one of our names and not an IP address.
         """
         host = request.headers.get("Host", "")
         if host in self._good_hosts:
@@ -69,10 +70,10 @@ class Bouncer:
             self._good_hosts.add(host)
 
     def check_origin(self, request: web.Request) -> None:
-        """Refuse a request that a foreign web page made.
+        """Refuse a request from a web page of another site.
 
         Raises:
-            Forbidden: its Origin is another one, and is not in `cors_origins`.
+            Forbidden: its Origin is another site, which is not in `cors_origins`.
         """
         headers = request.headers
         origin = headers.get("Origin")
@@ -88,15 +89,15 @@ class Bouncer:
         )
 
     def identify(self, request: web.Request, also: str | None = None) -> Principal:
-        """Return who calls.
+        """Return the caller that the token names.
 
         Args:
-            also: a header that carries the token where there is no Authorization.
+            also: a header that may carry the token when there is no Authorization header.
 
         Raises:
-            InvalidRequest: there is a token in the query, where logs and histories keep it.
+            InvalidRequest: the query has a token; logs and browser histories would keep it.
             Unauthorized: there is no token, or a wrong one.
-            RateLimited: a wrong one, after too many others from there.
+            RateLimited: the token is wrong, after too many failed attempts from the same address.
         """
         _check_query(request)
         door = self._keyring.open_door
@@ -104,19 +105,19 @@ class Bouncer:
             return door
         secret = _bearer(request, also)
         if secret is None:
-            raise Unauthorized(remedy="Send the header Authorization: Bearer, with the gateway's token.")
+            raise Unauthorized(remedy="Send the header Authorization: Bearer with the gateway's token.")
         found = self._keyring.admit(secret)
         if found is None:
             self._refuse(
                 request,
                 Unauthorized(
-                    "the token is wrong.", remedy="The right one is in the state directory, in the file token."
+                    "the token is wrong.", remedy="The right one is in the file token in the state directory."
                 ),
             )
         return found
 
     async def redeem(self, request: web.Request, ticket: str) -> Principal:
-        """Return who calls with a one-time ticket, which is spent by that.
+        """Return the caller that a one-time ticket names, and use the ticket up.
 
         Raises:
             InvalidRequest, Unauthorized, RateLimited: as with a token.
@@ -130,17 +131,17 @@ class Bouncer:
             self._refuse(
                 request,
                 Unauthorized(
-                    "the ticket is wrong.", remedy="Each opens one WebSocket, within 30 s of POST /api/tickets."
+                    "the ticket is wrong.", remedy="A ticket opens one WebSocket, within 30 s after POST /api/tickets."
                 ),
             )
         return found
 
     @contextmanager
     def counting(self, request: web.Request) -> Iterator[None]:
-        """Count it as a failed attempt if who signs what is sent turns out not to.
+        """Count a wrong signature as a failed attempt of the sender.
 
         Raises:
-            RateLimited: it failed, after too many others from there.
+            RateLimited: the signature is wrong, after too many failed attempts from the same address.
         """
         try:
             yield
@@ -152,12 +153,12 @@ class Bouncer:
             raise Forbidden(f"this token has the scope {principal.scope}; {needed} is needed.")
 
     def client(self, request: web.Request) -> str:
-        """Return the caller's address; what a proxy says counts only if we trust the proxy."""
+        """Return the caller's address; `X-Forwarded-For` counts only when it comes from a trusted proxy."""
         peer = request.transport.get_extra_info("peername") if request.transport else None
         address = str(peer[0]) if peer else "?"
         if not self._proxies or not self.trusts(address):
             return address
-        # A proxy may add a line of its own to one that the client made up: only the last words are the proxy's.
+        # A proxy appends to what the client sent, which may be made up: read from the end, where the proxies write.
         for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", [])).split(",")):
             address = hop.strip() or address
             if not self.trusts(address):
@@ -165,6 +166,7 @@ class Bouncer:
         return address
 
     def trusts(self, address: str) -> bool:
+        """Return whether an address belongs to a trusted proxy."""
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
@@ -195,15 +197,13 @@ class Bouncer:
 
 
 def _check_query(request: web.Request) -> None:
-    """Refuse a token in the query, where logs and histories keep it."""
+    """Refuse a token in the query: logs and browser histories would keep it."""
     if request.query_string and "token" in request.query:
-        raise InvalidRequest(
-            "a token does not belong into a URL.", remedy="Send it as the header Authorization: Bearer."
-        )
+        raise InvalidRequest("a token does not belong in a URL.", remedy="Send it as the header Authorization: Bearer.")
 
 
 def _hostname(host: str) -> str | None:
-    """Return the name in a Host header, without its port; None if it is not of that form."""
+    """Return the name in a Host header, without the port; None if the header is malformed."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
@@ -219,7 +219,8 @@ def _network(text: str) -> _Network:
         return ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise ConfigError(
-            f"gateway.trusted_proxies: {text!r} is no address.", remedy="Give addresses or networks, as 10.0.0.0/8."
+            f"gateway.trusted_proxies: {text!r} is not an address.",
+            remedy="Give addresses or networks, like 10.0.0.0/8.",
         ) from error
 
 
@@ -233,7 +234,7 @@ def _bearer(request: web.Request, also: str | None) -> bytes | None:
 
 
 def _normal(address: str) -> str:
-    """Return what counts as one caller: an IPv4 address, or the /64 of an IPv6 one."""
+    """Return the part of an address that counts as one caller: an IPv4 address, or the /64 network of an IPv6 one."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

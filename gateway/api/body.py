@@ -1,4 +1,4 @@
-"""Reading a request's body: bounded in size and time, strict JSON, straight into the route's type."""
+"""Reads a request's body, with limits on size and time, and parses strict JSON into the route's type."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
 
 async def read(request: web.Request, limit: int, seconds: float, *, types: Collection[str] = (JSON,)) -> bytes:
-    """Read a whole body of one of these types.
+    """Return the whole body.
 
-    What is left of a refused one is thrown away after the answer, see `connection.LINGER`.
+    The unread rest of a refused body is thrown away after the answer; see `REFUSED_BODY_LINGER_SECONDS`.
 
     Raises:
-        UnsupportedMedia: it is of another type, or is encoded.
-        TooLarge: it has more than `limit` bytes.
-        TimedOut: it did not come within `seconds`.
-        InvalidRequest: it broke off.
+        UnsupportedMedia: the body is not one of `types`, or it has a Content-Encoding.
+        TooLarge: the body has more than `limit` bytes.
+        TimedOut: the body was not complete within `seconds`.
+        InvalidRequest: the body ended too early or is malformed.
     """
     if not request.can_read_body:
         return b""
@@ -36,25 +36,25 @@ async def read(request: web.Request, limit: int, seconds: float, *, types: Colle
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     try:
-        if request.content.is_eof():  # it came with its header
+        if request.content.is_eof():  # it came together with the header
             data = request.content.read_nowait()
         else:
             async with asyncio.timeout(seconds):
                 data = await _receive(request, limit)
     except TimeoutError:
-        raise TimedOut(f"the body did not come within {seconds:g} s.") from None
+        raise TimedOut(f"the body was not complete within {seconds:g} s.") from None
     except web.RequestPayloadError as error:
-        raise InvalidRequest("the body is not what its header promised.") from error
+        raise InvalidRequest("the body does not fit its header, or ended too early.") from error
     if len(data) > limit:
         raise _too_large(limit)
     return data
 
 
 async def _receive(request: web.Request, limit: int) -> bytes:
-    """Return the body, or its beginning if that is already too large."""
+    """Return the body; of one that is too large, only the beginning."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # as aiohttp does: the answer has not begun
+        request.writer.output_size = 0  # as aiohttp does: this does not count as the start of the answer
     data = bytearray()
     async for chunk in request.content.iter_any():
         data += chunk
@@ -64,7 +64,7 @@ async def _receive(request: web.Request, limit: int) -> bytes:
 
 
 async def expect(request: web.Request) -> None:
-    """Leave an `Expect: 100-continue` to `read`: who is not let in need not send a body."""
+    """Do nothing with `Expect: 100-continue`: `read` answers it, so that a refused client sends no body."""
 
 
 def _too_large(limit: int) -> TooLarge:
@@ -74,7 +74,7 @@ def _too_large(limit: int) -> TooLarge:
 def _check_type(request: web.Request, types: Collection[str]) -> None:
     headers = request.headers
     if "Content-Encoding" in headers:
-        raise UnsupportedMedia("Content-Encoding: send the body as it is.")
+        raise UnsupportedMedia("Content-Encoding: send the body without encoding.")
     if headers.get("Content-Type") == JSON:
         return
     name, *parameters = headers.get("Content-Type", "").lower().replace(" ", "").replace('"', "").split(";")
@@ -91,10 +91,10 @@ def _decoder(kind: type[S]) -> msgspec.json.Decoder[S]:
 
 
 def parse(data: bytes, kind: type[S]) -> S:
-    """Decode a body into its type; an empty one counts as `{}`.
+    """Return a body as a struct; an empty body counts as `{}`.
 
     Raises:
-        InvalidRequest: it is not strict JSON, or not of that type; the message says where.
+        InvalidRequest: it is not strict JSON, or does not fit the struct; the message names the field.
     """
     decoder: msgspec.json.Decoder[S] = _decoder(kind)
     try:
@@ -108,10 +108,10 @@ def parse(data: bytes, kind: type[S]) -> S:
 
 
 def parse_query(request: web.Request, kind: type[S]) -> S:
-    """Decode a query string into its type.
+    """Return a query string as a struct.
 
     Raises:
-        InvalidRequest: a parameter is unknown, unfit, or given twice.
+        InvalidRequest: a parameter is unknown, has a wrong value, or is given twice.
     """
     query = request.query
     flat: dict[str, Any] = dict(query)

@@ -1,7 +1,7 @@
-"""Connections: how many there may be, and how long one may take to say what it wants.
+"""Limits on connections: how many may be open, and how long a request's header may take.
 
-aiohttp has no deadline for a request's header, so a client that sends half of one would hold its
-connection for ever. Checked with aiohttp 3.14; see the version pin.
+aiohttp has no deadline for a request's header: a client that sends half a header would hold its
+connection forever. Checked with aiohttp 3.14; see the version pin.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from gateway.api import errors
 from gateway.config import Limits
 from gateway.errors import GatewayError, InternalError, InvalidRequest, Unavailable
 
-#: seconds that an idle connection is kept open
+#: seconds that an idle connection stays open
 KEEP_ALIVE = 75.0
-#: seconds that the rest of a refused body is read and thrown away, so that its sender gets to read why
+#: seconds that the rest of a refused body is read and thrown away, so that the client can read the answer
 LINGER = 5.0
 
 _BUSY = (
@@ -67,16 +67,16 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._request_count > before:
             self._disarm()
-        elif self._deadline is None and self._waiter is not None:  # the next header has begun
+        elif self._deadline is None and self._waiter is not None:  # the next request has begun
             self._expect_header(cast("Server", self._manager).limits.header_seconds)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what aiohttp itself refuses in our own shape.
+        """Answer a request that aiohttp itself refuses, in our own error shape.
 
         Raises:
-            ConnectionError: the client has gone, or another answer has begun already.
+            ConnectionError: the client is gone, or another answer has already begun.
         """
         if isinstance(exc, ConnectionError):
             raise exc
@@ -85,7 +85,7 @@ class Connection(RequestHandler):
             _log.error("http.broke", exc_info=exc)
             error = InternalError()
         if request.writer.output_size > 0:
-            raise ConnectionResetError("the answer has begun already")
+            raise ConnectionResetError("another answer has already begun")
         response = web.Response(
             status=status,
             body=msgspec.json.encode(errors.answer(error)),
@@ -105,12 +105,12 @@ class Connection(RequestHandler):
 
 
 class Server(web.Server):
-    """Makes connections, up to the limits."""
+    """aiohttp's server, which refuses connections over the limits."""
 
     def __init__(self, template: web.Server, limits: Limits, trusts: Any) -> None:
         """Args:
         template: the server that aiohttp made for the application.
-        trusts: tells whether an address may have any number of connections.
+        trusts: returns whether an address may open any number of connections.
         """
         super().__init__(
             template.request_handler,
@@ -127,7 +127,7 @@ class Server(web.Server):
         return Connection(self, loop=self._loop, **self._kwargs)
 
     def refuses(self, transport: asyncio.BaseTransport) -> str | None:
-        """Return why a new connection is not taken, or None."""
+        """Return why a new connection is refused; None if it is not."""
         if len(self._connections) >= self.limits.connections:
             return "too many connections are open."
         address = _address(transport)
@@ -150,7 +150,7 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """aiohttp's runner, with our connections."""
+    """aiohttp's runner, which makes our server."""
 
     def __init__(self, app: web.Application, limits: Limits, trusts: Any, **options: Any) -> None:
         super().__init__(

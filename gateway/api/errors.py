@@ -1,4 +1,4 @@
-"""Errors on the wire, in the seed's shape: `{"error": {"code", "message", "details"?}}`."""
+"""The body of an error, in the seed's shape: `{"error": {"code", "message", "details"?}}`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Complaint(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     #: one of the documented codes
     code: str
-    #: what was wrong with what, and what to do
+    #: which field was wrong, how, and what to do
     message: str
     details: dict[str, Any] | UnsetType = UNSET
 
@@ -26,7 +26,7 @@ class ErrorAnswer(Struct, frozen=True):
 
 
 def headers(request: str) -> dict[str, str]:
-    """Return what the answer to the request with that id carries, whatever it is."""
+    """Return the headers of every answer to the request with that id."""
     return {
         "X-Request-Id": request,
         "X-Content-Type-Options": "nosniff",
@@ -36,4 +36,5 @@ def headers(request: str) -> dict[str, str]:
 
 
 def answer(error: GatewayError) -> ErrorAnswer:
+    """Return the body of an error."""
     return ErrorAnswer(Complaint(code=error.code, message=str(error), details=error.details or UNSET))

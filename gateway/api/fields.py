@@ -9,15 +9,15 @@ from msgspec import Meta
 from gateway.domain.ids import SLUG
 from gateway.domain.session import CHAT_LENGTH
 
-#: a text for an agent
+#: what an agent is told
 Prompt = Annotated[str, Meta(min_length=1, description="What to tell the agent.")]
 #: a channel's name
 Word = Annotated[str, Meta(pattern=SLUG)]
-#: an agent's id, as a caller names it
+#: the id or slug of an agent
 AgentName = Annotated[str, Meta(min_length=1, max_length=128)]
 #: the id of a run, or a unique prefix of it
 RunId = Annotated[str, Meta(min_length=1, max_length=26)]
-#: words that a caller puts on a run, to find it again as `name=value`
+#: labels of a run, by which a caller finds it: `name=value`
 Labels = Annotated[
     dict[
         Annotated[str, Meta(pattern=r"^[^=\x00-\x1f\x7f]{1,64}$(?!\n)")],
@@ -25,15 +25,15 @@ Labels = Annotated[
     ],
     Meta(max_length=32),
 ]
-#: no position in a log is beyond it
+#: the highest position in a log
 LAST = 10**18 - 1
-#: how long something may take
+#: how long a run may take
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
-#: what a webhook is to be signed with; kept with its task, and never shown
+#: the secret that a webhook is signed with; it is kept with its task and never shown
 WebhookSecret = Annotated[str, Meta(pattern=r"^whsec_[A-Za-z0-9+/]{32,128}={0,2}$(?!\n)", max_length=140)]
-#: a chat of a channel, a session's own name
+#: the id of a chat in a channel
 Chat = Annotated[str, Meta(min_length=1, max_length=CHAT_LENGTH)]
-#: a task of another system, which names a session and a label
+#: the id of a task in another system; it becomes part of a session key and a label
 TaskName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$(?!\n)")]
-#: a chat of the route's own channel, or a session's full key
+#: a name of a session in the route's own channel, or a session's full key
 SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + CHAT_LENGTH)]

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the routes' own types.
+"""Builds the OpenAPI 3.1 document from the types of the routes.
 
 Format: https://spec.openapis.org/oas/v3.1.0.
 """
@@ -14,7 +14,7 @@ import msgspec
 import gateway
 from gateway.api.routing import KEY_LENGTH, NATIVE, Nothing, Route
 
-_REFUSED = "It was refused; `error.code` says why."
+_REFUSED = "Refused; `error.code` says why."
 _REF = "#/components/schemas/{name}"
 #: A schema has the name of its class, with the module where two classes share one. Clients are generated from these
 #: names: when a class moves or gets another name, its schema keeps the name that it was published under.
@@ -23,7 +23,7 @@ _PUBLISHED_REFS = {_REF.format(name=name): _REF.format(name=published) for name,
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
-    """Return the document for these routes."""
+    """Return the OpenAPI document of these routes."""
     routes = list(routes)
     kinds = {kind for route in routes for kind in (route.body, route.answer, route.query) if kind is not None}
     kinds |= {route.dialect.error for route in routes}
@@ -50,7 +50,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def plain(schema: Any) -> Any:
-    """Take out of patterns what only Python needs: in JSON Schema no line feed may follow a `$`."""
+    """Remove `(?!\\n)` from the ends of patterns: only in Python can a line feed follow what `$` matches."""
     if isinstance(schema, dict):
         return {key: plain(value) for key, value in schema.items()}
     if isinstance(schema, (list, tuple)):
@@ -75,13 +75,13 @@ def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> 
         "responses": {
             str(route.status): {"description": "Done.", **_content(route, of)},
             "default": {
-                "description": _REFUSED if route.dialect is NATIVE else "It was refused.",
+                "description": _REFUSED if route.dialect is NATIVE else "Refused.",
                 "content": {"application/json": {"schema": of[route.dialect.error]}},
             },
         },
     }
     if route.silent_status is not None:
-        operation["responses"][str(route.silent_status)] = {"description": "Taken; there is nothing to answer."}
+        operation["responses"][str(route.silent_status)] = {"description": "Accepted; there is no answer."}
     parameters = [*_path_parameters(route), *_query_parameters(route, of, components), *_headers(route)]
     if parameters:
         operation["parameters"] = parameters

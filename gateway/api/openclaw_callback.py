@@ -1,4 +1,4 @@
-"""Word of a run's end, as OpenClaw's clients read it."""
+"""The callback that tells OpenClaw's clients that a run has ended."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gateway.domain.run import Run
 from gateway.domain.session import SessionKey
 from gateway.errors import InvalidRequest
 
-#: the name of the body below, in deliveries
+#: the format of a delivery that has this body
 FORMAT = "openclaw"
-#: labels of a run that keep what its caller called things
+#: labels of a run that keep the names that its caller used
 SESSION, AGENT = "sessionKey", "agentId"
 
 
 class Callback(Struct, frozen=True, kw_only=True):
-    """What is posted when a run has ended."""
+    """The body that is posted when a run has ended."""
 
     #: as the caller named it
     session_key: str = field(name="sessionKey")
@@ -35,10 +35,10 @@ class Callback(Struct, frozen=True, kw_only=True):
 
 
 def targets(server: Surroundings, asked: str | None = None) -> tuple[Target, ...]:
-    """Return where word of a run's end goes: where its caller asks, else where the settings say.
+    """Return where the callback of a run goes: to the URL that its caller gave, else to the one in the settings.
 
     Raises:
-        InvalidRequest: nothing may be sent where the caller asks.
+        InvalidRequest: nothing may be sent to the URL that the caller gave.
     """
     if asked is not None:
         try:
@@ -50,14 +50,14 @@ def targets(server: Surroundings, asked: str | None = None) -> tuple[Target, ...
 
 
 def session_name(run: Run) -> str:
-    """Return what a run's caller called its session."""
+    """Return a run's session by the name that its caller used."""
     key = SessionKey.parse(run.spec.session)
-    assert key is not None, "front doors make session keys"
+    assert key is not None, "every route makes whole session keys"
     return run.spec.labels.get(SESSION, key.chat)
 
 
 def body(run: Run) -> bytes:
-    """Return the body that tells of a run's end."""
+    """Return the callback's body for a run that has ended."""
     told = Callback(
         session_key=session_name(run),
         run_id=run.id,

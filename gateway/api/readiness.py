@@ -1,4 +1,4 @@
-"""Whether work would be accepted now: asked of the disk, but not by every probe anew."""
+"""Checks whether the gateway would accept work now. Probes within two seconds share one check of the disk."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from gateway import log
 from gateway.engine.engine import Engine
 from gateway.errors import GatewayError, StorageFull
 
-#: seconds that an answer of the disk counts
+#: seconds that a result is reused
 FRESH = 2.0
-#: seconds that the disk has to answer
+#: seconds that a check may take
 PATIENCE = 5.0
 
 _log = log.get()
 
 
 class Pulse:
-    """Remembers what the disk last said. What it tells has no paths: everyone may ask."""
+    """Checks the storage and keeps the last result. The result names no paths, because probes need no token."""
 
     def __init__(self) -> None:
         self._at = -math.inf
@@ -27,7 +27,7 @@ class Pulse:
         self._asking = asyncio.Lock()
 
     async def take(self, engine: Engine) -> str:
-        """Return `ok`, or why a write would be refused."""
+        """Return `ok`, or why a write would fail."""
         async with self._asking:
             if time.monotonic() - self._at >= FRESH:
                 self._found = await _ask(engine)

@@ -1,4 +1,4 @@
-"""JSON answers."""
+"""Makes JSON answers."""
 
 from __future__ import annotations
 
@@ -14,4 +14,5 @@ _encode = msgspec.json.Encoder().encode
 def json(
     body: Struct | dict[str, Any] | list[Any], status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
+    """Return a response with this JSON body."""
     return web.Response(status=status, body=_encode(body), content_type="application/json", headers=headers)

@@ -1,4 +1,4 @@
-"""Routes, declared once: how one is reached, who may, what it reads and answers.
+"""Declares routes: path, needed scope, body, query and answer.
 
 The same declaration validates requests and makes the OpenAPI document.
 """
@@ -35,7 +35,7 @@ KEY_LENGTH = 255
 
 
 class Unheeded(Struct, frozen=True):
-    """No fields that matter: what other systems' clients send beside is not looked at."""
+    """Any fields: those that clients of other systems send are ignored."""
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,37 +44,37 @@ class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """What may be asked of whoever looks after the serving process."""
+    """How the API restarts or stops the serving process."""
 
-    #: begins a restart for a reason; None where there is nobody to do it
+    #: begins a restart, for the given reason; None when there is no supervisor
     restart: Callable[[str], None] | None
     #: begins a stop
     stop: Callable[[], None]
-    #: what people should know of, by what it is about: changes while the process runs
+    #: problems that `/health` shows, by what they are about; they change while the process runs
     notes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What all calls of one server share."""
+    """What all requests to one server share."""
 
     engine: Engine
     config: Config
-    #: id of this instance, new with each start
+    #: id of this instance; each start makes a new one
     instance: str
-    #: number of this serving process under its supervisor, from 1
+    #: number of this serving process under its supervisor; the first is 1
     generation: int
     #: milliseconds since 1970 UTC
     started: int
     clock: Clock
-    #: set when the server is about to close: streams end
+    #: is set when the server begins to close: streams end then
     closing: Latch
     control: Control
     pulse: Pulse = field(default_factory=Pulse)
 
 
 class Call(Generic[B, Q]):
-    """One request that has passed all checks, its parts parsed."""
+    """One request that has passed all checks, with its parsed body and query."""
 
     __slots__ = ("body", "headers", "id", "principal", "query", "request", "route", "server")
 
@@ -84,7 +84,7 @@ class Call(Generic[B, Q]):
         route: Route,
         server: Surroundings,
         *,
-        id: str,  # noqa: A002 the field's own word
+        id: str,  # noqa: A002 the usual word
         principal: Principal,
         body: B,
         query: Q,
@@ -96,7 +96,7 @@ class Call(Generic[B, Q]):
         self.principal = principal
         self.body = body
         self.query = query
-        #: sent with the answer
+        #: headers that are sent with the answer
         self.headers: dict[str, str] = {}
 
     @property
@@ -110,60 +110,60 @@ class Call(Generic[B, Q]):
 
     @property
     def wants_stream(self) -> bool:
-        """Whether the caller names streams among what it takes."""
+        """Whether the Accept header names server-sent events."""
         return "text/event-stream" in self.request.headers.get("Accept", "").lower()
 
     @property
     def wants_json(self) -> bool:
-        """Whether the caller names JSON among what it takes, and no streams."""
+        """Whether the Accept header names JSON and no server-sent events."""
         return "application/json" in self.request.headers.get("Accept", "").lower() and not self.wants_stream
 
     @property
     def depth(self) -> int:
-        """How many runs stand above what is asked for, as an agent's own commands tell it.
+        """How many runs this request is nested in: commands that an agent runs send the number.
 
         Raises:
-            InvalidRequest: it is no number.
+            InvalidRequest: the header is not a number.
         """
         told = self.request.headers.get("X-Moongate-Depth")
         if told is None:
             return 0
         if not (told.isascii() and told.isdigit() and len(told) <= 4):
-            raise InvalidRequest("X-Moongate-Depth: a number of up to four digits.")
+            raise InvalidRequest("X-Moongate-Depth: send a number of up to four digits.")
         return int(told) + 1
 
     def idempotency(self) -> IdempotencyKey | None:
-        """Return the caller's Idempotency-Key, scoped by token and route.
+        """Return the Idempotency-Key of the request, scoped by token and route; None if it has none.
 
         Raises:
-            InvalidRequest: it is empty, too long or not printable ASCII.
+            InvalidRequest: the key is empty, too long, or not printable ASCII.
         """
         key = self.request.headers.get("Idempotency-Key")
         if key is None:
             return None
         if not (1 <= len(key) <= KEY_LENGTH and key.isascii() and key.isprintable()):
-            raise InvalidRequest(f"Idempotency-Key: 1 to {KEY_LENGTH} printable ASCII characters.")
+            raise InvalidRequest(f"Idempotency-Key: send 1 to {KEY_LENGTH} printable ASCII characters.")
         said = msgspec.json.encode((self.request.path, self.body), order="deterministic")
         scope = f"{self.principal.name} {self.route.method} {self.route.path}"
         return IdempotencyKey(scope=scope, key=key, digest=hashlib.sha256(said).hexdigest())
 
 
 Handler = Callable[[Any], Awaitable[Any]]
-#: checks a call's header while its body is unread
+#: checks the header of a request before its body is read
 Gate = Callable[[web.Request, "Surroundings"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How the clients of some routes know errors, and where they put their token."""
+    """The shape of errors that the clients of some routes expect, and where they send their token."""
 
     #: the shape of an error's body
     error: type[Struct]
-    #: says an error in that shape
+    #: makes the body of an error
     complain: Callable[[GatewayError], Struct]
-    #: the path that all of them are under, if they are: what is missing there is told in that shape, too
+    #: the path that all these routes begin with, if there is one: unknown paths below it also answer in this shape
     home: str | None = None
-    #: a header that carries the token where there is no Authorization
+    #: a header that may carry the token when there is no Authorization header
     bearer_header: str | None = None
 
 
@@ -172,40 +172,40 @@ NATIVE = Dialect(error=errors.ErrorAnswer, complain=errors.answer)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One way in."""
+    """One route."""
 
     method: str
     path: str
     handler: Handler
-    #: what a token must allow; None lets everyone in
+    #: the scope that a token needs; None needs no token
     scope: Scope | None
     body: type[Struct]
     query: type[Struct]
     answer: type[Struct] | type[list[Any]] | None
     status: int
     summary: str
-    #: status of the empty answer to what nobody answers, where there is such
+    #: status of an empty answer, if the route gives one: an MCP notification has no answer
     silent_status: int | None = None
-    #: also answers as a stream of server-sent events
+    #: whether it can also answer with a stream of server-sent events
     streams: bool = False
-    #: is a WebSocket, which may be opened with a ticket
+    #: whether it is a WebSocket, which a ticket may open
     socket: bool = False
-    #: what an answer without a type is
+    #: media type of an answer that has no struct
     answer_media_type: str = "application/json"
-    #: for who signs what they send: checks the header first, and the handler gets the body's bytes as they came
+    #: for senders that sign their requests: checks the header first; the handler then gets the raw bytes of the body
     gate: Gate | None = None
-    #: bytes of the body, where that is not what `limits.body` says
+    #: the most bytes that a body may have, if that is less than `limits.body`
     max_body_bytes: int | None = None
-    #: media types of the body
+    #: media types that the body may have
     media_types: Sequence[str] = (JSON,)
     dialect: Dialect = NATIVE
 
 
 @dataclass(slots=True)
 class Routes:
-    """The routes of one module; a module's attribute `ROUTES`."""
+    """The routes of one module; the module's attribute `ROUTES`."""
 
-    #: their common word in the OpenAPI document
+    #: what these routes are about
     tag: str
     listed: list[Route] = field(default_factory=list)
     dialect: Dialect = NATIVE
@@ -228,9 +228,9 @@ class Routes:
         max_body_bytes: int | None = None,
         media_types: Sequence[str] = (JSON,),
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated function as a route; its docstring's first line is the summary."""
+        """Declare the decorated function as a route; the first line of its docstring is the route's summary."""
 
-        def declare(handler: Handler) -> Handler:
+        def declare_route(handler: Handler) -> Handler:
             self.listed.append(
                 Route(
                     method=method,
@@ -254,11 +254,11 @@ class Routes:
             )
             return handler
 
-        return declare
+        return declare_route
 
 
 def all_routes() -> list[Route]:
-    """Return all routes of all modules."""
+    """Return the routes of all modules in `routes` and `compat`."""
     return [
         route
         for package in ("gateway.api.routes", "gateway.api.compat")

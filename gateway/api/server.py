@@ -1,7 +1,7 @@
-"""The server: every request passes the same checks in the same order, then its route.
+"""The HTTP server: every request passes the same checks in the same order before its route handles it.
 
-Caps on connections and the deadline for headers are in `connection.py`; then Host, Origin, token,
-scope, type and length, bounded reading, strict JSON, the route's type.
+First come the limits of `connection.py`; then Host, Origin, token, scope, the body's type and length, and
+strict JSON that fits the route's type.
 """
 
 from __future__ import annotations
@@ -41,17 +41,18 @@ from gateway.errors import (
 _log = log.get()
 _NOBODY = Principal("nobody", Scope.READ)
 
-#: seconds that answers may take after the runs that they waited for were cut short
+#: seconds that answers may take after the runs that they waited for were interrupted
 LAST_ANSWERS = 2.0
 
-#: connections that may wait to be accepted
+#: connections that the kernel may queue until they are accepted
 BACKLOG = 1024
-#: connections that are accepted in one turn. Without a free descriptor asyncio fails as often each second, and
-#: writes down each time, whereby it would be busy with nothing else: https://github.com/python/cpython/issues/151615
+#: connections that are accepted in one turn of the event loop. When no file descriptor is free, asyncio fails that
+#: many times each second and logs each failure; more would keep it busy with nothing else:
+#: https://github.com/python/cpython/issues/151615
 TURN = 64
-#: seconds until connections that were accepted are taken up; a closed listener would drop them
+#: seconds until accepted connections have a handler; closing the listener earlier would drop them
 TAKEN_UP = 0.02
-#: seconds that idle connections may stay when the gateway stops, and when another process goes on
+#: seconds that idle connections stay open when the gateway stops, and when it hands over to another process
 SETTLING, LEAVING = 0.1, 3.0
 
 _PREFLIGHT = {
@@ -65,7 +66,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """Serves on a given socket. `close` ends it in good order."""
+    """Serves the API on a given socket until `close`."""
 
     def __init__(self, context: Surroundings) -> None:
         self._context = context
@@ -79,10 +80,10 @@ class Server:
         app = web.Application(middlewares=[self._guard])
         app.on_response_prepare.append(self._finish)
         self._dialects: dict[_Handler, Dialect] = {}
-        #: of paths that have none, or take another method, by where they begin
+        #: dialects by the beginning of a path: for unknown paths, and for methods that a path does not take
         self._homes: dict[str, Dialect] = {}
         for route in all_routes():
-            path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's own pattern leaves out braces
+            path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's default pattern excludes braces
             handler = self._handler(route)
             self._dialects[handler] = route.dialect
             if route.dialect is not NATIVE:
@@ -94,7 +95,7 @@ class Server:
                 app.router.add_route(route.method, path, handler, expect_handler=body.expect)
         self._runner = Runner(app, context.config.limits, self._bouncer.trusts, shutdown_timeout=1.0)
         self._site: web.SockSite | None = None
-        #: of the ids of requests
+        #: make the ids of requests
         self._prefix, self._numbers = secrets.token_hex(5), itertools.count(1)
         self._busy = 0
         self._quiet = asyncio.Event()
@@ -102,10 +103,10 @@ class Server:
         self._hurried = asyncio.Event()
 
     async def open(self, listener: socket.socket) -> None:
-        """Begin to accept connections on a bound socket. It stays the caller's: a copy is used."""
+        """Begin to accept connections on a bound socket. The caller keeps the socket: a copy of it is used."""
         await self._runner.setup()
-        # Whether a socket blocks is the same for all its copies, those of other processes among them: a copy of
-        # one that blocks would for a moment make them all do so, and whoever else waits to accept would hang.
+        # All copies of a socket share its blocking mode, even copies in other processes. A copy of a blocking socket
+        # would make them all block for a moment, and another process that accepts would hang.
         listener.setblocking(False)
         self._listener = listener.dup()
         self._site = web.SockSite(self._runner, self._listener, backlog=TURN)
@@ -113,21 +114,22 @@ class Server:
         self._listener.listen(BACKLOG)
 
     async def stop_accepting(self) -> None:
-        """Accept no more connections, and end streams: their clients come back to whoever serves next."""
+        """Accept no more connections, and end streams: their clients reconnect to the next serving process."""
         site, self._site = self._site, None
         if site is not None:
-            with contextlib.suppress(NotImplementedError):  # Windows has another kind of loop
+            with contextlib.suppress(NotImplementedError):  # the event loop of Windows has no readers
                 asyncio.get_running_loop().remove_reader(self._listener)
             await asyncio.sleep(TAKEN_UP)
             await site.stop()
         self._context.closing.set()
 
     async def close(self, grace: float, drain: Callable[[float], Awaitable[None]], *, handed_over: bool) -> None:
-        """Let requests and runs finish for `grace` seconds, then end them.
+        """Close after requests and runs had `grace` seconds to finish.
 
         Args:
-            drain: gives the engine's runs that time too.
-            handed_over: whether another process does what is queued, so that waiting for it is not in vain.
+            drain: lets the engine's runs finish within the given seconds.
+            handed_over: whether another process works on queued runs; only then can requests that wait for
+                those be answered in time.
         """
         await self.stop_accepting()
         until = asyncio.get_running_loop().time() + grace
@@ -139,11 +141,11 @@ class Server:
         await self._runner.cleanup()
 
     def hurry(self) -> None:
-        """Wait no longer for requests."""
+        """Stop waiting for requests."""
         self._hurried.set()
 
     async def _settle(self, seconds: float) -> None:
-        """Give connections time to ask once more, whereupon they are told to close: so nobody is reset."""
+        """Wait until clients have closed their connections; those that send one more request are told to close."""
         assert self._runner.server is not None
         until = asyncio.get_running_loop().time() + seconds
         while self._runner.server.connections and asyncio.get_running_loop().time() < until:
@@ -161,7 +163,7 @@ class Server:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Give every request an id, and every error its shape."""
+        """Give the request an id, and answer errors in the shape of its route."""
         identifier = request[_ID] = f"{self._prefix}{next(self._numbers):06x}"
         self._enter()
         log.bind(request=identifier)
@@ -176,7 +178,7 @@ class Server:
         except Exception:
             _log.exception("http.broke", method=request.method, path=request.path[:256])
             if request.writer.output_size > 0:
-                raise ConnectionResetError("the answer had begun") from None
+                raise ConnectionResetError("the answer has already begun") from None
             return self._complain(request, InternalError(details={"request_id": identifier}))
         finally:
             self._leave()
@@ -187,14 +189,14 @@ class Server:
         if request.method == "OPTIONS" and request.headers.get("Origin") in self._bouncer.cors_origins:
             return web.Response(status=204, headers=_PREFLIGHT)
         if request.match_info.http_exception is not None:
-            self._bouncer.identify(request)  # a stranger learns nothing of which paths there are
+            self._bouncer.identify(request)  # only a caller with a token may learn which paths exist
         return await handler(request)
 
     def _handler(self, route: Route) -> _Handler:
-        """Return the function that takes a request for a route through the remaining checks."""
+        """Return the function that makes the remaining checks of a route and calls its handler."""
         limits = self._context.config.limits
 
-        async def handle(request: web.Request) -> web.StreamResponse:
+        async def check_and_serve(request: web.Request) -> web.StreamResponse:
             principal = _NOBODY
             if route.scope is not None:
                 principal = await self._identify(request, route)
@@ -202,10 +204,10 @@ class Server:
             query = body.parse_query(request, route.query)
             if route.gate is not None:
                 with self._bouncer.counting(request):
-                    return await serve(request, principal, query)
-            return await serve(request, principal, query)
+                    return await read_and_serve(request, principal, query)
+            return await read_and_serve(request, principal, query)
 
-        async def serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
+        async def read_and_serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
             if route.gate is not None:
                 route.gate(request, self._context)
             largest = min(limits.body, route.max_body_bytes or limits.body)
@@ -225,7 +227,7 @@ class Server:
                 return answer
             return reply.json(answer, route.status, call.headers)
 
-        return handle
+        return check_and_serve
 
     async def _identify(self, request: web.Request, route: Route) -> Principal:
         if route.socket and "ticket" in request.query and "Authorization" not in request.headers:
@@ -233,15 +235,15 @@ class Server:
         return self._bouncer.identify(request, route.dialect.bearer_header)
 
     async def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Add what every answer carries."""
+        """Add the headers of every answer."""
         response.headers.update(errors.headers(request.get(_ID, "")))
         origin = request.headers.get("Origin")
         if origin in self._bouncer.cors_origins:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, X-Run-Id, Retry-After"
             response.headers["Vary"] = "Origin"
-        if self._context.closing.is_set and response.status != 101:  # a WebSocket says by itself that it ends
-            # aiohttp has worked out the header by now: both are needed, or keep-alive clients are reset.
+        if self._context.closing.is_set and response.status != 101:  # a WebSocket sends its own close frame
+            # aiohttp has already decided on the header: without both lines, keep-alive clients are reset.
             response.headers["Connection"] = "close"
             response.force_close()
 
@@ -257,11 +259,11 @@ class Server:
         if "run_id" in error.details:
             response.headers["X-Run-Id"] = str(error.details["run_id"])
         if not request.content.is_eof():
-            response.force_close()  # what is still to come of the body would be taken for the next request
+            response.force_close()  # the unread rest of the body would be taken for the next request
         return response
 
     def _nearest(self, path: str) -> Dialect:
-        """Return the words of the system whose paths one without a route comes closest to."""
+        """Return the dialect of the routes whose path is the longest beginning of this path."""
         while path:
             if path in self._homes:
                 return self._homes[path]
@@ -279,12 +281,12 @@ class Server:
 
 
 def _translated(error: web.HTTPException) -> GatewayError:
-    """Say in our words what aiohttp's router found."""
+    """Return our error for an error of aiohttp."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        return MethodNotAllowed(f"this path takes {allowed}.", details={"allow": allowed})
+        return MethodNotAllowed(f"this path only takes {allowed}.", details={"allow": allowed})
     if error.status == 404:
-        return NotFound("there is nothing at this path.", remedy="GET /openapi.json lists what there is.")
+        return NotFound("there is nothing at this path.", remedy="GET /openapi.json lists all paths.")
     if error.status == 413:
         return TooLarge()
     return InvalidRequest(f"{error.reason}.") if error.status < 500 else InternalError()

@@ -1,4 +1,4 @@
-"""Streams of server-sent events.
+"""Writes streams of server-sent events.
 
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html.
 """
@@ -23,14 +23,14 @@ from gateway.engine.hub import Reader
 from gateway.engine.latch import Latch
 from gateway.errors import GatewayError, InvalidRequest
 
-#: seconds of silence after which a stream says that it is still there
+#: seconds of silence after which a stream sends a comment, so that clients and proxies keep it open
 HEARTBEAT = 15.0
-#: seconds that the last frame of a stream that is told to end may take
+#: seconds that the last frame may take when the server ends a stream
 FAREWELL = 1.0
-#: bytes of a frame that never has to wait where nothing else waits: half of what asyncio buffers before it pauses
+#: bytes of a frame that can always be written at once to an empty buffer: half of what asyncio buffers before it pauses
 QUICK = 32 << 10
 STILL_HERE = b": still here\n\n"
-#: asks a client whose stream ended to come back after a second
+#: asks the client to reconnect after a second
 COME_BACK = b"retry: 1000\n\n"
 
 _encode = msgspec.json.Encoder().encode
@@ -43,29 +43,31 @@ def frame(data: bytes, *, event: str = "", id: int | str = "") -> bytes:  # noqa
 
 
 def event_frame(event: Event) -> bytes:
-    """Return one line of a run's log as a server-sent event; its id is its number."""
+    """Return an event of a run's log as a server-sent event; its id is the event's number."""
     return frame(_encode(event.data), event=event.kind, id=event.n)
 
 
 def error_frame(error: GatewayError) -> bytes:
+    """Return an error as a server-sent event."""
     return frame(_encode(errors.answer(error)), event="error")
 
 
-@lru_cache(maxsize=64)  # each is said to all who follow changes
+@lru_cache(maxsize=64)  # each change is sent to every reader
 def change_frame(change: Change) -> bytes:
+    """Return a change as a server-sent event; its id is its position."""
     return frame(_encode(change), event=change.topic, id=change.seq)
 
 
-@lru_cache(maxsize=4)  # each is said to all who follow changes, one after the other
+@lru_cache(maxsize=4)  # each chunk is sent to every reader, one after the other
 def _chunk(data: bytes) -> bytes:
-    """Return a part of a body of unknown length: https://www.rfc-editor.org/rfc/rfc9112#section-7.1."""
+    """Return a chunk of a body of unknown length: https://www.rfc-editor.org/rfc/rfc9112#section-7.1."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def resume_point(call: Call[Any, Any], given: int | None) -> int | None:
-    """Return where a stream goes on: `Last-Event-ID`, else the `after` of the query.
+    """Return after which event a stream continues: `Last-Event-ID`, else the `after` of the query.
 
-    To be asked before the stream begins: a refusal must still be able to be one.
+    Call it before the stream begins: after that, an error can have no status of its own.
 
     Raises:
         InvalidRequest: the header is not the id of an event.
@@ -74,12 +76,12 @@ def resume_point(call: Call[Any, Any], given: int | None) -> int | None:
     if header is None:
         return given
     if not (header.isascii() and header.isdigit() and len(header) < 19):
-        raise InvalidRequest("Last-Event-ID: the id of an event of this stream, a whole number.")
+        raise InvalidRequest("Last-Event-ID: send the id of an event of this stream, a whole number.")
     return int(header)
 
 
 class Lines(Protocol):
-    """What a stream is made of: a generator, or what can be closed like one."""
+    """The source of a stream: a generator, or an iterator that can be closed like one."""
 
     def __aiter__(self) -> Any: ...
 
@@ -88,35 +90,38 @@ class Lines(Protocol):
 
 async def stream(
     call: Call[Any, Any],
-    lines: Lines,
-    frame: Callable[[Any], bytes] = bytes,
+    items: Lines,
+    encode: Callable[[Any], bytes] = bytes,
     *,
     until: Latch | None = None,
     farewell: bytes = COME_BACK,
 ) -> web.StreamResponse:
-    """Answer with a stream of what `frame` makes of each line, to their end; lines that are frames stay as they are.
+    """Answer with a stream of server-sent events, one for each item, until there are no more items.
 
-    It ends sooner when the client goes away, takes nothing for `limits.stall_seconds`, or its token
-    ends or is revoked; and when the server closes: then with a farewell.
+    It ends early when the client disconnects, reads nothing for `limits.stall_seconds`, or when its token
+    expires or is revoked. It also ends when the server closes: then `farewell` is sent last.
 
     Args:
-        until: what counts as the server's closing.
+        items: the source; it is closed at the end.
+        encode: makes a frame of an item; when left out, the items are frames.
+        until: is set when the server closes; `call.server.closing` when left out.
+        farewell: the last frame when the server closes.
     """
     closing = until or call.server.closing
-    lasting = asyncio.timeout(lifetime(call))
+    deadline = asyncio.timeout(lifetime(call))
 
-    def end() -> None:
-        if not lasting.expired():
-            lasting.reschedule(0)
+    def end_early() -> None:
+        if not deadline.expired():
+            deadline.reschedule(0)
 
-    out = Stream(call, frame)
+    out = Stream(call, encode)
     await out.open()
     try:
-        async with lasting, aclosing(lines):
-            with out, call.principal.gone.telling(end), closing.telling(end):
-                await _copy(lines, out)
+        async with deadline, aclosing(items):
+            with out, call.principal.gone.telling(end_early), closing.telling(end_early):
+                await _copy(items, out)
     except TimeoutError:
-        if not lasting.expired():
+        if not deadline.expired():
             out.abort()
         elif closing.is_set:
             with suppress(TimeoutError):
@@ -125,31 +130,31 @@ async def stream(
 
 
 def lifetime(call: Call[Any, Any]) -> float | None:
-    """Return the seconds until the caller's token ends; None if it does not."""
+    """Return the seconds until the caller's token expires; None if it never does."""
     expires = call.principal.expires
     return None if expires is None else (expires - call.server.clock()) / 1000
 
 
-async def _copy(lines: Lines, out: Stream) -> None:
-    if isinstance(lines, Reader):
-        lines.pour(out)
+async def _copy(items: Lines, out: Stream) -> None:
+    if isinstance(items, Reader):
+        items.pour(out)
     try:
-        async for line in lines:
-            await out.send(out.frame(line))
-    except GatewayError as error:  # too late for a status
+        async for item in items:
+            await out.send(out.encode(item))
+    except GatewayError as error:  # the status has been sent
         await out.send(error_frame(error))
 
 
 class Stream:
-    """The writing end of a stream of server-sent events; as a context, it says after each while of silence that it
-    is still there.
+    """Writes one stream of server-sent events. As a context manager, it sends a comment whenever the stream
+    has been silent for a while.
     """
 
-    __slots__ = ("_chunked", "_last", "_loop", "_patience", "_request", "_timer", "frame", "response")
+    __slots__ = ("_chunked", "_last", "_loop", "_patience", "_request", "_timer", "encode", "response")
 
-    def __init__(self, call: Call[Any, Any], frame: Callable[[Any], bytes]) -> None:
-        #: makes a line a frame
-        self.frame = frame
+    def __init__(self, call: Call[Any, Any], encode: Callable[[Any], bytes]) -> None:
+        #: makes a frame of an item
+        self.encode = encode
         self._request = call.request
         self._patience = call.server.config.limits.stall_seconds
         self._loop = asyncio.get_running_loop()
@@ -165,20 +170,23 @@ class Stream:
         )
 
     async def open(self) -> None:
-        """Send the header."""
+        """Send the response header."""
         await self.response.prepare(self._request)
         self._chunked = hdrs.TRANSFER_ENCODING in self.response.headers
 
-    def offer(self, line: Any) -> bool:
-        """Write a line at once if the client has taken all before it; returns whether it was written."""
-        return self._write_now(self.frame(line))
+    def offer(self, item: Any) -> bool:
+        """Write an item at once if the client has read everything before it; return whether it was written."""
+        return self._write_now(self.encode(item))
 
     async def send(self, data: bytes, seconds: float | None = None) -> None:
-        """Write a frame; waits while the client is slow.
+        """Write a frame, and wait while the client is slow.
+
+        Args:
+            seconds: how long to wait; `limits.stall_seconds` when left out.
 
         Raises:
-            TimeoutError: it took nothing for so long.
-            ConnectionError: it went away.
+            TimeoutError: the client read nothing for so long.
+            ConnectionError: the client disconnected.
         """
         if self._write_now(data):
             return
@@ -194,7 +202,7 @@ class Stream:
             self._timer.cancel()
 
     def abort(self) -> None:
-        """Drop the connection, and what the client has not taken."""
+        """Drop the connection with everything that the client has not read."""
         transport = self._request.transport
         if transport is not None:
             transport.abort()
@@ -206,19 +214,19 @@ class Stream:
         if not 0 < len(data) <= QUICK:  # an empty chunk would end the answer
             return False
         self._last = self._loop.time()
-        transport.write(_chunk(data) if self._chunked else data)  # as aiohttp would, but it has to be waited for
+        transport.write(_chunk(data) if self._chunked else data)  # what aiohttp would do, without its await
         return True
 
     def _beat(self) -> None:
         silence = self._loop.time() - self._last
         if silence >= HEARTBEAT:
             silence = 0.0
-            self._write_now(STILL_HERE)  # one that has not taken what came before needs no sign of life
+            self._write_now(STILL_HERE)  # while earlier frames wait in the buffer, no comment is needed
         self._timer = self._loop.call_later(HEARTBEAT - silence, self._beat)
 
 
 def answer_frame(run: Run, answer: Callable[[Run], Struct]) -> bytes:
-    """Return what the JSON answer would be as the last frame of a run's stream: `result` or `error`."""
+    """Return the last frame of a run's stream: `result` with the JSON answer, or `error`."""
     try:
         return frame(_encode(answer(run)), event="result")
     except GatewayError as error:

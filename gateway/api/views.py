@@ -1,4 +1,4 @@
-"""What clients see of runs, sessions and agents: the shapes that several routes answer with."""
+"""What clients see of runs, sessions and agents: the structs that several routes answer with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.errors import AgentError, Conflict, OverBudget, TimedOut
 
 
 class UsageShown(Struct, frozen=True, kw_only=True):
-    """What a run used. Zeros where the backend tells nothing."""
+    """What a run used; zeros when the backend reports nothing."""
 
     input: int
     output: int
@@ -30,10 +30,10 @@ def usage(of: Usage) -> UsageShown:
 
 
 class BudgetShown(Struct, frozen=True, kw_only=True):
-    """So much a day; null where there is no limit."""
+    """Limits a day; null means no limit."""
 
     runs: int | None
-    #: read and written
+    #: tokens read and written
     tokens: int | None
     #: in US dollars
     cost: float | None
@@ -44,10 +44,10 @@ def budget(of: Budget) -> BudgetShown:
 
 
 def result(run: Run) -> str:
-    """Return the answer of an ended run.
+    """Return the agent's answer of a run that has ended.
 
     Raises:
-        AgentError, TimedOut, OverBudget, Conflict: it ended otherwise.
+        AgentError, TimedOut, OverBudget, Conflict: the run has no answer; the error says why.
     """
     if run.outcome is Outcome.COMPLETED:
         return run.result or ""
@@ -65,17 +65,17 @@ class WaitShown(Struct, frozen=True, kw_only=True):
     """What a queued task waits for."""
 
     why: str
-    #: until when; null where that is not known
+    #: when the wait ends; null if that is not known
     until: str | None
 
 
 class TaskShown(Struct, frozen=True, kw_only=True):
-    """A run, in the words of the HTTP API."""
+    """A run, as the HTTP API shows it."""
 
     id: str
     #: held, queued, running, succeeded, failed or cancelled
     status: str
-    #: why it ended so: completed, agent_error, timeout, interrupted, over_budget or cancelled_by_user
+    #: why it ended: completed, agent_error, timeout, interrupted, over_budget or cancelled_by_user
     outcome: str | None
     agent_id: str = field(name="agentId")
     session: str
@@ -91,16 +91,16 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     attempt: int
     max_attempts: int
     cancel_requested: bool
-    #: what it waits for while it is queued; null when it is its turn, and where a task is not listed or looked at
+    #: what it waits for while it is queued; null when nothing holds it up, and in answers that do not look for it
     waits: WaitShown | None
     #: number of the last event in its log
     last_event: int
     result: str | None
     error: str | None
     usage: UsageShown
-    #: of a goal: how often the agent was asked
+    #: in goal mode: how often the agent was asked
     rounds: int | None
-    #: of a goal that ended: whether it was reached
+    #: in goal mode, at the end: whether the goal was reached
     done: bool | None
     created_at: str
     run_at: str | None
@@ -141,28 +141,28 @@ def task(run: Run, wait: Wait | None = None) -> TaskShown:
 
 
 class DeliveryShown(Struct, frozen=True, kw_only=True):
-    """A delivery, in the words of the HTTP API."""
+    """A delivery, as the HTTP API shows it."""
 
-    #: also the `webhook-id`, the same with each try
+    #: also the `webhook-id`, the same for each attempt
     id: str
     #: pending, sending, delivered or dead
     status: str
-    #: id of the task whose end it tells
+    #: id of the task whose end it reports
     task: str
     #: webhook, or a channel's name
     kind: str
-    #: URL, or a chat's id
+    #: a URL, or the id of a chat
     address: str
-    #: which body is sent
+    #: the format of its body
     format: str
-    #: tries so far
+    #: attempts so far
     attempt: int
-    #: when it is sent next; null if it is not
+    #: when the next attempt is; null if there is none
     next_at: str | None
-    #: why the last try failed
+    #: why the last attempt failed
     error: str | None
     created_at: str
-    #: when it was delivered, or given up
+    #: when it was delivered, or became a dead letter
     finished_at: str | None
 
 
@@ -183,25 +183,25 @@ def delivery(of: Delivery) -> DeliveryShown:
 
 
 class PermissionShown(Struct, frozen=True, kw_only=True):
-    """A permission request, in the words of the HTTP API."""
+    """A permission request, as the HTTP API shows it."""
 
-    #: `p1` for the task's first one
+    #: `p1` for the first request of the task
     id: str
     #: id of the task whose agent asks
     task: str
-    #: what it asks to be allowed
+    #: what the agent wants to do
     action: str
-    #: what it can be told: allow, allow_always, deny
+    #: the possible answers: allow, allow_always, deny
     choices: list[str]
     asked_at: str
-    #: when it is denied, unless somebody has answered
+    #: when it is denied if nobody has answered
     expires_at: str
-    #: what it was told; null while it waits
+    #: the answer; null while it waits
     answer: str | None
     answered_at: str | None
     #: who answered: a token's name, or a channel and its chat; null if nobody did
     answered_by: str | None
-    #: why it was denied though nobody said so: deadline or withdrawn
+    #: why it was denied without an answer: deadline or withdrawn
     reason: str | None
 
 
@@ -221,7 +221,7 @@ def permission(of: PermissionRequest) -> PermissionShown:
 
 
 class SessionShown(Struct, frozen=True, kw_only=True):
-    """A session, in the words of the HTTP API."""
+    """A session, as the HTTP API shows it."""
 
     key: str
     agent_id: str = field(name="agentId")
@@ -251,7 +251,7 @@ def session(of: Session) -> SessionShown:
 
 
 class MessageShown(Struct, frozen=True, kw_only=True):
-    """One line of a transcript."""
+    """One message of a transcript."""
 
     role: str
     content: str
@@ -264,31 +264,31 @@ def message(of: Message) -> MessageShown:
 
 
 class AgentShown(Struct, frozen=True, kw_only=True):
-    """An agent and what it is doing."""
+    """An agent and its state."""
 
     id: str
-    #: what else requests may call it; the id of one that is in the config file
+    #: another name that requests may use; for an agent of the config file, its id
     slug: str
     name: str
-    #: id of the agent underneath; null for one that is in the config file
+    #: id of the agent that it builds on; null for an agent of the config file
     base: str | None
     backend: str
     model: str | None
     system_prompt: str | None
     #: idle, working or disabled
     status: str
-    #: runs that it works on
+    #: its running runs
     current_tasks: int
-    #: runs that wait for it
+    #: its queued runs
     queued: int
-    #: slots that are taken by tasks that were assigned, queued or running
+    #: slots taken by assigned tasks, queued or running
     assigned: int
     max_concurrent: int
     is_enabled: bool
     is_default: bool
     #: seconds that a run may take
     timeout: float
-    #: what it may use in a day; null without a limit
+    #: what it may use in a day; null means no limit
     budget: BudgetShown | None
     created_at: str | None
     updated_at: str | None
@@ -319,4 +319,5 @@ def agent(of: AgentView) -> AgentShown:
 
 
 def moment(at: int | None) -> str | None:
+    """Return a time as RFC 3339 text; None stays None."""
     return None if at is None else times.rfc3339(at)

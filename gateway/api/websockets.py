@@ -1,8 +1,8 @@
-"""WebSockets: what a generator yields, each as one text message, to its end.
+"""Serves a WebSocket: each item of a generator is one text message.
 
 The protocol is RFC 6455; its close codes are listed at
 https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number. A slow reader costs what the
-connection holds for it and one message: frames are asked for only as they are taken.
+connection buffers for it, and one message: the next message is made when the one before has been sent.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from gateway.api.routing import Call
 from gateway.engine.latch import Latch
 from gateway.errors import GatewayError, InvalidRequest
 
-#: bytes of a message from a client; there is nothing that it has to say
+#: bytes of a message from a client, which has nothing to send
 INCOMING = 4096
-#: bytes that a close frame's reason may have
+#: bytes that the reason in a close frame may have
 REASON = 123
 
-#: in a query, instead of the header Authorization, which browsers cannot send with a WebSocket
-Ticket = Annotated[str | None, Meta(description="From POST /api/tickets, where no Authorization can be sent.")]
+#: query parameter that replaces the Authorization header, which browsers cannot send with a WebSocket
+Ticket = Annotated[str | None, Meta(description="From POST /api/tickets; replaces the Authorization header.")]
 
 
 async def serve(
     call: Call[Any, Any], frames: AsyncGenerator[bytes, None], *, until: Latch | None = None
 ) -> web.StreamResponse:
-    """Answer with a WebSocket that says these texts, to their end; what the client says is not listened to.
+    """Answer with a WebSocket that sends these texts, until there are no more; it ignores what the client sends.
 
-    It is closed with 1000 at the end, with 1012 when the server closes (come back then, and ask for what
-    came after the last frame), with 1008 when the caller's token ends or is revoked, with 1011 when something
-    breaks; and dropped when the client takes nothing for `limits.stall_seconds` or answers no ping.
+    The close code is 1000 at the end; 1012 when the server closes (then reconnect, and ask for what came after
+    the last frame); 1008 when the caller's token expires or is revoked; 1011 after an error. The connection is
+    dropped when the client reads nothing for `limits.stall_seconds` or answers no ping.
 
     Args:
-        until: what counts as the server's closing.
+        frames: the texts; the generator is closed at the end.
+        until: is set when the server closes; `call.server.closing` when left out.
 
     Raises:
         InvalidRequest: the request does not ask for a WebSocket.
@@ -51,21 +52,21 @@ async def serve(
         raise InvalidRequest("this path speaks WebSocket.", remedy="Open it with a WebSocket client.")
     await socket.prepare(call.request)
     closing = until or call.server.closing
-    lasting = asyncio.timeout(sse.lifetime(call))
+    deadline = asyncio.timeout(sse.lifetime(call))
 
-    def end(_: object = None) -> None:
-        if not lasting.expired():
-            lasting.reschedule(0)
+    def end_early(_: object = None) -> None:
+        if not deadline.expired():
+            deadline.reschedule(0)
 
     listening = asyncio.create_task(_listen(socket), name="websocket")
     code, reason = WSCloseCode.OK, b""
     try:
-        listening.add_done_callback(end)
-        async with lasting, aclosing(frames):
-            with call.principal.gone.telling(end), closing.telling(end):
+        listening.add_done_callback(end_early)
+        async with deadline, aclosing(frames):
+            with call.principal.gone.telling(end_early), closing.telling(end_early):
                 await _copy(frames, socket, call.server.config.limits.stall_seconds)
     except TimeoutError:
-        if not lasting.expired():
+        if not deadline.expired():
             _abort(call)
         elif closing.is_set:
             code, reason = WSCloseCode.SERVICE_RESTART, b"come back in a second"
@@ -74,7 +75,7 @@ async def serve(
     except GatewayError as error:
         code, reason = WSCloseCode.INTERNAL_ERROR, _cut(str(error))
     finally:
-        listening.remove_done_callback(end)
+        listening.remove_done_callback(end_early)
         listening.cancel()
         await asyncio.wait([listening])
     await _close(call, socket, code, reason)
@@ -88,13 +89,13 @@ async def _copy(frames: AsyncGenerator[bytes, None], socket: web.WebSocketRespon
 
 
 async def _listen(socket: web.WebSocketResponse) -> None:
-    """Take what comes, so that pings and the client's going are seen; ends when it goes."""
+    """Read and drop messages, so that pings are answered; return when the client disconnects."""
     while (await socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
         pass
 
 
 async def _close(call: Call[Any, Any], socket: web.WebSocketResponse, code: WSCloseCode, reason: bytes) -> None:
-    """Part in good order, if the client takes part in time; it has perhaps closed already."""
+    """Send a close frame and wait a short time for the client's; it may have closed already."""
     with suppress(TimeoutError):
         async with asyncio.timeout(2 * sse.FAREWELL):
             await socket.close(code=code, message=reason)

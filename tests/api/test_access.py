@@ -287,7 +287,7 @@ def test_a_proxy_that_is_no_address_is_a_wrong_setting(live: Any) -> None:
     assert refused.process is not None
 
     assert refused.process.wait(30) == 78
-    assert "gateway.trusted_proxies: 'my-proxy' is no address" in refused.output.read_text()
+    assert "gateway.trusted_proxies: 'my-proxy' is not an address" in refused.output.read_text()
 
 
 # --- where it may listen ----------------------------------------------------------------------

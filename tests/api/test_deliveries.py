@@ -208,7 +208,7 @@ async def test_who_hands_in_work_may_say_what_its_webhook_is_signed_with(tmp_pat
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"webhook_secret": NEXT_SECRET}, "there is no webhook"),
+        ({"webhook_secret": NEXT_SECRET}, "together with the webhook"),
         ({"webhook_secret": "whsec_" + "A" * 33, "webhook": "http://127.0.0.1:1/"}, "webhook_secret"),
         ({"webhook_secret": "guess", "webhook": "http://127.0.0.1:1/"}, "webhook_secret"),
     ],

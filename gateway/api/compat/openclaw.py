@@ -1,4 +1,4 @@
-"""OpenClaw's hooks: wake the main session, run an agent in a session of its own."""
+"""OpenClaw's hooks: send a text to the main session, or run an agent in a session of its own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 from gateway.errors import GatewayError, InvalidRequest
 
-#: the channel of sessions that are named here
+#: the channel in the keys of sessions that are named here
 CHANNEL = "hooks"
-#: the session that is woken
+#: the session that `/hooks/wake` writes to
 MAIN = "main"
-#: bytes of a hook's body
+#: bytes that the body of a hook may have
 LARGEST = 256 * 1024
 
-#: bodies of deliveries, by the name of their format
+#: bodies of deliveries by the name of their format
 BODIES: Mapping[str, Callable[[Run], bytes]] = {openclaw_callback.FORMAT: openclaw_callback.body}
 
 
@@ -43,17 +43,17 @@ ROUTES = Routes("hooks", dialect=Dialect(error=HookRefused, complain=_refused, b
 
 
 class Wake(Struct, frozen=True, kw_only=True):
-    """Something that the main session is to know."""
+    """A text for the main session."""
 
     text: fields.Prompt
-    #: there is no heartbeat to wait for: both wake at once
+    #: both values start a run at once: there is no heartbeat to wait for
     mode: Literal["now", "next-heartbeat"] = "now"
 
 
 class Woken(Struct, frozen=True, kw_only=True):
     ok: bool = True
     mode: str
-    #: coalesced when the same text waits there already
+    #: `coalesced` when the same text is already queued there
     event_outcome: Literal["queued", "coalesced"] = field(name="eventOutcome")
     run_id: str = field(name="runId")
 
@@ -62,26 +62,26 @@ class AgentHook(Struct, frozen=True, kw_only=True):
     """A message for an agent, in a session of its own."""
 
     message: fields.Prompt
-    #: who sends it; a label
+    #: the sender's name, kept as a label
     name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,256}$(?!\n)")] | None = None
-    #: id or slug; `main` is the default agent where none has that name
+    #: id or slug; `main` is the default agent unless an agent has that name
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
-    #: a fresh session when left out
+    #: a new session when left out
     session_key: fields.SessionName | None = field(default=None, name="sessionKey")
-    #: whether the reply goes to `channel` and `to`
+    #: whether to send the reply to the chat `to` of `channel`
     deliver: bool = False
     channel: fields.Word | None = None
     to: fields.Chat | None = None
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     timeout_seconds: fields.Seconds | None = field(default=None, name="timeoutSeconds")
-    #: whether to answer with the reply
+    #: whether to wait for the reply and answer with it
     wait_for_completion: bool = field(default=False, name="waitForCompletion")
-    #: where word of its end goes, instead of where the settings say
+    #: URL for the callback, instead of the one in the settings
     callback_url: str | None = field(default=None, name="callbackUrl")
 
 
 class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The run is on disk; with `waitForCompletion`, it has ended well."""
+    """The run is on disk; with `waitForCompletion`, it has succeeded."""
 
     ok: Literal[True]
     run_id: str = field(name="runId")
@@ -91,7 +91,7 @@ class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @ROUTES.add("POST", "/hooks/wake", scope=Scope.WRITE, body=Wake, query=Unheeded, answer=Woken, max_body_bytes=LARGEST)
 async def wake(call: Call[Wake, Unheeded]) -> Woken:
-    """Tell the main session of the default agent something."""
+    """Send a text to the main session of the default agent."""
     agent = call.engine.agents.default.id
     session = str(SessionKey.of(agent, CHANNEL, MAIN))
     spec = RunSpec(source=Source.HOOK, agent=agent, session=session, input=call.body.text)
@@ -111,7 +111,7 @@ async def wake(call: Call[Wake, Unheeded]) -> Woken:
     max_body_bytes=LARGEST,
 )
 async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
-    """Run an agent in a session; word of its end goes to the callback."""
+    """Run an agent in a session; a callback reports its end."""
     wanted = call.body
     name = wanted.session_key or ids.ulid(call.server.clock()).lower()
     key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
@@ -136,7 +136,7 @@ async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
 
 
 def _labels(wanted: AgentHook) -> dict[str, str]:
-    """Keep what the caller calls things: the callback names them so."""
+    """Return labels with the caller's own names, which the callback uses."""
     said = {
         "name": wanted.name,
         openclaw_callback.SESSION: wanted.session_key,
@@ -150,7 +150,7 @@ def _reply_to(call: Call[AgentHook, Unheeded]) -> tuple[Target, ...]:
     if not wanted.deliver:
         return ()
     if wanted.channel is None or wanted.to is None:
-        raise InvalidRequest("deliver: needs channel and to.", remedy="Name the channel and the chat of the reply.")
+        raise InvalidRequest("deliver: needs channel and to.", remedy="Name the channel and the chat for the reply.")
     if not call.engine.channels.talks(wanted.channel):
         raise InvalidRequest(f"deliver: the channel {wanted.channel!r} sends nothing; its replies are read.")
     return (Target(kind=wanted.channel, address=wanted.to, format=CHAT),)

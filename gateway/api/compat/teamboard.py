@@ -17,7 +17,7 @@ from gateway.domain.token import Scope
 from gateway.engine.resources.agents import Activity, AgentView
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, GatewayError, InvalidRequest
 
-#: makes ids for agents of the config file, which have none that is a UUID
+#: namespace of the UUIDs of agents of the config file, whose ids are not UUIDs
 _NAMESPACE = uuid.UUID("6f6e7267-6174-4565-8d6f-6f6e67617465")
 
 _Model = Annotated[str, Meta(pattern=MODEL, max_length=100)]
@@ -37,7 +37,7 @@ ROUTES = Routes("team board", dialect=Dialect(error=Detail, complain=_detail))
 
 
 class TeamAgentCreate(AgentDraft, frozen=True, kw_only=True):
-    """An agent as Team Board makes one; backend and model are the default agent's unless given."""
+    """A new agent; backend and model are the default agent's unless given."""
 
     model: _Model | None = None
 
@@ -49,7 +49,7 @@ class TeamAgentUpdate(AgentEdit, frozen=True, kw_only=True):
 
 
 class TeamAgent(Struct, frozen=True, kw_only=True):
-    """An agent as Team Board knows it."""
+    """An agent, as Team Board shows it."""
 
     id: str
     name: str
@@ -77,7 +77,7 @@ class TaskAssigned(Struct, frozen=True, kw_only=True):
 
 
 class TeamCallback(Struct, frozen=True, kw_only=True):
-    """What OpenClaw posts when a task has ended; only that it is well formed matters here."""
+    """What OpenClaw posts when a task has ended; it only has to be well formed."""
 
     session_key: str | None = field(default=None, name="sessionKey")
 
@@ -119,14 +119,14 @@ async def delete_team_agent(call: Call[Nothing, Unheeded]) -> TeamOk:
 
 @ROUTES.add("POST", "/agents/callback", scope=Scope.WRITE, body=TeamCallback, query=Unheeded, answer=TeamOk)
 async def team_callback(call: Call[TeamCallback, Unheeded]) -> TeamOk:
-    """Take word of a task's end: there is nothing to do, its slot was free when its run ended."""
-    call.idempotency()  # twice is as once, but what cannot be a key is refused as everywhere
+    """Accept the callback of a task; there is nothing to do, because the end of its run has freed the slot."""
+    call.idempotency()  # a repeated callback does no harm, but a malformed key is refused as on every route
     return TeamOk()
 
 
 @ROUTES.add("POST", "/agents/{id}/assign", scope=Scope.WRITE, body=TaskAssignment, query=Unheeded, answer=TaskAssigned)
 async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned:
-    """Give an agent a task if it has a slot free."""
+    """Give an agent a task if it has a free slot."""
     wanted = call.body
     deliver = openclaw_callback.targets(call.server)
     try:
@@ -142,7 +142,7 @@ async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned
 
 
 def _named(call: Call[Any, Unheeded]) -> str:
-    """Return the id of the agent that the path names: by its slug, or by its id as shown here."""
+    """Return the id of the agent in the path, which has its slug or the UUID that is shown here."""
     name = call.path["id"]
     roster = call.engine.agents
     found = roster.named(name)
@@ -153,7 +153,7 @@ def _named(call: Call[Any, Unheeded]) -> str:
 
 
 def _uuid(agent: str) -> str:
-    """Return an agent's id as a UUID: a stored agent's own, else one made of its id."""
+    """Return an agent's id as a UUID: its own if it is one, else a UUID made from it."""
     try:
         return str(uuid.UUID(agent))
     except ValueError:

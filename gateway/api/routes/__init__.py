@@ -1,4 +1,4 @@
-"""The native API, one noun a file.
+"""The native API: one noun for each module.
 
 To add routes, add a module with an attribute `ROUTES`:
 
@@ -9,5 +9,5 @@ To add routes, add a module with an attribute `ROUTES`:
         \"\"\"List the parrots.\"\"\"
         return Parrots(["Polly"])
 
-The types given there validate the request and make its page in the OpenAPI document.
+The types in the declaration validate requests and describe the route in the OpenAPI document.
 """

@@ -1,4 +1,4 @@
-"""Talk to an agent and get its answer: `POST /api/agent`."""
+"""Ask an agent and get its answer: `POST /api/agent`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.errors import Unavailable
 
 ROUTES = Routes("agent")
 
-#: the channel of sessions that are named here
+#: the channel in the keys of sessions that are named here
 CHANNEL = "api"
 
 
@@ -26,7 +26,7 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A message for an agent."""
 
     message: fields.Prompt
-    #: name of the conversation, or a session's full key
+    #: name of the session, or its full key
     session: fields.SessionName = "default"
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
@@ -35,11 +35,11 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What the agent said."""
+    """The agent's answer."""
 
     status: str = "ok"
     reply: str
-    #: as it was given
+    #: the name that was sent
     session: str
     run_id: str
     usage: views.UsageShown
@@ -61,7 +61,7 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
     run = (await call.engine.submit(spec, call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
     if call.wants_stream:
-        # Like the JSON answer, it may take as long as runs may when the gateway stops.
+        # Like a JSON answer, the stream may go on while the gateway lets runs finish before it stops.
         why = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
         frames = _frames(call, run, after or 0)
         return await sse.stream(call, frames, until=call.engine.drained, farewell=sse.error_frame(why))
@@ -74,7 +74,7 @@ def _answer(call: Call[Ask, Nothing], run: Run) -> Answer:
 
 
 async def _frames(call: Call[Ask, Nothing], run: Run, after: int) -> AsyncGenerator[bytes, None]:
-    """Yield the run's events, then `result` with what the JSON answer would be, or `error`."""
+    """Yield the run's events, then `result` with the JSON answer, or `error`."""
     async with aclosing(call.engine.watch(run.id, after)) as events:
         async for event in events:
             yield sse.event_frame(event)

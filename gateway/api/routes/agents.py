@@ -1,4 +1,4 @@
-"""Agents: which there are, what they are doing, and those that are made here over configured ones."""
+"""Agents: list them, show their state, and make agents that build on configured ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class AgentList(Struct, frozen=True, kw_only=True):
 
 
 class HealthShown(Struct, frozen=True, kw_only=True):
-    """Whether an agent could answer now."""
+    """Whether an agent can answer now."""
 
     ok: bool
     version: str
     detail: str
-    #: what it seems to lack though it is there, such as a credential
+    #: what it seems to lack, such as a credential
     missing: str
 
 
@@ -35,11 +35,11 @@ class AgentAnswer(Struct, frozen=True, kw_only=True):
 
 
 class NewAgent(AgentDraft, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An agent over a configured one, which supplies backend, command, environment, workspace, permissions."""
+    """An agent that takes backend, command, environment, workspace and permissions from a configured one."""
 
 
 class ChangedAgent(AgentEdit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to change; what is left out stays. A model or system prompt of null is the base's own."""
+    """The changes; fields that are left out stay as they are. A null model or system prompt means the base's."""
 
 
 class AgentKept(Struct, frozen=True, kw_only=True):
@@ -49,12 +49,12 @@ class AgentKept(Struct, frozen=True, kw_only=True):
 
 class AgentGone(Struct, frozen=True, kw_only=True):
     status: str = "ok"
-    #: runs that waited for it, and have failed
+    #: queued runs that have failed because it is gone
     failed: int
 
 
 class Assignment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task for an agent, in the session of that task."""
+    """A task for an agent; each task has its own session."""
 
     task_id: fields.TaskName
     prompt: fields.Prompt
@@ -73,15 +73,15 @@ async def list_agents(call: Call[Nothing, Nothing]) -> AgentList:
 
 @ROUTES.add("POST", "/api/agents", scope=Scope.ADMIN, body=NewAgent, answer=AgentKept, status=201)
 async def create_agent(call: Call[NewAgent, Nothing]) -> AgentKept:
-    """Make an agent over a configured one."""
-    # Shielded, as below: an agent that is on disk must be known here.
+    """Make an agent that builds on a configured one."""
+    # Shielded, here and below: if the client disconnects, this process must still learn of the agent on disk.
     made = await asyncio.shield(call.engine.agents.create(call.body, call.idempotency()))
     return AgentKept(agent=views.agent(made))
 
 
 @ROUTES.add("GET", "/api/agents/{id}", scope=Scope.READ, answer=AgentAnswer)
 async def show_agent(call: Call[Nothing, Nothing]) -> AgentAnswer:
-    """Show an agent, and ask its backend whether it could answer now."""
+    """Show an agent, and ask its backend whether it can answer now."""
     view = await call.engine.agents.view(call.path["id"])
     found = await call.engine.agents.health(view.agent)
     return AgentAnswer(agent=views.agent(view), health=HealthShown(**msgspec.structs.asdict(found)))
@@ -89,19 +89,19 @@ async def show_agent(call: Call[Nothing, Nothing]) -> AgentAnswer:
 
 @ROUTES.add("PUT", "/api/agents/{id}", scope=Scope.ADMIN, body=ChangedAgent, answer=AgentKept)
 async def edit_agent(call: Call[ChangedAgent, Nothing]) -> AgentKept:
-    """Change an agent that was made here."""
+    """Change an agent that was made through the API."""
     return AgentKept(agent=views.agent(await asyncio.shield(call.engine.agents.edit(call.path["id"], call.body))))
 
 
 @ROUTES.add("DELETE", "/api/agents/{id}", scope=Scope.ADMIN, answer=AgentGone)
 async def delete_agent(call: Call[Nothing, Nothing]) -> AgentGone:
-    """Delete an agent that was made here: what it works on goes on, what waits for it fails."""
+    """Delete an agent that was made through the API: its running runs continue, its queued runs fail."""
     return AgentGone(failed=await asyncio.shield(call.engine.agents.delete(call.path["id"])))
 
 
 @ROUTES.add("POST", "/api/agents/{id}/assign", scope=Scope.WRITE, body=Assignment, answer=Assigned, status=202)
 async def assign(call: Call[Assignment, Nothing]) -> Assigned:
-    """Give an agent a task if it has a slot free; the slot is free again when the run ends, however it ends."""
+    """Give an agent a task if it has a free slot; the slot is free again when the run ends, for whatever reason."""
     wanted = call.body
     accepted = await call.engine.assign(
         call.path["id"],

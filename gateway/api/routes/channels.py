@@ -1,4 +1,4 @@
-"""Channels: which there are, whether they work, and who is let in."""
+"""Channels: list them, show whether they work, and pair chats."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ ROUTES = Routes("channels")
 
 
 class ChatShown(Struct, frozen=True, kw_only=True):
-    """A chat that is let in."""
+    """A chat that is allowed."""
 
     chat: str
     title: str
-    #: when a code let it in; null when the settings do
+    #: when it was paired by a code; null when the settings allow it
     paired_at: str | None
 
 
 class ChannelShown(Struct, frozen=True, kw_only=True):
     name: str
-    #: `chat`, or `webhook` for what only takes them
+    #: `chat`, or `webhook` for an endpoint that only receives webhooks
     kind: str
     #: `ready`, `polling`, `webhook`, `passive`, `waiting`, `refused` or `unconfigured`
     state: str
@@ -36,7 +36,7 @@ class ChannelList(Struct, frozen=True, kw_only=True):
 
 
 class Code(Struct, frozen=True, kw_only=True):
-    """What a person sends to the channel to be let in; it works once."""
+    """The code that a person sends to the channel to pair a chat; it works once."""
 
     status: str = "ok"
     code: str
@@ -49,20 +49,20 @@ class Ok(Struct, frozen=True):
 
 @ROUTES.add("GET", "/api/channels", scope=Scope.READ, answer=ChannelList)
 async def list_channels(call: Call[Nothing, Nothing]) -> ChannelList:
-    """List the channels, whether they work, and which chats are let in."""
+    """List the channels, whether they work, and which chats are allowed."""
     return ChannelList(channels=[_shown(view) for view in await call.engine.channels.views()])
 
 
 @ROUTES.add("POST", "/api/channels/{channel}/pair", scope=Scope.ADMIN, answer=Code, status=201)
 async def pair(call: Call[Nothing, Nothing]) -> Code:
-    """Make a code that lets one chat in, within ten minutes."""
+    """Make a code that pairs one chat within ten minutes."""
     code, expires = await call.engine.channels.pair(call.path["channel"])
     return Code(code=code, expires_at=times.rfc3339(expires))
 
 
 @ROUTES.add("DELETE", "/api/channels/{channel}/chats/{chat}", scope=Scope.ADMIN, answer=Ok)
 async def dismiss(call: Call[Nothing, Nothing]) -> Ok:
-    """Let a paired chat in no more."""
+    """Unpair a chat."""
     await call.engine.channels.dismiss(call.path["channel"], call.path["chat"])
     return Ok()
 

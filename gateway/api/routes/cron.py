@@ -1,4 +1,4 @@
-"""Schedules: work that begins by the clock."""
+"""Schedules: runs that start at set times."""
 
 from __future__ import annotations
 
@@ -29,48 +29,49 @@ Failures = Annotated[int, Meta(ge=0, le=1000)]
 
 
 class Deliver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A chat that is told the answer."""
+    """A chat that the answer is sent to."""
 
     channel: fields.Word
     chat_id: fields.Chat
 
 
 class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a schedule says."""
+    """The fields of a schedule."""
 
     name: Name | UnsetType = UNSET
     #: a cron expression, `every 15m`, or an RFC 3339 time
     schedule: Expression | UnsetType = UNSET
     #: the same as `schedule`
     cron: Expression | UnsetType = UNSET
-    #: IANA name; the setting `cron.timezone` when left out
+    #: IANA name of a time zone; the setting `cron.timezone` when left out
     timezone: Zone | UnsetType = UNSET
     prompt: fields.Prompt | UnsetType = UNSET
     #: the same as `prompt`
     message: fields.Prompt | UnsetType = UNSET
     agent_id: fields.AgentName | UnsetType | None = field(default=UNSET, name="agentId")
-    #: name of the conversation, or a full key; the schedule's own when left out
+    #: name of a session, or its full key; the schedule's own session when left out
     session: fields.SessionName | UnsetType | None = UNSET
-    #: a new conversation each time
+    #: whether each run gets a new session
     fresh: bool | UnsetType = UNSET
     model: Annotated[str, Meta(pattern=MODEL)] | UnsetType | None = UNSET
     #: seconds that a run may take
     timeout: fields.Seconds | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     deliver: Deliver | UnsetType | None = UNSET
-    #: URL that is told of each run's end by a signed POST
+    #: URL that receives a signed POST when a run ends
     webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | UnsetType | None = UNSET
-    #: what that is signed with, `whsec_` and base64, given along with it; the gateway's own secret when left out
+    #: the secret that it is signed with, `whsec_` and base64; only together with `webhook`; the gateway's own secret
+    #: when left out
     webhook_secret: fields.WebhookSecret | None = None
-    #: what becomes of times at which no gateway was there
+    #: what happens with times at which the gateway was not running
     misfire: Misfire | UnsetType = UNSET
     #: seconds after which a missed time is not made up for
     max_age: Days | UnsetType | None = UNSET
-    #: seconds that a run may begin later, at random
+    #: a run starts up to so many seconds later, at random
     jitter: Annotated[float, Meta(ge=0, le=86_400)] | UnsetType = UNSET
-    #: failures in a row after which it is disabled; 0 never does
+    #: failures in a row after which the schedule is disabled; 0 for never
     max_failures: Failures | UnsetType = UNSET
-    #: what its runs may use in a day; null lifts all limits
+    #: what its runs may use in a day; null removes all limits
     budget: Budget | UnsetType | None = UNSET
 
 
@@ -86,7 +87,7 @@ class JobShown(Struct, frozen=True, kw_only=True):
     model: str | None
     timeout: float | None
     enabled: bool
-    #: why it was disabled, unless by hand
+    #: why it was disabled, unless somebody did it
     reason: str | None
     deliver: dict[str, str] | None
     webhook: str | None
@@ -94,10 +95,10 @@ class JobShown(Struct, frozen=True, kw_only=True):
     misfire: str
     max_age: float | None
     jitter: float
-    #: in a row
+    #: failures in a row
     failures: int
     max_failures: int
-    #: what its runs may use in a day; null without a limit
+    #: what its runs may use in a day; null means no limit
     budget: views.BudgetShown | None
     next_run: str | None
     last_run: str | None
@@ -105,7 +106,7 @@ class JobShown(Struct, frozen=True, kw_only=True):
     last_status: str | None
     #: id of the last run
     last_run_id: str | None
-    #: times that were missed, since it was made
+    #: times that were missed since it was made
     missed: int
     created_at: str
     updated_at: str
@@ -113,7 +114,7 @@ class JobShown(Struct, frozen=True, kw_only=True):
 
 class JobList(Struct, frozen=True, kw_only=True):
     jobs: list[JobShown]
-    #: give it back as `cursor` for the next page; null on the last one
+    #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
 
@@ -133,7 +134,7 @@ class Deleted(Struct, frozen=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether it is to be enabled; the other of the two when left out."""
+    """Whether to enable or disable; the opposite of what it is now when left out."""
 
     enabled: bool | None = None
 
@@ -156,7 +157,7 @@ class Triggered(Struct, frozen=True, kw_only=True):
 
 class FireShown(Struct, frozen=True, kw_only=True):
     scheduled_for: str
-    #: when that was decided
+    #: when the outcome was decided
     at: str
     #: fired, triggered, missed or refused
     outcome: str
@@ -168,7 +169,7 @@ class FireShown(Struct, frozen=True, kw_only=True):
 
 class FireList(Struct, frozen=True, kw_only=True):
     runs: list[FireShown]
-    #: give it back as `cursor` for the next page; null on the last one
+    #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
 
@@ -197,7 +198,7 @@ async def list_jobs(call: Call[Nothing, WhichJobs]) -> JobList:
 
 @ROUTES.add("GET", "/api/cron/next", scope=Scope.READ, query=Preview, answer=Times)
 async def next_times(call: Call[Nothing, Preview]) -> Times:
-    """Show the next times that an expression would have; nothing is kept."""
+    """Show the next times of an expression, without making a schedule."""
     asked = call.query
     zone = asked.timezone or call.server.config.cron.timezone
     found = call.engine.schedules.preview(asked.schedule, zone, asked.count)
@@ -206,7 +207,7 @@ async def next_times(call: Call[Nothing, Preview]) -> Times:
 
 @ROUTES.add("POST", "/api/cron/create", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)
 async def create_job(call: Call[JobFields, Nothing]) -> JobAnswer:
-    """Make a schedule. When this answers, it is on disk."""
+    """Make a schedule. It is on disk when this answers."""
     wanted = _spec(call)
     for name, said in (("schedule", "expression"), ("prompt", "input")):
         if said not in wanted:
@@ -220,7 +221,7 @@ async def create_job(call: Call[JobFields, Nothing]) -> JobAnswer:
 
 @ROUTES.add("PATCH", "/api/cron/{id}", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)
 async def edit_job(call: Call[JobFields, Nothing]) -> JobAnswer:
-    """Change a schedule; what is left out stays."""
+    """Change a schedule; fields that are left out stay as they are."""
     id_, schedules = call.path["id"], call.engine.schedules
     found = await schedules.find(id_)
     changes = _spec(call, found.spec.deliver)
@@ -240,14 +241,14 @@ async def delete_job(call: Call[Nothing, Nothing]) -> Deleted:
 
 @ROUTES.add("POST", "/api/cron/{id}/toggle", scope=Scope.WRITE, body=Wanted, answer=Toggled)
 async def toggle_job(call: Call[Wanted, Nothing]) -> Toggled:
-    """Enable or disable a schedule; without a body, the other of the two."""
+    """Enable or disable a schedule; without a body, switch it."""
     found = await asyncio.shield(call.engine.schedules.toggle(call.path["id"], call.body.enabled))
     return Toggled(enabled=found.enabled, next_run=_next(found))
 
 
 @ROUTES.add("POST", "/api/cron/trigger", scope=Scope.WRITE, body=Which, answer=Triggered)
 async def trigger_job(call: Call[Which, Nothing]) -> Triggered:
-    """Have a schedule's work done now, beside its times."""
+    """Run a schedule now, in addition to its times."""
     accepted = await asyncio.shield(call.engine.schedules.trigger(call.body.job_id, call.idempotency()))
     call.headers["X-Run-Id"] = accepted.run.id
     return Triggered(run_id=accepted.run.id)
@@ -255,7 +256,7 @@ async def trigger_job(call: Call[Which, Nothing]) -> Triggered:
 
 @ROUTES.add("GET", "/api/cron/{id}/runs", scope=Scope.READ, query=paging.Paging, answer=FireList)
 async def job_runs(call: Call[Nothing, paging.Paging]) -> FireList:
-    """Show what became of a schedule's times, newest first; those that were missed, too."""
+    """Show what happened at a schedule's times, newest first, including the missed ones."""
     found = await call.engine.schedules.fires(call.path["id"], paging.page(call.query))
     fires, cursor = paging.cut(call.query, found, lambda fire: fire.scheduled_for)
     return FireList(runs=[_fire(fire) for fire in fires], next_cursor=cursor)
@@ -266,7 +267,7 @@ _ASIDE = frozenset({"enabled", "deliver", "webhook", "webhook_secret"})
 
 
 def _spec(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> dict[str, Any]:
-    """Return what was given, in the schedule's words."""
+    """Return the fields that were sent, by their names in `ScheduleSpec`."""
     given = msgspec.structs.asdict(call.body)
     found: dict[str, Any] = {}
     for name, value in given.items():
@@ -274,7 +275,7 @@ def _spec(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> di
             continue
         word = _SAME.get(name, name)
         if word in found:
-            raise InvalidRequest(f"{name}: is there twice, under two names.")
+            raise InvalidRequest(f"{name}: the same value was sent twice, under two names.")
         found[word] = None if value == Budget() else value
     if call.body.deliver is not UNSET or call.body.webhook is not UNSET or call.body.webhook_secret is not None:
         found["deliver"] = _targets(call, before)
@@ -283,7 +284,7 @@ def _spec(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> di
 
 def _targets(call: Call[JobFields, Nothing], before: tuple[Target, ...]) -> tuple[Target, ...]:
     if call.body.webhook_secret is not None and not isinstance(call.body.webhook, str):
-        raise InvalidRequest("webhook_secret: give it along with the webhook that it signs.")
+        raise InvalidRequest("webhook_secret: send it together with the webhook that it signs.")
     given = {True: call.body.webhook, False: call.body.deliver}
     kept = [target for target in before if given[target.kind == "webhook"] is UNSET]
     if isinstance(call.body.deliver, Deliver):

@@ -1,4 +1,4 @@
-"""Deliveries: what is sent out when tasks end, and what could not be."""
+"""Deliveries: webhooks and messages that are sent when tasks end, and dead letters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DeliveryAnswer(Struct, frozen=True, kw_only=True):
 
 class DeliveryList(Struct, frozen=True, kw_only=True):
     deliveries: list[views.DeliveryShown]
-    #: give it back as `cursor` for the next page; null on the last one
+    #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
 
@@ -30,13 +30,13 @@ class WhichDeliveries(paging.Paging, frozen=True, kw_only=True, forbid_unknown_f
     """Which deliveries to list."""
 
     status: DeliveryStatus | None = None
-    #: id of the task whose end they tell
+    #: id of the task whose end they report
     task: Annotated[str, Meta(min_length=1, max_length=26)] | None = None
 
 
 @ROUTES.add("GET", "/api/deliveries", scope=Scope.READ, query=WhichDeliveries, answer=DeliveryList)
 async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
-    """List deliveries, newest first; those with the status `dead` were given up."""
+    """List deliveries, newest first; those with the status `dead` are dead letters."""
     asked = call.query
     run = None if asked.task is None else (await call.engine.run(asked.task)).id
     found = await call.engine.deliveries.list(DeliveryFilter(status=asked.status, run=run), paging.page(asked))
@@ -52,6 +52,6 @@ async def show_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
 
 @ROUTES.add("POST", "/api/deliveries/{id}/retry", scope=Scope.WRITE, answer=DeliveryAnswer)
 async def retry_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
-    """Send a dead or waiting delivery now, under the same id and with all its tries before it."""
+    """Send a dead or waiting delivery now; it keeps its id and gets all its attempts again."""
     found = await asyncio.shield(call.engine.deliveries.retry(call.path["id"], call.idempotency()))
     return DeliveryAnswer(delivery=views.delivery(found))

@@ -1,4 +1,4 @@
-"""Everything that changes, as one stream: `GET /api/events`, and as a WebSocket: `GET /api/ws`."""
+"""All changes as one stream: `GET /api/events`, and over a WebSocket: `GET /api/ws`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUTES = Routes("events")
 
 
 class From(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    #: id of the last change that is known; without it, only what comes from now on
+    #: id of the last change that the client knows; when left out, only new changes are sent
     after: Annotated[int, Meta(ge=0, le=fields.LAST)] | None = None
 
 
@@ -28,14 +28,14 @@ class SocketFrom(From, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @ROUTES.add("GET", "/api/events", scope=Scope.READ, query=From, streams=True)
 async def all_changes(call: Call[Nothing, From]) -> web.StreamResponse:
-    """Follow all changes of runs and sessions; resumable by `Last-Event-ID` or `after`."""
+    """Follow all changes; `Last-Event-ID` or `after` resumes."""
     after = sse.resume_point(call, call.query.after)
     return await sse.stream(call, await call.engine.changes(after), sse.change_frame)
 
 
 @ROUTES.add("GET", "/api/ws", scope=Scope.READ, query=SocketFrom, status=101, socket=True)
 async def changes_socket(call: Call[Nothing, SocketFrom]) -> web.StreamResponse:
-    """Follow all changes over a WebSocket, one JSON text each; its `seq` is what `after` takes to go on."""
+    """Follow all changes over a WebSocket, one JSON text each; send the last `seq` as `after` to continue."""
     return await websockets.serve(call, _texts(await call.engine.changes(call.query.after)))
 
 

@@ -1,4 +1,4 @@
-"""The gateway itself: restart and stop it from a dashboard, or where there are no signals."""
+"""Restart and stop the gateway: for a dashboard, and for Windows, which has no signals."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ ROUTES = Routes("gateway")
 
 
 class Why(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    #: what the log says about why
+    #: the reason that the log shows
     reason: Annotated[str, Meta(max_length=200)] = "asked over HTTP"
 
 
 class Begun(Struct, frozen=True, kw_only=True):
-    """It has begun; `/health` shows the next generation when it is done."""
+    """The restart or stop has begun; after a restart, `/health` shows a higher generation."""
 
     status: str = "ok"
-    #: number of the serving process that answers this
+    #: number of the serving process that gives this answer
     generation: int
 
 
 @ROUTES.add("POST", "/api/gateway/restart", scope=Scope.ADMIN, body=Why, answer=Begun, status=202)
 async def restart_gateway(call: Call[Why, Nothing]) -> Begun:
-    """Begin a restart: the present serving process answers until the next one is ready."""
+    """Begin a restart; this serving process answers until the next one is ready."""
     control = call.server.control
     if control.restart is None:
         raise Unavailable("this gateway runs without a supervisor.", remedy="Stop it, and start it again.")
@@ -38,6 +38,6 @@ async def restart_gateway(call: Call[Why, Nothing]) -> Begun:
 
 @ROUTES.add("POST", "/api/gateway/stop", scope=Scope.ADMIN, body=Why, answer=Begun, status=202)
 async def stop_gateway(call: Call[Why, Nothing]) -> Begun:
-    """Begin to stop: what is under way gets the usual grace."""
+    """Begin to stop; running runs get the usual grace period."""
     call.server.control.stop()
     return Begun(generation=call.server.generation)

@@ -1,4 +1,4 @@
-"""Is it well? `GET /health`, `/livez`, `/readyz`, and `/metrics` for those who keep watch."""
+"""Health checks and metrics: `GET /health`, `/livez`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class BackgroundTasks(Struct, frozen=True, kw_only=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """How the gateway is. `degraded` still answers 200: it serves, but somebody should look."""
+    """The state of the gateway. `degraded` also has the status 200: it serves, but has a problem."""
 
-    #: as clients of xitto-kernel ask: it serves
+    #: for clients of xitto-kernel: it serves
     ok: bool = True
-    #: what those clients may name: `general`, which is the default agent, and the agents
+    #: names that those clients may use: `general`, which is the default agent, and the agents
     packs: list[str]
-    #: of the default agent; its backend where it names none
+    #: model of the default agent; its backend when it names no model
     model: str
-    #: null while the store does not answer
+    #: null while the database does not answer
     tasks: BackgroundTasks | None
 
     status: Literal["healthy", "degraded"]
@@ -41,9 +41,9 @@ class Health(Struct, frozen=True, kw_only=True):
     version: str
     #: id of this start of the gateway
     instance: str
-    #: number of this serving process, from 1
+    #: number of this serving process; the first is 1
     generation: int
-    #: what is wrong, by what was looked at; `ok` where nothing is
+    #: results by what was checked: `ok`, or what is wrong
     checks: dict[str, str]
 
 
@@ -53,7 +53,7 @@ class Alive(Struct, frozen=True):
 
 @ROUTES.add("GET", "/health", scope=None, answer=Health)
 async def health(call: Call[Nothing, Nothing]) -> Health:
-    """Tell how the gateway is."""
+    """Show the state of the gateway."""
     store = await call.server.pulse.take(call.engine)
     checks = {"store": store, **call.engine.channels.troubles, **call.server.control.notes}
     return Health(
@@ -87,13 +87,13 @@ async def _background(call: Call[Nothing, Nothing]) -> BackgroundTasks | None:
 
 @ROUTES.add("GET", "/livez", scope=None, answer=Alive)
 async def alive(call: Call[Nothing, Nothing]) -> Alive:
-    """Tell that the process answers."""
+    """Show that the process answers."""
     return Alive()
 
 
 @ROUTES.add("GET", "/readyz", scope=None, answer=Alive)
 async def ready(call: Call[Nothing, Nothing]) -> Alive:
-    """Tell whether work would be accepted now."""
+    """Show whether the gateway would accept work now."""
     if call.server.closing.is_set:
         raise Unavailable("the gateway is stopping.")
     found = await call.server.pulse.take(call.engine)
@@ -104,13 +104,13 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
 
 @ROUTES.add("GET", "/metrics", scope=Scope.READ, answer_media_type="text/plain")
 async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
-    """Give the numbers, in the text format of Prometheus."""
-    # Late: it brings an HTTP server of its own, and most gateways are never asked.
+    """Show the metrics in the text format of Prometheus."""
+    # Imported late: it imports an HTTP server of its own, and most gateways are never asked.
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
     counts = await call.engine.counts(since=call.server.started)
     registry = CollectorRegistry()
-    runs = Gauge("moongate_runs", "Runs that wait or are at work.", ["status"], registry=registry)
+    runs = Gauge("moongate_runs", "Runs that are queued or running.", ["status"], registry=registry)
     runs.labels("queued").set(counts.queued)
     runs.labels("running").set(counts.running)
     ended = Counter("moongate_runs_ended", "Runs that ended since the start.", ["status"], registry=registry)
@@ -118,10 +118,10 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
         ended.labels(status).inc(count)
     Gauge("moongate_sessions", "Sessions.", registry=registry).set(counts.sessions)
     undelivered = await call.engine.deliveries.counts()
-    deliveries = Gauge("moongate_deliveries", "Deliveries that wait or are dead.", ["status"], registry=registry)
+    deliveries = Gauge("moongate_deliveries", "Deliveries that are pending or dead.", ["status"], registry=registry)
     deliveries.labels("pending").set(undelivered.pending)
     deliveries.labels("dead").set(undelivered.dead)
-    working = Gauge("moongate_agent_runs", "Runs at work, by agent.", ["agent"], registry=registry)
+    working = Gauge("moongate_agent_runs", "Running runs by agent.", ["agent"], registry=registry)
     for view in await call.engine.agents.views():
         working.labels(view.slug).set(view.load.running)
     up = (call.server.clock() - call.server.started) / 1000

@@ -18,17 +18,17 @@ from gateway.domain.token import Scope
 
 ROUTES = Routes("logs")
 
-#: seconds between looks at the file while it is followed
+#: seconds between reads of a file that is followed
 LOOK = 0.25
 
 
 class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which lines."""
+    """Which lines to read."""
 
     lines: Annotated[int, Meta(ge=0, le=10_000)] = 50
-    #: least level
+    #: lowest level
     level: Literal["debug", "info", "warning", "error"] = "debug"
-    #: stream what comes, too
+    #: whether to stream new lines, too
     follow: bool = False
 
 

@@ -1,4 +1,4 @@
-"""Say something in a chat: `POST /api/message`, and the same with the reply as the answer."""
+"""Send a message as if a person had written it in a chat: `POST /api/message` and `/api/message/sync`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ONLY_ACCOUNT = "default"
 
 
 class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A message as said in a chat."""
+    """A message in a chat."""
 
     channel: fields.Word
     chat_id: fields.Chat
@@ -40,7 +40,7 @@ class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Said(Struct, frozen=True, kw_only=True):
-    """The message is on disk and will be answered in its chat."""
+    """The message is on disk; the agent will answer in the chat."""
 
     status: str = "ok"
     #: id of the run that answers it
@@ -48,7 +48,7 @@ class Said(Struct, frozen=True, kw_only=True):
 
 
 class Replied(Struct, frozen=True, kw_only=True):
-    """The agent's reply, which went to the chat as well."""
+    """The agent's reply, which is also sent to the chat."""
 
     status: str = "ok"
     reply: str
@@ -59,13 +59,13 @@ class Replied(Struct, frozen=True, kw_only=True):
 
 @ROUTES.add("POST", "/api/message", scope=Scope.WRITE, body=Say, answer=Said)
 async def say(call: Call[Say, Nothing]) -> Said:
-    """Say something in a chat; the agent's reply goes to that chat."""
+    """Send a message in a chat; the agent's reply goes to that chat."""
     return Said(message_id=(await _submit(call)).id)
 
 
 @ROUTES.add("POST", "/api/message/sync", scope=Scope.WRITE, body=Say, answer=Replied)
 async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
-    """Say something in a chat and wait for the reply, which also goes to that chat."""
+    """Send a message in a chat and wait for the reply, which also goes to that chat."""
     run = await _submit(call)
     ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
     return Replied(reply=views.result(ended), message_id=run.id, session=run.spec.session)
@@ -96,7 +96,7 @@ def _check_account(said: Say) -> None:
     """Refuse an account that the channel does not have.
 
     Raises:
-        InvalidRequest: the message names another account than the channel's only one.
+        InvalidRequest: the message names another account.
     """
     if said.account_id not in (None, ONLY_ACCOUNT):
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""What there is, for programs: `GET /openapi.json`."""
+"""The API description for programs: `GET /openapi.json`."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def _document() -> bytes:
 
 @ROUTES.add("GET", "/openapi.json", scope=Scope.READ)
 async def show(call: Call[Nothing, Nothing]) -> web.Response:
-    """Give the OpenAPI 3.1 document, made from the types that validate requests."""
+    """Show the OpenAPI 3.1 document, which is made from the types that validate requests."""
     return web.Response(body=_document(), content_type="application/json")

@@ -1,4 +1,4 @@
-"""Permissions: what the agents of tasks ask to be allowed, and what they are told."""
+"""Permission requests of agents: list and answer them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUTES = Routes("permissions")
 
 
 class Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the agent is to be told; one of the request's `choices`."""
+    """The answer; one of the request's `choices`."""
 
     answer: Answer
 
@@ -27,17 +27,17 @@ class PermissionAnswer(Struct, frozen=True, kw_only=True):
 
 class PermissionList(Struct, frozen=True, kw_only=True):
     permissions: list[views.PermissionShown]
-    #: give it back as `cursor` for the next page; null on the last one
+    #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
 
 class WhichPermissions(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which part of a task's requests."""
+    """Which part of a task's permission requests to list."""
 
 
 @ROUTES.add("GET", "/api/tasks/{id}/permissions", scope=Scope.READ, query=WhichPermissions, answer=PermissionList)
 async def list_permissions(call: Call[Nothing, WhichPermissions]) -> PermissionList:
-    """List what a task's agent asked to be allowed, newest first; what waits has no `answer`."""
+    """List the permission requests of a task, newest first; those that wait have no `answer`."""
     found = await call.engine.permissions.list(call.path["id"], paging.page(call.query))
     requests, cursor = paging.cut(call.query, found, lambda request: request.n)
     return PermissionList(permissions=[views.permission(request) for request in requests], next_cursor=cursor)
@@ -45,7 +45,7 @@ async def list_permissions(call: Call[Nothing, WhichPermissions]) -> PermissionL
 
 @ROUTES.add("POST", "/api/tasks/{id}/permissions/{pid}", scope=Scope.WRITE, body=Given, answer=PermissionAnswer)
 async def answer_permission(call: Call[Given, Nothing]) -> PermissionAnswer:
-    """Answer an agent that waits to be allowed something; the first answer counts, and later ones are 409."""
+    """Answer a permission request; the first answer counts, and later ones get a 409."""
     answering = call.engine.permissions.answer(
         call.path["id"], call.path["pid"], call.body.answer, call.principal.name, call.idempotency()
     )

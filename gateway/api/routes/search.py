@@ -1,4 +1,4 @@
-"""Searching all that was said: `GET /api/search`."""
+"""Search all transcripts: `GET /api/search`."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ ROUTES = Routes("search")
 class Query(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to look for."""
 
-    #: words that must all be there; `"a phrase"`, `-without`, `begin*`
+    #: words that a message must have; `"a phrase"`, `-without`, `begin*`
     q: Annotated[str, Meta(min_length=1, max_length=search.LENGTH)]
-    #: a session's key, or its name alone
+    #: key of a session, or its name
     session: fields.SessionName | None = None
     agent: fields.AgentName | None = None
 
 
 class FoundShown(Struct, frozen=True, kw_only=True):
-    """A message of a transcript."""
+    """A message that was found."""
 
-    #: key of the session that it is in
+    #: key of its session
     session: str
     agent_id: str = field(name="agentId")
     role: str
     at: str
     run_id: str
-    #: the part of it with what was looked for
+    #: the part of the message that matches
     snippet: str
-    #: the words found there, as they are written there
+    #: the words that matched, as they are written in the message
     matches: list[str]
 
 
 class FoundList(Struct, frozen=True, kw_only=True):
     results: list[FoundShown]
-    #: give it back as `cursor` for the next page; null on the last one
+    #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
 
@@ -52,7 +52,7 @@ async def search_transcripts(call: Call[Nothing, Query]) -> FoundList:
     terms = search.terms(asked.q)
     session = None if asked.session is None else (await call.engine.sessions.find(asked.session)).key
     named = None if asked.agent is None else call.engine.agents.named(asked.agent)
-    agent = asked.agent if named is None else named.id  # what a removed agent said can still be found
+    agent = asked.agent if named is None else named.id  # messages of a removed agent can still be found
     wanted = search.Search(terms=terms, session=session, agent=agent)
     found, cursor = paging.cut(
         asked, await call.engine.sessions.search(wanted, paging.page(asked)), lambda one: one.position

@@ -13,14 +13,14 @@ from gateway.domain.token import Scope
 
 ROUTES = Routes("sessions")
 
-#: messages that one answer holds at the most
+#: the most messages in one answer
 MESSAGES = 1000
 
 
 class Open(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which session to open; all fields may be left out."""
+    """Which session to open; all fields are optional."""
 
-    #: where it comes from: a free word
+    #: where the session comes from: any word
     channel: fields.Word = "webchat"
     chat_id: fields.Chat | None = None
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
@@ -33,7 +33,7 @@ class Opened(Struct, frozen=True, kw_only=True):
 
 class SessionList(Struct, frozen=True, kw_only=True):
     sessions: list[views.SessionShown]
-    #: give it back as `cursor` for the next page; null on the last one
+    #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
 
@@ -54,7 +54,7 @@ class Ok(Struct, frozen=True):
 
 
 class HowMany(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much of a transcript: its newest messages."""
+    """How many of the newest messages to show."""
 
     limit: Annotated[int, Meta(ge=1, le=MESSAGES)] = MESSAGES
 
@@ -66,7 +66,7 @@ class Force(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @ROUTES.add("POST", "/api/sessions", scope=Scope.WRITE, body=Open, answer=Opened)
 async def open_session(call: Call[Open, Nothing]) -> Opened:
-    """Open a session: the one of that chat, else the newest empty one, else a new one."""
+    """Open a session: the one of the chat, else the newest empty one, else a new one."""
     wanted = call.body
     found = await call.engine.sessions.open(wanted.channel, wanted.chat_id, wanted.agent_id, call.idempotency())
     return Opened(session=views.session(found))
@@ -74,7 +74,7 @@ async def open_session(call: Call[Open, Nothing]) -> Opened:
 
 @ROUTES.add("GET", "/api/sessions", scope=Scope.READ, query=paging.Paging, answer=SessionList)
 async def list_sessions(call: Call[Nothing, paging.Paging]) -> SessionList:
-    """List sessions, the one that was used last first."""
+    """List sessions, the last used one first."""
     found = await call.engine.sessions.list(paging.page(call.query))
     shown, cursor = paging.cut(call.query, found, lambda session: session.order)
     return SessionList(sessions=[views.session(session) for session in shown], next_cursor=cursor)
@@ -100,6 +100,6 @@ async def history(call: Call[Nothing, HowMany]) -> History:
 async def delete_session(call: Call[Nothing, Force]) -> Ok:
     """Delete a session with its transcript."""
     found = await call.engine.sessions.find(call.path["key"])
-    # Shielded: a caller who goes away in between must not leave runs at work in a session that is gone.
+    # Shielded: a client that disconnects must not leave runs at work in a session that is gone.
     await asyncio.shield(call.engine.sessions.delete(found.key, force=call.query.force))
     return Ok()

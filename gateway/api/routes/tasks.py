@@ -1,4 +1,4 @@
-"""Tasks: runs that are handed in and looked at later."""
+"""Tasks: runs that are submitted now and looked at later."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ from gateway.errors import InvalidRequest, SessionNotFound
 
 ROUTES = Routes("tasks")
 
-#: the channel of sessions that are named here
+#: the channel in the keys of sessions that are named here
 CHANNEL = "task"
-#: events that one JSON answer holds at the most
+#: the most events in one JSON answer
 EVENTS = 1000
 
 
 class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be done."""
+    """A task for an agent."""
 
     input: fields.Prompt
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
-    #: name of the conversation, or a session's full key; a fresh one when left out
+    #: name of a session, or its full key; a new session when left out
     session: fields.SessionName | None = None
-    #: `goal` asks the agent again, in the same session, until it says that the input is reached
+    #: `goal` asks the agent again, in the same session, until it says that the goal in `input` is reached
     mode: Mode = Mode.TURN
-    #: how often it is asked at the most
+    #: in goal mode: how often the agent is asked at most
     max_rounds: Annotated[int, Meta(ge=1, le=100)] = MAX_ROUNDS
     model: Annotated[str, Meta(pattern=MODEL)] | None = None
     #: seconds that the run may take
     timeout: fields.Seconds | None = None
-    #: higher goes first within an agent
+    #: among the tasks of one agent, higher ones start first
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
-    #: not before this moment, RFC 3339 with a zone
+    #: the task starts no earlier than this; RFC 3339 with a time zone
     run_at: Annotated[datetime, Meta(tz=True)] | None = None
     labels: fields.Labels = field(default_factory=dict)
-    #: id of the task that this one belongs to
+    #: id of the task that this one is part of
     parent: fields.RunId | None = None
-    #: URL that is told of its end by a signed POST
+    #: URL that receives a signed POST when the task ends
     webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | None = None
-    #: what that is signed with, `whsec_` and base64; the gateway's own secret when left out
+    #: the secret that it is signed with, `whsec_` and base64; the gateway's own secret when left out
     webhook_secret: fields.WebhookSecret | None = None
 
 
@@ -68,24 +68,24 @@ class TaskAnswer(Struct, frozen=True, kw_only=True):
 class TaskDetails(Struct, frozen=True, kw_only=True):
     status: str = "ok"
     task: views.TaskShown
-    #: how far word of its end has come, the newest first; empty until it has ended
+    #: deliveries that report its end, newest first; empty until it has ended
     deliveries: list[views.DeliveryShown]
-    #: what its agent waits to be allowed, the newest first
+    #: permission requests that wait for an answer, newest first
     permissions: list[views.PermissionShown]
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """What a task's webhook is sent."""
+    """The body of a task's webhook."""
 
     type: str = "task.finished"
-    #: when it ended
+    #: when the task ended
     timestamp: str
     data: views.TaskShown
 
 
 class TaskList(Struct, frozen=True, kw_only=True):
     tasks: list[views.TaskShown]
-    #: give it back as `cursor` for the next page; null on the last one
+    #: send it as `cursor` to get the next page; null on the last page
     next_cursor: str | None
 
 
@@ -100,7 +100,7 @@ class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class After(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to go on in a log."""
+    """Which part of a log to read."""
 
     after: Annotated[int, Meta(ge=0, le=fields.LAST)] = 0
     limit: Annotated[int, Meta(ge=1, le=EVENTS)] = EVENTS
@@ -122,12 +122,12 @@ class EventList(Struct, frozen=True, kw_only=True):
 
 @ROUTES.add("POST", "/api/tasks", scope=Scope.WRITE, body=NewTask, answer=TaskAnswer, status=202)
 async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
-    """Hand in a task. When this answers, the task is on disk and will be done."""
+    """Submit a task. It is on disk when this answers, and will be done."""
     wanted = call.body
     name = wanted.session or ids.ulid(call.server.clock()).lower()
     key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
     if wanted.webhook_secret is not None and wanted.webhook is None:
-        raise InvalidRequest("webhook_secret: there is no webhook that it could sign.")
+        raise InvalidRequest("webhook_secret: send it together with the webhook that it signs.")
     webhook = call.engine.deliveries.webhook
     deliver = () if wanted.webhook is None else (webhook(wanted.webhook, secret=wanted.webhook_secret),)
     parent = None if wanted.parent is None else (await call.engine.run(wanted.parent)).id
@@ -152,7 +152,7 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
 
 @ROUTES.add("GET", "/api/tasks", scope=Scope.READ, query=Which, answer=TaskList)
 async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
-    """List tasks, newest first: all runs, by whichever door they came."""
+    """List tasks, newest first: all runs, whichever route or channel they came from."""
     asked = call.query
     session = None if asked.session is None else await _session(call, asked.session)
     named = None if asked.agent is None else call.engine.agents.named(asked.agent)
@@ -167,7 +167,7 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
 async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
     """Show a task with its deliveries and what it waits for, by its id or a unique prefix of it."""
     run = await call.engine.run(call.path["id"])
-    # A run that is told to nobody, and one that goes on, has none.
+    # Only a run that has targets and has ended has deliveries.
     told = bool(run.spec.deliver) and run.status.final
     found = await call.engine.deliveries.list(DeliveryFilter(run=run.id), Page()) if told else ()
     asked = await call.engine.permissions.list(run.id, Page()) if run.status is Status.RUNNING else ()
@@ -182,20 +182,20 @@ async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
 
 @ROUTES.add("POST", "/api/tasks/{id}/cancel", scope=Scope.WRITE, answer=TaskAnswer)
 async def cancel_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
-    """Cancel a task: a waiting one at once, a running one within seconds."""
-    # Shielded: a caller who goes away in between must not leave a run at work that is marked to end.
+    """Cancel a task: a queued one at once, a running one within seconds."""
+    # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
     return _answer(call, await asyncio.shield(call.engine.cancel(call.path["id"], call.idempotency())))
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/retry", scope=Scope.WRITE, answer=TaskAnswer, status=202)
 async def retry_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
-    """Hand in a failed or cancelled task again, as a new one."""
+    """Submit a failed or cancelled task again, as a new task."""
     return _answer(call, await call.engine.retry(call.path["id"], call.idempotency()))
 
 
 @ROUTES.add("GET", "/api/tasks/{id}/events", scope=Scope.READ, query=After, answer=EventList, streams=True)
 async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamResponse:
-    """Follow a task's log from any point to its end; with `Accept: application/json` a part of it."""
+    """Follow a task's log from any point to its end; with `Accept: application/json`, read a part of it."""
     run = await call.engine.run(call.path["id"])
     after = sse.resume_point(call, call.query.after) or 0
     if not call.wants_json:
@@ -212,7 +212,7 @@ async def _frames(call: Call[Nothing, After], run: Run, after: int) -> AsyncGene
 
 
 async def _session(call: Call[Any, Any], name: str) -> str:
-    """Return the key that a name means; a full key may be that of a session that is gone."""
+    """Return the key of a session by its name; a full key is also good when its session is gone."""
     try:
         return (await call.engine.sessions.find(name)).key
     except SessionNotFound:
@@ -234,8 +234,8 @@ def _answer(call: Call[Any, Any], run: Run) -> TaskAnswer:
 
 
 def finished(run: Run) -> bytes:
-    """Return what is sent of a task that has ended."""
-    assert run.finished is not None, "only what has ended is told"
+    """Return the body of the webhook of a task that has ended."""
+    assert run.finished is not None, "only a run that has ended is delivered"
     return msgspec.json.encode(Finished(timestamp=times.rfc3339(run.finished), data=views.task(run)))
 
 

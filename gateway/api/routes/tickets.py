@@ -1,4 +1,4 @@
-"""Tickets: what a browser opens a WebSocket with, as it can send no header there."""
+"""Tickets: a browser opens a WebSocket with one, because it cannot send an Authorization header there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUTES = Routes("tickets")
 
 
 class TicketMade(Struct, frozen=True, kw_only=True):
-    #: good for one WebSocket, as `?ticket=`
+    #: opens one WebSocket, as `?ticket=`
     ticket: str
     expires_at: str
 

@@ -1,4 +1,4 @@
-"""Named tokens: for a script, a phone, a colleague; each with a scope, and revoked alone."""
+"""Named tokens: one for each script, device or person; each has a scope and can be revoked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUTES = Routes("tokens")
 class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(pattern=SLUG)]
     scope: Scope = Scope.WRITE
-    #: days until it ends; never when left out
+    #: days until it expires; it never does when left out
     days: Annotated[float, Meta(gt=0, le=36_500)] | None = None
 
 
@@ -32,7 +32,7 @@ class TokenShown(Struct, frozen=True, kw_only=True):
 
 class TokenMade(Struct, frozen=True, kw_only=True):
     status: str = "ok"
-    #: the secret itself: shown this once
+    #: the secret; it is shown only once
     token: str
     name: str
     scope: str
@@ -54,18 +54,18 @@ async def list_tokens(call: Call[Nothing, Nothing]) -> TokenList:
 
 @ROUTES.add("POST", "/api/tokens", scope=Scope.ADMIN, body=NewToken, answer=TokenMade, status=201)
 async def create_token(call: Call[NewToken, Nothing]) -> TokenMade:
-    """Make a named token; its secret is in this answer and nowhere else."""
+    """Make a named token; only this answer has its secret."""
     wanted = call.body
     expires = None if wanted.days is None else call.server.clock() + round(wanted.days * 86_400_000)
-    # Shielded, as below: a name that is taken on disk must be a token here.
+    # Shielded: if the client disconnects, this process must still learn of the token on disk.
     secret = await asyncio.shield(call.engine.tokens.create(wanted.name, wanted.scope, expires, call.idempotency()))
     return TokenMade(token=secret, name=wanted.name, scope=wanted.scope)
 
 
 @ROUTES.add("DELETE", "/api/tokens/{name}", scope=Scope.ADMIN, answer=Revoked)
 async def revoke_token(call: Call[Nothing, Nothing]) -> Revoked:
-    """Revoke a named token; live streams that were opened with it end at once."""
-    # Shielded: a caller who goes away in between must not leave it revoked on disk but not here.
+    """Revoke a named token; open streams that use it end at once."""
+    # Shielded: if the client disconnects, a token that is revoked on disk must also be revoked in this process.
     await asyncio.shield(call.engine.tokens.revoke(call.path["name"]))
     return Revoked()
 

@@ -1,4 +1,4 @@
-"""Usage: what agents have used, and what is left of budgets."""
+"""Usage: what agents and schedules have used, and what is left of their budgets."""
 
 from __future__ import annotations
 
@@ -17,70 +17,70 @@ ROUTES = Routes("usage")
 
 
 class WhichUsage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What use to tell."""
+    """Which usage to show."""
 
     by: By = By.DAY
-    #: the first day, such as 2026-11-21; 30 days when left out
+    #: the first day, such as 2026-11-21; when left out, the last 30 days are shown
     since: date | None = None
     #: the last day; today when left out
     until: date | None = None
-    #: id or slug of the only agent to tell of
+    #: id or slug of an agent; when left out, all agents
     agent: fields.AgentName | None = None
 
 
 class UseShown(Struct, frozen=True, kw_only=True):
-    """What was used on a day, by an agent or for a schedule."""
+    """The usage of one day, one agent or one schedule."""
 
     #: the day, or the id of the agent or schedule
     name: str
-    #: what else the agent is called
+    #: slug of the agent
     slug: str | None
-    #: runs that began
+    #: runs that started
     runs: int
     input: int
     output: int
-    #: of the tokens read, those that came from a cache
+    #: input tokens that came from a cache
     cached: int
     #: in US dollars
     cost: float
-    #: runs of which no cost was told
+    #: runs whose cost is not known
     unpriced: int
 
 
 class BudgetState(Struct, frozen=True, kw_only=True):
-    """A budget, and how it stands today."""
+    """A budget and what is left of it today."""
 
     #: agent or schedule
     of: str
     #: id of the agent or schedule
     id: str
-    #: what people call it
+    #: its name for people
     name: str
     limits: views.BudgetShown
     used: views.BudgetShown
     left: views.BudgetShown
-    #: whether a further run would be refused
+    #: whether the next run would be refused
     over: bool
 
 
 class UsageReport(Struct, frozen=True, kw_only=True):
     #: day, agent or schedule
     by: str
-    #: whose days these are
+    #: the time zone of the days
     timezone: str
     since: str
     until: str
-    #: by day the oldest first, else those that used the most tokens first
+    #: by day: the oldest first; else the ones with the most tokens first
     usage: list[UseShown]
-    #: all that there are of agents, and those of the newest 200 schedules that have one
+    #: the budgets of all agents, and of the newest 200 schedules that have one
     budgets: list[BudgetState]
-    #: when budgets begin anew
+    #: when budgets are reset
     resets_at: str
 
 
 @ROUTES.add("GET", "/api/usage", scope=Scope.READ, query=WhichUsage, answer=UsageReport)
 async def usage(call: Call[Nothing, WhichUsage]) -> UsageReport:
-    """Tell what was used, by day, agent or schedule, and what is left of budgets today."""
+    """Show what was used by day, agent or schedule, and what is left of budgets today."""
     asked = call.query
     found = await call.engine.spending.report(asked.by, asked.since, asked.until, asked.agent)
     return UsageReport(

@@ -1,4 +1,4 @@
-"""What other systems post to us: `POST /api/webhook/{channel}`, signed instead of with a token."""
+"""Receives webhooks: `POST /api/webhook/{channel}`; they carry a signature instead of a token."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from gateway.engine.messaging.channels import said
 
 ROUTES = Routes("webhooks in")
 
-#: bytes of a webhook's body
+#: bytes that the body of a webhook may have
 LARGEST = 256 * 1024
-#: characters of a message in Slack
+#: characters that a message in Slack may have
 SLACK_LENGTH = 40_000
 
 
 class Posted(Struct, frozen=True, kw_only=True):
-    """A webhook as the provider `generic` takes it; each other provider has its own."""
+    """A webhook for the provider `generic`; every other provider has a shape of its own."""
 
     event: str
     data: dict[str, Any]
 
 
 class Taken(Struct, frozen=True, kw_only=True):
-    """What was posted is on disk and will be acted on."""
+    """The webhook is on disk; a run will handle it."""
 
     status: str = "ok"
-    #: id of the run that acts on it; the same when the same is posted again
+    #: id of the run that handles it; the same id when the same webhook is posted again
     message_id: str
 
 
 def knock(request: web.Request, server: Surroundings) -> None:
-    """Refuse whom the header alone tells to be a stranger, and what has no door."""
+    """Refuse an unknown channel, and a request whose header already shows a wrong signature or secret."""
     server.engine.channels.door(request.match_info["channel"]).admit(request.headers)
 
 
@@ -55,7 +55,7 @@ def knock(request: web.Request, server: Surroundings) -> None:
     media_types=(body.JSON, body.FORM),
 )
 async def take(call: Call[bytes, Nothing]) -> Taken | web.Response:
-    """Take a webhook, verified by its own signature; the same one again is answered the same."""
+    """Receive a webhook, verified by its own signature; the same webhook again gets the same answer."""
     taken = await call.engine.channels.take(call.path["channel"], call.request.headers, call.body)
     if isinstance(taken, Aside):
         return reply.json(taken.body, 200, call.headers)
@@ -64,7 +64,7 @@ async def take(call: Call[bytes, Nothing]) -> Taken | web.Response:
 
 
 class SlackMessage(Struct, frozen=True, kw_only=True):
-    """What is posted to the address that a Slack command gives for its answer."""
+    """The body that is posted to the answer URL of a Slack command."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""What there is to do: `GET /api/work`, as `gateway status` shows it."""
+"""The amount of work, which `gateway status` shows: `GET /api/work`."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from gateway.domain.token import Scope
 
 ROUTES = Routes("work")
 
-#: milliseconds
+#: milliseconds in a day
 DAY = 86_400_000
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """What the gateway has to do, and did."""
+    """What the gateway has to do, and what it did."""
 
-    #: runs at work, and that wait
+    #: runs that are running, and that are queued
     running: int
     queued: int
-    #: of those that wait, how many do for agents that are disabled or gone, by agent
+    #: queued runs of agents that are disabled or gone, by agent
     stranded: dict[str, int]
     #: runs that ended in the last 24 hours
     ended: int
-    #: deliveries that wait, and that were given up
+    #: deliveries that are pending, and that are dead letters
     pending_deliveries: int
     dead_deliveries: int
-    #: when the next schedule is due; null for never
+    #: when the next schedule is due; null if none is
     next_schedule: str | None
 
 
 @ROUTES.add("GET", "/api/work", scope=Scope.READ, answer=Work)
 async def work(call: Call[Nothing, Nothing]) -> Work:
-    """Tell what the gateway has to do, and did."""
+    """Show what the gateway has to do, and what it did."""
     engine = call.engine
     runs = await engine.counts(since=call.server.clock() - DAY)
     deliveries = await engine.deliveries.counts()

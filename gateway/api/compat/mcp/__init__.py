@@ -1,4 +1,4 @@
-"""The Model Context Protocol: an agent uses the gateway by its tools. Stateless, one request a POST.
+"""The Model Context Protocol: an agent uses the gateway through tools. It is stateless: each POST is one request.
 
 Specification: https://modelcontextprotocol.io/specification.
 """
@@ -22,17 +22,17 @@ ROUTES = Routes("mcp", dialect=Dialect(error=McpError, complain=complain))
 
 @ROUTES.add("POST", "/mcp", scope=Scope.READ, body=Message, answer=McpAnswer, silent_status=202, streams=True)
 async def speak_mcp(call: Call[Message, Nothing]) -> web.StreamResponse:
-    """Take a message of an MCP client; which tools there are goes by the token's scope."""
-    call.idempotency()  # a wrong one is refused whatever it would be for
+    """Answer a message of an MCP client; the token's scope decides which tools it may use."""
+    call.idempotency()  # refuse a malformed key, whatever the message is
     answer: web.StreamResponse = await (await _protocol()).answer(call)
     return answer
 
 
 async def _protocol() -> ModuleType:
-    """Return the module that speaks it; the first time takes a second, in a thread.
+    """Return the module that implements the protocol; the first import takes a second, so it runs in a thread.
 
     Raises:
-        NotInstalled: the library is not there.
+        NotInstalled: the MCP library is not installed.
     """
     try:
         return await asyncio.to_thread(importlib.import_module, f"{__name__}.protocol")
@@ -41,6 +41,6 @@ async def _protocol() -> ModuleType:
             raise
         raise NotInstalled(
             f"MCP needs a library that is not installed ({error.name}).",
-            remedy="Install it beside the gateway, then restart it:"
+            remedy="Install it into the environment of the gateway, then restart the gateway:"
             f" {shlex.quote(sys.executable)} -m pip install 'moongate[mcp]'",
         ) from error

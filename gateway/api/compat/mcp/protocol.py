@@ -1,8 +1,8 @@
-"""The protocol by its official SDK, below the SDK's transports: one message in, one answer out.
+"""Answers MCP messages with the official SDK, without the SDK's transports: one message in, one answer out.
 
-The SDK is an extra, and takes a second to import: only `speak_mcp` imports this module, when it is asked.
-Nothing is kept between requests, so that a restart in between does not matter; the versions that
-begin with `initialize` are served as the stateless ones.
+The SDK is an optional dependency and takes a second to import: only `speak_mcp` imports this module, on its first
+request. Nothing is kept between requests, so a restart between two requests does no harm; protocol versions
+that begin with `initialize` are served like the stateless ones.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ from gateway.errors import GatewayError, Unavailable
 _Call = Call[Message, Nothing]
 
 _INSTRUCTIONS = """\
-Moongate keeps AI agents at work: what you hand in here is on disk, and is done even if you go away.
-send_message talks with an agent and waits for its reply; run_task hands in long work, which you
-follow by wait_task or follow_task. A wait ends after some seconds with what there is so far: wait again.\
+Moongate runs AI agents. What you submit here is on disk, and is done even if you disconnect.
+send_message sends a message to an agent and waits for its reply; run_task submits long work, which you
+follow with wait_task or follow_task. A wait ends after some seconds with the state so far: then wait again.\
 """
-_GOING = Unavailable("the gateway is stopping; what was handed in goes on when it is back.")
+_GOING = Unavailable("the gateway is stopping; submitted work goes on when it is back.")
 
 
 async def answer(call: _Call) -> web.StreamResponse:
-    """Answer one message: a request with JSON, or with a stream if the client follows its progress."""
+    """Answer one message: with JSON, or with a stream if the client follows the progress of its request."""
     message = call.body
     if message.id is UNSET:
-        return web.Response(status=202)  # there is nothing here that a notification could act on
+        return web.Response(status=202)  # no notification has an effect here
     opened = _opened(call)
     if isinstance(opened, McpAnswer):
         return _json(call, opened, modern=True)
@@ -88,19 +88,19 @@ async def answer(call: _Call) -> web.StreamResponse:
 
 class _Opened(NamedTuple):
     connection: Connection
-    #: of a version without a handshake: then the HTTP status tells of errors, too
+    #: whether the protocol version has no handshake; then errors also set the HTTP status
     modern: bool
 
 
 def _opened(call: _Call) -> _Opened | McpAnswer:
-    """Return the connection that a request stands for, by its header and, in newer versions, its own words."""
+    """Return the SDK's connection for a request, made from its headers and, in newer versions, its body."""
     given = call.request.headers
     version = given.get(MCP_PROTOCOL_VERSION_HEADER)
     if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
         return _Opened(Connection.from_envelope(version or DEFAULT_NEGOTIATED_VERSION, None, None), modern=False)
     twice = find_duplicated_routing_header(given.items())
     found = (
-        InboundLadderRejection(code=HEADER_MISMATCH, message=f"the header {twice} is there twice")
+        InboundLadderRejection(code=HEADER_MISMATCH, message=f"the header {twice} was sent twice")
         if twice
         else classify_inbound_request(
             msgspec.to_builtins(call.body), headers={name.lower(): value for name, value in given.items()}
@@ -123,7 +123,7 @@ def _frame(said: Any) -> bytes:
 
 
 async def _frames(exchange: _Exchange, opened: _Opened) -> AsyncGenerator[bytes, None]:
-    """Yield what is told of a request's progress, then its answer."""
+    """Yield notifications about the progress of a request, then its answer."""
     performing = asyncio.create_task(exchange.perform(opened.connection), name="mcp")
     try:
         while not performing.done():
@@ -142,12 +142,12 @@ async def _frames(exchange: _Exchange, opened: _Opened) -> AsyncGenerator[bytes,
 
 
 class _Exchange:
-    """One request on its way through the SDK, which calls this a dispatch context."""
+    """One request; the SDK calls this object a dispatch context."""
 
     def __init__(self, call: _Call, id_: RequestId) -> None:
         self.request_id = id_
         self.token = progress_token_from_params(_params(call))
-        #: notifications for the client; one at a time, so that a slow one slows the teller
+        #: notifications for the client; only one fits, so that a slow client slows down the sender
         self.told: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
         self.message_metadata = ServerMessageMetadata(request_context=call)
         self.transport = TransportContext(kind="streamable-http", can_send_request=False)
@@ -156,7 +156,7 @@ class _Exchange:
         self._call = call
 
     async def perform(self, connection: Connection) -> McpAnswer:
-        """Have the SDK do it. What a tool refuses is in the result, for the agent to read."""
+        """Let the SDK answer the request. An error of a tool is in the result, where the agent reads it."""
         body = self._call.body
         try:
             done = await serve_one(
@@ -192,13 +192,13 @@ def _params(call: _Call) -> dict[str, Any] | None:
 
 
 async def _list_tools(ctx: ServerRequestContext[Any, Any], _: PaginatedRequestParams | None) -> ListToolsResult:
-    """List what the caller's token allows."""
+    """List the tools that the caller's token allows."""
     scope = _caller(ctx).principal.scope
     return ListToolsResult(tools=[_shown(tool) for tool in TOOLS.by_name.values() if scope.covers(tool.scope)])
 
 
 def _caller(ctx: ServerRequestContext[Any, Any]) -> _Call:
-    assert isinstance(ctx.request, Call), "the exchange hands it through the SDK"
+    assert isinstance(ctx.request, Call), "the exchange passes the call through the SDK"
     return ctx.request
 
 
@@ -217,14 +217,14 @@ async def _call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolReques
     if tool is None:
         raise MCPError(code=INVALID_PARAMS, message=f"there is no tool {params.name[:64]!r}")
 
-    async def tell(event: Event) -> None:
+    async def tell_event(event: Event) -> None:
         said = gateway_tool.remark(event)
         if said:
             await ctx.session.report_progress(event.n, None, said)
 
     follows = progress_token_from_params(ctx.params) is not None
     try:
-        done = await gateway_tool.perform(tool, _caller(ctx), params.arguments or {}, tell if follows else None)
+        done = await gateway_tool.perform(tool, _caller(ctx), params.arguments or {}, tell_event if follows else None)
     except GatewayError as error:
         return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
     told = msgspec.to_builtins(done)
@@ -238,4 +238,4 @@ _SERVER: Server[Any] = Server(
     on_list_tools=_list_tools,
     on_call_tool=_call_tool,
 )
-_SERVER.middleware.clear()  # it brings a tracer that nobody reads
+_SERVER.middleware.clear()  # it only has a tracer, which nothing reads

@@ -1,4 +1,4 @@
-"""What a tool is: a name, what it reads and the function that does it."""
+"""What a tool is: a name, the arguments that it takes and the function that runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.domain.token import Scope
 from gateway.errors import Forbidden, InvalidRequest
 from gateway.validation import explain
 
-#: is told each event of a run that is waited for
+#: receives each event of a run while a tool waits for it
 Tell = Callable[[Event], Awaitable[None]]
 _Call = Call[Any, Any]
 
@@ -26,16 +26,16 @@ class Tool(NamedTuple):
     """One tool."""
 
     name: str
-    #: what the agent is told of it
+    #: what agents read about it
     about: str
-    #: what the caller's token must allow
+    #: the scope that the caller's token needs
     scope: Scope
     asks: type[Struct]
     does: Callable[[_Call, Any, Tell | None], Awaitable[Struct]]
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The JSON Schema of what it reads."""
+        """The JSON Schema of its arguments."""
         _, found = msgspec.json.schema_components([self.asks], ref_template="#/$defs/{name}")
         own: dict[str, Any] = openapi.plain(found.pop(self.asks.__name__))
         return {**own, "$defs": openapi.plain(found)} if found else own
@@ -48,22 +48,22 @@ class ToolTable:
         self.by_name: dict[str, Tool] = {}
 
     def add(self, scope: Scope, asks: type[Struct]) -> Callable[[Any], Any]:
-        """Declare the decorated function as a tool; its docstring is what the agent is told of it."""
+        """Declare the decorated function as a tool; agents read its docstring."""
 
-        def declare(does: Any) -> Any:
+        def declare_tool(does: Any) -> Any:
             self.by_name[does.__name__] = Tool(does.__name__, inspect.getdoc(does) or "", scope, asks, does)
             return does
 
-        return declare
+        return declare_tool
 
 
 async def perform(tool: Tool, call: _Call, given: dict[str, Any], tell: Tell | None) -> Struct:
-    """Do what a tool is for.
+    """Run a tool and return its result.
 
     Raises:
-        Forbidden: the caller's token does not allow it.
-        InvalidRequest: what was given is not what the tool reads.
-        GatewayError: it cannot be done, and why.
+        Forbidden: the scope of the caller's token is too low.
+        InvalidRequest: the arguments do not fit the tool.
+        GatewayError: the tool failed; the message says why.
     """
     if not call.principal.scope.covers(tool.scope):
         raise Forbidden(f"this token has the scope {call.principal.scope}; {tool.scope} is needed.")
@@ -75,7 +75,7 @@ async def perform(tool: Tool, call: _Call, given: dict[str, Any], tell: Tell | N
 
 
 def remark(event: Event) -> str:
-    """Return what is worth telling of an event while somebody waits; nothing for most."""
+    """Return a short text about an event for a client that waits; empty for most events."""
     match event.data:
         case Text(delta=said):
             return said

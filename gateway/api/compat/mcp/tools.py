@@ -1,6 +1,6 @@
 """The tools that an agent can use over MCP: each is a struct that it reads and a function that does it.
 
-To add one, declare it here with `@TOOLS.add`; its docstring is what the agent is told about it.
+To add one, declare it here with `@TOOLS.add`; agents read its docstring.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.token import Scope
 from gateway.errors import TimedOut
 
-#: the channel of sessions that are named here
+#: the channel in the keys of sessions that are named here
 CHANNEL = "mcp"
-#: seconds that a wait takes unless it is told otherwise, and at the most: many clients give up after 60
+#: seconds that a wait takes by default and at most; many clients give up after 60 seconds
 WAIT, LONGEST_WAIT = 30.0, 40.0
-#: characters of what was handed in that a list shows of each task
+#: characters of a task's input that a list shows
 SHOWN = 200
-#: events that one answer holds at the most
+#: the most events in one answer
 EVENTS = 200
-#: bytes of events that one answer holds at the most, but for a single event that has more: it goes into a context
+#: the most bytes of events in one answer, unless a single event has more: a model has to read the answer
 SIZE = 64 << 10
 
 TOOLS = ToolTable()
@@ -41,17 +41,17 @@ _Call = Call[Any, Any]
 _Wait = Annotated[
     float, Meta(ge=0, le=LONGEST_WAIT, description="Seconds to wait before answering with what there is.")
 ]
-_TaskId = Annotated[fields.RunId, Meta(description="The task's id, or a unique beginning of it.")]
-_Agent = Annotated[fields.AgentName, Meta(description="Id of the agent; the default one when left out.")]
+_TaskId = Annotated[fields.RunId, Meta(description="The task's id, or a unique prefix of it.")]
+_Agent = Annotated[fields.AgentName, Meta(description="Id of the agent; the default agent when left out.")]
 _Model = Annotated[str, Meta(pattern=ids.MODEL, description="One of the agent's own models.")]
-_Limit = Annotated[int, Meta(ge=1, le=100, description="How many, the newest first.")]
+_Limit = Annotated[int, Meta(ge=1, le=100, description="How many to list, newest first.")]
 
 
 # --- tasks and messages -------------------------------------------------------------------------
 
 
 class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an agent is told of a task."""
+    """A task, as an agent sees it."""
 
     task_id: str
     #: held, queued, running, succeeded, failed or cancelled
@@ -65,7 +65,7 @@ class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
     finished_at: str | None = None
     #: number of the last event in its log
     last_event: int = 0
-    #: what to do if it has not ended
+    #: what to do while it has not ended
     next: str | None = None
 
 
@@ -98,17 +98,17 @@ class SendMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 @TOOLS.add(Scope.WRITE, SendMessage)
 async def send_message(call: _Call, asked: SendMessage, tell: Tell | None) -> Told:
-    """Say something to an agent in a conversation, and wait for its reply.
+    """Send a message to an agent in a conversation, and wait for its reply.
 
-    If the reply takes longer than `wait` seconds, the answer has a `task_id` instead: the agent goes on, and
-    wait_task brings the reply.
+    If the reply takes longer than `wait` seconds, the answer has a `task_id` instead: the agent goes on working, and
+    wait_task returns the reply.
     """
     key = call.engine.sessions.key(asked.session, CHANNEL, asked.agent)
     spec = RunSpec(source=Source.MCP, agent=key.agent, session=str(key), input=asked.message, model=asked.model)
     run = (await call.engine.submit(spec, call.idempotency())).run
     ended = await _awaited(call, run.id, asked.wait, tell)
     if ended.status.final:
-        views.result(ended)  # raises what went wrong
+        views.result(ended)  # raises the error of a run without an answer
     return _told(ended)
 
 
@@ -120,21 +120,20 @@ class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agent: _Agent | None = None
     model: _Model | None = None
     mode: Annotated[
-        Mode, Meta(description="`goal` asks the agent again and again until it says that the input is reached.")
+        Mode,
+        Meta(description="`goal` asks the agent again until it says that the goal in `input` is reached."),
     ] = Mode.TURN
-    max_rounds: Annotated[int, Meta(ge=1, le=100, description="Of a goal: how often it is asked at the most.")] = (
-        MAX_ROUNDS
-    )
-    timeout: Annotated[fields.Seconds, Meta(description="Seconds that it may take.")] | None = None
+    max_rounds: Annotated[int, Meta(ge=1, le=100, description="In goal mode: how often to ask at most.")] = MAX_ROUNDS
+    timeout: Annotated[fields.Seconds, Meta(description="Seconds that the run may take.")] | None = None
     labels: fields.Labels = field(default_factory=dict)
-    parent: Annotated[fields.RunId, Meta(description="Id of the task that this one belongs to.")] | None = None
+    parent: Annotated[fields.RunId, Meta(description="Id of the task that this one is part of.")] | None = None
 
 
 @TOOLS.add(Scope.WRITE, RunTask)
 async def run_task(call: _Call, asked: RunTask, tell: Tell | None) -> Told:
-    """Hand in work for an agent and return at once.
+    """Submit work for an agent and return at once.
 
-    When this answers, the task is on disk and will be done, whatever becomes of you.
+    When this answers, the task is on disk and will be done, even if you disconnect.
     """
     name = asked.session or ids.ulid(call.server.clock()).lower()
     key = call.engine.sessions.key(name, CHANNEL, asked.agent)
@@ -159,7 +158,7 @@ class WhichTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @TOOLS.add(Scope.READ, WhichTask)
 async def get_task(call: _Call, asked: WhichTask, tell: Tell | None) -> Told:
-    """Show what has become of a task, without waiting."""
+    """Show the state of a task, without waiting."""
     return _told(await call.engine.run(asked.task_id))
 
 
@@ -169,32 +168,32 @@ class WaitTask(WhichTask, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 @TOOLS.add(Scope.READ, WaitTask)
 async def wait_task(call: _Call, asked: WaitTask, tell: Tell | None) -> Told:
-    """Wait for the end of a task and return its reply; after `wait` seconds, what has become of it so far."""
+    """Wait for the end of a task and return its reply; after `wait` seconds, return its state so far."""
     return _told(await _awaited(call, (await call.engine.run(asked.task_id)).id, asked.wait, tell))
 
 
 class FollowTask(WaitTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
     after: Annotated[
-        int, Meta(ge=0, le=fields.LAST, description="The `last_event` of the answer before; 0 at first.")
+        int, Meta(ge=0, le=fields.LAST, description="The `last_event` of the answer before; 0 in the first call.")
     ] = 0
 
 
 class EventTold(Struct, frozen=True, kw_only=True):
-    #: its number
+    #: the number of the event
     n: int
     at: str
     data: AnyHappening
 
 
 class Followed(Struct, frozen=True, kw_only=True):
-    """A piece of a task's log."""
+    """A part of a task's log."""
 
     task_id: str
     status: str
     events: list[EventTold]
-    #: to be given as `after` the next time
+    #: send it as `after` in the next call
     last_event: int
-    #: whether there is nothing more to come
+    #: whether no more events can come
     ended: bool
 
 
@@ -223,8 +222,8 @@ async def follow_task(call: _Call, asked: FollowTask, tell: Tell | None) -> Foll
 
 @TOOLS.add(Scope.WRITE, WhichTask)
 async def cancel_task(call: _Call, asked: WhichTask, tell: Tell | None) -> Told:
-    """Cancel a task: one that waits at once, one that is at work within seconds."""
-    # Shielded: a caller who goes away in between must not leave a run at work that is marked to end.
+    """Cancel a task: a queued one at once, a running one within seconds."""
+    # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
     return _told(await asyncio.shield(call.engine.cancel(asked.task_id, call.idempotency())))
 
 
@@ -240,7 +239,7 @@ class Tasks(Struct, frozen=True):
 
 @TOOLS.add(Scope.READ, WhichTasks)
 async def list_tasks(call: _Call, asked: WhichTasks, tell: Tell | None) -> Tasks:
-    """List tasks, the newest first: all that agents of this gateway were asked, by whomever."""
+    """List tasks, newest first: all tasks of this gateway, whoever submitted them."""
     named = None if asked.agent is None else call.engine.agents.named(asked.agent)
     which = RunFilter(status=asked.status, agent=named.id if named else asked.agent)
     runs: Sequence[Run] = await call.engine.runs(which, Page(limit=asked.limit))
@@ -248,10 +247,10 @@ async def list_tasks(call: _Call, asked: WhichTasks, tell: Tell | None) -> Tasks
 
 
 async def _awaited(call: _Call, run: str, seconds: float, tell: Tell | None) -> Run:
-    """Return a run at its end, or as it is when the time is up; its events are told meanwhile.
+    """Return a run when it has ended or the time is up; pass its events to `tell` until then.
 
     Raises:
-        Unavailable: the gateway stops; the run goes on with the next start.
+        Unavailable: the gateway stops; the run goes on when it is back.
     """
     telling = None if tell is None else asyncio.create_task(_tell_of(call, run, tell), name="mcp-telling")
     try:
@@ -307,12 +306,12 @@ class SessionsTold(Struct, frozen=True):
 
 @TOOLS.add(Scope.READ, HowMany)
 async def list_sessions(call: _Call, asked: HowMany, tell: Tell | None) -> SessionsTold:
-    """List conversations, the one that was used last first."""
+    """List conversations, the last used one first."""
     return SessionsTold([views.session(one) for one in await call.engine.sessions.list(Page(limit=asked.limit))])
 
 
 class WhichSession(HowMany, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    session: Annotated[fields.SessionName, Meta(description="A session's key as list_sessions tells it, or its name.")]
+    session: Annotated[fields.SessionName, Meta(description="A session's key, as list_sessions shows it, or its name.")]
 
 
 class Transcript(Struct, frozen=True, kw_only=True):
@@ -361,7 +360,7 @@ def _schedule(one: Schedule) -> ScheduleTold:
 
 @TOOLS.add(Scope.READ, HowMany)
 async def list_schedules(call: _Call, asked: HowMany, tell: Tell | None) -> SchedulesTold:
-    """List what is done by the clock, the newest schedule first."""
+    """List schedules, newest first."""
     return SchedulesTold([_schedule(one) for one in await call.engine.schedules.list(Page(limit=asked.limit))])
 
 
@@ -371,18 +370,18 @@ class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Meta(
             min_length=1,
             max_length=cron.LENGTH,
-            description="A cron expression, `every 15m`, or an RFC 3339 time with a zone for once.",
+            description="A cron expression, `every 15m`, or for a single run an RFC 3339 time with a zone.",
         ),
     ]
     prompt: fields.Prompt
     name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,100}$(?!\n)")] = ""
     agent: _Agent | None = None
-    timezone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a zone.")] | None = None
+    timezone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a time zone.")] | None = None
 
 
 @TOOLS.add(Scope.WRITE, AddSchedule)
 async def add_schedule(call: _Call, asked: AddSchedule, tell: Tell | None) -> ScheduleTold:
-    """Have an agent asked the same thing at certain times, from now on."""
+    """Make a schedule that sends an agent the same prompt at set times."""
     settings = call.server.config.cron
     spec = ScheduleSpec(
         name=asked.name,
@@ -406,6 +405,6 @@ class Removed(Struct, frozen=True):
 
 @TOOLS.add(Scope.WRITE, WhichSchedule)
 async def remove_schedule(call: _Call, asked: WhichSchedule, tell: Tell | None) -> Removed:
-    """Remove a schedule; what it has begun stays."""
+    """Remove a schedule; its tasks stay."""
     await asyncio.shield(call.engine.schedules.delete(asked.schedule_id))
     return Removed(asked.schedule_id)

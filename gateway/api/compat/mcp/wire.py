@@ -1,4 +1,4 @@
-"""What travels between an MCP client and the gateway: JSON-RPC messages.
+"""The JSON-RPC messages of MCP clients and the gateway.
 
 Format: https://www.jsonrpc.org/specification.
 """
@@ -11,12 +11,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.errors import GatewayError, InvalidRequest
 
-#: codes of errors that come before the protocol: not a valid message, and everything else
+#: JSON-RPC error codes of requests that never reach the protocol: a malformed message, and everything else
 INVALID, REFUSED = -32600, -32000
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """A request, or without an id a notification, which nobody answers."""
+    """A request; without an id it is a notification, which gets no answer."""
 
     jsonrpc: Literal["2.0"]
     method: Annotated[str, Meta(min_length=1, max_length=128)]
@@ -31,7 +31,7 @@ class McpComplaint(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class McpAnswer(Struct, frozen=True, kw_only=True):
-    """What a request comes to: a result, or what went wrong."""
+    """The answer to a request: a result or an error."""
 
     id: str | int
     result: dict[str, Any] | UnsetType = UNSET
@@ -40,7 +40,7 @@ class McpAnswer(Struct, frozen=True, kw_only=True):
 
 
 class McpError(Struct, frozen=True, kw_only=True):
-    """Why a message was not taken; there is no telling which one it was."""
+    """Why a message was refused; its id is not known."""
 
     error: McpComplaint
     id: None = None
@@ -48,12 +48,12 @@ class McpError(Struct, frozen=True, kw_only=True):
 
 
 class NotInstalled(GatewayError):
-    """MCP is not installed beside this gateway."""
+    """The MCP library is not installed."""
 
     code, status = "NOT_INSTALLED", 501
 
 
 def complain(error: GatewayError) -> McpError:
-    """Return an error in JSON-RPC's shape, with the gateway's own code as its data."""
+    """Return an error in JSON-RPC's shape; its data has the gateway's own code."""
     number = INVALID if isinstance(error, InvalidRequest) else REFUSED
     return McpError(error=McpComplaint(code=number, message=str(error), data={"code": error.code, **error.details}))

@@ -1,4 +1,4 @@
-"""OpenAI's HTTP API: any client of it can talk to an agent as if it were a model."""
+"""OpenAI's HTTP API: its clients can use an agent as if it were a model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUTES.add("POST", "/v1/responses/{id}/cancel", scope=Scope.WRITE, answer=Respon
 
 @ROUTES.add("GET", "/v1/models", scope=Scope.READ, answer=ModelList)
 async def list_models(call: Call[Nothing, Nothing]) -> ModelList:
-    """List the agents that take work, as models."""
+    """List the enabled agents, as models."""
     agents = await call.engine.agents.views()
     return ModelList(data=[_model(call, view.agent.id) for view in agents if view.agent.enabled])
 

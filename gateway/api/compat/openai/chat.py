@@ -1,4 +1,4 @@
-"""Chat completions: an agent answers a conversation, at once or as it speaks."""
+"""Chat completions: an agent answers a conversation, at the end or as a stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
     """Answer a conversation."""
     asked = call.body
     if asked.n not in (None, 1):
-        raise InvalidRequest("n: an agent gives one answer.", details={"param": "n"})
+        raise InvalidRequest("n: an agent gives one answer; leave n out, or send 1.", details={"param": "n"})
     spec = request.spec(call, asked.model, asked.messages, user=asked.user)
     run = (await call.engine.submit(spec, call.idempotency())).run
     request.headers(call, run)
@@ -51,14 +51,14 @@ def error_frame(error: GatewayError) -> bytes:
 
 
 async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
-    """Yield the answer as chunks: text, reasoning, and tools under `moongate`, which is ours alone."""
+    """Yield the answer as chunks: text, reasoning, and tools in a field `moongate`, which OpenAI does not have."""
 
-    def chunk(delta: dict[str, Any] | None, *, finish: str | None = None, **more: Any) -> bytes:
+    def encode_chunk(delta: dict[str, Any] | None, *, finish: str | None = None, **more: Any) -> bytes:
         choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
         head = {"id": f"chatcmpl-{run.id}", "object": "chat.completion.chunk", "created": run.created // 1000}
         return sse.frame(_encode({**head, "model": call.body.model, "choices": choices, **more}))
 
-    yield chunk({"role": "assistant", "content": ""})
+    yield encode_chunk({"role": "assistant", "content": ""})
     spoke = False
     try:
         async with aclosing(call.engine.watch(run.id)) as events:
@@ -66,23 +66,23 @@ async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[
                 match event.data:
                     case Text(delta=delta):
                         spoke = True
-                        yield chunk({"content": delta})
+                        yield encode_chunk({"content": delta})
                     case Thinking(delta=delta):
-                        yield chunk({"reasoning_content": delta})
+                        yield encode_chunk({"reasoning_content": delta})
                     case Tool() | ToolEnd() as tool:
-                        yield chunk({}, moongate=tool)
+                        yield encode_chunk({}, moongate=tool)
                     case Status(attempt=attempt) if attempt > 1 and spoke:
                         raise request.cut_short(run)
         ended = await call.engine.run(run.id)
         answer = views.result(ended)
-    except GatewayError as error:  # too late for a status
+    except GatewayError as error:  # the status has been sent
         yield error_frame(error)
         return
     if not spoke:
-        yield chunk({"content": answer})
-    yield chunk({}, finish="stop")
+        yield encode_chunk({"content": answer})
+    yield encode_chunk({}, finish="stop")
     if call.body.stream_options is not None and call.body.stream_options.include_usage:
-        yield chunk(None, usage=_usage(ended.usage))
+        yield encode_chunk(None, usage=_usage(ended.usage))
     yield DONE
 
 

@@ -1,4 +1,4 @@
-"""From a request of an OpenAI client to a run: which agent, which conversation, what prompt."""
+"""Turns a request of an OpenAI client into a run: the agent, the conversation and the prompt."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from gateway.domain import ids
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.errors import AgentError, AgentNotFound, GatewayError, InvalidRequest
 
-#: the channel of conversations that are held through this door
+#: the channel in the keys of sessions that are named here
 CHANNEL = "openai"
-#: roles whose words are instructions, and those whose words are the caller's own
+#: roles of messages that are instructions, and of messages that the user wrote
 INSTRUCTING, ASKING = frozenset({"system", "developer"}), frozenset({"user"})
 
 
 class NoSuchModel(AgentNotFound):
-    """No agent has that name."""
+    """There is no agent for this model name."""
 
 
 class Who(NamedTuple):
-    """The agent that a model's name means."""
+    """The agent that a model name stands for."""
 
     agent: str
-    #: the agent's own model; None leaves it to the agent
+    #: the model that the agent is to use; None for its own default
     model: str | None
 
 
 def who(call: Call[Any, Any], name: str) -> Who:
-    """Return what `agent` or `agent/model` means.
+    """Return the agent and the model that `agent` or `agent/model` stands for.
 
     Raises:
-        NoSuchModel: no agent has that id, or it takes no work.
+        NoSuchModel: no agent has that id, or it is disabled.
     """
     agent, _, model = name.partition("/")
     if model and not re.match(ids.MODEL, model):
@@ -54,14 +54,14 @@ def spec(
     """Return the run that answers a conversation.
 
     Args:
-        user: picks a session that remembers, as the header `X-Session` does; without one the messages
-            are all there is to know.
-        session: key of a session to go on with.
+        user: names a session, as the header `X-Session` does; without a session, the agent only knows the
+            messages of the request.
+        session: key of a session to continue.
 
     Raises:
-        InvalidRequest: there is no text to answer, it is something else than text, or the session is
+        InvalidRequest: there is no text to answer, the messages have parts that are not text, or the session is
             another agent's.
-        NoSuchModel: no agent is meant.
+        NoSuchModel: there is no agent for the model.
     """
     meant = who(call, model)
     if session is not None and session.partition(":")[0] != meant.agent:
@@ -81,13 +81,13 @@ def spec(
 
 
 def prompt(messages: Sequence[Said], *, remembers: bool) -> str:
-    """Return what an agent is told: its instructions, what was said before, and the last message.
+    """Return the prompt for an agent: instructions, earlier messages, and the last message.
 
     Args:
-        remembers: the agent has heard all but what follows the last answer.
+        remembers: whether the agent knows the messages up to its last answer.
 
     Raises:
-        InvalidRequest: nobody asks anything, or something else than text is said.
+        InvalidRequest: the last message is not the user's, or a message has parts that are not text.
     """
     told = [(message.role, text(message, number)) for number, message in enumerate(messages)]
     talk = [(role, said) for role, said in told if role not in INSTRUCTING and said]
@@ -108,7 +108,7 @@ def text(message: Said, number: int) -> str:
     """Return a message's text.
 
     Raises:
-        InvalidRequest: it has parts that are no text.
+        InvalidRequest: it has parts that are not text.
     """
     if message.content is None or isinstance(message.content, str):
         return message.content or ""
@@ -121,12 +121,12 @@ def text(message: Said, number: int) -> str:
 
 
 def run_id(name: str, prefix: str) -> str:
-    """Return the run's id that an id with a prefix stands for; what is none of ours fits no run."""
+    """Return the run's id in an id with this prefix; other ids are returned as they are, and match no run."""
     return name.removeprefix(prefix) if name.startswith(prefix) else name
 
 
 def complain(error: GatewayError) -> OpenAIError:
-    """Return an error in the shape that OpenAI's clients read; they tell kinds apart by status."""
+    """Return an error in OpenAI's shape; its clients distinguish errors by the HTTP status."""
     missing = isinstance(error, NoSuchModel)
     return OpenAIError(
         error=OpenAIComplaint(
@@ -139,14 +139,14 @@ def complain(error: GatewayError) -> OpenAIError:
 
 
 def cut_short(run: Run) -> GatewayError:
-    """Return what ends a stream whose run begins anew: what was said cannot be taken back."""
-    return AgentError("the answer was cut short, and is being given anew.", details={"run_id": run.id})
+    """Return the error that ends a stream when its run starts again: the text so far cannot be taken back."""
+    return AgentError("the answer was interrupted, and its run has started again.", details={"run_id": run.id})
 
 
 async def ended(call: Call[Any, Any], run: Run) -> tuple[Run, str] | web.Response:
-    """Wait for a run's end; return it with its answer, or as the error that it is.
+    """Wait for a run's end; return the run and its answer, or a response with its error.
 
-    Not raised: the answer is to say that the run must not be begun again.
+    The error is not raised, so that its response keeps the header that forbids a retry.
     """
     try:
         run = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
@@ -156,7 +156,7 @@ async def ended(call: Call[Any, Any], run: Run) -> tuple[Run, str] | web.Respons
 
 
 def headers(call: Call[Any, Any], run: Run) -> None:
-    """Say which run answers, and that it must not be begun again: clients repeat what failed by themselves."""
+    """Add headers that name the run, and that forbid the client to repeat a failed request by itself."""
     call.headers["X-Run-Id"] = run.id
     call.headers["x-should-retry"] = "false"
 

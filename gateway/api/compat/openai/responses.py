@@ -1,4 +1,4 @@
-"""The Responses API: a run as a response, at once, as it speaks, or asked for later.
+"""The Responses API: a run as a response, returned at the end, as a stream, or on a later request.
 
 The order of a stream's events: https://platform.openai.com/docs/api-reference/responses-streaming.
 """
@@ -29,7 +29,7 @@ from gateway.domain.run import Run
 from gateway.domain.run import Status as RunStatus
 from gateway.errors import GatewayError, Unavailable
 
-#: what a response's id begins with; the run's own id follows
+#: the beginning of a response's id; the id of the run follows
 PREFIX = "resp_"
 _encode = msgspec.json.Encoder().encode
 _STATUSES = {
@@ -71,7 +71,7 @@ async def show_response(call: Call[Nothing, Nothing]) -> ResponseShown:
 
 
 async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
-    """Cancel a response that is still being given."""
+    """Cancel a response that is not complete."""
     return _shown(await call.engine.cancel(request.run_id(call.path["id"], PREFIX), call.idempotency()), None)
 
 
@@ -79,8 +79,8 @@ def _shown(run: Run, asked: ResponseRequest | None, *, status: str | None = None
     """Return a run as a response.
 
     Args:
-        asked: the request, of which a few words are said back; None when it is no longer known.
-        status: what a stream says, which may lag behind.
+        asked: the request, some of whose fields are repeated; None when it is no longer known.
+        status: the status in a stream, which may be older than the run's.
     """
     status = status or _STATUSES.get(run.status, "queued")
     failed = status == "failed"
@@ -121,18 +121,18 @@ def _error_frame(error: GatewayError) -> bytes:
 
 
 async def _frames(call: Call[ResponseRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
-    """Yield what the SDK's helper needs to put the response together, in its order."""
+    """Yield the events that the SDK's stream helper needs, in its order."""
     numbers = itertools.count()
     where = {"item_id": f"msg_{run.id}", "output_index": 0, "content_index": 0}
 
-    def say(kind: str, **about: Any) -> bytes:
+    def encode_step(kind: str, **about: Any) -> bytes:
         return sse.frame(_encode({"type": kind, "sequence_number": next(numbers), **about}), event=kind)
 
     under_way = _shown(run, call.body, status="in_progress")
-    yield say("response.created", response=under_way)
-    yield say("response.in_progress", response=under_way)
-    yield say("response.output_item.added", output_index=0, item=_message(run, None, "in_progress"))
-    yield say("response.content_part.added", **where, part=OutputText(text=""))
+    yield encode_step("response.created", response=under_way)
+    yield encode_step("response.in_progress", response=under_way)
+    yield encode_step("response.output_item.added", output_index=0, item=_message(run, None, "in_progress"))
+    yield encode_step("response.content_part.added", **where, part=OutputText(text=""))
     spoken: list[str] = []
     try:
         async with aclosing(call.engine.watch(run.id)) as events:
@@ -140,18 +140,18 @@ async def _frames(call: Call[ResponseRequest, Nothing], run: Run) -> AsyncGenera
                 match event.data:
                     case Text(delta=delta):
                         spoken.append(delta)
-                        yield say("response.output_text.delta", **where, delta=delta, logprobs=[])
+                        yield encode_step("response.output_text.delta", **where, delta=delta, logprobs=[])
                     case Status(attempt=attempt) if attempt > 1 and spoken:
                         raise request.cut_short(run)
         ended = await call.engine.run(run.id)
         answer = views.result(ended)
-    except GatewayError as error:  # too late for a status
+    except GatewayError as error:  # the status has been sent
         ended = msgspec.structs.replace(run, error=str(error))
-        yield say("response.failed", response=_shown(ended, call.body, status="failed"))
+        yield encode_step("response.failed", response=_shown(ended, call.body, status="failed"))
         return
     if not spoken:
-        yield say("response.output_text.delta", **where, delta=answer, logprobs=[])
-    yield say("response.output_text.done", **where, text=answer, logprobs=[])
-    yield say("response.content_part.done", **where, part=OutputText(text=answer))
-    yield say("response.output_item.done", output_index=0, item=_message(ended, answer, "completed"))
-    yield say("response.completed", response=_shown(ended, call.body))
+        yield encode_step("response.output_text.delta", **where, delta=answer, logprobs=[])
+    yield encode_step("response.output_text.done", **where, text=answer, logprobs=[])
+    yield encode_step("response.content_part.done", **where, part=OutputText(text=answer))
+    yield encode_step("response.output_item.done", output_index=0, item=_message(ended, answer, "completed"))
+    yield encode_step("response.completed", response=_shown(ended, call.body))

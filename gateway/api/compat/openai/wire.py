@@ -1,7 +1,7 @@
-"""What OpenAI's clients send and read, as far as an agent has an answer to it.
+"""What OpenAI's clients send and read, as far as an agent can use it.
 
 Shapes: https://platform.openai.com/docs/api-reference. Fields that mean nothing to an agent, such as
-`temperature` or `tools`, are passed over, as other servers of this kind do.
+`temperature` or `tools`, are ignored, as other servers of this kind do.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from msgspec import Meta, Struct, field
 
 #: an agent's id, or `agent/model`
 ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
-#: who is talking: picks the conversation
+#: the user; names the session
 UserName = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """A piece of a message; only text can be handed to an agent."""
+    """A part of a message; an agent can only read text."""
 
     type: str
     text: str | None = None
@@ -35,7 +35,7 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
-    """A conversation that wants its next message."""
+    """A conversation that needs its next message."""
 
     model: ModelName
     messages: Annotated[list[Said], Meta(min_length=1, max_length=10_000)]
@@ -59,7 +59,7 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class ChatUsage(Struct, frozen=True, kw_only=True):
-    """Tokens; zeros where the agent tells nothing."""
+    """Tokens; zeros when the agent reports nothing."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -85,10 +85,10 @@ class ResponseRequest(Struct, frozen=True, kw_only=True):
     model: ModelName
     input: str | Annotated[list[Said], Meta(min_length=1, max_length=10_000)]
     instructions: str | None = None
-    #: the conversation of that response goes on
+    #: the response whose conversation is continued
     previous_response_id: Annotated[str, Meta(max_length=64)] | None = None
     stream: bool | None = False
-    #: answer at once, and be asked later
+    #: whether to answer at once; a later request gets the result
     background: bool | None = False
     user: UserName | None = None
     metadata: dict[str, Any] | None = None
@@ -110,7 +110,7 @@ class OutputMessage(Struct, frozen=True, kw_only=True):
 
 
 class ResponseUsage(Struct, frozen=True, kw_only=True):
-    """Tokens; zeros where the agent tells nothing."""
+    """Tokens; zeros when the agent reports nothing."""
 
     input_tokens: int
     input_tokens_details: dict[str, int]
@@ -148,7 +148,7 @@ class Model(Struct, frozen=True, kw_only=True):
     """An agent, as a model."""
 
     id: str
-    #: seconds since 1970 UTC: when this gateway started
+    #: when this gateway started, in seconds since 1970 UTC
     created: int
     object: Literal["model"] = "model"
     owned_by: str = "moongate"

@@ -1,6 +1,6 @@
-"""The door of XCClaw: tasks that are created first and executed later, persistent sessions, a history.
+"""XCClaw's API: tasks that are created first and executed later, persistent sessions, and a history.
 
-Its clients need another base URL only; `docs/clients/xcclaw.md` says what differs.
+Its clients only need another base URL; `docs/clients/xcclaw.md` says what differs.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from gateway.domain.ports.backend import Health
 from gateway.domain.token import Scope
 from gateway.engine.engine import Engine
 
-#: seconds that an agent may take to tell how it is
+#: seconds that an agent's health check may take
 PULSE = 5.0
 
 ROUTES = Routes("xcclaw", dialect=DIALECT)
 
 
 class OpencodeState(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether opencode could answer now."""
+    """Whether opencode can answer now."""
 
     #: ok or unavailable
     status: str
@@ -38,7 +38,7 @@ class XCClawHealth(Struct, frozen=True, kw_only=True):
 
 @ROUTES.add("GET", f"{HOME}/health", scope=Scope.READ, query=Unheeded, answer=XCClawHealth)
 async def xcclaw_health(call: Call[Any, Unheeded]) -> XCClawHealth:
-    """Tell whether opencode could answer now."""
+    """Show whether opencode can answer now."""
     return XCClawHealth(opencode=await _opencode(call.engine))
 
 

@@ -1,4 +1,4 @@
-"""XCClaw's WebSocket: every change of a task, as it comes."""
+"""XCClaw's WebSocket, which sends every change of a task."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def _updates(engine: Engine, changes: AsyncIterator[Change]) -> AsyncGener
 
 
 async def _changed(engine: Engine, change: Change) -> XCClawTask | None:
-    """Return the task that a change is about, in the status that the change tells; None for another noun."""
+    """Return the task that a change is about, with the status of the change; None if it is not about one."""
     if change.topic != "run":
         return None
     try:

@@ -1,4 +1,4 @@
-"""XCClaw's schedules: each of their times becomes a task."""
+"""XCClaw's schedules, which make a task at each of their times."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ROUTES = Routes("xcclaw", dialect=DIALECT)
 
 
 class NewXCClawSchedule(Struct, frozen=True, kw_only=True):
-    """What is to be done at which times."""
+    """A prompt and the times at which it is sent."""
 
-    #: made when left out
+    #: the gateway makes one when left out
     id: Annotated[str, Meta(pattern=SLUG)] | None = None
     name: Annotated[str, Meta(max_length=100)] = ""
     #: a cron expression, in the time zone `cron.timezone`
@@ -50,7 +50,7 @@ class ScheduleDeleted(Struct, frozen=True, kw_only=True):
     "POST", f"{HOME}/schedule", scope=Scope.WRITE, body=NewXCClawSchedule, query=Unheeded, answer=XCClawSchedule
 )
 async def create_xcclaw_schedule(call: Call[NewXCClawSchedule, Unheeded]) -> XCClawSchedule:
-    """Make a schedule; each of its times becomes a task in the schedule's own session."""
+    """Make a schedule; at each of its times it makes a task in a session of its own."""
     wanted, settings = call.body, call.server.config.cron
     identifier = wanted.id or ids.ulid(call.server.clock()).lower()
     spec = ScheduleSpec(
@@ -71,7 +71,7 @@ async def create_xcclaw_schedule(call: Call[NewXCClawSchedule, Unheeded]) -> XCC
 
 @ROUTES.add("GET", f"{HOME}/schedule", scope=Scope.READ, query=Unheeded, answer=list[XCClawSchedule])
 async def list_xcclaw_schedules(call: Call[Any, Unheeded]) -> list[XCClawSchedule]:
-    """List the schedules that were made here, oldest first."""
+    """List the schedules that were made through this API, oldest first."""
     found = await call.engine.schedules.list(Page(limit=LISTED))
     return [_schedule(one) for one in reversed(found) if LABEL in one.spec.labels]
 
@@ -85,7 +85,7 @@ async def list_xcclaw_schedules(call: Call[Any, Unheeded]) -> list[XCClawSchedul
     answer=ScheduleDeleted,
 )
 async def delete_xcclaw_schedule(call: Call[Any, Unheeded]) -> ScheduleDeleted:
-    """Delete a schedule; the tasks of its times stay."""
+    """Delete a schedule; its tasks stay."""
     name = call.path["id"]
     if LABEL not in (await call.engine.schedules.find(name)).spec.labels:
         raise JobNotFound(f"there is no schedule {name[:64]!r}.")

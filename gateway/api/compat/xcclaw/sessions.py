@@ -1,4 +1,4 @@
-"""XCClaw's persistent sessions: conversations with a name."""
+"""XCClaw's persistent sessions, which have a name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SessionDeleted(Struct, frozen=True, kw_only=True):
 
 
 class TextGiven(Struct, frozen=True, kw_only=True):
-    """What to tell the agent, in the query or in the body."""
+    """The text for the agent, in the query or in the body."""
 
     text: str | None = None
 
@@ -53,16 +53,16 @@ class SessionTask(Struct, frozen=True, kw_only=True):
 
 @ROUTES.add("POST", f"{HOME}/persistent", scope=Scope.WRITE, body=NameGiven, query=NameGiven, answer=PersistentSession)
 async def create_persistent_session(call: Call[NameGiven, NameGiven]) -> PersistentSession:
-    """Make a session with a name, given in the query or in the body."""
+    """Make a session with a name, which is in the query or in the body."""
     name = call.query.name or call.body.name
     if not name:
-        raise InvalidRequest("name: say what the session is called, in the query or in the body.")
+        raise InvalidRequest("name: send a name for the session, in the query or in the body.")
     return _persistent(await call.engine.named.create(CHANNEL, name, call.idempotency()))
 
 
 @ROUTES.add("GET", f"{HOME}/persistent", scope=Scope.READ, query=Unheeded, answer=list[PersistentSession])
 async def list_persistent_sessions(call: Call[Any, Unheeded]) -> list[PersistentSession]:
-    """List the sessions with a name, oldest first."""
+    """List the sessions that have a name, oldest first."""
     return [_persistent(found) for found in await call.engine.named.list(CHANNEL)]
 
 
@@ -70,7 +70,7 @@ async def list_persistent_sessions(call: Call[Any, Unheeded]) -> list[Persistent
     "DELETE", f"{HOME}/persistent/{{id}}", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=SessionDeleted
 )
 async def delete_persistent_session(call: Call[Any, Unheeded]) -> SessionDeleted:
-    """Delete a session; what is at work in it is aborted."""
+    """Delete a session and abort its running tasks."""
     await asyncio.shield(call.engine.named.delete(CHANNEL, call.path["id"]))
     return SessionDeleted(deleted=call.path["id"])
 
@@ -84,7 +84,7 @@ async def delete_persistent_session(call: Call[Any, Unheeded]) -> SessionDeleted
     answer=SessionReply,
 )
 async def tell_persistent_session(call: Call[TextGiven, TextGiven]) -> SessionReply:
-    """Say something in a session and wait for the reply."""
+    """Send a text in a session and wait for the reply."""
     named, run = await _tell(call)
     ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
     return SessionReply(session_id=named.id, reply=views.result(ended))
@@ -100,7 +100,7 @@ async def tell_persistent_session(call: Call[TextGiven, TextGiven]) -> SessionRe
     status=202,
 )
 async def tell_persistent_session_async(call: Call[TextGiven, TextGiven]) -> SessionTask:
-    """Say something in a session; the task tells the reply."""
+    """Send a text in a session; the task will have the reply."""
     named, run = await _tell(call)
     return SessionTask(session_id=named.id, task_id=run.id)
 
@@ -108,7 +108,7 @@ async def tell_persistent_session_async(call: Call[TextGiven, TextGiven]) -> Ses
 async def _tell(call: Call[TextGiven, TextGiven]) -> tuple[Named, Run]:
     text = call.query.text or call.body.text
     if not text:
-        raise InvalidRequest("text: say something, in the query or in the body.")
+        raise InvalidRequest("text: send a text, in the query or in the body.")
     named = await call.engine.named.find(CHANNEL, call.path["id"])
     spec = run_spec(parsed(named.key), TaskType.PERSISTENT, text)
     run = (await call.engine.submit(spec, call.idempotency())).run

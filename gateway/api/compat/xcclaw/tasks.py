@@ -1,4 +1,4 @@
-"""XCClaw's tasks, which are created first and executed later, and the history of those that ended."""
+"""XCClaw's tasks, which are created first and executed later, and the history of ended tasks."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 from gateway.errors import Conflict, RunNotFound, TimedOut
 
-#: chat of scheduled tasks that have no schedule
+#: session of scheduled tasks that name none
 SCHEDULED = "scheduled"
-#: seconds that an aborted task may take to end before the answer shows it as it is
+#: seconds that the answer waits for an aborted task to end
 ABORTING = 5.0
 
 ROUTES = Routes("xcclaw", dialect=DIALECT)
 
 
 class NewXCClawTask(Struct, frozen=True, kw_only=True):
-    """What is to be done once it is executed."""
+    """A task that is done when it is executed."""
 
     type: TaskType = TaskType.EPHEMERAL
     prompt: fields.Prompt
-    #: of a persistent session, for a persistent task; a fresh one when left out
+    #: a persistent session, for a persistent task; a new session when left out
     session_id: str | None = None
 
 
@@ -59,7 +59,7 @@ class Hidden(Struct, frozen=True, kw_only=True):
     "POST", f"{HOME}/task", scope=Scope.WRITE, body=NewXCClawTask, query=Unheeded, answer=XCClawTask, status=201
 )
 async def create_xcclaw_task(call: Call[NewXCClawTask, Unheeded]) -> XCClawTask:
-    """Create a task. It is not done until it is executed."""
+    """Create a task. It does not start until it is executed."""
     wanted = call.body
     key = await _key(call, wanted)
     spec = msgspec.structs.replace(
@@ -83,7 +83,7 @@ async def show_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
 
 @ROUTES.add("POST", f"{HOME}/task/{{id}}/execute", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=XCClawTask)
 async def execute_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
-    """Execute a task and wait for its end, whichever that is."""
+    """Execute a task and wait for its end, whether it succeeds or not."""
     run = await _execute(call)
     return _task(call, await call.engine.wait(run.id, call.server.config.limits.wait_seconds))
 
@@ -98,7 +98,7 @@ async def execute_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     status=202,
 )
 async def execute_xcclaw_task_async(call: Call[Any, Unheeded]) -> XCClawTask:
-    """Execute a task, and do not wait for its end."""
+    """Execute a task without waiting for its end."""
     return _task(call, await _execute(call))
 
 
@@ -108,7 +108,7 @@ async def abort_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     run = await _find(call)
     if run.status.final:
         raise Conflict(f"the task has ended already: it is {STATUSES[run.status]}.")
-    # Shielded: a caller who goes away in between must not leave a run at work that is marked to end.
+    # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
     run = await asyncio.shield(call.engine.cancel(run.id, call.idempotency()))
     try:
         run = await call.engine.wait(run.id, ABORTING)
@@ -119,18 +119,18 @@ async def abort_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
 
 @ROUTES.add("GET", f"{HOME}/history", scope=Scope.READ, query=HistoryLimit, answer=list[XCClawTask])
 async def xcclaw_history(call: Call[Any, HistoryLimit]) -> list[XCClawTask]:
-    """List the tasks that ended, the last to end first."""
+    """List the tasks that have ended, the latest end first."""
     return [shown(run) for run in await call.engine.finished(LABEL, call.query.limit)]
 
 
 @ROUTES.add("DELETE", f"{HOME}/history", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=Hidden)
 async def clear_xcclaw_history(call: Call[Any, Unheeded]) -> Hidden:
-    """Hide the tasks that have ended from the history; they are kept."""
+    """Hide the tasks that have ended from the history; the tasks themselves are kept."""
     return Hidden(deleted=await call.engine.hide_finished(LABEL))
 
 
 async def _key(call: Call[NewXCClawTask, Unheeded], wanted: NewXCClawTask) -> SessionKey:
-    """Return the session that a task is to be done in."""
+    """Return the session for a new task."""
     agent = call.engine.agents.default.id
     if wanted.type is TaskType.PERSISTENT and wanted.session_id:
         return parsed((await call.engine.named.find(CHANNEL, wanted.session_id)).key)
@@ -143,7 +143,7 @@ async def _find(call: Call[Any, Any]) -> Run:
     """Return the task that the path names.
 
     Raises:
-        RunNotFound: there is none.
+        RunNotFound: there is no such task.
     """
     name = call.path["id"]
     try:

@@ -1,4 +1,4 @@
-"""XCClaw's words for tasks and sessions, and what they are here."""
+"""XCClaw's shapes and statuses of tasks, made from our runs and sessions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 
 HOME = "/api/xcclaw"
-#: the channel of its sessions
+#: the channel in the keys of its sessions
 CHANNEL = "xcclaw"
-#: label of its tasks: its value is the task's type
+#: label of its tasks; the value is the type of the task
 LABEL = "xcclaw"
-#: rows that a list shows: the newest ones
+#: the most rows in a list: the newest ones
 LISTED = 10_000
 
 STATUSES = {
@@ -40,7 +40,7 @@ DIALECT = Dialect(error=XCClawError, complain=lambda error: XCClawError(str(erro
 
 
 class TaskType(StrEnum):
-    #: in a session of its own, which ends with it
+    #: in a session of its own, which is deleted when the task ends
     EPHEMERAL = "ephemeral"
     #: in a session that is kept
     PERSISTENT = "persistent"
@@ -62,7 +62,7 @@ class XCClawTask(Struct, frozen=True, kw_only=True):
 
 
 def shown(run: Run) -> XCClawTask:
-    """Return a run as XCClaw tells of a task."""
+    """Return a run as a task of XCClaw."""
     key = parsed(run.spec.session)
     return XCClawTask(
         id=run.id,
@@ -79,12 +79,12 @@ def shown(run: Run) -> XCClawTask:
 
 
 def parsed(text: str) -> SessionKey:
-    """Return the key of a session that was made here."""
+    """Return the key of a session that was made through this API."""
     key = SessionKey.parse(text)
     assert key is not None, "named sessions have whole keys"
     return key
 
 
 def run_spec(key: SessionKey, kind: TaskType, text: str) -> RunSpec:
-    """Return the run that a task is."""
+    """Return the run of a task."""
     return RunSpec(source=Source.TASK, agent=key.agent, session=str(key), input=text, labels={LABEL: kind})

@@ -1,6 +1,6 @@
-"""The door of xitto-kernel's server, version 0.3.3: a pack is an agent, a task is a run in the background.
+"""The API of xitto-kernel's server, version 0.3.3: a pack is an agent, a task is a run in the background.
 
-Its clients need another base URL only; `docs/clients/xitto.md` says what differs.
+Its clients only need another base URL; `docs/clients/xitto.md` says what differs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from gateway.domain.token import Scope
 from gateway.engine.engine import Engine
 from gateway.errors import GatewayError, NotFound, RunNotFound, Unavailable
 
-#: background tasks that a list shows: the newest ones
+#: the most background tasks in a list: the newest ones
 LISTED = 10_000
 
 _encode = msgspec.json.Encoder().encode
@@ -50,12 +50,12 @@ _encode = msgspec.json.Encoder().encode
 ROUTES = Routes("xitto", dialect=DIALECT)
 
 
-# --- answered when it is done -----------------------------------------------------------------
+# --- in the foreground ------------------------------------------------------------------------
 
 
 @ROUTES.add("POST", "/v1/run", scope=Scope.WRITE, body=Job, query=Unheeded, answer=XittoResult)
 async def run_job(call: Call[Job, Unheeded]) -> XittoResult | web.Response:
-    """Do something and answer with its result."""
+    """Run an agent and answer with its result."""
     run = (await call.engine.submit(build_spec(call, Source.AGENT), call.idempotency())).run
     call.headers["X-Run-Id"] = run.id
     ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
@@ -67,11 +67,11 @@ async def run_job(call: Call[Job, Unheeded]) -> XittoResult | web.Response:
 
 @ROUTES.add("POST", "/v1/stream", scope=Scope.WRITE, body=Job, query=Unheeded, streams=True)
 async def stream_job(call: Call[Job, Unheeded]) -> web.StreamResponse:
-    """Do something and follow it to its result."""
+    """Run an agent and follow it until its result."""
     key = call.idempotency()
     try:
         spec = build_spec(call, Source.AGENT)
-    except UnknownPack as error:  # told in the stream, as the seed does
+    except UnknownPack as error:  # the seed also reports it in the stream
         return await sse.stream(call, _single({"type": "error", "error": str(error)}))
     run = (await call.engine.submit(spec, key)).run
     call.headers["X-Run-Id"] = run.id
@@ -85,7 +85,7 @@ async def _single(said: dict[str, Any]) -> AsyncGenerator[bytes, None]:
 
 
 async def _to_result(engine: Engine, run: Run) -> AsyncGenerator[bytes, None]:
-    """Yield what the agent says, then `done` with the result, or `error`."""
+    """Yield the agent's text and tools, then `done` with the result, or `error`."""
     try:
         async with aclosing(engine.watch(run.id)) as events:
             async for event in events:
@@ -93,7 +93,7 @@ async def _to_result(engine: Engine, run: Run) -> AsyncGenerator[bytes, None]:
                 if said is not None:
                     yield _line(said)
         ended = await engine.run(run.id)
-    except GatewayError as error:  # too late for a status
+    except GatewayError as error:  # the status has been sent
         yield _line({"type": "error", "error": str(error)})
         return
     result = render_result(ended)
@@ -110,7 +110,7 @@ async def _to_result(engine: Engine, run: Run) -> AsyncGenerator[bytes, None]:
     "POST", "/v1/tasks", scope=Scope.WRITE, body=BackgroundJob, query=Unheeded, answer=XittoAccepted, status=202
 )
 async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccepted:
-    """Hand in something to be done in the background; its webhook is sent the result."""
+    """Submit a task for the background; its webhook receives the result."""
     spec = build_spec(call, Source.BACKGROUND)
     if call.body.webhook:
         spec = msgspec.structs.replace(spec, deliver=(call.engine.deliveries.webhook(call.body.webhook, "xitto"),))
@@ -128,7 +128,7 @@ async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccep
 
 @ROUTES.add("GET", "/v1/tasks", scope=Scope.READ, query=Unheeded, answer=XittoTasks)
 async def list_background_tasks(call: Call[Any, Unheeded]) -> XittoTasks:
-    """List background tasks, oldest first, with how many are at work and wait."""
+    """List background tasks, oldest first, with the numbers of running and queued ones."""
     found = await call.engine.runs(RunFilter(label=LABEL), Page(limit=LISTED))
     backlog = await call.engine.backlog()
     return XittoTasks(
@@ -141,7 +141,7 @@ async def list_background_tasks(call: Call[Any, Unheeded]) -> XittoTasks:
 
 @ROUTES.add("GET", "/v1/tasks/{id}", scope=Scope.READ, query=Unheeded, answer=XittoTaskShown)
 async def show_background_task(call: Call[Any, Unheeded]) -> XittoTaskShown:
-    """Show a background task, with its result when it has one."""
+    """Show a background task, and its result if it has one."""
     run = await _task(call)
     return XittoTaskShown(**render_task(run), result=render_result(run))
 

@@ -1,4 +1,4 @@
-"""xitto-kernel's words for tasks, results and errors, and what they are here."""
+"""xitto-kernel's shapes of tasks, results, events and errors, made from our runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gateway.domain.run import Status as RunStatus
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentNotFound, InvalidRequest
 
-#: the channel of sessions that are named here
+#: the channel in the keys of sessions that are named here
 CHANNEL = "xitto"
-#: label of background tasks: its value is the pack, as the client named it
+#: label of background tasks; the value is the pack as the client named it
 LABEL = "xitto"
-#: the pack that is meant when none is named
+#: the pack that is used when a request names none
 GENERAL = "general"
 
 STATUSES = {
@@ -41,23 +41,23 @@ class XittoError(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """What is to be done."""
+    """A job for an agent."""
 
     #: an agent's id or slug; `general` is the default agent
     pack: str | None = None
-    #: name of the conversation; a fresh one when left out
+    #: name of the session; a new session when left out
     session_id: str | None = field(default=None, name="sessionId")
-    #: `goal` asks again until the goal is reached; everything else is a turn
+    #: `goal` asks the agent again until the goal is reached; every other value is one turn
     mode: str | None = None
     input: str | None = None
-    #: in goal mode; else `input` is meant
+    #: in goal mode: the goal; `input` when left out
     goal: str | None = None
 
 
 class BackgroundJob(Job, frozen=True, kw_only=True):
-    """What is to be done behind others."""
+    """A job for the background."""
 
-    #: a URL that is sent the result
+    #: URL that receives the result
     webhook: str | None = None
 
 
@@ -67,14 +67,14 @@ class XittoUsage(Struct, frozen=True):
 
 
 class XittoResult(Struct, frozen=True, kw_only=True):
-    """What an agent said."""
+    """An agent's answer."""
 
     session_id: str = field(name="sessionId")
     text: str
     usage: XittoUsage
-    #: of a goal: how often the agent was asked
+    #: in goal mode: how often the agent was asked
     rounds: int | None
-    #: of a goal: whether it was reached
+    #: in goal mode: whether the goal was reached
     done: bool | None
 
 
@@ -119,7 +119,7 @@ class XittoTasks(XittoBacklog, frozen=True, kw_only=True):
 
 
 class XittoFinished(Struct, frozen=True, kw_only=True):
-    """What a task's webhook is sent."""
+    """The body of a task's webhook."""
 
     task_id: str = field(name="taskId")
     status: str
@@ -140,10 +140,10 @@ class UnknownPack(InvalidRequest):
 
 
 def build_spec(call: Call[Any, Unheeded], source: Source) -> RunSpec:
-    """Return what a job asks for.
+    """Return the run for a job.
 
     Raises:
-        InvalidRequest: there is no such pack, nothing to do, or no such session possible.
+        InvalidRequest: there is no such pack, the text is missing, or the session cannot have that name.
     """
     job: Job = call.body
     pack = job.pack or GENERAL
@@ -172,7 +172,7 @@ def build_spec(call: Call[Any, Unheeded], source: Source) -> RunSpec:
 
 
 def render_event(data: AnyHappening) -> dict[str, Any] | None:
-    """Return what is told of an event while a run is at work; most kinds are left out."""
+    """Return an event of a running run in xitto-kernel's shape; None for the kinds that it does not have."""
     match data:
         case Text(delta=delta):
             return {"type": "text", "delta": delta}
@@ -184,6 +184,7 @@ def render_event(data: AnyHappening) -> dict[str, Any] | None:
 
 
 def render_task(run: Run) -> dict[str, Any]:
+    """Return the fields of a background task."""
     return {
         "task_id": run.id,
         "status": STATUSES[run.status],
@@ -198,6 +199,7 @@ def render_task(run: Run) -> dict[str, Any]:
 
 
 def render_result(run: Run) -> XittoResult | None:
+    """Return the result of a run; None if it has not succeeded."""
     if run.outcome is not Outcome.COMPLETED:
         return None
     return XittoResult(
@@ -206,7 +208,7 @@ def render_result(run: Run) -> XittoResult | None:
 
 
 def encode_finished(run: Run) -> bytes:
-    """Return what the webhook of a task is sent."""
+    """Return the body of a task's webhook."""
     told = XittoFinished(
         task_id=run.id,
         status=STATUSES[run.status],
@@ -226,13 +228,13 @@ def _usage(run: Run) -> XittoUsage:
 
 
 def explain_failure(run: Run) -> str | None:
-    """Return why a run did not succeed; None while it may."""
+    """Return why a run has failed; None if it has not."""
     if run.status is RunStatus.CANCELLED:
         return "the task was cancelled"
     return run.error
 
 
 def _session(run: Run) -> str:
-    """Return the session as clients of this door name it."""
+    """Return the session of a run by the name that its clients use."""
     key = SessionKey.parse(run.spec.session)
     return key.chat if key is not None and key.channel == CHANNEL else run.spec.session
