@@ -47,7 +47,7 @@ async def use(served: Serving, tool: str, **given: Any) -> dict[str, Any]:
 
 
 async def refused(served: Serving, tool: str, secret: str = TOKEN, **given: Any) -> str:
-    """Use a tool in vain, and return why."""
+    """Use a tool that fails, and return why."""
     async with speaking(served, secret=secret) as client:
         answer = await client.call_tool(tool, given)
     assert answer.is_error, answer.structured_content
