@@ -12,7 +12,13 @@ import click
 
 import gateway
 from cli import commands
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, GatewayError
+
+
+class Interrupted(GatewayError):
+    """Interrupted."""
+
+    exit_code = 130  # 128 and the number of SIGINT
 
 
 class Invocation:

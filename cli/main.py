@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import click
 
 from cli import output
-from cli.command import Invocation, Program
-from cli.interrupted import Interrupted
+from cli.command import Interrupted, Invocation, Program
 from gateway.errors import GatewayError
 
 

@@ -6,7 +6,8 @@ from typing import Any, TextIO
 
 import click
 
-from cli import budgets, output
+from cli import output
+from cli.arguments import add_budget_options, describe_budget, pop_budget
 from cli.command import Group, current
 from cli.remote.client import connect, part
 
@@ -85,7 +86,7 @@ def show(id_: str) -> None:
         ("Model", agent["model"] or "the backend's own"),
         ("Status", f"{agent['status']}, {agent['current_tasks']} of {agent['max_concurrent']} at work"),
         ("Timeout", output.duration(agent["timeout"])),
-        ("Budget", budgets.told(agent["budget"])),
+        ("Budget", describe_budget(agent["budget"])),
         ("Health", ("ok " if health["ok"] else "cannot answer ") + said),
         *([("Missing", health["missing"])] if health.get("missing") else []),
     ]
@@ -107,7 +108,7 @@ _LIMIT = click.IntRange(1, 1024)
     "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is stdin."
 )
 @click.option("--max-concurrent", type=_LIMIT, default=1, show_default=True, help="Runs at the same time.")
-@budgets.options
+@add_budget_options
 @click.option("--disabled", is_flag=True, help="Make it, but let it take nothing yet.")
 def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields: Any) -> None:
     """Make an agent over one of the config file: another model, prompt or limit under a name of its own.
@@ -119,7 +120,7 @@ def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields
     \b
     --json prints {"status": "ok", "agent": agent}
     """
-    budget = budgets.taken(fields)
+    budget = pop_budget(fields)
     body = fields | budget | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": not disabled}
     made = connect().post("/api/agents", body)
     agent = made["agent"]
@@ -137,7 +138,7 @@ def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields
     "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is stdin."
 )
 @click.option("--max-concurrent", type=_LIMIT, help="Runs at the same time.")
-@budgets.options
+@add_budget_options
 @click.option("--enable/--disable", default=None, help="Whether it takes anything on; what waits for it is kept.")
 def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool | None, **fields: Any) -> None:
     """Change an agent that was made with `add`; what is not named stays.
@@ -150,7 +151,7 @@ def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool 
     \b
     --json prints {"status": "ok", "agent": agent}
     """
-    budget = budgets.taken(fields)
+    budget = pop_budget(fields)
     body = fields | budget | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": enable}
     changed = {name: value for name, value in body.items() if value is not None}
     if not changed:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cli import budgets, output
-from cli.arguments import text
+from cli import output
+from cli.arguments import add_budget_options, pop_budget, text
 from cli.command import Group, current
 from cli.remote.client import connect, part
 
@@ -56,7 +56,7 @@ def _options(command: Any) -> Any:
         click.option("--max-failures", "max_failures", type=int, help="Failures in a row that disable it; 0: never."),
     ):
         command = option(command)
-    return budgets.options(command)
+    return add_budget_options(command)
 
 
 @COMMAND.command("list")
@@ -241,7 +241,7 @@ def _show_times(found: dict[str, Any], *, talk: bool = False) -> None:
 
 def _given(given: dict[str, Any]) -> dict[str, Any]:
     """Return what was said, as the gateway takes it."""
-    budget = budgets.taken(given)
+    budget = pop_budget(given)
     body = budget | {name: value for name, value in given.items() if value is not None}
     if "deliver" in body:
         channel, _, chat = body["deliver"].partition(":")

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import click
 
 from cli import output
-from cli.command import current
+from cli.command import Interrupted, current
 from cli.follow.permission_prompt import Asking
-from cli.interrupted import Interrupted
 from cli.remote.client import Client, part
 from cli.remote.sse import Event
 from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from cli.interrupted import Interrupted
+from cli.command import Interrupted
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec
 

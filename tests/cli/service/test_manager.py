@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.interrupted import Interrupted
+from cli.command import Interrupted
 from cli.service import unit
 from cli.service.manager import Manager, Step, carry_out, last_line, put
 from gateway.errors import GatewayError
