@@ -1,10 +1,17 @@
-"""Reading server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+"""Events of a run, and messages of MCP, as the gateway streams them: server-sent events that hold JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from io import BufferedIOBase
 from typing import Any, NamedTuple
+
+from gateway.sse_reader import EventReader, OversizedEvent
+
+#: bytes of one event; far more than the gateway sends, which limits what an agent may answer
+MAX_EVENT_BYTES = 64 << 20
+_MAX_READ_BYTES = 64 << 10
 
 
 class Event(NamedTuple):
@@ -16,21 +23,17 @@ class Event(NamedTuple):
     data: Any
 
 
-def events(lines: Iterable[bytes]) -> Iterator[Event]:
-    """Yield whole events; one that the end cuts off is left out.
+def events(stream: BufferedIOBase) -> Iterator[Event]:
+    """Yield the events of a stream as they come; one that the end cuts off is left out.
 
     Raises:
-        ValueError: the data of an event is not JSON.
+        ValueError: the data of an event is not JSON, or too large.
     """
-    fields: dict[str, list[str]] = {}
-    for raw in lines:
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")
-        if line:
-            name, _, value = line.partition(":")
-            fields.setdefault(name, []).append(value.removeprefix(" "))
-            continue
-        if "data" in fields:
-            number = fields.get("id", [""])[-1]
-            kind = fields.get("event", ["message"])[-1]
-            yield Event(int(number) if number.isdigit() else None, kind, json.loads("\n".join(fields["data"])))
-        fields = {}
+    reader = EventReader(MAX_EVENT_BYTES)
+    while piece := stream.read1(_MAX_READ_BYTES):
+        for event in reader.feed(piece):
+            if isinstance(event, OversizedEvent):
+                raise ValueError(f"an event of more than {MAX_EVENT_BYTES} bytes")
+            number = event.id or ""
+            in_log = number.isascii() and number.isdigit()
+            yield Event(int(number) if in_log else None, event.type, json.loads(event.data))

@@ -233,7 +233,7 @@ async def test_a_failure_that_stays_is_not_tried_again(
         ("refuse no more money", "failed in the middle: no more money"),
         ("garbage", "cannot be read"),
         ("bytes", "cannot be read"),
-        ("line 10", "a line of more than 1024 KiB"),
+        ("line 10", "an event of more than 1024 KiB"),
         ("flood 12", "longer than 8388608 bytes"),
     ],
 )

@@ -18,8 +18,9 @@ from gateway import surrogates
 from gateway.domain import event
 from gateway.domain.session import Message
 from gateway.errors import AgentError
+from gateway.sse_reader import EventReader, OversizedEvent
 
-#: bytes of one line of a stream
+#: bytes of one event of a stream
 LINE = 1024 * 1024
 #: characters of a server's message that are shown
 SHOWN = 300
@@ -85,21 +86,19 @@ def decode_chunk(data: bytes) -> Chunk:
 
 
 async def data_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield the data of server-sent events; here each is a line of its own.
+    """Yield the data of server-sent events; of the last one also if the stream ends without its empty line.
 
     Raises:
-        AgentError: a line is longer than `LINE`.
+        AgentError: an event is larger than `LINE`.
     """
-    rest = b""
+    reader = EventReader(LINE)
     async for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
-        if len(rest) > LINE:
-            raise AgentError(f"the model's server sent a line of more than {LINE // 1024} KiB.")
-    if rest.startswith(b"data:"):
-        yield rest[5:].strip()
+        for found in reader.feed(piece):
+            if isinstance(found, OversizedEvent):
+                raise AgentError(f"the model's server sent an event of more than {LINE // 1024} KiB.")
+            yield found.data.strip()
+    if (last := reader.finish()) is not None:
+        yield last.data.strip()
 
 
 def error_text(body: bytes) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 
 import aiohttp
 import msgspec
 
 from gateway.backends.opencode import wire
 from gateway.backends.opencode.api import Api
+from gateway.sse_reader import EventReader, OversizedEvent
 
 #: characters that an inbox holds before it throws all away
 HELD = 1024 * 1024
@@ -159,9 +160,10 @@ class Stream:
                     return f"it answered {answer.status} to a request for its events"
                 self._open.set()
                 self._tell(Gap())
-                async with contextlib.aclosing(_events(answer.content, EVENT)) as events:
-                    async for data in events:
-                        self._sort(data)
+                reader = EventReader(EVENT)
+                async for piece in answer.content.iter_any():
+                    for event in reader.feed(piece):
+                        self._sort(None if isinstance(event, OversizedEvent) else event.data)
                 return "it closed the connection"
         except (TimeoutError, aiohttp.ClientError) as error:
             return str(error) or "it is silent"
@@ -187,25 +189,3 @@ class Stream:
     def _tell(self, event: Event) -> None:
         for inbox in set(self._inboxes.values()):
             inbox.put(event)
-
-
-async def _events(stream: aiohttp.StreamReader, limit: int) -> AsyncGenerator[bytes | None, None]:
-    """Yield the data of events; None for one that is larger than the limit.
-
-    opencode sends each on one line: `data: {…}`.
-    """
-    rest = bytearray()
-    skipping = False
-    async for piece in stream.iter_any():
-        first, *more = piece.split(b"\n")
-        rest += first
-        for start in more:
-            if skipping:
-                yield None
-            elif rest.startswith(b"data:"):
-                yield bytes(rest[5:])
-            skipping = False
-            rest = bytearray(start)
-        if len(rest) > limit:
-            skipping = True
-            rest.clear()

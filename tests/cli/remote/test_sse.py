@@ -1,6 +1,8 @@
-"""Reading server-sent events."""
+"""Events as the gateway streams them. How bytes become events is tested with `gateway.sse_reader`."""
 
 from __future__ import annotations
+
+from io import BytesIO
 
 import pytest
 
@@ -9,7 +11,7 @@ from cli.remote.sse import Event
 
 
 def read(text: str) -> list[Event]:
-    return list(sse.events(line.encode() for line in text.splitlines(keepends=True)))
+    return list(sse.events(BytesIO(text.encode())))
 
 
 def test_an_event_has_id_kind_and_data() -> None:
@@ -32,8 +34,14 @@ def test_an_event_without_an_id_is_not_in_the_log() -> None:
     assert read("event: result\ndata: {}\n\n") == [Event(None, "result", {})]
 
 
-def test_carriage_returns_end_lines_too() -> None:
-    assert read("id: 1\r\ndata: 1\r\n\r\n") == [Event(1, "message", 1)]
+def test_an_id_that_is_no_number_is_not_in_the_log() -> None:
+    assert read("id: ²\ndata: 1\n\n") == [Event(None, "message", 1)]
+
+
+def test_an_event_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 20)
+    with pytest.raises(ValueError, match="more than 20 bytes"):
+        read("data: " + "1" * 20)
 
 
 def test_data_that_is_no_json_is_an_error() -> None:

@@ -1,0 +1,115 @@
+"""Reads server-sent events from a stream of bytes, in pieces of any size.
+
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html. Comments, `retry` and unknown fields
+are passed over: each caller has its own rule for when to connect again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class ServerSentEvent(NamedTuple):
+    """One event of a stream."""
+
+    #: its data lines, joined by line feeds; not decoded
+    data: bytes
+    #: `message` if the stream gives no other type
+    type: str = "message"
+    #: the id that this event itself has; None if it has none
+    id: str | None = None
+
+
+class OversizedEvent(NamedTuple):
+    """Stands for an event that is larger than the limit; what it held is lost."""
+
+
+class EventReader:
+    """Reads the events of one stream. Holds at most one event, up to the limit."""
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._max_event_bytes = max_event_bytes
+        #: the line that has not ended yet
+        self._line = bytearray()
+        self._is_first_line = True
+        self._last_byte_was_cr = False
+        #: whether the event that is being read is over the limit
+        self._is_oversized = False
+        self._start_event()
+
+    def feed(self, piece: bytes) -> list[ServerSentEvent | OversizedEvent]:
+        """Return the events that end in this piece; an oversized one as soon as it is known to be."""
+        if not piece:
+            return []
+        if self._last_byte_was_cr:
+            piece = piece.removeprefix(b"\n")  # the second half of a line end
+        self._last_byte_was_cr = piece.endswith(b"\r")
+        found: list[ServerSentEvent | OversizedEvent] = []
+        for part in piece.splitlines(keepends=True):
+            text = part.rstrip(b"\r\n")
+            self._line += text
+            if self._drop_oversized():
+                found.append(OversizedEvent())
+            if len(text) < len(part) and (event := self._end_line()) is not None:
+                found.append(event)
+        return found
+
+    def finish(self) -> ServerSentEvent | None:
+        """Return the event that the end of the stream cut off, if there is one.
+
+        The format drops such an event. Call this only for servers that leave out the last empty line.
+        """
+        if self._line:
+            self._end_line()
+        return self._end_event()
+
+    def _start_event(self) -> None:
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+        self._type = ""
+        self._id: str | None = None
+
+    def _drop_oversized(self) -> bool:
+        """Drop what is held if it is more than the limit; returns whether this is new for the event."""
+        if self._is_oversized:
+            del self._line[1:]  # only whether the line is empty counts now
+            return False
+        if self._data_bytes + len(self._line) <= self._max_event_bytes:
+            return False
+        self._start_event()
+        self._is_oversized = True
+        del self._line[1:]
+        return True
+
+    def _end_line(self) -> ServerSentEvent | None:
+        line = bytes(self._line)
+        self._line.clear()
+        if self._is_first_line:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+            self._is_first_line = False
+        if not line:
+            return self._end_event()
+        if not self._is_oversized:
+            self._read_field(line)
+        return None
+
+    def _end_event(self) -> ServerSentEvent | None:
+        event = None
+        if self._data:
+            event = ServerSentEvent(b"\n".join(self._data), self._type or "message", self._id)
+        self._start_event()
+        self._is_oversized = False
+        return event
+
+    def _read_field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._data_bytes += len(value) + 1  # a line without a value counts, too
+        elif name == b"event":
+            self._type = value.decode("utf-8", "replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")

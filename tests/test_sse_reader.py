@@ -1,0 +1,105 @@
+"""Server-sent events are read whatever the pieces are that they come in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.sse_reader import EventReader, OversizedEvent, ServerSentEvent
+
+MAX_EVENT_BYTES = 1000
+
+STREAM = (
+    b"\xef\xbb\xbf: a comment\r\n\r\n"
+    b"id: 7\r\nevent: text\r\nretry: 10\r\ndata: one\r\ndata:  two \r\n\r\n"
+    b"data\rdata:\r\r"
+    b'data:{"a": "\xc3\xa9\xe2\x80\xa8"}\n\n'
+    b"event: nothing is sent without data\n\n"
+    b"unknown: field\ndata: last\n\n"
+    b"data: cut off"
+)
+EVENTS = [
+    ServerSentEvent(b"one\n two ", "text", "7"),
+    ServerSentEvent(b"\n"),
+    ServerSentEvent('{"a": "é\u2028"}'.encode()),
+    ServerSentEvent(b"last"),
+]
+
+
+def read(*pieces: bytes, limit: int = MAX_EVENT_BYTES) -> list[ServerSentEvent | OversizedEvent]:
+    reader = EventReader(limit)
+    return [event for piece in pieces for event in reader.feed(piece)]
+
+
+@pytest.mark.parametrize("at", range(len(STREAM) + 1))
+def test_a_stream_cut_at_any_byte_gives_the_same_events(at: int) -> None:
+    assert read(STREAM[:at], STREAM[at:]) == EVENTS
+
+
+def test_a_stream_that_comes_byte_by_byte_gives_the_same_events() -> None:
+    assert read(*(bytes([byte]) for byte in STREAM)) == EVENTS
+
+
+def test_an_event_is_there_as_soon_as_its_empty_line_is() -> None:
+    reader = EventReader(MAX_EVENT_BYTES)
+
+    assert reader.feed(b"data: x\r\n\r") == [ServerSentEvent(b"x")]
+    assert reader.feed(b"") == []
+    assert reader.feed(b"\ndata: y\r\r") == [ServerSentEvent(b"y")]
+
+
+def test_an_event_that_is_cut_off_is_given_only_to_who_asks_for_it() -> None:
+    reader = EventReader(MAX_EVENT_BYTES)
+
+    assert reader.feed(b"data: a\ndata: b") == []
+    assert reader.finish() == ServerSentEvent(b"a\nb")
+    assert reader.finish() is None
+
+
+def test_an_id_with_a_nul_is_none() -> None:
+    assert read(b"id: 1\0\ndata: x\n\n") == [ServerSentEvent(b"x")]
+
+
+def test_a_byte_order_mark_counts_at_the_beginning_only() -> None:
+    assert read(b"\xef\xbb\xbfdata: x\n\n\xef\xbb\xbfdata: y\n\ndata: z\n\n") == [
+        ServerSentEvent(b"x"),
+        ServerSentEvent(b"z"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        b"data: " + b"x" * 2000 + b"\n\n",
+        b"data: xxxxxxxxx\n" * 100 + b"\n",
+        b"data\n" * 1001 + b"\n",
+        b": " + b"x" * 2000 + b"\n\n",
+        b"x" * 2000 + b"\ndata: x\n\n",
+    ],
+)
+def test_an_event_over_the_limit_is_passed_over_and_the_next_one_is_read(large: bytes) -> None:
+    stream = large + b"id: 5\ndata: next\n\n"
+
+    assert read(stream) == [OversizedEvent(), ServerSentEvent(b"next", id="5")]
+    assert read(*(bytes([byte]) for byte in stream)) == [OversizedEvent(), ServerSentEvent(b"next", id="5")]
+
+
+def test_a_line_that_never_ends_is_told_at_once_and_is_not_kept() -> None:
+    reader = EventReader(MAX_EVENT_BYTES)
+
+    assert reader.feed(b"data: " + b"x" * MAX_EVENT_BYTES) == [OversizedEvent()]
+    assert [reader.feed(b"x" * 100_000) for _ in range(10)] == [[]] * 10
+    assert len(reader._line) == 1
+
+
+def test_an_event_up_to_the_limit_is_read() -> None:
+    assert read(b"data: 1234\n\n", limit=10) == [ServerSentEvent(b"1234")]
+    assert read(b"data: 12345\n\n", limit=10) == [OversizedEvent()]
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(0, 100))
+def test_any_bytes_give_the_same_events_however_they_are_cut(pieces: list[bytes], limit: int) -> None:
+    whole = b"".join(pieces)
+
+    assert read(*pieces, limit=limit) == read(*(bytes([byte]) for byte in whole), limit=limit)
