@@ -1,34 +1,30 @@
-"""Is it running? The lock's record, and whether the instance that wrote it answers. Takes no lock.
+"""Tells whether the gateway runs: reads the lock's record, and asks the instance that wrote it. Takes no lock.
 
-Standard library only, and no HTTP client: `gateway status` is to be quick.
+Light, because `gateway status` is to be quick.
 """
 
 from __future__ import annotations
 
-import json
-import socket
-import time
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from cli.instance import Place
+from gateway import health_probe
 from gateway.supervisor.record import Record
 
 #: seconds that a gateway on this machine may take to answer
-PATIENCE = 2.0
-#: bytes of an answer that are read
-LONGEST = 64 * 1024
+PROBE_TIMEOUT_SECONDS = 2.0
 
 
 class State(StrEnum):
     RUNNING = "running"
-    #: its process is there, and does not answer: it starts, stops or hangs
+    #: its process is there but does not answer: it starts, stops or hangs
     UNRESPONSIVE = "unresponsive"
     STOPPED = "stopped"
 
 
 class Look(NamedTuple):
-    """What was found."""
+    """What the probe found."""
 
     state: State
     #: of the gateway that is there; None when stopped
@@ -38,11 +34,11 @@ class Look(NamedTuple):
 
 
 def look(place: Place) -> Look:
-    """Look whether the gateway of a place runs."""
+    """Return whether the gateway of a place runs, and what it says about itself."""
     found = place.record
     if found is None or not found.alive:
         return Look(State.STOPPED)
-    answer = ask(reachable(found.host), found.port, PATIENCE)
+    answer = health_probe.ask_health(reachable(found.host), found.port, PROBE_TIMEOUT_SECONDS)
     if answer is None or answer.get("instance") != found.instance:
         return Look(State.UNRESPONSIVE, found)
     return Look(State.RUNNING, found, answer)
@@ -55,69 +51,30 @@ def reachable(host: str) -> str:
 
 
 def url(record: Record) -> str:
-    """Return the address for people and programs of this machine."""
+    """Return the URL of a gateway for people and programs on this machine."""
     host = reachable(record.host)
     shown = "localhost" if host in ("127.0.0.1", "::1") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{record.port}"
 
 
-def ask(host: str, port: int, patience: float) -> dict[str, Any] | None:
-    """Return what is answered to `GET /health`, or None if that is nothing of ours."""
-    status, body = _get(host, port, "/health", patience)
-    return _object(body) if status == b"200" else None
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 class Inside(NamedTuple):
-    """What a running gateway tells only to who has a token."""
+    """What a running gateway tells only to a caller with a token."""
 
-    #: whether the token that is written down is refused; None if that cannot be told
+    #: whether the gateway refuses the token that is written down; None if that cannot be told
     token_drift: bool | None = None
     #: its answer to `GET /api/work`
     work: dict[str, Any] | None = None
 
 
 def inside(found: Look, secret: str | None) -> Inside:
-    """Ask a running gateway with the token that is written down.
+    """Ask a running gateway about its work, with the token that is written down.
 
-    Wrong tokens are counted there, but keep no right one out.
+    The gateway counts wrong tokens, but that never keeps out a caller with a right one.
     """
     if found.state is not State.RUNNING or found.record is None:
         return Inside()
-    given = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
-    status, body = _get(reachable(found.record.host), found.record.port, "/api/work", PATIENCE, given)
-    drift = {b"200": False, b"401": True, b"429": True}.get(status)
-    return Inside(drift, _object(body) if status == b"200" else None)
-
-
-def _get(host: str, port: int, path: str, patience: float, headers: str = "") -> tuple[bytes, bytes]:
-    """Return the status and the body of an answer; empty if there is none."""
-    deadline = time.monotonic() + patience
-    try:
-        with socket.create_connection((host, port), timeout=patience) as connection:
-            name = f"[{host}]" if ":" in host else host
-            # HTTP/1.0: the answer ends with the connection and is in one piece.
-            connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {name}:{port}\r\n{headers}\r\n".encode())
-            data = _read(connection, deadline)
-    except OSError:
-        return b"", b""
-    head, _, body = data.partition(b"\r\n\r\n")
-    return b"".join(head.split(b" ")[1:2]), body
-
-
-def _read(connection: socket.socket, deadline: float) -> bytes:
-    data = b""
-    while len(data) < LONGEST:
-        connection.settimeout(max(0.001, deadline - time.monotonic()))
-        block = connection.recv(LONGEST)
-        if not block:
-            break
-        data += block
-    return data
+    header = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
+    host, port = reachable(found.record.host), found.record.port
+    answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header)
+    drift = {200: False, 401: True, 429: True}.get(answer.status or 0)
+    return Inside(drift, answer.body if answer.status == 200 else None)

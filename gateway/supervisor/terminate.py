@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 
+from gateway import health_probe
 from gateway.errors import PortTaken, Unavailable
 from gateway.process import identity
 from gateway.process.identity import Identity
@@ -136,14 +136,5 @@ def _records(locks: Path) -> list[Record]:
 def _answers(found: Record) -> bool:
     """Tell whether what answers on a gateway's port is that gateway's instance."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found.host, found.host)  # noqa: S104
-    try:
-        with socket.create_connection((host, found.port), timeout=2.0) as connection:
-            name = f"[{host}]" if ":" in host else host
-            connection.sendall(f"GET /health HTTP/1.0\r\nHost: {name}:{found.port}\r\n\r\n".encode())
-            connection.settimeout(2.0)
-            data = b""
-            while block := connection.recv(4096):
-                data += block
-    except OSError:
-        return False
-    return f'"instance":"{found.instance}"'.encode() in data.replace(b" ", b"")
+    answer = health_probe.ask_health(host, found.port, 2.0)
+    return answer is not None and answer.get("instance") == found.instance

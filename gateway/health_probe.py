@@ -1,0 +1,80 @@
+"""Asks a port whether a gateway answers there. The one probe that the CLI and the supervisor use.
+
+Standard library only, and no HTTP client: `gateway status` is to be quick.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any, NamedTuple
+
+#: bytes of an answer that are read
+MAX_ANSWER_BYTES = 64 * 1024
+
+
+class Answer(NamedTuple):
+    """What came back for a GET."""
+
+    #: HTTP status; None if nothing on the port speaks HTTP within the time
+    status: int | None
+    #: the JSON object in the body; None if it is something else
+    body: dict[str, Any] | None
+
+
+def ask_health(host: str, port: int, timeout_seconds: float) -> dict[str, Any] | None:
+    """Return the answer to `GET /health`; None if nothing answers that is a gateway of ours.
+
+    Args:
+        host: an address to connect to, not one to listen on.
+        timeout_seconds: from the connection to the last byte.
+    """
+    answer = get_json(host, port, "/health", timeout_seconds)
+    return answer.body if answer.status == 200 else None
+
+
+def get_json(host: str, port: int, path: str, timeout_seconds: float, headers: str = "") -> Answer:
+    """GET a path of a gateway on this machine.
+
+    Args:
+        host: an address to connect to, not one to listen on.
+        timeout_seconds: from the connection to the last byte.
+        headers: whole header lines, each with its line end.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
+            name = f"[{host}]" if ":" in host else host
+            # HTTP/1.0: the answer ends with the connection and is in one piece.
+            connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {name}:{port}\r\n{headers}\r\n".encode())
+            data = _read_answer(connection, deadline)
+    except OSError:
+        return Answer(None, None)
+    head, _, body = data.partition(b"\r\n\r\n")
+    return Answer(_read_status(head), _read_object(body))
+
+
+def _read_answer(connection: socket.socket, deadline: float) -> bytes:
+    data = b""
+    while len(data) < MAX_ANSWER_BYTES:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        block = connection.recv(MAX_ANSWER_BYTES)
+        if not block:
+            break
+        data += block
+    return data
+
+
+def _read_status(head: bytes) -> int | None:
+    words = head.split(b" ")
+    is_http = words[0].startswith(b"HTTP/") and len(words) > 1 and len(words[1]) == 3 and words[1].isdigit()
+    return int(words[1]) if is_http else None
+
+
+def _read_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
