@@ -39,10 +39,10 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
     place = Place.of(current().environment)
     file = paths.log_file(place.home, place.config)
     if not file.exists():
-        from cli.service import unit  # late: it brings the settings
+        from cli.service import lookup  # late: it brings the settings
 
         output.talk(f"There is no log yet: {output.home(file)}")
-        if (manager := unit.installed(place)) is not None:
+        if (manager := lookup.installed(place)) is not None:
             output.talk(f"What the service said before it could log: {manager.journal}")
     show = _as_json if current().json else _readable
     with contextlib.closing(_chosen(file, lines, follow, level)) as chosen:

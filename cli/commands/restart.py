@@ -15,7 +15,7 @@ from cli.instance import Place
 from cli.lifecycle import start, stop
 from cli.remote import probe
 from cli.remote.probe import State
-from cli.service import unit
+from cli.service import lookup
 from gateway import paths
 from gateway.errors import GatewayError, NotRunning, Unavailable
 from gateway.supervisor import intent, lock, restart_plan, terminate
@@ -100,7 +100,7 @@ def _anew(place: Place, found: Record | None, patience: float, wait: float, *, f
         force: whether a service manager is not to wait for that.
     """
     old = 0
-    manager = unit.owner(place)
+    manager = lookup.owner(place)
     if found is not None:
         answer = probe.look(place).health or {}
         old = int(answer.get("generation", 0))

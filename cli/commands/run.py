@@ -7,7 +7,7 @@ import click
 from cli import output
 from cli.command import Wordless, current, need_config
 from cli.instance import Place
-from cli.service import unit
+from cli.service import lookup
 
 
 @click.command(cls=Wordless)
@@ -49,7 +49,7 @@ def COMMAND(  # noqa: N802 the seam's name
 
 def _stop_service() -> None:
     """Have a service of this config stopped by its manager, which would start it again otherwise."""
-    manager = unit.owner(Place.of(current().environment))
+    manager = lookup.owner(Place.of(current().environment))
     if manager is not None:
         manager.stop()
         output.talk(f"{manager.service} is stopped until the next login, or: gateway service-start")

@@ -9,7 +9,7 @@ from cli.command import Command, current
 from cli.instance import Place
 from cli.lifecycle import start
 from cli.remote import probe
-from cli.service import unit
+from cli.service import lookup
 
 
 @click.command(cls=Command)
@@ -32,7 +32,7 @@ def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
       {"started": true, "service", "pid", "url"}
     """
     place = Place.of(current().environment)
-    manager = unit.need(place)
+    manager = lookup.need(place)
     record = start.by_service(manager, place, wait)
     output.result(
         {"started": True, "service": manager.service, "pid": record.pid, "url": probe.url(record)},

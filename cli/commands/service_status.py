@@ -13,7 +13,7 @@ from cli.doctor.finding import Level
 from cli.instance import Place
 from cli.remote import probe
 from cli.remote.probe import Look
-from cli.service import unit
+from cli.service import lookup
 from cli.service.manager import Manager, Status
 from gateway.errors import GatewayError
 from gateway.security.secret_file import masked
@@ -37,7 +37,7 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
     with null for what is not known.
     """
     place = Place.of(current().environment)
-    manager = unit.installed(place)
+    manager = lookup.installed(place)
     if manager is None:
         shown = {"installed": False, "running": False}
         output.result(shown, "\n".join([*_head("No"), "   Install it: gateway install"]))

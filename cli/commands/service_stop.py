@@ -9,7 +9,7 @@ import click
 from cli import output
 from cli.command import Command, current
 from cli.instance import Place
-from cli.service import unit
+from cli.service import lookup
 
 
 @click.command(cls=Command)
@@ -24,7 +24,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     --json prints
       {"stopped": true, "service", "seconds": how long it took}
     """
-    manager = unit.need(Place.of(current().environment))
+    manager = lookup.need(Place.of(current().environment))
     manager.require()
     began = time.monotonic()
     with output.waiting("stopping the service"):

@@ -10,7 +10,7 @@ from cli.instance import Place
 from cli.lifecycle import start
 from cli.remote import probe
 from cli.remote.probe import Look, State
-from cli.service import unit
+from cli.service import lookup
 from gateway.errors import Conflict, Unavailable
 
 
@@ -49,7 +49,7 @@ def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N
 
 
 def _start(place: Place, port: int | None, host: str | None, wait: float) -> Look:
-    manager = unit.installed(place)
+    manager = lookup.installed(place)
     if manager is None:
         return start.start(place, port, host, wait)
     try:

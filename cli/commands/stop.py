@@ -11,7 +11,7 @@ from cli import output
 from cli.command import Command, current
 from cli.instance import Place
 from cli.lifecycle import stop
-from cli.service import unit
+from cli.service import lookup
 from gateway import paths
 from gateway.errors import NotRunning
 from gateway.supervisor import intent, lock
@@ -43,7 +43,7 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     """
     place = Place.of(current().environment)
     found = lock.holder(paths.lock(place.home, place.config))
-    manager = unit.owner(place)
+    manager = lookup.owner(place)
     if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()

@@ -7,8 +7,8 @@ import click
 from cli import output
 from cli.command import Command, current
 from cli.instance import Place
-from cli.service import unit
-from cli.service.manager import carry_out
+from cli.service import lookup
+from cli.service.steps import carry_out
 
 
 @click.command(cls=Command)
@@ -28,14 +28,14 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
     with --dry-run {"uninstalled": false, "service", "file", "steps": [commands]}
     """
     environ = current().environment
-    manager = unit.find_manager(Place.of(unit.system_environment(environ) if system else environ), system=system)
+    manager = lookup.find_manager(Place.of(lookup.system_environment(environ) if system else environ), system=system)
     about = {"service": manager.service, "file": str(manager.file)}
     if not manager.present:
         output.result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.file}")
         return
     manager.require()
     if system and not dry_run:
-        unit.need_root("uninstall")
+        lookup.need_root("uninstall")
     steps = manager.removal()
     if dry_run:
         shown = [step.shown for step in steps]

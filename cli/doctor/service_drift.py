@@ -13,8 +13,10 @@ from cli import output
 from cli.doctor.finding import Finding, Level
 from cli.instance import Place, inner
 from cli.remote.probe import Look
-from cli.service import unit
-from cli.service.manager import Manager, Status, carry_out, content
+from cli.service import lookup, unit
+from cli.service.manager import Manager, Status
+from cli.service.steps import carry_out
+from cli.service.unit_file import read_content
 from gateway.errors import ConfigError, GatewayError
 from service_templates import ServiceSpec
 
@@ -24,7 +26,7 @@ ANEW = "gateway install"
 
 def examine(place: Place, found: Look) -> list[Finding]:
     """Return what is found about the service; nothing if none is installed. Changes nothing."""
-    manager = unit.installed(place)
+    manager = lookup.installed(place)
     if manager is None:
         return []
     try:
@@ -107,7 +109,7 @@ def mend(place: Place) -> str | None:
     Raises:
         GatewayError: it cannot be; everything is as it was before.
     """
-    manager = unit.installed(place)
+    manager = lookup.installed(place)
     if manager is None:
         return None
     present = manager.installed()
@@ -115,7 +117,7 @@ def mend(place: Place) -> str | None:
         return None
     manager.require()
     wanted = unit.wanted(place, present)
-    if manager.render(wanted) == content(manager.file) and manager.status().enabled:
+    if manager.render(wanted) == read_content(manager.file) and manager.status().enabled:
         return None
     carry_out(manager.installation(wanted, start=False))
     return f"service: {manager.file} is written anew; it counts from the next start"

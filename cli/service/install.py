@@ -14,9 +14,10 @@ from cli.instance import Place
 from cli.lifecycle import start, stop
 from cli.remote import probe
 from cli.remote.probe import State
-from cli.service import unit
-from cli.service.manager import UNWRITTEN, Manager, Step, carry_out, nothing
+from cli.service import lookup, unit
+from cli.service.manager import Manager
 from cli.service.start_failure import Reason
+from cli.service.steps import UNWRITTEN, Step, carry_out, undo_nothing
 from cli.service.unit import Runtime
 from gateway import app, config, paths
 from gateway.config import Config
@@ -90,7 +91,7 @@ class Plan(NamedTuple):
             "see the gateway answer",
             f"GET http://{probe.reachable(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
             lambda: self._see_it_answer(before, wait),
-            nothing,
+            undo_nothing,
             f"See: gateway logs, or {self.manager.journal}",
         )
         reason = Reason(self.place, self.manager)
@@ -151,10 +152,10 @@ def plan(
     """
     if system:
         if earnest:
-            unit.need_root("install")
-        environ = unit.system_environment(environ)
+            lookup.need_root("install")
+        environ = lookup.system_environment(environ)
     place = Place.of(environ)
-    manager = unit.find_manager(place, system=system)
+    manager = lookup.find_manager(place, system=system)
     if earnest:
         manager.require()
     user = environ.get("SUDO_USER") if system else None

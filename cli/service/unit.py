@@ -1,11 +1,7 @@
-"""The login service of a gateway: which manager looks after it here, and what its unit is to say."""
+"""What the unit of a gateway is to say: the program, its arguments, PATH and environment."""
 
 from __future__ import annotations
 
-import contextlib
-import getpass
-import hashlib
-import importlib
 import math
 import os
 import shutil
@@ -18,16 +14,12 @@ from typing import Literal
 
 import gateway
 from cli.instance import Place
-from cli.service import managers
-from cli.service.manager import Manager, Run, Site, call
+from cli.service import lookup
 from gateway import config, paths
 from gateway.config import Config
-from gateway.errors import ConfigError, Forbidden, NotRunning, Unavailable
-from gateway.supervisor.marker import MARKER
+from gateway.errors import ConfigError
 from service_templates import ServiceSpec
 
-#: the module and class that look after services, by platform
-MANAGERS = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
 #: seconds that a stop may take longer than its grace
 MARGIN = 15
 #: seconds that a login shell may take to say its PATH
@@ -35,117 +27,6 @@ SHELL = 10.0
 
 #: how the gateway is run: by the interpreter, or by the installed command
 Runtime = Literal["python", "binary"]
-
-
-def find_manager(place: Place, *, system: bool = False, run: Run = call) -> Manager:
-    """Return what looks after services on this platform.
-
-    Raises:
-        Unavailable: nothing does that is known here.
-    """
-    known = MANAGERS.get(sys.platform)
-    if known is None:
-        raise Unavailable(f"there is no login service for {sys.platform} yet.", remedy="Start it: gateway start")
-    module, _, name = known.partition(".")
-    user = _user(place.env) if system else _login(place.env)
-    site = Site(_suffix(place), system, user, str(paths.logs(place.home) / "service.log"), place.env)
-    made: Manager = getattr(importlib.import_module(f"{managers.__name__}.{module}"), name)(site, run)
-    return made
-
-
-def installed(place: Place) -> Manager | None:
-    """Return the manager of the service that is installed for a gateway: of the user, or of the system."""
-    for system in (False, True):
-        with contextlib.suppress(Unavailable):
-            found = find_manager(place, system=system)
-            if found.present:
-                return found
-    return None
-
-
-def need(place: Place) -> Manager:
-    """Return the manager of the service that is installed.
-
-    Raises:
-        NotRunning: none is.
-    """
-    found = installed(place)
-    if found is None:
-        raise NotRunning("no service is installed.", remedy="Install it: gateway install")
-    return found
-
-
-def owner(place: Place) -> Manager | None:
-    """Return the manager that looks after the gateway just now, or would start it again; None if none does.
-
-    Raises:
-        Unavailable: one does, and cannot be talked to from here.
-    """
-    found = installed(place)
-    if found is None:
-        return None
-    try:
-        found.require()
-        return found if found.status().running else None
-    except Unavailable:
-        if _marked(place):
-            raise
-        return None
-
-
-def system_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which to look for the gateway of the user that a system's service runs as."""
-    if os.name != "posix":
-        return dict(env)
-    import pwd  # late: not on Windows, where nothing is installed for the whole system
-
-    return {**env, "HOME": pwd.getpwnam(_user(env)).pw_dir}
-
-
-def need_root(command: str) -> None:
-    """Refuse to change what is the whole system's without the right to.
-
-    Raises:
-        Forbidden: this user is not root.
-    """
-    if os.name == "posix" and os.geteuid() != 0:
-        raise Forbidden(
-            "a service of the whole system is root's to change.",
-            remedy=f'Say: sudo "$(command -v gateway)" {command} --system',
-        )
-
-
-def _user(env: Mapping[str, str]) -> str:
-    return env.get("SUDO_USER") or getpass.getuser()
-
-
-def _login(env: Mapping[str, str]) -> str:
-    """Return this user's name; on Windows with the domain, without which it may be another's."""
-    domain = env.get("USERDOMAIN") if os.name == "nt" else None
-    return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
-
-
-def _suffix(place: Place) -> str:
-    """Return what tells this config's service from others; nothing for the one in its usual place."""
-    usual = {name: value for name, value in place.env.items() if not name.startswith("MOONGATE_")}
-    resolved = place.config.resolve()
-    if resolved == paths.config(usual).resolve():
-        return ""
-    return hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
-
-
-def _marked(place: Place) -> bool:
-    """Tell whether the gateway that runs was started by a service manager."""
-    import psutil  # late: only where the manager is out of reach
-
-    found = place.record
-    try:
-        return found is not None and found.alive and MARKER in psutil.Process(found.pid).environ()
-    except psutil.Error:
-        return True
-
-
-# --- what a unit is to say ------------------------------------------------------------------
 
 
 def spec(place: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: str, system: bool = False) -> ServiceSpec:
@@ -172,9 +53,9 @@ def spec(place: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: st
             output=str(paths.logs(place.home) / "service.log"),
             stop_seconds=stop_seconds(settings),
             confined=settings.gateway.confined,
-            user=_user(place.env) if system else _login(place.env),
+            user=lookup.user_name(place, system=system),
             system=system,
-            suffix=_suffix(place),
+            suffix=lookup.name_suffix(place),
             version=gateway.__version__,
         )
     except ValueError as error:

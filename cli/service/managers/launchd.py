@@ -17,8 +17,10 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from cli.service import manager
-from cli.service.manager import PATIENCE, Done, Run, Site, Status, Step
+from cli.service import unit_file
+from cli.service.manager import OTHERWISE, Site, Status
+from cli.service.manager_command import PATIENCE, Done, Run, describe_failure, wait_until
+from cli.service.steps import UNWRITTEN, Step, undo_nothing
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec, launchd
@@ -65,7 +67,7 @@ class Launchd:
         return f"tail -n 20 {shlex.quote(self._site.output)}"
 
     def printed(self, since: float) -> str:
-        return manager.last_line(Path(self._site.output), since)
+        return unit_file.read_last_line(Path(self._site.output), since)
 
     @property
     def _directory(self) -> Path:
@@ -87,14 +89,14 @@ class Launchd:
 
     def require(self) -> None:
         if shutil.which("launchctl", path=self._env.get("PATH")) is None:
-            raise Unavailable("this system has no launchd.", remedy=manager.OTHERWISE)
+            raise Unavailable("this system has no launchd.", remedy=OTHERWISE)
         if self._site.system and os.geteuid() != 0:
             raise Unavailable("only root may do that for the whole system.", remedy="Say it with sudo before it.")
         done = self._launchctl("print", self._domain)
         if done.code:
             raise Unavailable(
-                f"launchd cannot be talked to from here: {manager.said(done)}.",
-                remedy=f"Log in as {self._site.user} itself, not by su or sudo. {manager.OTHERWISE}",
+                f"launchd cannot be talked to from here: {describe_failure(done)}.",
+                remedy=f"Log in as {self._site.user} itself, not by su or sudo. {OTHERWISE}",
             )
 
     def render(self, spec: ServiceSpec) -> bytes:
@@ -104,7 +106,7 @@ class Launchd:
             raise ConfigError(str(error)) from error
 
     def installed(self) -> ServiceSpec | None:
-        return manager.read(self.file, self._parsed)
+        return unit_file.read_spec(self.file, self._parsed)
 
     def _parsed(self, data: bytes) -> ServiceSpec:
         return launchd.parse(data, user=self._site.user)
@@ -113,18 +115,18 @@ class Launchd:
 
     def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
         data = self.render(spec)
-        before = manager.content(self.file)
+        before = unit_file.read_content(self.file)
         was = self.status()
 
         def restore() -> None:
-            manager.put(self.file, before)
+            unit_file.replace_content(self.file, before)
             if was.running and start and before is not None:
                 self.start()
 
         steps = [
             self._output_step(),
-            Step("verify the property list", "plutil -lint", lambda: self._verify(data), manager.nothing, _REPORT),
-            Step("write the property list", f"write {self.file}", self._putting(data), restore, manager.UNWRITTEN),
+            Step("verify the property list", "plutil -lint", lambda: self._verify(data), undo_nothing, _REPORT),
+            Step("write the property list", f"write {self.file}", self._putting(data), restore, UNWRITTEN),
         ]
         if self._disabled:
             steps.append(
@@ -142,7 +144,7 @@ class Launchd:
                     "unload the one before",
                     self._shown("bootout", self._target),
                     self._unload,
-                    manager.nothing,  # once the property list of before is there again
+                    undo_nothing,  # once the property list of before is there again
                     self._look,
                 ),
                 Step(
@@ -156,7 +158,7 @@ class Launchd:
         return steps
 
     def removal(self) -> list[Step]:
-        before = manager.content(self.file)
+        before = unit_file.read_content(self.file)
         was = self.status()
         output = Path(self._site.output)
         return [
@@ -171,15 +173,15 @@ class Launchd:
                 "remove the property list",
                 f"rm {self.file}",
                 self._putting(None),
-                lambda: manager.put(self.file, before),
-                manager.UNWRITTEN,
+                lambda: unit_file.replace_content(self.file, before),
+                UNWRITTEN,
             ),
             Step(
                 "remove what it printed",
                 f"rm {output}",
                 lambda: output.unlink(True),
-                manager.nothing,
-                manager.UNWRITTEN,
+                undo_nothing,
+                UNWRITTEN,
             ),
         ]
 
@@ -197,10 +199,10 @@ class Launchd:
             if not there and not any(directory.iterdir()):
                 directory.rmdir()
 
-        return Step("make the directory of its output", f"mkdir -p {directory}", make, remove, manager.UNWRITTEN)
+        return Step("make the directory of its output", f"mkdir -p {directory}", make, remove, UNWRITTEN)
 
     def _putting(self, data: bytes | None) -> Callable[[], None]:
-        return lambda: manager.put(self.file, data)
+        return lambda: unit_file.replace_content(self.file, data)
 
     def _verify(self, data: bytes) -> None:
         """Have macOS look at the property list before it is put in its place, where that is to be had."""
@@ -211,7 +213,7 @@ class Launchd:
             file.write_bytes(data)
             done = self._run(["plutil", "-lint", str(file)], self._env, PATIENCE)
         if done.code:
-            raise GatewayError(manager.said(done))
+            raise GatewayError(describe_failure(done))
 
     def _load(self) -> None:
         """Load it, and see that a process of it is there."""
@@ -220,16 +222,18 @@ class Launchd:
             if self._loaded:
                 break
             if attempt == TRIES - 1 or not _NOT_YET.search(done.out + done.err):
-                raise GatewayError(f"{self._shown('bootstrap', self._domain, str(self.file))}: {manager.said(done)}")
+                raise GatewayError(
+                    f"{self._shown('bootstrap', self._domain, str(self.file))}: {describe_failure(done)}"
+                )
             self._unload()
             time.sleep(PAUSE)
         self._see_it_run()
 
     def _see_it_run(self) -> None:
-        if manager.wait(lambda: self._runs, FRESH):
+        if wait_until(lambda: self._runs, FRESH):
             return
         self._launchctl("kickstart", "-k", self._target)
-        if not manager.wait(lambda: self._runs, FRESH):
+        if not wait_until(lambda: self._runs, FRESH):
             raise GatewayError(f"launchd has it loaded, and starts no process: {self.status().state}.")
 
     def _unload(self) -> None:
@@ -237,8 +241,8 @@ class Launchd:
         if not self._loaded:
             return
         done = self._launchctl("bootout", self._target, patience=self._stop_seconds)
-        if not manager.wait(lambda: not self._loaded, self._stop_seconds if done.code == 0 or _busy(done) else 0.0):
-            raise GatewayError(f"{self._shown('bootout', self._target)}: {manager.said(done)}")
+        if not wait_until(lambda: not self._loaded, self._stop_seconds if done.code == 0 or _busy(done) else 0.0):
+            raise GatewayError(f"{self._shown('bootout', self._target)}: {describe_failure(done)}")
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -281,7 +285,7 @@ class Launchd:
 
     def rivals(self, spec: ServiceSpec) -> list[Path]:
         places = (self._directory, Path("/Library/LaunchAgents"), SYSTEM_UNITS)
-        return manager.rivals(self.file, places, self._parsed, spec)
+        return unit_file.find_rivals(self.file, places, self._parsed, spec)
 
     def hints(self) -> list[str]:
         if self._site.system:
@@ -294,7 +298,7 @@ class Launchd:
     def _ask(self, *words: str) -> None:
         done = self._launchctl(*words)
         if done.code:
-            raise GatewayError(f"{self._shown(*words)}: {manager.said(done)}")
+            raise GatewayError(f"{self._shown(*words)}: {describe_failure(done)}")
 
     def _launchctl(self, *words: str, patience: float = PATIENCE) -> Done:
         return self._run(["launchctl", *words], self._env, patience)

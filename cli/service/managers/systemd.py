@@ -8,8 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cli.service import manager
-from cli.service.manager import PATIENCE, Done, Run, Site, Status, Step
+from cli.service import unit_file
+from cli.service.manager import OTHERWISE, Site, Status
+from cli.service.manager_command import PATIENCE, Done, Run, describe_failure
+from cli.service.steps import UNWRITTEN, Step, undo_nothing
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec, systemd
 
@@ -102,7 +104,7 @@ class Systemd:
             raise ConfigError(str(error)) from error
 
     def installed(self) -> ServiceSpec | None:
-        return manager.read(self.file, self._parsed)
+        return unit_file.read_spec(self.file, self._parsed)
 
     def _parsed(self, data: bytes) -> ServiceSpec:
         text = data.decode()
@@ -112,11 +114,11 @@ class Systemd:
 
     def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
         text = self.render(spec)
-        before = manager.content(self.file)
+        before = unit_file.read_content(self.file)
         was = self.status() if before is not None else Status("inactive", running=False, pid=None, enabled=False)
 
         def restore() -> None:
-            manager.put(self.file, before)
+            unit_file.replace_content(self.file, before)
             self._ask("daemon-reload")
             if was.running and start:
                 self._ask("restart", self.service)
@@ -126,19 +128,19 @@ class Systemd:
                 self._ask("disable", self.service)
 
         steps = [
-            Step("verify the unit", "systemd-analyze verify", lambda: self._verify(text), manager.nothing, _REPORT),
+            Step("verify the unit", "systemd-analyze verify", lambda: self._verify(text), undo_nothing, _REPORT),
             Step(
                 "write the unit",
                 f"write {self.file}",
-                lambda: manager.put(self.file, text),
+                lambda: unit_file.replace_content(self.file, text),
                 restore,
-                manager.UNWRITTEN,
+                UNWRITTEN,
             ),
             Step(
                 "have systemd read it",
                 self._shown("daemon-reload"),
                 self._reload,
-                manager.nothing,
+                undo_nothing,
                 self._look("status"),
             ),
             Step(
@@ -162,11 +164,11 @@ class Systemd:
         return steps
 
     def removal(self) -> list[Step]:
-        before = manager.content(self.file)
+        before = unit_file.read_content(self.file)
         was = self.status()
 
         def restore() -> None:
-            manager.put(self.file, before)
+            unit_file.replace_content(self.file, before)
             self._ask("daemon-reload")
 
         def stop() -> None:
@@ -191,15 +193,15 @@ class Systemd:
             Step(
                 "remove the unit",
                 f"rm {self.file}",
-                lambda: manager.put(self.file, None),
+                lambda: unit_file.replace_content(self.file, None),
                 restore,
-                manager.UNWRITTEN,
+                UNWRITTEN,
             ),
             Step(
                 "have systemd forget it",
                 self._shown("daemon-reload"),
                 self._forget,
-                manager.nothing,
+                undo_nothing,
                 self._look("status"),
             ),
         ]
@@ -246,7 +248,7 @@ class Systemd:
         self._ask("stop", self.service, patience=self._stop_seconds)
 
     def rivals(self, spec: ServiceSpec) -> list[Path]:
-        return manager.rivals(self.file, (self._directory, SYSTEM_UNITS), self._parsed, spec)
+        return unit_file.find_rivals(self.file, (self._directory, SYSTEM_UNITS), self._parsed, spec)
 
     def hints(self) -> list[str]:
         if self._site.system or (LINGER / self._site.user).exists():
@@ -259,7 +261,7 @@ class Systemd:
     def _show(self, *properties: str) -> dict[str, str]:
         done = self._systemctl("show", self.service, *(f"--property={name}" for name in properties))
         if done.code:
-            raise Unavailable(f"{self._shown('show', self.service)}: {manager.said(done)}")
+            raise Unavailable(f"{self._shown('show', self.service)}: {describe_failure(done)}")
         said = dict(line.split("=", 1) for line in done.out.splitlines() if "=" in line)
         return {name: said.get(name, "") for name in properties}
 
@@ -268,7 +270,7 @@ class Systemd:
         if done.code:
             rootless = self._site.system and os.geteuid() != 0
             remedy = f"Say: sudo {self._shown(*words)}" if rootless else None
-            raise GatewayError(f"{self._shown(*words)}: {manager.said(done)}", remedy=remedy)
+            raise GatewayError(f"{self._shown(*words)}: {describe_failure(done)}", remedy=remedy)
 
     def _systemctl(self, *words: str, patience: float = PATIENCE) -> Done:
         return self._run([*self._words, *words], self._env, patience)
@@ -288,5 +290,5 @@ class Systemd:
         return f"See: {self._shown(verb, self.service)}"
 
 
-_OTHERWISE = f"{manager.OTHERWISE}, or a line in your crontab: @reboot gateway start"
+_OTHERWISE = f"{OTHERWISE}, or a line in your crontab: @reboot gateway start"
 _REPORT = "That is a bug; the unit is shown by: gateway install --dry-run"

@@ -16,8 +16,10 @@ import psutil
 
 from cli.instance import Place
 from cli.lifecycle import stop
-from cli.service import manager
-from cli.service.manager import PATIENCE, Done, Run, Site, Status, Step
+from cli.service import unit_file
+from cli.service.manager import OTHERWISE, Site, Status
+from cli.service.manager_command import PATIENCE, Done, Run, describe_failure, wait_until
+from cli.service.steps import UNWRITTEN, Step, undo_nothing
 from gateway import config
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from gateway.supervisor import restart_plan
@@ -64,7 +66,7 @@ class TaskScheduler:
         return subprocess.list2cmdline(["type", self._site.output])
 
     def printed(self, since: float) -> str:
-        return manager.last_line(Path(self._site.output), since)
+        return unit_file.read_last_line(Path(self._site.output), since)
 
     @property
     def script(self) -> Path:
@@ -76,7 +78,7 @@ class TaskScheduler:
         if self._site.system:
             raise Unavailable("a task starts at your login, and not with the system.", remedy="Leave out --system.")
         if shutil.which("schtasks", path=self._env.get("PATH")) is None:
-            raise Unavailable("this system has no Task Scheduler.", remedy=manager.OTHERWISE)
+            raise Unavailable("this system has no Task Scheduler.", remedy=OTHERWISE)
 
     def render(self, spec: ServiceSpec) -> bytes:
         try:
@@ -85,7 +87,7 @@ class TaskScheduler:
             raise ConfigError(str(error)) from error
 
     def installed(self) -> ServiceSpec | None:
-        return manager.read(self.file, self._parsed)
+        return unit_file.read_spec(self.file, self._parsed)
 
     def _parsed(self, data: bytes) -> ServiceSpec:
         return taskscheduler.parse(data, path=self._env.get("PATH", ""), stop_seconds=0)
@@ -94,11 +96,11 @@ class TaskScheduler:
 
     def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
         data, instead = self.render(spec), self._instead(spec)
-        before, script = manager.content(self.file), manager.content(self.script)
+        before, script = unit_file.read_content(self.file), unit_file.read_content(self.script)
         was = self.status()
 
         def register_again() -> None:
-            manager.put(self.file, before)
+            unit_file.replace_content(self.file, before)
             self._restore(script)
             if was.running and start:
                 self.start()
@@ -107,9 +109,9 @@ class TaskScheduler:
             Step(
                 "write the task",
                 f"write {self.file}",
-                lambda: manager.put(self.file, data),
-                lambda: manager.put(self.file, before),
-                manager.UNWRITTEN,
+                lambda: unit_file.replace_content(self.file, data),
+                lambda: unit_file.replace_content(self.file, before),
+                UNWRITTEN,
             ),
             Step(
                 "register the task",
@@ -121,7 +123,7 @@ class TaskScheduler:
         ]
         if start:
             if was.running:
-                steps.append(Step("stop the one before", "gateway stop", self.stop, manager.nothing, _STOP))
+                steps.append(Step("stop the one before", "gateway stop", self.stop, undo_nothing, _STOP))
             steps.append(
                 Step(
                     "start the service",
@@ -134,7 +136,7 @@ class TaskScheduler:
         return steps
 
     def removal(self) -> list[Step]:
-        before, script = manager.content(self.file), manager.content(self.script)
+        before, script = unit_file.read_content(self.file), unit_file.read_content(self.script)
         output, was = Path(self._site.output), self.status()
         return [
             Step("stop the service", "gateway stop", self.stop, lambda: self.start() if was.running else None, _STOP),
@@ -148,16 +150,16 @@ class TaskScheduler:
             Step(
                 "remove the task's file",
                 f"del {self.file}",
-                lambda: manager.put(self.file, None),
-                lambda: manager.put(self.file, before),
-                manager.UNWRITTEN,
+                lambda: unit_file.replace_content(self.file, None),
+                lambda: unit_file.replace_content(self.file, before),
+                UNWRITTEN,
             ),
             Step(
                 "remove what it printed",
                 f"del {output}",
                 lambda: output.unlink(True),
-                manager.nothing,
-                manager.UNWRITTEN,
+                undo_nothing,
+                UNWRITTEN,
             ),
         ]
 
@@ -170,20 +172,20 @@ class TaskScheduler:
     def _register(self, instead: bytes | None) -> None:
         """Make the task of its file; where that is refused, the script."""
         done = self._schtasks("/create", "/tn", self.service, "/xml", str(self.file), "/f")
-        self._refused = manager.said(done) if done.code else ""
+        self._refused = describe_failure(done) if done.code else ""
         if not self._refused:
-            manager.put(self.script, None)
+            unit_file.replace_content(self.script, None)
         elif instead is None:
             raise GatewayError(self._refused)
         else:
             try:
-                manager.put(self.script, instead)
+                unit_file.replace_content(self.script, instead)
             except OSError as error:
                 raise GatewayError(f"{self._refused} Nor can a script be put into {self.script.parent}.") from error
 
     def _restore(self, script: bytes | None) -> None:
         """Have what starts it be as it was: the task of the file that is there again, or the script."""
-        manager.put(self.script, script)
+        unit_file.replace_content(self.script, script)
         if script is None and self.file.exists():
             self._ask("/create", "/tn", self.service, "/xml", str(self.file), "/f")
         elif self._known:
@@ -192,7 +194,7 @@ class TaskScheduler:
     def _delete(self) -> None:
         if self._known:
             self._ask("/delete", "/tn", self.service, "/f")
-        manager.put(self.script, None)
+        unit_file.replace_content(self.script, None)
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -232,7 +234,7 @@ class TaskScheduler:
             self._run_script()
         else:
             self._ask("/run", "/tn", self.service)
-        if not manager.wait(lambda: self._ours() is not None, FRESH):
+        if not wait_until(lambda: self._ours() is not None, FRESH):
             raise GatewayError(f"no gateway has said that it is there after {FRESH:g} s.")
 
     def _run_script(self) -> None:
@@ -277,7 +279,7 @@ class TaskScheduler:
     def _ask(self, *words: str) -> None:
         done = self._schtasks(*words)
         if done.code:
-            raise GatewayError(f"{self._shown(*words)}: {manager.said(done)}")
+            raise GatewayError(f"{self._shown(*words)}: {describe_failure(done)}")
 
     def _schtasks(self, *words: str) -> Done:
         return self._run(["schtasks", *words], self._env, PATIENCE)

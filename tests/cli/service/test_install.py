@@ -20,10 +20,10 @@ from cli.doctor.finding import Level
 from cli.instance import Place
 from cli.main import main
 from cli.remote import probe
-from cli.service import install, unit
+from cli.service import install, lookup, unit
 from cli.service.install import Plan
-from cli.service.manager import carry_out
 from cli.service.managers import systemd
+from cli.service.steps import carry_out
 from gateway.errors import ConfigError, Conflict, Forbidden, GatewayError, PortTaken, Unavailable
 from tests.support.live import Live
 
@@ -145,7 +145,7 @@ def test_the_systems_own_service_names_its_user_and_needs_no_bus(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systemd, "SYSTEM_UNITS", tmp_path / "system")
-    monkeypatch.setattr(unit, "system_environment", dict)  # the user's home directory is not this one
+    monkeypatch.setattr(lookup, "system_environment", dict)  # the user's home directory is not this one
 
     plan = install.plan(machine.env, arguments=(), token=None, runtime="python", system=True, earnest=False)
     carry_out(plan.manager.installation(plan.spec))
@@ -321,7 +321,7 @@ def test_a_directory_that_cannot_be_written_to_is_told(machine: Machine) -> None
 def test_a_removal_that_fails_leaves_the_service(verb: str, machine: Machine) -> None:
     machine.install()
     before = machine.files
-    manager = unit.find_manager(Place.of(machine.env))
+    manager = lookup.find_manager(Place.of(machine.env))
     machine.fails_at(verb)
 
     with pytest.raises(GatewayError, match="Everything is as it was before") as raised:
@@ -410,7 +410,7 @@ def test_a_unit_that_somebody_else_wrote_is_told_of(machine: Machine) -> None:
     machine.unit.write_text("[Service]\nExecStart=/bin/true\n")
 
     with pytest.raises(ConfigError, match="not as Moongate writes it"):
-        unit.find_manager(Place.of(machine.env)).installed()
+        lookup.find_manager(Place.of(machine.env)).installed()
 
 
 @pytest.mark.parametrize(
@@ -464,9 +464,9 @@ def test_a_unit_that_was_deleted_by_hand_is_told_of_and_its_link_is_removed(mach
     (found,) = service_drift.examine(place, probe.look(place))
 
     assert (found.level, found.remedy) == (Level.ERROR, "gateway install, or gateway uninstall")
-    carry_out(unit.need(place).removal())
+    carry_out(lookup.need(place).removal())
     assert not link.is_symlink()
-    assert unit.installed(place) is None
+    assert lookup.installed(place) is None
     assert "stop moongate.service" not in machine.asked, "systemd knows of none after a new login"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.instance import Place
-from cli.service import install, unit
+from cli.service import install, lookup
 from cli.service.install import Plan
 from cli.service.manager import Manager
 
@@ -72,7 +72,7 @@ class Machine:
 
     @property
     def manager(self) -> Manager:
-        return unit.find_manager(Place.of(self.env))
+        return lookup.find_manager(Place.of(self.env))
 
     def plan(self, *arguments: str, token: str | None = None, earnest: bool = True, system: bool = False) -> Plan:
         return install.plan(

@@ -15,7 +15,7 @@ from cli.doctor.finding import Level
 from cli.instance import Place
 from cli.remote import probe
 from cli.remote.probe import State
-from cli.service import manager, unit
+from cli.service import lookup, steps, unit
 from cli.service.managers import launchd
 from gateway.errors import ConfigError, Conflict, GatewayError, Unavailable
 from tests.cli.service.managers.machine import Machine
@@ -40,7 +40,7 @@ STATE = {
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(unit, "_fleeting", lambda env: set())  # the tests may run from anywhere
-    monkeypatch.setattr(unit, "MANAGERS", {"linux": "launchd.Launchd"})
+    monkeypatch.setattr(lookup, "MANAGERS", {"linux": "launchd.Launchd"})
     monkeypatch.setattr(launchd, "SYSTEM_UNITS", tmp_path / "LaunchDaemons")
     monkeypatch.setattr(launchd, "PAUSE", 0.0)
     monkeypatch.setattr(launchd, "FRESH", 0.0)
@@ -48,7 +48,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     made.script("plutil", "")
     yield made
     if made.state["real"]:
-        manager.carry_out(made.manager.removal())
+        steps.carry_out(made.manager.removal())
 
 
 def unit_file(machine: Machine) -> Path:
@@ -58,7 +58,7 @@ def unit_file(machine: Machine) -> Path:
 def only_load(machine: Machine, *arguments: str) -> None:
     """Install up to where the gateway would have to answer, which is no step of the manager's."""
     plan = machine.plan(*arguments)
-    manager.carry_out(plan.manager.installation(plan.spec))
+    steps.carry_out(plan.manager.installation(plan.spec))
 
 
 def known(machine: Machine) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def test_a_removal_leaves_nothing(machine: Machine) -> None:
     only_load(machine)
     (machine.config.parent / "logs" / "service.log").write_text("a banner")
 
-    manager.carry_out(machine.manager.removal())
+    steps.carry_out(machine.manager.removal())
 
     (machine.config.parent / "logs").rmdir()
     assert machine.files == before
@@ -222,12 +222,12 @@ def test_a_removal_that_fails_leaves_the_service(machine: Machine) -> None:
     with pytest.raises(
         GatewayError, match=r"cannot stop the service: .*not today[\s\S]*Everything is as it was before"
     ):
-        manager.carry_out(machine.manager.removal())
+        steps.carry_out(machine.manager.removal())
     assert (machine.files, known(machine)) == before
 
     (machine.config.parent / "logs" / "service.log").mkdir()  # it cannot be removed as a file is
     with pytest.raises(GatewayError, match="cannot remove what it printed"):
-        manager.carry_out(machine.manager.removal())
+        steps.carry_out(machine.manager.removal())
     (machine.config.parent / "logs" / "service.log").rmdir()
     assert (machine.files, known(machine)) == before
 
@@ -272,10 +272,10 @@ def test_a_property_list_of_somebody_else_is_told_of(machine: Machine) -> None:
 
 
 def test_one_of_the_whole_system_is_a_daemon_of_its_user(machine: Machine) -> None:
-    found = unit.find_manager(Place.of(machine.env), system=True)
+    found = lookup.find_manager(Place.of(machine.env), system=True)
     spec = unit.spec(Place.of(machine.env), arguments=(), runtime="python", path="/bin", system=True)
 
-    manager.carry_out(found.installation(spec))
+    steps.carry_out(found.installation(spec))
 
     assert found.file == launchd.SYSTEM_UNITS / f"{LABEL}.plist"
     assert plistlib.loads(found.file.read_bytes())["UserName"] == spec.user
@@ -300,7 +300,7 @@ def test_a_gateway_is_installed_replaced_and_removed(machine: Machine, monkeypat
     assert probe.look(place).state is State.RUNNING
     assert {one.level for one in service_drift.examine(place, probe.look(place))} == {Level.OK}
     assert service_drift.mend(place) is None, "what is installed is as it is to be"
-    manager.carry_out(machine.manager.removal())
+    steps.carry_out(machine.manager.removal())
 
     assert probe.look(place).state is State.STOPPED
     assert not unit_file(machine).exists()

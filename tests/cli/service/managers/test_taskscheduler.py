@@ -14,7 +14,7 @@ from cli.doctor.finding import Level
 from cli.instance import Place
 from cli.remote import client, probe
 from cli.remote.probe import State
-from cli.service import manager, unit
+from cli.service import lookup, steps, unit
 from cli.service.managers import taskscheduler
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from gateway.supervisor import terminate
@@ -29,7 +29,7 @@ TASK = "Moongate"
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(unit, "_fleeting", lambda env: set())  # the tests may run from anywhere
-    monkeypatch.setattr(unit, "MANAGERS", {"linux": "taskscheduler.TaskScheduler"})
+    monkeypatch.setattr(lookup, "MANAGERS", {"linux": "taskscheduler.TaskScheduler"})
     monkeypatch.setattr(client, "STARTING", 0.0)  # what only looks like a gateway never answers
     made = Machine(tmp_path, "schtasks", {"tasks": {}, "pid": 0})
     made.env["APPDATA"] = str(made.home / "AppData")
@@ -46,7 +46,7 @@ def script(machine: Machine) -> Path:
 def only_start(machine: Machine, *arguments: str) -> None:
     """Install up to where the gateway would have to answer, which is no step of the manager's."""
     plan = machine.plan(*arguments)
-    manager.carry_out(plan.manager.installation(plan.spec))
+    steps.carry_out(plan.manager.installation(plan.spec))
 
 
 def known(machine: Machine) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_without_the_right_a_script_in_the_startup_folder_does_it(
     machine.set(fails_at="/create")
     plan = machine.plan("--host", "127.0.0.2")
 
-    manager.carry_out(plan.manager.installation(plan.spec))
+    steps.carry_out(plan.manager.installation(plan.spec))
 
     text = script(machine).read_bytes()
     assert text.startswith(b"@chcp 65001 >nul\r\n")
@@ -141,7 +141,7 @@ def test_the_script_goes_when_the_task_is_taken(machine: Machine) -> None:
 def test_a_removal_leaves_nothing(machine: Machine) -> None:
     only_start(machine)
 
-    manager.carry_out(machine.manager.removal())
+    steps.carry_out(machine.manager.removal())
 
     assert known(machine) == {}
     assert not machine.manager.status().running
@@ -155,7 +155,7 @@ def test_a_removal_that_fails_leaves_the_service(machine: Machine) -> None:
     machine.set(fails_at="/delete")
 
     with pytest.raises(GatewayError, match=r"cannot delete the task: .*Zugriff verweigert"):
-        manager.carry_out(machine.manager.removal())
+        steps.carry_out(machine.manager.removal())
 
     assert (machine.files, known(machine)) == before
     assert machine.manager.status().running
@@ -236,7 +236,7 @@ def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> No
     assert "of before" not in output.read_text(), "it does not grow for ever"
     assert {one.level for one in service_drift.examine(place, probe.look(place))} == {Level.OK}
     assert service_drift.mend(place) is None, "what is installed is as it is to be"
-    manager.carry_out(machine.manager.removal())
+    steps.carry_out(machine.manager.removal())
     assert probe.look(place).state is State.STOPPED
     assert place.last_stop is not None, "it was asked to, and ended by itself"
     assert not unit_file.exists()

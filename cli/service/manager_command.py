@@ -1,0 +1,66 @@
+"""Runs the commands of a service manager, such as `systemctl`, and waits for what they bring about."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from gateway.errors import Unavailable
+
+#: seconds that a manager's own command may take
+PATIENCE = 90.0
+#: seconds between looks at what a manager was asked for
+LOOK = 0.05
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+#: runs a command of the service manager to its end, with an environment, within so many seconds
+Run = Callable[[Sequence[str], Mapping[str, str], float], Done]
+
+
+def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -> Done:
+    """Run a command to its end: the usual `Run`.
+
+    Raises:
+        Unavailable: there is no such command, or it does not end.
+    """
+    try:
+        program = shutil.which(words[0], path=env.get("PATH")) or words[0]
+        done = subprocess.run(
+            [program, *words[1:]],
+            env=dict(env),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=patience,
+            check=False,
+        )
+    except OSError as error:
+        raise Unavailable(f"cannot run {words[0]}: {error.strerror}.") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{' '.join(words)} did not end within {patience:g} s.") from error
+    return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
+def describe_failure(done: Done) -> str:
+    """Return what a command had to say about its failure."""
+    return done.err.strip() or done.out.strip() or f"exit code {done.code}"
+
+
+def wait_until(met: Callable[[], bool], patience: float) -> bool:
+    """Wait until something is so, at most so many seconds; returns whether it is."""
+    deadline = time.monotonic() + patience
+    while not met():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK)
+    return True
