@@ -32,22 +32,22 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
         "finding": str, "cause": str or null, "remedy": str or null}],
        "fixed": [what was mended], "failed": [what could not be mended, and why]}
     """
-    from cli.doctor import checks  # late: brings all of the gateway
+    from cli.doctor import checks, repair  # late: they bring all of the gateway
 
     need_config()
     environ = current().environment
     with output.waiting("looking it over"):
-        mended = checks.mend(environ) if fix else checks.Mended([], [])
+        repairs = repair.repair_all(environ) if fix else repair.Repairs([], [])
         found = checks.examine(environ)
     broken = any(one.level is Level.ERROR for one in found)
     if current().json:
         findings = [one._asdict() for one in found]
-        output.emit({"ok": not broken, "findings": findings, "fixed": mended.done, "failed": mended.failed})
+        output.emit({"ok": not broken, "findings": findings, "fixed": repairs.done, "failed": repairs.failed})
     else:
-        for said in mended.done:
+        for said in repairs.done:
             output.show(output.marked("🔧", f"fixed: {said}"))
-        for said in mended.failed:
+        for said in repairs.failed:
             output.show(output.marked("❌", f"not fixed: {said}"))
         for one in found:
             finding.show(one)
-    context.exit(1 if broken or mended.failed else 0)
+    context.exit(1 if broken or repairs.failed else 0)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
 from typing import Any, NamedTuple, Protocol
 
-import click
-
 from cli import output
 from cli.command import Interrupted, current
 from cli.follow.permission_prompt import Asking
+from cli.follow.screen import Screen
 from cli.remote.client import Client, part
 from cli.remote.sse import Event
 from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut
@@ -24,9 +21,6 @@ _WAITS = {"queued": "waiting for its turn", "running": "waiting for the answer"}
 
 #: seconds that a run may be queued before it is asked what it waits for
 LONG = 3.0
-
-#: characters of a tool's arguments or output that are shown
-SHOWN = 100
 
 
 class Asked(Protocol):
@@ -128,85 +122,3 @@ def _result(run: str, end: dict[str, Any]) -> str:
 
 def _raise(error: GatewayError) -> str:
     raise error
-
-
-class Screen:
-    """Shows events as they come: the answer on stdout, all else dim on stderr."""
-
-    def __init__(
-        self, begin: Callable[[], None], *, text: bool, talk: bool, note: Callable[[str], None] = output.talk
-    ) -> None:
-        #: called before text is shown, and with a whole line, for which what is waited for may stay in sight
-        self._begin, self._note = begin, note
-        #: whether to show the answer, and whether to show what else happens
-        self._text = text
-        self._talk = talk
-        #: kind of the text whose line is not at its end
-        self._open = ""
-
-    def __call__(self, event: Event) -> None:
-        kind, data = event.kind, event.data
-        if kind == "text" and self._text:
-            self._write("text", data["delta"])
-        elif kind == "thinking" and self._talk:
-            self._write("thinking", data["delta"])
-        elif kind == "end":
-            self.close()
-        elif self._talk and (said := _told(kind, data)):
-            self.close()
-            self._note(output.safe(said, sys.stderr))
-
-    def close(self) -> None:
-        """End the line that is open."""
-        if self._open:
-            click.echo(err=self._open == "thinking")
-        self._open = ""
-
-    def _write(self, kind: str, delta: str) -> None:
-        if not delta:
-            return
-        self._begin()
-        if self._open != kind:
-            self.close()
-        if kind == "text":
-            click.echo(output.safe(delta, sys.stdout), nl=False, color=True)
-        else:
-            click.echo(output.dim(output.safe(delta, sys.stderr)), nl=False, err=True)
-        self._open = "" if delta.endswith("\n") else kind
-
-
-def _told(kind: str, data: dict[str, Any]) -> str:
-    """Return an event in words; nothing for one that says nothing to a reader."""
-    match kind:
-        case "status":
-            return _status(data)
-        case "tool":
-            return output.first_line(f"· {data['name']} {_arguments(data.get('args'))}", SHOWN)
-        case "tool_end":
-            return output.first_line(f"· failed: {data.get('output', '')}", SHOWN) if data.get("is_error") else ""
-        case "permission":
-            return _permission(data)
-        case "log":
-            return f"· {data['message']}"
-    return ""
-
-
-def _permission(data: dict[str, Any]) -> str:
-    """Return how a request was answered; one that waits is shown by whoever takes the answer."""
-    if not data.get("answer"):
-        return ""
-    how = {"deadline": ", nobody has answered in time", "withdrawn": ", the agent does not wait any more"}
-    who = f", by {data['by']}" if data.get("by") else how.get(data.get("reason", ""), "")
-    return f"· asked to {output.first_line(data['action'], SHOWN)}: {data['answer']}{who}"
-
-
-def _arguments(given: Any) -> str:
-    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False) if given else ""
-
-
-def _status(data: dict[str, Any]) -> str:
-    """Return a move in words, where it is not the plain way from queued to running to the end."""
-    attempt, reason = data.get("attempt", 0), data.get("reason")
-    if attempt < 2 and not reason:
-        return ""
-    return f"· {data['status']}, attempt {attempt}" + (f": {reason}" if reason else "")

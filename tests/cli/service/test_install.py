@@ -15,7 +15,7 @@ import pytest
 
 from cli import output
 from cli.commands.install import TOKEN
-from cli.doctor import checks, service_drift
+from cli.doctor import repair, service_drift
 from cli.doctor.finding import Level
 from cli.instance import Place
 from cli.main import main
@@ -266,7 +266,7 @@ def test_what_cannot_be_mended_is_told_with_its_reason(machine: Machine) -> None
     machine.unit.write_text(machine.unit.read_text().replace("RestartSec=5", "RestartSec=50"))
     machine.fails_at("daemon-reload")
 
-    mended = checks.mend(machine.env)
+    mended = repair.repair_all(machine.env)
 
     assert mended.done == []
     (failed,) = mended.failed
@@ -274,7 +274,7 @@ def test_what_cannot_be_mended_is_told_with_its_reason(machine: Machine) -> None
     assert "not today" in failed
     assert "Everything is as it was before." in failed
 
-    mended = checks.mend(machine.env)
+    mended = repair.repair_all(machine.env)
     assert (len(mended.done), mended.failed) == (1, [])
     assert "RestartSec=5\n" in machine.unit.read_text()
 

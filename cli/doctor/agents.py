@@ -1,0 +1,87 @@
+"""Asks the agents whether they could answer: through the running gateway, else their backends directly."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cli import output
+from cli.doctor.finding import Finding, Level
+from cli.instance import Place
+from cli.remote.client import Client, part
+from cli.remote.probe import Look, State
+from gateway import backends
+from gateway.backends import Tools
+from gateway.config import Config
+from gateway.domain.agent import Agent
+from gateway.domain.ports.backend import Health
+from gateway.errors import GatewayError
+from gateway.process.child import Children
+from gateway.process.identity import Identity
+
+#: seconds that an agent may take to say how it is
+HEALTH_TIMEOUT_SECONDS = 15.0
+
+
+def examine_agents(settings: Config, agents: list[Agent], place: Place, found: Look) -> list[Finding]:
+    enabled = [agent for agent in agents if agent.enabled]
+    if found.state is State.RUNNING:
+        return _ask_gateway(place)
+    return asyncio.run(_ask_agents(settings, enabled, place.env))
+
+
+def _ask_gateway(place: Place) -> list[Finding]:
+    client = Client(place)
+    try:
+        listed = [agent["id"] for agent in client.get("/api/agents")["agents"] if agent["is_enabled"]]
+        answers = {name: client.get(f"/api/agents/{part(name)}")["health"] for name in listed}
+        stranded = client.get("/api/work").get("stranded", {})
+    except GatewayError as error:
+        return [Finding("agents", Level.ERROR, "the gateway does not tell", error.message, error.remedy)]
+    return [*(_health(name, Health(**said)) for name, said in answers.items()), *_stranded(stranded)]
+
+
+def _stranded(waiting: Mapping[str, int]) -> Iterator[Finding]:
+    """Tell of tasks that wait for agents that are disabled or gone: nobody works on them."""
+    for agent, count in waiting.items():
+        said = f"{count} {'task waits' if count == 1 else 'tasks wait'} for it, and it is disabled or gone"
+        remedy = f"enable it or put it back, or cancel them: gateway tasks list --status queued --agent {agent}"
+        yield Finding(f"agent {agent}", Level.WARNING, said, remedy=remedy)
+
+
+def _health(name: str, health: Health) -> Finding:
+    if health.ok and health.missing:
+        return Finding(f"agent {name}", Level.WARNING, f"is there ({health.detail})", health.missing)
+    if health.ok:
+        said = " ".join(filter(None, ["fine", health.version, f"({health.detail})" if health.detail else ""]))
+        return Finding(f"agent {name}", Level.OK, said)
+    return Finding(
+        f"agent {name}", Level.ERROR, "could not answer now", health.detail, f"then: gateway agents show {name}"
+    )
+
+
+class _NoLedger:
+    """Keeps no record: what is started here ends with the look at it."""
+
+    async def record(self, who: Identity, run: str | None) -> None: ...
+
+    async def forget(self, who: Identity) -> None: ...
+
+
+async def _ask_agents(settings: Config, agents: list[Agent], environ: Mapping[str, str]) -> list[Finding]:
+    """Ask the backends themselves, as a gateway would."""
+    with tempfile.TemporaryDirectory(prefix="moongate-doctor-") as directory:
+        tools = Tools(children=Children(_NoLedger(), environ), environ=environ, directory=Path(directory))
+        return list(await asyncio.gather(*(_ask_agent(agent, tools) for agent in agents)))
+
+
+async def _ask_agent(agent: Agent, tools: Tools) -> Finding:
+    try:
+        async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS), backends.kinds()[agent.backend].open(tools) as opened:
+            return _health(agent.id, await opened.health(agent))
+    except TimeoutError:
+        return _health(agent.id, Health(ok=False, detail=f"no answer in {output.duration(HEALTH_TIMEOUT_SECONDS)}"))
+    except GatewayError as error:
+        return _health(agent.id, Health(ok=False, detail=str(error)))

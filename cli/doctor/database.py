@@ -1,0 +1,60 @@
+"""Checks the database of a gateway that does not run: whether it is there, ours and whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from cli import output
+from cli.doctor.finding import Finding, Level
+from cli.remote.probe import Look, State
+from gateway.config import Config
+from gateway.store.sqlite.opening import APPLICATION_ID
+
+#: bytes of a SQLite file's header
+HEADER_BYTES = 100
+
+
+def examine_database(settings: Config, found: Look) -> Finding:
+    file = settings.database
+    shown = output.home(file)
+    if found.state is not State.STOPPED:
+        return Finding("database", Level.OK, f"{shown}, in use; the gateway looks after it")
+    restore = f"move {shown} away with its -wal, and restore a copy"
+    try:
+        with file.open("rb") as opened:
+            header = opened.read(HEADER_BYTES)
+    except FileNotFoundError:
+        return _no_database(file)
+    except OSError as error:
+        return Finding("database", Level.ERROR, f"cannot read {shown}", error.strerror)
+    if len(header) < HEADER_BYTES or not header.startswith(b"SQLite format 3\0"):
+        return Finding("database", Level.ERROR, f"{shown} is damaged, or no SQLite database", None, restore)
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        return Finding("database", Level.ERROR, f"{shown} is another program's", None, "set data.directory elsewhere")
+    wrong = _quick_check(file)
+    if wrong:
+        return Finding("database", Level.ERROR, f"{shown} is damaged", wrong, restore)
+    return Finding("database", Level.OK, f"{shown}, checked")
+
+
+def _no_database(file: Path) -> Finding:
+    wal = file.with_name(f"{file.name}-wal")
+    if wal.exists() and wal.stat().st_size:
+        said = f"{output.home(file)} is missing, but its log is there"
+        return Finding("database", Level.ERROR, said, None, f"restore it beside {wal.name}, or move that away")
+    return Finding("database", Level.OK, "none yet; the first start makes it")
+
+
+def _quick_check(file: Path) -> str:
+    """Return what SQLite finds wrong with a database that nobody uses; nothing if it is whole."""
+    try:
+        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            said = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        return str(error)
+    return "" if said == ["ok"] else "; ".join(said)

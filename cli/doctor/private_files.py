@@ -1,0 +1,72 @@
+"""Files and directories that are for their owner only: finds those that others can read, and closes them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from cli import output
+from cli.doctor.finding import Finding, Level
+from cli.instance import Place
+from gateway import paths
+
+
+class PrivatePath(NamedTuple):
+    """A file or directory that only its owner may read."""
+
+    check: str
+    path: Path
+    mode: int
+    #: how bad it is if others can read it
+    level: Level
+
+
+def examine_private_paths(place: Place) -> Iterator[Finding]:
+    """Yield what is found about each private path that exists."""
+    for wanted in private_paths(place):
+        yield from _examine_path(*wanted)
+
+
+def private_paths(place: Place) -> list[PrivatePath]:
+    """Return what must be private. A path that holds secrets is an error if it is not."""
+    found = [
+        PrivatePath("state directory", place.home, 0o700, Level.WARNING),
+        PrivatePath("token", paths.token(place.home), 0o600, Level.ERROR),
+        PrivatePath("webhook secret", paths.webhook_secret(place.home), 0o600, Level.ERROR),
+        PrivatePath(".env", place.home / ".env", 0o600, Level.ERROR),
+    ]
+    if place.config.parent != place.home:  # inside the state directory, the check of that covers it
+        found.insert(2, PrivatePath("config file", place.config, 0o600, Level.WARNING))
+    return found
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Return whether a path belongs to this user, is no link, and others have rights on it."""
+    if os.name != "posix":
+        return False
+    found = path.lstat()
+    return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.getuid() and bool(found.st_mode & 0o077)
+
+
+def _examine_path(check: str, path: Path, wanted: int, level: Level) -> Iterator[Finding]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield Finding(check, Level.ERROR, f"cannot look at {output.home(path)}", error.strerror)
+        return
+    if os.name != "posix":
+        return
+    if found.st_uid != os.getuid():
+        yield Finding(
+            check, Level.ERROR, f"{output.home(path)} belongs to another user", None, f"sudo chown $USER {path}"
+        )
+    elif stat.S_IMODE(found.st_mode) & 0o077:
+        mode = f"its mode is {stat.S_IMODE(found.st_mode):o}"
+        yield Finding(check, level, f"others can read {output.home(path)}", mode, f"chmod {wanted:o} {path}")
+    else:
+        yield Finding(check, Level.OK, f"{output.home(path)}, for you only")

@@ -1,0 +1,75 @@
+"""How the events of a run are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.follow.screen import Screen
+from cli.remote.sse import Event
+
+SAID = [
+    {"kind": "status", "status": "queued"},
+    {"kind": "status", "status": "running", "attempt": 1},
+    {"kind": "thinking", "delta": "Let me "},
+    {"kind": "thinking", "delta": "see."},
+    {"kind": "tool", "id": "1", "name": "bash", "args": {"command": "ls\n-l"}},
+    {"kind": "tool_end", "id": "1", "name": "bash", "output": "fine"},
+    {"kind": "tool_end", "id": "1", "name": "bash", "is_error": True, "output": "no such file"},
+    {"kind": "text", "delta": "Two "},
+    {"kind": "text", "delta": ""},
+    {"kind": "permission", "id": "2", "action": "write", "answer": "reject"},
+    {"kind": "permission", "id": "p1", "action": "rm\n-rf", "choices": ["allow", "deny"]},
+    {"kind": "permission", "id": "p1", "action": "rm\n-rf", "answer": "allow", "by": "anna"},
+    {"kind": "permission", "id": "p2", "action": "cp", "answer": "deny", "reason": "deadline"},
+    {"kind": "log", "level": "info", "message": "a remark"},
+    {"kind": "usage", "input": 1},
+    {"kind": "status", "status": "running", "attempt": 2, "reason": "rescued"},
+    {"kind": "text", "delta": "files.\n"},
+    {"kind": "end", "status": "succeeded", "outcome": "completed"},
+]
+
+
+def play(events: list[dict[str, Any]], *, text: bool = True, talk: bool = True) -> int:
+    """Show events; returns how often it was told that something is shown."""
+    begun: list[None] = []
+    screen = Screen(lambda: begun.append(None), text=text, talk=talk)
+    for number, data in enumerate(events, 1):
+        screen(Event(number, data["kind"], data))
+    return len(begun)
+
+
+def test_the_answer_is_the_result_and_the_rest_is_talk(capsys: pytest.CaptureFixture[str]) -> None:
+    play(SAID)
+
+    shown = capsys.readouterr()
+    assert shown.out == "Two \nfiles.\n"
+    assert shown.err.splitlines() == [
+        "Let me see.",
+        '· bash {"command": "ls\\n-l"}',
+        "· failed: no such file",
+        "· asked to write: reject",
+        "· asked to rm -rf: allow, by anna",
+        "· asked to cp: deny, nobody has answered in time",
+        "· a remark",
+        "· running, attempt 2: rescued",
+    ]
+
+
+def test_without_talk_there_is_the_answer_only(capsys: pytest.CaptureFixture[str]) -> None:
+    play(SAID, talk=False)
+
+    assert capsys.readouterr() == ("Two files.\n", "")
+
+
+def test_an_answer_without_a_line_end_gets_one_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    play([{"kind": "text", "delta": "a"}, {"kind": "end"}])
+
+    assert capsys.readouterr().out == "a\n"
+
+
+def test_nothing_begins_while_there_is_nothing_to_show(capsys: pytest.CaptureFixture[str]) -> None:
+    assert play(SAID[:2]) == 0
+    assert play(SAID, text=False, talk=False) == 0
+    assert capsys.readouterr() == ("", "")
