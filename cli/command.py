@@ -159,11 +159,11 @@ def _first_foreign(args: list[str]) -> int:
 
 
 def _version_option() -> click.Option:
-    def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+    def show_version(context: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
             click.echo(f"Moongate {gateway.__version__}")
             context.exit()
 
     return click.Option(
-        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show the version."
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show the version."
     )

@@ -62,7 +62,7 @@ def list_agents() -> None:
     output.listing(("agent", "backend", "model", "status", "at work", "waiting"), rows)
 
 
-@COMMAND.command()
+@COMMAND.command("show")
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
     """Show an agent, and ask it whether it could answer now.
@@ -98,7 +98,7 @@ def show(id_: str) -> None:
 _LIMIT = click.IntRange(1, 1024)
 
 
-@COMMAND.command()
+@COMMAND.command("add")
 @click.argument("slug")
 @click.option("--name", help="What people call it; the slug when left out.")
 @click.option("--base", help="The configured agent underneath; the default agent when left out.")
@@ -127,7 +127,7 @@ def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields
     output.result(made, f'Made {agent["slug"]} over {agent["base"]}: gateway agent --agent {agent["slug"]} "Hello"')
 
 
-@COMMAND.command()
+@COMMAND.command("edit")
 @click.argument("id_", metavar="ID")
 @click.option("--slug", help="Another slug.")
 @click.option("--name", help="Another name.")
@@ -160,7 +160,7 @@ def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool 
     output.result(kept, f"Changed {kept['agent']['slug']}.")
 
 
-@COMMAND.command()
+@COMMAND.command("remove")
 @click.argument("id_", metavar="ID")
 def remove(id_: str) -> None:
     """Remove an agent that was made with `add`: what it works on goes on, what waits for it fails.

@@ -52,7 +52,7 @@ def list_channels() -> None:
     output.listing(("channel", "kind", "state", "chats", "detail"), rows)
 
 
-@COMMAND.command()
+@COMMAND.command("pair")
 @click.argument("channel")
 def pair(channel: str) -> None:
     """Print a code that lets one chat in: send it to the bot from there, within ten minutes.
@@ -70,7 +70,7 @@ def pair(channel: str) -> None:
         output.talk(f"Send that to the bot before {output.moment(made['expires_at'])}. It works once.")
 
 
-@COMMAND.command()
+@COMMAND.command("unpair")
 @click.argument("channel")
 @click.argument("chat")
 def unpair(channel: str, chat: str) -> None:

@@ -32,7 +32,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     """
 
 
-@COMMAND.command()
+@COMMAND.command("path")
 def path() -> None:
     """Print the path of the config file.
 
@@ -43,14 +43,14 @@ def path() -> None:
     \b
     --json prints {"path": str, "exists": bool, "home": the state directory}
     """
-    place = Place.of(current().environment)
-    value = {"path": str(place.config), "exists": place.config.exists(), "home": str(place.home)}
-    output.result(value, str(place.config))
-    if not place.config.exists() and not current().json:
+    instance = Place.of(current().environment)
+    value = {"path": str(instance.config), "exists": instance.config.exists(), "home": str(instance.home)}
+    output.result(value, str(instance.config))
+    if not instance.config.exists() and not current().json:
         output.talk("It does not exist yet: all settings are at their defaults.")
 
 
-@COMMAND.command()
+@COMMAND.command("check")
 def check() -> None:
     """Check the config file, .env and the environment, as the gateway does at its start.
 
@@ -77,7 +77,7 @@ def check() -> None:
     )
 
 
-@COMMAND.command()
+@COMMAND.command("show")
 def show() -> None:
     """Show every setting in force and where it comes from; secrets are masked.
 
@@ -95,13 +95,13 @@ def show() -> None:
     from gateway import config  # late, as above
 
     settings = _load()
-    place = Place.of(current().environment)
+    instance = Place.of(current().environment)
     values = to_builtins(settings, enc_hook=str)
     rows = [
         {
             "name": setting.name,
             "value": _shown(setting.name, inner(values, setting.name)),
-            "source": _source(setting, place),
+            "source": _source(setting, instance),
         }
         for setting in config.table()
     ]
@@ -118,13 +118,13 @@ def _load() -> Config:
     return config.load(current().environment)
 
 
-def _source(setting: Setting, place: Place) -> str:
+def _source(setting: Setting, instance: Place) -> str:
     """Return where a setting's value comes from, as `gateway.config.load` looks for it."""
-    for values, origin in ((place.env, "environment"), (place.dotenv, ".env")):
+    for values, origin in ((instance.env, "environment"), (instance.dotenv, ".env")):
         for name in setting.env:
             if values.get(name):
                 return f"{origin}: {name}"
-    return "default" if inner(place.written, setting.name) is None else "file"
+    return "default" if inner(instance.written, setting.name) is None else "file"
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -89,7 +89,7 @@ def list_jobs(limit: int) -> None:
     output.listing(("job", "name", "schedule", "next", "last", "missed"), rows, page["next_cursor"])
 
 
-@COMMAND.command()
+@COMMAND.command("add")
 @click.argument("schedule")
 @click.argument("prompt", required=False)
 @_options
@@ -116,7 +116,7 @@ def add(schedule: str, prompt: str | None, disabled: bool, yes: bool, **given: A
     output.result(made, made["job"]["id"])
 
 
-@COMMAND.command()
+@COMMAND.command("edit")
 @click.argument("id_", metavar="ID")
 @click.option("--schedule", help="When it begins.")
 @click.option("--prompt", help="What to tell the agent.")
@@ -135,7 +135,7 @@ def edit(id_: str, **given: Any) -> None:
     output.result(found, f"Next: {output.moment(found['job']['next_run'])}.")
 
 
-@COMMAND.command()
+@COMMAND.command("remove")
 @click.argument("id_", metavar="ID")
 def remove(id_: str) -> None:
     """Delete a schedule; its runs stay.
@@ -150,7 +150,7 @@ def remove(id_: str) -> None:
     output.result(connect().delete(f"/api/cron/{part(id_)}"), f"Removed {id_}.")
 
 
-@COMMAND.command()
+@COMMAND.command("toggle")
 @click.argument("id_", metavar="ID")
 def toggle(id_: str) -> None:
     """Enable a schedule that is disabled, and the other way round.
@@ -166,7 +166,7 @@ def toggle(id_: str) -> None:
     output.result(found, f"Enabled; next: {output.moment(found['next_run'])}." if found["enabled"] else "Disabled.")
 
 
-@COMMAND.command()
+@COMMAND.command("trigger")
 @click.argument("id_", metavar="ID")
 def trigger(id_: str) -> None:
     """Have a schedule's work done now; prints the task's id.
@@ -182,7 +182,7 @@ def trigger(id_: str) -> None:
     output.result(found, found["run_id"])
 
 
-@COMMAND.command()
+@COMMAND.command("runs")
 @click.argument("id_", metavar="ID")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
 def runs(id_: str, limit: int) -> None:

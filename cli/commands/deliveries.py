@@ -63,7 +63,7 @@ def list_deliveries(status: str | None, task: str | None, limit: int) -> None:
     output.listing(("delivery", "status", "tries", "next", "to", "error"), rows, page["next_cursor"])
 
 
-@COMMAND.command()
+@COMMAND.command("show")
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
     """Show a delivery.
@@ -82,7 +82,7 @@ def show(id_: str) -> None:
         _print(found["delivery"])
 
 
-@COMMAND.command()
+@COMMAND.command("retry")
 @click.argument("id_", metavar="ID")
 def retry(id_: str) -> None:
     """Send a dead or waiting delivery now, under the same id and with all its tries before it.

@@ -36,13 +36,13 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
     --json prints the lines as they are in the file: objects with "time", "level", "event", and
     what the event is about. A line that is no JSON is {"event": line}.
     """
-    place = Place.of(current().environment)
-    file = paths.log_file(place.home, place.config)
+    instance = Place.of(current().environment)
+    file = paths.log_file(instance.home, instance.config)
     if not file.exists():
         from cli.service import lookup  # late: it brings the settings
 
         output.talk(f"There is no log yet: {output.home(file)}")
-        if (manager := lookup.installed(place)) is not None:
+        if (manager := lookup.installed(instance)) is not None:
             output.talk(f"What the service said before it could log: {manager.journal}")
     show = _as_json if current().json else _readable
     with contextlib.closing(_chosen(file, lines, follow, level)) as chosen:

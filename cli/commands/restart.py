@@ -24,8 +24,6 @@ from gateway.supervisor.record import Record
 
 #: seconds between looks
 LOOK = 0.05
-#: seconds from the end of a grace to the kill
-LAST_MOMENTS = 1.0
 #: seconds that a restart is waited for: longer than a generation may take, so that the reason is heard
 WAIT = 45.0
 
@@ -53,18 +51,18 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
     --json prints
       {"restarted": true, "pid", "old": generation, "new": generation, "seconds"}
     """
-    place = Place.of(current().environment)
-    found = lock.holder(paths.lock(place.home, place.config))
+    instance = Place.of(current().environment)
+    found = lock.holder(paths.lock(instance.home, instance.config))
     began = time.monotonic()
     if force:
-        outcome = _anew(place, found, terminate.FORCE_GRACE, wait, force=True)
+        outcome = _anew(instance, found, terminate.FORCE_GRACE, wait, force=True)
     elif found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     elif restart_plan.PLATFORM == "win32":
-        outcome = _anew(place, found, _checked_grace(place) + LAST_MOMENTS, wait, force=False)
+        outcome = _anew(instance, found, _checked_grace(instance) + stop.KILL_DELAY_SECONDS, wait, force=False)
     else:
-        outcome = _by_signal(place, found, hard or found.version != gateway.__version__, reason, wait)
-    present = place.record
+        outcome = _by_signal(instance, found, hard or found.version != gateway.__version__, reason, wait)
+    present = instance.record
     seconds = round(time.monotonic() - began, 2)
     text = f"generation {outcome.old} → {outcome.new}, {output.duration(seconds)}"
     output.result(
@@ -79,7 +77,7 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
     )
 
 
-def _checked_grace(place: Place) -> float:
+def _checked_grace(instance: Place) -> float:
     """Return the grace of a stop, if what is stopped could be started again.
 
     Raises:
@@ -87,12 +85,12 @@ def _checked_grace(place: Place) -> float:
     """
     from gateway import app, config  # late: they bring all of the gateway
 
-    settings = config.load(place.env)
-    app.check(settings, place.env)
+    settings = config.load(instance.env)
+    app.check(settings, instance.env)
     return settings.gateway.stop_grace
 
 
-def _anew(place: Place, found: Record | None, patience: float, wait: float, *, force: bool) -> Outcome:
+def _anew(instance: Place, found: Record | None, patience: float, wait: float, *, force: bool) -> Outcome:
     """End what runs, and start it.
 
     Args:
@@ -100,18 +98,18 @@ def _anew(place: Place, found: Record | None, patience: float, wait: float, *, f
         force: whether a service manager is not to wait for that.
     """
     old = 0
-    manager = lookup.owner(place)
+    manager = lookup.owner(instance)
     if found is not None:
-        answer = probe.look(place).health or {}
+        answer = probe.look(instance).health or {}
         old = int(answer.get("generation", 0))
     if manager is not None:
         manager.stop(force=force)
-        start.by_service(manager, place, wait)
-        return Outcome("", True, old, int((probe.look(place).health or {}).get("generation", 1)), "")
+        start.by_service(manager, instance, wait)
+        return Outcome("", True, old, int((probe.look(instance).health or {}).get("generation", 1)), "")
     port, host = (None, None) if found is None else _given(found)
     if found is not None:
-        stop.end(place, found, patience)
-    started = start.start(place, port, host, wait)
+        stop.end(instance, found, patience)
+    started = start.start(instance, port, host, wait)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
 
 
@@ -129,14 +127,14 @@ def _given(found: Record) -> tuple[int | None, str | None]:
     return int(port) if port.isdigit() else None, said.get("--host")
 
 
-def _by_signal(place: Place, found: Record, hard: bool, reason: str, wait: float) -> Outcome:
+def _by_signal(instance: Place, found: Record, hard: bool, reason: str, wait: float) -> Outcome:
     """Ask the supervisor, and wait for its answer.
 
     Raises:
         GatewayError: it refused, or the new generation failed; the old one goes on.
         Unavailable: it did not answer in time.
     """
-    file = paths.lock(place.home, place.config)
+    file = paths.lock(instance.home, instance.config)
     try:
         asked = intent.ask(file, found.pid, hard=hard, reason=reason)
     except OSError as error:
@@ -146,7 +144,7 @@ def _by_signal(place: Place, found: Record, hard: bool, reason: str, wait: float
         raise NotRunning("the gateway has just ended.", remedy="Start it: gateway start")
     deadline = time.monotonic() + wait
     while (outcome := intent.answered(file, asked)) is None:
-        if probe.look(place).state is State.STOPPED:
+        if probe.look(instance).state is State.STOPPED:
             raise GatewayError("the gateway ended while it was restarting.", remedy="See: gateway logs")
         if time.monotonic() > deadline:
             raise Unavailable(f"the restart is not done after {wait:g} s.", remedy="See: gateway logs")

@@ -31,9 +31,9 @@ def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
     --json prints
       {"started": true, "service", "pid", "url"}
     """
-    place = Place.of(current().environment)
-    manager = lookup.need(place)
-    record = start.by_service(manager, place, wait)
+    instance = Place.of(current().environment)
+    manager = lookup.need(instance)
+    record = start.by_service(manager, instance, wait)
     output.result(
         {"started": True, "service": manager.service, "pid": record.pid, "url": probe.url(record)},
         f"{output.marked('✅', 'Service started')} (pid {record.pid})\n   URL: {probe.url(record)}",

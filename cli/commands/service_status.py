@@ -36,19 +36,19 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
        "version": that wrote the unit, "url", "token": masked, "findings": as of gateway doctor}
     with null for what is not known.
     """
-    place = Place.of(current().environment)
-    manager = lookup.installed(place)
+    instance = Place.of(current().environment)
+    manager = lookup.installed(instance)
     if manager is None:
         shown = {"installed": False, "running": False}
         output.result(shown, "\n".join([*_head("No"), "   Install it: gateway install"]))
         context.exit(3)
-    found, status = probe.look(place), _status(manager)
-    shape = _shape(place, manager, status, found)
+    found, status = probe.look(instance), _status(manager)
+    shape = _shape(instance, manager, status, found)
     if current().json:
         output.emit(shape)
     else:
         output.show("\n".join(_rows(shape)))
-        for one in service_drift.examine(place, found):
+        for one in service_drift.examine(instance, found):
             if one.level is not Level.OK:
                 finding.show(one)
     context.exit(0 if status.running else 3)
@@ -63,12 +63,12 @@ def _status(manager: Manager) -> Status:
         return Status("not known", running=False, pid=None, enabled=False)
 
 
-def _shape(place: Place, manager: Manager, status: Status, found: Look) -> dict[str, Any]:
+def _shape(instance: Place, manager: Manager, status: Status, found: Look) -> dict[str, Any]:
     try:
         spec = manager.installed()
     except GatewayError:
         spec = None  # what is wrong with it is among the findings
-    token = place.token
+    token = instance.token
     return {
         "installed": True,
         "running": status.running,
@@ -84,7 +84,7 @@ def _shape(place: Place, manager: Manager, status: Status, found: Look) -> dict[
         "version": spec and spec.version,
         "url": found.record and probe.url(found.record),
         "token": token and masked(token.value),
-        "findings": [one._asdict() for one in service_drift.examine(place, found)],
+        "findings": [one._asdict() for one in service_drift.examine(instance, found)],
     }
 
 

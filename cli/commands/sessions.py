@@ -55,7 +55,7 @@ def list_sessions(limit: int) -> None:
     output.listing(("session", "title", "messages", "active", "last activity"), rows, page["next_cursor"])
 
 
-@COMMAND.command()
+@COMMAND.command("show")
 @click.argument("key")
 @click.option("--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Newest messages to show.")
 def show(key: str, limit: int) -> None:
@@ -78,7 +78,7 @@ def show(key: str, limit: int) -> None:
         output.show(f"\n{_heading(message)}\n{message['content']}")
 
 
-@COMMAND.command()
+@COMMAND.command("search")
 @click.argument("query")
 @click.option("--session", metavar="KEY", help="Only in this one.")
 @click.option("--agent", metavar="ID", help="Only in those of this agent.")
@@ -115,7 +115,7 @@ def _heading(message: dict[str, Any]) -> str:
     return f"{message['role']}, {output.moment(message['at'])}, task {message['run_id']}"
 
 
-@COMMAND.command()
+@COMMAND.command("delete")
 @click.argument("key")
 @click.option("--force", is_flag=True, help="Cancel what is at work in it first.")
 def delete(key: str, force: bool) -> None:

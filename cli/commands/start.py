@@ -40,30 +40,30 @@ def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N
       {"started": bool, "pid", "url"}
     """
     need_config()
-    place = Place.of(current().environment)
-    found = start.settled(place, wait)
+    instance = Place.of(current().environment)
+    found = start.settled(instance, wait)
     started = found.state is State.STOPPED
     if started:
-        found = _start(place, port, host, wait)
+        found = _start(instance, port, host, wait)
     _tell(found, started)
 
 
-def _start(place: Place, port: int | None, host: str | None, wait: float) -> Look:
-    manager = lookup.installed(place)
+def _start(instance: Place, port: int | None, host: str | None, wait: float) -> Look:
+    manager = lookup.installed(instance)
     if manager is None:
-        return start.start(place, port, host, wait)
+        return start.start(instance, port, host, wait)
     try:
         manager.require()
     except Unavailable as error:
         output.talk(f"Not as the service that is installed: {error.message}")
-        return start.start(place, port, host, wait)
+        return start.start(instance, port, host, wait)
     if port is not None or host is not None:
         raise Conflict(
             "it is installed as a service, whose unit says where it listens.",
             remedy="Change it: gateway install --port PORT --host ADDRESS",
         )
-    start.by_service(manager, place, wait)
-    return probe.look(place)
+    start.by_service(manager, instance, wait)
+    return probe.look(instance)
 
 
 def _tell(found: Look, started: bool) -> None:

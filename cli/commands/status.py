@@ -50,24 +50,26 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
        "findings": as of gateway doctor; both with --deep only}
     with null for what is not known. A gateway that was killed has a last stop without time and code.
     """
-    place = Place.of(current().environment)
-    found = probe.look(place)
+    instance = Place.of(current().environment)
+    found = probe.look(instance)
     if current().json:
-        output.emit(_shape(place, found) | (_deep(place, found) if deep else {}))
+        output.emit(_shape(instance, found) | (_deep(instance, found) if deep else {}))
     else:
-        {State.RUNNING: _running, State.UNRESPONSIVE: _unresponsive, State.STOPPED: _stopped}[found.state](place, found)
+        {State.RUNNING: _running, State.UNRESPONSIVE: _unresponsive, State.STOPPED: _stopped}[found.state](
+            instance, found
+        )
         if deep:
-            _show_deep(place, found)
+            _show_deep(instance, found)
     context.exit(0 if found.state is State.RUNNING else 3)
 
 
-def _shape(place: Place, found: Look) -> dict[str, Any]:
-    record, health, inside = found.record, found.health or {}, probe.inside(found, _secret(place))
+def _shape(instance: Place, found: Look) -> dict[str, Any]:
+    record, health, inside = found.record, found.health or {}, probe.inside(found, _secret(instance))
     return {
         "running": found.state is State.RUNNING,
         "state": found.state,
-        "config": str(place.config),
-        "token": _token(place),
+        "config": str(instance.config),
+        "token": _token(instance),
         "pid": record and record.pid,
         "host": record and record.host,
         "port": record and record.port,
@@ -85,26 +87,26 @@ def _shape(place: Place, found: Look) -> dict[str, Any]:
         "installed_version": gateway.__version__,
         "version_drift": _version_drift(found),
         "token_drift": inside.token_drift,
-        "last_stop": _last_stop(place, found),
+        "last_stop": _last_stop(instance, found),
         "port_owner": None,
         "findings": None,
     }
 
 
-def _deep(place: Place, found: Look) -> dict[str, Any]:
+def _deep(instance: Place, found: Look) -> dict[str, Any]:
     from cli.doctor import environment  # late: brings psutil and the settings
 
-    findings = [one._asdict() for one in environment.examine(place, found)]
-    return {"port_owner": environment.port_owner(place, found), "findings": findings}
+    findings = [one._asdict() for one in environment.examine(instance, found)]
+    return {"port_owner": environment.port_owner(instance, found), "findings": findings}
 
 
-def _show_deep(place: Place, found: Look) -> None:
+def _show_deep(instance: Place, found: Look) -> None:
     from cli.doctor import environment, finding
 
     output.show("")
-    if (owner := environment.port_owner(place, found)) is not None:
+    if (owner := environment.port_owner(instance, found)) is not None:
         output.show(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
-    for one in environment.examine(place, found):
+    for one in environment.examine(instance, found):
         finding.show(one)
 
 
@@ -118,8 +120,8 @@ def _service(found: Look) -> str | None:
     return next((one.removeprefix(mark).decode("ascii", "replace") for one in variables if one.startswith(mark)), None)
 
 
-def _secret(place: Place) -> str | None:
-    found = place.token
+def _secret(instance: Place) -> str | None:
+    found = instance.token
     return None if found is None else found.value
 
 
@@ -130,20 +132,20 @@ def _version_drift(found: Look) -> bool | None:
     return {found.record.version, (found.health or {}).get("version", gateway.__version__)} != {gateway.__version__}
 
 
-def _last_stop(place: Place, found: Look) -> dict[str, Any] | None:
-    told, record = place.last_stop, place.record
+def _last_stop(instance: Place, found: Look) -> dict[str, Any] | None:
+    told, record = instance.last_stop, instance.record
     if found.state is State.STOPPED and record is not None and (told is None or told.instance != record.instance):
         return {"at": None, "code": None, "reason": "it was killed, or the machine went down"}
     return told and {"at": output.rfc3339(told.at), "code": told.code, "reason": told.reason}
 
 
-def _token(place: Place) -> str | None:
-    found = _secret(place)
+def _token(instance: Place) -> str | None:
+    found = _secret(instance)
     return None if found is None else masked(found)
 
 
-def _running(place: Place, found: Look) -> None:
-    record, health, inside = found.record, found.health or {}, probe.inside(found, _secret(place))
+def _running(instance: Place, found: Look) -> None:
+    record, health, inside = found.record, found.health or {}, probe.inside(found, _secret(instance))
     assert record is not None
     wrong = {name: said for name, said in health.get("checks", {}).items() if said != "ok"}
     generation = health.get("generation", 1)
@@ -156,12 +158,12 @@ def _running(place: Place, found: Look) -> None:
         f"   Uptime: {output.duration(_uptime(record))}      Generation: {generation}"
         f" (pid {record.pid}, version {record.version}, began {output.duration(health.get('uptime', 0))} ago)",
         *(_work(inside.work) if inside.work else []),
-        f"   Config: {output.home(place.config)}",
+        f"   Config: {output.home(instance.config)}",
         *([f"   Service: {manager}      (gateway service-status)"] if (manager := _service(found)) else []),
         "",
         output.marked("🌐", "Access:"),
         f"   URL: {probe.url(record)}",
-        f"   Token: {_token(place) or 'none is asked for'}",
+        f"   Token: {_token(instance) or 'none is asked for'}",
         "",
         output.marked("📝", "Management:"),
         "   gateway stop      # stop",
@@ -172,7 +174,7 @@ def _running(place: Place, found: Look) -> None:
     output.show("\n".join(rows))
 
 
-def _unresponsive(place: Place, found: Look) -> None:
+def _unresponsive(instance: Place, found: Look) -> None:
     record = found.record
     assert record is not None
     output.show(
@@ -181,9 +183,9 @@ def _unresponsive(place: Place, found: Look) -> None:
     )
 
 
-def _stopped(place: Place, found: Look) -> None:
+def _stopped(instance: Place, found: Look) -> None:
     rows = [output.marked("❌", "Gateway is not running")]
-    if (last := _last_stop(place, found)) is not None:
+    if (last := _last_stop(instance, found)) is not None:
         rows.append(f"   Last stop: {last['at'] or 'not seen'} ({last['reason']})")
     output.show("\n".join([*rows, "   Start it: gateway start"]))
 

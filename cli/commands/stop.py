@@ -16,9 +16,6 @@ from gateway import paths
 from gateway.errors import NotRunning
 from gateway.supervisor import intent, lock
 
-#: seconds from the end of the grace to the kill
-LAST_MOMENTS = 1.0
-
 
 @click.command(cls=Command)
 @click.option("--force", is_flag=True, help="Kill it at once.")
@@ -41,20 +38,20 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     --json prints
       {"stopped": true, "pid", "seconds": how long it took}
     """
-    place = Place.of(current().environment)
-    found = lock.holder(paths.lock(place.home, place.config))
-    manager = lookup.owner(place)
+    instance = Place.of(current().environment)
+    found = lock.holder(paths.lock(instance.home, instance.config))
+    manager = lookup.owner(instance)
     if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
     if not force and found is not None:
         with contextlib.suppress(OSError):  # a full disk: then its grace is the one that its settings say
-            intent.say_grace(paths.lock(place.home, place.config), found.pid, timeout / 1000)
+            intent.say_grace(paths.lock(instance.home, instance.config), found.pid, timeout / 1000)
     if manager is not None:  # so that it does not come back
         with output.waiting("stopping the service"):
             manager.stop(force=force)
     if found is not None and found.alive:
-        stop.end(place, found, timeout / 1000 + LAST_MOMENTS, force=force)
+        stop.end(instance, found, timeout / 1000 + stop.KILL_DELAY_SECONDS, force=force)
     seconds = round(time.monotonic() - began, 2)
     pid = found.pid if found is not None else None
     by = f", {manager.service}" if manager is not None else ""

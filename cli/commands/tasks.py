@@ -78,7 +78,7 @@ def list_tasks(status: str | None, agent: str | None, session: str | None, label
         output.talk(f"{count} of them {'waits' if count == 1 else 'wait'}: {why}.")
 
 
-@COMMAND.command()
+@COMMAND.command("show")
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
     """Show a task and what came of it.
@@ -98,7 +98,7 @@ def show(id_: str) -> None:
         _print(found["task"], found["deliveries"], found["permissions"])
 
 
-@COMMAND.command()
+@COMMAND.command("cancel")
 @click.argument("id_", metavar="ID")
 def cancel(id_: str) -> None:
     """Cancel a task: a waiting one at once, a running one within seconds.
@@ -116,7 +116,7 @@ def cancel(id_: str) -> None:
     output.result(found, f"Cancelled {task['id']}." if done else f"Told {task['id']} to stop.")
 
 
-@COMMAND.command()
+@COMMAND.command("retry")
 @click.argument("id_", metavar="ID")
 def retry(id_: str) -> None:
     """Hand in a failed or cancelled task again; prints the new one's id.
@@ -132,7 +132,7 @@ def retry(id_: str) -> None:
     output.result(found, found["task"]["id"])
 
 
-@COMMAND.command()
+@COMMAND.command("permissions")
 @click.argument("id_", metavar="ID")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
 def permissions(id_: str, limit: int) -> None:
@@ -186,7 +186,7 @@ def answer_permission(id_: str, request: str, answer_: str) -> None:
     output.result(found, f"Told {told['task']} to {told['answer'].replace('_', ' ')}: {told['action']}")
 
 
-@COMMAND.command()
+@COMMAND.command("watch")
 @click.argument("id_", metavar="ID")
 def watch(id_: str) -> None:
     """Follow a task from its beginning to its end, over restarts of the gateway.
@@ -205,7 +205,7 @@ def watch(id_: str) -> None:
     _watch(id_)
 
 
-@COMMAND.command()
+@COMMAND.command("add")
 @click.argument("input_", metavar="INPUT", required=False)
 @click.option("--agent", metavar="ID", help="Agent to do it; the default one when left out.")
 @click.option("--session", help="Conversation that it is part of; a fresh one when left out.")

@@ -42,7 +42,7 @@ def list_tokens() -> None:
     output.listing(("token", "scope", "created", "expires"), rows)
 
 
-@COMMAND.command()
+@COMMAND.command("create")
 @click.argument("name")
 @click.option(
     "--scope",
@@ -68,7 +68,7 @@ def create(name: str, scope: str, days: float | None) -> None:
         output.talk("That is the secret. It is shown this once; only its hash is kept.")
 
 
-@COMMAND.command()
+@COMMAND.command("revoke")
 @click.argument("name")
 def revoke(name: str) -> None:
     """Revoke a token; live streams that were opened with it end at once.

@@ -25,15 +25,15 @@ from gateway.process.identity import Identity
 HEALTH_TIMEOUT_SECONDS = 15.0
 
 
-def examine_agents(settings: Config, agents: list[Agent], place: Place, found: Look) -> list[Finding]:
+def examine_agents(settings: Config, agents: list[Agent], instance: Place, found: Look) -> list[Finding]:
     enabled = [agent for agent in agents if agent.enabled]
     if found.state is State.RUNNING:
-        return _ask_gateway(place)
-    return asyncio.run(_ask_agents(settings, enabled, place.env))
+        return _ask_gateway(instance)
+    return asyncio.run(_ask_agents(settings, enabled, instance.env))
 
 
-def _ask_gateway(place: Place) -> list[Finding]:
-    client = Client(place)
+def _ask_gateway(instance: Place) -> list[Finding]:
+    client = Client(instance)
     try:
         listed = [agent["id"] for agent in client.get("/api/agents")["agents"] if agent["is_enabled"]]
         answers = {name: client.get(f"/api/agents/{part(name)}")["health"] for name in listed}

@@ -23,13 +23,13 @@ from gateway.supervisor import port
 
 def examine(environ: Mapping[str, str]) -> list[Finding]:
     """Return what all checks find; those that need a config are left out without a usable one."""
-    place = Place.of(environ)
-    found = probe.look(place)
+    instance = Place.of(environ)
+    found = probe.look(instance)
     findings = [
         _gateway(found),
-        *_token(place, found),
-        *examine_private_paths(place),
-        *environment.examine(place, found),
+        *_token(instance, found),
+        *examine_private_paths(instance),
+        *environment.examine(instance, found),
         *_plugins(),
     ]
     try:
@@ -42,7 +42,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
         *findings,
         examine_database(settings, found),
         _port(settings, found),
-        *examine_agents(settings, agents, place, found),
+        *examine_agents(settings, agents, instance, found),
     ]
 
 
@@ -81,10 +81,10 @@ def _plugins() -> Iterator[Finding]:
             yield Finding(f"plugin {name}", Level.ERROR, said, broken.why, "mend it or install another version of it")
 
 
-def _token(place: Place, found: Look) -> Iterator[Finding]:
+def _token(instance: Place, found: Look) -> Iterator[Finding]:
     """Look whether the running gateway takes the token that is written down."""
     try:
-        known = place.token
+        known = instance.token
     except ConfigError:
         return  # the file that holds it is looked at by itself
     if probe.inside(found, None if known is None else known.value).token_drift:

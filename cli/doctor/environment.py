@@ -28,21 +28,21 @@ SCARCE = 1 << 30
 FULL = 100 << 20
 
 
-def examine(place: Place, found: Look) -> list[Finding]:
+def examine(instance: Place, found: Look) -> list[Finding]:
     """Return what is found; what needs the settings is left out when they cannot be used."""
-    findings = [disk("disk", place.home), interpreter(_program(found)), *_programs(place, found)]
-    findings += service_drift.examine(place, found)
-    settings = _settings(place)
+    findings = [disk("disk", instance.home), interpreter(_program(found)), *_programs(instance, found)]
+    findings += service_drift.examine(instance, found)
+    settings = _settings(instance)
     if settings is not None:
-        if not settings.data_directory.is_relative_to(place.home):
+        if not settings.data_directory.is_relative_to(instance.home):
             findings.append(disk("data disk", settings.data_directory))
         findings.append(_data(settings))
     return findings
 
 
-def port_owner(place: Place, found: Look) -> dict[str, Any] | None:
+def port_owner(instance: Place, found: Look) -> dict[str, Any] | None:
     """Return who holds the gateway's port in its stead: pid, name and user, as far as they can be seen."""
-    settings = _settings(place)
+    settings = _settings(instance)
     if found.state is State.RUNNING or settings is None:
         return None
     number = settings.gateway.port if found.record is None else found.record.port
@@ -89,14 +89,14 @@ def _program(found: Look) -> Path:
     return Path(sys.executable)
 
 
-def _programs(place: Place, found: Look) -> Iterator[Finding]:
+def _programs(instance: Place, found: Look) -> Iterator[Finding]:
     """Look for the agents' programs on the gateway's own PATH, which need not be this shell's."""
-    here = place.env.get("PATH", os.defpath)
+    here = instance.env.get("PATH", os.defpath)
     there = here
     if found.record is not None:
         with contextlib.suppress(psutil.Error):
             there = psutil.Process(found.record.pid).environ().get("PATH", os.defpath)
-    wanted = _wanted(place.written)
+    wanted = _wanted(instance.written)
     missing = [name for name in wanted if shutil.which(name, path=there) is None]
     for name in missing:
         elsewhere = shutil.which(name, path=here)
@@ -135,8 +135,8 @@ def _data(settings: Config) -> Finding:
     return Finding("data directory", Level.ERROR, f"{shown} is another gateway's", cause, remedy)
 
 
-def _settings(place: Place) -> Config | None:
+def _settings(instance: Place) -> Config | None:
     try:
-        return config.load(place.env)
+        return config.load(instance.env)
     except ConfigError:
         return None

@@ -24,22 +24,22 @@ class PrivatePath(NamedTuple):
     level: Level
 
 
-def examine_private_paths(place: Place) -> Iterator[Finding]:
+def examine_private_paths(instance: Place) -> Iterator[Finding]:
     """Yield what is found about each private path that exists."""
-    for wanted in private_paths(place):
+    for wanted in private_paths(instance):
         yield from _examine_path(*wanted)
 
 
-def private_paths(place: Place) -> list[PrivatePath]:
+def private_paths(instance: Place) -> list[PrivatePath]:
     """Return what must be private. A path that holds secrets is an error if it is not."""
     found = [
-        PrivatePath("state directory", place.home, 0o700, Level.WARNING),
-        PrivatePath("token", paths.token(place.home), 0o600, Level.ERROR),
-        PrivatePath("webhook secret", paths.webhook_secret(place.home), 0o600, Level.ERROR),
-        PrivatePath(".env", place.home / ".env", 0o600, Level.ERROR),
+        PrivatePath("state directory", instance.home, 0o700, Level.WARNING),
+        PrivatePath("token", paths.token(instance.home), 0o600, Level.ERROR),
+        PrivatePath("webhook secret", paths.webhook_secret(instance.home), 0o600, Level.ERROR),
+        PrivatePath(".env", instance.home / ".env", 0o600, Level.ERROR),
     ]
-    if place.config.parent != place.home:  # inside the state directory, the check of that covers it
-        found.insert(2, PrivatePath("config file", place.config, 0o600, Level.WARNING))
+    if instance.config.parent != instance.home:  # inside the state directory, the check of that covers it
+        found.insert(2, PrivatePath("config file", instance.config, 0o600, Level.WARNING))
     return found
 
 

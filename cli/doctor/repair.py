@@ -22,9 +22,9 @@ class Repairs(NamedTuple):
 
 def repair_all(environ: Mapping[str, str]) -> Repairs:
     """Close private files to others, and rewrite a service unit that is out of date."""
-    place = Place.of(environ)
+    instance = Place.of(environ)
     repairs = Repairs([], [])
-    for check, path, mode, _ in private_paths(place):
+    for check, path, mode, _ in private_paths(instance):
         try:
             if is_open_to_others(path):
                 path.chmod(mode)
@@ -34,7 +34,7 @@ def repair_all(environ: Mapping[str, str]) -> Repairs:
         except OSError as error:
             repairs.failed.append(f"{check}: cannot chmod {mode:o} {path}: {error.strerror}.")
     try:
-        if (unit := service_drift.mend(place)) is not None:
+        if (unit := service_drift.mend(instance)) is not None:
             repairs.done.append(unit)
     except (GatewayError, OSError) as error:
         repairs.failed.append(f"service: {error}")

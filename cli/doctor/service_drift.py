@@ -24,9 +24,9 @@ from service_templates import ServiceSpec
 ANEW = "gateway install"
 
 
-def examine(place: Place, found: Look) -> list[Finding]:
+def examine(instance: Place, found: Look) -> list[Finding]:
     """Return what is found about the service; nothing if none is installed. Changes nothing."""
-    manager = lookup.installed(place)
+    manager = lookup.installed(instance)
     if manager is None:
         return []
     try:
@@ -36,7 +36,7 @@ def examine(place: Place, found: Look) -> list[Finding]:
     if spec is None:
         said = f"its unit {output.home(manager.file)} is gone"
         return [Finding("service", Level.ERROR, said, "it was deleted by hand", f"{ANEW}, or gateway uninstall")]
-    wrong = [*_state(manager, found), *_unit(place, manager, spec), *_port(place, spec), *_rivals(manager, spec)]
+    wrong = [*_state(manager, found), *_unit(instance, manager, spec), *_port(instance, spec), *_rivals(manager, spec)]
     said = f"{output.home(manager.file)}, {manager.name}"
     return wrong or [Finding("service", Level.OK, said), *_when(manager)]
 
@@ -70,7 +70,7 @@ def _running(manager: Manager, status: Status, found: Look) -> Iterator[Finding]
         yield Finding("service", Level.ERROR, said, None, f"kill {found.record.pid}")
 
 
-def _unit(place: Place, manager: Manager, spec: ServiceSpec) -> Iterator[Finding]:
+def _unit(instance: Place, manager: Manager, spec: ServiceSpec) -> Iterator[Finding]:
     if not Path(spec.program).exists():
         said = f"its program {spec.program} is gone"
         yield Finding("service", Level.ERROR, said, "Python or Moongate was moved or upgraded", ANEW)
@@ -79,7 +79,7 @@ def _unit(place: Place, manager: Manager, spec: ServiceSpec) -> Iterator[Finding
         yield Finding("service", Level.WARNING, said, "it was upgraded since", ANEW)
         return
     try:
-        wanted = manager.render(unit.wanted(place, spec))
+        wanted = manager.render(unit.wanted(instance, spec))
     except GatewayError as error:
         yield Finding("service", Level.WARNING, "it could not be installed from here", error.message, error.remedy)
         return
@@ -88,10 +88,10 @@ def _unit(place: Place, manager: Manager, spec: ServiceSpec) -> Iterator[Finding
         yield Finding("service", Level.WARNING, "the unit is not as it would be written now", cause, ANEW)
 
 
-def _port(place: Place, spec: ServiceSpec) -> Iterator[Finding]:
+def _port(instance: Place, spec: ServiceSpec) -> Iterator[Finding]:
     """Look whether the unit says another port than the config file: the unit wins."""
     said = dict(zip(spec.arguments, spec.arguments[1:], strict=False)).get("--port")
-    written = inner(place.written, "gateway.port")
+    written = inner(instance.written, "gateway.port")
     if said is not None and isinstance(written, int) and str(written) != said:
         cause = f"the config file says {written}, and what the unit says wins"
         yield Finding("service", Level.WARNING, f"the unit says port {said}", cause, f"{ANEW} (without --port)")
@@ -103,20 +103,20 @@ def _rivals(manager: Manager, spec: ServiceSpec) -> Iterator[Finding]:
         yield Finding("service", Level.ERROR, said, "only one of them can", "remove one of the two")
 
 
-def mend(place: Place) -> str | None:
+def mend(instance: Place) -> str | None:
     """Write the unit as it is to be now, without a restart; returns what was done, None if nothing had to be.
 
     Raises:
         GatewayError: it cannot be; everything is as it was before.
     """
-    manager = lookup.installed(place)
+    manager = lookup.installed(instance)
     if manager is None:
         return None
     present = manager.installed()
     if present is None:
         return None
     manager.require()
-    wanted = unit.wanted(place, present)
+    wanted = unit.wanted(instance, present)
     if manager.render(wanted) == read_content(manager.file) and manager.status().enabled:
         return None
     carry_out(manager.installation(wanted, start=False))

@@ -70,13 +70,13 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
 def explained(client: Asked, run: str, note: Callable[[str], None]) -> Iterator[threading.Timer]:
     """Say what a run waits for if it is queued for long; yields what is to be cancelled when it begins."""
 
-    def explain() -> None:
+    def print_wait() -> None:
         with contextlib.suppress(GatewayError):  # it is said as an aid: following the run goes on
             wait = client.get(f"/api/tasks/{part(run)}")["task"]["waits"]
             if wait is not None:
                 note(f"It waits: {output.first_line(wait['why'], 500)}.")
 
-    timer = threading.Timer(LONG, explain)
+    timer = threading.Timer(LONG, print_wait)
     timer.daemon = True
     timer.start()
     try:

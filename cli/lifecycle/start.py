@@ -27,13 +27,13 @@ LOOK = 0.05
 PROGRAM = [sys.executable, "-m", "gateway"]
 
 
-def start(place: Place, port: int | None, host: str | None, wait: float) -> Look:
+def start(instance: Place, port: int | None, host: str | None, wait: float) -> Look:
     """Start the gateway of a place in a session of its own.
 
     Raises:
         GatewayError: it ended, with its own words and exit code; or it does not answer in time.
     """
-    said = paths.start_file(place.home, place.config)
+    said = paths.start_file(instance.home, instance.config)
     paths.private_directory(said.parent)
     words = [*PROGRAM]
     words += ["--port", str(port)] if port is not None else []
@@ -41,25 +41,25 @@ def start(place: Place, port: int | None, host: str | None, wait: float) -> Look
     with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
         process = subprocess.Popen(
             words,
-            env={**place.env, **_absolute(place), "MOONGATE_DETACHED": "1"},
-            cwd=place.home,
+            env={**instance.env, **_absolute(instance), "MOONGATE_DETACHED": "1"},
+            cwd=instance.home,
             stdout=console,
             stderr=console,
             **restart_plan.apart(),
         )
     try:
-        return wait_for(place, process, said, wait)
+        return wait_for(instance, process, said, wait)
     finally:
         process.returncode = process.returncode or 0  # it goes on without us, which is no leak
 
 
-def _absolute(place: Place) -> dict[str, str]:
+def _absolute(instance: Place) -> dict[str, str]:
     """Return the places that were named, so that they are the same ones in another directory."""
-    named = {"MOONGATE_HOME": place.home, "MOONGATE_CONFIG": place.config}
-    return {name: str(path) for name, path in named.items() if place.env.get(name)}
+    named = {"MOONGATE_HOME": instance.home, "MOONGATE_CONFIG": instance.config}
+    return {name: str(path) for name, path in named.items() if instance.env.get(name)}
 
 
-def by_service(manager: Manager, place: Place, wait: float) -> Record:
+def by_service(manager: Manager, instance: Place, wait: float) -> Record:
     """Have the service started, and see it answer.
 
     Raises:
@@ -69,19 +69,19 @@ def by_service(manager: Manager, place: Place, wait: float) -> Record:
     from gateway import app, config  # late: they bring all of the gateway
 
     manager.require()
-    app.check(config.load(place.env), place.env)  # the manager would only say that it failed
-    with output.waiting("starting the service"), Reason(place, manager).told():
+    app.check(config.load(instance.env), instance.env)  # the manager would only say that it failed
+    with output.waiting("starting the service"), Reason(instance, manager).told():
         manager.start()
-        found = wait_for(place, None, None, wait)
+        found = wait_for(instance, None, None, wait)
     assert found.record is not None
     return found.record
 
 
-def wait_for(place: Place, process: subprocess.Popen[bytes] | None, said: Path | None, wait: float) -> Look:
+def wait_for(instance: Place, process: subprocess.Popen[bytes] | None, said: Path | None, wait: float) -> Look:
     """Wait until the gateway of a place answers."""
     deadline = time.monotonic() + wait
     while True:
-        found = probe.look(place)
+        found = probe.look(instance)
         if found.state is State.RUNNING:
             return found
         if process is not None and (code := process.poll()) is not None:
@@ -93,15 +93,15 @@ def wait_for(place: Place, process: subprocess.Popen[bytes] | None, said: Path |
         time.sleep(LOOK)
 
 
-def settled(place: Place, wait: float) -> Look:
+def settled(instance: Place, wait: float) -> Look:
     """Wait until the gateway of a place answers, or is none: it may be starting or stopping.
 
     Raises:
         Unavailable: it does neither in time.
     """
     deadline = time.monotonic() + wait
-    while (found := probe.look(place)).state is State.UNRESPONSIVE:
-        if lock.holder(paths.lock(place.home, place.config)) is None:
+    while (found := probe.look(instance)).state is State.UNRESPONSIVE:
+        if lock.holder(paths.lock(instance.home, instance.config)) is None:
             return Look(State.STOPPED)
         if time.monotonic() > deadline:
             raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")

@@ -11,8 +11,11 @@ from gateway.errors import GatewayError
 from gateway.supervisor import restart_plan, terminate
 from gateway.supervisor.record import Record
 
+#: seconds from the end of a grace to the kill
+KILL_DELAY_SECONDS = 1.0
 
-def end(place: Place, found: Record, patience: float, *, force: bool = False) -> None:
+
+def end(instance: Place, found: Record, patience: float, *, force: bool = False) -> None:
     """End a gateway, and see its port free.
 
     Args:
@@ -23,12 +26,12 @@ def end(place: Place, found: Record, patience: float, *, force: bool = False) ->
         Unavailable: it does not end, or its port stays taken.
     """
     if not force and restart_plan.PLATFORM == "win32":  # where any signal kills
-        ask(place, found, patience)
+        ask(instance, found, patience)
     terminate.end(found, patience, terminate.KILL if force else signal.SIGTERM)
 
 
-def ask(place: Place, found: Record, patience: float) -> None:
+def ask(instance: Place, found: Record, patience: float) -> None:
     """Ask a gateway to end, and wait for it; one that does not hear or heed it is left as it is."""
     with contextlib.suppress(GatewayError):
-        client.Client(place).post("/api/gateway/stop")
+        client.Client(instance).post("/api/gateway/stop")
         terminate.wait_gone(found.process, patience)

@@ -52,8 +52,8 @@ def connect() -> Client:
 class Client:
     """Calls one gateway. Connects for each call: a restart in between does not matter."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, instance: Place) -> None:
+        self._instance = instance
         self._found = self._find()
 
     def get(self, path: str, **query: object) -> Any:
@@ -106,11 +106,11 @@ class Client:
         """
         key = secrets.token_hex(16)
 
-        def perform() -> _T:
+        def send_request() -> _T:
             with self._request("POST", path, body, {**self._headers(body, key, None, True), **more}, SILENCE) as answer:
                 return take(answer)
 
-        return self._twice(perform)
+        return self._twice(send_request)
 
     def follow(self, run: str, tell: Callable[[str], None], opened: HTTPResponse | None = None) -> Iterator[Event]:
         """Yield the events of a run from its first to its `end`, over lost connections and restarts.
@@ -145,7 +145,7 @@ class Client:
     def _await_return(self, run: str, tell: Callable[[str], None]) -> None:
         """Wait until the gateway answers again, after a stream has broken."""
         said, deadline = False, time.monotonic() + RETURN
-        while (found := probe.look(self._place)).state is not State.RUNNING:
+        while (found := probe.look(self._instance)).state is not State.RUNNING:
             if time.monotonic() > deadline:
                 raise NotRunning(
                     f"the gateway is gone, and has not come back in {output.duration(RETURN)}.",
@@ -161,7 +161,7 @@ class Client:
         """Find the gateway; give one that is there, or was a moment ago, some time to answer."""
         deadline = time.monotonic() + STARTING
         hopeful = {State.UNRESPONSIVE, State.STOPPED} if lost else {State.UNRESPONSIVE}
-        while (found := probe.look(self._place)).state in hopeful and time.monotonic() < deadline:
+        while (found := probe.look(self._instance)).state in hopeful and time.monotonic() < deadline:
             time.sleep(LOOK)
         if found.state is State.RUNNING:
             return found
@@ -173,11 +173,11 @@ class Client:
         )
 
     def _call(self, method: str, path: str, body: Mapping[str, object] | None = None, **options: Any) -> Any:
-        def perform() -> Any:
+        def send_request() -> Any:
             with self._open(method, path, body, **options) as response:
                 return json.loads(response.read())
 
-        return self._twice(perform)
+        return self._twice(send_request)
 
     def _twice(self, perform: Callable[[], _T]) -> _T:
         """Try again once if the connection breaks; what is sent is safe to send again."""
@@ -231,7 +231,7 @@ class Client:
             raise
 
     def _headers(self, data: bytes | None, key: str | None, last: int | None, stream: bool) -> dict[str, str | bytes]:
-        token = self._place.token
+        token = self._instance.token
         given: dict[str, str | bytes | None] = {
             "Accept": "text/event-stream" if stream else "application/json",
             "Authorization": None if token is None else f"Bearer {token.value}".encode(),
@@ -240,7 +240,7 @@ class Client:
             "Idempotency-Key": key,
             "Last-Event-ID": None if last is None else str(last),
             # Of the run that this command is a part of, if an agent has started it.
-            "X-Moongate-Depth": self._place.env.get("MOONGATE_DEPTH"),
+            "X-Moongate-Depth": self._instance.env.get("MOONGATE_DEPTH"),
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -258,7 +258,7 @@ class Client:
         return _KINDS.get(code, InternalError)(message, details=details)
 
     def _unauthorized(self) -> Unauthorized:
-        token, file = self._place.token, paths.token(self._place.home)
+        token, file = self._instance.token, paths.token(self._instance.home)
         if token is None:
             return Unauthorized("the gateway wants a token, and none was found.", remedy="Set MOONGATE_TOKEN.")
         what = "Is it another gateway's?" if token.source.endswith(str(file)) else f"Its own may be in {file}."

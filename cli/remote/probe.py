@@ -33,9 +33,9 @@ class Look(NamedTuple):
     health: dict[str, Any] | None = None
 
 
-def look(place: Place) -> Look:
+def look(instance: Place) -> Look:
     """Return whether the gateway of a place runs, and what it says about itself."""
-    found = place.record
+    found = instance.record
     if found is None or not found.alive:
         return Look(State.STOPPED)
     answer = health_probe.ask_health(reachable(found.host), found.port, PROBE_TIMEOUT_SECONDS)

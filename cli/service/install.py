@@ -29,6 +29,8 @@ from service_templates import ServiceSpec
 
 #: seconds that a gateway which is brought back may take to answer
 READY = 60.0
+#: seconds of grace for the gateway that the service takes the place of
+STOP_GRACE_SECONDS = 5.0
 #: seconds between looks
 LOOK = 0.05
 
@@ -118,11 +120,11 @@ class Plan(NamedTuple):
 def _explained(step: Step, reason: Reason) -> Step:
     """Have a step that fails by the gateway itself tell why in its words."""
 
-    def do() -> None:
+    def do_explained() -> None:
         with reason.told():
             step.do()
 
-    return step._replace(do=do)
+    return step._replace(do=do_explained)
 
 
 def _text(unit: bytes) -> str:
@@ -154,29 +156,31 @@ def plan(
         if earnest:
             lookup.need_root("install")
         environ = lookup.system_environment(environ)
-    place = Place.of(environ)
-    manager = lookup.find_manager(place, system=system)
+    instance = Place.of(environ)
+    manager = lookup.find_manager(instance, system=system)
     if earnest:
         manager.require()
     user = environ.get("SUDO_USER") if system else None
-    spec = unit.spec(place, arguments=arguments, runtime=runtime, path=unit.search_path(environ, user), system=system)
+    spec = unit.spec(
+        instance, arguments=arguments, runtime=runtime, path=unit.search_path(environ, user), system=system
+    )
     rivals = manager.rivals(spec)
     if rivals:
         raise Conflict(f"{rivals[0]} runs a gateway with this config already.", remedy="First: gateway uninstall")
-    settings = _settings(spec, place)
-    _check_token(place, settings, token)
+    settings = _settings(spec, instance)
+    _check_token(instance, settings, token)
     if earnest:
-        _check_port(place, settings)
-    return Plan(place, manager, spec, settings, token)
+        _check_port(instance, settings)
+    return Plan(instance, manager, spec, settings, token)
 
 
-def _settings(spec: ServiceSpec, place: Place) -> Config:
+def _settings(spec: ServiceSpec, instance: Place) -> Config:
     """Return the settings as the service will see them.
 
     Raises:
         ConfigError: it could not start with them.
     """
-    seen = {"HOME": place.env.get("HOME", ""), "PATH": spec.path, **dict(spec.environment)}
+    seen = {"HOME": instance.env.get("HOME", ""), "PATH": spec.path, **dict(spec.environment)}
     listens = dict(zip(spec.arguments, spec.arguments[1:], strict=False))
     for option, name in (("--host", "MOONGATE_HOST"), ("--port", "MOONGATE_PORT")):
         if option in listens:
@@ -186,16 +190,16 @@ def _settings(spec: ServiceSpec, place: Place) -> Config:
     return settings
 
 
-def _check_token(place: Place, settings: Config, token: str | None) -> None:
+def _check_token(instance: Place, settings: Config, token: str | None) -> None:
     given = settings.gateway.auth.token
     if token is not None and given is not None and given != token:
         raise ConfigError(
-            "another token is in the config file or .env, and would win.", remedy=f"Change it in {place.config}."
+            "another token is in the config file or .env, and would win.", remedy=f"Change it in {instance.config}."
         )
 
 
-def _check_port(place: Place, settings: Config) -> None:
-    found = place.record
+def _check_port(instance: Place, settings: Config) -> None:
+    found = instance.record
     host, number = settings.gateway.host, settings.gateway.port
     if number == 0 or (found is not None and found.alive and found.port == number):
         return
@@ -208,19 +212,19 @@ def _check_port(place: Place, settings: Config) -> None:
         ) from error
 
 
-def _directory_step(place: Place, spec: ServiceSpec) -> Step:
-    there = place.home.exists()
+def _directory_step(instance: Place, spec: ServiceSpec) -> Step:
+    there = instance.home.exists()
 
-    def make() -> None:
-        paths.private_directory(place.home)
+    def make_directory() -> None:
+        paths.private_directory(instance.home)
         if not there:
-            _give(place.home, spec)
+            _give(instance.home, spec)
 
-    def remove() -> None:
-        if not there and not any(place.home.iterdir()):
-            place.home.rmdir()
+    def remove_directory() -> None:
+        if not there and not any(instance.home.iterdir()):
+            instance.home.rmdir()
 
-    return Step("make the state directory", f"mkdir -p {place.home}", make, remove, UNWRITTEN)
+    return Step("make the state directory", f"mkdir -p {instance.home}", make_directory, remove_directory, UNWRITTEN)
 
 
 def _give(path: Path, spec: ServiceSpec) -> None:
@@ -229,34 +233,34 @@ def _give(path: Path, spec: ServiceSpec) -> None:
         shutil.chown(path, spec.user)
 
 
-def _token_step(place: Place, spec: ServiceSpec, token: str) -> Step:
-    file = paths.token(place.home)
+def _token_step(instance: Place, spec: ServiceSpec, token: str) -> Step:
+    file = paths.token(instance.home)
 
-    def store() -> None:
+    def store_token() -> None:
         secret_file.store(file, token)
         _give(file, spec)
 
     before = secret_file.read(file)
 
-    def restore() -> None:
+    def restore_token() -> None:
         if before is None:
             file.unlink(missing_ok=True)
         else:
             secret_file.store(file, before)
             _give(file, spec)
 
-    return Step("store the token", f"write {file}", store, restore, UNWRITTEN)
+    return Step("store the token", f"write {file}", store_token, restore_token, UNWRITTEN)
 
 
-def _stop_step(place: Place, found: Record) -> Step:
+def _stop_step(instance: Place, found: Record) -> Step:
     def start_again() -> None:
         if not found.alive:
-            start.start(place, found.port, found.host, READY)
+            start.start(instance, found.port, found.host, READY)
 
     return Step(
         "stop the gateway that runs",
         "gateway stop",
-        lambda: stop.end(place, found, 5.0 + 1.0),
+        lambda: stop.end(instance, found, STOP_GRACE_SECONDS + stop.KILL_DELAY_SECONDS),
         start_again,
         "End it: gateway stop --force",
     )

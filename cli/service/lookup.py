@@ -22,7 +22,7 @@ from gateway.supervisor.marker import MARKER
 MANAGERS = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
 
 
-def find_manager(place: Place, *, system: bool = False, run: Run = run_command) -> Manager:
+def find_manager(instance: Place, *, system: bool = False, run: Run = run_command) -> Manager:
     """Return what looks after services on this platform.
 
     Raises:
@@ -32,48 +32,48 @@ def find_manager(place: Place, *, system: bool = False, run: Run = run_command) 
     if known is None:
         raise Unavailable(f"there is no login service for {sys.platform} yet.", remedy="Start it: gateway start")
     module, _, name = known.partition(".")
-    user = user_name(place, system=system)
-    site = Site(name_suffix(place), system, user, str(paths.logs(place.home) / "service.log"), place.env)
+    user = user_name(instance, system=system)
+    site = Site(name_suffix(instance), system, user, str(paths.logs(instance.home) / "service.log"), instance.env)
     made: Manager = getattr(importlib.import_module(f"{managers.__name__}.{module}"), name)(site, run)
     return made
 
 
-def installed(place: Place) -> Manager | None:
+def installed(instance: Place) -> Manager | None:
     """Return the manager of the service that is installed for a gateway: of the user, or of the system."""
     for system in (False, True):
         with contextlib.suppress(Unavailable):
-            found = find_manager(place, system=system)
+            found = find_manager(instance, system=system)
             if found.present:
                 return found
     return None
 
 
-def need(place: Place) -> Manager:
+def need(instance: Place) -> Manager:
     """Return the manager of the service that is installed.
 
     Raises:
         NotRunning: none is.
     """
-    found = installed(place)
+    found = installed(instance)
     if found is None:
         raise NotRunning("no service is installed.", remedy="Install it: gateway install")
     return found
 
 
-def owner(place: Place) -> Manager | None:
+def owner(instance: Place) -> Manager | None:
     """Return the manager that looks after the gateway just now, or would start it again; None if none does.
 
     Raises:
         Unavailable: one does, and cannot be talked to from here.
     """
-    found = installed(place)
+    found = installed(instance)
     if found is None:
         return None
     try:
         found.require()
         return found if found.status().running else None
     except Unavailable:
-        if _marked(place):
+        if _marked(instance):
             raise
         return None
 
@@ -100,9 +100,9 @@ def need_root(command: str) -> None:
         )
 
 
-def user_name(place: Place, *, system: bool) -> str:
+def user_name(instance: Place, *, system: bool) -> str:
     """Return the name of the user that a service runs as."""
-    return _user(place.env) if system else _login(place.env)
+    return _user(instance.env) if system else _login(instance.env)
 
 
 def _user(env: Mapping[str, str]) -> str:
@@ -115,20 +115,20 @@ def _login(env: Mapping[str, str]) -> str:
     return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
 
 
-def name_suffix(place: Place) -> str:
+def name_suffix(instance: Place) -> str:
     """Return what tells this config's service from others; nothing for the one in its usual place."""
-    usual = {name: value for name, value in place.env.items() if not name.startswith("MOONGATE_")}
-    resolved = place.config.resolve()
+    usual = {name: value for name, value in instance.env.items() if not name.startswith("MOONGATE_")}
+    resolved = instance.config.resolve()
     if resolved == paths.config(usual).resolve():
         return ""
     return hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
 
 
-def _marked(place: Place) -> bool:
+def _marked(instance: Place) -> bool:
     """Tell whether the gateway that runs was started by a service manager."""
     import psutil  # late: only where the manager is out of reach
 
-    found = place.record
+    found = instance.record
     try:
         return found is not None and found.alive and MARKER in psutil.Process(found.pid).environ()
     except psutil.Error:

@@ -22,8 +22,8 @@ _LINES = 50
 class Reason:
     """What has been said since this was made."""
 
-    def __init__(self, place: Place, manager: Manager) -> None:
-        self._place = place
+    def __init__(self, instance: Place, manager: Manager) -> None:
+        self._instance = instance
         self._manager = manager
         self._since = time.time()
 
@@ -41,7 +41,7 @@ class Reason:
     def _logged(self) -> str:
         since = output.rfc3339(int(self._since * 1000))
         with contextlib.suppress(OSError):
-            for line in reversed(log_reader.tail(paths.log_file(self._place.home, self._place.config), _LINES)):
+            for line in reversed(log_reader.tail(paths.log_file(self._instance.home, self._instance.config), _LINES)):
                 with contextlib.suppress(ValueError, AttributeError, RecursionError):
                     record = json.loads(line)
                     if record.get("event") in _ENDS and str(record.get("time")) >= since:

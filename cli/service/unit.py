@@ -29,7 +29,9 @@ SHELL = 10.0
 Runtime = Literal["python", "binary"]
 
 
-def spec(place: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: str, system: bool = False) -> ServiceSpec:
+def spec(
+    instance: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: str, system: bool = False
+) -> ServiceSpec:
     """Return what the unit of a gateway is to say.
 
     Args:
@@ -39,30 +41,30 @@ def spec(place: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: st
     Raises:
         ConfigError: the program is in a place that does not last, or a value cannot be in a unit.
     """
-    environment = tuple(_environment(place))
-    settings = config.load({"HOME": place.env.get("HOME", ""), **dict(environment)})
-    program, before, reload = _program(runtime, place.env)
+    environment = tuple(_environment(instance))
+    settings = config.load({"HOME": instance.env.get("HOME", ""), **dict(environment)})
+    program, before, reload = _program(runtime, instance.env)
     try:
         return ServiceSpec(
             program=program,
             arguments=(*before, *arguments),
             reload=reload,
-            directory=str(place.home),
+            directory=str(instance.home),
             path=path,
             environment=environment,
-            output=str(paths.logs(place.home) / "service.log"),
+            output=str(paths.logs(instance.home) / "service.log"),
             stop_seconds=stop_seconds(settings),
             confined=settings.gateway.confined,
-            user=lookup.user_name(place, system=system),
+            user=lookup.user_name(instance, system=system),
             system=system,
-            suffix=lookup.name_suffix(place),
+            suffix=lookup.name_suffix(instance),
             version=gateway.__version__,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def wanted(place: Place, present: ServiceSpec) -> ServiceSpec:
+def wanted(instance: Place, present: ServiceSpec) -> ServiceSpec:
     """Return what an installed unit would say if it were written by this Moongate, with the same choices.
 
     Raises:
@@ -70,20 +72,20 @@ def wanted(place: Place, present: ServiceSpec) -> ServiceSpec:
     """
     runtime: Runtime = "python" if present.arguments[:2] == ("-m", "gateway") else "binary"
     given = present.arguments[2:] if runtime == "python" else present.arguments[1:]
-    return spec(place, arguments=given, runtime=runtime, path=present.path, system=present.system)
+    return spec(instance, arguments=given, runtime=runtime, path=present.path, system=present.system)
 
 
 def stop_seconds(settings: Config) -> int:
     return math.ceil(settings.gateway.stop_grace) + MARGIN
 
 
-def _environment(place: Place) -> Iterator[tuple[str, str]]:
+def _environment(instance: Place) -> Iterator[tuple[str, str]]:
     """Yield what the gateway cannot find out by itself: places that are not the usual ones."""
-    usual = {name: value for name, value in place.env.items() if not name.startswith("MOONGATE_")}
-    if place.home != paths.home(usual):
-        yield "MOONGATE_HOME", str(place.home)
-    if place.config != paths.config({**usual, "MOONGATE_HOME": str(place.home)}):
-        yield "MOONGATE_CONFIG", str(place.config)
+    usual = {name: value for name, value in instance.env.items() if not name.startswith("MOONGATE_")}
+    if instance.home != paths.home(usual):
+        yield "MOONGATE_HOME", str(instance.home)
+    if instance.config != paths.config({**usual, "MOONGATE_HOME": str(instance.home)}):
+        yield "MOONGATE_CONFIG", str(instance.config)
     yield "PYTHONSAFEPATH", "1"  # what lies in the state directory is no code of ours
 
 

@@ -118,7 +118,7 @@ class Launchd:
         before = unit_file.read_content(self.file)
         was = self.status()
 
-        def restore() -> None:
+        def restore_unit() -> None:
             unit_file.replace_content(self.file, before)
             if was.running and start and before is not None:
                 self.start()
@@ -126,7 +126,7 @@ class Launchd:
         steps = [
             self._output_step(),
             Step("verify the property list", "plutil -lint", lambda: self._verify(data), undo_nothing, _REPORT),
-            Step("write the property list", f"write {self.file}", self._putting(data), restore, UNWRITTEN),
+            Step("write the property list", f"write {self.file}", self._putting(data), restore_unit, UNWRITTEN),
         ]
         if self._disabled:
             steps.append(
@@ -190,16 +190,18 @@ class Launchd:
         directory = Path(self._site.output).parent
         there = directory.exists()
 
-        def make() -> None:
+        def make_directory() -> None:
             paths.private_directory(directory)
             if self._site.system and not there:
                 shutil.chown(directory, self._site.user)
 
-        def remove() -> None:
+        def remove_directory() -> None:
             if not there and not any(directory.iterdir()):
                 directory.rmdir()
 
-        return Step("make the directory of its output", f"mkdir -p {directory}", make, remove, UNWRITTEN)
+        return Step(
+            "make the directory of its output", f"mkdir -p {directory}", make_directory, remove_directory, UNWRITTEN
+        )
 
     def _putting(self, data: bytes | None) -> Callable[[], None]:
         return lambda: unit_file.replace_content(self.file, data)

@@ -117,13 +117,13 @@ class Systemd:
         before = unit_file.read_content(self.file)
         was = self.status() if before is not None else Status("inactive", running=False, pid=None, enabled=False)
 
-        def restore() -> None:
+        def restore_unit() -> None:
             unit_file.replace_content(self.file, before)
             self._ask("daemon-reload")
             if was.running and start:
                 self._ask("restart", self.service)
 
-        def disable() -> None:
+        def disable_unit() -> None:
             if not was.enabled:
                 self._ask("disable", self.service)
 
@@ -133,7 +133,7 @@ class Systemd:
                 "write the unit",
                 f"write {self.file}",
                 lambda: unit_file.replace_content(self.file, text),
-                restore,
+                restore_unit,
                 UNWRITTEN,
             ),
             Step(
@@ -147,7 +147,7 @@ class Systemd:
                 "enable the service",
                 self._shown("enable", self.service),
                 lambda: self._ask("enable", self.service),
-                disable,
+                disable_unit,
                 self._look("status"),
             ),
         ]
@@ -167,11 +167,11 @@ class Systemd:
         before = unit_file.read_content(self.file)
         was = self.status()
 
-        def restore() -> None:
+        def restore_unit() -> None:
             unit_file.replace_content(self.file, before)
             self._ask("daemon-reload")
 
-        def stop() -> None:
+        def stop_unit() -> None:
             if before is not None or was.running:  # systemd refuses to stop what it does not know
                 self._ask("stop", self.service, patience=self._stop_seconds)
 
@@ -179,7 +179,7 @@ class Systemd:
             Step(
                 "stop the service",
                 self._shown("stop", self.service),
-                stop,
+                stop_unit,
                 lambda: self._ask("start", self.service) if was.running else None,
                 self._look("status"),
             ),
@@ -194,7 +194,7 @@ class Systemd:
                 "remove the unit",
                 f"rm {self.file}",
                 lambda: unit_file.replace_content(self.file, None),
-                restore,
+                restore_unit,
                 UNWRITTEN,
             ),
             Step(

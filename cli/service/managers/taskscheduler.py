@@ -45,7 +45,7 @@ class TaskScheduler:
         self._site = site
         self._run = run
         self._env = dict(site.env)
-        self._place = Place.of(site.env)
+        self._instance = Place.of(site.env)
         #: why Task Scheduler did not take the task; empty if it did
         self._refused = ""
 
@@ -55,7 +55,7 @@ class TaskScheduler:
 
     @property
     def file(self) -> Path:
-        return self._place.home / f"{self.service}.xml"
+        return self._instance.home / f"{self.service}.xml"
 
     @property
     def present(self) -> bool:
@@ -219,7 +219,7 @@ class TaskScheduler:
 
     def _ours(self) -> Record | None:
         """Return the record of the gateway that runs, if it was started as this service says."""
-        found = self._place.record
+        found = self._instance.record
         with contextlib.suppress(psutil.Error):
             if found is not None and found.alive and _MARK in psutil.Process(found.pid).cmdline():
                 return found
@@ -255,10 +255,10 @@ class TaskScheduler:
     def stop(self, *, force: bool = False) -> None:
         found = self._ours()
         if found is not None and not force:
-            stop.ask(self._place, found, self._stop_seconds)
+            stop.ask(self._instance, found, self._stop_seconds)
         self._schtasks("/end", "/tn", self.service)  # one that has ended already is no failure
         if found is not None:
-            stop.end(self._place, found, 0.0, force=True)
+            stop.end(self._instance, found, 0.0, force=True)
 
     @property
     def _stop_seconds(self) -> float:

@@ -105,7 +105,7 @@ def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
     alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "STARTING", 0.0)
-    monkeypatch.setattr("cli.remote.probe.PATIENCE", 0.1)
+    monkeypatch.setattr("cli.remote.probe.PROBE_TIMEOUT_SECONDS", 0.1)
     live, _ = alone
     live.start()
     assert live.process is not None

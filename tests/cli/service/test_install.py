@@ -433,12 +433,12 @@ def test_what_has_drifted_is_found(before: str, after: str, level: Level, said: 
     machine.config.write_text(json.dumps({**settings, "gateway": {"port": 8080}}))
     carry_out((plan := machine.plan("--port", "8080", earnest=False)).manager.installation(plan.spec))
     machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
-    place = Place.of(machine.env)
-    assert {one.level for one in service_drift.examine(place, probe.look(place))} == {Level.OK}
+    instance = Place.of(machine.env)
+    assert {one.level for one in service_drift.examine(instance, probe.look(instance))} == {Level.OK}
 
     machine.unit.write_text(machine.unit.read_text().replace(before, after))
 
-    found = service_drift.examine(place, probe.look(place))
+    found = service_drift.examine(instance, probe.look(instance))
     assert (found[0].level, said in found[0].finding) == (level, True)
     assert "gateway install" in (found[0].remedy or "")
 
@@ -446,9 +446,9 @@ def test_what_has_drifted_is_found(before: str, after: str, level: Level, said: 
 def test_a_second_unit_for_the_same_config_is_found(machine: Machine) -> None:
     machine.install()
     machine.unit.with_name("mine.service").write_text(machine.unit.read_text())
-    place = Place.of(machine.env)
+    instance = Place.of(machine.env)
 
-    findings = service_drift.examine(place, probe.look(place))
+    findings = service_drift.examine(instance, probe.look(instance))
 
     assert findings[-1].level is Level.ERROR
     assert "mine.service runs a gateway with this config, too" in findings[-1].finding
@@ -459,14 +459,14 @@ def test_a_unit_that_was_deleted_by_hand_is_told_of_and_its_link_is_removed(mach
     link = machine.unit.parent / "default.target.wants" / machine.unit.name
     assert link.is_symlink()
     machine.unit.unlink()
-    place = Place.of(machine.env)
+    instance = Place.of(machine.env)
 
-    (found,) = service_drift.examine(place, probe.look(place))
+    (found,) = service_drift.examine(instance, probe.look(instance))
 
     assert (found.level, found.remedy) == (Level.ERROR, "gateway install, or gateway uninstall")
-    carry_out(lookup.need(place).removal())
+    carry_out(lookup.need(instance).removal())
     assert not link.is_symlink()
-    assert lookup.installed(place) is None
+    assert lookup.installed(instance) is None
     assert "stop moongate.service" not in machine.asked, "systemd knows of none after a new login"
 
 
@@ -476,14 +476,14 @@ def test_a_user_who_does_not_linger_is_told_when_it_runs(
     monkeypatch.setattr(systemd, "LINGER", tmp_path)
     machine.install()
     machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
-    place = Place.of(machine.env)
-    _, told = service_drift.examine(place, probe.look(place))
+    instance = Place.of(machine.env)
+    _, told = service_drift.examine(instance, probe.look(instance))
     assert (told.check, told.level) == ("login", Level.OK)
     assert f"loginctl enable-linger {getpass.getuser()}" in told.finding
 
     (tmp_path / getpass.getuser()).touch()
 
-    assert [one.check for one in service_drift.examine(place, probe.look(place))] == ["service"]
+    assert [one.check for one in service_drift.examine(instance, probe.look(instance))] == ["service"]
 
 
 def test_another_config_has_a_service_of_its_own_that_knows_its_places(machine: Machine) -> None:

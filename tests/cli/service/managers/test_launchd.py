@@ -285,7 +285,7 @@ def test_one_of_the_whole_system_is_a_daemon_of_its_user(machine: Machine) -> No
 def test_a_gateway_is_installed_replaced_and_removed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launchd, "FRESH", 60.0)
     machine.set(real=True)
-    place = Place.of(machine.env)
+    instance = Place.of(machine.env)
     output = machine.config.parent / "logs" / "service.log"
     output.parent.mkdir()
     output.write_bytes(b"of before\n" * 200_000)
@@ -297,11 +297,11 @@ def test_a_gateway_is_installed_replaced_and_removed(machine: Machine, monkeypat
     second = machine.install("--port", "0")
     assert second["replaced"]
     assert second["pid"] != first["pid"]
-    assert probe.look(place).state is State.RUNNING
-    assert {one.level for one in service_drift.examine(place, probe.look(place))} == {Level.OK}
-    assert service_drift.mend(place) is None, "what is installed is as it is to be"
+    assert probe.look(instance).state is State.RUNNING
+    assert {one.level for one in service_drift.examine(instance, probe.look(instance))} == {Level.OK}
+    assert service_drift.mend(instance) is None, "what is installed is as it is to be"
     steps.carry_out(machine.manager.removal())
 
-    assert probe.look(place).state is State.STOPPED
+    assert probe.look(instance).state is State.STOPPED
     assert not unit_file(machine).exists()
     assert not output.exists()

@@ -221,7 +221,7 @@ def test_what_task_scheduler_cannot_carry_is_told_before_anything_is_done(machin
 @pytest.mark.parametrize("right", [True, False])
 def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> None:
     machine.set(real=True, fails_at="" if right else "/create")
-    place = Place.of(machine.env)
+    instance = Place.of(machine.env)
     output = machine.config.parent / "logs" / "service.log"
     output.parent.mkdir()
     output.write_bytes(b"of before\n" * 200_000)
@@ -234,11 +234,11 @@ def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> No
     assert "a-token-of-mine" not in unit_file.read_bytes().decode("utf-16")
     assert "Moongate" in output.read_text()
     assert "of before" not in output.read_text(), "it does not grow for ever"
-    assert {one.level for one in service_drift.examine(place, probe.look(place))} == {Level.OK}
-    assert service_drift.mend(place) is None, "what is installed is as it is to be"
+    assert {one.level for one in service_drift.examine(instance, probe.look(instance))} == {Level.OK}
+    assert service_drift.mend(instance) is None, "what is installed is as it is to be"
     steps.carry_out(machine.manager.removal())
-    assert probe.look(place).state is State.STOPPED
-    assert place.last_stop is not None, "it was asked to, and ended by itself"
+    assert probe.look(instance).state is State.STOPPED
+    assert instance.last_stop is not None, "it was asked to, and ended by itself"
     assert not unit_file.exists()
     assert not script(machine).exists()
     assert not output.exists()
