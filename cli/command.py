@@ -1,4 +1,4 @@
-"""What all commands share: `--config` and `--json`, nearest-command suggestions, loading by file name."""
+"""What all commands share: `--config`, `--json`, suggestions for typos, and how commands are found and loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Interrupted(GatewayError):
 
 
 class Invocation:
-    """What was said about a command as a whole, before it or among its options."""
+    """The options that apply to the whole command line, wherever they stand in it."""
 
     def __init__(self) -> None:
         self.config: str | None = None
@@ -30,24 +30,24 @@ class Invocation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment, with `--config` in the place of its variable."""
+        """The environment, with `--config` as `MOONGATE_CONFIG` if it was given."""
         return {**os.environ, **({"MOONGATE_CONFIG": self.config} if self.config else {})}
 
 
 def current() -> Invocation:
-    """Return the invocation that is under way."""
+    """Return the invocation of the command that runs now."""
     return click.get_current_context().ensure_object(Invocation)
 
 
 def need_config() -> None:
-    """Refuse a config file that was named on the command line and is not there: its defaults are not meant.
+    """Refuse a `--config` file that does not exist: the user does not want the defaults.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such file.
     """
     named = current().config
     if named is not None and not Path(named).expanduser().exists():
-        raise ConfigError(f"there is no config file {named}.", remedy="Give the path of one with --config.")
+        raise ConfigError(f"there is no config file {named}.", remedy="Give --config the path of an existing file.")
 
 
 def _take_config(context: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -66,7 +66,7 @@ def _config_option() -> click.Option:
         metavar="FILE",
         expose_value=False,
         callback=_take_config,
-        help="Config file: which gateway is meant.  [env: MOONGATE_CONFIG]",
+        help="Config file of the gateway to use.  [env: MOONGATE_CONFIG]",
     )
 
 
@@ -77,14 +77,14 @@ def _json_option() -> click.Option:
         is_eager=True,
         expose_value=False,
         callback=_take_json,
-        help='Print JSON as above; a failure is {"error": {"code", "message", "details"?}}.',
+        help='Print JSON as above. On failure: {"error": {"code", "message", "details"?}}.',
     )
 
 
 class Command(click.Command):
-    """A command with the options that all have."""
+    """A command with the options that every command has."""
 
-    #: whether it has `--json`
+    #: whether the command has `--json`
     has_json = True
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -95,13 +95,13 @@ class Command(click.Command):
 
 
 class Wordless(Command):
-    """A command whose output is not for reading: it has no `--json`."""
+    """A command without `--json`, because it prints no result."""
 
     has_json = False
 
 
 class Group(click.Group):
-    """A group that answers a typo with the nearest command."""
+    """A group of subcommands that suggests the nearest one for a typo."""
 
     command_class = Command
 
@@ -109,7 +109,7 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
-            import difflib  # late: most commands are spelled as they should be
+            import difflib  # late: only needed for a typo
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f'; did you mean "{near[0]}"?' if near else "."
@@ -118,9 +118,9 @@ class Group(click.Group):
 
 
 class Program(Group):
-    """The program: each module of `cli.commands` is a command, loaded when it is needed.
+    """The whole program. Each module in `cli.commands` is a command, and is imported only when it is used.
 
-    Without a command the gateway runs, with the options of `gateway run`.
+    Without a command the gateway runs: `gateway --port 1` is `gateway run --port 1`.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -146,7 +146,7 @@ class Program(Group):
 
 
 def _first_foreign(args: list[str]) -> int:
-    """Return the position of the first word that is not `--config` with its file."""
+    """Return the position of the first word that is neither `--config` nor its file."""
     at = 0
     while at < len(args):
         if args[at] == "--config":
@@ -165,5 +165,10 @@ def _version_option() -> click.Option:
             context.exit()
 
     return click.Option(
-        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show the version."
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show_version,
+        help="Print the version and exit.",
     )

@@ -1,4 +1,4 @@
-"""The command line: `gateway`. One error border for all commands."""
+"""The command line, `gateway`: runs a command, and turns every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ from gateway.errors import GatewayError
 def COMMAND() -> None:  # noqa: N802 the seam's name
     """Moongate, the always-on gateway for AI agents.
 
-    Without a command it runs in the foreground until Ctrl-C, with the options of `gateway run`:
-    --port, --host, --token, --config.
+    Without a command the gateway runs in the foreground until Ctrl-C. It takes the options of
+    `gateway run`: --port, --host, --token, --config and others.
 
     \b
     Examples:
       gateway                        run the gateway
       gateway --port 8080            run it on another port
       gateway agent "Hello"          ask the default agent
-      gateway status                 is it running, and where?
-      gateway COMMAND --help         what a command does
+      gateway status                 show whether it runs, and where
+      gateway COMMAND --help         show what a command does
 
     \b
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 75 try again, 78 configuration.
+    Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the gateway does not run, 75 a temporary
+    failure (try again later), 78 wrong configuration.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal may not know every character
+            stream.reconfigure(errors="replace")  # not every terminal can show every character
     invocation = Invocation()
     code = _guarded(invocation, arguments)
     return _flushed(code)
@@ -65,18 +66,18 @@ def _guarded(invocation: Invocation, arguments: Sequence[str] | None) -> int:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _complain(invocation, "SYSTEM", f"{error.strerror or error}{where}", None, 1)
-    except Exception as error:  # the border: no traceback unless asked for
+    except Exception as error:  # no traceback unless the user asks for one
         return _broke(invocation, error)
     return result if isinstance(result, int) else 0
 
 
 def _broke(invocation: Invocation, error: Exception) -> int:
     if os.environ.get("MOONGATE_DEBUG"):
-        import traceback  # late: most commands do not break
+        import traceback  # late: most commands do not need it
 
         traceback.print_exc()
-    what = f"this command broke: {type(error).__name__}: {error}"
-    return _complain(invocation, "INTERNAL_ERROR", what, "That is a bug. MOONGATE_DEBUG=1 shows where.", 1)
+    what = f"this command failed unexpectedly: {type(error).__name__}: {error}"
+    return _complain(invocation, "INTERNAL_ERROR", what, "This is a bug. Set MOONGATE_DEBUG=1 to see where.", 1)
 
 
 def _complain(
@@ -87,10 +88,10 @@ def _complain(
     exit_code: int,
     details: dict[str, object] | None = None,
 ) -> int:
-    """Say what went wrong and what to do; returns the exit code."""
+    """Print what went wrong and what to do. Returns the exit code."""
     remedies = [line for line in (remedy or "").splitlines() if line]
     if exit_code == Interrupted.exit_code and sys.stderr.isatty():
-        click.echo("\n" + "\n   ".join([message, *remedies]), err=True)  # the line has ^C on it
+        click.echo("\n" + "\n   ".join([message, *remedies]), err=True)  # the terminal has printed ^C on this line
     elif output.fancy(sys.stderr):
         click.echo("\n   ".join([f"❌ {message}", *remedies]), err=True)
     else:
@@ -102,7 +103,7 @@ def _complain(
 
 
 def _code(error: GatewayError) -> str:
-    """Return the code of an error: the one on the wire, else one made from its name."""
+    """Return the code of an error: the one that the HTTP API uses, else one made from the name of its class."""
     if error.code != GatewayError.code:
         return error.code
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).upper()
@@ -114,13 +115,13 @@ def _usage(error: click.ClickException) -> str | None:
 
 
 def _name() -> str:
-    """Return the name that the program was called by: `gateway` or `moongate`."""
+    """Return the name under which the program was called: `gateway` or `moongate`."""
     name = os.path.basename(sys.argv[0]).partition(".")[0]
     return name if name == "moongate" else "gateway"
 
 
 def _flushed(code: int) -> int:
-    """Write out what waits; a reader that went away is no failure to report."""
+    """Flush stdout. A reader that has closed the pipe is not an error."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`gateway agent`: ask an agent and get its answer."""
+"""`gateway agent`: sends a message to an agent and prints its answer."""
 
 from __future__ import annotations
 
@@ -15,18 +15,25 @@ from cli.remote.client import connect
 
 @click.command(cls=Command)
 @click.argument("message", required=False)
-@click.option("--session", default="default", show_default=True, help="Name of the conversation, or its full key.")
-@click.option("--agent", metavar="ID", help="Agent to ask; the default one when left out.")
-@click.option("--model", help="Model to ask for, in the agent's own words.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Time it may take.")
-@click.option("--stream/--no-stream", default=None, help="Show the answer as it comes.  [default: on a terminal]")
+@click.option("--session", default="default", show_default=True, help="Name or full key of the conversation.")
+@click.option("--agent", metavar="ID", help="Agent to ask.  [default: the default agent]")
+@click.option("--model", help="Model to use, as the agent names it.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Longest time that the run may take.",
+)
+@click.option(
+    "--stream/--no-stream", default=None, help="Print the answer as it arrives.  [default: only on a terminal]"
+)
 def COMMAND(  # noqa: N802 the seam's name
     message: str | None, session: str, agent: str | None, model: str | None, timeout: float | None, stream: bool | None
 ) -> None:
     """Ask an agent and print its answer.
 
-    Without MESSAGE, or for -, the message is read from the input. Ctrl-C leaves the agent at work
-    and says how to come back.
+    If MESSAGE is missing or -, it is read from standard input. Ctrl-C does not stop the agent; it
+    prints the command that shows the run again.
 
     \b
     Examples:
@@ -38,7 +45,7 @@ def COMMAND(  # noqa: N802 the seam's name
     --json prints
       {"status": "ok", "reply": str, "session": str, "run_id": str,
        "usage": {"input": int, "output": int, "cached": int, "cost": float}}
-    and with --stream before it a line for each event: {"id": int, "data": {"kind": str, ...}}.
+    With --stream, one line for each event comes first: {"id": int, "data": {"kind": str, ...}}.
     """
     body = {"message": text(message), "session": session, "agentId": agent, "model": model, "timeout": timeout}
     as_json = current().json

@@ -1,4 +1,4 @@
-"""`gateway agents`: which agents there are, whether they could answer, and making others over them."""
+"""`gateway agents`: lists the agents, checks whether one can answer, and manages agents made over others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli.remote.client import connect, part
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """List the agents, ask one whether it could answer now, and make others over those of the config file.
+    """List agents, check whether one can answer, and add agents based on those in the config file.
 
     \b
     Examples:
@@ -25,17 +25,17 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
     \b
     With --json, an agent is
-      {"id", "slug", "name", "base": id of the agent underneath or null, "backend", "model",
+      {"id", "slug", "name", "base": id of the agent it is based on, or null, "backend", "model",
        "system_prompt", "status": "idle" | "working" | "disabled", "current_tasks", "queued",
        "assigned", "max_concurrent", "is_enabled", "is_default", "timeout": seconds,
        "budget": {"runs", "tokens", "cost"} or null,
-       "created_at", "updated_at": RFC 3339, or null for one of the config file}
+       "created_at", "updated_at": RFC 3339, or null for an agent in the config file}
     """
 
 
 @COMMAND.command("list")
 def list_agents() -> None:
-    """List the agents and what they are doing.
+    """List the agents and what they do now.
 
     \b
     Example:
@@ -65,7 +65,7 @@ def list_agents() -> None:
 @COMMAND.command("show")
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
-    """Show an agent, and ask it whether it could answer now.
+    """Show an agent, and check whether it can answer now.
 
     \b
     Example:
@@ -100,18 +100,18 @@ _LIMIT = click.IntRange(1, 1024)
 
 @COMMAND.command("add")
 @click.argument("slug")
-@click.option("--name", help="What people call it; the slug when left out.")
-@click.option("--base", help="The configured agent underneath; the default agent when left out.")
-@click.option("--model", help="The model to ask for; its base's own when left out.")
-@click.option("--prompt", help="Its system prompt; its base's own when left out.")
+@click.option("--name", help="Display name.  [default: the slug]")
+@click.option("--base", help="Configured agent that it is based on.  [default: the default agent]")
+@click.option("--model", help="Model to use.  [default: as its base]")
+@click.option("--prompt", help="System prompt.  [default: as its base]")
 @click.option(
-    "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is stdin."
+    "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is standard input."
 )
-@click.option("--max-concurrent", type=_LIMIT, default=1, show_default=True, help="Runs at the same time.")
+@click.option("--max-concurrent", type=_LIMIT, default=1, show_default=True, help="Most runs at the same time.")
 @add_budget_options
-@click.option("--disabled", is_flag=True, help="Make it, but let it take nothing yet.")
+@click.option("--disabled", is_flag=True, help="Create it disabled: it takes no tasks until it is enabled.")
 def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields: Any) -> None:
-    """Make an agent over one of the config file: another model, prompt or limit under a name of its own.
+    """Add an agent based on one in the config file, with its own name, model, prompt or limits.
 
     \b
     Example:
@@ -129,19 +129,19 @@ def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields
 
 @COMMAND.command("edit")
 @click.argument("id_", metavar="ID")
-@click.option("--slug", help="Another slug.")
-@click.option("--name", help="Another name.")
-@click.option("--base", help="Another configured agent underneath.")
-@click.option("--model", help="Another model.")
-@click.option("--prompt", help="Another system prompt.")
+@click.option("--slug", help="New slug.")
+@click.option("--name", help="New display name.")
+@click.option("--base", help="New configured agent that it is based on.")
+@click.option("--model", help="New model.")
+@click.option("--prompt", help="New system prompt.")
 @click.option(
-    "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is stdin."
+    "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is standard input."
 )
-@click.option("--max-concurrent", type=_LIMIT, help="Runs at the same time.")
+@click.option("--max-concurrent", type=_LIMIT, help="Most runs at the same time.")
 @add_budget_options
-@click.option("--enable/--disable", default=None, help="Whether it takes anything on; what waits for it is kept.")
+@click.option("--enable/--disable", default=None, help="Whether it takes tasks. Waiting tasks are kept.")
 def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool | None, **fields: Any) -> None:
-    """Change an agent that was made with `add`; what is not named stays.
+    """Change an agent that was made with `add`. Options that you leave out change nothing.
 
     \b
     Examples:
@@ -155,7 +155,7 @@ def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool 
     body = fields | budget | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": enable}
     changed = {name: value for name, value in body.items() if value is not None}
     if not changed:
-        raise click.UsageError("Name what is to change, such as --max-concurrent 5.")
+        raise click.UsageError("Nothing to change: give an option, such as --max-concurrent 5.")
     kept = connect().put(f"/api/agents/{part(id_)}", changed)
     output.result(kept, f"Changed {kept['agent']['slug']}.")
 
@@ -163,17 +163,17 @@ def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool 
 @COMMAND.command("remove")
 @click.argument("id_", metavar="ID")
 def remove(id_: str) -> None:
-    """Remove an agent that was made with `add`: what it works on goes on, what waits for it fails.
+    """Remove an agent that was made with `add`. Its running tasks go on; its waiting tasks fail.
 
     \b
     Example:
       gateway agents remove reviewer
 
     \b
-    --json prints {"status": "ok", "failed": number of runs that waited for it}
+    --json prints {"status": "ok", "failed": number of waiting tasks}
     """
     gone = connect().delete(f"/api/agents/{part(id_)}")
-    failed = f" Tasks that waited for it have failed: {gone['failed']}." if gone["failed"] else ""
+    failed = f" Waiting tasks that have failed: {gone['failed']}." if gone["failed"] else ""
     output.result(gone, f"Removed {id_}.{failed}")
 
 

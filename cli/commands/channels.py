@@ -1,4 +1,4 @@
-"""`gateway channels`: where messages come from, whether that works, and who is let in."""
+"""`gateway channels`: lists the channels with their state, and pairs chats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.remote.client import connect, part
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """List the channels, and let chats in.
+    """List the channels, and pair chats that may use them.
 
     \b
     Examples:
@@ -23,7 +23,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 @COMMAND.command("list")
 def list_channels() -> None:
-    """List the channels and the webhooks that are taken, and whether they work.
+    """List the channels and webhook endpoints with their state.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def list_channels() -> None:
 @COMMAND.command("pair")
 @click.argument("channel")
 def pair(channel: str) -> None:
-    """Print a code that lets one chat in: send it to the bot from there, within ten minutes.
+    """Print a pairing code. Send it to the bot from a chat within ten minutes to let that chat in.
 
     \b
     Example:
@@ -67,14 +67,14 @@ def pair(channel: str) -> None:
     made = connect().post(f"/api/channels/{part(channel)}/pair")
     output.result(made, made["code"])
     if not current().json:
-        output.talk(f"Send that to the bot before {output.moment(made['expires_at'])}. It works once.")
+        output.talk(f"Send this code to the bot before {output.moment(made['expires_at'])}. It works once.")
 
 
 @COMMAND.command("unpair")
 @click.argument("channel")
 @click.argument("chat")
 def unpair(channel: str, chat: str) -> None:
-    """Let a chat in no more that a code has let in.
+    """Remove the pairing of a chat: the bot no longer answers it.
 
     \b
     Example:
@@ -83,4 +83,4 @@ def unpair(channel: str, chat: str) -> None:
     \b
     --json prints {"status": "ok"}
     """
-    output.result(connect().delete(f"/api/channels/{part(channel)}/chats/{part(chat)}"), f"{chat} is let in no more.")
+    output.result(connect().delete(f"/api/channels/{part(channel)}/chats/{part(chat)}"), f"Unpaired {chat}.")

@@ -1,4 +1,4 @@
-"""`gateway completion`: words for the shell's Tab key."""
+"""`gateway completion`: a script for completion with the Tab key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.command import Wordless
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def COMMAND(context: click.Context, shell: str) -> None:  # noqa: N802 the seam's name
-    """Print a script that completes commands and options in a SHELL.
+    """Print a script that lets SHELL complete commands and options.
 
     \b
     Examples:

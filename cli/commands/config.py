@@ -1,4 +1,4 @@
-"""`gateway config`: what is set, where it comes from, whether it can be used."""
+"""`gateway config`: shows the settings and where each comes from, and checks them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gateway.security.secret_file import masked
 if TYPE_CHECKING:
     from gateway.config import Config, Setting
 
-#: names of fields whose values are not shown; not those that name a file or a variable that holds one
+#: names of fields whose values are secret; a field that names a file or variable with a secret is not one
 _SECRET = re.compile(r"(token|password|secret|api_?key|credential)s?$", re.IGNORECASE)
 
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Show the settings in force, check them, and say where the file is.
+    """Show and check the settings, and print the path of the config file.
 
     \b
     Examples:
@@ -47,14 +47,14 @@ def path() -> None:
     value = {"path": str(instance.config), "exists": instance.config.exists(), "home": str(instance.home)}
     output.result(value, str(instance.config))
     if not instance.config.exists() and not current().json:
-        output.talk("It does not exist yet: all settings are at their defaults.")
+        output.talk("The file does not exist: all settings have their defaults.")
 
 
 @COMMAND.command("check")
 def check() -> None:
-    """Check the config file, .env and the environment, as the gateway does at its start.
+    """Check the config file, .env and the environment, as the gateway does when it starts.
 
-    Exit code 78 and one line that says what is wrong, if something is.
+    If something is wrong, the exit code is 78 and one line says what.
 
     \b
     Example:
@@ -63,7 +63,7 @@ def check() -> None:
     \b
     --json prints {"status": "ok", "config": path, "agents": [{"id", "backend", "enabled"}]}
     """
-    from gateway import app  # late: brings all backends
+    from gateway import app  # late: imports all backends
 
     settings = _load()
     agents = app.check(settings, current().environment)
@@ -79,7 +79,7 @@ def check() -> None:
 
 @COMMAND.command("show")
 def show() -> None:
-    """Show every setting in force and where it comes from; secrets are masked.
+    """Show the value of every setting and where it comes from. Secrets are masked.
 
     \b
     Example:
@@ -119,7 +119,7 @@ def _load() -> Config:
 
 
 def _source(setting: Setting, instance: Place) -> str:
-    """Return where a setting's value comes from, as `gateway.config.load` looks for it."""
+    """Return where the value of a setting comes from, in the order in which `gateway.config.load` looks."""
     for values, origin in ((instance.env, "environment"), (instance.dotenv, ".env")):
         for name in setting.env:
             if values.get(name):
@@ -128,7 +128,7 @@ def _source(setting: Setting, instance: Place) -> str:
 
 
 def _shown(name: str, value: Any) -> Any:
-    """Return a value with the secrets in it masked; of an agent's environment, all values."""
+    """Return a value with its secrets masked. In an agent's environment every value is masked."""
     if isinstance(value, dict):
         return {key: _shown("token" if name == "env" else key, each) for key, each in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""`gateway cron`: work that begins by the clock."""
+"""`gateway cron`: manages schedules, which start tasks at set times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cli.remote.client import connect, part
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Have work done by the clock, and see what became of it.
+    """Manage schedules, which start tasks at set times, and see their results.
 
     SCHEDULE is a cron expression, "every 15m" (s, m, h or d), or an RFC 3339 time.
 
@@ -35,32 +35,38 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 
 def _options(command: Any) -> Any:
-    """Add what both `add` and `edit` take."""
+    """Add the options that `add` and `edit` share."""
     for option in (
-        click.option("--name", help="What you call it."),
+        click.option("--name", help="Display name."),
         click.option("--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin."),
-        click.option("--agent", "agentId", metavar="ID", help="Agent to do it; the default one when left out."),
-        click.option("--session", help="Conversation that it is part of; its own when left out."),
-        click.option("--fresh/--no-fresh", default=None, help="Begin a new conversation each time."),
-        click.option("--model", help="Model to ask for, in the agent's own words."),
-        click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Time it has."),
-        click.option("--deliver", metavar="CHANNEL:CHAT", help="Chat that is told the answer."),
-        click.option("--webhook", metavar="URL", help="Told of each end by a signed POST."),
+        click.option(
+            "--agent", "agentId", metavar="ID", help="Agent that does the work.  [default: the default agent]"
+        ),
+        click.option("--session", help="Conversation to continue.  [default: one of its own]"),
+        click.option("--fresh/--no-fresh", default=None, help="Start a new conversation each time."),
+        click.option("--model", help="Model to use, as the agent names it."),
+        click.option(
+            "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Longest time of a run."
+        ),
+        click.option("--deliver", metavar="CHANNEL:CHAT", help="Chat that gets the answer."),
+        click.option("--webhook", metavar="URL", help="Gets a signed POST when a run ends."),
         click.option(
             "--misfire",
             type=click.Choice(["skip", "once", "all"]),
-            help="Times that were missed: none, the newest or all are made up for.  [default: once]",
+            help="Which missed times to make up for: none, the newest, or all.  [default: once]",
         ),
-        click.option("--max-age", "max_age", type=float, metavar="SECONDS", help="Make up for none older than that."),
-        click.option("--jitter", type=float, metavar="SECONDS", help="Begin up to so much later, at random."),
-        click.option("--max-failures", "max_failures", type=int, help="Failures in a row that disable it; 0: never."),
+        click.option("--max-age", "max_age", type=float, metavar="SECONDS", help="Skip missed times older than this."),
+        click.option("--jitter", type=float, metavar="SECONDS", help="Start later by a random time up to this."),
+        click.option(
+            "--max-failures", "max_failures", type=int, help="Disable it after this many failures in a row; 0 is never."
+        ),
     ):
         command = option(command)
     return add_budget_options(command)
 
 
 @COMMAND.command("list")
-@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="How many at the most.")
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="Most entries to list.")
 def list_jobs(limit: int) -> None:
     """List schedules, newest first.
 
@@ -93,12 +99,12 @@ def list_jobs(limit: int) -> None:
 @click.argument("schedule")
 @click.argument("prompt", required=False)
 @_options
-@click.option("--disabled", is_flag=True, help="Do not begin yet.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--disabled", is_flag=True, help="Create it disabled.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 def add(schedule: str, prompt: str | None, disabled: bool, yes: bool, **given: Any) -> None:
-    """Make a schedule and print its id. At a terminal, its next five times are shown first.
+    """Create a schedule and print its id. On a terminal, its next five times are shown first.
 
-    Without PROMPT, or for -, it is read from the input.
+    If PROMPT is missing or -, it is read from standard input.
 
     \b
     Example:
@@ -110,7 +116,7 @@ def add(schedule: str, prompt: str | None, disabled: bool, yes: bool, **given: A
     client = connect()
     if sys.stdin.isatty() and not yes and not current().json:
         _show_times(client.get("/api/cron/next", schedule=schedule, timezone=given["timezone"]), talk=True)
-        click.confirm("Make it?", default=True, abort=True, err=True)
+        click.confirm("Create it?", default=True, abort=True, err=True)
     body = {"schedule": schedule, "prompt": text(prompt), "enabled": not disabled, **_given(given)}
     made = client.post("/api/cron/create", body)
     output.result(made, made["job"]["id"])
@@ -118,11 +124,11 @@ def add(schedule: str, prompt: str | None, disabled: bool, yes: bool, **given: A
 
 @COMMAND.command("edit")
 @click.argument("id_", metavar="ID")
-@click.option("--schedule", help="When it begins.")
-@click.option("--prompt", help="What to tell the agent.")
+@click.option("--schedule", help="New times, as for `add`.")
+@click.option("--prompt", help="New prompt for the agent.")
 @_options
 def edit(id_: str, **given: Any) -> None:
-    """Change a schedule; what is left out stays.
+    """Change a schedule. Options that you leave out change nothing.
 
     \b
     Example:
@@ -138,7 +144,7 @@ def edit(id_: str, **given: Any) -> None:
 @COMMAND.command("remove")
 @click.argument("id_", metavar="ID")
 def remove(id_: str) -> None:
-    """Delete a schedule; its runs stay.
+    """Delete a schedule. The tasks that it started are kept.
 
     \b
     Example:
@@ -153,7 +159,7 @@ def remove(id_: str) -> None:
 @COMMAND.command("toggle")
 @click.argument("id_", metavar="ID")
 def toggle(id_: str) -> None:
-    """Enable a schedule that is disabled, and the other way round.
+    """Enable a schedule that is disabled; disable one that is enabled.
 
     \b
     Example:
@@ -169,7 +175,7 @@ def toggle(id_: str) -> None:
 @COMMAND.command("trigger")
 @click.argument("id_", metavar="ID")
 def trigger(id_: str) -> None:
-    """Have a schedule's work done now; prints the task's id.
+    """Start the task of a schedule now, and print the task's id.
 
     \b
     Example:
@@ -184,9 +190,9 @@ def trigger(id_: str) -> None:
 
 @COMMAND.command("runs")
 @click.argument("id_", metavar="ID")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def runs(id_: str, limit: int) -> None:
-    """Show what became of a schedule's times, newest first; those that were missed, too.
+    """Show the past times of a schedule and their results, newest first. Missed times are included.
 
     \b
     Example:
@@ -215,9 +221,9 @@ def runs(id_: str, limit: int) -> None:
 @COMMAND.command("next")
 @click.argument("schedule")
 @click.option("--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin.")
-@click.option("--count", type=click.IntRange(1, 100), default=5, show_default=True, help="How many times.")
+@click.option("--count", type=click.IntRange(1, 100), default=5, show_default=True, help="Number of times to show.")
 def next_times(schedule: str, timezone: str | None, count: int) -> None:
-    """Show the next times that a schedule would have; nothing is kept.
+    """Show the next times of a schedule. Nothing is created.
 
     \b
     Example:
@@ -240,7 +246,7 @@ def _show_times(found: dict[str, Any], *, talk: bool = False) -> None:
 
 
 def _given(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what was said, as the gateway takes it."""
+    """Return the options as the body of a request."""
     budget = pop_budget(given)
     body = budget | {name: value for name, value in given.items() if value is not None}
     if "deliver" in body:

@@ -1,4 +1,4 @@
-"""`gateway deliveries`: what is sent out when tasks end, and what could not be."""
+"""`gateway deliveries`: lists the results sent to webhooks and chats, and sends failed ones again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ STATUSES = ("pending", "sending", "delivered", "dead")
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Look at what is sent out when tasks end, and send again what was given up.
+    """List the results of tasks that are sent to webhooks and chats, and send failed ones again.
 
-    A delivery's ID can be cut to a beginning that fits one delivery only.
+    You can shorten the ID of a delivery to its first characters, if no other delivery has them.
 
     \b
     Examples:
@@ -32,9 +32,9 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 
 @COMMAND.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="Only those; dead ones were given up.")
-@click.option("--task", metavar="ID", help="Only those that tell the end of this task.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only deliveries with this status; `dead` means given up.")
+@click.option("--task", metavar="ID", help="Only deliveries of this task.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def list_deliveries(status: str | None, task: str | None, limit: int) -> None:
     """List deliveries, newest first.
 
@@ -85,7 +85,7 @@ def show(id_: str) -> None:
 @COMMAND.command("retry")
 @click.argument("id_", metavar="ID")
 def retry(id_: str) -> None:
-    """Send a dead or waiting delivery now, under the same id and with all its tries before it.
+    """Send a dead or pending delivery now. It keeps its id and its count of tries.
 
     \b
     Example:
@@ -99,7 +99,7 @@ def retry(id_: str) -> None:
 
 
 def _receiver(delivery: dict[str, Any]) -> str:
-    """Return whom it goes to: a webhook's URL as it is, a chat with its channel."""
+    """Return the receiver: the URL of a webhook, or a chat with its channel."""
     address = str(delivery["address"])
     return output.first_line(address if delivery["kind"] == "webhook" else f"{delivery['kind']}:{address}", 50)
 

@@ -1,4 +1,4 @@
-"""`gateway doctor`: what is wrong, why, and what mends it."""
+"""`gateway doctor`: finds what is wrong, why, and how to fix it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from cli.doctor.finding import Level
 
 
 @click.command(cls=Command)
-@click.option(
-    "--fix", is_flag=True, help="Close to others what is to be private, write an old unit anew; the rest is yours."
-)
+@click.option("--fix", is_flag=True, help="Make private files private, and rewrite an outdated service unit.")
 @click.pass_context
 def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's name
-    """Look the gateway over: config, files, database, agents, port, disk, service.
+    """Check the gateway: config, files, database, agents, port, disk, service.
 
-    Changes nothing without --fix. Exit code 1 if something is broken, or could not be mended; a warning is not.
+    Nothing is changed without --fix. Exit code 1 if there is an error, or if a fix failed. A warning
+    is not an error.
 
     \b
     Examples:
@@ -30,13 +29,13 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
     --json prints
       {"ok": bool, "findings": [{"check": str, "level": "ok" | "warning" | "error",
         "finding": str, "cause": str or null, "remedy": str or null}],
-       "fixed": [what was mended], "failed": [what could not be mended, and why]}
+       "fixed": [what was fixed], "failed": [what could not be fixed, and why]}
     """
-    from cli.doctor import checks, repair  # late: they bring all of the gateway
+    from cli.doctor import checks, repair  # late: they import all of the gateway
 
     need_config()
     environ = current().environment
-    with output.waiting("looking it over"):
+    with output.waiting("checking the gateway"):
         repairs = repair.repair_all(environ) if fix else repair.Repairs([], [])
         found = checks.examine(environ)
     broken = any(one.level is Level.ERROR for one in found)

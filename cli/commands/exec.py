@@ -1,4 +1,4 @@
-"""`gateway exec`: have opencode do one task here and now, without a gateway."""
+"""`gateway exec`: runs one task with opencode directly, without a gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gateway export`: what other systems keep in files, written as those files."""
+"""`gateway export`: writes the files that another system, XCClaw, keeps its data in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli import output
 from cli.command import Command
 from cli.remote.client import connect
 
-#: XCClaw's files, and which of its calls tells what is in each
+#: XCClaw's files, and the API path that returns the content of each
 FILES = {
     "tasks.json": "/api/xcclaw/task",
     "schedules.json": "/api/xcclaw/schedule",
@@ -28,7 +28,8 @@ FILES = {
 def COMMAND(directory: Path) -> None:  # noqa: N802 the seam's name
     """Write XCClaw's four files to DIR: tasks, schedules, persistent sessions and the history of tasks.
 
-    DIR is made if need be. Each file is replaced in one piece; none is, if the gateway does not answer.
+    DIR is created if it does not exist. Each file is replaced as a whole. If the gateway does not
+    answer, no file is changed.
 
     \b
     Example:
@@ -51,12 +52,12 @@ def COMMAND(directory: Path) -> None:  # noqa: N802 the seam's name
 
 def _fetch() -> dict[str, list[Any]]:
     client = connect()
-    with output.waiting("Reading"):
+    with output.waiting("reading from the gateway"):
         return {name: client.get(path) for name, path in FILES.items()}
 
 
 def _replace(file: Path, entries: list[Any]) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one whole."""
+    """Replace a file as a whole: a reader, also after a crash, finds either the old or the new content."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:

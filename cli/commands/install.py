@@ -1,4 +1,4 @@
-"""`gateway install`: the gateway starts by itself at login, or at boot."""
+"""`gateway install`: installs the gateway as a service that starts at login or at boot."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from gateway.supervisor import restart_plan
 if TYPE_CHECKING:
     from cli.service.install import Plan
 
-#: how a token reaches this command after it has begun again without it
+#: variable that hands the token to this command when it executes itself again without `--token`
 TOKEN = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
 
 
 @click.command(cls=Command)
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: as the settings say]")
-@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: as the settings say]")
-@click.option("--token", help="Store this as the gateway's token, in its file; no unit holds it.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: from the settings]")
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: from the settings]")
+@click.option("--token", help="Store this as the gateway's token in its token file. The unit does not contain it.")
 @click.option(
     "--runtime",
     type=click.Choice(["python", "binary"]),
     default="python",
     show_default=True,
-    help="Run this interpreter, or the gateway command as it is on PATH.",
+    help="What the service runs: this Python interpreter, or the gateway command on PATH.",
 )
-@click.option("--system", is_flag=True, help="For the whole system, from boot on; needs root, runs as you.")
+@click.option(
+    "--system", is_flag=True, help="Install it for the whole system: it starts at boot and runs as you. Needs root."
+)
 @click.option(
     "--wait",
     type=click.FloatRange(0, 3600),
     default=60.0,
     metavar="SECONDS",
-    help="How long it may take to answer.  [default: 60]",
+    help="How long to wait until the gateway answers.  [default: 60]",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would be written and run; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the unit and the commands; change nothing.")
 def COMMAND(  # noqa: N802 the seam's name
     port: int | None, host: str | None, token: str | None, runtime: str, system: bool, wait: float, dry_run: bool
 ) -> None:
     """Install the gateway as a service that starts at login, and start it.
 
-    All or nothing: if a step fails, everything is as it was before. Installing again puts the new
-    unit in the place of the old one; do so after moving Python or Moongate.
+    If a step fails, all steps are undone. If you install again, the new unit replaces the old one;
+    do so after you move Python or Moongate.
 
     \b
     Examples:
@@ -57,15 +59,15 @@ def COMMAND(  # noqa: N802 the seam's name
     \b
     --json prints
       {"installed": true, "replaced": whether one was there, "manager", "service", "file", "pid", "url",
-       "hints": [what to know]}
+       "hints": [what you should know]}
     with --dry-run {"installed": false, "manager", "service", "file", "unit": its text, "steps": [commands],
        "hints"}
     """
-    from cli.service import install  # late: brings all of the gateway
+    from cli.service import install  # late: imports all of the gateway
 
     if token is not None:
         _begin_again_without(token)
-    token = os.environ.pop(TOKEN, None)  # before anything that is started could see it
+    token = os.environ.pop(TOKEN, None)  # before any child process can see it
     need_config()
     arguments = (("--port", str(port)) if port is not None else ()) + (("--host", host) if host is not None else ())
     plan = install.plan(
@@ -90,9 +92,9 @@ def COMMAND(  # noqa: N802 the seam's name
 
 
 def _begin_again_without(token: str) -> None:
-    """Keep a token out of the process list: become the same program with it in the environment."""
+    """Keep the token out of the process list: execute this program again with the token in the environment."""
     environment = {**os.environ, TOKEN: token}
-    if restart_plan.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+    if restart_plan.PLATFORM == "win32":  # there, the caller would see this process end
         os.environ.update(environment)
         return
     os.execve(sys.executable, restart_plan.words_without("--token"), environment)  # noqa: S606 ourselves again

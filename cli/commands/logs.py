@@ -1,4 +1,4 @@
-"""`gateway logs`: the last lines of the log, and what comes."""
+"""`gateway logs`: prints the last lines of the log, and follows it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from cli.command import Command, current
 from cli.instance import Place
 from gateway import log_reader, paths
 
-#: seconds between looks at a file that is followed
+#: seconds between two reads of a file that is followed
 LOOK = 0.25
 
 
 @click.command(cls=Command)
-@click.option("--lines", type=click.IntRange(0), default=50, show_default=True, help="How many of the last.")
-@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, over restarts, until Ctrl-C.")
-@click.option("--level", type=click.Choice(log_reader.LEVELS), default="debug", show_default=True, help="Least level.")
+@click.option("--lines", type=click.IntRange(0), default=50, show_default=True, help="Number of lines to show.")
+@click.option("--follow", "-f", is_flag=True, help="Show new lines until Ctrl-C, also across restarts.")
+@click.option(
+    "--level", type=click.Choice(log_reader.LEVELS), default="debug", show_default=True, help="Lowest level to show."
+)
 def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the seam's name
-    """Show the last lines of the gateway's log. It need not be running.
+    """Show the last lines of the gateway's log. The gateway need not run.
 
     \b
     Examples:
@@ -33,17 +35,17 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
       gateway logs --follow
 
     \b
-    --json prints the lines as they are in the file: objects with "time", "level", "event", and
-    what the event is about. A line that is no JSON is {"event": line}.
+    --json prints the lines as they are in the file: objects with "time", "level", "event" and
+    the fields of the event. A line that is not JSON becomes {"event": line}.
     """
     instance = Place.of(current().environment)
     file = paths.log_file(instance.home, instance.config)
     if not file.exists():
-        from cli.service import lookup  # late: it brings the settings
+        from cli.service import lookup  # late: it imports the settings
 
         output.talk(f"There is no log yet: {output.home(file)}")
         if (manager := lookup.installed(instance)) is not None:
-            output.talk(f"What the service said before it could log: {manager.journal}")
+            output.talk(f"To see what the service printed before it could log: {manager.journal}")
     show = _as_json if current().json else _readable
     with contextlib.closing(_chosen(file, lines, follow, level)) as chosen:
         for line in chosen:
@@ -51,7 +53,7 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
 
 
 def _chosen(file: Path, lines: int, follow: bool, level: str) -> Generator[bytes, None, None]:
-    """Yield the last lines of at least a level, then what comes, if that is wanted."""
+    """Yield the last lines of at least a level, then new lines if `follow` is set."""
     with contextlib.ExitStack() as stack:
         follower = stack.enter_context(contextlib.closing(log_reader.Follower(file))) if follow else None
         if lines:
@@ -74,7 +76,7 @@ def _as_json(line: bytes) -> None:
 
 
 def _readable(line: bytes) -> None:
-    """Print a line as people read it: local time, level, event, then the rest."""
+    """Print a line for people: local time, level, event, then the other fields."""
     record = _record(line)
     at, level, event = (str(record.pop(name, "")) for name in ("time", "level", "event"))
     trace = record.pop("exception", None)

@@ -1,4 +1,4 @@
-"""`gateway mcp`: the gateway's tools for another agent, on standard input and output."""
+"""`gateway mcp`: offers the gateway's tools to another agent, as an MCP server on standard input and output."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cli.remote.mcp_relay import Relay
 
 @click.command(cls=Wordless)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Be an MCP server on standard input and output, for an agent that is to use the gateway.
+    """Run an MCP server on standard input and output, for an agent that uses the gateway.
 
-    An agent starts this by itself; write it into its settings. The gateway has to run, with the
-    extra mcp installed; without it the command says how to install it.
+    Add this command to the settings of the agent, which then starts it. The gateway must run and
+    have the extra `mcp` installed. If it is missing, the command says how to install it.
 
     \b
     Examples:

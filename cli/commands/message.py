@@ -1,4 +1,4 @@
-"""`gateway message`: say something in a chat."""
+"""`gateway message`: sends a message to a chat."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from cli.remote.client import connect
 @click.argument("channel")
 @click.argument("chat")
 @click.argument("content", metavar="MESSAGE", required=False)
-@click.option("--agent", metavar="ID", help="Agent that answers; the default one when left out.")
+@click.option("--agent", metavar="ID", help="Agent that answers.  [default: the default agent]")
 @click.option("--sync", is_flag=True, help="Wait for the reply and print it.")
 def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, sync: bool) -> None:  # noqa: N802 the seam's name
-    """Say MESSAGE in a CHAT of a CHANNEL; the agent's reply goes to that chat.
+    """Send MESSAGE to the agent as if CHAT of CHANNEL had; the reply goes to that chat.
 
-    Prints the message's id at once. Without MESSAGE, or for -, it is read from the input.
+    The id of the message is printed at once. If MESSAGE is missing or -, it is read from standard
+    input.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`gateway restart`: a new generation takes over, and nobody notices."""
+"""`gateway restart`: a new generation takes over without losing a request."""
 
 from __future__ import annotations
 
@@ -22,29 +22,37 @@ from gateway.supervisor import intent, lock, restart_plan, terminate
 from gateway.supervisor.intent import Outcome
 from gateway.supervisor.record import Record
 
-#: seconds between looks
+#: seconds between two looks for the answer
 LOOK = 0.05
-#: seconds that a restart is waited for: longer than a generation may take, so that the reason is heard
+#: seconds to wait for a restart: longer than a generation may take to start, to receive the reason of a failure
 WAIT = 45.0
 
 
 @click.command(cls=Command)
-@click.option("--force", is_flag=True, help="End it (SIGTERM, 700 ms, SIGKILL) and start it anew, also when none runs.")
-@click.option("--hard", is_flag=True, help="Replace the supervisor, too; its PID stays.")
 @click.option(
-    "--wait", type=click.FloatRange(0, 3600), default=WAIT, metavar="SECONDS", help="How long to wait.  [default: 45]"
+    "--force", is_flag=True, help="Kill the gateway (SIGTERM, after 700 ms SIGKILL) and start it, even if none runs."
 )
-@click.option("--reason", default="gateway restart", help="What the log says about why.")
+@click.option("--hard", is_flag=True, help="Also replace the supervisor. Its PID stays the same.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=WAIT,
+    metavar="SECONDS",
+    help="How long to wait for the restart.  [default: 45]",
+)
+@click.option("--reason", default="gateway restart", help="Reason to write to the log.")
 def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa: N802 the seam's name
-    """Restart the gateway: the old one serves until the new one is ready, and finishes what it has.
+    """Restart the gateway without losing a request.
 
-    A configuration that cannot be used is refused, and the old one goes on. Exit code 3 if none runs.
-    On Windows it is stopped within its grace, then started: what is cut short is queued again.
+    The old generation serves until the new one is ready, and finishes its tasks. If the new
+    configuration is wrong, the restart is refused and the old generation goes on. Exit code 3 if no
+    gateway runs. On Windows the gateway is stopped and then started; interrupted tasks are queued
+    again.
 
     \b
     Examples:
       gateway restart
-      gateway restart --hard      after an upgrade; done by itself when the version has changed
+      gateway restart --hard      after an upgrade; automatic if the version has changed
       gateway restart --force
 
     \b
@@ -78,12 +86,12 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
 
 
 def _checked_grace(instance: Place) -> float:
-    """Return the grace of a stop, if what is stopped could be started again.
+    """Return the grace period of a stop, after a check that the gateway could be started again.
 
     Raises:
-        ConfigError: it could not.
+        ConfigError: the gateway could not start with the present settings.
     """
-    from gateway import app, config  # late: they bring all of the gateway
+    from gateway import app, config  # late: they import all of the gateway
 
     settings = config.load(instance.env)
     app.check(settings, instance.env)
@@ -91,11 +99,11 @@ def _checked_grace(instance: Place) -> float:
 
 
 def _anew(instance: Place, found: Record | None, patience: float, wait: float, *, force: bool) -> Outcome:
-    """End what runs, and start it.
+    """Stop the gateway, and start it again.
 
     Args:
-        patience: seconds that it may take to end by itself.
-        force: whether a service manager is not to wait for that.
+        patience: seconds to wait for the gateway to end by itself.
+        force: whether a service manager kills it without waiting.
     """
     old = 0
     manager = lookup.owner(instance)
@@ -114,8 +122,8 @@ def _anew(instance: Place, found: Record | None, patience: float, wait: float, *
 
 
 def _given(found: Record) -> tuple[int | None, str | None]:
-    """Return the port and the host that a gateway was started with; what the settings said may have changed."""
-    import psutil  # late: only here
+    """Return the port and host options that a gateway was started with; the settings may have changed since."""
+    import psutil  # late: only needed here
 
     try:
         words = psutil.Process(found.pid).cmdline()
@@ -128,18 +136,18 @@ def _given(found: Record) -> tuple[int | None, str | None]:
 
 
 def _by_signal(instance: Place, found: Record, hard: bool, reason: str, wait: float) -> Outcome:
-    """Ask the supervisor, and wait for its answer.
+    """Ask the supervisor to restart, and wait for its answer.
 
     Raises:
-        GatewayError: it refused, or the new generation failed; the old one goes on.
-        Unavailable: it did not answer in time.
+        GatewayError: the supervisor refused, or the new generation failed; the old one goes on.
+        Unavailable: the supervisor did not answer in time.
     """
     file = paths.lock(instance.home, instance.config)
     try:
         asked = intent.ask(file, found.pid, hard=hard, reason=reason)
     except OSError as error:
         said = f"cannot ask the gateway to restart: {file.parent}: {error.strerror}."
-        raise Unavailable(said, remedy="Make room on that disk, or let it be written to.") from error
+        raise Unavailable(said, remedy="Free space on that disk, or make it writable.") from error
     if not terminate.send(found.process, signal.SIGUSR1):
         raise NotRunning("the gateway has just ended.", remedy="Start it: gateway start")
     deadline = time.monotonic() + wait
@@ -147,7 +155,7 @@ def _by_signal(instance: Place, found: Record, hard: bool, reason: str, wait: fl
         if probe.look(instance).state is State.STOPPED:
             raise GatewayError("the gateway ended while it was restarting.", remedy="See: gateway logs")
         if time.monotonic() > deadline:
-            raise Unavailable(f"the restart is not done after {wait:g} s.", remedy="See: gateway logs")
+            raise Unavailable(f"the restart has not finished after {wait:g} s.", remedy="See: gateway logs")
         time.sleep(LOOK)
     if not outcome.ok:
         goes_on = f"Generation {outcome.old} goes on."

@@ -1,4 +1,4 @@
-"""`gateway run`: the gateway in the foreground."""
+"""`gateway run`: runs the gateway in the foreground."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from cli.service import lookup
 
 
 @click.command(cls=Wordless)
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 18790]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 chooses a free one.  [default: 18790]"
+)
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--force", is_flag=True, help="End another gateway of this user that has the port, or this config.")
-@click.option("--kill-foreign", is_flag=True, help="Take the port from any program.")
-@click.option("--token", help="Store this as the gateway's token, then start without it on the command line.")
-@click.option("--environment", multiple=True, hidden=True)  # both for service managers that can do neither
+@click.option("--force", is_flag=True, help="Stop another gateway of yours that uses the port or this config.")
+@click.option("--kill-foreign", is_flag=True, help="Also kill any other program that uses the port.")
+@click.option("--token", help="Store this as the gateway's token. It does not stay visible in the process list.")
+@click.option("--environment", multiple=True, hidden=True)  # both are for service managers that have no such settings
 @click.option("--output", "printed", hidden=True)
 def COMMAND(  # noqa: N802 the seam's name
     port: int | None,
@@ -29,15 +31,16 @@ def COMMAND(  # noqa: N802 the seam's name
 ) -> int:
     """Run the gateway in the foreground until Ctrl-C.
 
-    It prints its address, its token's file and the agent it found. A second Ctrl-C stops it without grace.
+    It prints its address, the file with its token, and the agent that it found. Press Ctrl-C again
+    to stop at once.
 
     \b
     Examples:
-      gateway                              the same as gateway run
+      gateway                              same as gateway run
       gateway run --port 8080
-      gateway run --config ./work.json     beside another one, with other agents
+      gateway run --config ./work.json     a second gateway, with its own config
     """
-    from gateway import __main__ as foreground  # late: this is all of the gateway
+    from gateway import __main__ as foreground  # late: imports all of the gateway
 
     need_config()
     if force or kill_foreign:
@@ -48,8 +51,8 @@ def COMMAND(  # noqa: N802 the seam's name
 
 
 def _stop_service() -> None:
-    """Have a service of this config stopped by its manager, which would start it again otherwise."""
+    """Stop the service of this config through its manager, which would otherwise start it again."""
     manager = lookup.owner(Place.of(current().environment))
     if manager is not None:
         manager.stop()
-        output.talk(f"{manager.service} is stopped until the next login, or: gateway service-start")
+        output.talk(f"Stopped {manager.service}. It starts at the next login, or with: gateway service-start")

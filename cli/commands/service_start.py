@@ -1,4 +1,4 @@
-"""`gateway service-start`: start the gateway as the service that is installed."""
+"""`gateway service-start`: starts the installed service."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from cli.service import lookup
     type=click.FloatRange(0, 3600),
     default=60.0,
     metavar="SECONDS",
-    help="How long to wait for it.  [default: 60]",
+    help="How long to wait until the gateway answers.  [default: 60]",
 )
 def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
-    """Start the service; returns when the gateway answers. Exit code 3 if none is installed.
+    """Start the installed service, and wait until the gateway answers.
+
+    Exit code 3 if no service is installed.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`gateway service-status`: what is installed, and how its manager sees it."""
+"""`gateway service-status`: shows the installed service and its state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from gateway.security.secret_file import masked
 @click.command(cls=Command)
 @click.pass_context
 def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
-    """Tell what is installed, and whether it runs. Exit code 3 if nothing is, or it does not.
+    """Show the installed service, and whether it runs.
+
+    Exit code 3 if no service is installed, or if it does not run.
 
     \b
     Examples:
@@ -32,9 +34,9 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
     \b
     --json prints
       {"installed": bool, "running": bool, "manager", "service", "file", "state": the manager's word,
-       "pid", "enabled": whether it starts by itself, "program", "arguments": [str], "directory",
-       "version": that wrote the unit, "url", "token": masked, "findings": as of gateway doctor}
-    with null for what is not known.
+       "pid", "enabled": whether it starts automatically, "program", "arguments": [str], "directory",
+       "version": of Moongate that wrote the unit, "url", "token": masked, "findings": as in gateway doctor}
+    Unknown values are null.
     """
     instance = Place.of(current().environment)
     manager = lookup.installed(instance)
@@ -67,7 +69,7 @@ def _shape(instance: Place, manager: Manager, status: Status, found: Look) -> di
     try:
         spec = manager.installed()
     except GatewayError:
-        spec = None  # what is wrong with it is among the findings
+        spec = None  # the findings say what is wrong with it
     token = instance.token
     return {
         "installed": True,
@@ -93,7 +95,7 @@ def _head(installed: str) -> list[str]:
 
 
 def _rows(shape: dict[str, Any]) -> list[str]:
-    """Return the seed's rows, with ours among them."""
+    """Return the lines to print: those of xopc's service-status, and some of our own."""
     return [
         *_head("Yes"),
         f"Status: {'running' if shape['pid'] else shape['state']}",

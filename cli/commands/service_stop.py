@@ -1,4 +1,4 @@
-"""`gateway service-stop`: stop the service that is installed."""
+"""`gateway service-stop`: stops the installed service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from cli.service import lookup
 
 @click.command(cls=Command)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Stop the service; it starts again at the next login. Exit code 3 if none is installed.
+    """Stop the installed service. It starts again at the next login.
+
+    Exit code 3 if no service is installed.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`gateway sessions`: the conversations."""
+"""`gateway sessions`: lists, shows, searches and deletes conversations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cli.remote.client import connect, part
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """List, read and delete conversations.
+    """List, read, search and delete conversations.
 
-    A session is named by its key agent:channel:chat, or by its chat alone.
+    Name a session by its key, agent:channel:chat, or by its chat alone.
 
     \b
     Examples:
@@ -25,9 +25,9 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 
 @COMMAND.command("list")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def list_sessions(limit: int) -> None:
-    """List sessions, the one that was used last first.
+    """List sessions, the last used one first.
 
     \b
     Example:
@@ -57,7 +57,9 @@ def list_sessions(limit: int) -> None:
 
 @COMMAND.command("show")
 @click.argument("key")
-@click.option("--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Newest messages to show.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Number of newest messages to show."
+)
 def show(key: str, limit: int) -> None:
     """Show a session's messages, oldest first.
 
@@ -80,14 +82,15 @@ def show(key: str, limit: int) -> None:
 
 @COMMAND.command("search")
 @click.argument("query")
-@click.option("--session", metavar="KEY", help="Only in this one.")
-@click.option("--agent", metavar="ID", help="Only in those of this agent.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many at the most.")
+@click.option("--session", metavar="KEY", help="Only in this session.")
+@click.option("--agent", metavar="ID", help="Only in sessions of this agent.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most entries to list.")
 def search(query: str, session: str | None, agent: str | None, limit: int) -> None:
-    """Find messages by their words, newest first.
+    """Search messages, newest first.
 
-    All words of QUERY must be there, and may go on (two letters only with an asterisk: co*); "a phrase"
-    must be there as it is; -word must not be there.
+    A message matches if it contains all words of QUERY, or longer words that begin with them. (A word
+    of two letters needs an asterisk for that: co*.) "A phrase" must match exactly; -word must be
+    absent.
 
     \b
     Examples:
@@ -117,9 +120,9 @@ def _heading(message: dict[str, Any]) -> str:
 
 @COMMAND.command("delete")
 @click.argument("key")
-@click.option("--force", is_flag=True, help="Cancel what is at work in it first.")
+@click.option("--force", is_flag=True, help="First cancel the tasks that run in it.")
 def delete(key: str, force: bool) -> None:
-    """Delete a session with its transcript. Refused while a task is at work in it.
+    """Delete a session with its messages. Refused while a task runs in it.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`gateway start`: the gateway in the background."""
+"""`gateway start`: starts the gateway in the background."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from gateway.errors import Conflict, Unavailable
     type=click.FloatRange(0, 3600),
     default=30.0,
     metavar="SECONDS",
-    help="How long to wait for it.  [default: 30]",
+    help="How long to wait until the gateway answers.  [default: 30]",
 )
 def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N802 the seam's name
-    """Start the gateway in the background; returns when it answers.
+    """Start the gateway in the background, and wait until it answers.
 
-    Its log is `gateway logs`. One that runs already is left alone, and that is no failure. One that is
-    installed as a service is started by its service manager.
+    If it runs already, nothing is changed and the command succeeds. If it is installed as a service,
+    the service manager starts it. See its log with `gateway logs`.
 
     \b
     Examples:
@@ -55,11 +55,11 @@ def _start(instance: Place, port: int | None, host: str | None, wait: float) -> 
     try:
         manager.require()
     except Unavailable as error:
-        output.talk(f"Not as the service that is installed: {error.message}")
+        output.talk(f"Starting it without the installed service: {error.message}")
         return start.start(instance, port, host, wait)
     if port is not None or host is not None:
         raise Conflict(
-            "it is installed as a service, whose unit says where it listens.",
+            "the gateway is installed as a service, and its unit sets where it listens.",
             remedy="Change it: gateway install --port PORT --host ADDRESS",
         )
     start.by_service(manager, instance, wait)

@@ -1,4 +1,4 @@
-"""`gateway status`: is it running, where, since when. Imports nothing that is slow to load."""
+"""`gateway status`: shows whether the gateway runs, where, and since when. Imports nothing that loads slowly."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gateway.supervisor.record import Record
 
 
 @click.command(cls=Command)
-@click.option("--deep", is_flag=True, help="Look at interpreter, PATH, disk, data directory and port, too.")
+@click.option("--deep", is_flag=True, help="Also check interpreter, PATH, disk, data directory and port.")
 @click.pass_context
 def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam's name
-    """Tell whether the gateway runs, and where. Exit code 3 if it does not.
+    """Show whether the gateway runs, and where. Exit code 3 if it does not.
 
-    It takes no lock and changes nothing.
+    The command changes nothing.
 
     \b
     Examples:
@@ -37,18 +37,18 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
     --json prints
       {"running": bool, "state": "running" | "unresponsive" | "stopped", "config": path,
        "token": masked or null, "pid", "host", "port", "url", "version", "instance",
-       "service": which service manager started it, "systemd" say,
+       "service": the service manager that started it, such as "systemd",
        "generation": number, "started_at": RFC 3339, "uptime": seconds since then,
        "generation_uptime": seconds since this generation began, "health": "healthy" | "degraded",
        "checks": {name: "ok" or what is wrong},
-       "work": {"running", "queued", "stranded": {agent: how many wait for it, which is disabled or gone},
+       "work": {"running", "queued", "stranded": {agent that is disabled or gone: number of its waiting tasks},
          "ended": in the last 24 hours, "pending_deliveries", "dead_deliveries", "next_schedule": RFC 3339},
-       "installed_version": of this command, "version_drift": whether another one runs,
-       "token_drift": whether the token that is written down is refused,
+       "installed_version": of this command, "version_drift": whether another version runs,
+       "token_drift": whether the gateway refuses the stored token,
        "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
-       "port_owner": {"pid", "name", "user"} of who else holds the port,
-       "findings": as of gateway doctor; both with --deep only}
-    with null for what is not known. A gateway that was killed has a last stop without time and code.
+       "port_owner": {"pid", "name", "user"} of another program that holds the port,
+       "findings": as in gateway doctor; both only with --deep}
+    Unknown values are null. After a kill, the last stop has no time and no code.
     """
     instance = Place.of(current().environment)
     found = probe.look(instance)
@@ -94,7 +94,7 @@ def _shape(instance: Place, found: Look) -> dict[str, Any]:
 
 
 def _deep(instance: Place, found: Look) -> dict[str, Any]:
-    from cli.doctor import environment  # late: brings psutil and the settings
+    from cli.doctor import environment  # late: imports psutil and the settings
 
     findings = [one._asdict() for one in environment.examine(instance, found)]
     return {"port_owner": environment.port_owner(instance, found), "findings": findings}
@@ -111,10 +111,10 @@ def _show_deep(instance: Place, found: Look) -> None:
 
 
 def _service(found: Look) -> str | None:
-    """Return which service manager started the gateway, by the mark that each leaves; None if none did."""
+    """Return the service manager that started the gateway, from the variable that each sets; None if none did."""
     try:
         variables = Path(f"/proc/{found.record and found.record.pid}/environ").read_bytes().split(b"\0")
-    except OSError:  # another system, or another user's
+    except OSError:  # not Linux, or the process of another user
         return None
     mark = f"{MARKER}=".encode()
     return next((one.removeprefix(mark).decode("ascii", "replace") for one in variables if one.startswith(mark)), None)
@@ -126,7 +126,7 @@ def _secret(instance: Place) -> str | None:
 
 
 def _version_drift(found: Look) -> bool | None:
-    """Tell whether the supervisor or what serves is of another version than this command."""
+    """Return whether the supervisor or its generation has another version than this command."""
     if found.record is None:
         return None
     return {found.record.version, (found.health or {}).get("version", gateway.__version__)} != {gateway.__version__}
@@ -169,7 +169,7 @@ def _running(instance: Place, found: Look) -> None:
         "   gateway stop      # stop",
         "   gateway restart   # restart, no request is lost",
         "   gateway logs --follow   # what it does",
-        "   gateway doctor          # what is wrong, and what mends it",
+        "   gateway doctor          # what is wrong, and how to fix it",
     ]
     output.show("\n".join(rows))
 
@@ -204,10 +204,10 @@ def _work(work: dict[str, Any]) -> list[str]:
 
 
 def _drifts(found: Look, inside: Inside) -> list[str]:
-    """Say what the running gateway has that is not what is installed and written down now."""
+    """Return a line for each way in which the running gateway differs from what is installed and stored."""
     said = []
     if _version_drift(found) and found.record is not None:
         said.append(f"   Version: {found.record.version} runs, {gateway.__version__} is installed: gateway restart")
     if inside.token_drift:
-        said.append("   Token: the one that is written down is refused: gateway restart")
+        said.append("   Token: the gateway refuses the stored one: gateway restart")
     return said

@@ -1,4 +1,4 @@
-"""`gateway stop`: end the gateway, and know that it is gone."""
+"""`gateway stop`: stops the gateway, and waits until it is gone."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from gateway.supervisor import intent, lock
 
 
 @click.command(cls=Command)
-@click.option("--force", is_flag=True, help="Kill it at once.")
+@click.option("--force", is_flag=True, help="Kill it at once, without a grace period.")
 @click.option(
-    "--timeout", type=click.IntRange(0, 3_600_000), default=5000, metavar="MS", help="Its grace.  [default: 5000]"
+    "--timeout",
+    type=click.IntRange(0, 3_600_000),
+    default=5000,
+    metavar="MS",
+    help="Grace period for running tasks.  [default: 5000]",
 )
 def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
-    """Stop the gateway: it finishes what it can within the grace, the rest is queued again.
+    """Stop the gateway. Tasks that do not finish within the grace period are queued again.
 
-    Returns when its process is gone and its port is free. Exit code 3 if it does not run. One that a
-    service manager looks after is stopped by that, and comes back at the next login.
+    The command returns when the process has ended and the port is free. Exit code 3 if the gateway
+    does not run. If it runs as a service, the service manager stops it; it starts again at the next
+    login.
 
     \b
     Examples:
@@ -45,9 +50,9 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
     if not force and found is not None:
-        with contextlib.suppress(OSError):  # a full disk: then its grace is the one that its settings say
+        with contextlib.suppress(OSError):  # a full disk: then the grace period of the settings counts
             intent.say_grace(paths.lock(instance.home, instance.config), found.pid, timeout / 1000)
-    if manager is not None:  # so that it does not come back
+    if manager is not None:  # otherwise the manager would start it again
         with output.waiting("stopping the service"):
             manager.stop(force=force)
     if found is not None and found.alive:

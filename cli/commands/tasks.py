@@ -1,4 +1,4 @@
-"""`gateway tasks`: long work, handed in and looked at later."""
+"""`gateway tasks`: submits tasks, follows them, and shows their results."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from cli.follow.follow import answer, beginning
 from cli.remote.client import connect, part
 
 ANSWERS = ("allow", "allow_always", "deny")
-#: reasons of waiting that a list tells, the most frequent ones
+#: the most frequent reasons for waiting that are printed below a list
 REASONS = 3
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Hand in long work, follow it, and look at what came of it.
+    """Submit tasks, follow them, and see their results.
 
-    A task's ID can be cut to a beginning that fits one task only.
+    You can shorten the ID of a task to its first characters, if no other task has them.
 
     \b
     Examples:
@@ -43,13 +43,13 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 
 @COMMAND.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="Only those.")
-@click.option("--agent", metavar="ID", help="Only those of this agent.")
-@click.option("--session", metavar="KEY", help="Only those of this session.")
-@click.option("--label", metavar="NAME[=VALUE]", help="Only those with this label.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only tasks with this status.")
+@click.option("--agent", metavar="ID", help="Only tasks of this agent.")
+@click.option("--session", metavar="KEY", help="Only tasks of this session.")
+@click.option("--label", metavar="NAME[=VALUE]", help="Only tasks with this label.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def list_tasks(status: str | None, agent: str | None, session: str | None, label: str | None, limit: int) -> None:
-    """List tasks, newest first: all runs, by whichever door they came.
+    """List tasks, newest first: all runs, however they were submitted.
 
     \b
     Example:
@@ -81,7 +81,7 @@ def list_tasks(status: str | None, agent: str | None, session: str | None, label
 @COMMAND.command("show")
 @click.argument("id_", metavar="ID")
 def show(id_: str) -> None:
-    """Show a task and what came of it.
+    """Show a task and its result.
 
     \b
     Example:
@@ -89,7 +89,7 @@ def show(id_: str) -> None:
 
     \b
     --json prints {"status": "ok", "task": task, "deliveries": [delivery, see gateway deliveries --help],
-                   "permissions": [what waits for an answer, see gateway tasks permissions --help]}
+                   "permissions": [open requests, see gateway tasks permissions --help]}
     """
     found = connect().get(f"/api/tasks/{part(id_)}")
     if current().json:
@@ -101,7 +101,7 @@ def show(id_: str) -> None:
 @COMMAND.command("cancel")
 @click.argument("id_", metavar="ID")
 def cancel(id_: str) -> None:
-    """Cancel a task: a waiting one at once, a running one within seconds.
+    """Cancel a task. A waiting task ends at once, a running one within seconds.
 
     \b
     Example:
@@ -119,7 +119,7 @@ def cancel(id_: str) -> None:
 @COMMAND.command("retry")
 @click.argument("id_", metavar="ID")
 def retry(id_: str) -> None:
-    """Hand in a failed or cancelled task again; prints the new one's id.
+    """Submit a failed or cancelled task again, and print the id of the new task.
 
     \b
     Example:
@@ -134,9 +134,9 @@ def retry(id_: str) -> None:
 
 @COMMAND.command("permissions")
 @click.argument("id_", metavar="ID")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at the most.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def permissions(id_: str, limit: int) -> None:
-    """List what a task's agent asked to be allowed, and what it was told; newest first.
+    """List the permission requests of a task's agent and their answers, newest first.
 
     \b
     Example:
@@ -170,7 +170,7 @@ def permissions(id_: str, limit: int) -> None:
 @click.argument("request")
 @click.argument("answer_", metavar="ANSWER", type=click.Choice(ANSWERS))
 def answer_permission(id_: str, request: str, answer_: str) -> None:
-    """Answer a task's agent that waits to be allowed something: allow, allow_always or deny.
+    """Answer a permission request: allow, allow_always or deny.
 
     The first answer counts, whoever gives it.
 
@@ -189,10 +189,10 @@ def answer_permission(id_: str, request: str, answer_: str) -> None:
 @COMMAND.command("watch")
 @click.argument("id_", metavar="ID")
 def watch(id_: str) -> None:
-    """Follow a task from its beginning to its end, over restarts of the gateway.
+    """Follow a task from its beginning to its end, also across restarts of the gateway.
 
-    The answer goes to stdout, all else to stderr. Exit code 0 if it succeeded, else 1. Ctrl-C
-    leaves the task going.
+    The answer goes to stdout, everything else to stderr. Exit code 0 if the task succeeded, else 1.
+    Ctrl-C does not stop the task.
 
     \b
     Example:
@@ -207,22 +207,28 @@ def watch(id_: str) -> None:
 
 @COMMAND.command("add")
 @click.argument("input_", metavar="INPUT", required=False)
-@click.option("--agent", metavar="ID", help="Agent to do it; the default one when left out.")
-@click.option("--session", help="Conversation that it is part of; a fresh one when left out.")
-@click.option("--model", help="Model to ask for, in the agent's own words.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Time it may take.")
-@click.option("--priority", type=click.IntRange(-1000, 1000), help="Higher goes first within an agent.  [default: 0]")
-@click.option("--run-at", metavar="TIME", help="Not before: RFC 3339, local time without a zone.")
-@click.option("--label", "words", metavar="NAME=VALUE", multiple=True, help="To find it again; may be repeated.")
-@click.option("--parent", metavar="ID", help="Task that it belongs to.")
-@click.option("--webhook", metavar="URL", help="Told of its end by a signed POST, however long that takes.")
-@click.option("--goal", is_flag=True, help="Ask the agent again, until it says that INPUT is reached.")
-@click.option("--max-rounds", type=click.IntRange(1, 100), help="How often, at the most.  [default: 10]")
-@click.option("--watch", "follow", is_flag=True, help="Follow it to its end.")
+@click.option("--agent", metavar="ID", help="Agent that does the task.  [default: the default agent]")
+@click.option("--session", help="Conversation to continue.  [default: a new one]")
+@click.option("--model", help="Model to use, as the agent names it.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Longest time of the run."
+)
+@click.option(
+    "--priority", type=click.IntRange(-1000, 1000), help="Tasks of an agent with a higher one run first.  [default: 0]"
+)
+@click.option("--run-at", metavar="TIME", help="Do not start before this time: RFC 3339; local time if it has no zone.")
+@click.option(
+    "--label", "words", metavar="NAME=VALUE", multiple=True, help="Label to find the task by; may be repeated."
+)
+@click.option("--parent", metavar="ID", help="Task that this one is part of.")
+@click.option("--webhook", metavar="URL", help="Gets a signed POST when the task ends, tried again until it arrives.")
+@click.option("--goal", is_flag=True, help="Repeat until the agent says that the goal in INPUT is reached.")
+@click.option("--max-rounds", type=click.IntRange(1, 100), help="Most rounds for --goal.  [default: 10]")
+@click.option("--watch", "follow", is_flag=True, help="Follow the task to its end, as `tasks watch` does.")
 def add(input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], run_at: str | None, **given: Any) -> None:
-    """Hand in a task and print its id. Once it is printed, the task is on disk and will be done.
+    """Submit a task and print its id. By then the task is on disk, and no restart loses it.
 
-    Without INPUT, or for -, it is read from the input.
+    If INPUT is missing or -, it is read from standard input.
 
     \b
     Examples:
@@ -231,7 +237,7 @@ def add(input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], ru
       gateway tasks add --run-at 2030-01-01T09:00 "Wish a happy new year"
 
     \b
-    --json prints {"status": "ok", "task": task}, and with --watch the events as `tasks watch` does.
+    --json prints {"status": "ok", "task": task}. With --watch the events follow, as in `tasks watch`.
     """
     agent = given.pop("agent")
     body = {"input": text(input_), "agentId": agent, "run_at": _moment(run_at), "labels": labels(words), **given}
@@ -256,14 +262,14 @@ def _watch(id_: str) -> None:
 
 
 def _moment(text: str | None) -> str | None:
-    """Return a time with its zone: the local one where none is given."""
+    """Return a time with its zone; without one it is local time."""
     if text is None:
         return None
     try:
         return datetime.fromisoformat(text).astimezone().isoformat()
     except ValueError:
         context = click.get_current_context()
-        raise click.UsageError(f'--run-at: "{text}" is no time such as 2030-01-31T09:00.', context) from None
+        raise click.UsageError(f'--run-at: "{text}" is not a time. Write it as 2030-01-31T09:00.', context) from None
 
 
 def _print(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: list[dict[str, Any]]) -> None:
@@ -293,7 +299,7 @@ def _print(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: list[d
 
 
 def _delivery(delivery: dict[str, Any]) -> str:
-    """Return how far word of the end has come."""
+    """Return the state of a delivery on one line."""
     tries = delivery["attempt"]
     said = f"{delivery['status']} after {tries} {'try' if tries == 1 else 'tries'}"
     if delivery["next_at"] is not None:

@@ -1,4 +1,4 @@
-"""`gateway tokens`: tokens for scripts and people, each with a scope, and revoked alone."""
+"""`gateway tokens`: manages named tokens, each with its own scope."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.remote.client import connect, part
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Make and revoke named tokens, for a script, a phone, a colleague.
+    """Create, list and revoke named tokens: one for each script, device or person.
 
     \b
     Examples:
@@ -49,11 +49,13 @@ def list_tokens() -> None:
     type=click.Choice(["read", "write", "admin"]),
     default="write",
     show_default=True,
-    help="What it allows; each includes the one before.",
+    help="What the token allows; each scope includes the one before.",
 )
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Days until it ends; never when left out.")
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), help="Days until it expires.  [default: it does not expire]"
+)
 def create(name: str, scope: str, days: float | None) -> None:
-    """Make a token and print its secret: this once, it is kept nowhere.
+    """Create a token and print its secret. The secret is not stored and cannot be shown again.
 
     \b
     Example:
@@ -65,13 +67,13 @@ def create(name: str, scope: str, days: float | None) -> None:
     made = connect().post("/api/tokens", {"name": name, "scope": scope, "days": days})
     output.result(made, made["token"])
     if not current().json:
-        output.talk("That is the secret. It is shown this once; only its hash is kept.")
+        output.talk("This is the secret. It is shown only once; the gateway stores its hash.")
 
 
 @COMMAND.command("revoke")
 @click.argument("name")
 def revoke(name: str) -> None:
-    """Revoke a token; live streams that were opened with it end at once.
+    """Revoke a token. Open streams that use it end at once.
 
     \b
     Example:

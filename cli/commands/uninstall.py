@@ -1,4 +1,4 @@
-"""`gateway uninstall`: the service is gone, and nothing of it is left."""
+"""`gateway uninstall`: removes the service."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cli.service.steps import carry_out
 
 
 @click.command(cls=Command)
-@click.option("--system", is_flag=True, help="The one of the whole system; needs root.")
-@click.option("--dry-run", is_flag=True, help="Print what would be run; change nothing.")
+@click.option("--system", is_flag=True, help="Remove the service of the whole system. Needs root.")
+@click.option("--dry-run", is_flag=True, help="Print the commands; change nothing.")
 def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
-    """Stop the service and remove it. Work that is cut short is queued again, data and settings stay.
+    """Stop and remove the service. Interrupted tasks are queued again. Data and settings are kept.
 
     \b
     Examples:
@@ -24,7 +24,7 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
 
     \b
     --json prints
-      {"uninstalled": whether there was one, "service", "file"}
+      {"uninstalled": whether a service was installed, "service", "file"}
     with --dry-run {"uninstalled": false, "service", "file", "steps": [commands]}
     """
     environ = current().environment

@@ -1,4 +1,4 @@
-"""`gateway usage`: what agents have used, and what is left of budgets."""
+"""`gateway usage`: shows used tokens and cost, and what is left of budgets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.command(cls=Command)
 @click.option(
-    "--by", type=click.Choice(["day", "agent", "schedule"]), default="day", show_default=True, help="What to add up."
+    "--by",
+    type=click.Choice(["day", "agent", "schedule"]),
+    default="day",
+    show_default=True,
+    help="How to group the usage.",
 )
-@click.option("--since", type=_DAY, metavar="DAY", help="First day, such as 2026-11-21; 30 days when left out.")
-@click.option("--until", type=_DAY, metavar="DAY", help="Last day; today when left out.")
-@click.option("--agent", metavar="ID", help="Only of this agent.")
+@click.option("--since", type=_DAY, metavar="DAY", help="First day, such as 2026-11-21.  [default: 30 days ago]")
+@click.option("--until", type=_DAY, metavar="DAY", help="Last day.  [default: today]")
+@click.option("--agent", metavar="ID", help="Only the usage of this agent.")
 def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str | None) -> None:  # noqa: N802 the seam's name
-    """Show what was used, by day, agent or schedule, and what is left of budgets today.
+    """Show usage by day, agent or schedule, and what is left of today's budgets.
 
     \b
     Examples:
@@ -36,7 +40,7 @@ def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str 
        "usage": [{"name": day or id, "slug", "runs", "input", "output", "cached", "cost", "unpriced"}],
        "budgets": [{"of": "agent" | "schedule", "id", "name", "limits": amount, "used": amount,
                     "left": amount, "over": bool}]}
-    where an amount is {"runs", "tokens", "cost"}, each of them null where there is no limit.
+    An amount is {"runs", "tokens", "cost"}; a value without a limit is null.
     """
     found = connect().get("/api/usage", by=by, since=_day(since), until=_day(until), agent=agent)
     if current().json:
@@ -49,7 +53,7 @@ def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str 
         output.table(
             ("budget of", "runs left", "tokens left", "cost left", ""), [_left(one) for one in found["budgets"]]
         )
-        output.talk(f"Budgets begin anew at {output.moment(found['resets_at'])}.")
+        output.talk(f"Budgets start again at {output.moment(found['resets_at'])}.")
 
 
 def _day(given: datetime | None) -> str | None:

@@ -164,7 +164,7 @@ def test_a_bug_shows_no_traceback_but_how_to_get_one(
 
     assert main(["status"]) == 1
     assert capsys.readouterr().err == (
-        "this command broke: ZeroDivisionError: division by zero That is a bug. MOONGATE_DEBUG=1 shows where.\n"
+        "this command failed unexpectedly: ZeroDivisionError: division by zero This is a bug. Set MOONGATE_DEBUG=1 to see where.\n"
     )
 
     monkeypatch.setenv("MOONGATE_DEBUG", "1")

@@ -80,7 +80,7 @@ def test_what_was_done_is_said_in_words(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["edit", "main"], 2, "Name what is to change"),
+        (["edit", "main"], 2, "Nothing to change"),
         (["edit", "main", "--name", "x"], 1, "is one of the config file"),
         (["remove", "main"], 1, "is one of the config file"),
         (["add", "main"], 1, "Choose another slug."),

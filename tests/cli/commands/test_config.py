@@ -36,7 +36,7 @@ def test_path_says_so_when_there_is_no_file(alone: tuple[Live, Shell]) -> None:
 
     result = shell("config", "path")
 
-    assert (result.out, "does not exist yet" in result.err) == (f"{live.config}\n", True)
+    assert (result.out, "does not exist" in result.err) == (f"{live.config}\n", True)
 
 
 def test_a_good_config_is_called_fine(alone: tuple[Live, Shell]) -> None:

@@ -36,7 +36,7 @@ def test_next_shows_five_times(shell: Shell) -> None:
 
 def test_at_a_terminal_times_are_shown_before_it_is_made(shell: Shell) -> None:
     with shell.terminal("cron", "add", "every 1h", "hi") as terminal:
-        terminal.wait_for("Make it?")
+        terminal.wait_for("Create it?")
         assert len([line for line in terminal.shown.splitlines() if " UTC" in line or "20" in line]) >= 5
         terminal.press("n\n")
         assert terminal.end() == 130

@@ -132,7 +132,7 @@ def test_a_token_that_is_written_down_and_refused_is_named(alone: tuple[Live, Sh
     (live.home / "token").write_text("another-token-than-the-one-in-use\n")
 
     assert (before, shell("status", "--json").json["token_drift"]) == (False, True)
-    assert "   Token: the one that is written down is refused: gateway restart" in shell("status").out.splitlines()
+    assert "   Token: the gateway refuses the stored one: gateway restart" in shell("status").out.splitlines()
 
 
 def test_another_version_than_the_installed_one_is_named(alone: tuple[Live, Shell]) -> None:

@@ -9,7 +9,7 @@ def test_a_token_is_made_used_listed_and_revoked(shell: Shell) -> None:
     made = shell("tokens", "create", "phone", "--scope", "read", "--days", "2")
     mine = {"MOONGATE_TOKEN": made.out.strip()}
 
-    assert made.err == "That is the secret. It is shown this once; only its hash is kept.\n"
+    assert made.err == "This is the secret. It is shown only once; the gateway stores its hash.\n"
     assert shell("agents", "list", env=mine).code == 0
     assert shell("agent", "hi", "--json", env=mine).json["error"]["code"] == "FORBIDDEN"
     row = next(line for line in shell("tokens", "list").out.splitlines() if line.startswith("phone"))
