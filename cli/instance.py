@@ -1,6 +1,6 @@
-"""Where a gateway's things are, and which token opens it. Light: `gateway status` reads it.
+"""Finds the files of one gateway, and the token for it. Light, because `gateway status` uses it.
 
-What it needs of the settings it reads by itself: the table in `gateway.config` is slow to import.
+It reads the few settings that it needs itself, because `gateway.config` is slow to import.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from gateway.supervisor import last_stop, record
 from gateway.supervisor.last_stop import LastStop
 from gateway.supervisor.record import Record
 
-#: the settings that are read here, with their environment names as in `gateway.config`
+#: the settings that are read here, with their environment variables, as in `gateway.config`
 TOKEN = ("gateway.auth.token", ("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"))
 MODE = ("gateway.auth.mode", ("MOONGATE_AUTH_MODE",))
 
 
 class Secret(NamedTuple):
-    """A token, and where it was found."""
+    """A value, and where it was found."""
 
     value: str
     source: str
 
 
 class Place(NamedTuple):
-    """One gateway's state directory and config file."""
+    """The state directory, config file and environment of one gateway."""
 
     home: Path
     config: Path
@@ -47,12 +47,12 @@ class Place(NamedTuple):
 
     @property
     def last_stop(self) -> LastStop | None:
-        """How the last gateway ended that could still say so."""
+        """How the last gateway ended; None if it could not record that."""
         return last_stop.read(paths.lock(self.home, self.config))
 
     @property
     def token(self) -> Secret | None:
-        """The token to use: from the environment, `.env`, the config file, or the token file.
+        """The token: from the environment, `.env`, the config file, or the token file. None if none is needed or found.
 
         Raises:
             ConfigError: the token file cannot be used.
@@ -76,17 +76,17 @@ class Place(NamedTuple):
 
     @property
     def dotenv(self) -> Mapping[str, str | None]:
-        """What `.env` in the state directory sets."""
+        """The variables that `.env` in the state directory sets."""
         file = self.home / ".env"
         if not file.exists():
             return {}
-        import dotenv  # late: most have no such file
+        import dotenv  # late: most users have no such file
 
         return dotenv.dotenv_values(file, interpolate=False)
 
     @property
     def written(self) -> Any:
-        """What the config file says; None if it cannot be read."""
+        """The content of the config file; None if it cannot be read."""
         try:
             return json.loads(self.config.read_bytes().decode("utf-8-sig"))
         except (OSError, ValueError, RecursionError):
@@ -94,5 +94,5 @@ class Place(NamedTuple):
 
 
 def inner(value: Any, name: str) -> Any:
-    """Return what stands at a dotted name in nested objects; None for nothing."""
+    """Return the value at a dotted name in nested objects; None if there is none."""
     return reduce(lambda found, part: found.get(part) if isinstance(found, dict) else None, name.split("."), value)

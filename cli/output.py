@@ -1,4 +1,4 @@
-"""What people and programs see: results on stdout, talk on stderr, decoration on a terminal only."""
+"""Prints for people and programs: results on stdout, notes on stderr, colour and emoji only on a terminal."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ import click
 
 from cli.command import current
 
-#: control characters that would move a terminal's cursor, or worse; tab and line feed stay
+#: control characters that could take over a terminal, and their replacement; tab and line feed stay
 _CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 
 
 def fancy(stream: TextIO) -> bool:
-    """Tell whether colour and emoji are wanted on a stream: on a terminal, unless `NO_COLOR` says no."""
+    """Return whether to use colour and emoji on a stream: on a terminal, unless `NO_COLOR` is set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def marked(mark: str, text: str) -> str:
-    """Return a line of the result with its emoji, where that is wanted."""
+    """Return a line of the result, with an emoji if stdout may have them."""
     return f"{mark} {text}" if fancy(sys.stdout) else text
 
 
 def dim(text: str) -> str:
-    """Return talk that matters less."""
+    """Return a note in dim style, if stderr may have colour."""
     return click.style(text, dim=True) if fancy(sys.stderr) else text
 
 
 def safe(text: str, stream: TextIO) -> str:
-    """Return text that came from outside, without what could take over a terminal."""
+    """Return text for a stream; on a terminal, without control characters that could take it over."""
     return text.translate(_CONTROLS) if stream.isatty() else text
 
 
 def show(text: str) -> None:
-    """Print a result."""
-    click.echo(safe(text, sys.stdout), color=True)  # in a pipe as it is, escapes and all
+    """Print a result as text."""
+    click.echo(safe(text, sys.stdout), color=True)  # in a pipe unchanged, with all escapes
 
 
 def talk(text: str) -> None:
-    """Print what is not the result."""
+    """Print a note on stderr: something that is not the result."""
     click.echo(dim(safe(text, sys.stderr)), err=True)
 
 
@@ -55,12 +55,12 @@ def emit(value: Any) -> None:
 
 
 def line(value: Any) -> None:
-    """Print one of many results as one line of JSON, at once."""
+    """Print one of many results as one line of JSON."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def result(value: Any, text: str, *, as_line: bool = False) -> None:
-    """Print a result: as JSON where that was asked for, else in words."""
+    """Print a result: as JSON with `--json`, else as text."""
     if not current().json:
         show(text)
     else:
@@ -68,17 +68,17 @@ def result(value: Any, text: str, *, as_line: bool = False) -> None:
 
 
 def listing(headers: Sequence[str], rows: Sequence[Sequence[object]], more: object = None) -> None:
-    """Print the rows of a list; say on stderr if there are none, or more of them."""
+    """Print the rows of a list. Say on stderr if there are none, or if there are more."""
     if rows:
         table(headers, rows)
     else:
         talk("None.")
     if more is not None:
-        talk("There are more: --limit.")
+        talk("There are more. To see them, use --limit.")
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it: `0.4s`, `3m 12s`, `3d 4h`."""
+    """Return a duration as people read it: `0.4s`, `3m 12s`, `3d 4h`."""
     if 0 < seconds < 10 and seconds % 1:
         return f"{seconds:.1f}s"
     whole = max(0, int(seconds))
@@ -95,13 +95,13 @@ def moment(text: str | None) -> str:
 
 
 def rfc3339(milliseconds: int) -> str:
-    """Return milliseconds since 1970 UTC as the HTTP API writes times."""
+    """Return a time in milliseconds since 1970 UTC, in the form of the HTTP API."""
     text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
 def home(path: Path) -> str:
-    """Return a path as people write it: with `~` for their home directory."""
+    """Return a path with `~` for the home directory."""
     try:
         return f"~/{path.relative_to(Path.home())}"
     except ValueError:
@@ -109,7 +109,7 @@ def home(path: Path) -> str:
 
 
 def between(start: str | None, end: str | None) -> str:
-    """Return how long something took, or has taken so far; `-` if it has not begun."""
+    """Return how long something took, or has taken so far; `-` if it has not started."""
     if start is None:
         return "-"
     begun = datetime.fromisoformat(start)
@@ -118,7 +118,7 @@ def between(start: str | None, end: str | None) -> str:
 
 
 def first_line(text: str, width: int = 60) -> str:
-    """Return the beginning of a text, on one line."""
+    """Return the beginning of a text on one line of at most `width` characters."""
     joined = " ".join(text.split())
     return joined if len(joined) <= width else joined[: width - 1] + "…"
 
@@ -160,26 +160,26 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 class Waiting(Protocol):
-    """What says on a terminal what is waited for."""
+    """Shows on a terminal what the command waits for."""
 
     def say(self, what: str) -> None:
-        """Say that something else is waited for now."""
+        """Show that the command now waits for something else."""
 
     def note(self, text: str) -> None:
-        """Print a line of talk above it."""
+        """Print a note above it."""
 
     def pause(self) -> None:
-        """Make room for somebody to write."""
+        """Hide it, so that the user can type."""
 
     def resume(self) -> None:
-        """Show it again, unless it is to be shown no more."""
+        """Show it again, unless it was stopped."""
 
     def stop(self) -> None:
-        """Show it no more."""
+        """Hide it for good."""
 
 
 class _Silent:
-    """Stands where there is no terminal."""
+    """Used without a terminal: shows only notes."""
 
     def say(self, what: str) -> None: ...
 
@@ -195,11 +195,11 @@ class _Silent:
 
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[Waiting]:
-    """Show on a terminal what is waited for, and for how long."""
+    """Show on a terminal what the command waits for, and how long it has waited."""
     if not fancy(sys.stderr):
         yield _Silent()
         return
-    from cli.spinner import Spinner  # late: brings rich
+    from cli.spinner import Spinner  # late: imports rich
 
     with Spinner(what) as spinner:
         yield spinner

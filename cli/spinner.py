@@ -1,4 +1,4 @@
-"""What is waited for, and for how long: a live line on the terminal."""
+"""A live line on the terminal that shows what the command waits for, and how long it has waited."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.text import Text
 
 
 class Spinner:
-    """Shown on stderr while its block goes on, or until `stop`; leaves nothing behind."""
+    """Shown on stderr inside its `with` block, or until `stop`. Then the line is removed."""
 
     def __init__(self, what: str) -> None:
         self._progress = Progress(

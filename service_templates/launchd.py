@@ -1,6 +1,6 @@
-"""Write a service as a launchd property list, and read one back.
+"""Writes the launchd property list of a service, and reads it back.
 
-launchd knows no reload and no confinement; a property list does not say them.
+launchd has no reload and no confinement, so a property list does not contain them.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from xml.parsers import expat
 
 from service_templates import MARKER, ServiceSpec, xml_text
 
-#: what every label begins with
+#: beginning of every label
 _LABEL = "ai.moongate.gateway"
-#: set by us in every property list: nobody reads a console there, and the log has a file of its own
+#: variables of every property list: there is no console, and the log has its own file
 _OURS = {MARKER: "launchd", "MOONGATE_DETACHED": "1"}
 _HEAD = re.compile(r"<!-- Written by gateway install\. Moongate (.*) -->")
 
 
 def name(suffix: str) -> str:
-    """The service's label; its property list is named after it."""
+    """Return the label of the service; its property list has the same name."""
     return f"{_LABEL}.{suffix}" if suffix else _LABEL
 
 
 def render(spec: ServiceSpec) -> bytes:
-    """The property list.
+    """Return the property list.
 
     Raises:
-        ValueError: XML cannot carry a value.
+        ValueError: XML cannot contain a value.
     """
     if "--" in spec.version:
-        raise ValueError(f"{spec.version!r} cannot stand in a comment.")
+        raise ValueError(f"{spec.version!r} cannot be in an XML comment.")
     template = resources.files(__package__).joinpath("templates/launchd.plist").read_text("utf-8")
     variables = {"PATH": spec.path, **_OURS, **dict(spec.environment)}
     words = (spec.program, *spec.arguments)
@@ -52,10 +52,10 @@ def render(spec: ServiceSpec) -> bytes:
 
 
 def parse(data: bytes, *, user: str) -> ServiceSpec:
-    """The spec that a property list says; the user is given, unless it names one.
+    """Return the spec of a property list; `user` is used if the list names none.
 
     Raises:
-        ValueError: it is not as `render` writes it.
+        ValueError: `render` did not write the list.
     """
     try:
         said: dict[str, Any] = plistlib.loads(data, fmt=plistlib.FMT_XML)
@@ -79,10 +79,10 @@ def parse(data: bytes, *, user: str) -> ServiceSpec:
             version=head[1] if head is not None else "",
         )
     except (KeyError, TypeError, ValueError, AttributeError, expat.ExpatError) as error:
-        raise ValueError("it is not as Moongate writes it.") from error
+        raise ValueError("Moongate did not write it.") from error
 
 
 def _suffix(label: str) -> str:
     if label != _LABEL and not label.startswith(f"{_LABEL}."):
-        raise ValueError(f"{label!r} is no label of ours.")
+        raise ValueError(f"{label!r} is not a label of Moongate.")
     return label[len(_LABEL) + 1 :]

@@ -8,26 +8,28 @@ from importlib import resources
 
 from service_templates import MARKER, ServiceSpec
 
-#: systemd takes no program whose path holds one of these
+#: characters that the path of a program must not contain for systemd
 _UNFIT = "\"'\\"
-#: the shell gives its place, and PID, to such a program
+#: a shell that runs such a program in its own process, with its own PID
 _THROUGH_SHELL = ("/bin/sh", "-c", 'exec "$0" "$@"')
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def name(suffix: str) -> str:
-    """What systemd calls the service."""
+    """Return the name of the service."""
     return f"moongate-{suffix}.service" if suffix else "moongate.service"
 
 
 def render(spec: ServiceSpec) -> str:
-    """The unit's text.
+    """Return the text of the unit.
 
     Raises:
-        ValueError: systemd cannot carry the directory.
+        ValueError: a unit cannot express the directory.
     """
     if spec.directory.endswith(("\\", " ", "\t")):
-        raise ValueError(f"systemd cannot carry the directory {spec.directory!r}: it ends in a backslash or blank.")
+        raise ValueError(
+            f"a systemd unit cannot express the directory {spec.directory!r}: it ends in a backslash or blank."
+        )
     template = resources.files(__package__).joinpath("templates/systemd.service").read_text("utf-8")
     return template.format(
         version=spec.version,
@@ -44,10 +46,10 @@ def render(spec: ServiceSpec) -> str:
 
 
 def parse(text: str, *, user: str, output: str, suffix: str) -> ServiceSpec:
-    """The spec that a unit says; what a unit does not say is given.
+    """Return the spec of a unit. The arguments are what a unit does not contain.
 
     Raises:
-        ValueError: it is not as `render` writes it.
+        ValueError: `render` did not write the unit.
     """
     lines = [line.partition("=") for line in text.splitlines()]
     said = {key: value for key, _, value in lines}
@@ -72,7 +74,7 @@ def parse(text: str, *, user: str, output: str, suffix: str) -> ServiceSpec:
             version=text.partition("\n")[0].rpartition(" ")[2],
         )
     except (KeyError, IndexError, ValueError) as error:
-        raise ValueError("it is not as Moongate writes it.") from error
+        raise ValueError("Moongate did not write it.") from error
 
 
 def _command(program: str, arguments: Sequence[str]) -> str:
@@ -88,7 +90,7 @@ def _quoted(value: str) -> str:
 
 
 def _words(line: str) -> tuple[str, ...]:
-    """Return the words of a line; one that is not quoted is a single word."""
+    """Return the words of a line. A line without quotes is a single word."""
     quoted = _WORD.findall(line) or [line]
     words = tuple(re.sub(r"\\(.)", r"\1", word).replace("%%", "%") for word in quoted)
     words = (words[0].removeprefix(":"), *words[1:])

@@ -1,8 +1,8 @@
-"""Write a service as a task of Windows' Task Scheduler, and read one back; without the right, as a script.
+"""Writes the task of a service for the Windows Task Scheduler, or the script that replaces it, and reads tasks.
 
-A task can set no variable and keep no output: the gateway is told both by options, `--environment` and
-`--output`. It says no PATH: at login the user's own is there. It knows no reload, no confinement and no
-time that a stop may take.
+A task cannot set variables or redirect output, so the gateway gets both as options, `--environment` and
+`--output`. A task contains no PATH, because the user's own is there at login. It has no reload, no confinement
+and no time limit for a stop.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from xml.etree import ElementTree
 
 from service_templates import MARKER, ServiceSpec, xml_text
 
-#: characters that the schema allows for a program and for a directory
+#: most characters of the paths of program and directory, by the schema of tasks
 LONGEST_PATH = 260
-#: characters that Windows allows for a command line, with the NUL at its end
+#: most characters of a command line on Windows, with the NUL at its end
 LONGEST_COMMAND = 32_767
 _SPACE = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
 _SOURCE = "gateway install, Moongate "
 _NAME = "Moongate"
-#: what Task Scheduler would put something else in the place of
+#: text that Task Scheduler would replace with a value
 _REPLACED = re.compile(r"%[^%\s\\/:=\"]+%|\$\(")
 _CONSOLE = re.compile(r"(?<=\\)python(?=\.exe$)", re.IGNORECASE)
 _WINDOWLESS = re.compile(r"(?<=\\)(python)w(?=\.exe$)", re.IGNORECASE)
-#: variables that every task sets: nobody reads a console there
+#: variables of every task: there is no console
 _OURS = {MARKER: "taskscheduler", "MOONGATE_DETACHED": "1"}
-#: keeps what lies in the state directory from being run as code of ours; a variable comes too late for that
+#: both keep Python from importing files in the state directory; on Windows the variable would come too late
 _SAFE, _SAFELY = "PYTHONSAFEPATH", "-P"
 
 
 def name(suffix: str) -> str:
-    """What the task is called."""
+    """Return the name of the task."""
     return f"{_NAME}-{suffix}" if suffix else _NAME
 
 
 def render(spec: ServiceSpec) -> bytes:
-    """The task, in UTF-16 with its mark, as `schtasks /create /xml` reads it.
+    """Return the task in UTF-16 with a byte order mark, as `schtasks /create /xml` reads it.
 
     Raises:
-        ValueError: Task Scheduler cannot carry it.
+        ValueError: a task cannot express the spec.
     """
     if spec.system:
-        raise ValueError("a task starts at its user's login, and not with the system.")
+        raise ValueError("a task starts at its user's login, not with the system.")
     command = _windowless(spec.program)
     arguments = command_line(_words(spec))
     _check(command, arguments, spec.directory)
@@ -60,14 +60,14 @@ def render(spec: ServiceSpec) -> bytes:
 
 
 def script(spec: ServiceSpec) -> bytes:
-    """The same for the Startup folder, whose scripts run at login: where tasks may not be made.
+    """Return a script for the Startup folder, which runs at login: used if the user may not create tasks.
 
     Raises:
-        ValueError: a script cannot carry it.
+        ValueError: a script cannot express the spec.
     """
     words = [spec.program, spec.directory, *_words(spec)]
     if unfit := next((word for word in words if '"' in word), None):
-        raise ValueError(f"a script of Windows cannot carry a quote: {unfit!r}.")
+        raise ValueError(f"a Windows script cannot contain a quote: {unfit!r}.")
     template = resources.files(__package__).joinpath("templates/startup.cmd").read_text("utf-8")
     text = template.format(
         version=spec.version,
@@ -79,15 +79,15 @@ def script(spec: ServiceSpec) -> bytes:
 
 
 def command(spec: ServiceSpec) -> list[str]:
-    """Return the words that a task runs, for who starts it without one."""
+    """Return the command of a task, to run it without Task Scheduler."""
     return [_windowless(spec.program), *_words(spec)]
 
 
 def parse(data: bytes, *, path: str, stop_seconds: int) -> ServiceSpec:
-    """The spec that a task says; what it does not say is given.
+    """Return the spec of a task. The arguments are what a task does not contain.
 
     Raises:
-        ValueError: it is not as `render` writes it.
+        ValueError: `render` did not write the task.
     """
     try:
         said = {
@@ -112,27 +112,27 @@ def parse(data: bytes, *, path: str, stop_seconds: int) -> ServiceSpec:
             version=said["Source"].removeprefix(_SOURCE),
         )
     except (KeyError, ValueError, LookupError, ElementTree.ParseError) as error:
-        raise ValueError("it is not as Moongate writes it.") from error
+        raise ValueError("Moongate did not write it.") from error
 
 
 def _check(command: str, arguments: str, directory: str) -> None:
     for value in (command, directory):
         if not 0 < len(value.encode("utf-16-le")) // 2 <= LONGEST_PATH:
-            raise ValueError(f"Task Scheduler takes no path of more than {LONGEST_PATH} characters: {value!r}.")
+            raise ValueError(f"Task Scheduler allows a path at most {LONGEST_PATH} characters: {value!r}.")
     if len(f'"{command}" {arguments}'.encode("utf-16-le")) // 2 >= LONGEST_COMMAND:
-        raise ValueError(f"Windows takes no command line of {LONGEST_COMMAND} or more characters.")
+        raise ValueError(f"a command line on Windows must have fewer than {LONGEST_COMMAND} characters.")
     for value in (command, arguments, directory):
         if found := _REPLACED.search(value):
-            raise ValueError(f"Task Scheduler would put something else in the place of {found[0]!r} in {value!r}.")
+            raise ValueError(f"Task Scheduler would replace {found[0]!r} in {value!r} with a value.")
 
 
 def _windowless(program: str) -> str:
-    """Return what runs without a console window, which would flash at every login."""
+    """Return the program that runs without a console window, which would flash at every login."""
     return _CONSOLE.sub(lambda found: f"{found[0]}w", program)
 
 
 def _doubled(value: str) -> str:
-    """Return a value as it stands between quotes in a script, where a single percent sign begins a variable."""
+    """Return a value as it is written between quotes in a script, where a percent sign starts a variable."""
     return value.replace("%", "%%")
 
 
@@ -147,11 +147,11 @@ def _words(spec: ServiceSpec) -> Iterator[str]:
 
 
 def _told(words: list[str]) -> tuple[tuple[str, ...], dict[str, str], str]:
-    """Return the arguments among the words of a task, the variables, and where the output goes."""
+    """Return the arguments, the variables and the output file from the words of a task."""
     first = words.index("--environment")
     options = words[first:]
     if options[-2] != "--output":
-        raise ValueError("it does not say where its output goes")
+        raise ValueError("it has no option --output")
     pairs = [pair.partition("=") for pair in options[1:-2:2]]
     given = words[:first]
     return tuple(given[given[:1] == [_SAFELY] :]), {name: value for name, _, value in pairs}, options[-1]
@@ -159,15 +159,15 @@ def _told(words: list[str]) -> tuple[tuple[str, ...], dict[str, str], str]:
 
 def _suffix(task: str) -> str:
     if task != _NAME and not task.startswith(f"{_NAME}-"):
-        raise ValueError(f"{task!r} is no task of ours.")
+        raise ValueError(f"{task!r} is not a task of Moongate.")
     return task[len(_NAME) + 1 :]
 
 
-# --- the command line, as CommandLineToArgvW of Windows takes it apart ---------------------------
+# --- the command line, as CommandLineToArgvW of Windows splits it ----- ---------------------------
 
 
 def command_line(words: Iterable[str]) -> str:
-    """Return a line that is taken apart into these words: backslashes count only before a quote."""
+    """Return the command line that Windows splits into these words. Backslashes are special only before a quote."""
     return " ".join(map(_quoted, words))
 
 
@@ -178,12 +178,12 @@ def _quoted(word: str) -> str:
 
 
 def _closed(inner: str) -> str:
-    """Return what stands between quotes so that its end does not keep the last quote from ending it."""
+    """Return a text with its last backslashes doubled, so that they do not escape a quote after it."""
     return re.sub(r"(\\+)$", r"\1\1", inner)
 
 
 def words_of(line: str) -> list[str]:
-    """Return the words of a line that `command_line` made."""
+    """Return the words of a command line that `command_line` returned."""
     found = re.findall(r'"((?:\\.|[^"\\])*)"|(\S+)', line)
     return [plain or _unquoted(quoted) for quoted, plain in found]
 

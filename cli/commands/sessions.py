@@ -111,7 +111,7 @@ def search(query: str, session: str | None, agent: str | None, limit: int) -> No
     if not page["results"]:
         output.talk("None.")
     if page["next_cursor"] is not None:
-        output.talk("There are more: --limit.")
+        output.talk("There are more. To see them, use --limit.")
 
 
 def _heading(message: dict[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""What is wrong here and what to do about it: the checks behind `gateway doctor` and `gateway status --deep`."""
+"""The checks of `gateway doctor` and `gateway status --deep`: what is wrong, why, and how to fix it."""

@@ -21,7 +21,7 @@ from gateway.errors import GatewayError
 from gateway.process.child import Children
 from gateway.process.identity import Identity
 
-#: seconds that an agent may take to say how it is
+#: seconds that an agent may take to report its health
 HEALTH_TIMEOUT_SECONDS = 15.0
 
 
@@ -39,15 +39,15 @@ def _ask_gateway(instance: Place) -> list[Finding]:
         answers = {name: client.get(f"/api/agents/{part(name)}")["health"] for name in listed}
         stranded = client.get("/api/work").get("stranded", {})
     except GatewayError as error:
-        return [Finding("agents", Level.ERROR, "the gateway does not tell", error.message, error.remedy)]
+        return [Finding("agents", Level.ERROR, "the gateway does not report them", error.message, error.remedy)]
     return [*(_health(name, Health(**said)) for name, said in answers.items()), *_stranded(stranded)]
 
 
 def _stranded(waiting: Mapping[str, int]) -> Iterator[Finding]:
-    """Tell of tasks that wait for agents that are disabled or gone: nobody works on them."""
+    """Report tasks that wait for an agent that is disabled or gone, so that they never run."""
     for agent, count in waiting.items():
-        said = f"{count} {'task waits' if count == 1 else 'tasks wait'} for it, and it is disabled or gone"
-        remedy = f"enable it or put it back, or cancel them: gateway tasks list --status queued --agent {agent}"
+        said = f"{count} {'task waits' if count == 1 else 'tasks wait'} for it, but it is disabled or gone"
+        remedy = f"enable or restore it, or cancel the tasks: gateway tasks list --status queued --agent {agent}"
         yield Finding(f"agent {agent}", Level.WARNING, said, remedy=remedy)
 
 
@@ -58,12 +58,16 @@ def _health(name: str, health: Health) -> Finding:
         said = " ".join(filter(None, ["fine", health.version, f"({health.detail})" if health.detail else ""]))
         return Finding(f"agent {name}", Level.OK, said)
     return Finding(
-        f"agent {name}", Level.ERROR, "could not answer now", health.detail, f"then: gateway agents show {name}"
+        f"agent {name}",
+        Level.ERROR,
+        "could not answer now",
+        health.detail,
+        f"after a fix, check: gateway agents show {name}",
     )
 
 
 class _NoLedger:
-    """Keeps no record: what is started here ends with the look at it."""
+    """Records no processes: those that are started here end with the check."""
 
     async def record(self, who: Identity, run: str | None) -> None: ...
 
@@ -71,7 +75,7 @@ class _NoLedger:
 
 
 async def _ask_agents(settings: Config, agents: list[Agent], environ: Mapping[str, str]) -> list[Finding]:
-    """Ask the backends themselves, as a gateway would."""
+    """Ask the backends directly, as a gateway would."""
     with tempfile.TemporaryDirectory(prefix="moongate-doctor-") as directory:
         tools = Tools(children=Children(_NoLedger(), environ), environ=environ, directory=Path(directory))
         return list(await asyncio.gather(*(_ask_agent(agent, tools) for agent in agents)))

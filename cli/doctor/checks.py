@@ -1,4 +1,4 @@
-"""What `gateway doctor` looks at: each check looks at one thing, changes nothing, and says what mends it."""
+"""All checks of `gateway doctor`. Each looks at one thing, changes nothing, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.supervisor import port
 
 
 def examine(environ: Mapping[str, str]) -> list[Finding]:
-    """Return what all checks find; those that need a config are left out without a usable one."""
+    """Return the findings of all checks. Without a usable config, the checks that need one are left out."""
     instance = Place.of(environ)
     found = probe.look(instance)
     findings = [
@@ -54,44 +54,46 @@ def _config_said(settings: Config, agents: Iterable[Agent]) -> str:
 def _gateway(found: Look) -> Finding:
     record, health = found.record, found.health or {}
     if record is None:
-        return Finding("gateway", Level.OK, "not running; it is started by: gateway start")
+        return Finding("gateway", Level.OK, "not running; start it: gateway start")
     if found.state is State.UNRESPONSIVE:
         said = f"pid {record.pid} is there, but does not answer on port {record.port}"
         return Finding(
-            "gateway", Level.ERROR, said, "it starts, stops or hangs", f"gateway logs, then kill {record.pid}"
+            "gateway", Level.ERROR, said, "it is starting, stopping or hanging", f"gateway logs, then kill {record.pid}"
         )
     wrong = [f"{name}: {said}" for name, said in health.get("checks", {}).items() if said != "ok"]
     if wrong:
         return Finding(
-            "gateway", Level.ERROR, "running, and not well", "; ".join(wrong), "gateway logs --level warning"
+            "gateway", Level.ERROR, "running, but not healthy", "; ".join(wrong), "gateway logs --level warning"
         )
     if record.version != gateway.__version__:
         said = f"running version {record.version}; installed is {gateway.__version__}"
-        return Finding("gateway", Level.WARNING, said, "it was upgraded since its start", "stop it and start it again")
+        return Finding("gateway", Level.WARNING, said, "it was upgraded after its start", "gateway restart")
     return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.url(record)}")
 
 
 def _plugins() -> Iterator[Finding]:
-    """Tell what other packages bring, and which of it cannot be used."""
+    """Report the backends and channels of other packages, and those that cannot be used."""
     for kind, found in (("backend", backends.registered()), ("channel", channels.registered())):
         for name, origin in found.origins.items():
-            yield Finding(f"plugin {name}", Level.OK, f"a {kind}, of {origin}")
+            yield Finding(f"plugin {name}", Level.OK, f"a {kind}, from {origin}")
         for name, broken in found.broken.items():
-            said = f"the {kind} of {broken.origin} cannot be used"
-            yield Finding(f"plugin {name}", Level.ERROR, said, broken.why, "mend it or install another version of it")
+            said = f"the {kind} from {broken.origin} cannot be used"
+            yield Finding(
+                f"plugin {name}", Level.ERROR, said, broken.why, "fix that package, or install another version of it"
+            )
 
 
 def _token(instance: Place, found: Look) -> Iterator[Finding]:
-    """Look whether the running gateway takes the token that is written down."""
+    """Check whether the running gateway accepts the stored token."""
     try:
         known = instance.token
     except ConfigError:
-        return  # the file that holds it is looked at by itself
+        return  # another check reports the token file
     if probe.inside(found, None if known is None else known.value).token_drift:
         said = (
-            f"the gateway refuses the one in {known.source}" if known else "the gateway wants one; none is written down"
+            f"the gateway refuses the one in {known.source}" if known else "the gateway needs one, but none is stored"
         )
-        yield Finding("token in use", Level.ERROR, said, "it was changed since the start", "gateway restart")
+        yield Finding("token in use", Level.ERROR, said, "it was changed after the start", "gateway restart")
 
 
 def _port(settings: Config, found: Look) -> Finding:
@@ -99,15 +101,25 @@ def _port(settings: Config, found: Look) -> Finding:
     if found.record is not None:
         held = found.record.port
         if wanted not in (0, held):
-            said = f"the gateway is on {held}; the settings say {wanted}"
-            return Finding("port", Level.WARNING, said, "it was started with --port, or they changed", "start it again")
+            said = f"the gateway uses {held}; the settings say {wanted}"
+            return Finding(
+                "port",
+                Level.WARNING,
+                said,
+                "it was started with --port, or the settings changed",
+                "gateway stop, gateway start",
+            )
         return Finding("port", Level.OK, f"{held}, held by the gateway")
     try:
         port.bind(host, wanted).close()
     except PortTaken as error:
         cause = (error.remedy or "").strip()
         return Finding(
-            "port", Level.ERROR, f"{wanted} is taken", cause, "end that program, or gateway run --port OTHER"
+            "port",
+            Level.ERROR,
+            f"{wanted} is taken",
+            cause,
+            "stop that program, or use another port: gateway run --port OTHER",
         )
     except ConfigError as error:
         return Finding("port", Level.ERROR, error.message, remedy="set gateway.host or gateway.port")

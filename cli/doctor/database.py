@@ -20,8 +20,8 @@ def examine_database(settings: Config, found: Look) -> Finding:
     file = settings.database
     shown = output.home(file)
     if found.state is not State.STOPPED:
-        return Finding("database", Level.OK, f"{shown}, in use; the gateway looks after it")
-    restore = f"move {shown} away with its -wal, and restore a copy"
+        return Finding("database", Level.OK, f"{shown}, in use by the gateway")
+    restore = f"move {shown} and its -wal file away, and restore a backup"
     try:
         with file.open("rb") as opened:
             header = opened.read(HEADER_BYTES)
@@ -30,9 +30,11 @@ def examine_database(settings: Config, found: Look) -> Finding:
     except OSError as error:
         return Finding("database", Level.ERROR, f"cannot read {shown}", error.strerror)
     if len(header) < HEADER_BYTES or not header.startswith(b"SQLite format 3\0"):
-        return Finding("database", Level.ERROR, f"{shown} is damaged, or no SQLite database", None, restore)
+        return Finding("database", Level.ERROR, f"{shown} is damaged, or is not a SQLite database", None, restore)
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        return Finding("database", Level.ERROR, f"{shown} is another program's", None, "set data.directory elsewhere")
+        return Finding(
+            "database", Level.ERROR, f"{shown} belongs to another program", None, "set data.directory elsewhere"
+        )
     wrong = _quick_check(file)
     if wrong:
         return Finding("database", Level.ERROR, f"{shown} is damaged", wrong, restore)
@@ -42,13 +44,13 @@ def examine_database(settings: Config, found: Look) -> Finding:
 def _no_database(file: Path) -> Finding:
     wal = file.with_name(f"{file.name}-wal")
     if wal.exists() and wal.stat().st_size:
-        said = f"{output.home(file)} is missing, but its log is there"
-        return Finding("database", Level.ERROR, said, None, f"restore it beside {wal.name}, or move that away")
-    return Finding("database", Level.OK, "none yet; the first start makes it")
+        said = f"{output.home(file)} is missing, but its write-ahead log is there"
+        return Finding("database", Level.ERROR, said, None, f"restore it next to {wal.name}, or move that file away")
+    return Finding("database", Level.OK, "none yet; the first start creates it")
 
 
 def _quick_check(file: Path) -> str:
-    """Return what SQLite finds wrong with a database that nobody uses; nothing if it is whole."""
+    """Return the faults that SQLite finds in a database that no process uses; empty if there are none."""
     try:
         connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
         try:

@@ -1,4 +1,4 @@
-"""A closer look at where the gateway runs: interpreter, PATH, disk, data directory, port. Changes nothing."""
+"""Checks where the gateway runs: interpreter, PATH, disk, data directory, port, service. Changes nothing."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.supervisor import port, record
 
-#: free bytes below which the disk is full soon, and below which it is full
+#: free bytes below which there is a warning, and below which the disk counts as full
 SCARCE = 1 << 30
 FULL = 100 << 20
 
 
 def examine(instance: Place, found: Look) -> list[Finding]:
-    """Return what is found; what needs the settings is left out when they cannot be used."""
+    """Return the findings. Checks that need the settings are left out if these cannot be used."""
     findings = [disk("disk", instance.home), interpreter(_program(found)), *_programs(instance, found)]
     findings += service_drift.examine(instance, found)
     settings = _settings(instance)
@@ -41,7 +41,7 @@ def examine(instance: Place, found: Look) -> list[Finding]:
 
 
 def port_owner(instance: Place, found: Look) -> dict[str, Any] | None:
-    """Return who holds the gateway's port in its stead: pid, name and user, as far as they can be seen."""
+    """Return pid, name and user of another program that holds the gateway's port; None if none is seen."""
     settings = _settings(instance)
     if found.state is State.RUNNING or settings is None:
         return None
@@ -63,24 +63,28 @@ def disk(check: str, place: Path) -> Finding:
         return Finding(check, Level.OK, said)
     level = Level.ERROR if free < FULL else Level.WARNING
     return Finding(
-        check, level, said, "without space nothing is accepted", "make room, or set data.directory elsewhere"
+        check,
+        level,
+        said,
+        "without space no task is accepted",
+        "free some space, or set data.directory to another disk",
     )
 
 
 def interpreter(program: Path) -> Finding:
-    """Look whether the gateway could be started anew from where it runs."""
-    anew = "install Moongate in a lasting place, then: gateway stop, gateway start"
+    """Check whether the gateway could be started again with its interpreter."""
+    remedy = "install Moongate permanently, then: gateway stop, gateway start"
     if not program.exists():
-        cause = "no serving process can be started any more"
-        return Finding("interpreter", Level.ERROR, f"{program} is gone", cause, anew)
+        cause = "no new generation can be started"
+        return Finding("interpreter", Level.ERROR, f"{program} is gone", cause, remedy)
     if any(program.is_relative_to(place) for place in {tempfile.gettempdir(), "/tmp", "/var/tmp"}):  # noqa: S108
-        cause = "the system clears such places"
-        return Finding("interpreter", Level.WARNING, f"{program} is in a temporary place", cause, anew)
+        cause = "the system clears such directories"
+        return Finding("interpreter", Level.WARNING, f"{program} is in a temporary directory", cause, remedy)
     return Finding("interpreter", Level.OK, output.home(program))
 
 
 def _program(found: Look) -> Path:
-    """Return the interpreter as the gateway was started with it; this command's if it does not run."""
+    """Return the interpreter that the gateway was started with; that of this command if it does not run."""
     if found.record is not None:
         with contextlib.suppress(psutil.Error, IndexError):
             process = psutil.Process(found.record.pid)
@@ -90,7 +94,7 @@ def _program(found: Look) -> Path:
 
 
 def _programs(instance: Place, found: Look) -> Iterator[Finding]:
-    """Look for the agents' programs on the gateway's own PATH, which need not be this shell's."""
+    """Look for the agents' programs on the PATH of the gateway, which may differ from that of this shell."""
     here = instance.env.get("PATH", os.defpath)
     there = here
     if found.record is not None:
@@ -101,17 +105,17 @@ def _programs(instance: Place, found: Look) -> Iterator[Finding]:
     for name in missing:
         elsewhere = shutil.which(name, path=here)
         if elsewhere is None:
-            cause, remedy = "it is not installed, or in a place that PATH does not name", "install it, or give its path"
+            cause, remedy = "it is not installed, or its directory is not on PATH", "install it, or give its full path"
         else:
-            cause = f"it is {elsewhere}: this shell's PATH has it, the gateway's has not"
+            cause = f"it is {elsewhere}, which is on the PATH of this shell, but not of the gateway"
             remedy = "from this shell: gateway stop, gateway start (a service: gateway install)"
-        yield Finding("PATH", Level.WARNING, f"{name} is not found by the gateway", cause, remedy)
+        yield Finding("PATH", Level.WARNING, f"the gateway does not find {name}", cause, remedy)
     if not missing:
-        yield Finding("PATH", Level.OK, f"has {', '.join(wanted)}" if wanted else "no agent needs a program of it")
+        yield Finding("PATH", Level.OK, f"has {', '.join(wanted)}" if wanted else "no agent needs a program")
 
 
 def _wanted(written: Any) -> list[str]:
-    """Return the bare names of programs that the agents in a config file start."""
+    """Return the programs that agents in a config file start by bare name, so that PATH decides."""
     listed = inner(written, "agents.list")
     agents = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     names = set()
@@ -129,10 +133,10 @@ def _data(settings: Config) -> Finding:
     shown = output.home(settings.data_directory)
     holder = record.read(paths.data_lock(settings.data_directory))
     if holder is None or not holder.alive or holder.configPath == str(settings.path):
-        return Finding("data directory", Level.OK, f"{shown}, this gateway's alone")
-    cause = f"the gateway of {holder.configPath} has it (pid {holder.pid}, port {holder.port})"
-    remedy = f"set data.directory to another place, or gateway stop --config {holder.configPath}"
-    return Finding("data directory", Level.ERROR, f"{shown} is another gateway's", cause, remedy)
+        return Finding("data directory", Level.OK, f"{shown}, used only by this gateway")
+    cause = f"the gateway with config {holder.configPath} uses it (pid {holder.pid}, port {holder.port})"
+    remedy = f"set data.directory to another path, or gateway stop --config {holder.configPath}"
+    return Finding("data directory", Level.ERROR, f"{shown} is in use by another gateway", cause, remedy)
 
 
 def _settings(instance: Place) -> Config | None:

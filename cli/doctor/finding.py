@@ -1,4 +1,4 @@
-"""What a look at the gateway finds, as `gateway doctor` and `gateway status --deep` tell it."""
+"""A finding of a check, and how `gateway doctor` and `gateway status --deep` print it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """What a check found, why it is so, and the command or step that mends it."""
+    """What a check found, the cause, and the command or step that fixes it."""
 
     check: str
     level: Level
@@ -34,4 +34,4 @@ def show(found: Finding) -> None:
     if found.cause:
         output.show(f"     why: {found.cause}")
     if found.remedy:
-        output.show(f"     mend: {found.remedy}")
+        output.show(f"     fix: {found.remedy}")

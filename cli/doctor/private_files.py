@@ -1,4 +1,4 @@
-"""Files and directories that are for their owner only: finds those that others can read, and closes them."""
+"""Checks that private files and directories are readable only by their owner."""
 
 from __future__ import annotations
 

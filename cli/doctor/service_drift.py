@@ -1,6 +1,6 @@
-"""How what is installed as a service differs from what it should be now: version, program, port, other units.
+"""Checks how the installed service differs from what it should be: version, program, port, other units.
 
-`examine` looks, and `mend` writes the unit anew.
+`examine` reports the differences, and `mend` rewrites the unit.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cli.service.unit_file import read_content
 from gateway.errors import ConfigError, GatewayError
 from service_templates import ServiceSpec
 
-#: what mends most of it
+#: the command that fixes most differences
 ANEW = "gateway install"
 
 
 def examine(instance: Place, found: Look) -> list[Finding]:
-    """Return what is found about the service; nothing if none is installed. Changes nothing."""
+    """Return the findings about the service; none if no service is installed. Changes nothing."""
     manager = lookup.installed(instance)
     if manager is None:
         return []
@@ -42,7 +42,7 @@ def examine(instance: Place, found: Look) -> list[Finding]:
 
 
 def _when(manager: Manager) -> Iterator[Finding]:
-    """Tell when it runs, where that is not always."""
+    """Report when the service runs, if it does not run always."""
     if hints := manager.hints():
         yield Finding("login", Level.OK, " ".join(" ".join(hints).split()))
 
@@ -52,10 +52,10 @@ def _state(manager: Manager, found: Look) -> Iterator[Finding]:
         manager.require()
         status = manager.status()
     except GatewayError as error:
-        yield Finding("service", Level.WARNING, f"{manager.name} cannot be asked", error.message, error.remedy)
+        yield Finding("service", Level.WARNING, f"{manager.name} does not answer", error.message, error.remedy)
         return
     if not status.enabled:
-        yield Finding("service", Level.WARNING, "it does not start by itself", "it was disabled", ANEW)
+        yield Finding("service", Level.WARNING, "it does not start automatically", "it was disabled", ANEW)
     yield from _running(manager, status, found)
 
 
@@ -64,9 +64,9 @@ def _running(manager: Manager, status: Status, found: Look) -> Iterator[Finding]
         remedy = "gateway service-start" if found.record is None else "gateway stop, then gateway service-start"
         if status.state.startswith("failed"):
             remedy = f"see why: gateway config check, or {manager.journal}; then gateway service-start"
-        yield Finding("service", Level.WARNING, f"it is installed, and not running: {status.state}", remedy=remedy)
+        yield Finding("service", Level.WARNING, f"it is installed, but not running: {status.state}", remedy=remedy)
     elif found.record is not None and status.pid not in (None, found.record.pid):
-        said = f"the gateway that runs (pid {found.record.pid}) is not the service's (pid {status.pid})"
+        said = f"the running gateway (pid {found.record.pid}) is not the one of the service (pid {status.pid})"
         yield Finding("service", Level.ERROR, said, None, f"kill {found.record.pid}")
 
 
@@ -76,7 +76,7 @@ def _unit(instance: Place, manager: Manager, spec: ServiceSpec) -> Iterator[Find
         yield Finding("service", Level.ERROR, said, "Python or Moongate was moved or upgraded", ANEW)
     if spec.version != gateway.__version__:
         said = f"the unit was written by Moongate {spec.version}; this is {gateway.__version__}"
-        yield Finding("service", Level.WARNING, said, "it was upgraded since", ANEW)
+        yield Finding("service", Level.WARNING, said, "Moongate was upgraded since then", ANEW)
         return
     try:
         wanted = manager.render(unit.wanted(instance, spec))
@@ -84,30 +84,30 @@ def _unit(instance: Place, manager: Manager, spec: ServiceSpec) -> Iterator[Find
         yield Finding("service", Level.WARNING, "it could not be installed from here", error.message, error.remedy)
         return
     if wanted != manager.file.read_bytes():
-        cause = "settings, or what runs this command, have changed since, or it was edited"
-        yield Finding("service", Level.WARNING, "the unit is not as it would be written now", cause, ANEW)
+        cause = "the settings or the installation of Moongate have changed, or the unit was edited"
+        yield Finding("service", Level.WARNING, "the unit differs from what would be written now", cause, ANEW)
 
 
 def _port(instance: Place, spec: ServiceSpec) -> Iterator[Finding]:
-    """Look whether the unit says another port than the config file: the unit wins."""
+    """Check whether the unit sets another port than the config file. The unit takes precedence."""
     said = dict(zip(spec.arguments, spec.arguments[1:], strict=False)).get("--port")
     written = inner(instance.written, "gateway.port")
     if said is not None and isinstance(written, int) and str(written) != said:
-        cause = f"the config file says {written}, and what the unit says wins"
+        cause = f"the config file says {written}, but the unit takes precedence"
         yield Finding("service", Level.WARNING, f"the unit says port {said}", cause, f"{ANEW} (without --port)")
 
 
 def _rivals(manager: Manager, spec: ServiceSpec) -> Iterator[Finding]:
     for file in manager.rivals(spec):
-        said = f"{file} runs a gateway with this config, too"
-        yield Finding("service", Level.ERROR, said, "only one of them can", "remove one of the two")
+        said = f"{file} also runs a gateway with this config"
+        yield Finding("service", Level.ERROR, said, "only one of them can run", "remove one of the two")
 
 
 def mend(instance: Place) -> str | None:
-    """Write the unit as it is to be now, without a restart; returns what was done, None if nothing had to be.
+    """Rewrite an outdated unit, without a restart. Returns what was done; None if the unit was up to date.
 
     Raises:
-        GatewayError: it cannot be; everything is as it was before.
+        GatewayError: it cannot be rewritten; all steps were undone.
     """
     manager = lookup.installed(instance)
     if manager is None:
@@ -120,4 +120,4 @@ def mend(instance: Place) -> str | None:
     if manager.render(wanted) == read_content(manager.file) and manager.status().enabled:
         return None
     carry_out(manager.installation(wanted, start=False))
-    return f"service: {manager.file} is written anew; it counts from the next start"
+    return f"service: {manager.file} is rewritten; it takes effect at the next start"

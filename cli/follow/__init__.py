@@ -1,1 +1,1 @@
-"""Watching a run in the terminal: its text as it comes, and its permission requests."""
+"""Follows a run in the terminal: shows its text as it arrives, and answers its permission requests."""

@@ -1,4 +1,4 @@
-"""Following a run on a terminal or in a pipe: what it says, what it does, how it ended."""
+"""Follows a run to its end, on a terminal or in a pipe, and returns its answer."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from cli.remote.client import Client, part
 from cli.remote.sse import Event
 from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut
 
-#: what is waited for, by the status of the run
+#: what to show while waiting, by the status of the run
 _WAITS = {"queued": "waiting for its turn", "running": "waiting for the answer"}
 
-#: seconds that a run may be queued before it is asked what it waits for
+#: seconds that a run may be queued before the user is told what it waits for
 LONG = 3.0
 
 
 class Asked(Protocol):
-    """What tells of a task."""
+    """Reads from the HTTP API; the client does."""
 
     def get(self, path: str) -> Any: ...
 
 
 class Answer(NamedTuple):
-    """What came of a run."""
+    """The result of a run."""
 
     reply: str
     #: tokens `input`, `output` and `cached`, and `cost`
@@ -41,12 +41,12 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
     """Follow a run to its end and return its answer.
 
     Args:
-        live: show the answer as it comes; with `--json` a line for each event.
-        talk: show what else happens, too.
+        live: print the answer as it arrives; with `--json` a line for each event.
+        talk: also print what else happens.
 
     Raises:
-        AgentError, TimedOut, Conflict: it ended otherwise.
-        Interrupted: the user has had enough; the run goes on.
+        AgentError, TimedOut, OverBudget, Conflict: the run did not succeed.
+        Interrupted: the user pressed Ctrl-C; the run goes on.
     """
     usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
     as_json = current().json
@@ -68,10 +68,10 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
 
 @contextlib.contextmanager
 def explained(client: Asked, run: str, note: Callable[[str], None]) -> Iterator[threading.Timer]:
-    """Say what a run waits for if it is queued for long; yields what is to be cancelled when it begins."""
+    """Print what a run waits for if it is queued for long. Yields a timer to cancel when the run starts."""
 
     def print_wait() -> None:
-        with contextlib.suppress(GatewayError):  # it is said as an aid: following the run goes on
+        with contextlib.suppress(GatewayError):  # only a hint: on an error, following the run goes on
             wait = client.get(f"/api/tasks/{part(run)}")["task"]["waits"]
             if wait is not None:
                 note(f"It waits: {output.first_line(wait['why'], 500)}.")
@@ -91,16 +91,16 @@ def _json_lines(event: Event) -> None:
 
 @contextlib.contextmanager
 def beginning() -> Iterator[None]:
-    """On Ctrl-C before the gateway has answered, say where to look."""
+    """On Ctrl-C before the gateway has answered, say where to look for the task."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("Left before the gateway answered.", remedy="See: gateway tasks list") from None
+        raise Interrupted("Stopped before the gateway answered.", remedy="See: gateway tasks list") from None
 
 
 @contextlib.contextmanager
 def leaving(run: str) -> Iterator[None]:
-    """On Ctrl-C leave the run going, and say how to come back."""
+    """On Ctrl-C, let the run go on, and say how to follow it again."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Permission requests while a run is followed: shown, and on a terminal answered from the keyboard."""
+"""Shows the permission requests of a followed run, and on a terminal lets the user answer them."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _OFFERS = {"allow": "[y]es", "allow_always": "[a]lways", "deny": "[n]o"}
 
 
 class Asking:
-    """Heeds the permission events of one run.
+    """Handles the permission events of one run.
 
-    A thread of its own reads the keyboard, so that the run is followed meanwhile: somebody else may answer,
-    or the time be up.
+    A separate thread reads the keyboard, and the run is followed meanwhile: somebody else may answer first, or
+    the request may expire.
     """
 
     def __init__(self, client: Client, run: str, waiting: Waiting, *, here: bool) -> None:
         """Args:
-        here: ask on this terminal, if it is one; else say how to answer.
+        here: ask the user if this is a terminal. If not, print the command that answers.
         """
         self._here = here and _at_terminal()
         self._client = client
         self._run = run
         self._waiting = waiting
-        #: what waits for an answer, by id; the first one is asked now
+        #: requests without an answer, by id; the first one is on the screen
         self._open: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._reading = False
-        #: what was answered here
+        #: ids of the requests that were answered here
         self._told: set[str] = set()
 
     def __call__(self, data: dict[str, Any]) -> None:
@@ -51,10 +51,10 @@ class Asking:
                 output.talk(self._hint(data))
 
     def _waits(self, request: str) -> bool:
-        """Tell whether a request is still open: what is followed may have happened long ago."""
+        """Return whether a request is still open: the events may be of long ago."""
         try:
             found = self._client.get(f"/api/tasks/{part(self._run)}")["permissions"]
-        except GatewayError:  # it will be seen when it is answered
+        except GatewayError:  # then the answer shows whether it was open
             return True
         return request in [one["id"] for one in found]
 
@@ -73,7 +73,7 @@ class Asking:
             threading.Thread(target=self._read, name="keyboard", daemon=True).start()
 
     def _settled(self, request: str) -> None:
-        """Go on with the next one, if there is one."""
+        """Remove a request that has an answer, and show the next one, if there is one."""
         with self._lock:
             asked = next(iter(self._open), None) == request
             if self._open.pop(request, None) is None or not asked:
@@ -87,12 +87,12 @@ class Asking:
                 self._waiting.resume()
 
     def _read(self) -> None:
-        # Not sys.stdin: a thread that waits in there keeps the interpreter from ending.
+        # Not sys.stdin: a thread that waits in it keeps the interpreter from exiting.
         while line := os.read(0, 4096):
             self._take(line.decode("utf-8", "replace").strip().lower())
 
     def _take(self, word: str) -> None:
-        """Take a line from the keyboard as the answer to what is asked now."""
+        """Send a line from the keyboard as the answer to the request on the screen."""
         with self._lock:
             data = next(iter(self._open.values()), None)
         if data is None:
@@ -109,7 +109,7 @@ class Asking:
 
 
 def _at_terminal() -> bool:
-    """Tell whether somebody can be asked here: whoever reads the keyboard in the background is stopped."""
+    """Return whether the user can answer here. A background process that reads the keyboard would be stopped."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     return sys.platform == "win32" or os.getpgrp() == os.tcgetpgrp(0)

@@ -17,17 +17,17 @@ SHOWN = 100
 
 
 class Screen:
-    """Shows events as they come: the answer on stdout, all else dim on stderr."""
+    """Prints events as they arrive: the answer on stdout, everything else dim on stderr."""
 
     def __init__(
         self, begin: Callable[[], None], *, text: bool, talk: bool, note: Callable[[str], None] = output.talk
     ) -> None:
-        #: called before text is shown, and with a whole line, for which what is waited for may stay in sight
+        #: called before text is printed, and called with a whole line that may stand above the spinner
         self._begin, self._note = begin, note
-        #: whether to show the answer, and whether to show what else happens
+        #: whether to print the answer, and whether to print what else happens
         self._text = text
         self._talk = talk
-        #: kind of the text whose line is not at its end
+        #: kind of the text on the line that has not ended; empty if there is none
         self._open = ""
 
     def __call__(self, event: Event) -> None:
@@ -43,7 +43,7 @@ class Screen:
             self._note(output.safe(said, sys.stderr))
 
     def close(self) -> None:
-        """End the line that is open."""
+        """End the current line, if it has not ended."""
         if self._open:
             click.echo(err=self._open == "thinking")
         self._open = ""
@@ -62,7 +62,7 @@ class Screen:
 
 
 def _told(kind: str, data: dict[str, Any]) -> str:
-    """Return an event in words; nothing for one that says nothing to a reader."""
+    """Return a line about an event; empty if it tells the user nothing."""
     match kind:
         case "status":
             return _status(data)
@@ -78,10 +78,10 @@ def _told(kind: str, data: dict[str, Any]) -> str:
 
 
 def _permission(data: dict[str, Any]) -> str:
-    """Return how a request was answered; one that waits is shown by whoever takes the answer."""
+    """Return how a request was answered; empty for an open one, which `permission_prompt` shows."""
     if not data.get("answer"):
         return ""
-    how = {"deadline": ", nobody has answered in time", "withdrawn": ", the agent does not wait any more"}
+    how = {"deadline": ", nobody answered in time", "withdrawn": ", the agent no longer waits"}
     who = f", by {data['by']}" if data.get("by") else how.get(data.get("reason", ""), "")
     return f"· asked to {output.first_line(data['action'], SHOWN)}: {data['answer']}{who}"
 
@@ -91,7 +91,7 @@ def _arguments(given: Any) -> str:
 
 
 def _status(data: dict[str, Any]) -> str:
-    """Return a move in words, where it is not the plain way from queued to running to the end."""
+    """Return a line about a change of status, unless it is a normal one of a first attempt."""
     attempt, reason = data.get("attempt", 0), data.get("reason")
     if attempt < 2 and not reason:
         return ""

@@ -1,1 +1,1 @@
-"""Starting and stopping the gateway as a background process."""
+"""Starts and stops the gateway as a background process."""

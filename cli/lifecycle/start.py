@@ -1,4 +1,4 @@
-"""Starting the gateway in the background, and seeing it answer."""
+"""Starts the gateway in the background, and waits until it answers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from gateway.errors import AlreadyRunning, GatewayError, Unavailable
 from gateway.supervisor import lock, restart_plan
 from gateway.supervisor.record import Record
 
-#: exit code of a start that found the lock or the port taken
+#: exit code of a gateway whose lock or port is already taken
 TAKEN = 75
-#: seconds between looks
+#: seconds between two looks
 LOOK = 0.05
-#: the program that is the gateway
+#: the command that runs the gateway
 PROGRAM = [sys.executable, "-m", "gateway"]
 
 
 def start(instance: Place, port: int | None, host: str | None, wait: float) -> Look:
-    """Start the gateway of a place in a session of its own.
+    """Start the gateway of an instance in its own session, and wait until it answers.
 
     Raises:
-        GatewayError: it ended, with its own words and exit code; or it does not answer in time.
+        GatewayError: it ended, with its own message and exit code; or it does not answer in time.
     """
     said = paths.start_file(instance.home, instance.config)
     paths.private_directory(said.parent)
@@ -50,26 +50,26 @@ def start(instance: Place, port: int | None, host: str | None, wait: float) -> L
     try:
         return wait_for(instance, process, said, wait)
     finally:
-        process.returncode = process.returncode or 0  # it goes on without us, which is no leak
+        process.returncode = process.returncode or 0  # the process goes on without us; Popen should not warn about that
 
 
 def _absolute(instance: Place) -> dict[str, str]:
-    """Return the places that were named, so that they are the same ones in another directory."""
+    """Return the directories that the environment names as absolute paths: the gateway runs in another directory."""
     named = {"MOONGATE_HOME": instance.home, "MOONGATE_CONFIG": instance.config}
     return {name: str(path) for name, path in named.items() if instance.env.get(name)}
 
 
 def by_service(manager: Manager, instance: Place, wait: float) -> Record:
-    """Have the service started, and see it answer.
+    """Start the service, and wait until it answers.
 
     Raises:
-        ConfigError: it could not run with the settings that there are.
-        GatewayError: it is not; what its manager says about that is named.
+        ConfigError: the gateway could not run with the present settings.
+        GatewayError: the start failed; the message is that of the gateway or of the manager.
     """
-    from gateway import app, config  # late: they bring all of the gateway
+    from gateway import app, config  # late: they import all of the gateway
 
     manager.require()
-    app.check(config.load(instance.env), instance.env)  # the manager would only say that it failed
+    app.check(config.load(instance.env), instance.env)  # the manager would only say that the start failed
     with output.waiting("starting the service"), Reason(instance, manager).told():
         manager.start()
         found = wait_for(instance, None, None, wait)
@@ -78,7 +78,7 @@ def by_service(manager: Manager, instance: Place, wait: float) -> Record:
 
 
 def wait_for(instance: Place, process: subprocess.Popen[bytes] | None, said: Path | None, wait: float) -> Look:
-    """Wait until the gateway of a place answers."""
+    """Wait until the gateway of an instance answers."""
     deadline = time.monotonic() + wait
     while True:
         found = probe.look(instance)
@@ -87,17 +87,17 @@ def wait_for(instance: Place, process: subprocess.Popen[bytes] | None, said: Pat
         if process is not None and (code := process.poll()) is not None:
             if code != TAKEN or found.state is State.STOPPED:
                 raise _failed(code, said)
-            process = None  # another start was quicker: it is waited for
+            process = None  # another start was faster: wait for that gateway
         if time.monotonic() > deadline:
             raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")
         time.sleep(LOOK)
 
 
 def settled(instance: Place, wait: float) -> Look:
-    """Wait until the gateway of a place answers, or is none: it may be starting or stopping.
+    """Wait until the gateway of an instance either answers or has ended: it may be starting or stopping.
 
     Raises:
-        Unavailable: it does neither in time.
+        Unavailable: neither happens in time.
     """
     deadline = time.monotonic() + wait
     while (found := probe.look(instance)).state is State.UNRESPONSIVE:
@@ -110,7 +110,7 @@ def settled(instance: Place, wait: float) -> Look:
 
 
 def _failed(code: int, said: Path | None) -> GatewayError:
-    """Return the error that the gateway ended with, in its own words."""
+    """Return the error of a gateway that has ended: its own message and exit code."""
     words = said.read_text(errors="replace").strip() if said is not None else ""
     error: GatewayError = AlreadyRunning(words) if code == TAKEN else GatewayError(words or f"it ended with {code}.")
     error.exit_code = code  # type: ignore[misc]

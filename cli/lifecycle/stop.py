@@ -1,4 +1,4 @@
-"""Ending a gateway: by a signal, or over HTTP where none says that it is to end by itself."""
+"""Stops a gateway: with a signal, or over HTTP on Windows, where signals kill."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gateway.errors import GatewayError
 from gateway.supervisor import restart_plan, terminate
 from gateway.supervisor.record import Record
 
-#: seconds from the end of a grace to the kill
+#: seconds from the end of a grace period to the kill
 KILL_DELAY_SECONDS = 1.0
 
 
 def end(instance: Place, found: Record, patience: float, *, force: bool = False) -> None:
-    """End a gateway, and see its port free.
+    """End a gateway, and wait until its port is free.
 
     Args:
         patience: seconds that it may take to end by itself; then it is killed.
         force: kill it at once.
 
     Raises:
-        Unavailable: it does not end, or its port stays taken.
+        Unavailable: it does not end, or its port does not become free.
     """
     if not force and restart_plan.PLATFORM == "win32":  # where any signal kills
         ask(instance, found, patience)
@@ -31,7 +31,7 @@ def end(instance: Place, found: Record, patience: float, *, force: bool = False)
 
 
 def ask(instance: Place, found: Record, patience: float) -> None:
-    """Ask a gateway to end, and wait for it; one that does not hear or heed it is left as it is."""
+    """Ask a gateway to end over HTTP, and wait. Does nothing else if it does not answer or does not end."""
     with contextlib.suppress(GatewayError):
         client.Client(instance).post("/api/gateway/stop")
         terminate.wait_gone(found.process, patience)

@@ -1,1 +1,1 @@
-"""Talking to the gateway: where it listens, HTTP, server-sent events, and MCP over standard input and output."""
+"""Talks to the running gateway: the probe, the HTTP client, event streams, and the relay for MCP."""

@@ -1,6 +1,6 @@
-"""A thin client of a running gateway's HTTP API, for the commands.
+"""The client of a running gateway's HTTP API that the commands use.
 
-It finds the gateway by its lock record, and shows its token to nobody but the instance that wrote it.
+It finds the gateway by its lock record, and sends the token only to the instance that wrote that record.
 """
 
 from __future__ import annotations
@@ -25,62 +25,62 @@ from gateway.errors import GatewayError, InternalError, NotRunning, TimedOut, Un
 
 #: seconds that a call may take
 CALL = 30.0
-#: seconds that a stream may be silent: three of the gateway's heartbeats
+#: seconds that a stream may be silent: three heartbeats of the gateway
 SILENCE = 45.0
-#: seconds that a gateway that is there may take until it answers
+#: seconds that a running gateway may take until it first answers
 STARTING = 5.0
-#: seconds that a lost gateway may take to come back while it is followed
+#: seconds that a lost gateway may take to come back while a run is followed
 RETURN = 60.0
-#: seconds between looks for it
+#: seconds between two looks for the gateway
 LOOK = 0.2
 
 _T = TypeVar("_T")
 
-#: what a broken connection looks like
+#: errors of a broken connection
 _BROKEN = (OSError, HTTPException, ValueError)
 
 
 def connect() -> Client:
-    """Return a client of the gateway that is meant here.
+    """Return a client of the gateway that the command line names.
 
     Raises:
-        NotRunning: it does not run, or does not answer.
+        NotRunning: the gateway does not run, or does not answer.
     """
     return Client(Place.of(current().environment))
 
 
 class Client:
-    """Calls one gateway. Connects for each call: a restart in between does not matter."""
+    """Calls one gateway. Opens a connection for each call, so a restart in between does not matter."""
 
     def __init__(self, instance: Place) -> None:
         self._instance = instance
         self._found = self._find()
 
     def get(self, path: str, **query: object) -> Any:
-        """Call GET; a query value of None is left out.
+        """Call GET. A query value of None is left out.
 
         Raises:
-            GatewayError: as the gateway says.
+            GatewayError: the error that the gateway reported.
         """
         return self._call("GET", path, query=query)
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
-        """Call POST, with an idempotency key: it is safe to try it again."""
+        """Call POST with an idempotency key, so that a second try does no harm."""
         return self._call("POST", path, body, key=secrets.token_hex(16))
 
     def put(self, path: str, body: Mapping[str, object]) -> Any:
-        """Call PUT, which is the same done twice."""
+        """Call PUT, which is idempotent."""
         return self._call("PUT", path, body)
 
     def patch(self, path: str, body: Mapping[str, object]) -> Any:
-        """Call PATCH, which is the same done twice."""
+        """Call PATCH, which is idempotent here."""
         return self._call("PATCH", path, body)
 
     def delete(self, path: str, **query: object) -> Any:
         return self._call("DELETE", path, query=query)
 
     def pages(self, path: str, name: str, limit: int, **query: object) -> dict[str, Any]:
-        """Return up to `limit` entries of a paged list, in the shape of one page."""
+        """Return up to `limit` entries of a paged list, as one page."""
         found: list[Any] = []
         cursor = None
         while len(found) < limit:
@@ -92,16 +92,16 @@ class Client:
         return {name: found, "next_cursor": cursor}
 
     def begin(self, path: str, body: Mapping[str, object]) -> tuple[str, HTTPResponse]:
-        """Hand in a run by POST; returns its id and the stream of its events."""
+        """Submit a run by POST. Returns its id and the stream of its events."""
         key = secrets.token_hex(16)
         response = self._twice(lambda: self._open("POST", path, body, key=key, stream=True))
         return response.headers["X-Run-Id"], response
 
     def relay(self, path: str, body: bytes, more: Mapping[str, str], take: Callable[[HTTPResponse], _T]) -> _T:
-        """Hand on a POST that another program made, and its answer whatever its status.
+        """Forward the POST of another program, and return its answer whatever the status.
 
         Args:
-            more: headers of that program's own.
+            more: additional headers.
             take: reads the answer; called again if the connection breaks meanwhile.
         """
         key = secrets.token_hex(16)
@@ -113,12 +113,12 @@ class Client:
         return self._twice(send_request)
 
     def follow(self, run: str, tell: Callable[[str], None], opened: HTTPResponse | None = None) -> Iterator[Event]:
-        """Yield the events of a run from its first to its `end`, over lost connections and restarts.
+        """Yield the events of a run from the first to `end`, also across lost connections and restarts.
 
         Args:
-            run: its whole id.
-            tell: called with what the user should know meanwhile.
-            opened: a stream of it that has begun already.
+            run: the full id of the run.
+            tell: called with notes for the user.
+            opened: a stream of the run that is open already.
 
         Raises:
             NotRunning: the gateway was lost and did not come back.
@@ -131,7 +131,7 @@ class Client:
                 with response:
                     for event in sse.events(response):
                         if event.id is None:
-                            continue  # the answer to the request, which repeats what `end` says
+                            continue  # the answer to the request, which repeats `end`
                         last, pause = event.id, LOOK
                         yield event
                         if event.kind == "end":
@@ -143,7 +143,7 @@ class Client:
             self._await_return(run, tell)
 
     def _await_return(self, run: str, tell: Callable[[str], None]) -> None:
-        """Wait until the gateway answers again, after a stream has broken."""
+        """Wait until the gateway answers again, after a stream broke."""
         said, deadline = False, time.monotonic() + RETURN
         while (found := probe.look(self._instance)).state is not State.RUNNING:
             if time.monotonic() > deadline:
@@ -158,7 +158,7 @@ class Client:
         self._found = found
 
     def _find(self, *, lost: bool = False) -> Look:
-        """Find the gateway; give one that is there, or was a moment ago, some time to answer."""
+        """Find the gateway. One that runs, or ran a moment ago if `lost`, gets some time to answer."""
         deadline = time.monotonic() + STARTING
         hopeful = {State.UNRESPONSIVE, State.STOPPED} if lost else {State.UNRESPONSIVE}
         while (found := probe.look(self._instance)).state in hopeful and time.monotonic() < deadline:
@@ -180,7 +180,7 @@ class Client:
         return self._twice(send_request)
 
     def _twice(self, perform: Callable[[], _T]) -> _T:
-        """Try again once if the connection breaks; what is sent is safe to send again."""
+        """Send a request, and once more if the connection breaks. Every request is safe to send twice."""
         try:
             return perform()
         except TimeoutError as error:
@@ -203,10 +203,10 @@ class Client:
         last: int | None = None,
         stream: bool = False,
     ) -> HTTPResponse:
-        """Make one request; returns the response once its header is there.
+        """Send one request. Returns the response when its header has arrived.
 
         Raises:
-            GatewayError: the gateway refused.
+            GatewayError: the gateway refused the request.
             OSError, HTTPException: the connection broke.
         """
         data = None if body is None else json.dumps({k: v for k, v in body.items() if v is not None}).encode()
@@ -239,20 +239,22 @@ class Client:
             "Content-Type": None if data is None else "application/json",
             "Idempotency-Key": key,
             "Last-Event-ID": None if last is None else str(last),
-            # Of the run that this command is a part of, if an agent has started it.
+            # Set if an agent runs this command: how deep its run is in a chain of calls.
             "X-Moongate-Depth": self._instance.env.get("MOONGATE_DEPTH"),
         }
         return {name: value for name, value in given.items() if value is not None}
 
     def _refused(self, status: int, data: bytes) -> GatewayError:
-        """Return the error that an answer tells of."""
+        """Return the error in an answer."""
         try:
             told = json.loads(data)["error"]
             code, message, details = str(told["code"]), str(told["message"]), told.get("details")
-            if "data" in told:  # the door of another protocol, whose codes are numbers
+            if "data" in told:  # JSON-RPC, whose codes are numbers
                 code = str(told["data"]["code"])
         except (ValueError, TypeError, KeyError):
-            return GatewayError(f"the gateway answered {status}, in words that are not its own.")
+            return GatewayError(
+                f"the gateway answered {status}, in a form that is not its own. A proxy may be in between."
+            )
         if code == Unauthorized.code:
             return self._unauthorized()
         return _KINDS.get(code, InternalError)(message, details=details)
@@ -260,13 +262,17 @@ class Client:
     def _unauthorized(self) -> Unauthorized:
         token, file = self._instance.token, paths.token(self._instance.home)
         if token is None:
-            return Unauthorized("the gateway wants a token, and none was found.", remedy="Set MOONGATE_TOKEN.")
-        what = "Is it another gateway's?" if token.source.endswith(str(file)) else f"Its own may be in {file}."
+            return Unauthorized("the gateway needs a token, and none was found.", remedy="Set MOONGATE_TOKEN.")
+        what = (
+            "Does it belong to another gateway?"
+            if token.source.endswith(str(file))
+            else f"The right one may be in {file}."
+        )
         return Unauthorized(f"the gateway refuses the token from {token.source}.", remedy=what)
 
 
 def part(text: str) -> str:
-    """Return a text as one part of a path."""
+    """Return a text quoted as one segment of a path."""
     return quote(text, safe="")
 
 
@@ -285,5 +291,5 @@ def _kinds(of: type[GatewayError]) -> Iterator[type[GatewayError]]:
         yield from _kinds(kind)
 
 
-#: errors by their code on the wire; of two with one code, the one that is declared first
+#: error classes by their code in the HTTP API; of two with one code, the one declared first
 _KINDS = {kind.code: kind for kind in reversed([*_kinds(GatewayError)]) if kind.__module__ == errors.__name__}

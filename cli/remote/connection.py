@@ -1,7 +1,7 @@
-"""An HTTP connection whose reads a Ctrl-C always ends.
+"""An HTTP connection whose reads Ctrl-C always interrupts.
 
-A signal that comes between Python's last look for one and a blocking read is seen only after that
-read: for a stream, at the next heartbeat. So reads are waited for in short turns.
+If a signal arrives between Python's last check for signals and a blocking read, Python sees it only after
+that read: for a stream, at the next heartbeat. So this connection waits for data in short turns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TURN = 0.1
 
 
 class _Reader(io.RawIOBase):
-    """Reads a socket of its own, a copy of the given one; closes it."""
+    """Reads a duplicate of a socket, and closes the duplicate."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected.dup()
@@ -30,16 +30,16 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read what is there.
+        """Read the data that has arrived.
 
         Raises:
-            TimeoutError: nothing came in the socket's own time.
+            TimeoutError: no data arrived within the timeout of the socket.
         """
         patience = self._socket.gettimeout()
         deadline = None if patience is None else time.monotonic() + patience
         while not select.select([self._socket], [], [], TURN)[0]:
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError("nothing came")
+                raise TimeoutError("no data arrived in time")
         return self._socket.recv_into(buffer)
 
     def close(self) -> None:
@@ -55,6 +55,6 @@ class _Response(HTTPResponse):
 
 
 class Connection(HTTPConnection):
-    """A connection; `timeout` is for each read."""
+    """An HTTP connection. Its `timeout` applies to each read."""
 
     response_class = _Response

@@ -1,7 +1,7 @@
-"""Relays MCP messages between a pipe and the gateway: each line is a POST, each answer is a line.
+"""Relays MCP messages between a pipe and the gateway: each line becomes a POST, each answer becomes a line.
 
-The gateway keeps nothing between messages, so that all there is to remember is which version a client
-speaks; messages are handed on at the same time, and a restart of the gateway in between is not noticed.
+The gateway keeps no state between messages, so the relay only remembers which protocol version the client
+uses. Messages are forwarded in parallel. A restart of the gateway in between does no harm.
 
 Format of the pipe: https://modelcontextprotocol.io/specification, transports, stdio.
 """
@@ -20,43 +20,43 @@ from cli.remote.client import Client
 from gateway.errors import GatewayError
 
 PATH = "/mcp"
-#: bytes of one message
+#: most bytes of one message
 LONGEST = 8 << 20
-#: messages that are handed on at the same time; more wait
+#: messages that are forwarded at the same time; more wait
 AT_ONCE = 16
-#: codes of errors: it is no message, and the gateway was not reached
+#: JSON-RPC error codes: the line is not a message, and the gateway could not be reached
 UNREAD, FAILED = -32700, -32000
 
 _VERSION = "io.modelcontextprotocol/protocolVersion"
-#: which of a request's parameters the header `Mcp-Name` repeats
+#: the parameters of a request that the header `Mcp-Name` repeats
 _NAMES = ("name", "uri")
 
 
 def check(client: Client) -> None:
-    """See whether the gateway speaks MCP with us.
+    """Check that the gateway accepts MCP messages from us.
 
     Raises:
-        GatewayError: it does not, and why.
+        GatewayError: it does not; the message says why.
     """
     client.post(PATH, {"jsonrpc": "2.0", "id": 0, "method": "ping"})
 
 
 class Relay:
-    """Between one client and the gateway."""
+    """Relays messages between one client and the gateway."""
 
     def __init__(self, client: Client, out: BinaryIO) -> None:
         self._client = client
         self._out = out
         self._writing = threading.Lock()
-        #: for messages that are handed on at the same time
+        #: limits the messages that are forwarded at the same time
         self._room = threading.Semaphore(AT_ONCE)
-        #: requests under way; False for one that the client has given up
+        #: open requests by id; False if the client has cancelled the request
         self._wanted: dict[str, bool] = {}
-        #: what was agreed on at the beginning, in versions that begin by that
+        #: protocol version from `initialize`; None for versions of MCP without that request
         self._version: str | None = None
 
     def run(self, lines: BinaryIO) -> None:
-        """Relay until there are no more lines, and what was asked is answered."""
+        """Relay until there are no more lines and all requests are answered."""
         while line := lines.readline(LONGEST + 1):
             if len(line) > LONGEST:
                 self._say(_error(None, UNREAD, f"a message has more than {LONGEST} bytes."))
@@ -73,11 +73,11 @@ class Relay:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            self._say(_error(None, UNREAD, "a message is one JSON object on a line."))
+            self._say(_error(None, UNREAD, "a message must be one JSON object on a line."))
         elif "id" in message and "method" in message:
             self._wanted[_name(message["id"])] = True
             if message["method"] == "initialize":
-                self._hand_on(line, message)  # what follows goes by its answer
+                self._hand_on(line, message)  # the next messages depend on its answer
             else:
                 self._room.acquire()
                 # A daemon: Ctrl-C does not wait for answers.
@@ -94,26 +94,26 @@ class Relay:
             self._room.release()
 
     def _hand_on(self, line: bytes, message: Mapping[str, Any]) -> None:
-        """Hand on a request, and what comes back; an answer that is not wanted any more is dropped."""
+        """Forward a request and its answer. The answer to a cancelled request is dropped."""
         id_ = message["id"]
         try:
             answer = self._client.relay(PATH, line.strip(), self._headers(message), self._read)
         except GatewayError as error:
             answer = _error(id_, FAILED, str(error))
-        except Exception as error:  # the border: whoever asked is told
-            answer = _error(id_, FAILED, f"this command broke: {type(error).__name__}: {error}")
+        except Exception as error:  # the client gets every error as an answer
+            answer = _error(id_, FAILED, f"this command failed unexpectedly: {type(error).__name__}: {error}")
         if message["method"] == "initialize":
             self._version = _inner(answer, "protocolVersion", "result")
         if self._wanted.pop(_name(id_), False):
             self._say({**answer, "id": id_})
 
     def _read(self, response: HTTPResponse) -> dict[str, Any]:
-        """Return the answer to a request; what is told on the way to it is handed on at once."""
+        """Return the answer to a request. Forward notifications that come before it at once."""
         if "text/event-stream" not in response.headers.get("Content-Type", ""):
             answer = json.loads(response.read())
             if isinstance(answer, dict):
                 return answer
-            raise ValueError("the gateway's answer is none")
+            raise ValueError("the gateway's answer is not a JSON object")
         for event in sse.events(response):
             if "method" not in event.data:
                 answer = event.data
@@ -123,26 +123,26 @@ class Relay:
         raise ConnectionResetError("the stream broke off")
 
     def _headers(self, message: Mapping[str, Any]) -> dict[str, str]:
-        """Return the headers that repeat what a message says."""
+        """Return the headers that repeat fields of a message."""
         version = _inner(message, "_meta", "params", within=_VERSION)
         found = {"MCP-Protocol-Version": version or self._version, "Mcp-Method": message["method"]}
         found["Mcp-Name"] = next((name for key in _NAMES if (name := _inner(message, key))), None)
         return {name: value for name, value in found.items() if isinstance(value, str) and value.isprintable()}
 
     def _say(self, message: Mapping[str, Any]) -> None:
-        # A client that has gone reads no more; the end of its messages follows.
+        # The client is gone, so the end of its messages follows.
         with self._writing, suppress(BrokenPipeError):
             self._out.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             self._out.flush()
 
 
 def _name(id_: object) -> str:
-    """Return what an id is known by: 7 and "7" are two."""
+    """Return the key of a request id: 7 and "7" are different ids."""
     return json.dumps(id_)
 
 
 def _inner(message: Mapping[str, Any], name: str, place: str = "params", *, within: str | None = None) -> Any:
-    """Return what a message says in its `params`, or another place; None for nothing."""
+    """Return a field of a message's `params`, or of another object in it; None if it is missing."""
     found = message.get(place)
     for key in (name, within):
         if key is not None:

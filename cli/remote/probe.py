@@ -24,7 +24,7 @@ class State(StrEnum):
 
 
 class Look(NamedTuple):
-    """What the probe found."""
+    """The result of a probe."""
 
     state: State
     #: of the gateway that is there; None when stopped
@@ -34,7 +34,7 @@ class Look(NamedTuple):
 
 
 def look(instance: Place) -> Look:
-    """Return whether the gateway of a place runs, and what it says about itself."""
+    """Return whether the gateway of an instance runs, and what it reports about itself."""
     found = instance.record
     if found is None or not found.alive:
         return Look(State.STOPPED)
@@ -58,18 +58,18 @@ def url(record: Record) -> str:
 
 
 class Inside(NamedTuple):
-    """What a running gateway tells only to a caller with a token."""
+    """What a running gateway reports only to a caller with a token."""
 
-    #: whether the gateway refuses the token that is written down; None if that cannot be told
+    #: whether the gateway refuses the stored token; None if that is unknown
     token_drift: bool | None = None
     #: its answer to `GET /api/work`
     work: dict[str, Any] | None = None
 
 
 def inside(found: Look, secret: str | None) -> Inside:
-    """Ask a running gateway about its work, with the token that is written down.
+    """Ask a running gateway about its work, with the stored token.
 
-    The gateway counts wrong tokens, but that never keeps out a caller with a right one.
+    The gateway counts wrong tokens, but never locks out a caller with a right one.
     """
     if found.state is not State.RUNNING or found.record is None:
         return Inside()

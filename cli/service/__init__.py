@@ -1,1 +1,1 @@
-"""The login service: what its unit says, how it is installed, and why a start of it failed."""
+"""The login service: its unit, its manager, its installation, and why a start failed."""

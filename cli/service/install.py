@@ -1,4 +1,4 @@
-"""Installing the login service: what is looked at before, the steps, and seeing it answer."""
+"""Installs the login service: checks everything first, carries out the steps, and waits for the gateway."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from gateway.supervisor import port
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
 
-#: seconds that a gateway which is brought back may take to answer
+#: seconds that a gateway may take to answer when it is started again after a failed installation
 READY = 60.0
-#: seconds of grace for the gateway that the service takes the place of
+#: seconds of grace period for the gateway that the service replaces
 STOP_GRACE_SECONDS = 5.0
-#: seconds between looks
+#: seconds between two looks
 LOOK = 0.05
 
 
 class Plan(NamedTuple):
-    """An installation that nothing is known to speak against."""
+    """An installation that has passed all checks."""
 
     place: Place
     manager: Manager
@@ -46,7 +46,7 @@ class Plan(NamedTuple):
     token: str | None
 
     def shown(self) -> dict[str, Any]:
-        """Return what would be written and run."""
+        """Return what would be written and run, as `gateway install --dry-run --json` prints it."""
         return {
             "installed": False,
             "manager": self.manager.name,
@@ -58,14 +58,14 @@ class Plan(NamedTuple):
         }
 
     def carry_out(self, say: Callable[[str], None], wait: float) -> dict[str, Any]:
-        """Install it, and see it answer; returns what `gateway install --json` prints.
+        """Install the service and wait until it answers. Returns what `gateway install --json` prints.
 
         Args:
-            say: told what is done now.
+            say: called with the name of each step when it starts.
             wait: seconds that the gateway may take to answer.
 
         Raises:
-            GatewayError: a step failed, and everything is as it was before.
+            GatewayError: a step failed, and all steps were undone.
         """
         replaced = self.manager.file.exists()
         carry_out(self._steps(wait), say)
@@ -90,7 +90,7 @@ class Plan(NamedTuple):
         if before is not None and before.alive and not self._is_service(before):
             steps.append(_stop_step(self.place, before))
         answer = Step(
-            "see the gateway answer",
+            "wait until the gateway answers",
             f"GET http://{probe.reachable(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
             lambda: self._see_it_answer(before, wait),
             undo_nothing,
@@ -103,7 +103,7 @@ class Plan(NamedTuple):
         return self.manager.present and self.manager.status().pid == found.pid
 
     def _see_it_answer(self, before: Record | None, wait: float) -> None:
-        """Wait until a gateway answers that is the service's, and not the one of before."""
+        """Wait until the gateway of the service answers, and not the one from before."""
         deadline = time.monotonic() + wait
         while True:
             found = probe.look(self.place)
@@ -118,7 +118,7 @@ class Plan(NamedTuple):
 
 
 def _explained(step: Step, reason: Reason) -> Step:
-    """Have a step that fails by the gateway itself tell why in its words."""
+    """Return the step with a better error: if the gateway itself failed, the error is in its words."""
 
     def do_explained() -> None:
         with reason.told():
@@ -128,7 +128,7 @@ def _explained(step: Step, reason: Reason) -> Step:
 
 
 def _text(unit: bytes) -> str:
-    """Return a unit as people read it: it says itself when it is not UTF-8."""
+    """Return the text of a unit: UTF-16 if it begins with that byte order mark, else UTF-8."""
     return unit.decode("utf-16" if unit.startswith(codecs.BOM_UTF16_LE) else "utf-8", "replace")
 
 
@@ -141,16 +141,16 @@ def plan(
     system: bool,
     earnest: bool,
 ) -> Plan:
-    """Look at all that can be seen to be wrong before anything is changed.
+    """Check everything that can be checked before anything is changed.
 
     Args:
-        earnest: whether it is to be carried out; else it need not be possible here and now.
+        earnest: whether the plan will be carried out. If not, it need not be possible here and now.
 
     Raises:
         ConfigError: the settings, the program or the token cannot be used.
-        Unavailable: there is no manager, or it cannot be talked to.
+        Unavailable: there is no manager, or it cannot be reached.
         Conflict: another unit runs a gateway with this config.
-        PortTaken: another program has the port.
+        PortTaken: another program uses the port.
     """
     if system:
         if earnest:
@@ -166,7 +166,7 @@ def plan(
     )
     rivals = manager.rivals(spec)
     if rivals:
-        raise Conflict(f"{rivals[0]} runs a gateway with this config already.", remedy="First: gateway uninstall")
+        raise Conflict(f"{rivals[0]} already runs a gateway with this config.", remedy="First: gateway uninstall")
     settings = _settings(spec, instance)
     _check_token(instance, settings, token)
     if earnest:
@@ -178,7 +178,7 @@ def _settings(spec: ServiceSpec, instance: Place) -> Config:
     """Return the settings as the service will see them.
 
     Raises:
-        ConfigError: it could not start with them.
+        ConfigError: the gateway could not start with them.
     """
     seen = {"HOME": instance.env.get("HOME", ""), "PATH": spec.path, **dict(spec.environment)}
     listens = dict(zip(spec.arguments, spec.arguments[1:], strict=False))
@@ -194,7 +194,8 @@ def _check_token(instance: Place, settings: Config, token: str | None) -> None:
     given = settings.gateway.auth.token
     if token is not None and given is not None and given != token:
         raise ConfigError(
-            "another token is in the config file or .env, and would win.", remedy=f"Change it in {instance.config}."
+            "the config file or .env contains another token, which would be used.",
+            remedy=f"Change it in {instance.config}.",
         )
 
 
@@ -228,7 +229,7 @@ def _directory_step(instance: Place, spec: ServiceSpec) -> Step:
 
 
 def _give(path: Path, spec: ServiceSpec) -> None:
-    """Have what root makes for a system's service belong to the user that it runs as."""
+    """Give a path that root created to the user that a system service runs as."""
     if spec.system and os.name == "posix":
         shutil.chown(path, spec.user)
 
@@ -258,11 +259,11 @@ def _stop_step(instance: Place, found: Record) -> Step:
             start.start(instance, found.port, found.host, READY)
 
     return Step(
-        "stop the gateway that runs",
+        "stop the running gateway",
         "gateway stop",
         lambda: stop.end(instance, found, STOP_GRACE_SECONDS + stop.KILL_DELAY_SECONDS),
         start_again,
-        "End it: gateway stop --force",
+        "Kill it: gateway stop --force",
     )
 
 
@@ -270,4 +271,4 @@ def _unseen(env: Mapping[str, str]) -> list[str]:
     names = unit.unseen(env)
     if not names:
         return []
-    return [f"The service does not see {', '.join(names)} of this shell: settings belong into the config file or .env."]
+    return [f"The service does not see {', '.join(names)} of this shell: put settings in the config file or .env."]

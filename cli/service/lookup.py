@@ -1,4 +1,4 @@
-"""Finds the service of a gateway: which manager looks after it here, whether it is installed, and who owns it."""
+"""Finds the service of a gateway: its manager on this platform, and whether it is installed and running."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gateway import paths
 from gateway.errors import Forbidden, NotRunning, Unavailable
 from gateway.supervisor.marker import MARKER
 
-#: the module and class that look after services, by platform
+#: module and class of the service manager of each platform
 MANAGERS = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
 
 
 def find_manager(instance: Place, *, system: bool = False, run: Run = run_command) -> Manager:
-    """Return what looks after services on this platform.
+    """Return the service manager of this platform, for the service of one gateway.
 
     Raises:
-        Unavailable: nothing does that is known here.
+        Unavailable: Moongate knows none for this platform.
     """
     known = MANAGERS.get(sys.platform)
     if known is None:
@@ -39,7 +39,7 @@ def find_manager(instance: Place, *, system: bool = False, run: Run = run_comman
 
 
 def installed(instance: Place) -> Manager | None:
-    """Return the manager of the service that is installed for a gateway: of the user, or of the system."""
+    """Return the manager of the installed service, of the user or of the system; None if there is none."""
     for system in (False, True):
         with contextlib.suppress(Unavailable):
             found = find_manager(instance, system=system)
@@ -49,10 +49,10 @@ def installed(instance: Place) -> Manager | None:
 
 
 def need(instance: Place) -> Manager:
-    """Return the manager of the service that is installed.
+    """Return the manager of the installed service.
 
     Raises:
-        NotRunning: none is.
+        NotRunning: no service is installed.
     """
     found = installed(instance)
     if found is None:
@@ -61,10 +61,10 @@ def need(instance: Place) -> Manager:
 
 
 def owner(instance: Place) -> Manager | None:
-    """Return the manager that looks after the gateway just now, or would start it again; None if none does.
+    """Return the manager that runs the gateway now, or would start it again; None if there is none.
 
     Raises:
-        Unavailable: one does, and cannot be talked to from here.
+        Unavailable: there is one, but it cannot be reached from here.
     """
     found = installed(instance)
     if found is None:
@@ -79,24 +79,24 @@ def owner(instance: Place) -> Manager | None:
 
 
 def system_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which to look for the gateway of the user that a system's service runs as."""
+    """Return the environment that locates the gateway of the user that a system service runs as."""
     if os.name != "posix":
         return dict(env)
-    import pwd  # late: not on Windows, where nothing is installed for the whole system
+    import pwd  # late: does not exist on Windows, where there is no service of the whole system
 
     return {**env, "HOME": pwd.getpwnam(_user(env)).pw_dir}
 
 
 def need_root(command: str) -> None:
-    """Refuse to change what is the whole system's without the right to.
+    """Refuse to change a service of the whole system without root rights.
 
     Raises:
         Forbidden: this user is not root.
     """
     if os.name == "posix" and os.geteuid() != 0:
         raise Forbidden(
-            "a service of the whole system is root's to change.",
-            remedy=f'Say: sudo "$(command -v gateway)" {command} --system',
+            "only root can change a service of the whole system.",
+            remedy=f'Run: sudo "$(command -v gateway)" {command} --system',
         )
 
 
@@ -110,13 +110,13 @@ def _user(env: Mapping[str, str]) -> str:
 
 
 def _login(env: Mapping[str, str]) -> str:
-    """Return this user's name; on Windows with the domain, without which it may be another's."""
+    """Return the name of this user; on Windows with its domain, because the name alone can mean another user."""
     domain = env.get("USERDOMAIN") if os.name == "nt" else None
     return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
 
 
 def name_suffix(instance: Place) -> str:
-    """Return what tells this config's service from others; nothing for the one in its usual place."""
+    """Return the suffix for names of the service of this config; empty for the config at its default path."""
     usual = {name: value for name, value in instance.env.items() if not name.startswith("MOONGATE_")}
     resolved = instance.config.resolve()
     if resolved == paths.config(usual).resolve():
@@ -125,8 +125,8 @@ def name_suffix(instance: Place) -> str:
 
 
 def _marked(instance: Place) -> bool:
-    """Tell whether the gateway that runs was started by a service manager."""
-    import psutil  # late: only where the manager is out of reach
+    """Return whether a service manager started the running gateway."""
+    import psutil  # late: only needed if the manager cannot be reached
 
     found = instance.record
     try:

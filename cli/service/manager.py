@@ -18,7 +18,7 @@ OTHERWISE = "Without a service: gateway start"
 
 
 class Site(NamedTuple):
-    """Which service is meant: the one of a config, of a user or of the whole system."""
+    """Identifies one service: of which config, and of a user or of the whole system."""
 
     #: as `ServiceSpec` has it
     suffix: str
@@ -28,96 +28,96 @@ class Site(NamedTuple):
     user: str
     #: as `ServiceSpec` has it
     output: str
-    #: the user's environment
+    #: the environment of the user
     env: Mapping[str, str]
 
 
 class Status(NamedTuple):
-    """How the manager sees the service."""
+    """The state of a service, as its manager reports it."""
 
-    #: the manager's own word
+    #: in the manager's own words
     state: str
     running: bool
     pid: int | None
-    #: whether it starts by itself, at login or at boot
+    #: whether it starts automatically, at login or at boot
     enabled: bool
 
 
 class Manager(Protocol):
-    """Looks after one service, installed or not. Made from a `Site` and a `Run`."""
+    """Manages one service, which may not be installed yet. The class is called with a `Site` and a `Run`."""
 
-    #: what people call it
+    #: name of the manager for messages
     name: str
 
     @property
     def service(self) -> str:
-        """What it calls the service."""
+        """The name of the service."""
 
     @property
     def file(self) -> Path:
-        """Where the unit is, once it is installed."""
+        """The path of the unit when the service is installed."""
 
     @property
     def present(self) -> bool:
-        """Whether anything of it is on disk, as when its unit alone was deleted by hand."""
+        """Whether any part of the service is on disk, even if its unit was deleted by hand."""
 
     @property
     def journal(self) -> str:
-        """The command that shows what the service printed: why it could not begin, say."""
+        """The command that shows what the service printed, such as why it could not start."""
 
     def printed(self, since: float) -> str:
-        """Return the last line that the service printed since then; empty if there is none, or nobody kept it.
+        """Return the last line that the service printed since a time; empty if there is none, or if it was not kept.
 
         Args:
             since: seconds since 1970 UTC.
         """
 
     def require(self) -> None:
-        """See that the manager is there, and can be talked to.
+        """Check that the manager exists and can be reached.
 
         Raises:
-            Unavailable: it is not; the remedy says what to do instead.
+            Unavailable: it does not, or cannot; the remedy says what to do instead.
         """
 
     def render(self, spec: ServiceSpec) -> bytes:
-        """Return the unit as it is to be on disk.
+        """Return the content of the unit for a spec.
 
         Raises:
-            ConfigError: the manager cannot carry it.
+            ConfigError: the format of the unit cannot express the spec.
         """
 
     def installed(self) -> ServiceSpec | None:
-        """Return what is installed; None if nothing is.
+        """Return the spec of the installed unit; None if nothing is installed.
 
         Raises:
-            ConfigError: what is there was not written by us.
+            ConfigError: the unit was not written by Moongate.
         """
 
     def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
-        """Return the steps that install it, or put another unit in its place, and start it anew.
+        """Return the steps that install the service, or replace its unit, and restart it.
 
         Args:
-            start: whether to start it; without, what runs goes on as it is.
+            start: whether to start the service. If not, a running one goes on unchanged.
         """
 
     def removal(self) -> list[Step]:
-        """Return the steps that stop it and leave nothing of it."""
+        """Return the steps that stop the service and remove all of its files."""
 
     def status(self) -> Status:
-        """Tell how it is; of one that is not installed, too."""
+        """Return the state of the service, also if it is not installed."""
 
     def start(self) -> None:
-        """Have it started."""
+        """Start the service."""
 
     def stop(self, *, force: bool = False) -> None:
-        """Have it stopped, and not started again until the next login; returns when it has ended.
+        """Stop the service until the next login, and wait until it has ended.
 
         Args:
             force: kill it at once.
         """
 
     def rivals(self, spec: ServiceSpec) -> list[Path]:
-        """Return other units that would run a gateway with the same config."""
+        """Return the paths of other units that would run a gateway with the same config."""
 
     def hints(self) -> list[str]:
-        """Return what the user should know after an installation, a line each."""
+        """Return lines that tell the user what to know after an installation."""

@@ -1,4 +1,4 @@
-"""Runs the commands of a service manager, such as `systemctl`, and waits for what they bring about."""
+"""Runs the commands of a service manager, such as `systemctl`, and waits for their effects."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import NamedTuple
 
 from gateway.errors import Unavailable
 
-#: seconds that a manager's own command may take
+#: seconds that a command of a manager may take
 PATIENCE = 90.0
-#: seconds between looks at what a manager was asked for
+#: seconds between two looks at whether a command has had its effect
 LOOK = 0.05
 
 
 class Done(NamedTuple):
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
     err: str
 
 
-#: runs a command of the service manager to its end, with an environment, within so many seconds
+#: runs a command to its end; called with its words, environment and timeout in seconds
 Run = Callable[[Sequence[str], Mapping[str, str], float], Done]
 
 
 def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -> Done:
-    """Run a command to its end: the usual `Run`.
+    """Run a command to its end. This is the usual `Run`.
 
     Raises:
-        Unavailable: there is no such command, or it does not end.
+        Unavailable: there is no such command, or it does not end in time.
     """
     try:
         program = shutil.which(words[0], path=env.get("PATH")) or words[0]
@@ -52,12 +52,12 @@ def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -
 
 
 def describe_failure(done: Done) -> str:
-    """Return what a command had to say about its failure."""
+    """Return what a failed command printed; its exit code if it printed nothing."""
     return done.err.strip() or done.out.strip() or f"exit code {done.code}"
 
 
 def wait_until(met: Callable[[], bool], patience: float) -> bool:
-    """Wait until something is so, at most so many seconds; returns whether it is."""
+    """Wait until a condition is met, for at most `patience` seconds. Returns whether it is met."""
     deadline = time.monotonic() + patience
     while not met():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Why a gateway that was to start did not, in its own words: of its log, else of what it printed."""
+"""Finds out why a gateway did not start: from its log, or else from what it printed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cli.service.manager import Manager
 from gateway import log_reader, paths
 from gateway.errors import GatewayError
 
-#: log events that say under `error` why a start went wrong
+#: log events whose field `error` says why a start failed
 _ENDS = ("generation.failed", "generation.crashed")
-#: lines at the end of the log that are looked through
+#: lines at the end of the log that are searched
 _LINES = 50
 
 
 class Reason:
-    """What has been said since this was made."""
+    """Explains the failure of a start that begins when this object is made."""
 
     def __init__(self, instance: Place, manager: Manager) -> None:
         self._instance = instance
@@ -29,7 +29,7 @@ class Reason:
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
-        """Have an error say what the gateway said, where the manager would only say that it failed."""
+        """Replace the message of an error with the gateway's own; a manager only says that the start failed."""
         try:
             yield
         except GatewayError as error:

@@ -1,4 +1,4 @@
-"""The steps of an installation or a removal: all are carried out, or none."""
+"""The steps of an installation or a removal. If one fails, all are undone."""
 
 from __future__ import annotations
 
@@ -10,59 +10,60 @@ from cli.command import Interrupted
 from gateway.errors import GatewayError
 
 #: what to do about a file that cannot be written
-UNWRITTEN = "See who may write there, and whether the disk is full."
+UNWRITTEN = "Check its permissions, and whether the disk is full."
 
 
 class Step(NamedTuple):
-    """One step of an installation or a removal, that can be taken back."""
+    """One step of an installation or a removal, with the way to undo it."""
 
-    #: what it does, for messages: "enable the service"
+    #: what it does, for messages, such as "enable the service"
     name: str
-    #: as a user would type it, for --dry-run
+    #: the command that a user would type for it, for --dry-run
     shown: str
     do: Callable[[], None]
-    #: makes things as they were before `do`; also called when `do` failed half way
+    #: restores the state from before `do`; also called when `do` failed half way
     undo: Callable[[], None]
     #: what to do when it fails
     remedy: str
 
 
 def undo_nothing() -> None:
-    """Nothing is to be taken back."""
+    """Do nothing, for a step that needs no undo."""
 
 
 def carry_out(steps: Iterable[Step], say: Callable[[str], None] = lambda _: None) -> None:
-    """Take all steps, or none: at the first that fails, those before it are taken back.
+    """Carry out all steps. If one fails, undo it and those before it.
 
     Args:
-        say: told what is done now.
+        say: called with the name of each step when it starts.
 
     Raises:
         GatewayError: a step failed; the message names it, and the remedy says what to do.
-        Interrupted: Ctrl-C; all was taken back.
+        Interrupted: the user pressed Ctrl-C; the steps are undone.
     """
-    taken: list[Step] = []
+    started: list[Step] = []
     for step in steps:
-        taken.append(step)
+        started.append(step)
         try:
             say(step.name)
             step.do()
         except (GatewayError, OSError, ValueError) as error:
-            after = _take_back(taken, say)
+            after = _undo_steps(started, say)
             raise GatewayError(f"cannot {step.name}: {error}", remedy=f"{after}\n{step.remedy}") from error
         except KeyboardInterrupt:
-            raise Interrupted("Interrupted.", remedy=_take_back(taken, say)) from None
+            raise Interrupted("Interrupted.", remedy=_undo_steps(started, say)) from None
 
 
-def _take_back(taken: Sequence[Step], say: Callable[[str], None]) -> str:
-    """Undo steps, the last one first; return how things are afterwards."""
-    say("put everything back")
+def _undo_steps(started: Sequence[Step], say: Callable[[str], None]) -> str:
+    """Undo steps, the last one first. Return a sentence about the resulting state."""
+    say("undo all steps")
     left = []
-    for step in reversed(taken):
+    for step in reversed(started):
         undone = False
-        with contextlib.suppress(GatewayError, OSError, ValueError, KeyboardInterrupt):  # the rest is undone still
+        # After an error, and after another Ctrl-C, the other steps are still undone.
+        with contextlib.suppress(GatewayError, OSError, ValueError, KeyboardInterrupt):
             step.undo()
             undone = True
         if not undone:
             left.append(step.name)
-    return f"Left undone: {', '.join(left)}." if left else "Everything is as it was before."
+    return f"Could not undo: {', '.join(left)}." if left else "Everything is as it was before."

@@ -1,4 +1,4 @@
-"""What the unit of a gateway is to say: the program, its arguments, PATH and environment."""
+"""Decides what the unit of a gateway contains: program, arguments, PATH and environment."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from gateway.config import Config
 from gateway.errors import ConfigError
 from service_templates import ServiceSpec
 
-#: seconds that a stop may take longer than its grace
+#: seconds that a stop may take beyond its grace period
 MARGIN = 15
-#: seconds that a login shell may take to say its PATH
+#: seconds that a login shell may take to print its PATH
 SHELL = 10.0
 
 #: how the gateway is run: by the interpreter, or by the installed command
@@ -32,14 +32,14 @@ Runtime = Literal["python", "binary"]
 def spec(
     instance: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: str, system: bool = False
 ) -> ServiceSpec:
-    """Return what the unit of a gateway is to say.
+    """Return the spec of the unit of a gateway.
 
     Args:
-        arguments: where to listen, as the user said it.
-        path: PATH for child agents.
+        arguments: options of the gateway that the user gave, such as the port.
+        path: PATH for the agents.
 
     Raises:
-        ConfigError: the program is in a place that does not last, or a value cannot be in a unit.
+        ConfigError: the program is in a temporary directory, or a unit cannot contain a value.
     """
     environment = tuple(_environment(instance))
     settings = config.load({"HOME": instance.env.get("HOME", ""), **dict(environment)})
@@ -65,10 +65,10 @@ def spec(
 
 
 def wanted(instance: Place, present: ServiceSpec) -> ServiceSpec:
-    """Return what an installed unit would say if it were written by this Moongate, with the same choices.
+    """Return the spec that this version would write for an installed unit, with the same options.
 
     Raises:
-        ConfigError: it could not be written from here.
+        ConfigError: the unit could not be written from here.
     """
     runtime: Runtime = "python" if present.arguments[:2] == ("-m", "gateway") else "binary"
     given = present.arguments[2:] if runtime == "python" else present.arguments[1:]
@@ -80,78 +80,78 @@ def stop_seconds(settings: Config) -> int:
 
 
 def _environment(instance: Place) -> Iterator[tuple[str, str]]:
-    """Yield what the gateway cannot find out by itself: places that are not the usual ones."""
+    """Yield the variables that the gateway needs: mainly directories that are not the default ones."""
     usual = {name: value for name, value in instance.env.items() if not name.startswith("MOONGATE_")}
     if instance.home != paths.home(usual):
         yield "MOONGATE_HOME", str(instance.home)
     if instance.config != paths.config({**usual, "MOONGATE_HOME": str(instance.home)}):
         yield "MOONGATE_CONFIG", str(instance.config)
-    yield "PYTHONSAFEPATH", "1"  # what lies in the state directory is no code of ours
+    yield "PYTHONSAFEPATH", "1"  # Python must not import files in the state directory
 
 
 def _program(runtime: Runtime, env: Mapping[str, str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Return the program, its arguments that run the gateway, and those that restart it."""
+    """Return the program, the arguments that run the gateway, and the arguments that restart it."""
     if runtime == "python":
         return lasting(sys.executable, env), ("-m", "gateway"), ("-m", "cli.main", "restart")
     called = sys.argv[0] if Path(sys.argv[0]).name in ("gateway", "moongate") else "gateway"
     found = shutil.which(called, path=env.get("PATH"))
     if found is None:
-        raise ConfigError("there is no gateway command on PATH.", remedy="Say --runtime python.")
+        raise ConfigError("there is no gateway command on PATH.", remedy="Use --runtime python.")
     return lasting(os.path.abspath(found), env), ("run",), ("restart",)
 
 
 def lasting(program: str, env: Mapping[str, str]) -> str:
-    """Return a program that will be where it is tomorrow.
+    """Return the path of a program, after a check that it will stay there.
 
     Raises:
-        ConfigError: it is in a temporary place, or may become another one.
+        ConfigError: the path is in a temporary directory, or may lead to another program later.
     """
     path = Path(program)
-    anew = "Install Moongate in a lasting place, as with pipx or uv tool install, then: gateway install"
+    remedy = "Install Moongate permanently, such as with pipx or uv tool install, then: gateway install"
     if not path.is_absolute():
-        raise ConfigError(f"{program!r} is no absolute path.", remedy=anew)
+        raise ConfigError(f"{program!r} is not an absolute path.", remedy=remedy)
     if any(path.is_relative_to(place) for place in _fleeting(env)):
-        raise ConfigError(f"{program} is in a temporary place, which is cleared one day.", remedy=anew)
+        raise ConfigError(f"{program} is in a temporary directory, which the system clears.", remedy=remedy)
     if path.parent.name == "shims":
-        raise ConfigError(f"{program} is a shim, which runs another Python one day.", remedy=anew)
+        raise ConfigError(f"{program} is a shim, which may run another Python later.", remedy=remedy)
     return program
 
 
 def _fleeting(env: Mapping[str, str]) -> set[str]:
-    """Return places that are cleared by themselves: of the system, and the caches of uvx and pipx run."""
+    """Return directories that are cleared automatically: of the system, and the caches of uvx and pipx run."""
     cache = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".cache")
-    system = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", "/run"}  # noqa: S108 they are refused
+    system = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", "/run"}  # noqa: S108 these are refused
     return system | {cache, env.get("UV_CACHE_DIR") or cache}
 
 
 def search_path(env: Mapping[str, str], user: str | None = None) -> str:
-    """Return the PATH for child agents: what the login shell has, then what this one has beyond that.
+    """Return the PATH for agents: that of the login shell, then what this shell has in addition.
 
-    Places that do not last, are not there, or are not absolute are left out.
+    Directories that are temporary, missing or not absolute are left out.
 
     Args:
-        user: whose login shell, if not this one's.
+        user: the user whose login shell is asked; this user if None.
     """
     here = env.get("PATH", "") if user is None else ""
     found = [*_login_path(env, user).split(os.pathsep), *here.split(os.pathsep)]
     return os.pathsep.join(_kept(found, _fleeting(env))) or os.defpath
 
 
-def _kept(places: Iterable[str], fleeting: set[str]) -> Iterator[str]:
+def _kept(directories: Iterable[str], temporary: set[str]) -> Iterator[str]:
     seen: set[str] = set()
-    for place in places:
-        path = Path(place)
-        fit = path.is_absolute() and path.is_dir() and place.isprintable()
-        if fit and place not in seen and not any(path.is_relative_to(other) for other in fleeting):
-            seen.add(place)
-            yield place
+    for directory in directories:
+        path = Path(directory)
+        fit = path.is_absolute() and path.is_dir() and directory.isprintable()
+        if fit and directory not in seen and not any(path.is_relative_to(other) for other in temporary):
+            seen.add(directory)
+            yield directory
 
 
 def _login_path(env: Mapping[str, str], user: str | None) -> str:
-    """Return the PATH that a login shell has; nothing if it does not say."""
+    """Return the PATH of a login shell; empty if the shell does not print it."""
     if os.name != "posix":
         return ""
-    import pwd  # late: not on Windows
+    import pwd  # late: does not exist on Windows
 
     entry = pwd.getpwuid(os.getuid()) if user is None else pwd.getpwnam(user)
     shell = (env.get("SHELL") if user is None else None) or entry.pw_shell or "/bin/sh"
@@ -174,6 +174,6 @@ def _login_path(env: Mapping[str, str], user: str | None) -> str:
 
 
 def unseen(env: Mapping[str, str]) -> list[str]:
-    """Return the variables of this shell that say settings, and that a service does not see."""
+    """Return the variables of this shell that set settings. A service does not see them."""
     known = {name for setting in config.table() for name in setting.env}
     return sorted(name for name in known if env.get(name))

@@ -1,4 +1,4 @@
-"""The unit's file on disk: reads and replaces it, finds other units like it, and reads what a service printed."""
+"""Reads and replaces the files of a service: its unit, other units like it, and what the service printed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from gateway.errors import ConfigError
 from service_templates import ServiceSpec
 
-#: bytes of a line that a service printed, at most
+#: bytes that are read of the last line that a service printed
 LINE = 4096
-#: what reading a file raises that is not there
+#: errors of reading a file that does not exist
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 def read_content(file: Path) -> bytes | None:
-    """Return what is in a unit's file; None if there is none."""
+    """Return the content of a file; None if it does not exist."""
     try:
         return file.read_bytes()
     except _ABSENT:
@@ -26,10 +26,10 @@ def read_content(file: Path) -> bytes | None:
 
 
 def read_spec(file: Path, parse: Callable[[bytes], ServiceSpec]) -> ServiceSpec | None:
-    """Return what the unit in a file says; None if there is none.
+    """Return the spec of the unit in a file; None if the file does not exist.
 
     Raises:
-        ConfigError: it cannot be read, or was not written by us.
+        ConfigError: the file cannot be read, or was not written by Moongate.
     """
     try:
         data = read_content(file)
@@ -42,7 +42,7 @@ def read_spec(file: Path, parse: Callable[[bytes], ServiceSpec]) -> ServiceSpec 
 
 
 def read_last_line(file: Path, since: float) -> str:
-    """Return the last line of a file that was written to since then; empty if there is none."""
+    """Return the last line of a file; empty if the file has not changed since `since`, or does not exist."""
     try:
         if file.stat().st_mtime < since:
             return ""
@@ -57,7 +57,7 @@ def read_last_line(file: Path, since: float) -> str:
 def find_rivals(
     own: Path, directories: Iterable[Path], parse: Callable[[bytes], ServiceSpec], spec: ServiceSpec
 ) -> list[Path]:
-    """Return units beside our own, of its kind, that would run a gateway with the same config."""
+    """Return units other than our own in some directories that would run a gateway with the same config."""
     found = []
     for directory in dict.fromkeys(directories):
         with contextlib.suppress(OSError):
@@ -74,7 +74,7 @@ def _same_config(file: Path, parse: Callable[[bytes], ServiceSpec], spec: Servic
 
 
 def replace_content(file: Path, content: bytes | None) -> None:
-    """Make a unit's file what it is to be, whole or not at all; None removes it."""
+    """Replace the content of a file, as a whole or not at all; None removes the file."""
     if content is None:
         with contextlib.suppress(*_ABSENT):
             file.unlink()
@@ -85,11 +85,11 @@ def replace_content(file: Path, content: bytes | None) -> None:
             draft.write(content)
             draft.flush()
             os.fsync(draft.fileno())
-            draft.close()  # Windows moves no file that is open
+            draft.close()  # Windows does not move an open file
             Path(draft.name).chmod(0o644)
             Path(draft.name).replace(file)
         except BaseException:
-            with contextlib.suppress(OSError):  # on a full disk it fails once more
+            with contextlib.suppress(OSError):  # on a full disk it fails again
                 draft.close()
             Path(draft.name).unlink(missing_ok=True)
             raise

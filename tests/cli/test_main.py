@@ -164,7 +164,8 @@ def test_a_bug_shows_no_traceback_but_how_to_get_one(
 
     assert main(["status"]) == 1
     assert capsys.readouterr().err == (
-        "this command failed unexpectedly: ZeroDivisionError: division by zero This is a bug. Set MOONGATE_DEBUG=1 to see where.\n"
+        "this command failed unexpectedly: ZeroDivisionError: division by zero"
+        " This is a bug. Set MOONGATE_DEBUG=1 to see where.\n"
     )
 
     monkeypatch.setenv("MOONGATE_DEBUG", "1")
@@ -259,7 +260,7 @@ def test_the_command_is_named_as_a_shell_finds_it(tmp_path: Path, monkeypatch: p
     programs.mkdir(parents=True)
     monkeypatch.setattr(sys, "executable", str(programs / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert foreground._command() == "gateway", "there is none beside this Python"
+    assert foreground._command() == "gateway", "there is none next to this Python"
 
     script = programs / "gateway"
     script.write_text("#!/bin/sh\n")

@@ -120,12 +120,12 @@ def test_the_variables_hold_path_and_the_marker() -> None:
 
 @pytest.mark.parametrize("value", ["\x01", "\x1b[0m", "\ud800", "\uffff"])
 def test_what_xml_cannot_carry_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match="XML cannot carry"):
+    with pytest.raises(ValueError, match="XML cannot contain"):
         launchd.render(spec(directory=f"/Users/{value}"))
 
 
 def test_a_version_that_would_end_a_comment_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot stand in a comment"):
+    with pytest.raises(ValueError, match="cannot be in an XML comment"):
         launchd.render(spec(version="1 --> <x/>"))
 
 
@@ -141,7 +141,7 @@ def test_a_version_that_would_end_a_comment_is_refused() -> None:
     ],
 )
 def test_a_property_list_of_somebody_else_is_not_taken_for_ours(data: bytes) -> None:
-    with pytest.raises(ValueError, match="not as Moongate writes it"):
+    with pytest.raises(ValueError, match="Moongate did not write it"):
         launchd.parse(data, user="anna")
 
 

@@ -116,7 +116,7 @@ def test_a_unit_of_the_system_names_its_user() -> None:
 
 @pytest.mark.parametrize("text", ["", "[Service]\nExecStart=/bin/true\n", "ExecStart=\nTimeoutStopSec=soon\n"])
 def test_a_unit_of_somebody_else_is_not_taken_for_ours(text: str) -> None:
-    with pytest.raises(ValueError, match="not as Moongate writes it"):
+    with pytest.raises(ValueError, match="Moongate did not write it"):
         systemd.parse(text, user="anna", output="", suffix="")
 
 

@@ -152,21 +152,21 @@ def test_what_a_task_cannot_set_is_told_to_the_gateway() -> None:
 @pytest.mark.parametrize("field", ["program", "directory"])
 def test_a_path_that_is_too_long_is_refused(field: str) -> None:
     taskscheduler.render(spec(**{field: "C:\\" + "a" * 257}))
-    with pytest.raises(ValueError, match="more than 260 characters"):
+    with pytest.raises(ValueError, match="at most 260 characters"):
         taskscheduler.render(spec(**{field: "C:\\" + "a" * 258}))
-    with pytest.raises(ValueError, match="more than 260 characters"):
+    with pytest.raises(ValueError, match="at most 260 characters"):
         taskscheduler.render(spec(**{field: "C:\\" + "😀" * 129}))
 
 
 def test_a_command_line_that_is_too_long_is_refused() -> None:
-    with pytest.raises(ValueError, match="32767 or more characters"):
+    with pytest.raises(ValueError, match="fewer than 32767 characters"):
         taskscheduler.render(spec(arguments=("-m", "gateway", "a" * 32_700)))
 
 
 @pytest.mark.parametrize("value", ["%PATH%", "a%ProgramFiles(x86)%b", "$(Arg0)"])
 def test_what_task_scheduler_would_replace_is_refused(value: str) -> None:
     for field in ("program", "directory", "output"):
-        with pytest.raises(ValueError, match="something else in the place of"):
+        with pytest.raises(ValueError, match="would replace"):
             taskscheduler.render(spec(**{field: f"C:\\{value}"}))
 
 
@@ -177,7 +177,7 @@ def test_a_task_of_the_whole_system_is_refused() -> None:
 
 @pytest.mark.parametrize("value", ["\x01", "\ud800", "\uffff"])
 def test_what_xml_cannot_carry_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match="XML cannot carry"):
+    with pytest.raises(ValueError, match="XML cannot contain"):
         taskscheduler.render(spec(user=f"anna{value}"))
 
 
@@ -195,7 +195,7 @@ def test_the_script_of_the_startup_folder_says_the_same() -> None:
 
 
 def test_a_script_that_would_end_a_quote_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot carry a quote"):
+    with pytest.raises(ValueError, match="cannot contain a quote"):
         taskscheduler.script(spec(arguments=("-m", "gateway", 'a" & del *')))
 
 
@@ -211,7 +211,7 @@ def test_a_script_that_would_end_a_quote_is_refused() -> None:
     ],
 )
 def test_a_task_of_somebody_else_is_not_taken_for_ours(task: bytes) -> None:
-    with pytest.raises(ValueError, match="not as Moongate writes it"):
+    with pytest.raises(ValueError, match="Moongate did not write it"):
         taskscheduler.parse(task, path="", stop_seconds=20)
 
 

@@ -1,1 +1,1 @@
-"""One module for each service manager. `cli/service/unit.py` chooses among them."""
+"""One module for each service manager. `cli/service/lookup.py` chooses among them."""

@@ -1,7 +1,7 @@
-"""launchd of macOS: asked by `launchctl`, for the user who is logged in or for the whole system.
+"""Manages a service of launchd on macOS, with `launchctl`: of the logged-in user or of the whole system.
 
-What `launchctl` exits with is not to be relied on: it fails at what it did, and the other way round. So
-each step looks afterwards at what is there.
+The exit code of `launchctl` is not reliable: it can report failure after success and the other way round.
+So each step checks its result afterwards.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from gateway import paths
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec, launchd
 
-#: where the whole system's are
+#: directory of the property lists of the whole system
 SYSTEM_UNITS = Path("/Library/LaunchDaemons")
-#: times that a service is loaded which launchd does not take at once
+#: how often to try to load a service
 TRIES = 3
 #: seconds between tries
 PAUSE = 1.0
-#: seconds that launchd may take to start what it has loaded: more than its pause between two starts
+#: seconds that launchd may take to start a loaded service: more than its pause between two starts
 FRESH = 15.0
-#: seconds beyond a stop's own that launchd may take to let go of a service
+#: seconds beyond the time for a stop that launchd may take to unload a service
 MARGIN = 10.0
-#: the words of the failure that goes away: a former self is still being let go of
+#: matches a failure that is temporary: the service is still being unloaded
 _NOT_YET = re.compile(r"Input/output error|in progress")
 _SAID = re.compile(r"^\t(state|pid) = (.*)$", re.MULTILINE)
 
 
 class Launchd:
-    """One property list."""
+    """Manages one property list."""
 
     name = "launchd"
 
@@ -77,7 +77,7 @@ class Launchd:
 
     @cached_property
     def _domain(self) -> str:
-        """Where it runs: in the session on the screen; without one, in the user's own."""
+        """The launchd domain: the graphical session; without one, the background session of the user."""
         if self._site.system:
             return "system"
         screen = f"gui/{os.getuid()}"
@@ -91,12 +91,12 @@ class Launchd:
         if shutil.which("launchctl", path=self._env.get("PATH")) is None:
             raise Unavailable("this system has no launchd.", remedy=OTHERWISE)
         if self._site.system and os.geteuid() != 0:
-            raise Unavailable("only root may do that for the whole system.", remedy="Say it with sudo before it.")
+            raise Unavailable("only root can do that for the whole system.", remedy="Run the command with sudo.")
         done = self._launchctl("print", self._domain)
         if done.code:
             raise Unavailable(
-                f"launchd cannot be talked to from here: {describe_failure(done)}.",
-                remedy=f"Log in as {self._site.user} itself, not by su or sudo. {OTHERWISE}",
+                f"launchd cannot be reached from here: {describe_failure(done)}.",
+                remedy=f"Log in as {self._site.user} directly, not with su or sudo. {OTHERWISE}",
             )
 
     def render(self, spec: ServiceSpec) -> bytes:
@@ -141,10 +141,10 @@ class Launchd:
         if start:
             steps += [
                 Step(
-                    "unload the one before",
+                    "unload the old service",
                     self._shown("bootout", self._target),
                     self._unload,
-                    undo_nothing,  # once the property list of before is there again
+                    undo_nothing,  # `restore_unit` starts it again, after it has restored the property list
                     self._look,
                 ),
                 Step(
@@ -152,7 +152,7 @@ class Launchd:
                     self._shown("bootstrap", self._domain, str(self.file)),
                     self._load,
                     self._unload,
-                    f"Its words: gateway logs, or {self.journal}\n{self._look}",
+                    f"See why: gateway logs, or {self.journal}\n{self._look}",
                 ),
             ]
         return steps
@@ -177,7 +177,7 @@ class Launchd:
                 UNWRITTEN,
             ),
             Step(
-                "remove what it printed",
+                "remove its output file",
                 f"rm {output}",
                 lambda: output.unlink(True),
                 undo_nothing,
@@ -186,7 +186,7 @@ class Launchd:
         ]
 
     def _output_step(self) -> Step:
-        """Make the directory of the file that it prints to: launchd makes the file only."""
+        """Return the step that creates the directory of the output file; launchd creates only the file."""
         directory = Path(self._site.output).parent
         there = directory.exists()
 
@@ -200,14 +200,18 @@ class Launchd:
                 directory.rmdir()
 
         return Step(
-            "make the directory of its output", f"mkdir -p {directory}", make_directory, remove_directory, UNWRITTEN
+            "create the directory of its output file",
+            f"mkdir -p {directory}",
+            make_directory,
+            remove_directory,
+            UNWRITTEN,
         )
 
     def _putting(self, data: bytes | None) -> Callable[[], None]:
         return lambda: unit_file.replace_content(self.file, data)
 
     def _verify(self, data: bytes) -> None:
-        """Have macOS look at the property list before it is put in its place, where that is to be had."""
+        """Check the property list with macOS's `plutil`, if it is there."""
         if shutil.which("plutil", path=self._env.get("PATH")) is None:
             return
         with tempfile.TemporaryDirectory(prefix="moongate-unit-") as directory:
@@ -218,7 +222,7 @@ class Launchd:
             raise GatewayError(describe_failure(done))
 
     def _load(self) -> None:
-        """Load it, and see that a process of it is there."""
+        """Load the service, and wait until its process is there."""
         for attempt in range(TRIES):
             done = self._launchctl("bootstrap", self._domain, str(self.file))
             if self._loaded:
@@ -236,10 +240,10 @@ class Launchd:
             return
         self._launchctl("kickstart", "-k", self._target)
         if not wait_until(lambda: self._runs, FRESH):
-            raise GatewayError(f"launchd has it loaded, and starts no process: {self.status().state}.")
+            raise GatewayError(f"launchd has loaded the service but starts no process: {self.status().state}.")
 
     def _unload(self) -> None:
-        """Stop it, so that it is not started again, and wait until it is gone."""
+        """Stop the service for good, and wait until it is unloaded."""
         if not self._loaded:
             return
         done = self._launchctl("bootout", self._target, patience=self._stop_seconds)
@@ -256,7 +260,7 @@ class Launchd:
         return Status(said.get("state", "loaded"), running=True, pid=_pid(said), enabled=enabled)
 
     def _said(self) -> dict[str, str] | None:
-        """Return what launchd says about the service; None if it is not loaded."""
+        """Return state and PID from launchd; None if the service is not loaded."""
         done = self._launchctl("print", self._target)
         return None if done.code else dict(_SAID.findall(done.out))
 
@@ -270,7 +274,7 @@ class Launchd:
 
     @property
     def _disabled(self) -> bool:
-        """Whether the user has said that it is not to start, which outlasts the property list."""
+        """Whether the user has disabled the service. launchd remembers that even without a property list."""
         said = self._launchctl("print-disabled", self._domain).out
         return re.search(rf'"{re.escape(self.service)}" => (disabled|true)\b', said) is not None
 
@@ -292,9 +296,9 @@ class Launchd:
     def hints(self) -> list[str]:
         if self._site.system:
             return []
-        hints = ["It runs from your login to your logout. To have it run from boot: sudo gateway install --system"]
+        hints = ["It runs from your login to your logout. To run it from boot: sudo gateway install --system"]
         if self._domain.startswith("user/"):
-            hints.append("Nobody is logged in at the screen: it runs in the background session, as from ssh.")
+            hints.append("Nobody is logged in at the screen, so it runs in the background session, as over ssh.")
         return hints
 
     def _ask(self, *words: str) -> None:
@@ -331,4 +335,4 @@ def _busy(done: Done) -> bool:
     return _NOT_YET.search(done.out + done.err) is not None
 
 
-_REPORT = "That is a bug; the property list is shown by: gateway install --dry-run"
+_REPORT = "This is a bug. To see the property list: gateway install --dry-run"

@@ -1,4 +1,4 @@
-"""systemd, of a user or of the whole system: asked by `systemctl`, over its own socket and without a bus."""
+"""Manages a systemd service, of a user or of the whole system, with `systemctl`. Needs no D-Bus."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cli.service.steps import UNWRITTEN, Step, undo_nothing
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec, systemd
 
-#: where units of the whole system are
+#: directory of the units of the whole system
 SYSTEM_UNITS = Path("/etc/systemd/system")
-#: where systemd says which users stay when they log out
+#: directory with a file for each user whose services keep running after logout
 LINGER = Path("/var/lib/systemd/linger")
-#: seconds that a look at the journal may take
+#: seconds that reading the journal may take
 LOOKED = 10.0
-#: states in which the manager would go on by itself
+#: states in which systemd runs the service, or is about to
 _BUSY = ("active", "activating", "reloading", "deactivating")
 
 
 class Systemd:
-    """One unit."""
+    """Manages one unit."""
 
     name = "systemd"
 
@@ -51,7 +51,7 @@ class Systemd:
 
     @property
     def _link(self) -> Path:
-        """What has it start by itself."""
+        """The link that starts the service automatically."""
         target = "multi-user.target" if self._site.system else "default.target"
         return self._directory / f"{target}.wants" / self.service
 
@@ -61,7 +61,7 @@ class Systemd:
 
     def printed(self, since: float) -> str:
         words = ["journalctl", *([] if self._site.system else ["--user"]), "--quiet", "--no-pager", "--output=cat"]
-        field = "_SYSTEMD_UNIT" if self._site.system else "_SYSTEMD_USER_UNIT"  # without what systemd says of it
+        field = "_SYSTEMD_UNIT" if self._site.system else "_SYSTEMD_USER_UNIT"  # only what the service itself printed
         with contextlib.suppress(Unavailable):
             done = self._run(
                 [*words, f"--since=@{since:.3f}", "--lines=1", f"{field}={self.service}"], self._env, LOOKED
@@ -85,16 +85,16 @@ class Systemd:
             raise Unavailable("this system has no systemd.", remedy=_OTHERWISE)
         if self._site.system:
             if not Path("/run/systemd/system").is_dir():
-                raise Unavailable("systemd does not run this system.", remedy=_OTHERWISE)
+                raise Unavailable("this system was not started by systemd.", remedy=_OTHERWISE)
             return
-        # The manager's own socket decides: systemctl needs no bus, and containers may well have a manager.
+        # systemctl needs only this socket and no D-Bus; a container can have it, too.
         line = Path(self._env["XDG_RUNTIME_DIR"]) / "systemd" / "private"
         if not line.exists():
             raise Unavailable(
-                f"no systemd of this user runs: there is no {line}.",
-                remedy="Log in as this user itself, not by su or sudo, or have it run always:"
+                f"there is no systemd for this user: {line} does not exist.",
+                remedy="Log in as this user directly, not with su or sudo, or keep its services running:"
                 f" sudo loginctl enable-linger {self._site.user}\n"
-                f"Or for the whole system: sudo gateway install --system. {_OTHERWISE}",
+                f"Or install it for the whole system: sudo gateway install --system. {_OTHERWISE}",
             )
 
     def render(self, spec: ServiceSpec) -> bytes:
@@ -137,7 +137,7 @@ class Systemd:
                 UNWRITTEN,
             ),
             Step(
-                "have systemd read it",
+                "reload systemd's units",
                 self._shown("daemon-reload"),
                 self._reload,
                 undo_nothing,
@@ -158,7 +158,7 @@ class Systemd:
                     self._shown("restart", self.service),
                     lambda: self._ask("restart", self.service, patience=self._stop_seconds),
                     lambda: self._ask("stop", self.service, patience=self._stop_seconds),
-                    f"Its words: gateway logs, or {self.journal}",
+                    f"See why: gateway logs, or {self.journal}",
                 )
             )
         return steps
@@ -172,7 +172,7 @@ class Systemd:
             self._ask("daemon-reload")
 
         def stop_unit() -> None:
-            if before is not None or was.running:  # systemd refuses to stop what it does not know
+            if before is not None or was.running:  # systemd refuses to stop an unknown service
                 self._ask("stop", self.service, patience=self._stop_seconds)
 
         return [
@@ -198,7 +198,7 @@ class Systemd:
                 UNWRITTEN,
             ),
             Step(
-                "have systemd forget it",
+                "make systemd forget the unit",
                 self._shown("daemon-reload"),
                 self._forget,
                 undo_nothing,
@@ -207,7 +207,7 @@ class Systemd:
         ]
 
     def _verify(self, text: bytes) -> None:
-        """Have systemd look at the unit before it is put in its place, where that is to be had."""
+        """Check the unit with `systemd-analyze`, if it is there."""
         if shutil.which("systemd-analyze", path=self._env.get("PATH")) is None:
             return
         with tempfile.TemporaryDirectory(prefix="moongate-unit-") as directory:
@@ -223,11 +223,11 @@ class Systemd:
         self._ask("daemon-reload")
         found = self._show("FragmentPath")["FragmentPath"]
         if found and Path(found) != self.file:
-            raise GatewayError(f"systemd takes {found}, and not {self.file}: XDG_CONFIG_HOME is another one there.")
+            raise GatewayError(f"systemd uses {found}, not {self.file}: it has another XDG_CONFIG_HOME.")
 
     def _forget(self) -> None:
         self._ask("daemon-reload")
-        self._systemctl("reset-failed", self.service)  # nothing to reset is no failure
+        self._systemctl("reset-failed", self.service)  # it fails if there is nothing to reset, which is fine
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -243,7 +243,7 @@ class Systemd:
 
     def stop(self, *, force: bool = False) -> None:
         if force:
-            self._ask("stop", "--no-block", self.service)  # first, so that it does not come back
+            self._ask("stop", "--no-block", self.service)  # first, because systemd would otherwise start it again
             self._systemctl("kill", "--signal=SIGKILL", self.service)
         self._ask("stop", self.service, patience=self._stop_seconds)
 
@@ -254,8 +254,8 @@ class Systemd:
         if self._site.system or (LINGER / self._site.user).exists():
             return []
         return [
-            "It runs from your first login to your last logout. To have it run from boot, and stay:",
-            f"  loginctl enable-linger {self._site.user}      (or with sudo before it, if that is refused)",
+            "It runs from your first login to your last logout. To run it from boot, and after logout:",
+            f"  loginctl enable-linger {self._site.user}      (if that is refused, with sudo)",
         ]
 
     def _show(self, *properties: str) -> dict[str, str]:
@@ -269,7 +269,7 @@ class Systemd:
         done = self._systemctl(*words, patience=patience)
         if done.code:
             rootless = self._site.system and os.geteuid() != 0
-            remedy = f"Say: sudo {self._shown(*words)}" if rootless else None
+            remedy = f"Run: sudo {self._shown(*words)}" if rootless else None
             raise GatewayError(f"{self._shown(*words)}: {describe_failure(done)}", remedy=remedy)
 
     def _systemctl(self, *words: str, patience: float = PATIENCE) -> Done:
@@ -290,5 +290,5 @@ class Systemd:
         return f"See: {self._shown(verb, self.service)}"
 
 
-_OTHERWISE = f"{OTHERWISE}, or a line in your crontab: @reboot gateway start"
-_REPORT = "That is a bug; the unit is shown by: gateway install --dry-run"
+_OTHERWISE = f"{OTHERWISE}, or add a line to your crontab: @reboot gateway start"
+_REPORT = "This is a bug. To see the unit: gateway install --dry-run"

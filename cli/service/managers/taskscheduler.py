@@ -1,7 +1,8 @@
-"""Task Scheduler of Windows: asked by `schtasks`, in XML, for its words are translated.
+"""Manages a task of the Windows Task Scheduler, with `schtasks`. Uses its XML, because its text is translated.
 
-It tells nobody which process a task has: that is looked up in the gateway's own record. Where this user
-may not make tasks, a script in the Startup folder does it. Our copy of the task is the unit's file.
+Task Scheduler does not tell which process a task has, so the PID comes from the gateway's own lock record.
+If this user may not create tasks, a script in the Startup folder starts the gateway instead. The unit's
+file is our own copy of the task.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from gateway.supervisor import restart_plan
 from gateway.supervisor.record import Record
 from service_templates import MARKER, ServiceSpec, taskscheduler
 
-#: seconds that a started gateway may take to say that it is there
+#: seconds that a started gateway may take to write its lock record
 FRESH = 30.0
-#: seconds beyond its grace that a gateway may take to end
+#: seconds beyond its grace period that a gateway may take to end
 MARGIN = 15.0
-#: where scripts are that run at login, below the user's application data
+#: folder of the scripts that run at login, inside the user's application data
 _STARTUP = Path("Microsoft", "Windows", "Start Menu", "Programs", "Startup")
 _MARK = f"{MARKER}=taskscheduler"
 _DISABLED = re.compile(r"<Settings>.*?<Enabled>\s*false\s*</Enabled>.*?</Settings>", re.DOTALL)
 
 
 class TaskScheduler:
-    """One task."""
+    """Manages one task."""
 
     name = "Task Scheduler"
 
@@ -46,7 +47,7 @@ class TaskScheduler:
         self._run = run
         self._env = dict(site.env)
         self._instance = Place.of(site.env)
-        #: why Task Scheduler did not take the task; empty if it did
+        #: why Task Scheduler refused the task; empty if it did not
         self._refused = ""
 
     @property
@@ -70,13 +71,13 @@ class TaskScheduler:
 
     @property
     def script(self) -> Path:
-        """Where the script is that does instead of a task."""
+        """The path of the script that replaces a task."""
         base = self._env.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")
         return Path(base) / _STARTUP / f"{self.service}.cmd"
 
     def require(self) -> None:
         if self._site.system:
-            raise Unavailable("a task starts at your login, and not with the system.", remedy="Leave out --system.")
+            raise Unavailable("a task starts at your login, not with the system.", remedy="Leave out --system.")
         if shutil.which("schtasks", path=self._env.get("PATH")) is None:
             raise Unavailable("this system has no Task Scheduler.", remedy=OTHERWISE)
 
@@ -118,19 +119,19 @@ class TaskScheduler:
                 self._shown("/create", "/tn", self.service, "/xml", str(self.file), "/f"),
                 lambda: self._register(instead),
                 register_again,
-                f"{self._look} If this user may not make tasks, see who may write to {self.script.parent}",
+                f"{self._look} If this user may not create tasks, check who may write to {self.script.parent}",
             ),
         ]
         if start:
             if was.running:
-                steps.append(Step("stop the one before", "gateway stop", self.stop, undo_nothing, _STOP))
+                steps.append(Step("stop the old service", "gateway stop", self.stop, undo_nothing, _STOP))
             steps.append(
                 Step(
                     "start the service",
                     self._shown("/run", "/tn", self.service),
                     self._begin,
                     self.stop,
-                    f"Its words: gateway logs, or {self.journal}\n{self._look}",
+                    f"See why: gateway logs, or {self.journal}\n{self._look}",
                 )
             )
         return steps
@@ -155,7 +156,7 @@ class TaskScheduler:
                 UNWRITTEN,
             ),
             Step(
-                "remove what it printed",
+                "remove its output file",
                 f"del {output}",
                 lambda: output.unlink(True),
                 undo_nothing,
@@ -164,13 +165,13 @@ class TaskScheduler:
         ]
 
     def _instead(self, spec: ServiceSpec) -> bytes | None:
-        """Return the script that would do instead of a task; None if none could."""
+        """Return the script that can replace the task; None if a script cannot express the spec."""
         with contextlib.suppress(ValueError):
             return taskscheduler.script(spec)
         return None
 
     def _register(self, instead: bytes | None) -> None:
-        """Make the task of its file; where that is refused, the script."""
+        """Create the task from its file; if Task Scheduler refuses it, create the script."""
         done = self._schtasks("/create", "/tn", self.service, "/xml", str(self.file), "/f")
         self._refused = describe_failure(done) if done.code else ""
         if not self._refused:
@@ -181,10 +182,12 @@ class TaskScheduler:
             try:
                 unit_file.replace_content(self.script, instead)
             except OSError as error:
-                raise GatewayError(f"{self._refused} Nor can a script be put into {self.script.parent}.") from error
+                raise GatewayError(
+                    f"{self._refused} A script cannot be written to {self.script.parent} either."
+                ) from error
 
     def _restore(self, script: bytes | None) -> None:
-        """Have what starts it be as it was: the task of the file that is there again, or the script."""
+        """Restore what starts the gateway: the task, whose file is there again, or the script."""
         unit_file.replace_content(self.script, script)
         if script is None and self.file.exists():
             self._ask("/create", "/tn", self.service, "/xml", str(self.file), "/f")
@@ -209,7 +212,7 @@ class TaskScheduler:
         return Status(state, running=False, pid=None, enabled=enabled)
 
     def _query(self) -> str | None:
-        """Return the task as it is registered; None if it is not."""
+        """Return the XML of the registered task; None if it is not registered."""
         done = self._schtasks("/query", "/tn", self.service, "/xml")
         return None if done.code else done.out.replace("\0", "")
 
@@ -218,7 +221,7 @@ class TaskScheduler:
         return self._query() is not None
 
     def _ours(self) -> Record | None:
-        """Return the record of the gateway that runs, if it was started as this service says."""
+        """Return the record of the running gateway, if this service started it."""
         found = self._instance.record
         with contextlib.suppress(psutil.Error):
             if found is not None and found.alive and _MARK in psutil.Process(found.pid).cmdline():
@@ -235,10 +238,10 @@ class TaskScheduler:
         else:
             self._ask("/run", "/tn", self.service)
         if not wait_until(lambda: self._ours() is not None, FRESH):
-            raise GatewayError(f"no gateway has said that it is there after {FRESH:g} s.")
+            raise GatewayError(f"the gateway has not started after {FRESH:g} s.")
 
     def _run_script(self) -> None:
-        """Start what the script says, as the login would."""
+        """Start the gateway in the same way as the script does at login."""
         spec = self.installed()
         if spec is None:
             raise GatewayError(f"{self.file} is gone.", remedy="gateway install")
@@ -250,13 +253,13 @@ class TaskScheduler:
             stderr=subprocess.DEVNULL,
             **restart_plan.apart(),
         )
-        process.returncode = 0  # it goes on without us, which is no leak
+        process.returncode = 0  # the process goes on without us; Popen should not warn about that
 
     def stop(self, *, force: bool = False) -> None:
         found = self._ours()
         if found is not None and not force:
             stop.ask(self._instance, found, self._stop_seconds)
-        self._schtasks("/end", "/tn", self.service)  # one that has ended already is no failure
+        self._schtasks("/end", "/tn", self.service)  # it fails if the task has ended already, which is fine
         if found is not None:
             stop.end(self._instance, found, 0.0, force=True)
 
@@ -267,12 +270,12 @@ class TaskScheduler:
         return MARGIN
 
     def rivals(self, spec: ServiceSpec) -> list[Path]:
-        return []  # tasks of other names cannot be looked through without their translated list
+        return []  # the list of tasks is translated text, which cannot be searched reliably
 
     def hints(self) -> list[str]:
         hints = ["It runs from your login to your logout."]
         if self.script.exists():
-            why = self._refused or "it may not make tasks"
+            why = self._refused or "this user may not create tasks"
             hints = [f"Task Scheduler refused the task ({why}): {self.script} starts it at login. {hints[0]}"]
         return hints
 
@@ -293,4 +296,4 @@ class TaskScheduler:
         return f"See: {self._shown('/query', '/tn', self.service, '/v', '/fo', 'list')}"
 
 
-_STOP = "End it: gateway stop --force"
+_STOP = "Kill it: gateway stop --force"

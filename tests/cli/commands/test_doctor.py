@@ -127,7 +127,7 @@ def test_a_lost_database_is_not_taken_for_a_new_one(used: tuple[Live, Shell]) ->
 
     result = shell("doctor", "--json")
 
-    assert "is missing, but its log is there" in findings(result)["database"]["finding"]
+    assert "is missing, but its write-ahead log is there" in findings(result)["database"]["finding"]
 
 
 def test_open_permissions_are_named_with_the_command_that_mends_them(used: tuple[Live, Shell]) -> None:
@@ -150,7 +150,7 @@ def test_what_is_found_is_printed_with_cause_and_remedy(used: tuple[Live, Shell]
     lines = shell("doctor").out.splitlines()
 
     at = lines.index("error   token: others can read ~/token")
-    assert lines[at + 1 : at + 3] == ["     why: its mode is 644", f"     mend: chmod 600 {live.home / 'token'}"]
+    assert lines[at + 1 : at + 3] == ["     why: its mode is 644", f"     fix: chmod 600 {live.home / 'token'}"]
 
 
 def test_a_bad_config_is_the_first_finding(alone: tuple[Live, Shell]) -> None:

@@ -27,7 +27,7 @@ def test_a_longer_list_says_that_there_is_more(shell: Shell) -> None:
     result = shell("sessions", "list", "--limit", "1")
 
     assert len(result.out.splitlines()) == 2
-    assert result.err == "There are more: --limit.\n"
+    assert result.err == "There are more. To see them, use --limit.\n"
 
 
 def test_the_list_as_json_has_the_documented_shape(shell: Shell) -> None:

@@ -254,7 +254,7 @@ def test_deep_finds_a_program_that_the_gateways_path_lacks(alone: tuple[Live, Sh
     row = next(row for row in found if row["check"] == "PATH")
     assert (row["level"], row["cause"]) == (
         "warning",
-        f"it is {program}: this shell's PATH has it, the gateway's has not",
+        f"it is {program}, which is on the PATH of this shell, but not of the gateway",
     )
 
 

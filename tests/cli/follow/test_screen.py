@@ -51,7 +51,7 @@ def test_the_answer_is_the_result_and_the_rest_is_talk(capsys: pytest.CaptureFix
         "· failed: no such file",
         "· asked to write: reject",
         "· asked to rm -rf: allow, by anna",
-        "· asked to cp: deny, nobody has answered in time",
+        "· asked to cp: deny, nobody answered in time",
         "· a remark",
         "· running, attempt 2: rescued",
     ]

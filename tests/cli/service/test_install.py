@@ -160,17 +160,17 @@ def test_the_systems_own_service_names_its_user_and_needs_no_bus(
 def test_the_systems_own_service_is_roots_to_install(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    with pytest.raises(Forbidden, match="root's to change") as raised:
+    with pytest.raises(Forbidden, match="only root can change") as raised:
         install.plan(machine.env, arguments=(), token=None, runtime="python", system=True, earnest=True)
 
     assert "sudo" in (raised.value.remedy or "")
 
 
 FAILURES = {
-    "daemon-reload": "have systemd read it",
+    "daemon-reload": "reload systemd's units",
     "enable": "enable the service",
     "restart": "start the service",
-    "": "see the gateway answer",
+    "": "wait until the gateway answers",
 }
 
 
@@ -270,7 +270,7 @@ def test_what_cannot_be_mended_is_told_with_its_reason(machine: Machine) -> None
 
     assert mended.done == []
     (failed,) = mended.failed
-    assert failed.startswith("service: cannot have systemd read it: ")
+    assert failed.startswith("service: cannot reload systemd's units: ")
     assert "not today" in failed
     assert "Everything is as it was before." in failed
 
@@ -386,7 +386,7 @@ def test_a_token_that_the_config_file_would_win_over_is_refused(machine: Machine
     settings = {"gateway": {"port": 0, "auth": {"token": "the-one-in-the-file"}}}
     machine.config.write_text(json.dumps(settings))
 
-    with pytest.raises(ConfigError, match="would win"):
+    with pytest.raises(ConfigError, match="would be used"):
         machine.plan(token="another-one")
 
 
@@ -401,7 +401,7 @@ def test_a_second_unit_for_the_same_config_is_refused(machine: Machine) -> None:
     machine.install()
     machine.unit.rename(machine.unit.with_name("mine.service"))
 
-    with pytest.raises(Conflict, match=r"mine\.service runs a gateway with this config"):
+    with pytest.raises(Conflict, match=r"mine\.service already runs a gateway with this config"):
         machine.plan()
 
 
@@ -409,7 +409,7 @@ def test_a_unit_that_somebody_else_wrote_is_told_of(machine: Machine) -> None:
     machine.unit.parent.mkdir(parents=True)
     machine.unit.write_text("[Service]\nExecStart=/bin/true\n")
 
-    with pytest.raises(ConfigError, match="not as Moongate writes it"):
+    with pytest.raises(ConfigError, match="Moongate did not write it"):
         lookup.find_manager(Place.of(machine.env)).installed()
 
 
@@ -425,7 +425,7 @@ def test_a_unit_that_somebody_else_wrote_is_told_of(machine: Machine) -> None:
         ),
         ("RestartSec=5", "RestartSec=50", Level.WARNING, "the unit is not as it would be written now"),
         ('"--port" "8080"', '"--port" "9090"', Level.WARNING, "the unit says port 9090"),
-        ("ExecStart=", "Exec=", Level.ERROR, "it is not as Moongate writes it."),
+        ("ExecStart=", "Exec=", Level.ERROR, "Moongate did not write it."),
     ],
 )
 def test_what_has_drifted_is_found(before: str, after: str, level: Level, said: str, machine: Machine) -> None:
@@ -451,7 +451,7 @@ def test_a_second_unit_for_the_same_config_is_found(machine: Machine) -> None:
     findings = service_drift.examine(instance, probe.look(instance))
 
     assert findings[-1].level is Level.ERROR
-    assert "mine.service runs a gateway with this config, too" in findings[-1].finding
+    assert "mine.service also runs a gateway with this config" in findings[-1].finding
 
 
 def test_a_unit_that_was_deleted_by_hand_is_told_of_and_its_link_is_removed(machine: Machine) -> None:

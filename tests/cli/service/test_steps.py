@@ -52,7 +52,7 @@ def test_a_step_that_fails_takes_back_itself_and_those_before_it() -> None:
 def test_what_cannot_be_taken_back_is_named_and_the_rest_is_taken_back() -> None:
     trail = Trail()
 
-    with pytest.raises(GatewayError, match=r"Left undone: b\."):
+    with pytest.raises(GatewayError, match=r"Could not undo: b\."):
         carry_out([trail.step("a"), trail.step("b", undo_error=OSError("no")), trail.step("c", OSError("no"))])
 
     assert trail.noted == ["a", "b", "c", "not c", "not b", "not a"]
@@ -66,14 +66,14 @@ def test_ctrl_c_takes_all_back_and_says_so() -> None:
 
     assert trail.noted == ["a", "b", "not b", "not a"]
     assert str(raised.value) == "Interrupted. Everything is as it was before."
-    assert told == ["a", "b", "put everything back"]
+    assert told == ["a", "b", "undo all steps"]
 
 
 def test_another_ctrl_c_while_all_is_taken_back_leaves_no_more_undone_than_it_must() -> None:
     trail = Trail()
     steps = [trail.step("a"), trail.step("b", undo_error=KeyboardInterrupt()), trail.step("c", KeyboardInterrupt())]
 
-    with pytest.raises(Interrupted, match=r"Left undone: b\."):
+    with pytest.raises(Interrupted, match=r"Could not undo: b\."):
         carry_out(steps)
 
     assert trail.noted == ["a", "b", "c", "not c", "not b", "not a"]

@@ -74,7 +74,7 @@ FAILURES = {
     "plutil": "verify the property list",
     "bootstrap": "start the service",
     "enable": "enable the service",
-    "": "see the gateway answer",
+    "": "wait until the gateway answers",
 }
 
 
@@ -226,7 +226,7 @@ def test_a_removal_that_fails_leaves_the_service(machine: Machine) -> None:
     assert (machine.files, known(machine)) == before
 
     (machine.config.parent / "logs" / "service.log").mkdir()  # it cannot be removed as a file is
-    with pytest.raises(GatewayError, match="cannot remove what it printed"):
+    with pytest.raises(GatewayError, match="cannot remove its output file"):
         steps.carry_out(machine.manager.removal())
     (machine.config.parent / "logs" / "service.log").rmdir()
     assert (machine.files, known(machine)) == before
@@ -259,7 +259,7 @@ def test_a_second_property_list_for_the_same_config_is_refused(machine: Machine)
     only_load(machine)
     unit_file(machine).rename(unit_file(machine).with_name("mine.plist"))
 
-    with pytest.raises(Conflict, match=r"mine\.plist runs a gateway with this config"):
+    with pytest.raises(Conflict, match=r"mine\.plist already runs a gateway with this config"):
         machine.plan()
 
 
@@ -267,7 +267,7 @@ def test_a_property_list_of_somebody_else_is_told_of(machine: Machine) -> None:
     unit_file(machine).parent.mkdir(parents=True)
     unit_file(machine).write_bytes(plistlib.dumps({"Label": LABEL}))
 
-    with pytest.raises(ConfigError, match="not as Moongate writes it"):
+    with pytest.raises(ConfigError, match="Moongate did not write it"):
         machine.manager.installed()
 
 

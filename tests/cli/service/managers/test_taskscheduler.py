@@ -59,7 +59,7 @@ def refuse_startup(machine: Machine) -> None:
     script(machine).parent.write_text("a file")
 
 
-FAILURES = {"/create": "register the task", "/run": "start the service", "": "see the gateway answer"}
+FAILURES = {"/create": "register the task", "/run": "start the service", "": "wait until the gateway answers"}
 
 
 @pytest.mark.parametrize("verb", FAILURES)
@@ -121,7 +121,7 @@ def test_a_script_that_started_it_before_is_brought_back(machine: Machine, monke
     only_start(machine)
     before = machine.files
 
-    with pytest.raises(GatewayError, match="see the gateway answer"):
+    with pytest.raises(GatewayError, match="wait until the gateway answers"):
         machine.install("--host", "127.0.0.2", wait=0)
 
     assert machine.files == before
@@ -208,13 +208,13 @@ def test_without_task_scheduler_it_says_what_to_do_instead(machine: Machine) -> 
 
 def test_a_task_of_somebody_else_is_told_of(machine: Machine) -> None:
     (machine.config.parent / "Moongate.xml").write_text("<Task/>")
-    with pytest.raises(ConfigError, match="not as Moongate writes it"):
+    with pytest.raises(ConfigError, match="Moongate did not write it"):
         machine.manager.installed()
 
 
 def test_what_task_scheduler_cannot_carry_is_told_before_anything_is_done(machine: Machine) -> None:
     machine.env["MOONGATE_HOME"] = str(machine.home / "%PATH%")
-    with pytest.raises(ConfigError, match="something else in the place of"):
+    with pytest.raises(ConfigError, match="would replace"):
         machine.plan(earnest=False).shown()
 
 
