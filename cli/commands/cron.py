@@ -49,7 +49,7 @@ def _options(command: Any) -> Any:
             "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Longest time of a run."
         ),
         click.option("--deliver", metavar="CHANNEL:CHAT", help="Chat that gets the answer."),
-        click.option("--webhook", metavar="URL", help="Gets a signed POST when a run ends."),
+        click.option("--webhook", metavar="URL", help="Send a signed POST to this URL when a run ends."),
         click.option(
             "--misfire",
             type=click.Choice(["skip", "once", "all"]),

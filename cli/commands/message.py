@@ -18,7 +18,7 @@ from cli.remote.client import connect
 @click.option("--agent", metavar="ID", help="Agent that answers.  [default: the default agent]")
 @click.option("--sync", is_flag=True, help="Wait for the reply and print it.")
 def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, sync: bool) -> None:  # noqa: N802 the seam's name
-    """Send MESSAGE to the agent as if CHAT of CHANNEL had; the reply goes to that chat.
+    """Send MESSAGE to the agent for a CHAT of a CHANNEL. The reply goes to that chat.
 
     The id of the message is printed at once. If MESSAGE is missing or -, it is read from standard
     input.

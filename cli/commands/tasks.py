@@ -221,7 +221,9 @@ def watch(id_: str) -> None:
     "--label", "words", metavar="NAME=VALUE", multiple=True, help="Label to find the task by; may be repeated."
 )
 @click.option("--parent", metavar="ID", help="Task that this one is part of.")
-@click.option("--webhook", metavar="URL", help="Gets a signed POST when the task ends, tried again until it arrives.")
+@click.option(
+    "--webhook", metavar="URL", help="Send a signed POST to this URL when the task ends, and retry until it arrives."
+)
 @click.option("--goal", is_flag=True, help="Repeat until the agent says that the goal in INPUT is reached.")
 @click.option("--max-rounds", type=click.IntRange(1, 100), help="Most rounds for --goal.  [default: 10]")
 @click.option("--watch", "follow", is_flag=True, help="Follow the task to its end, as `tasks watch` does.")

@@ -1,4 +1,4 @@
-"""A gateway for the commands to talk to, and shells to run them in."""
+"""Gateways for the commands to talk to, and shells to run commands in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.live import Live
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A gateway that all tests share: none of them stops it, and each has sessions of its own."""
+    """A gateway that all tests share. No test stops it, and each test uses its own sessions."""
     agents = {"list": [{"id": "main", "backend": "echo", "script": True, "permissions": "ask"}]}
     live = Live(tmp_path_factory.mktemp("served"), {"agents": agents})
     live.home.chmod(0o700)
@@ -24,13 +24,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture
 def shell(served: Live) -> Shell:
-    """A shell where that gateway is meant."""
+    """A shell whose commands use the shared gateway."""
     return Shell(served.env, served.home)
 
 
 @pytest.fixture
 def alone(tmp_path: Path, live: Callable[..., Live]) -> tuple[Live, Shell]:
-    """A gateway of the test's own, not started yet, and a shell where it is meant."""
+    """A gateway for one test, not started yet, and a shell whose commands use it."""
     made = live()
     made.home.chmod(0o700)
     return made, Shell(made.env, tmp_path)

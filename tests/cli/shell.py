@@ -1,4 +1,4 @@
-"""A user at a shell: runs the command line as processes of its own, in pipes or at a terminal."""
+"""A user at a shell: runs the command line in separate processes, in pipes or at a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 from tests.support.waiting import PATIENCE
 
 _PROGRAM = [sys.executable, "-m", "cli.main"]
-#: commands that wait for a gateway, and how to have them wait longer than a busy machine takes
+#: commands that wait for a gateway, and options that make them wait long enough for a busy machine
 _PATIENT = {"start": ["--wait", str(PATIENCE)], "restart": ["--wait", str(PATIENCE)]}
 
 
@@ -56,7 +56,7 @@ class Shell:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command in pipes; the caller ends it."""
+        """Start a command in pipes. The caller must end it."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen(_command(words), env=self.env, cwd=self.cwd, text=True, **pipes)
 
@@ -71,7 +71,7 @@ def _command(words: Sequence[str]) -> list[str]:
 
 
 class Terminal:
-    """A command at a terminal of its own; what it shows, and the keys that it is given."""
+    """A command at its own terminal: reads what it shows, and presses keys."""
 
     def __init__(self, argv: list[str], env: Mapping[str, str], cwd: Path) -> None:
         self._master, inner = os.openpty()
@@ -100,14 +100,14 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def wait_for(self, text: str) -> None:
-        """Wait until that is shown."""
+        """Wait until a text is shown."""
         deadline = time.monotonic() + PATIENCE
         while text not in self.shown:
             assert time.monotonic() < deadline, f"not shown: {text!r} in {self.shown!r}"
             assert self._read(), f"ended without {text!r}: {self.shown!r}"
 
     def end(self) -> int:
-        """Wait for its end, and return its exit code."""
+        """Wait until the command ends, and return its exit code."""
         deadline = time.monotonic() + PATIENCE
         while self._read():
             assert time.monotonic() < deadline, f"it does not end: {self.shown!r}"
@@ -130,12 +130,12 @@ _AT_TERMINAL = (
 
 
 def next_line(stream: IO[str] | None) -> Any:
-    """Wait for the next line of JSON, and take no more than that."""
+    """Wait for the next line of JSON, and read no further."""
     assert stream is not None
     line = b""
     while not line.endswith(b"\n"):
         ready, _, _ = select.select([stream], [], [], PATIENCE)
-        assert ready, "nothing came"
+        assert ready, "no output came in time"
         piece = os.read(stream.fileno(), 1)
         assert piece, f"ended after {line!r}"
         line += piece

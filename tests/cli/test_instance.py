@@ -1,4 +1,4 @@
-"""Where a gateway's things are, and which token opens it."""
+"""The files of a gateway, and the token for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame of all commands: help, typos, exit codes, one error border."""
+"""What all commands share: help, typos, exit codes, and how errors are printed."""
 
 from __future__ import annotations
 

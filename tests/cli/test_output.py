@@ -1,4 +1,4 @@
-"""What people and programs see."""
+"""How values are printed for people and programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The property list says what was meant, in the types that launchd wants, and starts the gateway."""
+"""The property list has the right content, in the types that launchd expects, and starts the gateway."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.live import Live
 
 GOLDEN = Path(__file__).parent / "golden" / "ai.moongate.gateway.plist"
 NAMES = ["plain", "with space", "a & b", "<string>", 'a "quote"', "it's", "żółć 日本", "]]>", "$HOME", "100%", "a\tb"]
-#: what launchd wants, by launchd.plist(5): a key that is not here would be passed over in silence
+#: the keys and types of launchd.plist(5): launchd silently ignores other keys
 KEYS: dict[str, type] = {
     "Label": str,
     "ProgramArguments": list,
@@ -35,7 +35,7 @@ KEYS: dict[str, type] = {
     "SoftResourceLimits": dict,
     "UserName": str,
 }
-#: all that launchd gives to a program of its own
+#: the variables that launchd itself gives to a program
 MINIMAL = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
 
 
@@ -55,7 +55,7 @@ def spec(**other: Any) -> ServiceSpec:
 
 
 def variants(name: str) -> list[ServiceSpec]:
-    """Specs with a name in all places that can hold one."""
+    """Return specs with a name in every field that can contain one."""
     plain = spec(
         directory=f"/Users/{name}/.moongate",
         arguments=("-m", "gateway", name),

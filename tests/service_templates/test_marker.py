@@ -1,4 +1,4 @@
-"""Units say whose they are by the name that the gateway looks for: the two know nothing of each other."""
+"""The variable that units set has the name that the gateway looks for. The two do not import each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The systemd unit says what was meant, and systemd has nothing to say about it."""
+"""The systemd unit has the right content, and systemd finds no fault in it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def spec(**other: Any) -> ServiceSpec:
 
 
 def variants(name: str) -> list[ServiceSpec]:
-    """Specs with a name in all places that can hold one."""
+    """Return specs with a name in every field that can contain one."""
     plain = spec(directory=f"/home/{name}/.moongate", arguments=("-m", "gateway", name), path=f"/{name}:/bin")
     return [
         plain,

@@ -1,4 +1,4 @@
-"""The task says what was meant, within the limits, and Windows takes its command line apart as we put it together."""
+"""The task has the right content within the limits, and Windows splits its command line into the same words."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spec(**other: Any) -> ServiceSpec:
 
 
 def variants(name: str) -> list[ServiceSpec]:
-    """Specs with a name in all places that can hold one."""
+    """Return specs with a name in every field that can contain one."""
     plain = spec(directory=f"C:\\Users\\{name}\\.moongate", arguments=("-m", "gateway", name), output=f"D:\\{name}")
     return [
         plain,
@@ -59,7 +59,7 @@ def text_of(task: bytes, element: str) -> str:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        # the examples of Microsoft's own page
+        # the examples in Microsoft's documentation
         (r'"abc" d e', ["abc", "d", "e"]),
         (r'a\\b d"e f"g h', ["a\\\\b", "de fg", "h"]),
         (r"a\\\"b c d", ['a\\"b', "c", "d"]),

@@ -1,4 +1,4 @@
-"""xmllint: is a document as its schema says?"""
+"""Validates documents with xmllint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DATA = Path(__file__).parent.parent / "data"
 
 
 def lint(*options: str, document: bytes) -> str:
-    """Return what xmllint has to say about a document; nothing if it is valid."""
+    """Return the errors that xmllint finds in a document; empty if it is valid."""
     if shutil.which("xmllint") is None:
         assert not os.environ.get("MOONGATE_TEST_ALL"), "all tests are to be run, and there is no xmllint"
         pytest.skip("there is no xmllint: install libxml2-utils")

@@ -12,7 +12,7 @@ from tests.support.waiting import until_sync
 
 @pytest.fixture(scope="module")
 def nobody() -> str:
-    """Return a URL where nobody listens."""
+    """Return a URL on a port where no program listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}/hook"

@@ -28,13 +28,13 @@ def levels(result: Result) -> dict[str, str]:
 
 
 def settled(result: Result) -> dict[str, str]:
-    """All levels but that of the interpreter: the tests may run from a temporary place."""
+    """All levels except that of the interpreter: the tests may run from a temporary directory."""
     return {check: level for check, level in levels(result).items() if check != "interpreter"}
 
 
 @pytest.fixture
 def used(alone: tuple[Live, Shell]) -> tuple[Live, Shell]:
-    """A gateway that has run before, and runs no more."""
+    """A gateway that ran before, and has stopped."""
     live, shell = alone
     live.start()
     shell("agent", "hi")

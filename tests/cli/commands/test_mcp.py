@@ -1,4 +1,4 @@
-"""`gateway mcp`: an agent's own client on a pipe, and what no client would say."""
+"""`gateway mcp`: with a real MCP client on a pipe, and with messages that no client sends."""
 
 from __future__ import annotations
 

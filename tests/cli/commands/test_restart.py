@@ -1,4 +1,4 @@
-"""`gateway restart`, as far as it can be told without a gateway."""
+"""`gateway restart`, as far as it can be tested without a gateway."""
 
 from __future__ import annotations
 

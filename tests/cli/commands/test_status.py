@@ -155,7 +155,7 @@ def test_a_gateway_that_does_not_answer_is_not_called_running(alone: tuple[Live,
     live.start()
     assert live.process is not None
     generation = live.generation
-    live.signal(signal.SIGSTOP)  # it would replace the other one
+    live.signal(signal.SIGSTOP)  # so that the supervisor does not start another one
     live.signal(signal.SIGSTOP, generation)
 
     text, told = shell("status"), shell("status", "--json")

@@ -211,7 +211,7 @@ def test_on_a_terminal_watch_says_what_it_watches_and_waits_in_sight(shell: Shel
 
 
 def asking(shell: Shell, *what: str) -> str:
-    """Hand in a task, and return its id once its agent waits to be allowed something."""
+    """Submit a task, and return its id once its agent waits for a permission."""
     identifier = shell("tasks", "add", "\n".join(f"@@ ask {one}" for one in what)).out.strip()
     until_sync(lambda: shell("tasks", "permissions", identifier, "--json").json["permissions"], "it asks")
     return identifier

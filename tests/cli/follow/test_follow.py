@@ -1,4 +1,4 @@
-"""What is said about a run that waits long for its turn."""
+"""A run that is queued for long is explained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.waiting import PATIENCE
 
 
 class Told:
-    """Answers what a run waits for."""
+    """Reports a fixed reason for waiting."""
 
     def __init__(self, waits: dict[str, Any] | None) -> None:
         self.waits = waits

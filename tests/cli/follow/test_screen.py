@@ -32,7 +32,7 @@ SAID = [
 
 
 def play(events: list[dict[str, Any]], *, text: bool = True, talk: bool = True) -> int:
-    """Show events; returns how often it was told that something is shown."""
+    """Show events. Returns how often the screen announced that it prints something."""
     begun: list[None] = []
     screen = Screen(lambda: begun.append(None), text=text, talk=talk)
     for number, data in enumerate(events, 1):

@@ -110,7 +110,7 @@ def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
     live.start()
     assert live.process is not None
     generation = live.generation
-    live.signal(signal.SIGSTOP)  # it would replace the other one
+    live.signal(signal.SIGSTOP)  # so that the supervisor does not start another one
     live.signal(signal.SIGSTOP, generation)
     with pytest.raises(NotRunning, match=f"pid {live.process.pid}"):
         Client(Place.of(live.env))

@@ -15,7 +15,7 @@ from cli.remote.connection import Connection
 
 
 def test_a_signal_that_comes_just_before_a_read_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The read itself is never interrupted here: the signal is only noted while it waits, as in the race."""
+    """As in the race, Python notes the signal only while the connection waits, and the read is not interrupted."""
 
     def uninterruptible(*arguments: Any) -> Any:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

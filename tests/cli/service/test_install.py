@@ -1,4 +1,4 @@
-"""Installing by a scripted `systemctl`: at each step that fails, everything is as it was before."""
+"""Installation with a scripted `systemctl`. If a step fails, everything is as it was before."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.live import Live
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="systemd")
 
-#: notes what it is asked, fails once at the verb that `fail` names, and keeps the link of an enabled unit
+#: records its arguments, fails once at the verb in the file `fail`, and manages the link of an enabled unit
 _SYSTEMCTL = """#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >>"$here/asked"
@@ -47,7 +47,7 @@ _DEAD = "ActiveState=inactive\nSubState=dead\nMainPID=0\n"
 
 
 class Machine:
-    """A home directory, and a `systemctl` that does as it is told."""
+    """A home directory, and a fake `systemctl` that the test controls."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -92,7 +92,7 @@ class Machine:
 
     @property
     def files(self) -> dict[str, object]:
-        """All that is in the home directory: contents, links and modes."""
+        """All files in the home directory: content, links and modes."""
         return {
             str(path.relative_to(self.home)): (
                 stat.S_IMODE(path.lstat().st_mode),
@@ -106,7 +106,7 @@ class Machine:
         return install.plan(self.env, arguments=arguments, token=token, runtime="python", system=False, earnest=earnest)
 
     def install(self, *arguments: str, token: str | None = None) -> None:
-        """Install up to where the gateway would have to answer, which is no step of the manager's."""
+        """Carry out the steps of the manager. Waiting for the gateway's answer is not one of them."""
         plan = self.plan(*arguments, token=token)
         carry_out(plan.manager.installation(plan.spec))
 
@@ -203,7 +203,7 @@ def test_an_installation_over_another_that_fails_brings_that_back(verb: str, mac
 
 
 def log_line(machine: Machine, error: str, seconds: float) -> None:
-    """Have the gateway's log say why a start failed, so many seconds from now."""
+    """Write to the gateway's log, with a time relative to now, why a start failed."""
     file = machine.config.parent / "logs" / "gateway.log"
     file.parent.mkdir(exist_ok=True)
     moment = output.rfc3339(int((time.time() + seconds) * 1000))
@@ -332,7 +332,7 @@ def test_a_removal_that_fails_leaves_the_service(verb: str, machine: Machine) ->
 
 
 def test_a_dry_run_changes_nothing_and_says_what_would_be_done(machine: Machine) -> None:
-    (machine.root / "run/systemd/private").unlink()  # nor does it need a manager
+    (machine.root / "run/systemd/private").unlink()  # a dry run does not need a manager either
     before = machine.files
 
     shown = machine.plan("--port", "8080", earnest=False).shown()

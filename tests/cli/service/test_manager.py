@@ -1,4 +1,4 @@
-"""Each manager keeps the protocol."""
+"""Each manager implements the protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All steps are carried out, or none."""
+"""All steps are carried out, or undone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.errors import GatewayError
 
 
 class Trail:
-    """Steps that note what is done, and fail where they are told to."""
+    """Makes steps that record what is done, and that fail with given errors."""
 
     def __init__(self) -> None:
         self.noted: list[str] = []

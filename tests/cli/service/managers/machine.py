@@ -1,4 +1,4 @@
-"""A home directory with a config, and a service manager that is a program of ours."""
+"""A home directory with a config, and a fake service manager."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUPPORT = Path(__file__).parents[3] / "support"
 
 
 class Machine:
-    """What the manager knows is in `state`; what the user has, in `files`."""
+    """`state` is the state of the fake manager; `files` are the files of the user."""
 
     def __init__(self, root: Path, program: str, state: dict[str, Any], options: str = "") -> None:
         self.home = root / "home żółć & 'c'"
@@ -58,12 +58,12 @@ class Machine:
 
     @property
     def asked(self) -> list[str]:
-        """What was asked of the manager, without mere questions."""
+        """The commands that the manager got, without those that only read its state."""
         return list(self.state["asked"])
 
     @property
     def files(self) -> dict[str, object]:
-        """All that is in the home directory: contents, links and modes; of the lock only that it is there."""
+        """All files in the home directory with content, links and modes; of lock and log files no content."""
         return {
             str(path.relative_to(self.home)): (stat.S_IMODE(path.lstat().st_mode), _content(path))
             for path in self.home.rglob("*")

@@ -1,4 +1,4 @@
-"""Installing by a scripted `launchctl`: at each step that fails, everything is as it was before."""
+"""Installation with a scripted `launchctl`. If a step fails, everything is as it was before."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def unit_file(machine: Machine) -> Path:
 
 
 def only_load(machine: Machine, *arguments: str) -> None:
-    """Install up to where the gateway would have to answer, which is no step of the manager's."""
+    """Carry out the steps of the manager. Waiting for the gateway's answer is not one of them."""
     plan = machine.plan(*arguments)
     steps.carry_out(plan.manager.installation(plan.spec))
 
 
 def known(machine: Machine) -> dict[str, Any]:
-    """What launchd knows, whichever processes it has for it."""
+    """The state of launchd without its processes."""
     state = machine.state
     return {
         "disabled": state["disabled"],
@@ -225,7 +225,7 @@ def test_a_removal_that_fails_leaves_the_service(machine: Machine) -> None:
         steps.carry_out(machine.manager.removal())
     assert (machine.files, known(machine)) == before
 
-    (machine.config.parent / "logs" / "service.log").mkdir()  # it cannot be removed as a file is
+    (machine.config.parent / "logs" / "service.log").mkdir()  # a directory cannot be removed like a file
     with pytest.raises(GatewayError, match="cannot remove its output file"):
         steps.carry_out(machine.manager.removal())
     (machine.config.parent / "logs" / "service.log").rmdir()

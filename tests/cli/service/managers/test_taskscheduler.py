@@ -1,4 +1,4 @@
-"""Installing by a scripted `schtasks`: at each step that fails, everything is as it was before."""
+"""Installation with a scripted `schtasks`. If a step fails, everything is as it was before."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TASK = "Moongate"
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     monkeypatch.setattr(unit, "_fleeting", lambda env: set())  # the tests may run from anywhere
     monkeypatch.setattr(lookup, "MANAGERS", {"linux": "taskscheduler.TaskScheduler"})
-    monkeypatch.setattr(client, "STARTING", 0.0)  # what only looks like a gateway never answers
+    monkeypatch.setattr(client, "STARTING", 0.0)  # the fake gateway never answers
     made = Machine(tmp_path, "schtasks", {"tasks": {}, "pid": 0})
     made.env["APPDATA"] = str(made.home / "AppData")
     yield made
@@ -44,7 +44,7 @@ def script(machine: Machine) -> Path:
 
 
 def only_start(machine: Machine, *arguments: str) -> None:
-    """Install up to where the gateway would have to answer, which is no step of the manager's."""
+    """Carry out the steps of the manager. Waiting for the gateway's answer is not one of them."""
     plan = machine.plan(*arguments)
     steps.carry_out(plan.manager.installation(plan.spec))
 
@@ -54,7 +54,7 @@ def known(machine: Machine) -> dict[str, Any]:
 
 
 def refuse_startup(machine: Machine) -> None:
-    """Let nobody put scripts into the Startup folder."""
+    """Make the Startup folder read-only."""
     script(machine).parent.parent.mkdir(parents=True)
     script(machine).parent.write_text("a file")
 
@@ -181,7 +181,7 @@ def test_a_gateway_that_somebody_started_otherwise_is_not_the_service(machine: M
 
     assert machine.manager.status() == ("ready", False, None, True)
 
-    lock.write_bytes(written)  # so that it is ended
+    lock.write_bytes(written)  # so that the gateway is ended
 
 
 def test_a_dry_run_changes_nothing_and_shows_the_task(machine: Machine) -> None:
