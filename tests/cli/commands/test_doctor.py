@@ -92,9 +92,9 @@ def test_after_a_crash_it_leaves_the_database_as_it_was_to_be_found(used: tuple[
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "damaged, or no SQLite database"),
-        (b"x" * 5000, "damaged, or no SQLite database"),
-        (b"SQLite format 3\0" + b"\0" * 5000, "another program's"),
+        (b"", "damaged, or is not a SQLite database"),
+        (b"x" * 5000, "damaged, or is not a SQLite database"),
+        (b"SQLite format 3\0" + b"\0" * 5000, "belongs to another program"),
     ],
     ids=["empty", "garbage", "foreign"],
 )

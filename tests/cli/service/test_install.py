@@ -313,7 +313,7 @@ def test_a_directory_that_cannot_be_written_to_is_told(machine: Machine) -> None
     with pytest.raises(GatewayError, match="cannot write the unit") as raised:
         machine.install()
 
-    assert all(words in str(raised.value.remedy) for words in ("who may write there", "the disk is full"))
+    assert all(words in str(raised.value.remedy) for words in ("Check its permissions", "the disk is full"))
     assert machine.files == before
 
 
@@ -423,7 +423,7 @@ def test_a_unit_that_somebody_else_wrote_is_told_of(machine: Machine) -> None:
             Level.WARNING,
             "the unit was written by Moongate 0.",
         ),
-        ("RestartSec=5", "RestartSec=50", Level.WARNING, "the unit is not as it would be written now"),
+        ("RestartSec=5", "RestartSec=50", Level.WARNING, "the unit differs from what would be written now"),
         ('"--port" "8080"', '"--port" "9090"', Level.WARNING, "the unit says port 9090"),
         ("ExecStart=", "Exec=", Level.ERROR, "Moongate did not write it."),
     ],
