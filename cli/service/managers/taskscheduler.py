@@ -97,12 +97,12 @@ class TaskScheduler:
 
     def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
         data, instead = self.render(spec), self._instead(spec)
-        before, script = unit_file.read_content(self.file), unit_file.read_content(self.script)
+        before, old_script = unit_file.read_content(self.file), unit_file.read_content(self.script)
         was = self.status()
 
         def register_again() -> None:
             unit_file.replace_content(self.file, before)
-            self._restore(script)
+            self._restore(old_script)
             if was.running and start:
                 self.start()
 
@@ -137,7 +137,7 @@ class TaskScheduler:
         return steps
 
     def removal(self) -> list[Step]:
-        before, script = unit_file.read_content(self.file), unit_file.read_content(self.script)
+        before, old_script = unit_file.read_content(self.file), unit_file.read_content(self.script)
         output, was = Path(self._site.output), self.status()
         return [
             Step("stop the service", "gateway stop", self.stop, lambda: self.start() if was.running else None, _STOP),
@@ -145,7 +145,7 @@ class TaskScheduler:
                 "delete the task",
                 self._shown("/delete", "/tn", self.service, "/f"),
                 self._delete,
-                lambda: self._restore(script),
+                lambda: self._restore(old_script),
                 self._look,
             ),
             Step(
@@ -186,10 +186,10 @@ class TaskScheduler:
                     f"{self._refused} A script cannot be written to {self.script.parent} either."
                 ) from error
 
-    def _restore(self, script: bytes | None) -> None:
+    def _restore(self, old_script: bytes | None) -> None:
         """Restore what starts the gateway: the task, whose file is there again, or the script."""
-        unit_file.replace_content(self.script, script)
-        if script is None and self.file.exists():
+        unit_file.replace_content(self.script, old_script)
+        if old_script is None and self.file.exists():
             self._ask("/create", "/tn", self.service, "/xml", str(self.file), "/f")
         elif self._known:
             self._ask("/delete", "/tn", self.service, "/f")
