@@ -5,13 +5,14 @@ Standard library only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway import private_file
 from gateway.errors import ConfigError
 
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+#: bytes of the file that are read
+_MAX_FILE_BYTES = 4096
 
 
 def read(path: Path) -> str | None:
@@ -21,13 +22,12 @@ def read(path: Path) -> str | None:
         ConfigError: the file is a link, cannot be read, or holds no token.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW)
+        content = private_file.read_file(path, _MAX_FILE_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ConfigError(f"cannot read the token file {path}: {error.strerror}.") from error
-    with os.fdopen(descriptor, "rb") as file:
-        text = file.read(4096).decode("utf-8", "replace").strip()
+    text = content.decode("utf-8", "replace").strip()
     if not text or not text.isprintable():
         raise ConfigError(f"the token file {path} holds no token.", remedy="Delete it, and a new token is generated.")
     return text
@@ -42,20 +42,9 @@ def store(path: Path, token: str) -> None:
     if not token.strip() or not token.isprintable():
         raise ConfigError("a token is one line of printable characters.")
     try:
-        _draft(path, token).replace(path)
+        private_file.replace_file(path, f"{token}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot write the token file {path}: {error.strerror}.") from error
-
-
-def _draft(path: Path, token: str) -> Path:
-    """Write a token beside its place, whole, so that nobody ever reads a half-written one."""
-    draft = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return draft
 
 
 def generated() -> str:
@@ -76,16 +65,10 @@ def read_or_create(path: Path, generate: Callable[[], str] = generated) -> str:
         return found
     token = generate()
     try:
-        draft = _draft(path, token)
-        try:
-            os.link(draft, path)
-        except FileExistsError:  # another start was quicker
-            return read_or_create(path, generate)
-        finally:
-            draft.unlink()
+        created = private_file.create_file(path, f"{token}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot create the token file {path}: {error.strerror}.") from error
-    return token
+    return token if created else read_or_create(path, generate)  # another start was quicker
 
 
 def masked(secret: str) -> str:

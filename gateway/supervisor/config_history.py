@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from gateway import config, paths
+from gateway import config, paths, private_file
 from gateway.errors import GatewayError
 
 
@@ -38,18 +38,12 @@ class Configs:
             if self._begun is None:
                 self._good.unlink(missing_ok=True)
             else:
-                self._write(self._good, self._begun)
+                private_file.replace_file(self._good, self._begun)
 
     def fall_back(self) -> Path | None:
         """Return the copy that last worked, with the bad file kept aside; None if there is none."""
         if not self._good.exists():
             return None
         with contextlib.suppress(OSError):
-            self._write(self._rejected, self._path.read_bytes())
+            private_file.replace_file(self._rejected, self._path.read_bytes())
         return self._good
-
-    def _write(self, target: Path, data: bytes) -> None:
-        draft = target.with_name(f"{target.name}.{os.urandom(4).hex()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-        draft.replace(target)

@@ -16,6 +16,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from gateway import private_file
+
 #: seconds that an intent is good for
 GOOD = 60.0
 _LONGEST = 16 * 1024
@@ -125,16 +127,11 @@ def _stop(lock: Path) -> Path:
 
 
 def _write(path: Path, content: Struct) -> None:
-    draft = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(content))
-    draft.replace(path)
+    private_file.replace_file(path, msgspec.json.encode(content), durable=False)  # it is good for a minute
 
 
 def _read(path: Path, kind: type[S]) -> S | None:
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            return msgspec.json.decode(file.read(_LONGEST), type=kind)
+        return msgspec.json.decode(private_file.read_file(path, _LONGEST), type=kind)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -6,10 +6,10 @@ Standard library only, so that `gateway status` is quick.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway import private_file
 from gateway.process import identity
 from gateway.process.identity import Identity
 
@@ -55,15 +55,9 @@ def read(path: Path) -> Record | None:
     """
     for _ in range(LOOKS):
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            found = parse(private_file.read_file(path, LONGEST))
         except OSError:
             return None
-        try:
-            found = parse(os.read(descriptor, LONGEST))
-        except OSError:  # a directory, a pipe
-            return None
-        finally:
-            os.close(descriptor)
         if found is not None:
             return found
     return None

@@ -1,0 +1,87 @@
+"""Private files: written whole or not at all, readable by their owner only; links are never followed.
+
+Standard library only, so that `gateway status` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+
+
+def replace_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file in place of the present one.
+
+    Args:
+        durable: whether the file must survive a power failure. Waiting for the disk takes time, so say
+            False for a file that nobody needs after a restart of the machine.
+
+    Raises:
+        OSError: it cannot be written; the present file stays as it is, and no draft is left.
+    """
+    with _draft(path, content, durable=durable) as draft:
+        draft.replace(path)
+    if durable:
+        _sync_directory(path.parent)
+
+
+def create_file(path: Path, content: bytes) -> bool:
+    """Write a file only if there is none; return False if there is one.
+
+    Raises:
+        OSError: it cannot be written; no draft is left.
+    """
+    with _draft(path, content, durable=True) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+    _sync_directory(path.parent)
+    return True
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Return at most the first `max_bytes` of a file.
+
+    Raises:
+        OSError: there is no such file, it is a link or a directory, or it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT)  # a pipe in its place must not block us
+    try:
+        return os.read(descriptor, max_bytes)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _draft(path: Path, content: bytes, *, durable: bool) -> Iterator[Path]:
+    """Write a draft in the same directory; remove it at the end of the block if it is still there."""
+    draft = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        yield draft
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a new name in a directory durable. Windows cannot open a directory, and needs no such step."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems refuse it; the file itself is complete
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

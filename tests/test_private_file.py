@@ -1,0 +1,140 @@
+"""Private files: whole or not at all, for their owner only, through no link."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import private_file
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow beyond 100 bytes."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+WRITERS = [private_file.replace_file, private_file.create_file]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_file_is_written_for_its_owner_only(tmp_path: Path, write: Callable[[Path, bytes], object]) -> None:
+    before = os.umask(0)
+    try:
+        write(tmp_path / "file", b"content")
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_the_present_file_and_no_draft(tmp_path: Path) -> None:
+    private_file.replace_file(tmp_path / "file", b"before")
+
+    with pytest.raises(OSError, match="too large"):
+        private_file.replace_file(tmp_path / "file", b"x" * 1000)
+
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"before")]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_nothing_of_a_file_that_was_to_be_created(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too large"):
+        private_file.create_file(tmp_path / "file", b"x" * 1000)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_rename_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        private_file.replace_file(tmp_path / "file", b"content")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_exists_is_not_created_again(tmp_path: Path) -> None:
+    assert private_file.create_file(tmp_path / "file", b"first")
+    assert not private_file.create_file(tmp_path / "file", b"second")
+
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"first")]
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"target")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+
+    private_file.replace_file(tmp_path / "link", b"content")
+
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"target"
+
+
+def test_a_link_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"target")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+
+    with pytest.raises(OSError, match="symbolic links"):
+        private_file.read_file(tmp_path / "link", 100)
+
+
+def test_a_pipe_blocks_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    assert private_file.read_file(tmp_path / "pipe", 100) == b""
+
+
+def test_no_more_is_read_than_allowed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 100)
+
+    assert private_file.read_file(tmp_path / "file", 10) == b"x" * 10
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what `os.fsync` is called for, in order: `file` or `directory`."""
+    calls: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        calls.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return calls
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_the_file_and_then_its_directory_are_synced(
+    tmp_path: Path, synced: list[str], write: Callable[[Path, bytes], object]
+) -> None:
+    write(tmp_path / "file", b"content")
+
+    assert synced == ["file", "directory"]
+
+
+def test_a_file_that_need_not_last_waits_for_no_disk(tmp_path: Path, synced: list[str]) -> None:
+    private_file.replace_file(tmp_path / "file", b"content", durable=False)
+
+    assert synced == []
+
+
+def test_windows_syncs_no_directory(tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    monkeypatch.setattr(private_file.os, "name", "nt")
+
+    private_file.replace_file(path, b"content")
+
+    assert synced == ["file"]
