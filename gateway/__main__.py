@@ -9,7 +9,6 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
-import json
 import os
 import select
 import shlex
@@ -28,16 +27,16 @@ from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
 from gateway.security import secret_file
-from gateway.supervisor import last_stop, lock, port, record, restart_plan, signals, terminate
-from gateway.supervisor.address import Address
-from gateway.supervisor.config_history import Configs
+from gateway.supervisor import config_history, last_stop, lock, port, record, reexec, restart_plan, signals, terminate
+from gateway.supervisor.address import Address, connect_host
+from gateway.supervisor.config_history import Configs, Reading
 from gateway.supervisor.console import Console
 from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.lock import Lock
 from gateway.supervisor.logfile import Folding, LogFile
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.record import Record
-from gateway.supervisor.supervisor import RESUME, Limits, Supervisor
+from gateway.supervisor.supervisor import Supervisor
 
 #: set for a gateway in the background: nobody reads its console
 DETACHED = "MOONGATE_DETACHED"
@@ -90,8 +89,11 @@ def run(options: Mapping[str, Any]) -> int:
     for name in ("config", "host", "port"):  # so that generations, which read the settings anew, see them too
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
-    resumed = _resumed(os.environ.pop(RESUME, ""))
-    settings = config.load(os.environ)
+    resumed = reexec.find_kept(os.environ.pop(reexec.RESUME, ""))
+    reading = config_history.read(os.environ)
+    settings = reading.settings
+    if settings is None:
+        raise ConfigError(reading.error)
     if resumed:
         data = DataLocks(resumed.get("data", {}))
         held, listener = _kept_lock(resumed), socket.socket(fileno=resumed["listener"])
@@ -106,7 +108,7 @@ def run(options: Mapping[str, Any]) -> int:
         with listener:
             if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
                 data.take(settings.data_directory)
-            code = _supervise(settings, held, data, listener, notifier, resumed)
+            code = _supervise(settings, reading, held, data, listener, notifier, resumed)
     finally:
         data.release()
         held.release()
@@ -117,15 +119,6 @@ def run(options: Mapping[str, Any]) -> int:
         restart_plan.succeed(os.environ, paths.start_file(settings.home, settings.path))
         return 0
     return code
-
-
-def _resumed(given: str) -> dict[str, Any] | None:
-    """Return what our former self kept; nothing that anyone else put into the environment."""
-    try:
-        found = json.loads(given)
-        return found if found["who"] == str(identity.own()) else None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
 
 
 def _lock(settings: Config, *, force: bool) -> Lock:
@@ -159,6 +152,7 @@ def _kept_lock(resumed: Mapping[str, Any]) -> Lock:
 
 def _supervise(
     settings: Config,
+    reading: Reading,
     held: Lock,
     data: DataLocks,
     listener: socket.socket,
@@ -192,7 +186,7 @@ def _supervise(
 
     supervisor = Supervisor(
         listener,
-        lambda: _limits(config.load(os.environ)),
+        reading,
         lock_path=paths.lock(settings.home, settings.path),
         lock_descriptor=held.descriptor,
         env=os.environ | {"MOONGATE_INSTANCE": instance},
@@ -213,11 +207,6 @@ def _supervise(
     finally:
         folding.flush()
         file.close()
-
-
-def _limits(settings: Config) -> Limits:
-    known = settings.gateway
-    return Limits(known.stop_grace, known.drain_timeout, known.hang_timeout, known.ready_timeout)
 
 
 def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
@@ -325,7 +314,8 @@ def _greet(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
 
 
 def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
-    url = f"http://{_reachable(settings.gateway.host)}:{bound}"
+    host = connect_host(settings.gateway.host)
+    url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
     shown = config.shown(paths.token(settings.home))
     token = settings.gateway.auth.token or secret_file.read(paths.token(settings.home)) or ""
     asked = settings.gateway.auth.mode == "token"
@@ -351,10 +341,6 @@ def _command() -> str:
     """Return what calls our command from a shell: its name, or where that is not found, its path."""
     beside = Path(sys.executable).with_name("gateway")
     return "gateway" if shutil.which("gateway") or not beside.exists() else shlex.quote(str(beside))
-
-
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host  # noqa: S104
 
 
 if __name__ == "__main__":

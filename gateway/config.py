@@ -409,10 +409,34 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Conf
     Raises:
         ConfigError: a source has an unknown name or an unfit value; the message names it.
     """
+    return parse(read_file(env), env, flags)
+
+
+def read_file(env: Mapping[str, str]) -> bytes | None:
+    """Return the content of the config file; None if there is none.
+
+    Raises:
+        ConfigError: it cannot be read, or `MOONGATE_CONFIG` names a file that does not exist.
+    """
+    file = paths.config(env)
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        if env.get("MOONGATE_CONFIG"):  # its defaults are not what was meant
+            raise ConfigError(f"there is no config file {shown(file)}.") from None
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {shown(file)}: {error.strerror}.") from error
+
+
+def parse(content: bytes | None, env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
+    """Return the settings in force with this content of the config file; see `load`.
+
+    Raises:
+        ConfigError: a source has an unknown name or an unfit value; the message names it.
+    """
     home, file = paths.home(env), paths.config(env)
-    if env.get("MOONGATE_CONFIG") and not file.exists():  # its defaults are not what was meant
-        raise ConfigError(f"there is no config file {shown(file)}.")
-    raw = _read(file)
+    raw = _decode(content, file)
     sources = (("", env), (".env: ", dotenv_values(home)))
     for setting in table():
         for source, values in sources:
@@ -462,13 +486,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except FileNotFoundError:
+def _decode(content: bytes | None, file: Path) -> dict[str, Any]:
+    if content is None:
         return {}
-    except OSError as error:
-        raise ConfigError(f"cannot read {shown(file)}: {error.strerror}.") from error
+    text = content.removeprefix(b"\xef\xbb\xbf")
     try:
         raw = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -77,6 +77,8 @@ class Signals:
         self._greet = greet
         self._received: asyncio.Queue[int] = asyncio.Queue()
         self._asked: list[Intent] = []
+        #: what a restart has read, for the next `begin`
+        self._checked: tuple[Config, list[Agent]] | None = None
         #: number of times that it has begun to serve
         self.generation = 0
         #: whether it is to serve again after it has ended
@@ -106,8 +108,8 @@ class Signals:
         Raises:
             ConfigError: they cannot be used.
         """
-        self.settings = config.load(os.environ)
-        self.agents = app.check(self.settings, os.environ)
+        self.settings, self.agents = self._checked or _read_settings()
+        self._checked = None
         self.generation += 1
         self.again = False
         self._grace = self.settings.gateway.stop_grace
@@ -153,7 +155,7 @@ class Signals:
             return False
         self._asked += asked
         try:
-            app.check(config.load(os.environ), os.environ)
+            self._checked = _read_settings()
         except GatewayError as error:
             _log.warning("restart.failed", error=str(error))
             self._answer(self.generation, ok=False, error=str(error))
@@ -166,3 +168,8 @@ class Signals:
         for one in asked:
             with contextlib.suppress(OSError):
                 intent.answer(self._lock, intent.Outcome(one.id, ok, old, new, error))
+
+
+def _read_settings() -> tuple[Config, list[Agent]]:
+    settings = config.load(os.environ)
+    return settings, app.check(settings, os.environ)

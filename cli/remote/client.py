@@ -22,6 +22,7 @@ from cli.remote.probe import Look, State
 from cli.remote.sse import Event
 from gateway import errors, paths
 from gateway.errors import GatewayError, InternalError, NotRunning, TimedOut, Unauthorized, Unavailable
+from gateway.supervisor.address import connect_host
 
 #: seconds that a call may take
 CALL = 30.0
@@ -222,7 +223,7 @@ class Client:
     ) -> HTTPResponse:
         record = self._found.record
         assert record is not None
-        connection = Connection(probe.reachable(record.host), record.port, timeout=timeout)
+        connection = Connection(connect_host(record.host), record.port, timeout=timeout)
         try:
             connection.request(method, target, data, headers)
             return connection.getresponse()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from cli.instance import Place
 from gateway import health_probe
+from gateway.supervisor.address import connect_host
 from gateway.supervisor.record import Record
 
 #: seconds that a gateway on this machine may take to answer
@@ -38,21 +39,15 @@ def look(instance: Place) -> Look:
     found = instance.record
     if found is None or not found.alive:
         return Look(State.STOPPED)
-    answer = health_probe.ask_health(reachable(found.host), found.port, PROBE_TIMEOUT_SECONDS)
+    answer = health_probe.ask_health(connect_host(found.host), found.port, PROBE_TIMEOUT_SECONDS)
     if answer is None or answer.get("instance") != found.instance:
         return Look(State.UNRESPONSIVE, found)
     return Look(State.RUNNING, found, answer)
 
 
-def reachable(host: str) -> str:
-    """Return an address to connect to, for one to listen on."""
-    host = host.strip("[]")
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-
-
 def url(record: Record) -> str:
     """Return the URL of a gateway for people and programs on this machine."""
-    host = reachable(record.host)
+    host = connect_host(record.host)
     shown = "localhost" if host in ("127.0.0.1", "::1") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{record.port}"
 
@@ -74,7 +69,7 @@ def inside(found: Look, secret: str | None) -> Inside:
     if found.state is not State.RUNNING or found.record is None:
         return Inside()
     header = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
-    host, port = reachable(found.record.host), found.record.port
+    host, port = connect_host(found.record.host), found.record.port
     answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header)
     drift = {200: False, 401: True, 429: True}.get(answer.status or 0)
     return Inside(drift, answer.body if answer.status == 200 else None)

@@ -24,6 +24,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError, Conflict, PortTaken, Unavailable
 from gateway.security import secret_file
 from gateway.supervisor import port
+from gateway.supervisor.address import connect_host
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
 
@@ -91,7 +92,7 @@ class Plan(NamedTuple):
             steps.append(_stop_step(self.place, before))
         answer = Step(
             "wait until the gateway answers",
-            f"GET http://{probe.reachable(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
+            f"GET http://{connect_host(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
             lambda: self._see_it_answer(before, wait),
             undo_nothing,
             f"See: gateway logs, or {self.manager.journal}",

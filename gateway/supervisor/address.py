@@ -1,38 +1,42 @@
-"""Where the settings say to listen, over time: a restart may move the gateway."""
+"""The address to listen on, which a restart may change, and the address to connect to."""
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 
-from gateway import config
 from gateway.errors import PortTaken
 from gateway.supervisor import port
 
 
+def connect_host(listen_host: str) -> str:
+    """Return the host to connect to on this machine when a gateway listens on `listen_host`."""
+    host = listen_host.strip("[]")
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+
+
 class Address:
-    """The host and port that the settings said when the present socket was made."""
+    """The host and port as the settings named them when the present socket was bound."""
 
     def __init__(self, host: str, number: int, announce: Callable[[str, int], None]) -> None:
         """Args:
-        announce: told the host, and the port that is really bound, when the gateway has moved.
+        announce: called with the host and the port that is really bound when the gateway has moved.
         """
         self.said = host, number
+        self._next = self.said
         self._announce = announce
 
-    def rebind(self, present: socket.socket) -> socket.socket | None:
-        """Return another socket, if the settings now say another address.
+    def rebind(self, present: socket.socket, host: str, number: int) -> socket.socket | None:
+        """Bind a new socket if the settings now name another address; return None if they do not.
 
         Raises:
-            GatewayError: it cannot be bound, or the settings cannot be used.
+            GatewayError: the address cannot be bound.
         """
-        host, number = _said_now()
         same_port = number in (self.said[1], present.getsockname()[1])
         if host == self.said[0] and same_port:
             return None
         try:
-            return port.bind(host, number)
+            bound = port.bind(host, number)
         except PortTaken as error:
             if not same_port:
                 raise
@@ -40,13 +44,10 @@ class Address:
                 f"the host cannot be changed to {host} while port {number} is served on {self.said[0]}.",
                 remedy="Stop the gateway, and start it again.",
             ) from error
+        self._next = host, number
+        return bound
 
     def moved(self, to: socket.socket) -> None:
-        """Take note that this socket is served on now."""
-        self.said = _said_now()
+        """Record that the gateway now serves on the socket that `rebind` bound."""
+        self.said = self._next
         self._announce(self.said[0], to.getsockname()[1])
-
-
-def _said_now() -> tuple[str, int]:
-    said = config.load(os.environ).gateway
-    return said.host, said.port

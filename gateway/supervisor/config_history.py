@@ -1,47 +1,56 @@
-"""The config file over time: what is wrong with it now, and a copy of what last worked."""
+"""The config file over time: what it says now, and a copy of what last worked."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway import config, paths, private_file
-from gateway.errors import GatewayError
+from gateway.config import Config
+from gateway.errors import ConfigError
+
+
+class Reading(NamedTuple):
+    """One reading of the config file: its content, and the settings that exactly this content gives."""
+
+    #: None if there is no file: all settings have their defaults
+    content: bytes | None
+    #: None if the settings cannot be used
+    settings: Config | None
+    #: why they cannot be used
+    error: str = ""
+
+
+def read(env: Mapping[str, str]) -> Reading:
+    """Read the config file once, with the other sources of settings."""
+    content = None
+    try:
+        content = config.read_file(env)
+        return Reading(content, config.parse(content, env))
+    except ConfigError as error:
+        return Reading(content, None, str(error))
 
 
 class Configs:
-    """Looks after one config file. A file that is not there is a good one: all defaults."""
+    """Keeps the last good copy of one config file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._good = paths.last_good(path)
         self._rejected = path.with_name(f"{path.name}.rejected")
-        self._begun: bytes | None = None
 
-    def wrong(self) -> str | None:
-        """Return what is wrong with the file as it is now, or None."""
-        try:
-            config.load(os.environ)
-        except GatewayError as error:
-            return str(error)
-        return None
-
-    def begin(self) -> None:
-        """Remember what the file says now: a generation begins with it, and it may change meanwhile."""
-        with contextlib.suppress(OSError):
-            self._begun = self._path.read_bytes() if self._path.exists() else None
-
-    def keep(self) -> None:
-        """Keep what the file said as the last good one: the generation that began with it serves."""
+    def keep(self, content: bytes | None) -> None:
+        """Keep what the file said as the last good copy: a generation serves with it."""
         with contextlib.suppress(OSError):  # a full disk is no reason to end
-            if self._begun is None:
+            if content is None:
                 self._good.unlink(missing_ok=True)
             else:
-                private_file.replace_file(self._good, self._begun)
+                private_file.replace_file(self._good, content)
 
     def fall_back(self) -> Path | None:
-        """Return the copy that last worked, with the bad file kept aside; None if there is none."""
+        """Return the copy that last worked, and put the bad file aside; None if there is no copy."""
         if not self._good.exists():
             return None
         with contextlib.suppress(OSError):

@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway import config, paths
-from gateway.errors import AlreadyRunning, ConfigError
+from gateway import paths
+from gateway.errors import AlreadyRunning
 from gateway.supervisor import lock, record
 from gateway.supervisor.lock import Lock
 from gateway.supervisor.record import Record
@@ -46,19 +46,6 @@ class DataLocks:
         self._held[key] = taken
         if self._mine is not None:
             taken.write(self._mine)
-
-    def follow(self, env: Mapping[str, str]) -> None:
-        """Hold the directory that the settings name now; settings that cannot be used are told of elsewhere.
-
-        Raises:
-            AlreadyRunning: another gateway holds it.
-            ConfigError: there can be no lock in it.
-        """
-        try:
-            settings = config.load(env)
-        except ConfigError:
-            return
-        self.take(settings.data_directory)
 
     def write(self, mine: Record) -> None:
         """Say who holds them."""

@@ -36,17 +36,43 @@ class State(Enum):
     DRAINING = "draining"
 
 
+#: the only moves there are. One that was told to step down may be told again by a later successor,
+#: and one that drains may be told to end sooner.
+MOVES: Mapping[State, frozenset[State]] = {
+    State.STARTING: frozenset({State.STANDBY, State.DRAINING}),
+    State.STANDBY: frozenset({State.LEADING, State.DRAINING}),
+    State.LEADING: frozenset({State.YIELDING, State.DRAINING}),
+    State.YIELDING: frozenset({State.YIELDING, State.DRAINING}),
+    State.DRAINING: frozenset({State.DRAINING}),
+}
+#: log event of a state, if it has one
+_EVENTS = {State.LEADING: "generation.leads"}
+
+
+def _log_nothing(event: str, **_: Any) -> None:
+    """Stand in for a log."""
+
+
 class Generation:
     """A serving process, by its number. Its log comes to us over a pipe, its words over a line."""
 
-    def __init__(self, number: int, pid: int, line: Line, log: int) -> None:
+    def __init__(
+        self, number: int, pid: int, line: Line, log: int, log_event: Callable[..., None] = _log_nothing
+    ) -> None:
+        """Args:
+        log: the pipe that its log comes over.
+        log_event: told of its moves.
+        """
         self.number = number
         self.pid = pid
         self.line = line
         self.log = log
+        self._log_event = log_event
         self.state = State.STARTING
         #: monotonic seconds of its start, and of its last sign of life
         self.started = self.heard = time.monotonic()
+        #: monotonic seconds of its last move
+        self.moved_at = self.started
         #: monotonic seconds when it is killed, if it has not ended by then
         self.deadline: float | None = None
         #: why it could not go on, in its own words
@@ -59,7 +85,9 @@ class Generation:
         self._open: dict[str, Any] = {"log": log, "line": line.end}
 
     @classmethod
-    def start(cls, number: int, listener: socket.socket, env: Mapping[str, str]) -> Generation:
+    def start(
+        cls, number: int, listener: socket.socket, env: Mapping[str, str], log_event: Callable[..., None]
+    ) -> Generation:
         """Start a serving process on a bound socket."""
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo:
@@ -69,7 +97,7 @@ class Generation:
             finally:
                 theirs.close()
             undo.pop_all()
-        return cls(number, pid, Line(ours), log)
+        return cls(number, pid, Line(ours), log, log_event)
 
     @staticmethod
     def _spawn(number: int, listener: socket.socket, line: socket.socket, env: Mapping[str, str]) -> tuple[int, int]:
@@ -94,11 +122,11 @@ class Generation:
         return process.pid, reader
 
     @classmethod
-    def adopt(cls, kept: Mapping[str, Any]) -> Generation:
+    def adopt(cls, kept: Mapping[str, Any], log_event: Callable[..., None]) -> Generation:
         """Take over a generation that our former self started."""
         for descriptor in (kept["line"], kept["log"]):
             os.set_inheritable(descriptor, False)
-        found = cls(kept["number"], kept["pid"], Line(socket.socket(fileno=kept["line"])), kept["log"])
+        found = cls(kept["number"], kept["pid"], Line(socket.socket(fileno=kept["line"])), kept["log"], log_event)
         found.state = State(kept["state"])
         found.started, found.deadline = kept["started"], kept["deadline"]
         found._rest = kept["rest"].encode("latin-1")
@@ -121,24 +149,42 @@ class Generation:
 
     # --- telling ----------------------------------------------------------------------------
 
+    def move(self, to: State) -> None:
+        """Move to another state: check that the table has the move, note the time, and log it.
+
+        Raises:
+            ValueError: the table does not have it.
+        """
+        if to not in MOVES[self.state]:
+            raise ValueError(f"generation {self.number} cannot move from {self.state.value} to {to.value}")
+        self.state = to
+        self.moved_at = time.monotonic()
+        if to in _EVENTS:
+            self._log_event(_EVENTS[to], generation=self.number)
+
+    def stand_by(self) -> None:
+        """Note that it answers requests."""
+        self.move(State.STANDBY)
+
     def lead(self) -> None:
-        self.state = State.LEADING
+        """Have it claim runs."""
+        self.move(State.LEADING)
         self.line.say(Word.LEAD)
 
     def step_down(self, drain: float, within: float) -> None:
         """Have it stop claiming, which it says within so many seconds, then finish what it has, and end."""
-        self.state = State.YIELDING
+        self.move(State.YIELDING)
         self.line.say(Word.STEP_DOWN, seconds=drain)
         self.deadline = time.monotonic() + within
 
     def drain(self, seconds: float) -> None:
         """See to it that it ends: it has stepped down."""
-        self.state = State.DRAINING
+        self.move(State.DRAINING)
         self.deadline = time.monotonic() + seconds
 
     def stop(self, grace: float, within: float) -> None:
         """Have it end within its grace; it is killed `within` seconds after that."""
-        self.state = State.DRAINING
+        self.move(State.DRAINING)
         self.line.say(Word.STOP, seconds=grace)
         self.deadline = min(self.deadline or float("inf"), time.monotonic() + grace + within)
 

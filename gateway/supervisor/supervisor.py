@@ -15,24 +15,22 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from gateway.control_channel import Message, Word
 from gateway.errors import GatewayError
-from gateway.process import identity
-from gateway.supervisor import backoff, intent, restart_plan, signals
+from gateway.supervisor import backoff, config_history, intent, reexec, restart_plan
 from gateway.supervisor.address import Address
-from gateway.supervisor.config_history import Configs
+from gateway.supervisor.config_history import Configs, Reading
 from gateway.supervisor.data_locks import DataLocks
+from gateway.supervisor.deadlines import Limits, Watch
 from gateway.supervisor.generation import BAD_CONFIG, Generation, State
 from gateway.supervisor.intent import Intent, Outcome
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.signals import Inbox
 
-#: environment name under which a re-executed supervisor finds what it had
-RESUME = "MOONGATE_RESUME"
 #: seconds between looks at the clock: while something is under way, and otherwise
 BUSY, CALM = 0.1, 1.0
 #: seconds from the end of a grace to the kill: less than `gateway stop` gives
@@ -43,23 +41,6 @@ YIELD_WITHIN = 8.0
 CUTTING = 6.0
 #: seconds that requests and runs get when a migration waits, and connections with it
 MIGRATION_GRACE = 5.0
-#: seconds that a migration may take, of all that anybody has ever stored
-MIGRATING = 600.0
-#: seconds that a hung generation gets to write down where it hangs
-DUMP = 1.0
-#: seconds of absence after which we, and not the generations, were away: stopped, or short of time
-AWAY = 3.0
-
-
-class Limits(NamedTuple):
-    """Times in seconds that the settings say."""
-
-    stop_grace: float
-    drain: float
-    #: silence after which a generation counts as hung
-    hang: float
-    #: time that a generation has to become ready
-    ready: float
 
 
 class Supervisor:
@@ -68,7 +49,7 @@ class Supervisor:
     def __init__(
         self,
         listener: socket.socket,
-        limits: Callable[[], Limits],
+        reading: Reading,
         *,
         lock_path: Any,
         lock_descriptor: int,
@@ -83,7 +64,7 @@ class Supervisor:
     ) -> None:
         """Args:
         listener: bound; generations inherit it; closed here.
-        limits: tells what the settings say now.
+        reading: the config file as it was read at this start; its settings can be used.
         lock_path: the lock file; restarts are asked for and answered beside it.
         env: what generations get as their environment.
         write: takes finished log lines.
@@ -97,8 +78,12 @@ class Supervisor:
         self._next: socket.socket | None = None
         self._address = address
         self._data = data
-        self._read_limits = limits
-        self._limits = limits()
+        assert reading.settings is not None
+        self._limits = Limits.of(reading.settings)
+        #: the reading that the next generation starts with; None: the file is read then
+        self._next_reading: Reading | None = reading
+        #: the content of the config file that the newest generation started with
+        self._content = reading.content
         self._lock_path = lock_path
         self._lock_descriptor = lock_descriptor
         self._env = dict(env)
@@ -107,7 +92,9 @@ class Supervisor:
         self._notifier = notifier
         self._configs = configs
         self._inbox = Inbox()
-        self._generations: list[Generation] = [Generation.adopt(kept) for kept in (resumed or {}).get("kept", ())]
+        self._generations: list[Generation] = [
+            Generation.adopt(kept, self._log) for kept in (resumed or {}).get("kept", ())
+        ]
         self._number: int = (resumed or {}).get("number", 0)
         #: the generation that a restart is to replace
         self._old: int = (resumed or {}).get("old", 0)
@@ -118,7 +105,7 @@ class Supervisor:
         self._notes: dict[str, str] = {}
         self._begin_at: float | None = None
         self._crashes = 0
-        self._looked = time.monotonic()
+        self._watch = Watch(self._log)
         self._restarting = False
         self._stopping = False
         self._graces = 0
@@ -135,7 +122,7 @@ class Supervisor:
         self._log("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
         if self._resumed is not None:
             self._intents, self._restarting = self._resumed, True
-            self._renew()
+            self._renew(self._next_reading)
         else:
             self._notifier.store(self._listener, *self._address.said)
         while self._code is None:
@@ -144,7 +131,7 @@ class Supervisor:
             self._heed_signals()
             self._listen()
             self._bury_the_dead()
-            self._keep_deadlines()
+            self._watch.kill_late(self._generations, self._limits)
             self._prove_life()
         self._log("supervisor.ended", code=self._code)
         return self._code
@@ -165,12 +152,14 @@ class Supervisor:
 
     def _begin(self) -> None:
         self._number += 1
-        self._configs.begin()
         listener = self._next or self._listener
         env = self._env | self._fallback | {"MOONGATE_PORT": str(listener.getsockname()[1])}
+        reading, self._next_reading = self._next_reading or config_history.read(env), None
+        self._content = reading.content
         try:
-            self._data.follow(env)
-            one = Generation.start(self._number, listener, env)
+            if reading.settings is not None:  # otherwise the generation says what is wrong with them
+                self._data.take(reading.settings.data_directory)
+            one = Generation.start(self._number, listener, env, self._log)
         except OSError as error:  # no process or no descriptor is to be had
             self._crash(self._number, f"it cannot be started: {error.strerror}", 1.0)
             return
@@ -223,35 +212,6 @@ class Supervisor:
         if self._stopping and not self._generations:
             self._code = 0
 
-    def _keep_deadlines(self) -> None:
-        now = time.monotonic()
-        away, self._looked = now - self._looked > AWAY, now
-        for one in self._generations:
-            if away:
-                one.heard = now
-            if one.deadline is not None and now > one.deadline:
-                self._log("generation.killed", generation=one.number, state=one.state.value)
-                one.kill()
-                one.deadline = None
-            elif one.state is State.STARTING:
-                self._expect_ready(one, now)
-            elif one.silent_for() > self._limits.hang and not one.hangs:
-                self._give_up(one, now)
-
-    def _expect_ready(self, one: Generation, now: float) -> None:
-        limit = MIGRATING if one.migrates else self._limits.ready
-        if now - one.started > limit and not one.error:
-            one.error = f"it was not ready within {limit:g} s"
-            one.deadline = now
-
-    def _give_up(self, one: Generation, now: float) -> None:
-        """Kill a generation that hangs, after it has had time to write down where."""
-        one.hangs = True
-        one.error = f"it hung: nothing was heard of it for {self._limits.hang:g} s"
-        one.deadline = min(one.deadline or now + DUMP, now + DUMP)
-        self._log("generation.hangs", generation=one.number, error=one.error)
-        one.kill(signal.SIGUSR2)
-
     def _prove_life(self) -> None:
         interval = self._notifier.interval
         if interval is not None and time.monotonic() - self._proof >= interval:
@@ -280,7 +240,7 @@ class Supervisor:
     def _ready(self, one: Generation, about: Mapping[str, Any]) -> None:
         if one.state is not State.STARTING or self._stopping:
             return
-        one.state = State.STANDBY
+        one.stand_by()
         if not self._served:
             self._greet(about)
         leader = self._leader
@@ -317,11 +277,10 @@ class Supervisor:
             self._listener, self._next = self._next, None
             self._move()
         if not self._fallback:
-            self._configs.keep()
+            self._configs.keep(self._content)
             self._notes.clear()
         one.line.say(Word.NOTE, **self._notes)
         self._notifier.tell(READY=1, STATUS=f"generation {one.number} serves", MAINPID=os.getpid())
-        self._log("generation.leads", generation=one.number)
         self._answer(ok=True, new=one.number)
 
     def _move(self) -> None:
@@ -420,20 +379,22 @@ class Supervisor:
         else:
             self._renew()
 
-    def _renew(self) -> None:
-        """Begin a new generation, if the settings as they are now allow it."""
-        wrong = self._configs.wrong()
-        if wrong is not None:
-            self._note("config", f"not taken: {wrong}")
-            self._answer(ok=False, new=self._number, error=wrong)
+    def _renew(self, reading: Reading | None = None) -> None:
+        """Start a new generation if the settings can be used; all that follows uses this one reading of them."""
+        reading = reading or config_history.read(os.environ)
+        settings = reading.settings
+        if settings is None:
+            self._note("config", f"not taken: {reading.error}")
+            self._answer(ok=False, new=self._number, error=reading.error)
             return
         try:
-            self._limits = self._read_limits()
-            self._data.follow(os.environ)
-            self._next = self._address.rebind(self._listener)
+            self._data.take(settings.data_directory)
+            self._next = self._address.rebind(self._listener, settings.gateway.host, settings.gateway.port)
         except GatewayError as error:
             self._answer(ok=False, new=self._number, error=str(error))
             return
+        self._limits = Limits.of(settings)
+        self._next_reading = reading
         self._fallback = {}
         self._begin_at = time.monotonic()
 
@@ -445,6 +406,7 @@ class Supervisor:
         if not ok:
             self._log("restart.failed", error=error)
             self._notifier.tell(READY=1, STATUS=f"restart failed: {error}"[:200].replace("\n", " "))
+            self._next_reading = None
             if self._next is not None:
                 self._next.close()
                 self._next = None
@@ -464,22 +426,12 @@ class Supervisor:
             "lock": self._lock_descriptor,
             "data": self._data.keep(),
             "instance": self._env["MOONGATE_INSTANCE"],
-            "who": str(identity.own()),
             "address": self._address.said,
             "old": self._old,
         }
-        for descriptor in (self._listener.fileno(), self._lock_descriptor):
-            os.set_inheritable(descriptor, True)
         self._log("supervisor.re-executes")
-        signals.hold()
-        for number in self._inbox.take():  # they came too late for us
-            os.kill(os.getpid(), number)
-        env = {**os.environ, **self._notifier.kept, RESUME: json.dumps(kept)}
-        try:
-            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)  # noqa: S606 ourselves again
-        except OSError as error:
-            signals.unblock()
-            return f"{sys.executable} cannot be started: {error.strerror}"
+        descriptors = (self._listener.fileno(), self._lock_descriptor)
+        return reexec.reexec(kept, descriptors, self._inbox, {**os.environ, **self._notifier.kept})
 
     def _stop(self, number: int) -> None:
         self._graces += 1

@@ -13,6 +13,7 @@ from gateway.errors import PortTaken, Unavailable
 from gateway.process import identity
 from gateway.process.identity import Identity
 from gateway.supervisor import port, record
+from gateway.supervisor.address import connect_host
 from gateway.supervisor.record import Record
 
 #: what cannot be refused; on Windows any signal is like that
@@ -135,6 +136,5 @@ def _records(locks: Path) -> list[Record]:
 
 def _answers(found: Record) -> bool:
     """Tell whether what answers on a gateway's port is that gateway's instance."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found.host, found.host)  # noqa: S104
-    answer = health_probe.ask_health(host, found.port, 2.0)
+    answer = health_probe.ask_health(connect_host(found.host), found.port, 2.0)
     return answer is not None and answer.get("instance") == found.instance

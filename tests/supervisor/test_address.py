@@ -1,48 +1,65 @@
-"""A changed address: another port is taken over to, another host on the same port is refused in clear words."""
+"""A changed address: another port is bound, another host on the same port is refused with a remedy."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from gateway.errors import PortTaken
 from gateway.supervisor import port
-from gateway.supervisor.address import Address
+from gateway.supervisor.address import Address, connect_host
 
 
-@pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setenv("MOONGATE_HOME", str(tmp_path))
-    return monkeypatch
-
-
-def test_the_same_address_keeps_its_socket(environment: pytest.MonkeyPatch) -> None:
+def test_the_same_address_keeps_its_socket() -> None:
     with port.bind("127.0.0.1", 0) as present:
         number = present.getsockname()[1]
-        environment.setenv("MOONGATE_PORT", str(number))
 
-        assert Address("127.0.0.1", number, lambda *_: None).rebind(present) is None
+        assert Address("127.0.0.1", number, lambda *_: None).rebind(present, "127.0.0.1", number) is None
 
 
-def test_another_port_is_bound(environment: pytest.MonkeyPatch, free_port: int) -> None:
+def test_another_port_is_bound(free_port: int) -> None:
     with port.bind("127.0.0.1", 0) as present:
-        environment.setenv("MOONGATE_PORT", str(free_port))
-        bound = Address("127.0.0.1", present.getsockname()[1], lambda *_: None).rebind(present)
+        bound = Address("127.0.0.1", present.getsockname()[1], lambda *_: None).rebind(present, "127.0.0.1", free_port)
 
     assert bound is not None
     with bound:
         assert bound.getsockname()[1] == free_port
 
 
-def test_another_host_on_the_same_port_is_refused_with_what_to_do(environment: pytest.MonkeyPatch) -> None:
+def test_another_host_on_the_same_port_is_refused_with_what_to_do() -> None:
     with port.bind("127.0.0.1", 0) as present:
         present.listen()
         number = present.getsockname()[1]
-        environment.setenv("MOONGATE_PORT", str(number))
-        environment.setenv("MOONGATE_HOST", "0.0.0.0")
 
         with pytest.raises(PortTaken, match=r"cannot be changed to 0\.0\.0\.0 while port") as raised:
-            Address("127.0.0.1", number, lambda *_: None).rebind(present)
+            Address("127.0.0.1", number, lambda *_: None).rebind(present, "0.0.0.0", number)
 
     assert raised.value.remedy == "Stop the gateway, and start it again."
+
+
+def test_the_address_that_was_bound_is_announced() -> None:
+    announced: list[tuple[str, int]] = []
+    address = Address("127.0.0.1", 1, lambda *told: announced.append(told))
+    with port.bind("127.0.0.1", 0) as present:
+        bound = address.rebind(present, "localhost", 0)
+        assert bound is not None
+        with bound:
+            address.moved(bound)
+            assert announced == [("localhost", bound.getsockname()[1])]
+
+    assert address.said == ("localhost", 0)
+
+
+@pytest.mark.parametrize(
+    ("listen", "connect"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("[::]", "::1"),
+        ("", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("example.org", "example.org"),
+    ],
+)
+def test_the_host_to_connect_to(listen: str, connect: str) -> None:
+    assert connect_host(listen) == connect

@@ -12,7 +12,7 @@ import pytest
 
 from gateway import log_reader
 from gateway.control_channel import LONGEST, Decoder, Line, Word
-from gateway.supervisor.generation import Generation
+from gateway.supervisor.generation import MOVES, Generation, State
 from gateway.supervisor.logfile import LogFile
 
 MEGABYTES = 100
@@ -134,3 +134,47 @@ def test_garbage_on_the_line_is_passed_over(heard: Heard, garbage: bytes) -> Non
     heard.line.sendall(garbage + b'\n{"word": "beat"}\n')
 
     assert [message.word for message in heard.generation.hear()] == [Word.BEAT]
+
+
+@pytest.mark.parametrize("start", State)
+@pytest.mark.parametrize("to", State)
+def test_only_the_moves_of_the_table_are_made(heard: Heard, start: State, to: State) -> None:
+    allowed = {
+        (State.STARTING, State.STANDBY),
+        (State.STARTING, State.DRAINING),
+        (State.STANDBY, State.LEADING),
+        (State.STANDBY, State.DRAINING),
+        (State.LEADING, State.YIELDING),
+        (State.LEADING, State.DRAINING),
+        (State.YIELDING, State.YIELDING),
+        (State.YIELDING, State.DRAINING),
+        (State.DRAINING, State.DRAINING),
+    }
+    heard.generation.state = start
+
+    if (start, to) in allowed:
+        heard.generation.move(to)
+        assert heard.generation.state is to
+    else:
+        with pytest.raises(ValueError, match=f"cannot move from {start.value} to {to.value}"):
+            heard.generation.move(to)
+        assert heard.generation.state is start
+
+
+def test_every_state_can_be_drained() -> None:
+    assert all(State.DRAINING in targets for targets in MOVES.values())
+
+
+def test_a_move_notes_the_time_and_the_lead_is_logged() -> None:
+    logged: list[tuple[str, object]] = []
+    ours, theirs = socket.socketpair()
+    generation = Generation(7, 0, Line(ours), -1, lambda event, **about: logged.append((event, about)))
+    generation.moved_at = 0.0
+
+    generation.stand_by()
+    generation.lead()
+
+    assert generation.moved_at > 0.0
+    assert logged == [("generation.leads", {"generation": 7})]
+    ours.close()
+    theirs.close()

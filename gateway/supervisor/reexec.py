@@ -1,0 +1,52 @@
+"""Re-execution in place: the supervisor becomes its new version with the same PID, lock, sockets and generations.
+
+What the old version keeps goes over in one environment variable, as JSON; descriptors are inherited.
+The two versions may be different releases: what is kept may gain names, but none may change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.process import identity
+from gateway.supervisor import signals
+from gateway.supervisor.signals import Inbox
+
+#: environment name under which a re-executed supervisor finds what it had
+RESUME = "MOONGATE_RESUME"
+
+
+def reexec(kept: Mapping[str, Any], descriptors: Iterable[int], inbox: Inbox, env: Mapping[str, str]) -> str:
+    """Execute this program again with what is kept.
+
+    Args:
+        descriptors: inherited by the new version.
+        inbox: the signals in it are sent again, to the new version.
+
+    Returns:
+        What was wrong; if nothing was, it does not return.
+    """
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, True)
+    signals.hold()
+    for number in inbox.take():  # they came too late for this version
+        os.kill(os.getpid(), number)
+    whole = {**env, RESUME: json.dumps({**kept, "who": str(identity.own())})}
+    try:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], whole)  # noqa: S606 ourselves again
+    except OSError as error:
+        signals.unblock()
+        return f"{sys.executable} cannot be started: {error.strerror}"
+
+
+def find_kept(given: str) -> dict[str, Any] | None:
+    """Return what the old version kept; None for anything that another process put into the environment."""
+    try:
+        found = json.loads(given)
+        return found if found["who"] == str(identity.own()) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
