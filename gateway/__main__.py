@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 if __name__ == "__main__":
-    gc.disable()  # while it loads: nothing of that is garbage, and to look for some takes a tenth of the time
+    gc.disable()  # while it loads: nothing is garbage then, and each collection costs a tenth of the time
 
 import argparse
 import contextlib
@@ -86,7 +86,7 @@ def run(options: Mapping[str, Any]) -> int:
     notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token(options["token"])
-    for name in ("config", "host", "port"):  # so that generations, which read the settings anew, see them too
+    for name in ("config", "host", "port"):  # generations read the settings themselves, and must see these too
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
     resumed = reexec.find_kept(os.environ.pop(reexec.RESUME, ""))
@@ -135,7 +135,7 @@ def _lock(settings: Config, *, force: bool) -> Lock:
 
 
 def _bound(settings: Config, *, force: bool, kill_foreign: bool) -> socket.socket:
-    """Bind the port; by force, end who has it first."""
+    """Bind the port; with `force`, end its holder first."""
     host, number = settings.gateway.host, settings.gateway.port
     before = record.read(paths.lock(settings.home, settings.path))
     if before is not None and before.port == number and not before.alive:
@@ -258,7 +258,7 @@ def _store_token(token: str) -> None:
 
 
 def _print_to(name: str) -> None:
-    """Have all that is printed appended to a file, for its owner only.
+    """Append all output to a file that only its owner can read.
 
     Raises:
         ConfigError: it cannot be written to.
@@ -279,7 +279,7 @@ def _print_to(name: str) -> None:
 
 
 def _bound_output() -> None:
-    """Begin the file anew that a service manager keeps of what is printed: it grows with every start."""
+    """Truncate the output file of a service manager when it is too large: it grows with every start."""
     with contextlib.suppress(OSError):
         found = os.fstat(1)
         if restart_plan.supervised(os.environ) and stat.S_ISREG(found.st_mode) and found.st_size > LONGEST_OUTPUT:
@@ -291,7 +291,7 @@ def _stream(number: int) -> TextIO:
 
 
 def _console() -> Callable[[bytes], None]:
-    """Return what shows log lines to who reads them, if anybody does."""
+    """Return the function that prints log lines; in the background nobody reads them."""
     return _nowhere if os.environ.get(DETACHED) else _to_console
 
 
@@ -300,7 +300,7 @@ def _nowhere(line: bytes) -> None:
 
 
 def _to_console(line: bytes) -> None:
-    """Show a line to whoever reads; one who does not, behind a pipe or ^S, misses it and holds nobody."""
+    """Print a line; a reader that does not read (a full pipe, ^S) misses it and blocks nothing."""
     data = memoryview((log_reader.readable(line) + "\n").encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError, ValueError):
         while data and (os.name == "nt" or select.select([], [2], [], 0)[1]):
@@ -339,8 +339,8 @@ def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
 
 def _command() -> str:
     """Return what calls our command from a shell: its name, or where that is not found, its path."""
-    beside = Path(sys.executable).with_name("gateway")
-    return "gateway" if shutil.which("gateway") or not beside.exists() else shlex.quote(str(beside))
+    installed = Path(sys.executable).with_name("gateway")
+    return "gateway" if shutil.which("gateway") or not installed.exists() else shlex.quote(str(installed))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     auth: Auth = field(default_factory=Auth)
     allowed_hosts: Annotated[
         list[str],
-        Meta(description="Names beside localhost and this machine's own that a request may be addressed to."),
+        Meta(description="Names, in addition to localhost and this machine's own, that a request may be addressed to."),
     ] = field(default_factory=list)
     cors_origins: Annotated[
         list[str], Meta(description="Origins of web pages that may call the gateway, exactly as sent.")

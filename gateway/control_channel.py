@@ -1,7 +1,7 @@
-"""What a supervisor and a generation say to each other: JSON lines over a socket pair.
+"""Messages between a supervisor and a generation: JSON lines over a socket pair.
 
 The supervisor's end closes with the supervisor, however it ends: a generation that reads the end
-of the line knows that it is an orphan.
+of the stream knows that it is an orphan.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ LONGEST = 64 * 1024
 
 
 class Word(StrEnum):
-    """The first word of a message, by who says it."""
+    """The type of a message, grouped by sender."""
 
-    # a generation
+    # sent by a generation
     READY = "ready"
     BEAT = "beat"
     PASSIVE = "passive"
@@ -28,7 +28,7 @@ class Word(StrEnum):
     #: somebody asked it, over HTTP, to have the gateway restarted or stopped
     RESTART_PLEASE = "restart please"
     STOP_PLEASE = "stop please"
-    # the supervisor
+    # sent by the supervisor
     LEAD = "lead"
     STEP_DOWN = "step down"
     STOP = "stop"
@@ -47,20 +47,20 @@ def encode(word: Word, **about: Any) -> bytes:
 
 
 class Decoder:
-    """Takes bytes as they come, and gives whole messages."""
+    """Turns a stream of bytes into messages."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Message]:
-        """Return the messages that are complete now; what is none is left out."""
+        """Return the messages that are complete now; invalid ones are left out."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-LONGEST:]
         return [message for message in map(_parsed, lines) if message is not None]
 
 
 class Line:
-    """The supervisor's end, which never waits."""
+    """The supervisor's end, which never blocks."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -69,7 +69,7 @@ class Line:
         self._unsent = b""
 
     def say(self, word: Word, **about: Any) -> None:
-        """Say something, now or as soon as there is room; one that is gone is noticed otherwise."""
+        """Send a message, now or as soon as there is room; a closed channel is found by `hear`."""
         self._unsent += encode(word, **about)
         self._send()
 
@@ -78,7 +78,7 @@ class Line:
             self._unsent = self._unsent[self.end.send(self._unsent) :]
 
     def hear(self) -> list[Message] | None:
-        """Return what was said since, or None when the other end is closed."""
+        """Return the new messages, or None when the other end is closed."""
         if self._unsent:
             self._send()
         try:

@@ -76,7 +76,7 @@ def _digest(config_file: Path) -> str:
 
 
 def data_lock(data_directory: Path) -> Path:
-    """Return the lock file of a data directory, which stands beside the database."""
+    """Return the lock file of a data directory, next to the database."""
     return data_directory / "gateway.lock"
 
 

@@ -50,7 +50,7 @@ class Modules(Mapping[str, Any]):
 
 
 def discover(package: str, attribute: str, others: Mapping[str, Any] = MappingProxyType({})) -> Modules:
-    """Return what every public module of a package shows, beside what others bring."""
+    """Return what every public module of a package shows, and what others bring."""
     return Modules(package, attribute, others)
 
 

@@ -1,6 +1,7 @@
 """One serving process: listens on a given socket, says when it is ready, and drains when told.
 
-A supervisor hands a generation the socket and hears of it over a line; `gateway.unsupervised` is the other way.
+A supervisor hands a generation the socket and talks with it over a control channel.
+`gateway.unsupervised` serves without a supervisor.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from gateway.engine.execution.owner import Owner
 from gateway.errors import AgentNotFound, GatewayError
 from gateway.process import identity
 
-#: seconds between signs of life
+#: seconds between two heartbeats to the supervisor
 BEAT = 1.0
-#: seconds after its supervisor's death that a serving process ends at the latest
+#: seconds after the death of its supervisor within which a serving process ends
 ORPHANED = 6.0
-#: seconds that the agent gets to say its version
+#: seconds that the agent has to say its version
 INTRODUCTION = 5.0
 
 _log = log.get()
@@ -50,12 +51,12 @@ class Ending(NamedTuple):
     #: seconds that requests and runs get to finish
     grace: float
     why: str
-    #: whether another process goes on with what is queued: then callers may wait for it here
+    #: whether another process goes on with the queue: then callers may wait for results here
     handed_over: bool = False
 
 
 class Life(Protocol):
-    """Who decides over a serving process."""
+    """What tells a serving process when to lead and when to end."""
 
     async def ready(self, around: Surroundings) -> None:
         """Requests are answered."""
@@ -64,10 +65,10 @@ class Life(Protocol):
         """Wait until this process is the one that claims runs."""
 
     async def end(self) -> Ending:
-        """Wait until it is to end; each further call waits for a shorter grace."""
+        """Wait until it must end; each further call waits for a shorter grace."""
 
     async def passive(self) -> None:
-        """It claims no more."""
+        """It claims no more runs."""
 
     @property
     def control(self) -> Control:
@@ -106,7 +107,7 @@ async def serve(
 
 
 async def _ending(life: Life, leading: asyncio.Task[None]) -> Ending:
-    """Wait until it is to end. One that cannot lead raises why: it would take work and never do it."""
+    """Wait until it must end. If it cannot lead, raise why: it would accept work and never do it."""
     ending = asyncio.create_task(life.end(), name="ending")
     await asyncio.wait({ending, leading}, return_when=asyncio.FIRST_COMPLETED)
     if not ending.done():
@@ -156,7 +157,7 @@ class Line:
 
     async def ready(self, around: Surroundings) -> None:
         self.say(Word.READY, **await introduction(around))
-        gc.freeze()  # what a start brings stays to the end: no collection has to look at it again
+        gc.freeze()  # objects of the start stay to the end: no collection has to visit them again
         gc.enable()
 
     async def lead(self) -> None:
@@ -177,10 +178,10 @@ class Line:
         )
 
     async def may_migrate(self) -> bool:
-        """Say that the database has to be migrated, and wait until nobody else uses it.
+        """Say that the database needs a migration, and wait until no other process uses it.
 
         Returns:
-            False if it is to end instead.
+            False if it must end instead.
         """
         self.say(Word.MIGRATION)
         waits = [asyncio.create_task(self.lead()), asyncio.create_task(self.end())]
@@ -219,7 +220,7 @@ class Line:
 
 
 async def introduction(around: Surroundings) -> dict[str, Any]:
-    """Return what people are told when the gateway is there: which agent it has, and whether that answers."""
+    """Return the default agent and whether it answers, for the greeting."""
     try:
         default = around.engine.agents.default
     except AgentNotFound as error:
@@ -271,9 +272,9 @@ async def _talking(listener: socket.socket, descriptor: int, number: int) -> int
 
 
 def _outlive(line: int) -> None:
-    """End this process a while after its supervisor's death, even if the event loop hangs by then."""
+    """End this process some seconds after its supervisor died, even if the event loop hangs."""
     poll = select.poll()
-    poll.register(line, 0)  # asks for nothing: the end of the line is told anyway
+    poll.register(line, 0)  # no events: the closing of the channel is always reported
     poll.poll()
     time.sleep(ORPHANED)
     os._exit(1)

@@ -1,7 +1,7 @@
-"""Half characters in other programs' JSON, where they have cut a text between the two escapes of one.
+"""Lone surrogates in JSON from other programs that cut a text between the two escapes of one character.
 
-JavaScript writes such a half as an escape of its own. No UTF-8 stands for it, so that whatever is read
-from it can be neither sent nor kept, and strict readers refuse the whole document.
+JavaScript writes a lone surrogate as an escape. UTF-8 cannot encode it: such text can be neither sent
+nor stored, and strict parsers refuse the whole document.
 """
 
 from __future__ import annotations
@@ -14,5 +14,5 @@ _UNKNOWN = rb"\ufffd"
 
 
 def mended(data: bytes) -> bytes:
-    """Return a JSON document with U+FFFD in place of every half character."""
+    """Return a JSON document with U+FFFD in place of every lone surrogate."""
     return _ESCAPES.sub(lambda found: _UNKNOWN if found[1] else found[0], data) if b"\\u" in data else data

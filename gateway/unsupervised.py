@@ -1,4 +1,4 @@
-"""The gateway as one process, without a supervisor: signals end it, or begin it anew inside.
+"""The gateway as one process, without a supervisor: signals end it, or restart it inside the process.
 
 For those who set `MOONGATE_NO_RESPAWN=1`, and for systems that cannot hand over a socket.
 """
@@ -40,11 +40,10 @@ def run(
     """Serve in the foreground without a supervisor.
 
     Args:
-        here: whether a restart ends all and builds it up again here; connections wait in the socket
-            meanwhile.
+        here: whether a restart happens inside this process; connections wait in the socket meanwhile.
 
     Returns:
-        Whether somebody else is to begin it again.
+        Whether another process must start it again.
     """
 
     async def welcome(around: Surroundings) -> None:
@@ -66,11 +65,11 @@ def run(
 
 
 class Signals:
-    """The life of a process that is alone: signals end it or begin it anew, and it leads from the start."""
+    """The lifecycle of a process without a supervisor: it leads from the start; signals stop or restart it."""
 
     def __init__(self, lock: Path, greet: Callable[[Surroundings], Coroutine[Any, Any, None]]) -> None:
         """Args:
-        lock: the lock file; restarts are asked for and answered beside it.
+        lock: the lock file; restarts are asked for and answered next to it.
         greet: awaited when requests are answered for the first time.
         """
         self._lock = lock
@@ -88,7 +87,7 @@ class Signals:
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[Signals]:
-        """Have the signals put on a queue, and nothing else done about them."""
+        """Put signals on a queue for the time of the block."""
         loop = asyncio.get_running_loop()
 
         def put(number: int, _: object) -> None:

@@ -1,4 +1,4 @@
-"""Signed requests: headers that must be there, times that must be now, digests in constant time."""
+"""Signed requests: required headers, current timestamps, digests compared in constant time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def header(headers: Mapping[str, str], name: str) -> str:
 
 
 def check_time(text: str, now: int) -> None:
-    """Refuse what was signed at another time: it may have been recorded.
+    """Refuse an old or future signature: it may be a replay.
 
     Args:
         text: seconds since 1970 UTC, as they were sent.
@@ -46,7 +46,8 @@ def check_time(text: str, now: int) -> None:
         raise Unauthorized("the signature's time is not a number of seconds since 1970.")
     if abs(now - int(text)) > WINDOW:
         raise Unauthorized(
-            f"the signature is not of the last {WINDOW} s.", remedy="Sign each try anew, and compare both clocks."
+            f"the signature is not of the last {WINDOW} s.",
+            remedy="Sign each attempt with its own time, and compare both clocks.",
         )
 
 
@@ -76,7 +77,7 @@ def new_standard_secret() -> str:
 
 
 def same(sent: str, right: str) -> bool:
-    """Compare in constant time; what was sent need not be ASCII."""
+    """Compare in constant time; `sent` may have non-ASCII characters."""
     return hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), right.encode())
 
 

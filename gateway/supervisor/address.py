@@ -22,8 +22,8 @@ class Address:
         """Args:
         announce: called with the host and the port that is really bound when the gateway has moved.
         """
-        self.said = host, number
-        self._next = self.said
+        self.configured = host, number
+        self._next = self.configured
         self._announce = announce
 
     def rebind(self, present: socket.socket, host: str, number: int) -> socket.socket | None:
@@ -32,8 +32,8 @@ class Address:
         Raises:
             GatewayError: the address cannot be bound.
         """
-        same_port = number in (self.said[1], present.getsockname()[1])
-        if host == self.said[0] and same_port:
+        same_port = number in (self.configured[1], present.getsockname()[1])
+        if host == self.configured[0] and same_port:
             return None
         try:
             bound = port.bind(host, number)
@@ -41,7 +41,7 @@ class Address:
             if not same_port:
                 raise
             raise PortTaken(
-                f"the host cannot be changed to {host} while port {number} is served on {self.said[0]}.",
+                f"the host cannot be changed to {host} while port {number} is served on {self.configured[0]}.",
                 remedy="Stop the gateway, and start it again.",
             ) from error
         self._next = host, number
@@ -49,5 +49,5 @@ class Address:
 
     def moved(self, to: socket.socket) -> None:
         """Record that the gateway now serves on the socket that `rebind` bound."""
-        self.said = self._next
-        self._announce(self.said[0], to.getsockname()[1])
+        self.configured = self._next
+        self._announce(self.configured[0], to.getsockname()[1])

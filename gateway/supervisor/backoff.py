@@ -8,14 +8,14 @@ from collections.abc import Callable
 #: seconds: the first wait after a second crash in a row, and the longest one
 FIRST = 0.5
 LONGEST = 60.0
-#: seconds that a generation has to last for its crash to count as the first one
+#: seconds after which a generation counts as stable: its crash is the first one again
 STABLE = 300.0
 
 
 def delay(crashes: int, chance: Callable[[], float] = random.random) -> float:
-    """Return the seconds to wait after so many crashes in a row: none after the first, then doubling.
+    """Return the seconds to wait after this many crashes in a row: none after the first, then doubling.
 
-    A quarter of it is left to chance, so that several gateways do not crash in step.
+    A quarter of the wait is random, so that several gateways do not restart at the same moment.
     """
     if crashes <= 1:
         return 0.0

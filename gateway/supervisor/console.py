@@ -1,15 +1,15 @@
-"""The log as whoever started the gateway in the foreground sees it."""
+"""The log as shown on the terminal of a gateway in the foreground."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: what is said of any start, and of one that a bad config ends: then the error says it all
+#: events of every start, also of one that fails because of a bad config: there the error is enough
 _OPENING = ("supervisor.started", "generation.started", "generation.failed", "generation.ended", "supervisor.ended")
 
 
 class Console:
-    """Holds back the lines that tell of a beginning only, until there is something else to tell."""
+    """Holds back the lines of a start until another line comes."""
 
     def __init__(self, show: Callable[[bytes], None]) -> None:
         self._show = show

@@ -1,7 +1,7 @@
-"""One gateway a data directory: two configs that name the same one would take each other's work for lost.
+"""One gateway per data directory: two gateways on one directory would each take the other's work for lost.
 
 The supervisor holds the lock, so that its generations, which take over from each other, share it.
-A directory once held is held to the end: a generation that drains may still use it.
+A directory is held until the gateway ends: a generation that drains may still use it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class DataLocks:
 
     def __init__(self, kept: Mapping[str, int]) -> None:
         """Args:
-        kept: what a former self had: descriptors by directory.
+        kept: descriptors by directory, from before a re-execution.
         """
         for descriptor in kept.values():
             os.set_inheritable(descriptor, False)
@@ -30,11 +30,11 @@ class DataLocks:
         self._mine: Record | None = None
 
     def take(self, directory: Path) -> None:
-        """Hold a directory, too.
+        """Lock a directory; do nothing if it is locked already.
 
         Raises:
             AlreadyRunning: another gateway holds it.
-            ConfigError: there can be no lock in it.
+            ConfigError: the lock file cannot be made there.
         """
         key = str(directory.resolve())
         if key in self._held:
@@ -48,13 +48,13 @@ class DataLocks:
             taken.write(self._mine)
 
     def write(self, mine: Record) -> None:
-        """Say who holds them."""
+        """Write into the lock files who holds them."""
         self._mine = mine
         for held in self._held.values():
             held.write(mine)
 
     def keep(self) -> dict[str, int]:
-        """Return what the next self needs to go on holding them; it inherits them."""
+        """Make the descriptors inheritable for a re-execution, and return them by directory."""
         for held in self._held.values():
             os.set_inheritable(held.descriptor, True)
         return {directory: held.descriptor for directory, held in self._held.items()}

@@ -1,4 +1,4 @@
-"""One serving process under the supervisor: started, listened to, told, ended."""
+"""One serving process under the supervisor: its start, its messages, its log and its end."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from gateway.control_channel import Line, Message, Word
 
 #: exit code of a generation whose configuration cannot be used
 BAD_CONFIG = 78
-#: bytes of log that are read at once, and how often before others get their turn: together what
-#: the largest pipe holds, so that one that is dead has said all
+#: bytes of log read at once, and reads in one turn: together they empty the largest pipe, so that
+#: one turn reads all that a dead process wrote
 _BLOCK = 64 * 1024
 _TURN = 16
 #: bytes of a log line; a longer one is written in pieces
@@ -54,7 +54,7 @@ def _log_nothing(event: str, **_: Any) -> None:
 
 
 class Generation:
-    """A serving process, by its number. Its log comes to us over a pipe, its words over a line."""
+    """A serving process with its number. Its log comes over a pipe, its messages over the control channel."""
 
     def __init__(
         self, number: int, pid: int, line: Line, log: int, log_event: Callable[..., None] = _log_nothing
@@ -75,11 +75,11 @@ class Generation:
         self.moved_at = self.started
         #: monotonic seconds when it is killed, if it has not ended by then
         self.deadline: float | None = None
-        #: why it could not go on, in its own words
+        #: why it failed, in its own words
         self.error = ""
         #: whether it waits for all others to end, to migrate the database
         self.migrates = False
-        #: whether it has been asked to write down where it hangs
+        #: whether it was asked to write down where it hangs
         self.hangs = False
         self._rest = b""
         self._open: dict[str, Any] = {"log": log, "line": line.end}
@@ -117,13 +117,13 @@ class Generation:
             raise
         finally:
             os.close(writer)
-        process.returncode = 0  # it is reaped by `ended`, which also works after we were re-executed
+        process.returncode = 0  # `ended` reaps it, also after a re-execution
         os.set_blocking(reader, False)
         return process.pid, reader
 
     @classmethod
     def adopt(cls, kept: Mapping[str, Any], log_event: Callable[..., None]) -> Generation:
-        """Take over a generation that our former self started."""
+        """Return a generation that was started before a re-execution."""
         for descriptor in (kept["line"], kept["log"]):
             os.set_inheritable(descriptor, False)
         found = cls(kept["number"], kept["pid"], Line(socket.socket(fileno=kept["line"])), kept["log"], log_event)
@@ -133,7 +133,7 @@ class Generation:
         return found
 
     def keep(self) -> dict[str, Any]:
-        """Return what `adopt` needs, its descriptors made to survive a re-execution."""
+        """Return what `adopt` needs, and make its descriptors inheritable."""
         for descriptor in (self.line.end.fileno(), self.log):
             os.set_inheritable(descriptor, True)
         return {
@@ -172,18 +172,18 @@ class Generation:
         self.line.say(Word.LEAD)
 
     def step_down(self, drain: float, within: float) -> None:
-        """Have it stop claiming, which it says within so many seconds, then finish what it has, and end."""
+        """Have it stop claiming, which it must confirm within `within` seconds, then finish its runs and end."""
         self.move(State.YIELDING)
         self.line.say(Word.STEP_DOWN, seconds=drain)
         self.deadline = time.monotonic() + within
 
     def drain(self, seconds: float) -> None:
-        """See to it that it ends: it has stepped down."""
+        """Set the deadline of a generation that has stepped down."""
         self.move(State.DRAINING)
         self.deadline = time.monotonic() + seconds
 
     def stop(self, grace: float, within: float) -> None:
-        """Have it end within its grace; it is killed `within` seconds after that."""
+        """Have it end within `grace` seconds; it is killed `within` seconds after that."""
         self.move(State.DRAINING)
         self.line.say(Word.STOP, seconds=grace)
         self.deadline = min(self.deadline or float("inf"), time.monotonic() + grace + within)
@@ -195,7 +195,7 @@ class Generation:
     # --- hearing ----------------------------------------------------------------------------
 
     def hear(self) -> list[Message]:
-        """Return what it said; any word is a sign of life."""
+        """Return its new messages; any message is a sign of life."""
         said = self.line.hear()
         if said is None:
             self._open.pop("line", None)
@@ -205,11 +205,11 @@ class Generation:
 
     @property
     def sources(self) -> list[Any]:
-        """What may still have something to say: what is closed would be readable for ever."""
+        """The descriptors to wait on: a closed one is left out, as it would be readable for ever."""
         return list(self._open.values())
 
     def read_log(self, write: Callable[[bytes], None]) -> None:
-        """Pass on the whole lines that it logged, as many as fit into one turn."""
+        """Pass on whole log lines, as many as fit into one turn."""
         for _ in range(_TURN):
             try:
                 data = os.read(self.log, _BLOCK)
@@ -225,7 +225,7 @@ class Generation:
                 self.flush_log(write)
 
     def flush_log(self, write: Callable[[bytes], None]) -> None:
-        """Pass on a line that was not ended."""
+        """Pass on the last line, which has no end."""
         if self._rest:
             write(self._rest)
         self._rest = b""

@@ -1,8 +1,8 @@
-"""What a signal alone cannot say: small files beside the lock, each for one signal to one process.
+"""What a signal alone cannot say: small files next to the lock file, each for one signal to one process.
 
 `gateway restart` leaves an intent, bound to the supervisor's PID and good for a minute, and sends
 SIGUSR1. So a restart needs no environment variable, and a stray signal does nothing. `gateway stop
---timeout` says in the same way how long the grace is to be.
+--timeout` leaves the grace in the same way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gateway import private_file
 
-#: seconds that an intent is good for
+#: seconds that an intent is valid
 GOOD = 60.0
 _LONGEST = 16 * 1024
 
@@ -60,12 +60,12 @@ class Grace(Struct, frozen=True):
 
 
 def say_grace(lock: Path, pid: int, seconds: float) -> None:
-    """Say how long the grace of the next stop is; the signal is the caller's to send."""
+    """Leave the grace of the next stop; the caller sends the signal."""
     _write(_stop(lock), Grace(pid, time.time(), seconds))
 
 
 def take_grace(lock: Path, pid: int) -> float | None:
-    """Return the grace that was said for this process, once; None if there is none that is good."""
+    """Return the grace that was left for this process, once; None if there is no valid one."""
     found = _read(_stop(lock), Grace)
     if found is None or found.pid != pid or not 0 <= time.time() - found.at <= GOOD:
         return None
@@ -74,14 +74,14 @@ def take_grace(lock: Path, pid: int) -> float | None:
 
 
 def ask(lock: Path, pid: int, *, hard: bool, reason: str) -> Intent:
-    """Leave an intent for a supervisor; the signal is the caller's to send."""
+    """Leave an intent for a supervisor; the caller sends the signal."""
     intent = Intent(os.urandom(8).hex(), pid, time.time(), hard, reason)
     _write(_asked(lock, intent.id), intent)
     return intent
 
 
 def take(lock: Path, pid: int) -> list[Intent]:
-    """Return the good intents that were left for this process, each once; bad ones are cleared away.
+    """Return the valid intents that were left for this process, each once; delete the others.
 
     One signal may stand for several: the system merges them.
     """
@@ -95,7 +95,7 @@ def take(lock: Path, pid: int) -> list[Intent]:
 
 
 def answer(lock: Path, outcome: Outcome) -> None:
-    """Say how the restart went that somebody asked for, who may be gone: old answers are cleared away."""
+    """Write the outcome of a restart. Delete old outcomes: those who asked may be gone."""
     for path in lock.parent.glob(_answered(lock, "*").name):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > GOOD:
@@ -105,7 +105,7 @@ def answer(lock: Path, outcome: Outcome) -> None:
 
 
 def answered(lock: Path, intent: Intent) -> Outcome | None:
-    """Return, once, how the restart went that an intent asked for; None while it is under way."""
+    """Return the outcome of a restart, once; None while it is under way."""
     path = _answered(lock, intent.id)
     found = _read(path, Outcome)
     if found is None or found.id != intent.id:

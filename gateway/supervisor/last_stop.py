@@ -1,4 +1,4 @@
-"""When the gateway ended, and why: a small file beside the lock, for whoever asks afterwards.
+"""When the gateway ended, and why: a small file next to the lock file.
 
 Standard library only, so that `gateway status` is quick.
 """
@@ -20,7 +20,7 @@ REASON = 500
 
 
 class LastStop(NamedTuple):
-    """How a gateway ended that could still say so."""
+    """How a gateway ended."""
 
     #: the start that ended
     instance: str
@@ -32,14 +32,14 @@ class LastStop(NamedTuple):
 
 
 def write(lock: Path, instance: str, code: int, reason: str) -> None:
-    """Write down that a gateway ends now; a disk that refuses does not keep it from ending."""
+    """Record that a gateway ends now; a disk error is ignored, so that it can end."""
     found = LastStop(instance, time.time_ns() // 1_000_000, code, reason[:REASON])
     with contextlib.suppress(OSError):
         private_file.replace_file(_beside(lock), json.dumps(found._asdict()).encode())
 
 
 def read(lock: Path) -> LastStop | None:
-    """Return how the last gateway of a config ended; None if none has said so. A link is not followed."""
+    """Return how the last gateway of a config ended; None if there is no valid record."""
     try:
         found = LastStop(**json.loads(private_file.read_file(_beside(lock), LONGEST)))
     except (OSError, ValueError, TypeError, RecursionError):

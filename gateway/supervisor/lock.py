@@ -1,4 +1,4 @@
-"""One gateway a config: a kernel lock, held for life.
+"""One gateway per config: a kernel lock that is held until the process ends.
 
 The file stays after a stop; only the lock counts. It is never stolen by age and never unlinked, and
 what is written in it is information for people and for `gateway status`.
@@ -27,7 +27,7 @@ class Lock:
         self._guard = guard
 
     def write(self, mine: Record) -> None:
-        """Say who holds it."""
+        """Write who holds it."""
         data = mine.dump()
         before = os.fstat(self.descriptor).st_size
         os.lseek(self.descriptor, 0, os.SEEK_SET)
@@ -46,7 +46,7 @@ def acquire(path: Path) -> Lock:
 
     Raises:
         AlreadyRunning: another gateway holds it.
-        ConfigError: the file cannot be used: it is a link, or its place cannot be written to.
+        ConfigError: the file cannot be used: it is a link, or its directory cannot be written to.
     """
     held = attempt(path)
     if held is None:
@@ -59,10 +59,10 @@ def acquire(path: Path) -> Lock:
 
 
 def attempt(path: Path) -> Lock | None:
-    """Take the lock on a file, which is made if need be; returns None if somebody else holds it.
+    """Take the lock on a file, creating the file if it is missing; return None if another process holds it.
 
     Raises:
-        ConfigError: the file cannot be used: it is a link, or its place cannot be written to.
+        ConfigError: the file cannot be used: it is a link, or its directory cannot be written to.
     """
     descriptor = _open(path)
     # On Windows the lock covers the first byte, and would keep others from reading the record.
@@ -76,7 +76,7 @@ def attempt(path: Path) -> Lock | None:
 
 
 def holder(path: Path) -> Record | None:
-    """Return what the gateway that holds a lock says of itself; None if nobody does, whatever is written there."""
+    """Return the record of the gateway that holds a lock; None if nobody holds it, whatever the file says."""
     found = record.read(path)
     if found is None or not found.alive:
         return None

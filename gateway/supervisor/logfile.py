@@ -67,7 +67,7 @@ class LogFile:
 
 
 class Folding:
-    """Counts a line that is repeated, and does not write it again and again.
+    """Counts a repeated line instead of writing it again.
 
     Two lines are the same if they differ in their time only.
     """

@@ -1,6 +1,6 @@
-"""The mark by which a service manager's unit says that it is ours. Light: `gateway status` reads it."""
+"""The variable that marks a service manager's unit as ours. A light module: `gateway status` reads it."""
 
 from __future__ import annotations
 
-#: environment name under which it says so
+#: name of the environment variable
 MARKER = "MOONGATE_SERVICE_MARKER"

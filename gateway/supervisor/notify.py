@@ -1,8 +1,8 @@
-"""Telling systemd how we are: sd_notify(3), over its socket. Without the socket, nothing happens.
+"""Messages to systemd over its socket: sd_notify(3). Without the socket, nothing happens.
 
-systemd keeps the listening socket, too: who connects between a crash and the next start waits in
-its backlog. It is stored under a name that stands for an address, so that it is taken back only by
-a gateway that is to listen there.
+systemd also keeps the listening socket: a client that connects between a crash and the next start waits
+in its backlog. The socket is stored under a name made from its address, so that only a gateway that
+is to listen on that address takes it back.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Notifier:
         given = {name: env.pop(name, "") for name in OURS}
         self._address = given["NOTIFY_SOCKET"]
         mine = given["WATCHDOG_PID"] in ("", str(os.getpid()))
-        #: seconds between proofs of life, or None if nobody asks for them
+        #: seconds between watchdog pings, or None if systemd asks for none
         self.interval = int(given["WATCHDOG_USEC"]) / 2e6 if mine and given["WATCHDOG_USEC"].isdigit() else None
         listens = given["LISTEN_PID"] == str(os.getpid()) and given["LISTEN_FDS"].isdigit()
         count = int(given["LISTEN_FDS"]) if listens else 0
         names = given["LISTEN_FDNAMES"].split(":") if given["LISTEN_FDNAMES"] else []
         #: sockets that the manager holds for us, with their names
         self.descriptors = {FIRST_DESCRIPTOR + at: names[at] if at < len(names) else "unknown" for at in range(count)}
-        #: what a successor in place needs to go on with
+        #: variables that the process needs after a re-execution
         self.kept = {name: value for name, value in given.items() if value and not name.startswith("LISTEN")}
 
     def listener(self, host: str, number: int) -> socket.socket | None:

@@ -1,4 +1,4 @@
-"""What a running gateway writes into its lock file about itself. Information only: the lock counts.
+"""What a running gateway writes about itself into its lock file. Information only: the kernel lock counts.
 
 Standard library only, so that `gateway status` is quick.
 """
@@ -15,12 +15,12 @@ from gateway.process.identity import Identity
 
 #: bytes of a lock file that are read
 LONGEST = 64 * 1024
-#: times that a record is read which makes no sense: it may just have been in the writing
+#: times that an invalid record is read: it may be half written
 LOOKS = 3
 
 
 class Record(NamedTuple):
-    """Names as in the seed's lock file, and what tells a recycled PID apart."""
+    """Names as in the seed's lock file, and what distinguishes a recycled PID."""
 
     pid: int
     #: start of the gateway, in milliseconds since 1970 UTC
@@ -41,7 +41,7 @@ class Record(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether exactly the process that wrote this still runs."""
+        """Whether the very process that wrote this still runs."""
         return identity.alive(self.process)
 
     def dump(self) -> bytes:
@@ -49,9 +49,9 @@ class Record(NamedTuple):
 
 
 def read(path: Path) -> Record | None:
-    """Return what a lock file says; None if there is no file, or nothing that we would have written.
+    """Return the record in a lock file; None if there is no file or no valid record.
 
-    Takes no lock and changes nothing; a link is not followed.
+    It takes no lock and changes nothing; a link is not followed.
     """
     for _ in range(LOOKS):
         try:

@@ -1,4 +1,4 @@
-"""How to begin again: decided from the environment alone, so that it can be told in a table."""
+"""How to restart: decided from the environment alone, so that a table can test it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from gateway.supervisor.marker import MARKER
 
-#: the system that we are on; tests choose another
+#: the system of this process; tests choose another
 PLATFORM: str = sys.platform
-#: exit code that asks a service manager to start it again
+#: exit code that asks a service manager to start the gateway again
 AGAIN = 75
-#: seconds that a rehearsal may take
+#: seconds that a rehearsal of the new version may take
 REHEARSAL = 10.0
 _REHEARSE = """
 import os
@@ -31,11 +31,11 @@ except errors.GatewayError as error:
 class Plan(Enum):
     """What a restart does."""
 
-    #: everything is taken down and built up again inside the one process there is
+    #: the only process stops serving and starts to serve again
     IN_PROCESS = "in process"
     #: the supervisor starts a new generation and retires the old one
     GENERATION = "new generation"
-    #: the supervisor becomes its new self in place: same PID, lock, sockets and generations
+    #: the supervisor re-executes in place: same PID, lock, sockets and generations
     REEXEC = "re-execute"
     #: the process exits with 75, and the service manager starts it again
     EXIT = "exit for the service manager"
@@ -49,7 +49,7 @@ def plan(env: Mapping[str, str], platform: str, hard: bool) -> Plan:
     Args:
         env: the supervisor's environment.
         platform: as `sys.platform`.
-        hard: whether the supervisor itself is to be replaced, too.
+        hard: whether to replace the supervisor too.
     """
     if env.get("MOONGATE_NO_RESPAWN") or env.get("XOPC_NO_RESPAWN"):
         return Plan.IN_PROCESS
@@ -59,23 +59,23 @@ def plan(env: Mapping[str, str], platform: str, hard: bool) -> Plan:
 
 
 def supervised(env: Mapping[str, str]) -> bool:
-    """Tell whether a service manager looks after us: only our own marker counts."""
+    """Return whether a service manager runs this gateway: only our own marker counts."""
     return bool(env.get(MARKER) or env.get("XOPC_SERVICE_MARKER"))
 
 
 def may_restart_by_signal(env: Mapping[str, str]) -> bool:
-    """Tell whether SIGUSR1 restarts without an intent that was left for it."""
+    """Return whether SIGUSR1 restarts without an intent."""
     return "1" in (env.get("MOONGATE_ALLOW_SIGUSR1_RESTART"), env.get("XOPC_ALLOW_SIGUSR1_RESTART"))
 
 
 def apart() -> dict[str, Any]:
-    """Return the options of `subprocess.Popen` for a process that outlasts us and our terminal."""
+    """Return the options of `subprocess.Popen` for a process that outlives this one and its terminal."""
     windows = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     return {"stdin": subprocess.DEVNULL, "start_new_session": True, "creationflags": windows}
 
 
 def words_without(option: str) -> list[str]:
-    """Return what this process was begun with, the program first, without an option and its value."""
+    """Return the command of this process, the program first, without an option and its value."""
     kept = [sys.executable]
     given = iter(sys.orig_argv[1:])
     for word in given:
@@ -87,13 +87,13 @@ def words_without(option: str) -> list[str]:
 
 
 def succeed(env: Mapping[str, str], said: Path) -> None:
-    """Start our successor, which needs what we had: call it last, when that is free.
+    """Start a detached successor. Call it last, when the lock and the port are free.
 
     Args:
-        said: the file for what it prints.
+        said: the file for its output.
 
     Raises:
-        OSError: no process is to be had, or the file cannot be written.
+        OSError: no process can be started, or the file cannot be written.
     """
     with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
         process = subprocess.Popen(
@@ -103,11 +103,11 @@ def succeed(env: Mapping[str, str], said: Path) -> None:
             stderr=console,
             **apart(),
         )
-    process.returncode = 0  # it goes on without us, which is no leak
+    process.returncode = 0  # it outlives this process, which is no leak
 
 
 def rehearse(env: Mapping[str, str]) -> str | None:
-    """Return why what is installed now could not take our place, or None: there is no way back after it has."""
+    """Return why the installed version cannot start, or None if it can: there is no way back after a re-execution."""
     words = [sys.executable, "-c", _REHEARSE]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Signals only enqueue: a number on a pipe, and the loop decides."""
+"""Signals only enqueue: their number goes into a pipe, and the loop decides."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import os
 import signal
 from collections.abc import Iterable
 
-#: what the supervisor hears; not all systems have all of them
+#: signals that the supervisor handles; not all systems have all of them
 HEARD = [
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP", "SIGUSR1", "SIGCHLD")
     if hasattr(signal, name)
 ]
-#: those that stop; Windows has one more, for a console that is closed
+#: signals that stop; Windows has one more, for a closed console
 STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
 #: a child has ended; the settings are to be read again
 CHILD, RELOAD = (getattr(signal, name, 0) for name in ("SIGCHLD", "SIGHUP"))
 
 
 def block() -> None:
-    """Hold back SIGUSR1, whose default is to kill, until there is a handler. Call first of all."""
+    """Block SIGUSR1, whose default is to kill, until there is a handler. Call this first."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 
 
 def hold() -> None:
-    """Hold back all that are heard: across an execution they wait for the `Inbox` of what comes."""
+    """Block all handled signals: across a re-execution they wait for the next `Inbox`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
 
 
 def unblock() -> None:
-    """Let held signals in."""
+    """Unblock all handled signals."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
@@ -51,7 +51,7 @@ class Inbox:
         return self._reader
 
     def take(self) -> list[signal.Signals]:
-        """Return the signals that came, in their order."""
+        """Return the signals that came, in order."""
         try:
             return [signal.Signals(number) for number in os.read(self._reader, 4096)]
         except BlockingIOError:
@@ -59,4 +59,4 @@ class Inbox:
 
 
 def _nothing(number: int, frame: object) -> None:
-    """The handler that is needed for the pipe to be written to."""
+    """Do nothing: Python writes to the pipe only for signals with a handler."""

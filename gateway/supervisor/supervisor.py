@@ -1,7 +1,7 @@
-"""One PID for the life of the gateway: keeps the lock, the socket and the log, and generations that serve.
+"""The supervisor: one PID for the life of the gateway. It keeps the lock, the socket, the log and the generations.
 
 A generation is a process that can be replaced while its successor already answers on the same
-socket. Here is only what that takes: no event loop, no HTTP, no database.
+socket. The supervisor has no event loop, no HTTP and no database.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from gateway.supervisor.intent import Intent, Outcome
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.signals import Inbox
 
-#: seconds between looks at the clock: while something is under way, and otherwise
+#: seconds between two checks of the clock: while something is under way, and otherwise
 BUSY, CALM = 0.1, 1.0
 #: seconds from the end of a grace to the kill: less than `gateway stop` gives
 LAST_MOMENTS = 0.8
-#: seconds that a generation may take to say that it has stepped down; its successor waits so long
+#: seconds that a generation may take to say that it has stepped down; its successor waits meanwhile
 YIELD_WITHIN = 8.0
-#: seconds from the end of a drain to the kill: runs that are cut short are queued again
+#: seconds from the end of a drain to the kill: interrupted runs are queued again
 CUTTING = 6.0
 #: seconds that requests and runs get when a migration waits, and connections with it
 MIGRATION_GRACE = 5.0
@@ -65,14 +65,14 @@ class Supervisor:
         """Args:
         listener: bound; generations inherit it; closed here.
         reading: the config file as it was read at this start; its settings can be used.
-        lock_path: the lock file; restarts are asked for and answered beside it.
+        lock_path: the lock file; restarts are asked for and answered next to it.
         env: what generations get as their environment.
         write: takes finished log lines.
-        greet: told what the first generation says when it is ready.
-        configs: the config file now, and as it last worked.
-        address: where the settings say to listen.
-        data: the data directories that are held.
-        resumed: what a former self kept.
+        greet: called with what the first generation says when it is ready.
+        configs: keeps the last good copy of the config file.
+        address: the address to listen on.
+        data: the locks of the data directories.
+        resumed: what the version before a re-execution kept.
         """
         self._listener = listener
         self._next: socket.socket | None = None
@@ -92,12 +92,11 @@ class Supervisor:
         self._notifier = notifier
         self._configs = configs
         self._inbox = Inbox()
-        self._generations: list[Generation] = [
-            Generation.adopt(kept, self._log) for kept in (resumed or {}).get("kept", ())
-        ]
-        self._number: int = (resumed or {}).get("number", 0)
+        before = resumed or {}
+        self._generations = [Generation.adopt(kept, self._log) for kept in before.get("kept", ())]
+        self._number: int = before.get("number", 0)
         #: the generation that a restart is to replace
-        self._old: int = (resumed or {}).get("old", 0)
+        self._old: int = before.get("old", 0)
         self._intents: list[Intent] = []
         self._resumed = None if resumed is None else [Intent(**kept) for kept in resumed["intents"]]
         self._waiting: list[Intent] = []
@@ -110,7 +109,7 @@ class Supervisor:
         self._stopping = False
         self._graces = 0
         self._code: int | None = None
-        #: why it could not begin to serve; empty if it could
+        #: why it could not start to serve; empty if it could
         self.failure = ""
         #: why it ended, once it has
         self.why = ""
@@ -124,7 +123,7 @@ class Supervisor:
             self._intents, self._restarting = self._resumed, True
             self._renew(self._next_reading)
         else:
-            self._notifier.store(self._listener, *self._address.said)
+            self._notifier.store(self._listener, *self._address.configured)
         while self._code is None:
             self._begin_what_is_due()
             self._wait()
@@ -145,7 +144,7 @@ class Supervisor:
             waiting, self._waiting = self._waiting, []
             self._restart(waiting)
         if self._begin_at is None and not any(one.state is not State.DRAINING for one in self._generations):
-            self._begin_at = time.monotonic()  # whatever has happened: a gateway serves
+            self._begin_at = time.monotonic()  # whatever happened before, a gateway must serve
         if self._begin_at is not None and time.monotonic() >= self._begin_at:
             self._begin_at = None
             self._begin()
@@ -160,11 +159,9 @@ class Supervisor:
             if reading.settings is not None:  # otherwise the generation says what is wrong with them
                 self._data.take(reading.settings.data_directory)
             one = Generation.start(self._number, listener, env, self._log)
-        except OSError as error:  # no process or no descriptor is to be had
-            self._crash(self._number, f"it cannot be started: {error.strerror}", 1.0)
-            return
-        except GatewayError as error:
-            self._crash(self._number, str(error), 1.0)
+        except (OSError, GatewayError) as error:  # no process or no descriptor is left, or another gateway has the data
+            why = str(error) if isinstance(error, GatewayError) else f"it cannot be started: {error.strerror}"
+            self._crash(self._number, why, 1.0)
             return
         self._generations.append(one)
         self._log("generation.started", generation=one.number, pid=one.pid)
@@ -180,7 +177,7 @@ class Supervisor:
 
     def _heed_signals(self) -> None:
         stops = (signal.SIGTERM, signal.SIGINT)
-        # First those that end us: a restart may replace us, and what it has not heeded yet would be lost.
+        # Stop signals first: a restart may re-execute this process, and signals not yet handled would be lost.
         for number in sorted(self._inbox.take(), key=lambda number: number not in stops):
             match number:
                 case signal.SIGTERM | signal.SIGINT:
@@ -284,10 +281,10 @@ class Supervisor:
         self._answer(ok=True, new=one.number)
 
     def _move(self) -> None:
-        self._notifier.give_up(*self._address.said)
-        with contextlib.suppress(GatewayError, OSError):  # the file changed again meanwhile, or the disk is full
+        self._notifier.give_up(*self._address.configured)
+        with contextlib.suppress(GatewayError, OSError):  # the disk is full
             self._address.moved(self._listener)
-        self._notifier.store(self._listener, *self._address.said)
+        self._notifier.store(self._listener, *self._address.configured)
 
     @property
     def _changes(self) -> bool:
@@ -314,7 +311,7 @@ class Supervisor:
             self._code, self.failure, self.why = BAD_CONFIG, why, why
             return
         leader = self._leader
-        if leader is not None and leader.state is State.LEADING:  # it was to replace the one that goes on
+        if leader is not None and leader.state is State.LEADING:  # it was to replace the leader, which goes on
             if code == BAD_CONFIG:
                 self._note("config", f"not taken: {why}")
             self._answer(ok=False, new=one.number, error=why)
@@ -327,7 +324,7 @@ class Supervisor:
         self._crash(one.number, why, time.monotonic() - one.started)
 
     def _crash(self, number: int, why: str, lasted: float) -> None:
-        """Begin anew, at once or later; who asked for a restart is told that it went wrong."""
+        """Schedule the next start, at once or after a backoff; answer a restart that is under way as failed."""
         self._crashes = 1 if lasted > backoff.STABLE else self._crashes + 1
         pause = backoff.delay(self._crashes)
         self._log("generation.crashed", generation=number, error=why, next_in=round(pause, 2))
@@ -344,7 +341,7 @@ class Supervisor:
             self._note("config", f"not taken, the last good one is used: {why}")
 
     def _note(self, name: str, text: str) -> None:
-        """Have `/health` tell people of something."""
+        """Have `/health` show a note."""
         self._notes[name] = text
         if (leader := self._leader) is not None:
             leader.line.say(Word.NOTE, **self._notes)
@@ -362,7 +359,7 @@ class Supervisor:
         if self._stopping:
             return
         if self._changes:
-            # One more after this one, and not one for each that asked.
+            # One more restart after this one answers all that ask meanwhile.
             asked = asked or [Intent("", 0, 0.0, False, "signal")]
             self._waiting += [one for one in asked if one.id or not self._waiting]
             return
@@ -382,8 +379,7 @@ class Supervisor:
     def _renew(self, reading: Reading | None = None) -> None:
         """Start a new generation if the settings can be used; all that follows uses this one reading of them."""
         reading = reading or config_history.read(os.environ)
-        settings = reading.settings
-        if settings is None:
+        if (settings := reading.settings) is None:
             self._note("config", f"not taken: {reading.error}")
             self._answer(ok=False, new=self._number, error=reading.error)
             return
@@ -399,7 +395,7 @@ class Supervisor:
         self._begin_at = time.monotonic()
 
     def _answer(self, *, ok: bool, new: int, error: str = "") -> None:
-        """Tell those who asked how the restart went."""
+        """Answer those who asked for the restart."""
         for asked in self._intents:
             with contextlib.suppress(OSError):
                 intent.answer(self._lock_path, Outcome(asked.id, ok, self._old, new, error))
@@ -413,7 +409,7 @@ class Supervisor:
         self._intents, self._restarting = [], False
 
     def _become_new(self) -> str:
-        """Re-execute in place: the same PID goes on with the same lock, sockets and generations.
+        """Re-execute in place: the same PID continues with the same lock, sockets and generations.
 
         Returns:
             What was wrong; if nothing was, it does not return.
@@ -426,7 +422,7 @@ class Supervisor:
             "lock": self._lock_descriptor,
             "data": self._data.keep(),
             "instance": self._env["MOONGATE_INSTANCE"],
-            "address": self._address.said,
+            "address": self._address.configured,
             "old": self._old,
         }
         self._log("supervisor.re-executes")
@@ -442,7 +438,7 @@ class Supervisor:
         self.why = self.why or signal.Signals(number).name
         self._begin_at = None
         self._notifier.tell(STOPPING=1)
-        self._notifier.give_up(*self._address.said)
+        self._notifier.give_up(*self._address.configured)
         for listener in (self._listener, self._next):
             if listener is not None:
                 listener.close()

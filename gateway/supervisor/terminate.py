@@ -1,4 +1,4 @@
-"""Ending another gateway, and only a gateway: what is signalled has been proved to be one."""
+"""Ending another gateway: a process is signalled only when it is proved to be a gateway."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gateway.supervisor import port, record
 from gateway.supervisor.address import connect_host
 from gateway.supervisor.record import Record
 
-#: what cannot be refused; on Windows any signal is like that
+#: the signal that a process cannot refuse; on Windows all are like that
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-#: seconds from the polite signal of `--force` to the other one: the seed's
+#: seconds from SIGTERM to SIGKILL with `--force`: as in the seed
 FORCE_GRACE = 0.7
-#: seconds between looks
+#: seconds between two checks whether a process is gone
 LOOK = 0.02
-#: seconds that serving processes get to end by themselves when their supervisor is gone
+#: seconds that serving processes get to end by themselves after their supervisor
 ORPHANS = 3.0
 #: seconds that a killed process and its port may take to be gone
 GONE = 5.0
@@ -40,7 +40,7 @@ def send(who: Identity, number: int) -> bool:
     except OSError:
         return False
     try:
-        # The descriptor stands for one process; looked at after it was opened, it is the one that we mean.
+        # The descriptor stands for one process. It is checked after it was opened, so it is the right one.
         if not identity.alive(who):
             return False
         signal.pidfd_send_signal(descriptor, number)
@@ -74,7 +74,7 @@ def wait_free(host: str, number: int, seconds: float) -> bool:
 
 
 def end(found: Record, grace: float, first: signal.Signals = signal.SIGTERM) -> None:
-    """End a gateway: by a first signal, after the grace for good, and see its port free.
+    """End a gateway: first by a signal, after the grace by SIGKILL; return when its port is free.
 
     Raises:
         Unavailable: it does not end, or its port stays taken.
@@ -103,11 +103,11 @@ def _children(who: Identity) -> list[Identity]:
 
 
 def take_port(host: str, number: int, locks: Path, *, kill_foreign: bool) -> None:
-    """Free a port for us: from another gateway of this user; from any program only if that is meant.
+    """Free a port: end another gateway of this user, or with `kill_foreign` any program that holds it.
 
     Raises:
-        PortTaken: somebody else has it, and `kill_foreign` was not given.
-        Unavailable: who has it does not end.
+        PortTaken: another program holds it, and `kill_foreign` is False.
+        Unavailable: its holder does not end.
     """
     if wait_free(host, number, 0):
         return
@@ -135,6 +135,6 @@ def _records(locks: Path) -> list[Record]:
 
 
 def _answers(found: Record) -> bool:
-    """Tell whether what answers on a gateway's port is that gateway's instance."""
+    """Return whether exactly the instance of this record answers on its port."""
     answer = health_probe.ask_health(connect_host(found.host), found.port, 2.0)
     return answer is not None and answer.get("instance") == found.instance

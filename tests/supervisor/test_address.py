@@ -46,7 +46,7 @@ def test_the_address_that_was_bound_is_announced() -> None:
             address.moved(bound)
             assert announced == [("localhost", bound.getsockname()[1])]
 
-    assert address.said == ("localhost", 0)
+    assert address.configured == ("localhost", 0)
 
 
 @pytest.mark.parametrize(

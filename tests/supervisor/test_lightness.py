@@ -1,4 +1,4 @@
-"""The supervisor stays for the life of the gateway, beside what serves: it keeps all that it ever loads."""
+"""The supervisor stays for the life of the gateway, next to the serving processes: it keeps all that it loads."""
 
 from __future__ import annotations
 
