@@ -1,4 +1,4 @@
-"""The composition root: puts store, backends, engine and doors together for one serving process."""
+"""The composition root: connects store, backends, engine and API for one serving process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _AGENT_FIELDS = frozenset(Agent.__struct_fields__) - {"options"}
 def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
     """Return the agents in force, their options checked by their backends.
 
-    With none configured, the first kind that is found on this machine makes one.
+    If none is configured, the first kind that is found on this machine gives one.
 
     Raises:
         ConfigError: something is wrong; the message names the setting.
@@ -125,7 +125,7 @@ def _check_plugin(where: str, name: str, broken: Mapping[str, Broken]) -> None:
     if name in broken:
         raise ConfigError(
             f'{where}: the plugin "{name}" of {broken[name].origin} cannot be used: {broken[name].why}.',
-            remedy="Mend it or install another version of it.",
+            remedy="Repair it or install another version.",
         )
 
 
@@ -161,7 +161,7 @@ def known_environment(config: Config, environ: Mapping[str, str]) -> Mapping[str
 
 
 def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
-    """See that all can be opened. Whether their agents are there is not known yet: those of the API are stored."""
+    """Check that all can be opened. Their agents are not checked: some are stored, not configured."""
     configured = {name: options for name, _, options in _configured(config)}
     for _, kind, options in _configured(config):
         kind.secrets(options, environ)
@@ -344,7 +344,7 @@ async def opened(
 
 
 def migration_pending(config: Config) -> bool:
-    """Tell whether opening the database would change its schema, for which nobody else may use it."""
+    """Return whether opening the database would change its schema, for which nobody else may use it."""
     return opening.pending(config.database)
 
 

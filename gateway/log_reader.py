@@ -1,4 +1,4 @@
-"""Reading the log file: its last lines, and what comes, across rotation."""
+"""Reading the log file: its last lines and its new lines, across rotation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO
 
 LEVELS = ("debug", "info", "warning", "error")
 
-#: times that a file is looked for that may just be being renamed
+#: times to look for a file that may be renamed at that moment
 LOOKS = 3
 #: bytes read at once, from the end backwards
 BLOCK = 64 * 1024

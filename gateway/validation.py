@@ -1,4 +1,4 @@
-"""Saying what is wrong with a value that came from outside, in the words of whoever wrote it."""
+"""Explains what is wrong with a value from outside, in the names that its sender used."""
 
 from __future__ import annotations
 

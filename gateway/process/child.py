@@ -1,4 +1,4 @@
-"""Agent processes: every child has a group, an owner on disk, a clean environment and an end.
+"""Agent processes: every child has a process group, an owner on disk, a clean environment and a sure end.
 
 A child does not start its program before its process is recorded: it waits at a gate, a shell that
 reads one line and then becomes the program. If this process dies in between, the gate closes. So a
@@ -25,7 +25,7 @@ from gateway.process import identity, orphans, scratch
 from gateway.process.identity import Identity
 from gateway.process.scratch import Scratch
 
-#: names that a child inherits; a name that ends with `*` stands for all that begin so
+#: names that a child inherits; `*` at the end stands for any ending
 INHERITED = (
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE LC_* TZ TERM COLORTERM TMPDIR TEMP TMP XDG_* SSL_CERT_FILE "
     "SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy "
@@ -35,10 +35,10 @@ INHERITED = (
 #: names that would put other code into a child
 REFUSED = ("LD_*", "DYLD_*", "PYTHON*", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_*")
 
-#: name of the variable that tells a child how deep its run is; `gateway` and its MCP server hand that on
+#: name of the variable with the depth of a child's run; `gateway` and its MCP server pass it on
 DEPTH = "MOONGATE_DEPTH"
 
-#: seconds from the polite signal to the one that cannot be refused
+#: seconds from SIGTERM to SIGKILL
 GRACE = 1.0
 #: seconds that the rest of a group may go on writing after its leader has ended
 LINGER = 1.0
@@ -56,7 +56,7 @@ _HOMES = ("HOME", "XDG_DATA_HOME")
 #: which is also where its commands put what they want to find again
 _UNPACK = "BUN_TMPDIR"
 
-#: what says that there is no room for a process now, and what to do if that lasts
+#: error numbers for "no room for another process now", and the remedy if that lasts
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 _ROOM = "Raise the limits of the gateway (ulimit -n, -u), or lower limits.runs or its max_concurrent."
 
@@ -76,7 +76,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def may_be_set(name: str) -> bool:
-    """Tell whether a child may have a variable of that name: not one that could put other code into it."""
+    """Return whether a child may have a variable of that name: none that could load other code into it."""
     return bool(name) and "=" not in name and not _matches(name, REFUSED)
 
 
@@ -110,7 +110,7 @@ def find_program(name: str, env: Mapping[str, str], cwd: str) -> str:
 
 
 class _Protocol(SubprocessStreamProtocol):
-    """Tells of the exit at once, though a grandchild may still hold the pipes."""
+    """Reports the exit at once, even if a grandchild still holds the pipes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=BUFFER, loop=loop)
@@ -203,7 +203,7 @@ class Child:
                 async with asyncio.timeout(GRACE):
                     await self._protocol.exited.wait()
         _signal_group(self.pid, _KILL)
-        # Nobody listens any more: there is nothing to linger for.
+        # Nobody reads any more: there is nothing to wait for.
         self._protocol.silent.set()
         self._drain.cancel()
         with contextlib.suppress(TimeoutError):
@@ -228,13 +228,13 @@ class Child:
         self._drain.cancel()
         self._take_the_rest()
         self._transport.close()
-        with contextlib.suppress(RuntimeError):  # the interpreter is ending: whoever comes next does it
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending: the next process cleans up
             await asyncio.to_thread(_clear_after, self._room, self._mark)
         if self.who is not None:
             await self._ledger.forget(self.who)
 
     def _take_the_rest(self) -> None:
-        """Keep what the group left in the pipe: closing it would lose that when the reader is behind."""
+        """Read what the group left in the pipe: closing it would lose that if the reader is slow."""
         pipe = self._transport.get_pipe_transport(1)
         if sys.platform == "win32" or pipe is None or pipe.is_closing():
             return
@@ -263,7 +263,7 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 class Children:
-    """Starts agent processes and sees to it that none outlives this process's care."""
+    """Starts agent processes; each is recorded, so that none is left behind."""
 
     def __init__(self, ledger: Ledger, environ: Mapping[str, str], scratch: Scratch | None = None) -> None:
         """Args: scratch: where programs unpack what they need; None leaves that to them."""

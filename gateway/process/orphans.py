@@ -1,8 +1,8 @@
 """Finding what an agent's process leaves behind outside its group.
 
 opencode gives each shell command a session of its own, so that no signal to its group reaches the
-command, and its death does not end it; codex does alike. But a command inherits the environment: a
-mark in there tells whose it is, and whether its gateway still lives.
+command, and its death does not end it; codex does the same. But a command inherits the environment: a
+mark there says which gateway it belongs to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: the name of the mark in the environment
 NAME = "GATEWAY_CHILD_OF"
-#: how often to look again, for what was started while looking, and seconds in between
+#: number of scans, as processes may start during a scan, and the seconds between them
 _ROUNDS, _PAUSE = 20, 0.02
 
 

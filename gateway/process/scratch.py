@@ -1,4 +1,4 @@
-"""Directories for what programs put down for themselves, and leave behind when they are killed.
+"""Directories for temporary files of programs, which leave them behind when they are killed.
 
 Programs that are built with Bun, such as opencode, unpack a library of some megabytes each time they
 start. A directory's name says which process of ours it belongs to: what a dead one has left is
@@ -21,7 +21,7 @@ class Scratch:
     """Makes directories in one place, each for one program. All of it blocks."""
 
     def __init__(self, place: Path, prefix: str = "") -> None:
-        """Args: prefix: what the names begin with, where the place is not ours alone."""
+        """Args: prefix: the beginning of the names, for a place that others use too."""
         self._place = place
         self._prefix = prefix
 

@@ -1,4 +1,4 @@
-"""The gateway's own token on disk, and what else is generated once: one line, for its owner's eyes only.
+"""The gateway's token and other generated secrets on disk: one line each, readable by the owner only.
 
 Standard library only.
 """
@@ -34,7 +34,7 @@ def read(path: Path) -> str | None:
 
 
 def store(path: Path, token: str) -> None:
-    """Put a token in the place of the present one, whole or not at all.
+    """Replace the present token, whole or not at all.
 
     Raises:
         ConfigError: it is empty or not printable, or cannot be written.
@@ -72,7 +72,7 @@ def read_or_create(path: Path, generate: Callable[[], str] = generated) -> str:
 
 
 def masked(secret: str) -> str:
-    """Return a form that tells tokens apart and cannot be used.
+    """Return a short form that identifies a token and cannot be used as one.
 
     At most four characters at each end, and only of a token of 24 or more.
     """
