@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.backends.opencode.backend import Options
+from gateway.backends.opencode.options import Options
 from gateway.domain.agent import Agent, Permissions
 from gateway.process import child
 from gateway.runner.sources import ModelConfig, ModelSource, ModelSourceType

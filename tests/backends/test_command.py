@@ -14,7 +14,8 @@ import pytest
 
 from gateway.backends import Tools
 from gateway.backends.command import backend as command
-from gateway.backends.command.backend import Command, Options
+from gateway.backends.command.backend import Command
+from gateway.backends.command.options import Options
 from gateway.backends.command.presets import KNOWN, Preset
 from gateway.backends.command.rules import at
 from gateway.domain.agent import Agent, Permissions

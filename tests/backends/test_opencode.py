@@ -24,8 +24,9 @@ from gateway import app, config
 from gateway.backends import Tools
 from gateway.backends.opencode import backend, server, wire
 from gateway.backends.opencode import turn as opencode_turn
-from gateway.backends.opencode.backend import Opencode, Options
+from gateway.backends.opencode.backend import Opencode
 from gateway.backends.opencode.events import Gap, Inbox
+from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.server import Server
 from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage

@@ -12,7 +12,7 @@ from typing import ClassVar
 import psutil
 
 from gateway.backends import echo
-from gateway.backends.command import backend as command
+from gateway.backends.command import options as command
 from gateway.backends.command.rules import Rule, UsageRule
 from gateway.backends.openai import options as openai
 from gateway.domain.agent import Agent

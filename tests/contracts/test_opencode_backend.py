@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from gateway.backends.opencode.backend import Options
+from gateway.backends.opencode.options import Options
 from gateway.domain.agent import Agent
 from tests.contracts.backends import BackendContract
 from tests.contracts.subjects import Modelled

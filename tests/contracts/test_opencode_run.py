@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backends.command.backend import Options
+from gateway.backends.command.options import Options
 from gateway.backends.command.presets import Preset
 from gateway.domain.agent import Agent
 from tests.contracts.backends import BackendContract, Stage

@@ -13,14 +13,14 @@ import shutil
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct, field
 
 from gateway.backends import BackendType, Tools
 from gateway.backends.opencode import server
 from gateway.backends.opencode.api import Refused
+from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.server import Connection, Server
 from gateway.backends.opencode.turn import Talk
 from gateway.backends.opencode.wire import Session
@@ -36,29 +36,6 @@ _INSTALL = "Install it (https://opencode.ai), or give its path as `command`."
 _PULSE = 3.0
 #: seconds for `opencode --version`, and how long its answer holds when it was good and when not
 _VERSION, _GOOD, _BAD = 10.0, 300.0, 10.0
-
-
-class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of an opencode agent."""
-
-    #: the program and arguments before `serve`
-    command: Annotated[list[str], Meta(min_length=1)] = field(default_factory=lambda: ["opencode"])
-    #: a running server to use instead of starting one; then `command`, `config`, `env` are its owner's
-    url: Annotated[str, Meta(pattern=r"^https?://[^/\s?#]+/?$")] | None = None
-    #: password of that server
-    password: str | None = None
-    #: name of a variable in the gateway's environment that holds it instead
-    password_env: str | None = None
-    #: opencode's own agent to use: `build`, `plan`, or one of yours
-    agent: str | None = None
-    #: configuration on top of opencode's files, as in `opencode.json`
-    config: dict[str, Any] = field(default_factory=dict)
-    #: names of variables in the gateway's environment that are handed on, such as `ANTHROPIC_API_KEY`
-    pass_env: list[str] = field(default_factory=list)
-    #: seconds for the server to be ready
-    start_timeout: Annotated[float, Meta(gt=0, le=600)] = 60.0
-    #: seconds without a turn after which the server is stopped
-    idle_stop: Annotated[float, Meta(gt=0)] = 900.0
 
 
 class Opencode:
