@@ -147,7 +147,7 @@ def test_a_permission_request_is_allowed_by_people(gateway: Live) -> None:
 def test_a_permission_request_that_nobody_answers_in_time_is_denied(gateway: Live) -> None:
     answer = ask(gateway, BASH, "hasty", agentId="hasty")
 
-    assert "Denied by the user, or nobody was there" in answer.body["reply"]
+    assert "Denied by the user, or nobody answered" in answer.body["reply"]
     found = gateway.call("GET", f"/api/tasks/{answer.body['run_id']}/permissions").body["permissions"]
     assert [(one["answer"], one["reason"]) for one in found] == [("deny", "deadline")]
 

@@ -1,24 +1,23 @@
-"""One turn of an opencode agent: the prompt goes in, what happens comes out, policy or people answer.
+"""One turn of an opencode agent: sends the prompt, and yields what happens until the answer.
 
-What is streamed comes from the server's events. Whether the turn is over, and what its answer is,
-comes from the stored messages: events may be lost, come twice, or come in an odd order (after an
-error the session is idle before its last message is written).
+The stream of events shows the answer while it grows. The stored messages decide whether the turn is
+over and what its answer is, because events may be lost, come twice, or come in another order: after
+an error, the session is idle before its last message is stored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from gateway.backends.opencode import wire
 from gateway.backends.opencode.api import CALL, Api
 from gateway.backends.opencode.events import Event, Gap, Inbox, Lost
-from gateway.domain.agent import Permissions
-from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.permission import Answer, Wanted
+from gateway.backends.opencode.parts import PartReader
+from gateway.backends.opencode.permissions import PermissionResponder
+from gateway.domain.event import Log, Said, Usage
 from gateway.domain.ports.backend import Reply, Turn
 from gateway.errors import AgentError
 
@@ -30,23 +29,6 @@ STALLED = 120.0
 ABORT = 1.5
 #: how often a session that is busy with something else is asked to stop that
 _TRIES = 50
-
-#: what the model is told, so that it can go on by other means; without a word the turn would end
-_DENIED = "Denied by policy, and nobody can be asked: go on without it, or say that it is needed."
-_REFUSED = "Denied by the user, or nobody was there to answer: go on without it, or say that it is needed."
-#: how opencode calls what it can be told
-_REPLIES = {Answer.ALLOW: "once", Answer.ALLOW_ALWAYS: "always", Answer.DENY: "reject"}
-#: the question whether a model that repeats itself may go on: a no must end the turn
-_LOOP = "doom_loop"
-
-
-@dataclass(slots=True)
-class _Written:
-    """How far a part's text has been passed on."""
-
-    length: int
-    #: all deltas since its beginning were seen; after a gap only the finished text will do
-    live: bool
 
 
 class Talk:
@@ -61,17 +43,9 @@ class Talk:
         self._mark: str | None = None
         #: messages whose text is an answer
         self._answers: set[str] = set()
-        self._written: dict[str, _Written] = {}
-        self._kinds: dict[str, type[Text] | type[Thinking]] = {}
-        self._started: set[str] = set()
-        self._ended: set[str] = set()
+        self._parts = PartReader()
+        self._permissions = PermissionResponder(api, session.directory, turn)
         self._usage: dict[str, Usage] = {}
-        self._answered: set[str] = set()
-        #: what people are asked, by opencode's ids of the requests
-        self._waiting: dict[str, asyncio.Task[None]] = {}
-        #: what was denied last, and whether that was a no without a word, which ends the turn
-        self._denied: str | None = None
-        self._cut_off = False
         self._complaint: str | None = None
         self._error: AgentError | None = None
         self._idle_since: float | None = None
@@ -91,13 +65,11 @@ class Talk:
                 for said in await self._take(await self._next()):
                     yield said
         finally:
-            waiting = [*self._waiting.values()]
-            for asking in waiting:
-                asking.cancel()
+            questions = self._permissions.withdraw_all()
             if not self._over:
                 self._cut = True
                 await self._stop()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await asyncio.gather(*questions, return_exceptions=True)
         if self._error is not None:
             raise self._error
 
@@ -132,8 +104,7 @@ class Talk:
             case None:
                 return await self._reconcile()
             case Gap():
-                for written in self._written.values():
-                    written.live = False
+                self._parts.mark_gap()
                 return await self._reconcile()
             case Lost(why=why):
                 self._end(AgentError(f"opencode is gone: {why}."))
@@ -141,12 +112,12 @@ class Talk:
         self._idle_since = None
         match event:
             case wire.PermissionAsked():
-                return await self._permit(event)
+                return await self._permissions.answer_request(event)
             case wire.PermissionReplied(request=request):
-                self._ask_no_more(request)
+                self._permissions.withdraw(request)
                 return []
             case wire.QuestionAsked():
-                return await self._decline(event)
+                return await self._permissions.reject_question(event)
             case wire.MessageUpdated():
                 self._note(event.info)
                 return []
@@ -156,9 +127,9 @@ class Talk:
         """Take what only matters in the session itself, not in those of helpers."""
         match event:
             case wire.Delta():
-                return self._delta(event)
+                return self._parts.read_delta(event)
             case wire.PartUpdated(part=part):
-                return list(self._part(part, fresh=True)) if part.message in self._answers else []
+                return list(self._parts.read_part(part, fresh=True)) if part.message in self._answers else []
             case wire.StatusChanged(status=state):
                 return self._status(state)
             case wire.Idle():
@@ -183,98 +154,12 @@ class Talk:
         mark = self._mark
         return mark is not None and (info.id <= mark or (info.parent != "" and info.parent <= mark))
 
-    def _delta(self, event: wire.Delta) -> Sequence[Said]:
-        written = self._written.get(event.part)
-        if written is None or not written.live or event.field != "text":
-            return []
-        written.length += len(event.delta)
-        kind = self._kinds.get(event.part, Text)
-        return [kind(delta=event.delta)]
-
-    def _part(self, part: wire.Part, *, fresh: bool = False, final: bool = False) -> Iterable[Said]:
-        """Pass on what is new about a part.
-
-        Args:
-            fresh: it is told in an event: all its deltas come after this. As it is stored, a part
-                has no text before it is finished, however much of it has gone by.
-            final: no more will come.
-        """
-        match part.type:
-            case "text" | "reasoning" if not part.synthetic:
-                yield from self._text(part, fresh=fresh, final=final)
-            case "tool" if part.state is not None:
-                yield from self._tool(part, part.state)
-
-    def _text(self, part: wire.Part, *, fresh: bool, final: bool) -> Iterable[Said]:
-        written = self._written.get(part.id)
-        if written is None:
-            written = self._written[part.id] = _Written(0, live=fresh and not part.text)
-            self._kinds[part.id] = Text if part.type == "text" else Thinking
-        if (final or part.time.end) and (rest := part.text[written.length :]):
-            written.length = len(part.text)
-            yield self._kinds[part.id](delta=rest)
-
-    def _tool(self, part: wire.Part, state: wire.ToolState) -> Iterable[Said]:
-        ended = state.status in ("completed", "error")
-        if part.id not in self._started and (ended or state.status == "running"):
-            self._started.add(part.id)
-            yield Tool(id=part.call, name=part.tool, args=state.input)
-        if ended and part.id not in self._ended:
-            self._ended.add(part.id)
-            yield ToolEnd(
-                id=part.call,
-                name=part.tool,
-                is_error=state.status == "error",
-                output=state.error or state.output,
-                output_file=state.output_file,
-            )
-
     def _status(self, state: wire.State) -> Sequence[Said]:
         self._begun = self._begun or state.type != "idle"
         if state.type != "retry":
             return []
         # opencode goes on like this for ever; the deadline of the run is what ends it.
         return [Log(level="warning", message=f"opencode tries again ({state.attempt}): {state.message}")]
-
-    # --- what it asks -------------------------------------------------------------------------
-
-    async def _permit(self, asked: wire.PermissionAsked) -> Sequence[Said]:
-        if asked.id in self._answered:
-            return []
-        self._answered.add(asked.id)
-        action = f"{asked.permission}: {', '.join(asked.patterns)}"[:500]
-        policy = self._turn.agent.permissions
-        if policy is Permissions.ASK:
-            asking = asyncio.create_task(self._ask(asked, action), name="opencode-ask")
-            self._waiting[asked.id] = asking
-            asking.add_done_callback(lambda _: self._waiting.pop(asked.id))
-            return []
-        await self._reply(asked, action, Answer.ALLOW if policy is Permissions.ALLOW else Answer.DENY, _DENIED)
-        return [Permission(id=asked.id, action=action, answer=str(policy))]
-
-    async def _ask(self, asked: wire.PermissionAsked, action: str) -> None:
-        """Ask people, while what else happens is followed: the end of the server must be heard."""
-        await self._reply(asked, action, await self._turn.ask(Wanted(action=action, choices=tuple(Answer))), _REFUSED)
-
-    def _ask_no_more(self, request: str) -> None:
-        """Have people no longer asked what was answered elsewhere: along with another one, or by another client."""
-        if (asking := self._waiting.get(request)) is not None:
-            asking.cancel()
-
-    async def _reply(self, asked: wire.PermissionAsked, action: str, answer: Answer, why: str) -> None:
-        body = {"reply": _REPLIES[answer]}
-        if answer is Answer.DENY:
-            self._denied = action
-            self._cut_off = asked.permission == _LOOP
-            body |= {} if self._cut_off else {"message": why}
-        # It may have been answered along with another one, or have ended with its tool.
-        with contextlib.suppress(AgentError):
-            await self._api.answer(asked.id, self._session.directory, body)
-
-    async def _decline(self, asked: wire.QuestionAsked) -> Sequence[Said]:
-        with contextlib.suppress(AgentError):
-            await self._api.reject_question(asked.id, self._session.directory)
-        return [Log(level="warning", message="the agent asked a question that nobody is there to answer")]
 
     # --- how things stand ---------------------------------------------------------------------
 
@@ -283,11 +168,10 @@ class Talk:
         helpers = await self._api.helpers(self._session)
         ours = self._inbox.sessions | {helper.id for helper in helpers}
         open_ = await self._api.permissions(self._session.directory)
-        for gone in self._waiting.keys() - {asked.id for asked in open_}:
-            self._ask_no_more(gone)
+        self._permissions.withdraw_all_except({asked.id for asked in open_})
         for asked in open_:
             if asked.session in ours:
-                said += await self._permit(asked)
+                said += await self._permissions.answer_request(asked)
         said += await self._settle(sure=True)
         if not self._over:
             self._check_progress()
@@ -295,7 +179,7 @@ class Talk:
 
     def _check_progress(self) -> None:
         now = asyncio.get_running_loop().time()
-        if not self._waiting and self._idle_since is not None and now - self._idle_since > STALLED:
+        if not self._permissions.is_waiting and self._idle_since is not None and now - self._idle_since > STALLED:
             self._end(AgentError("opencode stopped working on this without an answer."))
 
     async def _settle(self, *, sure: bool = False) -> Sequence[Said | Reply]:
@@ -312,7 +196,7 @@ class Talk:
             self._note(message.info)
             if message.info.answers:
                 for part in message.parts:
-                    said += self._part(part)
+                    said += self._parts.read_part(part)
         if busy:
             self._begun = True
             self._idle_since = None
@@ -331,28 +215,24 @@ class Talk:
         complaint = last.error.text if last is not None and last.error is not None else self._complaint
         if complaint is None:
             return []
-        self._end(self._denial() if self._cut_off else AgentError(f"opencode: {complaint}"))
+        self._end(
+            self._permissions.denial_error() if self._permissions.ends_turn else AgentError(f"opencode: {complaint}")
+        )
         return self._total()
 
     def _conclude(self, answers: Sequence[wire.Message], last: wire.Info) -> Sequence[Said | Reply]:
-        rest = [said for message in answers for part in message.parts for said in self._part(part, final=True)]
+        rest = [
+            said for message in answers for part in message.parts for said in self._parts.read_part(part, final=True)
+        ]
         texts = [text for message in answers if (text := _text_of(message))]
         if not last.finish:
             self._end(AgentError("opencode was told to stop before it had answered."))
-        elif self._denied and (not texts or last.finish == "tool-calls"):
-            self._end(self._denial())
+        elif self._permissions.denied and (not texts or last.finish == "tool-calls"):
+            self._end(self._permissions.denial_error())
         else:
             self._end(None)
             return [*rest, *self._total(), Reply(texts[-1] if texts else "")]
         return [*rest, *self._total()]
-
-    def _denial(self) -> AgentError:
-        if self._turn.agent.permissions is Permissions.ASK:
-            return AgentError(f"the agent ended without an answer when it was not allowed: {self._denied}.")
-        return AgentError(
-            f"the agent ended without an answer: permission was denied by policy ({self._denied}).",
-            remedy="Allow it in opencode's configuration, or set `permissions` of the agent to `allow`.",
-        )
 
     def _end(self, error: AgentError | None) -> None:
         self._over = True

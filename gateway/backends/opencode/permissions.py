@@ -1,0 +1,107 @@
+"""Answers what an opencode agent asks during one turn: by the agent's policy, or by asking people."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Sequence
+
+from gateway.backends.opencode import wire
+from gateway.backends.opencode.api import Api
+from gateway.domain.agent import Permissions
+from gateway.domain.event import Log, Permission, Said
+from gateway.domain.permission import Answer, Wanted
+from gateway.domain.ports.backend import Turn
+from gateway.errors import AgentError
+
+#: what the model reads with a denial, so that it can go on by other means; without a message its turn would end
+_DENIED_BY_POLICY = "Denied by policy, and nobody can be asked: go on without it, or say that it is needed."
+_DENIED_BY_PEOPLE = "Denied by the user, or nobody answered: go on without it, or say that it is needed."
+#: opencode's words for the answers
+_REPLY_WORDS = {Answer.ALLOW: "once", Answer.ALLOW_ALWAYS: "always", Answer.DENY: "reject"}
+#: the permission that a model needs to go on when it repeats itself; a denial must end the turn
+_REPETITION = "doom_loop"
+
+
+class PermissionResponder:
+    """Answers the requests of one turn, each once."""
+
+    def __init__(self, api: Api, directory: str, turn: Turn) -> None:
+        self._api = api
+        self._directory = directory
+        self._turn = turn
+        self._seen: set[str] = set()
+        #: questions that people have not answered yet, by opencode's ids of the requests
+        self._open_questions: dict[str, asyncio.Task[None]] = {}
+        #: the action that was denied last; None if none was
+        self.denied: str | None = None
+        #: whether that denial came without a message to the model, which ends the turn
+        self.ends_turn = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether people still have to answer something."""
+        return bool(self._open_questions)
+
+    async def answer_request(self, asked: wire.PermissionAsked) -> Sequence[Said]:
+        """Answer a request, or start to ask people about it; return the events of the answer."""
+        if asked.id in self._seen:
+            return []
+        self._seen.add(asked.id)
+        action = f"{asked.permission}: {', '.join(asked.patterns)}"[:500]
+        policy = self._turn.agent.permissions
+        if policy is Permissions.ASK:
+            question = asyncio.create_task(self._ask_people(asked, action), name="opencode-ask")
+            self._open_questions[asked.id] = question
+            question.add_done_callback(lambda _: self._open_questions.pop(asked.id))
+            return []
+        answer = Answer.ALLOW if policy is Permissions.ALLOW else Answer.DENY
+        await self._send_answer(asked, action, answer, _DENIED_BY_POLICY)
+        return [Permission(id=asked.id, action=action, answer=str(policy))]
+
+    async def reject_question(self, asked: wire.QuestionAsked) -> Sequence[Said]:
+        """Reject a question of the agent to its user: no user is there."""
+        with contextlib.suppress(AgentError):
+            await self._api.reject_question(asked.id, self._directory)
+        return [Log(level="warning", message="the agent asked a question that nobody is there to answer")]
+
+    def withdraw(self, request: str) -> None:
+        """Stop asking people: the request was answered with another one, or by another client."""
+        if (question := self._open_questions.get(request)) is not None:
+            question.cancel()
+
+    def withdraw_all_except(self, requests: Collection[str]) -> None:
+        """Stop asking people about requests that are not in the given ones."""
+        for gone in self._open_questions.keys() - set(requests):
+            self.withdraw(gone)
+
+    def withdraw_all(self) -> Sequence[asyncio.Task[None]]:
+        """Stop asking people; return the tasks that are about to end."""
+        questions = [*self._open_questions.values()]
+        for question in questions:
+            question.cancel()
+        return questions
+
+    def denial_error(self) -> AgentError:
+        """Return the error of a turn that ended because of a denial."""
+        if self._turn.agent.permissions is Permissions.ASK:
+            return AgentError(f"the agent ended without an answer when it was not allowed: {self.denied}.")
+        return AgentError(
+            f"the agent ended without an answer: permission was denied by policy ({self.denied}).",
+            remedy="Allow it in opencode's configuration, or set `permissions` of the agent to `allow`.",
+        )
+
+    async def _ask_people(self, asked: wire.PermissionAsked, action: str) -> None:
+        """Ask people, in a task: the turn must hear meanwhile when the server ends."""
+        answer = await self._turn.ask(Wanted(action=action, choices=tuple(Answer)))
+        await self._send_answer(asked, action, answer, _DENIED_BY_PEOPLE)
+
+    async def _send_answer(self, asked: wire.PermissionAsked, action: str, answer: Answer, why: str) -> None:
+        body = {"reply": _REPLY_WORDS[answer]}
+        if answer is Answer.DENY:
+            self.denied = action
+            self.ends_turn = asked.permission == _REPETITION
+            body |= {} if self.ends_turn else {"message": why}
+        # The request may be gone: answered with another one, or ended with its tool.
+        with contextlib.suppress(AgentError):
+            await self._api.answer(asked.id, self._directory, body)

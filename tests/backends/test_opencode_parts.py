@@ -1,0 +1,59 @@
+"""How the parts of opencode's messages become events."""
+
+from __future__ import annotations
+
+from gateway.backends.opencode import wire
+from gateway.backends.opencode.parts import PartReader
+from gateway.domain.event import Text, Thinking, Tool, ToolEnd
+
+
+def text_part(text: str, *, kind: str = "text", ended: bool = False) -> wire.Part:
+    return wire.Part(id="p1", message="m1", type=kind, text=text, time=wire.Time(end=2 if ended else None))
+
+
+def delta(text: str) -> wire.Delta:
+    return wire.Delta(session="s1", message="m1", part="p1", field="text", delta=text)
+
+
+def test_text_is_passed_on_as_it_grows_and_not_again_when_it_is_finished() -> None:
+    parts = PartReader()
+    assert list(parts.read_part(text_part(""), fresh=True)) == []
+    assert parts.read_delta(delta("Hel")) == [Text(delta="Hel")]
+    assert parts.read_delta(delta("lo")) == [Text(delta="lo")]
+    assert list(parts.read_part(text_part("Hello", ended=True))) == []
+
+
+def test_after_a_gap_the_rest_of_a_text_comes_when_it_is_finished() -> None:
+    parts = PartReader()
+    list(parts.read_part(text_part("", kind="reasoning"), fresh=True))
+    parts.read_delta(delta("one "))
+    parts.mark_gap()
+    assert parts.read_delta(delta("three")) == []
+    found = list(parts.read_part(text_part("one two three", kind="reasoning", ended=True)))
+    assert found == [Thinking(delta="two three")]
+
+
+def test_a_delta_of_a_part_that_was_never_seen_is_passed_over() -> None:
+    assert PartReader().read_delta(delta("lost")) == []
+
+
+def test_text_that_opencode_itself_adds_is_passed_over() -> None:
+    part = wire.Part(id="p1", message="m1", type="text", text="for the model", synthetic=True)
+    assert list(PartReader().read_part(part, final=True)) == []
+
+
+def test_a_tool_that_is_seen_twice_begins_and_ends_once() -> None:
+    parts = PartReader()
+    done = wire.Part(
+        id="p1",
+        message="m1",
+        type="tool",
+        call="c1",
+        tool="bash",
+        state=wire.ToolState(status="completed", input={"a": 1}, output="out"),
+    )
+    assert list(parts.read_part(done)) == [
+        Tool(id="c1", name="bash", args={"a": 1}),
+        ToolEnd(id="c1", name="bash", is_error=False, output="out"),
+    ]
+    assert list(parts.read_part(done)) == []
