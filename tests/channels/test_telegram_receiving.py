@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.channels.telegram import channel
+from gateway.channels.telegram import channel, sending
 from gateway.channels.telegram.botapi import BotApi
 from gateway.channels.telegram.live import Draft
 from gateway.domain.event import Event, Permission
@@ -162,7 +162,7 @@ async def test_a_failed_run_is_told_in_its_chat(moongate: Serving, telegram: tel
 
 async def test_what_is_no_text_is_answered_so(moongate: Serving, telegram: telegram_server.Telegram) -> None:
     await telegram.say(7, "", sticker={"emoji": "🌕"})
-    await telegram.answered(7, "Only text is read here.")
+    await telegram.answered(7, "This bot reads only text.")
 
     assert await runs(moongate) == []
 
@@ -314,7 +314,7 @@ async def test_a_button_counts_once_and_in_its_own_chat_only(
         requests = {one.id: one for one in await served.engine.permissions.list(run.id, Page())}
         await served.engine.cancel(run.id)
 
-    assert sorted(telegram.chats[7].told) == ["Allowed.", "It does not wait any more."]
+    assert sorted(telegram.chats[7].told) == ["Allowed.", "It is not waiting any more."]
     assert (requests["p1"].answer, requests["p1"].by) == ("allow", "telegram:7")
 
 
@@ -346,7 +346,7 @@ async def test_a_question_whose_answer_came_elsewhere_is_shown_no_more(telegram:
 async def test_an_answer_to_nothing_is_told_so(moongate: Serving, telegram: telegram_server.Telegram) -> None:
     await telegram.say(7, "/allow")
 
-    await telegram.answered(7, "Nothing waits to be allowed.")
+    await telegram.answered(7, "Nothing is waiting to be allowed.")
 
 
 async def test_stop_stops_what_is_going_on(moongate: Serving, telegram: telegram_server.Telegram) -> None:
@@ -360,7 +360,7 @@ async def test_stop_stops_what_is_going_on(moongate: Serving, telegram: telegram
 
     assert [run.status for run in await runs(moongate)] == ["cancelled", "cancelled"]
     await telegram.say(7, "/stop")
-    await telegram.until(lambda: "Nothing is going on." in telegram.chats[7].texts)
+    await telegram.until(lambda: "Nothing is running." in telegram.chats[7].texts)
 
 
 async def test_status_says_what_is_going_on(moongate: Serving, telegram: telegram_server.Telegram) -> None:
@@ -368,7 +368,7 @@ async def test_status_says_what_is_going_on(moongate: Serving, telegram: telegra
     await telegram.until(lambda: telegram.chats[7].typing)
     await telegram.say(7, "/status")
 
-    await telegram.answered(7, "Agent main: 1 at work, 0 waiting.\nSession main:telegram:7")
+    await telegram.answered(7, "Agent main: 1 running, 0 waiting.\nSession main:telegram:7")
 
 
 async def test_a_command_to_another_bot_is_left_to_it(moongate: Serving, telegram: telegram_server.Telegram) -> None:
@@ -576,7 +576,7 @@ async def test_what_a_schedule_brings_is_told_in_its_chat_once_and_after_a_resta
 async def test_what_a_schedule_brings_is_not_lost_while_telegram_is_away(
     tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "SHORTLY", ())
+    monkeypatch.setattr(sending, "UNREACHABLE_RETRY_SECONDS", ())
     troubled = [True]
     telegram.trouble["sendMessage"].append(lambda _: Trouble(502, "Bad Gateway") if troubled else None)
     async with talking(tmp_path, telegram) as served:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.channels import Means
-from gateway.channels.telegram import channel as telegram_channel
+from gateway.channels.telegram import sending as telegram_sending
 from gateway.channels.telegram.channel import Telegram
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
 from gateway.domain.delivery import Delivered, Never, TryAgain
@@ -94,7 +94,7 @@ async def test_a_try_goes_on_where_the_one_before_was_cut(
         lambda params: Trouble(0, "", cut="before") if params["text"].startswith("2") and not again else None
     ]
     again: list[bool] = []
-    monkeypatch.setattr(telegram_channel, "SHORTLY", ())
+    monkeypatch.setattr(telegram_sending, "UNREACHABLE_RETRY_SECONDS", ())
     assert isinstance(await channel.send(answer("\n\n".join(paragraphs)), desk), TryAgain)
     again.append(True)
     await channel.send(answer("\n\n".join(paragraphs)), desk)
@@ -187,7 +187,7 @@ async def test_trouble_that_may_pass_is_tried_again(
     trouble: Trouble,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(telegram_channel, "SHORTLY", ())
+    monkeypatch.setattr(telegram_sending, "UNREACHABLE_RETRY_SECONDS", ())
     telegram.trouble["sendMessage"].append(trouble)
     receipt = await channel.send(answer(), desk)
 

@@ -1,8 +1,8 @@
-"""The Telegram channel: brings in what is said to the bot, and sends what agents answer.
+"""The Telegram channel: hands in what people write to the bot, and answers their commands.
 
-Messages are asked for by long polling, or posted by Telegram. Each is on disk before Telegram is
-told that it was taken, and is known by its number: taken twice, it is one. An answer that comes in
-several messages notes each that was sent, so that a try after a crash goes on behind it.
+Messages come by long polling, or Telegram posts them. Each is on disk before Telegram is told that it
+was received, and its number identifies it: a message that comes twice becomes one run. `sending` sends
+the answers.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ import asyncio
 import random
 import re
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Raw
 
 from gateway import log
 from gateway.channels import Means
-from gateway.channels.telegram import live, text
+from gateway.channels.telegram import live
 from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable, patiently
-from gateway.channels.telegram.live import Draft
 from gateway.channels.telegram.options import Options, find_token, webhook_secret
+from gateway.channels.telegram.sending import AnswerSender
+from gateway.channels.telegram.strangers import RefusalLimit
 from gateway.channels.telegram.wire import CallbackQuery, Message, Numbered, Update
-from gateway.domain.delivery import CHAT, Delivered, Never, Receipt, Target, TryAgain
+from gateway.domain.delivery import CHAT, Receipt, Target
 from gateway.domain.inbound import Aside, Inbound
 from gateway.domain.permission import Answer
 from gateway.domain.ports.channel import ChannelState, Desk, Door, Outgoing
@@ -36,31 +35,19 @@ from gateway.security import signatures
 
 SECRET = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
 
-#: seconds between tries to reach Telegram: from, to
+#: seconds between tries to reach Telegram: the first pause, and the longest
 PAUSES = 1.0, 60.0
-#: seconds between tries to send within one, while Telegram cannot be reached
-SHORTLY = 1.0, 2.0, 4.0, 8.0
-#: seconds between tries when our own disk refuses
+#: seconds between tries to hand in a message, while our own disk refuses it
 DISK = 1.0
-#: days of silence after which Telegram may count updates anew; positions are forgotten before
+#: days without an update after which Telegram may start to count from another number; ours is forgotten earlier
 POSITION = 6.0
-#: a stranger hears once in so many seconds that he is one, and so many strangers in an hour
-REFUSED_AGAIN, REFUSED_AN_HOUR = 86_400.0, 20
-#: strangers that are remembered
-STRANGERS = 1000
 #: replies to commands that may wait to be sent
 REPLIES = 100
-#: seconds that a call for a draft may take to end, before the answer is sent and before another process leads
-ENDING, LEAVING = 20.0, 3.0
-#: runs whose answers were sent that are remembered
-ANSWERED = 1000
-#: days that it is remembered how far an answer was sent
-SENT = 7.0
 
 _COMMAND = re.compile(r"/(?P<verb>new|stop|status|allow|always|deny|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*")
 _CODE = re.compile(r"[A-Za-z0-9]{8}")
 _DONE = Aside(body={"status": "ok"})
-_HELP = "Write to the agent. /new begins a new conversation, /stop stops what is going on, /status says what that is."
+_HELP = "Write to the agent. /new starts a new conversation, /stop stops what is running, /status shows it."
 _ANSWERS = {"allow": Answer.ALLOW, "always": Answer.ALLOW_ALWAYS, "deny": Answer.DENY}
 
 _log = log.get()
@@ -75,22 +62,15 @@ class Telegram:
         token = find_token(options, means.environ)
         self.agent = options.agent
         self._options = options
-        self._clock = means.clock
         self._secret = webhook_secret(token)
         self._api = BotApi(options.base_url, token)
+        self._sender = AnswerSender(self._api, options, means.clock)
+        self._refusals = RefusalLimit()
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
-        #: seconds until Telegram is tried again after trouble
+        #: seconds until Telegram is tried again after a failure
         self._pause = PAUSES[0]
-        #: what the bot is called, once Telegram has said so
+        #: the bot's name; None until Telegram has told it
         self._username: str | None = None
-        self._drafts: dict[str, Draft] = {}
-        self._quiet = False
-        #: runs whose answers were sent: a draft that comes later is none any more
-        self._answered: OrderedDict[str, None] = OrderedDict()
-        #: held while something is sent to a chat
-        self._sending: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        #: when strangers were last told that they are
-        self._strangers: OrderedDict[str, float] = OrderedDict()
         self._replies: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Telegram:
@@ -115,16 +95,16 @@ class Telegram:
     def allowed(self) -> list[str]:
         return [str(chat) for chat in self._options.chats]
 
-    # --- in ---------------------------------------------------------------------------------
+    # --- receiving --------------------------------------------------------------------------
 
     async def run(self, desk: Desk) -> None:
-        self._quiet = False
+        self._sender.accept_drafts()
         try:
             while True:
                 try:
-                    await (self._be_posted_to() if self._options.mode == "webhook" else self._ask(desk))
+                    await (self._be_posted_to() if self._options.mode == "webhook" else self._poll(desk))
                 except (Refused, Unreachable) as error:
-                    self._trouble(error)
+                    self._report_trouble(error)
                     asked = error.retry_after if isinstance(error, Refused) else None
                     await asyncio.sleep(max(asked or 0, self._pause * random.uniform(0.5, 1.0)))  # noqa: S311 no secret
                     self._pause = min(PAUSES[1], self._pause * 2)
@@ -132,36 +112,36 @@ class Telegram:
             self._state = ChannelState(state="passive", detail="another process leads")
 
     async def _be_posted_to(self) -> None:
-        """Have Telegram post messages; they come by the door."""
+        """Have Telegram post messages to our webhook; `take` receives them."""
         self._username = (await self._api.me()).username
         url = f"{(self._options.webhook_url or '').rstrip('/')}/api/webhook/{self.name}"
         await self._api.set_webhook(url, self._secret)
-        self._works("webhook", f"@{self._username}, messages are posted to {url}")
+        self._report_success("webhook", f"@{self._username}, messages are posted to {url}")
         await asyncio.Event().wait()
 
-    async def _ask(self, desk: Desk) -> None:
+    async def _poll(self, desk: Desk) -> None:
         """Ask Telegram for messages, again and again."""
         self._username = (await self._api.me()).username
-        await self._api.delete_webhook()  # with one, asking is refused
+        await self._api.delete_webhook()  # Telegram refuses getUpdates while a webhook is set
         offset = int(await desk.note("offset") or 0)
-        heard, seconds = time.monotonic(), 0  # the first answer comes at once, and says that it works
+        last_update, seconds = time.monotonic(), 0  # the first answer comes at once, and shows that it works
         while True:
             for update in await self._api.updates(offset, seconds):
-                offset = await self._bring_in(update, desk)
-                heard = time.monotonic()
+                offset = await self._hand_in(update, desk)
+                last_update = time.monotonic()
                 await desk.keep("offset", str(offset), days=POSITION)
             if not seconds:
-                self._works("polling", f"@{self._username}")
+                self._report_success("polling", f"@{self._username}")
                 seconds = self._options.poll_seconds
-            if time.monotonic() - heard > POSITION * 86_400:
-                offset, heard = 0, time.monotonic()
+            if time.monotonic() - last_update > POSITION * 86_400:
+                offset, last_update = 0, time.monotonic()
 
-    async def _bring_in(self, raw: Raw, desk: Desk) -> int:
-        """Take one update, for as long as it takes; returns the position after it."""
+    async def _hand_in(self, raw: Raw, desk: Desk) -> int:
+        """Handle one update, and try again while our disk refuses it; return the number of the next one."""
         number = msgspec.json.decode(raw, type=Numbered).update_id
         while True:
             try:
-                await self._take(_update(raw), desk)
+                await self._handle_update(_read_update(raw), desk)
             except (Unavailable, StorageFull) as error:
                 _log.warning("telegram.cannot_take", update=number, error=str(error))
                 await asyncio.sleep(DISK)
@@ -176,22 +156,22 @@ class Telegram:
             raise signatures.wrong()
 
     async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
-        return await self._take(_update(body), desk)
+        return await self._handle_update(_read_update(body), desk)
 
-    async def _take(self, update: Update, desk: Desk) -> Run | Aside:
+    async def _handle_update(self, update: Update, desk: Desk) -> Run | Aside:
         message = update.message
         if update.callback_query is not None:
-            await self._pressed(update.callback_query, desk)
+            await self._handle_button(update.callback_query, desk)
         if message is None or message.sender.is_bot:
             return _DONE
         chat, said = str(message.chat.id), message.text or message.caption
         command = _COMMAND.fullmatch(said)
         if message.chat.id not in self._options.chats and not await desk.knows(chat):
-            await self._meet(message, command["word"] if command and command["word"] else said.strip(), desk)
+            await self._handle_stranger(message, command["word"] if command and command["word"] else said.strip(), desk)
         elif not said:
-            self._say(chat, "Only text is read here.")
+            self._reply(chat, "This bot reads only text.")
         elif command and self._username and command["bot"] not in (None, self._username):
-            pass  # it is another bot's
+            pass  # the command is for another bot
         elif command:
             await self._obey(command["verb"], chat, desk)
         else:
@@ -204,29 +184,29 @@ class Telegram:
             return await desk.submit(Inbound(id=str(number), chat=chat, content=said, reply_to=reply_to))
         except (Unavailable, StorageFull):
             raise
-        except GatewayError as error:  # nobody but the chat itself can do something about it
-            self._say(chat, f"That was not taken: {error.message}")
+        except GatewayError as error:  # only the people in the chat can do something about it
+            self._reply(chat, f"The gateway did not accept that: {error.message}")
             return _DONE
 
     async def _obey(self, command: str, chat: str, desk: Desk) -> None:
         match command:
             case "new":
                 await desk.begin_anew(chat)
-                self._say(chat, "A new conversation begins here.")
+                self._reply(chat, "A new conversation starts here.")
             case "stop":
-                if not await desk.stop(chat):  # else each answer says that it was stopped
-                    self._say(chat, "Nothing is going on.")
+                if not await desk.stop(chat):  # otherwise each answer says that it was stopped
+                    self._reply(chat, "Nothing is running.")
             case "status":
                 now = await desk.standing(chat)
-                doing = f"{now.running} at work, {now.queued} waiting" if now.running + now.queued else "idle"
-                self._say(chat, f"Agent {now.agent}: {doing}.\nSession {now.session}")
+                doing = f"{now.running} running, {now.queued} waiting" if now.running + now.queued else "idle"
+                self._reply(chat, f"Agent {now.agent}: {doing}.\nSession {now.session}")
             case "allow" | "always" | "deny":
                 await self._permit(chat, _ANSWERS[command], desk)
             case _:
-                self._say(chat, _HELP)
+                self._reply(chat, _HELP)
 
-    async def _pressed(self, query: CallbackQuery, desk: Desk) -> None:
-        """Answer what a button belongs to; a press counts only in a chat that may talk to agents."""
+    async def _handle_button(self, query: CallbackQuery, desk: Desk) -> None:
+        """Answer the permission request of a button; a press counts only in a chat that may talk to agents."""
         meant = live.pressed(query.data)
         if meant is None or query.message is None:
             return
@@ -236,128 +216,53 @@ class Telegram:
         run, request, answer = meant
         try:
             found = await desk.permit(chat, answer, (run, request))
-            said = "It does not wait any more." if found is None else "Denied." if answer is Answer.DENY else "Allowed."
+            said = (
+                "It is not waiting any more." if found is None else "Denied." if answer is Answer.DENY else "Allowed."
+            )
         except (InvalidRequest, Conflict) as error:
-            said = f"That was not taken: {error.message}"
-        self._soon(chat, partial(self._api.heard, query.id, said))
+            said = f"The gateway did not accept that: {error.message}"
+        self._send_later(chat, partial(self._api.heard, query.id, said))
 
     async def _permit(self, chat: str, answer: Answer, desk: Desk) -> None:
         try:
-            if await desk.permit(chat, answer) is None:  # else the draft says that it was answered
-                self._say(chat, "Nothing waits to be allowed.")
+            if await desk.permit(chat, answer) is None:  # otherwise the draft shows the answer
+                self._reply(chat, "Nothing is waiting to be allowed.")
         except (InvalidRequest, Conflict) as error:
-            self._say(chat, f"That was not taken: {error.message}")
+            self._reply(chat, f"The gateway did not accept that: {error.message}")
 
-    # --- strangers --------------------------------------------------------------------------
-
-    async def _meet(self, message: Message, code: str, desk: Desk) -> None:
-        """Let a chat in that knows a code; tell another one, once, what it needs."""
+    async def _handle_stranger(self, message: Message, code: str, desk: Desk) -> None:
+        """Pair a chat that sends a valid code; tell another one, once a day, that it needs a code."""
         chat = str(message.chat.id)
         if _CODE.fullmatch(code) and await desk.redeem(code, chat, message.chat.name):
             _log.info("telegram.paired", chat=chat)
-            self._say(chat, f"Paired. {_HELP}")
+            self._reply(chat, f"Paired. {_HELP}")
             return
         _log.info("telegram.stranger", chat=chat)
-        if self._may_refuse(chat):
-            self._say(chat, "This bot talks to chats that were paired. Ask who runs it for a code.")
+        if self._refusals.may_refuse(chat):
+            self._reply(chat, "This bot talks only to paired chats. Ask the person who runs it for a code.")
 
-    def _may_refuse(self, chat: str) -> bool:
-        now = time.monotonic()
-        lately = sum(now - at < 3600 for at in self._strangers.values())
-        last = self._strangers.get(chat)
-        if lately >= REFUSED_AN_HOUR or (last is not None and now - last < REFUSED_AGAIN):
-            return False
-        self._strangers[chat] = now
-        self._strangers.move_to_end(chat)
-        if len(self._strangers) > STRANGERS:
-            self._strangers.popitem(last=False)
-        return True
-
-    # --- out --------------------------------------------------------------------------------
+    # --- sending ----------------------------------------------------------------------------
 
     async def send(self, out: Outgoing, desk: Desk) -> Receipt:
-        lock = self._sending.setdefault(out.chat, asyncio.Lock())  # a chat hears one answer after the other
-        async with lock:
-            age = (self._clock() - out.at) / 1000
-            if age > self._options.stale_after:
-                return Never(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
-            await self._end_draft(out.run)
-            return await self._try(out, desk, SHORTLY)
-
-    async def _try(self, out: Outgoing, desk: Desk, pauses: Sequence[float]) -> Receipt:
-        """Try, and again shortly where the network is what fails: it may be a moment only."""
-        try:
-            await self._send_where_it_is(out, desk)
-        except Refused as error:
-            return Never(str(error)) if error.for_good else TryAgain(str(error), error.retry_after or 0.0)
-        except Unreachable as error:
-            if not pauses:
-                return TryAgain(f"Telegram cannot be reached: {error}")
-        else:
-            return Delivered()
-        await asyncio.sleep(pauses[0])
-        return await self._try(out, desk, pauses[1:])
-
-    async def _end_draft(self, run: str) -> None:
-        """Show no more of a run, whose answer comes now."""
-        self._answered[run] = None
-        if len(self._answered) > ANSWERED:
-            self._answered.popitem(last=False)
-        draft = self._drafts.pop(run, None)
-        if draft is not None:
-            await draft.end(ENDING)
-
-    async def _send_where_it_is(self, out: Outgoing, desk: Desk) -> None:
-        try:
-            await self._send(out, out.chat, desk)
-        except Refused as error:
-            if error.moved is None:
-                raise
-            await desk.moved(out.chat, str(error.moved))
-            await self._send(out, str(error.moved), desk)
-
-    async def _send(self, out: Outgoing, chat: str, desk: Desk) -> None:
-        parts = text.split(out.text) or ["(The answer is empty.)"]
-        noted = f"sent:{out.id}"
-        done = int(await desk.note(noted) or 0)
-        for number, part in enumerate(parts[done:], done):
-            if number > 0 or not await self._in_place_of_draft(out.run, chat, part, desk):
-                await patiently(partial(self._api.send, chat, part, html=text.formatted(part)))
-            await desk.keep(noted, str(number + 1), days=SENT)
-
-    async def _in_place_of_draft(self, run: str, chat: str, part: str, desk: Desk) -> bool:
-        """Make the answer out of what was shown while it was written, if anything was."""
-        where, _, number = (await desk.note(live.note(run)) or "").rpartition(" ")
-        if where != chat:
-            return False
-        try:
-            await patiently(partial(self._api.edit, chat, int(number), part, html=text.formatted(part)))
-        except Refused as error:
-            if error.code != 400 or error.moved is not None:
-                raise
-            return False  # somebody has deleted it
-        return True
+        return await self._sender.send_answer(out, desk)
 
     def live(self, run: str, chat: str, desk: Desk) -> None:
-        if run not in self._drafts and run not in self._answered and not self._quiet:
-            draft = self._drafts[run] = Draft(self._api, desk, run, chat, self._options.edit_seconds)
-            draft.task.add_done_callback(lambda _: self._drafts.pop(run, None))
+        self._sender.show_draft(run, chat, desk)
 
     async def quieten(self) -> None:
-        self._quiet = True
-        await asyncio.gather(*(draft.end(LEAVING) for draft in list(self._drafts.values())))
+        await self._sender.end_all_drafts()
 
-    def _say(self, chat: str, reply: str) -> None:
-        """Answer a command, soon; what cannot be said then is not said."""
-        self._soon(chat, partial(self._api.send, chat, reply))
+    def _reply(self, chat: str, reply: str) -> None:
+        self._send_later(chat, partial(self._api.send, chat, reply))
 
-    def _soon(self, chat: str, call: Callable[[], Awaitable[object]]) -> None:
+    def _send_later(self, chat: str, call: Callable[[], Awaitable[object]]) -> None:
+        """Send a reply to a command in a task; when too many wait, or it fails, it is dropped."""
         if len(self._replies) < REPLIES:
-            task = asyncio.create_task(self._answer(chat, call), name="telegram-reply")
+            task = asyncio.create_task(self._send_reply(chat, call), name="telegram-reply")
             self._replies.add(task)
             task.add_done_callback(self._replies.discard)
 
-    async def _answer(self, chat: str, call: Callable[[], Awaitable[object]]) -> None:
+    async def _send_reply(self, chat: str, call: Callable[[], Awaitable[object]]) -> None:
         try:
             await patiently(call)
         except (Refused, Unreachable) as error:
@@ -365,24 +270,24 @@ class Telegram:
 
     # --- state ------------------------------------------------------------------------------
 
-    def _works(self, state: str, detail: str) -> None:
+    def _report_success(self, state: str, detail: str) -> None:
         self._pause = PAUSES[0]
         self._state = ChannelState(state=state, detail=detail)
         _log.info("telegram.works", state=state)
 
-    def _trouble(self, error: Refused | Unreachable) -> None:
-        said = {
+    def _report_trouble(self, error: Refused | Unreachable) -> None:
+        reasons = {
             401: "the token is wrong or was revoked",
             404: "the token is wrong, or base_url is",
             409: "another program asks for this bot's messages",
         }
         code = error.code if isinstance(error, Refused) else 0
-        detail = f"{said.get(code, 'Telegram cannot be reached')}: {error}"
+        detail = f"{reasons.get(code, 'Telegram cannot be reached')}: {error}"
         self._state = ChannelState(state="refused" if code in (401, 404) else "waiting", detail=detail)
         _log.warning("telegram.trouble", error=detail)
 
 
-def _update(data: bytes | Raw) -> Update:
+def _read_update(data: bytes | Raw) -> Update:
     """Read an update.
 
     Raises:
@@ -391,4 +296,4 @@ def _update(data: bytes | Raw) -> Update:
     try:
         return msgspec.json.decode(data, type=Update)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"that is no update of Telegram: {error}.") from error
+        raise InvalidRequest(f"the body is not a Telegram update: {error}.") from error

@@ -1,0 +1,126 @@
+"""Sends an agent's answers to Telegram, and shows drafts of them while they are written.
+
+An answer may take several messages. The number of messages that were sent is noted after each, so a try
+after a crash continues with the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from weakref import WeakValueDictionary
+
+from gateway.channels.telegram import live, text
+from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable, patiently
+from gateway.channels.telegram.live import Draft
+from gateway.channels.telegram.options import Options
+from gateway.domain.delivery import Delivered, Never, Receipt, TryAgain
+from gateway.domain.ports.channel import Desk, Outgoing
+from gateway.domain.times import Clock
+
+#: seconds between the calls of one try, while Telegram cannot be reached
+UNREACHABLE_RETRY_SECONDS = 1.0, 2.0, 4.0, 8.0
+#: seconds that a draft's last call may take before the answer is sent
+DRAFT_END_SECONDS = 20.0
+#: seconds that it may take before another process becomes the leader
+DRAFT_HANDOVER_SECONDS = 3.0
+#: runs that are remembered after their answer was sent
+MAX_ANSWERED_RUNS = 1000
+#: days that the number of sent messages of an answer is kept
+SENT_NOTE_DAYS = 7.0
+
+
+class AnswerSender:
+    """Sends answers to the chats of one bot, one at a time in each chat."""
+
+    def __init__(self, api: BotApi, options: Options, clock: Clock) -> None:
+        self._api = api
+        self._options = options
+        self._clock = clock
+        self._drafts: dict[str, Draft] = {}
+        self._accepts_drafts = True
+        #: runs whose answer was sent; a draft that starts later would stay in the chat
+        self._answered: OrderedDict[str, None] = OrderedDict()
+        #: one lock a chat, held while an answer is sent to it
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def send_answer(self, out: Outgoing, desk: Desk) -> Receipt:
+        """Try to send an answer; the draft of the same run becomes its first message."""
+        lock = self._locks.setdefault(out.chat, asyncio.Lock())
+        async with lock:
+            age = (self._clock() - out.at) / 1000
+            if age > self._options.stale_after:
+                return Never(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
+            await self._end_draft(out.run)
+            return await self._try_to_send(out, desk, UNREACHABLE_RETRY_SECONDS)
+
+    def show_draft(self, run: str, chat: str, desk: Desk) -> None:
+        """Start to show a run in a chat, unless it is shown or answered already."""
+        if run not in self._drafts and run not in self._answered and self._accepts_drafts:
+            draft = self._drafts[run] = Draft(self._api, desk, run, chat, self._options.edit_seconds)
+            draft.task.add_done_callback(lambda _: self._drafts.pop(run, None))
+
+    def accept_drafts(self) -> None:
+        """Show drafts again after `end_all_drafts`."""
+        self._accepts_drafts = True
+
+    async def end_all_drafts(self) -> None:
+        """Show no draft any more."""
+        self._accepts_drafts = False
+        await asyncio.gather(*(draft.end(DRAFT_HANDOVER_SECONDS) for draft in list(self._drafts.values())))
+
+    async def _end_draft(self, run: str) -> None:
+        self._answered[run] = None
+        if len(self._answered) > MAX_ANSWERED_RUNS:
+            self._answered.popitem(last=False)
+        draft = self._drafts.pop(run, None)
+        if draft is not None:
+            await draft.end(DRAFT_END_SECONDS)
+
+    async def _try_to_send(self, out: Outgoing, desk: Desk, pauses: Sequence[float]) -> Receipt:
+        """Send an answer; after each pause, try again when Telegram was unreachable, perhaps for a moment only."""
+        try:
+            await self._send_following_moves(out, desk)
+        except Refused as error:
+            return Never(str(error)) if error.for_good else TryAgain(str(error), error.retry_after or 0.0)
+        except Unreachable as error:
+            if not pauses:
+                return TryAgain(f"Telegram cannot be reached: {error}")
+        else:
+            return Delivered()
+        await asyncio.sleep(pauses[0])
+        return await self._try_to_send(out, desk, pauses[1:])
+
+    async def _send_following_moves(self, out: Outgoing, desk: Desk) -> None:
+        """Send an answer to its chat, or to the chat that replaces it."""
+        try:
+            await self._send_parts(out, out.chat, desk)
+        except Refused as error:
+            if error.moved is None:
+                raise
+            await desk.moved(out.chat, str(error.moved))
+            await self._send_parts(out, str(error.moved), desk)
+
+    async def _send_parts(self, out: Outgoing, chat: str, desk: Desk) -> None:
+        parts = text.split(out.text) or ["(The answer is empty.)"]
+        note = f"sent:{out.id}"
+        sent = int(await desk.note(note) or 0)
+        for number, part in enumerate(parts[sent:], sent):
+            if number > 0 or not await self._replace_draft(out.run, chat, part, desk):
+                await patiently(partial(self._api.send, chat, part, html=text.formatted(part)))
+            await desk.keep(note, str(number + 1), days=SENT_NOTE_DAYS)
+
+    async def _replace_draft(self, run: str, chat: str, part: str, desk: Desk) -> bool:
+        """Edit the run's draft into the answer; return False if it has no draft in this chat."""
+        draft_chat, _, number = (await desk.note(live.note(run)) or "").rpartition(" ")
+        if draft_chat != chat:
+            return False
+        try:
+            await patiently(partial(self._api.edit, chat, int(number), part, html=text.formatted(part)))
+        except Refused as error:
+            if error.code != 400 or error.moved is not None:
+                raise
+            return False  # somebody has deleted the draft
+        return True
