@@ -10,15 +10,13 @@ import asyncio
 import base64
 import os
 import socket
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 import gateway
@@ -26,6 +24,8 @@ from gateway.domain import times
 from gateway.domain.address_policy import Reach
 from gateway.domain.delivery import Delivered, Delivery, Never, Receipt, Target, TryAgain
 from gateway.domain.times import Clock
+from gateway.outbound import resolver
+from gateway.outbound.resolver import LookUp, ThreadResolver
 from gateway.security import signatures
 
 #: seconds that a try may take in all
@@ -34,13 +34,7 @@ DEADLINE = 15.0
 ANSWER = 64 << 10
 #: characters of an answer that are shown as the reason of a failure
 EXCERPT = 200
-#: look-ups of names at the same time; one that hangs is one less for its while
-LOOKUPS = 32
-
 GONE = 410
-
-#: host and port to what `socket.getaddrinfo` returns
-LookUp = Callable[[str, int], Sequence[Any]]
 
 
 class WebhookSender:
@@ -65,8 +59,8 @@ class WebhookSender:
         self._keys = keys
         self._own_keys = own_keys or {}
         self._deadline = deadline
-        self._look_up = look_up or _look_up
-        self._places = asyncio.Semaphore(LOOKUPS)
+        self._look_up = look_up or resolver.look_up_host
+        self._lookup_slots = asyncio.Semaphore(resolver.MAX_PARALLEL_LOOKUPS)
 
     async def send(self, delivery: Delivery, body: bytes) -> Receipt:
         try:
@@ -87,7 +81,7 @@ class WebhookSender:
         # A connection of its own for each: one that was let through for a trusted URL is never
         # another's, and a look-up is never older than the check of what it found.
         connector = aiohttp.TCPConnector(
-            resolver=_Resolver(self._look_up, self._places),
+            resolver=ThreadResolver(self._look_up, self._lookup_slots),
             socket_factory=guard.open,
             use_dns_cache=False,
             force_close=True,
@@ -149,63 +143,6 @@ class _Guard:
             self.refusal = f"refused: {why}"
             raise OSError(self.refusal)
         return socket.socket(family, kind, protocol)
-
-
-class _Resolver(AbstractResolver):
-    """Looks each name up on a thread of its own.
-
-    A look-up cannot be cut short. One that hangs keeps no other waiting, and not the end of the
-    process either: executors would, their threads are waited for.
-    """
-
-    def __init__(self, look_up: LookUp, places: asyncio.Semaphore) -> None:
-        self._look_up = look_up
-        self._places = places
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        await self._places.acquire()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Sequence[Any]] = loop.create_future()
-
-        def settle(found: Sequence[Any], error: Exception | None) -> None:
-            self._places.release()
-            if done.done():  # nobody waits for it any more
-                return
-            if error is None:
-                done.set_result(found)
-            else:
-                done.set_exception(error)
-
-        def work() -> None:
-            found: Sequence[Any] = ()
-            failed: Exception | None = None
-            try:
-                found = self._look_up(host, port)
-            except (OSError, ValueError) as error:
-                failed = error
-            with suppress(RuntimeError):  # the loop has gone
-                loop.call_soon_threadsafe(settle, found, failed)
-
-        threading.Thread(target=work, name="look-up", daemon=True).start()
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address[0],
-                port=address[1],
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for kind, _, protocol, _, address in await done
-        ]
-
-    async def close(self) -> None: ...
-
-
-def _look_up(host: str, port: int) -> Sequence[Any]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
