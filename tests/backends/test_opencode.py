@@ -22,9 +22,10 @@ from aiohttp import web
 
 from gateway import app, config
 from gateway.backends import Tools
-from gateway.backends.opencode import backend, server, wire
+from gateway.backends.opencode import backend, connection, server, wire
 from gateway.backends.opencode import turn as opencode_turn
 from gateway.backends.opencode.backend import Opencode
+from gateway.backends.opencode.connection import Connection
 from gateway.backends.opencode.events import Gap, Inbox
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.server import Server
@@ -349,7 +350,7 @@ async def test_a_session_does_not_follow_the_agent_into_another_workspace(rig: R
 
 
 async def test_directories_that_are_not_used_are_let_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "PREPARED", 1)
+    monkeypatch.setattr(connection, "MAX_IDLE_DIRECTORIES", 1)
     workspace = rig.workspace()
     first = await rig.ask("[[say x]]", workspace)
     process = psutil.Process(pid_of_server(rig))
@@ -589,9 +590,9 @@ async def test_a_server_that_dies_while_people_are_asked_is_an_error_at_once(ask
     assert asking.people.given_up == 1
 
 
-def present(rig: Rig) -> server.Connection:
+def present(rig: Rig) -> Connection:
     """Return the connection to the server that is there."""
-    here = rig.backend._server(rig.agent).present()
+    here = rig.backend._server(rig.agent).live_connection()
     assert here is not None
     return here
 

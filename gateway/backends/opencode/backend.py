@@ -20,8 +20,9 @@ import msgspec
 from gateway.backends import BackendType, Tools
 from gateway.backends.opencode import server
 from gateway.backends.opencode.api import Refused
+from gateway.backends.opencode.connection import Connection
 from gateway.backends.opencode.options import Options
-from gateway.backends.opencode.server import Connection, Server
+from gateway.backends.opencode.server import Server
 from gateway.backends.opencode.turn import Talk
 from gateway.backends.opencode.wire import Session
 from gateway.config import Config
@@ -58,19 +59,19 @@ class Opencode:
         if not await asyncio.to_thread(os.path.isdir, turn.workspace):
             # opencode would take it, and fail later in odd ways
             raise AgentError(f"the workspace {turn.workspace} does not exist.")
-        async with self._server(turn.agent, turn.depth).connected() as here, here.using(turn.workspace):
+        async with self._server(turn.agent, turn.depth).connected() as here, here.use_directory(turn.workspace):
             session, remark = await _session(here, turn)
             if remark is not None:
                 yield remark
             yield SessionRef(session.id)
-            await here.stopped(session.id)
+            await here.wait_for_stop(session.id)
             async with aclosing(_talk(here, turn, session, prompt)) as said:
                 async for one in said:
                     yield one
 
     async def health(self, agent: Agent) -> Health:
         try:
-            here = self._server(agent).present()
+            here = self._server(agent).live_connection()
             if here is not None:
                 return Health(ok=True, version=(await here.api.health(_PULSE)).version, detail=here.api.base)
             if agent.options.url is not None:
@@ -80,7 +81,7 @@ class Opencode:
             return Health(ok=False, detail=str(error))
 
     async def _visit(self, options: Options) -> Health:
-        async with server.visiting(options.url or "", self._password(options)) as api:
+        async with server.visit_server(options.url or "", self._password(options)) as api:
             return Health(ok=True, version=(await api.health(_PULSE)).version, detail=api.base)
 
     async def _version(self, agent: Agent) -> Health:
@@ -126,10 +127,10 @@ class Opencode:
         options: Options = agent.options
 
         async def attach() -> Connection:
-            return await server.attach(options.url or "", self._password(options))
+            return await server.attach_to_server(options.url or "", self._password(options))
 
         async def launch() -> Connection:
-            return await server.launch(
+            return await server.launch_server(
                 self._tools.children,
                 options.command,
                 self._environment(agent, depth),
@@ -139,7 +140,7 @@ class Opencode:
 
         if options.url is not None:
             return Server(attach, idle_stop=options.idle_stop, backoff=[0.0])
-        return Server(launch, idle_stop=options.idle_stop, backoff=server.BACKOFF)
+        return Server(launch, idle_stop=options.idle_stop, backoff=server.START_BACKOFF_SECONDS)
 
     def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         """Return the environment of the server. The agent's own settings go before ours."""
