@@ -1,4 +1,4 @@
-"""How an agent is driven: one module a kind.
+"""Backends drive agents: one module or package for each kind of agent.
 
 To add a backend, add one module here (or register `its_module:BACKEND` under the entry point group
 `moongate.backends`, see docs/extending.md) with an attribute `BACKEND`, a `BackendType`:
@@ -7,7 +7,7 @@ To add a backend, add one module here (or register `its_module:BACKEND` under th
         greeting: str = "Hello"
 
     class Parrot:
-        def __init__(self, tools: Tools) -> None: ...
+        def __init__(self, resources: Tools) -> None: ...
         async def __aenter__(self) -> Parrot: return self
         async def __aexit__(self, *exc: object) -> None: ...
         async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
@@ -16,9 +16,9 @@ To add a backend, add one module here (or register `its_module:BACKEND` under th
 
     BACKEND = BackendType(options=Options, open=Parrot)
 
-The module's name is the backend's name in `agents.list`; the fields of `Options` stand beside the
-common ones there, and are checked before the gateway starts. `gateway.domain.ports.backend.Backend` says
-what a backend promises; `tests/contracts/backends.py` holds it to that.
+The module's name is the backend's name in `agents.list`. The fields of `Options` are set there, next to
+the common ones, and are checked before the gateway starts. `gateway.domain.ports.backend.Backend` is the
+contract of a backend; `tests/contracts/backends.py` tests it.
 """
 
 from __future__ import annotations
@@ -39,42 +39,42 @@ from gateway.process.child import Children
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway hands to a backend."""
+    """What the gateway gives to a backend to work with."""
 
     #: starts processes; the only way to start one
     children: Children
-    #: the gateway's own environment, for keys that an option names; never hand it to a child whole
+    #: the gateway's own environment, for keys that an option names; never pass all of it to a child
     environ: Mapping[str, str]
     #: a private directory for the backend's own files; it may not exist yet
     directory: Path
 
 
 class BackendType(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend module shows."""
+    """What a backend's module declares."""
 
     #: struct of the backend's options, strict
     options: type[msgspec.Struct]
-    #: makes the backend; it is then opened as an async context manager
+    #: makes the backend; the gateway then enters it as an async context manager
     open: Callable[[Tools], Backend]
-    #: looks whether such an agent could be used here with none configured: the agent, or None
+    #: returns an agent that works here without configuration, or None
     detect: Callable[[Mapping[str, str], Config], Agent | None] | None = None
-    #: completes an agent's options by what the settings say beside its entry
+    #: completes an agent's options with settings outside its entry
     adapt: Callable[[Any, Config], Any] | None = None
-    #: names of options whose values are never written to a log or shown
+    #: names of options whose values never appear in logs or output
     secrets: tuple[str, ...] = ()
-    #: order of detection: lower is asked first
+    #: order of detection: the lowest rank is asked first
     rank: int = 100
 
 
 @cache
 def registered() -> Registered[BackendType]:
-    """Return the backends that other distributions bring, and those that are broken."""
+    """Return the backends of other distributions, and those that cannot be loaded."""
     return plugins.registered("moongate.backends", BackendType, _own())
 
 
 @cache
 def kinds() -> Mapping[str, BackendType]:
-    """Return all backends by name: our own, and those of other distributions."""
+    """Return all backends by name: ours and those of other distributions."""
     return plugins.discover(__name__, "BACKEND", registered().usable)
 
 

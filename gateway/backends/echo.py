@@ -1,14 +1,14 @@
-"""The echo agent: answers `echo: <input>`, for trying things out, and for tests as a scripted one.
+"""The echo agent answers `echo: <input>`: to try things out, and, with a script, for tests.
 
-With `script` on, a line `@@ verb argument` of the input is obeyed instead of echoed:
+With `script` on, it carries out each line `@@ verb argument` of the input instead of echoing it:
 
     @@ say TEXT      answer TEXT               @@ sleep S      wait S seconds
     @@ fail TEXT     fail with TEXT            @@ hang         never answer
     @@ words N S     stream N words, S seconds apart
     @@ history       answer how many messages came before
     @@ goal N        reach a goal in the Nth turn of the session
-    @@ ask TEXT      ask to be allowed TEXT, and answer what was said
-    @@ crash         raise an error that is not an agent's
+    @@ ask TEXT      ask for permission to TEXT, and answer what people said
+    @@ crash         raise an error that is not an `AgentError`
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from gateway.errors import AgentError
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of an echo agent."""
 
-    #: obey `@@` lines in the input
+    #: carry out `@@` lines of the input
     script: bool = False
 
 
 class Echo:
-    """Answers at once, from nothing but the input."""
+    """Answers at once, from the input alone."""
 
-    def __init__(self, tools: Tools) -> None: ...
+    def __init__(self, resources: Tools) -> None: ...
 
     async def __aenter__(self) -> Echo:
         return self
@@ -45,7 +45,7 @@ class Echo:
     async def __aexit__(self, *exc: object) -> None: ...
 
     async def health(self, agent: Agent) -> Health:
-        return Health(ok=True, detail="built in: repeats what it is told")
+        return Health(ok=True, detail="built in: repeats its input")
 
     async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         if turn.agent.options.script and "@@ " in turn.input:

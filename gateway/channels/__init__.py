@@ -1,4 +1,4 @@
-"""Where messages come from and replies go: one module or package a channel, with an attribute `CHANNEL`.
+"""Channels bring messages in and send replies: one module or package for each, with an attribute `CHANNEL`.
 
 The module's name is the channel's name in session keys, in requests and in the settings, where
 `channels.<name>` holds its options. To add a channel, add one module here (or register `its_module:CHANNEL` under the
@@ -9,7 +9,7 @@ entry point group `moongate.channels`, see docs/extending.md):
 
     CHANNEL = ChannelType(options=Options, open=Pigeons, secrets=lambda options, environ: [options.token])
 
-`gateway.domain.ports.channel.Channel` says what a channel promises.
+`gateway.domain.ports.channel.Channel` is the contract of a channel.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from gateway.plugins import Registered
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway hands to a channel."""
+    """What the gateway gives to a channel to work with."""
 
-    #: the environment with what `.env` adds, for secrets that an option names
+    #: the environment and the variables of `.env`, for secrets that an option names
     environ: Mapping[str, str]
     clock: Clock
 
 
 class ChannelType(msgspec.Struct, frozen=True, kw_only=True):
-    """What a channel's module shows."""
+    """What a channel's module declares."""
 
-    #: struct of the channel's options, strict; None for a channel that needs none and is always there
+    #: struct of the channel's options, strict; None for a channel without options, which is always on
     options: type[msgspec.Struct] | None = None
-    #: makes the channel; it is then opened as an async context manager. None where replies are read from the session
+    #: makes the channel; the gateway then enters it as an async context manager. None if clients read the session
     open: Callable[[Any, Means], Channel] | None = None
-    #: the values that are never written to a log; raises `ConfigError` if one cannot be found
+    #: returns the values that never appear in logs; raises `ConfigError` if one cannot be found
     secrets: Callable[[Any, Mapping[str, str]], Sequence[str]] = lambda options, environ: ()
 
 
 @cache
 def registered() -> Registered[ChannelType]:
-    """Return the channels that other distributions bring, and those that are broken."""
+    """Return the channels of other distributions, and those that cannot be loaded."""
     return plugins.registered("moongate.channels", ChannelType, _own())
 
 
 @cache
 def kinds() -> Mapping[str, ChannelType]:
-    """Return all channels by name: our own, and those of other distributions."""
+    """Return all channels by name: ours and those of other distributions."""
     return plugins.discover(__name__, "CHANNEL", registered().usable)
 
 

@@ -1,6 +1,6 @@
-"""The channel that is always there: a reply is read from the session and its event streams.
+"""The channel that is always on: clients read replies from the session and its event streams.
 
-So it needs no delivery: the transcript row that ends a run is the reply.
+It needs no delivery, because the last transcript row of a run is the reply.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How other systems sign what they post to us, and what it says: one module a provider.
+"""Providers of webhooks: how each signs its requests, and what they say. One module for each provider.
 
 To add a provider, add one module with an attribute `PROVIDER`, a `Provider`. Its functions are pure:
 
-    def admit(headers: Headers, secrets: Secrets, now: int) -> None: ...    # by the header alone, body unread
+    def admit(headers: Headers, secrets: Secrets, now: int) -> None: ...    # before the body is read
     def verify(headers: Headers, body: bytes, secrets: Secrets) -> None: ...
     def read(headers: Headers, body: bytes, payload: Payload) -> Posted: ...
 
@@ -22,44 +22,44 @@ from msgspec import Struct
 from gateway import plugins
 from gateway.domain.delivery import Target
 
-#: a request's header; names are found in any case
+#: a request's headers; names are case-insensitive
 Headers = Mapping[str, str]
-#: the right one, or several while one takes the place of another
+#: the secret, or several during a rotation
 Secrets = Sequence[str]
 Payload = Mapping[str, Any]
 
 
 class Posted(Struct, frozen=True, kw_only=True):
-    """What a verified request is about."""
+    """The content of a verified webhook."""
 
-    #: the provider's id of it
+    #: the provider's id of the event
     id: str = ""
-    #: names of its event, the most general first
+    #: names of the event, the most general first
     events: tuple[str, ...] = ()
-    #: how the provider wants to be answered at once, if it wants no more than that
+    #: the response, if the provider needs nothing but a response
     answer: dict[str, Any] | None = None
-    #: why nobody needs to act on it; empty if somebody does
+    #: why no agent needs to act on it; empty if one does
     idle: str = ""
-    #: how the provider wants to be told which run acts on it, by the run's id; None is as all are told
+    #: makes the response from the run's id; None for the usual response
     taken: Callable[[str], dict[str, Any]] | None = None
-    #: where the provider wants the run's answer
+    #: where to send the run's answer, if the provider asks for one
     reply_to: Target | None = None
 
 
 class Provider(Struct, frozen=True, kw_only=True):
-    """What a provider's module shows."""
+    """What a provider's module declares."""
 
-    #: refuses what lacks a header, or has one from another time; `now` in seconds since 1970 UTC
+    #: refuses a request with a header that is missing or too old; `now` is in seconds since 1970 UTC
     admit: Callable[[Headers, Secrets, int], None]
-    #: refuses what is not signed by a secret, over the bytes as they came
+    #: refuses a request whose raw body is not signed with a secret
     verify: Callable[[Headers, bytes, Secrets], None]
-    #: says what it is; raises `InvalidRequest` if it is not what this provider sends
+    #: returns the content; raises `InvalidRequest` if this provider does not send such a thing
     read: Callable[[Headers, bytes, Payload], Posted]
-    #: template of what the agent is told
+    #: template of the prompt
     prompt: str
     #: template of the session's name
     session: str
-    #: refuses a secret that cannot be one by `ConfigError`, where not every text can
+    #: raises `ConfigError` for a text that cannot be a secret; None if every text can
     check_secret: Callable[[str], object] | None = None
 
 

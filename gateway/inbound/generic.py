@@ -1,7 +1,7 @@
-"""Anything that can compute an HMAC: `{"event": "message", "data": {"chat_id", "content", "id"?}}`.
+"""For any sender that can compute an HMAC: `{"event": "message", "data": {"chat_id", "content", "id"?}}`.
 
-The header is `X-Moongate-Signature: t=<seconds since 1970>,v1=<hex>`, where the latter is the
-HMAC-SHA256 of the time, a dot and the body, under the secret.
+The header is `X-Moongate-Signature: t=<seconds since 1970>,v1=<hex>`. `v1` is the HMAC-SHA256, with
+the secret as its key, of the time, a dot and the body.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
     id_ = data.get("id")
     if id_ is not None and (not isinstance(id_, (str, int)) or isinstance(id_, bool) or id_ == ""):
         raise InvalidRequest("data.id: a text or a whole number.")
-    # Without an id, the same signature, and so the same second and body, is the same message.
+    # Without an id, the signature identifies the message: it covers the second and the body.
     return Posted(id=str(id_) if id_ is not None else _signed(headers), events=(event,))
 
 
 def _signed(headers: Headers) -> str:
-    _, signature = _parts(headers)  # the header itself can be written in more than one way
+    _, signature = _parts(headers)  # not the whole header: spaces in it may differ
     return "signed " + hashlib.sha256(signature.encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """GitHub's webhooks: https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries.
 
-`X-Hub-Signature-256` is over the body alone: `X-GitHub-Delivery`, which tells one delivery from the
-next and stays the same when it is sent again, is not signed.
+`X-Hub-Signature-256` signs only the body. `X-GitHub-Delivery` identifies a delivery and stays the same
+when GitHub sends it again, but it is not signed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Slack's Events API and its commands: https://docs.slack.dev/authentication/verifying-requests-from-slack,
 https://docs.slack.dev/interactivity/implementing-slash-commands.
 
-Slack sends an event again, with `X-Slack-Retry-Num`, when an answer takes over three seconds; its
-`event_id` stays the same. What bots say, our own among them, is not acted on. A command is sent once, as a
-form, wants a 200 with what its user alone sees, and names an address for its answer.
+Slack sends an event again, with `X-Slack-Retry-Num`, if the response takes more than three seconds; its
+`event_id` stays the same. Messages of bots, including our own, are ignored. A command comes once, as a
+form: the response is shown to its user alone, and the form has an address for the answer.
 """
 
 from __future__ import annotations

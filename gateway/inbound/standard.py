@@ -9,7 +9,7 @@ from gateway.security import signatures
 
 ID, TIME, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 
-#: signatures of one request that are looked at
+#: signatures of one request that are checked, at most
 MOST = 10
 
 

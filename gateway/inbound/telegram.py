@@ -1,7 +1,7 @@
-"""A Telegram bot's webhook, told to an agent without an answer in the chat: https://core.telegram.org/bots/api#setwebhook.
+"""The webhook of a Telegram bot whose messages an agent reads but does not answer: https://core.telegram.org/bots/api#setwebhook.
 
-The secret is a header of its own, so a stranger is refused before the body is read. The channel
-`telegram` is what talks.
+The secret is a header, so a stranger is refused before the body is read. To answer in the chat, use the
+channel `telegram`.
 """
 
 from __future__ import annotations

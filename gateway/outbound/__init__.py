@@ -1,1 +1,1 @@
-"""How deliveries leave that are not replies in a channel: one module a kind."""
+"""Sends deliveries that are not replies in a channel: webhooks."""

@@ -28,11 +28,11 @@ from gateway.outbound import resolver
 from gateway.outbound.resolver import LookUp, ThreadResolver
 from gateway.security import signatures
 
-#: seconds that a try may take in all
+#: seconds that one try may take
 DEADLINE = 15.0
-#: bytes of an answer that are read
+#: bytes of an answer that are read, at most
 ANSWER = 64 << 10
-#: characters of an answer that are shown as the reason of a failure
+#: characters of an answer that a failure's reason shows, at most
 EXCERPT = 200
 GONE = 410
 
@@ -51,8 +51,8 @@ class WebhookSender:
         look_up: LookUp | None = None,
     ) -> None:
         """Args:
-        keys: what all receivers' webhooks are signed with.
-        own_keys: the same, for those receivers that have their own.
+        keys: the keys that sign webhooks to any receiver.
+        own_keys: the keys of receivers that have their own, by receiver.
         """
         self._reach = reach
         self._clock = clock
@@ -78,8 +78,8 @@ class WebhookSender:
             return Never(guard.refusal) if guard.refusal else TryAgain(_why(error))
 
     async def _post(self, delivery: Delivery, body: bytes, guard: _Guard) -> Receipt:
-        # A connection of its own for each: one that was let through for a trusted URL is never
-        # another's, and a look-up is never older than the check of what it found.
+        # One connection for each delivery: a connection that was allowed for a trusted URL is never used
+        # for another, and every address is checked right after its look-up.
         connector = aiohttp.TCPConnector(
             resolver=ThreadResolver(self._look_up, self._lookup_slots),
             socket_factory=guard.open,
@@ -119,18 +119,18 @@ class WebhookSender:
         return headers
 
     def _keys_of(self, target: Target) -> Sequence[bytes]:
-        """Return what a target's webhooks are signed with: its caller's own secret, its receiver's, everybody's."""
+        """Return the signing keys: the caller's secret, or the receiver's own keys, or the common keys."""
         if target.secret:
             return [signatures.standard_key(target.secret)]
         return self._own_keys.get(target.receiver, self._keys)
 
 
 class _Guard:
-    """Opens sockets to what a delivery may be sent to, whatever the name was resolved to and by whom."""
+    """Opens sockets only to addresses that a delivery may be sent to, however its host was resolved."""
 
     def __init__(self, reach: Reach, delivery: Delivery) -> None:
         self._reach = reach
-        # As read by who connects: two readers of a URL may see two hosts.
+        # Parsed by the library that connects: two parsers may find two hosts in one URL.
         self._host = URL(delivery.target.address).host or ""
         self._trusted = delivery.target.trusted
         #: why an address was refused; empty if none was
@@ -146,7 +146,7 @@ class _Guard:
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """Read an answer to its end, or as much of it as is read: before that it may still break off."""
+    """Read an answer up to the limit; an answer that breaks off before that is an error."""
     read = bytearray()
     while len(read) < ANSWER:
         chunk = await answer.content.read(ANSWER - len(read))
@@ -157,7 +157,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _why(error: Exception) -> str:
-    """Return what people are told of a try that brought no answer."""
+    """Return a short reason, for people, why a try had no answer."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"cannot find the host: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
@@ -181,7 +181,7 @@ def _judge(answer: aiohttp.ClientResponse, text: bytes, now: int) -> Receipt:
 
 
 def _asked(text: str | None, now: int) -> float:
-    """Return the seconds that `Retry-After` asks for: a number, or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of a `Retry-After` header, a number or a date (RFC 9110, 10.2.3); 0 if it has none."""
     if text is None:
         return 0.0
     if text.isascii() and text.isdigit() and len(text) < 10:

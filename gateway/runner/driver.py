@@ -84,8 +84,8 @@ class Driver:
 
     async def _open(self) -> Opencode:
         children = Children(Unrecorded(), os.environ, Scratch(self._directory / "scratch"))
-        tools = Tools(children=children, environ=os.environ, directory=self._directory)
-        return await Opencode(tools).__aenter__()
+        resources = Tools(children=children, environ=os.environ, directory=self._directory)
+        return await Opencode(resources).__aenter__()
 
     def _close(self) -> None:
         """End opencode's servers. The program is ending: the loop's own helper threads are gone by now."""

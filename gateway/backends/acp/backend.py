@@ -40,8 +40,8 @@ class _EndedEarly(AgentError):
 class Acp:
     """Starts, keeps and ends agents' processes."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, resources: Tools) -> None:
+        self._resources = resources
         #: processes without a turn by how they were started, the one used last comes last
         self._idle: dict[bytes, list[Connection]] = {}
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
@@ -93,7 +93,7 @@ class Acp:
                 raise AgentError(error.message, remedy=turn.agent.options.known.sign_in) from error
             raise
         finally:
-            if talk.clean and not here.gone:
+            if talk.is_reusable and not here.gone:
                 self._keep(key, here, turn.agent.options)
             else:
                 self._end(here)
@@ -104,7 +104,7 @@ class Acp:
     async def _start(self, turn: Turn) -> Connection:
         options: Options = turn.agent.options
         env = self._environment(turn.agent, turn.depth)
-        async with self._tools.children.settling(options.known.command[0], env):
+        async with self._resources.children.settling(options.known.command[0], env):
             try:
                 return await self._begin(turn, env)
             except _EndedEarly:  # as opencode does while another one, of whomever, sets up the same home
@@ -115,7 +115,9 @@ class Acp:
 
         options: Options = turn.agent.options
         try:
-            child = await self._tools.children.spawn(options.known.command, cwd=turn.workspace, env=env, strays=True)
+            child = await self._resources.children.spawn(
+                options.known.command, cwd=turn.workspace, env=env, strays=True
+            )
         except AgentError as error:
             raise AgentError(error.message, remedy=options.known.install) from error
         here = Connection(child)
@@ -164,12 +166,12 @@ class Acp:
         return msgspec.json.encode([options.known.command, self._environment(agent, depth)], order="deterministic")
 
     def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
-        given = self._tools.environ
+        given = self._resources.environ
         passed = {name: given[name] for name in agent.options.passed if name in given}
-        return self._tools.children.environment(passed | agent.env, depth)
+        return self._resources.children.environment(passed | agent.env, depth)
 
     def _place(self, agent: Agent) -> str:
-        return os.path.expanduser(agent.workspace) if agent.workspace else str(self._tools.directory)
+        return os.path.expanduser(agent.workspace) if agent.workspace else str(self._resources.directory)
 
 
 def _library() -> None:

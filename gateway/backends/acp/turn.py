@@ -57,7 +57,7 @@ class Talk:
         self._spoke = True
         self._running: set[str] = set()
         #: whether the connection can be used for another turn
-        self.clean = False
+        self.is_reusable = False
 
     async def run(self) -> AsyncGenerator[Said | SessionRef, None]:
         """Yield what happens, to the turn's end.
@@ -79,7 +79,7 @@ class Talk:
                 async for said in self._listen(session, asking):
                     yield said
                 response = await self._here.call(asking, "did not finish")
-                self.clean = True
+                self.is_reusable = True
             finally:
                 if not asking.done():
                     await self._cancel(session, asking)
@@ -183,7 +183,7 @@ class Talk:
                 await self._here.agent.cancel(session_id=session)
                 self._ask_no_more()
                 await asyncio.wait({asking})
-        self.clean = asking.done() and not asking.cancelled() and asking.exception() is None
+        self.is_reusable = asking.done() and not asking.cancelled() and asking.exception() is None
         asking.cancel()
 
     # --- what it tells ----------------------------------------------------------------------

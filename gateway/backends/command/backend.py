@@ -64,10 +64,10 @@ class _Forgotten(AgentError):
 class Command:
     """Starts the program once a turn."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        self._children = tools.children
-        self._directory = str(tools.directory)
+    def __init__(self, resources: Tools) -> None:
+        self._resources = resources
+        self._children = resources.children
+        self._directory = str(resources.directory)
 
     async def __aenter__(self) -> Command:
         return self
@@ -86,7 +86,7 @@ class Command:
         return find_program(agent.options.whole.command[0], self._environment(agent), place)
 
     def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
-        given = self._tools.environ
+        given = self._resources.environ
         passed = {name: given[name] for name in agent.options.pass_env if name in given}
         return self._children.environment(passed | agent.env, depth)
 
@@ -217,10 +217,10 @@ async def _read_lines(child: Child, options: Options) -> AsyncGenerator[Said | S
             _within(size, options)
             for said in reader.read(line):
                 yield said
-    if reader.strange:
-        yield Log(level="warning", message=f"passed over {reader.strange} lines that were not JSON objects.")
-    if reader.error:
-        raise AgentError(reader.error)
+    if reader.skipped_lines:
+        yield Log(level="warning", message=f"passed over {reader.skipped_lines} lines that were not JSON objects.")
+    if reader.first_error:
+        raise AgentError(reader.first_error)
 
 
 def _within(size: int, options: Options) -> None:

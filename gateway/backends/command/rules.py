@@ -104,9 +104,9 @@ class Reader:
         self._spoken = False
         self._session = ""
         #: lines so far that were not JSON objects
-        self.strange = 0
+        self.skipped_lines = 0
         #: the first error that a line told of
-        self.error = ""
+        self.first_error = ""
 
     def read(self, line: bytes) -> Iterator[Said | SessionRef | Reply]:
         """Yield what a line says, by every rule that fits it."""
@@ -117,7 +117,7 @@ class Reader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            self.strange += 1
+            self.skipped_lines += 1
             return
         for rule in self._rules:
             if all(at(path, value) == wanted for path, wanted in rule.when.items()):
@@ -135,8 +135,8 @@ class Reader:
             yield from _tool(rule.tool, line)
         if rule.usage:
             yield from _usage(rule.usage, line)
-        if not self.error and at(rule.error, line):
-            self.error = text_at(rule.error, line)[:MESSAGE]
+        if not self.first_error and at(rule.error, line):
+            self.first_error = text_at(rule.error, line)[:MESSAGE]
 
     def _answer(self, rule: Rule, line: Mapping[str, Any]) -> Iterator[Text | Reply]:
         if piece := text_at(rule.text, line):

@@ -34,8 +34,8 @@ LONGEST_WAIT = 60.0
 class OpenAI:
     """Asks servers; holds the connections to them."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._environ = tools.environ
+    def __init__(self, resources: Tools) -> None:
+        self._environ = resources.environ
         self._stack = AsyncExitStack()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
@@ -76,7 +76,7 @@ class OpenAI:
             except Passing as error:
                 if spoken or attempt == options.retries:
                     raise
-                pause = backoff(attempt, options.retry_delay, error.after)
+                pause = backoff(attempt, options.retry_delay, error.retry_after)
                 yield Log(level="warning", message=f"{str(error).rstrip('.')}; trying again in {pause:.1f} s.")
             await asyncio.sleep(pause)
 

@@ -31,7 +31,7 @@ class Passing(AgentError):
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
         #: seconds that the server asked to wait
-        self.after = after
+        self.retry_after = after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ async def _read(call: Call, response: aiohttp.ClientResponse) -> AsyncGenerator[
     async with aclosing(wire.data_lines(response.content.iter_any())) as lines:
         async for data in lines:
             if data == b"[DONE]":
-                reading.finished = True
+                reading.is_finished = True
                 break
             for said in reading.take(wire.decode_chunk(data)):
                 yield said
@@ -150,7 +150,7 @@ class _Reading:
         self._usage: wire.Usage | None = None
         self._reason = ""
         self._called = False
-        self.finished = False
+        self.is_finished = False
 
     def take(self, chunk: wire.Chunk) -> list[Said]:
         """Return what a piece of the stream says.
@@ -166,7 +166,7 @@ class _Reading:
         said: list[Said] = []
         for choice in (chunk.choices or [])[:1]:
             if choice.finish_reason:
-                self._reason, self.finished = choice.finish_reason, True
+                self._reason, self.is_finished = choice.finish_reason, True
             said += self._delta(choice.delta or wire.Delta())
         return said
 
@@ -190,7 +190,7 @@ class _Reading:
         Raises:
             AgentError: the end came too early.
         """
-        if not self.finished:
+        if not self.is_finished:
             raise Passing("the model's server ended the answer before it was complete.")
         said: list[Said] = []
         if self._reason == "length":

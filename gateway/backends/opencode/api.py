@@ -42,10 +42,10 @@ class Cut(Gone):
 class Refused(AgentError):
     """opencode refused a request."""
 
-    def __init__(self, message: str, answer: int) -> None:
+    def __init__(self, message: str, http_status: int) -> None:
         super().__init__(message)
         #: the HTTP status of the answer
-        self.answer = answer
+        self.http_status = http_status
 
 
 class Api:

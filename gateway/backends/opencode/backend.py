@@ -42,8 +42,8 @@ _VERSION, _GOOD, _BAD = 10.0, 300.0, 10.0
 class Opencode:
     """Drives opencode agents, each through the server that fits its options."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, resources: Tools) -> None:
+        self._resources = resources
         self._servers: dict[bytes, Server] = {}
         #: what `opencode --version` said, by command and PATH, and until when that holds
         self._versions: dict[tuple[str, ...], tuple[float, Health]] = {}
@@ -95,7 +95,7 @@ class Opencode:
 
     async def _ask_version(self, command: list[str], env: Mapping[str, str]) -> Health:
         try:
-            child = await self._tools.children.spawn([*command, "--version"], cwd="/", env=env)
+            child = await self._resources.children.spawn([*command, "--version"], cwd="/", env=env)
         except AgentError as error:
             return Health(ok=False, detail=f"{error.message} {_INSTALL}")
         try:
@@ -131,10 +131,10 @@ class Opencode:
 
         async def launch() -> Connection:
             return await server.launch_server(
-                self._tools.children,
+                self._resources.children,
                 options.command,
                 self._environment(agent, depth),
-                self._tools.directory,
+                self._resources.directory,
                 options.start_timeout,
             )
 
@@ -146,18 +146,18 @@ class Opencode:
         """Return the environment of the server. The agent's own settings go before ours."""
         options: Options = agent.options
         config = {"autoupdate": False, "share": "disabled"} | options.config
-        given = self._tools.environ
+        given = self._resources.environ
         ours = {
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
             "OPENCODE_CONFIG_CONTENT": msgspec.json.encode(config).decode(),
         }
         passed = {name: given[name] for name in options.pass_env if name in given}
-        return self._tools.children.environment(ours | passed | agent.env, depth)
+        return self._resources.children.environment(ours | passed | agent.env, depth)
 
     def _password(self, options: Options) -> str | None:
         if options.password is not None or options.password_env is None:
             return options.password
-        if (found := self._tools.environ.get(options.password_env)) is None:
+        if (found := self._resources.environ.get(options.password_env)) is None:
             raise AgentError(f"the variable {options.password_env} is not set: it holds opencode's password.")
         return found
 
@@ -183,7 +183,7 @@ async def _session(here: Connection, turn: Turn) -> tuple[Session, Log | None]:
         try:
             known = await here.api.session(turn.session_ref)
         except Refused as error:
-            if error.answer not in (400, 404):
+            if error.http_status not in (400, 404):
                 raise
             why = "opencode does not know the conversation any more"
         else:

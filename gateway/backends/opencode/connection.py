@@ -91,7 +91,7 @@ class Connection:
         while (
             clock() - last_busy < STOP_SETTLE_SECONDS
             and clock() - began < STOP_TIMEOUT_SECONDS
-            and self.stream.gone is None
+            and self.stream.loss_reason is None
         ):
             with contextlib.suppress(AgentError):
                 if await self.api.busy(session):

@@ -105,7 +105,7 @@ class Stream:
         self._inboxes: dict[str, Inbox] = {}
         self._open = asyncio.Event()
         #: why there will be no more events, once that is so
-        self.gone: str | None = None
+        self.loss_reason: str | None = None
         self.ended = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="opencode-events")
 
@@ -123,8 +123,8 @@ class Stream:
         """Give the events of a session, and of those that its agent opens for helpers."""
         inbox = self._inboxes[session] = Inbox(session)
         try:
-            if self.gone is not None:
-                inbox.put(Lost(self.gone))
+            if self.loss_reason is not None:
+                inbox.put(Lost(self.loss_reason))
             yield inbox
         finally:
             for name in inbox.sessions:
@@ -133,8 +133,8 @@ class Stream:
 
     def end(self, why: str) -> None:
         """Tell every turn that the server is gone."""
-        if self.gone is None:
-            self.gone = why
+        if self.loss_reason is None:
+            self.loss_reason = why
             self.ended.set()
             self._open.set()
             self._tell(Lost(why))
@@ -142,7 +142,7 @@ class Stream:
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         heard = clock()
-        while self.gone is None:
+        while self.loss_reason is None:
             self._open.clear()
             why = await self._follow()
             if self._open.is_set():

@@ -76,7 +76,7 @@ class Server:
     def live_connection(self) -> Connection | None:
         """Return the connection; None if there is none, or if it is lost."""
         connection = self._connection
-        return connection if connection is not None and connection.stream.gone is None else None
+        return connection if connection is not None and connection.stream.loss_reason is None else None
 
     async def close(self) -> None:
         for task in (self._idle_timer, self._opening):
@@ -216,7 +216,7 @@ async def _await_events(connection: Connection) -> Connection:
     except BaseException:
         await connection.close()
         raise
-    if connection.stream.gone is not None:
+    if connection.stream.loss_reason is not None:
         await connection.close()
-        raise AgentError(f"opencode is gone: {connection.stream.gone}.")
+        raise AgentError(f"opencode is gone: {connection.stream.loss_reason}.")
     return connection

@@ -1,4 +1,4 @@
-"""People who write to a Telegram bot, and groups that it is in."""
+"""The channel of a Telegram bot: people who write to it, and groups that it is in."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from gateway.channels.telegram.options import Options, secrets
 from gateway.domain.ports.channel import Channel
 
 
-def _opened(options: Options, means: Means) -> Channel:
-    # Late: all channels are looked at when a gateway starts, and most of those have no bot.
+def _opened(options: Options, resources: Means) -> Channel:
+    # Imported late: a gateway loads all channels when it starts, and most gateways have no bot.
     from gateway.channels.telegram.channel import Telegram
 
-    return Telegram(options, means)
+    return Telegram(options, resources)
 
 
 CHANNEL = ChannelType(options=Options, open=_opened, secrets=secrets)

@@ -14,15 +14,15 @@ from gateway.channels.telegram.wire import Me, Params, Response, Sent
 
 T = TypeVar("T")
 
-#: seconds that a call may take
+#: seconds that a call may take, at most
 CALL = 15.0
-#: what is heard of
+#: kinds of updates that we ask for
 UPDATES = ["message", "callback_query"]
-#: characters that who presses a button may be told
+#: characters of the answer to a pressed button, at most
 TOAST = 200
-#: bytes of an answer
+#: bytes of a response, at most
 LARGEST = 8 << 20
-#: seconds that Telegram can make one call wait before it is tried again; beyond that it has failed
+#: seconds that we wait when Telegram asks for it; a call that would have to wait longer fails
 LONGEST_WAIT = 30
 
 _response = msgspec.json.Decoder(Response).decode
@@ -31,27 +31,27 @@ _response = msgspec.json.Decoder(Response).decode
 class Refused(Exception):
     """Telegram refused a call."""
 
-    def __init__(self, code: int, description: str, *, retry_after: int | None = None, moved: int | None = None):
+    def __init__(self, code: int, description: str, *, retry_after: int | None = None, new_chat: int | None = None):
         super().__init__(f"Telegram refused it: {description} ({code})")
         self.code = code
         self.description = description
         #: seconds after which it may be tried again
         self.retry_after = retry_after
-        #: id of the chat that a group has become
-        self.moved = moved
+        #: id of the supergroup that the group has become
+        self.new_chat = new_chat
 
     @property
     def for_good(self) -> bool:
-        """Whether trying again is in vain: the chat is gone, or has blocked the bot."""
+        """Whether another try would fail too: the chat is gone, or has blocked the bot."""
         return self.code in (400, 403)
 
 
 class Unreachable(Exception):
-    """Telegram could not be asked: the network, or its servers."""
+    """Telegram did not answer: its servers or the network failed."""
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call; wait once for as long as Telegram asks, if that is not too long."""
+    """Make a call; if Telegram asks for a short wait, wait once and try again."""
     try:
         return await call()
     except Refused as error:
@@ -62,10 +62,10 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class Button(NamedTuple):
-    """A button below a message."""
+    """A button under a message."""
 
     label: str
-    #: what comes when it is pressed: 64 bytes at the most
+    #: what Telegram sends when it is pressed: 64 bytes at most
     data: str
 
 
@@ -89,12 +89,12 @@ class BotApi:
         return msgspec.json.decode(await self.call("getMe", {}), type=Me)
 
     async def updates(self, offset: int, seconds: int) -> list[Raw]:
-        """Return what happened from number `offset` on, waiting up to so many seconds for something."""
+        """Return the updates from number `offset` on; wait up to `seconds` for the first."""
         params = {"offset": offset, "timeout": seconds, "limit": 50, "allowed_updates": UPDATES}
         return msgspec.json.decode(await self.call("getUpdates", params, seconds + CALL), type=list[Raw])
 
     async def send(self, chat: str, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()) -> int:
-        """Send a message; returns its number. Where the formatted one is refused, the plain one is sent."""
+        """Send a message and return its number. If Telegram refuses the formatted text, send the plain text."""
         try:
             result = await self.call("sendMessage", _message(chat, text, html, buttons))
         except Refused as error:
@@ -106,7 +106,7 @@ class BotApi:
     async def edit(
         self, chat: str, message: int, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()
     ) -> None:
-        """Change a message that was sent; it has these buttons then. That it says so already is no error."""
+        """Replace the text and the buttons of a message. No change is no error."""
         params = {**_message(chat, text, html, buttons), "message_id": message}
         try:
             await self.call("editMessageText", params)
@@ -122,7 +122,7 @@ class BotApi:
         await self.call("sendChatAction", {"chat_id": chat, "action": "typing"})
 
     async def heard(self, query: str, said: str) -> None:
-        """Tell who has pressed a button what came of it."""
+        """Show a short answer to the person who has pressed a button."""
         await self.call("answerCallbackQuery", {"callback_query_id": query, "text": said[:TOAST]})
 
     async def set_webhook(self, url: str, secret: str) -> None:
@@ -133,11 +133,11 @@ class BotApi:
         await self.call("deleteWebhook", {})
 
     async def call(self, method: str, params: Params, seconds: float = CALL) -> Raw:
-        """Make one call; returns its result.
+        """Make one call and return its result.
 
         Raises:
-            Refused: Telegram said no.
-            Unreachable: it said nothing that can be understood, within the time.
+            Refused: Telegram refused it.
+            Unreachable: no valid response came in time.
         """
         try:
             async with (
@@ -159,16 +159,16 @@ class BotApi:
         try:
             said = _response(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Unreachable(f"an answer that is not the Bot API's, with status {status}") from None
+            raise Unreachable(f"the response with status {status} is not from the Bot API") from None
         if said.ok:
             return said.result
         if said.error_code >= 500:
             raise Unreachable(f"{said.description} ({said.error_code})")
         hint = said.parameters
-        raise Refused(said.error_code, said.description, retry_after=hint.retry_after, moved=hint.migrate_to_chat_id)
+        raise Refused(said.error_code, said.description, retry_after=hint.retry_after, new_chat=hint.migrate_to_chat_id)
 
     def _hidden(self, error: Exception) -> str:
-        """Say what went wrong without the token, which is in every URL."""
+        """Return the error's text without the token, which is part of every URL."""
         return (str(error) or type(error).__name__).replace(self._token, "***")
 
 

@@ -58,13 +58,13 @@ class Telegram:
 
     name = "telegram"
 
-    def __init__(self, options: Options, means: Means) -> None:
-        token = find_token(options, means.environ)
+    def __init__(self, options: Options, resources: Means) -> None:
+        token = find_token(options, resources.environ)
         self.agent = options.agent
         self._options = options
         self._secret = webhook_secret(token)
         self._api = BotApi(options.base_url, token)
-        self._sender = AnswerSender(self._api, options, means.clock)
+        self._sender = AnswerSender(self._api, options, resources.clock)
         self._refusals = RefusalLimit()
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
         #: seconds until Telegram is tried again after a failure
@@ -97,12 +97,12 @@ class Telegram:
 
     # --- receiving --------------------------------------------------------------------------
 
-    async def run(self, desk: Desk) -> None:
+    async def run(self, context: Desk) -> None:
         self._sender.accept_drafts()
         try:
             while True:
                 try:
-                    await (self._be_posted_to() if self._options.mode == "webhook" else self._poll(desk))
+                    await (self._be_posted_to() if self._options.mode == "webhook" else self._poll(context))
                 except (Refused, Unreachable) as error:
                     self._report_trouble(error)
                     asked = error.retry_after if isinstance(error, Refused) else None
@@ -119,29 +119,29 @@ class Telegram:
         self._report_success("webhook", f"@{self._username}, messages are posted to {url}")
         await asyncio.Event().wait()
 
-    async def _poll(self, desk: Desk) -> None:
+    async def _poll(self, context: Desk) -> None:
         """Ask Telegram for messages, again and again."""
         self._username = (await self._api.me()).username
         await self._api.delete_webhook()  # Telegram refuses getUpdates while a webhook is set
-        offset = int(await desk.note("offset") or 0)
+        offset = int(await context.note("offset") or 0)
         last_update, seconds = time.monotonic(), 0  # the first answer comes at once, and shows that it works
         while True:
             for update in await self._api.updates(offset, seconds):
-                offset = await self._hand_in(update, desk)
+                offset = await self._hand_in(update, context)
                 last_update = time.monotonic()
-                await desk.keep("offset", str(offset), days=POSITION)
+                await context.keep("offset", str(offset), days=POSITION)
             if not seconds:
                 self._report_success("polling", f"@{self._username}")
                 seconds = self._options.poll_seconds
             if time.monotonic() - last_update > POSITION * 86_400:
                 offset, last_update = 0, time.monotonic()
 
-    async def _hand_in(self, raw: Raw, desk: Desk) -> int:
+    async def _hand_in(self, raw: Raw, context: Desk) -> int:
         """Handle one update, and try again while our disk refuses it; return the number of the next one."""
         number = msgspec.json.decode(raw, type=Numbered).update_id
         while True:
             try:
-                await self._handle_update(_read_update(raw), desk)
+                await self._handle_update(_read_update(raw), context)
             except (Unavailable, StorageFull) as error:
                 _log.warning("telegram.cannot_take", update=number, error=str(error))
                 await asyncio.sleep(DISK)
@@ -155,67 +155,69 @@ class Telegram:
         if not signatures.same(signatures.header(headers, SECRET), self._secret):
             raise signatures.wrong()
 
-    async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
-        return await self._handle_update(_read_update(body), desk)
+    async def take(self, headers: Mapping[str, str], body: bytes, context: Desk) -> Run | Aside:
+        return await self._handle_update(_read_update(body), context)
 
-    async def _handle_update(self, update: Update, desk: Desk) -> Run | Aside:
+    async def _handle_update(self, update: Update, context: Desk) -> Run | Aside:
         message = update.message
         if update.callback_query is not None:
-            await self._handle_button(update.callback_query, desk)
+            await self._handle_button(update.callback_query, context)
         if message is None or message.sender.is_bot:
             return _DONE
         chat, said = str(message.chat.id), message.text or message.caption
         command = _COMMAND.fullmatch(said)
-        if message.chat.id not in self._options.chats and not await desk.knows(chat):
-            await self._handle_stranger(message, command["word"] if command and command["word"] else said.strip(), desk)
+        if message.chat.id not in self._options.chats and not await context.knows(chat):
+            await self._handle_stranger(
+                message, command["word"] if command and command["word"] else said.strip(), context
+            )
         elif not said:
             self._reply(chat, "This bot reads only text.")
         elif command and self._username and command["bot"] not in (None, self._username):
             pass  # the command is for another bot
         elif command:
-            await self._obey(command["verb"], chat, desk)
+            await self._obey(command["verb"], chat, context)
         else:
-            return await self._submit(update.update_id, chat, said, desk)
+            return await self._submit(update.update_id, chat, said, context)
         return _DONE
 
-    async def _submit(self, number: int, chat: str, said: str, desk: Desk) -> Run | Aside:
+    async def _submit(self, number: int, chat: str, said: str, context: Desk) -> Run | Aside:
         reply_to = Target(kind=self.name, address=chat, format=CHAT, trusted=True)
         try:
-            return await desk.submit(Inbound(id=str(number), chat=chat, content=said, reply_to=reply_to))
+            return await context.submit(Inbound(id=str(number), chat=chat, content=said, reply_to=reply_to))
         except (Unavailable, StorageFull):
             raise
         except GatewayError as error:  # only the people in the chat can do something about it
             self._reply(chat, f"The gateway did not accept that: {error.message}")
             return _DONE
 
-    async def _obey(self, command: str, chat: str, desk: Desk) -> None:
+    async def _obey(self, command: str, chat: str, context: Desk) -> None:
         match command:
             case "new":
-                await desk.begin_anew(chat)
+                await context.begin_anew(chat)
                 self._reply(chat, "A new conversation starts here.")
             case "stop":
-                if not await desk.stop(chat):  # otherwise each answer says that it was stopped
+                if not await context.stop(chat):  # otherwise each answer says that it was stopped
                     self._reply(chat, "Nothing is running.")
             case "status":
-                now = await desk.standing(chat)
+                now = await context.standing(chat)
                 doing = f"{now.running} running, {now.queued} waiting" if now.running + now.queued else "idle"
                 self._reply(chat, f"Agent {now.agent}: {doing}.\nSession {now.session}")
             case "allow" | "always" | "deny":
-                await self._permit(chat, _ANSWERS[command], desk)
+                await self._permit(chat, _ANSWERS[command], context)
             case _:
                 self._reply(chat, _HELP)
 
-    async def _handle_button(self, query: CallbackQuery, desk: Desk) -> None:
+    async def _handle_button(self, query: CallbackQuery, context: Desk) -> None:
         """Answer the permission request of a button; a press counts only in a chat that may talk to agents."""
         meant = live.pressed(query.data)
         if meant is None or query.message is None:
             return
         chat = str(query.message.chat.id)
-        if query.message.chat.id not in self._options.chats and not await desk.knows(chat):
+        if query.message.chat.id not in self._options.chats and not await context.knows(chat):
             return
         run, request, answer = meant
         try:
-            found = await desk.permit(chat, answer, (run, request))
+            found = await context.permit(chat, answer, (run, request))
             said = (
                 "It is not waiting any more." if found is None else "Denied." if answer is Answer.DENY else "Allowed."
             )
@@ -223,17 +225,17 @@ class Telegram:
             said = f"The gateway did not accept that: {error.message}"
         self._send_later(chat, partial(self._api.heard, query.id, said))
 
-    async def _permit(self, chat: str, answer: Answer, desk: Desk) -> None:
+    async def _permit(self, chat: str, answer: Answer, context: Desk) -> None:
         try:
-            if await desk.permit(chat, answer) is None:  # otherwise the draft shows the answer
+            if await context.permit(chat, answer) is None:  # otherwise the draft shows the answer
                 self._reply(chat, "Nothing is waiting to be allowed.")
         except (InvalidRequest, Conflict) as error:
             self._reply(chat, f"The gateway did not accept that: {error.message}")
 
-    async def _handle_stranger(self, message: Message, code: str, desk: Desk) -> None:
+    async def _handle_stranger(self, message: Message, code: str, context: Desk) -> None:
         """Pair a chat that sends a valid code; tell another one, once a day, that it needs a code."""
         chat = str(message.chat.id)
-        if _CODE.fullmatch(code) and await desk.redeem(code, chat, message.chat.name):
+        if _CODE.fullmatch(code) and await context.redeem(code, chat, message.chat.name):
             _log.info("telegram.paired", chat=chat)
             self._reply(chat, f"Paired. {_HELP}")
             return
@@ -243,11 +245,11 @@ class Telegram:
 
     # --- sending ----------------------------------------------------------------------------
 
-    async def send(self, out: Outgoing, desk: Desk) -> Receipt:
-        return await self._sender.send_answer(out, desk)
+    async def send(self, out: Outgoing, context: Desk) -> Receipt:
+        return await self._sender.send_answer(out, context)
 
-    def live(self, run: str, chat: str, desk: Desk) -> None:
-        self._sender.show_draft(run, chat, desk)
+    def live(self, run: str, chat: str, context: Desk) -> None:
+        self._sender.show_draft(run, chat, context)
 
     async def quieten(self) -> None:
         await self._sender.end_all_drafts()

@@ -1,4 +1,4 @@
-"""A chat sees that its answer is being written: typing, then a draft that grows, and what the agent asks."""
+"""Shows in a chat that an answer is being written: typing, then a growing draft, and the agent's questions."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from gateway.domain.event import End, Permission, Status, Text
 from gateway.domain.permission import Answer
 from gateway.domain.ports.channel import Desk
 
-#: seconds that a chat shows somebody typing after it was said: five, by the documentation
+#: seconds between two typing notices; Telegram shows one for five seconds
 TYPING = 4.0
-#: days that the number of a draft is kept for the answer that takes its place
+#: days that the number of a draft is kept, so that the answer can replace it
 KEPT = 7.0
 
-#: what buttons say
+#: texts of the buttons
 _LABELS = {Answer.ALLOW: "Allow", Answer.ALLOW_ALWAYS: "Always", Answer.DENY: "Deny"}
 
 _log = log.get()
 
 
 def note(run: str) -> str:
-    """Return the name of the note about a run's draft; it holds the chat and the message's number."""
+    """Return the name of the note about a run's draft. The note has the chat and the message's number."""
     return f"draft:{run}"
 
 
 class Draft:
-    """Shows one run in one chat, from now until it ends or `end`."""
+    """Shows one run in one chat, until the run ends or `end` is called."""
 
-    def __init__(self, api: BotApi, desk: Desk, run: str, chat: str, seconds: float) -> None:
+    def __init__(self, api: BotApi, context: Desk, run: str, chat: str, seconds: float) -> None:
         self._api = api
-        self._desk = desk
+        self._context = context
         self._run = run
         self._chat = chat
         self._seconds = seconds
         self._text = ""
-        #: what the agent waits to be allowed, by id
+        #: open permission requests, by id
         self._asked: dict[str, Permission] = {}
-        #: what it was told last, until it says more
+        #: the last answer to a request, shown until the agent writes more
         self._told = ""
-        #: the text that is shown, and what is asked below it
+        #: the text that is shown, and the id of the request that its buttons answer
         self._shown: tuple[str, str] = "", ""
         self._message: int | None = None
         self._ending = asyncio.Event()
@@ -53,7 +53,7 @@ class Draft:
         self.task = asyncio.create_task(self._follow(), name=f"draft-{run}")
 
     async def end(self, seconds: float) -> None:
-        """Show no more. A call under way is waited for so long: after it, nothing of the draft comes late."""
+        """Stop showing the run. Wait up to `seconds` for a call that is in progress, so that no edit comes late."""
         self._ending.set()
         self._changed.set()
         _, pending = await asyncio.wait({self.task}, timeout=seconds)
@@ -64,7 +64,7 @@ class Draft:
         reading = asyncio.create_task(self._read(), name=f"draft-reading-{self._run}")
         try:
             await self._show()
-        except Exception:  # the answer itself is sent by other means
+        except Exception:  # the answer itself does not depend on the draft
             _log.exception("telegram.draft_broke", run=self._run)
         finally:
             reading.cancel()
@@ -72,14 +72,14 @@ class Draft:
                 await reading
 
     async def _read(self) -> None:
-        async with aclosing(self._desk.watch(self._run)) as events:
+        async with aclosing(self._context.watch(self._run)) as events:
             async for event in events:
                 match event.data:
                     case Text(delta=delta):
                         self._text += delta
                     case Permission() as permission:
                         self._permission(permission)
-                    case Status():  # another attempt begins from the beginning
+                    case Status():  # another attempt starts with an empty answer
                         self._text = self._told = ""
                     case End():
                         self._ending.set()
@@ -92,7 +92,7 @@ class Draft:
             self._told = f"({'Denied' if told.answer == Answer.DENY else 'Allowed'}: {told.action})"
 
     def _written(self, asked: Permission | None) -> str:
-        """Return what is to be seen now: a question comes first, lest a long text hide it."""
+        """Return the text to show. A question comes first, because a long text could hide it."""
         return text.draft(f"{_question(asked)}\n\n{self._text}" if asked else self._text or self._told)
 
     async def _show(self) -> None:
@@ -110,8 +110,8 @@ class Draft:
                 await self._await_change()
 
     async def _earlier(self) -> None:
-        """Go on with the draft of an attempt before this one."""
-        chat, _, number = (await self._desk.note(note(self._run)) or "").rpartition(" ")
+        """Continue the draft of an earlier attempt, if there is one."""
+        chat, _, number = (await self._context.note(note(self._run)) or "").rpartition(" ")
         if chat == self._chat:
             self._message = int(number)
 
@@ -119,13 +119,13 @@ class Draft:
         buttons = _buttons(self._run, asked) if asked else ()
         if self._message is None:
             self._message = await self._api.send(self._chat, shown, buttons=buttons)
-            await self._desk.keep(note(self._run), f"{self._chat} {self._message}", days=KEPT)
+            await self._context.keep(note(self._run), f"{self._chat} {self._message}", days=KEPT)
         else:
             await self._api.edit(self._chat, self._message, shown, buttons=buttons)
         self._shown = shown, asked.id if asked else ""
 
     async def _step(self, call: Coroutine[Any, Any, None]) -> None:
-        """Make a call; what goes wrong with a draft is not worth more than to wait."""
+        """Make a call; if it fails, wait: a draft is not worth more effort."""
         try:
             await call
         except Refused as error:
@@ -148,12 +148,12 @@ class Draft:
 
 
 def _buttons(run: str, asked: Permission) -> list[Button]:
-    """Return what can be pressed instead of typed: each names the request that it answers."""
+    """Return a button for each possible answer; its data has the request that it answers."""
     return [Button(label, f"{asked.id} {run} {word}") for word, label in _LABELS.items() if word in asked.choices]
 
 
 def pressed(data: str) -> tuple[str, str, Answer] | None:
-    """Return the run, the request and the answer that a button stands for; None if it is none of ours."""
+    """Return the run, the request and the answer of a button; None if the button is not one of ours."""
     request, _, rest = data.partition(" ")
     run, _, word = rest.partition(" ")
     return (run, request, Answer(word)) if run and word in _LABELS else None

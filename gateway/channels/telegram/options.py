@@ -1,4 +1,4 @@
-"""What can be set of the Telegram channel, and where its token comes from."""
+"""The options of the Telegram channel, and how its token is found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 from gateway.errors import ConfigError
 from gateway.security import secret_sources
 
-#: where Telegram's own Bot API is
+#: URL of Telegram's own Bot API
 TELEGRAM = "https://api.telegram.org"
 
 
@@ -33,15 +33,15 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     webhook_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] | None = None
     #: URL of the Bot API: Telegram's, or that of your own server
     base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] = TELEGRAM
-    #: ids of the chats that are let in, beside those that a code lets in; groups have negative ones
+    #: ids of chats that may talk to the agent, in addition to paired chats; ids of groups are negative
     chats: list[int] = field(default_factory=list)
     #: id or slug of the agent that answers; the default one when not set
     agent: str | None = None
-    #: seconds after which a reply that could not be sent is kept back instead
+    #: seconds after which a reply that could not be sent is not sent any more
     stale_after: Annotated[float, Meta(gt=0, le=604_800)] = 3600.0
     #: seconds between edits of an answer that is being written
     edit_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 1.5
-    #: seconds that one question for messages waits for some
+    #: seconds that one request for messages waits for the first message
     poll_seconds: Annotated[int, Meta(ge=1, le=50)] = 30
 
 
@@ -49,7 +49,7 @@ def find_token(options: Options, environ: Mapping[str, str]) -> str:
     """Return the bot's token.
 
     Raises:
-        ConfigError: there is none, or it cannot be one.
+        ConfigError: there is none, or it does not look like a token.
     """
     token = secret_sources.find(options.token, options.token_file, options.token_env, environ)
     if not token:
@@ -65,7 +65,7 @@ def find_token(options: Options, environ: Mapping[str, str]) -> str:
 
 
 def webhook_secret(token: str) -> str:
-    """Return what Telegram shows with each webhook: made from the token, which it does not give away."""
+    """Return the secret that Telegram sends with each webhook: a hash of the token, which it does not reveal."""
     return hashlib.sha256(b"moongate telegram webhook\0" + token.encode()).hexdigest()
 
 

@@ -46,7 +46,7 @@ class AnswerSender:
         #: one lock a chat, held while an answer is sent to it
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def send_answer(self, out: Outgoing, desk: Desk) -> Receipt:
+    async def send_answer(self, out: Outgoing, context: Desk) -> Receipt:
         """Try to send an answer; the draft of the same run becomes its first message."""
         lock = self._locks.setdefault(out.chat, asyncio.Lock())
         async with lock:
@@ -54,12 +54,12 @@ class AnswerSender:
             if age > self._options.stale_after:
                 return Never(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
             await self._end_draft(out.run)
-            return await self._try_to_send(out, desk, UNREACHABLE_RETRY_SECONDS)
+            return await self._try_to_send(out, context, UNREACHABLE_RETRY_SECONDS)
 
-    def show_draft(self, run: str, chat: str, desk: Desk) -> None:
+    def show_draft(self, run: str, chat: str, context: Desk) -> None:
         """Start to show a run in a chat, unless it is shown or answered already."""
         if run not in self._drafts and run not in self._answered and self._accepts_drafts:
-            draft = self._drafts[run] = Draft(self._api, desk, run, chat, self._options.edit_seconds)
+            draft = self._drafts[run] = Draft(self._api, context, run, chat, self._options.edit_seconds)
             draft.task.add_done_callback(lambda _: self._drafts.pop(run, None))
 
     def accept_drafts(self) -> None:
@@ -79,10 +79,10 @@ class AnswerSender:
         if draft is not None:
             await draft.end(DRAFT_END_SECONDS)
 
-    async def _try_to_send(self, out: Outgoing, desk: Desk, pauses: Sequence[float]) -> Receipt:
+    async def _try_to_send(self, out: Outgoing, context: Desk, pauses: Sequence[float]) -> Receipt:
         """Send an answer; after each pause, try again when Telegram was unreachable, perhaps for a moment only."""
         try:
-            await self._send_following_moves(out, desk)
+            await self._send_following_moves(out, context)
         except Refused as error:
             return Never(str(error)) if error.for_good else TryAgain(str(error), error.retry_after or 0.0)
         except Unreachable as error:
@@ -91,36 +91,36 @@ class AnswerSender:
         else:
             return Delivered()
         await asyncio.sleep(pauses[0])
-        return await self._try_to_send(out, desk, pauses[1:])
+        return await self._try_to_send(out, context, pauses[1:])
 
-    async def _send_following_moves(self, out: Outgoing, desk: Desk) -> None:
+    async def _send_following_moves(self, out: Outgoing, context: Desk) -> None:
         """Send an answer to its chat, or to the chat that replaces it."""
         try:
-            await self._send_parts(out, out.chat, desk)
+            await self._send_parts(out, out.chat, context)
         except Refused as error:
-            if error.moved is None:
+            if error.new_chat is None:
                 raise
-            await desk.moved(out.chat, str(error.moved))
-            await self._send_parts(out, str(error.moved), desk)
+            await context.moved(out.chat, str(error.new_chat))
+            await self._send_parts(out, str(error.new_chat), context)
 
-    async def _send_parts(self, out: Outgoing, chat: str, desk: Desk) -> None:
+    async def _send_parts(self, out: Outgoing, chat: str, context: Desk) -> None:
         parts = text.split(out.text) or ["(The answer is empty.)"]
         note = f"sent:{out.id}"
-        sent = int(await desk.note(note) or 0)
+        sent = int(await context.note(note) or 0)
         for number, part in enumerate(parts[sent:], sent):
-            if number > 0 or not await self._replace_draft(out.run, chat, part, desk):
+            if number > 0 or not await self._replace_draft(out.run, chat, part, context):
                 await patiently(partial(self._api.send, chat, part, html=text.formatted(part)))
-            await desk.keep(note, str(number + 1), days=SENT_NOTE_DAYS)
+            await context.keep(note, str(number + 1), days=SENT_NOTE_DAYS)
 
-    async def _replace_draft(self, run: str, chat: str, part: str, desk: Desk) -> bool:
+    async def _replace_draft(self, run: str, chat: str, part: str, context: Desk) -> bool:
         """Edit the run's draft into the answer; return False if it has no draft in this chat."""
-        draft_chat, _, number = (await desk.note(live.note(run)) or "").rpartition(" ")
+        draft_chat, _, number = (await context.note(live.note(run)) or "").rpartition(" ")
         if draft_chat != chat:
             return False
         try:
             await patiently(partial(self._api.edit, chat, int(number), part, html=text.formatted(part)))
         except Refused as error:
-            if error.code != 400 or error.moved is not None:
+            if error.code != 400 or error.new_chat is not None:
                 raise
             return False  # somebody has deleted the draft
         return True

@@ -1,6 +1,6 @@
-"""Answers as Telegram takes them: in parts that are not too long, with code shown as code.
+"""Prepares answers for Telegram: splits long ones into messages, and formats code as code.
 
-Telegram counts UTF-16 units, after it has read the formatting:
+Telegram counts UTF-16 units without the formatting:
 https://core.telegram.org/bots/api#sendmessage, https://core.telegram.org/api/entities.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 import re
 
-#: units of one message
+#: UTF-16 units of one message, at most
 LONGEST = 4096
-#: where a part may end, the best first, and how much of a part that may cost
+#: where a part may end, the best place first
 _ENDS = ("\n\n", "\n", ". ", " ")
 _FENCE = re.compile(r"^```[^\n`]*$", re.MULTILINE)
 _CODE = re.compile(r"^```[^\n`]*\n(.*?)^```[ \t]*$|`([^`\n]+)`|\*\*([^*\n]+)\*\*", re.MULTILINE | re.DOTALL)
@@ -23,9 +23,9 @@ def units(text: str) -> int:
 
 
 def split(text: str, longest: int = LONGEST) -> list[str]:
-    """Return a text in parts that are not too long; nothing of it is left out but space around the cuts.
+    """Split a text into parts of at most `longest` units; only white space at the cuts is left out.
 
-    A fenced block of code that is cut is ended, and begun again in the next part.
+    A fenced code block that is cut ends in one part and starts again in the next.
     """
     rest, parts = text.strip(), []
     while units(rest) > longest:
@@ -40,7 +40,7 @@ def split(text: str, longest: int = LONGEST) -> list[str]:
 
 
 def _head(text: str, longest: int) -> str:
-    """Return the beginning of a text, at most so long, up to where it is best cut."""
+    """Return the start of a text, up to the best place to cut within `longest` units."""
     at, count = 0, 0
     while at < len(text) and count + (step := 2 if text[at] > "\uffff" else 1) <= longest:
         at, count = at + 1, count + step
@@ -52,7 +52,7 @@ def _head(text: str, longest: int) -> str:
 
 
 def formatted(text: str) -> str | None:
-    """Return a text in Telegram's HTML, its code and bold words as such; None if it has none."""
+    """Return a text as Telegram's HTML, with code and bold words; None if it has neither."""
     made, end = [], 0
     for found in _CODE.finditer(text):
         made.append(html.escape(text[end : found.start()], quote=False))
@@ -68,6 +68,6 @@ def formatted(text: str) -> str | None:
 
 
 def draft(text: str) -> str:
-    """Return what is shown of an answer that is being written: one message, cut if need be."""
+    """Return a growing answer as one message, cut if it is too long."""
     text = text.strip()
     return text if units(text) < LONGEST - 2 else _head(text, LONGEST - 2).rstrip() + " …"

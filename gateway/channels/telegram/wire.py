@@ -1,4 +1,4 @@
-"""What the Bot API sends: https://core.telegram.org/bots/api. Fields that we do not use are left out."""
+"""The types of the Bot API: https://core.telegram.org/bots/api. Fields that we do not use are left out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from msgspec import Raw, Struct, field
 
 
 class Parameters(Struct, frozen=True):
-    """What to do about a refusal."""
+    """Hints of a refusal: what to do about it."""
 
     retry_after: int | None = None
     migrate_to_chat_id: int | None = None
 
 
 class Response(Struct, frozen=True):
-    """What every call is answered with."""
+    """The response to every call."""
 
     ok: bool
     result: Raw = field(default_factory=lambda: Raw(b"null"))
@@ -39,7 +39,7 @@ class Chat(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name that people see."""
         person = " ".join(filter(None, (self.first_name, self.last_name)))
         return self.title or person or self.username
 
@@ -61,12 +61,12 @@ class CallbackQuery(Struct, frozen=True):
 
     id: str
     data: str = ""
-    #: the one with the button; of one that is old, nothing but its number and chat is told
+    #: the message with the button; an old one has only its number and chat
     message: Message | None = None
 
 
 class Update(Struct, frozen=True):
-    """One thing that happened; numbers grow."""
+    """One thing that happened; the numbers grow."""
 
     update_id: int
     message: Message | None = None
@@ -74,7 +74,7 @@ class Update(Struct, frozen=True):
 
 
 class Numbered(Struct, frozen=True):
-    """As much of an update as is always there."""
+    """The part of an update that is always there."""
 
     update_id: int
 

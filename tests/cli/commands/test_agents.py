@@ -40,7 +40,7 @@ def test_the_agents_are_listed(shell: Shell) -> None:
 def test_an_agent_is_asked_for_its_health(shell: Shell) -> None:
     shown = shell("agents", "show", "main").out.splitlines()
 
-    assert "Health    ok (built in: repeats what it is told)" in shown
+    assert "Health    ok (built in: repeats its input)" in shown
     assert "Timeout   30m" in shown
 
 
