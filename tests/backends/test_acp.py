@@ -130,7 +130,7 @@ async def test_an_agent_that_cannot_take_up_a_session_begins_anew_and_says_so(ri
     said = await rig.ask("[[history]]", first)
 
     assert text(said) == "0 prompts before"
-    assert "cannot take up a conversation" in of(said, Log)[0].message
+    assert "cannot resume a conversation" in of(said, Log)[0].message
 
 
 async def test_a_session_that_the_agent_has_forgotten_begins_anew(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""ACP as a backend: `backend` is what the gateway meets, the rest is how it is done."""
+"""Agents that speak ACP as a backend; `backend` is the entry point of the package."""
 
 from gateway.backends.acp.backend import BACKEND
 

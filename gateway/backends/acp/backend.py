@@ -1,8 +1,8 @@
-"""Agents that speak ACP, such as Claude Code, Codex, Gemini CLI and opencode, one process a turn at a time.
+"""Agents that speak ACP: Claude Code, Codex, Gemini CLI, opencode and others. A process runs one turn at a time.
 
     {"id": "main", "backend": "acp", "preset": "claude"}
 
-A process is kept for a while after its turn, with the sessions that it has loaded, and is used again.
+After a turn, the process stays for a while with its loaded sessions, and another turn may use it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from gateway.process.child import find_program
 if TYPE_CHECKING:
     from gateway.backends.acp.connection import Connection
 
-_EXTRA = f"Install it beside Moongate: {shlex.quote(sys.executable)} -m pip install 'moongate[acp]'"
+_EXTRA = f"Install it into the environment of Moongate: {shlex.quote(sys.executable)} -m pip install 'moongate[acp]'"
 
 
 class _EndedEarly(AgentError):
-    """The process has ended before it said hello."""
+    """The process ended before it answered `initialize`."""
 
 
 class Acp:
-    """Starts, keeps and ends agents' processes."""
+    """Starts the agents' processes, keeps idle ones, and ends them."""
 
     def __init__(self, resources: Tools) -> None:
         self._resources = resources
-        #: processes without a turn by how they were started, the one used last comes last
+        #: idle processes by their key; the last used one is last
         self._idle: dict[bytes, list[Connection]] = {}
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -67,11 +67,11 @@ class Acp:
         return Health(ok=True, detail=program, missing=await asyncio.to_thread(self._missing, agent))
 
     def _missing(self, agent: Agent) -> str:
-        """Say which credential a known agent seems to lack. It may have one elsewhere: its start will tell."""
+        """Return which credential a known agent seems to lack. It may have one elsewhere; a turn will show that."""
         options: Options = agent.options
         known, env = options.known, self._environment(agent)
         files = [Path(env.get("HOME", "~")).expanduser() / name for name in known.files]
-        if not files or sys.platform == "darwin":  # the keychain there cannot be looked into
+        if not files or sys.platform == "darwin":  # credentials are in the keychain there, which we cannot read
             return ""
         if any(env.get(name) for name in options.passed) or any(file.exists() for file in files):
             return ""
@@ -107,7 +107,7 @@ class Acp:
         async with self._resources.children.settling(options.known.command[0], env):
             try:
                 return await self._begin(turn, env)
-            except _EndedEarly:  # as opencode does while another one, of whomever, sets up the same home
+            except _EndedEarly:  # opencode fails while another process prepares the same home directory
                 return await self._begin(turn, env)
 
     async def _begin(self, turn: Turn, env: Mapping[str, str]) -> Connection:
@@ -132,7 +132,7 @@ class Acp:
         return here
 
     def _take(self, key: bytes, session: str | None) -> Connection | None:
-        """Return a process without a turn, rather one that has the session loaded."""
+        """Return an idle process, preferably one that has loaded the session; None if there is none."""
         kept = self._idle.get(key, [])
         for each in [each for each in kept if each.gone]:
             self._reap(key, each)
@@ -161,7 +161,7 @@ class Acp:
         task.add_done_callback(self._closing.discard)
 
     def _key(self, agent: Agent, depth: int) -> bytes:
-        """Return what processes have in common that can stand in for each other."""
+        """Return a key that is the same for processes that can replace each other."""
         options: Options = agent.options
         return msgspec.json.encode([options.known.command, self._environment(agent, depth)], order="deterministic")
 
@@ -175,7 +175,7 @@ class Acp:
 
 
 def _library() -> None:
-    """Raise AgentError unless the protocol's library is installed."""
+    """Raise AgentError if the protocol's library is not installed."""
     try:
         import acp  # noqa: F401 an extra
     except ImportError:
@@ -183,7 +183,7 @@ def _library() -> None:
 
 
 def detect(environ: Mapping[str, str], config: Config) -> Agent | None:
-    """Find the first known agent whose program is on PATH; opencode is driven over its server instead."""
+    """Find the first known agent whose program is on PATH, except opencode: it has a backend of its own."""
     path = environ.get("PATH", os.defpath).split(os.pathsep)
     for preset, known in KNOWN.items():
         if known.command[0] != "opencode" and any(os.access(Path(place) / known.command[0], os.X_OK) for place in path):

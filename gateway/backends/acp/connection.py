@@ -1,7 +1,7 @@
-"""One agent's process, and the talk with it: JSON-RPC in lines, by the protocol's own library.
+"""One agent's process and the connection to it: JSON-RPC in lines, with the protocol's own library.
 
-Protocol: https://agentclientprotocol.com. The process is ours, in a group of its own: the library
-would signal only the direct child, and wrappers leave what they started behind.
+Protocol: https://agentclientprotocol.com. We start the process ourselves, in a process group of its
+own. The library would signal only the direct child, and a wrapper leaves the processes that it has started.
 """
 
 from __future__ import annotations
@@ -33,45 +33,45 @@ from gateway import surrogates
 from gateway.errors import AgentError
 from gateway.process.child import Child, lines
 
-#: bytes of one message
+#: bytes of one message, at most
 LINE = 16 << 20
-#: updates that wait to be taken before the agent has to wait
+#: updates that may wait; when more come, reading stops, and the agent has to wait
 WAITING = 256
-#: seconds for the small requests: a session, a mode
+#: seconds for short requests: to open a session, to set a mode
 CALL = 60.0
-#: characters of standard error that an error message shows
+#: characters of standard error that an error message shows, at most
 SHOWN = 500
-#: the protocol says so when somebody has to sign in first
+#: the protocol's error code for a missing sign-in
 AUTH_REQUIRED = -32000
 
-#: asked for a permission: the tool's call and the choices; returns the chosen one, or None for none
+#: asks for a permission: takes the tool call and the options; returns the chosen option, or None to cancel
 Ask = Callable[[ToolCallUpdate, Sequence[PermissionOption]], Awaitable[PermissionOption | None]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A session that is loaded in a process."""
+    """A session that a process has loaded."""
 
-    #: what the agent lets its client choose here, as it was when the session was opened
+    #: options that the client may set, as they were when the session was opened
     options: list[SessionConfigOptionSelect] = field(default_factory=list)
-    #: ids of those that a turn has set
+    #: ids of the options that a turn has set
     changed: set[str] = field(default_factory=set)
-    #: whether it has modes apart from those
+    #: whether the session has modes in addition to the options
     modes: bool = False
-    #: US dollars that the agent says it has cost since it began, and those of them that no turn has to answer for
+    #: US dollars since the start of the session, as the agent reports them; and the part that is already counted
     cost: float = 0.0
     settled: float = 0.0
 
 
 class _Lines:
-    """The library's transport over a child's pipes: bounded lines, and no more of them than are taken."""
+    """The library's transport over a child's pipes. It bounds the lines, and reads only while there is room."""
 
     def __init__(self, child: Child, room: asyncio.Event) -> None:
         self._child = child
         self._room = room
         self._reading: AsyncGenerator[bytes, None] = lines(child.stdout, LINE)
         self._writing = asyncio.Lock()
-        #: whether nothing more will come
+        #: whether the agent has closed its output
         self.over = False
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -84,12 +84,12 @@ class _Lines:
             await self._room.wait()
             try:
                 line = await anext(self._reading, None)
-            except AgentError:  # a line that is too long: nothing after it can be trusted
+            except AgentError:  # the line is too long; what follows cannot be trusted
                 line = None
             if line is None:
                 self.over = True
                 return None
-            if not line.startswith(b"{"):  # a stray remark on standard output
+            if not line.startswith(b"{"):  # not a message: a program printed something
                 continue
             with contextlib.suppress(ValueError, RecursionError):
                 message = json.loads(surrogates.mended(line))
@@ -101,13 +101,13 @@ class _Lines:
 
 
 class _Client:
-    """What the agent may ask of us: permissions. Files and terminals are its own affair."""
+    """Handles the agent's requests: only for permissions. It has files and terminals of its own."""
 
     def __init__(self, room: asyncio.Event) -> None:
         self._room = room
         self.sessions: dict[str, Session] = {}
         self.updates: asyncio.Queue[Any] = asyncio.Queue()
-        #: session whose updates are wanted; others, such as a history that is replayed, are not
+        #: session whose updates are wanted; all others are dropped, such as a history that is replayed
         self.listening: str | None = None
         self.ask: Ask | None = None
 
@@ -134,14 +134,14 @@ class _Client:
 
 
 class Connection:
-    """A process that has said hello, the sessions that it knows, and at most one turn at a time."""
+    """The connection to one process: its loaded sessions, and at most one turn at a time."""
 
     def __init__(self, child: Child) -> None:
         self.child = child
         self._room = asyncio.Event()
         self._room.set()
         self._client = _Client(self._room)
-        # The library takes a client that can less than all, and asks it by name.
+        # The library looks for the methods of its client by name, so ours need not have all of them.
         self._lines = _Lines(child, self._room)
         self.agent: ClientSideConnection = acp.connect_to_agent(cast("Any", self._client), self._lines)
         self.can_load = False
@@ -152,11 +152,11 @@ class Connection:
         """Agree on the protocol.
 
         Raises:
-            AgentError: it does not speak it, or not in time.
+            AgentError: the agent does not speak it, or does not answer in time.
         """
         we = Implementation(name="moongate", version=gateway.__version__)
         hello = self.agent.initialize(acp.PROTOCOL_VERSION, client_info=we)
-        said = await self.call(hello, "did not say hello", within)
+        said = await self.call(hello, "did not answer `initialize`", within)
         if said.protocol_version != acp.PROTOCOL_VERSION:
             raise AgentError(f"the agent speaks version {said.protocol_version} of ACP, not {acp.PROTOCOL_VERSION}.")
         able = said.agent_capabilities
@@ -166,12 +166,12 @@ class Connection:
 
     @property
     def sessions(self) -> dict[str, Session]:
-        """The sessions that are loaded in this process."""
+        """The sessions that this process has loaded, by id."""
         return self._client.sessions
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended, or hung up."""
+        """Whether the process has ended or closed its output."""
         return self.child.returncode is not None or self._lines.over
 
     async def call(self, asked: Awaitable[Any], what: str, within: float = CALL) -> Any:
@@ -189,26 +189,26 @@ class Connection:
             raise refused(error) from error
         except ConnectionError as error:
             raise await self.death() from error
-        except ValueError as error:  # an answer that is not of the protocol
-            raise AgentError(f"the agent {what}: its answer is not of the protocol.") from error
+        except ValueError as error:  # the answer does not fit the protocol
+            raise AgentError(f"the agent {what}: its answer does not fit the protocol.") from error
 
     @property
     def remark(self) -> str:
-        """The last of what it wrote to standard error."""
+        """The end of its standard error."""
         return self.child.stderr_tail()[-SHOWN:]
 
     async def death(self) -> AgentError:
-        """Return how the process ended, or that it hung up without."""
+        """Return an error that tells how the process ended, or that it closed the connection."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 code = await self.child.wait()
                 how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
                 return AgentError(f"the agent's process {how}. {self.remark}".rstrip())
-        return AgentError(f"the agent has hung up. {self.remark}".rstrip())
+        return AgentError(f"the agent has closed the connection. {self.remark}".rstrip())
 
     @contextlib.contextmanager
     def listening(self, session: str, ask: Ask) -> Iterator[None]:
-        """Take a session's updates, and answer what it asks, for the time of the block."""
+        """Receive a session's updates and answer its requests, inside the `with` block."""
         self._client.updates = asyncio.Queue()
         self._room.set()
         self._client.listening, self._client.ask = session, ask
@@ -224,7 +224,7 @@ class Connection:
         return update
 
     def take_update(self) -> Any | None:
-        """Return an update that is there already."""
+        """Return the next update without a wait; None if there is none."""
         return None if self._client.updates.empty() else self._client.updates.get_nowait()
 
     def _made_room(self) -> None:
@@ -232,14 +232,14 @@ class Connection:
             self._room.set()
 
     async def close(self) -> None:
-        """End the process and all that it started."""
+        """End the process and all processes that it has started."""
         await self.child.stop()
-        with contextlib.suppress(Exception):  # the library's own end of the pipes
+        with contextlib.suppress(Exception):  # the library may fail on pipes that are closed
             await self.agent.close()
 
 
 def refused(error: RequestError) -> AgentError:
-    """Return what an error of the protocol means."""
+    """Return the AgentError for an error of the protocol."""
     told = str(error)
     if isinstance(error.data, dict) and isinstance(error.data.get("details") or error.data.get("message"), str):
         told = f"{told}: {error.data.get('details') or error.data['message']}"

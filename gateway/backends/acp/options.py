@@ -1,4 +1,4 @@
-"""What can be set of an agent that speaks ACP, and the agents that are known by name."""
+"""The options of an ACP agent, and the known agents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Argument = Annotated[str, Meta(pattern=r"^[^\x00]*$(?!\n)")]
 
 
 class Preset(StrEnum):
-    """An agent that is known by name."""
+    """The name of a known agent."""
 
     OPENCODE = "opencode-acp"
     CLAUDE = "claude"
@@ -20,13 +20,13 @@ class Preset(StrEnum):
 
 
 class Known(NamedTuple):
-    """How a known agent is started, and what people need for it."""
+    """How to start a known agent, and what its users need."""
 
     command: tuple[str, ...]
     install: str
-    #: variables of the gateway's environment that it looks for its credential in
+    #: variables of the gateway's environment that may hold its credential
     keys: tuple[str, ...]
-    #: files below the home directory that it keeps its credential in, where a sign-in leaves one there
+    #: files in the home directory that may hold its credential after a sign-in
     files: tuple[str, ...]
     sign_in: str
 
@@ -68,13 +68,13 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     command: list[Argument] = field(default_factory=list)
     #: how the agent works, in its own words: a mode such as `plan`
     mode: str | None = None
-    #: further names of variables in the gateway's environment that are handed on
+    #: names of more variables of the gateway's environment to pass on
     pass_env: list[str] = field(default_factory=list)
     #: seconds for the agent to be ready
     start_timeout: Annotated[float, Meta(gt=0, le=600)] = 60.0
-    #: seconds without a turn after which a process is ended
+    #: seconds without a turn until a process is ended
     idle_stop: Annotated[float, Meta(gt=0)] = 600.0
-    #: processes without a turn that are kept; each may take some 500 MB
+    #: idle processes that are kept, at most; each may take about 500 MB
     idle_processes: Annotated[int, Meta(ge=0, le=100)] = 1
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def known(self) -> Known:
-        """What is known of the agent; of a command of the user's own only that."""
+        """The entry of the preset; for the user's own command, an entry with that command."""
         if self.preset is None:
             return Known(
                 tuple(self.command), "Install it, or correct `command`.", (), (), "Sign in with its own program."

@@ -1,4 +1,4 @@
-"""One prompt to a session: what the agent tells as it works, as events."""
+"""Runs one turn in a session of an ACP agent, and yields its events."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports.backend import SessionRef, Turn
 from gateway.errors import AgentError
 
-#: seconds that an agent gets to end a turn that was cancelled; then its process ends
+#: seconds that an agent has to end a cancelled turn; then its process is ended
 CANCELLING = 1.2
-#: how the protocol says that a tool is done
+#: the protocol's statuses of a tool call that has ended
 _DONE, _FAILED = "completed", "failed"
-#: how the protocol calls what an agent can be told, what says it best first
+#: the protocol's kinds of options for each answer, the best one first
 _KINDS = {
     Answer.ALLOW: ("allow_once", "allow_always"),
     Answer.ALLOW_ALWAYS: ("allow_always",),
     Answer.DENY: ("reject_once", "reject_always"),
 }
-_ALLOW = 'The agent\'s `"permissions": "allow"` lets it do what it asks for.'
+_ALLOW = 'The agent\'s `"permissions": "allow"` lets it do everything it asks for.'
 
 
 class Talk:
-    """A turn in a session of a connection."""
+    """Runs one turn over a connection."""
 
     def __init__(self, here: Connection, turn: Turn, mode: str | None) -> None:
         self._here = here
         self._turn = turn
         self._mode = mode
         self._asked: list[Permission] = []
-        #: what people are asked
+        #: questions that people have not answered yet
         self._waiting: set[asyncio.Future[Answer]] = set()
-        #: what it was not allowed
+        #: actions that were denied
         self._refused: list[str] = []
-        #: whether it has said something since
+        #: whether the agent has written text since the last denial
         self._spoke = True
         self._running: set[str] = set()
-        #: whether the connection can be used for another turn
+        #: whether another turn can use the connection
         self.is_reusable = False
 
     async def run(self) -> AsyncGenerator[Said | SessionRef, None]:
-        """Yield what happens, to the turn's end.
+        """Send the prompt and yield events until the turn ends.
 
         Raises:
             AgentError: the agent failed or refused.
@@ -112,7 +112,7 @@ class Talk:
     # --- the session ------------------------------------------------------------------------
 
     async def _open(self) -> tuple[str, bool, Log | None]:
-        """Return the session to use, whether it is a fresh one, and a remark if that is not what was meant."""
+        """Return the session, whether it is new, and a warning if an earlier conversation could not be resumed."""
         here, turn, remark = self._here, self._turn, None
         known = turn.session_ref
         if known is not None and known in here.sessions:
@@ -122,34 +122,36 @@ class Talk:
             again = here.agent.resume_session if here.can_resume else here.agent.load_session
             here.sessions[known] = Session()
             try:
-                opened = await here.call(again(cwd=turn.workspace, session_id=known), "did not take up its session")
+                opened = await here.call(again(cwd=turn.workspace, session_id=known), "did not resume its session")
             except AgentError as error:
                 del here.sessions[known]
-                remark = Log(level="warning", message=f"{error} It begins anew, without memory of the conversation.")
+                remark = Log(
+                    level="warning", message=f"{error} It starts a new session, without memory of the conversation."
+                )
             else:
                 self._note(known, opened)
                 await self._set_up(known)
                 return known, False, None
         elif known is not None:
-            remark = Log(level="warning", message="the agent cannot take up a conversation again: it begins anew")
-        opened = await here.call(here.agent.new_session(cwd=turn.workspace), "did not begin a session")
+            remark = Log(level="warning", message="the agent cannot resume a conversation: it starts a new one")
+        opened = await here.call(here.agent.new_session(cwd=turn.workspace), "did not open a session")
         here.sessions[opened.session_id] = Session()
         self._note(opened.session_id, opened)
         await self._set_up(opened.session_id)
         return opened.session_id, True, remark
 
     def _note(self, session: str, opened: Any) -> None:
-        """Keep what can be chosen in a session; what it cost before is no turn's of this process."""
+        """Note the options of an opened session; its cost until now belongs to earlier processes."""
         note = self._here.sessions[session]
         note.options = [one for one in opened.config_options or () if isinstance(one, SessionConfigOptionSelect)]
         note.modes = opened.modes is not None
         note.settled = note.cost
 
     async def _set_up(self, session: str) -> None:
-        """Set model and mode, where the agent offers that.
+        """Set the model and the mode, if the agent has such options.
 
         Raises:
-            AgentError: it offers no such thing, or refuses.
+            AgentError: the agent has no such option, or refuses the value.
         """
         model = self._turn.model or self._turn.agent.model
         note = self._here.sessions[session]
@@ -162,10 +164,10 @@ class Talk:
             elif category == "mode" and note.modes:
                 await self._choose(self._here.agent.set_session_mode(session_id=session, mode_id=wanted))
             else:
-                raise AgentError(f"the agent lets nobody choose its {category}, and {wanted!r} is asked for.")
+                raise AgentError(f"the agent has no option for its {category}, so {wanted!r} cannot be set.")
 
     async def _pick(self, session: str, option: SessionConfigOptionSelect, wanted: str | None) -> None:
-        """Set an option; without a wish of this turn, to what it was before a turn had one."""
+        """Set an option; if this turn names no value, restore the value from before earlier turns changed it."""
         changed = self._here.sessions[session].changed
         if wanted is None and option.id not in changed:
             return
@@ -174,10 +176,10 @@ class Talk:
         await self._choose(self._here.agent.set_config_option(config_id=option.id, session_id=session, value=value))
 
     async def _choose(self, setting: Awaitable[Any]) -> None:
-        await self._here.call(setting, "did not take what is asked of it")
+        await self._here.call(setting, "did not accept the option")
 
     async def _cancel(self, session: str, asking: asyncio.Task[PromptResponse]) -> None:
-        """Have the agent stop; one that does not in time loses its process."""
+        """Cancel the prompt; if the agent does not stop in time, its process cannot be used again."""
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(CANCELLING):
                 await self._here.agent.cancel(session_id=session)
@@ -221,23 +223,23 @@ class Talk:
         ]
 
     def _spent(self, session: str) -> list[Said]:
-        """Tell at once what it costs: it is spent, however the turn ends."""
+        """Return the new cost at once: it counts, however the turn ends."""
         note = self._here.sessions[session]
         spent, note.settled = note.cost - note.settled, note.cost
         return [Usage(cost=spent)] if spent else []
 
     def _judge(self, reason: str) -> Log | None:
-        """Return what is to be remarked of a turn that ended for this reason.
+        """Return a warning about the stop reason, or None.
 
         Raises:
-            AgentError: it did not come to an end of its own.
+            AgentError: the turn did not end normally.
         """
         match reason:
             case "end_turn" if self._spoke:
                 return None
             case "max_tokens" | "max_turn_requests":
                 return Log(level="warning", message=f"the agent stopped at a limit: {reason}")
-        if self._refused:  # codex takes a no for the end and says so, opencode ends without a word
+        if self._refused:  # codex ends its turn after a denial and tells why; opencode ends it without text
             asks = self._turn.agent.permissions is Permissions.ASK
             remedy = None if asks else _ALLOW
             raise AgentError(f"the agent stopped when it was not allowed: {self._refused[-1]}.", remedy=remedy)
@@ -246,7 +248,7 @@ class Talk:
     # --- what it asks -----------------------------------------------------------------------
 
     async def _answer(self, call: ToolCallUpdate, options: Sequence[PermissionOption]) -> PermissionOption | None:
-        """Choose by the agent's policy, or by what people say: for this once, unless they say always."""
+        """Choose an option by the agent's policy or the people's answer: for this once, unless they allow it always."""
         what = call.title or str(call.kind or "something")
         if self._turn.agent.permissions is Permissions.ASK:
             chosen = _chosen(await self._ask(what, options), options)
@@ -262,7 +264,7 @@ class Talk:
         return chosen
 
     async def _ask(self, what: str, options: Sequence[PermissionOption]) -> Answer | None:
-        """Ask people; returns None if the turn has ended meanwhile."""
+        """Ask people; return None if the turn has ended in the meantime."""
         kinds = {option.kind for option in options}
         choices = tuple(answer for answer in Answer if answer is Answer.DENY or _KINDS[answer][0] in kinds)
         asking = asyncio.ensure_future(self._turn.ask(Wanted(action=what, choices=choices)))
@@ -272,19 +274,19 @@ class Talk:
         return None if asking.cancelled() else asking.result()
 
     def _ask_no_more(self) -> None:
-        """Have what is still asked answered as cancelled, as the protocol wants it of a turn that ends."""
+        """Cancel the open questions: the protocol wants them answered as cancelled when a turn ends."""
         for asking in self._waiting:
             asking.cancel()
 
 
 def _chosen(answer: Answer | None, options: Sequence[PermissionOption]) -> PermissionOption | None:
-    """Return the option that says an answer; None if there is none, which the agent takes for a cancelled turn."""
+    """Return the option for an answer; None if there is none: the agent then takes the turn as cancelled."""
     kinds = () if answer is None else _KINDS[answer]
     return next((one for kind in kinds for one in options if one.kind == kind), None)
 
 
 def _text(part: Any) -> str:
-    """Return what a part of a tool's output says."""
+    """Return a part of a tool's output as text."""
     content = getattr(part, "content", None)
     if isinstance(content, TextContentBlock):
         return content.text

@@ -1,4 +1,4 @@
-"""Any program as a backend: `backend` is what the gateway meets, `rules` reads JSON lines."""
+"""Any program as a backend: `backend` runs it, `rules` reads the JSON lines that it writes."""
 
 from gateway.backends.command.backend import BACKEND
 

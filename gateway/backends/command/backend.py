@@ -2,11 +2,11 @@
 
     {"id": "main", "backend": "command", "command": ["my-agent", "--quiet"]}
 
-With `output: "text"` all that the program writes is the answer, as it comes, without the line feeds
-at its end. With `output: "jsonl"` it writes JSON lines, and the rules of `map` say what they mean:
-a rule fits a line that has the values in `when`, and its other fields are the dotted paths of what
-the line says. A line may fit several rules; one that fits none, or is not a JSON object, is passed
-over. For example:
+With `output: "text"`, everything that the program writes is the answer, without the line feeds at its
+end. With `output: "jsonl"`, the program writes JSON lines, and the rules of `map` give them a meaning. A
+rule applies to each line that has the values in `when`; its other fields are the dotted paths of the
+values to read. Several rules may apply to one line. A line to which none applies is skipped, and so is
+a line that is not a JSON object. For example:
 
     {"id": "main", "backend": "command", "output": "jsonl",
      "command": ["my-agent", "--json"],
@@ -19,12 +19,12 @@ over. For example:
        {"when": {"type": "done"}, "usage": {"input": "tokens.in", "output": "tokens.out", "cost": "usd"}},
        {"when": {"type": "error"}, "error": "message"}]}
 
-Programs that are known by name need no more than that name; `presets` has what stands for it:
+A known program needs only the name of its preset; `presets` has the rest:
 
     {"id": "main", "backend": "command", "preset": "opencode-run"}
 
-Exit status 0 is success; with any other the last of standard error says why the turn failed. An
-agent's `system_prompt` goes where `system_args` says, or else before the conversation's first prompt.
+Exit status 0 is success. With another status, the turn fails, and the end of standard error is the
+reason. An agent's `system_prompt` goes into `system_args`, or before the first prompt of a conversation.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import BUFFER, Child, find_program, lines
 
-#: bytes of one JSON line
+#: bytes of one JSON line, at most
 LINE = 8 * 1024 * 1024
-#: characters of standard error that an error message shows
+#: characters of standard error that an error message shows, at most
 SHOWN = 500
-#: seconds for a known program to set up its home
+#: seconds for a known program to prepare its home directory
 PREPARE = 60.0
 
 
 class _Forgotten(AgentError):
-    """The program does not know the session any more."""
+    """The program has lost the session."""
 
 
 class Command:
-    """Starts the program once a turn."""
+    """Runs the program once for each turn."""
 
     def __init__(self, resources: Tools) -> None:
         self._resources = resources
@@ -99,7 +99,7 @@ class Command:
                 async for said in saying:
                     yield said
         except _Forgotten as error:
-            yield Log(level="warning", message=f"{error} It begins anew, without memory of the conversation.")
+            yield Log(level="warning", message=f"{error} It starts a new session, without memory of the conversation.")
             async with aclosing(self._take(msgspec.structs.replace(turn, session_ref=None), known)) as saying:
                 async for said in saying:
                     yield said
@@ -124,7 +124,7 @@ class Command:
             await child.stop()
 
     async def _settle(self, turn: Turn, known: Known) -> None:
-        """Have a known program set up its home before it works there with several turns at a time."""
+        """Let a known program prepare its home directory once, before several turns use it at the same time."""
         argv = [*(turn.agent.options.command or known.program), *known.prepare]
         async with self._children.settling(argv[0], self._environment(turn.agent)) as first:
             if not first:
@@ -132,7 +132,7 @@ class Command:
             child = await self._start(turn, argv, known)
             try:
                 child.close_stdin()
-                with contextlib.suppress(TimeoutError):  # the turn will tell what is wrong
+                with contextlib.suppress(TimeoutError):  # the turn itself will fail with the reason
                     async with asyncio.timeout(PREPARE):
                         while await child.stdout.read(BUFFER):
                             pass
@@ -152,7 +152,7 @@ def arguments(turn: Turn) -> list[str]:
     """Return the program and its arguments for a turn.
 
     Raises:
-        AgentError: the model or the session has a name that could pass for an option.
+        AgentError: the program could read the name of the model or the session as an option.
     """
     options: Options = turn.agent.options.whole
     model = turn.model or turn.agent.model
@@ -174,12 +174,12 @@ def arguments(turn: Turn) -> list[str]:
 
 def _checked(what: str, value: str | None) -> str | None:
     if value and not is_value(value):
-        raise AgentError(f"the {what} {value[:64]!r} cannot be handed to the command: it has odd characters.")
+        raise AgentError(f"the {what} {value[:64]!r} cannot be an argument of the command: it has special characters.")
     return value
 
 
 def prompt_text(turn: Turn) -> str:
-    """Return what the program is given as the prompt."""
+    """Return the prompt, with the system prompt before it where `system_args` does not carry that."""
     options: Options = turn.agent.options
     if turn.agent.system_prompt and not options.system_args and turn.session_ref is None:
         return f"{turn.agent.system_prompt}\n\n{turn.input}"
@@ -187,7 +187,7 @@ def prompt_text(turn: Turn) -> str:
 
 
 async def _feed(child: Child, data: bytes) -> None:
-    """Write the prompt beside the reading: a program may write a lot before it has read it all."""
+    """Write the prompt while the output is read: a program may write a lot before it has read all of it."""
     await child.say(data)
     child.close_stdin()
 
@@ -227,7 +227,7 @@ def _within(size: int, options: Options) -> None:
     if size > options.max_output:
         raise AgentError(
             f"the command wrote more than {options.max_output} bytes and was stopped.",
-            remedy="Raise `max_output` if it may write so much.",
+            remedy="Raise `max_output` to allow more.",
         )
 
 
@@ -236,9 +236,9 @@ def _judge(status: int, stderr: str, session: str | None, known: Known | None) -
     if status == 0:
         return
     if session is not None and known is not None and known.lost in stderr:
-        raise _Forgotten("the program does not know its session any more.")
+        raise _Forgotten("the program has lost its session.")
     how = f"exited with status {status}" if status > 0 else f"was killed by {_signal_name(-status)}"
-    # Colours and other control characters have no place in a message that goes to chats and logs.
+    # The message goes to chats and logs: remove colours and other control characters.
     shown = "".join(c for c in stderr[-SHOWN:] if c.isprintable() or c == "\n").strip()
     raise AgentError(f"the command {how}: {shown}" if shown else f"the command {how}.")
 

@@ -12,14 +12,14 @@ from gateway.backends.command.rules import Rule
 
 
 class Prompt(StrEnum):
-    """How the program is given the prompt."""
+    """How the program receives the prompt."""
 
     STDIN = "stdin"
     ARGUMENT = "argument"
 
 
 class Output(StrEnum):
-    """What the program writes."""
+    """What the program writes to standard output."""
 
     TEXT = "text"
     JSONL = "jsonl"
@@ -29,29 +29,29 @@ Argument = Annotated[str, Meta(pattern=r"^[^\x00]*$(?!\n)")]
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of a command agent. Either `preset` or `command` says what to start."""
+    """Options of a command agent. `preset` or `command` tells which program to start."""
 
-    #: a known program: opencode-run; it says all but `command`, `pass_env` and `max_output` itself
+    #: a known program: opencode-run; only `command`, `pass_env` and `max_output` may be set with it
     preset: Preset | None = None
-    #: the program and its arguments; of a preset, what stands in the place of its program
+    #: the program and its arguments; with a preset, it replaces the program of the preset
     command: list[Argument] = field(default_factory=list)
     #: `stdin`, or `argument`: after `--`, as the last one (the system takes at most 128 KiB, and no NUL)
     prompt: Prompt = Prompt.STDIN
-    #: arguments that are added where a model is asked for, with `{model}` in them
+    #: arguments to add when a model is named; must contain `{model}`
     model_args: list[Argument] = field(default_factory=list)
-    #: arguments that are added where the agent has a system prompt, with `{system_prompt}` in them
+    #: arguments to add when the agent has a system prompt; must contain `{system_prompt}`
     system_args: list[Argument] = field(default_factory=list)
-    #: arguments that are added in a session that the program has named, with `{session}` in them
+    #: arguments to add when the program has named the session; must contain `{session}`
     resume_args: list[Argument] = field(default_factory=list)
-    #: arguments that are added where the agent's `permissions` are `allow`
+    #: arguments to add when the agent's `permissions` are `allow`
     allow_args: list[Argument] = field(default_factory=list)
-    #: names of variables in the gateway's environment that are handed on, such as `ANTHROPIC_API_KEY`
+    #: names of variables of the gateway's environment to pass on, such as `ANTHROPIC_API_KEY`
     pass_env: list[str] = field(default_factory=list)
     #: `text`, or `jsonl` with a `map`
     output: Output = Output.TEXT
     #: what the JSON lines mean
     map: list[Rule] = field(default_factory=list)
-    #: bytes of output after which the program is stopped, and the turn has failed
+    #: bytes of output; a program that writes more is stopped, and the turn fails
     max_output: Annotated[int, Meta(ge=1, le=1 << 40)] = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def whole(self) -> Options:
-        """The same options, with what a preset stands for."""
+        """The same options, with the preset replaced by the options that it stands for."""
         if (known := self.known) is None:
             return self
         return Options(
@@ -92,6 +92,6 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-#: options that a preset says by itself
+#: options that a preset sets itself
 _OF_PRESETS = ("prompt", "model_args", "system_args", "resume_args", "allow_args", "output", "map")
 _PLAIN = Options(command=["true"])

@@ -1,7 +1,7 @@
-"""Programs that are known by name: how each is started, and what its JSON lines mean.
+"""Known programs: how to start each, and what its JSON lines mean.
 
-To add one, add its name to `Preset` and its `Known` to `KNOWN`; `tests/contracts` holds it to what
-every backend promises.
+To add a program, add a name to `Preset` and an entry to `KNOWN`; `tests/contracts` tests that it
+keeps the contract of a backend.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from gateway.backends.command.rules import Rule, ToolRule, UsageRule
 
 
 class Preset(StrEnum):
-    """A program that is known by name."""
+    """The name of a known program."""
 
     OPENCODE_RUN = "opencode-run"
 
 
 class Known(NamedTuple):
-    """How a known program is used, and what people need for it."""
+    """How to use a known program, and what its users need."""
 
-    #: the program, which `command` replaces, and its arguments, which go after it
+    #: the program, which `command` may replace, and the arguments after it
     program: tuple[str, ...]
     arguments: tuple[str, ...]
     model: tuple[str, ...]
     resume: tuple[str, ...]
-    #: arguments that are added where the agent's `permissions` are `allow`
+    #: arguments to add when the agent's `permissions` are `allow`
     allow: tuple[str, ...]
     map: tuple[Rule, ...]
-    #: arguments instead of all these with which it sets up its home, and ends
+    #: arguments of a call that only prepares the home directory
     prepare: tuple[str, ...]
-    #: what it says on standard error when it does not know a session any more
+    #: text on standard error that tells that the session is lost
     lost: str
     install: str
-    #: what it says when it fails without saying why, and what its user can do then
+    #: an error text without a reason, and what the user can do then
     unclear: str
     remedy: str
 
 
 KNOWN = {
-    # https://opencode.ai/docs/cli; the prompt goes to its standard input: as an argument it is quoted again.
+    # https://opencode.ai/docs/cli; the prompt goes to its standard input, because opencode quotes an argument again.
     Preset.OPENCODE_RUN: Known(
         program=("opencode",),
-        # Without a title it asks the model for one.
+        # Without a title, opencode asks the model for one.
         arguments=("run", "--format", "json", "--thinking", "--title", "Moongate"),
         model=("--model", "{model}"),
         resume=("--session", "{session}"),

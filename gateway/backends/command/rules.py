@@ -1,4 +1,4 @@
-"""Reading JSON lines by declared rules: which line says what."""
+"""Reads the JSON lines of a program by declared rules."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from gateway import surrogates
 from gateway.domain.event import Log, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import Reply, SessionRef
 
-#: characters of an error message that are kept
+#: characters of an error message, at most
 MESSAGE = 500
 
-# What may stand among a program's arguments, though it came from outside: it can never be an option.
+# A text from outside that is safe as an argument: it can never be read as an option.
 _VALUE = re.compile(r"[A-Za-z0-9][\w./:@+=-]{0,255}")
 
 
 class UsageRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a line says what a step used; steps add up."""
+    """Paths to the usage of one step; the steps add up."""
 
-    #: path of the number of tokens read
+    #: path of the number of input tokens
     input: str = ""
-    #: path of the number of tokens written
+    #: path of the number of output tokens
     output: str = ""
     #: path of the number of tokens that came from a cache
     cached: str = ""
@@ -34,30 +34,30 @@ class UsageRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ToolRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a line says that a tool is used, or has come back."""
+    """Paths to the start or the end of a tool call."""
 
-    #: path of the id that both lines share
+    #: path of the id, which the lines of start and end share
     id: str
     #: path of the tool's name
     name: str
-    #: path of what it was given
+    #: path of the tool's arguments
     args: str = ""
-    #: path of what it gave back: with it, the line tells of the end of the use
+    #: path of the output; a line of a rule with it is the end of the call
     output: str = ""
-    #: path of why the use failed: where a line has that, it tells of the end, too
+    #: path of the error; a line that has it is the end of the call
     error: str = ""
 
 
 class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the lines of one kind say. Each field but `when` is a dotted path: `part.tokens.input`."""
+    """The meaning of one kind of line. Each field except `when` is a dotted path: `part.tokens.input`."""
 
-    #: values that a line of this kind has, by path; none means every line
+    #: values that a line must have, by path; empty means every line
     when: dict[str, str | int | float | bool | None] = field(default_factory=dict)
-    #: a piece of the answer, as it is
+    #: a piece of the answer, passed on unchanged
     text: str = ""
-    #: a paragraph of the answer: a blank line divides it from what came before
+    #: a paragraph of the answer, with a blank line before it
     paragraph: str = ""
-    #: the whole answer, in place of all the text before
+    #: the whole answer; it replaces all text before it
     reply: str = ""
     #: a piece of the agent's reasoning
     thinking: str = ""
@@ -70,12 +70,12 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def is_value(text: str) -> bool:
-    """Tell whether a text from outside may be an argument, or a part of one."""
+    """Tell whether a text from outside is safe as an argument, or as a part of one."""
     return _VALUE.fullmatch(text) is not None
 
 
 def at(path: str, line: Any) -> Any:
-    """Return what is at a dotted path, where a number counts in a list; None if nothing is."""
+    """Return the value at a dotted path; a number is an index of a list. None if there is no value."""
     if not path:
         return None
     for step in path.split("."):
@@ -89,7 +89,7 @@ def at(path: str, line: Any) -> Any:
 
 
 def text_at(path: str, line: Any) -> str:
-    """Return what is at a path as text; what is not text is shown as JSON, nothing as ``""``."""
+    """Return the value at a path as text: JSON if it is no text, ``""`` if there is none."""
     found = at(path, line)
     if found is None or isinstance(found, str):
         return found or ""
@@ -103,13 +103,13 @@ class Reader:
         self._rules = rules
         self._spoken = False
         self._session = ""
-        #: lines so far that were not JSON objects
+        #: number of lines that were not JSON objects
         self.skipped_lines = 0
-        #: the first error that a line told of
+        #: the first error in a line
         self.first_error = ""
 
     def read(self, line: bytes) -> Iterator[Said | SessionRef | Reply]:
-        """Yield what a line says, by every rule that fits it."""
+        """Yield the events of a line, by every rule that applies."""
         if not line.strip():
             return
         try:
@@ -152,8 +152,8 @@ class Reader:
 def _session(ref: str) -> SessionRef | Log:
     if is_value(ref):
         return SessionRef(ref)
-    # It would stand among the arguments of the next turn, where it could pass for an option.
-    return Log(level="warning", message="the agent's name for the session was ignored: it has odd characters.")
+    # It would be an argument of the next turn, and the program could read it as an option.
+    return Log(level="warning", message="the agent's name for the session was ignored: it has special characters.")
 
 
 def _tool(rule: ToolRule, line: Mapping[str, Any]) -> Iterator[Tool | ToolEnd]:
