@@ -1,12 +1,12 @@
-"""opencode from a Python script: a task directory, turns that remember, a state, and a Markdown file.
+"""Drives opencode from a Python script: a task directory, a conversation, its state, and a Markdown file.
 
     from gateway.runner import OpenCodeRunner
 
     runner = OpenCodeRunner(task_name="hello")
     print(runner.run("Say hello in Chinese")["output"])
 
-All calls block; the work is done by a thread that all runners of a process share. Nothing of this
-needs a running gateway, and nothing of it is kept by one.
+Calls block. All runners of a process share one thread that does the work. A running gateway is neither
+needed nor used.
 """
 
 from gateway.runner.runner import OpenCodeRunner, Result, RunState

@@ -1,4 +1,4 @@
-"""The command line over one task: `gateway exec`, and `python -m gateway.runner`."""
+"""Runs one task from the command line: `gateway exec`, and `python -m gateway.runner`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gateway.errors import AgentError, InvalidRequest
 from gateway.runner.runner import OpenCodeRunner, RunState
 from gateway.runner.sources import ModelSource, ModelSourceType
 
-#: file in the current directory that models are read from
+#: file in the current directory with model sources
 ENV_FILE = ".env"
-#: what a task that nobody waits for writes, in its directory
+#: file in the task's directory for the output of a task in the background
 LOG = "output.log"
 
 
@@ -94,10 +94,10 @@ def COMMAND(  # noqa: N802 the seam's name
 
 
 def _models(config: str | None, no_env: bool) -> ModelSource | None:
-    """Return the models that are declared: in the file, in `.env`, or in the environment.
+    """Return the model sources of the file, of `.env`, or of the environment; None for none.
 
     Raises:
-        InvalidRequest: they are declared wrongly, or the file is not there.
+        InvalidRequest: a value is not valid, or the file does not exist.
     """
     try:
         if no_env:
@@ -110,7 +110,7 @@ def _models(config: str | None, no_env: bool) -> ModelSource | None:
 
 
 def _end_when_asked() -> None:
-    """Have polite signals end opencode as well, as Ctrl-C does; it would work on, and cost, unseen."""
+    """End opencode on SIGTERM and SIGHUP, as on Ctrl-C; it would go on working, and cost money, unseen."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
@@ -122,7 +122,7 @@ def _end(number: int, _: object) -> NoReturn:
 
 
 def _leave_to_work(directory: Path, said: str, as_json: bool) -> None:
-    """Have another process do the same in the task's directory, and not wait for it."""
+    """Start another process that does the same in the task's directory, and do not wait for it."""
     log = directory / LOG
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -139,7 +139,7 @@ def _leave_to_work(directory: Path, said: str, as_json: bool) -> None:
 
 
 def _options() -> list[str]:
-    """Return the options that were given, but for those that say what is said, and whether to wait."""
+    """Return the options of this call for another process, without the prompt and `--no-wait`."""
     here = click.get_current_context()
     given = [
         option

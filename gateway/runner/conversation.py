@@ -1,4 +1,4 @@
-"""What was said in a task, and how it reads as a Markdown file."""
+"""The conversation of a task, and its Markdown form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAMES = {Role.USER: "User", Role.ASSISTANT: "Assistant"}
 
 
 class Line(NamedTuple):
-    """Something that was said, and when."""
+    """One message of the conversation."""
 
     role: Role
     content: str

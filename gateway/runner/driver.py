@@ -1,4 +1,4 @@
-"""The thread behind all runners of a process: an event loop with one opencode backend in it."""
+"""The thread that all runners of a process share: an event loop with one opencode backend."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gateway.process.child import Children
 from gateway.process.identity import Identity
 from gateway.process.scratch import Scratch
 
-#: seconds for the thread to begin
+#: seconds for the thread to start
 BEGIN = 10.0
 
 
 class Unrecorded:
-    """No ledger: what a program leaves behind when it is killed is swept by opencode's next start."""
+    """A ledger that records nothing: opencode's next start ends processes that a killed program left."""
 
     async def record(self, who: Identity, run: str | None) -> None: ...
 
@@ -31,7 +31,7 @@ class Unrecorded:
 
 
 class Work:
-    """Something that is done in the driver's thread, and the handle to end it."""
+    """A task in the driver's thread, which another thread can end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
         self._loop = loop
@@ -40,7 +40,7 @@ class Work:
         loop.call_soon_threadsafe(self._begin, work)
 
     def end(self, patience: float) -> None:
-        """Cancel it, and wait so many seconds until it has ended."""
+        """Cancel the task, and wait up to `patience` seconds for its end."""
         self._loop.call_soon_threadsafe(self._cancel)
         self._done.wait(patience)
 
@@ -54,7 +54,7 @@ class Work:
 
 
 class Driver:
-    """Does work in its own thread. One a process, begun by the first runner that works."""
+    """Runs coroutines in a thread of its own. A process has one; the first turn starts it."""
 
     _here: Driver | None = None
     _making = threading.Lock()
@@ -79,7 +79,7 @@ class Driver:
             return cls._here
 
     def start(self, work: Coroutine[Any, Any, None]) -> Work:
-        """Begin a coroutine in the thread."""
+        """Start a coroutine in the thread."""
         return Work(self._loop, work)
 
     async def _open(self) -> Opencode:
@@ -88,7 +88,7 @@ class Driver:
         return await Opencode(resources).__aenter__()
 
     def _close(self) -> None:
-        """End opencode's servers. The program is ending: the loop's own helper threads are gone by now."""
+        """End opencode's servers, without the loop: at the program's exit, its helper threads are gone."""
         if self._pid == os.getpid():
             orphans.end_ours()
             scratch.clear(str(self._directory))

@@ -1,4 +1,4 @@
-"""`OpenCodeRunner`: one task, its directory, and the turns of its conversation."""
+"""`OpenCodeRunner`: a task, its directory, and the turns of its conversation."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from gateway.runner.conversation import Line, markdown
 from gateway.runner.driver import Driver, Work
 from gateway.runner.sources import ModelSource, ModelSourceType
 
-#: events of a turn that are kept; older ones are dropped
+#: events of a turn that are kept, at most; older ones are dropped
 EVENTS = 10_000
-#: seconds that an interrupted turn gets to end: the backend stops within two
+#: seconds for an interrupted turn to end; the backend stops within two
 INTERRUPT = 10.0
-#: file in the task's directory that is written anew after each turn
+#: file in the task's directory that each turn rewrites at its end
 CONVERSATION = "conversation.md"
 
 
 class RunState(Enum):
-    """How a runner's last turn stands."""
+    """The state of a runner's last turn."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -49,7 +49,7 @@ class RunState(Enum):
 
 
 class Result(TypedDict):
-    """What came of a turn, so far."""
+    """The result of a turn, so far."""
 
     #: the answer
     output: str
@@ -57,7 +57,7 @@ class Result(TypedDict):
     session_id: str | None
     #: absolute path
     task_dir: str
-    #: a `RunState`'s word
+    #: the value of a `RunState`
     state: str
     #: what happened, oldest first; each has a `kind`
     json_events: list[dict[str, Any]]
@@ -66,7 +66,7 @@ class Result(TypedDict):
 
 
 class _Turn:
-    """One turn: what it has said so far, and how to end it."""
+    """One turn: its output so far, and the task to end it."""
 
     def __init__(self) -> None:
         self.state = RunState.RUNNING
@@ -94,12 +94,12 @@ class OpenCodeRunner:
         model_source: ModelSource | None = None,
         task_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Make the task's directory, `task_<name>_<8 hex digits>`, or take the one that is given.
+        """Create the task's directory, `task_<name>_<8 hex digits>`, or use the given one.
 
         Args:
             model: in opencode's own words, `provider/model`; `opencode models` lists them.
             context: the system prompt.
-            workspace: where the task's directory is made; the current directory when left out.
+            workspace: where the task's directory is created; by default, the current directory.
             model_source: models by purpose, for `run`.
             task_dir: a directory to work in, instead of a new one.
         """
@@ -121,22 +121,22 @@ class OpenCodeRunner:
         wait: bool = True,
         timeout: float | None = None,
     ) -> Result:
-        """Say something, in the conversation that this task is.
+        """Send a message in the task's conversation, and return the result of the turn.
 
         Args:
             model_source_type: the purpose, which picks a model of the model source.
-            wait: return when the answer is complete; else at once.
+            wait: whether to return when the answer is complete, and not at once.
             timeout: seconds to wait; the turn goes on after it.
 
         Raises:
-            RuntimeError: the turn before has not ended.
+            RuntimeError: the previous turn is still running.
             TimeoutError: it has not ended in that time.
-            ValueError: there is nothing to say, it is no text, or there is no such purpose.
+            ValueError: the message is empty or not valid text, or the purpose is unknown.
         """
         if not message.strip():
             raise ValueError("the message is empty.")
         for text in (message, self.context or ""):
-            text.encode()  # half a character, as of an argument that is not UTF-8, could not be sent
+            text.encode()  # fails here for half a character, as in a command line that is not UTF-8
         agent = setup.agent(
             self.model, self.context, self.model_source, ModelSourceType(model_source_type), str(self.task_dir)
         )
@@ -156,13 +156,13 @@ class OpenCodeRunner:
             raise
 
     def wait(self, timeout: float | None = None) -> Result:
-        """Wait until the turn has ended, and return what came of it.
+        """Wait until the turn has ended, and return its result.
 
         Args:
             timeout: seconds; None waits as long as it takes.
 
         Raises:
-            RuntimeError: nothing was said yet.
+            RuntimeError: `run` was not called yet.
             TimeoutError: it has not ended in that time; it goes on.
         """
         turn = self._turn
@@ -173,11 +173,11 @@ class OpenCodeRunner:
         return self._result(turn)
 
     def interrupt(self) -> bool:
-        """End the turn, and wait until opencode has stopped; False if there was none under way."""
+        """End the turn and wait until opencode has stopped; return False if no turn is running."""
         return self._cut(INTERRUPT)
 
     def kill(self) -> bool:
-        """End the turn without waiting for opencode; False if there was none under way."""
+        """End the turn without waiting for opencode; return False if no turn is running."""
         return self._cut(0.0)
 
     def is_running(self) -> bool:
@@ -188,7 +188,7 @@ class OpenCodeRunner:
         return RunState.IDLE if turn is None else turn.state
 
     def get_current_output(self) -> str:
-        """Return the answer so far. Asking again gives it again."""
+        """Return the answer so far, from its start."""
         turn = self._turn
         return "" if turn is None else turn.output
 
@@ -197,16 +197,16 @@ class OpenCodeRunner:
         return self._session
 
     def get_json_events(self) -> list[dict[str, Any]]:
-        """Return what has happened in the turn, oldest first."""
+        """Return the events of the turn, oldest first."""
         turn = self._turn
         return [] if turn is None else list(turn.events)
 
     def get_recent_events(self, count: int = 10) -> list[dict[str, Any]]:
-        """Return the last things that happened in the turn."""
+        """Return the last events of the turn."""
         return self.get_json_events()[-count:]
 
     def get_conversation_history(self) -> list[dict[str, str]]:
-        """Return all that was said: `role`, `content` and `timestamp`, oldest first."""
+        """Return all messages, oldest first: `role`, `content` and `timestamp`."""
         return [
             {"role": line.role, "content": line.content, "timestamp": line.at.isoformat()} for line in list(self._lines)
         ]
@@ -215,10 +215,10 @@ class OpenCodeRunner:
         return markdown(self.task_name, self._session, self.model, list(self._lines))
 
     def save_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Write the conversation to a file, `conversation.md` in the task's directory when left out.
+        """Write the conversation to a file, by default `conversation.md` in the task's directory.
 
         Returns:
-            Its path.
+            The path of the file.
         """
         file = self.task_dir / CONVERSATION if path is None else Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -281,14 +281,14 @@ class OpenCodeRunner:
         return True
 
     def _end(self, turn: _Turn, state: RunState, error: str | None = None) -> None:
-        """Put down how a turn ended; what was put down first stays."""
+        """Record the end of a turn, unless it is recorded already."""
         with self._lock:
             if turn.state is not RunState.RUNNING:
                 return
             turn.state, turn.error = state, error
             if turn.output:
                 self._lines.append(Line(Role.ASSISTANT, turn.output, _now()))
-            with contextlib.suppress(OSError):  # the answer is not lost because the file cannot be written
+            with contextlib.suppress(OSError):  # a file that cannot be written must not lose the answer
                 self.save_markdown()
             turn.over.set()
 
@@ -309,7 +309,7 @@ def _fresh(workspace: Path, task_name: str) -> Path:
 
 
 async def _nothing() -> Sequence[Message]:
-    """opencode remembers by itself."""
+    """Return no history: opencode keeps its own."""
     return ()
 
 

@@ -1,4 +1,4 @@
-"""The opencode agent that a runner drives: the user's own environment, and model sources as providers."""
+"""Builds the opencode agent of a runner: the user's environment, and the model sources as providers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gateway.domain.agent import Agent, Permissions
 from gateway.process import child
 from gateway.runner.sources import ModelConfig, ModelSource, ModelSourceType
 
-#: of the names of providers and of opencode's agents that are made here
+#: prefix of the names of the providers and opencode agents that we define
 PREFIX = "source-"
-#: tokens that a model is taken to read, where only the length of its answers is given
+#: assumed size of a model's context in tokens, if only the length of its answers is set
 CONTEXT = 128_000
-#: seconds that a turn may take at the most: a week
+#: seconds that a turn may take, at most: a week
 TIMEOUT = 604_800.0
 
 
@@ -25,7 +25,7 @@ def agent(
     """Return the agent for a turn.
 
     Args:
-        model: in opencode's own words, `provider/model`; goes before the source's.
+        model: `provider/model`, as opencode names it; overrides the source's model.
         context: the system prompt.
         directory: where it works.
     """
@@ -50,7 +50,7 @@ def agent(
 
 
 def _config(models: Mapping[ModelSourceType, ModelConfig], default: str) -> dict[str, Any]:
-    """Return opencode's configuration: a provider a source, and an agent where it has a temperature.
+    """Return opencode's configuration: a provider for each source, and an agent if it has a temperature.
 
     Formats: https://opencode.ai/docs/config, https://opencode.ai/docs/providers.
     """
@@ -88,5 +88,5 @@ def _provider(model: ModelConfig) -> dict[str, Any]:
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the caller's environment, but for what could put other code into opencode, and what is the gateway's."""
+    """Return the environment without the gateway's variables and those that could load code into opencode."""
     return {name: value for name, value in given.items() if not name.startswith("MODEL_") and child.may_be_set(name)}

@@ -1,4 +1,4 @@
-"""Which model for which purpose: declared in code, in the environment, or in an `.env` file."""
+"""Models by purpose, from code, from the environment, or from an `.env` file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import dotenv
 
 
 class ModelSourceType(StrEnum):
-    """What a model is for."""
+    """The purpose of a model."""
 
     PLAN = "plan"
     THINK = "think"
@@ -23,9 +23,9 @@ class ModelSourceType(StrEnum):
 
 
 class ModelConfig(NamedTuple):
-    """A model, and the server that has it."""
+    """A model and its server."""
 
-    #: URL of an OpenAI-compatible server; without a path, `/v1` is meant
+    #: URL of an OpenAI-compatible server; `/v1` is added if it has no path
     baseurl: str
     apikey: str
     model: str
@@ -36,7 +36,7 @@ class ModelConfig(NamedTuple):
 
 
 class ModelSource:
-    """A model for each purpose; a purpose without one has the default's, or else the first that was set."""
+    """A model for each purpose; without one, a purpose uses the default's, or the first that was set."""
 
     def __init__(self) -> None:
         self._models: dict[ModelSourceType, ModelConfig] = {}
@@ -53,7 +53,7 @@ class ModelSource:
         """Set the model for a purpose.
 
         Raises:
-            ValueError: a value cannot be one; the message names it.
+            ValueError: a value is not valid; the message names it.
         """
         purpose = ModelSourceType(source_type)
         parts = urlsplit(baseurl)
@@ -69,12 +69,12 @@ class ModelSource:
         self._models[purpose] = ModelConfig(url, apikey, model, temperature, max_tokens)
 
     def get_model(self, source_type: ModelSourceType | str) -> ModelConfig | None:
-        """Return the model that serves a purpose; None if there is no model at all."""
+        """Return the model for a purpose; None if there is no model at all."""
         serving = self.serving(source_type)
         return None if serving is None else self._models[serving]
 
     def serving(self, source_type: ModelSourceType | str) -> ModelSourceType | None:
-        """Return the purpose whose model serves one: its own, else the default's, else the first that was set."""
+        """Return the purpose whose model is used: this one, or the default, or the first that was set."""
         wanted = (ModelSourceType(source_type), ModelSourceType.DEFAULT, *self._models)
         return next((purpose for purpose in wanted if purpose in self._models), None)
 
@@ -92,7 +92,7 @@ class ModelSource:
         """Read `MODEL_<PURPOSE>_{BASEURL,APIKEY,MODEL,TEMPERATURE,MAX_TOKENS}`.
 
         Raises:
-            ValueError: a value cannot be one, or a purpose has a key but no server or model.
+            ValueError: a value is not valid, or a purpose has a key but no server or model.
         """
         source = cls()
         for purpose in ModelSourceType:
@@ -126,10 +126,10 @@ class ModelSource:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Mapping[str, Any]]) -> ModelSource:
-        """Make one from `{purpose: {"baseurl", "apikey", "model", "temperature"?, "max_tokens"?}}`.
+        """Create a source from `{purpose: {"baseurl", "apikey", "model", "temperature"?, "max_tokens"?}}`.
 
         Raises:
-            ValueError: a purpose is unknown, or a value cannot be one.
+            ValueError: a purpose is unknown, or a value is not valid.
         """
         source = cls()
         for purpose, said in data.items():

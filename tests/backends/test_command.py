@@ -136,7 +136,7 @@ async def test_neither_a_model_nor_a_session_can_become_an_option(odd: str) -> N
 
     for about in ({"model": odd}, {"session_ref": odd}):
         if odd:
-            with pytest.raises(AgentError, match="odd characters"):
+            with pytest.raises(AgentError, match="special characters"):
                 command.arguments(turn(who, "hello", **about))  # type: ignore[arg-type]
         else:
             assert command.arguments(turn(who, "hello", **about)) == ["sh", "-c", "true", "sh"]  # type: ignore[arg-type]
@@ -398,7 +398,7 @@ async def test_a_session_with_an_odd_name_is_not_kept(ask: Ask) -> None:
     heard = await ask(writes({"id": "--yolo"}, rules=[{"session": "id"}]))
 
     assert heard.session_ref is None
-    assert "odd characters" in heard.logs[0]
+    assert "special characters" in heard.logs[0]
 
 
 async def test_an_error_line_fails_the_turn_with_its_message(ask: Ask) -> None:

@@ -230,7 +230,7 @@ async def test_a_failure_that_stays_is_not_tried_again(
     [
         ("midfail", "cut the connection"),
         ("stop", "before it was complete"),
-        ("refuse no more money", "failed in the middle: no more money"),
+        ("refuse no more money", "failed in the middle of the answer: no more money"),
         ("garbage", "cannot be read"),
         ("bytes", "cannot be read"),
         ("line 10", "an event of more than 1024 KiB"),

@@ -1,4 +1,4 @@
-"""OpenAI-compatible servers as a backend: `backend` is what the gateway meets, the rest is how it is done."""
+"""OpenAI-compatible servers as a backend; `backend` is the entry point of the package."""
 
 from gateway.backends.openai.backend import BACKEND
 

@@ -2,9 +2,9 @@
 
     {"id": "main", "backend": "openai", "base_url": "http://127.0.0.1:11434/v1", "model": "qwen3:4b"}
 
-The session's transcript goes along with every turn, as much of its end as `context_tokens` holds.
-Where no model is named the server's first one is used. A request that fails in a way that may pass
-(429, 5xx, no connection) is tried again, but only while nothing of the answer has been seen.
+Every turn sends the end of the session's transcript, up to `context_tokens`. If no model is named, the
+first model of the server is used. After a temporary failure (429, 5xx, no connection) the request is
+tried again, but only while no part of the answer has come.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from gateway.domain.event import Log, Said
 from gateway.domain.ports.backend import Health, Turn
 from gateway.errors import GatewayError
 
-#: seconds that a server can make us wait by Retry-After, at most
+#: seconds between two tries, at most, whatever Retry-After asks for
 LONGEST_WAIT = 60.0
 
 
 class OpenAI:
-    """Asks servers; holds the connections to them."""
+    """Asks servers, and holds the connections to them."""
 
     def __init__(self, resources: Tools) -> None:
         self._environ = resources.environ
@@ -42,7 +42,7 @@ class OpenAI:
     async def __aenter__(self) -> OpenAI:
         for trust_env in (False, True):
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the engine limits how many runs there are
+                connector=aiohttp.TCPConnector(limit=0),  # the engine limits the runs
                 trust_env=trust_env,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -86,7 +86,7 @@ class OpenAI:
 
 
 async def request(turn: Turn) -> dict[str, Any]:
-    """Return the body to send; without a `model` when none is named."""
+    """Return the request's body; without a `model` if none is named."""
     options: Options = turn.agent.options
     said = await turn.history()
     body: dict[str, Any] = {
@@ -105,9 +105,9 @@ async def request(turn: Turn) -> dict[str, Any]:
 
 
 def backoff(attempt: int, first: float, asked: float | None) -> float:
-    """Return the seconds to wait after an attempt, counted from 0: what the server asked, or a growing time.
+    """Return the seconds to wait after an attempt (from 0): what the server asks, or an exponential backoff.
 
-    A random part of up to a half keeps many clients from coming back at once.
+    Up to half of it is random, so that many clients do not come back at the same time.
     """
     wait = min(first * 2.0**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)  # noqa: S311
     return max(wait, min(asked or 0.0, LONGEST_WAIT))

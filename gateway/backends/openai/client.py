@@ -1,4 +1,4 @@
-"""One request to a server: the answer as it comes, or what went wrong in words that help."""
+"""Sends one request to a server: streams the answer, or raises an error that helps."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from gateway.errors import AgentError
 
 #: seconds for a server to list its models
 LISTING = 5.0
-#: bytes that are read of an error's body, and of a list of models
+#: bytes of an error's body and of a list of models that are read, at most
 ERROR_BODY, MODELS_BODY = 16 * 1024, 4 * 1024 * 1024
 
 
 class Passing(AgentError):
-    """The model's server failed in a way that may pass."""
+    """The model's server failed, but another try may succeed."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
-        #: seconds that the server asked to wait
+        #: seconds that the server asks to wait; None if it did not
         self.retry_after = after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What one turn asks of the server."""
+    """The request of one turn."""
 
     options: Options
     session: aiohttp.ClientSession
@@ -45,7 +45,7 @@ class Call:
 
     @property
     def headers(self) -> dict[str, str]:
-        # Compressed answers could grow without bounds while they are unpacked.
+        # No compression: a small compressed answer could unpack to any size.
         headers = {"Accept-Encoding": "identity", "User-Agent": "moongate"}
         return {**headers, "Authorization": f"Bearer {self.key}"} if self.key else headers
 
@@ -53,12 +53,12 @@ class Call:
         return self.options.base_url.rstrip("/") + path
 
     def show(self, text: str) -> str:
-        """Return what a server said, fit for an error message: short, and never with the key."""
+        """Return a server's text for an error message: short, and without the key."""
         return wire.shorten(text.replace(self.key, "…") if self.key else text)
 
 
 async def answer(call: Call) -> AsyncGenerator[Said, None]:
-    """Ask once, and yield the answer as it comes."""
+    """Ask once and stream the answer."""
     options = call.options
     body = call.body if "model" in call.body else {**call.body, "model": await first_model(call)}
     timeout = aiohttp.ClientTimeout(total=None, connect=options.connect_timeout, sock_read=options.idle_timeout)
@@ -68,7 +68,7 @@ async def answer(call: Call) -> AsyncGenerator[Said, None]:
             json=body,
             headers=call.headers,
             timeout=timeout,
-            allow_redirects=False,  # the key is for this server alone
+            allow_redirects=False,  # the key must not go to another server
         ) as response:
             await _check(call, response)
             async with aclosing(_read(call, response)) as reading:
@@ -79,9 +79,9 @@ async def answer(call: Call) -> AsyncGenerator[Said, None]:
 
 
 def _explain(error: Exception, call: Call) -> NoReturn:
-    """Raise what a failed connection means. The cause is left out: its parts hold the key."""
+    """Raise the error for a failed connection. It has no cause, because that would contain the key."""
     place = call.options.base_url
-    # The text of a ClientResponseError has parts of the request in it; its message has not.
+    # The text of a ClientResponseError contains parts of the request; its message does not.
     why = call.show(error.message if isinstance(error, aiohttp.ClientResponseError) else str(error))
     match error:
         case aiohttp.ConnectionTimeoutError():
@@ -96,7 +96,7 @@ def _explain(error: Exception, call: Call) -> NoReturn:
 
 
 async def _check(call: Call, response: aiohttp.ClientResponse) -> None:
-    """Raise unless a stream follows."""
+    """Raise an error unless the response is a stream."""
     kind = response.headers.get("Content-Type", "").lower()
     streaming = "json" not in kind and "html" not in kind
     if response.status == HTTPStatus.OK and streaming:
@@ -115,13 +115,13 @@ _REMEDIES = {401: _KEY, 403: _KEY, 404: "Check `base_url` and the model's name."
 
 
 def _may_pass(status: int, why: str) -> bool:
-    if "quota" in why.lower():  # OpenAI says 429 for an account without money, too
+    if "quota" in why.lower():  # OpenAI also answers 429 for an account without credit
         return False
     return status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Read so much of a body, and no more."""
+    """Read a body up to a limit of bytes."""
     read = bytearray()
     while len(read) < limit and (piece := await response.content.read(limit - len(read))):
         read += piece
@@ -142,7 +142,7 @@ async def _read(call: Call, response: aiohttp.ClientResponse) -> AsyncGenerator[
 
 
 class _Reading:
-    """What has been read of one answer."""
+    """Reads the pieces of one answer."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -153,15 +153,15 @@ class _Reading:
         self.is_finished = False
 
     def take(self, chunk: wire.Chunk) -> list[Said]:
-        """Return what a piece of the stream says.
+        """Return the events of one piece of the stream.
 
         Raises:
             AgentError: the server reports an error, or the answer is too long.
         """
         if chunk.error:
             why = self._call.show(wire.error_text(msgspec.json.encode(chunk.error)))
-            raise AgentError(f"the model's server failed in the middle: {why}")
-        # Some servers send the sum so far with every piece: the last one counts.
+            raise AgentError(f"the model's server failed in the middle of the answer: {why}")
+        # Some servers send the total so far with every piece: the last one counts.
         self._usage = chunk.usage or self._usage
         said: list[Said] = []
         for choice in (chunk.choices or [])[:1]:
@@ -185,10 +185,10 @@ class _Reading:
         return said
 
     def end(self) -> list[Said]:
-        """Return what is left to say at the end of the stream.
+        """Return the events for the end of the stream.
 
         Raises:
-            AgentError: the end came too early.
+            AgentError: the stream ended before the answer was complete.
         """
         if not self.is_finished:
             raise Passing("the model's server ended the answer before it was complete.")

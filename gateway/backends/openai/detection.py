@@ -1,4 +1,4 @@
-"""Looking for a server that could be used with no configuration."""
+"""Finds a server that works without configuration."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.errors import ConfigError
 
-#: the model that OpenAI is asked for when none is named; other servers are asked what they have
+#: the model for OpenAI if none is named; of other servers, their first model is used
 OPENAI_MODEL = "gpt-4o-mini"
 #: where Ollama listens by default
 OLLAMA = ("127.0.0.1", 11434)
-#: seconds to find out whether it does, and then what it has
+#: seconds to connect to Ollama, and to read its list of models
 PROBE, TAGS = 0.2, 1.0
-#: bytes that are read of its list of models
+#: bytes of that list, at most
 TAGS_BODY = 4 * 1024 * 1024
 
 
@@ -52,7 +52,7 @@ class _Tags(Struct):
 
 
 def _ollama_model() -> str | None:
-    """Return the first model of a local Ollama; None where there is no such thing."""
+    """Return the first model of a local Ollama; None if there is none."""
     connection = http.client.HTTPConnection(*OLLAMA, timeout=PROBE)
     try:
         connection.connect()

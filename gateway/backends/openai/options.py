@@ -1,4 +1,4 @@
-"""What can be set of an openai agent, and where its key comes from."""
+"""The options of an openai agent, and how its key is found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from gateway.errors import AgentError, ConfigError
 from gateway.security import secret_sources
 
-#: where OpenAI itself is
+#: URL of OpenAI itself
 OPENAI = "https://api.openai.com/v1"
 
 
@@ -30,21 +30,21 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     #: tokens of one answer, at most
     max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
-    #: tokens of system prompt, transcript and input together, reckoned at four characters each
+    #: tokens of system prompt, transcript and input together, estimated at four characters each
     context_tokens: Annotated[int, Meta(ge=256, le=100_000_000)] = 32_000
     #: whether to ask for the usage; false for a server that refuses `stream_options`
     usage: bool = True
-    #: how often a request is tried again
+    #: how many times a request is tried again
     retries: Annotated[int, Meta(ge=0, le=10)] = 3
-    #: seconds before the first retry; doubled for each further one
+    #: seconds before the first retry; doubled for each later one
     retry_delay: Annotated[float, Meta(ge=0, le=60)] = 0.5
-    #: seconds for a connection to be made
+    #: seconds to connect
     connect_timeout: Annotated[float, Meta(gt=0, le=600)] = 10.0
-    #: seconds that the server may be silent, before the answer and in it
+    #: seconds without data, before the answer and during it
     idle_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
     #: bytes of one answer, reasoning included
     max_output: Annotated[int, Meta(ge=1, le=1 << 40)] = 8 * 1024 * 1024
-    #: take proxies from the gateway's environment
+    #: use the proxies of the gateway's environment
     trust_env: bool = False
 
 
@@ -52,7 +52,7 @@ def find_key(options: Options, environ: Mapping[str, str]) -> str:
     """Return the key to use, or "" for none.
 
     Raises:
-        AgentError: it cannot be read, or cannot be a key.
+        AgentError: it cannot be read, or has characters that no key has.
     """
     try:
         found = secret_sources.find(options.api_key, options.api_key_file, options.api_key_env, environ)

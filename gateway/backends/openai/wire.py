@@ -1,7 +1,7 @@
-"""Chat completions on the wire: what is asked, and what is understood of the stream that answers.
+"""The wire format of chat completions: builds the messages of a request, and reads the streamed answer.
 
-The format is that of https://platform.openai.com/docs/api-reference/chat-streaming, with the names
-that other servers use for reasoning. Fields that are not read here are not checked either.
+The format: https://platform.openai.com/docs/api-reference/chat-streaming, with the names that other
+servers use for reasoning. Fields that we do not read are not checked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.sse_reader import EventReader, OversizedEvent
 
 #: bytes of one event of a stream
 LINE = 1024 * 1024
-#: characters of a server's message that are shown
+#: characters of a server's message that are shown, at most
 SHOWN = 300
 
 GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -51,10 +51,10 @@ class Usage(Struct):
 
 class Delta(Struct):
     content: str | None = None
-    #: what stands in place of an answer that the model will not give
+    #: the text in place of an answer that the model refuses to give
     refusal: str | None = None
     reasoning_content: str | None = None
-    #: the name for it at Ollama, OpenRouter and newer vLLM
+    #: the name of `reasoning_content` at Ollama, OpenRouter and newer vLLM
     reasoning: str | None = None
     tool_calls: list[Any] | None = None
 
@@ -77,7 +77,7 @@ def decode_chunk(data: bytes) -> Chunk:
     """Read one piece of a stream.
 
     Raises:
-        AgentError: it is not what the protocol has there.
+        AgentError: it does not fit the protocol.
     """
     try:
         return _chunk.decode(surrogates.mended(data))
@@ -102,22 +102,22 @@ async def data_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None
 
 
 def error_text(body: bytes) -> str:
-    """Return what the body of an error says."""
+    """Return the message in the body of an error."""
     try:
         return _message(msgspec.json.decode(body))
     except GARBAGE:
-        # A proxy's page: the words between its tags.
+        # An HTML page of a proxy: keep the text between the tags.
         return re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", body.decode("utf-8", "replace"), flags=re.DOTALL)
 
 
 def shorten(text: str) -> str:
-    """Return a text as one line of printable characters, cut where it gets long."""
+    """Return a text as one line of printable characters, cut if it is too long."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
 
 
 def _message(value: Any) -> str:
-    """Find the message in an error, in whichever place this server puts it."""
+    """Find the message in an error; servers put it in different places."""
     for name in ("error", "message", "detail"):
         if isinstance(value, dict) and value.get(name):
             return _message(value[name])
@@ -125,16 +125,16 @@ def _message(value: Any) -> str:
 
 
 def tokens(text: str) -> int:
-    """Estimate how many tokens a message takes: four characters each, and some for its frame."""
+    """Estimate the tokens of a message: one for four characters, and four for its frame."""
     return len(text) // 4 + 4
 
 
 def context(system: str | None, history: Sequence[Message], given: str, budget: int) -> list[dict[str, str]]:
-    """Return the messages to send: as many of the last turns as the budget of tokens holds.
+    """Return the messages to send: the last turns that fit into the budget of tokens.
 
-    The system prompt and the present input are always there. A turn is dropped whole, the oldest
-    first. Neighbours of one role are joined: a turn that failed has no answer, and many models
-    want the roles to alternate.
+    The system prompt and the current input are always sent. Turns are dropped whole, the oldest
+    first. Adjacent messages of one role are joined, because a failed turn has no answer, and many
+    models need alternating roles.
     """
     left = budget - tokens(system or "") - tokens(given)
     kept: list[tuple[str, str]] = []

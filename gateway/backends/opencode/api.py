@@ -1,4 +1,4 @@
-"""Calls to an opencode server over HTTP, each with a deadline and a bounded answer."""
+"""The HTTP calls to an opencode server; each has a timeout, and a limit for its answer."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gateway.errors import AgentError
 
 T = TypeVar("T")
 
-#: seconds that a call may take; opencode prepares a directory within the first one about it
+#: seconds that a call may take; opencode prepares a directory during the first call that needs it
 CALL = 30.0
-#: bytes of an answer that are read
+#: bytes of an answer, at most
 ANSWER = 8 * 1024 * 1024
-#: messages asked for at a time
+#: messages in one page
 PAGE = 8
-#: seconds between tries to read something, when the connection is cut
+#: seconds between tries of a GET whose connection was cut
 RETRIES = (0.1, 0.4)
 
-#: what an agent without a person beside it must not do: wait for an answer from one
+#: permissions denied in every session: with them an agent would wait for the answer of a person
 _UNATTENDED = [
     {"permission": name, "pattern": "*", "action": "deny"} for name in ("question", "plan_enter", "plan_exit")
 ]
@@ -49,14 +49,14 @@ class Refused(AgentError):
 
 
 class Api:
-    """One server, and the password to it."""
+    """The calls to one server, with its password."""
 
     def __init__(self, base: str, password: str | None) -> None:
         headers = {}
         if password:
             headers["Authorization"] = aiohttp.encode_basic_auth("opencode", password)
         self.base = base
-        # A redirect or a proxy would carry the password elsewhere: neither is followed.
+        # No redirect or proxy is followed: either would send the password elsewhere.
         self._http = aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0))
 
     async def close(self) -> None:
@@ -66,27 +66,27 @@ class Api:
         return await self._ask(wire.Health, "GET", "/global/health", within=within)
 
     def events(self, silence: float) -> aiohttp.client._RequestContextManager:
-        """Open the stream of all events; a silence of so many seconds ends it."""
+        """Open the stream of all events; it ends after `silence` seconds without a byte."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
         return self._http.get(f"{self.base}/global/event", timeout=timeout, allow_redirects=False)
 
     async def create_session(self, directory: str, title: str) -> wire.Session:
-        # Without a title opencode would ask the model for one: a call that nobody ordered.
+        # Without a title, opencode asks the model for one: an extra call that costs money.
         body = {"title": title, "permission": _UNATTENDED}
         return await self._ask(wire.Session, "POST", "/session", directory=directory, body=body)
 
     async def session(self, session: str) -> wire.Session:
         if not session.startswith("ses"):
-            # opencode answers 500 to a name that cannot be one of its own
-            raise Refused(f"{session[:40]!r} is no session of opencode's.", 404)
+            # opencode answers 500 to an id of another form
+            raise Refused(f"{session[:40]!r} is not an id of an opencode session.", 404)
         return await self._ask(wire.Session, "GET", f"/session/{_quoted(session)}")
 
     async def helpers(self, session: wire.Session) -> Sequence[wire.Session]:
-        """Return the sessions that the agent of a session opened for helpers."""
+        """Return the sessions that an agent opened for its helpers."""
         return await self._ask(list[wire.Session], "GET", f"{_path(session)}/children")
 
     async def busy(self, session: wire.Session) -> bool:
-        """Tell whether the session is being worked on: only its own directory knows that."""
+        """Tell whether a session is at work. The server knows that only with the session's directory."""
         directory = session.directory
         states = await self._ask(dict[str, wire.State], "GET", "/session/status", directory=directory)
         return session.id in states and states[session.id].type != "idle"
@@ -98,12 +98,12 @@ class Api:
         await self._ask(None, "POST", f"{_path(session)}/abort", within=within)
 
     async def newest_message(self, session: wire.Session) -> str | None:
-        """Return the id of the last message."""
+        """Return the id of the newest message; None if there is none."""
         found, _ = await self._messages(session, 1, None)
         return found[-1].info.id if found else None
 
     async def messages_after(self, session: wire.Session, mark: str | None) -> Sequence[wire.Message]:
-        """Return the messages that came after `mark`, the id of one, oldest first.
+        """Return the messages after the one with the id `mark`, oldest first.
 
         Raises:
             AgentError: they are too large to be read.
@@ -113,7 +113,7 @@ class Api:
         size = 0
         while True:
             page, cursor = await self._messages(session, PAGE, cursor)
-            # Ids grow with time; the marked message itself may be gone.
+            # Ids grow with time, so the marked message itself need not exist any more.
             fresh = [message for message in page if mark is None or message.info.id > mark]
             found = [*fresh, *found]
             size += sum(len(part.text) for message in fresh for part in message.parts)
@@ -125,14 +125,14 @@ class Api:
     async def _messages(
         self, session: wire.Session, limit: int, cursor: str | None
     ) -> tuple[list[wire.Message], str | None]:
-        """Return the newest messages before a cursor, oldest first, and the cursor of older ones."""
+        """Return the newest messages before a cursor, oldest first, and the cursor of the page before."""
         query = {"limit": str(limit)} | ({"before": cursor} if cursor else {})
         path = f"{_path(session)}/message"
         status, headers, data = await self._call("GET", path, query, None, CALL)
         return _read(list[wire.Message], path, status, data), headers.get("X-Next-Cursor")
 
     async def permissions(self, directory: str) -> Sequence[wire.PermissionAsked]:
-        """Return the requests that wait for an answer."""
+        """Return the permission requests that wait for an answer."""
         return await self._ask(list[wire.PermissionAsked], "GET", "/permission", directory=directory)
 
     async def answer(self, permission: str, directory: str, body: Mapping[str, str]) -> None:
@@ -143,7 +143,7 @@ class Api:
         await self._ask(None, "POST", f"/question/{_quoted(question)}/reject", directory=directory)
 
     async def dispose(self, directory: str) -> None:
-        """Let go of what the server holds in memory for a directory."""
+        """Make the server free the memory that it holds for a directory."""
         await self._ask(None, "POST", "/instance/dispose", directory=directory, within=5.0)
 
     async def _ask(
@@ -206,11 +206,11 @@ def _read(kind: type[T] | None, path: str, status: int, data: bytes) -> T:
     if status >= 400:
         raise Refused(f"opencode answered {status} to {path}: {_complaint(data)}.", status)
     if kind is None:
-        return None  # type: ignore[return-value]  # nobody asked for anything
+        return None  # type: ignore[return-value]  # the caller wants no answer
     try:
         return msgspec.json.decode(surrogates.mended(data), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise AgentError(f"opencode's answer to {path} makes no sense: {error}.") from error
+        raise AgentError(f"opencode's answer to {path} cannot be read: {error}.") from error
 
 
 def _complaint(data: bytes) -> str:

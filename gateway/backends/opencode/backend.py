@@ -1,8 +1,8 @@
-"""opencode, driven over its server: one process for all agents that are set up alike.
+"""opencode agents, driven over opencode's server: agents with the same options share one process.
 
-The server is started when the first turn needs it and stopped when none did for a while; or it is
-somebody else's, given by `url`. A turn is one prompt to one of its sessions. What an agent wants to
-be allowed is answered by its `permissions`: at once, or by people.
+The server starts when a turn needs it, and stops when no turn has needed it for a while. With `url`,
+it is a server that somebody else runs. A turn is one prompt to one session. An agent's `permissions`
+answer its permission requests: at once, or by asking people.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from gateway.errors import AgentError, GatewayError
 
 _INSTALL = "Install it (https://opencode.ai), or give its path as `command`."
 
-#: seconds for a server to say how it is
+#: seconds for a server to answer a health check
 _PULSE = 3.0
-#: seconds for `opencode --version`, and how long its answer holds when it was good and when not
+#: seconds for `opencode --version`, and seconds that a good and a bad result are kept
 _VERSION, _GOOD, _BAD = 10.0, 300.0, 10.0
 
 
 class Opencode:
-    """Drives opencode agents, each through the server that fits its options."""
+    """Drives opencode agents, each over the server for its options."""
 
     def __init__(self, resources: Tools) -> None:
         self._resources = resources
         self._servers: dict[bytes, Server] = {}
-        #: what `opencode --version` said, by command and PATH, and until when that holds
+        #: results of `opencode --version` by command and PATH, and until when each is kept
         self._versions: dict[tuple[str, ...], tuple[float, Health]] = {}
 
     async def __aenter__(self) -> Opencode:
@@ -57,7 +57,7 @@ class Opencode:
     async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
         prompt = _prompt(turn)
         if not await asyncio.to_thread(os.path.isdir, turn.workspace):
-            # opencode would take it, and fail later in odd ways
+            # opencode would accept it, and fail later with errors that do not tell why
             raise AgentError(f"the workspace {turn.workspace} does not exist.")
         async with self._server(turn.agent, turn.depth).connected() as here, here.use_directory(turn.workspace):
             session, remark = await _session(here, turn)
@@ -112,7 +112,7 @@ class Opencode:
         return Health(ok=True, version=version, detail="its server is started when it is needed")
 
     def _server(self, agent: Agent, depth: int = 0) -> Server:
-        """Return the server for an agent: the same for all that would start it alike."""
+        """Return the server for an agent; agents that would start it in the same way share one."""
         options: Options = agent.options
         if options.url is not None:
             key = msgspec.json.encode([options.url, options.password, options.password_env])
@@ -143,7 +143,7 @@ class Opencode:
         return Server(launch, idle_stop=options.idle_stop, backoff=server.START_BACKOFF_SECONDS)
 
     def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
-        """Return the environment of the server. The agent's own settings go before ours."""
+        """Return the environment of the server. The agent's own settings override ours."""
         options: Options = agent.options
         config = {"autoupdate": False, "share": "disabled"} | options.config
         given = self._resources.environ
@@ -177,7 +177,7 @@ async def _talk(
 
 
 async def _session(here: Connection, turn: Turn) -> tuple[Session, Log | None]:
-    """Return the session to use, and a remark if it is not the one that is remembered."""
+    """Return the session of a turn, and a warning if it is not the earlier one."""
     remark = None
     if turn.session_ref is not None:
         try:
@@ -189,8 +189,8 @@ async def _session(here: Connection, turn: Turn) -> tuple[Session, Log | None]:
         else:
             if await asyncio.to_thread(_same, known.directory, turn.workspace):
                 return known, None
-            why = "the workspace has changed, which a conversation of opencode cannot"
-        remark = Log(level="warning", message=f"{why}: the agent begins anew, without memory of it")
+            why = "the workspace has changed, and an opencode conversation cannot move"
+        remark = Log(level="warning", message=f"{why}: the agent starts a new session, without memory of the old one")
     return await here.api.create_session(turn.workspace, turn.session), remark
 
 
@@ -202,7 +202,7 @@ def _prompt(turn: Turn) -> dict[str, Any]:
     """Return the body of a prompt.
 
     Raises:
-        AgentError: the model's name is not of opencode's form.
+        AgentError: the model's name does not have the form provider/model.
     """
     body: dict[str, Any] = {"parts": [{"type": "text", "text": turn.input}]}
     model = turn.model or turn.agent.model
@@ -222,7 +222,7 @@ def _prompt(turn: Turn) -> dict[str, Any]:
 
 
 def detect(environ: Mapping[str, str], config: Config) -> Agent | None:
-    """Find the server that the settings name, else the program on PATH."""
+    """Find the server that the settings name, or the program on PATH."""
     named = config.opencode.host or config.opencode.port
     if named or shutil.which("opencode", path=environ.get("PATH", os.defpath)):
         return Agent(id="main", backend="opencode", options=Options())
@@ -230,7 +230,7 @@ def detect(environ: Mapping[str, str], config: Config) -> Agent | None:
 
 
 def adapt(options: Options, config: Config) -> Options:
-    """Have agents that name no server of their own use the one that the settings name."""
+    """Use the server that the settings name, unless the agent names its own."""
     named = config.opencode
     if options.url is not None or not (named.host or named.port):
         return options

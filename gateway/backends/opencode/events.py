@@ -1,8 +1,8 @@
-"""One stream of events from an opencode server, handed out to the turns that they are about.
+"""Reads the stream of events of an opencode server, and gives each event to its turn.
 
-A turn that is slow to read neither holds up the others nor makes memory grow: what it did not read
-is thrown away, and it is told so by a `Gap`. After one it asks the server how things stand, just as
-it does when the connection was lost for a while.
+A turn that reads slowly neither delays others nor makes memory grow: its unread events are dropped,
+and a `Gap` takes their place. After a `Gap`, the turn asks the server for the current state. The same
+happens after the connection was lost for a while.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from gateway.backends.opencode import wire
 from gateway.backends.opencode.api import Api
 from gateway.sse_reader import EventReader, OversizedEvent
 
-#: characters that an inbox holds before it throws all away
+#: characters in an inbox; when there are more, all its events are dropped
 HELD = 1024 * 1024
-#: events that it holds
+#: events in an inbox; when there are more, all are dropped
 COUNT = 2000
-#: characters up to which small pieces of text are put together
+#: characters up to which pieces of text are joined into one event
 JOINED = 16 * 1024
-#: bytes of one event; a larger one is passed over
+#: bytes of one event; a larger one is skipped
 EVENT = 4 * 1024 * 1024
-#: seconds without a byte after which the stream is taken for dead; opencode sends a heartbeat every 10 s
+#: seconds without a byte until the stream counts as dead; opencode sends a heartbeat every 10 s
 SILENCE = 25.0
-#: seconds during which a lost connection is tried again, and between two tries
+#: seconds to reconnect until the server counts as gone, and seconds between two tries
 PATIENCE, PAUSE = 10.0, 0.2
 
 
@@ -38,7 +38,7 @@ class Gap(msgspec.Struct):
 
 
 class Lost(msgspec.Struct):
-    """There will be no more events: the server is gone."""
+    """The server is gone: no more events will come."""
 
     why: str
 
@@ -47,10 +47,10 @@ Event = wire.WireEvent | Gap | Lost
 
 
 class Inbox:
-    """What is new for one turn, in order."""
+    """The unread events of one turn, in order."""
 
     def __init__(self, session: str) -> None:
-        #: the session, and those that its agent opened for helpers
+        #: the session, and the sessions of its helpers
         self.sessions = {session}
         self._events: deque[Event] = deque()
         self._held = 0
@@ -104,7 +104,7 @@ class Stream:
         self._api = api
         self._inboxes: dict[str, Inbox] = {}
         self._open = asyncio.Event()
-        #: why there will be no more events, once that is so
+        #: why the server is gone; None while it is there
         self.loss_reason: str | None = None
         self.ended = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="opencode-events")
@@ -112,15 +112,15 @@ class Stream:
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self.end("the gateway let go of it")
+        self.end("the gateway has closed the connection")
 
     async def ready(self) -> None:
-        """Wait until events come in; what happens from now on is not missed."""
+        """Wait until events come in, so that none is missed from now on."""
         await self._open.wait()
 
     @contextlib.contextmanager
     def subscribed(self, session: str) -> Iterator[Inbox]:
-        """Give the events of a session, and of those that its agent opens for helpers."""
+        """Give an inbox for the events of a session and of its helpers' sessions."""
         inbox = self._inboxes[session] = Inbox(session)
         try:
             if self.loss_reason is not None:
@@ -152,7 +152,7 @@ class Stream:
             await asyncio.sleep(PAUSE)
 
     async def _follow(self) -> str:
-        """Read one connection to its end; return why it ended."""
+        """Read the events of one connection; return why it ended."""
         try:
             async with asyncio.timeout(PATIENCE) as opening, self._api.events(SILENCE) as answer:
                 opening.reschedule(None)
@@ -181,7 +181,7 @@ class Stream:
             self._inboxes[event.session].put(event)
 
     def _adopt(self, session: str, parent: str) -> None:
-        """Give a turn the events of the session that its agent opened for a helper."""
+        """Give the events of a helper's session to the turn of its parent."""
         if parent in self._inboxes:
             inbox = self._inboxes[session] = self._inboxes[parent]
             inbox.sessions.add(session)

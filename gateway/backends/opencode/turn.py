@@ -21,27 +21,27 @@ from gateway.domain.event import Log, Said, Usage
 from gateway.domain.ports.backend import Reply, Turn
 from gateway.errors import AgentError
 
-#: seconds without an event after which the server is asked how things stand
+#: seconds without an event until the server is asked for the current state
 POLL = 15.0
-#: seconds that a session may be idle, and silent, without having answered
+#: seconds that a session may be idle without an answer, until the turn fails
 STALLED = 120.0
-#: seconds for the server to answer that it stops
+#: seconds for the server to answer an abort
 ABORT = 1.5
-#: how often a session that is busy with something else is asked to stop that
+#: how many times we abort the earlier work of a busy session
 _TRIES = 50
 
 
 class Talk:
-    """The turn of one session, from the prompt to the answer."""
+    """Runs one turn of a session, from the prompt to the answer."""
 
     def __init__(self, api: Api, inbox: Inbox, session: wire.Session, turn: Turn) -> None:
         self._api = api
         self._inbox = inbox
         self._session = session
         self._turn = turn
-        #: the last message before this turn
+        #: id of the newest message before this turn
         self._mark: str | None = None
-        #: messages whose text is an answer
+        #: ids of messages whose text is part of the answer
         self._answers: set[str] = set()
         self._parts = PartReader()
         self._permissions = PermissionResponder(api, session.directory, turn)
@@ -50,12 +50,12 @@ class Talk:
         self._error: AgentError | None = None
         self._idle_since: float | None = None
         self._over = False
-        #: whether the server was seen at work on it; before that, it does not hear an abort
+        #: whether the server has started the prompt; before that, an abort has no effect
         self._begun = False
         self._cut = False
 
     async def run(self, prompt: dict[str, Any]) -> AsyncGenerator[Said | Reply, None]:
-        """Send the prompt and yield what happens, until the answer. Closing it stops the work."""
+        """Send the prompt and yield events until the answer. Closing the generator stops the work."""
         await self._make_way()
         self._mark = await self._api.newest_message(self._session)
         self._inbox.clear()
@@ -75,11 +75,11 @@ class Talk:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether it was closed before the server began to work on it: the server may yet do so."""
+        """Whether the turn was closed before the server started the prompt: it may still start it."""
         return self._cut and not self._begun
 
     async def _make_way(self) -> None:
-        """End what an earlier owner left running: a prompt to a busy session would join that turn."""
+        """Abort work that an earlier gateway left running: a prompt to a busy session would join its turn."""
         for _ in range(_TRIES):
             if not await self._api.busy(self._session):
                 return
@@ -92,7 +92,7 @@ class Talk:
             await self._api.abort(self._session, ABORT)
 
     async def _next(self) -> Event | None:
-        """Return the next event; None when none came for a while."""
+        """Return the next event; None if none has come for a while."""
         try:
             async with asyncio.timeout(POLL):
                 return await self._inbox.get()
@@ -124,7 +124,7 @@ class Talk:
         return await self._follow(event) if event.session in ("", self._session.id) else []
 
     async def _follow(self, event: wire.WireEvent) -> Sequence[Said | Reply]:
-        """Take what only matters in the session itself, not in those of helpers."""
+        """Handle an event of the session itself; the sessions of helpers do not need it."""
         match event:
             case wire.Delta():
                 return self._parts.read_delta(event)
@@ -139,7 +139,7 @@ class Talk:
                 return await self._settle()
         return []
 
-    # --- what is streamed ---------------------------------------------------------------------
+    # --- streamed events ----------------------------------------------------------------------
 
     def _note(self, info: wire.Info) -> None:
         if self._late(info):
@@ -150,7 +150,7 @@ class Talk:
             self._answers.add(info.id)
 
     def _late(self, info: wire.Info) -> bool:
-        """Tell whether a message belongs to an earlier turn: one that was stopped may write its last later."""
+        """Tell whether a message belongs to an earlier turn, which may still write after it was stopped."""
         mark = self._mark
         return mark is not None and (info.id <= mark or (info.parent != "" and info.parent <= mark))
 
@@ -158,10 +158,10 @@ class Talk:
         self._begun = self._begun or state.type != "idle"
         if state.type != "retry":
             return []
-        # opencode goes on like this for ever; the deadline of the run is what ends it.
+        # opencode retries for ever; the timeout of the run ends it.
         return [Log(level="warning", message=f"opencode tries again ({state.attempt}): {state.message}")]
 
-    # --- how things stand ---------------------------------------------------------------------
+    # --- stored messages ----------------------------------------------------------------------
 
     async def _reconcile(self) -> Sequence[Said | Reply]:
         said: list[Said | Reply] = []
@@ -183,10 +183,10 @@ class Talk:
             self._end(AgentError("opencode stopped working on this without an answer."))
 
     async def _settle(self, *, sure: bool = False) -> Sequence[Said | Reply]:
-        """Catch up with the stored messages, and end the turn if they say so.
+        """Read the stored messages, and end the turn if they show that it is over.
 
         Args:
-            sure: there may be no other event that would end it.
+            sure: decide now, because no other event may come.
         """
         busy = await self._api.busy(self._session)
         found = await self._api.messages_after(self._session, self._mark)
@@ -206,10 +206,10 @@ class Talk:
         return said
 
     def _decide(self, answers: Sequence[wire.Message], sure: bool) -> Sequence[Said | Reply]:
-        """End the turn of a session that is idle, unless it has not begun or is about to write more."""
+        """End the turn of an idle session, unless it has not started or may still write a message."""
         last = answers[-1].info if answers else None
         if last is not None and last.time.completed is None and not sure:
-            return []  # after an error the session is idle first, and its last message comes then
+            return []  # after an error, the session is idle before its last message is stored
         if last is not None and last.time.completed is not None and last.error is None:
             return self._conclude(answers, last)
         complaint = last.error.text if last is not None and last.error is not None else self._complaint

@@ -1,6 +1,6 @@
-"""opencode's words on the wire, as far as they matter here; `GET /doc` of a server has them all.
+"""The parts of opencode's API that we use; `GET /doc` of a server describes all of it.
 
-Unknown fields and kinds are passed over: they come and go between versions.
+Unknown fields and events are skipped: versions add and remove them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Cache(Struct):
 
 
 class Tokens(Struct):
-    #: without those that came from a cache or went to one
+    #: without the tokens that were read from a cache or written to one
     input: float = 0
-    #: without reasoning
+    #: without the tokens of reasoning
     output: float = 0
     reasoning: float = 0
     cache: Cache = field(default_factory=Cache)
@@ -70,7 +70,7 @@ class Info(Struct, rename={"session": "sessionID", "parent": "parentID"}):
 
     @property
     def answers(self) -> bool:
-        """Whether the text of it is meant for the user."""
+        """Whether its text is for the user."""
         return self.assistant and self.summary is not True
 
 
@@ -84,20 +84,20 @@ class ToolState(Struct):
 
     @property
     def output_file(self) -> str:
-        """Where the whole output is, when what the model saw of it was shortened."""
+        """Path of the whole output, if the model saw only a part; else empty."""
         path = self.metadata.get("outputPath") if isinstance(self.metadata, dict) else None
         return path if isinstance(path, str) else ""
 
 
 class Part(Struct, rename={"message": "messageID", "call": "callID"}):
-    """A piece of a message: text, reasoning, or the use of a tool."""
+    """A part of a message: text, reasoning, or a tool call."""
 
     id: str
     message: str
     type: str
     text: str = ""
     time: Time = field(default_factory=Time)
-    #: said by opencode in the user's or the agent's name
+    #: whether opencode itself wrote it, in the name of the user or the agent
     synthetic: bool = False
     call: str = ""
     tool: str = ""
@@ -122,7 +122,7 @@ class Health(Struct):
 
 
 class Delta(Struct, rename={"session": "sessionID", "message": "messageID", "part": "partID"}):
-    """More text of a part that is being written."""
+    """New text of a part."""
 
     session: str
     message: str
@@ -142,7 +142,7 @@ class MessageUpdated(Struct, rename={"session": "sessionID"}):
 
 
 class State(Struct):
-    """What a session does: `busy`, `idle`, or `retry` after the model failed."""
+    """The state of a session: `busy`, `idle`, or `retry` after the model has failed."""
 
     type: str
     attempt: int = 0
@@ -230,7 +230,7 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
 def read_event(data: bytes) -> WireEvent | None:
-    """Read one event, or return None if it is of no interest or makes no sense."""
+    """Read one event; return None if we do not use it or cannot read it."""
     try:
         payload = _ENVELOPE.decode(surrogates.mended(data)).payload
         decoder = _DECODERS.get(payload.type)
