@@ -113,7 +113,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 # --- sessions ---------------------------------------------------------------------------------
 
 
-async def test_a_session_goes_on_after_a_restart_and_its_replay_is_not_heard(rig: Rig) -> None:
+async def test_a_session_is_resumed_after_a_restart_without_repeating_its_history(rig: Rig) -> None:
     first = ref(await rig.ask("one"))
     await rig.again()
 
@@ -122,7 +122,7 @@ async def test_a_session_goes_on_after_a_restart_and_its_replay_is_not_heard(rig
     assert (text(said), ref(said)) == ("1 prompts before", first)
 
 
-async def test_an_agent_that_cannot_take_up_a_session_begins_anew_and_says_so(rig: Rig) -> None:
+async def test_an_agent_that_cannot_resume_a_session_starts_a_new_one_with_a_warning(rig: Rig) -> None:
     rig.but("--no-load")
     first = ref(await rig.ask("one"))
     await rig.again()
@@ -133,7 +133,7 @@ async def test_an_agent_that_cannot_take_up_a_session_begins_anew_and_says_so(ri
     assert "cannot resume a conversation" in of(said, Log)[0].message
 
 
-async def test_a_session_that_the_agent_has_forgotten_begins_anew(rig: Rig) -> None:
+async def test_a_session_that_the_agent_has_lost_is_replaced(rig: Rig) -> None:
     said = await rig.ask("Hello", "s-unknown")
 
     assert text(said) == "echo: Hello"
@@ -182,7 +182,7 @@ async def test_the_first_process_of_a_home_starts_alone_and_the_later_ones_toget
     assert [text(said) for said in await asyncio.gather(*first, *second)] == ["0", "1", "2", "3", "4"]
 
 
-async def test_another_is_the_first_when_one_was_cancelled_while_it_started(rig: Rig) -> None:
+async def test_another_process_starts_alone_after_the_first_start_was_cancelled(rig: Rig) -> None:
     rig.but("--held")
     first, second = (asyncio.create_task(rig.ask(f"[[say {number}]]")) for number in range(2))
     await until(lambda: held(rig), "one is starting")
@@ -193,7 +193,7 @@ async def test_another_is_the_first_when_one_was_cancelled_while_it_started(rig:
     assert text(await second) == "1"
 
 
-async def test_a_process_that_ends_before_it_says_hello_is_started_once_more(rig: Rig) -> None:
+async def test_a_process_that_ends_before_initialize_is_started_once_more(rig: Rig) -> None:
     rig.but("--weak", "1")
 
     assert text(await rig.ask("Hello")) == "echo: Hello"
@@ -220,7 +220,7 @@ async def test_what_an_agent_started_in_a_session_of_its_own_ends_with_it(rig: R
 # --- what it tells and asks -------------------------------------------------------------------
 
 
-async def test_tools_are_told(rig: Rig) -> None:
+async def test_tool_calls_are_reported(rig: Rig) -> None:
     said = await rig.ask("[[tool ls]]")
 
     assert of(said, Tool) == [Tool(id="t1", name="ls", args={"a": 1})]
@@ -243,7 +243,7 @@ async def test_permissions_are_answered_by_policy(rig: Rig, policy: Permissions,
     ("says", "answer"),
     [(Answer.ALLOW, "allow_once"), (Answer.ALLOW_ALWAYS, "allow_always"), (Answer.DENY, "reject_once")],
 )
-async def test_people_are_asked_and_what_they_say_is_told(rig: Rig, says: Answer, answer: str) -> None:
+async def test_people_are_asked_and_their_answer_is_reported(rig: Rig, says: Answer, answer: str) -> None:
     rig.but(permissions=Permissions.ASK)
     rig.people.says = says
 
@@ -255,7 +255,7 @@ async def test_people_are_asked_and_what_they_say_is_told(rig: Rig, says: Answer
 
 
 @pytest.mark.parametrize("policy", [Permissions.DENY, Permissions.ASK])
-async def test_an_agent_that_says_nothing_after_a_no_has_failed(rig: Rig, policy: Permissions) -> None:
+async def test_an_agent_without_text_after_a_denial_has_failed(rig: Rig, policy: Permissions) -> None:
     rig.but(permissions=policy)
     rig.people.says = Answer.DENY
 
@@ -266,7 +266,7 @@ async def test_an_agent_that_says_nothing_after_a_no_has_failed(rig: Rig, policy
     assert text(await rig.ask("next")) == "echo: next"
 
 
-async def test_an_agent_that_says_nothing_after_a_yes_has_not(rig: Rig) -> None:
+async def test_an_agent_without_text_after_a_grant_has_not_failed(rig: Rig) -> None:
     rig.but(permissions=Permissions.ALLOW)
 
     assert text(await rig.ask("[[sulk rm -rf]]")) == ""
@@ -305,14 +305,14 @@ async def test_an_agent_that_dies_while_people_are_asked_is_an_error_at_once(rig
     await until(lambda: rig.people.given_up, "nobody waits for people any more")
 
 
-async def test_what_a_session_costs_is_told_turn_by_turn(rig: Rig) -> None:
+async def test_the_cost_of_a_session_is_reported_turn_by_turn(rig: Rig) -> None:
     first = await rig.ask("[[cost]]")
     second = await rig.ask("[[cost]]", ref(first))
 
     assert [of(said, Usage)[0].cost for said in (first, second)] == [1.0, 1.0]
 
 
-async def test_a_turn_that_fails_has_cost_something_too(rig: Rig) -> None:
+async def test_a_failed_turn_reports_its_cost_too(rig: Rig) -> None:
     heard = Heard()
     with pytest.raises(AgentError, match="refusal"):
         await listen(rig.backend, _turn(rig, "[[balk]]"), heard)
@@ -345,14 +345,14 @@ async def test_a_model_is_set_again_by_the_name_that_the_agent_has_for_its_optio
     assert rig.chosen == "large"
 
 
-async def test_a_model_that_one_turn_asks_for_is_not_the_next_ones(rig: Rig) -> None:
+async def test_the_model_of_one_turn_is_not_used_for_the_next(rig: Rig) -> None:
     first = ref(await rig.ask("one", model="large"))
     await rig.ask("two", first)
 
     assert rig.chosen == "small"
 
 
-async def test_what_a_session_cost_before_a_restart_is_not_told_again(rig: Rig) -> None:
+async def test_the_cost_before_a_restart_is_not_reported_again(rig: Rig) -> None:
     first = ref(await rig.ask("[[cost]]"))
     await rig.again()
 
@@ -362,7 +362,7 @@ async def test_what_a_session_cost_before_a_restart_is_not_told_again(rig: Rig) 
 # --- what goes wrong --------------------------------------------------------------------------
 
 
-async def test_an_agent_that_hears_no_cancel_loses_its_process(rig: Rig) -> None:
+async def test_the_process_of_an_agent_that_ignores_a_cancel_is_ended(rig: Rig) -> None:
     stream = rig.backend.prompt(_turn(rig, "[[deaf 1000 50]]"))
     async for said in stream:
         if isinstance(said, Text):
@@ -403,14 +403,14 @@ async def test_a_cost_that_is_no_number_does_not_count(rig: Rig) -> None:
     assert [of(said, Usage)[0].cost for said in (first, second)] == [0.0, 2.0]
 
 
-async def test_a_process_that_hung_up_after_its_turn_is_not_used_again(rig: Rig) -> None:
+async def test_a_process_that_closed_its_output_is_not_used_again(rig: Rig) -> None:
     first = ref(await rig.ask("[[hangup Bye]]"))
     await until(lambda: all(one.gone for kept in rig.backend._idle.values() for one in kept), "it is heard")
 
     assert text(await rig.ask("Hello", first)) == "echo: Hello"
 
 
-async def test_who_must_sign_in_is_told_how(rig: Rig) -> None:
+async def test_a_missing_sign_in_is_explained(rig: Rig) -> None:
     rig.but("--no-auth", preset=Preset.CLAUDE)
 
     with pytest.raises(AgentError, match="Authentication required") as raised:
@@ -419,7 +419,7 @@ async def test_who_must_sign_in_is_told_how(rig: Rig) -> None:
     assert raised.value.remedy == KNOWN[Preset.CLAUDE].sign_in
 
 
-async def test_a_missing_program_is_told_with_how_to_install_it(rig: Rig) -> None:
+async def test_a_missing_program_comes_with_its_install_command(rig: Rig) -> None:
     rig.agent = msgspec.structs.replace(rig.agent, options=Options(preset=Preset.GEMINI))
 
     with pytest.raises(AgentError, match="gemini") as raised:
@@ -431,7 +431,7 @@ async def test_a_missing_program_is_told_with_how_to_install_it(rig: Rig) -> Non
 
 @pytest.mark.parametrize("preset", [Preset.CLAUDE, Preset.CODEX, Preset.GEMINI])
 @pytest.mark.skipif(sys.platform == "darwin", reason="credentials are in the keychain there")
-async def test_a_missing_credential_is_told_with_how_to_sign_in(rig: Rig, preset: Preset) -> None:
+async def test_a_missing_credential_comes_with_the_way_to_sign_in(rig: Rig, preset: Preset) -> None:
     known = KNOWN[preset]
     rig.but(preset=preset, env={"HOME": str(rig.directory)})
     lacking = await rig.backend.health(rig.agent)
@@ -462,7 +462,7 @@ def test_a_known_agent_is_found_on_path(tmp_path: Path) -> None:
     assert detect({"PATH": "/nowhere"}, settings) is None
 
 
-def test_a_config_that_says_neither_preset_nor_command_is_refused(tmp_path: Path) -> None:
+def test_options_without_preset_and_command_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"agents": {"list": [{"id": "main", "backend": "acp"}]}}')
 
     with pytest.raises(ConfigError, match="preset"):

@@ -70,7 +70,7 @@ TRICKY = ["-n --help", "--", "$(touch hacked) `touch hacked`", "; touch hacked",
 
 
 @pytest.mark.parametrize("text", [*TRICKY, "a\0b", "x" * 200_000])
-async def test_a_prompt_on_stdin_arrives_as_it_is(ask: Ask, tmp_path: Path, text: str) -> None:
+async def test_a_prompt_on_stdin_arrives_unchanged(ask: Ask, tmp_path: Path, text: str) -> None:
     heard = await ask(agent("sh", "-c", "cat; echo ."), text)
 
     assert heard.answer == text + "."
@@ -78,7 +78,7 @@ async def test_a_prompt_on_stdin_arrives_as_it_is(ask: Ask, tmp_path: Path, text
 
 
 @pytest.mark.parametrize("text", [*TRICKY, "x" * 100_000])
-async def test_a_prompt_as_an_argument_arrives_as_it_is(ask: Ask, tmp_path: Path, text: str) -> None:
+async def test_a_prompt_as_an_argument_arrives_unchanged(ask: Ask, tmp_path: Path, text: str) -> None:
     heard = await ask(script('printf "%s|" "$@"', prompt="argument"), text)
 
     assert heard.answer == f"--|{text}|"
@@ -123,7 +123,7 @@ async def test_a_system_prompt_goes_where_the_arguments_say(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(("model", "argv"), [(None, ""), ("a/b:c", "--model a/b:c")])
-async def test_a_model_is_handed_on_where_one_is_asked_for(ask: Ask, model: str | None, argv: str) -> None:
+async def test_a_model_that_a_turn_names_is_passed_on(ask: Ask, model: str | None, argv: str) -> None:
     heard = await ask(script('echo "$@"', model_args=["--model", "{model}"]), model=model)
 
     assert heard.answer == argv
@@ -157,9 +157,7 @@ async def test_a_program_gets_its_own_environment_and_no_key_of_the_gateway(ask:
     assert "sk-of-the-gateway" not in heard.answer
 
 
-async def test_a_variable_of_the_gateway_is_handed_on_where_an_option_names_it(
-    children: Children, tmp_path: Path
-) -> None:
+async def test_a_variable_of_the_gateway_is_passed_on_if_an_option_names_it(children: Children, tmp_path: Path) -> None:
     tools = Tools(children=children, environ={"KEY": "k", "OTHER": "o"}, directory=tmp_path)
     async with Command(tools) as opened:
         heard = await listen(opened, turn(agent("env", pass_env=["KEY", "NONE"]), "", workspace=tmp_path))
@@ -225,7 +223,7 @@ async def test_whatever_is_written_becomes_text(ask: Ask, written: str, answer: 
         (r"printf '\033[31mred\007\n' >&2; exit 1", "the command exited with status 1: [31mred"),
     ],
 )
-async def test_a_failure_says_how_and_why(ask: Ask, ending: str, message: str) -> None:
+async def test_a_failure_tells_the_status_and_the_reason(ask: Ask, ending: str, message: str) -> None:
     heard = Heard()
     with pytest.raises(AgentError) as failure:
         await ask(script(f"echo partial; {ending}"), heard=heard)
@@ -304,7 +302,7 @@ def opencode_run(*script: str, **about: Any) -> Agent:
     return Agent(id="main", backend="command", options=msgspec.convert(options, Options), **about)
 
 
-async def test_a_known_program_is_given_what_it_needs(ask: Ask) -> None:
+async def test_a_known_program_gets_the_arguments_of_its_preset(ask: Ask) -> None:
     who = opencode_run("""printf '{"type":"text","part":{"text":"%s"}}' "$*" """, permissions=Permissions.ALLOW)
 
     heard = await ask(who, model="a/b", session_ref="ses_1")
@@ -312,7 +310,7 @@ async def test_a_known_program_is_given_what_it_needs(ask: Ask) -> None:
     assert heard.answer == "run --format json --thinking --title Moongate --auto --model a/b --session ses_1"
 
 
-async def test_a_known_program_sets_up_its_home_once_before_it_works(ask: Ask, tmp_path: Path) -> None:
+async def test_a_known_program_prepares_its_home_once_before_its_turns(ask: Ask, tmp_path: Path) -> None:
     who = opencode_run("""printf '{"type":"text","part":{"text":"%s"}}' $(cat prepared)""")
 
     heard = await asyncio.gather(*(ask(who) for _ in range(3)))
@@ -321,7 +319,7 @@ async def test_a_known_program_sets_up_its_home_once_before_it_works(ask: Ask, t
     assert (tmp_path / "prepared").read_text() == "prepared\n"
 
 
-async def test_a_session_that_a_known_program_has_forgotten_begins_anew_and_says_so(ask: Ask) -> None:
+async def test_a_session_that_a_known_program_has_lost_is_replaced_with_a_warning(ask: Ask) -> None:
     who = opencode_run(
         'case "$*" in *--session*) echo "Error: Session not found" >&2; exit 1;; esac',
         """printf '{"type":"text","sessionID":"ses_2","part":{"text":"%s"}}' "$(tr '\\n' ' ')" """,
@@ -354,7 +352,7 @@ async def test_what_a_known_program_started_outside_its_group_is_ended_with_it(a
     assert identity.of(int((tmp_path / "stray").read_text())) is None
 
 
-async def test_a_known_program_that_is_missing_is_told_with_how_to_install_it(ask: Ask, backend: Command) -> None:
+async def test_a_missing_known_program_comes_with_its_install_command(ask: Ask, backend: Command) -> None:
     who = Agent(id="main", backend="command", options=Options(preset=Preset.OPENCODE_RUN), env={"PATH": "/nowhere"})
 
     health = await backend.health(who)
@@ -388,13 +386,13 @@ async def test_a_session_that_the_program_named_is_resumed(ask: Ask) -> None:
     assert (first.answer, second.answer) == ("", "--session s1")
 
 
-async def test_a_session_is_told_once(ask: Ask) -> None:
+async def test_a_session_is_reported_once(ask: Ask) -> None:
     heard = await ask(writes({"id": "s1"}, {"id": "s1"}, {"id": "s2"}, rules=[{"session": "id"}]))
 
     assert [type(said).__name__ for said in heard.said] == ["SessionRef", "SessionRef"]
 
 
-async def test_a_session_with_an_odd_name_is_not_kept(ask: Ask) -> None:
+async def test_a_session_with_an_unsafe_name_is_not_kept(ask: Ask) -> None:
     heard = await ask(writes({"id": "--yolo"}, rules=[{"session": "id"}]))
 
     assert heard.session_ref is None
@@ -413,17 +411,17 @@ async def test_an_error_line_fails_the_turn_with_its_message(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("error", [None, False, "", {}])
-async def test_no_error_is_no_failure(ask: Ask, error: Any) -> None:
+async def test_an_empty_error_is_no_failure(ask: Ask, error: Any) -> None:
     assert (await ask(writes({"t": "fine", "error": error}, rules=[{"text": "t", "error": "error"}]))).answer == "fine"
 
 
-async def test_a_reply_stands_in_place_of_the_text(ask: Ask) -> None:
+async def test_a_reply_replaces_the_text(ask: Ask) -> None:
     heard = await ask(writes({"t": "draft"}, {"all": "final"}, rules=[{"text": "t", "reply": "all"}]))
 
     assert heard.answer == "final"
 
 
-async def test_thinking_and_odd_values_are_told(ask: Ask) -> None:
+async def test_thinking_and_values_that_are_no_text_are_passed_on(ask: Ask) -> None:
     heard = await ask(writes({"th": "hm", "t": {"a": [1, None]}}, {"t": 5}, rules=[{"thinking": "th", "text": "t"}]))
 
     assert heard.thought == "hm"
@@ -437,7 +435,7 @@ async def test_half_a_character_is_shown_as_an_unknown_one(ask: Ask) -> None:
     assert heard.logs == []
 
 
-async def test_lines_that_are_not_json_objects_are_passed_over(ask: Ask) -> None:
+async def test_lines_that_are_not_json_objects_are_skipped(ask: Ask) -> None:
     strange = ["Welcome!", "[1]", "7", "{", "[" * 100_000, "{'a': 1}", "NaN"]
 
     heard = await ask(writes(*strange, "", {"t": "ok"}, rules=[{"text": "t"}]))
@@ -447,7 +445,7 @@ async def test_lines_that_are_not_json_objects_are_passed_over(ask: Ask) -> None
 
 
 @pytest.mark.parametrize("used", [{"n": -1}, {"n": "5"}, {"n": 1e300}, {"n": None}, {"n": []}, {}, {"n": 10**40}])
-async def test_usage_that_makes_no_sense_is_none(ask: Ask, used: dict[str, Any]) -> None:
+async def test_usage_that_is_not_valid_is_ignored(ask: Ask, used: dict[str, Any]) -> None:
     heard = await ask(writes(used, rules=[{"usage": {"input": "n", "cost": "n"}}]))
 
     assert heard.said == []
@@ -464,7 +462,7 @@ async def test_a_line_that_is_too_long_is_an_agent_error(ask: Ask) -> None:
     ("path", "found"),
     [("a.b", 1), ("c.1.d", 2), ("c.0", "x"), ("c.7", None), ("c.d", None), ("a.b.c", None), ("z", None), ("", None)],
 )
-def test_a_path_leads_through_objects_and_lists(path: str, found: Any) -> None:
+def test_a_path_goes_through_objects_and_lists(path: str, found: Any) -> None:
     assert at(path, {"a": {"b": 1}, "c": ["x", {"d": 2}]}) == found
 
 

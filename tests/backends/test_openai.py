@@ -126,7 +126,7 @@ async def test_a_prompt_is_data(ask: Ask, scripted_model: ScriptedModel, text: s
 # --- the transcript ---------------------------------------------------------------------------
 
 
-async def test_the_transcript_goes_along(ask: Ask) -> None:
+async def test_the_transcript_is_sent_with_the_input(ask: Ask) -> None:
     heard = await ask("[[recall]]", history=exchange("my name is Ada", "hello Ada", "r1"))
 
     assert heard.answer == "my name is Ada"
@@ -148,13 +148,13 @@ def test_no_newer_turn_is_skipped_for_an_older_one_that_would_fit() -> None:
     assert [said["content"] for said in sent] == ["new", "new", "now"]
 
 
-def test_the_system_prompt_and_the_input_stay_though_they_are_too_much() -> None:
+def test_the_system_prompt_and_the_input_are_sent_even_over_budget() -> None:
     sent = wire.context("s" * 9000, exchange("a", "b", "r1"), "i" * 9000, budget=256)
 
     assert [said["role"] for said in sent] == ["system", "user"]
 
 
-def test_neighbours_of_one_role_are_joined() -> None:
+def test_adjacent_messages_of_one_role_are_joined() -> None:
     failed, silent = message(Role.USER, "first", "r1"), exchange("second", "", "r2")
 
     sent = wire.context(None, [failed, *silent], "third", budget=1000)
@@ -185,7 +185,7 @@ async def test_a_tool_call_is_noted_and_the_text_is_the_answer(ask: Ask) -> None
     assert heard.logs == ["the model called a tool; this agent has none."]
 
 
-async def test_closing_the_answer_hangs_up(backend: OpenAI, scripted_model: ScriptedModel) -> None:
+async def test_closing_the_answer_closes_the_connection(backend: OpenAI, scripted_model: ScriptedModel) -> None:
     who = agent(scripted_model.base_url)
     async with aclosing(backend.prompt(turn(who, "[[slow 1000 20]]"))) as stream:
         await anext(stream)
@@ -198,7 +198,7 @@ async def test_closing_the_answer_hangs_up(backend: OpenAI, scripted_model: Scri
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-async def test_a_failure_that_may_pass_is_tried_again(ask: Ask, status: int) -> None:
+async def test_a_temporary_failure_is_tried_again(ask: Ask, status: int) -> None:
     heard = await ask(f"[[error {status} 2]]")
 
     assert heard.answer == "recovered"
@@ -206,7 +206,7 @@ async def test_a_failure_that_may_pass_is_tried_again(ask: Ask, status: int) -> 
     assert f"answered {status}: scripted error {status}" in heard.logs[0]
 
 
-async def test_it_is_tried_again_so_often_and_no_more(ask: Ask, scripted_model: ScriptedModel) -> None:
+async def test_the_number_of_retries_is_limited(ask: Ask, scripted_model: ScriptedModel) -> None:
     with pytest.raises(AgentError, match="answered 503: scripted error 503"):
         await ask("[[error 503]]", retries=2)
 
@@ -216,7 +216,7 @@ async def test_it_is_tried_again_so_often_and_no_more(ask: Ask, scripted_model: 
 @pytest.mark.parametrize(
     ("status", "remedy"), [(400, ""), (401, "api_key"), (403, "api_key"), (404, "base_url"), (422, "")]
 )
-async def test_a_failure_that_stays_is_not_tried_again(
+async def test_a_permanent_failure_is_not_tried_again(
     ask: Ask, scripted_model: ScriptedModel, status: int, remedy: str
 ) -> None:
     with pytest.raises(AgentError, match=f"answered {status}: scripted error {status}.*{remedy}"):
@@ -385,7 +385,7 @@ async def test_an_answer_that_was_cut_says_so(backend: OpenAI, raw_server: Respo
     assert log in heard.logs[0]
 
 
-async def test_no_money_is_not_tried_again(backend: OpenAI, raw_server: Respond) -> None:
+async def test_an_exhausted_quota_is_not_tried_again(backend: OpenAI, raw_server: Respond) -> None:
     url = await raw_server(reply(b'{"error": {"message": "You exceeded your quota"}}', status="429 Too Many"))
     heard = Heard()
 
@@ -458,7 +458,7 @@ def test_a_key_that_no_header_can_carry_is_an_error(key: str) -> None:
 # --- waiting ----------------------------------------------------------------------------------
 
 
-def test_waits_grow_and_differ() -> None:
+def test_retry_waits_grow_and_are_random() -> None:
     waits = [openai.backoff(attempt, 0.5, None) for attempt in range(12) for _ in range(50)]
 
     assert all(0.25 <= wait <= openai.LONGEST_WAIT for wait in waits)
@@ -466,7 +466,7 @@ def test_waits_grow_and_differ() -> None:
     assert len(set(waits)) > 100
 
 
-def test_a_server_is_heeded_when_it_asks_to_wait_but_not_for_ever() -> None:
+def test_retry_after_is_respected_up_to_a_limit() -> None:
     assert openai.backoff(0, 0.5, 7.0) == 7.0
     assert openai.backoff(0, 0.5, 1e9) == openai.LONGEST_WAIT
 
@@ -486,7 +486,7 @@ def test_retry_after_is_read_as_a_date() -> None:
     assert client.retry_after(past) == 0.0
 
 
-async def test_a_wait_that_the_server_asks_for_is_told(ask: Ask) -> None:
+async def test_a_wait_that_the_server_asks_for_is_logged(ask: Ask) -> None:
     heard = await ask("[[error 429 1 0]]", retry_delay=0)
 
     assert heard.logs[0].endswith("trying again in 0.0 s.")
@@ -583,7 +583,7 @@ async def test_a_local_ollama_is_detected_with_its_first_model(
 
 
 @pytest.mark.parametrize("answer", [b"", b"garbage", reply(b"{}", "application/json"), reply(b'{"models": []}')])
-async def test_whatever_else_listens_there_is_no_ollama(
+async def test_another_program_on_the_port_is_not_taken_for_ollama(
     monkeypatch: pytest.MonkeyPatch, raw_server: Respond, answer: bytes
 ) -> None:
     url = await raw_server(answer)

@@ -217,7 +217,7 @@ def pid_of_server(rig: Rig) -> int:
 # --- a turn -----------------------------------------------------------------------------------
 
 
-async def test_a_turn_tells_its_session_first_then_streams_then_gives_usage_and_the_reply(rig: Rig) -> None:
+async def test_a_turn_yields_its_session_then_text_then_usage_and_the_reply(rig: Rig) -> None:
     answered = await rig.ask("[[say hello you]]")
 
     assert answered.error is None
@@ -250,7 +250,7 @@ async def test_a_session_remembers_its_turns(rig: Rig) -> None:
     assert "heliotrope" in third.reply
 
 
-async def test_a_tool_is_seen_to_begin_and_to_end_and_all_steps_are_counted(rig: Rig) -> None:
+async def test_a_tool_has_a_start_and_an_end_and_all_steps_are_counted(rig: Rig) -> None:
     answered = await rig.ask('[[tool bash {"command": "echo out of the shell", "description": "x"}]]')
 
     [tool], [end], [usage] = answered.of(Tool), answered.of(ToolEnd), answered.of(Usage)
@@ -269,7 +269,7 @@ async def test_a_tool_works_in_the_workspace(rig: Rig) -> None:
     assert (workspace / "made.txt").read_text() == "by an agent"
 
 
-async def test_reasoning_is_told_apart_from_the_answer(rig: Rig) -> None:
+async def test_reasoning_is_separate_from_the_answer(rig: Rig) -> None:
     answered = await rig.ask("[[think let me see]]")
 
     assert "".join(one.delta for one in answered.of(Thinking)) == "let me see"
@@ -322,14 +322,14 @@ async def test_sessions_at_the_same_time_do_not_mix(rig: Rig) -> None:
     assert len({answered.ref for answered in answers}) == 5
 
 
-async def test_one_server_serves_agents_that_are_set_up_alike(rig: Rig) -> None:
+async def test_agents_with_the_same_options_share_one_server(rig: Rig) -> None:
     await rig.ask("[[say x]]")
     await rig.but(id="other", system_prompt="Be another.").ask("[[say y]]")
 
     assert len(rig.ledger.recorded) == 1
 
 
-async def test_an_unknown_session_is_replaced_and_the_loss_is_told(rig: Rig) -> None:
+async def test_an_unknown_session_is_replaced_with_a_warning(rig: Rig) -> None:
     answers = [await rig.ask("[[history]]", ref=ref) for ref in ("ses_000000000000AAAAAAAAAAAAAA", "../nonsense")]
 
     for answered in answers:
@@ -349,7 +349,7 @@ async def test_a_session_does_not_follow_the_agent_into_another_workspace(rig: R
     assert f"work{rig.count}" in moved.reply
 
 
-async def test_directories_that_are_not_used_are_let_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unused_directories_are_disposed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "MAX_IDLE_DIRECTORIES", 1)
     workspace = rig.workspace()
     first = await rig.ask("[[say x]]", workspace)
@@ -385,7 +385,9 @@ async def test_an_error_of_the_model_is_the_agents_error(rig: Rig) -> None:
         ({"options": {"agent": "nobody"}}, None, 'Agent not found: "nobody"'),
     ],
 )
-async def test_a_wrong_name_is_told(rig: Rig, change: dict[str, Any], name: str | None, message: str) -> None:
+async def test_a_wrong_model_name_is_explained(
+    rig: Rig, change: dict[str, Any], name: str | None, message: str
+) -> None:
     answered = await rig.but(**change).ask("hi", model=name)
 
     assert answered.error is not None
@@ -399,7 +401,7 @@ async def test_a_workspace_must_exist(rig: Rig) -> None:
     assert "nowhere does not exist" in answered.error.message
 
 
-async def test_a_failure_that_passes_is_remarked_and_survived(rig: Rig) -> None:
+async def test_a_temporary_failure_of_the_model_is_logged_and_survived(rig: Rig) -> None:
     answered = await rig.ask("[[error 503 1 0]]")
 
     assert answered.reply == "recovered"
@@ -597,7 +599,7 @@ def present(rig: Rig) -> Connection:
     return here
 
 
-async def test_a_question_cannot_be_asked(rig: Rig) -> None:
+async def test_a_question_to_the_user_is_rejected(rig: Rig) -> None:
     asked = {"questions": [{"question": "q?", "header": "h", "options": [{"label": "a", "description": "b"}]}]}
 
     answered = await rig.ask(f"[[tool question {json.dumps(asked)} ]]".replace("]}]} ]]", "] } ] } ]]"))
@@ -712,7 +714,7 @@ async def test_an_idle_server_is_stopped_and_started_again(model: ScriptedModel,
         assert len(rig.ledger.seen) == 3, "the server twice, and once for its version"
 
 
-async def test_two_servers_that_set_up_the_same_home_do_not_meet(model: ScriptedModel, tmp_path: Path) -> None:
+async def test_two_servers_do_not_prepare_the_same_home_at_once(model: ScriptedModel, tmp_path: Path) -> None:
     async with rigged(tmp_path, model) as rig:
         other = rig.but(options={"idle_stop": 600.0})
 
@@ -730,7 +732,7 @@ async def test_a_server_that_ends_before_it_listens_is_started_once_more(model: 
     assert answered.reply == "noted"
 
 
-async def test_a_server_is_shut_to_others_and_gets_no_secret_of_the_gateway(rig: Rig) -> None:
+async def test_a_server_needs_a_password_and_gets_no_secret_of_the_gateway(rig: Rig) -> None:
     answered = await rig.ask('[[tool bash {"command": "env", "description": "x"}]]')
     environ = psutil.Process(pid_of_server(rig)).environ()
     health = await rig.backend.health(rig.agent)
@@ -756,7 +758,7 @@ async def test_a_running_server_can_be_used(rig: Rig, stranger: str) -> None:
     assert len(rig.ledger.seen) == before, "nothing was started"
 
 
-async def test_a_connection_that_is_cut_in_a_turn_is_taken_up_again(rig: Rig, stranger: str) -> None:
+async def test_a_connection_that_is_cut_during_a_turn_is_restored(rig: Rig, stranger: str) -> None:
     async with relay(stranger) as (url, cut):
         guest = rig.but(options={"url": url, "password_env": "OPENCODE_TEST_PASSWORD"})
         workspace = guest.workspace()
@@ -773,7 +775,7 @@ async def test_a_connection_that_is_cut_in_a_turn_is_taken_up_again(rig: Rig, st
     assert answered.text.rstrip() == expected, "nothing is missing and nothing comes twice"
 
 
-async def test_a_server_that_is_not_there_is_told_with_a_remedy(rig: Rig, closed_port: int) -> None:
+async def test_an_unreachable_server_comes_with_a_remedy(rig: Rig, closed_port: int) -> None:
     guest = rig.but(options={"url": f"http://127.0.0.1:{closed_port}"})
 
     answered = await guest.ask("hi")
@@ -784,14 +786,14 @@ async def test_a_server_that_is_not_there_is_told_with_a_remedy(rig: Rig, closed
     assert not health.ok
 
 
-async def test_a_password_that_is_not_in_the_environment_is_told(rig: Rig, stranger: str) -> None:
+async def test_a_missing_password_variable_is_explained(rig: Rig, stranger: str) -> None:
     answered = await rig.but(options={"url": stranger, "password_env": "NOT_SET"}).ask("hi")
 
     assert answered.error is not None
     assert "NOT_SET is not set" in answered.error.message
 
 
-async def test_a_program_that_is_not_there_is_told_with_a_remedy(rig: Rig) -> None:
+async def test_a_missing_program_comes_with_a_remedy(rig: Rig) -> None:
     lost = rig.but(options={"command": ["opencode-that-is-nowhere"]})
 
     answered = await lost.ask("hi")
@@ -858,7 +860,7 @@ async def test_a_server_that_fails_again_and_again_is_not_started_without_a_paus
     assert 200 < pauses[2] <= 300
 
 
-async def test_what_a_slow_turn_does_not_read_is_put_together_and_at_last_thrown_away() -> None:
+async def test_events_that_a_slow_turn_does_not_read_are_joined_and_at_last_dropped() -> None:
     inbox = Inbox("ses_1")
     for _ in range(100):
         inbox.put(wire.Delta("ses_1", "msg_1", "prt_1", "text", "word "))

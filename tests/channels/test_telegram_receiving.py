@@ -20,7 +20,7 @@ from gateway.domain.run import Run, RunFilter
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.messaging import channels as engine_channels
 from tests.api.client import ask
-from tests.channels.desk import MemoryDesk
+from tests.channels.context import MemoryDesk
 from tests.contracts.stores import SteppedClock
 from tests.support import providers, telegram_server
 from tests.support.inprocess import Serving, serving
@@ -118,7 +118,7 @@ async def test_an_answer_is_seen_while_it_is_written(
     assert all(whole.startswith(text.removesuffix(" …")) for text in history)
 
 
-async def test_after_trouble_runs_are_shown_again_and_those_before_are_not(
+async def test_after_a_failure_new_runs_are_shown_and_earlier_ones_are_not(
     moongate: Serving, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channels = moongate.engine.channels
@@ -142,7 +142,7 @@ async def test_after_trouble_runs_are_shown_again_and_those_before_are_not(
     assert asked == [run.id for run in await runs(moongate)]
 
 
-async def test_edits_do_not_come_faster_than_they_may(tmp_path: Path, telegram: telegram_server.Telegram) -> None:
+async def test_edits_keep_their_minimum_interval(tmp_path: Path, telegram: telegram_server.Telegram) -> None:
     began = asyncio.get_running_loop().time()
     async with talking(tmp_path, telegram, edit_seconds=0.3):
         await telegram.say(7, "@@ words 50 0.02")
@@ -152,7 +152,7 @@ async def test_edits_do_not_come_faster_than_they_may(tmp_path: Path, telegram: 
     assert telegram.count("editMessageText") + telegram.count("sendMessage") <= 3 + took / 0.3
 
 
-async def test_a_failed_run_is_told_in_its_chat(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+async def test_a_failed_run_is_reported_in_its_chat(moongate: Serving, telegram: telegram_server.Telegram) -> None:
     await telegram.say(7, "@@ fail no luck today")
     await telegram.until(lambda: telegram.chats[7].texts)
 
@@ -160,14 +160,16 @@ async def test_a_failed_run_is_told_in_its_chat(moongate: Serving, telegram: tel
     assert "no luck today" in text
 
 
-async def test_what_is_no_text_is_answered_so(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+async def test_a_message_without_text_is_answered_with_a_hint(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
     await telegram.say(7, "", sticker={"emoji": "🌕"})
     await telegram.answered(7, "This bot reads only text.")
 
     assert await runs(moongate) == []
 
 
-async def test_what_bots_say_is_not_heard(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+async def test_messages_of_bots_are_ignored(moongate: Serving, telegram: telegram_server.Telegram) -> None:
     await telegram.say(7, "I am a bot", **{"from": {"id": 9, "is_bot": True}})
     await telegram.say(7, "I am not")
     await telegram.answered(7, "echo: I am not")
@@ -175,7 +177,7 @@ async def test_what_bots_say_is_not_heard(moongate: Serving, telegram: telegram_
     assert len(await runs(moongate)) == 1
 
 
-async def test_an_update_that_cannot_be_read_is_left_out(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+async def test_an_update_that_cannot_be_read_is_skipped(moongate: Serving, telegram: telegram_server.Telegram) -> None:
     telegram.unconfirmed.append({"update_id": 999, "message": {"chat": "odd"}})
     await telegram.say(7, "Hello!")
 
@@ -260,7 +262,7 @@ async def test_new_begins_another_conversation(moongate: Serving, telegram: tele
 
 
 @pytest.mark.parametrize(("command", "answer"), [("/allow", "allow"), ("/always", "allow_always"), ("/deny", "deny")])
-async def test_what_an_agent_asks_is_shown_and_answered_in_the_chat(
+async def test_a_permission_request_is_shown_and_answered_in_the_chat(
     tmp_path: Path, telegram: telegram_server.Telegram, command: str, answer: str
 ) -> None:
     asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}
@@ -282,7 +284,7 @@ async def test_what_an_agent_asks_is_shown_and_answered_in_the_chat(
     ("label", "answer", "told"),
     [("Allow", "allow", "Allowed."), ("Always", "allow_always", "Allowed."), ("Deny", "deny", "Denied.")],
 )
-async def test_what_an_agent_asks_is_answered_by_a_button(
+async def test_a_permission_request_is_answered_by_a_button(
     tmp_path: Path, telegram: telegram_server.Telegram, label: str, answer: str, told: str
 ) -> None:
     asks = {"id": "main", "backend": "echo", "script": True, "permissions": "ask", "permission_timeout": 600}
@@ -319,7 +321,7 @@ async def test_a_button_counts_once_and_in_its_own_chat_only(
 
 
 class Asked(MemoryDesk):
-    """A desk of a run that asks, and is answered when the test says so."""
+    """A channel context of a run that asks for permission, and has the answer when the test gives it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -334,22 +336,22 @@ class Asked(MemoryDesk):
 
 
 async def test_a_question_whose_answer_came_elsewhere_is_shown_no_more(telegram: telegram_server.Telegram) -> None:
-    desk = Asked()
+    context = Asked()
     async with BotApi(telegram.base_url, TOKEN) as api:
-        draft = Draft(api, desk, "run", "7", 0.05)
+        draft = Draft(api, context, "run", "7", 0.05)
         await telegram.answered(7, "The agent asks to be allowed: rm -rf\n/allow, or /deny")
-        desk.answered.set()
+        context.answered.set()
         await telegram.answered(7, "(Denied: rm -rf)")
         await draft.end(20)
 
 
-async def test_an_answer_to_nothing_is_told_so(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+async def test_an_answer_without_a_request_is_explained(moongate: Serving, telegram: telegram_server.Telegram) -> None:
     await telegram.say(7, "/allow")
 
     await telegram.answered(7, "Nothing is waiting to be allowed.")
 
 
-async def test_stop_stops_what_is_going_on(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+async def test_stop_cancels_the_running_work(moongate: Serving, telegram: telegram_server.Telegram) -> None:
     await telegram.say(7, "@@ hang")
     await telegram.until(lambda: telegram.chats[7].typing)
     await telegram.say(7, "waits behind it")
@@ -363,7 +365,7 @@ async def test_stop_stops_what_is_going_on(moongate: Serving, telegram: telegram
     await telegram.until(lambda: "Nothing is running." in telegram.chats[7].texts)
 
 
-async def test_status_says_what_is_going_on(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+async def test_status_shows_the_running_work(moongate: Serving, telegram: telegram_server.Telegram) -> None:
     await telegram.say(7, "@@ hang")
     await telegram.until(lambda: telegram.chats[7].typing)
     await telegram.say(7, "/status")
@@ -378,7 +380,7 @@ async def test_a_command_to_another_bot_is_left_to_it(moongate: Serving, telegra
     await telegram.answered(7, "echo: Hello!")
 
 
-async def test_other_words_with_a_slash_are_told_to_the_agent(
+async def test_other_messages_with_a_slash_go_to_the_agent(
     moongate: Serving, telegram: telegram_server.Telegram
 ) -> None:
     await telegram.say(7, "/newspaper please")
@@ -409,7 +411,7 @@ async def test_a_message_by_the_api_goes_on_in_the_chat_s_conversation(
     assert sent.body["session"] == "main:telegram:7~2"
 
 
-async def test_what_github_has_started_is_answered_in_a_chat(
+async def test_a_run_of_a_github_webhook_is_answered_in_a_chat(
     tmp_path: Path, telegram: telegram_server.Telegram
 ) -> None:
     inlet = {"provider": "github", "secret": providers.SECRET, "prompt": "Review {number}", "deliver": "telegram:7"}
@@ -438,7 +440,9 @@ async def test_messages_that_came_while_the_network_was_cut_are_answered_once(
     assert len(await runs(moongate)) == 2
 
 
-async def test_what_telegram_gives_twice_is_taken_once(moongate: Serving, telegram: telegram_server.Telegram) -> None:
+async def test_an_update_that_comes_twice_becomes_one_run(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
     number = await telegram.say(7, "Hello!")
     await telegram.answered(7, "echo: Hello!")
     again = {"message_id": 1, "date": 0, "chat": {"id": 7}, "from": {"id": 7, "is_bot": False}, "text": "Hello!"}
@@ -459,7 +463,7 @@ async def test_what_telegram_gives_twice_is_taken_once(moongate: Serving, telegr
     ],
     ids=lambda part: getattr(part, "description", ""),
 )
-async def test_trouble_is_shown_and_passes(
+async def test_a_failure_is_shown_until_it_passes(
     moongate: Serving, telegram: telegram_server.Telegram, trouble: Trouble, state: str, said: str
 ) -> None:
     troubled = [True]
@@ -477,7 +481,7 @@ async def test_trouble_is_shown_and_passes(
     await telegram.answered(7, "echo: Hello!")
 
 
-async def test_while_it_is_refused_it_asks_less_and_less_often(
+async def test_a_refused_channel_polls_less_and_less_often(
     tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "PAUSES", (0.04, 10.0))
@@ -556,7 +560,7 @@ async def test_while_it_polls_it_takes_no_webhook(moongate: Serving) -> None:
 EVERY_DAY = {"schedule": "every 1d", "prompt": "Good morning!", "deliver": {"channel": "telegram", "chat_id": "7"}}
 
 
-async def test_what_a_schedule_brings_is_told_in_its_chat_once_and_after_a_restart_too(
+async def test_the_answer_of_a_schedule_is_sent_to_its_chat_once_and_after_a_restart_too(
     tmp_path: Path, telegram: telegram_server.Telegram, clock: SteppedClock
 ) -> None:
     async with talking(tmp_path, telegram, clock=clock) as served:
@@ -573,7 +577,7 @@ async def test_what_a_schedule_brings_is_told_in_its_chat_once_and_after_a_resta
     assert [fire["outcome"] for fire in fires] == ["fired", "fired"]
 
 
-async def test_what_a_schedule_brings_is_not_lost_while_telegram_is_away(
+async def test_the_answer_of_a_schedule_is_not_lost_while_telegram_is_unreachable(
     tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "UNREACHABLE_RETRY_SECONDS", ())

@@ -16,7 +16,7 @@ from gateway.channels.telegram.options import Options, find_token, webhook_secre
 from gateway.domain.delivery import Delivered, Never, TryAgain
 from gateway.domain.ports.channel import Outgoing
 from gateway.errors import ConfigError
-from tests.channels.desk import MemoryDesk
+from tests.channels.context import MemoryDesk
 from tests.contracts.stores import START, SteppedClock
 from tests.support import telegram_server
 from tests.support.telegram_server import TOKEN, Trouble
@@ -34,7 +34,7 @@ def clock() -> SteppedClock:
 
 
 @pytest.fixture
-def desk() -> MemoryDesk:
+def context() -> MemoryDesk:
     return MemoryDesk()
 
 
@@ -50,44 +50,44 @@ def answer(text: str = "Hello", **fields: Any) -> Outgoing:
 
 
 async def test_an_answer_is_one_message(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
-    await channel.send(answer("1 < 2 & `code`"), desk)
+    await channel.send(answer("1 < 2 & `code`"), context)
 
     assert telegram.chats[7].texts == ["1 < 2 & code"]
 
 
 async def test_a_long_answer_comes_in_parts_in_order(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
     words = [f"word{number}" for number in range(2000)]
-    await channel.send(answer(" ".join(words)), desk)
+    await channel.send(answer(" ".join(words)), context)
 
     assert len(telegram.chats[7].texts) > 3
     assert " ".join(telegram.chats[7].texts).split() == words
 
 
-async def test_an_empty_answer_is_said_to_be_one(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+async def test_an_empty_answer_is_sent_as_a_notice(
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
-    await channel.send(answer(" "), desk)
+    await channel.send(answer(" "), context)
 
     assert telegram.chats[7].texts == ["(The answer is empty.)"]
 
 
-async def test_formatting_that_is_refused_is_left_out(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+async def test_a_refused_format_is_replaced_by_plain_text(
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
     telegram.trouble["sendMessage"].append(
         lambda params: Trouble(400, "Bad Request: can't parse entities") if "parse_mode" in params else None
     )
-    await channel.send(answer("**bold** and `code`"), desk)
+    await channel.send(answer("**bold** and `code`"), context)
 
     assert telegram.chats[7].texts == ["**bold** and `code`"]
 
 
-async def test_a_try_goes_on_where_the_one_before_was_cut(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, monkeypatch: pytest.MonkeyPatch
+async def test_a_try_continues_where_the_last_one_was_interrupted(
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paragraphs = [f"{number} " + "x" * 4000 for number in range(4)]
     telegram.trouble["sendMessage"] += [
@@ -95,65 +95,65 @@ async def test_a_try_goes_on_where_the_one_before_was_cut(
     ]
     again: list[bool] = []
     monkeypatch.setattr(telegram_sending, "UNREACHABLE_RETRY_SECONDS", ())
-    assert isinstance(await channel.send(answer("\n\n".join(paragraphs)), desk), TryAgain)
+    assert isinstance(await channel.send(answer("\n\n".join(paragraphs)), context), TryAgain)
     again.append(True)
-    await channel.send(answer("\n\n".join(paragraphs)), desk)
+    await channel.send(answer("\n\n".join(paragraphs)), context)
 
     assert telegram.chats[7].texts == paragraphs
 
 
 async def test_an_answer_that_was_sent_whole_is_not_sent_again(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
-    await channel.send(answer(), desk)
-    await channel.send(answer(), desk)
+    await channel.send(answer(), context)
+    await channel.send(answer(), context)
 
     assert telegram.chats[7].texts == ["Hello"]
 
 
-async def test_what_was_shown_before_becomes_the_answer(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+async def test_the_draft_becomes_the_answer(
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
     telegram.chats[7].messages[1] = "Hel"
-    desk.notes["draft:r1"] = "7 1"
-    await channel.send(answer(), desk)
+    context.notes["draft:r1"] = "7 1"
+    await channel.send(answer(), context)
 
     assert telegram.chats[7].messages == {1: "Hello"}
 
 
-async def test_what_was_shown_before_may_have_been_deleted_meanwhile(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+async def test_a_deleted_draft_is_replaced_by_a_new_message(
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
-    desk.notes["draft:r1"] = "7 1"
-    await channel.send(answer(), desk)
+    context.notes["draft:r1"] = "7 1"
+    await channel.send(answer(), context)
 
     assert telegram.chats[7].texts == ["Hello"]
 
 
-async def test_the_answer_to_one_chat_is_not_made_of_what_another_was_shown(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+async def test_the_draft_of_another_chat_is_not_edited(
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
     telegram.chats[8].messages[1] = "Hel"
-    desk.notes["draft:r1"] = "8 1"
-    await channel.send(answer(), desk)
+    context.notes["draft:r1"] = "8 1"
+    await channel.send(answer(), context)
 
     assert (telegram.chats[7].texts, telegram.chats[8].texts) == (["Hello"], ["Hel"])
 
 
-async def test_a_short_wait_that_telegram_asks_for_is_waited(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+async def test_a_short_wait_that_telegram_asks_for_is_kept(
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
     telegram.trouble["sendMessage"].append(Trouble(429, "Too Many Requests: retry after 1", retry_after=1))
-    await channel.send(answer(), desk)
+    await channel.send(answer(), context)
 
     assert telegram.chats[7].texts == ["Hello"]
 
 
 async def test_a_long_wait_is_left_to_the_next_try(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
     telegram.trouble["sendMessage"].append(Trouble(429, "Too Many Requests: retry after 300", retry_after=300))
-    receipt = await channel.send(answer(), desk)
+    receipt = await channel.send(answer(), context)
 
     assert isinstance(receipt, TryAgain)
     assert receipt.after == 300
@@ -168,10 +168,10 @@ async def test_a_long_wait_is_left_to_the_next_try(
     ids=lambda trouble: trouble.description,
 )
 async def test_a_chat_that_takes_nothing_is_not_tried_again(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, trouble: Trouble
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk, trouble: Trouble
 ) -> None:
     telegram.trouble["sendMessage"].append(trouble)
-    receipt = await channel.send(answer(), desk)
+    receipt = await channel.send(answer(), context)
 
     assert isinstance(receipt, Never)
     assert trouble.description in receipt.why
@@ -180,16 +180,16 @@ async def test_a_chat_that_takes_nothing_is_not_tried_again(
 @pytest.mark.parametrize(
     "trouble", [Trouble(401, "Unauthorized"), Trouble(502, "Bad Gateway"), Trouble(0, "", cut="before")]
 )
-async def test_trouble_that_may_pass_is_tried_again(
+async def test_a_temporary_failure_is_tried_again(
     telegram: telegram_server.Telegram,
     channel: Telegram,
-    desk: MemoryDesk,
+    context: MemoryDesk,
     trouble: Trouble,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(telegram_sending, "UNREACHABLE_RETRY_SECONDS", ())
     telegram.trouble["sendMessage"].append(trouble)
-    receipt = await channel.send(answer(), desk)
+    receipt = await channel.send(answer(), context)
 
     assert isinstance(receipt, TryAgain)
     assert TOKEN not in receipt.why
@@ -197,48 +197,48 @@ async def test_trouble_that_may_pass_is_tried_again(
 
 @pytest.mark.parametrize("trouble", [Trouble(502, "Bad Gateway"), Trouble(0, "", cut="before")])
 async def test_a_short_cut_of_the_network_is_waited_out(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk, trouble: Trouble
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk, trouble: Trouble
 ) -> None:
     telegram.trouble["sendMessage"].append(trouble)
 
-    assert await channel.send(answer(), desk) == Delivered()
+    assert await channel.send(answer(), context) == Delivered()
     assert telegram.chats[7].texts == ["Hello"]
 
 
 async def test_answers_to_one_chat_do_not_mix(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
     long = [f"{name}{number} " + "x" * 4000 for name in "ab" for number in range(3)]
     await asyncio.gather(
-        channel.send(answer("\n\n".join(long[:3]), id="d1"), desk),
-        channel.send(answer("\n\n".join(long[3:]), id="d2", run="r2"), desk),
+        channel.send(answer("\n\n".join(long[:3]), id="d1"), context),
+        channel.send(answer("\n\n".join(long[3:]), id="d2", run="r2"), context),
     )
 
     assert telegram.chats[7].texts == long
 
 
 async def test_a_group_that_has_moved_is_followed(
-    telegram: telegram_server.Telegram, channel: Telegram, desk: MemoryDesk
+    telegram: telegram_server.Telegram, channel: Telegram, context: MemoryDesk
 ) -> None:
     moved = "Bad Request: group chat was upgraded to a supergroup chat"
     telegram.trouble["sendMessage"].append(Trouble(400, moved, migrate_to=-1007))
-    await channel.send(answer(), desk)
+    await channel.send(answer(), context)
 
     assert telegram.chats[-1007].texts == ["Hello"]
-    assert desk.moves == [("7", "-1007")]
+    assert context.moves == [("7", "-1007")]
 
 
 @pytest.mark.parametrize(("seconds", "sent"), [(3599, True), (3601, False)])
 async def test_a_stale_answer_is_kept_back(
     telegram: telegram_server.Telegram,
     channel: Telegram,
-    desk: MemoryDesk,
+    context: MemoryDesk,
     clock: SteppedClock,
     seconds: int,
     sent: bool,
 ) -> None:
     clock.forward(seconds * 1000)
-    receipt = await channel.send(answer(), desk)
+    receipt = await channel.send(answer(), context)
 
     assert isinstance(receipt, Delivered if sent else Never)
     assert telegram.chats[7].texts == (["Hello"] if sent else [])
@@ -262,11 +262,11 @@ def test_the_token_may_stand_in_a_file_or_a_variable(tmp_path: Path) -> None:
         (Options(token=TOKEN, mode="webhook"), "webhook_url"),
     ],
 )
-def test_what_cannot_work_is_refused(options: Options, said: str) -> None:
+def test_options_that_cannot_work_are_refused(options: Options, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         find_token(options, {})
 
 
-def test_the_webhook_s_secret_does_not_give_the_token_away() -> None:
+def test_the_webhook_secret_does_not_reveal_the_token() -> None:
     assert TOKEN[10:20] not in webhook_secret(TOKEN)
     assert len(webhook_secret(TOKEN)) == 64

@@ -20,7 +20,7 @@ from gateway.domain.ports.channel import Door
 from gateway.domain.run import Run
 from gateway.engine.messaging import webhook_endpoint
 from gateway.errors import InvalidRequest, Unauthorized
-from tests.channels.desk import MemoryDesk
+from tests.channels.context import MemoryDesk
 from tests.support.providers import SENDERS, Sender
 from tests.support.telegram_server import TOKEN
 
@@ -46,9 +46,9 @@ def mutated(payload: Any, change: Callable[[str], Any]) -> Any:
     return payload
 
 
-async def knock(door: Door, headers: CIMultiDict[str], body: bytes, desk: MemoryDesk) -> Run | Aside:
+async def knock(door: Door, headers: CIMultiDict[str], body: bytes, context: MemoryDesk) -> Run | Aside:
     door.admit(headers)
-    return await door.take(headers, body, desk)
+    return await door.take(headers, body, context)
 
 
 def outcome(taking: Coroutine[Any, Any, Run | Aside]) -> Run | Aside | str:
@@ -62,7 +62,7 @@ def outcome(taking: Coroutine[Any, Any, Run | Aside]) -> Run | Aside | str:
 @pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.name)
 @given(payload=JSON, replaced=st.dictionaries(NAMES, JSON, max_size=2))
 @many
-def test_any_signed_payload_is_taken_or_refused_in_words(
+def test_any_signed_payload_is_accepted_or_refused_with_a_reason(
     sender: Sender, payload: Any, replaced: dict[str, Any]
 ) -> None:
     made = webhook_endpoint.made(
@@ -73,30 +73,30 @@ def test_any_signed_payload_is_taken_or_refused_in_words(
         body = json.dumps(sent).encode()
         headers = CIMultiDict(sender.sign(body, sender.secret, NOW))
         made.admit(headers)
-        desk = MemoryDesk()
-        became = outcome(made.take(headers, body, desk))
+        context = MemoryDesk()
+        became = outcome(made.take(headers, body, context))
 
-        assert isinstance(became, Run | Aside) or (10 < len(became) < 600 and desk.handed_in == [])
+        assert isinstance(became, Run | Aside) or (10 < len(became) < 600 and context.submitted == [])
 
 
 @pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.name)
 @given(values=st.lists(st.text(max_size=80), min_size=4, max_size=4), body=st.binary(max_size=50))
 @many
-def test_any_header_that_is_not_right_is_refused(sender: Sender, values: list[str], body: bytes) -> None:
+def test_any_wrong_header_is_refused(sender: Sender, values: list[str], body: bytes) -> None:
     made = webhook_endpoint.made(sender.name, InletSettings(secret=sender.secret), {}, lambda: NOW * 1000)
     assert made is not None
     names = list(sender.sign(sender.body, sender.secret, NOW))
     headers = CIMultiDict(zip(names, values, strict=False))
-    desk = MemoryDesk()
+    context = MemoryDesk()
     with pytest.raises(Unauthorized):
-        asyncio.run(knock(made, headers, body, desk))
+        asyncio.run(knock(made, headers, body, context))
 
-    assert desk.handed_in == []
+    assert context.submitted == []
 
 
 @given(update=JSON)
 @many
-def test_any_update_of_telegram_is_taken_or_refused_in_words(update: Any) -> None:
+def test_any_telegram_update_is_accepted_or_refused_with_a_reason(update: Any) -> None:
     async def send() -> Run | Aside:
         options = Options(token=TOKEN, base_url="http://127.0.0.1:9", mode="webhook", webhook_url="http://127.0.0.1:9")
         async with Telegram(options, Means(environ={}, clock=lambda: NOW * 1000)) as channel:

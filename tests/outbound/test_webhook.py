@@ -117,14 +117,14 @@ async def test_each_try_looks_the_name_up_again() -> None:
         ("inside.example", Reach(local=False), {"trusted": True}),
     ],
 )
-async def test_what_is_allowed_is_sent(host: str, reach: Reach, fields: dict[str, Any]) -> None:
+async def test_an_allowed_address_gets_the_webhook(host: str, reach: Reach, fields: dict[str, Any]) -> None:
     async with receiving() as receiver:
         assert await sent(f"http://{host}:{receiver.port}/", reach, Names(["127.0.0.1"]), **fields) == Delivered()
 
     assert [request.body for request in receiver.requests] == [b"{}"]
 
 
-async def test_a_name_that_nobody_knows_is_tried_again() -> None:
+async def test_an_unknown_host_is_tried_again() -> None:
     def unknown(host: str, port: int) -> Sequence[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -158,7 +158,7 @@ async def test_a_body_that_does_not_end_is_not_waited_for() -> None:
         assert await sent(receiver.url, Reach(local=True), deadline=0.2) == TryAgain("no answer within 0.2 s")
 
 
-async def test_what_breaks_off_in_the_middle_is_sent_again() -> None:
+async def test_an_answer_that_breaks_off_is_tried_again() -> None:
     async with receiving("reset") as receiver:
         assert await sent(receiver.url, Reach(local=True)) == TryAgain("the answer broke off")
 
@@ -171,11 +171,11 @@ async def test_a_format_of_another_system_has_no_headers_of_ours() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://example.org:99999/", "http://[::1/", "nonsense", "ftp://example.org/"])
-async def test_what_is_no_url_is_never_tried_again(url: str) -> None:
+async def test_an_invalid_url_is_never_tried_again(url: str) -> None:
     assert isinstance(await sent(url, Reach(local=True)), Never)
 
 
-async def test_a_look_up_that_hangs_keeps_no_other_waiting(hurry: Hurry) -> None:
+async def test_a_look_up_that_hangs_does_not_delay_others(hurry: Hurry) -> None:
     hanging, released = threading.Event(), threading.Event()
 
     def look_up(host: str, port: int) -> Sequence[Any]:

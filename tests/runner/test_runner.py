@@ -65,7 +65,7 @@ def test_two_turns_remember_and_are_written_down(runner: OpenCodeRunner) -> None
     assert "echo: one" in saved.read_text()
 
 
-def test_it_is_watched_while_it_works(runner: OpenCodeRunner) -> None:
+def test_a_turn_can_be_watched_while_it_runs(runner: OpenCodeRunner) -> None:
     result = runner.run("[[slow 10000 50]]", wait=False)
     assert result["state"] == "running"
     until_sync(lambda: runner.get_current_output(), "it has begun to speak")
@@ -118,7 +118,7 @@ def test_a_program_that_is_asked_to_end_takes_opencode_with_it(
     assert "[[slow" in next(tmp_path.glob("task_*/conversation.md")).read_text()
 
 
-def test_an_error_of_the_model_is_told(runner: OpenCodeRunner) -> None:
+def test_an_error_of_the_model_is_reported(runner: OpenCodeRunner) -> None:
     result = runner.run("[[error 401]]")
 
     assert (result["state"], runner.get_state()) == ("error", RunState.ERROR)
@@ -144,7 +144,7 @@ def test_a_model_source_reaches_the_server(runner: OpenCodeRunner, model: Script
     assert any("Be brief." in str(message["content"]) for message in code["body"]["messages"])
 
 
-def test_nothing_to_say_is_refused(runner: OpenCodeRunner) -> None:
+def test_an_empty_message_is_refused(runner: OpenCodeRunner) -> None:
     with pytest.raises(ValueError, match="empty"):
         runner.run("  ")
     with pytest.raises(RuntimeError, match="call run first"):
@@ -156,7 +156,7 @@ def test_half_a_character_is_refused(runner: OpenCodeRunner) -> None:
         runner.run("\udcff")
 
 
-def test_a_turn_that_cannot_begin_is_none(runner: OpenCodeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_that_cannot_start_leaves_no_trace(runner: OpenCodeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_thread() -> Driver:
         raise OSError("no room for a thread")
 

@@ -29,7 +29,7 @@ def test_a_purpose_without_a_model_has_the_default_one() -> None:
     assert not source.has_model(ModelSourceType.PLAN)
 
 
-def test_a_server_without_a_path_is_meant_with_v1() -> None:
+def test_v1_is_added_to_a_server_without_a_path() -> None:
     source = ModelSource.from_dict({"code": {"baseurl": "http://localhost:1/", "apikey": "k", "model": "m"}})
 
     assert source.models[ModelSourceType.CODE].baseurl == "http://localhost:1/v1"
@@ -45,7 +45,7 @@ def test_models_are_read_from_a_file(tmp_path: Path) -> None:
     assert dict(ModelSource.from_env_file(file).models) == {ModelSourceType.CODE: CODE}
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ModelSource.from_env_file(tmp_path / "nothing")
 
@@ -61,7 +61,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         ({"MODEL_CODE_BASEURL": "http://h", "MODEL_CODE_MODEL": "m", "MODEL_CODE_MAX_TOKENS": "0"}, "max_tokens"),
     ],
 )
-def test_what_cannot_be_is_named(given: dict[str, str], said: str) -> None:
+def test_a_value_that_is_not_valid_is_named(given: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ModelSource.from_env(given)
 

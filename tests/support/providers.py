@@ -33,7 +33,7 @@ class Sender:
     told: str
     session: str
     secret: str = SECRET
-    #: settings of the inlet beside provider and secret
+    #: settings of the webhook endpoint, in addition to provider and secret
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property

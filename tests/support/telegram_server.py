@@ -145,7 +145,7 @@ class Telegram:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"waited in vain until {what}: {self.calls[-5:]}") from None
+            raise AssertionError(f"waited too long until {what}: {self.calls[-5:]}") from None
 
     async def answered(self, chat: int, *texts: str) -> None:
         """Wait until exactly these messages are in a chat."""

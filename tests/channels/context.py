@@ -1,4 +1,4 @@
-"""A desk without an engine: what a channel hands in is kept, and its notes are in memory."""
+"""A channel context without an engine: it keeps the submitted messages, and its notes are in memory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gateway.domain.run import Run, RunSpec, Source, Status
 
 
 class MemoryDesk:
-    """A `Desk`."""
+    """A channel context in memory."""
 
     def __init__(self) -> None:
         self.notes: dict[str, str] = {}
-        self.handed_in: list[Inbound] = []
+        self.submitted: list[Inbound] = []
         self.moves: list[tuple[str, str]] = []
 
     async def submit(self, inbound: Inbound) -> Run:
-        self.handed_in.append(inbound)
+        self.submitted.append(inbound)
         spec = RunSpec(source=Source.MESSAGE, agent="main", session="main:x:y", input=inbound.content)
         return Run(id=inbound.id, seq=1, spec=spec, status=Status.QUEUED, created=0)
 
