@@ -89,7 +89,7 @@ async def test_a_redirect_to_a_forbidden_address_is_not_followed() -> None:
 async def test_a_name_that_changes_its_address_is_judged_by_the_one_that_is_connected_to() -> None:
     names = Names(["93.184.216.34"], ["127.0.0.1"])
     async with receiving() as canary:
-        names("rebinding.example", 80)  # whoever had looked before would have been content
+        names("rebinding.example", 80)  # an earlier look-up would have found an allowed address
         receipt = await sent(f"http://rebinding.example:{canary.port}/", Reach(local=True), names)
 
     assert receipt == Never("refused: 127.0.0.1 is a loopback address, and webhooks.allow_private does not list it")
