@@ -29,8 +29,13 @@ class OversizedEvent(NamedTuple):
 class EventReader:
     """Reads the events of one stream. Holds at most one event, up to the limit."""
 
-    def __init__(self, max_event_bytes: int) -> None:
+    def __init__(self, max_event_bytes: int, *, one_line_events: bool = False) -> None:
+        """Args:
+        max_event_bytes: bytes of an event that are held.
+        one_line_events: end an event with its data line, for servers that leave out the empty line.
+        """
         self._max_event_bytes = max_event_bytes
+        self._one_line_events = one_line_events
         #: the line that has not ended yet
         self._line = bytearray()
         self._is_first_line = True
@@ -61,9 +66,8 @@ class EventReader:
 
         The format drops such an event. Call this only for servers that leave out the last empty line.
         """
-        if self._line:
-            self._end_line()
-        return self._end_event()
+        event = self._end_line() if self._line else None
+        return event or self._end_event()
 
     def _start_event(self) -> None:
         self._data: list[bytes] = []
@@ -93,6 +97,8 @@ class EventReader:
             return self._end_event()
         if not self._is_oversized:
             self._read_field(line)
+        if self._one_line_events and (self._data or self._is_oversized):
+            return self._end_event()
         return None
 
     def _end_event(self) -> ServerSentEvent | None:

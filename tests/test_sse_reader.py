@@ -103,3 +103,21 @@ def test_any_bytes_give_the_same_events_however_they_are_cut(pieces: list[bytes]
     whole = b"".join(pieces)
 
     assert read(*pieces, limit=limit) == read(*(bytes([byte]) for byte in whole), limit=limit)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\n\n", b"\r\n\r\n"], ids=["no empty line", "an empty line", "CRLF"])
+def test_a_server_of_one_line_events_may_leave_out_the_empty_line(end: bytes) -> None:
+    reader = EventReader(MAX_EVENT_BYTES, one_line_events=True)
+
+    events = reader.feed(b": hello" + end + b"data: one" + end + b"data: two" + end + b"data: cut")
+
+    assert events == [ServerSentEvent(b"one"), ServerSentEvent(b"two")]
+    assert reader.finish() == ServerSentEvent(b"cut")
+
+
+def test_a_one_line_event_over_the_limit_does_not_take_the_next_one_with_it() -> None:
+    reader = EventReader(MAX_EVENT_BYTES, one_line_events=True)
+
+    events = reader.feed(b"data: " + b"x" * 2 * MAX_EVENT_BYTES + b"\ndata: next\n")
+
+    assert events == [OversizedEvent(), ServerSentEvent(b"next")]

@@ -86,12 +86,12 @@ def decode_chunk(data: bytes) -> Chunk:
 
 
 async def data_lines(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield the data of server-sent events; of the last one also if the stream ends without its empty line.
+    """Yield the data of server-sent events. Some servers leave out the empty line that ends an event.
 
     Raises:
         AgentError: an event is larger than `LINE`.
     """
-    reader = EventReader(LINE)
+    reader = EventReader(LINE, one_line_events=True)
     async for piece in pieces:
         for found in reader.feed(piece):
             if isinstance(found, OversizedEvent):
