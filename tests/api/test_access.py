@@ -344,7 +344,7 @@ def test_a_token_is_in_no_line_of_the_log(live: Any) -> None:
     assert secret not in gateway.output.read_text()
 
 
-async def test_every_answer_has_an_id_and_guards(moongate: Serving) -> None:
+async def test_answers_and_refusals_have_an_id_and_guards(moongate: Serving) -> None:
     """Refusals by aiohttp itself, which come before our checks, too."""
     answers = [
         read(await raw(moongate, request))

@@ -121,7 +121,7 @@ async def test_all_changes_can_be_followed_and_resumed(moongate: Serving) -> Non
     assert again == live[2:]
 
 
-async def test_a_thousand_changes_reach_every_reader_in_order(moongate: Serving) -> None:
+async def test_the_changes_of_many_runs_reach_every_reader_in_order(moongate: Serving) -> None:
     async with stream(moongate, "/api/events?after=0") as one, stream(moongate, "/api/events?after=0") as two:
         await asyncio.gather(*(submit(moongate, "hi") for _ in range(60)))
         seen = [[(await events.next()).id for _ in range(240)] for events in (one, two)]

@@ -593,7 +593,7 @@ async def test_pages_have_no_gaps_and_no_repetitions(store: Store) -> None:
     assert len(seen) == len(set(seen))
 
 
-async def test_counts_follow_every_move(store: Store, clock: SteppedClock) -> None:
+async def test_counts_follow_what_becomes_of_runs(store: Store, clock: SteppedClock) -> None:
     for chat in "abcd":
         await store.runs.accept(spec(f"main:test:{chat}"))
     runs = await store.runs.claim("owner", Limits(total=3, agents={"main": 3}))
@@ -610,7 +610,7 @@ async def test_counts_follow_every_move(store: Store, clock: SteppedClock) -> No
 # --- changes ----------------------------------------------------------------------------------
 
 
-async def test_every_move_is_in_the_log_of_changes(store: Store) -> None:
+async def test_what_becomes_of_a_run_is_in_the_log_of_changes(store: Store) -> None:
     run = await running(store)
     await finish(store, run)
 
