@@ -12,8 +12,10 @@ import pytest
 from gateway import app, config
 from gateway.api import routing
 from gateway.domain import run
+from tests.support import markdown
 
 ROOT = Path(__file__).parent.parent
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "bench" / "RESULTS.md"]
 
 
 def _generator() -> ModuleType:
@@ -43,11 +45,40 @@ def test_the_example_config_is_a_valid_one(tmp_path: Path) -> None:
     assert [agent.id for agent in app.check(loaded, {})] == ["main", "local", "script", "echo"]
 
 
-@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:)([^)#]*)", page.read_text())
+    lost = []
+    for link in markdown.links(page.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in markdown.anchors(target.read_text())):
+            lost.append(link)
 
-    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+    assert lost == []
+
+
+@pytest.mark.parametrize(
+    ("heading", "slug"),
+    [
+        ("After a crash", "after-a-crash"),
+        ("`gateway.port`, and what it is", "gatewayport-and-what-it-is"),
+        ("On [Windows](windows.md): *first* steps", "on-windows-first-steps"),
+        ("Tokens & scopes", "tokens--scopes"),
+        ("What `max_runs` limits", "what-max_runs-limits"),
+        ("Über uns, 日本", "über-uns-日本"),
+    ],
+)
+def test_headings_have_the_anchors_that_github_makes(heading: str, slug: str) -> None:
+    assert markdown.anchors(f"# Page\n\n## {heading}\n") == {"page", slug}
+
+
+def test_a_heading_that_comes_again_is_numbered_and_code_has_none() -> None:
+    page = "# One\n## Two\n## Two\n```sh\n# no heading\n[no](link.md)\n```\n`[no](link.md)` [yes](link.md#two-1)\n"
+
+    assert markdown.anchors(page) == {"one", "two", "two-1"}
+    assert markdown.links(page) == ["link.md#two-1"]
 
 
 def test_every_path_that_the_pages_name_is_a_route() -> None:

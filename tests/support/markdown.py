@@ -1,0 +1,40 @@
+"""What a page in Markdown links to, and what it can be linked by, as GitHub shows it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_FENCE = re.compile(r"^ {0,3}(```|~~~).*?^ {0,3}\1", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
+_LINK = re.compile(r"\]\(([^()\s]+)[^()]*\)|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}#{1,6} +(.+?)(?: +#+)? *$", re.MULTILINE)
+_NAMED = re.compile(r"<a (?:id|name)=\"([^\"]+)\"")
+_SHOWN = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+
+
+def links(page: str) -> list[str]:
+    """Return where a page links to, but for what it shows as code."""
+    text = _CODE.sub("", _FENCE.sub("", page))
+    return [inline or reference for inline, reference in _LINK.findall(text)]
+
+
+def anchors(page: str) -> set[str]:
+    """Return what may stand behind a `#` in a link to a page: its headings, and what it names by hand."""
+    text = _FENCE.sub("", page)
+    seen: Counter[str] = Counter()
+    found = set(_NAMED.findall(text))
+    for heading in _HEADING.findall(text):
+        plain = slug(heading)
+        found.add(f"{plain}-{seen[plain]}" if seen[plain] else plain)
+        seen[plain] += 1
+    return found
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that GitHub makes of a heading.
+
+    Source: https://github.com/gjtorikian/html-pipeline/blob/main/lib/html_pipeline/node_filter/table_of_contents_filter.rb
+    """
+    shown = _SHOWN.sub(r"\1", heading).replace("`", "").replace("*", "")
+    return re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
