@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = sorted(plugins.discover("bench.rows", "ROW"))
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_runs_and_prints_its_figures(row: str) -> None:
     command = [sys.executable, "-m", "bench", row, "--quick"]

@@ -16,7 +16,7 @@ from tests.support import scripted_acp
 from tests.support.live import Live
 from tests.support.waiting import until_sync
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")]
 
 AGENT = {"backend": "acp", "command": [sys.executable, "-I", "-S", scripted_acp.__file__], "permissions": "ask"}
 CONFIG = {

@@ -16,7 +16,7 @@ from tests.support import faults
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE, until_sync
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 ECHO = {"id": "main", "backend": "echo", "script": True}
 #: short timeouts, for tests in which a generation must hang before it is replaced

@@ -19,6 +19,7 @@ from tests.support.waiting import PATIENCE
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("row", DRILLS, ids=lambda row: row.name)
 def test_the_guarantees_of_the_drill_hold(row: Row, tmp_path: Path) -> None:
     try:

@@ -12,7 +12,7 @@ from tests.support.live import Live
 from tests.support.receiver import receiving_elsewhere
 from tests.support.waiting import until_sync
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 32}
 

@@ -17,6 +17,8 @@ from tests.cli.shell import Shell
 from tests.support.live import Live
 from tests.support.waiting import until_sync
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 #: the files of the page, by the paths that the page gives

@@ -22,7 +22,7 @@ from tests.support.live import Live
 from tests.support.traffic import Traffic
 from tests.support.waiting import PATIENCE, until_sync
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 32, "permissions": "ask"}
 CONFIG = {"agents": {"list": [ECHO]}}

@@ -19,7 +19,7 @@ from tests.support import faults
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE, until_sync
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="systemd")
+pytestmark = [pytest.mark.service, pytest.mark.skipif(sys.platform == "win32", reason="systemd")]
 
 
 class Manager:

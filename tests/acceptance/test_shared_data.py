@@ -11,6 +11,8 @@ import pytest
 from tests.cli.shell import Shell
 from tests.support.live import Live
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def both(tmp_path: Path, live: Callable[..., Live]) -> tuple[Live, Live]:

@@ -13,7 +13,7 @@ from tests.cli.shell import Shell
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE, until_sync
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 ALONE = [{"MOONGATE_NO_RESPAWN": "1"}, {"XOPC_NO_RESPAWN": "1"}]
 ALLOWED = [{"MOONGATE_ALLOW_SIGUSR1_RESTART": "1"}, {"XOPC_ALLOW_SIGUSR1_RESTART": "1"}]

@@ -21,7 +21,7 @@ from tests.support import faults
 from tests.support.live import Live
 from tests.support.waiting import PATIENCE, until_sync
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 
 @pytest.fixture

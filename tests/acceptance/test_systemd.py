@@ -11,6 +11,8 @@ from tests.support.login import ODD, Login
 from tests.support.traffic import Traffic
 from tests.support.waiting import PATIENCE, until_sync
 
+pytestmark = pytest.mark.service
+
 SECRET = "a-secret-that-nobody-may-see-0123456789"
 
 #: an agent that ignores SIGTERM in its first attempt, and answers in its second

@@ -13,6 +13,8 @@ from tests.support.live import Live
 from tests.support.telegram_server import TOKEN
 from tests.support.waiting import until_sync
 
+pytestmark = pytest.mark.slow
+
 
 def words(count: int) -> str:
     return " ".join(f"w{number}" for number in range(count))

@@ -26,7 +26,7 @@ from tests.support.as_windows import PROGRAM
 from tests.support.live import Live
 from tests.support.waiting import until_sync
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Windows is pretended here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="Windows is pretended here")]
 
 PROJECT = str(Path(__file__).parent.parent.parent)
 

@@ -21,6 +21,8 @@ from gateway.errors import InvalidRequest
 from tests.api.client import Answer, ask, head, post, raw, read
 from tests.support.inprocess import TOKEN, Serving
 
+pytestmark = pytest.mark.slow
+
 BODIES: dict[str, bytes] = {
     "not JSON": b"hello",
     "half of it": b'{"message": "hi"',

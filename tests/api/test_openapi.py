@@ -86,6 +86,7 @@ CASES = [
 NOT_HELD = [positive_data_acceptance, ignored_auth, not_a_server_error]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "mode"), CASES, ids=lambda part: getattr(part, "label", part))
 def test_whatever_is_sent_the_answer_is_as_documented(
     operation: Any, mode: GenerationMode, gateway: Live, session: requests.Session

@@ -246,6 +246,7 @@ async def test_a_time_that_was_moved_is_refused(taking: Serving, clock: SteppedC
     assert answer.status == 401
 
 
+@pytest.mark.slow
 @each
 async def test_a_stranger_is_refused_before_the_body_is_read(taking: Serving, sender: Sender) -> None:
     lines = ["Content-Type: application/json", "Content-Length: 1000"]

@@ -263,6 +263,7 @@ class BackendContract:
         assert hung.cancelled()
         assert (await stage.ask(stage.subject.say("next"), session)).answer == "next"
 
+    @pytest.mark.slow
     async def test_a_stubborn_agent_is_stopped_with_its_children(self, stage: Stage, session: str) -> None:
         if stage.subject.stubborn is None:
             pytest.skip("this agent has no process of its own")
@@ -309,6 +310,7 @@ class BackendContract:
 
     # --- hostile output -------------------------------------------------------------------
 
+    @pytest.mark.slow
     async def test_hostile_output_does_no_harm(self, stage: Stage, session: str, subtests: pytest.Subtests) -> None:
         if not stage.subject.hostile:
             pytest.skip("this agent cannot write hostile output")

@@ -292,6 +292,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.told.changes == list(self.do(self.store.events.read_changes_after(0, 100_000)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_store_does_what_the_model_does(kind: Kind) -> None:
     machine = type("Machine", (StoreMachine,), {"kind": kind})

@@ -112,6 +112,7 @@ def _ms(moment: datetime) -> int:
 _where = st.sampled_from([(zone, day) for zone, days in SPECIAL.items() for day in days])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(_expressions, _where)
 @example("30 2 * * *", (BERLIN, "2026-03-29"))

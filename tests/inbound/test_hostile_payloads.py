@@ -24,6 +24,8 @@ from tests.channels.context import MemoryDesk
 from tests.support.providers import SENDERS, Sender
 from tests.support.telegram_server import TOKEN
 
+pytestmark = pytest.mark.slow
+
 NOW = 1_700_000_000
 #: names that the providers' payloads have
 NAMES = st.sampled_from(

@@ -90,6 +90,7 @@ def test_a_message_that_the_gateway_refuses_is_answered_under_its_id(shell: Shel
     assert "limits.body" in answers[8]
 
 
+@pytest.mark.slow
 def test_who_gives_up_a_call_gets_no_answer_and_the_task_goes_on(shell: Shell) -> None:
     with shell.start("mcp", stdin=subprocess.PIPE) as program:
         assert program.stdin is not None

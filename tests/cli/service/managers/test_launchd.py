@@ -20,7 +20,7 @@ from cli.service.managers import launchd
 from gateway.errors import ConfigError, Conflict, GatewayError, Unavailable
 from tests.cli.service.managers.machine import Machine
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="launchd")
+pytestmark = [pytest.mark.service, pytest.mark.skipif(os.name != "posix", reason="launchd")]
 
 USER = os.getuid() if os.name == "posix" else 0
 LABEL = "ai.moongate.gateway"

@@ -21,7 +21,7 @@ from gateway.supervisor import terminate
 from tests.cli.service.managers.machine import Machine
 from tests.support.scripted_schtasks import record_of
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the script is run by a shell")
+pytestmark = [pytest.mark.service, pytest.mark.skipif(os.name != "posix", reason="the script is run by a shell")]
 
 TASK = "Moongate"
 
