@@ -19,6 +19,7 @@ import psutil
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from pytest_aiohttp import AiohttpServer
 
 from gateway import app, config
 from gateway.backends import Tools
@@ -612,9 +613,8 @@ Decided = str | list[tuple[str, dict[str, Any]]]
 Decide = Callable[[list[dict[str, Any]]], Decided]
 
 
-@asynccontextmanager
-async def improvised(decide: Decide) -> AsyncIterator[str]:
-    """Serve a model that answers what `decide` says."""
+def improvised(decide: Decide) -> web.Application:
+    """Return a model that answers what `decide` says."""
 
     async def chat(request: web.Request) -> web.StreamResponse:
         decided = decide((await request.json())["messages"])
@@ -638,17 +638,11 @@ async def improvised(decide: Decide) -> AsyncIterator[str]:
 
     app = web.Application(client_max_size=1 << 24)
     app.router.add_post("/v1/chat/completions", chat)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    return app
 
 
 async def test_helpers_ask_by_policy_too_and_a_model_that_repeats_itself_is_cut_off(
-    model: ScriptedModel, tmp_path: Path, outside: Path
+    model: ScriptedModel, tmp_path: Path, outside: Path, aiohttp_server: AiohttpServer
 ) -> None:
     def decide(messages: list[dict[str, Any]]) -> Decided:
         asked = [json.dumps(message["content"]) for message in messages if message["role"] == "user"][-1]
@@ -661,7 +655,8 @@ async def test_helpers_ask_by_policy_too_and_a_model_that_repeats_itself_is_cut_
             return "delegated"
         return [("task", {"description": "d", "prompt": "peek", "subagent_type": "general"})]
 
-    async with improvised(decide) as url, rigged(tmp_path, model, config=real.config(url)) as rig:
+    server = await aiohttp_server(improvised(decide), shutdown_timeout=0.1)
+    async with rigged(tmp_path, model, config=real.config(str(server.make_url("/v1")))) as rig:
         helped = await rig.ask("delegate")
         looped = await rig.ask("go round in circles")
 
