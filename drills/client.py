@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import apsw
 
-from tests.support.live import Answer, Live
-from tests.support.waiting import PATIENCE
+from harness.live_gateway import Answer, Live
+from harness.waiting import PATIENCE
 
 T = TypeVar("T")
 

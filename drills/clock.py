@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from drills import Figures, Impossible, client
-from tests.support.live import Live
-from tests.support.receiver import Receiver, receiving_elsewhere
+from harness.live_gateway import Live
+from harness.webhook_receiver import Receiver, receiving_elsewhere
 
 
 class Step(NamedTuple):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from drills import Figures, Impossible, client
-from tests.support.live import Live
+from harness.live_gateway import Live
 
 REQUESTS = 20
 

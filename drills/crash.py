@@ -13,8 +13,8 @@ from typing import Any
 
 from drills import Figures, client
 from gateway.supervisor import terminate
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 #: seconds in which a gateway is to be ready again; ten times that is a failure
 READY = 2.0

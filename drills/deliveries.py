@@ -13,8 +13,8 @@ from typing import Any
 from standardwebhooks.webhooks import Webhook
 
 from drills import Figures, client
-from tests.support.live import Live
-from tests.support.receiver import Receiver, Request, receiving_elsewhere
+from harness.live_gateway import Live
+from harness.webhook_receiver import Receiver, Request, receiving_elsewhere
 
 SECRET = "whsec_" + base64.b64encode(b"drill" * 6).decode()
 #: seconds in which a delivery to a well receiver is to arrive, whatever else goes on

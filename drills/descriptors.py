@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 
 from drills import Figures, Impossible, client
-from tests.cli.shell import Shell
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 #: connections that are made, and descriptors that are left for them
 CONNECTIONS, LEFT = 60, 8

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drills import Figures, Impossible, client
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 _TEXT = "x" * 20_000
 

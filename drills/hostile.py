@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from drills import Figures, client, crash
-from tests.support.live import Live
+from harness.live_gateway import Live
 
 #: seconds that an agent may take, and that its end may take then; ten times that is a failure on a busy machine
 TIMEOUT, ENDING = 2.0, 5.0

@@ -16,7 +16,7 @@ from gateway.domain.queue import Limits
 from gateway.domain.run import Move, Outcome, Run, RunSpec, Source, Verdict
 from gateway.domain.times import wall_clock
 from gateway.store.sqlite.store import SqliteStore
-from tests.support.live import Live
+from harness.live_gateway import Live
 
 #: every so many runs fail, are the other agent's, have a label
 FAILED, OTHER, LABELLED = 11, 4, 7

@@ -8,10 +8,10 @@ from typing import Any
 
 from drills import Figures, client
 from gateway.supervisor.supervisor import MIGRATION_GRACE
-from tests.cli.shell import Shell
-from tests.support import faults
-from tests.support.live import Live
-from tests.support.traffic import Traffic
+from harness import faults
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.traffic import Traffic
 
 _ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 64}
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from drills import Figures, client
-from tests.support.live import Live
+from harness.live_gateway import Live
 
 
 def kill_around_fires(directory: Path, kills: int = 4, seed: str = "moon") -> Figures:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import psutil
 
 from drills import Figures, client, crash
-from tests.support.live import Live
-from tests.support.receiver import receiving_elsewhere
+from harness.live_gateway import Live
+from harness.webhook_receiver import receiving_elsewhere
 
 WORKERS = 3
 #: seconds between two things that one of them does

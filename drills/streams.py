@@ -18,8 +18,8 @@ import psutil
 
 from bench import measure
 from drills import Figures, client
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 #: MiB that one reader who takes nothing may cost
 COST = 1.0

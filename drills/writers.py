@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 from drills import Figures
+from gateway.domain.run import RunSpec, Source
 from gateway.domain.times import wall_clock
 from gateway.store.sqlite.store import SqliteStore
-from tests.contracts.stores import spec
 
 #: callers in each process that accept one run after the other
 CALLERS = 16
@@ -75,7 +75,7 @@ async def _write(directory: Path, seconds: float, shared: bool) -> tuple[int, fl
 
     async def call(number: int) -> None:
         while (began := time.monotonic()) < over:
-            await store.runs.accept(spec(f"main:test:{number}"))
+            await store.runs.accept(_spec(f"main:test:{number}"))
             waits.append(time.monotonic() - began)
 
     try:
@@ -83,6 +83,10 @@ async def _write(directory: Path, seconds: float, shared: bool) -> tuple[int, fl
     finally:
         await store.close()
     return len(waits), max(waits)
+
+
+def _spec(session: str) -> RunSpec:
+    return RunSpec(source=Source.TASK, agent="main", session=session, input="hello")
 
 
 if __name__ == "__main__":

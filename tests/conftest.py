@@ -15,10 +15,10 @@ import hypothesis
 import pytest
 
 from gateway.backends import echo
+from harness.live_gateway import Live
 from tests.support import ports
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
-from tests.support.live import Live
 
 # How long an example takes says how busy the machine is, and nothing about what is tested.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -90,7 +90,7 @@ def _call(connection: http.client.HTTPConnection, method: str, path: str, body: 
 def _model() -> Iterator[int]:
     """Run the scripted model in a process of its own; yields its port."""
     port = servers.free_port()
-    command = [sys.executable, "-m", "tests.support.scripted_model", str(port)]
+    command = [sys.executable, "-m", "harness.scripted_model", str(port)]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(servers.ROOT)}
     process = subprocess.Popen(command, env=env, cwd=servers.ROOT, stdout=subprocess.DEVNULL)
     try:

@@ -11,10 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cli.shell import Shell
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import until_sync
 from tests.support import scripted_acp
-from tests.support.live import Live
-from tests.support.waiting import until_sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import Shell
-from tests.support import faults
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE, until_sync
+from harness import faults
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE, until_sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 

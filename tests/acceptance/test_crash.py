@@ -13,8 +13,8 @@ import pytest
 from drills import Impossible
 from drills.catalogue import DRILLS, Row
 from gateway import paths
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.live import Live
-from tests.support.receiver import receiving_elsewhere
-from tests.support.waiting import until_sync
+from harness.live_gateway import Live
+from harness.waiting import until_sync
+from harness.webhook_receiver import receiving_elsewhere
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 

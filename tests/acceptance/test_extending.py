@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import Shell
-from tests.support.live import Live
-from tests.support.waiting import until_sync
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import until_sync
 
 pytestmark = pytest.mark.slow
 

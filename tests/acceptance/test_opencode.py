@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from harness.live_gateway import Live
+from harness.waiting import until_sync
 from tests.support import opencode
-from tests.support.live import Live
-from tests.support.waiting import until_sync
 
 pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
 
@@ -27,7 +27,7 @@ BASH = '[[tool bash {"command":"echo hi","description":"x"}]]'
 @pytest.fixture(scope="module")
 def model_url() -> Iterator[str]:
     """A scripted model in a separate process, for all tests of this module."""
-    command = [sys.executable, "-m", "tests.support.scripted_model", "0"]
+    command = [sys.executable, "-m", "harness.scripted_model", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout is not None
         found = re.search(r"http://\S+", process.stdout.readline())

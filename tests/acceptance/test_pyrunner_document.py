@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.scripted_model import ScriptedModel, serving
+from harness.waiting import PATIENCE, until_sync
 from tests.support import opencode
-from tests.support.scripted_model import ScriptedModel, serving
 from tests.support.threads import in_thread
-from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
 

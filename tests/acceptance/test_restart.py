@@ -16,11 +16,12 @@ import psutil
 import pytest
 
 from gateway.process.identity import Identity
-from tests.cli.shell import Shell
-from tests.support import faults, ports
-from tests.support.live import Live
-from tests.support.traffic import Traffic
-from tests.support.waiting import PATIENCE, until_sync
+from harness import faults
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.traffic import Traffic
+from harness.waiting import PATIENCE, until_sync
+from tests.support import ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 

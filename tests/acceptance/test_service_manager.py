@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from gateway.supervisor import notify
-from tests.cli.shell import Shell
-from tests.support import faults
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE, until_sync
+from harness import faults
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE, until_sync
 
 pytestmark = [pytest.mark.service, pytest.mark.skipif(sys.platform == "win32", reason="systemd")]
 

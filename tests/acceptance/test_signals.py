@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.shell import Shell
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE, until_sync
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE, until_sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 

@@ -16,10 +16,10 @@ import pytest
 from gateway import paths
 from gateway.process import identity
 from gateway.process.identity import Identity
-from tests.cli.shell import Shell
-from tests.support import faults
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE, until_sync
+from harness import faults
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE, until_sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.traffic import Traffic
+from harness.waiting import PATIENCE, until_sync
 from tests.support.login import ODD, Login
-from tests.support.traffic import Traffic
-from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = pytest.mark.service
 

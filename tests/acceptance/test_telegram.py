@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness.live_gateway import Live
+from harness.waiting import until_sync
 from tests.support import telegram_server
-from tests.support.live import Live
 from tests.support.telegram_server import TOKEN
-from tests.support.waiting import until_sync
 
 pytestmark = pytest.mark.slow
 

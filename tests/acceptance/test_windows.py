@@ -21,10 +21,10 @@ from cli.remote import probe
 from cli.remote.probe import State
 from gateway import paths
 from gateway.supervisor import last_stop, terminate
-from tests.cli.shell import PATIENCE, Result
+from harness.command_line import PATIENCE, Result
+from harness.live_gateway import Live
+from harness.waiting import until_sync
 from tests.support.as_windows import PROGRAM
-from tests.support.live import Live
-from tests.support.waiting import until_sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="Windows is pretended here")]
 

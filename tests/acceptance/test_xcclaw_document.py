@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 from tests.api.client import ask, token
 from tests.support.inprocess import Serving, serving
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
 
 BASE = "/api/xcclaw"
 TASK = set("id type prompt status session_id result error created_at started_at finished_at".split())

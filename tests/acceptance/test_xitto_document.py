@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE, until
+from harness.webhook_receiver import Receiver, receiving
 from tests.api.client import Answer, ask, stream
 from tests.support.inprocess import Serving, serving
-from tests.support.live import Live
-from tests.support.receiver import Receiver, receiving
-from tests.support.waiting import PATIENCE, until
 
 DOCUMENTED = "localhost:8787"
 SEND = """

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 
+from harness.live_gateway import Live
 from tests.support import providers
-from tests.support.live import Live
 
 #: the address in the document's examples
 DOCUMENTED = "http://localhost:18790"

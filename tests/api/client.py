@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
+from harness.waiting import PATIENCE
 from tests.support.inprocess import TOKEN, Serving
-from tests.support.waiting import PATIENCE
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 

@@ -15,9 +15,9 @@ from gateway.api import auth
 from gateway.api.routing import NATIVE, Route, all_routes
 from gateway.domain.token import Scope
 from gateway.errors import ConfigError
+from harness.live_gateway import Live
 from tests.api.client import Answer, ask, head, post, raw, read, token
 from tests.support.inprocess import TOKEN, Serving, serving
-from tests.support.live import Live
 
 PUBLIC = {"/health", "/livez", "/readyz"}
 #: signed by the sender instead of with a token; see `test_webhook`

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.waiting import PATIENCE
 from tests.api.client import ask, done, stream
 from tests.support.inprocess import Serving, serving
-from tests.support.waiting import PATIENCE
 
 
 async def test_an_agent_answers_in_the_shape_of_the_seed(moongate: Serving) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.engine import engine
+from harness.waiting import until
 from tests.api.client import ask, done, running, submit, token
 from tests.support.inprocess import Serving, serving
-from tests.support.waiting import until
 
 AGENTS = {
     "agents": {

@@ -11,9 +11,9 @@ import pytest
 
 from gateway.api import server
 from gateway.api.server import Server
+from harness.waiting import PATIENCE, until
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
-from tests.support.waiting import PATIENCE, until
 
 
 async def say(served: Serving, message: str) -> tuple[int, str, Any]:

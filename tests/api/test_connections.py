@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from gateway.api import connection
+from harness.waiting import PATIENCE, until
 from tests.api.client import ask, head, post, raw, read
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import TOKEN, Serving, serving
-from tests.support.waiting import PATIENCE, until
 
 HEADER = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
 KEPT = b"GET /livez HTTP/1.1\r\n" + HEADER + b"\r\n"

@@ -14,11 +14,11 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from gateway.domain.delivery import SCHEDULE
+from harness.waiting import PATIENCE, until
+from harness.webhook_receiver import Request, receiving
 from tests.contracts.stores import SteppedClock
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
-from tests.support.receiver import Request, receiving
-from tests.support.waiting import PATIENCE, until
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"n" * 32).decode()

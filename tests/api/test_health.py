@@ -10,9 +10,9 @@ import pytest
 import gateway
 from gateway.api import readiness
 from gateway.errors import GatewayError, StorageFull, Unavailable
+from harness.waiting import PATIENCE
 from tests.api.client import Answer, ask, done, submit
 from tests.support.inprocess import Serving
-from tests.support.waiting import PATIENCE
 
 
 async def test_health_is_in_the_shape_of_the_seed(moongate: Serving) -> None:

@@ -15,10 +15,10 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from gateway.api import openapi
 from gateway.api.routing import all_routes
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 from tests.api.client import ask
 from tests.support.inprocess import Serving
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
 
 #: cases of each operation, right and wrong ones: over 2,000 in all
 EXAMPLES = 65

@@ -10,10 +10,10 @@ import pytest
 
 from gateway.api import sse
 from gateway.errors import Unavailable
+from harness.waiting import PATIENCE, until
 from tests.api.client import BEARER, ask, done, head, running, stream, submit, token
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
-from tests.support.waiting import PATIENCE, until
 
 
 async def test_a_task_s_stream_is_its_log_and_ends_with_it(moongate: Serving) -> None:

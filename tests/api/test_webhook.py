@@ -22,8 +22,8 @@ from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter
 from gateway.errors import ConfigError
 from gateway.inbound import slack
+from harness.command_line import Shell
 from tests.api.client import Answer, ask, head, raw, read
-from tests.cli.shell import Shell
 from tests.contracts.stores import SteppedClock
 from tests.support import providers
 from tests.support.inprocess import Serving, serving

@@ -15,9 +15,9 @@ from aiohttp import WSMsgType
 
 from gateway.api import sse
 from gateway.errors import Unavailable
+from harness.waiting import PATIENCE, until
 from tests.api.client import ask, head, raw, read, submit, token
 from tests.support.inprocess import TOKEN, Serving, serving
-from tests.support.waiting import PATIENCE, until
 
 
 class Socket:

@@ -26,11 +26,11 @@ from gateway.domain.session import Message
 from gateway.errors import AgentError, ConfigError
 from gateway.process import identity
 from gateway.process.child import Children
+from harness.waiting import until
 from tests.support import scripted_acp
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
 from tests.support.turns import Heard, listen
-from tests.support.waiting import until
 
 COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
 

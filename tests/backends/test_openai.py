@@ -26,11 +26,11 @@ from gateway.domain.event import Log, Text, Usage
 from gateway.domain.session import Role
 from gateway.errors import AgentError, ConfigError
 from gateway.process.child import Children
+from harness.scripted_model import ScriptedModel
+from harness.waiting import until
 from tests.support.fixtures import children, ledger, scripted_model
 from tests.support.hurrying import Hurry
-from tests.support.scripted_model import ScriptedModel
 from tests.support.turns import Heard, exchange, listen, message, turn
-from tests.support.waiting import until
 
 NOTHING_SET = config.load({"MOONGATE_HOME": "/nonexistent"})
 

@@ -39,11 +39,11 @@ from gateway.errors import AgentError
 from gateway.process import orphans
 from gateway.process.child import Children
 from gateway.process.scratch import Scratch
+from harness.scripted_model import ScriptedModel, serving
+from harness.waiting import PATIENCE, until
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
-from tests.support.scripted_model import ScriptedModel, serving
-from tests.support.waiting import PATIENCE, until
 
 pytestmark = [
     pytest.mark.opencode,

@@ -19,13 +19,13 @@ from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.messaging import channels as engine_channels
+from harness.waiting import PATIENCE, until
 from tests.api.client import ask
 from tests.channels.context import MemoryDesk
 from tests.contracts.stores import SteppedClock
 from tests.support import providers, telegram_server
 from tests.support.inprocess import Serving, serving
 from tests.support.telegram_server import TOKEN, Trouble
-from tests.support.waiting import PATIENCE, until
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import Shell
-from tests.support.live import Live
+from harness.command_line import Shell
+from harness.live_gateway import Live
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ import pytest
 from cli.command import Command
 from cli.main import COMMAND, main
 from gateway import __main__ as foreground
-from tests.cli.shell import Shell
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from harness.command_line import Shell
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 
 def every_command(command: click.Command = COMMAND, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

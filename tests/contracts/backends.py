@@ -35,9 +35,9 @@ from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process.child import Children
 from gateway.process.scratch import Scratch
+from harness.waiting import PATIENCE, until
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
-from tests.support.waiting import PATIENCE, until
 
 #: how many bytes of memory hostile output may cost
 GROWTH = 30_000_000

@@ -16,9 +16,9 @@ from gateway.backends.command import options as command
 from gateway.backends.command.rules import Rule, UsageRule
 from gateway.backends.openai import options as openai
 from gateway.domain.agent import Agent
+from harness.scripted_model import ScriptedModel, serving
 from tests.contracts.backends import Subject
 from tests.support import scripted_agent
-from tests.support.scripted_model import ScriptedModel, serving
 
 
 class Echo(Subject):

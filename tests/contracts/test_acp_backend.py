@@ -16,12 +16,12 @@ from gateway.backends.acp.options import Options, Preset
 from gateway.domain.agent import Agent
 from gateway.domain.event import Permission
 from gateway.errors import AgentError
+from harness.waiting import PATIENCE
 from tests.contracts.backends import BackendContract, Stage, Subject
 from tests.contracts.subjects import Modelled
 from tests.support import codex, scripted_acp
 from tests.support import opencode as real
 from tests.support.turns import Heard
-from tests.support.waiting import PATIENCE
 
 
 class Scripted(Subject):

@@ -9,10 +9,10 @@ import pytest
 from gateway.backends.command.options import Options
 from gateway.backends.command.presets import Preset
 from gateway.domain.agent import Agent
+from harness.waiting import PATIENCE
 from tests.contracts.backends import BackendContract, Stage
 from tests.contracts.subjects import Modelled
 from tests.support import opencode as real
-from tests.support.waiting import PATIENCE
 
 
 class OpencodeRun(Modelled):

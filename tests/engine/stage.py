@@ -19,8 +19,8 @@ from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
 from gateway.store.sqlite.store import Noun, SqliteStore
+from harness.waiting import PATIENCE
 from tests.contracts.stores import spec
-from tests.support.waiting import PATIENCE
 
 Anything = Said | SessionRef | Reply
 Act = Callable[[Turn], AsyncGenerator[Anything, None]]

@@ -15,9 +15,9 @@ from gateway.domain.run import Outcome, Status
 from gateway.domain.times import wall_clock
 from gateway.errors import AgentBusy, AgentNotFound, Conflict, InvalidRequest, RunNotFound, TimedOut, Unavailable
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import until
 from tests.contracts.stores import key, spec
 from tests.engine.stage import PATIENCE, Between, answering, hanging, staged
-from tests.support.waiting import until
 
 KEY = "main:test:a"
 

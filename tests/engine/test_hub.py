@@ -18,8 +18,8 @@ from gateway.engine import hub as module
 from gateway.engine.hub import Hub, Reader
 from gateway.errors import RunNotFound
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import PATIENCE, until
 from tests.contracts.stores import claim_one, finish, running, spec
-from tests.support.waiting import PATIENCE, until
 
 
 @pytest.fixture

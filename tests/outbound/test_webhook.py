@@ -14,9 +14,9 @@ from gateway.domain.address_policy import Reach
 from gateway.domain.delivery import Delivered, Delivery, DeliveryStatus, Never, Receipt, Target, TryAgain
 from gateway.domain.times import wall_clock
 from gateway.outbound.webhook import WebhookSender
+from harness.waiting import PATIENCE, until
+from harness.webhook_receiver import receiving
 from tests.support.hurrying import Hurry
-from tests.support.receiver import receiving
-from tests.support.waiting import PATIENCE, until
 
 #: other ways to write an address of loopback, or names that lead there
 DISGUISED = [

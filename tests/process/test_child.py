@@ -16,8 +16,8 @@ from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.process import identity
 from gateway.process.child import BUFFER, STDERR_KEPT, Child, Children, environment, kill_group, lines
 from gateway.process.identity import Identity
+from harness.waiting import PATIENCE, until
 from tests.support.ledger import MemoryLedger
-from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
 

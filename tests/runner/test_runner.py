@@ -13,10 +13,10 @@ import pytest
 
 from gateway.runner import ModelSource, ModelSourceType, OpenCodeRunner, RunState
 from gateway.runner.driver import Driver
+from harness.scripted_model import ScriptedModel, serving
+from harness.waiting import PATIENCE, until_sync
 from tests.support import opencode
-from tests.support.scripted_model import ScriptedModel, serving
 from tests.support.threads import in_thread
-from tests.support.waiting import PATIENCE, until_sync
 
 pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
 

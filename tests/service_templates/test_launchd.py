@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from harness.live_gateway import Live
 from service_templates import ServiceSpec, launchd
 from tests.service_templates import validating
-from tests.support.live import Live
 
 GOLDEN = Path(__file__).parent / "golden" / "ai.moongate.gateway.plist"
 NAMES = ["plain", "with space", "a & b", "<string>", 'a "quote"', "it's", "żółć 日本", "]]>", "$HOME", "100%", "a\tb"]

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.supervisor import restart_plan
 from gateway.supervisor.restart_plan import Plan
-from tests.support.waiting import PATIENCE
+from harness.waiting import PATIENCE
 
 NO_RESPAWN, MARKER = {"MOONGATE_NO_RESPAWN": "1"}, {"MOONGATE_SERVICE_MARKER": "moongate"}
 SEED_NO_RESPAWN, SEED_MARKER = {"XOPC_NO_RESPAWN": "1"}, {"XOPC_SERVICE_MARKER": "xopc"}

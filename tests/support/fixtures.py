@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.process.child import Children
+from harness.scripted_model import ScriptedModel, serving
 from tests.support.ledger import MemoryLedger
-from tests.support.scripted_model import ScriptedModel, serving
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cli.shell import Result
-from tests.support.live import Answer, call
-from tests.support.waiting import PATIENCE, until_sync
+from harness.command_line import Result
+from harness.live_gateway import Answer, call
+from harness.waiting import PATIENCE, until_sync
 
 PROJECT = Path(__file__).parent.parent.parent
 USER = 61234

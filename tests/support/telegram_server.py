@@ -27,7 +27,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tests.support.waiting import PATIENCE
+from harness.waiting import PATIENCE
 
 TOKEN = "123456:AAtest-token_of-the-bot"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TypeVar
 
-from tests.support.waiting import PATIENCE
+from harness.waiting import PATIENCE
 
 T = TypeVar("T")
 

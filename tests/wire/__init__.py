@@ -8,6 +8,6 @@ A new release writes its own folder, which then counts beside the older ones:
 
     .venv/bin/python -m tests.wire 0.2.0
 
-An item that is to go in spite of all is deleted from the folders in the commit that takes it away, which says why, and
-how those who use it get over it.
+An item that is to go or to change in spite of all is deleted from the folders, or changed there, in the commit that
+does it, which says why and what those who use it have to do.
 """

@@ -20,9 +20,9 @@ from gateway.api.compat.mcp import tools
 from gateway.api.compat.mcp.tools import TOOLS
 from gateway.api.routing import Route, all_routes
 from gateway.domain.token import Scope
+from harness.waiting import PATIENCE
 from tests.api.client import ask, done, head, post, raw, read, running, stream, submit, token
 from tests.support.inprocess import TOKEN, Serving, serving
-from tests.support.waiting import PATIENCE
 
 #: with a handshake, and without one
 VERSIONS = ["legacy", "2026-07-28"]

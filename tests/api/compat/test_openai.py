@@ -11,8 +11,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from harness.waiting import PATIENCE
 from tests.support.inprocess import TOKEN, Serving
-from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from gateway.api import openclaw_callback
 from gateway.api.compat import openclaw
 from gateway.domain.event import Usage
 from gateway.domain.run import Outcome, Run, RunSpec, Source, Status
+from harness.waiting import PATIENCE
+from harness.webhook_receiver import receiving
 from tests.api.client import ask, done, running
 from tests.support import telegram_server
 from tests.support.inprocess import TOKEN, Serving, serving
-from tests.support.receiver import receiving
-from tests.support.waiting import PATIENCE
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 DATA = Path(__file__).parents[2] / "data"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from harness.live_gateway import Live
+from harness.waiting import until_sync
 from tests.api.client import Answer, ask, done, running, token
 from tests.support.inprocess import Serving
-from tests.support.live import Live
-from tests.support.waiting import until_sync
 
 FIELDS = {
     "id",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import Shell
+from harness.command_line import Shell
 
 AGENT = {
     "id",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tests.cli.shell import Shell
-from tests.support.live import Live
+from harness.command_line import Shell
+from harness.live_gateway import Live
 
 TELEGRAM = {"token": "123456:AAtest", "base_url": "http://127.0.0.1:9", "chats": [7]}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.shell import Shell
+from harness.command_line import Shell
 
 
 @pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish"])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway import config
-from tests.cli.shell import Shell
-from tests.support.live import Live
+from harness.command_line import Shell
+from harness.live_gateway import Live
 
 TOKEN = "a-token-of-more-than-24-characters"
 

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from tests.cli.shell import Shell
-from tests.support.waiting import until_sync
+from harness.command_line import Shell
+from harness.waiting import until_sync
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 
 from cli.doctor import environment
 from cli.doctor.finding import Level
-from tests.cli.shell import Result, Shell
-from tests.support.live import Live
+from harness.command_line import Result, Shell
+from harness.live_gateway import Live
 
 
 def findings(result: Result) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.shell import Shell
-from tests.support.live import Live
+from harness.command_line import Shell
+from harness.live_gateway import Live
 
 
 def test_the_files_hold_what_the_door_lists(shell: Shell, served: Live, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.supervisor.logfile import LogFile
-from tests.cli.shell import Shell, next_line
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from harness.command_line import Shell, next_line
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 
 def entry(number: int, level: str = "info", **rest: object) -> bytes:

@@ -14,9 +14,9 @@ import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from tests.cli.shell import Shell, next_line
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE, until_sync
+from harness.command_line import Shell, next_line
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE, until_sync
 
 
 @asynccontextmanager

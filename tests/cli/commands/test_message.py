@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli.shell import Shell
+from harness.command_line import Shell
 
 
 def test_it_prints_the_id_at_once(shell: Shell) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.cli.shell import Shell
-from tests.support.live import Live
+from harness.command_line import Shell
+from harness.live_gateway import Live
 
 SESSION = {"key", "agentId", "channel", "chat_id", "title", "messages", "active", "created_at", "last_activity"}
 

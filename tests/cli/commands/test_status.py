@@ -18,8 +18,8 @@ from cli.doctor import environment
 from cli.doctor.finding import Level
 from gateway import paths
 from gateway.supervisor import record
-from tests.cli.shell import Shell
-from tests.support.live import Live
+from harness.command_line import Shell
+from harness.live_gateway import Live
 
 SLOW = (
     "msgspec filelock structlog psutil http.client asyncio aiohttp rich apsw gateway.config dataclasses"

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cli.shell import Shell, next_line
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE, until_sync
+from harness.command_line import Shell, next_line
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE, until_sync
 
 TASK = set(
     "id status outcome agentId session source input mode model priority labels parent retry_of attempt max_attempts"

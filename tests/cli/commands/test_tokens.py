@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli.shell import Shell
+from harness.command_line import Shell
 
 
 def test_a_token_is_made_used_listed_and_revoked(shell: Shell) -> None:

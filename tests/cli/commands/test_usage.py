@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.shell import Shell
+from harness.command_line import Shell
 
 
 def test_use_and_what_is_left_are_shown(shell: Shell) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.follow import follow
-from tests.support.waiting import PATIENCE
+from harness.waiting import PATIENCE
 
 
 class Told:

@@ -12,8 +12,8 @@ from cli.remote import client
 from cli.remote.client import Client
 from gateway import errors
 from gateway.errors import GatewayError, NotRunning, RunNotFound, Unauthorized
-from tests.support.live import Live
-from tests.support.waiting import PATIENCE
+from harness.live_gateway import Live
+from harness.waiting import PATIENCE
 
 
 def test_errors_are_known_by_their_code_on_the_wire() -> None:

@@ -25,7 +25,7 @@ from cli.service.install import Plan
 from cli.service.managers import systemd
 from cli.service.steps import carry_out
 from gateway.errors import ConfigError, Conflict, Forbidden, GatewayError, PortTaken, Unavailable
-from tests.support.live import Live
+from harness.live_gateway import Live
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="systemd")
 

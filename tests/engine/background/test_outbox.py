@@ -13,9 +13,9 @@ from gateway.engine.background import outbox
 from gateway.engine.background.outbox import Post
 from gateway.errors import Unavailable
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import PATIENCE, until
 from tests.contracts.stores import claim_one, finish, spec
 from tests.engine.stage import Between, Stage, staged
-from tests.support.waiting import PATIENCE, until
 
 HOOK = Target(kind="webhook", address="http://one.example/")
 

@@ -16,9 +16,9 @@ from gateway.domain.schedule import Misfire, ScheduleSpec
 from gateway.engine.engine import Engine
 from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, JobNotFound, Unavailable
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import PATIENCE
 from tests.contracts.stores import START, SteppedClock
 from tests.engine.stage import Between, Stage, Turn, staged
-from tests.support.waiting import PATIENCE
 
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE

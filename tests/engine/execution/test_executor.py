@@ -14,8 +14,8 @@ from gateway.domain.run import Outcome, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import executor
 from gateway.errors import AgentError, ConfigError, Exhausted, StorageFull, Unavailable
+from harness.waiting import until
 from tests.engine.stage import PATIENCE, Act, Anything, Between, answering, hanging, staged
-from tests.support.waiting import until
 
 
 async def outcome_of(directory: Path, act: Act, **fields: object) -> Run:

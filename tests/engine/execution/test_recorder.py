@@ -17,8 +17,8 @@ from gateway.engine import storage_retry
 from gateway.engine.execution import recorder
 from gateway.engine.execution.recorder import EVENT, WAITING, Recorder
 from gateway.errors import AgentError, StorageFull
+from harness.waiting import until
 from tests.contracts.stores import spec
-from tests.support.waiting import until
 
 
 class Disk:

@@ -20,9 +20,9 @@ from gateway.engine.execution.rescuer import StoreLedger, rescue
 from gateway.process import child, identity
 from gateway.process.identity import Identity
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import PATIENCE
 from tests.contracts.stores import LIMITS, spec
 from tests.engine.stage import dead, me, staged
-from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups")
 

@@ -15,9 +15,9 @@ from gateway.domain.run import OnInterrupt, Outcome, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import worker
 from gateway.errors import StorageFull, Unavailable
+from harness.waiting import PATIENCE, until
 from tests.contracts.stores import SteppedClock
 from tests.engine.stage import Act, Anything, Between, Stage, answering, hanging, staged
-from tests.support.waiting import PATIENCE, until
 
 
 async def pausing(turn: Turn) -> AsyncGenerator[Anything, None]:

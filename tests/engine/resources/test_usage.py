@@ -19,9 +19,9 @@ from gateway.domain.run import Outcome, Status
 from gateway.domain.schedule import ScheduleSpec
 from gateway.errors import InvalidRequest, Unavailable
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import until
 from tests.contracts.stores import LIMITS, START, SteppedClock, spec
 from tests.engine.stage import Act, Anything, Between, Stage, answering, dead, hanging, staged
-from tests.support.waiting import until
 
 HOUR = 3_600_000
 STEP = Usage(input=90, output=10, cost=0.5)

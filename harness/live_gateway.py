@@ -23,7 +23,7 @@ from gateway import paths
 from gateway.process import identity
 from gateway.process.identity import Identity
 from gateway.supervisor import record, terminate
-from tests.support.waiting import PATIENCE, until_sync
+from harness.waiting import PATIENCE, until_sync
 
 
 class Answer(NamedTuple):

@@ -19,7 +19,7 @@ One directive in the last user message is obeyed; without one the answer is `ech
     [[flood MB]]                  stream so many megabytes of text
     [[hang]]                      accept, and never answer
 
-`python -m tests.support.scripted_model PORT [LOG]` serves it on loopback; `GET /state` shows its
+`python -m harness.scripted_model PORT [LOG]` serves it on loopback; `GET /state` shows its
 counters, and LOG gets one JSON line a request.
 """
 

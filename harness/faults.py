@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.support.live import Live
+from harness.live_gateway import Live
 
 _DIRECTORY = Path(__file__).parent / "misbehaviour"
 

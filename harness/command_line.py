@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from tests.support.waiting import PATIENCE
+from harness.waiting import PATIENCE
 
 _PROGRAM = [sys.executable, "-m", "cli.main"]
 #: commands that wait for a gateway, and options that make them wait long enough for a busy machine

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.support.waiting import PATIENCE
+from harness.waiting import PATIENCE
 
 #: seconds between a client's requests
 PAUSE = 0.01
