@@ -155,11 +155,11 @@ class Engine:
         self._others = asyncio.create_task(self._mind_others(), name="others")
         self._services += [
             self._others,
-            asyncio.create_task(self._worker.run(), name="worker"),
             asyncio.create_task(self._keep_house(), name="housekeeping"),
             asyncio.create_task(self._mind_agents(), name="agents"),
             asyncio.create_task(self._respace(), name="respacing"),
         ]
+        self._worker.start()
         self.channels.lead(position)
         await self._outbox.lead()
         self._scheduler.lead()

@@ -119,27 +119,28 @@ async def test_an_answer_is_seen_while_it_is_written(
 
 
 async def test_after_a_failure_new_runs_are_shown_and_earlier_ones_are_not(
-    moongate: Serving, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    channels = moongate.engine.channels
-    known, asked = channels._run, list[str]()
-
-    async def run(id_: str) -> Run:
-        asked.append(id_)
-        if len(asked) == 1:
-            raise OSError("the disk")
-        found: Run = await known(id_)
-        return found
-
     monkeypatch.setattr(engine_channels, "AGAIN", 0.01)
-    monkeypatch.setattr(channels, "_run", run)
-    await telegram.say(7, "First")
-    await telegram.answered(7, "echo: First")
-    await telegram.say(7, "Second")
-    await telegram.answered(7, "echo: First", "echo: Second")
-    await telegram.until(lambda: len(asked) > 1)
+    async with talking(tmp_path / "home", telegram) as moongate:
+        channels = moongate.engine.channels
+        known, asked = channels._run, list[str]()
 
-    assert asked == [run.id for run in await runs(moongate)]
+        async def run(id_: str) -> Run:
+            asked.append(id_)
+            if len(asked) == 1:
+                raise OSError("the disk")
+            found: Run = await known(id_)
+            return found
+
+        monkeypatch.setattr(channels, "_run", run)
+        await telegram.say(7, "First")
+        await telegram.answered(7, "echo: First")
+        await telegram.say(7, "Second")
+        await telegram.answered(7, "echo: First", "echo: Second")
+        await telegram.until(lambda: len(asked) > 1)
+
+        assert asked == [run.id for run in await runs(moongate)]
 
 
 async def test_edits_keep_their_minimum_interval(tmp_path: Path, telegram: telegram_server.Telegram) -> None:

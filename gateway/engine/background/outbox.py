@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,8 +17,8 @@ from gateway.domain.ports.channel import Sender
 from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
+from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 from gateway.engine.storage_retry import until_taken
-from gateway.errors import GatewayError
 
 #: makes what is sent out of a run that has ended
 Body = Callable[[Run], bytes]
@@ -32,8 +31,6 @@ FEW = 8
 LONGEST_SLEEP = 30.0
 #: seconds between looks while there is more than may be sent
 PACE = 1.0
-#: seconds between tries when the disk refuses
-RETRY = 1.0
 #: seconds that a sender may take, whatever it has promised
 PATIENCE = 60.0
 #: seconds that what is on its way may take when another process is to lead
@@ -70,15 +67,19 @@ class Outbox:
         self._store = store
         self._post = post
         self._clock = clock
-        self._called = asyncio.Event()
+        self._loop = ServiceLoop(
+            "outbox",
+            self._send_due,
+            log_errors("outbox.cannot_look", "outbox.broke"),
+            retry_seconds=RETRY_SECONDS,
+        )
         self._sending: set[asyncio.Task[None]] = set()
-        self._service: asyncio.Task[None] | None = None
         self._led_at = 0.0
         store.subscribe(self._hear)
 
     def call(self) -> None:
         """Say that there may be something to send."""
-        self._called.set()
+        self._loop.wake()
 
     async def lead(self) -> None:
         """Begin to send, first what was on its way when its process ended."""
@@ -86,16 +87,11 @@ class Outbox:
         if released:
             _log.info("outbox.released", deliveries=released)
         self._led_at = asyncio.get_running_loop().time()
-        self._called.set()
-        self._service = asyncio.create_task(self._run(), name="outbox")
+        self._loop.start()
 
     async def stand_down(self) -> None:
         """Send no more: what is on its way gets a moment, and is sent again by whoever leads next. Twice is fine."""
-        service, self._service = self._service, None
-        if service is None:
-            return
-        service.cancel()
-        await asyncio.gather(service, return_exceptions=True)
+        await self._loop.stop()
         if self._sending:
             await asyncio.wait(self._sending, timeout=LAST)
         for sending in self._sending:
@@ -106,23 +102,8 @@ class Outbox:
         if any(change.topic == "delivery" and change.state == DeliveryStatus.PENDING for change in changes):
             self.call()
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                sleep = await self._send_due()
-            except GatewayError as error:
-                _log.warning("outbox.cannot_look", error=str(error))
-                sleep = RETRY
-            except Exception:  # whatever it is: what is acknowledged must be sent
-                _log.exception("outbox.broke")
-                sleep = RETRY
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(sleep):
-                    await self._called.wait()
-
     async def _send_due(self) -> float:
         """Send what is due, as far as there is room; returns the seconds until there may be more."""
-        self._called.clear()
         allowed = room(asyncio.get_running_loop().time() - self._led_at)
         free = allowed - len(self._sending)
         # Shielded: what is taken on disk is sent, or released by whoever leads next.

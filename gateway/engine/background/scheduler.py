@@ -7,26 +7,21 @@ was set forward is noticed. Nothing is kept in memory that the store does not kn
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 import msgspec
 
-from gateway import log
 from gateway.domain.ports.store import Store
 from gateway.domain.run import RunSpec
 from gateway.domain.schedule import Firing, Schedule, due
 from gateway.domain.times import Clock
+from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 from gateway.errors import GatewayError
 
 #: schedules that are looked at together
 BATCH = 200
 #: seconds after which the clock is looked at again
 LONGEST_SLEEP = 10.0
-#: seconds between tries when the disk refuses or the queue is full
-RETRY = 1.0
-
-_log = log.get()
 
 
 class Scheduler:
@@ -43,40 +38,26 @@ class Scheduler:
         self._spec = spec
         self._fired = fired
         self._clock = clock
-        self._called = asyncio.Event()
-        self._service: asyncio.Task[None] | None = None
+        self._loop = ServiceLoop(
+            "scheduler",
+            self._fire_due,
+            log_errors("scheduler.waits", "scheduler.broke"),
+            retry_seconds=RETRY_SECONDS,
+        )
 
     def call(self) -> None:
         """Say that a schedule may have another next time."""
-        self._called.set()
+        self._loop.wake()
 
     def lead(self) -> None:
-        self._service = asyncio.create_task(self._run(), name="scheduler")
+        self._loop.start()
 
     async def stand_down(self) -> None:
         """Fire no more: whoever leads next does. Twice is fine."""
-        service, self._service = self._service, None
-        if service is not None:
-            service.cancel()
-            await asyncio.gather(service, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                sleep = await self._fire_due()
-            except GatewayError as error:
-                _log.warning("scheduler.waits", error=str(error))
-                sleep = RETRY
-            except Exception:  # whatever it is: other schedules' times come
-                _log.exception("scheduler.broke")
-                sleep = RETRY
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(sleep):
-                    await self._called.wait()
+        await self._loop.stop()
 
     async def _fire_due(self) -> float:
         """Fire what is due; returns the seconds until there is more."""
-        self._called.clear()
         while found := await self._store.schedules.list_due(self._clock(), BATCH):
             now = self._clock()
             made = await asyncio.gather(

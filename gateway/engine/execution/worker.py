@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,12 +12,10 @@ from gateway.domain.queue import Limits
 from gateway.domain.run import Run, Status
 from gateway.domain.times import Clock
 from gateway.engine.execution.executor import Attempt, Cut, Executor
-from gateway.errors import GatewayError
+from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 
 #: seconds after which the queue is looked at, if nobody called
 LONGEST_SLEEP = 30.0
-#: seconds between tries when the disk refuses
-RETRY = 1.0
 #: seconds that a claim under way may take when the worker stops
 LAST_CLAIM = 5.0
 #: seconds that attempts may take to end once they are cut short
@@ -38,8 +35,12 @@ class Worker:
         self._owner = owner
         self._limits = limits
         self._clock = clock
-        self._called = asyncio.Event()
-        self._called.set()
+        self._loop = ServiceLoop(
+            "worker",
+            self._claim_due,
+            log_errors("worker.cannot_claim", "worker.broke"),
+            retry_seconds=RETRY_SECONDS,
+        )
         self._attempts: dict[str, Attempt] = {}
         #: how many of them there are, by agent
         self._working: Counter[str] = Counter()
@@ -47,9 +48,6 @@ class Worker:
         self._due: int | None = None
         self._due_known = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._claiming = True
-        self._idle = asyncio.Event()
-        self._running = False
 
     def limit(self, limits: Limits) -> None:
         """Claim by other limits from now on; what is at work goes on."""
@@ -58,7 +56,7 @@ class Worker:
 
     def call(self) -> None:
         """Say that there may be something to claim."""
-        self._called.set()
+        self._loop.wake()
 
     def call_for(self, agent: str, due: int | None) -> None:
         """Say that a run was accepted: it is claimed at once if there is room for it.
@@ -69,7 +67,7 @@ class Worker:
             self._due = due if self._due is None else min(self._due, due)
         elif self._working[agent] >= self._limits.agents.get(agent, 0):
             return
-        self._called.set()
+        self._loop.wake()
 
     def cut(self, run: str, why: Cut) -> None:
         """Cut short the attempt at a run, if there is one here."""
@@ -77,28 +75,13 @@ class Worker:
         if attempt is not None:
             attempt.cut(why)
 
-    async def run(self) -> None:
-        """Claim until `stop`. Do not cancel: a claim that is on disk must be begun."""
-        self._running = True
-        while self._claiming:
-            try:
-                await self._claim()
-                sleep = await self._sleep()
-            except GatewayError as error:
-                _log.warning("worker.cannot_claim", error=str(error))
-                sleep = RETRY
-            except Exception:  # whatever it is: a gateway that accepts must not stop to work
-                _log.exception("worker.broke")
-                sleep = RETRY
-            await _wait(self._called, sleep)
-        self._idle.set()
+    def start(self) -> None:
+        """Start to claim."""
+        self._loop.start()
 
     async def stop_claiming(self) -> None:
         """Claim no more: when this returns, what was claimed has begun."""
-        self._claiming = False
-        self.call()
-        if self._running:
-            await _wait(self._idle, LAST_CLAIM)
+        await self._loop.finish(LAST_CLAIM)  # not cancelled: a claim that is on disk must be begun
 
     async def stop(self, grace: float) -> None:
         """Claim no more, give attempts `grace` seconds, then cut them short: they are queued again."""
@@ -112,6 +95,7 @@ class Worker:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LAST)
+        await self._loop.stop()
 
     @property
     def attempts(self) -> Sequence[str]:
@@ -123,15 +107,18 @@ class Worker:
         for attempt in self._attempts.values():
             attempt.cut(Cut.STOP)
 
+    async def _claim_due(self) -> float:
+        await self._claim()
+        return await self._sleep()
+
     async def _claim(self) -> None:
         """Take what there is room for: all of it, so that once is enough until somebody calls."""
-        self._called.clear()
-        if self._claiming and len(self._attempts) < self._limits.total:
+        if len(self._attempts) < self._limits.total:
             for run in await self._store.runs.claim(self._owner, self._limits):
                 if run.status is Status.RUNNING:
                     self._begin(run)
                 else:  # a budget has refused it: the next one may take its place
-                    self._called.set()
+                    self._loop.wake()
 
     def _begin(self, run: Run) -> None:
         attempt = Attempt(run)
@@ -163,9 +150,3 @@ class Worker:
         if self._due is None:
             return LONGEST_SLEEP
         return min(max((self._due - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

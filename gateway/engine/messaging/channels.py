@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from gateway import log
 from gateway.domain.delivery import CHAT, Delivery, Receipt
 from gateway.domain.event import Change
 from gateway.domain.inbound import Aside
@@ -19,14 +18,13 @@ from gateway.domain.run import Run, RunFilter, Status
 from gateway.domain.session import SessionKey
 from gateway.engine.messaging.context import EngineDesk, Paired
 from gateway.engine.messaging.webhook_endpoint import Inlet
+from gateway.engine.service_loop import ServiceLoop, Step, log_errors
 from gateway.errors import ChannelNotFound, Conflict, NotFound
 
 #: seconds until a channel that broke is begun again
 AGAIN = 5.0
 #: runs of a process that hands over which are shown on, at the most
 SHOWN = 100
-
-_log = log.get()
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -90,7 +88,7 @@ class Channels:
         self._changes = changes
         self._run = run
         self._runs = runs
-        self._services: list[asyncio.Task[None]] = []
+        self._loops: list[ServiceLoop] = []
         #: of the last change that was looked at
         self._position = 0
 
@@ -202,37 +200,35 @@ class Channels:
     def lead(self, position: int) -> None:
         """Begin to bring in what is said, and to show what runs say that begin after a position."""
         for name, channel in self._opened.talking.items():
-            service = self._for_ever(name, partial(channel.run, self._desks[name]))
-            self._services.append(asyncio.create_task(service, name=f"channel-{name}"))
+            self._start(f"channel-{name}", partial(self._receive, name, channel), name)
         if self._opened.talking:
             self._position = position
-            service = self._for_ever("live", self._show)
-            self._services.append(asyncio.create_task(service, name="channels-live"))
+            self._start("channels-live", self._show, "live")
 
     async def stand_down(self) -> None:
         """Bring in and show no more: another process does. Twice is fine."""
-        services, self._services = self._services, []
-        for service in services:
-            service.cancel()
-        await asyncio.gather(*services, return_exceptions=True)
+        await asyncio.gather(*(loop.stop() for loop in self._loops))
         for channel in self._opened.talking.values():
             await channel.quieten()
 
-    async def _for_ever(self, name: str, service: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await service()
-            except Exception:  # what breaks once must not stay silent for ever
-                _log.exception("channel.broke", channel=name)
-            await asyncio.sleep(AGAIN)
+    def _start(self, task: str, step: Step, name: str) -> None:
+        """Start a loop that repeats a step. What breaks once must not stay silent for ever."""
+        loop = ServiceLoop(task, step, log_errors("channel.broke", channel=name), retry_seconds=AGAIN)
+        loop.start()
+        self._loops.append(loop)
 
-    async def _show(self) -> None:
+    async def _receive(self, name: str, channel: Channel) -> float:
+        await channel.run(self._desks[name])
+        return AGAIN
+
+    async def _show(self) -> float:
         for run in await self._runs(RunFilter(status=Status.RUNNING), Page(limit=SHOWN)):  # at work in another process
             self._show_run(run)
         async for change in await self._changes(self._position):
             self._position = change.seq  # what breaks here is not begun with again
             if change.topic == "run" and change.state == Status.RUNNING and self._is_ours(change.session):
                 self._show_run(await self._run(change.ref))
+        return AGAIN
 
     def _is_ours(self, session: str) -> bool:
         """Tell whether a session is one of a channel that talks: most are not, and need no look at their runs."""

@@ -129,7 +129,7 @@ async def test_what_nobody_can_send_is_dead(tmp_path: Path, target: Target, why:
 
 
 async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.engine.background.outbox.RETRY", 0.01)
+    monkeypatch.setattr("gateway.engine.background.outbox.RETRY_SECONDS", 0.01)
     monkeypatch.setattr("gateway.engine.storage_retry.RETRY", 0.01)
     sender = Recorded()
     between: list[Between] = []

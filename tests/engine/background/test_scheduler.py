@@ -145,10 +145,13 @@ async def test_two_engines_on_one_store_fire_each_time_once(tmp_path: Path, cloc
 
 
 async def test_who_stands_down_fires_no_more(stage: Stage, clock: SteppedClock) -> None:
-    await stage.engine.schedules.create(wanted("every 1m"))
+    made = await stage.engine.schedules.create(wanted("every 1m"))
     await stage.engine.stand_down()
+    clock.forward(MINUTE)
+    stage.engine._scheduler.call()
+    await asyncio.sleep(0.05)
 
-    assert stage.engine._scheduler._service is None
+    assert await outcomes(stage.engine, made.id) == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

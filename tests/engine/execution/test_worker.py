@@ -146,7 +146,7 @@ async def test_a_clock_that_is_set_back_delays_a_run_and_does_not_lose_it(
 async def test_a_claim_that_fails_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(worker, "RETRY", 0.01)
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
 
     def wrap(store: object) -> Between:
         between = Between(store)  # type: ignore[arg-type]
