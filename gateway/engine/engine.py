@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from gateway import log
 from gateway.domain.agent import Agent
 from gateway.domain.budget import Days
 from gateway.domain.delivery import Target
@@ -22,8 +21,9 @@ from gateway.domain.retention import Retention
 from gateway.domain.run import Accepted, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
-from gateway.engine.background.housekeeping import Pruner
+from gateway.engine.background.housekeeping import Housekeeping, Pruner
 from gateway.engine.background.outbox import Outbox, Post
+from gateway.engine.background.peer_process import PeerWatch
 from gateway.engine.background.scheduler import Scheduler
 from gateway.engine.execution import call_depth, rescuer
 from gateway.engine.execution.executor import Cut, Executor
@@ -43,16 +43,7 @@ from gateway.engine.resources.sessions import Sessions
 from gateway.engine.resources.tokens import Keyring
 from gateway.engine.resources.usage import Spending
 from gateway.engine.storage_retry import until_taken
-from gateway.errors import AgentDisabled, Conflict, GatewayError, TimedOut, Unavailable
-
-#: seconds between looks for owners that are gone, while there is another one
-RESCUE = 2.0
-#: seconds between looks at whether another process has written: while one is known to, and otherwise
-LOOK, SELDOM = 0.05, 0.5
-#: seconds between rounds of housekeeping
-HOUSEKEEPING = 600.0
-
-_log = log.get()
+from gateway.errors import AgentDisabled, Conflict, TimedOut, Unavailable
 
 
 class Engine:
@@ -111,12 +102,10 @@ class Engine:
             outputs=directory / "outputs",
             output_limit=output_limit,
         )
-        self._pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
+        pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
+        self._housekeeping = Housekeeping(store, pruner, self.agents)
         self._max_runs, self._max_background, self._max_depth = max_runs, max_background, max_depth
         self._worker = Worker(store, executor, str(owner), self._limits(), clock)
-        self._services: list[asyncio.Task[None]] = []
-        self._shared = False
-        self._others: asyncio.Task[None] | None = None
         #: set when waiting for a run here is in vain
         self.drained = Latch()
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
@@ -133,11 +122,13 @@ class Engine:
         self.spending = Spending(store, self.agents, days or Days(), clock)
         self.waiting = Waiting(store, self.agents, self._limits, clock)
         self._scheduler = Scheduler(store, self.schedules.run_of, self._worker.call, clock)
+        wake_services = (self._outbox.call, self._scheduler.call)
+        self._peers = PeerWatch(store, owner, self._hub, self.agents, self._worker, wake_services)
 
     async def __aenter__(self) -> Engine:
         await self.tokens.load()
         await self.agents.refresh()
-        self._services.append(asyncio.create_task(self._see_foreign_writes(), name="foreign-writes"))
+        self._peers.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -145,20 +136,14 @@ class Engine:
         await self.channels.stand_down()
         await self._outbox.stand_down()
         await self.drain(0)
-        for service in self._services:
-            service.cancel()
-        await asyncio.gather(*self._services, return_exceptions=True)
+        await self._housekeeping.stop()
+        await self._peers.stop()
 
     async def lead(self) -> None:
         """Rescue what others left, and begin to claim. Only one process of a store leads."""
         position = await until_taken(self._take_over)
-        self._others = asyncio.create_task(self._mind_others(), name="others")
-        self._services += [
-            self._others,
-            asyncio.create_task(self._keep_house(), name="housekeeping"),
-            asyncio.create_task(self._mind_agents(), name="agents"),
-            asyncio.create_task(self._respace(), name="respacing"),
-        ]
+        self._peers.lead()
+        self._housekeeping.start()
         self._worker.start()
         self.channels.lead(position)
         await self._outbox.lead()
@@ -178,9 +163,7 @@ class Engine:
         await self.channels.stand_down()
         await self._worker.stop_claiming()
         await self._outbox.stand_down()
-        if self._others is not None:
-            self._others.cancel()
-        self._share(True)
+        await self._peers.stand_down()
 
     async def drain(self, grace: float) -> None:
         """Claim no more; give runs `grace` seconds; queue those again that are cut short.
@@ -366,36 +349,6 @@ class Engine:
         desks |= {name: desk(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
         return Channels(opened, desks, self.changes, self.run, self.runs)
 
-    async def _mind_others(self) -> None:
-        """While another process works on runs of this store, give it room to write, and see whether it lives."""
-        while True:
-            try:
-                if not await rescuer.others(self._store, self._owner):
-                    self._share(False)
-                    return
-                self._share(True)
-                if await rescuer.rescue(self._store, self._owner):
-                    await self.agents.sweep(configured=False)
-                    self._worker.call()
-            except GatewayError as error:
-                _log.warning("engine.cannot_look", error=str(error))
-            await asyncio.sleep(RESCUE)
-
-    def _share(self, shared: bool) -> None:
-        """Take note of whether another process is known to write, too."""
-        if shared != self._shared:
-            self._shared = shared
-            self._store.set_concurrent_writer(shared)
-
-    async def _mind_agents(self) -> None:
-        """See what another process changed about agents in its last moments."""
-        while True:
-            await asyncio.sleep(RESCUE)
-            try:
-                await self.agents.refresh()
-            except GatewayError as error:
-                _log.warning("engine.cannot_look", error=str(error))
-
     def _schedules_changed(self) -> None:
         """Look at the next time again, and for runs that were asked for."""
         self._scheduler.call()
@@ -412,46 +365,3 @@ class Engine:
             background=self._max_background,
             budgets=self.agents.budgets,
         )
-
-    async def _see_foreign_writes(self) -> None:
-        """See what another process has written.
-
-        It may accept, end or cancel a run of which only it knows: the one that led before, from a request that
-        it has not answered yet, or the one that leads next.
-        """
-        seen: int | None = None
-        while True:
-            try:
-                now = await self._store.count_external_commits()
-                if now != seen:
-                    seen = now
-                    await self._take_in()
-            except GatewayError as error:
-                _log.warning("engine.cannot_look", error=str(error))
-            await asyncio.sleep(LOOK if self._shared else SELDOM)
-
-    async def _take_in(self) -> None:
-        await self._hub.refresh()
-        await self.agents.refresh()
-        self._worker.call()
-        self._outbox.call()
-        self._scheduler.call()
-        for run in await self._store.runs.find_cancel_requested(self._worker.attempts):
-            self._worker.cut(run, Cut.CANCEL)
-
-    async def _respace(self) -> None:
-        """Bring what an older version wrote into the search index as this one does, a little at a time."""
-        left = True
-        while left:
-            left = await until_taken(self._store.sessions.reindex_some)
-            await asyncio.sleep(LOOK)
-
-    async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(HOUSEKEEPING)
-            try:
-                await self._store.retention.prune_expired()
-                await self._pruner.prune()
-                await self.agents.sweep(configured=False)
-            except GatewayError as error:
-                _log.warning("housekeeping.waits", error=str(error))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.engine import engine
+from gateway.engine.background import peer_process
 from harness.waiting import until
 from tests.api.client import ask, done, running, submit, token
 from tests.support.inprocess import Serving, serving
@@ -185,7 +185,7 @@ async def test_agents_are_there_after_a_restart_and_without_their_base_they_are_
 
 
 async def test_what_another_process_changes_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "RESCUE", 0.05)
+    monkeypatch.setattr(peer_process, "RESCUE_INTERVAL_SECONDS", 0.05)
     async with serving(tmp_path / "home") as one, serving(tmp_path / "home") as other:
         await make(one)
         while (await ask(other, "GET", "/api/agents/reviewer")).status == 404:

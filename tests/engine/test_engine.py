@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import End
 from gateway.domain.run import Outcome, Status
-from gateway.domain.times import wall_clock
 from gateway.errors import AgentBusy, AgentNotFound, Conflict, InvalidRequest, RunNotFound, TimedOut, Unavailable
 from gateway.store.sqlite.store import SqliteStore
-from harness.waiting import until
 from tests.contracts.stores import key, spec
-from tests.engine.stage import PATIENCE, Between, answering, hanging, staged
+from tests.engine.stage import Between, answering, hanging, staged
 
 KEY = "main:test:a"
 
@@ -227,29 +223,3 @@ async def test_a_disk_that_refuses_as_it_begins_to_lead_is_asked_again(tmp_path:
 
     async with staged(tmp_path, wrap=wrap) as stage:
         assert (await stage.do("hello")).status is Status.SUCCEEDED
-
-
-async def test_a_run_that_another_process_accepts_is_done_though_it_has_none_of_its_own(tmp_path: Path) -> None:
-    async with staged(tmp_path) as stage:
-        other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
-        try:
-            run = (await other.runs.accept(spec(KEY, "late"))).run
-        finally:
-            await other.close()
-
-        async with asyncio.timeout(PATIENCE):
-            assert (await stage.ended(run.id)).status is Status.SUCCEEDED
-
-
-async def test_who_leads_brings_the_search_index_up_to_date_step_by_step_and_once(tmp_path: Path) -> None:
-    steps = [True, True, False]
-
-    class Behind(Between):
-        async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kw: Any) -> Any:
-            return steps.pop(0) if name == "sessions.reindex_some" else await operation(*args, **kw)
-
-    async with staged(tmp_path, wrap=Behind) as stage:
-        await until(lambda: not steps, "there is nothing left")
-        await stage.do()
-
-    assert steps == []

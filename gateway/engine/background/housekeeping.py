@@ -1,4 +1,4 @@
-"""Forgets what is over and old, a little at a time: whoever hands in work meanwhile does not notice."""
+"""Deletes what is finished and old, and reindexes old messages, in small steps: callers do not notice it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,55 @@ from gateway import log
 from gateway.domain.ports.store import Pruned, Store
 from gateway.domain.retention import Retention, before
 from gateway.domain.times import Clock
+from gateway.engine.resources.agents import Roster
+from gateway.engine.service_loop import ServiceLoop, log_errors
+from gateway.engine.storage_retry import until_taken
 
-#: seconds between two transactions
-PAUSE = 0.02
+#: seconds between rounds of housekeeping
+HOUSEKEEPING_INTERVAL_SECONDS = 600.0
+#: seconds between two transactions of a round
+PRUNING_PAUSE_SECONDS = 0.02
+#: seconds between two transactions that update the search index
+REINDEXING_PAUSE_SECONDS = 0.05
 
 _log = log.get()
+
+
+class Housekeeping:
+    """The service that prunes the store now and then, and brings its search index up to date once."""
+
+    def __init__(self, store: Store, pruner: Pruner, agents: Roster) -> None:
+        self._store = store
+        self._pruner = pruner
+        self._agents = agents
+        log_error = log_errors("housekeeping.waits")
+        self._rounds = ServiceLoop(
+            "housekeeping", self._keep_house, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
+        )
+        self._reindexing = ServiceLoop(
+            "reindexing", self._reindex, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
+        )
+
+    def start(self) -> None:
+        """Start to reindex, and to prune after a while: the start of a gateway has enough to do."""
+        self._rounds.start(delay=HOUSEKEEPING_INTERVAL_SECONDS)
+        self._reindexing.start()
+
+    async def stop(self) -> None:
+        """End both loops. Stopping twice is fine."""
+        await self._rounds.stop()
+        await self._reindexing.stop()
+
+    async def _keep_house(self) -> float:
+        await self._store.retention.prune_expired()
+        await self._pruner.prune()
+        await self._agents.sweep(configured=False)
+        return HOUSEKEEPING_INTERVAL_SECONDS
+
+    async def _reindex(self) -> float | None:
+        """Rewrite some of what an older version wrote into the search index; the loop ends when all is done."""
+        more = await until_taken(self._store.sessions.reindex_some)
+        return REINDEXING_PAUSE_SECONDS if more else None
 
 
 class Pruner:
@@ -49,7 +93,7 @@ class Pruner:
             steps += 1
             if pruned.runs:
                 await asyncio.to_thread(_remove_outputs, self._outputs, frozenset(pruned.runs))
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PRUNING_PAUSE_SECONDS)
         if steps:
             _log.info("retention.pruned", what=what, steps=steps)
 

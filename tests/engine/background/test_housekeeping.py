@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 
 from gateway.domain.delivery import DeliveryStatus, Target
 from gateway.domain.page import Page
 from gateway.domain.retention import Retention
 from gateway.domain.run import RunFilter
+from gateway.engine.background import housekeeping
 from gateway.engine.background.housekeeping import Pruner
+from gateway.errors import Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import SteppedClock, claim_one, done, finish, spec
+from tests.engine.stage import Between, staged
+from tests.support.waiting import until
 
 DAY = 86_400_000
 
@@ -89,3 +96,45 @@ async def test_work_is_accepted_while_much_is_forgotten(tmp_path: Path) -> None:
     assert accepted > 10
     assert len(await store.runs.list(RunFilter(status=None), Page(limit=10_000))) in (accepted, accepted + 1)
     await store.close()
+
+
+async def test_who_leads_brings_the_search_index_up_to_date_step_by_step_and_once(tmp_path: Path) -> None:
+    steps = [True, True, False]
+
+    class Behind(Between):
+        async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kw: Any) -> Any:
+            return steps.pop(0) if name == "sessions.reindex_some" else await operation(*args, **kw)
+
+    async with staged(tmp_path, wrap=Behind) as stage:
+        await until(lambda: not steps, "there is nothing left")
+        await stage.do()
+
+    assert steps == []
+
+
+async def test_a_round_comes_after_each_interval_whatever_becomes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "HOUSEKEEPING_INTERVAL_SECONDS", 0.02)
+    between: list[Between] = []
+
+    def wrap(store: SqliteStore) -> Between:
+        between.append(Between(store))
+        between[0].refuse["retention.prune_expired"] = [Unavailable("full"), ZeroDivisionError("oh")]
+        return between[0]
+
+    async with staged(tmp_path, wrap=wrap):
+        await until(lambda: between[0].calls.get("retention.prune_expired", 0) == 3, "two rounds failed, one did not")
+
+
+async def test_a_start_does_not_begin_with_housekeeping(tmp_path: Path) -> None:
+    between: list[Between] = []
+
+    def wrap(store: SqliteStore) -> Between:
+        between.append(Between(store))
+        return between[0]
+
+    async with staged(tmp_path, wrap=wrap) as stage:
+        await stage.do()
+
+    assert "retention.prune_expired" not in between[0].calls

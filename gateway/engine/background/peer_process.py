@@ -1,0 +1,112 @@
+"""Keeps this process in step with another one that works on the same store: during a restart there are two.
+
+Either may accept, end or cancel a run that the other one does not know of: the process that led before, from a
+request that it has not answered yet, or the process that leads next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gateway.domain.ports.store import Store
+from gateway.engine.execution import rescuer
+from gateway.engine.execution.executor import Cut
+from gateway.engine.execution.owner import Owner
+from gateway.engine.execution.worker import Worker
+from gateway.engine.hub import Hub
+from gateway.engine.resources.agents import Roster
+from gateway.engine.service_loop import ServiceLoop, log_errors
+
+#: seconds between checks for owners that are gone, while there is another owner
+RESCUE_INTERVAL_SECONDS = 2.0
+#: seconds between checks for commits of another process: while one is known to write, and otherwise
+BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 0.05, 0.5
+
+
+class PeerWatch:
+    """The service that sees what another process writes, and rescues its runs when it is gone."""
+
+    def __init__(
+        self,
+        store: Store,
+        owner: Owner,
+        hub: Hub,
+        agents: Roster,
+        worker: Worker,
+        wake_services: Sequence[Callable[[], None]],
+    ) -> None:
+        """Args:
+        wake_services: called when another process has committed, in addition to the worker's.
+        """
+        self._store = store
+        self._owner = owner
+        self._hub = hub
+        self._agents = agents
+        self._worker = worker
+        self._wake_services = wake_services
+        self._shared = False
+        self._seen_commits: int | None = None
+        log_error = log_errors("engine.cannot_look")
+        self._commits = ServiceLoop("external-commits", self._check_commits, log_error, retry_seconds=IDLE_POLL_SECONDS)
+        self._owners = ServiceLoop("other-owners", self._check_owners, log_error, retry_seconds=RESCUE_INTERVAL_SECONDS)
+        self._agent_changes = ServiceLoop(
+            "agent-changes", self._refresh_agents, log_error, retry_seconds=RESCUE_INTERVAL_SECONDS
+        )
+
+    def start(self) -> None:
+        """Start to see the commits of other processes."""
+        self._commits.start()
+
+    def lead(self) -> None:
+        """Start to rescue the runs of other processes that are gone."""
+        self._owners.start()
+        self._agent_changes.start(delay=RESCUE_INTERVAL_SECONDS)
+
+    async def stand_down(self) -> None:
+        """Rescue no more, and expect another process to write: it leads from now on."""
+        await self._owners.stop()
+        self._set_shared(True)
+
+    async def stop(self) -> None:
+        """End all loops. Stopping twice is fine."""
+        for loop in (self._owners, self._agent_changes, self._commits):
+            await loop.stop()
+
+    async def _check_owners(self) -> float | None:
+        """While another process works on runs of this store, leave it time to write, and check whether it lives."""
+        if not await rescuer.others(self._store, self._owner):
+            self._set_shared(False)
+            return None
+        self._set_shared(True)
+        if await rescuer.rescue(self._store, self._owner):
+            await self._agents.sweep(configured=False)
+            self._worker.call()
+        return RESCUE_INTERVAL_SECONDS
+
+    def _set_shared(self, shared: bool) -> None:
+        """Record whether another process is known to write."""
+        if shared != self._shared:
+            self._shared = shared
+            self._store.set_concurrent_writer(shared)
+
+    async def _refresh_agents(self) -> float:
+        """See what another process changed about agents in its last moments."""
+        await self._agents.refresh()
+        return RESCUE_INTERVAL_SECONDS
+
+    async def _check_commits(self) -> float:
+        commits = await self._store.count_external_commits()
+        if commits != self._seen_commits:
+            await self._take_in()
+            self._seen_commits = commits
+        return BUSY_POLL_SECONDS if self._shared else IDLE_POLL_SECONDS
+
+    async def _take_in(self) -> None:
+        """Pass on what another process has committed to everything here that keeps a copy or waits for it."""
+        await self._hub.refresh()
+        await self._agents.refresh()
+        self._worker.call()
+        for wake in self._wake_services:
+            wake()
+        for run in await self._store.runs.find_cancel_requested(self._worker.attempts):
+            self._worker.cut(run, Cut.CANCEL)

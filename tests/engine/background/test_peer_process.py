@@ -1,0 +1,110 @@
+"""Two processes on one store: what one commits, the other sees."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.page import Page
+from gateway.domain.run import RunFilter, Status
+from gateway.domain.times import wall_clock
+from gateway.engine.background import peer_process
+from gateway.engine.execution.owner import Owner
+from gateway.errors import Unavailable
+from gateway.process import identity
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import claim_one, finish, spec
+from tests.engine.stage import Between, hanging, staged
+from tests.support.waiting import PATIENCE, until
+
+
+class Watched(Between):
+    """Records whether the engine takes another process for a writer."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        super().__init__(store)
+        self.shared: list[bool] = []
+
+    def set_concurrent_writer(self, shared: bool) -> None:
+        self.shared.append(shared)
+
+
+async def leave_claimed(store: SqliteStore) -> None:
+    """Leave a run to another process that lives."""
+    await store.runs.accept(spec())
+    await claim_one(store, str(Owner("other", identity.own())))
+
+
+async def test_a_run_that_another_process_accepts_is_done_though_it_has_none_of_its_own(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
+        try:
+            run = (await other.runs.accept(spec("main:test:a", "late"))).run
+        finally:
+            await other.close()
+
+        async with asyncio.timeout(PATIENCE):
+            assert (await stage.ended(run.id)).status is Status.SUCCEEDED
+
+
+async def test_a_cancel_in_another_process_stops_the_run_here(tmp_path: Path) -> None:
+    async with staged(tmp_path, hanging) as stage:
+        run = await stage.begun(await stage.submit())
+        other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
+        try:
+            await other.runs.cancel(run.id)
+        finally:
+            await other.close()
+
+        assert (await stage.ended(run)).status is Status.CANCELLED
+
+
+async def test_what_could_not_be_read_when_another_process_committed_is_read_again(tmp_path: Path) -> None:
+    between: list[Between] = []
+
+    def wrap(store: SqliteStore) -> Between:
+        between.append(Between(store))
+        return between[0]
+
+    async with staged(tmp_path, wrap=wrap) as stage:
+        between[0].refuse["agents.list"] = [Unavailable("the disk refuses.")]
+        other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
+        try:
+            run = (await other.runs.accept(spec("main:test:a", "late"))).run
+        finally:
+            await other.close()
+
+        assert (await stage.ended(run.id)).status is Status.SUCCEEDED
+        assert between[0].refuse["agents.list"] == []
+
+
+async def test_another_process_is_given_time_to_write_until_its_runs_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_process, "RESCUE_INTERVAL_SECONDS", 0.02)
+    watched: list[Watched] = []
+
+    def wrap(store: SqliteStore) -> Watched:
+        watched.append(Watched(store))
+        return watched[0]
+
+    async with staged(tmp_path, prepare=leave_claimed, wrap=wrap) as stage:
+        await until(lambda: watched[0].shared == [True], "the other one is known to write")
+        (run,) = await stage.engine.runs(RunFilter(), Page())
+        await finish(stage.store, run)
+        await until(lambda: watched[0].shared == [True, False], "it is known to write no more")
+
+
+async def test_who_stands_down_expects_the_next_one_to_write(tmp_path: Path) -> None:
+    watched: list[Watched] = []
+
+    def wrap(store: SqliteStore) -> Watched:
+        watched.append(Watched(store))
+        return watched[0]
+
+    async with staged(tmp_path, wrap=wrap) as stage:
+        await stage.engine.stand_down()
+
+    assert watched[0].shared == [True]
