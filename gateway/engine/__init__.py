@@ -1,1 +1,1 @@
-"""Runs, from their acceptance to their end. `engine.Engine` is the only door to them."""
+"""Runs, from submission to end. All other code reaches them only through `engine.Engine`."""

@@ -1,4 +1,4 @@
-"""The engine: the only door to a run. Submit, wait, watch, cancel, retry, drain."""
+"""The engine: all work on runs goes through it. It submits, follows, cancels, retries and drains them."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ from gateway.errors import AgentDisabled, Conflict, TimedOut, Unavailable
 
 
 class Engine:
-    """Runs, sessions, agents and tokens of one serving process.
+    """The runs, sessions, agents and tokens of one serving process.
 
-    An async context manager: inside, runs are claimed and executed; `drain` ends that.
+    An async context manager. `lead` starts to claim and execute runs, and `drain` ends that.
     """
 
     def __init__(
@@ -73,19 +73,19 @@ class Engine:
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
-        agents: with their options checked by their backends.
-        backends: opened; by name.
-        directory: where workspaces and large outputs go.
-        default: id of the agent that is meant when none is named.
-        token: the gateway's own; None lets everyone in.
-        max_runs: runs at the same time over all agents.
-        max_background: those of them of source `background`.
-        max_depth: how deep agents may ask one another.
-        output_limit: characters of an answer.
-        channels: where messages come from and replies go; none when not given.
-        post: how deliveries leave; none do when not given.
-        retention: how long what is over is kept; for ever when not given.
-        days: by which the store counts use; those of UTC when not given.
+        agents: their backends have checked their options.
+        backends: the open backends, by name.
+        directory: where workspaces and large outputs are stored.
+        default: id of the agent for requests that name none.
+        token: the gateway's own token; None lets everyone in.
+        max_runs: how many runs may be running at the same time.
+        max_background: how many of those may have the source `background`.
+        max_depth: how deep agents may call one another.
+        output_limit: how many characters an answer may have.
+        channels: where messages come from and replies go; no channels if not given.
+        post: how deliveries are sent; none are sent if not given.
+        retention: how long finished work is kept; for ever if not given.
+        days: the calendar days by which the store counts usage; those of UTC if not given.
         """
         self._store = store
         self._owner = owner
@@ -106,7 +106,7 @@ class Engine:
         self._housekeeping = Housekeeping(store, pruner, self.agents)
         self._max_runs, self._max_background, self._max_depth = max_runs, max_background, max_depth
         self._worker = Worker(store, executor, str(owner), self._limits(), clock)
-        #: set when waiting for a run here is in vain
+        #: set when this process executes no more runs: a run that has not ended will end in another process
         self.drained = Latch()
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
         self.named = NamedSessions(store, self.sessions, self.agents, clock)
@@ -140,9 +140,9 @@ class Engine:
         await self._peers.stop()
 
     async def lead(self) -> None:
-        """Rescue what others left, and begin to claim. Only one process of a store leads."""
+        """Rescue the runs of processes that are gone, and start all services. Only one process leads a store."""
         position = await until_taken(self._take_over)
-        self._peers.lead()
+        self._peers.start_rescuing()
         self._housekeeping.start()
         self._worker.start()
         self.channels.lead(position)
@@ -150,7 +150,7 @@ class Engine:
         self._scheduler.lead()
 
     async def _take_over(self) -> int:
-        """Rescue what others left; returns the position from which on all changes are seen here."""
+        """Rescue the runs of processes that are gone. Returns the position after which all changes are seen."""
         await rescuer.rescue(self._store, self._owner)
         await self.tokens.load()
         position = await self._store.events.last_change()
@@ -158,23 +158,23 @@ class Engine:
         return position
 
     async def stand_down(self) -> None:
-        """Claim and bring in no more; what is under way goes on, and another process may lead."""
+        """Stop claiming, receiving and sending. Runs that are running go on; another process may lead from now on."""
         await self._scheduler.stand_down()
         await self.channels.stand_down()
         await self._worker.stop_claiming()
         await self._outbox.stand_down()
-        await self._peers.stand_down()
+        await self._peers.stop_rescuing()
 
     async def drain(self, grace: float) -> None:
-        """Claim no more; give runs `grace` seconds; queue those again that are cut short.
+        """Stop claiming, give running runs `grace` seconds to end, then interrupt and requeue the rest.
 
-        Whoever still waits for a run then is told that it goes on later. Draining twice is fine.
+        Callers that still wait for a run then learn that it goes on later. Draining twice is fine.
         """
         await self._worker.stop(grace)
         self.drained.set()
 
     def hurry(self) -> None:
-        """Cut short what a drain still waits for."""
+        """Interrupt the runs that a drain still waits for."""
         self._worker.cut_all()
 
     async def submit(self, spec: RunSpec, key: IdempotencyKey | None = None, *, coalesce: bool = False) -> Accepted:
@@ -204,12 +204,12 @@ class Engine:
         return accepted
 
     async def release(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
-        """Let a run that was held be done.
+        """Queue a run that is held.
 
         Raises:
             RunNotFound: there is no such run.
-            Conflict: it is not held, or its session is busy and its agent takes no more then.
-            AgentNotFound, InvalidRequest: its agent is gone or disabled.
+            Conflict: it is not held, or its session is busy and its agent rejects runs for a busy session.
+            AgentNotFound, InvalidRequest: its agent does not exist, or is disabled.
         """
         run = await self._store.runs.get(run_id)
         agent = self.agents.choose(run.spec.agent)
@@ -230,7 +230,7 @@ class Engine:
         *,
         deliver: tuple[Target, ...] = (),
     ) -> Accepted:
-        """Give an agent a task, in the task's own session; the run holds a slot of the agent until it ends.
+        """Submit a task to an agent, in a session of the task. The run holds one of the agent's slots until it ends.
 
         Raises:
             AgentNotFound: there is no agent with that id or slug.
@@ -252,11 +252,11 @@ class Engine:
         return await self.submit(spec, key)
 
     async def wait(self, run_id: str, seconds: float) -> Run:
-        """Wait for a run's end and return it. Whoever stops waiting does not stop the run.
+        """Wait until a run has ended, and return it. A caller that stops waiting does not stop the run.
 
         Raises:
-            TimedOut: it has not ended in that time; it goes on.
-            Unavailable: this gateway stops; the run goes on with the next start.
+            TimedOut: the run has not ended in that time; it goes on.
+            Unavailable: this gateway is stopping; the run goes on after the next start.
         """
         ended = asyncio.create_task(self._hub.ended(run_id))
         drained = asyncio.create_task(self.drained.wait())
@@ -276,11 +276,11 @@ class Engine:
         raise TimedOut(f"no answer within {seconds:g} s; the run goes on.", details=details)
 
     def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
-        """Follow a run's events after number `after`, from the log and then live, to its end."""
+        """Yield a run's events after number `after`, stored and then live, up to its end."""
         return self._hub.follow(run_id, after)
 
     async def changes(self, after: int | None) -> Reader[Change]:
-        """Follow all changes after a position, from the log and then live, without end; without one, from now on."""
+        """Return a reader of the changes after a position, stored and then live; of new changes only if it is None."""
         return await self._hub.changes(after)
 
     async def cancel(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
@@ -288,13 +288,13 @@ class Engine:
 
         Raises:
             RunNotFound: there is no such run.
-            Conflict: it has ended, and not by this idempotency key.
+            Conflict: it has ended, and no earlier request with this idempotency key cancelled it.
         """
         run = await self._store.runs.cancel((await self._store.runs.get(run_id)).id, key)
         if run.status is Status.RUNNING:
             self._worker.cut(run.id, Cut.CANCEL)
         else:
-            self._worker.call()  # the next one of its session may be ready now
+            self._worker.call()  # the next run of its session may be ready now
         return run
 
     async def retry(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
@@ -311,51 +311,56 @@ class Engine:
         return (await self.submit(spec, key)).run
 
     async def run(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
         return await self._store.runs.get(run_id)
 
     async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
         return await self._store.runs.list(which, page)
 
     async def finished(self, label: str, limit: int) -> Sequence[Run]:
-        """Return ended runs with a label of that name that are not hidden, the last to end first."""
+        """Return ended runs that have a label and are not hidden, the last to end first."""
         return await self._store.runs.list_finished(label, limit)
 
     async def hide_finished(self, label: str) -> int:
-        """Leave the ended runs with that label out of `finished` from now on; returns how many they were."""
+        """Hide the ended runs that have a label from `finished`. Returns how many it hides."""
         return await self._store.runs.hide_finished(label)
 
     async def backlog(self) -> Backlog:
-        """Tell how many runs of source `background` there are."""
+        """Return how many runs of source `background` there are."""
         return await self._store.runs.count_backlog()
 
     async def events(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
-        """Return a run's events after number `after`; with `size` as many as have so many bytes, but at least one."""
+        """Return a run's events after number `after`: at most `limit` and `size` bytes, but at least one."""
         return await self._store.events.read_after((await self._store.runs.get(run_id)).id, after, limit, size)
 
     async def counts(self, since: int) -> Counts:
         return await self._store.runs.count_totals(since)
 
     async def check(self) -> None:
-        """Write something small to disk: raises what accepting a run would."""
+        """Write a little to disk. Raises what accepting a run would raise."""
         await self._store.check_writable()
 
     def _with_desks(self, opened: Opened) -> Channels:
-        def desk(name: str, agent: str | None, source: Source) -> EngineDesk:
+        def make_context(name: str, agent: str | None, source: Source) -> EngineDesk:
             return EngineDesk(
                 name, agent, source, store=self._store, engine=self, roster=self.agents, clock=self._clock
             )
 
-        desks = {name: desk(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
-        desks |= {name: desk(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
-        return Channels(opened, desks, self.changes, self.run, self.runs)
+        contexts = {name: make_context(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
+        contexts |= {name: make_context(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
+        return Channels(opened, contexts, self.changes, self.run, self.runs)
 
     def _schedules_changed(self) -> None:
-        """Look at the next time again, and for runs that were asked for."""
+        """Wake the scheduler for a new next time, and the worker for a triggered run."""
         self._scheduler.call()
         self._worker.call()
 
     def _adapt(self) -> None:
-        """Claim by what the agents are now."""
+        """Claim by the limits that the agents have now."""
         self._worker.limit(self._limits())
 
     def _limits(self) -> Limits:

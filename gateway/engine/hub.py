@@ -1,11 +1,12 @@
-"""Live readers over the stored logs: replay, then what comes, without a gap and without a repeat.
+"""Readers of the stored logs: first the stored lines, then new ones, without a gap and without a repeat.
 
-A reader is a cursor. When something is committed, readers are woken and take what is after their
-cursor: from a short tail that is kept in memory while there are readers, else from the store. So a
-slow reader costs no memory, and coming back is the same as being late.
+A reader is a cursor. A commit wakes the readers, and each of them reads what is after its cursor: from a short
+tail that is kept in memory while there are readers, or else from the store. So a slow reader costs no memory, and
+to reconnect is the same as to be late.
 
-Waking thousands costs more than telling them, so a reader may have a sink: while it waits for the very line
-that is told, the line is passed on at once, and it sleeps on. A sink that refuses has it woken as if it had none.
+To wake thousands of readers costs more than to pass a line on, so a reader may have a sink: while the reader waits
+for exactly the line that is committed, the sink gets the line at once, and the reader sleeps on. If the sink
+refuses the line, the reader is woken, as one without a sink.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from gateway.domain.ports.store import Store
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
-#: lines kept in memory for each log that has readers
+#: how many lines are kept in memory for each log that has readers
 TAIL = 64
-#: lines read from the store at once
+#: how many lines are read from the store at once
 PAGE = 64
-#: characters of text that a reader holds at once, but for a single longer event
+#: how many characters of text a reader holds at once; a single longer event is held all the same
 HELD = 256 * 1024
 
 
@@ -35,51 +36,54 @@ class Sink(Protocol[T_contra]):
     """Where a reader's lines go."""
 
     def offer(self, line: T_contra) -> bool:
-        """Pass a line on at once, without waiting; returns False if that cannot be."""
+        """Pass a line on at once, without waiting. Returns False if that is not possible."""
         ...
 
 
 class _Log(Generic[T]):
-    """One log with readers: the newest position, its last lines, and who waits for more."""
+    """A log that has readers: its newest position, its last lines, and the readers that wait for more."""
 
     def __init__(self, position: Callable[[T], int]) -> None:
         self.readers = 0
         self.position = position
-        #: the last lines, their positions without a gap
+        #: the last lines; there is no gap between their positions
         self._tail: deque[T] = deque(maxlen=TAIL)
         self._latest = 0
-        #: how often readers were told to look into the store
-        self.looks = 0
+        #: how often readers were told to read the store
+        self.refreshes = 0
         self._waiting: dict[Reader[T], asyncio.Future[None]] = {}
 
     def tell(self, line: T) -> None:
         position = self.position(line)
         if position != self._latest + 1:
-            self._tail.clear()  # another process wrote in between: what it wrote is in the store only
+            self._tail.clear()  # another process wrote in between; its lines are only in the store
         self._tail.append(line)
         self._latest = position
         self._wake([reader for reader in self._waiting if not reader.sleeps_on(line, position)])
 
     def after(self, cursor: int) -> list[T] | None:
-        """Return the lines after a cursor if the tail has them all, else None."""
+        """Return the lines after a cursor, or None if the tail does not have all of them."""
         known, missing = len(self._tail), self._latest - cursor
         if not known or missing > known:
             return None
         return list(islice(self._tail, known - missing, None)) if missing > 0 else []
 
     def refresh(self) -> None:
-        """Have readers look into the store: another process may have written there."""
+        """Wake all readers to read the store: another process may have written to it."""
         self._tail.clear()
-        self.looks += 1
+        self.refreshes += 1
         self._wake(list(self._waiting))
 
-    def more(self, reader: Reader[T], looks: int) -> asyncio.Future[None]:
-        """Return what is done when there may be more than a reader saw that began to look after so many looks.
+    def more(self, reader: Reader[T], refreshes: int) -> asyncio.Future[None]:
+        """Return a future that is done when there may be a line after the reader's cursor.
 
-        The reader says `leave` once it waits no longer, for whatever reason.
+        When the reader stops waiting, for whatever reason, it must call `leave`.
+
+        Args:
+            refreshes: the number of refreshes before the reader last read; if there were more, it reads again.
         """
         future = asyncio.get_running_loop().create_future()
-        if self._latest > reader.cursor or looks != self.looks:
+        if self._latest > reader.cursor or refreshes != self.refreshes:
             future.set_result(None)
         else:
             self._waiting[reader] = future
@@ -90,7 +94,9 @@ class _Log(Generic[T]):
 
     def _wake(self, readers: Iterable[Reader[T]]) -> None:
         for reader in readers:
-            future = self._waiting.pop(reader)  # from now on, until it waits again, nothing may overtake what it reads
+            future = self._waiting.pop(
+                reader
+            )  # until it waits again, its sink gets no line that would overtake what it reads
             if not future.done():
                 future.set_result(None)
 
@@ -98,27 +104,27 @@ class _Log(Generic[T]):
 class Reader(Generic[T]):
     """The lines of a log after a cursor, stored and then live: an asynchronous iterator without end.
 
-    No generator: thousands wait at the same time, and a generator costs them twice the memory.
+    A class and no generator: thousands of readers wait at the same time, and generators need twice the memory.
     """
 
     __slots__ = ("_lines", "_log", "_sink", "_stored", "cursor")
 
     def __init__(self, log: _Log[T], cursor: int, stored: Callable[[int], Awaitable[Sequence[T]]]) -> None:
         self._log = log
-        #: position of the last line that was taken or passed on
+        #: position of the last line that was yielded or passed on
         self.cursor = cursor
         self._stored = stored
         self._lines: Iterator[T] = iter(())
         self._sink: Sink[T] | None = None
 
     def pour(self, sink: Sink[T]) -> None:
-        """Offer lines that come while somebody waits for the next one to a sink: what it takes is not yielded."""
+        """Offer a sink each line that comes while the reader waits for it. A line that it takes is not yielded."""
         self._sink = sink
 
     def sleeps_on(self, line: T, position: int) -> bool:
-        """Pass a line on if it is the next one; returns whether there is nothing that this has to be woken for."""
+        """Pass a line on to the sink if it is the next one. Returns False if the reader has to be woken for it."""
         if position <= self.cursor:
-            return True  # the store had it already
+            return True  # it was read from the store already
         if self._sink is None or position != self.cursor + 1 or not self._sink.offer(line):
             return False
         self.cursor = position
@@ -129,11 +135,11 @@ class Reader(Generic[T]):
 
     async def __anext__(self) -> T:
         while (line := next(self._lines, None)) is None:
-            known, looks = self._log.after(self.cursor), self._log.looks
+            known, refreshes = self._log.after(self.cursor), self._log.refreshes
             lines = await self._stored(self.cursor) if known is None else _first(known)
             if not lines:
-                try:  # no coroutine of its own, as thousands wait here
-                    await self._log.more(self, looks)
+                try:  # without a separate coroutine: thousands of readers wait here
+                    await self._log.more(self, refreshes)
                 finally:
                     self._log.leave(self)
             self._lines = iter(lines)
@@ -141,11 +147,11 @@ class Reader(Generic[T]):
         return line
 
     async def aclose(self) -> None:
-        """Do nothing: it may stand where generators do, which have to be closed."""
+        """Do nothing. A reader may be used in place of a generator, which has to be closed."""
 
 
 class Hub:
-    """Follows runs and changes."""
+    """Follows the events of runs and the changes of the gateway."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -155,12 +161,12 @@ class Hub:
         store.subscribe(self._tell)
 
     async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Event, None]:
-        """Yield a run's events after number `after`, stored and then live; ends after `End`."""
+        """Yield a run's events after number `after`, stored and then live, up to its `End`."""
         with self._reading(run) as log:
             known = await self._store.runs.get(run)
             if known.status.final and after >= known.last_event:
                 return
-            after = min(after, known.last_event)  # or a reader from beyond the end would wait there for ever
+            after = min(after, known.last_event)  # a reader beyond the end would wait for ever
             async for event in Reader(
                 log, after, lambda cursor: self._store.events.read_after(run, cursor, PAGE, HELD)
             ):
@@ -169,7 +175,7 @@ class Hub:
                     return
 
     async def changes(self, after: int | None) -> Reader[Change]:
-        """Follow changes after a position, stored and then live; from now on without one."""
+        """Return a reader of the changes after a position, stored and then live; of new changes only if it is None."""
         last = await self._store.events.last_change()
         return Reader(self._changes, last if after is None else min(after, last), self._stored_changes)
 
@@ -177,7 +183,7 @@ class Hub:
         return await self._store.events.read_changes_after(cursor, PAGE)
 
     async def ended(self, run: str) -> None:
-        """Wait until a run has ended; start waiting before looking whether it has already."""
+        """Wait until a run ends. Start waiting first, and then check whether it has ended already."""
         future = asyncio.get_running_loop().create_future()
         waiting = self._ends.setdefault(run, [])
         waiting.append(future)
@@ -189,7 +195,7 @@ class Hub:
                 self._ends.pop(run, None)
 
     async def refresh(self) -> None:
-        """Look for what another process has written: its events, its changes, ends that are waited for."""
+        """Announce what another process has committed: events, changes, and the ends of runs that callers wait for."""
         self._changes.refresh()
         for log in self._runs.values():
             log.refresh()
@@ -225,7 +231,7 @@ class Hub:
 
 
 def _first(lines: list[T]) -> list[T]:
-    """Return as many lines as a reader may hold: a slow one would keep all of them from being forgotten."""
+    """Return as many lines as a reader may hold: a slow reader would keep all of them in memory."""
     room = HELD
     for count, line in enumerate(lines):
         room -= len(getattr(line.data, "delta", "")) if isinstance(line, Event) else 0

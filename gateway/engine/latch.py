@@ -1,4 +1,4 @@
-"""A thing that happens once, told to those who asked."""
+"""An event that happens once, and the listeners that are called then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Latch:
-    """Like `asyncio.Event` that is never cleared, and that calls back without a task for each listener."""
+    """An `asyncio.Event` that is never cleared, and that calls listeners: they need no task each."""
 
     def __init__(self) -> None:
         self._set = asyncio.Event()
@@ -18,7 +18,7 @@ class Latch:
         return self._set.is_set()
 
     def set(self) -> None:
-        """Let it happen. A second time is nothing new."""
+        """Set the latch and call its listeners. Setting it twice is fine."""
         self._set.set()
         listeners, self._listeners = self._listeners, set()
         for listener in listeners:
@@ -28,7 +28,7 @@ class Latch:
         await self._set.wait()
 
     def telling(self, listener: Callable[[], None]) -> _Telling:
-        """Have a function called when it happens, at once if it has; for the time of a `with` block."""
+        """Call a listener when the latch is set during a `with` block, or at once if it is set already."""
         return _Telling(self, listener)
 
     def _add(self, listener: Callable[[], None]) -> None:
@@ -42,7 +42,7 @@ class Latch:
 
 
 class _Telling:
-    """No generator, as each of thousands of streams has two."""
+    """A class and no generator, which needs more memory: each of thousands of streams has two of these."""
 
     __slots__ = ("_latch", "_listener")
 

@@ -63,13 +63,13 @@ class ServiceLoop:
             delay: seconds before the first step.
         """
         assert self._task is None, "a loop is started once"
-        self._task = asyncio.create_task(self._run(delay), name=self._name)
+        self._task = asyncio.create_task(self._repeat_step(delay), name=self._name)
 
     def wake(self) -> None:
         """Run the next step now. If a step is under way, another one follows it at once."""
         self._woken.set()
 
-    async def finish(self, seconds: float) -> None:
+    async def finish_step(self, seconds: float) -> None:
         """Start no more steps. Wait at most so many seconds for the step under way, and do not cancel it."""
         self._finishing = True
         self.wake()
@@ -84,9 +84,9 @@ class ServiceLoop:
                 self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def _run(self, delay: float) -> None:
+    async def _repeat_step(self, delay: float) -> None:
         if delay:
-            await self._sleep(delay)
+            await self._sleep_until_woken(delay)
         while not self._finishing:
             self._woken.clear()
             try:
@@ -96,9 +96,9 @@ class ServiceLoop:
                 seconds = self._retry_seconds
             if seconds is None:
                 return
-            await self._sleep(seconds)
+            await self._sleep_until_woken(seconds)
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep_until_woken(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()

@@ -1,4 +1,4 @@
-"""Writes that have to be made: a disk that refuses is asked again until it takes them."""
+"""Writes that must not be lost: they are retried until the disk accepts them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from gateway.errors import StorageFull, Unavailable
 
 T = TypeVar("T")
 
-#: what a store raises when the disk refuses, and may take it a little later
+#: what a store raises when the disk refuses a write that it may accept a little later
 REFUSED = (StorageFull, Unavailable)
-#: seconds between tries
+#: seconds between attempts
 RETRY = 1.0
 
 _log = log.get()
 
 
 async def until_taken(write: Callable[[], Awaitable[T]]) -> T:
-    """Return what the write returns, once the disk has taken it."""
+    """Repeat a write until the disk accepts it, and return its result."""
     while True:
         try:
             return await write()

@@ -399,7 +399,7 @@ async def test_a_command_of_slack_without_a_signature_is_refused(taking: Serving
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (command(text=""), "makes it empty"),
+        (command(text=""), "leaves the text empty"),
         (command(trigger_id=""), "trigger_id"),
         (b"command=%ff", "UTF-8"),
         (b"a=1&" * 300, "fields"),

@@ -184,7 +184,7 @@ async def test_a_second_stop_waits_for_the_cleanup_of_the_step_and_does_not_inte
 async def test_a_loop_that_was_never_started_can_be_stopped_and_finished() -> None:
     loop = ServiceLoop("test", Steps(), log_errors("test.waits"))
     await loop.stop()
-    await loop.finish(HOUR)
+    await loop.finish_step(HOUR)
 
 
 async def test_finishing_lets_the_step_under_way_end_and_starts_no_other() -> None:
@@ -192,8 +192,8 @@ async def test_finishing_lets_the_step_under_way_end_and_starts_no_other() -> No
     steps = Steps(gate=gate)
     async with started(steps) as loop:
         await settle()
-        await loop.finish(0.001)
-        waiting = asyncio.create_task(loop.finish(HOUR))
+        await loop.finish_step(0.001)
+        waiting = asyncio.create_task(loop.finish_step(HOUR))
         gate.set()
         await waiting
 
@@ -204,7 +204,7 @@ async def test_finishing_ends_a_sleep_at_once() -> None:
     steps = Steps()
     async with started(steps) as loop:
         await settle()
-        await loop.finish(HOUR)
+        await loop.finish_step(HOUR)
 
     assert steps.begun == 1
 
@@ -212,7 +212,7 @@ async def test_finishing_ends_a_sleep_at_once() -> None:
 async def test_a_loop_that_was_finished_before_its_start_does_nothing() -> None:
     steps = Steps()
     loop = ServiceLoop("test", steps, log_errors("test.waits"))
-    await loop.finish(0)
+    await loop.finish_step(0)
     loop.start()
     await settle()
 

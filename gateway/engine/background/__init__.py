@@ -1,1 +1,1 @@
-"""Services that work without being asked, while this process leads: the scheduler, the outbox, housekeeping."""
+"""Services that nobody has to ask: the scheduler, the outbox, housekeeping, and the watch over a peer process."""

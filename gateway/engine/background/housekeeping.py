@@ -25,7 +25,7 @@ _log = log.get()
 
 
 class Housekeeping:
-    """The service that prunes the store now and then, and brings its search index up to date once."""
+    """The service that prunes the store at intervals, and brings its search index up to date once."""
 
     def __init__(self, store: Store, pruner: Pruner, agents: Roster) -> None:
         self._store = store
@@ -40,7 +40,7 @@ class Housekeeping:
         )
 
     def start(self) -> None:
-        """Start to reindex, and to prune after a while: the start of a gateway has enough to do."""
+        """Start reindexing now, and pruning after the first interval: a gateway that starts has enough to do."""
         self._rounds.start(delay=HOUSEKEEPING_INTERVAL_SECONDS)
         self._reindexing.start()
 
@@ -56,17 +56,17 @@ class Housekeeping:
         return HOUSEKEEPING_INTERVAL_SECONDS
 
     async def _reindex(self) -> float | None:
-        """Rewrite some of what an older version wrote into the search index; the loop ends when all is done."""
+        """Reindex some of the messages that an older version wrote. The loop ends when none is left."""
         more = await until_taken(self._store.sessions.reindex_some)
         return REINDEXING_PAUSE_SECONDS if more else None
 
 
 class Pruner:
-    """Holds a store to its retention."""
+    """Deletes what retention no longer keeps."""
 
     def __init__(self, store: Store, retention: Retention, outputs: Path, clock: Clock) -> None:
         """Args:
-        outputs: directory of large outputs, which go with the events that name them.
+        outputs: directory of large outputs. They are deleted with the events that name them.
         """
         self._store = store
         self._keep = retention
@@ -74,13 +74,13 @@ class Pruner:
         self._clock = clock
 
     async def prune(self) -> None:
-        """Forget all that is too old by now."""
+        """Delete all that is too old now."""
         now, keep = self._clock(), self._keep
         logs, runs, sessions = (before(now, days) for days in (keep.events_days, keep.runs_days, keep.sessions_days))
         dead = before(now, keep.dead_letters_days)
         if logs is not None or keep.events_runs is not None:
             await self._drop("events", lambda: self._store.retention.prune_events(logs, keep.events_runs))
-        if dead is not None:  # before the runs, which they keep
+        if dead is not None:  # before the runs: a dead letter keeps its run
             await self._drop("dead letters", lambda: self._store.retention.prune_dead_letters(dead))
         if runs is not None:
             await self._drop("runs", lambda: self._store.retention.prune_runs(runs))
@@ -99,7 +99,7 @@ class Pruner:
 
 
 def _remove_outputs(directory: Path, runs: frozenset[str]) -> None:
-    """Remove the files of some runs: each is named after its run, see `recorder.py`."""
+    """Delete the files of some runs. Each file has the id of its run in its name, see `recorder.py`."""
     if directory.is_dir():
         for file in directory.iterdir():
             if file.name.partition("-")[0] in runs:

@@ -1,4 +1,4 @@
-"""Sends deliveries that are due, each in a task of its own, while this process leads."""
+"""Sends due deliveries, each in its own task, while this process leads."""
 
 from __future__ import annotations
 
@@ -20,48 +20,49 @@ from gateway.domain.times import Clock
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 from gateway.engine.storage_retry import until_taken
 
-#: makes what is sent out of a run that has ended
+#: makes the body to send from a run that has ended
 Body = Callable[[Run], bytes]
 
-#: deliveries on their way at the same time, to one receiver and in all
+#: how many deliveries are being sent at the same time, to one receiver and in all
 EACH, MOST = 4, 256
-#: how many in all when a process begins to lead; twice as many with each second
+#: how many in all when a process starts to lead; the limit doubles each second
 FEW = 8
-#: seconds after which the store is looked at, if nobody called
+#: seconds after which the store is read again if nobody wakes the outbox
 LONGEST_SLEEP = 30.0
-#: seconds between looks while there is more than may be sent
+#: seconds until the next round while more is due than may be sent
 PACE = 1.0
-#: seconds that a sender may take, whatever it has promised
+#: seconds that a sender gets for one attempt, whatever its own deadline is
 PATIENCE = 60.0
-#: seconds that what is on its way may take when another process is to lead
+#: seconds that deliveries get to finish when another process is going to lead
 LAST = 1.0
 
 _log = log.get()
 
 
 def room(seconds: float) -> int:
-    """Return how many deliveries may be on their way after so many seconds of leading.
+    """Return how many deliveries may be sent at the same time after so many seconds of leading.
 
-    What has waited for the gateway does not fall upon its receivers, nor upon the gateway, all at once.
+    So deliveries that became due while no gateway was running are not all sent at once, which would overload
+    the receivers and the gateway.
     """
     return min(MOST, FEW << min(int(seconds), 16))
 
 
 class Post(Struct, frozen=True, kw_only=True):
-    """How deliveries leave this gateway."""
+    """What the outbox needs to send deliveries."""
 
-    #: by the kind of their targets
+    #: the senders, by the kind of target
     senders: Mapping[str, Sender] = field(default_factory=dict)
-    #: by the format of their targets
+    #: the functions that make bodies, by the format of the target
     bodies: Mapping[str, Body] = field(default_factory=dict)
-    #: where callers may have them sent
+    #: which addresses callers may have deliveries sent to
     reach: Reach = Reach(local=True)
-    #: seconds before each try
+    #: seconds before each attempt
     schedule: Sequence[float] = SCHEDULE
 
 
 class Outbox:
-    """The service that turns due deliveries into tries."""
+    """The service that sends due deliveries."""
 
     def __init__(self, store: Store, post: Post, clock: Clock) -> None:
         self._store = store
@@ -78,11 +79,11 @@ class Outbox:
         store.subscribe(self._hear)
 
     def call(self) -> None:
-        """Say that there may be something to send."""
+        """Look for due deliveries now."""
         self._loop.wake()
 
     async def lead(self) -> None:
-        """Begin to send, first what was on its way when its process ended."""
+        """Start sending. Deliveries that were being sent when their process ended are sent first."""
         released = await until_taken(self._store.deliveries.release_in_flight)
         if released:
             _log.info("outbox.released", deliveries=released)
@@ -90,7 +91,10 @@ class Outbox:
         self._loop.start()
 
     async def stand_down(self) -> None:
-        """Send no more: what is on its way gets a moment, and is sent again by whoever leads next. Twice is fine."""
+        """Stop sending. Deliveries under way get a moment to finish; the next process to lead sends the rest again.
+
+        Stopping twice is fine.
+        """
         await self._loop.stop()
         if self._sending:
             await asyncio.wait(self._sending, timeout=LAST)
@@ -103,10 +107,10 @@ class Outbox:
             self.call()
 
     async def _send_due(self) -> float:
-        """Send what is due, as far as there is room; returns the seconds until there may be more."""
+        """Send what is due, up to the limit. Returns the seconds until the next round."""
         allowed = room(asyncio.get_running_loop().time() - self._led_at)
         free = allowed - len(self._sending)
-        # Shielded: what is taken on disk is sent, or released by whoever leads next.
+        # Shielded: deliveries that are taken on disk are sent here, or the next process to lead releases them.
         taken = await asyncio.shield(self._store.deliveries.take_due(free, EACH)) if free > 0 else []
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery), name=f"delivery-{delivery.id}")
@@ -125,19 +129,19 @@ class Outbox:
     async def _deliver(self, delivery: Delivery) -> None:
         with log.bound(delivery=delivery.id, run=delivery.run):
             receipt = await self._try(delivery)
-            chance = random.random()  # noqa: S311 spreads, hides nothing
+            chance = random.random()  # noqa: S311 it spreads retries, and protects nothing
             done = after(delivery, receipt, self._clock(), chance, self._post.schedule)
             await until_taken(lambda: self._store.deliveries.record_attempt(done))
             _log.info(f"delivery.{done.status}", attempt=done.attempt, receiver=done.target.receiver, error=done.error)
 
     async def _try(self, delivery: Delivery) -> Receipt:
-        """Try once. The border behind which no error of a sender's is let through."""
+        """Make one attempt. No error that a sender raises gets past here."""
         sender = self._post.senders.get(delivery.target.kind)
         if sender is None:
             return Never(f"the channel {delivery.target.kind} is not configured")
         body = self._post.bodies.get(delivery.target.format)
         if body is None:
-            return Never(f"nothing here speaks the format {delivery.target.format}")
+            return Never(f"this gateway does not know the format {delivery.target.format}")
         try:
             run = await self._store.runs.get(delivery.run)
             async with asyncio.timeout(PATIENCE):
@@ -148,7 +152,7 @@ class Outbox:
 
 
 def _with_secret(delivery: Delivery, run: Run) -> Delivery:
-    """Return a delivery with what its caller wants it to be signed with, which is kept with the run alone."""
+    """Return a delivery with the secret that its caller chose for signing, which is stored only with the run."""
     wanted = (target for target in run.spec.deliver if target.address == delivery.target.address and target.secret)
     target = next(wanted, None)
     return delivery if target is None else msgspec.structs.replace(delivery, target=target)

@@ -54,16 +54,16 @@ class PeerWatch:
         )
 
     def start(self) -> None:
-        """Start to see the commits of other processes."""
+        """Start looking for commits of other processes."""
         self._commits.start()
 
-    def lead(self) -> None:
-        """Start to rescue the runs of other processes that are gone."""
+    def start_rescuing(self) -> None:
+        """Start rescuing the runs of other processes that are gone."""
         self._owners.start()
         self._agent_changes.start(delay=RESCUE_INTERVAL_SECONDS)
 
-    async def stand_down(self) -> None:
-        """Rescue no more, and expect another process to write: it leads from now on."""
+    async def stop_rescuing(self) -> None:
+        """Stop rescuing, and expect another process to write: it leads from now on."""
         await self._owners.stop()
         self._set_shared(True)
 
@@ -73,7 +73,7 @@ class PeerWatch:
             await loop.stop()
 
     async def _check_owners(self) -> float | None:
-        """While another process works on runs of this store, leave it time to write, and check whether it lives."""
+        """Leave another process time to write while it has runs in this store, and rescue its runs if it is gone."""
         if not await rescuer.others(self._store, self._owner):
             self._set_shared(False)
             return None
@@ -90,7 +90,7 @@ class PeerWatch:
             self._store.set_concurrent_writer(shared)
 
     async def _refresh_agents(self) -> float:
-        """See what another process changed about agents in its last moments."""
+        """Read the agents again: another process may have changed them in its last moments."""
         await self._agents.refresh()
         return RESCUE_INTERVAL_SECONDS
 
@@ -102,7 +102,7 @@ class PeerWatch:
         return BUSY_POLL_SECONDS if self._shared else IDLE_POLL_SECONDS
 
     async def _take_in(self) -> None:
-        """Pass on what another process has committed to everything here that keeps a copy or waits for it."""
+        """Tell all that keeps a copy of the store, or waits for a commit, what another process has committed."""
         await self._hub.refresh()
         await self._agents.refresh()
         self._worker.call()

@@ -1,7 +1,7 @@
-"""Turns times that have come into runs, while this process leads.
+"""Starts the runs of schedules whose time has come, while this process leads.
 
-It asks an index for the next time, and sleeps until then: not longer than a few seconds, so that a clock that
-was set forward is noticed. Nothing is kept in memory that the store does not know.
+The scheduler reads the next time from an index and sleeps until then, but only for a few seconds at once, so that
+it notices when the clock is set forward. It keeps no state in memory that is not in the store.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gateway.domain.times import Clock
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 from gateway.errors import GatewayError
 
-#: schedules that are looked at together
+#: how many due schedules are fired together
 BATCH = 200
-#: seconds after which the clock is looked at again
+#: seconds after which the scheduler reads the clock again
 LONGEST_SLEEP = 10.0
 
 
@@ -32,7 +32,7 @@ class Scheduler:
     ) -> None:
         """Args:
         spec: returns what is to be done at a time of a schedule, or raises why it cannot be.
-        fired: called when there are new runs.
+        fired: called when there may be new runs.
         """
         self._store = store
         self._spec = spec
@@ -46,18 +46,19 @@ class Scheduler:
         )
 
     def call(self) -> None:
-        """Say that a schedule may have another next time."""
+        """Look for due schedules now: the next time of one may have changed."""
         self._loop.wake()
 
     def lead(self) -> None:
+        """Start firing schedules."""
         self._loop.start()
 
     async def stand_down(self) -> None:
-        """Fire no more: whoever leads next does. Twice is fine."""
+        """Stop firing: the next process to lead goes on. Stopping twice is fine."""
         await self._loop.stop()
 
     async def _fire_due(self) -> float:
-        """Fire what is due; returns the seconds until there is more."""
+        """Fire all schedules that are due. Returns the seconds until the next one."""
         while found := await self._store.schedules.list_due(self._clock(), BATCH):
             now = self._clock()
             made = await asyncio.gather(

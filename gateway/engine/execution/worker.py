@@ -76,12 +76,12 @@ class Worker:
             attempt.cut(why)
 
     def start(self) -> None:
-        """Start to claim."""
+        """Start claiming."""
         self._loop.start()
 
     async def stop_claiming(self) -> None:
         """Claim no more: when this returns, what was claimed has begun."""
-        await self._loop.finish(LAST_CLAIM)  # not cancelled: a claim that is on disk must be begun
+        await self._loop.finish_step(LAST_CLAIM)  # not cancelled: a claim that is on disk must be begun
 
     async def stop(self, grace: float) -> None:
         """Claim no more, give attempts `grace` seconds, then cut them short: they are queued again."""

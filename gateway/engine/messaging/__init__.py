@@ -1,1 +1,1 @@
-"""How channels and webhook endpoints hand in work, and how replies reach a chat."""
+"""How channels and webhook endpoints submit work, and how replies reach a chat."""

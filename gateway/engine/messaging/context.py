@@ -1,4 +1,4 @@
-"""What a channel or an inlet may ask of the engine, each under its own name."""
+"""What the engine does for a channel or a webhook endpoint, each with its own context."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway.domain.page import Page
 from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.ports.channel import Standing
 from gateway.domain.ports.store import Store
+from gateway.domain.retention import DAY
 from gateway.domain.run import Accepted, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
@@ -22,25 +23,24 @@ from gateway.engine.resources.agents import Roster
 from gateway.engine.resources.permissions import Permissions
 from gateway.errors import Conflict, GatewayError
 
-DAY = 24 * 3600 * 1000
-#: milliseconds that a sender's id of what came in is remembered
+#: milliseconds for which the sender's id of a message is stored, so that a repeated message is recognized
 REMEMBERED = 30 * DAY
-#: milliseconds that a pairing code is good for
+#: milliseconds until a pairing code expires
 CODE = 600_000
-#: characters of a pairing code; 40 random bits
+#: characters of a pairing code, which make 40 random bits
 CODE_LENGTH = 8
-#: runs of a chat that one `stop` cancels
+#: how many queued and how many running runs of a chat are listed, and so cancelled by one `stop`
 STOPPED = 100
-#: permission requests of a run among which one that waits is looked for
+#: how many permission requests of a run are searched for an open one
 ASKED = 100
-#: characters of a chat's title that are kept
+#: characters of a chat's title that are stored
 TITLE = 100
 
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without I, O, 0 and 1
 
 
 class Runs(Protocol):
-    """What the engine does for a desk."""
+    """What a channel context needs from the engine."""
 
     permissions: Permissions
 
@@ -52,7 +52,7 @@ class Runs(Protocol):
 
 
 class Paired(NamedTuple):
-    """A chat that was let in by a code."""
+    """A chat that was paired with a code."""
 
     chat: str
     title: str
@@ -61,7 +61,7 @@ class Paired(NamedTuple):
 
 
 class EngineDesk:
-    """A `Desk` of one channel."""
+    """The context of one channel or webhook endpoint."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class EngineDesk:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing that comes in can become a run: the agent that is to answer is gone or disabled."""
+        """Why messages cannot become runs, or None if they can: the agent that answers may be gone or disabled."""
         try:
             self._roster.choose(self._agent)
         except GatewayError as error:
@@ -103,7 +103,7 @@ class EngineDesk:
             deliver=(inbound.reply_to,) if inbound.reply_to else (),
             labels=dict(inbound.labels),
         )
-        # No digest: what comes again under its id is the same, whatever it says now.
+        # No digest: a message with the same id is the same message, even if its content differs.
         key = IdempotencyKey(scope=f"inbound {self._name}", key=inbound.id, digest="", lifetime=REMEMBERED)
         return (await self._engine.submit(spec, key)).run
 
@@ -112,7 +112,7 @@ class EngineDesk:
         for run in await self._open(chat):
             try:
                 await self._engine.cancel(run.id)
-            except Conflict:  # it has ended in between
+            except Conflict:  # it has ended in the meantime
                 continue
             stopped += 1
         return stopped
@@ -136,7 +136,7 @@ class EngineDesk:
         await self.keep(f"session:{chat}", str(number + 1))
 
     async def current(self, chat: str) -> str:
-        """Return the name of a chat's session: the chat's own, with a number after it has begun anew."""
+        """Return the name of a chat's current session: the chat's id, with a number from its second session on."""
         number = await self.note(f"session:{chat}")
         return chat if number is None else f"{chat}~{number}"
 
@@ -144,11 +144,11 @@ class EngineDesk:
         return self._engine.watch(run)
 
     async def session(self, chat: str, agent: str | None = None) -> SessionKey:
-        """Return the key of a chat's session, with the channel's agent unless another is named."""
+        """Return the key of a chat's current session, with the channel's agent unless another one is given."""
         return SessionKey.of(self._roster.choose(agent or self._agent).id, self._name, await self.current(chat))
 
     async def _open(self, chat: str) -> Sequence[Run]:
-        """Return the runs of a chat's session that are queued or running, the newest first."""
+        """Return the queued and running runs of a chat's current session, of each agent and status the newest first."""
         name = await self.current(chat)
         found: list[Run] = []
         for agent in self._roster.ids:
@@ -157,13 +157,13 @@ class EngineDesk:
                 found += await self._store.runs.list(which, Page(limit=STOPPED))
         return found
 
-    # --- who is let in ----------------------------------------------------------------------
+    # --- pairing ----------------------------------------------------------------------------
 
     async def knows(self, chat: str) -> bool:
         return await self.note(f"chat:{chat}") is not None
 
     async def code(self) -> tuple[str, int]:
-        """Make a code that lets one chat in; returns it, and when its time is over."""
+        """Create a code that pairs one chat. Returns the code, and when it expires."""
         code = "".join(secrets.choice(_ALPHABET) for _ in range(CODE_LENGTH))
         expires = self._clock() + CODE
         await self._store.notes.save(self._name, {_hidden(code): ""}, expires=expires)
@@ -180,14 +180,15 @@ class EngineDesk:
             await self._store.notes.save(self._name, {f"chat:{to}": known, f"chat:{chat}": None})
 
     async def dismiss(self, chat: str) -> bool:
-        """Let a paired chat in no more; False if it was not."""
+        """Undo the pairing of a chat. Returns False if it is not paired."""
         name = f"chat:{chat}"
         return await self._store.notes.save(self._name, {name: None}, only_if=name)
 
     async def paired(self) -> list[Paired]:
+        """Return the paired chats."""
         found: Mapping[str, str] = await self._store.notes.list(self._name, "chat:")
-        told = {name.removeprefix("chat:"): json.loads(value) for name, value in found.items()}
-        return [Paired(chat, about["title"], about["at"]) for chat, about in told.items()]
+        known = {name.removeprefix("chat:"): json.loads(value) for name, value in found.items()}
+        return [Paired(chat, about["title"], about["at"]) for chat, about in known.items()]
 
     # --- notes ------------------------------------------------------------------------------
 
@@ -200,6 +201,6 @@ class EngineDesk:
 
 
 def _hidden(code: str) -> str:
-    """Return the name of the note about a code: whoever reads the database cannot use it."""
-    said = code.strip().upper().replace("-", "")
-    return f"code:{hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()}"
+    """Return the name of the note about a code. It has only a hash: a reader of the database learns no code."""
+    normal = code.strip().upper().replace("-", "")
+    return f"code:{hashlib.sha256(normal.encode('utf-8', 'replace')).hexdigest()}"

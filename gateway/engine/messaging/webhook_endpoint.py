@@ -1,4 +1,4 @@
-"""An inlet: one entry of `inbound`, by which a provider's webhook becomes a run."""
+"""A webhook endpoint: one entry of `inbound`. It turns a provider's webhooks into runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from gateway.inbound import Posted, Provider, providers
 from gateway.security import secret_sources
 from gateway.validation import suggest
 
-#: characters of a provider's id
+#: characters of the id that a provider gives to a webhook
 ID = 255
-#: fields of a form
+#: how many fields a form may have
 FIELDS = 200
 #: the media type of forms
 FORM = "application/x-www-form-urlencoded"
@@ -32,13 +32,13 @@ _log = log.get()
 
 
 class Inlet:
-    """Verifies, reads and hands in what is posted under its name. A `Door`."""
+    """Verifies and parses the webhooks of one provider, and submits them."""
 
     def __init__(
         self, name: str, settings: InletSettings, provider: Provider, secrets: Sequence[str], clock: Clock
     ) -> None:
         """Raises:
-        ConfigError: a template cannot be read; the message names the setting.
+        ConfigError: a template cannot be parsed; the message names the setting.
         """
         self.name = name
         self.secrets = secrets
@@ -57,7 +57,7 @@ class Inlet:
     def admit(self, headers: Mapping[str, str]) -> None:
         self._provider.admit(headers, self.secrets, self._clock() // 1000)
 
-    async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
+    async def take(self, headers: Mapping[str, str], body: bytes, context: Desk) -> Run | Aside:
         self._provider.verify(headers, body, self.secrets)
         payload = _decoded(headers, body)
         posted = self._provider.read(headers, body, payload)
@@ -67,7 +67,7 @@ class Inlet:
         if idle:
             _log.info("inbound.ignored", channel=self.name, why=idle)
             return Aside(body={"status": "ignored", "reason": idle})
-        run = await desk.submit(self._inbound(posted, payload))
+        run = await context.submit(self._inbound(posted, payload))
         return run if posted.taken is None else Aside(body=posted.taken(run.id))
 
     def _unwanted(self, posted: Posted) -> str:
@@ -77,7 +77,7 @@ class Inlet:
 
     def _inbound(self, posted: Posted, payload: Mapping[str, Any]) -> Inbound:
         if not (1 <= len(posted.id) <= ID and posted.id.isprintable()):
-            raise InvalidRequest(f"the id of what was sent has to have 1 to {ID} printable characters.")
+            raise InvalidRequest(f"the id of the webhook must have 1 to {ID} printable characters.")
         return Inbound(
             id=posted.id,
             chat=_filled(f"inbound.{self.name}.session", self._session, payload),
@@ -88,10 +88,10 @@ class Inlet:
 
 
 def made(name: str, settings: InletSettings, environ: Mapping[str, str], clock: Clock) -> Inlet | None:
-    """Make an inlet as it is set; None if it has no secret, or takes nothing.
+    """Create the webhook endpoint that the settings describe; None if it has no secret or is disabled.
 
     Raises:
-        ConfigError: it cannot be; the message names the setting.
+        ConfigError: a setting is wrong; the message names it.
     """
     where = f"inbound.{name}"
     if not ids.is_slug(name):
@@ -101,18 +101,18 @@ def made(name: str, settings: InletSettings, environ: Mapping[str, str], clock: 
     if provider is None:
         hint = suggest(settings.provider or name, sorted(known))
         raise ConfigError(f'{where}.provider: unknown value "{settings.provider or name}"{hint}')
-    inlet = Inlet(name, settings, provider, secrets(name, settings, environ), clock)
+    endpoint = Inlet(name, settings, provider, secrets(name, settings, environ), clock)
     if provider.check_secret is not None:
-        for secret in inlet.secrets:
+        for secret in endpoint.secrets:
             provider.check_secret(secret)
-    return inlet if settings.enabled and inlet.secrets else None
+    return endpoint if settings.enabled and endpoint.secrets else None
 
 
 def secrets(name: str, settings: InletSettings, environ: Mapping[str, str]) -> list[str]:
-    """Return the secrets of an inlet; none if there are none.
+    """Return the secrets of a webhook endpoint; an empty list if it has none.
 
     Raises:
-        ConfigError: one is blank, or its file cannot be read.
+        ConfigError: a secret is blank, or its file cannot be read.
     """
     given = [settings.secret] if isinstance(settings.secret, str) else settings.secret or []
     if any(not secret.strip() for secret in given):
@@ -134,14 +134,16 @@ def _filled(where: str, template: Template, payload: Mapping[str, Any]) -> str:
     try:
         text = template.fill(payload)
     except Unfit as error:
-        raise InvalidRequest(f"{where}: {error}.", remedy="Change the template, or what is sent.") from error
+        raise InvalidRequest(f"{where}: {error}.", remedy="Change the template or the payload.") from error
     if not text.strip():
-        raise InvalidRequest(f"{where}: the payload makes it empty.", remedy="Change the template, or what is sent.")
+        raise InvalidRequest(
+            f"{where}: the payload leaves the text empty.", remedy="Change the template or the payload."
+        )
     return text
 
 
 def _decoded(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
-    """Return what was posted: JSON, a form, or JSON in the field `payload` of a form, as GitHub and Slack do."""
+    """Decode a body: JSON, a form, or JSON in the field `payload` of a form, as GitHub and Slack send it."""
     if headers.get("Content-Type", "").lower().startswith(FORM):
         fields = _fields(body)
         if "payload" not in fields:
@@ -157,7 +159,7 @@ def _decoded(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
 
 
 def _fields(body: bytes) -> dict[str, str]:
-    """Read a form; of a field that is there twice, the last one counts."""
+    """Decode a form. If a field is there twice, the last one counts."""
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS))
     except ValueError as error:

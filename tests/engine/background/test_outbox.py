@@ -117,7 +117,10 @@ async def test_a_sender_that_breaks_is_tried_again(tmp_path: Path) -> None:
     ("target", "why"),
     [
         (Target(kind="gone", address="a"), "the channel gone is not configured"),
-        (Target(kind="webhook", address="http://one.example/", format="odd"), "nothing here speaks the format odd"),
+        (
+            Target(kind="webhook", address="http://one.example/", format="odd"),
+            "this gateway does not know the format odd",
+        ),
     ],
 )
 async def test_what_nobody_can_send_is_dead(tmp_path: Path, target: Target, why: str) -> None:
