@@ -109,7 +109,8 @@ class Channels:
             return True
         if name in self._opened.silent:
             return False
-        known = f"There are: {', '.join(self.names)}."
+        names = ", ".join(self.names)
+        known = f"There are: {names}."
         if name in self._opened.unconfigured:
             raise ChannelNotFound(f"the channel {name!r} is not configured.", remedy=f"Set channels.{name}. {known}")
         raise ChannelNotFound(f"there is no channel {name!r}.", remedy=known)

@@ -22,7 +22,7 @@ from gateway.security import secret_sources
 from gateway.validation import suggest
 
 #: characters of the id that a provider gives to a webhook
-ID = 255
+MAX_WEBHOOK_ID_CHARACTERS = 255
 #: how many fields a form may have
 FIELDS = 200
 #: the media type of forms
@@ -76,8 +76,10 @@ class Inlet:
         return f"the event {posted.events[-1] if posted.events else ''!r} is not among inbound.{self.name}.events"
 
     def _inbound(self, posted: Posted, payload: Mapping[str, Any]) -> Inbound:
-        if not (1 <= len(posted.id) <= ID and posted.id.isprintable()):
-            raise InvalidRequest(f"the id of the webhook must have 1 to {ID} printable characters.")
+        if not (1 <= len(posted.id) <= MAX_WEBHOOK_ID_CHARACTERS and posted.id.isprintable()):
+            raise InvalidRequest(
+                f"the id of the webhook must have 1 to {MAX_WEBHOOK_ID_CHARACTERS} printable characters."
+            )
         return Inbound(
             id=posted.id,
             chat=_filled(f"inbound.{self.name}.session", self._session, payload),
