@@ -1,4 +1,4 @@
-"""An engine with a real store, and agents that do what a test tells them."""
+"""An engine with a real store, and agents that do what a test tells them to do."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ async def answering(turn: Turn) -> AsyncGenerator[Anything, None]:
 
 
 async def hanging(turn: Turn) -> AsyncGenerator[Anything, None]:
-    """Answer the next one of the session only."""
+    """Hang, but answer an input that starts with "the next"."""
     yield Text(delta="thinking")
     if not turn.input.startswith("the next"):
         await asyncio.Event().wait()
 
 
 class Scripted:
-    """A backend that acts as the test says."""
+    """A backend that runs a function of the test."""
 
     def __init__(self, act: Act) -> None:
         self.act = act
         self.turns: list[Turn] = []
-        #: how many turns are at work now, and were at the most
+        #: how many turns are running now, and the highest number so far
         self.working = 0
         self.most = 0
 
@@ -67,7 +67,7 @@ class Scripted:
 
 
 class Stage:
-    """One engine and what is around it."""
+    """One engine with its store, backend and directory."""
 
     def __init__(self, engine: Engine, store: SqliteStore, backend: Scripted, directory: Path) -> None:
         self.engine = engine
@@ -96,7 +96,7 @@ class Stage:
         return await self.store.runs.get(run.id)
 
     async def begun(self, run: Run) -> Run:
-        """Wait until a run is at work."""
+        """Wait until a run is running."""
         async for event in self.engine.watch(run.id):
             if event.kind == "text" or getattr(event.data, "status", "") == "running":
                 break
@@ -108,7 +108,7 @@ def me() -> Owner:
 
 
 def dead(name: str = "dead") -> Owner:
-    """Return an owner whose PID is another process's by now."""
+    """Return an owner that is dead: its PID now belongs to another process."""
     return Owner(name, identity.own()._replace(started="1"))
 
 
@@ -127,9 +127,9 @@ async def staged(
     """Open an engine.
 
     Args:
-        agents: fields of each agent; one `main` when not given.
-        prepare: done with the store before the engine opens.
-        wrap: stands between the engine and its store.
+        agents: the fields of each agent, by id; one agent `main` if not given.
+        prepare: is called with the store before the engine opens.
+        wrap: puts something between the engine and its store.
     """
     store = SqliteStore(directory / "moongate.db", clock=clock, days=days)
     backend = Scripted(act)
@@ -155,7 +155,7 @@ async def staged(
 
 
 class Between:
-    """Wraps a store; tests change what its operations do. An operation goes by its name, such as `runs.claim`."""
+    """Wraps a store; tests change what its operations do. The name of an operation is for example `runs.claim`."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The engine's doors: submit, wait, watch, cancel, retry, and sessions in use."""
+"""The engine's operations: submit, wait, watch, cancel, retry, and sessions in use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "main:test:a"
 # --- waiting ----------------------------------------------------------------------------------
 
 
-async def test_whoever_waits_for_a_run_that_has_ended_is_answered_at_once(tmp_path: Path) -> None:
+async def test_a_wait_for_a_run_that_has_ended_returns_at_once(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         run = await stage.do()
 
@@ -195,7 +195,7 @@ async def test_a_session_at_work_is_not_deleted_unless_forced(tmp_path: Path) ->
         assert await stage.store.sessions.find(KEY) is None
 
 
-async def test_a_session_that_was_deleted_begins_anew(tmp_path: Path) -> None:
+async def test_a_session_that_was_deleted_starts_again_without_history(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await stage.do("old")
         await stage.engine.sessions.delete(KEY, force=False)

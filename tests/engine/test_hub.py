@@ -1,4 +1,4 @@
-"""Live readers: every line once and in order, from wherever they begin."""
+"""Live readers: each gets every line once and in order, wherever it starts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def hub(store: SqliteStore) -> Hub:
 
 
 async def read(hub: Hub, run: Run, after: int = 0, count: int = 1 << 30, pause: float = 0.0) -> list[Event]:
-    """Read a run's events to the end, or so many of them."""
+    """Read a run's events to the end, or at most `count` of them."""
     events: list[Event] = []
     async with asyncio.timeout(PATIENCE), aclosing(hub.follow(run.id, after)) as following:
         async for event in following:
@@ -198,7 +198,7 @@ async def test_a_follower_from_beyond_the_end_sees_what_comes(store: SqliteStore
 
 
 async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(store: SqliteStore, hub: Hub) -> None:
-    """Whoever stalls must not keep megabytes from being forgotten: neither stored ones nor those of the tail."""
+    """A reader that stalls must not hold megabytes in memory, neither stored ones nor those of the tail."""
     run = await running(store)
     await store.events.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
     parts = [len(await store.events.read_after(run.id, after, 256, module.HELD)) for after in (0, 3)]
@@ -215,7 +215,7 @@ async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(s
 
 
 async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp_path: Path) -> None:
-    """While one process drains, both write changes; each hears at once of its own only."""
+    """While one process drains, both write changes. Each is told at once only about its own."""
     ours, theirs = SqliteStore(tmp_path / "moongate.db"), SqliteStore(tmp_path / "moongate.db")
     hub = Hub(ours)
     try:
@@ -261,7 +261,7 @@ async def test_what_another_process_writes_while_a_reader_looks_is_not_missed(
 
 
 class Bucket:
-    """A sink that takes lines as a script says, again from its beginning, and where its reader puts the others."""
+    """A sink that takes or refuses lines as a script says, over and over, and collects what its reader yields."""
 
     def __init__(self, script: str) -> None:
         self._script = itertools.cycle(script)
@@ -275,7 +275,7 @@ class Bucket:
         return takes
 
     async def fill(self, changes: Reader[Change], last: int) -> None:
-        """Read on until a line of this number is there; does not count on being woken for it."""
+        """Read until a line with this number is there, without the need to be woken for it."""
         changes.pour(self)
         reading = asyncio.create_task(self._read(changes))
         await until(lambda: self.seen and self.seen[-1][0] >= last, "the last line is there")

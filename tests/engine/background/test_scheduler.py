@@ -258,7 +258,7 @@ async def test_a_moment_comes_once_and_is_over(stage: Stage, clock: SteppedClock
         await stage.engine.schedules.toggle(made.id, True)
 
 
-async def test_a_trigger_is_a_run_beside_the_times(stage: Stage, clock: SteppedClock) -> None:
+async def test_a_trigger_is_a_run_that_leaves_the_next_time_as_it_is(stage: Stage, clock: SteppedClock) -> None:
     made = await stage.engine.schedules.create(wanted("every 1m"), enabled=False)
     clock.now = START + MINUTE
     await stage.engine.schedules.trigger(made.id)
