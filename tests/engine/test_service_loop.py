@@ -12,7 +12,7 @@ import structlog
 
 from gateway.engine.service_loop import ServiceLoop, Step, log_errors
 from gateway.errors import Unavailable
-from tests.support.waiting import until
+from harness.waiting import until
 
 HOUR = 3600.0
 

@@ -18,9 +18,9 @@ from gateway.engine.background import housekeeping
 from gateway.engine.background.housekeeping import Pruner
 from gateway.errors import Unavailable
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import until
 from tests.contracts.stores import SteppedClock, claim_one, done, finish, spec
 from tests.engine.stage import Between, staged
-from tests.support.waiting import until
 
 DAY = 86_400_000
 

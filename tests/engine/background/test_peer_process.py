@@ -16,9 +16,9 @@ from gateway.engine.execution.owner import Owner
 from gateway.errors import Unavailable
 from gateway.process import identity
 from gateway.store.sqlite.store import SqliteStore
+from harness.waiting import PATIENCE, until
 from tests.contracts.stores import claim_one, finish, spec
 from tests.engine.stage import Between, hanging, staged
-from tests.support.waiting import PATIENCE, until
 
 
 class Watched(Between):
