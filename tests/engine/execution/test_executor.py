@@ -252,7 +252,7 @@ async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield SessionRef("ref")
         yield Text(delta="done")
-        if method == "append":
+        if method == "events.append":
             await until(lambda: not between[0].refuse[method], "the text is written")
 
     async with staged(tmp_path, act, wrap=wrap) as stage:

@@ -88,8 +88,8 @@ async def test_a_full_gateway_waits_quietly(tmp_path: Path) -> None:
         await asyncio.sleep(0.1)
         after = between[0].calls
 
-        assert after["next_due"] - before.get("next_due", 0) <= 3
-        assert after["claim"] - before["claim"] <= 3
+        assert after["runs.next_due_at"] - before.get("runs.next_due_at", 0) <= 3
+        assert after["runs.claim"] - before["runs.claim"] <= 3
 
 
 async def test_what_the_agents_are_doing_can_be_seen(tmp_path: Path) -> None:
@@ -148,13 +148,16 @@ async def test_a_claim_that_fails_is_tried_again(
 ) -> None:
     monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
 
+    between: list[Between] = []
+
     def wrap(store: object) -> Between:
-        between = Between(store)  # type: ignore[arg-type]
-        between.refuse["claim"] = [error, error]
-        return between
+        between.append(Between(store))  # type: ignore[arg-type]
+        between[0].refuse["runs.claim"] = [error, error]
+        return between[0]
 
     async with staged(tmp_path, wrap=wrap) as stage:
         assert (await stage.do()).status is Status.SUCCEEDED
+    assert between[0].refuse["runs.claim"] == []
 
 
 # --- stopping ---------------------------------------------------------------------------------
@@ -226,7 +229,7 @@ async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
 
     def wrap(store: object) -> Between:
         between = Between(store)  # type: ignore[arg-type]
-        between.refuse["requeue"] = [StorageFull() for _ in range(10_000)]
+        between.refuse["runs.requeue"] = [StorageFull() for _ in range(10_000)]
         return between
 
     async with staged(tmp_path, hanging, wrap=wrap) as stage:
