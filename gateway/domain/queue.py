@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from gateway.domain.agent import SessionMode
 from gateway.domain.budget import Budget
 
 
@@ -18,6 +19,8 @@ class Admission(Struct, frozen=True, kw_only=True):
     stored: bool
     #: whether a run that waits in the session with the same input takes the place of this one
     coalesce: bool = False
+    #: what happens if the run's session is busy
+    session_mode: SessionMode = SessionMode.QUEUE
 
 
 class Load(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from gateway.domain import cron
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
+from gateway.domain.queue import Admission
 from gateway.domain.run import RunSpec
 
 #: milliseconds after which a time counts as missed; until then it is only late
@@ -32,7 +33,7 @@ class FireOutcome(StrEnum):
     #: somebody asked for the run
     TRIGGERED = "triggered"
     MISSED = "missed"
-    #: its agent does not exist or is disabled
+    #: its agent does not exist, is disabled, or refuses the run because its session is busy
     REFUSED = "refused"
 
 
@@ -125,12 +126,20 @@ class Due(NamedTuple):
     next_at: int | None
 
 
+class PlannedRun(Struct, frozen=True, kw_only=True):
+    """The run that a time of a schedule becomes, if it is accepted."""
+
+    time: int
+    spec: RunSpec
+    admission: Admission | None = None
+
+
 class Firing(Struct, frozen=True, kw_only=True):
     """What one transaction does about a schedule that is due."""
 
     schedule: Schedule
-    #: times to run, each with its run
-    runs: tuple[tuple[int, RunSpec], ...] = ()
+    #: runs of the times to run
+    runs: tuple[PlannedRun, ...] = ()
     #: missed times to record one by one
     missed: tuple[int, ...] = ()
     #: how many times were missed in all

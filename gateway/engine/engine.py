@@ -25,7 +25,7 @@ from gateway.engine.background.housekeeping import Housekeeping, Pruner
 from gateway.engine.background.outbox import Outbox, Post
 from gateway.engine.background.peer_process import PeerWatch
 from gateway.engine.background.scheduler import Scheduler
-from gateway.engine.execution import call_depth, rescuer
+from gateway.engine.execution import rescuer
 from gateway.engine.execution.executor import Cut, Executor
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.worker import Worker
@@ -43,6 +43,7 @@ from gateway.engine.resources.sessions import Sessions
 from gateway.engine.resources.tokens import Keyring
 from gateway.engine.resources.usage import Spending
 from gateway.engine.storage_retry import until_taken
+from gateway.engine.submission import Submitter
 from gateway.errors import AgentDisabled, Conflict, TimedOut, Unavailable
 
 
@@ -104,8 +105,9 @@ class Engine:
         )
         pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
         self._housekeeping = Housekeeping(store, pruner, self.agents)
-        self._max_runs, self._max_background, self._max_depth = max_runs, max_background, max_depth
+        self._max_runs, self._max_background = max_runs, max_background
         self._worker = Worker(store, executor, str(owner), self._limits(), clock)
+        self._submitter = Submitter(self._worker, self.agents.choose, self.agents.is_stored, max_depth=max_depth)
         #: set when this process executes no more runs: a run that has not ended will end in another process
         self.drained = Latch()
         self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
@@ -118,10 +120,12 @@ class Engine:
         )
         self._outbox = Outbox(store, post, clock)
         self.deliveries = Deliveries(store, post.reach)
-        self.schedules = Schedules(store, self.agents, self.sessions, clock, self._schedules_changed, max_depth)
+        self.schedules = Schedules(
+            store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.call()
+        )
         self.spending = Spending(store, self.agents, days or Days(), clock)
         self.waiting = Waiting(store, self.agents, self._limits, clock)
-        self._scheduler = Scheduler(store, self.schedules.run_of, self._worker.call, clock)
+        self._scheduler = Scheduler(store, self.schedules.plan_run, self._submitter.announce_run, clock)
         wake_services = (self._outbox.call, self._scheduler.call)
         self._peers = PeerWatch(store, owner, self._hub, self.agents, self._worker, wake_services)
 
@@ -190,18 +194,8 @@ class Engine:
             StorageFull, Unavailable: it was not accepted.
             TooDeep: agents have asked one another too often.
         """
-        agent = self.agents.choose(spec.agent)
-        spec = call_depth.deepened(spec, self._max_depth)
-        if spec.on_interrupt is not agent.on_interrupt:
-            spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
-        try:
-            admission = self.agents.admission(agent, coalesce=coalesce)
-            accepted = await self._store.runs.accept(spec, key, agent.session_mode, admission)
-        finally:  # a caller who goes away before the disk has answered leaves a run to be done all the same
-            self._worker.call_for(spec.agent, spec.run_at)
-        for run in accepted.interrupted:
-            self._worker.cut(run, Cut.CANCEL)
-        return accepted
+        spec, admission = self._submitter.prepare_run(spec, coalesce=coalesce)
+        return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission))
 
     async def release(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Queue a run that is held.
@@ -213,13 +207,8 @@ class Engine:
         """
         run = await self._store.runs.get(run_id)
         agent = self.agents.choose(run.spec.agent)
-        try:
-            accepted = await self._store.runs.release(run.id, agent.session_mode, key)
-        finally:
-            self._worker.call()
-        for other in accepted.interrupted:
-            self._worker.cut(other, Cut.CANCEL)
-        return accepted.run
+        accepting = self._store.runs.release(run.id, agent.session_mode, key)
+        return (await self._submitter.await_acceptance(run.spec, accepting)).run
 
     async def assign(
         self,
@@ -353,11 +342,6 @@ class Engine:
         contexts = {name: make_context(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
         contexts |= {name: make_context(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
         return Channels(opened, contexts, self.changes, self.run, self.runs)
-
-    def _schedules_changed(self) -> None:
-        """Wake the scheduler for a new next time, and the worker for a triggered run."""
-        self._scheduler.call()
-        self._worker.call()
 
     def _adapt(self) -> None:
         """Claim by the limits that the agents have now."""

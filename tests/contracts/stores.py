@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 import pytest
 
+from gateway.domain.agent import SessionMode
 from gateway.domain.event import AnyHappening, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Limits
+from gateway.domain.queue import Admission, Limits
 from gateway.domain.run import Move, Outcome, Run, RunFilter, RunSpec, Source, Verdict
 from gateway.store.sqlite.store import SqliteStore
 
@@ -128,6 +129,11 @@ def spec(session: str = "main:test:a", text: str = "hello", **fields: Any) -> Ru
     """Return the spec of a run, for the agent that the session's key begins with."""
     agent = session.partition(":")[0]
     return RunSpec(source=Source.TASK, agent=agent, session=session, input=text, **fields)
+
+
+def rules(mode: SessionMode) -> Admission:
+    """Return the rules of an agent that treats a busy session in this way."""
+    return Admission(slots=1, stored=False, session_mode=mode)
 
 
 def key(name: str = "k", digest: str = "d", scope: str = "s") -> IdempotencyKey:

@@ -30,6 +30,7 @@ from tests.contracts.stores import (
     finish,
     key,
     kinds_of,
+    rules,
     running,
     spec,
 )
@@ -499,7 +500,7 @@ async def test_pruning_removes_only_expired_keys(store: Store, clock: SteppedClo
 async def test_a_refused_request_does_not_consume_its_key(store: Store) -> None:
     await store.runs.accept(spec())
     with pytest.raises(AgentBusy):
-        await store.runs.accept(spec(), key(), SessionMode.REJECT)
+        await store.runs.accept(spec(), key(), rules(SessionMode.REJECT))
 
     assert (await store.runs.accept(spec(), key())).fresh
 
@@ -517,23 +518,23 @@ async def test_twenty_requests_at_once_with_one_key_make_one_run(store: Store) -
 async def test_a_busy_session_can_reject(store: Store) -> None:
     run = await running(store)
     with pytest.raises(AgentBusy):
-        await store.runs.accept(spec(), None, SessionMode.REJECT)
+        await store.runs.accept(spec(), None, rules(SessionMode.REJECT))
     await finish(store, run)
 
-    assert (await store.runs.accept(spec(), None, SessionMode.REJECT)).fresh
+    assert (await store.runs.accept(spec(), None, rules(SessionMode.REJECT))).fresh
 
 
 async def test_a_busy_session_can_be_interrupted(store: Store) -> None:
     run = await running(store)
 
-    accepted = await store.runs.accept(spec(text="stop that"), None, SessionMode.INTERRUPT)
+    accepted = await store.runs.accept(spec(text="stop that"), None, rules(SessionMode.INTERRUPT))
 
     assert accepted.interrupted == (run.id,)
     assert (await store.runs.get(run.id)).cancel_requested
 
 
 async def test_a_session_that_is_free_has_nothing_to_interrupt(store: Store) -> None:
-    assert (await store.runs.accept(spec(), None, SessionMode.INTERRUPT)).interrupted == ()
+    assert (await store.runs.accept(spec(), None, rules(SessionMode.INTERRUPT))).interrupted == ()
 
 
 # --- finding and listing ----------------------------------------------------------------------

@@ -20,7 +20,7 @@ from gateway.domain.ports.store import Fenced
 from gateway.domain.queue import Limits
 from gateway.domain.run import OnInterrupt, Run, Status
 from gateway.errors import AgentBusy, Conflict
-from tests.contracts.stores import ALL, KINDS, LIMITS, PAGE, Kind, SteppedClock, Told, done, spec
+from tests.contracts.stores import ALL, KINDS, LIMITS, PAGE, Kind, SteppedClock, Told, done, rules, spec
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ class StoreMachine(RuleBasedStateMachine):
         wanted = spec(session, priority=priority, run_at=run_at, on_interrupt=policy, max_attempts=ATTEMPTS)
         lane = list(self.model.lane(session))
         try:
-            accepted = self.do(self.store.runs.accept(wanted, None, mode))
+            accepted = self.do(self.store.runs.accept(wanted, None, rules(mode)))
         except AgentBusy:
             assert lane
             assert mode is SessionMode.REJECT

@@ -8,14 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.domain.agent import SessionMode
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
+from gateway.domain.queue import Admission
 from gateway.domain.run import Move, Outcome, Run, RunSpec, Source, Status, Verdict
-from gateway.domain.schedule import Fire, FireOutcome, Firing, Misfire, Schedule, ScheduleSpec
-from gateway.errors import Conflict, JobNotFound, Unavailable
-from tests.contracts.stores import ALL, PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, spec
+from gateway.domain.schedule import Fire, FireOutcome, Firing, Misfire, PlannedRun, Schedule, ScheduleSpec
+from gateway.errors import AgentBusy, Conflict, JobNotFound, Unavailable
+from tests.contracts.stores import ALL, PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, rules, spec
 
 MINUTE = 60_000
 WORDS = ScheduleSpec(
@@ -47,11 +49,15 @@ def work(schedule: str = "s", session: str = "main:cron:s") -> RunSpec:
     return msgspec.structs.replace(spec(session, labels={"schedule": schedule}), source=Source.CRON)
 
 
-def firing(schedule: Schedule, *times: int, **fields: Any) -> Firing:
+def firing(schedule: Schedule, *times: int, admission: Admission | None = None, **fields: Any) -> Firing:
     """Return a plan to run these times; the next time is a minute after the schedule's own."""
     assert schedule.next_at is not None
     planned: dict[str, Any] = {"next_at": schedule.next_at + MINUTE, **fields}
-    return Firing(schedule=schedule, runs=tuple((time, work(schedule.id)) for time in times), **planned)
+    return Firing(
+        schedule=schedule,
+        runs=tuple(PlannedRun(time=time, spec=work(schedule.id), admission=admission) for time in times),
+        **planned,
+    )
 
 
 async def told_fires(store: Store, schedule: str = "s") -> list[tuple[int, str]]:
@@ -127,11 +133,11 @@ async def test_an_edit_increments_the_revision_and_one_of_two_edits_wins(store: 
 
 async def test_deleting_a_schedule_removes_its_fires_and_keeps_its_runs(store: Store) -> None:
     schedule = await store.schedules.create(made())
-    (run,) = await store.schedules.fire(firing(schedule, START + MINUTE))
+    (fired,) = await store.schedules.fire(firing(schedule, START + MINUTE))
     await store.schedules.delete("s")
     await store.schedules.create(made())
 
-    assert (await told_fires(store), (await store.runs.get(run.id)).status) == ([], Status.QUEUED)
+    assert (await told_fires(store), (await store.runs.get(fired.run.id)).status) == ([], Status.QUEUED)
 
 
 async def test_changes_of_schedules_are_published(store: Store) -> None:
@@ -165,13 +171,13 @@ async def test_the_next_time_is_the_earliest_of_those_that_are_enabled(store: St
 async def test_a_fire_its_run_and_the_next_time_are_one_transaction(store: Store, clock: SteppedClock) -> None:
     schedule = await store.schedules.create(made())
     clock.forward(MINUTE + 3)
-    (run,) = await store.schedules.fire(firing(schedule, START + MINUTE))
+    (fired,) = await store.schedules.fire(firing(schedule, START + MINUTE))
 
     found = await store.schedules.get("s")
     assert (found.next_at, found.last_at, found.last_run, found.last_status) == (
         START + 2 * MINUTE,
         START + MINUTE + 3,
-        run.id,
+        fired.run.id,
         "queued",
     )
     assert await store.schedules.list_fires("s", PAGE) == [
@@ -179,7 +185,7 @@ async def test_a_fire_its_run_and_the_next_time_are_one_transaction(store: Store
             scheduled_for=START + MINUTE,
             at=START + MINUTE + 3,
             outcome=FireOutcome.FIRED,
-            run=run.id,
+            run=fired.run.id,
             status="queued",
         )
     ]
@@ -267,6 +273,82 @@ async def test_old_fires_are_pruned(store: Store, clock: SteppedClock) -> None:
     await store.retention.prune_expired()
 
     assert (kept, await told_fires(store)) == ([(0, "missed")], [])
+
+
+# --- the agent's rules ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("admission", "reason"),
+    [
+        (rules(SessionMode.REJECT), "the session main:cron:s is busy."),
+        (Admission(slots=1, stored=True), "the agent 'main' was deleted."),
+    ],
+)
+async def test_a_time_whose_run_is_refused_is_recorded_with_the_reason(
+    store: Store, admission: Admission, reason: str
+) -> None:
+    await store.runs.accept(spec("main:cron:s"))
+    schedule = await store.schedules.create(made())
+    fired = await store.schedules.fire(firing(schedule, START + MINUTE, admission=admission))
+
+    found = await store.schedules.get("s")
+    (fire,) = await store.schedules.list_fires("s", PAGE)
+    assert (fired, len(await store.runs.list(ALL, PAGE))) == ([], 1)
+    assert (fire.outcome, fire.run, (fire.error or "").startswith(reason)) == (FireOutcome.REFUSED, None, True)
+    assert (found.failures, found.next_at, found.last_run) == (1, START + 2 * MINUTE, None)
+
+
+async def test_a_refused_time_is_not_tried_again(store: Store) -> None:
+    blocking = (await store.runs.accept(spec("main:cron:s"))).run
+    schedule = await store.schedules.create(made())
+    await store.schedules.fire(firing(schedule, START + MINUTE, admission=rules(SessionMode.REJECT)))
+    await store.runs.cancel(blocking.id)
+    back = await store.schedules.replace(
+        msgspec.structs.replace(await store.schedules.get("s"), next_at=START + MINUTE)
+    )
+    assert back is not None
+
+    assert await store.schedules.fire(firing(back, START + MINUTE, admission=rules(SessionMode.REJECT))) == []
+    assert await told_fires(store) == [(MINUTE, "refused")]
+
+
+async def test_a_refused_run_leaves_the_other_times_of_its_plan_as_they_are(store: Store) -> None:
+    schedule = await store.schedules.create(made())
+    times = [START + number * MINUTE for number in (1, 2)]
+    fired = await store.schedules.fire(firing(schedule, *times, admission=rules(SessionMode.REJECT)))
+
+    assert len(fired) == 1
+    assert await told_fires(store) == [(2 * MINUTE, "refused"), (MINUTE, "fired")]
+
+
+async def test_so_many_refused_times_in_a_row_disable_the_schedule(store: Store) -> None:
+    await store.runs.accept(spec("main:cron:s"))
+    schedule = await store.schedules.create(made(max_failures=1))
+    await store.schedules.fire(firing(schedule, START + MINUTE, admission=rules(SessionMode.REJECT)))
+
+    found = await store.schedules.get("s")
+    assert found.enabled is False
+    assert (found.reason or "").startswith("it failed 1 times in a row; last: the session main:cron:s is busy.")
+
+
+async def test_a_time_can_interrupt_what_runs_in_its_session(store: Store) -> None:
+    await store.runs.accept(spec("main:cron:s"))
+    running = await claim_one(store)
+    schedule = await store.schedules.create(made())
+    (fired,) = await store.schedules.fire(firing(schedule, START + MINUTE, admission=rules(SessionMode.INTERRUPT)))
+
+    assert fired.interrupted == (running.id,)
+    assert (await store.runs.get(running.id)).cancel_requested
+
+
+async def test_a_trigger_that_is_refused_leaves_nothing(store: Store) -> None:
+    await store.runs.accept(spec("main:cron:s"))
+    await store.schedules.create(made())
+    with pytest.raises(AgentBusy):
+        await store.schedules.trigger("s", work(), key(), rules(SessionMode.REJECT))
+
+    assert (await told_fires(store), (await store.schedules.get("s")).failures) == ([], 0)
 
 
 # --- triggering -------------------------------------------------------------------------------

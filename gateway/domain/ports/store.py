@@ -57,15 +57,16 @@ class RunStore(Protocol):
         self,
         spec: RunSpec,
         key: IdempotencyKey | None = None,
-        busy: SessionMode = SessionMode.QUEUE,
         admission: Admission | None = None,
     ) -> Accepted:
         """Queue a run and create its session if there is none.
 
+        Args:
+            admission: the rules of the run's agent; without them a run only waits for its turn.
+
         Raises:
-            Conflict: the idempotency key was used with another body, or the session is busy and
-                `busy` says to reject.
-            AgentNotFound, AgentDisabled, AgentBusy: `admission` refuses the run.
+            Conflict: the idempotency key was used with another body.
+            AgentNotFound, AgentDisabled, AgentBusy: `admission` refuses the run. Nothing was written.
         """
         ...
 
@@ -277,18 +278,26 @@ class ScheduleStore(Protocol):
         """
         ...
 
-    async def fire(self, firing: Firing) -> Sequence[Run]:
+    async def fire(self, firing: Firing) -> Sequence[Accepted]:
         """Queue a run for each time that has come, record the other times, and set the next time.
 
-        No time ever makes two runs. Does nothing if the schedule was edited, fired or deleted since it was read.
+        A run that its agent refuses is recorded as a refused fire, with the reason. No time ever makes two runs.
+        Does nothing if the schedule was edited, fired or deleted since it was read.
         """
         ...
 
-    async def trigger(self, schedule_id: str, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted:
+    async def trigger(
+        self,
+        schedule_id: str,
+        spec: RunSpec,
+        key: IdempotencyKey | None = None,
+        admission: Admission | None = None,
+    ) -> Accepted:
         """Queue a run of a schedule now, in addition to its own times.
 
         Raises:
             JobNotFound: there is none with that id.
+            AgentNotFound, AgentDisabled, AgentBusy: `admission` refuses the run. Nothing was written.
         """
         ...
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.domain.ports.store import Store
-from gateway.domain.run import RunSpec
-from gateway.domain.schedule import Firing, Schedule, due
+from gateway.domain.run import Accepted
+from gateway.domain.schedule import Firing, PlannedRun, Schedule, due
 from gateway.domain.times import Clock
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 from gateway.errors import GatewayError
@@ -28,15 +28,19 @@ class Scheduler:
     """The service that fires schedules."""
 
     def __init__(
-        self, store: Store, spec: Callable[[Schedule, int], RunSpec], fired: Callable[[], None], clock: Clock
+        self,
+        store: Store,
+        plan: Callable[[Schedule, int], PlannedRun],
+        announce: Callable[[Accepted], None],
+        clock: Clock,
     ) -> None:
         """Args:
-        spec: returns what is to be done at a time of a schedule, or raises why it cannot be.
-        fired: called when there may be new runs.
+        plan: returns the run that a time of a schedule becomes, or raises the reason why there is none.
+        announce: called with each run that was accepted.
         """
         self._store = store
-        self._spec = spec
-        self._fired = fired
+        self._plan = plan
+        self._announce = announce
         self._clock = clock
         self._loop = ServiceLoop(
             "scheduler",
@@ -62,9 +66,8 @@ class Scheduler:
         while found := await self._store.schedules.list_due(self._clock(), BATCH):
             now = self._clock()
             made = await asyncio.gather(
-                *(self._store.schedules.fire(self._firing(schedule, now)) for schedule in found), return_exceptions=True
+                *(self._fire(self._firing(schedule, now)) for schedule in found), return_exceptions=True
             )
-            self._fired()
             broken = next((one for one in made if isinstance(one, BaseException)), None)
             if broken is not None:
                 raise broken
@@ -72,6 +75,10 @@ class Scheduler:
         if next_at is None:
             return LONGEST_SLEEP
         return min(max((next_at - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)
+
+    async def _fire(self, firing: Firing) -> None:
+        for accepted in await self._store.schedules.fire(firing):
+            self._announce(accepted)
 
     def _firing(self, schedule: Schedule, now: int) -> Firing:
         """Plan what is to be done about a schedule that is due; one whose times cannot be told any more ends."""
@@ -82,7 +89,7 @@ class Scheduler:
             return Firing(schedule=schedule, refused=(schedule.next_at,), error=str(error), next_at=None)
         planned = Firing(schedule=schedule, missed=decided.missed, count=decided.number, next_at=decided.next_at)
         try:
-            runs = tuple((time, self._spec(schedule, time)) for time in decided.fire)
+            runs = tuple(self._plan(schedule, time) for time in decided.fire)
         except GatewayError as error:
             return msgspec.structs.replace(planned, refused=decided.fire, error=str(error))
         return msgspec.structs.replace(planned, runs=runs)

@@ -18,7 +18,7 @@ from gateway.domain.budget import Budget
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.backend import Backend, Health
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Admission, Load
+from gateway.domain.queue import Load
 from gateway.errors import AgentNotFound, Conflict, InvalidRequest
 from gateway.validation import suggest
 
@@ -148,9 +148,9 @@ class Roster:
             raise InvalidRequest(f"the agent {name or agent.id!r} is disabled{self._why(agent)}.")
         return agent
 
-    def admission(self, agent: Agent, *, coalesce: bool = False) -> Admission:
-        """Return what is to be looked at again when a run of an agent is put on disk."""
-        return Admission(slots=agent.max_concurrent, stored=agent.id in self._stored, coalesce=coalesce)
+    def is_stored(self, agent_id: str) -> bool:
+        """Tell whether an agent was made through the API, so that another process may change it."""
+        return agent_id in self._stored
 
     async def views(self) -> list[AgentView]:
         loads = await self._store.agents.count_loads()

@@ -12,12 +12,12 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
 from gateway.domain.run import Accepted, RunSpec, Source
-from gateway.domain.schedule import Fire, Schedule, ScheduleSpec
+from gateway.domain.schedule import Fire, PlannedRun, Schedule, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.execution import call_depth
 from gateway.engine.resources.agents import Roster
 from gateway.engine.resources.sessions import Sessions
+from gateway.engine.submission import Submitter
 from gateway.errors import Conflict, InvalidRequest
 
 #: the channel of sessions that are a schedule's own
@@ -37,19 +37,18 @@ class Schedules:
         roster: Roster,
         sessions: Sessions,
         clock: Clock,
+        submitter: Submitter,
         changed: Callable[[], None],
-        max_depth: int,
     ) -> None:
         """Args:
-        changed: called when a schedule may have another next time, or was triggered.
-        max_depth: how deep agents may ask one another.
+        changed: called when a schedule may have another next time.
         """
         self._store = store
         self._roster = roster
         self._sessions = sessions
         self._clock = clock
+        self._submitter = submitter
         self._changed = changed
-        self._max_depth = max_depth
 
     async def create(
         self, spec: ScheduleSpec, id_: str | None = None, *, enabled: bool = True, key: IdempotencyKey | None = None
@@ -132,14 +131,13 @@ class Schedules:
         Raises:
             JobNotFound: there is none.
             AgentNotFound, InvalidRequest: its agent is gone or disabled.
+            AgentBusy: its session is busy, and its agent then refuses runs.
             TooDeep: agents have asked one another too often.
         """
         found = await self._store.schedules.get(id_)
-        try:
-            spec = call_depth.deepened(self._run(found, self._clock(), None), self._max_depth)
-            return await self._store.schedules.trigger(found.id, spec, key)
-        finally:
-            self._changed()
+        spec, admission = self._submitter.prepare_run(self._run(found, self._clock(), None))
+        accepting = self._store.schedules.trigger(found.id, spec, key, admission)
+        return await self._submitter.await_acceptance(spec, accepting)
 
     async def find(self, id_: str) -> Schedule:
         """Return a schedule.
@@ -181,18 +179,19 @@ class Schedules:
             raise _never(expression)
         return found
 
-    def run_of(self, found: Schedule, time: int) -> RunSpec:
-        """Return what is to be done at a time of a schedule.
+    def plan_run(self, found: Schedule, time: int) -> PlannedRun:
+        """Return the run that a time of a schedule becomes.
 
         Raises:
             AgentNotFound, InvalidRequest: its agent is gone or disabled.
         """
-        return self._run(found, time, schedule.begin(found.id, time, found.spec.jitter))
+        begin = schedule.begin(found.id, time, found.spec.jitter)
+        spec, admission = self._submitter.prepare_run(self._run(found, time, begin))
+        return PlannedRun(time=time, spec=spec, admission=admission)
 
     def _run(self, found: Schedule, time: int, begin: int | None) -> RunSpec:
         spec = found.spec
-        agent = self._roster.choose(self._agent(spec))
-        session = str(self._session(found, agent.id, time))
+        session = str(self._session(found, self._roster.choose(self._agent(spec)).id, time))
         return RunSpec(
             source=Source.CRON,
             agent=session.partition(":")[0],
@@ -204,7 +203,6 @@ class Schedules:
             labels={**spec.labels, "schedule": found.id},
             budget=spec.budget,
             run_at=begin,
-            on_interrupt=agent.on_interrupt,
         )
 
     def _agent(self, spec: ScheduleSpec) -> str | None:

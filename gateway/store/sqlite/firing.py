@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from gateway.domain.agent import SessionMode
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.run import Accepted, Run, RunSpec
+from gateway.domain.queue import Admission
+from gateway.domain.run import Accepted, RunSpec
 from gateway.domain.schedule import FireOutcome, Firing
+from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound
 from gateway.store.sqlite import runs, schedules
 from gateway.store.sqlite.database import Transaction
 
 
-def fire_schedule(tx: Transaction, firing: Firing) -> list[Run]:
-    """Do what was planned, unless the schedule is another by now or that was done already."""
+def fire_schedule(tx: Transaction, firing: Firing) -> list[Accepted]:
+    """Carry out a plan, unless the schedule has changed since it was made, or another process has carried it out."""
     schedule = firing.schedule
     over = firing.next_at is None
     tx.execute(
@@ -34,22 +35,33 @@ def fire_schedule(tx: Transaction, firing: Firing) -> list[Run]:
     for time in firing.refused:
         if schedules.record_fire(tx, schedule.id, time, FireOutcome.REFUSED, error=firing.error):
             schedules.count_failure(tx, schedule.id, firing.error or "")
-    made = []
-    for time, spec in firing.runs:
-        if schedules.record_fire(tx, schedule.id, time, FireOutcome.FIRED):
-            run = runs.accept_run(tx, spec, None, SessionMode.QUEUE, None).run
-            schedules.record_start(tx, schedule.id, time, run)
-            made.append(run)
-    schedules.note_change(tx, schedule, "fired" if made else "missed")
-    return made
+    started = []
+    for planned in firing.runs:
+        if schedules.record_fire(tx, schedule.id, planned.time, FireOutcome.FIRED):
+            try:
+                accepted = runs.accept_run(tx, planned.spec, None, planned.admission)
+            except (AgentNotFound, AgentDisabled, AgentBusy) as error:  # raised before anything was written
+                schedules.refuse_fire(tx, schedule.id, planned.time, str(error))
+                schedules.count_failure(tx, schedule.id, str(error))
+            else:
+                schedules.record_start(tx, schedule.id, planned.time, accepted.run)
+                started.append(accepted)
+    schedules.note_change(tx, schedule, "fired" if started else "missed")
+    return started
 
 
-def trigger_schedule(tx: Transaction, schedule_id: str, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted:
+def trigger_schedule(
+    tx: Transaction,
+    schedule_id: str,
+    spec: RunSpec,
+    key: IdempotencyKey | None = None,
+    admission: Admission | None = None,
+) -> Accepted:
     found = schedules.get_schedule(tx, schedule_id)
-    accepted = runs.accept_run(tx, spec, key, SessionMode.QUEUE, None)
+    accepted = runs.accept_run(tx, spec, key, admission)
     if accepted.fresh:
         time = tx.now
-        # Never a whole second: those belong to the schedule's own times.
+        # Not a whole second: the schedule's own times are whole seconds.
         while time % 1000 == 0 or not schedules.record_fire(tx, found.id, time, FireOutcome.TRIGGERED):
             time += 1
         schedules.record_start(tx, found.id, time, accepted.run)

@@ -62,7 +62,6 @@ def accept_run(
     tx: Transaction,
     spec: RunSpec,
     key: IdempotencyKey | None = None,
-    busy: SessionMode = SessionMode.QUEUE,
     admission: Admission | None = None,
 ) -> Accepted:
     earlier = idempotency.find_used(tx, key)
@@ -70,13 +69,15 @@ def accept_run(
         return Accepted(run_queries.get_run(tx, earlier), fresh=False)
     if tally.total(tx, Status.QUEUED, Status.HELD) >= tx.queue_limit:
         raise Unavailable(f"{tx.queue_limit} runs are waiting already.", remedy="Try again when some are done.")
+    mode = SessionMode.QUEUE
     if admission is not None:
+        mode = admission.session_mode
         agents.admit_run(tx, spec, admission)
         alike = _find_waiting_duplicate(tx, spec) if admission.coalesce else None
         if alike is not None:
             idempotency.save_key(tx, key, alike.id)
             return Accepted(alike, fresh=False)
-    interrupted = () if spec.held else _apply_session_mode(tx, spec.session, busy)
+    interrupted = () if spec.held else _apply_session_mode(tx, spec.session, mode)
     _touch_session(tx, spec.session)
     status = Status.HELD if spec.held else Status.QUEUED
     delayed = spec.run_at is not None and spec.run_at > tx.now

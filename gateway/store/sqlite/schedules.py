@@ -146,6 +146,13 @@ def record_fire(tx: Transaction, schedule_id: str, time: int, outcome: FireOutco
     return tx.changes_made() > 0
 
 
+def refuse_fire(tx: Transaction, schedule_id: str, time: int, error: str) -> None:
+    tx.execute(
+        "UPDATE fires SET outcome = ?, error = ? WHERE schedule = ? AND scheduled_for = ?",
+        (FireOutcome.REFUSED, error, schedule_id, time),
+    )
+
+
 def record_start(tx: Transaction, schedule_id: str, time: int, run: Run) -> None:
     tx.execute("UPDATE fires SET run = ? WHERE schedule = ? AND scheduled_for = ?", (run.id, schedule_id, time))
     tx.execute("UPDATE schedules SET last_at = ?, last_run = ? WHERE id = ?", (tx.now, run.id, schedule_id))

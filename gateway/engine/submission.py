@@ -1,0 +1,75 @@
+"""The only door to a run: requests, triggers and the times of schedules all come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from gateway.domain.agent import Agent
+from gateway.domain.queue import Admission
+from gateway.domain.run import Accepted, RunSpec
+from gateway.engine.execution import call_depth
+from gateway.engine.execution.executor import Cut
+from gateway.engine.execution.worker import Worker
+
+
+class Submitter:
+    """Prepares runs for the store by the rules of their agents, and tells the worker what was accepted."""
+
+    def __init__(
+        self, worker: Worker, choose: Callable[[str], Agent], is_stored: Callable[[str], bool], *, max_depth: int
+    ) -> None:
+        """Args:
+        choose: returns the enabled agent with that id, or raises the reason why there is none.
+        is_stored: tells whether the agent with that id was made through the API.
+        max_depth: how deep agents may ask one another.
+        """
+        self._worker = worker
+        self._choose_agent = choose
+        self._is_stored = is_stored
+        self._max_depth = max_depth
+
+    def prepare_run(self, spec: RunSpec, *, coalesce: bool = False) -> tuple[RunSpec, Admission]:
+        """Return a run with what its agent and its caller set, and the rules by which the store accepts it.
+
+        Args:
+            coalesce: let a run that waits in the session with the same input stand for this one.
+
+        Raises:
+            AgentNotFound, InvalidRequest: its agent does not exist, or is disabled.
+            TooDeep: agents have asked one another too often.
+        """
+        agent = self._choose_agent(spec.agent)
+        spec = call_depth.deepened(spec, self._max_depth)
+        if spec.on_interrupt is not agent.on_interrupt:
+            spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
+        admission = Admission(
+            slots=agent.max_concurrent,
+            stored=self._is_stored(agent.id),
+            coalesce=coalesce,
+            session_mode=agent.session_mode,
+        )
+        return spec, admission
+
+    async def await_acceptance(self, spec: RunSpec, accepting: Awaitable[Accepted]) -> Accepted:
+        """Wait until the store has accepted a run, and tell the worker.
+
+        If the caller goes away before the disk answers, the run may still be on disk, and is claimed.
+        """
+        try:
+            accepted = await accepting
+        finally:
+            self._worker.call_for(spec.agent, spec.run_at)
+        self._interrupt_others(accepted)
+        return accepted
+
+    def announce_run(self, accepted: Accepted) -> None:
+        """Tell the worker about a run that the store has accepted."""
+        self._worker.call_for(accepted.run.spec.agent, accepted.run.spec.run_at)
+        self._interrupt_others(accepted)
+
+    def _interrupt_others(self, accepted: Accepted) -> None:
+        """Interrupt the runs that make way for this one, by the session mode of their agent."""
+        for run in accepted.interrupted:
+            self._worker.cut(run, Cut.CANCEL)
