@@ -48,7 +48,10 @@ class Cut(Enum):
 
 
 class Attempt:
-    """One try of a run, and the handle to cut it short."""
+    """One try to execute a run, and the handle to interrupt it."""
+
+    #: executes the attempt; the worker sets it
+    task: asyncio.Task[None]
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -64,6 +67,11 @@ class Attempt:
 
     async def wait_cut(self) -> Cut:
         return await asyncio.shield(self._cut)
+
+    @property
+    def agent(self) -> str:
+        """The id of the run's agent."""
+        return self.run.spec.agent
 
     @property
     def why(self) -> Cut | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 
 from gateway import log
@@ -41,13 +40,11 @@ class Worker:
             log_errors("worker.cannot_claim", "worker.broke"),
             retry_seconds=RETRY_SECONDS,
         )
+        #: by the id of the run
         self._attempts: dict[str, Attempt] = {}
-        #: how many of them there are, by agent
-        self._working: Counter[str] = Counter()
         #: when the next delayed run is due, in milliseconds since 1970 UTC; None if there is none
         self._due: int | None = None
         self._due_known = False
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def limit(self, limits: Limits) -> None:
         """Claim by other limits from now on; what is at work goes on."""
@@ -65,7 +62,7 @@ class Worker:
         """
         if due is not None:
             self._due = due if self._due is None else min(self._due, due)
-        elif self._working[agent] >= self._limits.agents.get(agent, 0):
+        elif sum(attempt.agent == agent for attempt in self._attempts.values()) >= self._limits.agents.get(agent, 0):
             return
         self._loop.wake()
 
@@ -86,15 +83,12 @@ class Worker:
     async def stop(self, grace: float) -> None:
         """Claim no more, give attempts `grace` seconds, then cut them short: they are queued again."""
         await self.stop_claiming()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
+        await self._wait_for_attempts(grace)
         self.cut_all()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CUTTING)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LAST)
+        await self._wait_for_attempts(CUTTING)
+        for attempt in self._attempts.values():
+            attempt.task.cancel()
+        await self._wait_for_attempts(LAST)
         await self._loop.stop()
 
     @property
@@ -106,6 +100,10 @@ class Worker:
         """Cut all attempts short: their runs are queued again, or end by their policy."""
         for attempt in self._attempts.values():
             attempt.cut(Cut.STOP)
+
+    async def _wait_for_attempts(self, seconds: float) -> None:
+        if self._attempts:
+            await asyncio.wait([attempt.task for attempt in self._attempts.values()], timeout=seconds)
 
     async def _claim_due(self) -> float:
         await self._claim()
@@ -123,12 +121,9 @@ class Worker:
     def _begin(self, run: Run) -> None:
         attempt = Attempt(run)
         self._attempts[run.id] = attempt
-        self._working[run.spec.agent] += 1
         if run.cancel_requested:
             attempt.cut(Cut.CANCEL)
-        task = asyncio.create_task(self._execute(attempt), name=f"run-{run.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        attempt.task = asyncio.create_task(self._execute(attempt), name=f"run-{run.id}")
 
     async def _execute(self, attempt: Attempt) -> None:
         try:
@@ -137,7 +132,6 @@ class Worker:
             _log.exception("run.lost", run=attempt.run.id)
         finally:
             del self._attempts[attempt.run.id]
-            self._working[attempt.run.spec.agent] -= 1
             self.call()
 
     async def _sleep(self) -> float:
