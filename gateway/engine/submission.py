@@ -21,7 +21,7 @@ class Submitter:
         self, worker: Worker, choose: Callable[[str], Agent], is_stored: Callable[[str], bool], *, max_depth: int
     ) -> None:
         """Args:
-        choose: returns the enabled agent with that id, or raises the reason why there is none.
+        choose: returns the enabled agent with that id; raises an error if there is none.
         is_stored: tells whether the agent with that id was made through the API.
         max_depth: how deep agents may ask one another.
         """
@@ -31,10 +31,10 @@ class Submitter:
         self._max_depth = max_depth
 
     def prepare_run(self, spec: RunSpec, *, coalesce: bool = False) -> tuple[RunSpec, Admission]:
-        """Return a run with what its agent and its caller set, and the rules by which the store accepts it.
+        """Return a run with the policy of its agent and the depth of its caller, and the rules for its acceptance.
 
         Args:
-            coalesce: let a run that waits in the session with the same input stand for this one.
+            coalesce: if a run with the same input already waits in the session, that run takes the place of this one.
 
         Raises:
             AgentNotFound, InvalidRequest: its agent does not exist, or is disabled.
@@ -55,7 +55,7 @@ class Submitter:
     async def await_acceptance(self, spec: RunSpec, accepting: Awaitable[Accepted]) -> Accepted:
         """Wait until the store has accepted a run, and tell the worker.
 
-        If the caller goes away before the disk answers, the run may still be on disk, and is claimed.
+        The worker is also told if the caller is cancelled before the store answers: the run may still be on disk.
         """
         try:
             accepted = await accepting
@@ -70,6 +70,6 @@ class Submitter:
         self._interrupt_others(accepted)
 
     def _interrupt_others(self, accepted: Accepted) -> None:
-        """Interrupt the runs that make way for this one, by the session mode of their agent."""
+        """Interrupt the runs that the session mode of the agent ended in favour of this one."""
         for run in accepted.interrupted:
             self._worker.cut(run, Cut.CANCEL)

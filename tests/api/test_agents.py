@@ -109,7 +109,7 @@ async def test_an_agent_over_a_disabled_one_is_disabled(tmp_path: Path) -> None:
         refused = await ask(served, "POST", "/api/agent", {"message": "x", "agentId": "reviewer"})
 
     assert (made["status"], made["is_enabled"], refused.status) == ("disabled", False, 400)
-    assert "the agent underneath, 'off', is disabled" in refused.message
+    assert "its base agent, 'off', is disabled" in refused.message
 
 
 async def test_what_is_changed_holds_at_once(moongate: Serving) -> None:
@@ -180,7 +180,7 @@ async def test_agents_are_there_after_a_restart_and_without_their_base_they_are_
         ended = [(await done(served, one["id"]))["error"] for one in (task, waiting)]
 
     assert (agent["agent"]["status"], agent["health"]["ok"]) == ("disabled", False)
-    assert "the agent underneath, 'one', is no longer in the config file" in refused.message
+    assert "its base agent, 'one', is no longer in the config file" in refused.message
     assert ended == [None, "the agent 'one' was removed before this run began."]
 
 

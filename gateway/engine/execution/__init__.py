@@ -1,1 +1,1 @@
-"""From a claimed run to its end: claiming, one attempt, what it records, and the rescue of lost runs."""
+"""From the claim of a run to its end: the worker, the executor, the recorder, and the rescue of lost runs."""

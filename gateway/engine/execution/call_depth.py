@@ -1,4 +1,4 @@
-"""How deep a request comes: what an agent asks of its own gateway is one deeper than the run that it works on."""
+"""The call depth: a run that an agent submits to its own gateway is one deeper than the run that the agent works on."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import msgspec
 from gateway.domain.run import RunSpec
 from gateway.errors import TooDeep
 
-#: how many runs stand above what is asked for now
+#: how many runs are above the run that the current request submits
 ASKED: ContextVar[int] = ContextVar("asked", default=0)
 
 
 def deepened(spec: RunSpec, limit: int) -> RunSpec:
-    """Return what is to be done, as deep as it is asked for.
+    """Return a run with the call depth of the current request.
 
     Raises:
-        TooDeep: that is deeper than allowed.
+        TooDeep: it is deeper than `limit`.
     """
     depth = max(spec.depth, ASKED.get())
     if depth > limit:
         raise TooDeep(
             f"agents have asked one another {depth} deep, and {limit} is the limit (limits.depth).",
-            remedy="If this is no circle, raise the limit.",
+            remedy="Raise the limit, unless the agents call one another in a circle.",
         )
     return spec if depth == spec.depth else msgspec.structs.replace(spec, depth=depth)

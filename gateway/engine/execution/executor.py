@@ -1,4 +1,4 @@
-"""One attempt of a run, as named steps: prepare, perform, settle."""
+"""Executes one attempt of a run in three steps: prepare, perform, settle."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from gateway.engine.execution.recorder import Recorder
 from gateway.engine.storage_retry import REFUSED, until_taken
 from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, Unavailable
 
-#: messages of a session that a backend may read back
+#: messages of a session that a backend may read
 HISTORY = 500
-#: seconds that a backend gets to end a turn that is over or was cut short
+#: seconds that a backend has to end a turn that is over or was interrupted
 CLOSING = 5.0
-#: seconds between tries to begin a turn for which the machine has no room
+#: seconds between attempts to begin a turn while the machine has no room for it
 SCARCE = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-#: characters of an error that are kept
+#: characters of an error that are stored
 ERROR = 2000
 
-#: has people answer what an attempt asks to be allowed, within so many seconds
+#: asks people the permission question of an attempt; returns their answer within that many seconds
 Ask = Callable[[Run, Wanted, float], Awaitable[Answer]]
 
 _log = log.get()
 
 
 class Cut(Enum):
-    """Why an attempt is cut short from outside."""
+    """Why an attempt is interrupted from outside."""
 
     CANCEL = "cancelled"
     STOP = "the gateway stopped"
@@ -55,18 +55,18 @@ class Attempt:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        #: of a goal: the round that it is in, and whether it was reached
+        #: in goal mode: the current round, and whether the goal was reached
         self.rounds: int | None = None
         self.done: bool | None = None
-        self._cut: asyncio.Future[Cut] = asyncio.get_running_loop().create_future()
+        self._interrupt: asyncio.Future[Cut] = asyncio.get_running_loop().create_future()
 
     def cut(self, why: Cut) -> None:
-        """Ask the attempt to end now; the first reason counts."""
-        if not self._cut.done():
-            self._cut.set_result(why)
+        """Ask the attempt to end now. The first reason counts."""
+        if not self._interrupt.done():
+            self._interrupt.set_result(why)
 
     async def wait_cut(self) -> Cut:
-        return await asyncio.shield(self._cut)
+        return await asyncio.shield(self._interrupt)
 
     @property
     def agent(self) -> str:
@@ -75,11 +75,11 @@ class Attempt:
 
     @property
     def why(self) -> Cut | None:
-        return self._cut.result() if self._cut.done() else None
+        return self._interrupt.result() if self._interrupt.done() else None
 
 
 class Executor:
-    """Executes attempts. Holds what all of them need."""
+    """Executes attempts, and holds what all of them need."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Executor:
         self._output_limit = output_limit
 
     async def execute(self, attempt: Attempt) -> None:
-        """Work on a claimed run until its end, or its return to the queue, is on disk."""
+        """Work on a claimed run until its end is on disk, or it is back in the queue."""
         run = attempt.run
         with log.bound(run=run.id, agent=run.spec.agent, attempt=run.attempt):
             recorder = Recorder(
@@ -115,9 +115,11 @@ class Executor:
             verdict = await self._perform(attempt, recorder)
             try:
                 await self._settle(attempt, recorder, verdict)
-            except Exception:  # a run that stayed in `running` would hold its session for ever
+            except Exception:  # a run that stays in `running` blocks its session for ever
                 _log.exception("run.end_broke")
-                await self._finish(run, _failed("the gateway broke while it wrote down the end."), [])
+                await self._finish(
+                    run, _failed("the gateway failed while it stored the end of this run; its log says more."), []
+                )
 
     # --- prepare ----------------------------------------------------------------------------
 
@@ -150,24 +152,26 @@ class Executor:
         if agent.workspace is not None:
             given = Path(agent.workspace).expanduser().absolute()
             if not given.is_dir():
-                raise AgentError(f"the agent's workspace {given} is no directory.", remedy="Create it, or change it.")
+                raise AgentError(
+                    f"the agent's workspace {given} is not a directory.", remedy="Create it, or change it."
+                )
             return given
         own = self._workspaces / hashlib.sha256(session.encode()).hexdigest()[:32]
         try:
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise Unavailable(f"cannot make the workspace {own}: {error.strerror}.") from error
+            raise Unavailable(f"cannot create the workspace {own}: {error.strerror}.") from error
         return own
 
     # --- perform ----------------------------------------------------------------------------
 
     async def _perform(self, attempt: Attempt, recorder: Recorder) -> Verdict | None:
-        """Drive the backend; return how it ended, or None if it was cut short from outside."""
+        """Drive the backend. Returns how it ended, or None if the attempt was interrupted from outside."""
         try:
             finished = await self._drive(attempt, recorder)
         except AgentError as error:
             return _failed(str(error))
-        except REFUSED as error:  # it is not the agent that failed
+        except REFUSED as error:  # the disk failed, not the agent
             _log.warning("run.disk_refuses", error=str(error))
             attempt.cut(Cut.DISK)
             return None
@@ -178,7 +182,7 @@ class Executor:
             return None
         except Exception as error:
             _log.exception("run.backend_broke")
-            return _failed(f"the backend broke: {type(error).__name__}: {error}")
+            return _failed(f"the backend failed with a bug: {type(error).__name__}: {error}")
         if finished:
             return Verdict(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result=recorder.reply)
         if attempt.why is None:
@@ -189,33 +193,32 @@ class Executor:
         return None
 
     async def _drive(self, attempt: Attempt, recorder: Recorder) -> bool:
-        """Run the turn to its end, its deadline, or a cut; tell whether it finished."""
-
+        """Work until the end, the deadline, or an interrupt. Returns whether the agent finished."""
         work = self._reach if attempt.run.spec.mode is Mode.GOAL else self._turn
         driving = asyncio.create_task(work(attempt, recorder), name=f"turn-{attempt.run.id}")
-        cut = asyncio.create_task(attempt.wait_cut())
+        interrupted = asyncio.create_task(attempt.wait_cut())
         try:
             ended, _ = await asyncio.wait(
-                {driving, cut}, timeout=self._timeout(attempt.run), return_when=asyncio.FIRST_COMPLETED
+                {driving, interrupted}, timeout=self._timeout(attempt.run), return_when=asyncio.FIRST_COMPLETED
             )
             if driving not in ended:
                 return False
-            if driving.cancelled():  # by the backend itself: nobody here has asked for it
-                raise AgentError("the backend gave up its turn.")
+            if driving.cancelled():  # by the backend itself: the `finally` below cancels it only later
+                raise AgentError("the backend cancelled its turn.")
             driving.result()
             return True
         finally:
-            cut.cancel()
+            interrupted.cancel()
             await _end(driving)
 
     async def _turn(self, attempt: Attempt, recorder: Recorder) -> None:
-        """Take a turn; one for which there is no room has not begun, and is tried again in its place."""
+        """Take a turn. If the machine has no room for it, it has not begun, and is tried again."""
         for pause in SCARCE:
             try:
                 return await self._take_turn(attempt, recorder)
             except Exhausted as error:
                 _log.warning("run.no_room", error=error.message, again_in=pause)
-                await recorder.hear(Log(level="warning", message=f"{error.message} Tried again in {pause:g} s."))
+                await recorder.hear(Log(level="warning", message=f"{error.message} It is tried again in {pause:g} s."))
                 await recorder.flush()
             await asyncio.sleep(pause)
         return await self._take_turn(attempt, recorder)
@@ -227,7 +230,7 @@ class Executor:
                 await recorder.hear(said)
 
     async def _permit(self, attempt: Attempt, recorder: Recorder, agent: Agent, wanted: Wanted) -> Answer:
-        """Answer a permission request by the agent's policy, which may be to ask people."""
+        """Answer a permission question by the agent's policy, which may be to ask people."""
         if agent.permissions is not Permissions.ASK:
             return Answer.ALLOW if agent.permissions is Permissions.ALLOW else Answer.DENY
         try:
@@ -238,7 +241,7 @@ class Executor:
             return Answer.DENY
 
     async def _reach(self, attempt: Attempt, recorder: Recorder) -> None:
-        """Ask round after round; what an attempt before this one got done is not asked again."""
+        """Prompt the agent in rounds until it reaches the goal. Rounds of an earlier attempt are not repeated."""
         run = attempt.run
         attempt.rounds, attempt.done = (run.rounds or 0) + 1, False
         while True:
@@ -261,7 +264,7 @@ class Executor:
     # --- settle -----------------------------------------------------------------------------
 
     async def _settle(self, attempt: Attempt, recorder: Recorder, verdict: Verdict | None) -> None:
-        """Put the end, or the return to the queue, on disk."""
+        """Store the end of the run, or put it back into the queue."""
         run, said = attempt.run, await recorder.close()
         if verdict is None and attempt.why is Cut.CANCEL:
             verdict = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result=recorder.reply or None)
@@ -279,7 +282,7 @@ class Executor:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a turn and see it end; what it says in ending does not count any more."""
+    """Cancel a turn and wait until it has ended. What it says while it ends does not count."""
     task.cancel()
     _, pending = await asyncio.wait({task}, timeout=CLOSING)
     if pending:
@@ -298,6 +301,6 @@ async def _written(settle: Callable[[], Awaitable[Run]]) -> None:
 
 
 def _failed(error: str) -> Verdict:
-    # What a program says need not be Unicode, and need not be short.
-    told = error[:ERROR].encode("utf-8", "replace").decode()
-    return Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=told)
+    # A program may say something that is not Unicode, or very long.
+    shown = error[:ERROR].encode("utf-8", "replace").decode()
+    return Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=shown)

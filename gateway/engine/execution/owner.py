@@ -1,4 +1,4 @@
-"""Who works on a run: one serving process, named so that it can be told whether it still lives."""
+"""The owner of a run: the serving process that works on it. Its name tells whether that process still lives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.process.identity import Identity
 class Owner(NamedTuple):
     """A serving process."""
 
-    #: id of the instance, new with each start
+    #: id of the instance; each start has a new one
     instance: str
     process: Identity
 

@@ -1,7 +1,7 @@
-"""What an attempt says, gathered and put on disk in batches.
+"""Stores what an attempt says, in batches.
 
-Text comes in many small pieces: they are joined for some 30 ms before they become an event. A
-disk that cannot keep up holds the agent back, never the memory.
+Text arrives in many small pieces. The recorder joins them for about 30 ms before they become an event. If the disk
+cannot keep up, the agent has to wait; the memory that is used stays bounded.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from gateway.domain.run import Run
 from gateway.engine.storage_retry import until_taken
 from gateway.errors import AgentError
 
-#: seconds that pieces of text are gathered
+#: seconds for which pieces of text are collected
 GATHER = 0.03
-#: characters of one event's text
+#: characters of text in one event
 EVENT = 64 * 1024
-#: characters of a larger output that its event shows
+#: characters that an event shows of an output that is too large for it
 SHOWN = 2000
-#: characters that may wait to be written before the agent has to wait
+#: characters that may be unwritten before the agent has to wait
 WAITING = 512 * 1024
-#: what an event that is not text counts for beside its own size: a flood of small ones is held back, too
+#: characters that an event without text counts in addition to its size: many small events make the agent wait, too
 LEAST = 200
 
 _encode = msgspec.json.Encoder().encode
@@ -39,16 +39,16 @@ _log = log.get()
 
 
 class Recorder:
-    """Hears one attempt. `close` gives back what has not been written, for the final transaction."""
+    """Records one attempt. `close` returns the events that are not yet written, for the final transaction."""
 
     def __init__(
         self, store: Store, run: Run, *, backend: str, outputs: Path, limit: int, fenced: Callable[[], None]
     ) -> None:
         """Args:
-        backend: name that the session reference is kept under.
+        backend: name of the backend, which is stored with the session reference.
         outputs: directory for outputs that are too large for an event.
-        limit: characters of the answer; more is an `AgentError`.
-        fenced: called when this attempt turns out not to be the run's any more.
+        limit: characters of the answer; a longer one is an `AgentError`.
+        fenced: called when another attempt at the run has begun.
         """
         self._store = store
         self._run = run
@@ -56,13 +56,13 @@ class Recorder:
         self._outputs = outputs
         self._limit = limit
         self._fenced = fenced
-        self._said: list[Said] = []
-        self._waiting = 0
+        self._unwritten: list[Said] = []
+        self._unwritten_size = 0
         self._answer: list[str] = []
         self._length = 0
         self._reply: str | None = None
-        self._gathering: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._write_task: asyncio.Task[None] | None = None
         self.usage = Usage()
 
     @property
@@ -71,7 +71,7 @@ class Recorder:
         return self._reply if self._reply is not None else "".join(self._answer)
 
     async def hear(self, said: Said | SessionRef | Reply) -> None:
-        """Take in one thing that the backend yielded.
+        """Record one thing that the backend yielded.
 
         Raises:
             AgentError: the answer is longer than allowed.
@@ -90,33 +90,33 @@ class Recorder:
                 said = await asyncio.to_thread(self._spill, said)
             case Log(message=message) if len(message) > EVENT:
                 said = Log(level=said.level, message=message[:EVENT] + "…")
-        kept, size = _stored(said)
-        self._count(kept)
-        self._add(kept, size)
+        stored, size = _stored(said)
+        self._count(stored)
+        self._add(stored, size)
         self._gather()
-        while self._waiting > WAITING:
+        while self._unwritten_size > WAITING:
             await self._write_now()
 
     async def flush(self) -> None:
-        """Write down what was heard so far: what is written by others next comes after it."""
-        while self._gathering is not None or self._writing is not None:
+        """Write what was recorded so far, so that events that others write next come after it."""
+        while self._write_timer is not None or self._write_task is not None:
             await self._write_now()
 
     async def close(self) -> list[Said]:
-        """Stop writing and return what is left to write."""
-        if (writing := self._writing) is not None:
+        """Stop writing. Returns the events that are not yet written."""
+        if (writing := self._write_task) is not None:
             try:
                 await asyncio.wait({writing})
             finally:
                 writing.cancel()
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
-        said, self._said, self._waiting = self._said, [], 0
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+        said, self._unwritten, self._unwritten_size = self._unwritten, [], 0
         return said
 
     def begin_again(self) -> None:
-        """Hear the next round: its answer and usage are its own."""
+        """Begin the next round, with an answer and a usage of its own."""
         self._answer, self._length, self._reply, self.usage = [], 0, None, Usage()
 
     def _count(self, said: Said) -> None:
@@ -134,32 +134,32 @@ class Recorder:
 
     def _add(self, said: Said, size: int) -> None:
         if isinstance(said, (Text, Thinking)):
-            self._waiting += len(said.delta)
-            last = self._said[-1] if self._said else None
+            self._unwritten_size += len(said.delta)
+            last = self._unwritten[-1] if self._unwritten else None
             if type(last) is type(said) and len(last.delta) + len(said.delta) <= EVENT:
-                self._said[-1] = type(said)(delta=last.delta + said.delta)
+                self._unwritten[-1] = type(said)(delta=last.delta + said.delta)
                 return
             for start in range(0, len(said.delta), EVENT):
-                self._said.append(type(said)(delta=said.delta[start : start + EVENT]))
+                self._unwritten.append(type(said)(delta=said.delta[start : start + EVENT]))
             return
-        self._waiting += LEAST + size
-        self._said.append(said)
+        self._unwritten_size += LEAST + size
+        self._unwritten.append(said)
 
     def _gather(self) -> None:
-        if self._gathering is None and self._writing is None:
-            self._gathering = asyncio.get_running_loop().call_later(GATHER, self._begin_to_write)
+        if self._write_timer is None and self._write_task is None:
+            self._write_timer = asyncio.get_running_loop().call_later(GATHER, self._begin_to_write)
 
     async def _write_now(self) -> None:
-        if self._gathering is not None:
-            self._gathering.cancel()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
             self._begin_to_write()
-        if self._writing is not None:
-            await asyncio.shield(self._writing)
+        if self._write_task is not None:
+            await asyncio.shield(self._write_task)
 
     def _begin_to_write(self) -> None:
-        self._gathering = None
-        said, self._said, self._waiting = self._said, [], 0
-        self._writing = asyncio.create_task(self._write(said), name="record")
+        self._write_timer = None
+        said, self._unwritten, self._unwritten_size = self._unwritten, [], 0
+        self._write_task = asyncio.create_task(self._write(said), name="record")
 
     async def _write(self, said: list[Said]) -> None:
         try:
@@ -167,8 +167,8 @@ class Recorder:
         except Fenced:
             self._fenced()
         finally:
-            self._writing = None
-        if self._said:
+            self._write_task = None
+        if self._unwritten:
             self._gather()
 
     def _spill(self, said: ToolEnd) -> ToolEnd:
@@ -177,18 +177,18 @@ class Recorder:
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             file.write_bytes(data)
-            kept = str(file)
-        except OSError as error:  # the run goes on without the rest
+            stored_in = str(file)
+        except OSError as error:  # the run continues without the rest of this output
             _log.warning("run.output_lost", file=str(file), error=str(error))
-            kept = ""
-        return msgspec.structs.replace(said, output=said.output[:SHOWN] + "…", output_file=kept)
+            stored_in = ""
+        return msgspec.structs.replace(said, output=said.output[:SHOWN] + "…", output_file=stored_in)
 
 
 def _stored(said: Said) -> tuple[Said, int]:
-    """Return an event as it will be read back from the log, with its size.
+    """Return an event as it will be read from the log, and its size in bytes.
 
     Raises:
-        AgentError: it cannot be written down: lone surrogates, a cost that is no number.
+        AgentError: the event cannot be stored: it has lone surrogates, or a cost that is not a number.
     """
     try:
         data = _encode(said)
@@ -196,4 +196,4 @@ def _stored(said: Said) -> tuple[Said, int]:
             data = _encode(msgspec.structs.replace(said, args=f"({len(data)} bytes, too large for the log)"))
         return cast("Said", _decode(data)), len(data)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-        raise AgentError(f"the agent said what cannot be written down: {error}.") from error
+        raise AgentError(f"the agent said something that cannot be stored: {error}.") from error

@@ -1,4 +1,4 @@
-"""Runs whose owner is gone: first their processes are ended, then they are queued again or failed."""
+"""Rescues runs whose owner has died: ends their processes first, then requeues or fails the runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = log.get()
 
 
 class StoreLedger:
-    """The ledger of agent processes, in the store, under one owner."""
+    """Records the agent processes of one owner in the store."""
 
     def __init__(self, store: Store, owner: Owner) -> None:
         self._store = store
@@ -28,15 +28,15 @@ class StoreLedger:
 
 
 async def others(store: Store, me: Owner) -> bool:
-    """Tell whether another process still has runs or agent processes in this store."""
+    """Return whether another process still has runs or agent processes in this store."""
     return any(Owner.parse(text) != me for text in await store.owners.list())
 
 
 async def rescue(store: Store, me: Owner) -> int:
-    """Rescue all runs of owners that are gone; returns how many.
+    """Rescue all runs of owners that have died. Returns their number.
 
-    No orphan works beside a retry: a dead owner's agent processes are ended before any of its
-    runs can be claimed again.
+    A dead owner's agent processes are ended before its runs can be claimed again, so that an orphan and a retry
+    never work at the same time.
     """
     rescued = 0
     for text in await store.owners.list():

@@ -1,4 +1,4 @@
-"""Claims runs as there is room, and executes each in a task of its own."""
+"""Claims runs while there is room, and executes each in its own task."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gateway.domain.times import Clock
 from gateway.engine.execution.executor import Attempt, Cut, Executor
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 
-#: seconds after which the queue is looked at, if nobody called
+#: seconds after which the worker checks the queue even if nobody has woken it
 LONGEST_SLEEP = 30.0
-#: seconds that a claim under way may take when the worker stops
+#: seconds that a claim in progress may still take when the worker stops
 LAST_CLAIM = 5.0
-#: seconds that attempts may take to end once they are cut short
+#: seconds that attempts may take to end after they were interrupted
 CUTTING = 8.0
-#: seconds that they may take once they are given up
+#: seconds that attempts may take to end after their tasks were cancelled
 LAST = 1.0
 
 _log = log.get()
 
 
 class Worker:
-    """The service that turns queued runs into attempts."""
+    """The service that claims queued runs and executes each as an attempt."""
 
     def __init__(self, store: Store, executor: Executor, owner: str, limits: Limits, clock: Clock) -> None:
         self._store = store
@@ -40,25 +40,26 @@ class Worker:
             log_errors("worker.cannot_claim", "worker.broke"),
             retry_seconds=RETRY_SECONDS,
         )
-        #: by the id of the run
+        #: the attempts in progress, by the id of their run
         self._attempts: dict[str, Attempt] = {}
         #: when the next delayed run is due, in milliseconds since 1970 UTC; None if there is none
         self._due: int | None = None
         self._due_known = False
 
     def limit(self, limits: Limits) -> None:
-        """Claim by other limits from now on; what is at work goes on."""
+        """Claim by other limits from now on. Attempts in progress continue."""
         self._limits = limits
         self.call()
 
     def call(self) -> None:
-        """Say that there may be something to claim."""
+        """Wake the worker: there may be a run to claim."""
         self._loop.wake()
 
     def call_for(self, agent: str, due: int | None) -> None:
-        """Say that a run was accepted: it is claimed at once if there is room for it.
+        """Wake the worker for an accepted run, if there is room for it; without room, the end of an attempt wakes it.
 
-        Where there is none, the end of an attempt is what makes it.
+        Args:
+            due: when the run may begin, in milliseconds since 1970 UTC; None for now.
         """
         if due is not None:
             self._due = due if self._due is None else min(self._due, due)
@@ -67,7 +68,7 @@ class Worker:
         self._loop.wake()
 
     def cut(self, run: str, why: Cut) -> None:
-        """Cut short the attempt at a run, if there is one here."""
+        """Interrupt the attempt at a run, if this process works on it."""
         attempt = self._attempts.get(run)
         if attempt is not None:
             attempt.cut(why)
@@ -77,11 +78,11 @@ class Worker:
         self._loop.start()
 
     async def stop_claiming(self) -> None:
-        """Claim no more: when this returns, what was claimed has begun."""
-        await self._loop.finish_step(LAST_CLAIM)  # not cancelled: a claim that is on disk must be begun
+        """Stop claiming. When this returns, all claimed runs have begun."""
+        await self._loop.finish_step(LAST_CLAIM)  # not cancelled: a run whose claim is on disk must begin
 
     async def stop(self, grace: float) -> None:
-        """Claim no more, give attempts `grace` seconds, then cut them short: they are queued again."""
+        """Stop claiming, give attempts `grace` seconds, then interrupt them: their runs are requeued."""
         await self.stop_claiming()
         await self._wait_for_attempts(grace)
         self.cut_all()
@@ -93,11 +94,11 @@ class Worker:
 
     @property
     def attempts(self) -> Sequence[str]:
-        """The ids of the runs that are worked on here."""
+        """The ids of the runs that this process works on."""
         return list(self._attempts)
 
     def cut_all(self) -> None:
-        """Cut all attempts short: their runs are queued again, or end by their policy."""
+        """Interrupt all attempts: their runs are requeued, or end, by their policy."""
         for attempt in self._attempts.values():
             attempt.cut(Cut.STOP)
 
@@ -110,12 +111,12 @@ class Worker:
         return await self._sleep()
 
     async def _claim(self) -> None:
-        """Take what there is room for: all of it, so that once is enough until somebody calls."""
+        """Claim all runs that there is room for, so that the worker may sleep until it is woken."""
         if len(self._attempts) < self._limits.total:
             for run in await self._store.runs.claim(self._owner, self._limits):
                 if run.status is Status.RUNNING:
                     self._begin(run)
-                else:  # a budget has refused it: the next one may take its place
+                else:  # a budget refused it: there may be room for another run
                     self._loop.wake()
 
     def _begin(self, run: Run) -> None:
@@ -135,11 +136,11 @@ class Worker:
             self.call()
 
     async def _sleep(self) -> float:
-        """Return the seconds until the next delayed run is due. The store is asked only when that may have changed."""
+        """Return the seconds until the next delayed run is due. The store is asked only if that may have changed."""
         if not self._due_known or (self._due is not None and self._due <= self._clock()):
             self._due, self._due_known = None, False
             stored = await self._store.runs.next_due_at()
-            # A run may have been accepted since the store was asked.
+            # Another run may have been accepted while the store answered.
             self._due, self._due_known = min(filter(None, (stored, self._due)), default=None), True
         if self._due is None:
             return LONGEST_SLEEP

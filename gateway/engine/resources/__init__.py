@@ -1,1 +1,1 @@
-"""What clients read and change besides runs: agents, tokens, sessions, schedules, deliveries, permissions, usage."""
+"""What clients read and change, except runs: agents, tokens, sessions, schedules, deliveries, permissions, usage."""

@@ -1,7 +1,7 @@
-"""The agents of this gateway: which there are, which is meant, what they are doing.
+"""The agents of this gateway: which exist, which one a request means, what they are doing.
 
-Those of the config file are as it says. Others are made through the API over one of those, their
-base; they are in the store, where each process of it sees what another one changed.
+Configured agents come from the config file. Stored agents are created through the API on top of a configured agent,
+their base. They are in the store, so that each process sees the changes of the others.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from gateway.domain.queue import Load
 from gateway.errors import AgentNotFound, Conflict, InvalidRequest
 from gateway.validation import suggest
 
-#: means the default agent where no agent has that id
+#: a name for the default agent, unless an agent has this id
 MAIN = "main"
-#: runs of an agent that is gone that are failed at once
+#: runs of a deleted agent that are failed in one transaction
 ABANDONED = 500
 
 _log = log.get()
@@ -40,7 +40,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     """An agent and what it is doing."""
 
     agent: Agent
-    #: how it was made, if not by the config file
+    #: how it was created through the API; None for an agent of the config file
     stored: StoredAgent | None
     activity: Activity
     load: Load
@@ -52,7 +52,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
 
 
 class Roster:
-    """Looks agents up, and changes those that may be changed."""
+    """Finds agents, and changes those that were created through the API."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class Roster:
         changed: Callable[[], None],
     ) -> None:
         """Args:
-        default: id of the agent that is meant when none is named; else the first enabled one.
-        changed: called when there are other agents than before.
+        default: id of the agent that is used when a request names none; if None, the first enabled one.
+        changed: called after the agents have changed.
         """
         self._store = store
         self._configured = {agent.id: agent for agent in configured}
@@ -77,7 +77,7 @@ class Roster:
 
     @property
     def default(self) -> Agent:
-        """The agent that is meant when none is named.
+        """The agent that is used when a request names none.
 
         Raises:
             AgentNotFound: no agent is enabled.
@@ -88,12 +88,12 @@ class Roster:
 
     @property
     def limits(self) -> Mapping[str, int]:
-        """How many runs each enabled agent may work on at a time."""
+        """How many runs each enabled agent may work on at the same time."""
         return {agent.id: agent.max_concurrent for agent in self._agents.values() if agent.enabled}
 
     @property
     def budgets(self) -> Mapping[str, Budget]:
-        """What each enabled agent may use in a day; those without a limit are left out."""
+        """The daily budget of each enabled agent. Agents without one are left out."""
         found = {agent.id: agent.budget for agent in self._agents.values() if agent.enabled}
         return {id_: budget for id_, budget in found.items() if budget is not None and budget != Budget()}
 
@@ -102,20 +102,20 @@ class Roster:
         return list(self._agents)
 
     def packs(self, default: str) -> Sequence[str]:
-        """Return the names of the enabled agents, first the one that stands for the default agent."""
+        """Return the names of the enabled agents, after the name that stands for the default agent."""
         slugs = {agent.id: agent.slug for agent in self._stored.values()}
         names = [slugs.get(agent.id, agent.id) for agent in self._agents.values() if agent.enabled]
         return [default, *(name for name in names if name != default)]
 
     def called(self, agent_id: str) -> str:
-        """Return what people call an agent: its slug, if it has one."""
+        """Return the name of an agent for people: its slug, if it has one."""
         return self._stored[agent_id].slug if agent_id in self._stored else agent_id
 
     def get(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)
 
     def named(self, name: str) -> Agent | None:
-        """Return the agent with that id or slug, if there is one."""
+        """Return the agent with that id or slug, or None."""
         found = self._agents.get(name)
         if found is None:
             found = next((self._agents[agent.id] for agent in self._stored.values() if agent.slug == name), None)
@@ -135,7 +135,7 @@ class Roster:
         return found
 
     def choose(self, name: str | None) -> Agent:
-        """Return the agent that a request means, by its id or slug.
+        """Return the agent that a request names by id or slug; without a name, the default agent.
 
         Raises:
             AgentNotFound: there is none.
@@ -149,7 +149,7 @@ class Roster:
         return agent
 
     def is_stored(self, agent_id: str) -> bool:
-        """Tell whether an agent was made through the API, so that another process may change it."""
+        """Return whether an agent was created through the API, so that another process may change it."""
         return agent_id in self._stored
 
     async def views(self) -> list[AgentView]:
@@ -166,7 +166,7 @@ class Roster:
         return self._view(agent, await self._store.agents.count_loads())
 
     async def health(self, agent: Agent) -> Health:
-        """Ask an agent's backend whether it could answer now."""
+        """Ask an agent's backend whether the agent is able to answer now."""
         if agent.backend not in self._backends:
             return Health(ok=False, detail=f"it is disabled{self._why(agent)}")
         return await self._backends[agent.backend].health(agent)
@@ -174,10 +174,10 @@ class Roster:
     # --- changes ----------------------------------------------------------------------------
 
     async def create(self, draft: AgentDraft, key: IdempotencyKey | None = None) -> AgentView:
-        """Make an agent over a configured one.
+        """Create an agent on top of a configured one.
 
         Raises:
-            InvalidRequest: its base is no configured agent.
+            InvalidRequest: its base is not a configured agent.
             Conflict: its slug is taken, there are too many, or the key was used with another body.
         """
         base = self._base(self.default.id if draft.base is None else draft.base)
@@ -187,12 +187,12 @@ class Roster:
         return await self.view(made.id)
 
     async def edit(self, name: str, changes: AgentEdit) -> AgentView:
-        """Change an agent; its limit holds from the next claim on.
+        """Change an agent. Its new limits apply from the next claim on.
 
         Raises:
             AgentNotFound: there is none with that id or slug.
-            InvalidRequest: its new base is no configured agent.
-            Conflict: it is one of the config file, or its new slug is taken.
+            InvalidRequest: its new base is not a configured agent.
+            Conflict: it is an agent of the config file, or its new slug is taken.
         """
         agent = self._changeable(name)
         if changes.base is not UNSET:
@@ -204,14 +204,14 @@ class Roster:
         return await self.view(agent.id)
 
     async def delete(self, name: str) -> int:
-        """Delete an agent: what it works on goes on to its end, what waits for it fails.
+        """Delete an agent. Its running runs continue to their end; its queued runs fail.
 
         Returns:
-            how many runs failed.
+            the number of runs that failed.
 
         Raises:
             AgentNotFound: there is none with that id or slug.
-            Conflict: it is one of the config file.
+            Conflict: it is an agent of the config file.
         """
         agent = self._changeable(name)
         await self._store.agents.delete(agent.id)
@@ -219,7 +219,7 @@ class Roster:
         return await self._abandon(agent.id)
 
     async def refresh(self) -> None:
-        """Read what is in the store: another process may have changed it."""
+        """Read the stored agents again: another process may have changed them."""
         stored = {agent.id: agent for agent in await self._store.agents.list()}
         if stored == self._stored:
             return
@@ -229,11 +229,12 @@ class Roster:
         self._changed()
 
     async def sweep(self, *, configured: bool) -> None:
-        """Fail what waits for agents that are gone: nobody would ever claim it.
+        """Fail the queued runs of agents that no longer exist: nobody would ever claim them.
 
         Args:
-            configured: those of the config file, too. Only for who has just begun to lead: a process
-                with a newer file may have accepted runs for agents that are not in the one read here.
+            configured: also those of agents that were removed from the config file. Only a process that has just
+                begun to lead may ask for this: later, a process with a newer config file may have accepted runs for
+                agents that are not in the config file of this process.
         """
         waiting = [agent for agent, load in (await self._store.agents.count_loads()).items() if load.queued]
         await self.refresh()
@@ -263,8 +264,8 @@ class Roster:
         agent = self.find(name)
         if agent.id not in self._stored:
             raise Conflict(
-                f"the agent {agent.id!r} is one of the config file, and cannot be changed here.",
-                remedy="Edit agents.list there and restart the gateway, or make another agent over it.",
+                f"the agent {agent.id!r} is in the config file, and cannot be changed here.",
+                remedy="Edit agents.list there and restart the gateway, or create another agent on top of it.",
             )
         return self._stored[agent.id]
 
@@ -277,19 +278,19 @@ class Roster:
 
     def _check_slug(self, slug: str) -> None:
         if slug in self._configured:
-            raise Conflict(f"there is an agent {slug!r} in the config file already.", remedy="Choose another slug.")
+            raise Conflict(f"there is already an agent {slug!r} in the config file.", remedy="Choose another slug.")
 
     def _why(self, agent: Agent) -> str:
-        """Say why a stored agent is disabled, if it is not by its own setting."""
+        """Return why a stored agent is disabled, if the reason is its base; else an empty text."""
         stored = self._stored.get(agent.id)
         if stored is None or not stored.enabled:
             return ""
         state = "disabled" if stored.base in self._configured else "no longer in the config file"
-        return f": the agent underneath, {stored.base!r}, is {state}"
+        return f": its base agent, {stored.base!r}, is {state}"
 
 
 def _is_minted(agent_id: str) -> bool:
-    """Tell whether an id is one that a store makes for agents."""
+    """Return whether a store generated this agent id."""
     try:
         return str(uuid.UUID(agent_id)) == agent_id
     except ValueError:

@@ -1,4 +1,4 @@
-"""Deliveries, as front doors see them: where they may go, how they are, and once more."""
+"""Deliveries, as clients see them: where they may go, their state, and retries."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from gateway.security import signatures
 
 
 class Deliveries:
-    """What is sent out when runs end."""
+    """What is sent when runs end."""
 
     def __init__(self, store: Store, reach: Reach) -> None:
         self._store = store
         self._reach = reach
 
     def webhook(self, url: str, body: str = "task", secret: str | None = None) -> Target:
-        """Return the target that a caller's URL means, for `RunSpec.deliver`.
+        """Return the target for a caller's URL, to be set in `RunSpec.deliver`.
 
         Args:
-            body: the format of what is sent.
-            secret: what it is signed with, if the caller says so: `whsec_` and base64.
+            body: the format of the body.
+            secret: the secret with which to sign, if the caller gave one: `whsec_` and base64.
 
         Raises:
-            InvalidRequest: nothing can or may be sent there.
+            InvalidRequest: the secret cannot be read, or sending to this URL is impossible or not allowed.
         """
         if secret is not None:
             try:
@@ -49,11 +49,11 @@ class Deliveries:
         return await self._store.deliveries.get(delivery)
 
     async def retry(self, delivery: str, key: IdempotencyKey | None = None) -> Delivery:
-        """Send a dead or waiting delivery now, with all its tries before it.
+        """Send a dead or waiting delivery now, with its full number of attempts.
 
         Raises:
             DeliveryNotFound: there is none, or more than one.
-            Conflict: it was delivered, or is on its way.
+            Conflict: it was delivered, or is in flight.
         """
         return await self._store.deliveries.retry(delivery, key)
 

@@ -1,6 +1,6 @@
-"""Named sessions: those that a client made with a name of its own, to be found again.
+"""Named sessions: sessions that a client created under a name of its choice.
 
-The session is one as any other; that it has a name, and which, is a note beside it.
+Such a session is like any other. Its name is stored separately, in a note.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.engine.resources.agents import Roster
 from gateway.engine.resources.sessions import Sessions
 from gateway.errors import SessionNotFound
 
-#: how the names of notes begin
+#: the prefix of the notes' names
 _PREFIX = "session:"
 
 
@@ -29,7 +29,7 @@ class Named(Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
-    #: of the session
+    #: key of the session
     key: str
     #: milliseconds since 1970 UTC
     created: int
@@ -38,15 +38,15 @@ class Named(Struct, frozen=True, kw_only=True):
 class NamedSessions:
     """The named sessions of each channel."""
 
-    def __init__(self, store: Store, sessions: Sessions, roster: Roster, clock: Clock) -> None:
+    def __init__(self, store: Store, sessions: Sessions, agents: Roster, clock: Clock) -> None:
         self._store = store
         self._sessions = sessions
-        self._roster = roster
+        self._agents = agents
         self._clock = clock
 
     async def create(self, channel: str, name: str, idempotent: IdempotencyKey | None = None) -> Named:
-        """Make a session of the default agent with a name, which need not be the only one of that name."""
-        fresh = SessionKey.of(self._roster.default.id, channel, ids.ulid(self._clock()).lower())
+        """Create a session of the default agent with a name. Several sessions may have the same name."""
+        fresh = SessionKey.of(self._agents.default.id, channel, ids.ulid(self._clock()).lower())
         opened = await self._store.sessions.open(fresh, idempotent)
         made = Named(id=opened.chat, name=name, key=opened.key, created=opened.created)
         await self._store.notes.save(channel, {_PREFIX + made.id: msgspec.json.encode(made).decode()})
@@ -69,12 +69,12 @@ class NamedSessions:
         return msgspec.json.decode(kept, type=Named)
 
     async def delete(self, channel: str, id_: str) -> None:
-        """Delete a named session; what is at work in it is cancelled.
+        """Delete a named session. Its unfinished runs are cancelled.
 
         Raises:
             SessionNotFound: there is none.
         """
         found = await self.find(channel, id_)
-        with suppress(SessionNotFound):  # deleted by another door before
+        with suppress(SessionNotFound):  # it was deleted through another part of the API
             await self._sessions.delete(found.key, force=True)
         await self._store.notes.save(channel, {_PREFIX + id_: None})

@@ -1,4 +1,4 @@
-"""Permissions: an agent asks, people answer in time, or it is denied."""
+"""Permission requests: an agent asks, and people answer in time; if they do not, the request is denied."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from gateway.engine.hub import Hub
 from gateway.engine.storage_retry import until_taken
 from gateway.errors import GatewayError, InvalidRequest, PermissionNotFound
 
-#: requests of one attempt that may wait at the same time; what comes beside is denied
+#: requests of one attempt that may wait for an answer at the same time; further ones are denied
 WAITING = 16
 
 _log = log.get()
 
 
 class Permissions:
-    """What agents ask to be allowed. An answer counts whichever process of the store takes it."""
+    """What agents ask to be allowed. Any process with the same store may take the answer."""
 
     def __init__(self, store: Store, hub: Hub, clock: Clock) -> None:
         self._store = store
         self._hub = hub
         self._clock = clock
-        #: how many wait, by the id of the run
+        #: number of requests that wait for an answer, by the id of the run
         self._waiting: Counter[str] = Counter()
 
     async def ask(self, run: Run, wanted: Wanted, seconds: float) -> Answer:
-        """Tell people what the attempt at a run asks for, and return what they say: no, if nobody does in time.
+        """Show people what an attempt asks for, and return their answer; deny it if nobody answers in time.
 
         Raises:
-            Fenced: the attempt is no longer the run's.
+            Fenced: another attempt at the run has begun.
         """
         if self._waiting[run.id] >= WAITING:
             _log.warning("permission.too_many", run=run.id, action=wanted.action[:ACTION])
@@ -58,20 +58,25 @@ class Permissions:
     async def answer(
         self, run: str, request: str, answer: Answer, by: str, key: IdempotencyKey | None = None
     ) -> PermissionRequest:
-        """Answer a run's request, by the token of that name; the first answer counts.
+        """Answer a run's request. The first answer counts.
+
+        Args:
+            by: name of the token that answers.
 
         Raises:
             RunNotFound, PermissionNotFound: there is no such run or request.
-            InvalidRequest: it cannot be told that.
-            Conflict: it was answered, or the agent does not wait for it any more.
+            InvalidRequest: the request does not offer this answer.
+            Conflict: it was answered, or the agent no longer waits for it.
         """
         found = await self.find(run, request)
         if answer not in found.choices:
-            raise InvalidRequest(f"answer: {found.id} can be told {', '.join(found.choices)}, not {answer}.")
+            raise InvalidRequest(
+                f"answer: {found.id} can be answered with {', '.join(found.choices)}, not with {answer}."
+            )
         return await self._store.permissions.answer(found.run, found.n, answer, by, key)
 
     async def find(self, run: str, request: str) -> PermissionRequest:
-        """Return a request of a run, which may be named by a unique prefix of its id.
+        """Return a request of a run. `run` is the run's id, or a unique prefix of it.
 
         Raises:
             RunNotFound, PermissionNotFound: there is no such run or request.
@@ -101,12 +106,12 @@ class Permissions:
             closed = await until_taken(lambda: self._store.permissions.close(run.id, asked.n, Lapse.DEADLINE))
             return closed.answer or Answer.DENY
         except asyncio.CancelledError:
-            with contextlib.suppress(GatewayError):  # the end of the attempt withdraws it at the latest
+            with contextlib.suppress(GatewayError):  # otherwise the end of the attempt withdraws it
                 await self._store.permissions.close(run.id, asked.n, Lapse.WITHDRAWN)
             raise
 
     async def _answered(self, asked: PermissionRequest) -> Answer:
-        """Wait for the event that tells the answer, in whichever process it was given."""
+        """Wait for the event with the answer, whichever process took it."""
         async with aclosing(self._hub.follow(asked.run, asked.event)) as events:
             async for event in events:
                 if isinstance(event.data, Permission) and event.data.id == asked.id and event.data.answer:
@@ -115,6 +120,6 @@ class Permissions:
 
 
 def _told(wanted: Wanted) -> Wanted:
-    # What a program says need not be Unicode, and need not be short.
+    # A program may say something that is not Unicode, or very long.
     action = wanted.action[:ACTION].encode("utf-8", "replace").decode()
     return msgspec.structs.replace(wanted, action=action)

@@ -1,4 +1,4 @@
-"""Schedules, as front doors see them: made, edited, triggered, and what became of their times."""
+"""Schedules, as clients see them: create, edit and trigger them, and list what happened at their times."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from gateway.engine.resources.sessions import Sessions
 from gateway.engine.submission import Submitter
 from gateway.errors import Conflict, InvalidRequest
 
-#: the channel of sessions that are a schedule's own
+#: the channel of the sessions that belong to a schedule
 CHANNEL = "cron"
 Times = list[int]
 
-#: times that a preview shows at the most
+#: maximum number of times in a preview
 PREVIEW = 100
 
 
 class Schedules:
-    """Looks schedules up, and changes them."""
+    """Finds and changes schedules."""
 
     def __init__(
         self,
         store: Store,
-        roster: Roster,
+        agents: Roster,
         sessions: Sessions,
         clock: Clock,
         submitter: Submitter,
         changed: Callable[[], None],
     ) -> None:
         """Args:
-        changed: called when a schedule may have another next time.
+        changed: called when the next time of a schedule may have changed.
         """
         self._store = store
-        self._roster = roster
+        self._agents = agents
         self._sessions = sessions
         self._clock = clock
         self._submitter = submitter
@@ -53,10 +53,10 @@ class Schedules:
     async def create(
         self, spec: ScheduleSpec, id_: str | None = None, *, enabled: bool = True, key: IdempotencyKey | None = None
     ) -> Schedule:
-        """Make a schedule, with an id of the caller's or of our own.
+        """Create a schedule, with the given id or a generated one.
 
         Raises:
-            InvalidRequest: its times cannot be read or never come; the message says why.
+            InvalidRequest: its times cannot be read, or never come; the message says why.
             AgentNotFound: there is no such agent.
             Conflict: there is one with that id already, or the key was used with another body.
         """
@@ -76,18 +76,18 @@ class Schedules:
         self._check(made)
         try:
             return await self._store.schedules.create(made, key)
-        finally:  # a caller who goes away before the disk has answered leaves a schedule all the same
+        finally:  # if the caller is cancelled before the store answers, the schedule may still be on disk
             self._changed()
 
     async def edit(self, id_: str, changes: Mapping[str, Any]) -> Schedule:
-        """Change fields of a schedule's spec; its next time is counted from now.
+        """Change fields of a schedule's spec. Its next time is computed from now on.
 
         Raises:
             JobNotFound: there is none.
-            InvalidRequest, AgentNotFound: as for a new one; nothing is changed then.
+            InvalidRequest, AgentNotFound: as for a new schedule. Nothing was changed.
         """
 
-        def edited(found: Schedule) -> Schedule:
+        def apply_changes(found: Schedule) -> Schedule:
             spec = msgspec.structs.replace(found.spec, **changes)
             if (spec.expression, spec.timezone) == (found.spec.expression, found.spec.timezone):
                 return msgspec.structs.replace(found, spec=spec)
@@ -96,28 +96,30 @@ class Schedules:
             next_at = self._next(spec, now, anchor)
             return msgspec.structs.replace(found, spec=spec, anchor=anchor, next_at=next_at)
 
-        return await self._replace(id_, edited)
+        return await self._replace(id_, apply_changes)
 
     async def toggle(self, id_: str, enabled: bool | None = None) -> Schedule:
-        """Enable or disable a schedule; without a word, the other of the two. Times in between are not missed.
+        """Enable or disable a schedule, or switch it if `enabled` is None.
+
+        Times while it is disabled do not count as missed.
 
         Raises:
             JobNotFound: there is none.
             Conflict: its only time has passed.
         """
 
-        def toggled(found: Schedule) -> Schedule:
+        def apply_toggle(found: Schedule) -> Schedule:
             if not (not found.enabled if enabled is None else enabled):
                 return msgspec.structs.replace(found, enabled=False, reason=None)
             next_at = found.timing.after(self._clock(), found.anchor)
             if next_at is None:
-                raise Conflict("its time has passed.", remedy="Give it another one first.")
+                raise Conflict("its time has passed.", remedy="Set another time first.")
             return msgspec.structs.replace(found, enabled=True, reason=None, failures=0, next_at=next_at)
 
-        return await self._replace(id_, toggled)
+        return await self._replace(id_, apply_toggle)
 
     async def delete(self, id_: str) -> None:
-        """Delete a schedule; its runs stay.
+        """Delete a schedule. Its runs stay.
 
         Raises:
             JobNotFound: there is none.
@@ -126,12 +128,12 @@ class Schedules:
         self._changed()
 
     async def trigger(self, id_: str, key: IdempotencyKey | None = None) -> Accepted:
-        """Have a schedule's work done now, beside its times, enabled or not.
+        """Submit a run of a schedule now, in addition to its times, even if it is disabled.
 
         Raises:
             JobNotFound: there is none.
-            AgentNotFound, InvalidRequest: its agent is gone or disabled.
-            AgentBusy: its session is busy, and its agent then refuses runs.
+            AgentNotFound, InvalidRequest: its agent does not exist or is disabled.
+            AgentBusy: its session is busy, and the session mode of its agent is to reject.
             TooDeep: agents have asked one another too often.
         """
         found = await self._store.schedules.get(id_)
@@ -148,14 +150,14 @@ class Schedules:
         return await self._store.schedules.get(id_)
 
     async def next(self) -> int | None:
-        """Return when the next one is due, in milliseconds since 1970 UTC; None for never."""
+        """Return when the next schedule is due, in milliseconds since 1970 UTC; None if there is none."""
         return await self._store.schedules.next_fire_at()
 
     async def list(self, page: Page) -> Sequence[Schedule]:
         return await self._store.schedules.list(page)
 
     async def fires(self, id_: str, page: Page) -> Sequence[Fire]:
-        """Return what became of a schedule's times, the newest first.
+        """Return what happened at a schedule's times, newest first.
 
         Raises:
             JobNotFound: there is none.
@@ -163,7 +165,7 @@ class Schedules:
         return await self._store.schedules.list_fires((await self._store.schedules.get(id_)).id, page)
 
     def preview(self, expression: str, timezone: str, count: int) -> Times:
-        """Return the next times that an expression would have.
+        """Return the next times of an expression.
 
         Raises:
             InvalidRequest: it cannot be read, or never comes.
@@ -183,7 +185,7 @@ class Schedules:
         """Return the run that a time of a schedule becomes.
 
         Raises:
-            AgentNotFound, InvalidRequest: its agent is gone or disabled.
+            AgentNotFound, InvalidRequest: its agent does not exist or is disabled.
         """
         begin = schedule.begin(found.id, time, found.spec.jitter)
         spec, admission = self._submitter.prepare_run(self._run(found, time, begin))
@@ -191,7 +193,7 @@ class Schedules:
 
     def _run(self, found: Schedule, time: int, begin: int | None) -> RunSpec:
         spec = found.spec
-        session = str(self._session(found, self._roster.choose(self._agent(spec)).id, time))
+        session = str(self._session(found, self._agents.choose(self._agent(spec)).id, time))
         return RunSpec(
             source=Source.CRON,
             agent=session.partition(":")[0],
@@ -206,9 +208,9 @@ class Schedules:
         )
 
     def _agent(self, spec: ScheduleSpec) -> str | None:
-        """Return whose name is meant: a full session key names an agent, too."""
+        """Return the name of the agent. A full session key names an agent, too."""
         full = None if spec.session is None else SessionKey.parse(spec.session)
-        return full.agent if spec.agent is None and full and self._roster.named(full.agent) else spec.agent
+        return full.agent if spec.agent is None and full and self._agents.named(full.agent) else spec.agent
 
     def _session(self, found: Schedule, agent: str, time: int) -> SessionKey:
         name = found.spec.session or found.id
@@ -227,7 +229,7 @@ class Schedules:
                 return replaced
 
     def _check(self, made: Schedule) -> None:
-        """See that a run can be made of it."""
+        """Raise an error if a run of this schedule would be refused."""
         if made.enabled:
             self._run(made, made.anchor, None)
 
@@ -242,4 +244,4 @@ class Schedules:
 
 
 def _never(expression: str) -> InvalidRequest:
-    return InvalidRequest(f"schedule: the time of {expression!r} never comes, or has passed.")
+    return InvalidRequest(f"schedule: the time {expression!r} never comes, or has passed.")

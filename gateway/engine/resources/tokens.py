@@ -1,4 +1,4 @@
-"""Who may call: the gateway's own token, and named ones with a scope and an end."""
+"""Tokens: the gateway's own token, and named tokens with a scope and an expiry."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from gateway.domain.token import Scope, Ticket, Token, digest
 from gateway.engine.latch import Latch
 from gateway.errors import Conflict, NotFound
 
-#: the name of whoever has the gateway's own token
+#: the name of a caller who has the gateway's own token
 OWNER = "owner"
-#: milliseconds that a ticket is good for
+#: milliseconds for which a ticket is valid
 TICKET = 30_000
 
 
 class Principal:
-    """A caller who was let in."""
+    """An authenticated caller."""
 
     def __init__(self, name: str, scope: Scope, expires: int | None = None) -> None:
         self.name = name
         self.scope = scope
         #: milliseconds since 1970 UTC; None never expires
         self.expires = expires
-        #: set when the token is revoked: live streams of this caller end
+        #: set when the token is revoked, which ends live streams of this caller
         self.gone = Latch()
 
 
 class Keyring:
-    """Knows the tokens. Only hashes of named tokens are kept."""
+    """Authenticates callers, and manages named tokens. Only the hash of a token is stored."""
 
     def __init__(self, store: Store, own: str | None, clock: Clock) -> None:
         """Args:
-        own: the gateway's token, with all scopes; None lets everyone in.
+        own: the gateway's own token, with all scopes; if None, no token is needed.
         """
         self._store = store
         self._clock = clock
@@ -45,30 +45,30 @@ class Keyring:
         self._named: dict[str, Principal] = {}
 
     async def load(self) -> None:
-        """Take in what is on disk; again when another process, which made or revoked tokens, serves no more."""
+        """Read the tokens from the store; again after another process, which may have changed them, steps down."""
         before = set(self._named)
         tokens = {token.hash: token for token in await self._store.tokens.list()}
         for hashed in before - tokens.keys():
             revoked = self._named.pop(hashed, None)
             if revoked is not None:
                 revoked.gone.set()
-        for hashed, token in tokens.items():  # a caller who is known stays the same: streams look at it
+        for hashed, token in tokens.items():  # known principals stay the same objects: streams hold them
             self._named.setdefault(hashed, Principal(token.name, token.scope, token.expires))
 
     @property
     def open_door(self) -> Principal | None:
-        """The caller that everyone is when the gateway asks for no token."""
+        """The caller for requests without a token, if the gateway needs none; else None."""
         return self._owner if self._own is None else None
 
     def admit(self, secret: bytes) -> Principal | None:
-        """Return who a token belongs to, or None. Takes the same time for all wrong ones."""
+        """Return the caller that a token belongs to, or None. It takes the same time for all wrong tokens."""
         hashed = digest(secret)
         if self._own is not None and hmac.compare_digest(hashed.encode(), self._own):
             return self._owner
         return self._valid(hashed)
 
     async def issue_ticket(self, caller: Principal, key: IdempotencyKey | None = None) -> tuple[str, int]:
-        """Make a ticket that stands once for a caller's token.
+        """Create a ticket, which replaces a caller's token once.
 
         Returns:
             its secret, which is never shown again, and when it expires, in milliseconds since 1970 UTC.
@@ -83,7 +83,7 @@ class Keyring:
         return secret, ticket.expires
 
     async def redeem(self, ticket: str) -> Principal | None:
-        """Use up a ticket and return whose it is; None if it was used, has expired, or its token has ended."""
+        """Use up a ticket. Returns its caller, or None if the ticket was used or has expired, or its token is gone."""
         token = await self._store.tokens.redeem_ticket(digest(ticket))
         if token is None:
             return None
@@ -103,9 +103,9 @@ class Keyring:
         return await self._store.tokens.list()
 
     async def create(self, name: str, scope: Scope, expires: int | None, key: IdempotencyKey | None = None) -> str:
-        """Make a named token and return its secret, which is never shown again.
+        """Create a named token and return its secret, which is never shown again.
 
-        The same idempotency key makes the same token anew, with another secret: the first was lost.
+        The same idempotency key creates the same token again, with a new secret: the client has lost the first one.
 
         Raises:
             Conflict: there is a token with that name, or the key was used for another.

@@ -1,4 +1,4 @@
-"""What was used, and what is left of budgets, as front doors tell it."""
+"""Usage reports, as clients see them: what was used, and what is left of budgets."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Roster
 from gateway.errors import AgentNotFound, InvalidRequest
 
-#: days that a report covers when nobody says from when
+#: days that a report covers if it has no first day
 COVERED = 30
-#: schedules whose budgets are told at the most
+#: maximum number of schedules whose budgets are in a report
 SCHEDULES = 200
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """A budget, and how it stands today."""
+    """A budget, and what is left of it today."""
 
-    #: id of the agent or schedule that it is of
+    #: id of the agent or schedule that has the budget
     id: str
-    #: agent or schedule
+    #: whether that is an agent or a schedule
     of: By
-    #: what people call that
+    #: its name, for people
     name: str
     limits: Budget
-    #: today, with the runs that are at work
+    #: used today, including running runs
     used: Spent
     left: Budget
-    #: whether a further run would be refused
+    #: whether another run would be refused
     over: bool
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What was used from one day to another, those included."""
+    """What was used from one day to another, both included."""
 
     since: str
     until: str
@@ -50,32 +50,32 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Spending:
-    """Reads what was used."""
+    """Makes usage reports."""
 
-    def __init__(self, store: Store, roster: Roster, days: Days, clock: Clock) -> None:
+    def __init__(self, store: Store, agents: Roster, days: Days, clock: Clock) -> None:
         self._store = store
-        self._roster = roster
+        self._agents = agents
         self._days = days
         self._clock = clock
 
     async def report(
         self, by: By, since: date | None = None, until: date | None = None, agent: str | None = None
     ) -> Report:
-        """Tell what was used, by day, agent or schedule.
+        """Return what was used, by day, agent or schedule.
 
         Args:
-            until: today when not given.
-            agent: an id or slug, to tell of that one only; the id of one that is gone will do.
+            until: the last day; today if not given.
+            agent: id or slug of the only agent to report; the id of a deleted agent works, too.
 
         Raises:
-            InvalidRequest: it ends before it begins.
+            InvalidRequest: the last day is before the first.
         """
         now = self._clock()
         last = until or date.fromisoformat(self._days.of(now))
         first = since or last - timedelta(days=min(COVERED, last.toordinal()) - 1)
         if first > last:
-            raise InvalidRequest(f"since: {first} is later than {last}, until when use is asked for.")
-        named = None if agent is None else self._roster.named(agent)
+            raise InvalidRequest(f"since: {first} is later than {last}, the last day of the report.")
+        named = None if agent is None else self._agents.named(agent)
         only = agent if named is None else named.id
         return Report(
             since=first.isoformat(),
@@ -88,8 +88,8 @@ class Spending:
 
     async def _of_agents(self, only: str | None) -> list[Account]:
         return [
-            await self._account(By.AGENT, id_, self._roster.called(id_), limits)
-            for id_, limits in self._roster.budgets.items()
+            await self._account(By.AGENT, id_, self._agents.called(id_), limits)
+            for id_, limits in self._agents.budgets.items()
             if only in (None, id_)
         ]
 
@@ -114,8 +114,8 @@ class Spending:
         )
 
     def _agent(self, name: str | None) -> str | None:
-        """Return the id of the agent that a schedule means, if there is one now."""
+        """Return the id of the agent that a schedule names, or None if there is none now."""
         try:
-            return self._roster.choose(name).id
+            return self._agents.choose(name).id
         except (AgentNotFound, InvalidRequest):
             return None

@@ -81,8 +81,8 @@ def test_what_was_done_is_said_in_words(shell: Shell) -> None:
     ("arguments", "code", "said"),
     [
         (["edit", "main"], 2, "Nothing to change"),
-        (["edit", "main", "--name", "x"], 1, "is one of the config file"),
-        (["remove", "main"], 1, "is one of the config file"),
+        (["edit", "main", "--name", "x"], 1, "is in the config file"),
+        (["remove", "main"], 1, "is in the config file"),
         (["add", "main"], 1, "Choose another slug."),
         (["add", "x", "--base", "nobody"], 2, "no agent 'nobody' in the config file"),
         (["add", "x", "--prompt", "a", "--prompt-file", "-"], 2, "not both"),

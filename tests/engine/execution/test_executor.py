@@ -78,7 +78,7 @@ async def test_a_backend_that_cancels_itself_is_a_failure(tmp_path: Path) -> Non
 
     run = await outcome_of(tmp_path, act)
 
-    assert (run.status, run.error) == (Status.FAILED, "the backend gave up its turn.")
+    assert (run.status, run.error) == (Status.FAILED, "the backend cancelled its turn.")
 
 
 async def test_an_agent_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ async def test_a_turn_for_which_there_is_no_room_is_tried_again_in_its_place(
 
     assert (run.outcome, run.result, run.attempt) == (Outcome.COMPLETED, "done", 1)
     assert [event.data.message for event in events if isinstance(event.data, Log)] == [
-        "no room. Tried again in 0 s."
+        "no room. It is tried again in 0 s."
     ] * 2
 
 

@@ -172,7 +172,7 @@ async def test_only_what_can_be_told_is(tmp_path: Path) -> None:
         run = await stage.submit()
         await asked(stage, run)
 
-        with pytest.raises(InvalidRequest, match="p1 can be told allow, deny, not allow_always"):
+        with pytest.raises(InvalidRequest, match="p1 can be answered with allow, deny, not with allow_always"):
             await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW_ALWAYS, "anna")
 
 
