@@ -49,7 +49,7 @@ class Waiting:
     def _why(self, run: Run, blockers: Obstacles, limits: Limits) -> Wait | None:
         name = self._agents.called(run.spec.agent)
         if blockers.due is not None and blockers.due > self._clock():
-            return Wait(why=f"it is not to begin before {times.rfc3339(blockers.due)}", until=blockers.due)
+            return Wait(why=f"it must not begin before {times.rfc3339(blockers.due)}", until=blockers.due)
         if (idle := self._idle(run.spec.agent, name)) is not None:
             return Wait(why=idle)
         if blockers.before is not None:

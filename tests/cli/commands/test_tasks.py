@@ -51,8 +51,8 @@ def test_a_task_that_waits_says_for_what(shell: Shell) -> None:
     shown, listed = shell("tasks", "show", identifier), shell("tasks", "list", "--label", "waits=long")
     shell("tasks", "cancel", identifier)
 
-    assert "it is not to begin before 2099-01-01T00:00:00.000Z" in shown.out
-    assert listed.err == "1 of them waits: it is not to begin before 2099-01-01T00:00:00.000Z.\n"
+    assert "it must not begin before 2099-01-01T00:00:00.000Z" in shown.out
+    assert listed.err == "1 of them waits: it must not begin before 2099-01-01T00:00:00.000Z.\n"
 
 
 @pytest.mark.parametrize("words", [["--run-at", "noon"], ["--label", "plain"], ["--priority", "x"]])

@@ -1,4 +1,4 @@
-"""One attempt: however a backend behaves, the run ends, and says how."""
+"""One attempt: the run ends with a reason, whatever the backend does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_a_turn_that_ends_is_a_success(tmp_path: Path) -> None:
     )
 
 
-async def test_a_reply_stands_for_the_text_that_was_streamed(tmp_path: Path) -> None:
+async def test_a_reply_replaces_the_text_that_was_streamed(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta="let me see")
         yield Reply("42")
@@ -49,7 +49,7 @@ async def test_a_reply_stands_for_the_text_that_was_streamed(tmp_path: Path) -> 
     assert (run.result, run.usage) == ("42", Usage(input=5, output=1, cost=0.5))
 
 
-async def test_an_agent_that_fails_is_a_failure_in_its_words(tmp_path: Path) -> None:
+async def test_a_run_fails_with_the_error_of_its_agent(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta="half")
         raise AgentError("no credit", remedy="Pay.")
@@ -60,7 +60,7 @@ async def test_an_agent_that_fails_is_a_failure_in_its_words(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), ConfigError("odd"), TimeoutError(), KeyError("k")])
-async def test_a_backend_that_breaks_is_a_failure(tmp_path: Path, error: Exception) -> None:
+async def test_a_bug_in_a_backend_fails_the_run(tmp_path: Path, error: Exception) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta="half")
         raise error
@@ -71,7 +71,7 @@ async def test_a_backend_that_breaks_is_a_failure(tmp_path: Path, error: Excepti
     assert run.error
 
 
-async def test_a_backend_that_cancels_itself_is_a_failure(tmp_path: Path) -> None:
+async def test_a_backend_that_cancels_itself_fails_the_run(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta="half")
         raise asyncio.CancelledError
@@ -121,7 +121,9 @@ async def test_a_backend_that_does_not_end_is_left_behind(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("timeout", [None, 0.05])
-async def test_a_backend_whose_cleanup_breaks_does_not_change_what_was(tmp_path: Path, timeout: float | None) -> None:
+async def test_an_error_in_the_cleanup_of_a_backend_does_not_change_the_result(
+    tmp_path: Path, timeout: float | None
+) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         try:
             yield Text(delta="hello")
@@ -152,7 +154,7 @@ async def test_a_backend_whose_cleanup_breaks_does_not_change_what_was(tmp_path:
     ],
     ids=["text", "reply", "usage", "session", "str", "none"],
 )
-async def test_what_cannot_be_written_down_fails_the_run_and_nothing_else(tmp_path: Path, said: Anything) -> None:
+async def test_output_that_cannot_be_stored_fails_only_its_run(tmp_path: Path, said: Anything) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         if turn.input == "hello":
             yield said
@@ -162,7 +164,7 @@ async def test_what_cannot_be_written_down_fails_the_run_and_nothing_else(tmp_pa
     assert (run.status, run.outcome) == (Status.FAILED, Outcome.AGENT_ERROR)
 
 
-async def test_an_error_that_is_no_text_can_be_told_all_the_same(tmp_path: Path) -> None:
+async def test_an_error_that_is_not_valid_text_is_shown_nevertheless(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta="half")
         raise AgentError("\ud800" + "x" * 100_000)
@@ -174,7 +176,7 @@ async def test_an_error_that_is_no_text_can_be_told_all_the_same(tmp_path: Path)
     assert len(run.error) <= executor.ERROR
 
 
-async def test_a_workspace_that_is_not_there_is_named(tmp_path: Path) -> None:
+async def test_the_error_names_a_workspace_that_does_not_exist(tmp_path: Path) -> None:
     agents = {"main": {"workspace": str(tmp_path / "nowhere")}}
     async with staged(tmp_path, agents=agents) as stage:
         run = await stage.do()
@@ -193,7 +195,7 @@ async def test_each_session_has_a_private_workspace_and_keeps_it(tmp_path: Path)
     assert Path(places[0]).stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_backends_name_of_a_conversation_comes_back_with_the_next_turn(tmp_path: Path) -> None:
+async def test_a_session_reference_comes_back_with_the_next_turn(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield SessionRef("ses:1")
         yield Text(delta="done")
@@ -276,7 +278,7 @@ async def test_an_end_that_cannot_be_written_is_written_as_a_failure(tmp_path: P
 
 
 def cramped(refusals: int) -> Act:
-    """Return what an agent does for which there is no room at first."""
+    """Return an agent for which the machine has no room at first."""
     left = [Exhausted("no room.") for _ in range(refusals)]
 
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
@@ -287,7 +289,7 @@ def cramped(refusals: int) -> Act:
     return act
 
 
-async def test_a_turn_for_which_there_is_no_room_is_tried_again_in_its_place(
+async def test_a_turn_for_which_there_is_no_room_is_tried_again_in_the_same_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "SCARCE", (0.0, 0.0))

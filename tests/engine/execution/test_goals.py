@@ -20,7 +20,7 @@ from tests.support.hurrying import Hurry
 
 
 def reaching(rounds: int) -> Act:
-    """Return an agent that reaches its goal in that round of the conversation."""
+    """Return an agent that reaches its goal in that round."""
 
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         number = len(await turn.history()) // 2 + 1
@@ -47,7 +47,7 @@ async def test_the_usage_of_all_rounds_is_summed(tmp_path: Path) -> None:
         assert (await stage.do(mode=Mode.GOAL)).usage == Usage(input=30, output=3)
 
 
-async def test_each_round_stands_in_the_transcript(tmp_path: Path) -> None:
+async def test_the_transcript_has_each_round(tmp_path: Path) -> None:
     async with staged(tmp_path, reaching(2)) as stage:
         run = await stage.do("clean up", mode=Mode.GOAL)
         messages = await stage.store.sessions.read_history(run.spec.session, 10)
@@ -90,7 +90,7 @@ async def test_an_agent_that_fails_in_a_round_fails_the_run(tmp_path: Path) -> N
     assert (run.status, run.error, run.rounds, run.done) == (Status.FAILED, "no credit", 2, False)
 
 
-async def test_a_goal_goes_on_after_a_crash_where_it_was(tmp_path: Path) -> None:
+async def test_a_goal_continues_after_a_crash_with_the_interrupted_round(tmp_path: Path) -> None:
     """The process dies in the second round; the next one begins with the second round."""
     ids = []
 
@@ -122,5 +122,5 @@ def test_a_goal_is_reached_when_the_last_line_says_so(reply: str, reached: bool)
     assert goal.reached(reply) is reached
 
 
-def test_what_the_agent_is_told_does_not_end_as_a_reached_goal() -> None:
+def test_the_prompt_of_a_round_does_not_look_like_a_reached_goal() -> None:
     assert not goal.reached(f"echo: {goal.prompt('x', 1, 2)}")

@@ -1,4 +1,4 @@
-"""What an attempt says is put on disk in batches, whole, and never without bound."""
+"""The recorder stores what an attempt says: in batches, completely, and with bounded memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.contracts.stores import spec
 
 
 class Disk:
-    """Takes appends: when it is told to, and if it is told to."""
+    """A store whose appends wait, or fail, when the test says so."""
 
     def __init__(self) -> None:
         self.batches: list[list[AnyHappening]] = []
@@ -80,7 +80,7 @@ async def test_small_pieces_become_few_events(disk: Disk, tmp_path: Path) -> Non
     assert text_of([*disk.said, *rest]) == ear.reply == "".join(f"{number} " for number in range(1000))
 
 
-async def test_what_was_said_is_written_though_nothing_more_comes(disk: Disk, tmp_path: Path) -> None:
+async def test_text_is_written_even_if_nothing_follows(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
     await ear.hear(Text(delta="hello"))
 
@@ -89,7 +89,7 @@ async def test_what_was_said_is_written_though_nothing_more_comes(disk: Disk, tm
     assert await ear.close() == []
 
 
-async def test_kinds_keep_their_order(disk: Disk, tmp_path: Path) -> None:
+async def test_events_of_different_kinds_keep_their_order(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
     said: list[Said] = [Text(delta="a"), Thinking(delta="b"), Text(delta="c"), Usage(input=1), Text(delta="d")]
     for one in said:
@@ -119,7 +119,7 @@ async def test_a_large_output_goes_to_a_file(disk: Disk, tmp_path: Path) -> None
     assert Path(said.output_file).read_text() == "x" * (EVENT + 1) + "?"
 
 
-async def test_a_disk_that_takes_no_file_costs_the_rest_of_the_output_only(disk: Disk, tmp_path: Path) -> None:
+async def test_if_the_file_cannot_be_written_only_the_rest_of_the_output_is_lost(disk: Disk, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("in the way")
     ear = record(disk, tmp_path)
     await ear.hear(ToolEnd(id="1", name="ls", output="x" * (EVENT + 1)))
@@ -129,7 +129,7 @@ async def test_a_disk_that_takes_no_file_costs_the_rest_of_the_output_only(disk:
     assert said.output_file == ""
 
 
-async def test_large_arguments_and_remarks_are_cut(disk: Disk, tmp_path: Path) -> None:
+async def test_large_arguments_and_log_messages_are_shortened(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
     await ear.hear(Tool(id="1", name="write", args={"content": "x" * EVENT}))
     await ear.hear(Log(level="info", message="x" * (2 * EVENT)))
@@ -152,7 +152,7 @@ async def test_an_answer_beyond_the_limit_is_an_error(disk: Disk, tmp_path: Path
     assert ear.reply == ""
 
 
-async def test_a_slow_disk_holds_the_agent_back(disk: Disk, tmp_path: Path) -> None:
+async def test_an_agent_waits_for_a_slow_disk(disk: Disk, tmp_path: Path) -> None:
     disk.open.clear()
     ear = record(disk, tmp_path)
     heard = 0
@@ -174,7 +174,7 @@ async def test_a_slow_disk_holds_the_agent_back(disk: Disk, tmp_path: Path) -> N
     assert len(text_of([*disk.said, *await ear.close()])) == 200 * 50_000
 
 
-async def test_a_flood_of_events_that_are_not_text_is_held_back_too(disk: Disk, tmp_path: Path) -> None:
+async def test_an_agent_with_many_events_without_text_waits_too(disk: Disk, tmp_path: Path) -> None:
     disk.open.clear()
     ear = record(disk, tmp_path)
     heard: list[int] = []
@@ -205,7 +205,7 @@ async def test_a_disk_that_refuses_is_asked_again(disk: Disk, tmp_path: Path, mo
     assert text_of([*disk.said, *await ear.close()]) == "onetwo"
 
 
-async def test_nothing_is_said_twice_when_it_ends_in_the_middle_of_a_write(disk: Disk, tmp_path: Path) -> None:
+async def test_nothing_is_written_twice_when_the_attempt_ends_during_a_write(disk: Disk, tmp_path: Path) -> None:
     disk.open.clear()
     ear = record(disk, tmp_path)
     await ear.hear(Text(delta="one"))
@@ -218,7 +218,7 @@ async def test_nothing_is_said_twice_when_it_ends_in_the_middle_of_a_write(disk:
     assert (text_of(disk.said), text_of(rest)) == ("one", "two")
 
 
-async def test_a_fenced_attempt_is_told(disk: Disk, tmp_path: Path) -> None:
+async def test_a_fenced_attempt_is_interrupted(disk: Disk, tmp_path: Path) -> None:
     told: list[bool] = []
     disk.errors = [Fenced("run-1")]
     ear = record(disk, tmp_path, fenced=lambda: told.append(True))
@@ -228,7 +228,7 @@ async def test_a_fenced_attempt_is_told(disk: Disk, tmp_path: Path) -> None:
     await ear.close()
 
 
-async def test_giving_up_ends_the_write_too(disk: Disk, tmp_path: Path) -> None:
+async def test_a_cancelled_close_ends_the_write_too(disk: Disk, tmp_path: Path) -> None:
     disk.open.clear()
     ear = record(disk, tmp_path)
     await ear.hear(Text(delta="one"))
@@ -243,5 +243,5 @@ async def test_giving_up_ends_the_write_too(disk: Disk, tmp_path: Path) -> None:
     assert [task for task in asyncio.all_tasks() if task.get_name() == "record"] == []
 
 
-def test_an_event_that_waits_has_a_size() -> None:
+def test_an_unwritten_event_has_a_size() -> None:
     assert recorder._stored(Usage())[1] > 0

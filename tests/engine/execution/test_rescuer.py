@@ -1,4 +1,4 @@
-"""Runs whose owner is gone: their processes are ended, then they are tried again."""
+"""Runs whose owner has died: their processes are ended, then they are tried again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups"
 
 @pytest.fixture
 def orphan() -> Iterator[Callable[[], Identity]]:
-    """Starts processes in groups of their own, as agents are."""
+    """Starts processes in their own groups, like agents."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> Identity:
@@ -45,7 +45,7 @@ def orphan() -> Iterator[Callable[[], Identity]]:
 
 
 async def left_by(store: SqliteStore, owner: Owner, *processes: Identity, **fields: object) -> Run:
-    """Leave a run as a gateway that was killed leaves it."""
+    """Leave a run as a killed gateway leaves it."""
     await store.runs.accept(spec(**fields))  # type: ignore[arg-type]
     (run,) = await store.runs.claim(str(owner), LIMITS)
     for who in processes:
@@ -53,7 +53,7 @@ async def left_by(store: SqliteStore, owner: Owner, *processes: Identity, **fiel
     return run
 
 
-async def test_a_run_of_a_gateway_that_is_gone_is_done(tmp_path: Path) -> None:
+async def test_a_run_of_a_dead_gateway_is_finished(tmp_path: Path) -> None:
     left: list[Run] = []
 
     async def leave(store: SqliteStore) -> None:
@@ -78,7 +78,7 @@ async def test_a_run_of_a_gateway_that_lives_is_left_alone(tmp_path: Path) -> No
         assert await stage.store.runs.get(left[0].id) == left[0]
 
 
-async def test_a_pid_of_another_boot_is_no_owner(tmp_path: Path) -> None:
+async def test_a_pid_from_before_a_reboot_is_not_an_owner(tmp_path: Path) -> None:
     rebooted = Owner("before", identity.own()._replace(boot="another boot"))
     store = SqliteStore(tmp_path / "moongate.db")
     run = await left_by(store, rebooted)
@@ -166,7 +166,7 @@ async def test_a_server_without_a_run_is_ended_too(tmp_path: Path, orphan: Calla
 async def test_orphans_are_not_waited_for_until_they_are_reaped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody has done that yet when the gateway starts again."""
+    """When the gateway starts again, no process has reaped them yet."""
     monkeypatch.setattr(child, "kill_group", functools.partial(child.kill_group, wait=2 * PATIENCE))
     store = SqliteStore(tmp_path / "moongate.db")
     children = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(20)]

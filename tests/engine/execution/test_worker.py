@@ -1,4 +1,4 @@
-"""Claiming and executing: as much as there is room for, at once, and no more."""
+"""The worker claims and executes as many runs as the limits allow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def submit_many(stage: Stage, count: int, agent: str = "main") -> list[Any
 
 
 async def full_house(stage: Stage, gate: asyncio.Event, runs: list[Any], room: int) -> None:
-    """See that as many are at work as there is room for, and then that all of them end."""
+    """Check that as many runs are at work as there is room for, and that all of them end."""
     await until(lambda: stage.backend.working == room, f"{room} are at work")
     gate.set()
     for run in runs:
@@ -49,13 +49,13 @@ def held_by(gate: asyncio.Event) -> Act:
     return act
 
 
-async def test_an_agent_works_on_so_many_runs_at_once_and_no_more(tmp_path: Path) -> None:
+async def test_an_agent_works_on_max_concurrent_runs_at_once(tmp_path: Path) -> None:
     gate = asyncio.Event()
     async with staged(tmp_path, held_by(gate), agents={"main": {"max_concurrent": 3}}) as stage:
         await full_house(stage, gate, await submit_many(stage, 12), 3)
 
 
-async def test_the_gateway_works_on_so_many_runs_at_once_and_no_more(tmp_path: Path) -> None:
+async def test_the_gateway_works_on_max_runs_at_once(tmp_path: Path) -> None:
     agents = {"main": {"max_concurrent": 10}, "other": {"max_concurrent": 10}}
     gate = asyncio.Event()
     async with staged(tmp_path, held_by(gate), agents=agents, max_runs=4) as stage:
@@ -74,7 +74,7 @@ async def test_a_session_works_on_one_run_at_a_time_in_order(tmp_path: Path) -> 
 
 
 async def test_a_full_gateway_waits_quietly(tmp_path: Path) -> None:
-    """It does not ask the store over and over whether there is room."""
+    """It does not ask the store again and again whether there is room."""
     between: list[Between] = []
 
     def wrap(store: object) -> Between:
@@ -127,7 +127,7 @@ async def test_a_delayed_run_begins_when_it_is_due(tmp_path: Path) -> None:
     assert ended.started == now + 550
 
 
-async def test_a_clock_that_is_set_back_delays_a_run_and_does_not_lose_it(
+async def test_a_clock_that_is_set_back_delays_a_run_but_does_not_lose_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "LONGEST_SLEEP", 0.02)
@@ -188,7 +188,7 @@ async def test_a_drain_begins_nothing_new(tmp_path: Path) -> None:
         assert ((await stage.store.runs.get(run.id)).status, stage.backend.turns) == (Status.QUEUED, [])
 
 
-async def test_what_is_cut_short_by_a_stop_is_done_after_the_next_start(tmp_path: Path) -> None:
+async def test_a_run_that_a_stop_interrupts_is_finished_after_the_next_start(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.begun(await stage.submit())
         await stage.engine.drain(0.01)
@@ -209,7 +209,7 @@ async def test_a_run_that_must_not_be_tried_again_ends_with_the_stop(tmp_path: P
     assert (ended.status, ended.outcome) == (Status.FAILED, Outcome.INTERRUPTED)
 
 
-async def test_a_hurry_cuts_the_grace(tmp_path: Path) -> None:
+async def test_a_drain_can_be_told_to_skip_the_grace(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.begun(await stage.submit())
         draining = asyncio.create_task(stage.engine.drain(3600))

@@ -1,4 +1,4 @@
-"""Agents that are gone: what waits for them fails, and nothing else does."""
+"""Agents that no longer exist: their queued runs fail, and no others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.contracts.stores import spec
 from tests.engine.stage import staged
 
 
-async def test_while_it_leads_only_agents_of_the_store_count_as_gone(tmp_path: Path) -> None:
+async def test_a_process_that_leads_fails_only_the_runs_of_deleted_stored_agents(tmp_path: Path) -> None:
     """A newer process may have accepted runs for agents of a newer config file."""
     deleted = str(uuid.uuid4())
     async with staged(tmp_path) as stage:
@@ -21,7 +21,7 @@ async def test_while_it_leads_only_agents_of_the_store_count_as_gone(tmp_path: P
         assert [(await stage.store.runs.get(run)).status for run in waiting] == [Status.FAILED, Status.QUEUED]
 
 
-async def test_who_begins_to_lead_fails_what_waits_for_any_agent_that_is_gone(tmp_path: Path) -> None:
+async def test_a_process_that_begins_to_lead_fails_the_runs_of_all_agents_that_are_gone(tmp_path: Path) -> None:
     waiting: list[str] = []
 
     async def prepare(store: SqliteStore) -> None:

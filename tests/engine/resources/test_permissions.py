@@ -1,4 +1,4 @@
-"""An agent that asks: people answer in time, or it is denied, and nothing waits for ever."""
+"""Permission requests: people answer in time, or the request is denied. Nothing waits for ever."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def asking(turn: Turn) -> AsyncGenerator[Anything, None]:
 
 
 async def asked(stage: Stage, run: Run, count: int = 1) -> None:
-    """Wait until so many requests were made."""
+    """Wait until there are that many requests."""
     async for event in stage.engine.watch(run.id):
         count -= isinstance(event.data, Permission) and not event.data.answer
         if not count:
@@ -42,7 +42,7 @@ async def requests(stage: Stage, run: Run) -> list[tuple[str | None, str | None]
 
 
 @pytest.mark.parametrize("answer", [Answer.ALLOW, Answer.DENY])
-async def test_an_agent_goes_on_with_what_it_was_told(tmp_path: Path, answer: Answer) -> None:
+async def test_an_agent_continues_with_the_answer(tmp_path: Path, answer: Answer) -> None:
     async with staged(tmp_path, asking, agents=ASK) as stage:
         run = await stage.submit()
         await asked(stage, run)
@@ -62,7 +62,7 @@ async def test_a_policy_answers_without_people(tmp_path: Path, policy: Permissio
         assert (run.result, await requests(stage, run)) == (f"may I? {answer}", [])
 
 
-async def test_nobody_in_time_is_a_no(tmp_path: Path) -> None:
+async def test_a_request_that_nobody_answers_in_time_is_denied(tmp_path: Path) -> None:
     agents = {"main": {"permissions": Permissions.ASK, "permission_timeout": 0.05}}
     async with staged(tmp_path, asking, agents=agents) as stage:
         run = await stage.do()
@@ -109,7 +109,7 @@ async def test_a_stop_ends_the_wait_and_the_next_attempt_asks_again(tmp_path: Pa
         assert (await stage.ended(run)).result == "may I? allow"
 
 
-async def test_an_answer_that_another_process_took_is_heard(tmp_path: Path) -> None:
+async def test_an_answer_that_another_process_took_reaches_the_agent(tmp_path: Path) -> None:
     async with staged(tmp_path, asking, agents=ASK) as stage:
         run = await stage.submit()
         await asked(stage, run)
@@ -139,7 +139,7 @@ async def test_a_request_that_needs_no_answer_any_more_is_withdrawn(tmp_path: Pa
         assert (await stage.kinds(run))[-2:] == ["text", "end"]
 
 
-async def test_several_wait_at_once_and_too_many_are_denied(tmp_path: Path) -> None:
+async def test_several_requests_wait_at_once_and_too_many_are_denied(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         tasks = [asyncio.create_task(_ask(turn)) for _ in range(permissions.WAITING + 1)]
         yield Text(delta=" ".join(sorted(await asyncio.gather(*tasks))))
@@ -167,7 +167,7 @@ async def test_an_unknown_request_is_not_found(tmp_path: Path, name: str) -> Non
             await stage.engine.permissions.answer(run.id, name, Answer.ALLOW, "anna")
 
 
-async def test_only_what_can_be_told_is(tmp_path: Path) -> None:
+async def test_an_answer_that_the_request_does_not_offer_is_refused(tmp_path: Path) -> None:
     async with staged(tmp_path, asking, agents=ASK) as stage:
         run = await stage.submit()
         await asked(stage, run)
@@ -176,7 +176,7 @@ async def test_only_what_can_be_told_is(tmp_path: Path) -> None:
             await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW_ALWAYS, "anna")
 
 
-async def test_what_is_asked_for_is_made_fit_to_be_shown(tmp_path: Path) -> None:
+async def test_the_action_of_a_request_is_shortened_and_made_valid_text(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta=await turn.ask(Wanted(action="\ud800" + "x" * 10_000)))
 
@@ -187,7 +187,7 @@ async def test_what_is_asked_for_is_made_fit_to_be_shown(tmp_path: Path) -> None
         assert (await stage.store.permissions.get(run.id, 1)).action == "?" + "x" * 499
 
 
-async def test_an_attempt_that_is_no_longer_the_runs_cannot_ask(tmp_path: Path) -> None:
+async def test_a_fenced_attempt_cannot_ask(tmp_path: Path) -> None:
     gone = asyncio.Event()
 
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:

@@ -1,4 +1,4 @@
-"""Why queued runs have not begun, as people are told it."""
+"""The queue status explains to people why queued runs have not begun."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engine.stage import Stage, hanging, staged
 
 
 async def wait(stage: Stage, run: Run) -> Wait:
-    """Return what a run waits for, of which it is known that it does."""
+    """Return what a waiting run waits for."""
     found = await stage.engine.waiting.waits([await stage.store.runs.get(run.id)])
     return found[run.id]
 
@@ -38,7 +38,7 @@ async def test_a_delayed_run_says_when_it_may_begin(tmp_path: Path) -> None:
         run = await stage.submit(run_at=START + 60_000)
 
         assert await wait(stage, run) == Wait(
-            why="it is not to begin before 2023-11-14T22:14:20.000Z", until=START + 60_000
+            why="it must not begin before 2023-11-14T22:14:20.000Z", until=START + 60_000
         )
 
 
@@ -50,7 +50,7 @@ async def test_a_run_behind_another_of_its_session_names_that_one(tmp_path: Path
         assert await wait(stage, second) == Wait(why=f"the run {first.id} of its session goes first")
 
 
-async def test_a_run_of_a_busy_agent_says_how_many_runs_that_takes(tmp_path: Path) -> None:
+async def test_a_run_of_a_busy_agent_says_how_many_runs_the_agent_takes(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging, agents={"main": {"max_concurrent": 1}}) as stage:
         await stage.begun(await stage.submit())
         run = await stage.submit(session="main:test:b")
@@ -70,7 +70,7 @@ async def test_the_limits_over_all_agents_are_named(tmp_path: Path) -> None:
         assert (await wait(stage, last)).why == "2 of 2 runs are at work, over all agents (limits.runs)"
 
 
-async def test_a_run_that_has_to_see_what_a_budget_leaves_says_so_and_until_when(tmp_path: Path) -> None:
+async def test_a_run_that_waits_for_a_budget_says_so_and_until_when(tmp_path: Path) -> None:
     agents = {"main": {"max_concurrent": 5, "budget": Budget(cost=2.0)}}
     async with staged(tmp_path, hanging, agents=agents, clock=SteppedClock(START)) as stage:
         await stage.begun(await stage.submit())
@@ -91,5 +91,5 @@ async def test_runs_of_agents_that_are_disabled_or_gone_say_so_and_are_counted(t
         gone = (await stage.store.runs.accept(spec("gone:test:a"))).run
 
         assert (await wait(stage, disabled)).why == "its agent 'other' is disabled: enable it, or cancel this task"
-        assert "its agent 'gone' is gone" in (await wait(stage, gone)).why
+        assert "its agent 'gone' no longer exists" in (await wait(stage, gone)).why
         assert await stage.engine.waiting.stranded() == {"other": 1, "gone": 1}

@@ -1,4 +1,4 @@
-"""Tokens that another serving process made or revoked."""
+"""Tokens that another serving process created or revoked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.engine.resources.tokens import Keyring
 from gateway.store.sqlite.store import SqliteStore
 
 
-async def test_what_the_process_before_made_and_revoked_is_taken_in(tmp_path: Path) -> None:
+async def test_tokens_that_the_previous_process_created_and_revoked_are_known(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "moongate.db")
     before, after = (Keyring(store, "own", wall_clock) for _ in range(2))
     kept, revoked = [await before.create(name, Scope.READ, None) for name in ("kept", "revoked")]

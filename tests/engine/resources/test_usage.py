@@ -1,4 +1,4 @@
-"""Budgets, as the engine holds to them: whatever runs at the same time, crashes, or lasts over midnight."""
+"""The engine keeps to budgets when runs are concurrent, when they crash, and over midnight."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def limited(**fields: Any) -> dict[str, Any]:
 
 
 def at_ten(directory: Path, act: Act = answering, **options: Any) -> AbstractAsyncContextManager[Stage]:
-    """Open an engine in the evening of a day that does not end while the test lasts."""
+    """Open an engine in the evening of a day that does not end during the test."""
     return staged(directory, act, **{"clock": SteppedClock(START), **options})
 
 
 async def ends(stage: Stage, count: int) -> list[Outcome | None]:
-    """Submit runs at once, each in a session of its own, and wait for their ends."""
+    """Submit runs at once, each in its own session, and wait for their ends."""
     runs = await asyncio.gather(*(stage.submit(session=f"main:test:{number}") for number in range(count)))
     return [(await stage.ended(run)).outcome for run in runs]
 
 
-async def test_however_many_are_submitted_at_once_only_so_many_run(tmp_path: Path) -> None:
+async def test_of_many_runs_submitted_at_once_only_as_many_run_as_the_budget_allows(tmp_path: Path) -> None:
     async with at_ten(tmp_path, working, agents=limited(runs=5)) as stage:
         found = await ends(stage, 40)
 
@@ -55,7 +55,7 @@ async def test_however_many_are_submitted_at_once_only_so_many_run(tmp_path: Pat
         assert len(stage.backend.turns) == 5
 
 
-async def test_tokens_are_not_overdrawn_by_runs_at_the_same_time_once_it_is_known_what_one_takes(
+async def test_concurrent_runs_do_not_overdraw_tokens_once_the_usage_of_a_run_is_known(
     tmp_path: Path,
 ) -> None:
     async with at_ten(tmp_path, working, agents=limited(tokens=1000)) as stage:
@@ -67,28 +67,28 @@ async def test_tokens_are_not_overdrawn_by_runs_at_the_same_time_once_it_is_know
     assert (used.spent.runs, used.spent.tokens) == (10, 1000)
 
 
-async def test_with_a_limit_of_cost_not_even_the_first_runs_overdraw_it(tmp_path: Path) -> None:
+async def test_not_even_the_first_runs_overdraw_a_cost_limit(tmp_path: Path) -> None:
     async with at_ten(tmp_path, working, agents=limited(cost=2.0)) as stage:
         found = await ends(stage, 20)
 
     assert (found.count(Outcome.COMPLETED), found.count(Outcome.OVER_BUDGET)) == (4, 16)
 
 
-async def test_an_agent_that_tells_no_cost_is_stopped_by_a_limit_of_cost(tmp_path: Path) -> None:
+async def test_a_cost_limit_stops_an_agent_that_reports_no_cost(tmp_path: Path) -> None:
     async with at_ten(tmp_path, agents=limited(cost=100.0)) as stage:
         found = await ends(stage, 5)
 
     assert (found.count(Outcome.COMPLETED), found.count(Outcome.OVER_BUDGET)) == (1, 4)
 
 
-async def test_what_a_crashed_gateway_has_used_counts(tmp_path: Path) -> None:
+async def test_usage_of_a_crashed_gateway_counts(tmp_path: Path) -> None:
     async def leave(store: SqliteStore) -> None:
         await store.runs.accept(spec())
         (run,) = await store.runs.claim(str(dead()), LIMITS)
         await store.events.append(run.id, run.epoch, [STEP, STEP])
 
     async with at_ten(tmp_path, working, agents=limited(runs=2, tokens=250), prepare=leave) as stage:
-        # Led, the gateway rescues the run and tries it again: 200 tokens are used, 100 more and nothing is left.
+        # When it leads, the gateway rescues the run and tries it again: after 200 tokens, 100 more exceed the limit.
         await until(lambda: stage.backend.turns, "the run is tried again")
         again = stage.backend.turns[0]
         await stage.ended(again.run)
@@ -98,7 +98,7 @@ async def test_what_a_crashed_gateway_has_used_counts(tmp_path: Path) -> None:
     assert "300 of 250 tokens" in (refused.error or "")
 
 
-async def test_an_end_that_the_disk_takes_late_counts_once(tmp_path: Path) -> None:
+async def test_an_end_that_is_stored_late_counts_once(tmp_path: Path) -> None:
     async with at_ten(tmp_path, working, agents=limited(runs=9), wrap=Between) as stage:
         between = stage.engine._store
         assert isinstance(between, Between)
@@ -109,7 +109,7 @@ async def test_an_end_that_the_disk_takes_late_counts_once(tmp_path: Path) -> No
     assert (between.calls["runs.finish"], used.spent.runs, used.spent.tokens) == (2, 1, 100)
 
 
-async def test_at_midnight_the_budget_begins_anew(tmp_path: Path) -> None:
+async def test_at_midnight_the_budget_starts_again(tmp_path: Path) -> None:
     clock = SteppedClock(START)
     async with at_ten(tmp_path, working, agents=limited(runs=1), clock=clock) as stage:
         outcomes = [(await stage.do()).outcome for _ in range(2)]
@@ -142,7 +142,7 @@ async def test_a_schedules_budget_refuses_its_runs_and_leaves_it_enabled(tmp_pat
         assert (await stage.engine.schedules.find(made.id)).enabled is True
 
 
-async def test_an_agent_over_another_has_the_same_limits_for_itself_unless_it_has_its_own(tmp_path: Path) -> None:
+async def test_a_stored_agent_has_the_limits_of_its_base_for_itself_unless_it_has_its_own(tmp_path: Path) -> None:
     async with at_ten(tmp_path, working, agents=limited(runs=1)) as stage:
         for draft in (AgentDraft(slug="same"), AgentDraft(slug="free", budget=Budget())):
             await stage.engine.agents.create(draft)
@@ -158,7 +158,7 @@ async def test_an_agent_over_another_has_the_same_limits_for_itself_unless_it_ha
 # --- reports ----------------------------------------------------------------------------------
 
 
-async def test_a_report_tells_use_and_what_is_left(tmp_path: Path) -> None:
+async def test_a_report_has_the_usage_and_what_is_left(tmp_path: Path) -> None:
     async with at_ten(tmp_path, working, agents=limited(runs=3, cost=2.0), days=Days("Asia/Tokyo")) as stage:
         await stage.do()
         report = await stage.engine.spending.report(By.AGENT)
@@ -169,7 +169,7 @@ async def test_a_report_tells_use_and_what_is_left(tmp_path: Path) -> None:
     assert (account.used.runs, account.left, account.over) == (1, Budget(runs=2, cost=1.5), False)
 
 
-async def test_a_report_of_one_agent_tells_of_it_alone(tmp_path: Path) -> None:
+async def test_a_report_of_one_agent_has_only_that_agent(tmp_path: Path) -> None:
     agents = {"main": {"budget": Budget(runs=5)}, "other": {"budget": Budget(runs=5)}}
     async with at_ten(tmp_path, working, agents=agents) as stage:
         for agent in ("main", "other", None):
@@ -191,7 +191,7 @@ async def test_a_report_that_ends_before_it_begins_is_refused(tmp_path: Path) ->
             await stage.engine.spending.report(By.DAY, date(2026, 1, 2), date(2026, 1, 1))
 
 
-async def test_a_report_may_reach_to_the_first_day_of_all(tmp_path: Path) -> None:
+async def test_a_report_may_begin_on_the_first_day_of_the_calendar(tmp_path: Path) -> None:
     async with at_ten(tmp_path) as stage:
         report = await stage.engine.spending.report(By.DAY, until=date(1, 1, 5))
 
