@@ -145,7 +145,8 @@ class Roster:
             name = None
         agent = self.default if name is None else self.find(name)
         if not agent.enabled:
-            raise InvalidRequest(f"the agent {name or agent.id!r} is disabled{self._why(agent)}.")
+            reason = self._why(agent)
+            raise InvalidRequest(f"the agent {name or agent.id!r} is disabled{reason}.")
         return agent
 
     def is_stored(self, agent_id: str) -> bool:
@@ -168,7 +169,8 @@ class Roster:
     async def health(self, agent: Agent) -> Health:
         """Ask an agent's backend whether the agent is able to answer now."""
         if agent.backend not in self._backends:
-            return Health(ok=False, detail=f"it is disabled{self._why(agent)}")
+            reason = self._why(agent)
+            return Health(ok=False, detail=f"it is disabled{reason}")
         return await self._backends[agent.backend].health(agent)
 
     # --- changes ----------------------------------------------------------------------------

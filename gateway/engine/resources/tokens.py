@@ -111,7 +111,7 @@ class Keyring:
             Conflict: there is a token with that name, or the key was used for another.
         """
         if name == OWNER:
-            raise Conflict(f"{OWNER!r} is the name of the gateway's own token.", remedy="Choose another name.")
+            raise Conflict(f"{name!r} is the name of the gateway's own token.", remedy="Choose another name.")
         secret = f"mg_{secrets.token_urlsafe(32)}"
         token = Token(name=name, hash=digest(secret), scope=scope, expires=expires, created=self._clock())
         await self._store.tokens.add(token, key)

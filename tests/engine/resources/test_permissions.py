@@ -81,7 +81,7 @@ async def test_a_cancelled_run_asks_no_more(tmp_path: Path) -> None:
 
         assert ended.status is Status.CANCELLED
         assert await requests(stage, run) == [(Answer.DENY, Lapse.WITHDRAWN)]
-        with pytest.raises(Conflict, match="does not wait"):
+        with pytest.raises(Conflict, match="no longer waits"):
             await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
 
 
