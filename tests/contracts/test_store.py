@@ -11,7 +11,8 @@ from gateway.domain.agent import SessionMode
 from gateway.domain.event import End, Status, Text, Usage
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.ports.store import Fenced, Store
+from gateway.domain.ports.run_store import Fenced
+from gateway.domain.ports.store import Store
 from gateway.domain.queue import Limits
 from gateway.domain.run import Move, OnInterrupt, Outcome, RunFilter, RunSpec, Source, Verdict
 from gateway.domain.run import Status as RunStatus

@@ -12,7 +12,8 @@ from gateway.domain.agent import AgentDraft, AgentEdit
 from gateway.domain.budget import Budget, By, Days, Spent, Used
 from gateway.domain.delivery import Target
 from gateway.domain.event import Usage
-from gateway.domain.ports.store import Fenced, Store
+from gateway.domain.ports.run_store import Fenced
+from gateway.domain.ports.store import Store
 from gateway.domain.queue import Limits
 from gateway.domain.run import Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
 from gateway.domain.schedule import Schedule, ScheduleSpec

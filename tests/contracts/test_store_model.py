@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import Text
-from gateway.domain.ports.store import Fenced
+from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import Limits
 from gateway.domain.run import OnInterrupt, Run, Status
 from gateway.errors import AgentBusy, Conflict

@@ -7,7 +7,8 @@ import pytest
 from gateway.domain.event import Permission, Text, Usage
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
-from gateway.domain.ports.store import Fenced, Store
+from gateway.domain.ports.run_store import Fenced
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Round, Run
 from gateway.errors import Conflict, PermissionNotFound
 from tests.contracts.stores import PAGE, START, SteppedClock, Told, claim_one, finish, key, kinds_of, running

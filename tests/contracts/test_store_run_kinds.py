@@ -8,7 +8,8 @@ import pytest
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import Usage
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.ports.store import Fenced, Store
+from gateway.domain.ports.run_store import Fenced
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Mode, Move, OnInterrupt, Outcome, Round, Run, RunFilter, Source, Status, Verdict
 from gateway.errors import AgentBusy, Conflict, Unavailable
 from tests.contracts.stores import LIMITS, PAGE, Shelf, SteppedClock, claim_one, finish, spec

@@ -17,7 +17,8 @@ from gateway.domain.agent import Agent, Permissions
 from gateway.domain.event import Log, Said
 from gateway.domain.permission import Answer, Wanted
 from gateway.domain.ports.backend import Backend, Turn
-from gateway.domain.ports.store import Fenced, Store
+from gateway.domain.ports.run_store import Fenced
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Mode, Move, Outcome, Round, Run, Verdict
 from gateway.engine.execution.recorder import Recorder
 from gateway.engine.storage_retry import REFUSED, until_taken

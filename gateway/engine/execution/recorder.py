@@ -17,7 +17,8 @@ import msgspec
 from gateway import log
 from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import Reply, SessionRef
-from gateway.domain.ports.store import Fenced, Store
+from gateway.domain.ports.run_store import Fenced
+from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
 from gateway.engine.storage_retry import until_taken
 from gateway.errors import AgentError

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.domain.event import Usage
 from gateway.domain.page import Page
-from gateway.domain.ports.store import Fenced
+from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import Backlog, Counts
 from gateway.domain.run import (
     FINAL,

@@ -18,7 +18,7 @@ from gateway.domain.agent import SessionMode
 from gateway.domain.event import AnyHappening, End, Usage
 from gateway.domain.event import Status as StatusEvent
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.ports.store import Fenced
+from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import Admission
 from gateway.domain.run import (
     Accepted,

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import Reply
-from gateway.domain.ports.store import Fenced
+from gateway.domain.ports.run_store import Fenced
 from gateway.domain.run import Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import recorder

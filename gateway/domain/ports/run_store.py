@@ -1,0 +1,175 @@
+"""What the engine asks of a store for runs: the runs themselves, their events and their permission requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from gateway.domain.agent import SessionMode
+from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.idempotency import IdempotencyKey
+from gateway.domain.page import Page
+from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
+from gateway.domain.queue import Admission, Backlog, Counts, Limits, Obstacles
+from gateway.domain.run import Accepted, Round, Run, RunFilter, RunSpec, Verdict
+
+
+class Fenced(Exception):
+    """This attempt is no longer the run's: another claim, or its end, came first. Write nothing."""
+
+
+class RunStore(Protocol):
+    """Runs, from their acceptance to their end."""
+
+    async def accept(
+        self,
+        spec: RunSpec,
+        key: IdempotencyKey | None = None,
+        admission: Admission | None = None,
+    ) -> Accepted:
+        """Queue a run and create its session if there is none.
+
+        Args:
+            admission: the rules of the run's agent; without them a run only waits for its turn.
+
+        Raises:
+            Conflict: the idempotency key was used with another body.
+            AgentNotFound, AgentDisabled, AgentBusy: `admission` refuses the run. Nothing was written.
+        """
+        ...
+
+    async def claim(self, owner: str, limits: Limits) -> Sequence[Run]:
+        """Claim as many queued runs as the limits allow, one at a time for each session.
+
+        The result also holds runs that a budget has refused: they have failed. If there are any, there may be
+        more to claim.
+        """
+        ...
+
+    async def save_backend_ref(self, run_id: str, epoch: int, backend_ref: str) -> None:
+        """Store the backend's own id for the run's session."""
+        ...
+
+    async def end_round(self, run_id: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
+        """Store a round of a goal that goes on: its events, transcript and usage."""
+        ...
+
+    async def finish(self, run_id: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
+        """End a run: store its last events, final status and transcript."""
+        ...
+
+    async def requeue(self, run_id: str, epoch: int, why: str) -> Run:
+        """Queue an interrupted run again, or fail it, by its policy."""
+        ...
+
+    async def cancel(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
+        """Cancel a queued run at once; flag a running one for its owner.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Conflict: it has ended.
+        """
+        ...
+
+    async def release(self, run_id: str, busy: SessionMode, key: IdempotencyKey | None = None) -> Accepted:
+        """Queue a held run.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Conflict: it is not held.
+            AgentBusy: its session is busy, and `busy` is `SessionMode.REJECT`.
+        """
+        ...
+
+    async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
+        """Fail up to `limit` queued runs of an agent that no longer exists: nobody would ever claim them."""
+        ...
+
+    async def get(self, run_id: str) -> Run:
+        """Return a run by its id, or by a prefix that fits exactly one run.
+
+        Raises:
+            RunNotFound: no run fits, or more than one.
+        """
+        ...
+
+    async def list(self, which: RunFilter, page: Page) -> Sequence[Run]: ...
+
+    async def find_blockers(self, runs: Sequence[Run], limits: Limits) -> Mapping[str, Obstacles]:
+        """Return what keeps queued runs from beginning, by their ids."""
+        ...
+
+    async def list_finished(self, label: str, limit: int) -> Sequence[Run]:
+        """Return ended runs that have a label of that name and are not hidden, the latest end first."""
+        ...
+
+    async def hide_finished(self, label: str) -> int:
+        """Leave the ended runs with that label out of `list_finished` from now on. Returns their number."""
+        ...
+
+    async def count_backlog(self) -> Backlog: ...
+
+    async def next_due_at(self) -> int | None:
+        """Return when the next delayed run is due, in milliseconds since 1970 UTC."""
+        ...
+
+    async def count_totals(self, since: int) -> Counts:
+        """Count runs and sessions; ended runs only since that moment, in milliseconds since 1970 UTC."""
+        ...
+
+    async def find_cancel_requested(self, ids: Sequence[str]) -> Sequence[str]:
+        """Return those of some running runs for which a cancel was requested."""
+        ...
+
+
+class EventStore(Protocol):
+    """The events of each run, and the changes of everything."""
+
+    async def append(self, run_id: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+        """Append events to the log of a running attempt."""
+        ...
+
+    async def read_after(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+        """Return events with a number above `after`; with `size` at most that many bytes, but at least one event."""
+        ...
+
+    async def read_changes_after(self, after: int, limit: int) -> Sequence[Change]: ...
+
+    async def last_change(self) -> int:
+        """Return the number of the newest change, or 0."""
+        ...
+
+
+class PermissionStore(Protocol):
+    """Permission requests. The transaction that ends an attempt withdraws what it still asks for."""
+
+    async def ask(self, run_id: str, epoch: int, wanted: Wanted, expires: int) -> PermissionRequest:
+        """Store a request of the running attempt; it expires at that moment, in milliseconds since 1970 UTC."""
+        ...
+
+    async def answer(
+        self, run_id: str, n: int, answer: Answer, by: str, key: IdempotencyKey | None = None
+    ) -> PermissionRequest:
+        """Answer a request. `by` is the name of the token that answers.
+
+        Raises:
+            PermissionNotFound: there is no request with that number.
+            Conflict: it was answered already, or the agent no longer waits for it.
+        """
+        ...
+
+    async def close(self, run_id: str, n: int, why: Lapse) -> PermissionRequest:
+        """Deny a request unless somebody has answered it. Returns the request with its answer."""
+        ...
+
+    async def get(self, run_id: str, n: int) -> PermissionRequest:
+        """Return a request by its number.
+
+        Raises:
+            PermissionNotFound: there is none.
+        """
+        ...
+
+    async def list(self, run_id: str, page: Page) -> Sequence[PermissionRequest]:
+        """Return a run's requests, newest first. The page counts by request number."""
+        ...
