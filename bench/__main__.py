@@ -13,7 +13,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def main() -> None:
-    rows: dict[str, report.Row] = dict(plugins.discover("bench.rows", "ROW"))
+    rows: dict[str, report.Row] = dict(plugins.discover_modules("bench.rows", "ROW"))
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure against bare counterparts.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(rows)}")
     parser.add_argument("--quick", action="store_true", help="only see that every row runs")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from gateway import log
 from gateway.domain.agent import Agent
-from gateway.domain.event import Said, Text
-from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
+from gateway.domain.event import BackendEvent, Text
+from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
 from gateway.domain.run import RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.engine.engine import Engine
@@ -35,10 +35,10 @@ class Noop:
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    async def health(self, agent: Agent) -> Health:
-        return Health(ok=True)
+    async def health(self, agent: Agent) -> AgentHealth:
+        return AgentHealth(ok=True)
 
-    async def prompt(self, turn: Turn) -> AsyncIterator[Said | SessionRef | Reply]:
+    async def prompt(self, turn: Turn) -> AsyncIterator[BackendEvent | SessionRef | FullReply]:
         self.began = time.perf_counter()
         self.asked.set()
         yield Text(delta="ok")
@@ -51,10 +51,10 @@ async def engine(home: Path) -> AsyncIterator[tuple[Engine, Noop]]:
     store = SqliteStore(home / "data" / "moongate.db")
     with _logging(home):
         agents = [Agent(id="main", backend="noop", max_concurrent=64)]
-        owner = Owner("bench", identity.own())
+        owner = Owner("bench", identity.own_identity())
         try:
             async with Engine(store, agents, {"noop": noop}, owner=owner, directory=home) as opened:
-                await opened.lead()
+                await opened.start_leading()
                 yield opened, noop
         finally:
             await store.close()
@@ -62,7 +62,7 @@ async def engine(home: Path) -> AsyncIterator[tuple[Engine, Noop]]:
 
 def message(number: int) -> RunSpec:
     """Return a message in a chat with that number."""
-    key = SessionKey.of("main", "webchat", f"chat-{number}")
+    key = SessionKey.from_parts("main", "webchat", f"chat-{number}")
     return RunSpec(source=Source.MESSAGE, agent="main", session=str(key), input="What is the time?")
 
 
@@ -84,7 +84,7 @@ def sync_time(directory: Path, count: int = 50) -> float:
 @contextmanager
 def _logging(home: Path) -> Iterator[None]:
     file = LogFile(home / "gateway.log")
-    writer = log.configure("info", [lambda line, _: file.write(line)])
+    writer = log.configure_logging("info", [lambda line, _: file.write_line(line)])
     try:
         yield
     finally:

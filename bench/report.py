@@ -14,7 +14,7 @@ from pathlib import Path
 import apsw
 
 from bench.measure import Sample
-from gateway.store.sqlite.opening import file_system
+from gateway.store.sqlite.opening import find_file_system
 
 #: what the numbers depend on
 PACKAGES = ("aiohttp", "apsw", "click", "msgspec", "structlog")
@@ -116,7 +116,7 @@ def machine(place: Path) -> list[str]:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     return [
         f"{datetime.now(UTC):%Y-%m-%d}. {_processor()}, {os.cpu_count()} cores, {platform.system()}"
-        f" {platform.release()}, {file_system(place) or 'unknown'} disk.",
+        f" {platform.release()}, {find_file_system(place) or 'unknown'} disk.",
         f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}, {versions}.",
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 
-def text(argument: str | None) -> str:
+def read_text(argument: str | None) -> str:
     """Return the text to send: the argument, or standard input if there is no argument or it is `-`.
 
     Raises:
@@ -24,7 +24,7 @@ def text(argument: str | None) -> str:
     return argument
 
 
-def labels(words: tuple[str, ...]) -> dict[str, str]:
+def parse_labels(words: tuple[str, ...]) -> dict[str, str]:
     """Return the labels in a list of `name=value` words.
 
     Raises:

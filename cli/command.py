@@ -29,33 +29,33 @@ class Invocation:
         self.json = False
 
     @property
-    def environment(self) -> dict[str, str]:
+    def merged_environment(self) -> dict[str, str]:
         """The environment, with `--config` as `MOONGATE_CONFIG` if it was given."""
         return {**os.environ, **({"MOONGATE_CONFIG": self.config} if self.config else {})}
 
 
-def current() -> Invocation:
+def current_invocation() -> Invocation:
     """Return the invocation of the command that runs now."""
     return click.get_current_context().ensure_object(Invocation)
 
 
-def need_config() -> None:
+def require_config() -> None:
     """Refuse a `--config` file that does not exist: the user does not want the defaults.
 
     Raises:
         ConfigError: there is no such file.
     """
-    named = current().config
+    named = current_invocation().config
     if named is not None and not Path(named).expanduser().exists():
         raise ConfigError(f"there is no config file {named}.", remedy="Give --config the path of an existing file.")
 
 
-def _take_config(context: click.Context, _: click.Parameter, value: str | None) -> None:
+def _store_config(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         context.ensure_object(Invocation).config = value
 
 
-def _take_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+def _store_json(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         context.ensure_object(Invocation).json = True
 
@@ -65,7 +65,7 @@ def _config_option() -> click.Option:
         ["--config"],
         metavar="FILE",
         expose_value=False,
-        callback=_take_config,
+        callback=_store_config,
         help="Config file of the gateway to use.  [env: MOONGATE_CONFIG]",
     )
 
@@ -76,7 +76,7 @@ def _json_option() -> click.Option:
         is_flag=True,
         is_eager=True,
         expose_value=False,
-        callback=_take_json,
+        callback=_store_json,
         help='Print JSON as above. On failure: {"error": {"code", "message", "details"?}}.',
     )
 
@@ -94,7 +94,7 @@ class Command(click.Command):
             self.params.append(_json_option())
 
 
-class Wordless(Command):
+class CommandWithoutJson(Command):
     """A command without `--json`, because it prints no result."""
 
     has_json = False
@@ -139,13 +139,13 @@ class Program(Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
-            at = _first_foreign(args)
+            at = _find_first_other_word(args)
             if at == len(args) or (args[at].startswith("-") and args[at] not in ("--help", "--version")):
                 args = [*args[:at], "run", *args[at:]]
         return super().parse_args(ctx, args)
 
 
-def _first_foreign(args: list[str]) -> int:
+def _find_first_other_word(args: list[str]) -> int:
     """Return the position of the first word that is neither `--config` nor its file."""
     at = 0
     while at < len(args):

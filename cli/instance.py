@@ -18,18 +18,18 @@ from gateway.supervisor.last_stop import LastStop
 from gateway.supervisor.record import Record
 
 #: the settings that are read here, with their environment variables, as in `gateway.config`
-TOKEN = ("gateway.auth.token", ("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"))
-MODE = ("gateway.auth.mode", ("MOONGATE_AUTH_MODE",))
+TOKEN_SETTING = ("gateway.auth.token", ("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"))
+AUTH_MODE_SETTING = ("gateway.auth.mode", ("MOONGATE_AUTH_MODE",))
 
 
-class Secret(NamedTuple):
+class FoundToken(NamedTuple):
     """A value, and where it was found."""
 
     value: str
     source: str
 
 
-class Place(NamedTuple):
+class Instance(NamedTuple):
     """The state directory, config file and environment of one gateway."""
 
     home: Path
@@ -37,45 +37,45 @@ class Place(NamedTuple):
     env: Mapping[str, str]
 
     @classmethod
-    def of(cls, env: Mapping[str, str]) -> Place:
-        return cls(paths.home(env), paths.config(env), env)
+    def from_environment(cls, env: Mapping[str, str]) -> Instance:
+        return cls(paths.state_directory(env), paths.config_file(env), env)
 
     @property
-    def record(self) -> Record | None:
+    def lock_record(self) -> Record | None:
         """What the gateway wrote into its lock file; None if none ever ran."""
-        return record.read(paths.lock(self.home, self.config))
+        return record.read_record(paths.lock_file(self.home, self.config))
 
     @property
     def last_stop(self) -> LastStop | None:
         """How the last gateway ended; None if it could not record that."""
-        return last_stop.read(paths.lock(self.home, self.config))
+        return last_stop.read_last_stop(paths.lock_file(self.home, self.config))
 
     @property
-    def token(self) -> Secret | None:
+    def access_token(self) -> FoundToken | None:
         """The token: from the environment, `.env`, the config file, or the token file. None if none is needed or found.
 
         Raises:
             ConfigError: the token file cannot be used.
         """
-        if (mode := self._setting(*MODE)) is not None and mode.value == "none":
+        if (mode := self._read_setting(*AUTH_MODE_SETTING)) is not None and mode.value == "none":
             return None
-        given = self._setting(*TOKEN)
+        given = self._read_setting(*TOKEN_SETTING)
         if given is not None:
             return given
-        file = paths.token(self.home)
-        found = secret_file.read(file)
-        return None if found is None else Secret(found, f"the file {file}")
+        file = paths.token_file(self.home)
+        found = secret_file.read_secret(file)
+        return None if found is None else FoundToken(found, f"the file {file}")
 
-    def _setting(self, name: str, names: tuple[str, ...]) -> Secret | None:
-        for values, origin in ((self.env, ""), (self.dotenv, " in .env")):
+    def _read_setting(self, name: str, names: tuple[str, ...]) -> FoundToken | None:
+        for values, origin in ((self.env, ""), (self.dotenv_values, " in .env")):
             for known in names:
                 if values.get(known):
-                    return Secret(str(values[known]), known + origin)
-        value = inner(self.written, name)
-        return Secret(value, f"{name} in {self.config}") if isinstance(value, str) and value else None
+                    return FoundToken(str(values[known]), known + origin)
+        value = get_nested(self.config_content, name)
+        return FoundToken(value, f"{name} in {self.config}") if isinstance(value, str) and value else None
 
     @property
-    def dotenv(self) -> Mapping[str, str | None]:
+    def dotenv_values(self) -> Mapping[str, str | None]:
         """The variables that `.env` in the state directory sets."""
         file = self.home / ".env"
         if not file.exists():
@@ -85,7 +85,7 @@ class Place(NamedTuple):
         return dotenv.dotenv_values(file, interpolate=False)
 
     @property
-    def written(self) -> Any:
+    def config_content(self) -> Any:
         """The content of the config file; None if it cannot be read."""
         try:
             return json.loads(self.config.read_bytes().decode("utf-8-sig"))
@@ -93,6 +93,6 @@ class Place(NamedTuple):
             return None  # `gateway config check` says what is wrong with it
 
 
-def inner(value: Any, name: str) -> Any:
+def get_nested(value: Any, name: str) -> Any:
     """Return the value at a dotted name in nested objects; None if there is none."""
     return reduce(lambda found, part: found.get(part) if isinstance(found, dict) else None, name.split("."), value)

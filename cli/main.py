@@ -47,40 +47,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # not every terminal can show every character
     invocation = Invocation()
-    code = _guarded(invocation, arguments)
-    return _flushed(code)
+    code = _run_guarded(invocation, arguments)
+    return _flush_output(code)
 
 
-def _guarded(invocation: Invocation, arguments: Sequence[str] | None) -> int:
+def _run_guarded(invocation: Invocation, arguments: Sequence[str] | None) -> int:
     try:
-        result = COMMAND.main(arguments, prog_name=_name(), obj=invocation, standalone_mode=False)
+        result = COMMAND.main(arguments, prog_name=_program_name(), obj=invocation, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        return _complain(invocation, "USAGE", error.format_message(), _usage(error), error.exit_code)
+        return _report_error(invocation, "USAGE", error.format_message(), _usage_hint(error), error.exit_code)
     except click.Abort:
         return Interrupted.exit_code
     except GatewayError as error:
-        return _complain(invocation, _code(error), error.message, error.remedy, error.exit_code, error.details)
+        return _report_error(
+            invocation, _error_code(error), error.message, error.remedy, error.exit_code, error.details
+        )
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        return _complain(invocation, "SYSTEM", f"{error.strerror or error}{where}", None, 1)
+        return _report_error(invocation, "SYSTEM", f"{error.strerror or error}{where}", None, 1)
     except Exception as error:  # no traceback unless the user asks for one
-        return _broke(invocation, error)
+        return _report_bug(invocation, error)
     return result if isinstance(result, int) else 0
 
 
-def _broke(invocation: Invocation, error: Exception) -> int:
+def _report_bug(invocation: Invocation, error: Exception) -> int:
     if os.environ.get("MOONGATE_DEBUG"):
         import traceback  # late: most commands do not need it
 
         traceback.print_exc()
     what = f"this command failed unexpectedly: {type(error).__name__}: {error}"
-    return _complain(invocation, "INTERNAL_ERROR", what, "This is a bug. Set MOONGATE_DEBUG=1 to see where.", 1)
+    return _report_error(invocation, "INTERNAL_ERROR", what, "This is a bug. Set MOONGATE_DEBUG=1 to see where.", 1)
 
 
-def _complain(
+def _report_error(
     invocation: Invocation,
     code: str,
     message: str,
@@ -92,7 +94,7 @@ def _complain(
     remedies = [line for line in (remedy or "").splitlines() if line]
     if exit_code == Interrupted.exit_code and sys.stderr.isatty():
         click.echo("\n" + "\n   ".join([message, *remedies]), err=True)  # the terminal has printed ^C on this line
-    elif output.fancy(sys.stderr):
+    elif output.wants_decoration(sys.stderr):
         click.echo("\n   ".join([f"❌ {message}", *remedies]), err=True)
     else:
         click.echo(" ".join([message, *remedies]), err=True)
@@ -102,25 +104,25 @@ def _complain(
     return exit_code
 
 
-def _code(error: GatewayError) -> str:
+def _error_code(error: GatewayError) -> str:
     """Return the code of an error: the one that the HTTP API uses, else one made from the name of its class."""
     if error.code != GatewayError.code:
         return error.code
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).upper()
 
 
-def _usage(error: click.ClickException) -> str | None:
+def _usage_hint(error: click.ClickException) -> str | None:
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"More: {context.command_path} --help" if context is not None else None
 
 
-def _name() -> str:
+def _program_name() -> str:
     """Return the name under which the program was called: `gateway` or `moongate`."""
     name = os.path.basename(sys.argv[0]).partition(".")[0]
     return name if name == "moongate" else "gateway"
 
 
-def _flushed(code: int) -> int:
+def _flush_output(code: int) -> int:
     """Flush stdout. A reader that has closed the pipe is not an error."""
     try:
         sys.stdout.flush()

@@ -30,19 +30,19 @@ class Spinner:
     def __exit__(self, *exc: object) -> None:
         self._progress.stop()
 
-    def say(self, what: str) -> None:
+    def set_text(self, what: str) -> None:
         self._progress.update(self._task, description=what)
 
-    def note(self, text: str) -> None:
+    def print_above(self, text: str) -> None:
         self._progress.console.print(Text(text, style="dim"))
 
-    def pause(self) -> None:
+    def pause_showing(self) -> None:
         self._progress.stop()
 
-    def resume(self) -> None:
+    def resume_showing(self) -> None:
         if not self._over:
             self._progress.start()
 
-    def stop(self) -> None:
+    def stop_showing(self) -> None:
         self._over = True
         self._progress.stop()

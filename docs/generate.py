@@ -15,7 +15,7 @@ from gateway import backends, channels, config
 from gateway.api import openapi, routing
 from gateway.domain import run
 from gateway.domain.agent import Agent
-from gateway.domain.inbound import InletSettings
+from gateway.domain.inbound import WebhookEndpointSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,7 +35,7 @@ def pages() -> Mapping[Path, str]:
 def example() -> str:
     """Return an example config file with all sections, their defaults and several kinds of agents."""
     made: dict[str, Any] = {}
-    for setting in config.table():
+    for setting in config.list_settings():
         if setting.default not in (None, [], {}):
             *parents, name = setting.name.split(".")
             place = made
@@ -60,7 +60,7 @@ def environment() -> str:
         "# Copy this file to ~/.moongate/.env. Environment variables and flags override it.",
         '# The names after "also" are those of the systems that Moongate can replace.',
     ]
-    for setting in config.table():
+    for setting in config.list_settings():
         if setting.env:
             first, *others = setting.env
             also = f" (also {', '.join(others)})" if others else ""
@@ -81,16 +81,16 @@ def settings() -> str:
         "| setting | default | what it is | environment |",
         "|---|---|---|---|",
     ]
-    for setting in config.table():
+    for setting in config.list_settings():
         names = ", ".join(f"`{name}`" for name in setting.env)
         lines.append(f"| `{setting.name}` | {_code(setting.default)} | {_cell(setting.help)} | {names} |")
     lines += ["", "## Agents", "", "Each entry of `agents.list` has these fields, and the fields of its backend.", ""]
     lines += _fields(Agent, leave_out={"options"})
-    for name, kind in sorted(backends.kinds().items()):
+    for name, kind in sorted(backends.find_backends().items()):
         lines += ["", f"### backend: {name}", ""]
         lines += _fields(kind.options) if msgspec.structs.fields(kind.options) else ["No further fields."]
     lines += ["", "## Channels", "", "`channels.<name>` contains the fields of that channel."]
-    for name, channel in sorted(channels.kinds().items()):
+    for name, channel in sorted(channels.find_channels().items()):
         if channel.options is not None:
             lines += ["", f"### channels.{name}", "", *_fields(channel.options)]
     lines += [
@@ -100,13 +100,13 @@ def settings() -> str:
         "Each entry of `inbound` has these fields; see [webhooks-in.md](webhooks-in.md).",
         "",
     ]
-    lines += _fields(InletSettings)
+    lines += _fields(WebhookEndpointSettings)
     return "\n".join(lines) + "\n"
 
 
 def api() -> str:
     """Return the reference page of the HTTP API."""
-    document = openapi.document(routing.all_routes())
+    document = openapi.build_document(routing.discover_routes())
     lines = [
         "# HTTP API",
         "",
@@ -137,7 +137,7 @@ def with_diagram(text: str) -> str:
 
     Other diagrams on the page are written by hand and stay as they are.
     """
-    block = f"```mermaid\n{run.diagram()}```"
+    block = f"```mermaid\n{run.draw_diagram()}```"
     return re.sub(r"```mermaid\nstateDiagram-v2\n.*?```", lambda _: block, text, flags=re.DOTALL)
 
 

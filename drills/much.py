@@ -12,8 +12,8 @@ import psutil
 
 from drills import Figures
 from gateway.domain.event import Text
-from gateway.domain.queue import Limits
-from gateway.domain.run import Move, Outcome, Run, RunSpec, Source, Verdict
+from gateway.domain.queue import RunLimits
+from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunSpec, Source
 from gateway.domain.times import wall_clock
 from gateway.store.sqlite.store import SqliteStore
 from harness.live_gateway import Live
@@ -92,7 +92,7 @@ async def _fill(database: Path, specs: list[RunSpec]) -> None:
     """Hand in runs and end them, as an engine does it: through the store's own methods."""
     database.parent.mkdir(parents=True)
     store = SqliteStore(database, clock=wall_clock)
-    limits = Limits(total=TOGETHER, agents={"main": TOGETHER, "other": TOGETHER})
+    limits = RunLimits(total=TOGETHER, agents={"main": TOGETHER, "other": TOGETHER})
     try:
         for first in range(0, len(specs), TOGETHER):
             await asyncio.gather(*(store.runs.accept(spec) for spec in specs[first : first + TOGETHER]))
@@ -105,10 +105,10 @@ async def _fill(database: Path, specs: list[RunSpec]) -> None:
 _SAID = [Text(delta="It was done, ") for _ in range(3)]
 
 
-def _verdict(run: Run) -> Verdict:
+def _verdict(run: Run) -> AttemptResult:
     if _fails(run.seq):
-        return Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="it did not work")
-    return Verdict(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result="It was done, " * 3)
+        return AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="it did not work")
+    return AttemptResult(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result="It was done, " * 3)
 
 
 def _fails(seq: int) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drills import Figures, client
-from gateway.supervisor.supervisor import MIGRATION_GRACE
+from gateway.supervisor.supervisor import MIGRATION_GRACE_SECONDS
 from harness import faults
 from harness.command_line import Shell
 from harness.live_gateway import Live
@@ -43,7 +43,7 @@ def under_load(directory: Path, restarts: int = 5, seconds: float = 2.5, p99: fl
         assert traffic.failures == [], traffic.failures
         assert [(answer.status, answer.body["reply"]) for answer in answers] == [(200, "answered")] * restarts
         # the third one waits for a migration: what it cuts short is tried again, and still ends once
-        cut = 3 if seconds > MIGRATION_GRACE else 0
+        cut = 3 if seconds > MIGRATION_GRACE_SECONDS else 0
         assert [run["result"] for run in ended] == ["done"] * restarts
         assert all(run["attempt"] in (1, 2) for run in ended[:cut]), ended
         assert all(run["attempt"] == 1 for run in ended[cut:]), ended

@@ -28,20 +28,20 @@ from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
 from gateway.security import secret_file
 from gateway.supervisor import config_history, last_stop, lock, port, record, reexec, restart_plan, signals, terminate
-from gateway.supervisor.address import Address, connect_host
-from gateway.supervisor.config_history import Configs, Reading
+from gateway.supervisor.address import ListenAddress, connect_host
+from gateway.supervisor.config_history import ConfigHistory, ConfigReading
 from gateway.supervisor.console import Console
 from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.lock import Lock
-from gateway.supervisor.logfile import Folding, LogFile
+from gateway.supervisor.logfile import LogFile, RepeatFilter
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.record import Record
 from gateway.supervisor.supervisor import Supervisor
 
 #: set for a gateway in the background: nobody reads its console
-DETACHED = "MOONGATE_DETACHED"
+DETACHED_VARIABLE = "MOONGATE_DETACHED"
 #: bytes of what a service manager keeps
-LONGEST_OUTPUT = 1024 * 1024
+MAX_OUTPUT_FILE_BYTES = 1024 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,84 +75,87 @@ def run(options: Mapping[str, Any]) -> int:
     Raises:
         GatewayError: it cannot start; `exit_code` is the process's.
     """
-    signals.block()
+    signals.block_restart_signal()
     os.umask(0o077)
     if options.get("output"):
-        _print_to(options["output"])
+        _redirect_output(options["output"])
     for pair in options.get("environment") or ():
         name, _, value = pair.partition("=")
         os.environ[name] = value
-    _bound_output()
+    _truncate_output()
     notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token(options["token"])
     for name in ("config", "host", "port"):  # generations read the settings themselves, and must see these too
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
-    resumed = reexec.find_kept(os.environ.pop(reexec.RESUME, ""))
-    reading = config_history.read(os.environ)
+    resumed = reexec.find_kept(os.environ.pop(reexec.RESUME_VARIABLE, ""))
+    reading = config_history.read_config(os.environ)
     settings = reading.settings
     if settings is None:
         raise ConfigError(reading.error)
     if resumed:
         data = DataLocks(resumed.get("data", {}))
-        held, listener = _kept_lock(resumed), socket.socket(fileno=resumed["listener"])
+        held, listener = _restore_lock(resumed), socket.socket(fileno=resumed["listener"])
         os.set_inheritable(resumed["listener"], False)
     else:
         force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
-        paths.private_directory(settings.home)
-        held, data = _lock(settings, force=force or kill_foreign), DataLocks({})
-        kept = notifier.listener(settings.gateway.host, settings.gateway.port)
-        listener = kept or _bound(settings, force=force, kill_foreign=kill_foreign)
+        paths.make_private_directory(settings.home)
+        held, data = _acquire_lock(settings, force=force or kill_foreign), DataLocks({})
+        kept = notifier.take_listener(settings.gateway.host, settings.gateway.port)
+        listener = kept or _bind_port(settings, force=force, kill_foreign=kill_foreign)
     try:
         with listener:
             if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
-                data.take(settings.data_directory)
-            code = _supervise(settings, reading, held, data, listener, notifier, resumed)
+                data.lock_directory(settings.data_directory)
+            code = _run_supervisor(settings, reading, held, data, listener, notifier, resumed)
     finally:
-        data.release()
+        data.release_all()
         held.release()
     if (
-        code == restart_plan.AGAIN
-        and restart_plan.plan(os.environ, restart_plan.PLATFORM, hard=False) is restart_plan.Plan.SUCCESSOR
+        code == restart_plan.RESTART_EXIT_CODE
+        and restart_plan.choose_plan(os.environ, restart_plan.CURRENT_PLATFORM, hard=False)
+        is restart_plan.RestartPlan.SUCCESSOR
     ):
-        restart_plan.succeed(os.environ, paths.start_file(settings.home, settings.path))
+        restart_plan.start_successor(os.environ, paths.start_output_file(settings.home, settings.path))
         return 0
     return code
 
 
-def _lock(settings: Config, *, force: bool) -> Lock:
+def _acquire_lock(settings: Config, *, force: bool) -> Lock:
     """Take the lock of the config; by force, end the gateway that has it."""
-    path = paths.lock(settings.home, settings.path)
+    path = paths.lock_file(settings.home, settings.path)
     try:
-        return lock.acquire(path)
+        return lock.acquire_lock(path)
     except AlreadyRunning:
-        holder = record.read(path)
-        if not force or holder is None or not holder.alive:
+        holder = record.read_record(path)
+        if not force or holder is None or not holder.is_alive:
             raise
-        terminate.end(holder, terminate.FORCE_GRACE)
-        return lock.acquire(path)
+        terminate.end_gateway(holder, terminate.FORCE_GRACE_SECONDS)
+        return lock.acquire_lock(path)
 
 
-def _bound(settings: Config, *, force: bool, kill_foreign: bool) -> socket.socket:
+def _bind_port(settings: Config, *, force: bool, kill_foreign: bool) -> socket.socket:
     """Bind the port; with `force`, end its holder first."""
     host, number = settings.gateway.host, settings.gateway.port
-    before = record.read(paths.lock(settings.home, settings.path))
-    if before is not None and before.port == number and not before.alive:
-        terminate.wait_free(host, number, terminate.ORPHANS)  # a serving process of ours may still be ending
+    before = record.read_record(paths.lock_file(settings.home, settings.path))
+    if before is not None and before.port == number and not before.is_alive:
+        terminate.wait_free(
+            host, number, terminate.ORPHAN_GRACE_SECONDS
+        )  # a serving process of ours may still be ending
     if force or kill_foreign:
-        terminate.take_port(host, number, paths.locks(settings.home), kill_foreign=kill_foreign)
-    return port.bind(host, number)
+        terminate.take_port(host, number, paths.locks_directory(settings.home), kill_foreign=kill_foreign)
+    return port.bind_port(host, number)
 
 
-def _kept_lock(resumed: Mapping[str, Any]) -> Lock:
+def _restore_lock(resumed: Mapping[str, Any]) -> Lock:
     os.set_inheritable(resumed["lock"], False)
     return Lock(resumed["lock"], resumed["lock"])
 
 
-def _supervise(
+def _run_supervisor(
     settings: Config,
-    reading: Reading,
+    reading: ConfigReading,
     held: Lock,
     data: DataLocks,
     listener: socket.socket,
@@ -161,80 +164,83 @@ def _supervise(
 ) -> int:
     bound = listener.getsockname()[1]
     instance = resumed["instance"] if resumed else os.urandom(8).hex()
-    before = record.read(paths.lock(settings.home, settings.path))
+    before = record.read_record(paths.lock_file(settings.home, settings.path))
     same = before is not None and before.instance == instance  # with its supervisor replaced
     began = before.createdAt if before is not None and same else time.time_ns() // 1_000_000
 
     def announce(host: str, number: int) -> None:
-        mine = _record(settings, instance, began, host, number)
-        held.write(mine)
-        data.write(mine)
+        mine = _make_record(settings, instance, began, host, number)
+        held.write_record(mine)
+        data.write_records(mine)
 
     announce(resumed["address"][0] if resumed else settings.gateway.host, bound)
-    if restart_plan.plan(os.environ, restart_plan.PLATFORM, hard=False) is not restart_plan.Plan.GENERATION:
-        return _serve_here(settings, listener, instance)
+    if (
+        restart_plan.choose_plan(os.environ, restart_plan.CURRENT_PLATFORM, hard=False)
+        is not restart_plan.RestartPlan.GENERATION
+    ):
+        return _serve_in_process(settings, listener, instance)
     file = LogFile(paths.log_file(settings.home, settings.path))
-    console = Console(_console())
+    console = Console(_choose_console())
 
     def write(line: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep us from reading
-            file.write(line)
-        console.write(line)
+            file.write_line(line)
+        console.write_line(line)
 
-    folding = Folding(write)
+    folding = RepeatFilter(write)
     said = resumed["address"] if resumed else (settings.gateway.host, settings.gateway.port)
 
     supervisor = Supervisor(
         listener,
         reading,
-        lock_path=paths.lock(settings.home, settings.path),
+        lock_path=paths.lock_file(settings.home, settings.path),
         lock_descriptor=held.descriptor,
         env=os.environ | {"MOONGATE_INSTANCE": instance},
-        write=folding.write,
-        greet=lambda about: _greet(settings, bound, about),
+        write=folding.write_line,
+        greet=lambda about: _print_banner(settings, bound, about),
         notifier=notifier,
-        configs=Configs(settings.path),
-        address=Address(said[0], said[1], announce),
+        configs=ConfigHistory(settings.path),
+        address=ListenAddress(said[0], said[1], announce),
         data=data,
         resumed=resumed,
     )
     try:
         code = supervisor.run()
-        last_stop.write(paths.lock(settings.home, settings.path), instance, code, supervisor.why)
+        last_stop.write_last_stop(paths.lock_file(settings.home, settings.path), instance, code, supervisor.why)
         if supervisor.failure:
             raise ConfigError(supervisor.failure)
         return code
     finally:
-        folding.flush()
+        folding.flush_repeats()
         file.close()
 
 
-def _serve_here(settings: Config, listener: socket.socket, instance: str) -> int:
+def _serve_in_process(settings: Config, listener: socket.socket, instance: str) -> int:
     """Serve inside this process, without generations; returns AGAIN if somebody is to begin it again."""
     from gateway import unsupervised  # late: a supervisor does without all that it brings
 
     file = LogFile(paths.log_file(settings.home, settings.path))
-    console = _console()
+    console = _choose_console()
     try:
-        bound, path = listener.getsockname()[1], paths.lock(settings.home, settings.path)
-        plan = restart_plan.plan(os.environ, restart_plan.PLATFORM, hard=False)
-        again = unsupervised.run(
+        bound, path = listener.getsockname()[1], paths.lock_file(settings.home, settings.path)
+        plan = restart_plan.choose_plan(os.environ, restart_plan.CURRENT_PLATFORM, hard=False)
+        again = unsupervised.run_unsupervised(
             listener,
             instance,
             path,
-            sinks=[lambda line, _: file.write(line), lambda line, _: console(line)],
-            greet=lambda about: _greet(settings, bound, about),
-            here=plan is restart_plan.Plan.IN_PROCESS,
+            sinks=[lambda line, _: file.write_line(line), lambda line, _: console(line)],
+            greet=lambda about: _print_banner(settings, bound, about),
+            here=plan is restart_plan.RestartPlan.IN_PROCESS,
         )
-        code = restart_plan.AGAIN if again and plan is restart_plan.Plan.EXIT else 0
-        last_stop.write(path, instance, code, "a restart" if again else "it was told to stop")
-        return restart_plan.AGAIN if again else 0
+        code = restart_plan.RESTART_EXIT_CODE if again and plan is restart_plan.RestartPlan.EXIT else 0
+        last_stop.write_last_stop(path, instance, code, "a restart" if again else "it was told to stop")
+        return restart_plan.RESTART_EXIT_CODE if again else 0
     finally:
         file.close()
 
 
-def _record(settings: Config, instance: str, began: int, host: str, bound: int) -> Record:
-    process = identity.own()
+def _make_record(settings: Config, instance: str, began: int, host: str, bound: int) -> Record:
+    process = identity.own_identity()
     return Record(
         pid=process.pid,
         createdAt=began,
@@ -250,14 +256,14 @@ def _record(settings: Config, instance: str, began: int, host: str, bound: int) 
 
 def _store_token(token: str) -> None:
     """Store a token, and keep it out of the process list: become the same program without it."""
-    home = paths.private_directory(paths.home(os.environ))
-    secret_file.store(paths.token(home), token)
-    if restart_plan.PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+    home = paths.make_private_directory(paths.state_directory(os.environ))
+    secret_file.store_secret(paths.token_file(home), token)
+    if restart_plan.CURRENT_PLATFORM == "win32":  # what becomes another program there has ended, for who started it
         return
-    os.execv(sys.executable, restart_plan.words_without("--token"))  # noqa: S606 ourselves again
+    os.execv(sys.executable, restart_plan.command_without_option("--token"))  # noqa: S606 ourselves again
 
 
-def _print_to(name: str) -> None:
+def _redirect_output(name: str) -> None:
     """Append all output to a file that only its owner can read.
 
     Raises:
@@ -266,7 +272,7 @@ def _print_to(name: str) -> None:
     file = Path(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     try:
-        paths.private_directory(file.parent)
+        paths.make_private_directory(file.parent)
         descriptor = os.open(file, flags, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot write to {file}: {error.strerror}.") from error
@@ -275,69 +281,73 @@ def _print_to(name: str) -> None:
     if descriptor not in (1, 2):
         os.close(descriptor)
     # Windows gives no streams at all to a program without a console.
-    sys.stdout, sys.stderr = _stream(1), _stream(2)
+    sys.stdout, sys.stderr = _open_stream(1), _open_stream(2)
 
 
-def _bound_output() -> None:
+def _truncate_output() -> None:
     """Truncate the output file of a service manager when it is too large: it grows with every start."""
     with contextlib.suppress(OSError):
         found = os.fstat(1)
-        if restart_plan.supervised(os.environ) and stat.S_ISREG(found.st_mode) and found.st_size > LONGEST_OUTPUT:
+        if (
+            restart_plan.has_service_manager(os.environ)
+            and stat.S_ISREG(found.st_mode)
+            and found.st_size > MAX_OUTPUT_FILE_BYTES
+        ):
             os.ftruncate(1, 0)
 
 
-def _stream(number: int) -> TextIO:
+def _open_stream(number: int) -> TextIO:
     return os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False)
 
 
-def _console() -> Callable[[bytes], None]:
+def _choose_console() -> Callable[[bytes], None]:
     """Return the function that prints log lines; in the background nobody reads them."""
-    return _nowhere if os.environ.get(DETACHED) else _to_console
+    return _discard_line if os.environ.get(DETACHED_VARIABLE) else _print_line
 
 
-def _nowhere(line: bytes) -> None:
+def _discard_line(line: bytes) -> None:
     """Show nothing: nobody reads."""
 
 
-def _to_console(line: bytes) -> None:
+def _print_line(line: bytes) -> None:
     """Print a line; a reader that does not read (a full pipe, ^S) misses it and blocks nothing."""
-    data = memoryview((log_reader.readable(line) + "\n").encode("utf-8", "backslashreplace"))
+    data = memoryview((log_reader.format_line(line) + "\n").encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError, ValueError):
         while data and (os.name == "nt" or select.select([], [2], [], 0)[1]):
             data = data[os.write(2, data[:512]) :]
 
 
-def _greet(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
+def _print_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # nobody has to read it
-        sys.stdout.write(_banner(settings, bound, about) + "\n")
+        sys.stdout.write(_format_banner(settings, bound, about) + "\n")
         sys.stdout.flush()
 
 
-def _banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
+def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
     host = connect_host(settings.gateway.host)
     url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
-    shown = config.shown(paths.token(settings.home))
-    token = settings.gateway.auth.token or secret_file.read(paths.token(settings.home)) or ""
+    shown = config.display_path(paths.token_file(settings.home))
+    token = settings.gateway.auth.token or secret_file.read_secret(paths.token_file(settings.home)) or ""
     asked = settings.gateway.auth.mode == "token"
     rows = [
         f"Moongate {gateway.__version__}",
         f"  URL      {url}",
-        f"  Token    {secret_file.masked(token)}   file: {shown}"
+        f"  Token    {secret_file.mask_secret(token)}   file: {shown}"
         if asked
         else "  Token    none is asked for (auth.mode: none)",
-        f"  Agent    {about['agent']}: {about['introduction']}   change: {config.shown(settings.path)}",
-        f"  Data     {config.shown(settings.database)}",
+        f"  Agent    {about['agent']}: {about['introduction']}   change: {config.display_path(settings.path)}",
+        f"  Data     {config.display_path(settings.database_path)}",
         "",
         "Try it:",
         f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if asked else "") + " \\",
         """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
-        f'  {_command()} agent "Hello"',
-        f"Ctrl-C stops. In the background: {_command()} start. At login: {_command()} install.",
+        f'  {_shell_command()} agent "Hello"',
+        f"Ctrl-C stops. In the background: {_shell_command()} start. At login: {_shell_command()} install.",
     ]
     return "\n".join(rows)
 
 
-def _command() -> str:
+def _shell_command() -> str:
     """Return what calls our command from a shell: its name, or where that is not found, its path."""
     installed = Path(sys.executable).with_name("gateway")
     return "gateway" if shutil.which("gateway") or not installed.exists() else shlex.quote(str(installed))

@@ -11,42 +11,42 @@ from typing import Any
 import msgspec
 
 from gateway import backends, channels, log, paths, plugins
-from gateway.api.routing import Control, Surroundings
-from gateway.backends import BackendType, Tools
-from gateway.channels import ChannelType, Means
-from gateway.config import Config, dotenv_values, is_loopback
-from gateway.domain.address_policy import Reach
+from gateway.api.routing import Control, ServerContext
+from gateway.backends import BackendResources, BackendType
+from gateway.channels import ChannelResources, ChannelType
+from gateway.config import Config, is_loopback, read_dotenv
+from gateway.domain.address_policy import AddressPolicy
 from gateway.domain.agent import Agent
-from gateway.domain.budget import Days
-from gateway.domain.delivery import WEBHOOK
+from gateway.domain.budget import CalendarDays
+from gateway.domain.delivery import WEBHOOK_KIND
 from gateway.domain.ports.channel import Channel
 from gateway.domain.retention import Retention
 from gateway.domain.times import Clock, wall_clock
-from gateway.engine.background.outbox import Body, Post
+from gateway.engine.background.outbox import BodyEncoder, DeliverySetup
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.rescuer import StoreLedger
 from gateway.engine.latch import Latch
 from gateway.engine.messaging import webhook_endpoint
-from gateway.engine.messaging.channels import Opened
-from gateway.engine.messaging.webhook_endpoint import Inlet
+from gateway.engine.messaging.channels import OpenChannels
+from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
-from gateway.plugins import Broken
+from gateway.plugins import BrokenPlugin
 from gateway.process import child
 from gateway.process.child import Children
-from gateway.process.scratch import Scratch
+from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
-from gateway.validation import explain, suggest
+from gateway.validation import explain_error, suggest_name
 
 _log = log.get()
 
 _AGENT_FIELDS = frozenset(Agent.__struct_fields__) - {"options"}
 
 
-def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
+def check_agents(config: Config, environ: Mapping[str, str]) -> list[Agent]:
     """Return the agents in force, their options checked by their backends.
 
     If none is configured, the first kind that is found on this machine gives one.
@@ -54,42 +54,42 @@ def check(config: Config, environ: Mapping[str, str]) -> list[Agent]:
     Raises:
         ConfigError: something is wrong; the message names the setting.
     """
-    kinds = backends.kinds()
-    agents = [_agent(config, number, entry, kinds) for number, entry in enumerate(config.agents.entries)]
+    kinds = backends.find_backends()
+    agents = [_parse_agent(config, number, entry, kinds) for number, entry in enumerate(config.agents.entries)]
     if not agents:
-        agents = [_complete(config, detect(config, environ), kinds)]
+        agents = [_fill_defaults(config, detect_agent(config, environ), kinds)]
     ids = [agent.id for agent in agents]
     twice = next((name for name in ids if ids.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f'agents.list: two agents have the id "{twice}".')
     default = config.agents.default
     if default is not None and default not in ids:
-        raise ConfigError(f'agents.default: there is no agent "{default}"{suggest(default, ids)}')
+        raise ConfigError(f'agents.default: there is no agent "{default}"{suggest_name(default, ids)}')
     if default is not None and not next(agent for agent in agents if agent.id == default).enabled:
         raise ConfigError(f'agents.default: the agent "{default}" is disabled.')
     _check_channels(config, known_environment(config, environ))
-    _webhook_keys(config)
-    _reach(config)
-    _days(config)
+    _read_webhook_keys(config)
+    _make_address_policy(config)
+    _make_days(config)
     return agents
 
 
-def _days(config: Config) -> Days:
+def _make_days(config: Config) -> CalendarDays:
     try:
-        return Days(config.cron.timezone)
+        return CalendarDays(config.cron.timezone)
     except InvalidRequest as error:
         raise ConfigError(f"cron.{error}") from error
 
 
-def detect(config: Config, environ: Mapping[str, str]) -> Agent:
+def detect_agent(config: Config, environ: Mapping[str, str]) -> Agent:
     """Return the agent to use when none is configured: the first kind that is found here."""
-    for name, kind in sorted(backends.kinds().items(), key=lambda entry: entry[1].rank):
+    for name, kind in sorted(backends.find_backends().items(), key=lambda entry: entry[1].rank):
         try:
             found = kind.detect(environ, config) if kind.detect else None
         except Exception as error:  # the border, as in plugins: what others wrote may raise anything
-            if name not in backends.registered().usable:
+            if name not in backends.find_registered_backends().usable:
                 raise
-            origin = backends.registered().origins[name]
+            origin = backends.find_registered_backends().origins[name]
             _log.warning("plugin.broken", plugin=name, origin=origin, why=f"detect raises {error!r}")
             continue
         if found is not None:
@@ -97,28 +97,28 @@ def detect(config: Config, environ: Mapping[str, str]) -> Agent:
     raise AssertionError("the echo agent is always there")
 
 
-def _agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping[str, BackendType]) -> Agent:
+def _parse_agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping[str, BackendType]) -> Agent:
     where = f"{config.path}: agents.list[{number}]"
     name = entry.get("backend")
     if not isinstance(name, str):
-        raise ConfigError(f"{where}.backend: is missing{suggest('', sorted(kinds))}")
+        raise ConfigError(f"{where}.backend: is missing{suggest_name('', sorted(kinds))}")
     kind = kinds.get(name)
     if kind is None:
-        _check_plugin(f"{where}.backend", name, backends.registered().broken)
-        raise ConfigError(f'{where}.backend: unknown value "{name}"{suggest(name, sorted(kinds))}')
+        _refuse_broken_plugin(f"{where}.backend", name, backends.find_registered_backends().broken)
+        raise ConfigError(f'{where}.backend: unknown value "{name}"{suggest_name(name, sorted(kinds))}')
     common = {key: value for key, value in entry.items() if key in _AGENT_FIELDS}
     own = {key: value for key, value in entry.items() if key not in _AGENT_FIELDS}
-    agent = _converted(common, Agent, where)
+    agent = _convert_options(common, Agent, where)
     unknown = next((key for key in own if key not in kind.options.__struct_encode_fields__), None)
     if unknown is not None:
         known = sorted({*_AGENT_FIELDS, *kind.options.__struct_encode_fields__})
-        raise ConfigError(f"{where}.{unknown}: unknown field{suggest(unknown, known)}")
-    child.environment({}, agent.env)
-    agent = msgspec.structs.replace(agent, options=_converted(own, kind.options, where))
-    return _complete(config, agent, kinds)
+        raise ConfigError(f"{where}.{unknown}: unknown field{suggest_name(unknown, known)}")
+    child.child_environment({}, agent.env)
+    agent = msgspec.structs.replace(agent, options=_convert_options(own, kind.options, where))
+    return _fill_defaults(config, agent, kinds)
 
 
-def _check_plugin(where: str, name: str, broken: Mapping[str, Broken]) -> None:
+def _refuse_broken_plugin(where: str, name: str, broken: Mapping[str, BrokenPlugin]) -> None:
     """Raises:
     ConfigError: what is meant is a plugin, and it cannot be used.
     """
@@ -129,15 +129,15 @@ def _check_plugin(where: str, name: str, broken: Mapping[str, Broken]) -> None:
         )
 
 
-def _converted(raw: Mapping[str, Any], kind: type[Any] | None, where: str, whole: str = "the agent") -> Any:
+def _convert_options(raw: Mapping[str, Any], kind: type[Any] | None, where: str, whole: str = "the agent") -> Any:
     assert kind is not None
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}.{explain(error, kind, whole)}") from error
+        raise ConfigError(f"{where}.{explain_error(error, kind, whole)}") from error
 
 
-def _complete(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) -> Agent:
+def _fill_defaults(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) -> Agent:
     """Fill in what the agent leaves to the settings."""
     adapt = kinds[agent.backend].adapt
     return msgspec.structs.replace(
@@ -147,8 +147,11 @@ def _complete(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) ->
     )
 
 
-def _tell_of_broken_plugins() -> None:
-    for name, plugin in [*backends.registered().broken.items(), *channels.registered().broken.items()]:
+def _log_broken_plugins() -> None:
+    for name, plugin in [
+        *backends.find_registered_backends().broken.items(),
+        *channels.find_registered_channels().broken.items(),
+    ]:
         _log.warning("plugin.broken", plugin=name, origin=plugin.origin, why=plugin.why)
 
 
@@ -157,16 +160,16 @@ def _tell_of_broken_plugins() -> None:
 
 def known_environment(config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return the environment, with what `.env` in the state directory adds."""
-    return {**dotenv_values(config.home), **environ}
+    return {**read_dotenv(config.home), **environ}
 
 
 def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
     """Check that all can be opened. Their agents are not checked: some are stored, not configured."""
-    configured = {name: options for name, _, options in _configured(config)}
-    for _, kind, options in _configured(config):
+    configured = {name: options for name, _, options in _configured_channels(config)}
+    for _, kind, options in _configured_channels(config):
         kind.secrets(options, environ)
     for name, entry in config.inbound.items():
-        webhook_endpoint.made(name, entry, environ, wall_clock)
+        webhook_endpoint.create_endpoint(name, entry, environ, wall_clock)
         if name in configured:
             raise ConfigError(
                 f"inbound.{name}: that is the name of a channel that is configured.", remedy="Choose another name."
@@ -176,40 +179,44 @@ def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
             raise ConfigError(f"inbound.{name}.deliver: the channel {channel!r} is not configured.")
 
 
-def _configured(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
+def _configured_channels(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
     """Yield the channels that are configured, with their options."""
-    kinds = channels.kinds()
+    kinds = channels.find_channels()
     for name, raw in config.channels.items():
         where = f"{config.path}: channels"
         kind = kinds.get(name)
         if kind is None or kind.options is None:
-            _check_plugin(f"{where}.{name}", name, channels.registered().broken)
+            _refuse_broken_plugin(f"{where}.{name}", name, channels.find_registered_channels().broken)
             known = [name for name, kind in kinds.items() if kind.options is not None]
-            raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest(name, known)}')
-        options = _converted(raw, kind.options, f"{where}.{name}", "the channel")
+            raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest_name(name, known)}')
+        options = _convert_options(raw, kind.options, f"{where}.{name}", "the channel")
         if getattr(options, "enabled", True):
             yield name, kind, options
 
 
-def _inlets(config: Config, environ: Mapping[str, str], clock: Clock) -> Mapping[str, Inlet]:
-    found = {name: webhook_endpoint.made(name, entry, environ, clock) for name, entry in config.inbound.items()}
+def _open_webhook_endpoints(config: Config, environ: Mapping[str, str], clock: Clock) -> Mapping[str, WebhookEndpoint]:
+    found = {
+        name: webhook_endpoint.create_endpoint(name, entry, environ, clock) for name, entry in config.inbound.items()
+    }
     for name, made in found.items():
         if made is None and config.inbound[name].enabled:
             _log.warning("inbound.closed", channel=name, why="it has no secret", remedy=f"Set inbound.{name}.secret.")
     return {name: made for name, made in found.items() if made is not None}
 
 
-async def _opened_channels(stack: AsyncExitStack, config: Config, environ: Mapping[str, str], clock: Clock) -> Opened:
-    means = Means(environ=known_environment(config, environ), clock=clock)
-    kinds = channels.kinds()
+async def _open_channels(
+    stack: AsyncExitStack, config: Config, environ: Mapping[str, str], clock: Clock
+) -> OpenChannels:
+    means = ChannelResources(environ=known_environment(config, environ), clock=clock)
+    kinds = channels.find_channels()
     talking: dict[str, Channel] = {}
-    for name, kind, options in _configured(config):
+    for name, kind, options in _configured_channels(config):
         assert kind.open is not None, "a channel with options is one to open"
         talking[name] = await stack.enter_async_context(kind.open(options, means))
-    return Opened(
-        talking=talking,
-        inlets=_inlets(config, means.environ, clock),
-        silent=frozenset(name for name, kind in kinds.items() if kind.open is None),
+    return OpenChannels(
+        chat_channels=talking,
+        webhook_endpoints=_open_webhook_endpoints(config, means.environ, clock),
+        session_only=frozenset(name for name, kind in kinds.items() if kind.open is None),
         unconfigured=frozenset(name for name, kind in kinds.items() if kind.open is not None and name not in talking),
     )
 
@@ -217,18 +224,20 @@ async def _opened_channels(stack: AsyncExitStack, config: Config, environ: Mappi
 # --- deliveries -------------------------------------------------------------------------------
 
 
-def _webhooks(config: Config, clock: Clock) -> WebhookSender:
+def _make_webhook_sender(config: Config, clock: Clock) -> WebhookSender:
     """Return the sender of webhooks.
 
     Raises:
         ConfigError: a secret is none, or what is allowed names no host or network.
     """
-    keys, own = _webhook_keys(config)
-    made = _keys("webhook-secret", webhook_secret(config))
-    return WebhookSender(_reach(config), clock, keys=keys or made, own_keys=own, deadline=config.webhooks.timeout)
+    keys, own = _read_webhook_keys(config)
+    made = _parse_signing_keys("webhook-secret", webhook_secret(config))
+    return WebhookSender(
+        _make_address_policy(config), clock, keys=keys or made, own_keys=own, deadline=config.webhooks.timeout
+    )
 
 
-def _webhook_keys(config: Config) -> tuple[list[bytes], dict[str, list[bytes]]]:
+def _read_webhook_keys(config: Config) -> tuple[list[bytes], dict[str, list[bytes]]]:
     """Return what webhooks are signed with as far as the settings say, and for receivers that have their own.
 
     Raises:
@@ -239,47 +248,49 @@ def _webhook_keys(config: Config) -> tuple[list[bytes], dict[str, list[bytes]]]:
         where = f'webhooks.secrets: "{receiver}"'
         if not re.fullmatch(r"https?://[^/@?#\s]+", receiver.lower()):
             raise ConfigError(f"{where} is not the beginning of a URL, such as https://example.org:8443.")
-        own[receiver.lower()] = _keys(where, secret)
-    return _keys("webhooks.secret", config.webhooks.secret), own
+        own[receiver.lower()] = _parse_signing_keys(where, secret)
+    return _parse_signing_keys("webhooks.secret", config.webhooks.secret), own
 
 
-def _keys(where: str, secret: str | list[str] | None) -> list[bytes]:
+def _parse_signing_keys(where: str, secret: str | list[str] | None) -> list[bytes]:
     try:
-        return [signatures.standard_key(one) for one in _several(secret)]
+        return [signatures.decode_standard_key(one) for one in _as_list(secret)]
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}", remedy="Make one: whsec_$(openssl rand -base64 32)") from error
 
 
-def _reach(config: Config) -> Reach:
-    return Reach.of(config.webhooks.allow_private, local=is_loopback(config.gateway.host))
+def _make_address_policy(config: Config) -> AddressPolicy:
+    return AddressPolicy.from_allow_list(config.webhooks.allow_private, local=is_loopback(config.gateway.host))
 
 
-def _several(secret: str | list[str] | None) -> list[str]:
+def _as_list(secret: str | list[str] | None) -> list[str]:
     return [secret] if isinstance(secret, str) else secret or []
 
 
-def _bodies() -> Mapping[str, Body]:
+def _gather_body_formats() -> Mapping[str, BodyEncoder]:
     """Return how the end of a run is told, by the name of the format, as the doors that speak it say."""
-    return plugins.gathered("gateway.api.routes", "BODIES") | plugins.gathered("gateway.api.compat", "BODIES")
+    return plugins.gather_mappings("gateway.api.routes", "BODIES") | plugins.gather_mappings(
+        "gateway.api.compat", "BODIES"
+    )
 
 
-def secrets(config: Config, agents: Iterable[Agent], environ: Mapping[str, str] = os.environ) -> list[str]:
+def collect_secrets(config: Config, agents: Iterable[Agent], environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return all values that must not be written to a log."""
-    found = [config.gateway.auth.token, token(config), webhook_secret(config)]
+    found = [config.gateway.auth.token, gateway_token(config), webhook_secret(config)]
     known = known_environment(config, environ)
-    for _, kind, options in _configured(config):
+    for _, kind, options in _configured_channels(config):
         found += kind.secrets(options, known)
     for name, entry in config.inbound.items():
-        found += webhook_endpoint.secrets(name, entry, known)
+        found += webhook_endpoint.read_secrets(name, entry, known)
     for secret in (config.webhooks.secret, *config.webhooks.secrets.values()):
-        found += _several(secret)
+        found += _as_list(secret)
     for agent in agents:
-        found += [getattr(agent.options, name) for name in backends.kinds()[agent.backend].secrets]
+        found += [getattr(agent.options, name) for name in backends.find_backends()[agent.backend].secrets]
     return [secret for secret in found if secret]
 
 
 @asynccontextmanager
-async def opened(
+async def open_gateway(
     config: Config,
     agents: Sequence[Agent],
     owner: Owner,
@@ -288,7 +299,7 @@ async def opened(
     generation: int = 1,
     environ: Mapping[str, str] = os.environ,
     clock: Clock = wall_clock,
-) -> AsyncIterator[Surroundings]:
+) -> AsyncIterator[ServerContext]:
     """Open everything that serves requests, and close it in the reverse order.
 
     Args:
@@ -297,16 +308,16 @@ async def opened(
     Raises:
         ConfigError: the database cannot be used.
     """
-    _tell_of_broken_plugins()
+    _log_broken_plugins()
     async with AsyncExitStack() as stack:
-        days = _days(config)
-        store = SqliteStore(config.database, queue_limit=config.limits.queue, days=days, clock=clock)
+        days = _make_days(config)
+        store = SqliteStore(config.database_path, queue_limit=config.limits.queue, days=days, clock=clock)
         stack.push_async_callback(store.close)
-        children = Children(StoreLedger(store, owner), environ, Scratch(paths.scratch(config.home)))
+        children = Children(StoreLedger(store, owner), environ, ScratchSpace(paths.scratch_directory(config.home)))
         opened_backends = {}
         for name in sorted({agent.backend for agent in agents}):
-            tools = Tools(children=children, environ=environ, directory=config.home / "backends" / name)
-            opened_backends[name] = await stack.enter_async_context(backends.kinds()[name].open(tools))
+            tools = BackendResources(children=children, environ=environ, directory=config.home / "backends" / name)
+            opened_backends[name] = await stack.enter_async_context(backends.find_backends()[name].open(tools))
         engine = Engine(
             store,
             agents,
@@ -314,24 +325,24 @@ async def opened(
             owner=owner,
             directory=config.home,
             default=config.agents.default,
-            token=token(config),
+            token=gateway_token(config),
             max_runs=config.limits.runs,
             max_background=config.limits.background,
             max_depth=config.limits.depth,
             output_limit=config.limits.output,
-            channels=await _opened_channels(stack, config, environ, clock),
-            post=Post(
-                senders={WEBHOOK: _webhooks(config, clock)},
-                bodies=_bodies(),
-                reach=_reach(config),
-                schedule=config.webhooks.schedule,
+            channels=await _open_channels(stack, config, environ, clock),
+            post=DeliverySetup(
+                senders={WEBHOOK_KIND: _make_webhook_sender(config, clock)},
+                bodies=_gather_body_formats(),
+                address_policy=_make_address_policy(config),
+                retry_delays=config.webhooks.schedule,
             ),
             retention=Retention(**msgspec.structs.asdict(config.retention)),
             days=days,
             clock=clock,
         )
         await stack.enter_async_context(engine)
-        yield Surroundings(
+        yield ServerContext(
             engine=engine,
             config=config,
             instance=owner.instance,
@@ -343,20 +354,20 @@ async def opened(
         )
 
 
-def migration_pending(config: Config) -> bool:
+def is_migration_pending(config: Config) -> bool:
     """Return whether opening the database would change its schema, for which nobody else may use it."""
-    return opening.pending(config.database)
+    return opening.needs_migration(config.database_path)
 
 
-def token(config: Config) -> str | None:
+def gateway_token(config: Config) -> str | None:
     """Return the gateway's own token, generated if there is none yet; None when none is asked for."""
     if config.gateway.auth.mode == "none":
         return None
-    return config.gateway.auth.token or secret_file.read_or_create(paths.token(config.home))
+    return config.gateway.auth.token or secret_file.read_or_create(paths.token_file(config.home))
 
 
 def webhook_secret(config: Config) -> str | None:
     """Return what webhooks are signed with where the settings say nothing, generated if there is none yet."""
     if config.webhooks.secret:
         return None
-    return secret_file.read_or_create(paths.webhook_secret(config.home), signatures.new_standard_secret)
+    return secret_file.read_or_create(paths.webhook_secret_file(config.home), signatures.new_standard_secret)

@@ -18,15 +18,15 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway import paths
-from gateway.domain.delivery import LONGEST_WAIT, SCHEDULE
-from gateway.domain.inbound import InletSettings
+from gateway.domain.delivery import DELIVERY_RETRY_DELAYS_SECONDS, MAX_RETRY_DELAY_SECONDS
+from gateway.domain.inbound import WebhookEndpointSettings
 from gateway.errors import ConfigError
-from gateway.validation import explain
+from gateway.validation import explain_error
 
 _Env = dict[str, tuple[str, ...]]
 
 
-def _env(*names: str) -> _Env:
+def _env_names(*names: str) -> _Env:
     return {"env": names}
 
 
@@ -35,14 +35,14 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["token", "none"],
         Meta(
             description="`token` asks every caller for a bearer token; `none` is allowed on loopback only.",
-            extra=_env("MOONGATE_AUTH_MODE"),
+            extra=_env_names("MOONGATE_AUTH_MODE"),
         ),
     ] = "token"
     token: Annotated[
         str | None,
         Meta(
             description="The gateway's token. Without one, it is generated and kept in the file `token`.",
-            extra=_env("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"),
+            extra=_env_names("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"),
         ),
     ] = None
 
@@ -53,7 +53,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             description="Address to listen on.",
-            extra=_env("MOONGATE_HOST", "XCCLAW_APP_HOST"),
+            extra=_env_names("MOONGATE_HOST", "XCCLAW_APP_HOST"),
         ),
     ] = "127.0.0.1"
     port: Annotated[
@@ -62,7 +62,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=0,
             le=65535,
             description="Port to listen on; 0 takes a free one.",
-            extra=_env("MOONGATE_PORT", "XCCLAW_APP_PORT"),
+            extra=_env_names("MOONGATE_PORT", "XCCLAW_APP_PORT"),
         ),
     ] = 18790
     auth: Auth = field(default_factory=Auth)
@@ -82,7 +82,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=0,
             le=3600,
             description="Seconds that requests get to finish when the gateway stops.",
-            extra=_env("MOONGATE_STOP_GRACE"),
+            extra=_env_names("MOONGATE_STOP_GRACE"),
         ),
     ] = 5.0
 
@@ -92,7 +92,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=0,
             le=86_400,
             description="Seconds that runs and requests get to finish in the old process at a restart.",
-            extra=_env("MOONGATE_DRAIN_TIMEOUT"),
+            extra=_env_names("MOONGATE_DRAIN_TIMEOUT"),
         ),
     ] = 600.0
     hang_timeout: Annotated[
@@ -101,7 +101,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             gt=0,
             le=3600,
             description="Seconds of silence after which a serving process counts as hung, and is replaced.",
-            extra=_env("MOONGATE_HANG_TIMEOUT"),
+            extra=_env_names("MOONGATE_HANG_TIMEOUT"),
         ),
     ] = 15.0
     ready_timeout: Annotated[
@@ -110,7 +110,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             gt=0,
             le=3600,
             description="Seconds that a new serving process has to become ready.",
-            extra=_env("MOONGATE_READY_TIMEOUT"),
+            extra=_env_names("MOONGATE_READY_TIMEOUT"),
         ),
     ] = 30.0
     confined: Annotated[
@@ -118,7 +118,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             description="Whether a login service keeps agents from gaining rights, as by sudo;"
             " counts from the next `gateway install`.",
-            extra=_env("MOONGATE_CONFINED"),
+            extra=_env_names("MOONGATE_CONFINED"),
         ),
     ] = True
 
@@ -128,14 +128,14 @@ class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         Meta(
             description="Id of the agent that is meant when none is named; else the first enabled one.",
-            extra=_env("MOONGATE_AGENT"),
+            extra=_env_names("MOONGATE_AGENT"),
         ),
     ] = None
     model: Annotated[
         str | None,
         Meta(
             description="Model of agents that name none, in the backend's own words.",
-            extra=_env("MOONGATE_MODEL", "XITTO_MODEL"),
+            extra=_env_names("MOONGATE_MODEL", "XITTO_MODEL"),
         ),
     ] = None
     entries: Annotated[
@@ -149,19 +149,19 @@ class Opencode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         Meta(
             description="Host of a running opencode server to use instead of starting one.",
-            extra=_env("XCCLAW_OPENCODE_HOST"),
+            extra=_env_names("XCCLAW_OPENCODE_HOST"),
         ),
     ] = None
     port: Annotated[
         Annotated[int, Meta(ge=1, le=65535)] | None,
         Meta(
             description="Port of that server; 4096 when only the host is given.",
-            extra=_env("XCCLAW_OPENCODE_PORT"),
+            extra=_env_names("XCCLAW_OPENCODE_PORT"),
         ),
     ] = None
     password: Annotated[
         str | None,
-        Meta(description="Password of that server.", extra=_env("XCCLAW_OPENCODE_PASSWORD")),
+        Meta(description="Password of that server.", extra=_env_names("XCCLAW_OPENCODE_PASSWORD")),
     ] = None
 
 
@@ -170,7 +170,7 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         Meta(
             description="Where the database is; `data` in the state directory when not set.",
-            extra=_env("MOONGATE_DATA_DIR", "XCCLAW_DATA_DIR"),
+            extra=_env_names("MOONGATE_DATA_DIR", "XCCLAW_DATA_DIR"),
         ),
     ] = None
 
@@ -182,7 +182,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=1,
             le=4096,
             description="Runs at the same time, over all agents.",
-            extra=_env("MOONGATE_MAX_RUNS"),
+            extra=_env_names("MOONGATE_MAX_RUNS"),
         ),
     ] = 64
     background: Annotated[
@@ -191,7 +191,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=1,
             le=4096,
             description="Of those, background tasks (`/v1/tasks`) at the same time, over all agents.",
-            extra=_env("MOONGATE_MAX_BACKGROUND", "XITTO_SERVER_CONCURRENCY"),
+            extra=_env_names("MOONGATE_MAX_BACKGROUND", "XITTO_SERVER_CONCURRENCY"),
         ),
     ] = 2
     depth: Annotated[
@@ -208,7 +208,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             description="Runs that may wait; a further one is refused with 503.",
-            extra=_env("MOONGATE_QUEUE"),
+            extra=_env_names("MOONGATE_QUEUE"),
         ),
     ] = 100_000
     connections: Annotated[int, Meta(ge=1, description="Open connections, over all clients.")] = 1024
@@ -239,7 +239,7 @@ class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="What webhooks are signed with: `whsec_` and base64; several while one takes the place of"
             " another. Without one, what the file `webhook-secret` in the state directory holds: it is made at the"
             " first start.",
-            extra=_env("MOONGATE_WEBHOOK_SECRET"),
+            extra=_env_names("MOONGATE_WEBHOOK_SECRET"),
         ),
     ] = None
     secrets: Annotated[
@@ -251,11 +251,11 @@ class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Hosts, and networks such as `10.0.0.0/8`, with private addresses that callers may name."),
     ] = field(default_factory=list)
     schedule: Annotated[
-        list[Annotated[float, Meta(ge=0, le=LONGEST_WAIT)]],
+        list[Annotated[float, Meta(ge=0, le=MAX_RETRY_DELAY_SECONDS)]],
         Meta(
             min_length=1, max_length=50, description="Seconds to wait before each try; after the last one it is dead."
         ),
-    ] = field(default_factory=lambda: list(SCHEDULE))
+    ] = field(default_factory=lambda: list(DELIVERY_RETRY_DELAYS_SECONDS))
     timeout: Annotated[float, Meta(gt=0, le=55, description="Seconds that a receiver has to answer.")] = 15.0
 
 
@@ -268,35 +268,35 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _Days,
         Meta(
             description="Days that the events of ended runs are kept; null keeps them. The result stays.",
-            extra=_env("MOONGATE_RETENTION_EVENTS_DAYS"),
+            extra=_env_names("MOONGATE_RETENTION_EVENTS_DAYS"),
         ),
     ] = 30.0
     events_runs: Annotated[
         Annotated[int, Meta(ge=0)] | None,
         Meta(
             description="Newest ended runs whose events are kept, of any age below that; null does not count.",
-            extra=_env("MOONGATE_RETENTION_EVENTS_RUNS"),
+            extra=_env_names("MOONGATE_RETENTION_EVENTS_RUNS"),
         ),
     ] = 100_000
     runs_days: Annotated[
         _Days,
         Meta(
             description="Days that ended runs are kept; null keeps them. Runs that something still needs stay.",
-            extra=_env("MOONGATE_RETENTION_RUNS_DAYS"),
+            extra=_env_names("MOONGATE_RETENTION_RUNS_DAYS"),
         ),
     ] = None
     dead_letters_days: Annotated[
         _Days,
         Meta(
             description="Days that deliveries are kept that were given up, and their runs with them; null keeps them.",
-            extra=_env("MOONGATE_RETENTION_DEAD_LETTERS_DAYS"),
+            extra=_env_names("MOONGATE_RETENTION_DEAD_LETTERS_DAYS"),
         ),
     ] = 90.0
     sessions_days: Annotated[
         _Days,
         Meta(
             description="Days after its last use that a session is kept with its transcript; null keeps it.",
-            extra=_env("MOONGATE_RETENTION_SESSIONS_DAYS"),
+            extra=_env_names("MOONGATE_RETENTION_SESSIONS_DAYS"),
         ),
     ] = None
 
@@ -306,7 +306,7 @@ class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             description="Time zone of schedules that name none, and of the days of budgets, by its IANA name.",
-            extra=_env("MOONGATE_TIMEZONE"),
+            extra=_env_names("MOONGATE_TIMEZONE"),
         ),
     ] = "UTC"
     max_failures: Annotated[
@@ -318,7 +318,7 @@ class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Meta(description="Least level that is written.", extra=_env("MOONGATE_LOG_LEVEL")),
+        Meta(description="Least level that is written.", extra=_env_names("MOONGATE_LOG_LEVEL")),
     ] = "info"
 
 
@@ -327,7 +327,7 @@ class Hooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[str, Meta(pattern=r"^https?://\S{1,2000}$(?!\n)")] | None,
         Meta(
             description="Where word goes when a run ends that came by `/hooks/agent` or was assigned.",
-            extra=_env("MOONGATE_HOOKS_CALLBACK_URL"),
+            extra=_env_names("MOONGATE_HOOKS_CALLBACK_URL"),
         ),
     ] = field(default=None, name="callbackUrl")
 
@@ -345,7 +345,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Where messages come from and replies go, by the channel's name; see [Channels](#channels)."),
     ] = field(default_factory=dict)
     inbound: Annotated[
-        dict[str, InletSettings],
+        dict[str, WebhookEndpointSettings],
         Meta(description="What `POST /api/webhook/{name}` takes, by that name; see [Webhooks in](#webhooks-in)."),
     ] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
@@ -369,7 +369,7 @@ class Config(Settings, frozen=True, kw_only=True):
         return Path(given).expanduser().absolute() if given else self.home / "data"
 
     @property
-    def database(self) -> Path:
+    def database_path(self) -> Path:
         return self.data_directory / "moongate.db"
 
 
@@ -385,14 +385,14 @@ class Setting(NamedTuple):
     env: tuple[str, ...]
 
 
-def table(struct: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
+def list_settings(struct: type[Struct] = Settings, prefix: str = "") -> Iterator[Setting]:
     """Yield all settings in the order of their declaration."""
     hints = get_type_hints(struct, include_extras=True)
     for known in msgspec.structs.fields(struct):
         hint = hints[known.name]
         name = prefix + known.encode_name
         if isinstance(hint, type) and issubclass(hint, Struct):
-            yield from table(hint, f"{name}.")
+            yield from list_settings(hint, f"{name}.")
             continue
         default = known.default_factory() if known.default is msgspec.NODEFAULT else known.default
         meta = get_args(hint)[1]
@@ -409,55 +409,55 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Conf
     Raises:
         ConfigError: a source has an unknown name or an unfit value; the message names it.
     """
-    return parse(read_file(env), env, flags)
+    return parse_config(read_config_file(env), env, flags)
 
 
-def read_file(env: Mapping[str, str]) -> bytes | None:
+def read_config_file(env: Mapping[str, str]) -> bytes | None:
     """Return the content of the config file; None if there is none.
 
     Raises:
         ConfigError: it cannot be read, or `MOONGATE_CONFIG` names a file that does not exist.
     """
-    file = paths.config(env)
+    file = paths.config_file(env)
     try:
         return file.read_bytes()
     except FileNotFoundError:
         if env.get("MOONGATE_CONFIG"):  # its defaults are not what was meant
-            raise ConfigError(f"there is no config file {shown(file)}.") from None
+            raise ConfigError(f"there is no config file {display_path(file)}.") from None
         return None
     except OSError as error:
-        raise ConfigError(f"cannot read {shown(file)}: {error.strerror}.") from error
+        raise ConfigError(f"cannot read {display_path(file)}: {error.strerror}.") from error
 
 
-def parse(content: bytes | None, env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
+def parse_config(content: bytes | None, env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
     """Return the settings in force with this content of the config file; see `load`.
 
     Raises:
         ConfigError: a source has an unknown name or an unfit value; the message names it.
     """
-    home, file = paths.home(env), paths.config(env)
-    raw = _decode(content, file)
-    sources = (("", env), (".env: ", dotenv_values(home)))
-    for setting in table():
+    home, file = paths.state_directory(env), paths.config_file(env)
+    raw = _decode_file(content, file)
+    sources = (("", env), (".env: ", read_dotenv(home)))
+    for setting in list_settings():
         for source, values in sources:
             name = next((name for name in setting.env if values.get(name)), None)
             if name is not None:
-                _put(raw, setting.name, _from_text(values[name], setting, source + name))
+                _set_value(raw, setting.name, _parse_value(values[name], setting, source + name))
                 break
     for name, value in (flags or {}).items():
         if value is not None:
-            _put(raw, name, value)
+            _set_value(raw, name, value)
     try:
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
-        why = explain(error, Settings, "the file")
-        raise ConfigError(f"{shown(file)}: {why}") from error
+        why = explain_error(error, Settings, "the file")
+        raise ConfigError(f"{display_path(file)}: {why}") from error
     config = Config(**{name: getattr(settings, name) for name in Settings.__struct_fields__}, home=home, path=file)
     _check_exposure(config)
     return config
 
 
-def dotenv_values(home: Path) -> dict[str, str]:
+def read_dotenv(home: Path) -> dict[str, str]:
     """Return what `.env` in the state directory sets; nothing when there is none."""
     file = home / ".env"
     if not os.path.exists(file):  # unlike `Path.exists`, without an error where nothing may be looked at
@@ -468,7 +468,7 @@ def dotenv_values(home: Path) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Return a path as people write it: with `~` for their home directory."""
     try:
         return f"~/{path.relative_to(Path.home())}"
@@ -486,7 +486,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _decode(content: bytes | None, file: Path) -> dict[str, Any]:
+def _decode_file(content: bytes | None, file: Path) -> dict[str, Any]:
     if content is None:
         return {}
     text = content.removeprefix(b"\xef\xbb\xbf")
@@ -495,13 +495,13 @@ def _decode(content: bytes | None, file: Path) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         at = re.search(r"byte (\d+)", str(error))
         line = f" line {text[: int(at[1])].count(10) + 1}:" if at else ""
-        raise ConfigError(f"{shown(file)}:{line} not valid JSON: {error}.") from error
+        raise ConfigError(f"{display_path(file)}:{line} not valid JSON: {error}.") from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"{shown(file)}: not a JSON object.")
+        raise ConfigError(f"{display_path(file)}: not a JSON object.")
     return raw
 
 
-def _put(raw: dict[str, Any], name: str, value: Any) -> None:
+def _set_value(raw: dict[str, Any], name: str, value: Any) -> None:
     *parents, last = name.split(".")
     place = raw
     for parent in parents:
@@ -512,7 +512,7 @@ def _put(raw: dict[str, Any], name: str, value: Any) -> None:
     place[last] = value
 
 
-def _from_text(text: str, setting: Setting, source: str) -> Any:
+def _parse_value(text: str, setting: Setting, source: str) -> Any:
     try:
         return msgspec.convert(text, setting.type, strict=False)
     except msgspec.ValidationError as error:

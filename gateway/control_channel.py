@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 #: bytes of one message
-LONGEST = 64 * 1024
+MAX_CONTROL_MESSAGE_BYTES = 64 * 1024
 
 
-class Word(StrEnum):
+class MessageType(StrEnum):
     """The type of a message, grouped by sender."""
 
     # sent by a generation
@@ -37,62 +37,62 @@ class Word(StrEnum):
 
 
 class Message(NamedTuple):
-    word: Word
+    word: MessageType
     #: what goes with the word
     about: dict[str, Any]
 
 
-def encode(word: Word, **about: Any) -> bytes:
+def encode_message(word: MessageType, **about: Any) -> bytes:
     return json.dumps({"word": word, **about}).encode() + b"\n"
 
 
-class Decoder:
+class MessageDecoder:
     """Turns a stream of bytes into messages."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[Message]:
+    def decode_messages(self, data: bytes) -> list[Message]:
         """Return the messages that are complete now; invalid ones are left out."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        self._rest = self._rest[-LONGEST:]
-        return [message for message in map(_parsed, lines) if message is not None]
+        self._rest = self._rest[-MAX_CONTROL_MESSAGE_BYTES:]
+        return [message for message in map(_parse_message, lines) if message is not None]
 
 
-class Line:
+class ControlChannel:
     """The supervisor's end, which never blocks."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self.end = end
-        self._decoder = Decoder()
+        self._decoder = MessageDecoder()
         self._unsent = b""
 
-    def say(self, word: Word, **about: Any) -> None:
+    def send_message(self, word: MessageType, **about: Any) -> None:
         """Send a message, now or as soon as there is room; a closed channel is found by `hear`."""
-        self._unsent += encode(word, **about)
-        self._send()
+        self._unsent += encode_message(word, **about)
+        self._send_pending()
 
-    def _send(self) -> None:
+    def _send_pending(self) -> None:
         with contextlib.suppress(OSError):
             self._unsent = self._unsent[self.end.send(self._unsent) :]
 
-    def hear(self) -> list[Message] | None:
+    def receive_messages(self) -> list[Message] | None:
         """Return the new messages, or None when the other end is closed."""
         if self._unsent:
-            self._send()
+            self._send_pending()
         try:
-            data = self.end.recv(LONGEST)
+            data = self.end.recv(MAX_CONTROL_MESSAGE_BYTES)
         except BlockingIOError:
             return []
         except OSError:
             return None
-        return self._decoder.feed(data) if data else None
+        return self._decoder.decode_messages(data) if data else None
 
 
-def _parsed(line: bytes) -> Message | None:
+def _parse_message(line: bytes) -> Message | None:
     try:
         found = json.loads(line)
-        return Message(Word(found.pop("word")), found)
+        return Message(MessageType(found.pop("word")), found)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None

@@ -88,7 +88,7 @@ class RunNotFound(NotFound):
     code = "RUN_NOT_FOUND"
 
 
-class JobNotFound(NotFound):
+class ScheduleNotFound(NotFound):
     """There is no such schedule."""
 
     code = "JOB_NOT_FOUND"

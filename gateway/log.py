@@ -19,7 +19,7 @@ import msgspec
 
 
 @contextlib.contextmanager
-def _without(name: str) -> Iterator[None]:
+def _hide_module(name: str) -> Iterator[None]:
     """Hide a module from imports in the block, unless it is loaded already."""
     missing = sys.modules.setdefault(name, None) is None  # type: ignore[arg-type]
     try:
@@ -30,16 +30,16 @@ def _without(name: str) -> Iterator[None]:
 
 
 # structlog imports rich, if installed, for a console that is not used here: 35 ms of each start.
-with _without("rich"):
+with _hide_module("rich"):
     import structlog
 
 #: lines that may wait to be written
-WAITING = 10_000
+MAX_QUEUED_LINES = 10_000
 #: characters of a value that came from outside
-LONGEST = 2_000
+MAX_VALUE_CHARS = 2_000
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_LEVEL_NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class Sink(Protocol):
@@ -48,17 +48,17 @@ class Sink(Protocol):
     def __call__(self, line: bytes, level: int) -> None: ...
 
 
-class Writer:
+class LogWriter:
     """Hands lines to the sinks on a thread of its own."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
         self._sinks = list(sinks)
-        self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(MAX_QUEUED_LINES)
         self._dropped = 0
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread = threading.Thread(target=self._write_queued, name="log-writer", daemon=True)
         self._thread.start()
 
-    def put(self, line: bytes, level: int) -> None:
+    def queue_line(self, line: bytes, level: int) -> None:
         try:
             self._queue.put_nowait((line, level))
         except queue.Full:
@@ -72,14 +72,17 @@ class Writer:
             return
         self._thread.join(timeout)
 
-    def _run(self) -> None:
+    def _write_queued(self) -> None:
         while (item := self._queue.get()) is not None:
-            self._write(*item)
+            self._write_line(*item)
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
-                self._write(_encode({"time": _now(), "level": "warning", "event": "log.dropped", "lines": dropped}), 30)
+                self._write_line(
+                    _encode({"time": _timestamp_now(), "level": "warning", "event": "log.dropped", "lines": dropped}),
+                    30,
+                )
 
-    def _write(self, line: bytes, level: int) -> None:
+    def _write_line(self, line: bytes, level: int) -> None:
         for sink in self._sinks:
             try:
                 sink(line, level)
@@ -87,7 +90,7 @@ class Writer:
                 self._dropped += 1  # a full disk must not end the thread
 
 
-def configure(level: str, sinks: Iterable[Sink], secrets: Iterable[str] = ()) -> Writer:
+def configure_logging(level: str, sinks: Iterable[Sink], secrets: Iterable[str] = ()) -> LogWriter:
     """Send all logs, ours and those of the standard library, to the sinks as JSON lines.
 
     Args:
@@ -95,32 +98,32 @@ def configure(level: str, sinks: Iterable[Sink], secrets: Iterable[str] = ()) ->
         sinks: called with each line, without its line feed.
         secrets: values that are never written.
     """
-    writer = Writer(sinks)
+    writer = LogWriter(sinks)
     hide = _Redactor([secret for secret in secrets if len(secret) >= 4])
 
     def write(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
-        number = _LEVELS.get(event.get("level", method), 20)
-        writer.put(hide(_line(event)), number)
+        number = _LEVEL_NUMBERS.get(event.get("level", method), 20)
+        writer.queue_line(hide(_encode_event(event)), number)
         raise structlog.DropEvent
 
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            _stamp,
+            _add_timestamp,
             structlog.processors.format_exc_info,
-            _bound,
+            _shorten_values,
             write,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVEL_NUMBERS[level]),
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    _take_over_standard_logging(_LEVELS[level])
+    _take_over_standard_logging(_LEVEL_NUMBERS[level])
     return writer
 
 
-def _line(event: MutableMapping[str, Any]) -> bytes:
+def _encode_event(event: MutableMapping[str, Any]) -> bytes:
     try:
         return _encode(event)
     except (UnicodeEncodeError, RecursionError, TypeError, ValueError):  # lone surrogates, and worse
@@ -141,29 +144,29 @@ class _Redactor:
         return line
 
 
-def _now() -> str:
+def _timestamp_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {"time": _now(), "level": event.pop("level", "info"), "event": event.pop("event", ""), **event}
+def _add_timestamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {"time": _timestamp_now(), "level": event.pop("level", "info"), "event": event.pop("event", ""), **event}
 
 
-def _bound(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _shorten_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name, value in event.items():
-        if isinstance(value, str) and len(value) > LONGEST and name != "exception":
-            event[name] = value[:LONGEST] + "…"
+        if isinstance(value, str) and len(value) > MAX_VALUE_CHARS and name != "exception":
+            event[name] = value[:MAX_VALUE_CHARS] + "…"
     return event
 
 
-class _Forward(logging.Handler):
+class _StandardLogHandler(logging.Handler):
     """Takes what libraries log by the standard library."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger()
-        known = record.levelname.lower() if record.levelname.lower() in _LEVELS else "error"
+        known = record.levelname.lower() if record.levelname.lower() in _LEVEL_NUMBERS else "error"
         log.log(
-            _LEVELS[known],
+            _LEVEL_NUMBERS[known],
             f"library.{record.name}",
             message=record.getMessage(),
             exc_info=record.exc_info if record.exc_info and record.exc_info[0] else None,
@@ -172,7 +175,7 @@ class _Forward(logging.Handler):
 
 def _take_over_standard_logging(level: int) -> None:
     root = logging.getLogger()
-    root.handlers[:] = [_Forward()]
+    root.handlers[:] = [_StandardLogHandler()]
     root.setLevel(max(level, logging.WARNING))
 
 

@@ -9,24 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-LEVELS = ("debug", "info", "warning", "error")
+LEVEL_NAMES = ("debug", "info", "warning", "error")
 
 #: times to look for a file that may be renamed at that moment
-LOOKS = 3
+MAX_ROTATION_CHECKS = 3
 #: bytes read at once, from the end backwards
-BLOCK = 64 * 1024
+READ_BLOCK_BYTES = 64 * 1024
 
 
-def at_least(line: bytes, level: str) -> bool:
+def has_level(line: bytes, level: str) -> bool:
     """Tell whether a JSON log line has at least that level; a line that is no JSON counts as an error."""
     try:
         found = json.loads(line).get("level", "info")
     except (ValueError, AttributeError, RecursionError):
         return True
-    return found not in LEVELS or LEVELS.index(found) >= LEVELS.index(level)
+    return found not in LEVEL_NAMES or LEVEL_NAMES.index(found) >= LEVEL_NAMES.index(level)
 
 
-def readable(line: bytes) -> str:
+def format_line(line: bytes) -> str:
     """Return a log line as people read it: time, level, event, then the rest; control characters escaped."""
     try:
         record = json.loads(line)
@@ -38,21 +38,21 @@ def readable(line: bytes) -> str:
     return f"{stamp[11:19]} {level:<7} {event} {rest}".rstrip() + (f"\n{trace}" if trace else "")
 
 
-def tail(file: Path, count: int, level: str = "debug") -> list[bytes]:
+def read_last_lines(file: Path, count: int, level: str = "debug") -> list[bytes]:
     """Return the last lines of at least a level, oldest first, from rotated files too if need be."""
     found: list[bytes] = []
-    for path in _present(file):
+    for path in _existing_files(file):
         if len(found) >= count:
             break
-        for line in _backwards(path):
-            if at_least(line, level):
+        for line in _read_backwards(path):
+            if has_level(line, level):
                 found.append(line)
                 if len(found) >= count:
                     break
     return found[::-1]
 
 
-def _present(file: Path) -> Iterator[Path]:
+def _existing_files(file: Path) -> Iterator[Path]:
     """Yield the files that there are, the newest first; between two steps of a rotation the first one is missing."""
     if file.exists():
         yield file
@@ -62,12 +62,12 @@ def _present(file: Path) -> Iterator[Path]:
         number += 1
 
 
-def _backwards(path: Path) -> Iterator[bytes]:
+def _read_backwards(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         position = file.seek(0, os.SEEK_END)
         rest = b""
         while position > 0:
-            size = min(BLOCK, position)
+            size = min(READ_BLOCK_BYTES, position)
             position -= size
             file.seek(position)
             first, *lines = (file.read(size) + rest).split(b"\n")
@@ -77,7 +77,7 @@ def _backwards(path: Path) -> Iterator[bytes]:
             yield rest
 
 
-class Follower:
+class LogFollower:
     """Gives the lines that are added to a log file after it was made, across rotation."""
 
     def __init__(self, path: Path) -> None:
@@ -88,46 +88,46 @@ class Follower:
             self._file = path.open("rb")
             self._file.seek(0, os.SEEK_END)
 
-    def read(self) -> list[bytes]:
+    def read_new_lines(self) -> list[bytes]:
         """Return the whole lines that came since the last call."""
-        lines = self._take()
-        while (newer := self._newer()) is not None:
-            lines += self._take()  # what came between the last look and the rotation
+        lines = self._read_lines()
+        while (newer := self._open_newer()) is not None:
+            lines += self._read_lines()  # what came between the last look and the rotation
             self.close()
             self._file = newer
-            lines += self._take()
+            lines += self._read_lines()
         return lines
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
-    def _take(self) -> list[bytes]:
+    def _read_lines(self) -> list[bytes]:
         if self._file is None:
             return []
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         return [line for line in lines if line]
 
-    def _newer(self) -> IO[bytes] | None:
+    def _open_newer(self) -> IO[bytes] | None:
         """Return the file that came after the present one, opened; None if that is still written to.
 
         It may have been rotated more than once since the last look, or be gone.
         """
-        for _ in range(LOOKS):
-            newer, found = self._after_ours()
+        for _ in range(MAX_ROTATION_CHECKS):
+            newer, found = self._find_next_file()
             if found or self._file is None:
                 return newer
             if newer is not None:
                 newer.close()
-        return self._after_ours()[0]
+        return self._find_next_file()[0]
 
-    def _after_ours(self) -> tuple[IO[bytes] | None, bool]:
+    def _find_next_file(self) -> tuple[IO[bytes] | None, bool]:
         """Return the file after the present one, or else the oldest; and whether the present one was seen.
 
         One that is just being renamed is not seen.
         """
         newer: IO[bytes] | None = None
-        for path in _present(self._path):
+        for path in _existing_files(self._path):
             with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as undo:
                 found = undo.enter_context(path.open("rb"))
                 if self._file is not None and os.path.sameopenfile(found.fileno(), self._file.fileno()):

@@ -10,7 +10,7 @@ from pathlib import Path
 _LAST_GOOD = ".last-good"
 
 
-def home(env: Mapping[str, str]) -> Path:
+def state_directory(env: Mapping[str, str]) -> Path:
     """Return the state directory: `MOONGATE_HOME`, else `~/.moongate`."""
     given = env.get("MOONGATE_HOME")
     if given:
@@ -19,22 +19,22 @@ def home(env: Mapping[str, str]) -> Path:
     return (Path(base) if base else Path.home()) / ".moongate"
 
 
-def config(env: Mapping[str, str]) -> Path:
+def config_file(env: Mapping[str, str]) -> Path:
     """Return the config file: `MOONGATE_CONFIG`, else `config.json` in the state directory."""
     given = env.get("MOONGATE_CONFIG")
-    return Path(given).expanduser().absolute() if given else home(env) / "config.json"
+    return Path(given).expanduser().absolute() if given else state_directory(env) / "config.json"
 
 
-def token(state: Path) -> Path:
+def token_file(state: Path) -> Path:
     return state / "token"
 
 
-def webhook_secret(state: Path) -> Path:
+def webhook_secret_file(state: Path) -> Path:
     """Return the file of what webhooks are signed with where the settings say nothing."""
     return state / "webhook-secret"
 
 
-def logs(state: Path) -> Path:
+def logs_directory(state: Path) -> Path:
     return state / "logs"
 
 
@@ -42,45 +42,45 @@ def log_file(state: Path, config_file: Path) -> Path:
     """Return the log file of a config: of the one in its usual place, or of another one, or of its last good copy."""
     meant = config_file.with_name(config_file.name.removesuffix(_LAST_GOOD))
     usual = meant.resolve() == (state / "config.json").resolve()
-    return logs(state) / ("gateway.log" if usual else f"gateway.{_digest(meant)}.log")
+    return logs_directory(state) / ("gateway.log" if usual else f"gateway.{_path_digest(meant)}.log")
 
 
-def start_file(state: Path, config_file: Path) -> Path:
+def start_output_file(state: Path, config_file: Path) -> Path:
     """Return the file of what a gateway in the background says before it has its log."""
     return log_file(state, config_file).with_suffix(".start")
 
 
-def last_good(config_file: Path) -> Path:
+def last_good_config(config_file: Path) -> Path:
     """Return the copy of a config that last worked."""
     return config_file.with_name(config_file.name + _LAST_GOOD)
 
 
-def scratch(state: Path) -> Path:
+def scratch_directory(state: Path) -> Path:
     return state / "scratch"
 
 
-def locks(state: Path) -> Path:
+def locks_directory(state: Path) -> Path:
     return state / "locks"
 
 
-def lock(state: Path, config_file: Path) -> Path:
+def lock_file(state: Path, config_file: Path) -> Path:
     """Return the lock file of a config: named by the hash of its resolved path.
 
     Two configs may so run two gateways side by side; two spellings of one path name one lock.
     """
-    return locks(state) / f"gateway.{_digest(config_file)}.lock"
+    return locks_directory(state) / f"gateway.{_path_digest(config_file)}.lock"
 
 
-def _digest(config_file: Path) -> str:
+def _path_digest(config_file: Path) -> str:
     return hashlib.sha256(os.fsencode(config_file.resolve())).hexdigest()[:16]
 
 
-def data_lock(data_directory: Path) -> Path:
+def data_lock_file(data_directory: Path) -> Path:
     """Return the lock file of a data directory, next to the database."""
     return data_directory / "gateway.lock"
 
 
-def private_directory(path: Path) -> Path:
+def make_private_directory(path: Path) -> Path:
     """Create a directory that only its owner may enter, with such parents as are missing, and return it.
 
     Raises:

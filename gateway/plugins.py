@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 K = TypeVar("K")
 
 
-class Modules(Mapping[str, Any]):
+class SeamModules(Mapping[str, Any]):
     """What the public modules of a package show by an attribute, by the module's name.
 
     A module is loaded when it is first asked for: a gateway starts without the backends that no agent of it has.
@@ -49,12 +49,12 @@ class Modules(Mapping[str, Any]):
         return len(self._names)
 
 
-def discover(package: str, attribute: str, others: Mapping[str, Any] = MappingProxyType({})) -> Modules:
+def discover_modules(package: str, attribute: str, others: Mapping[str, Any] = MappingProxyType({})) -> SeamModules:
     """Return what every public module of a package shows, and what others bring."""
-    return Modules(package, attribute, others)
+    return SeamModules(package, attribute, others)
 
 
-def gathered(package: str, attribute: str) -> dict[str, Any]:
+def gather_mappings(package: str, attribute: str) -> dict[str, Any]:
     """Return what the modules of a package together say by an attribute, a mapping, that not all of them have."""
     home = importlib.import_module(package)
     names = sorted(found.name for found in pkgutil.iter_modules(home.__path__))
@@ -62,7 +62,7 @@ def gathered(package: str, attribute: str) -> dict[str, Any]:
     return {name: value for module in modules for name, value in getattr(module, attribute, {}).items()}
 
 
-class Broken(NamedTuple):
+class BrokenPlugin(NamedTuple):
     """A plugin that cannot be used."""
 
     #: the distribution that brings it, with its version
@@ -70,16 +70,16 @@ class Broken(NamedTuple):
     why: str
 
 
-class Registered(NamedTuple, Generic[K]):
+class RegisteredPlugins(NamedTuple, Generic[K]):
     """What other distributions bring for a seam, by name."""
 
     usable: Mapping[str, K]
     #: the distributions that bring those, with their versions
     origins: Mapping[str, str]
-    broken: Mapping[str, Broken]
+    broken: Mapping[str, BrokenPlugin]
 
 
-def registered(group: str, kind: type[K], taken: Collection[str]) -> Registered[K]:
+def load_plugins(group: str, kind: type[K], taken: Collection[str]) -> RegisteredPlugins[K]:
     """Load what installed distributions registered under an entry point group.
 
     A broken one is told of, and nothing else: a gateway must start without it.
@@ -90,9 +90,9 @@ def registered(group: str, kind: type[K], taken: Collection[str]) -> Registered[
     """
     usable: dict[str, K] = {}
     origins: dict[str, str] = {}
-    broken: dict[str, Broken] = {}
-    if not _announced(group):
-        return Registered(usable, origins, broken)
+    broken: dict[str, BrokenPlugin] = {}
+    if not _may_be_registered(group):
+        return RegisteredPlugins(usable, origins, broken)
     from importlib import metadata  # late: most gateways have no plugin
 
     for point in sorted(metadata.entry_points(group=group), key=lambda point: (point.name, point.value)):
@@ -104,15 +104,15 @@ def registered(group: str, kind: type[K], taken: Collection[str]) -> Registered[
         else:
             why = f"{point.value} is no {kind.__name__}"
         if point.name in taken or point.name in usable:
-            broken[point.name] = Broken(origin, f"there is another one that is called {point.name!r}")
+            broken[point.name] = BrokenPlugin(origin, f"there is another one that is called {point.name!r}")
         elif isinstance(loaded, kind):
             usable[point.name], origins[point.name] = loaded, origin
         else:
-            broken[point.name] = Broken(origin, why)
-    return Registered(usable, origins, broken)
+            broken[point.name] = BrokenPlugin(origin, why)
+    return RegisteredPlugins(usable, origins, broken)
 
 
-def _announced(group: str) -> bool:
+def _may_be_registered(group: str) -> bool:
     """Tell whether any distribution may have registered something under a group.
 
     Looks into the files that `importlib.metadata` reads, by https://packaging.python.org/specifications/entry-points/,

@@ -14,7 +14,7 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
-def replace_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+def replace_private_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file in place of the present one.
 
     Args:
@@ -24,19 +24,19 @@ def replace_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     Raises:
         OSError: it cannot be written; the present file stays as it is, and no draft is left.
     """
-    with _draft(path, content, durable=durable) as draft:
+    with _write_draft(path, content, durable=durable) as draft:
         draft.replace(path)
     if durable:
         _sync_directory(path.parent)
 
 
-def create_file(path: Path, content: bytes) -> bool:
+def create_private_file(path: Path, content: bytes) -> bool:
     """Write a file only if there is none; return False if there is one.
 
     Raises:
         OSError: it cannot be written; no draft is left.
     """
-    with _draft(path, content, durable=True) as draft:
+    with _write_draft(path, content, durable=True) as draft:
         try:
             os.link(draft, path)
         except FileExistsError:
@@ -45,7 +45,7 @@ def create_file(path: Path, content: bytes) -> bool:
     return True
 
 
-def read_file(path: Path, max_bytes: int) -> bytes:
+def read_private_file(path: Path, max_bytes: int) -> bytes:
     """Return at most the first `max_bytes` of a file.
 
     Raises:
@@ -59,7 +59,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _draft(path: Path, content: bytes, *, durable: bool) -> Iterator[Path]:
+def _write_draft(path: Path, content: bytes, *, durable: bool) -> Iterator[Path]:
     """Write a draft in the same directory; remove it at the end of the block if it is still there."""
     draft = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)

@@ -26,26 +26,26 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
 from gateway import app, config, control_channel, log
-from gateway.api.routing import Control, Surroundings
-from gateway.api.server import Server
+from gateway.api.routing import Control, ServerContext
+from gateway.api.server import ApiServer
 from gateway.config import Config
-from gateway.control_channel import Word
+from gateway.control_channel import MessageType
 from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
 from gateway.errors import AgentNotFound, GatewayError
 from gateway.process import identity
 
 #: seconds between two heartbeats to the supervisor
-BEAT = 1.0
+HEARTBEAT_INTERVAL_SECONDS = 1.0
 #: seconds after the death of its supervisor within which a serving process ends
-ORPHANED = 6.0
+ORPHAN_EXIT_SECONDS = 6.0
 #: seconds that the agent has to say its version
-INTRODUCTION = 5.0
+INTRODUCTION_TIMEOUT_SECONDS = 5.0
 
 _log = log.get()
 
 
-class Ending(NamedTuple):
+class Shutdown(NamedTuple):
     """How a serving process is to end."""
 
     #: seconds that requests and runs get to finish
@@ -55,19 +55,19 @@ class Ending(NamedTuple):
     handed_over: bool = False
 
 
-class Life(Protocol):
+class Lifecycle(Protocol):
     """What tells a serving process when to lead and when to end."""
 
-    async def ready(self, around: Surroundings) -> None:
+    async def on_ready(self, around: ServerContext) -> None:
         """Requests are answered."""
 
-    async def lead(self) -> None:
+    async def wait_to_lead(self) -> None:
         """Wait until this process is the one that claims runs."""
 
-    async def end(self) -> Ending:
+    async def wait_for_shutdown(self) -> Shutdown:
         """Wait until it must end; each further call waits for a shorter grace."""
 
-    async def passive(self) -> None:
+    async def on_passive(self) -> None:
         """It claims no more runs."""
 
     @property
@@ -76,8 +76,8 @@ class Life(Protocol):
         ...
 
 
-async def serve(
-    settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, life: Life, generation: int
+async def serve_requests(
+    settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, life: Lifecycle, generation: int
 ) -> None:
     """Serve until told to end, then drain; being told again cuts the grace short.
 
@@ -88,48 +88,48 @@ async def serve(
     Raises:
         ConfigError: the database cannot be used.
     """
-    async with app.opened(settings, agents, owner, generation=generation, control=life.control) as around:
-        server = Server(around)
-        await server.open(listener)
+    async with app.open_gateway(settings, agents, owner, generation=generation, control=life.control) as around:
+        server = ApiServer(around)
+        await server.start_serving(listener)
         _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
-        leading = asyncio.create_task(_lead(life, around), name="lead")
-        ending = await _ending(life, leading)
+        leading = asyncio.create_task(_lead_when_told(life, around), name="lead")
+        ending = await _wait_for_shutdown(life, leading)
         leading.cancel()
         _log.info("gateway.ending", generation=generation, why=ending.why, grace=ending.grace)
         listener.close()
         await server.stop_accepting()
-        await around.engine.stand_down()
-        await life.passive()
-        hurry = asyncio.create_task(_hurry(life, server, around), name="hurry")
-        await server.close(ending.grace, around.engine.drain, handed_over=ending.handed_over)
+        await around.engine.step_down()
+        await life.on_passive()
+        hurry = asyncio.create_task(_shorten_grace(life, server, around), name="hurry")
+        await server.close(ending.grace, around.engine.drain_runs, handed_over=ending.handed_over)
         hurry.cancel()
     _log.info("gateway.ended", generation=generation)
 
 
-async def _ending(life: Life, leading: asyncio.Task[None]) -> Ending:
+async def _wait_for_shutdown(life: Lifecycle, leading: asyncio.Task[None]) -> Shutdown:
     """Wait until it must end. If it cannot lead, raise why: it would accept work and never do it."""
-    ending = asyncio.create_task(life.end(), name="ending")
+    ending = asyncio.create_task(life.wait_for_shutdown(), name="ending")
     await asyncio.wait({ending, leading}, return_when=asyncio.FIRST_COMPLETED)
     if not ending.done():
         leading.result()
     return await ending
 
 
-async def _lead(life: Life, around: Surroundings) -> None:
-    await life.ready(around)
-    await life.lead()
-    await around.engine.lead()
+async def _lead_when_told(life: Lifecycle, around: ServerContext) -> None:
+    await life.on_ready(around)
+    await life.wait_to_lead()
+    await around.engine.start_leading()
 
 
-async def _hurry(life: Life, server: Server, around: Surroundings) -> None:
+async def _shorten_grace(life: Lifecycle, server: ApiServer, around: ServerContext) -> None:
     while True:
-        ending = await life.end()
+        ending = await life.wait_for_shutdown()
         await asyncio.sleep(ending.grace)
-        around.engine.hurry()
-        server.hurry()
+        around.engine.skip_grace()
+        server.skip_grace()
 
 
-class Line:
+class SupervisedLifecycle:
     """The life of a generation: its supervisor tells it when to lead and when to end."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
@@ -137,14 +137,14 @@ class Line:
         self._writer = writer
         self._number = number
         self._leading = asyncio.Event()
-        self._endings: asyncio.Queue[Ending] = asyncio.Queue()
+        self._endings: asyncio.Queue[Shutdown] = asyncio.Queue()
         self._notes: dict[str, str] = {}
-        self._hearing = asyncio.create_task(self._hear(), name="line")
-        self._beating = asyncio.create_task(self._beat(), name="beat")
+        self._hearing = asyncio.create_task(self._receive_messages(), name="line")
+        self._beating = asyncio.create_task(self._send_heartbeats(), name="beat")
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, descriptor: int, number: int) -> AsyncIterator[Line]:
+    async def open_channel(cls, descriptor: int, number: int) -> AsyncIterator[SupervisedLifecycle]:
         """Talk over an inherited socket, and give signs of life, for the time of the block."""
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
         line = cls(reader, writer, number)
@@ -155,79 +155,79 @@ class Line:
             line._beating.cancel()
             writer.close()
 
-    async def ready(self, around: Surroundings) -> None:
-        self.say(Word.READY, **await introduction(around))
+    async def on_ready(self, around: ServerContext) -> None:
+        self.send_message(MessageType.READY, **await describe_default_agent(around))
         gc.freeze()  # objects of the start stay to the end: no collection has to visit them again
         gc.enable()
 
-    async def lead(self) -> None:
+    async def wait_to_lead(self) -> None:
         await self._leading.wait()
 
-    async def end(self) -> Ending:
+    async def wait_for_shutdown(self) -> Shutdown:
         return await self._endings.get()
 
-    async def passive(self) -> None:
-        self.say(Word.PASSIVE)
+    async def on_passive(self) -> None:
+        self.send_message(MessageType.PASSIVE)
 
     @property
     def control(self) -> Control:
         return Control(
-            restart=lambda reason: self.say(Word.RESTART_PLEASE, reason=reason),
-            stop=lambda: self.say(Word.STOP_PLEASE),
+            restart=lambda reason: self.send_message(MessageType.RESTART_PLEASE, reason=reason),
+            stop=lambda: self.send_message(MessageType.STOP_PLEASE),
             notes=self._notes,
         )
 
-    async def may_migrate(self) -> bool:
+    async def wait_to_migrate(self) -> bool:
         """Say that the database needs a migration, and wait until no other process uses it.
 
         Returns:
             False if it must end instead.
         """
-        self.say(Word.MIGRATION)
-        waits = [asyncio.create_task(self.lead()), asyncio.create_task(self.end())]
+        self.send_message(MessageType.MIGRATION)
+        waits = [asyncio.create_task(self.wait_to_lead()), asyncio.create_task(self.wait_for_shutdown())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
         return not waits[1].done()
 
-    def say(self, word: Word, **about: Any) -> None:
-        self._writer.write(control_channel.encode(word, **about))
+    def send_message(self, word: MessageType, **about: Any) -> None:
+        self._writer.write(control_channel.encode_message(word, **about))
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
-            self.say(Word.BEAT)
-            await asyncio.sleep(BEAT)
+            self.send_message(MessageType.BEAT)
+            await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
-    async def _hear(self) -> None:
-        decoder = control_channel.Decoder()
+    async def _receive_messages(self) -> None:
+        decoder = control_channel.MessageDecoder()
         with contextlib.suppress(ConnectionError):  # one that was killed before it read all has reset the line
-            while data := await self._reader.read(control_channel.LONGEST):
-                for message in decoder.feed(data):
-                    self._heed(message)
-        self._endings.put_nowait(Ending(0.0, "the supervisor is gone"))
+            while data := await self._reader.read(control_channel.MAX_CONTROL_MESSAGE_BYTES):
+                for message in decoder.decode_messages(data):
+                    self._handle_message(message)
+        self._endings.put_nowait(Shutdown(0.0, "the supervisor is gone"))
 
-    def _heed(self, message: control_channel.Message) -> None:
+    def _handle_message(self, message: control_channel.Message) -> None:
         match message.word:
-            case Word.LEAD:
+            case MessageType.LEAD:
                 self._leading.set()
-            case Word.STEP_DOWN:
-                self._endings.put_nowait(Ending(float(message.about["seconds"]), "a new generation leads", True))
-            case Word.STOP:
-                self._endings.put_nowait(Ending(float(message.about["seconds"]), "the gateway stops"))
-            case Word.NOTE:
+            case MessageType.STEP_DOWN:
+                self._endings.put_nowait(Shutdown(float(message.about["seconds"]), "a new generation leads", True))
+            case MessageType.STOP:
+                self._endings.put_nowait(Shutdown(float(message.about["seconds"]), "the gateway stops"))
+            case MessageType.NOTE:
                 self._notes.clear()
                 self._notes.update(message.about)
 
 
-async def introduction(around: Surroundings) -> dict[str, Any]:
+async def describe_default_agent(around: ServerContext) -> dict[str, Any]:
     """Return the default agent and whether it answers, for the greeting."""
     try:
-        default = around.engine.agents.default
+        default = around.engine.agents.default_agent
     except AgentNotFound as error:
         return {"agent": "none", "introduction": str(error)}
     try:
-        async with asyncio.timeout(INTRODUCTION):
-            health = await around.engine.agents.health(default)
+        async with asyncio.timeout(INTRODUCTION_TIMEOUT_SECONDS):
+            health = await around.engine.agents.check_health(default)
         said = f"{default.backend} {health.version}".strip() + (f" ({health.detail})" if health.detail else "")
     except TimeoutError:
         said = f"{default.backend} (does not answer yet)"
@@ -240,51 +240,51 @@ def main(argv: list[str]) -> int:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the supervisor's to decide
-        signal.signal(number_, _nothing)
+        signal.signal(number_, _ignore_signal)
     for descriptor in (listener, line):
         os.set_inheritable(descriptor, False)
-    threading.Thread(target=_outlive, args=[os.dup(line)], name="outlive", daemon=True).start()
-    return asyncio.run(_generation(socket.socket(fileno=listener), line, number))
+    threading.Thread(target=_exit_after_supervisor, args=[os.dup(line)], name="outlive", daemon=True).start()
+    return asyncio.run(_serve_generation(socket.socket(fileno=listener), line, number))
 
 
-async def _generation(listener: socket.socket, descriptor: int, number: int) -> int:
+async def _serve_generation(listener: socket.socket, descriptor: int, number: int) -> int:
     with listener:
-        return await _talking(listener, descriptor, number)
+        return await _serve_supervised(listener, descriptor, number)
 
 
-async def _talking(listener: socket.socket, descriptor: int, number: int) -> int:
-    async with Line.opened(descriptor, number) as line:
+async def _serve_supervised(listener: socket.socket, descriptor: int, number: int) -> int:
+    async with SupervisedLifecycle.open_channel(descriptor, number) as line:
         try:
             settings = config.load(os.environ)
-            agents = app.check(settings, os.environ)
-            writer = log.configure(settings.log.level, [_to_pipe], app.secrets(settings, agents))
+            agents = app.check_agents(settings, os.environ)
+            writer = log.configure_logging(settings.log.level, [_write_to_pipe], app.collect_secrets(settings, agents))
             try:
-                if app.migration_pending(settings) and not await line.may_migrate():
+                if app.is_migration_pending(settings) and not await line.wait_to_migrate():
                     return 0
-                owner = Owner(os.environ["MOONGATE_INSTANCE"], identity.own())
-                await serve(settings, agents, listener, owner, line, number)
+                owner = Owner(os.environ["MOONGATE_INSTANCE"], identity.own_identity())
+                await serve_requests(settings, agents, listener, owner, line, number)
             finally:
                 writer.close()
         except GatewayError as error:
-            line.say(Word.FAILED, error=str(error))
+            line.send_message(MessageType.FAILED, error=str(error))
             return error.exit_code
     return 0
 
 
-def _outlive(line: int) -> None:
+def _exit_after_supervisor(line: int) -> None:
     """End this process some seconds after its supervisor died, even if the event loop hangs."""
     poll = select.poll()
     poll.register(line, 0)  # no events: the closing of the channel is always reported
     poll.poll()
-    time.sleep(ORPHANED)
+    time.sleep(ORPHAN_EXIT_SECONDS)
     os._exit(1)
 
 
-def _nothing(number: int, frame: object) -> None:
+def _ignore_signal(number: int, frame: object) -> None:
     """Not SIG_IGN, which agents would inherit."""
 
 
-def _to_pipe(line: bytes, level: int) -> None:
+def _write_to_pipe(line: bytes, level: int) -> None:
     """Write a whole line to the supervisor's pipe; on the log's own thread, so a full pipe holds nobody."""
     data = memoryview(line + b"\n")
     while data:

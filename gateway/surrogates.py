@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 
 # A backslash that is escaped itself begins no escape; a pair is a whole character.
-_ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
-_UNKNOWN = rb"\ufffd"
+_SURROGATE_ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)")
+_REPLACEMENT_ESCAPE = rb"\ufffd"
 
 
-def mended(data: bytes) -> bytes:
+def replace_lone_surrogates(data: bytes) -> bytes:
     """Return a JSON document with U+FFFD in place of every lone surrogate."""
-    return _ESCAPES.sub(lambda found: _UNKNOWN if found[1] else found[0], data) if b"\\u" in data else data
+    return (
+        _SURROGATE_ESCAPES.sub(lambda found: _REPLACEMENT_ESCAPE if found[1] else found[0], data)
+        if b"\\u" in data
+        else data
+    )

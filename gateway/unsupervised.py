@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from gateway import app, config, log, serve
-from gateway.api.routing import Control, Surroundings
+from gateway.api.routing import Control, ServerContext
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
 from gateway.errors import GatewayError
 from gateway.process import identity
-from gateway.serve import Ending
+from gateway.serve import Shutdown
 from gateway.supervisor import intent, restart_plan, signals
 from gateway.supervisor.intent import Intent
 
 _log = log.get()
 
 
-def run(
+def run_unsupervised(
     listener: socket.socket,
     instance: str,
     lock: Path,
@@ -46,17 +46,19 @@ def run(
         Whether another process must start it again.
     """
 
-    async def welcome(around: Surroundings) -> None:
-        greet(await serve.introduction(around))
+    async def welcome(around: ServerContext) -> None:
+        greet(await serve.describe_default_agent(around))
 
     async def serve_by_signals() -> bool:
-        with Signals(lock, welcome).heard() as life:
+        with SignalLifecycle(lock, welcome).handle_signals() as life:
             while life.again and (here or not life.generation):
-                life.begin()
-                writer = log.configure(life.settings.log.level, sinks, app.secrets(life.settings, life.agents))
+                life.begin_serving()
+                writer = log.configure_logging(
+                    life.settings.log.level, sinks, app.collect_secrets(life.settings, life.agents)
+                )
                 try:
-                    owner = Owner(instance, identity.own())
-                    await serve.serve(life.settings, life.agents, listener.dup(), owner, life, life.generation)
+                    owner = Owner(instance, identity.own_identity())
+                    await serve.serve_requests(life.settings, life.agents, listener.dup(), owner, life, life.generation)
                 finally:
                     writer.close()
             return life.again
@@ -64,10 +66,10 @@ def run(
     return asyncio.run(serve_by_signals())
 
 
-class Signals:
+class SignalLifecycle:
     """The lifecycle of a process without a supervisor: it leads from the start; signals stop or restart it."""
 
-    def __init__(self, lock: Path, greet: Callable[[Surroundings], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, lock: Path, greet: Callable[[ServerContext], Coroutine[Any, Any, None]]) -> None:
         """Args:
         lock: the lock file; restarts are asked for and answered next to it.
         greet: awaited when requests are answered for the first time.
@@ -86,22 +88,24 @@ class Signals:
         self.agents: list[Agent]
 
     @contextlib.contextmanager
-    def heard(self) -> Iterator[Signals]:
+    def handle_signals(self) -> Iterator[SignalLifecycle]:
         """Put signals on a queue for the time of the block."""
         loop = asyncio.get_running_loop()
 
         def put(number: int, _: object) -> None:
             loop.call_soon_threadsafe(self._received.put_nowait, number)
 
-        before = {number: signal.signal(number, put) for number in signals.HEARD if number != signals.CHILD}
-        signals.unblock()
+        before = {
+            number: signal.signal(number, put) for number in signals.HANDLED_SIGNALS if number != signals.CHILD_SIGNAL
+        }
+        signals.unblock_handled()
         try:
             yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def begin(self) -> None:
+    def begin_serving(self) -> None:
         """Read the settings, and begin to serve once more.
 
         Raises:
@@ -113,29 +117,29 @@ class Signals:
         self.again = False
         self._grace = self.settings.gateway.stop_grace
 
-    async def ready(self, around: Surroundings) -> None:
+    async def on_ready(self, around: ServerContext) -> None:
         if self.generation == 1:
             await self._greet(around)
-        self._answer(self.generation, ok=True)
+        self._answer_restarts(self.generation, ok=True)
 
-    async def lead(self) -> None:
+    async def wait_to_lead(self) -> None:
         return
 
-    async def end(self) -> Ending:
+    async def wait_for_shutdown(self) -> Shutdown:
         while True:
             number = await self._received.get()
-            stops = number in signals.STOPS
+            stops = number in signals.STOP_SIGNALS
             if stops or self._may_restart(number):
                 self.again = not stops
-                return Ending(self._take_grace(), "restart" if self.again else signal.Signals(number).name)
+                return Shutdown(self._take_grace(), "restart" if self.again else signal.Signals(number).name)
 
-    async def passive(self) -> None:
+    async def on_passive(self) -> None:
         return
 
     @property
     def control(self) -> Control:
         return Control(
-            restart=lambda reason: self._received.put_nowait(signals.RELOAD),
+            restart=lambda reason: self._received.put_nowait(signals.RELOAD_SIGNAL),
             stop=lambda: self._received.put_nowait(signal.SIGTERM),
             notes={},
         )
@@ -148,8 +152,8 @@ class Signals:
 
     def _may_restart(self, number: int) -> bool:
         """Tell whether a signal restarts: somebody asked for it or may, and the settings can be used."""
-        asked = intent.take(self._lock, os.getpid())
-        if number != signals.RELOAD and not asked and not restart_plan.may_restart_by_signal(os.environ):
+        asked = intent.take_intents(self._lock, os.getpid())
+        if number != signals.RELOAD_SIGNAL and not asked and not restart_plan.may_restart_by_signal(os.environ):
             _log.info("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
             return False
         self._asked += asked
@@ -157,18 +161,18 @@ class Signals:
             self._checked = _read_settings()
         except GatewayError as error:
             _log.warning("restart.failed", error=str(error))
-            self._answer(self.generation, ok=False, error=str(error))
+            self._answer_restarts(self.generation, ok=False, error=str(error))
             return False
         return True
 
-    def _answer(self, new: int, *, ok: bool, error: str = "") -> None:
+    def _answer_restarts(self, new: int, *, ok: bool, error: str = "") -> None:
         asked, self._asked = self._asked, []
         old = new - 1 if ok else new
         for one in asked:
             with contextlib.suppress(OSError):
-                intent.answer(self._lock, intent.Outcome(one.id, ok, old, new, error))
+                intent.write_outcome(self._lock, intent.Outcome(one.id, ok, old, new, error))
 
 
 def _read_settings() -> tuple[Config, list[Agent]]:
     settings = config.load(os.environ)
-    return settings, app.check(settings, os.environ)
+    return settings, app.check_agents(settings, os.environ)

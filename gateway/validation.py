@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Struct
 
 #: characters of a sender's text that a message repeats
-LONGEST = 200
+MAX_QUOTED_CHARS = 200
 
 
-def explain(error: msgspec.ValidationError, struct: type[Struct], whole: str) -> str:
+def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: str) -> str:
     """Say which field is wrong, how, and what may have been meant.
 
     Takes msgspec's message, `what - at $.path`, and tells it in the sender's own words.
@@ -25,20 +25,20 @@ def explain(error: msgspec.ValidationError, struct: type[Struct], whole: str) ->
         whole: what to call the value as a whole, such as `the body`.
     """
     what, _, where = str(error).partition(" - at `")
-    path = where.removeprefix("key` in `").rstrip("`").lstrip("$.")[:LONGEST]
+    path = where.removeprefix("key` in `").rstrip("`").lstrip("$.")[:MAX_QUOTED_CHARS]
     inner = f"{path}." if path else ""
     if found := re.search(r"unknown field `(.*)`", what, re.DOTALL):
-        name = found[1][:LONGEST]
-        return f"{inner}{name}: unknown field{suggest(name, _field_names(_type_at(struct, path)))}"
+        name = found[1][:MAX_QUOTED_CHARS]
+        return f"{inner}{name}: unknown field{suggest_name(name, _field_names(_type_at(struct, path)))}"
     if found := re.search(r"missing required field `(.*)`", what):
         return f"{inner}{found[1]}: is missing"
     if found := re.search(r"Invalid enum value '(.*)'", what, re.DOTALL):
-        name = found[1][:LONGEST]
-        return f'{path}: unknown value "{name}"{suggest(name, _choices(_type_at(struct, path)))}'
+        name = found[1][:MAX_QUOTED_CHARS]
+        return f'{path}: unknown value "{name}"{suggest_name(name, _list_choices(_type_at(struct, path)))}'
     return f"{path or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
 
 
-def suggest(given: str, known: Iterable[str]) -> str:
+def suggest_name(given: str, known: Iterable[str]) -> str:
     """Return `; did you mean "…"?` for the nearest known word, or what there is to choose from."""
     choices = list(known)
     near = difflib.get_close_matches(given, choices, n=1)
@@ -51,7 +51,7 @@ def _field_names(found: Any) -> tuple[str, ...]:
     return found.__struct_encode_fields__ if isinstance(found, type) and issubclass(found, Struct) else ()
 
 
-def _choices(found: Any) -> list[str]:
+def _list_choices(found: Any) -> list[str]:
     if isinstance(found, type) and issubclass(found, Enum):
         return [str(member.value) for member in found]
     return [str(choice) for choice in get_args(found)]

@@ -87,7 +87,7 @@ class Live:
 
     @property
     def record(self) -> record.Record | None:
-        return record.read(paths.lock(self.home, self.config))
+        return record.read_record(paths.lock_file(self.home, self.config))
 
     @property
     def port(self) -> int:
@@ -129,7 +129,7 @@ class Live:
         self.process.kill()
         self.process.wait(PATIENCE)
         for one in generations:
-            terminate.send(one, signal.SIGKILL)
+            terminate.signal_process(one, signal.SIGKILL)
         for one in generations:
             assert terminate.wait_gone(one, PATIENCE)
 
@@ -138,20 +138,20 @@ class Live:
         if self.process is not None and self.process.poll() is None:
             self.kill()
         found = self.record
-        if found is not None and found.alive and found.configPath == str(self.config):  # started by a command
-            terminate.end(found, 0, signal.SIGKILL)
+        if found is not None and found.is_alive and found.configPath == str(self.config):  # started by a command
+            terminate.end_gateway(found, 0, signal.SIGKILL)
 
     @property
     def generations(self) -> list[Identity]:
         """The serving processes that there are, the oldest first."""
         found = self.record
-        if found is None or not found.alive:
+        if found is None or not found.is_alive:
             return []
         try:
             children = psutil.Process(found.pid).children()
         except psutil.Error:
             return []
-        return [who for who in (identity.of(child.pid) for child in children) if who is not None]
+        return [who for who in (identity.identify_process(child.pid) for child in children) if who is not None]
 
     @property
     def generation(self) -> Identity:
@@ -161,9 +161,9 @@ class Live:
 
     def signal(self, number: int, who: Identity | None = None) -> None:
         """Signal the supervisor, or one serving process."""
-        target = who or (self.record and self.record.process)
+        target = who or (self.record and self.record.process_identity)
         assert target is not None
-        assert terminate.send(target, number)
+        assert terminate.signal_process(target, number)
 
     @property
     def health(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from typing import Any
 
 from aiohttp import web
 
-MODELS = ("scripted", "scripted-b")
+SCRIPTED_MODELS = ("scripted", "scripted-b")
 
 _DIRECTIVE = re.compile(
     r"\[\[(say|think|slow|history|recall|tool|error|midfail|stop|refuse|garbage|bytes|line|flood|hang)"
@@ -134,12 +134,12 @@ class ScriptedModel:
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response(
-            {"object": "list", "data": [{"id": name, "object": "model", "created": 0} for name in MODELS]}
+            {"object": "list", "data": [{"id": name, "object": "model", "created": 0} for name in SCRIPTED_MODELS]}
         )
 
     async def _tags(self, request: web.Request) -> web.Response:
         """List the models as Ollama does."""
-        return web.json_response({"models": [{"name": name, "model": name} for name in MODELS]})
+        return web.json_response({"models": [{"name": name, "model": name} for name in SCRIPTED_MODELS]})
 
     async def _state(self, request: web.Request) -> web.Response:
         return web.json_response(asdict(self.counters))
@@ -295,7 +295,7 @@ def _head(body: dict[str, Any], kind: str) -> dict[str, Any]:
         "id": "chatcmpl-" + uuid.uuid4().hex[:20],
         "object": kind,
         "created": int(time.time()),
-        "model": body.get("model", MODELS[0]),
+        "model": body.get("model", SCRIPTED_MODELS[0]),
     }
 
 
@@ -542,7 +542,7 @@ async def _trouble_response(stream: _Response, trouble: Trouble) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(port: int = 0, log: Path | None = None) -> AsyncIterator[ScriptedModel]:
+async def serve_model(port: int = 0, log: Path | None = None) -> AsyncIterator[ScriptedModel]:
     """Serve a scripted model on loopback; port 0 takes a free one."""
     model = ScriptedModel(log=log)
     # Without handler_cancellation a caller that went away would not be noticed.
@@ -559,7 +559,7 @@ async def serving(port: int = 0, log: Path | None = None) -> AsyncIterator[Scrip
 
 
 async def _serve_for_ever(port: int, log: Path | None) -> None:
-    async with serving(port, log) as model:
+    async with serve_model(port, log) as model:
         print(f"listening on {model.base_url}", flush=True)
         await asyncio.Event().wait()
 

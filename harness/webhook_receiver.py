@@ -133,7 +133,7 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*script: str) -> AsyncIterator[Receiver]:
+async def serve_receiver(*script: str) -> AsyncIterator[Receiver]:
     """Listen on a port of loopback for the time of the block."""
     receiver = Receiver()
     receiver.script.extend(script)

@@ -14,15 +14,15 @@ from xml.parsers import expat
 from service_templates import MARKER, ServiceSpec, xml_text
 
 #: beginning of every label
-_LABEL = "ai.moongate.gateway"
+_LABEL_PREFIX = "ai.moongate.gateway"
 #: variables of every property list: there is no console, and the log has its own file
-_OURS = {MARKER: "launchd", "MOONGATE_DETACHED": "1"}
-_HEAD = re.compile(r"<!-- Written by gateway install\. Moongate (.*) -->")
+_LAUNCHD_VARIABLES = {MARKER: "launchd", "MOONGATE_DETACHED": "1"}
+_HEAD_COMMENT = re.compile(r"<!-- Written by gateway install\. Moongate (.*) -->")
 
 
 def name(suffix: str) -> str:
     """Return the label of the service; its property list has the same name."""
-    return f"{_LABEL}.{suffix}" if suffix else _LABEL
+    return f"{_LABEL_PREFIX}.{suffix}" if suffix else _LABEL_PREFIX
 
 
 def render(spec: ServiceSpec) -> bytes:
@@ -34,7 +34,7 @@ def render(spec: ServiceSpec) -> bytes:
     if "--" in spec.version:
         raise ValueError(f"{spec.version!r} cannot be in an XML comment.")
     template = resources.files(__package__).joinpath("templates/launchd.plist").read_text("utf-8")
-    variables = {"PATH": spec.path, **_OURS, **dict(spec.environment)}
+    variables = {"PATH": spec.path, **_LAUNCHD_VARIABLES, **dict(spec.environment)}
     words = (spec.program, *spec.arguments)
     return template.format(
         version=xml_text(spec.version),
@@ -62,9 +62,9 @@ def parse(data: bytes, *, user: str) -> ServiceSpec:
         program, *arguments = said["ProgramArguments"]
         environment = dict(said["EnvironmentVariables"])
         path = environment.pop("PATH")
-        for variable in _OURS:
+        for variable in _LAUNCHD_VARIABLES:
             environment.pop(variable)
-        head = _HEAD.search(data.decode("utf-8"))
+        head = _HEAD_COMMENT.search(data.decode("utf-8"))
         return ServiceSpec(
             program=program,
             arguments=tuple(arguments),
@@ -75,14 +75,14 @@ def parse(data: bytes, *, user: str) -> ServiceSpec:
             stop_seconds=said["ExitTimeOut"],
             user=said.get("UserName", user),
             system="UserName" in said,
-            suffix=_suffix(said["Label"]),
+            suffix=_parse_suffix(said["Label"]),
             version=head[1] if head is not None else "",
         )
     except (KeyError, TypeError, ValueError, AttributeError, expat.ExpatError) as error:
         raise ValueError("Moongate did not write it.") from error
 
 
-def _suffix(label: str) -> str:
-    if label != _LABEL and not label.startswith(f"{_LABEL}."):
+def _parse_suffix(label: str) -> str:
+    if label != _LABEL_PREFIX and not label.startswith(f"{_LABEL_PREFIX}."):
         raise ValueError(f"{label!r} is not a label of Moongate.")
-    return label[len(_LABEL) + 1 :]
+    return label[len(_LABEL_PREFIX) + 1 :]

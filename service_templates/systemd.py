@@ -9,10 +9,10 @@ from importlib import resources
 from service_templates import MARKER, ServiceSpec
 
 #: characters that the path of a program must not contain for systemd
-_UNFIT = "\"'\\"
+_UNFIT_FOR_PROGRAM = "\"'\\"
 #: a shell that runs such a program in its own process, with its own PID
-_THROUGH_SHELL = ("/bin/sh", "-c", 'exec "$0" "$@"')
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_SHELL_PREFIX = ("/bin/sh", "-c", 'exec "$0" "$@"')
+_QUOTED_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def name(suffix: str) -> str:
@@ -33,11 +33,11 @@ def render(spec: ServiceSpec) -> str:
     template = resources.files(__package__).joinpath("templates/systemd.service").read_text("utf-8")
     return template.format(
         version=spec.version,
-        command=_command(spec.program, spec.arguments),
-        reload=f"ExecReload={_command(spec.program, spec.reload)}\n" if spec.reload else "",
+        command=_format_command(spec.program, spec.arguments),
+        reload=f"ExecReload={_format_command(spec.program, spec.reload)}\n" if spec.reload else "",
         directory=spec.directory.replace("%", "%%"),
-        path=_quoted(f"PATH={spec.path}"),
-        environment="".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in spec.environment),
+        path=_quote_word(f"PATH={spec.path}"),
+        environment="".join(f"Environment={_quote_word(f'{name}={value}')}\n" for name, value in spec.environment),
         stop_seconds=spec.stop_seconds,
         confined="yes" if spec.confined else "no",
         user=f"User={spec.user}\n" if spec.system else "",
@@ -54,14 +54,14 @@ def parse(text: str, *, user: str, output: str, suffix: str) -> ServiceSpec:
     lines = [line.partition("=") for line in text.splitlines()]
     said = {key: value for key, _, value in lines}
     try:
-        program, *arguments = _words(said["ExecStart"])
-        variables = [_words(value)[0].partition("=") for key, _, value in lines if key == "Environment"]
+        program, *arguments = _split_words(said["ExecStart"])
+        variables = [_split_words(value)[0].partition("=") for key, _, value in lines if key == "Environment"]
         environment = {variable: value for variable, _, value in variables}
         environment.pop(MARKER)
         return ServiceSpec(
             program=program,
             arguments=tuple(arguments),
-            reload=_words(said["ExecReload"])[1:] if "ExecReload" in said else (),
+            reload=_split_words(said["ExecReload"])[1:] if "ExecReload" in said else (),
             directory=said["WorkingDirectory"].replace("%%", "%"),
             path=environment.pop("PATH"),
             environment=tuple(environment.items()),
@@ -77,21 +77,21 @@ def parse(text: str, *, user: str, output: str, suffix: str) -> ServiceSpec:
         raise ValueError("Moongate did not write it.") from error
 
 
-def _command(program: str, arguments: Sequence[str]) -> str:
+def _format_command(program: str, arguments: Sequence[str]) -> str:
     words = (program, *arguments)
-    if any(mark in program for mark in _UNFIT):
-        words = (*_THROUGH_SHELL, *words)
+    if any(mark in program for mark in _UNFIT_FOR_PROGRAM):
+        words = (*_SHELL_PREFIX, *words)
     # the colon keeps systemd from replacing $NAME in the command
-    return " ".join(map(_quoted, (f":{words[0]}", *words[1:])))
+    return " ".join(map(_quote_word, (f":{words[0]}", *words[1:])))
 
 
-def _quoted(value: str) -> str:
+def _quote_word(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
 
 
-def _words(line: str) -> tuple[str, ...]:
+def _split_words(line: str) -> tuple[str, ...]:
     """Return the words of a line. A line without quotes is a single word."""
-    quoted = _WORD.findall(line) or [line]
+    quoted = _QUOTED_WORD.findall(line) or [line]
     words = tuple(re.sub(r"\\(.)", r"\1", word).replace("%%", "%") for word in quoted)
     words = (words[0].removeprefix(":"), *words[1:])
-    return words[len(_THROUGH_SHELL) :] if words[: len(_THROUGH_SHELL)] == _THROUGH_SHELL else words
+    return words[len(_SHELL_PREFIX) :] if words[: len(_SHELL_PREFIX)] == _SHELL_PREFIX else words

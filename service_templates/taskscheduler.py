@@ -15,25 +15,25 @@ from xml.etree import ElementTree
 from service_templates import MARKER, ServiceSpec, xml_text
 
 #: most characters of the paths of program and directory, by the schema of tasks
-LONGEST_PATH = 260
+MAX_PATH_CHARACTERS = 260
 #: most characters of a command line on Windows, with the NUL at its end
-LONGEST_COMMAND = 32_767
-_SPACE = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
-_SOURCE = "gateway install, Moongate "
-_NAME = "Moongate"
+MAX_COMMAND_CHARACTERS = 32_767
+_XML_NAMESPACE = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
+_SOURCE_PREFIX = "gateway install, Moongate "
+_TASK_NAME = "Moongate"
 #: text that Task Scheduler would replace with a value
-_REPLACED = re.compile(r"%[^%\s\\/:=\"]+%|\$\(")
-_CONSOLE = re.compile(r"(?<=\\)python(?=\.exe$)", re.IGNORECASE)
-_WINDOWLESS = re.compile(r"(?<=\\)(python)w(?=\.exe$)", re.IGNORECASE)
+_EXPANDED_TEXT = re.compile(r"%[^%\s\\/:=\"]+%|\$\(")
+_CONSOLE_PYTHON = re.compile(r"(?<=\\)python(?=\.exe$)", re.IGNORECASE)
+_WINDOWLESS_PYTHON = re.compile(r"(?<=\\)(python)w(?=\.exe$)", re.IGNORECASE)
 #: variables of every task: there is no console
-_OURS = {MARKER: "taskscheduler", "MOONGATE_DETACHED": "1"}
+_TASK_VARIABLES = {MARKER: "taskscheduler", "MOONGATE_DETACHED": "1"}
 #: both keep Python from importing files in the state directory; on Windows the variable would come too late
-_SAFE, _SAFELY = "PYTHONSAFEPATH", "-P"
+_SAFE_PATH_VARIABLE, _SAFE_PATH_OPTION = "PYTHONSAFEPATH", "-P"
 
 
 def name(suffix: str) -> str:
     """Return the name of the task."""
-    return f"{_NAME}-{suffix}" if suffix else _NAME
+    return f"{_TASK_NAME}-{suffix}" if suffix else _TASK_NAME
 
 
 def render(spec: ServiceSpec) -> bytes:
@@ -44,9 +44,9 @@ def render(spec: ServiceSpec) -> bytes:
     """
     if spec.system:
         raise ValueError("a task starts at its user's login, not with the system.")
-    command = _windowless(spec.program)
-    arguments = command_line(_words(spec))
-    _check(command, arguments, spec.directory)
+    command = _without_console(spec.program)
+    arguments = join_command_line(_build_words(spec))
+    _check_limits(command, arguments, spec.directory)
     template = resources.files(__package__).joinpath("templates/task.xml").read_text("utf-8")
     text = template.format(
         version=xml_text(spec.version),
@@ -59,28 +59,28 @@ def render(spec: ServiceSpec) -> bytes:
     return b"\xff\xfe" + text.encode("utf-16-le")
 
 
-def script(spec: ServiceSpec) -> bytes:
+def render_script(spec: ServiceSpec) -> bytes:
     """Return a script for the Startup folder, which runs at login: used if the user may not create tasks.
 
     Raises:
         ValueError: a script cannot express the spec.
     """
-    words = [spec.program, spec.directory, *_words(spec)]
+    words = [spec.program, spec.directory, *_build_words(spec)]
     if unfit := next((word for word in words if '"' in word), None):
         raise ValueError(f"a Windows script cannot contain a quote: {unfit!r}.")
     template = resources.files(__package__).joinpath("templates/startup.cmd").read_text("utf-8")
     text = template.format(
         version=spec.version,
-        directory=_doubled(spec.directory),
-        command=_doubled(_windowless(spec.program)),
-        arguments=" ".join(f'"{_doubled(_closed(word))}"' for word in _words(spec)),
+        directory=_double_percents(spec.directory),
+        command=_double_percents(_without_console(spec.program)),
+        arguments=" ".join(f'"{_double_percents(_double_last_backslashes(word))}"' for word in _build_words(spec)),
     )
     return text.replace("\n", "\r\n").encode()
 
 
-def command(spec: ServiceSpec) -> list[str]:
+def build_command(spec: ServiceSpec) -> list[str]:
     """Return the command of a task, to run it without Task Scheduler."""
-    return [_windowless(spec.program), *_words(spec)]
+    return [_without_console(spec.program), *_build_words(spec)]
 
 
 def parse(data: bytes, *, path: str, stop_seconds: int) -> ServiceSpec:
@@ -91,16 +91,16 @@ def parse(data: bytes, *, path: str, stop_seconds: int) -> ServiceSpec:
     """
     try:
         said = {
-            element.tag.removeprefix(_SPACE): element.text or ""
+            element.tag.removeprefix(_XML_NAMESPACE): element.text or ""
             for element in ElementTree.fromstring(data).iter()  # noqa: S314 the user's own file
         }
-        words, environment, output = _told(words_of(said["Arguments"]))
-        for variable in _OURS:
+        words, environment, output = _parse_words(split_command_line(said["Arguments"]))
+        for variable in _TASK_VARIABLES:
             environment.pop(variable)
-        if not said["Source"].startswith(_SOURCE):
+        if not said["Source"].startswith(_SOURCE_PREFIX):
             raise ValueError(said["Source"])
         return ServiceSpec(
-            program=_WINDOWLESS.sub(lambda found: found[1], said["Command"]),
+            program=_WINDOWLESS_PYTHON.sub(lambda found: found[1], said["Command"]),
             arguments=words,
             directory=said["WorkingDirectory"],
             path=path,
@@ -108,45 +108,45 @@ def parse(data: bytes, *, path: str, stop_seconds: int) -> ServiceSpec:
             output=output,
             stop_seconds=stop_seconds,
             user=said["UserId"],
-            suffix=_suffix(said["URI"].removeprefix("\\")),
-            version=said["Source"].removeprefix(_SOURCE),
+            suffix=_parse_suffix(said["URI"].removeprefix("\\")),
+            version=said["Source"].removeprefix(_SOURCE_PREFIX),
         )
     except (KeyError, ValueError, LookupError, ElementTree.ParseError) as error:
         raise ValueError("Moongate did not write it.") from error
 
 
-def _check(command: str, arguments: str, directory: str) -> None:
+def _check_limits(command: str, arguments: str, directory: str) -> None:
     for value in (command, directory):
-        if not 0 < len(value.encode("utf-16-le")) // 2 <= LONGEST_PATH:
-            raise ValueError(f"Task Scheduler allows a path at most {LONGEST_PATH} characters: {value!r}.")
-    if len(f'"{command}" {arguments}'.encode("utf-16-le")) // 2 >= LONGEST_COMMAND:
-        raise ValueError(f"a command line on Windows must have fewer than {LONGEST_COMMAND} characters.")
+        if not 0 < len(value.encode("utf-16-le")) // 2 <= MAX_PATH_CHARACTERS:
+            raise ValueError(f"Task Scheduler allows a path at most {MAX_PATH_CHARACTERS} characters: {value!r}.")
+    if len(f'"{command}" {arguments}'.encode("utf-16-le")) // 2 >= MAX_COMMAND_CHARACTERS:
+        raise ValueError(f"a command line on Windows must have fewer than {MAX_COMMAND_CHARACTERS} characters.")
     for value in (command, arguments, directory):
-        if found := _REPLACED.search(value):
+        if found := _EXPANDED_TEXT.search(value):
             raise ValueError(f"Task Scheduler would replace {found[0]!r} in {value!r} with a value.")
 
 
-def _windowless(program: str) -> str:
+def _without_console(program: str) -> str:
     """Return the program that runs without a console window, which would flash at every login."""
-    return _CONSOLE.sub(lambda found: f"{found[0]}w", program)
+    return _CONSOLE_PYTHON.sub(lambda found: f"{found[0]}w", program)
 
 
-def _doubled(value: str) -> str:
+def _double_percents(value: str) -> str:
     """Return a value as it is written between quotes in a script, where a percent sign starts a variable."""
     return value.replace("%", "%%")
 
 
-def _words(spec: ServiceSpec) -> Iterator[str]:
+def _build_words(spec: ServiceSpec) -> Iterator[str]:
     environment = dict(spec.environment)
-    if _SAFE in environment and spec.arguments[:1] == ("-m",):
-        yield _SAFELY
+    if _SAFE_PATH_VARIABLE in environment and spec.arguments[:1] == ("-m",):
+        yield _SAFE_PATH_OPTION
     yield from spec.arguments
-    for variable, value in {**_OURS, **environment}.items():
+    for variable, value in {**_TASK_VARIABLES, **environment}.items():
         yield from ("--environment", f"{variable}={value}")
     yield from ("--output", spec.output)
 
 
-def _told(words: list[str]) -> tuple[tuple[str, ...], dict[str, str], str]:
+def _parse_words(words: list[str]) -> tuple[tuple[str, ...], dict[str, str], str]:
     """Return the arguments, the variables and the output file from the words of a task."""
     first = words.index("--environment")
     options = words[first:]
@@ -154,40 +154,40 @@ def _told(words: list[str]) -> tuple[tuple[str, ...], dict[str, str], str]:
         raise ValueError("it has no option --output")
     pairs = [pair.partition("=") for pair in options[1:-2:2]]
     given = words[:first]
-    return tuple(given[given[:1] == [_SAFELY] :]), {name: value for name, _, value in pairs}, options[-1]
+    return tuple(given[given[:1] == [_SAFE_PATH_OPTION] :]), {name: value for name, _, value in pairs}, options[-1]
 
 
-def _suffix(task: str) -> str:
-    if task != _NAME and not task.startswith(f"{_NAME}-"):
+def _parse_suffix(task: str) -> str:
+    if task != _TASK_NAME and not task.startswith(f"{_TASK_NAME}-"):
         raise ValueError(f"{task!r} is not a task of Moongate.")
-    return task[len(_NAME) + 1 :]
+    return task[len(_TASK_NAME) + 1 :]
 
 
 # --- the command line, as CommandLineToArgvW of Windows splits it ----- ---------------------------
 
 
-def command_line(words: Iterable[str]) -> str:
+def join_command_line(words: Iterable[str]) -> str:
     """Return the command line that Windows splits into these words. Backslashes are special only before a quote."""
-    return " ".join(map(_quoted, words))
+    return " ".join(map(_quote_word, words))
 
 
-def _quoted(word: str) -> str:
+def _quote_word(word: str) -> str:
     if word and not re.search(r'[\s"]', word):
         return word
-    return '"' + _closed(re.sub(r'(\\*)"', r'\1\1\\"', word)) + '"'
+    return '"' + _double_last_backslashes(re.sub(r'(\\*)"', r'\1\1\\"', word)) + '"'
 
 
-def _closed(inner: str) -> str:
+def _double_last_backslashes(inner: str) -> str:
     """Return a text with its last backslashes doubled, so that they do not escape a quote after it."""
     return re.sub(r"(\\+)$", r"\1\1", inner)
 
 
-def words_of(line: str) -> list[str]:
+def split_command_line(line: str) -> list[str]:
     """Return the words of a command line that `command_line` returned."""
     found = re.findall(r'"((?:\\.|[^"\\])*)"|(\S+)', line)
-    return [plain or _unquoted(quoted) for quoted, plain in found]
+    return [plain or _unquote_word(quoted) for quoted, plain in found]
 
 
-def _unquoted(inner: str) -> str:
+def _unquote_word(inner: str) -> str:
     inner = re.sub(r"(\\+)$", lambda run: run[1][: len(run[1]) // 2], inner)
     return re.sub(r'(\\*)\\"', lambda run: run[1][: len(run[1]) // 2] + '"', inner)

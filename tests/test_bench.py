@@ -14,7 +14,7 @@ from bench.report import Figure, Result, Row
 from gateway import plugins
 
 ROOT = Path(__file__).parents[1]
-ROWS = sorted(plugins.discover("bench.rows", "ROW"))
+ROWS = sorted(plugins.discover_modules("bench.rows", "ROW"))
 
 
 @pytest.mark.drill

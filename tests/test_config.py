@@ -22,7 +22,7 @@ def test_defaults_hold_without_any_file(tmp_path: Path) -> None:
     loaded = load(tmp_path)
 
     assert (loaded.gateway.host, loaded.gateway.port, loaded.gateway.auth.mode) == ("127.0.0.1", 18790, "token")
-    assert loaded.database == tmp_path / "data" / "moongate.db"
+    assert loaded.database_path == tmp_path / "data" / "moongate.db"
 
 
 def test_flags_win_over_the_environment_over_dotenv_over_the_file(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_dotenv_in_the_working_directory_is_not_read(tmp_path: Path, monkeypat
 def test_names_of_the_seeds_are_understood(tmp_path: Path, name: str, value: str, setting: object) -> None:
     loaded = load(tmp_path, env={name: value})
 
-    known = next(row for row in config.table() if name in row.env)
+    known = next(row for row in config.list_settings() if name in row.env)
     found: Any = loaded
     for step in known.name.split("."):
         found = getattr(found, step)
@@ -139,7 +139,7 @@ def test_a_wrong_agent_is_told_in_one_line_that_names_it(tmp_path: Path, agents:
     loaded = load(tmp_path, {"agents": agents})
 
     with pytest.raises(ConfigError) as caught:
-        app.check(loaded, {})
+        app.check_agents(loaded, {})
 
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -150,7 +150,7 @@ def test_with_nothing_configured_and_nothing_found_the_echo_agent_is_there(
 ) -> None:
     monkeypatch.setattr("gateway.backends.openai._ollama", lambda *_: None, raising=False)
 
-    (agent,) = app.check(load(tmp_path), {"PATH": str(tmp_path)})
+    (agent,) = app.check_agents(load(tmp_path), {"PATH": str(tmp_path)})
 
     assert (agent.id, agent.backend) == ("main", "echo")
 
@@ -158,7 +158,7 @@ def test_with_nothing_configured_and_nothing_found_the_echo_agent_is_there(
 def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
     agents = {"model": "m", "list": [{"id": "a", "backend": "echo"}, {"id": "b", "backend": "echo", "model": "n"}]}
 
-    assert [agent.model for agent in app.check(load(tmp_path, {"agents": agents}), {})] == ["m", "n"]
+    assert [agent.model for agent in app.check_agents(load(tmp_path, {"agents": agents}), {})] == ["m", "n"]
 
 
 # --- webhooks out -----------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
 )
 def test_webhooks_that_cannot_be_sent_so_are_refused_by_name(tmp_path: Path, webhooks: Any, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        app.check(load(tmp_path, {"webhooks": webhooks}), {})
+        app.check_agents(load(tmp_path, {"webhooks": webhooks}), {})
 
     assert why in str(caught.value)
 
@@ -190,6 +190,6 @@ def test_webhooks_that_cannot_be_sent_so_are_refused_by_name(tmp_path: Path, web
 def test_secrets_of_webhooks_are_kept_out_of_the_logs(tmp_path: Path) -> None:
     given = {"secret": ["whsec_MDEyMw==", "whsec_NDU2Nw=="], "secrets": {"https://a.example": "whsec_ODkxMA=="}}
 
-    hidden = app.secrets(load(tmp_path, {"webhooks": given}), [], {})
+    hidden = app.collect_secrets(load(tmp_path, {"webhooks": given}), [], {})
 
     assert {"whsec_MDEyMw==", "whsec_NDU2Nw==", "whsec_ODkxMA=="} <= set(hidden)

@@ -34,7 +34,7 @@ def test_pages_made_from_the_code_are_up_to_date() -> None:
 
 
 def test_the_diagram_of_states_is_in_the_architecture_page() -> None:
-    assert run.diagram() in (ROOT / "docs" / "architecture.md").read_text()
+    assert run.draw_diagram() in (ROOT / "docs" / "architecture.md").read_text()
 
 
 def test_the_example_config_is_a_valid_one(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_the_example_config_is_a_valid_one(tmp_path: Path) -> None:
 
     loaded = config.load({"MOONGATE_HOME": str(tmp_path)})
 
-    assert [agent.id for agent in app.check(loaded, {})] == ["main", "local", "script", "echo"]
+    assert [agent.id for agent in app.check_agents(loaded, {})] == ["main", "local", "script", "echo"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -82,7 +82,7 @@ def test_a_heading_that_comes_again_is_numbered_and_code_has_none() -> None:
 
 
 def test_every_path_that_the_pages_name_is_a_route() -> None:
-    known = {re.sub(r"{\w+}", "{}", route.path) for route in routing.all_routes()}
+    known = {re.sub(r"{\w+}", "{}", route.path) for route in routing.discover_routes()}
     named = set()
     for page in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]:
         named |= set(re.findall(r"(?:GET|POST|DELETE|PUT|PATCH) (/[\w/{}.-]+)", page.read_text()))

@@ -16,20 +16,20 @@ from gateway.supervisor.logfile import LogFile
 
 
 def lines(path: Path) -> list[str]:
-    return [line.decode() for line in log_reader.tail(path, 10_000)]
+    return [line.decode() for line in log_reader.read_last_lines(path, 10_000)]
 
 
 def test_the_last_lines_come_oldest_first(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text("".join(f'{{"n": {number}}}\n' for number in range(10)))
 
-    assert log_reader.tail(file, 2) == [b'{"n": 8}', b'{"n": 9}']
+    assert log_reader.read_last_lines(file, 2) == [b'{"n": 8}', b'{"n": 9}']
 
 
 def test_lines_are_found_across_blocks_and_rotated_files(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=100_000, count=5)
     for number in range(3000):
-        file.write(f"{number:06d} {'x' * 60}".encode())
+        file.write_line(f"{number:06d} {'x' * 60}".encode())
     file.close()
 
     found = lines(tmp_path / "log")
@@ -41,19 +41,19 @@ def test_lines_are_found_across_blocks_and_rotated_files(tmp_path: Path) -> None
 def test_a_log_stays_within_its_bounds_and_keeps_the_last_line(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=10_000, count=3)
     for number in range(5000):
-        file.write(b"%06d" % number + b"x" * 50)
+        file.write_line(b"%06d" % number + b"x" * 50)
     file.close()
 
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert len(sizes) == 4
     assert max(sizes) <= 10_100
-    assert log_reader.tail(tmp_path / "log", 1)[0].startswith(b"004999")
+    assert log_reader.read_last_lines(tmp_path / "log", 1)[0].startswith(b"004999")
 
 
 def test_the_file_is_for_its_owner_only_and_is_not_truncated_by_a_start(tmp_path: Path) -> None:
     for text in (b"one", b"two"):
         file = LogFile(tmp_path / "log")
-        file.write(text)
+        file.write_line(text)
         file.close()
 
     assert lines(tmp_path / "log") == ["one", "two"]
@@ -62,15 +62,15 @@ def test_the_file_is_for_its_owner_only_and_is_not_truncated_by_a_start(tmp_path
 
 def test_a_follower_misses_nothing_across_rotation(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=1_000, count=9)
-    file.write(b"before")
-    follower = log_reader.Follower(tmp_path / "log")
+    file.write_line(b"before")
+    follower = log_reader.LogFollower(tmp_path / "log")
 
     seen: list[bytes] = []
     for number in range(100):
-        file.write(b"%d" % number + b"." * 40)
+        file.write_line(b"%d" % number + b"." * 40)
         if number % 7 == 0:
-            seen += follower.read()
-    seen += follower.read()
+            seen += follower.read_new_lines()
+    seen += follower.read_new_lines()
 
     assert [int(line.split(b".")[0]) for line in seen] == list(range(100))
     follower.close()
@@ -79,28 +79,28 @@ def test_a_follower_misses_nothing_across_rotation(tmp_path: Path) -> None:
 
 def test_a_follower_misses_nothing_though_files_were_rotated_many_times_since_it_looked(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=1_000, count=9)
-    file.write(b"before")
-    follower = log_reader.Follower(tmp_path / "log")
+    file.write_line(b"before")
+    follower = log_reader.LogFollower(tmp_path / "log")
 
     for number in range(100):
-        file.write(b"%d" % number + b"." * 40)
-    seen = follower.read()
+        file.write_line(b"%d" % number + b"." * 40)
+    seen = follower.read_new_lines()
 
     assert (tmp_path / "log.4").exists()
     assert [int(line.split(b".")[0]) for line in seen] == list(range(100))
-    assert follower.read() == []
+    assert follower.read_new_lines() == []
     follower.close()
     file.close()
 
 
 def test_a_follower_whose_file_is_gone_goes_on_with_the_oldest_that_there_is(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", size=1_000, count=2)
-    file.write(b"before")
-    follower = log_reader.Follower(tmp_path / "log")
+    file.write_line(b"before")
+    follower = log_reader.LogFollower(tmp_path / "log")
 
     for number in range(100):
-        file.write(b"%d" % number + b"." * 40)
-    seen = [int(line.split(b".")[0]) for line in follower.read()]
+        file.write_line(b"%d" % number + b"." * 40)
+    seen = [int(line.split(b".")[0]) for line in follower.read_new_lines()]
     follower.close()
 
     assert seen == sorted(set(seen))
@@ -131,13 +131,13 @@ def test_lines_below_a_level_are_left_out_and_odd_ones_kept(tmp_path: Path) -> N
     rows = ['{"level": "info"}', '{"level": "error"}', "Traceback", "[1]"]
     (tmp_path / "log").write_text("\n".join(rows) + "\n")
 
-    assert [line.decode() for line in log_reader.tail(tmp_path / "log", 10, "warning")] == rows[1:]
+    assert [line.decode() for line in log_reader.read_last_lines(tmp_path / "log", 10, "warning")] == rows[1:]
 
 
 def written(*, secrets: list[str] | None = None, **event: object) -> dict[str, object]:
     """Log one event and return the line that was written."""
     seen: list[bytes] = []
-    writer = log.configure("info", [lambda line, _: seen.append(line)], secrets or [])
+    writer = log.configure_logging("info", [lambda line, _: seen.append(line)], secrets or [])
     try:
         log.get().info("test.event", **event)
     finally:
@@ -172,7 +172,7 @@ def test_a_long_value_is_cut() -> None:
 def test_readable_lines_hold_no_raw_control_characters() -> None:
     line = json.dumps({"time": "2026-01-02T03:04:05.678Z", "level": "info", "event": "a", "text": "x\x1b[31m\ny"})
 
-    shown = log_reader.readable(line.encode())
+    shown = log_reader.format_line(line.encode())
 
     assert shown.isprintable()
     assert shown.startswith("03:04:05 info    a ")
@@ -185,9 +185,9 @@ def test_a_sink_that_hangs_holds_nobody_and_what_is_lost_is_counted() -> None:
         hold.wait(30)
         seen.append(line)
 
-    writer = log.configure("info", [sink])
+    writer = log.configure_logging("info", [sink])
     try:
-        for number in range(log.WAITING + 500):
+        for number in range(log.MAX_QUEUED_LINES + 500):
             log.get().info("flood", number=number)
         hold.set()
     finally:
@@ -195,4 +195,4 @@ def test_a_sink_that_hangs_holds_nobody_and_what_is_lost_is_counted() -> None:
         structlog.reset_defaults()
 
     counts = [json.loads(line)["lines"] for line in seen if b"log.dropped" in line]
-    assert sum(counts) + sum(b"flood" in line for line in seen) == log.WAITING + 500
+    assert sum(counts) + sum(b"flood" in line for line in seen) == log.MAX_QUEUED_LINES + 500

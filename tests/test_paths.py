@@ -26,13 +26,13 @@ def test_each_config_of_a_state_directory_has_a_log_of_its_own_and_its_last_good
     assert paths.log_file(tmp_path, usual) == tmp_path / "logs" / "gateway.log"
     assert paths.log_file(tmp_path, other) != paths.log_file(tmp_path, usual)
     for one in (usual, other):
-        assert paths.log_file(tmp_path, paths.last_good(one)) == paths.log_file(tmp_path, one)
+        assert paths.log_file(tmp_path, paths.last_good_config(one)) == paths.log_file(tmp_path, one)
 
 
 @pytest.mark.usefixtures("open_mask")
 def test_all_directories_that_are_made_are_for_their_owner_only(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
 
-    made = paths.private_directory(tmp_path / "state" / "logs")
+    made = paths.make_private_directory(tmp_path / "state" / "logs")
 
     assert [path.stat().st_mode & 0o777 for path in (made, made.parent, tmp_path)] == [0o700, 0o700, 0o755]

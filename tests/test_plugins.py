@@ -18,10 +18,10 @@ from gateway.backends import BackendType
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place that packages are found in; what is known of others is forgotten before and after."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    for known in (backends.kinds, backends.registered):
+    for known in (backends.find_backends, backends.find_registered_backends):
         known.cache_clear()
     yield tmp_path
-    for known in (backends.kinds, backends.registered):
+    for known in (backends.find_backends, backends.find_registered_backends):
         known.cache_clear()
 
 
@@ -40,21 +40,21 @@ ECHO = "from gateway.backends.echo import BACKEND\n"
 def test_a_backend_of_another_package_is_one_of_ours(site: Path) -> None:
     install(site, "parrots", "parrot = parrots:BACKEND", ECHO)
 
-    found = backends.registered()
+    found = backends.find_registered_backends()
 
     assert (found.usable["parrot"], found.origins, found.broken) == (
-        backends.kinds()["echo"],
+        backends.find_backends()["echo"],
         {"parrot": "parrots 1.0"},
         {},
     )
-    assert "parrot" in backends.kinds()
+    assert "parrot" in backends.find_backends()
 
 
 def test_of_two_with_one_name_the_second_is_told(site: Path) -> None:
     install(site, "first_parrots", "parrot = first_parrots:BACKEND", ECHO)
     install(site, "second_parrots", "parrot = second_parrots:BACKEND", ECHO)
 
-    found = plugins.registered("moongate.backends", BackendType, ())
+    found = plugins.load_plugins("moongate.backends", BackendType, ())
 
     assert found.origins == {"parrot": "first_parrots 1.0"}
     assert found.broken["parrot"].origin == "second_parrots 1.0"
@@ -63,8 +63,10 @@ def test_of_two_with_one_name_the_second_is_told(site: Path) -> None:
 def test_a_name_of_our_own_is_not_given_away(site: Path) -> None:
     install(site, "usurper", "opencode = usurper:BACKEND", ECHO)
 
-    assert backends.registered().broken["opencode"].why == "there is another one that is called 'opencode'"
-    assert backends.kinds()["opencode"] is not backends.kinds()["echo"]
+    assert (
+        backends.find_registered_backends().broken["opencode"].why == "there is another one that is called 'opencode'"
+    )
+    assert backends.find_backends()["opencode"] is not backends.find_backends()["echo"]
 
 
 def test_one_that_fails_to_look_around_is_passed_over(site: Path, tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_one_that_fails_to_look_around_is_passed_over(site: Path, tmp_path: Path
     )
     install(site, "blind", "blind = blind:BACKEND", module)
 
-    found = app.detect(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": ""})
+    found = app.detect_agent(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": ""})
 
     assert found.backend != "blind"
 
@@ -88,7 +90,7 @@ def test_a_package_in_an_archive_is_found_too(site: Path, monkeypatch: pytest.Mo
         file.writestr("parrots-1.0.dist-info/entry_points.txt", "[moongate.backends]\nparrot = parrots:BACKEND\n")
     monkeypatch.syspath_prepend(str(archive))
 
-    assert "parrot" in backends.registered().usable
+    assert "parrot" in backends.find_registered_backends().usable
 
 
 def test_a_backend_that_no_agent_has_is_not_loaded() -> None:

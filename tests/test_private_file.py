@@ -24,7 +24,7 @@ def full_disk() -> Iterator[None]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
-WRITERS = [private_file.replace_file, private_file.create_file]
+WRITERS = [private_file.replace_private_file, private_file.create_private_file]
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -42,10 +42,10 @@ def test_a_file_is_written_for_its_owner_only(tmp_path: Path, write: Callable[[P
 
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_the_present_file_and_no_draft(tmp_path: Path) -> None:
-    private_file.replace_file(tmp_path / "file", b"before")
+    private_file.replace_private_file(tmp_path / "file", b"before")
 
     with pytest.raises(OSError, match="too large"):
-        private_file.replace_file(tmp_path / "file", b"x" * 1000)
+        private_file.replace_private_file(tmp_path / "file", b"x" * 1000)
 
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"before")]
 
@@ -53,7 +53,7 @@ def test_a_full_disk_leaves_the_present_file_and_no_draft(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_nothing_of_a_file_that_was_to_be_created(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too large"):
-        private_file.create_file(tmp_path / "file", b"x" * 1000)
+        private_file.create_private_file(tmp_path / "file", b"x" * 1000)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -62,14 +62,14 @@ def test_a_failed_rename_leaves_no_draft(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
 
     with pytest.raises(OSError, match="directory"):
-        private_file.replace_file(tmp_path / "file", b"content")
+        private_file.replace_private_file(tmp_path / "file", b"content")
 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_that_exists_is_not_created_again(tmp_path: Path) -> None:
-    assert private_file.create_file(tmp_path / "file", b"first")
-    assert not private_file.create_file(tmp_path / "file", b"second")
+    assert private_file.create_private_file(tmp_path / "file", b"first")
+    assert not private_file.create_private_file(tmp_path / "file", b"second")
 
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"first")]
 
@@ -78,7 +78,7 @@ def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"target")
     (tmp_path / "link").symlink_to(tmp_path / "target")
 
-    private_file.replace_file(tmp_path / "link", b"content")
+    private_file.replace_private_file(tmp_path / "link", b"content")
 
     assert not (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_bytes() == b"target"
@@ -89,19 +89,19 @@ def test_a_link_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
 
     with pytest.raises(OSError, match="symbolic links"):
-        private_file.read_file(tmp_path / "link", 100)
+        private_file.read_private_file(tmp_path / "link", 100)
 
 
 def test_a_pipe_blocks_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
-    assert private_file.read_file(tmp_path / "pipe", 100) == b""
+    assert private_file.read_private_file(tmp_path / "pipe", 100) == b""
 
 
 def test_no_more_is_read_than_allowed(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 100)
 
-    assert private_file.read_file(tmp_path / "file", 10) == b"x" * 10
+    assert private_file.read_private_file(tmp_path / "file", 10) == b"x" * 10
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_the_file_and_then_its_directory_are_synced(
 
 
 def test_a_file_that_need_not_last_waits_for_no_disk(tmp_path: Path, synced: list[str]) -> None:
-    private_file.replace_file(tmp_path / "file", b"content", durable=False)
+    private_file.replace_private_file(tmp_path / "file", b"content", durable=False)
 
     assert synced == []
 
@@ -135,6 +135,6 @@ def test_windows_syncs_no_directory(tmp_path: Path, synced: list[str], monkeypat
     path = tmp_path / "file"
     monkeypatch.setattr(private_file.os, "name", "nt")
 
-    private_file.replace_file(path, b"content")
+    private_file.replace_private_file(path, b"content")
 
     assert synced == ["file"]

@@ -21,7 +21,7 @@ def run(quick: bool) -> Result:
     with tempfile.TemporaryDirectory() as place:
         together, alone = Path(place, "together.db"), Path(place, "alone.db")
         slices = measure.pairs(
-            lambda: asyncio.run(_accept(together, database.BATCH, seconds)),
+            lambda: asyncio.run(_accept(together, database.MAX_BATCH_OPERATIONS, seconds)),
             lambda: asyncio.run(_accept(alone, 1, seconds)),
             count,
             lambda a, b: a / b,
@@ -43,7 +43,7 @@ def run(quick: bool) -> Result:
 async def _accept(path: Path, batch: int, seconds: float) -> float:
     """Accept runs for some time with at most `batch` in a transaction; returns how many a second."""
     store = SqliteStore(path, queue_limit=100_000_000)
-    usual, database.BATCH = database.BATCH, batch
+    usual, database.MAX_BATCH_OPERATIONS = database.MAX_BATCH_OPERATIONS, batch
     done, until = 0, time.perf_counter() + seconds
 
     async def client(number: int) -> None:
@@ -58,7 +58,7 @@ async def _accept(path: Path, batch: int, seconds: float) -> float:
         return done / (time.perf_counter() - began)
     finally:
         await store.close()
-        database.BATCH = usual
+        database.MAX_BATCH_OPERATIONS = usual
 
 
 ROW = Row(

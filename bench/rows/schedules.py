@@ -64,7 +64,7 @@ async def _fill(home: Path, count: int) -> None:
     async with inside.engine(home) as (engine, _):
         for start in range(0, count, 200):
             numbers = range(start, min(start + 200, count))
-            await asyncio.gather(*(engine.schedules.create(_spec(number)) for number in numbers))
+            await asyncio.gather(*(engine.schedules.create_schedule(_spec(number)) for number in numbers))
 
 
 def _spec(number: int) -> ScheduleSpec:
@@ -82,12 +82,12 @@ async def _measured(home: Path) -> tuple[float, float]:
     finally:
         await store.close()
     async with inside.engine(home) as (engine, _):
-        made = [await engine.schedules.create(_spec(number)) for number in range(DUE)]
+        made = [await engine.schedules.create_schedule(_spec(number)) for number in range(DUE)]
         began = time.perf_counter()
-        await asyncio.gather(*(engine.schedules.trigger(each.id) for each in made))
+        await asyncio.gather(*(engine.schedules.trigger_schedule(each.id) for each in made))
         fire = (time.perf_counter() - began) / DUE
         for each in made:
-            await engine.schedules.delete(each.id)
+            await engine.schedules.delete_schedule(each.id)
     return load, fire
 
 

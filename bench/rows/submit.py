@@ -41,10 +41,10 @@ async def _submit(home: Path, count: int) -> list[float]:
         for number in range(count):
             agent.asked.clear()
             began = time.perf_counter()
-            accepted = await engine.submit(inside.message(number % 16))
+            accepted = await engine.submit_run(inside.message(number % 16))
             await agent.asked.wait()
             taken.append((agent.began - began) * 1000)
-            await engine.wait(accepted.run.id, 30)
+            await engine.wait_for_run(accepted.run.id, 30)
             await asyncio.sleep(PAUSE)
     return taken[count // 10 :]
 

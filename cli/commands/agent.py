@@ -7,10 +7,10 @@ import sys
 import click
 
 from cli import output
-from cli.arguments import text
-from cli.command import Command, current
-from cli.follow.follow import answer, beginning
-from cli.remote.client import connect
+from cli.arguments import read_text
+from cli.command import Command, current_invocation
+from cli.follow.follow import follow_run, hint_on_early_interrupt
+from cli.remote.client import connect_to_gateway
 
 
 @click.command(cls=Command)
@@ -47,15 +47,15 @@ def COMMAND(  # noqa: N802 the seam's name
        "usage": {"input": int, "output": int, "cached": int, "cost": float}}
     With --stream, one line for each event comes first: {"id": int, "data": {"kind": str, ...}}.
     """
-    body = {"message": text(message), "session": session, "agentId": agent, "model": model, "timeout": timeout}
-    as_json = current().json
+    body = {"message": read_text(message), "session": session, "agentId": agent, "model": model, "timeout": timeout}
+    as_json = current_invocation().json
     live = (sys.stdout.isatty() and not as_json) if stream is None else stream
-    client = connect()
-    with beginning():
-        run, opened = client.begin("/api/agent", body)
-    reply, usage = answer(client, run, opened, live=live, talk=sys.stderr.isatty())
+    client = connect_to_gateway()
+    with hint_on_early_interrupt():
+        run, opened = client.start_run("/api/agent", body)
+    reply, usage = follow_run(client, run, opened, live=live, talk=sys.stderr.isatty())
     if as_json:
         whole = {"status": "ok", "reply": reply, "session": session, "run_id": run, "usage": usage}
-        (output.line if live else output.emit)(whole)
+        (output.print_json_line if live else output.print_json)(whole)
     elif not live:
-        output.show(reply)
+        output.print_text(reply)

@@ -8,8 +8,8 @@ import click
 
 from cli import output
 from cli.arguments import add_budget_options, describe_budget, pop_budget
-from cli.command import Group, current
-from cli.remote.client import connect, part
+from cli.command import Group, current_invocation
+from cli.remote.client import connect_to_gateway, quote_part
 
 
 @click.group(cls=Group)
@@ -44,9 +44,9 @@ def list_agents() -> None:
     \b
     --json prints {"agents": [agent]}
     """
-    found = connect().get("/api/agents")
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get("/api/agents")
+    if current_invocation().json:
+        output.print_json(found)
         return
     rows = [
         (
@@ -59,12 +59,12 @@ def list_agents() -> None:
         )
         for agent in found["agents"]
     ]
-    output.listing(("agent", "backend", "model", "status", "at work", "waiting"), rows)
+    output.print_list(("agent", "backend", "model", "status", "at work", "waiting"), rows)
 
 
 @COMMAND.command("show")
 @click.argument("id_", metavar="ID")
-def show(id_: str) -> None:
+def show_agent(id_: str) -> None:
     """Show an agent, and check whether it can answer now.
 
     \b
@@ -74,9 +74,9 @@ def show(id_: str) -> None:
     \b
     --json prints {"agent": agent, "health": {"ok": bool, "version": str, "detail": str, "missing": str}}
     """
-    found = connect().get(f"/api/agents/{part(id_)}")
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get(f"/api/agents/{quote_part(id_)}")
+    if current_invocation().json:
+        output.print_json(found)
         return
     agent, health = found["agent"], found["health"]
     said = " ".join(filter(None, [health["version"], f"({health['detail']})" if health["detail"] else ""]))
@@ -85,17 +85,17 @@ def show(id_: str) -> None:
         ("Backend", agent["backend"] or "-"),
         ("Model", agent["model"] or "the backend's own"),
         ("Status", f"{agent['status']}, {agent['current_tasks']} of {agent['max_concurrent']} at work"),
-        ("Timeout", output.duration(agent["timeout"])),
+        ("Timeout", output.format_duration(agent["timeout"])),
         ("Budget", describe_budget(agent["budget"])),
         ("Health", ("ok " if health["ok"] else "cannot answer ") + said),
         *([("Missing", health["missing"])] if health.get("missing") else []),
     ]
     if agent["base"] is not None:
         rows[1:1] = [("Id", agent["id"]), ("Name", agent["name"]), ("Over", agent["base"])]
-    output.fields(rows)
+    output.print_fields(rows)
 
 
-_LIMIT = click.IntRange(1, 1024)
+_CONCURRENT_RUNS = click.IntRange(1, 1024)
 
 
 @COMMAND.command("add")
@@ -107,10 +107,12 @@ _LIMIT = click.IntRange(1, 1024)
 @click.option(
     "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is standard input."
 )
-@click.option("--max-concurrent", type=_LIMIT, default=1, show_default=True, help="Most runs at the same time.")
+@click.option(
+    "--max-concurrent", type=_CONCURRENT_RUNS, default=1, show_default=True, help="Most runs at the same time."
+)
 @add_budget_options
 @click.option("--disabled", is_flag=True, help="Create it disabled: it takes no tasks until it is enabled.")
-def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields: Any) -> None:
+def add_agent(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields: Any) -> None:
     """Add an agent based on one in the config file, with its own name, model, prompt or limits.
 
     \b
@@ -121,10 +123,12 @@ def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields
     --json prints {"status": "ok", "agent": agent}
     """
     budget = pop_budget(fields)
-    body = fields | budget | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": not disabled}
-    made = connect().post("/api/agents", body)
+    body = fields | budget | {"system_prompt": _read_prompt(prompt, prompt_file), "is_enabled": not disabled}
+    made = connect_to_gateway().post("/api/agents", body)
     agent = made["agent"]
-    output.result(made, f'Made {agent["slug"]} over {agent["base"]}: gateway agent --agent {agent["slug"]} "Hello"')
+    output.print_result(
+        made, f'Made {agent["slug"]} over {agent["base"]}: gateway agent --agent {agent["slug"]} "Hello"'
+    )
 
 
 @COMMAND.command("edit")
@@ -137,10 +141,10 @@ def add(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **fields
 @click.option(
     "--prompt-file", type=click.File(encoding="utf-8"), help="Read the system prompt from a file; - is standard input."
 )
-@click.option("--max-concurrent", type=_LIMIT, help="Most runs at the same time.")
+@click.option("--max-concurrent", type=_CONCURRENT_RUNS, help="Most runs at the same time.")
 @add_budget_options
 @click.option("--enable/--disable", default=None, help="Whether it takes tasks. Waiting tasks are kept.")
-def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool | None, **fields: Any) -> None:
+def edit_agent(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool | None, **fields: Any) -> None:
     """Change an agent that was made with `add`. Options that you leave out change nothing.
 
     \b
@@ -152,17 +156,17 @@ def edit(id_: str, prompt: str | None, prompt_file: TextIO | None, enable: bool 
     --json prints {"status": "ok", "agent": agent}
     """
     budget = pop_budget(fields)
-    body = fields | budget | {"system_prompt": _prompt(prompt, prompt_file), "is_enabled": enable}
+    body = fields | budget | {"system_prompt": _read_prompt(prompt, prompt_file), "is_enabled": enable}
     changed = {name: value for name, value in body.items() if value is not None}
     if not changed:
         raise click.UsageError("Nothing to change: give an option, such as --max-concurrent 5.")
-    kept = connect().put(f"/api/agents/{part(id_)}", changed)
-    output.result(kept, f"Changed {kept['agent']['slug']}.")
+    kept = connect_to_gateway().put(f"/api/agents/{quote_part(id_)}", changed)
+    output.print_result(kept, f"Changed {kept['agent']['slug']}.")
 
 
 @COMMAND.command("remove")
 @click.argument("id_", metavar="ID")
-def remove(id_: str) -> None:
+def remove_agent(id_: str) -> None:
     """Remove an agent that was made with `add`. Its running tasks go on; its waiting tasks fail.
 
     \b
@@ -172,12 +176,12 @@ def remove(id_: str) -> None:
     \b
     --json prints {"status": "ok", "failed": number of waiting tasks}
     """
-    gone = connect().delete(f"/api/agents/{part(id_)}")
+    gone = connect_to_gateway().delete(f"/api/agents/{quote_part(id_)}")
     failed = f" Waiting tasks that have failed: {gone['failed']}." if gone["failed"] else ""
-    output.result(gone, f"Removed {id_}.{failed}")
+    output.print_result(gone, f"Removed {id_}.{failed}")
 
 
-def _prompt(given: str | None, file: TextIO | None) -> str | None:
+def _read_prompt(given: str | None, file: TextIO | None) -> str | None:
     if given is not None and file is not None:
         raise click.UsageError("Give --prompt or --prompt-file, not both.")
     return file.read() if file is not None else given

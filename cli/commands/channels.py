@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.command import Group, current
-from cli.remote.client import connect, part
+from cli.command import Group, current_invocation
+from cli.remote.client import connect_to_gateway, quote_part
 
 
 @click.group(cls=Group)
@@ -35,9 +35,9 @@ def list_channels() -> None:
         "passive" | "waiting" | "refused" | "unconfigured", "detail": str,
         "chats": [{"chat", "title", "paired_at": RFC 3339 or null}]}]}
     """
-    found = connect().get("/api/channels")
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get("/api/channels")
+    if current_invocation().json:
+        output.print_json(found)
         return
     rows = [
         (
@@ -49,12 +49,12 @@ def list_channels() -> None:
         )
         for channel in found["channels"]
     ]
-    output.listing(("channel", "kind", "state", "chats", "detail"), rows)
+    output.print_list(("channel", "kind", "state", "chats", "detail"), rows)
 
 
 @COMMAND.command("pair")
 @click.argument("channel")
-def pair(channel: str) -> None:
+def pair_chat(channel: str) -> None:
     """Print a pairing code. Send it to the bot from a chat within ten minutes to let that chat in.
 
     \b
@@ -64,16 +64,16 @@ def pair(channel: str) -> None:
     \b
     --json prints {"status": "ok", "code": str, "expires_at": RFC 3339}
     """
-    made = connect().post(f"/api/channels/{part(channel)}/pair")
-    output.result(made, made["code"])
-    if not current().json:
-        output.talk(f"Send this code to the bot before {output.moment(made['expires_at'])}. It works once.")
+    made = connect_to_gateway().post(f"/api/channels/{quote_part(channel)}/pair")
+    output.print_result(made, made["code"])
+    if not current_invocation().json:
+        output.print_note(f"Send this code to the bot before {output.format_time(made['expires_at'])}. It works once.")
 
 
 @COMMAND.command("unpair")
 @click.argument("channel")
 @click.argument("chat")
-def unpair(channel: str, chat: str) -> None:
+def unpair_chat(channel: str, chat: str) -> None:
     """Remove the pairing of a chat: the bot no longer answers it.
 
     \b
@@ -83,4 +83,7 @@ def unpair(channel: str, chat: str) -> None:
     \b
     --json prints {"status": "ok"}
     """
-    output.result(connect().delete(f"/api/channels/{part(channel)}/chats/{part(chat)}"), f"Unpaired {chat}.")
+    output.print_result(
+        connect_to_gateway().delete(f"/api/channels/{quote_part(channel)}/chats/{quote_part(chat)}"),
+        f"Unpaired {chat}.",
+    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from cli.command import Wordless
+from cli.command import CommandWithoutJson
 
 
-@click.command(cls=Wordless)
+@click.command(cls=CommandWithoutJson)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def COMMAND(context: click.Context, shell: str) -> None:  # noqa: N802 the seam's name

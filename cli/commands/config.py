@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import output
-from cli.command import Group, current, need_config
-from cli.instance import Place, inner
-from gateway.security.secret_file import masked
+from cli.command import Group, current_invocation, require_config
+from cli.instance import Instance, get_nested
+from gateway.security.secret_file import mask_secret
 
 if TYPE_CHECKING:
     from gateway.config import Config, Setting
 
 #: names of fields whose values are secret; a field that names a file or variable with a secret is not one
-_SECRET = re.compile(r"(token|password|secret|api_?key|credential)s?$", re.IGNORECASE)
+_SECRET_FIELD = re.compile(r"(token|password|secret|api_?key|credential)s?$", re.IGNORECASE)
 
 
 @click.group(cls=Group)
@@ -33,7 +33,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 
 @COMMAND.command("path")
-def path() -> None:
+def print_path() -> None:
     """Print the path of the config file.
 
     \b
@@ -43,15 +43,15 @@ def path() -> None:
     \b
     --json prints {"path": str, "exists": bool, "home": the state directory}
     """
-    instance = Place.of(current().environment)
+    instance = Instance.from_environment(current_invocation().merged_environment)
     value = {"path": str(instance.config), "exists": instance.config.exists(), "home": str(instance.home)}
-    output.result(value, str(instance.config))
-    if not instance.config.exists() and not current().json:
-        output.talk("The file does not exist: all settings have their defaults.")
+    output.print_result(value, str(instance.config))
+    if not instance.config.exists() and not current_invocation().json:
+        output.print_note("The file does not exist: all settings have their defaults.")
 
 
 @COMMAND.command("check")
-def check() -> None:
+def check_config() -> None:
     """Check the config file, .env and the environment, as the gateway does when it starts.
 
     If something is wrong, the exit code is 78 and one line says what.
@@ -65,20 +65,20 @@ def check() -> None:
     """
     from gateway import app  # late: imports all backends
 
-    settings = _load()
-    agents = app.check(settings, current().environment)
+    settings = _load_config()
+    agents = app.check_agents(settings, current_invocation().merged_environment)
     shown = [{"id": agent.id, "backend": agent.backend, "enabled": agent.enabled} for agent in agents]
     named = ", ".join(f"{agent.id} ({agent.backend})" for agent in agents)
     found = "" if settings.agents.entries else ", found on this machine"
-    where = output.home(settings.path) if settings.path.exists() else "no config file, all defaults"
-    output.result(
+    where = output.shorten_home(settings.path) if settings.path.exists() else "no config file, all defaults"
+    output.print_result(
         {"status": "ok", "config": str(settings.path), "agents": shown},
-        output.marked("✅", f"{where}: fine. Agents: {named}{found}."),
+        output.add_mark("✅", f"{where}: fine. Agents: {named}{found}."),
     )
 
 
 @COMMAND.command("show")
-def show() -> None:
+def show_settings() -> None:
     """Show the value of every setting and where it comes from. Secrets are masked.
 
     \b
@@ -94,49 +94,51 @@ def show() -> None:
 
     from gateway import config  # late, as above
 
-    settings = _load()
-    instance = Place.of(current().environment)
+    settings = _load_config()
+    instance = Instance.from_environment(current_invocation().merged_environment)
     values = to_builtins(settings, enc_hook=str)
     rows = [
         {
             "name": setting.name,
-            "value": _shown(setting.name, inner(values, setting.name)),
-            "source": _source(setting, instance),
+            "value": _mask_secrets(setting.name, get_nested(values, setting.name)),
+            "source": _find_source(setting, instance),
         }
-        for setting in config.table()
+        for setting in config.list_settings()
     ]
-    if current().json:
-        output.emit({"config": str(settings.path), "settings": rows})
+    if current_invocation().json:
+        output.print_json({"config": str(settings.path), "settings": rows})
     else:
-        output.table(("setting", "value", "source"), [(r["name"], _text(r["value"]), r["source"]) for r in rows])
+        output.print_table(
+            ("setting", "value", "source"), [(r["name"], _format_value(r["value"]), r["source"]) for r in rows]
+        )
 
 
-def _load() -> Config:
+def _load_config() -> Config:
     from gateway import config
 
-    need_config()
-    return config.load(current().environment)
+    require_config()
+    return config.load(current_invocation().merged_environment)
 
 
-def _source(setting: Setting, instance: Place) -> str:
+def _find_source(setting: Setting, instance: Instance) -> str:
     """Return where the value of a setting comes from, in the order in which `gateway.config.load` looks."""
-    for values, origin in ((instance.env, "environment"), (instance.dotenv, ".env")):
+    for values, origin in ((instance.env, "environment"), (instance.dotenv_values, ".env")):
         for name in setting.env:
             if values.get(name):
                 return f"{origin}: {name}"
-    return "default" if inner(instance.written, setting.name) is None else "file"
+    return "default" if get_nested(instance.config_content, setting.name) is None else "file"
 
 
-def _shown(name: str, value: Any) -> Any:
+def _mask_secrets(name: str, value: Any) -> Any:
     """Return a value with its secrets masked. In an agent's environment every value is masked."""
     if isinstance(value, dict):
-        return {key: _shown("token" if name == "env" else key, each) for key, each in value.items()}
+        return {key: _mask_secrets("token" if name == "env" else key, each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_shown(name, each) for each in value]
-    return masked(str(value)) if value and _SECRET.search(name) else value
+        return [_mask_secrets(name, each) for each in value]
+    return mask_secret(str(value)) if value and _SECRET_FIELD.search(name) else value
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

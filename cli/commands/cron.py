@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from cli import output
-from cli.arguments import add_budget_options, pop_budget, text
-from cli.command import Group, current
-from cli.remote.client import connect, part
+from cli.arguments import add_budget_options, pop_budget, read_text
+from cli.command import Group, current_invocation
+from cli.remote.client import connect_to_gateway, quote_part
 
 
 @click.group(cls=Group)
@@ -34,7 +34,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     """
 
 
-def _options(command: Any) -> Any:
+def _add_schedule_options(command: Any) -> Any:
     """Add the options that `add` and `edit` share."""
     for option in (
         click.option("--name", help="Display name."),
@@ -67,7 +67,7 @@ def _options(command: Any) -> Any:
 
 @COMMAND.command("list")
 @click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="Most entries to list.")
-def list_jobs(limit: int) -> None:
+def list_schedules(limit: int) -> None:
     """List schedules, newest first.
 
     \b
@@ -77,31 +77,31 @@ def list_jobs(limit: int) -> None:
     \b
     --json prints {"jobs": [job], "next_cursor": str or null}
     """
-    page = connect().pages("/api/cron", "jobs", limit)
-    if current().json:
-        output.emit(page)
+    page = connect_to_gateway().get_pages("/api/cron", "jobs", limit)
+    if current_invocation().json:
+        output.print_json(page)
         return
     rows = [
         (
             job["id"],
             job["name"],
             job["schedule"],
-            output.moment(job["next_run"]) if job["enabled"] else job["reason"] or "disabled",
+            output.format_time(job["next_run"]) if job["enabled"] else job["reason"] or "disabled",
             job["last_status"] or "-",
             job["missed"],
         )
         for job in page["jobs"]
     ]
-    output.listing(("job", "name", "schedule", "next", "last", "missed"), rows, page["next_cursor"])
+    output.print_list(("job", "name", "schedule", "next", "last", "missed"), rows, page["next_cursor"])
 
 
 @COMMAND.command("add")
 @click.argument("schedule")
 @click.argument("prompt", required=False)
-@_options
+@_add_schedule_options
 @click.option("--disabled", is_flag=True, help="Create it disabled.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
-def add(schedule: str, prompt: str | None, disabled: bool, yes: bool, **given: Any) -> None:
+def add_schedule(schedule: str, prompt: str | None, disabled: bool, yes: bool, **given: Any) -> None:
     """Create a schedule and print its id. On a terminal, its next five times are shown first.
 
     If PROMPT is missing or -, it is read from standard input.
@@ -113,21 +113,21 @@ def add(schedule: str, prompt: str | None, disabled: bool, yes: bool, **given: A
     \b
     --json prints {"status": "ok", "job": job}
     """
-    client = connect()
-    if sys.stdin.isatty() and not yes and not current().json:
-        _show_times(client.get("/api/cron/next", schedule=schedule, timezone=given["timezone"]), talk=True)
+    client = connect_to_gateway()
+    if sys.stdin.isatty() and not yes and not current_invocation().json:
+        _print_times(client.get("/api/cron/next", schedule=schedule, timezone=given["timezone"]), talk=True)
         click.confirm("Create it?", default=True, abort=True, err=True)
-    body = {"schedule": schedule, "prompt": text(prompt), "enabled": not disabled, **_given(given)}
+    body = {"schedule": schedule, "prompt": read_text(prompt), "enabled": not disabled, **_build_body(given)}
     made = client.post("/api/cron/create", body)
-    output.result(made, made["job"]["id"])
+    output.print_result(made, made["job"]["id"])
 
 
 @COMMAND.command("edit")
 @click.argument("id_", metavar="ID")
 @click.option("--schedule", help="New times, as for `add`.")
 @click.option("--prompt", help="New prompt for the agent.")
-@_options
-def edit(id_: str, **given: Any) -> None:
+@_add_schedule_options
+def edit_schedule(id_: str, **given: Any) -> None:
     """Change a schedule. Options that you leave out change nothing.
 
     \b
@@ -137,13 +137,13 @@ def edit(id_: str, **given: Any) -> None:
     \b
     --json prints {"status": "ok", "job": job}
     """
-    found = connect().patch(f"/api/cron/{part(id_)}", _given(given))
-    output.result(found, f"Next: {output.moment(found['job']['next_run'])}.")
+    found = connect_to_gateway().patch(f"/api/cron/{quote_part(id_)}", _build_body(given))
+    output.print_result(found, f"Next: {output.format_time(found['job']['next_run'])}.")
 
 
 @COMMAND.command("remove")
 @click.argument("id_", metavar="ID")
-def remove(id_: str) -> None:
+def remove_schedule(id_: str) -> None:
     """Delete a schedule. The tasks that it started are kept.
 
     \b
@@ -153,12 +153,12 @@ def remove(id_: str) -> None:
     \b
     --json prints {"status": "ok"}
     """
-    output.result(connect().delete(f"/api/cron/{part(id_)}"), f"Removed {id_}.")
+    output.print_result(connect_to_gateway().delete(f"/api/cron/{quote_part(id_)}"), f"Removed {id_}.")
 
 
 @COMMAND.command("toggle")
 @click.argument("id_", metavar="ID")
-def toggle(id_: str) -> None:
+def toggle_schedule(id_: str) -> None:
     """Enable a schedule that is disabled; disable one that is enabled.
 
     \b
@@ -168,13 +168,15 @@ def toggle(id_: str) -> None:
     \b
     --json prints {"status": "ok", "enabled": bool, "next_run": RFC 3339 or null}
     """
-    found = connect().post(f"/api/cron/{part(id_)}/toggle")
-    output.result(found, f"Enabled; next: {output.moment(found['next_run'])}." if found["enabled"] else "Disabled.")
+    found = connect_to_gateway().post(f"/api/cron/{quote_part(id_)}/toggle")
+    output.print_result(
+        found, f"Enabled; next: {output.format_time(found['next_run'])}." if found["enabled"] else "Disabled."
+    )
 
 
 @COMMAND.command("trigger")
 @click.argument("id_", metavar="ID")
-def trigger(id_: str) -> None:
+def trigger_schedule(id_: str) -> None:
     """Start the task of a schedule now, and print the task's id.
 
     \b
@@ -184,14 +186,14 @@ def trigger(id_: str) -> None:
     \b
     --json prints {"status": "ok", "message": str, "run_id": str}
     """
-    found = connect().post("/api/cron/trigger", {"job_id": id_})
-    output.result(found, found["run_id"])
+    found = connect_to_gateway().post("/api/cron/trigger", {"job_id": id_})
+    output.print_result(found, found["run_id"])
 
 
 @COMMAND.command("runs")
 @click.argument("id_", metavar="ID")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
-def runs(id_: str, limit: int) -> None:
+def list_runs(id_: str, limit: int) -> None:
     """Show the past times of a schedule and their results, newest first. Missed times are included.
 
     \b
@@ -201,28 +203,28 @@ def runs(id_: str, limit: int) -> None:
     \b
     --json prints {"runs": [{"scheduled_for", "at", "outcome", "run_id", "run_status", "error"}], "next_cursor"}
     """
-    page = connect().pages(f"/api/cron/{part(id_)}/runs", "runs", limit)
-    if current().json:
-        output.emit(page)
+    page = connect_to_gateway().get_pages(f"/api/cron/{quote_part(id_)}/runs", "runs", limit)
+    if current_invocation().json:
+        output.print_json(page)
         return
     rows = [
         (
-            output.moment(fire["scheduled_for"]),
-            output.moment(fire["at"]),
+            output.format_time(fire["scheduled_for"]),
+            output.format_time(fire["at"]),
             fire["outcome"],
-            fire["run_status"] or output.first_line(fire["error"] or "-", 50),
+            fire["run_status"] or output.shorten_text(fire["error"] or "-", 50),
             fire["run_id"] or "-",
         )
         for fire in page["runs"]
     ]
-    output.listing(("time", "decided", "outcome", "status", "task"), rows, page["next_cursor"])
+    output.print_list(("time", "decided", "outcome", "status", "task"), rows, page["next_cursor"])
 
 
 @COMMAND.command("next")
 @click.argument("schedule")
 @click.option("--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin.")
 @click.option("--count", type=click.IntRange(1, 100), default=5, show_default=True, help="Number of times to show.")
-def next_times(schedule: str, timezone: str | None, count: int) -> None:
+def show_next_times(schedule: str, timezone: str | None, count: int) -> None:
     """Show the next times of a schedule. Nothing is created.
 
     \b
@@ -232,20 +234,20 @@ def next_times(schedule: str, timezone: str | None, count: int) -> None:
     \b
     --json prints {"schedule": str, "timezone": str, "times": [RFC 3339 in UTC]}
     """
-    found = connect().get("/api/cron/next", schedule=schedule, timezone=timezone, count=count)
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get("/api/cron/next", schedule=schedule, timezone=timezone, count=count)
+    if current_invocation().json:
+        output.print_json(found)
     else:
-        _show_times(found)
+        _print_times(found)
 
 
-def _show_times(found: dict[str, Any], *, talk: bool = False) -> None:
-    tell = output.talk if talk else output.show
+def _print_times(found: dict[str, Any], *, talk: bool = False) -> None:
+    tell = output.print_note if talk else output.print_text
     for time in found["times"]:
-        tell(output.moment(time))
+        tell(output.format_time(time))
 
 
-def _given(given: dict[str, Any]) -> dict[str, Any]:
+def _build_body(given: dict[str, Any]) -> dict[str, Any]:
     """Return the options as the body of a request."""
     budget = pop_budget(given)
     body = budget | {name: value for name, value in given.items() if value is not None}

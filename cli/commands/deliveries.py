@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from cli import output
-from cli.command import Group, current
-from cli.remote.client import connect, part
+from cli.command import Group, current_invocation
+from cli.remote.client import connect_to_gateway, quote_part
 
-STATUSES = ("pending", "sending", "delivered", "dead")
+DELIVERY_STATUSES = ("pending", "sending", "delivered", "dead")
 
 
 @click.group(cls=Group)
@@ -32,7 +32,9 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 
 @COMMAND.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="Only deliveries with this status; `dead` means given up.")
+@click.option(
+    "--status", type=click.Choice(DELIVERY_STATUSES), help="Only deliveries with this status; `dead` means given up."
+)
 @click.option("--task", metavar="ID", help="Only deliveries of this task.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def list_deliveries(status: str | None, task: str | None, limit: int) -> None:
@@ -45,27 +47,27 @@ def list_deliveries(status: str | None, task: str | None, limit: int) -> None:
     \b
     --json prints {"deliveries": [delivery], "next_cursor": str or null}
     """
-    page = connect().pages("/api/deliveries", "deliveries", limit, status=status, task=task)
-    if current().json:
-        output.emit(page)
+    page = connect_to_gateway().get_pages("/api/deliveries", "deliveries", limit, status=status, task=task)
+    if current_invocation().json:
+        output.print_json(page)
         return
     rows = [
         (
             delivery["id"],
             delivery["status"],
             delivery["attempt"],
-            output.moment(delivery["next_at"]),
-            _receiver(delivery),
-            output.first_line(delivery["error"] or "", 50),
+            output.format_time(delivery["next_at"]),
+            _describe_receiver(delivery),
+            output.shorten_text(delivery["error"] or "", 50),
         )
         for delivery in page["deliveries"]
     ]
-    output.listing(("delivery", "status", "tries", "next", "to", "error"), rows, page["next_cursor"])
+    output.print_list(("delivery", "status", "tries", "next", "to", "error"), rows, page["next_cursor"])
 
 
 @COMMAND.command("show")
 @click.argument("id_", metavar="ID")
-def show(id_: str) -> None:
+def show_delivery(id_: str) -> None:
     """Show a delivery.
 
     \b
@@ -75,16 +77,16 @@ def show(id_: str) -> None:
     \b
     --json prints {"status": "ok", "delivery": delivery}
     """
-    found = connect().get(f"/api/deliveries/{part(id_)}")
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get(f"/api/deliveries/{quote_part(id_)}")
+    if current_invocation().json:
+        output.print_json(found)
     else:
-        _print(found["delivery"])
+        _print_delivery(found["delivery"])
 
 
 @COMMAND.command("retry")
 @click.argument("id_", metavar="ID")
-def retry(id_: str) -> None:
+def retry_delivery(id_: str) -> None:
     """Send a dead or pending delivery now. It keeps its id and its count of tries.
 
     \b
@@ -94,18 +96,18 @@ def retry(id_: str) -> None:
     \b
     --json prints {"status": "ok", "delivery": delivery}
     """
-    found = connect().post(f"/api/deliveries/{part(id_)}/retry")
-    output.result(found, f"Sending {found['delivery']['id']}.")
+    found = connect_to_gateway().post(f"/api/deliveries/{quote_part(id_)}/retry")
+    output.print_result(found, f"Sending {found['delivery']['id']}.")
 
 
-def _receiver(delivery: dict[str, Any]) -> str:
+def _describe_receiver(delivery: dict[str, Any]) -> str:
     """Return the receiver: the URL of a webhook, or a chat with its channel."""
     address = str(delivery["address"])
-    return output.first_line(address if delivery["kind"] == "webhook" else f"{delivery['kind']}:{address}", 50)
+    return output.shorten_text(address if delivery["kind"] == "webhook" else f"{delivery['kind']}:{address}", 50)
 
 
-def _print(delivery: dict[str, Any]) -> None:
-    output.fields(
+def _print_delivery(delivery: dict[str, Any]) -> None:
+    output.print_fields(
         [
             (name, value)
             for name, value in (
@@ -116,10 +118,10 @@ def _print(delivery: dict[str, Any]) -> None:
                 ("Address", delivery["address"]),
                 ("Format", delivery["format"]),
                 ("Tries", delivery["attempt"]),
-                ("Next try", output.moment(delivery["next_at"])),
+                ("Next try", output.format_time(delivery["next_at"])),
                 ("Error", delivery["error"] or ""),
-                ("Created", output.moment(delivery["created_at"])),
-                ("Finished", output.moment(delivery["finished_at"])),
+                ("Created", output.format_time(delivery["created_at"])),
+                ("Finished", output.format_time(delivery["finished_at"])),
             )
             if value not in ("", "-")
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.command import Command, current, need_config
+from cli.command import Command, current_invocation, require_config
 from cli.doctor import finding
 from cli.doctor.finding import Level
 
@@ -33,20 +33,20 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
     """
     from cli.doctor import checks, repair  # late: they import all of the gateway
 
-    need_config()
-    environ = current().environment
-    with output.waiting("checking the gateway"):
+    require_config()
+    environ = current_invocation().merged_environment
+    with output.show_waiting("checking the gateway"):
         repairs = repair.repair_all(environ) if fix else repair.Repairs([], [])
-        found = checks.examine(environ)
+        found = checks.examine_gateway(environ)
     broken = any(one.level is Level.ERROR for one in found)
-    if current().json:
+    if current_invocation().json:
         findings = [one._asdict() for one in found]
-        output.emit({"ok": not broken, "findings": findings, "fixed": repairs.done, "failed": repairs.failed})
+        output.print_json({"ok": not broken, "findings": findings, "fixed": repairs.done, "failed": repairs.failed})
     else:
         for said in repairs.done:
-            output.show(output.marked("🔧", f"fixed: {said}"))
+            output.print_text(output.add_mark("🔧", f"fixed: {said}"))
         for said in repairs.failed:
-            output.show(output.marked("❌", f"not fixed: {said}"))
+            output.print_text(output.add_mark("❌", f"not fixed: {said}"))
         for one in found:
-            finding.show(one)
+            finding.print_finding(one)
     context.exit(1 if broken or repairs.failed else 0)

@@ -12,10 +12,10 @@ import click
 
 from cli import output
 from cli.command import Command
-from cli.remote.client import connect
+from cli.remote.client import connect_to_gateway
 
 #: XCClaw's files, and the API path that returns the content of each
-FILES = {
+EXPORTED_FILES = {
     "tasks.json": "/api/xcclaw/task",
     "schedules.json": "/api/xcclaw/schedule",
     "persistent_sessions.json": "/api/xcclaw/persistent",
@@ -38,25 +38,25 @@ def COMMAND(directory: Path) -> None:  # noqa: N802 the seam's name
     \b
     --json prints {"directory": str, "files": {name: number of entries}}
     """
-    found = _fetch()
+    found = _fetch_entries()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, entries in found.items():
-            _replace(directory / name, entries)
+            _replace_file(directory / name, entries)
     except OSError as error:
         raise click.ClickException(f"cannot write to {directory}: {error.strerror}.") from error
     counts = {name: len(entries) for name, entries in found.items()}
     written = "\n".join(f"{directory / name}: {count}" for name, count in counts.items())
-    output.result({"directory": str(directory), "files": counts}, written)
+    output.print_result({"directory": str(directory), "files": counts}, written)
 
 
-def _fetch() -> dict[str, list[Any]]:
-    client = connect()
-    with output.waiting("reading from the gateway"):
-        return {name: client.get(path) for name, path in FILES.items()}
+def _fetch_entries() -> dict[str, list[Any]]:
+    client = connect_to_gateway()
+    with output.show_waiting("reading from the gateway"):
+        return {name: client.get(path) for name, path in EXPORTED_FILES.items()}
 
 
-def _replace(file: Path, entries: list[Any]) -> None:
+def _replace_file(file: Path, entries: list[Any]) -> None:
     """Replace a file as a whole: a reader, also after a crash, finds either the old or the new content."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import output
-from cli.command import Command, current, need_config
+from cli.command import Command, current_invocation, require_config
 from gateway.supervisor import restart_plan
 
 if TYPE_CHECKING:
-    from cli.service.install import Plan
+    from cli.service.install import InstallationPlan
 
 #: variable that hands the token to this command when it executes itself again without `--token`
-TOKEN = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
+TOKEN_VARIABLE = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
 
 
 @click.command(cls=Command)
@@ -66,12 +66,12 @@ def COMMAND(  # noqa: N802 the seam's name
     from cli.service import install  # late: imports all of the gateway
 
     if token is not None:
-        _begin_again_without(token)
-    token = os.environ.pop(TOKEN, None)  # before any child process can see it
-    need_config()
+        _reexec_without_token(token)
+    token = os.environ.pop(TOKEN_VARIABLE, None)  # before any child process can see it
+    require_config()
     arguments = (("--port", str(port)) if port is not None else ()) + (("--host", host) if host is not None else ())
-    plan = install.plan(
-        current().environment,
+    plan = install.plan_installation(
+        current_invocation().merged_environment,
         arguments=arguments,
         token=token,
         runtime="binary" if runtime == "binary" else "python",
@@ -79,34 +79,34 @@ def COMMAND(  # noqa: N802 the seam's name
         earnest=not dry_run,
     )
     if dry_run:
-        _show_plan(plan)
+        _print_plan(plan)
         return
-    with output.waiting("installing the service") as waiting:
-        done = plan.carry_out(waiting.say, wait)
+    with output.show_waiting("installing the service") as waiting:
+        done = plan.carry_out(waiting.set_text, wait)
     rows = [
-        f"{output.marked('✅', 'Service ' + ('replaced' if done['replaced'] else 'installed'))} (pid {done['pid']})",
-        f"   Unit: {output.home(plan.manager.file)}",
+        f"{output.add_mark('✅', 'Service ' + ('replaced' if done['replaced'] else 'installed'))} (pid {done['pid']})",
+        f"   Unit: {output.shorten_home(plan.manager.unit_path)}",
         f"   URL: {done['url']}",
     ]
-    _show(done, rows)
+    _print_rows(done, rows)
 
 
-def _begin_again_without(token: str) -> None:
+def _reexec_without_token(token: str) -> None:
     """Keep the token out of the process list: execute this program again with the token in the environment."""
-    environment = {**os.environ, TOKEN: token}
-    if restart_plan.PLATFORM == "win32":  # there, the caller would see this process end
+    environment = {**os.environ, TOKEN_VARIABLE: token}
+    if restart_plan.CURRENT_PLATFORM == "win32":  # there, the caller would see this process end
         os.environ.update(environment)
         return
-    os.execve(sys.executable, restart_plan.words_without("--token"), environment)  # noqa: S606 ourselves again
+    os.execve(sys.executable, restart_plan.command_without_option("--token"), environment)  # noqa: S606 ourselves again
 
 
-def _show_plan(plan: Plan) -> None:
-    shown = plan.shown()
-    words = [f"# {plan.manager.file}", shown["unit"], *(f"$ {step}" for step in shown["steps"])]
-    _show(shown, words)
+def _print_plan(plan: InstallationPlan) -> None:
+    shown = plan.describe_dry_run()
+    words = [f"# {plan.manager.unit_path}", shown["unit"], *(f"$ {step}" for step in shown["steps"])]
+    _print_rows(shown, words)
 
 
-def _show(told: dict[str, Any], words: list[str]) -> None:
-    output.result(told, "\n".join(words))
+def _print_rows(told: dict[str, Any], words: list[str]) -> None:
+    output.print_result(told, "\n".join(words))
     for hint in told["hints"]:
-        output.talk(hint)
+        output.print_note(hint)

@@ -12,19 +12,23 @@ from typing import Any
 import click
 
 from cli import output
-from cli.command import Command, current
-from cli.instance import Place
+from cli.command import Command, current_invocation
+from cli.instance import Instance
 from gateway import log_reader, paths
 
 #: seconds between two reads of a file that is followed
-LOOK = 0.25
+LOG_POLL_SECONDS = 0.25
 
 
 @click.command(cls=Command)
 @click.option("--lines", type=click.IntRange(0), default=50, show_default=True, help="Number of lines to show.")
 @click.option("--follow", "-f", is_flag=True, help="Show new lines until Ctrl-C, also across restarts.")
 @click.option(
-    "--level", type=click.Choice(log_reader.LEVELS), default="debug", show_default=True, help="Lowest level to show."
+    "--level",
+    type=click.Choice(log_reader.LEVEL_NAMES),
+    default="debug",
+    show_default=True,
+    help="Lowest level to show.",
 )
 def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the seam's name
     """Show the last lines of the gateway's log. The gateway need not run.
@@ -38,32 +42,32 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
     --json prints the lines as they are in the file: objects with "time", "level", "event" and
     the fields of the event. A line that is not JSON becomes {"event": line}.
     """
-    instance = Place.of(current().environment)
+    instance = Instance.from_environment(current_invocation().merged_environment)
     file = paths.log_file(instance.home, instance.config)
     if not file.exists():
         from cli.service import lookup  # late: it imports the settings
 
-        output.talk(f"There is no log yet: {output.home(file)}")
-        if (manager := lookup.installed(instance)) is not None:
-            output.talk(f"To see what the service printed before it could log: {manager.journal}")
-    show = _as_json if current().json else _readable
-    with contextlib.closing(_chosen(file, lines, follow, level)) as chosen:
+        output.print_note(f"There is no log yet: {output.shorten_home(file)}")
+        if (manager := lookup.find_installed(instance)) is not None:
+            output.print_note(f"To see what the service printed before it could log: {manager.journal_command}")
+    show = _print_json if current_invocation().json else _print_readable
+    with contextlib.closing(_read_lines(file, lines, follow, level)) as chosen:
         for line in chosen:
             show(line)
 
 
-def _chosen(file: Path, lines: int, follow: bool, level: str) -> Generator[bytes, None, None]:
+def _read_lines(file: Path, lines: int, follow: bool, level: str) -> Generator[bytes, None, None]:
     """Yield the last lines of at least a level, then new lines if `follow` is set."""
     with contextlib.ExitStack() as stack:
-        follower = stack.enter_context(contextlib.closing(log_reader.Follower(file))) if follow else None
+        follower = stack.enter_context(contextlib.closing(log_reader.LogFollower(file))) if follow else None
         if lines:
-            yield from log_reader.tail(file, lines, level)
+            yield from log_reader.read_last_lines(file, lines, level)
         while follower is not None:
-            yield from (line for line in follower.read() if log_reader.at_least(line, level))
-            time.sleep(LOOK)
+            yield from (line for line in follower.read_new_lines() if log_reader.has_level(line, level))
+            time.sleep(LOG_POLL_SECONDS)
 
 
-def _record(line: bytes) -> dict[str, Any]:
+def _parse_record(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -71,23 +75,23 @@ def _record(line: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {"event": line.decode("utf-8", "replace")}
 
 
-def _as_json(line: bytes) -> None:
-    output.line(_record(line))
+def _print_json(line: bytes) -> None:
+    output.print_json_line(_parse_record(line))
 
 
-def _readable(line: bytes) -> None:
+def _print_readable(line: bytes) -> None:
     """Print a line for people: local time, level, event, then the other fields."""
-    record = _record(line)
+    record = _parse_record(line)
     at, level, event = (str(record.pop(name, "")) for name in ("time", "level", "event"))
     trace = record.pop("exception", None)
     rest = " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in record.items())
-    output.show(f"{_local(at)} {level:<7} {event} {rest}".strip())
+    output.print_text(f"{_format_local_time(at)} {level:<7} {event} {rest}".strip())
     if trace:
-        output.show(str(trace))
+        output.print_text(str(trace))
 
 
-def _local(at: str) -> str:
+def _format_local_time(at: str) -> str:
     try:
-        return output.moment(at)
+        return output.format_time(at)
     except ValueError:
         return at

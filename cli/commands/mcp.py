@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from cli.command import Wordless
+from cli.command import CommandWithoutJson
 from cli.remote import mcp_relay
-from cli.remote.client import connect
-from cli.remote.mcp_relay import Relay
+from cli.remote.client import connect_to_gateway
+from cli.remote.mcp_relay import McpRelay
 
 
-@click.command(cls=Wordless)
+@click.command(cls=CommandWithoutJson)
 def COMMAND() -> None:  # noqa: N802 the seam's name
     """Run an MCP server on standard input and output, for an agent that uses the gateway.
 
@@ -24,6 +24,6 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
       claude mcp add moongate -- gateway mcp
       gateway mcp < messages.jsonl
     """
-    client = connect()
-    mcp_relay.check(client)
-    Relay(client, sys.stdout.buffer).run(sys.stdin.buffer)
+    client = connect_to_gateway()
+    mcp_relay.check_access(client)
+    McpRelay(client, sys.stdout.buffer).relay_lines(sys.stdin.buffer)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.arguments import text
-from cli.command import Command, current
-from cli.follow.follow import answer, beginning
-from cli.remote.client import connect
+from cli.arguments import read_text
+from cli.command import Command, current_invocation
+from cli.follow.follow import follow_run, hint_on_early_interrupt
+from cli.remote.client import connect_to_gateway
 
 
 @click.command(cls=Command)
@@ -33,16 +33,16 @@ def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, syn
       {"status": "ok", "message_id": str}                                  at once
       {"status": "ok", "reply": str, "message_id": str, "session": str}    with --sync
     """
-    body = {"channel": channel, "chat_id": chat, "content": text(content), "agentId": agent}
-    client = connect()
-    with beginning():
+    body = {"channel": channel, "chat_id": chat, "content": read_text(content), "agentId": agent}
+    client = connect_to_gateway()
+    with hint_on_early_interrupt():
         said = client.post("/api/message", body)
     if not sync:
-        output.result(said, said["message_id"])
+        output.print_result(said, said["message_id"])
         return
-    reply, _ = answer(client, said["message_id"], None, live=False)
-    if current().json:
+    reply, _ = follow_run(client, said["message_id"], None, live=False)
+    if current_invocation().json:
         session = client.get(f"/api/tasks/{said['message_id']}")["task"]["session"]
-        output.emit({"status": "ok", "reply": reply, "message_id": said["message_id"], "session": session})
+        output.print_json({"status": "ok", "reply": reply, "message_id": said["message_id"], "session": session})
     else:
-        output.show(reply)
+        output.print_text(reply)

@@ -10,8 +10,8 @@ import click
 
 import gateway
 from cli import output
-from cli.command import Command, current
-from cli.instance import Place
+from cli.command import Command, current_invocation
+from cli.instance import Instance
 from cli.lifecycle import start, stop
 from cli.remote import probe
 from cli.remote.probe import State
@@ -23,9 +23,9 @@ from gateway.supervisor.intent import Outcome
 from gateway.supervisor.record import Record
 
 #: seconds between two looks for the answer
-LOOK = 0.05
+RESTART_POLL_SECONDS = 0.05
 #: seconds to wait for a restart: longer than a generation may take to start, to receive the reason of a failure
-WAIT = 45.0
+RESTART_TIMEOUT_SECONDS = 45.0
 
 
 @click.command(cls=Command)
@@ -36,7 +36,7 @@ WAIT = 45.0
 @click.option(
     "--wait",
     type=click.FloatRange(0, 3600),
-    default=WAIT,
+    default=RESTART_TIMEOUT_SECONDS,
     metavar="SECONDS",
     help="How long to wait for the restart.  [default: 45]",
 )
@@ -59,21 +59,23 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
     --json prints
       {"restarted": true, "pid", "old": generation, "new": generation, "seconds"}
     """
-    instance = Place.of(current().environment)
-    found = lock.holder(paths.lock(instance.home, instance.config))
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    found = lock.lock_holder(paths.lock_file(instance.home, instance.config))
     began = time.monotonic()
     if force:
-        outcome = _anew(instance, found, terminate.FORCE_GRACE, wait, force=True)
+        outcome = _stop_and_start(instance, found, terminate.FORCE_GRACE_SECONDS, wait, force=True)
     elif found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
-    elif restart_plan.PLATFORM == "win32":
-        outcome = _anew(instance, found, _checked_grace(instance) + stop.KILL_DELAY_SECONDS, wait, force=False)
+    elif restart_plan.CURRENT_PLATFORM == "win32":
+        outcome = _stop_and_start(
+            instance, found, _check_restartable(instance) + stop.KILL_DELAY_SECONDS, wait, force=False
+        )
     else:
-        outcome = _by_signal(instance, found, hard or found.version != gateway.__version__, reason, wait)
-    present = instance.record
+        outcome = _restart_by_signal(instance, found, hard or found.version != gateway.__version__, reason, wait)
+    present = instance.lock_record
     seconds = round(time.monotonic() - began, 2)
-    text = f"generation {outcome.old} → {outcome.new}, {output.duration(seconds)}"
-    output.result(
+    text = f"generation {outcome.old} → {outcome.new}, {output.format_duration(seconds)}"
+    output.print_result(
         {
             "restarted": True,
             "pid": present and present.pid,
@@ -81,11 +83,11 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
             "new": outcome.new,
             "seconds": seconds,
         },
-        f"{output.marked('✅', 'Gateway restarted')} ({text})",
+        f"{output.add_mark('✅', 'Gateway restarted')} ({text})",
     )
 
 
-def _checked_grace(instance: Place) -> float:
+def _check_restartable(instance: Instance) -> float:
     """Return the grace period of a stop, after a check that the gateway could be started again.
 
     Raises:
@@ -94,11 +96,11 @@ def _checked_grace(instance: Place) -> float:
     from gateway import app, config  # late: they import all of the gateway
 
     settings = config.load(instance.env)
-    app.check(settings, instance.env)
+    app.check_agents(settings, instance.env)
     return settings.gateway.stop_grace
 
 
-def _anew(instance: Place, found: Record | None, patience: float, wait: float, *, force: bool) -> Outcome:
+def _stop_and_start(instance: Instance, found: Record | None, patience: float, wait: float, *, force: bool) -> Outcome:
     """Stop the gateway, and start it again.
 
     Args:
@@ -106,22 +108,22 @@ def _anew(instance: Place, found: Record | None, patience: float, wait: float, *
         force: whether a service manager kills it without waiting.
     """
     old = 0
-    manager = lookup.owner(instance)
+    manager = lookup.find_owner(instance)
     if found is not None:
-        answer = probe.look(instance).health or {}
+        answer = probe.probe_gateway(instance).health or {}
         old = int(answer.get("generation", 0))
     if manager is not None:
-        manager.stop(force=force)
-        start.by_service(manager, instance, wait)
-        return Outcome("", True, old, int((probe.look(instance).health or {}).get("generation", 1)), "")
-    port, host = (None, None) if found is None else _given(found)
+        manager.stop_service(force=force)
+        start.start_by_service(manager, instance, wait)
+        return Outcome("", True, old, int((probe.probe_gateway(instance).health or {}).get("generation", 1)), "")
+    port, host = (None, None) if found is None else _read_listen_options(found)
     if found is not None:
-        stop.end(instance, found, patience)
-    started = start.start(instance, port, host, wait)
+        stop.end_gateway(instance, found, patience)
+    started = start.start_in_background(instance, port, host, wait)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
 
 
-def _given(found: Record) -> tuple[int | None, str | None]:
+def _read_listen_options(found: Record) -> tuple[int | None, str | None]:
     """Return the port and host options that a gateway was started with; the settings may have changed since."""
     import psutil  # late: only needed here
 
@@ -135,28 +137,28 @@ def _given(found: Record) -> tuple[int | None, str | None]:
     return int(port) if port.isdigit() else None, said.get("--host")
 
 
-def _by_signal(instance: Place, found: Record, hard: bool, reason: str, wait: float) -> Outcome:
+def _restart_by_signal(instance: Instance, found: Record, hard: bool, reason: str, wait: float) -> Outcome:
     """Ask the supervisor to restart, and wait for its answer.
 
     Raises:
         GatewayError: the supervisor refused, or the new generation failed; the old one goes on.
         Unavailable: the supervisor did not answer in time.
     """
-    file = paths.lock(instance.home, instance.config)
+    file = paths.lock_file(instance.home, instance.config)
     try:
-        asked = intent.ask(file, found.pid, hard=hard, reason=reason)
+        asked = intent.leave_intent(file, found.pid, hard=hard, reason=reason)
     except OSError as error:
         said = f"cannot ask the gateway to restart: {file.parent}: {error.strerror}."
         raise Unavailable(said, remedy="Free space on that disk, or make it writable.") from error
-    if not terminate.send(found.process, signal.SIGUSR1):
+    if not terminate.signal_process(found.process_identity, signal.SIGUSR1):
         raise NotRunning("the gateway has just ended.", remedy="Start it: gateway start")
     deadline = time.monotonic() + wait
-    while (outcome := intent.answered(file, asked)) is None:
-        if probe.look(instance).state is State.STOPPED:
+    while (outcome := intent.take_outcome(file, asked)) is None:
+        if probe.probe_gateway(instance).state is State.STOPPED:
             raise GatewayError("the gateway ended while it was restarting.", remedy="See: gateway logs")
         if time.monotonic() > deadline:
             raise Unavailable(f"the restart has not finished after {wait:g} s.", remedy="See: gateway logs")
-        time.sleep(LOOK)
+        time.sleep(RESTART_POLL_SECONDS)
     if not outcome.ok:
         goes_on = f"Generation {outcome.old} goes on."
         raise GatewayError(f"the gateway was not restarted: {outcome.error}", remedy=goes_on)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.command import Wordless, current, need_config
-from cli.instance import Place
+from cli.command import CommandWithoutJson, current_invocation, require_config
+from cli.instance import Instance
 from cli.service import lookup
 
 
-@click.command(cls=Wordless)
+@click.command(cls=CommandWithoutJson)
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 chooses a free one.  [default: 18790]"
 )
@@ -42,17 +42,19 @@ def COMMAND(  # noqa: N802 the seam's name
     """
     from gateway import __main__ as foreground  # late: imports all of the gateway
 
-    need_config()
+    require_config()
     if force or kill_foreign:
-        _stop_service()
+        _stop_installed_service()
     given = {"port": port, "host": host, "token": token, "force": force, "kill_foreign": kill_foreign}
     told = {"environment": environment, "output": printed}
-    return foreground.run({**given, **told, "config": current().config})
+    return foreground.run({**given, **told, "config": current_invocation().config})
 
 
-def _stop_service() -> None:
+def _stop_installed_service() -> None:
     """Stop the service of this config through its manager, which would otherwise start it again."""
-    manager = lookup.owner(Place.of(current().environment))
+    manager = lookup.find_owner(Instance.from_environment(current_invocation().merged_environment))
     if manager is not None:
-        manager.stop()
-        output.talk(f"Stopped {manager.service}. It starts at the next login, or with: gateway service-start")
+        manager.stop_service()
+        output.print_note(
+            f"Stopped {manager.service_name}. It starts at the next login, or with: gateway service-start"
+        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.command import Command, current
-from cli.instance import Place
+from cli.command import Command, current_invocation
+from cli.instance import Instance
 from cli.lifecycle import start
 from cli.remote import probe
 from cli.service import lookup
@@ -33,10 +33,10 @@ def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
     --json prints
       {"started": true, "service", "pid", "url"}
     """
-    instance = Place.of(current().environment)
-    manager = lookup.need(instance)
-    record = start.by_service(manager, instance, wait)
-    output.result(
-        {"started": True, "service": manager.service, "pid": record.pid, "url": probe.url(record)},
-        f"{output.marked('✅', 'Service started')} (pid {record.pid})\n   URL: {probe.url(record)}",
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    manager = lookup.require_installed(instance)
+    record = start.start_by_service(manager, instance, wait)
+    output.print_result(
+        {"started": True, "service": manager.service_name, "pid": record.pid, "url": probe.local_url(record)},
+        f"{output.add_mark('✅', 'Service started')} (pid {record.pid})\n   URL: {probe.local_url(record)}",
     )

@@ -7,16 +7,16 @@ from typing import Any
 import click
 
 from cli import output
-from cli.command import Command, current
+from cli.command import Command, current_invocation
 from cli.doctor import finding, service_drift
 from cli.doctor.finding import Level
-from cli.instance import Place
+from cli.instance import Instance
 from cli.remote import probe
-from cli.remote.probe import Look
+from cli.remote.probe import ProbeResult
 from cli.service import lookup
-from cli.service.manager import Manager, Status
+from cli.service.manager import ServiceManager, ServiceStatus
 from gateway.errors import GatewayError
-from gateway.security.secret_file import masked
+from gateway.security.secret_file import mask_secret
 
 
 @click.command(cls=Command)
@@ -38,45 +38,47 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
        "version": of Moongate that wrote the unit, "url", "token": masked, "findings": as in gateway doctor}
     Unknown values are null.
     """
-    instance = Place.of(current().environment)
-    manager = lookup.installed(instance)
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    manager = lookup.find_installed(instance)
     if manager is None:
         shown = {"installed": False, "running": False}
-        output.result(shown, "\n".join([*_head("No"), "   Install it: gateway install"]))
+        output.print_result(shown, "\n".join([*_head_rows("No"), "   Install it: gateway install"]))
         context.exit(3)
-    found, status = probe.look(instance), _status(manager)
-    shape = _shape(instance, manager, status, found)
-    if current().json:
-        output.emit(shape)
+    found, status = probe.probe_gateway(instance), _ask_status(manager)
+    shape = _build_json(instance, manager, status, found)
+    if current_invocation().json:
+        output.print_json(shape)
     else:
-        output.show("\n".join(_rows(shape)))
-        for one in service_drift.examine(instance, found):
+        output.print_text("\n".join(_status_rows(shape)))
+        for one in service_drift.examine_service(instance, found):
             if one.level is not Level.OK:
-                finding.show(one)
+                finding.print_finding(one)
     context.exit(0 if status.running else 3)
 
 
-def _status(manager: Manager) -> Status:
+def _ask_status(manager: ServiceManager) -> ServiceStatus:
     try:
-        manager.require()
-        return manager.status()
+        manager.require_available()
+        return manager.ask_status()
     except GatewayError as error:
-        output.talk(str(error))
-        return Status("not known", running=False, pid=None, enabled=False)
+        output.print_note(str(error))
+        return ServiceStatus("not known", running=False, pid=None, enabled=False)
 
 
-def _shape(instance: Place, manager: Manager, status: Status, found: Look) -> dict[str, Any]:
+def _build_json(
+    instance: Instance, manager: ServiceManager, status: ServiceStatus, found: ProbeResult
+) -> dict[str, Any]:
     try:
-        spec = manager.installed()
+        spec = manager.read_installed_spec()
     except GatewayError:
         spec = None  # the findings say what is wrong with it
-    token = instance.token
+    token = instance.access_token
     return {
         "installed": True,
         "running": status.running,
         "manager": manager.name,
-        "service": manager.service,
-        "file": str(manager.file),
+        "service": manager.service_name,
+        "file": str(manager.unit_path),
         "state": status.state,
         "pid": status.pid,
         "enabled": status.enabled,
@@ -84,37 +86,37 @@ def _shape(instance: Place, manager: Manager, status: Status, found: Look) -> di
         "arguments": spec and list(spec.arguments),
         "directory": spec and spec.directory,
         "version": spec and spec.version,
-        "url": found.record and probe.url(found.record),
-        "token": token and masked(token.value),
-        "findings": [one._asdict() for one in service_drift.examine(instance, found)],
+        "url": found.record and probe.local_url(found.record),
+        "token": token and mask_secret(token.value),
+        "findings": [one._asdict() for one in service_drift.examine_service(instance, found)],
     }
 
 
-def _head(installed: str) -> list[str]:
-    return [output.marked("📋", "Service Status"), "────────────────", f"Installed: {installed}"]
+def _head_rows(installed: str) -> list[str]:
+    return [output.add_mark("📋", "Service Status"), "────────────────", f"Installed: {installed}"]
 
 
-def _rows(shape: dict[str, Any]) -> list[str]:
+def _status_rows(shape: dict[str, Any]) -> list[str]:
     """Return the lines to print: those of xopc's service-status, and some of our own."""
     return [
-        *_head("Yes"),
+        *_head_rows("Yes"),
         f"Status: {'running' if shape['pid'] else shape['state']}",
         f"PID: {shape['pid'] or '-'}",
         f"Starts by itself: {'yes' if shape['enabled'] else 'no'}",
         "",
-        output.marked("📝", "Configuration"),
+        output.add_mark("📝", "Configuration"),
         "────────────────",
         f"Unit: {shape['file']}",
         f"Program: {shape['program'] or '-'}",
         f"Args: {' '.join(shape['arguments'] or []) or '-'}",
         f"Working Dir: {shape['directory'] or '-'}",
         "",
-        output.marked("🌐", "Access"),
+        output.add_mark("🌐", "Access"),
         "─────────",
         f"URL: {shape['url'] or '-'}",
         f"Token: {shape['token'] or '-'}",
         "",
-        output.marked("📝", "Commands"),
+        output.add_mark("📝", "Commands"),
         "───────────",
         "  gateway service-start   # start the service",
         "  gateway service-stop    # stop the service",

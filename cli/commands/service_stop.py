@@ -7,8 +7,8 @@ import time
 import click
 
 from cli import output
-from cli.command import Command, current
-from cli.instance import Place
+from cli.command import Command, current_invocation
+from cli.instance import Instance
 from cli.service import lookup
 
 
@@ -26,13 +26,13 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     --json prints
       {"stopped": true, "service", "seconds": how long it took}
     """
-    manager = lookup.need(Place.of(current().environment))
-    manager.require()
+    manager = lookup.require_installed(Instance.from_environment(current_invocation().merged_environment))
+    manager.require_available()
     began = time.monotonic()
-    with output.waiting("stopping the service"):
-        manager.stop()
+    with output.show_waiting("stopping the service"):
+        manager.stop_service()
     seconds = round(time.monotonic() - began, 2)
-    output.result(
-        {"stopped": True, "service": manager.service, "seconds": seconds},
-        f"{output.marked('✅', 'Service stopped')} ({manager.service}, {output.duration(seconds)})",
+    output.print_result(
+        {"stopped": True, "service": manager.service_name, "seconds": seconds},
+        f"{output.add_mark('✅', 'Service stopped')} ({manager.service_name}, {output.format_duration(seconds)})",
     )

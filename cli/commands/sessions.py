@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from cli import output
-from cli.command import Group, current
-from cli.remote.client import connect, part
+from cli.command import Group, current_invocation
+from cli.remote.client import connect_to_gateway, quote_part
 
 
 @click.group(cls=Group)
@@ -38,21 +38,21 @@ def list_sessions(limit: int) -> None:
       {"sessions": [{"key", "agentId", "channel", "chat_id", "title", "messages": int,
         "active": int, "created_at", "last_activity"}], "next_cursor": str or null}
     """
-    page = connect().pages("/api/sessions", "sessions", limit)
-    if current().json:
-        output.emit(page)
+    page = connect_to_gateway().get_pages("/api/sessions", "sessions", limit)
+    if current_invocation().json:
+        output.print_json(page)
         return
     rows = [
         (
             session["key"],
-            output.first_line(session["title"], 40),
+            output.shorten_text(session["title"], 40),
             session["messages"],
             session["active"],
-            output.moment(session["last_activity"]),
+            output.format_time(session["last_activity"]),
         )
         for session in page["sessions"]
     ]
-    output.listing(("session", "title", "messages", "active", "last activity"), rows, page["next_cursor"])
+    output.print_list(("session", "title", "messages", "active", "last activity"), rows, page["next_cursor"])
 
 
 @COMMAND.command("show")
@@ -60,7 +60,7 @@ def list_sessions(limit: int) -> None:
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Number of newest messages to show."
 )
-def show(key: str, limit: int) -> None:
+def show_session(key: str, limit: int) -> None:
     """Show a session's messages, oldest first.
 
     \b
@@ -71,13 +71,13 @@ def show(key: str, limit: int) -> None:
     --json prints
       {"session": {as in list}, "messages": [{"role", "content", "at", "run_id"}]}
     """
-    found = connect().get(f"/api/sessions/{part(key)}", limit=limit)
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get(f"/api/sessions/{quote_part(key)}", limit=limit)
+    if current_invocation().json:
+        output.print_json(found)
         return
-    output.talk(f"{found['session']['key']}: {found['session']['messages']} messages")
+    output.print_note(f"{found['session']['key']}: {found['session']['messages']} messages")
     for message in found["messages"]:
-        output.show(f"\n{_heading(message)}\n{message['content']}")
+        output.print_text(f"\n{_format_heading(message)}\n{message['content']}")
 
 
 @COMMAND.command("search")
@@ -85,7 +85,7 @@ def show(key: str, limit: int) -> None:
 @click.option("--session", metavar="KEY", help="Only in this session.")
 @click.option("--agent", metavar="ID", help="Only in sessions of this agent.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most entries to list.")
-def search(query: str, session: str | None, agent: str | None, limit: int) -> None:
+def search_messages(query: str, session: str | None, agent: str | None, limit: int) -> None:
     """Search messages, newest first.
 
     A message matches if it contains all words of QUERY, or longer words that begin with them. (A word
@@ -102,26 +102,28 @@ def search(query: str, session: str | None, agent: str | None, limit: int) -> No
       {"results": [{"session", "agentId", "role", "at", "run_id", "snippet", "matches": [str]}],
        "next_cursor": str or null}
     """
-    page = connect().pages("/api/search", "results", limit, q=query, session=session, agent=agent)
-    if current().json:
-        output.emit(page)
+    page = connect_to_gateway().get_pages("/api/search", "results", limit, q=query, session=session, agent=agent)
+    if current_invocation().json:
+        output.print_json(page)
         return
     for found in page["results"]:
-        output.show(f"{found['session']}: {_heading(found)}\n  {output.first_line(found['snippet'], 400)}\n")
+        output.print_text(
+            f"{found['session']}: {_format_heading(found)}\n  {output.shorten_text(found['snippet'], 400)}\n"
+        )
     if not page["results"]:
-        output.talk("None.")
+        output.print_note("None.")
     if page["next_cursor"] is not None:
-        output.talk("There are more. To see them, use --limit.")
+        output.print_note("There are more. To see them, use --limit.")
 
 
-def _heading(message: dict[str, Any]) -> str:
-    return f"{message['role']}, {output.moment(message['at'])}, task {message['run_id']}"
+def _format_heading(message: dict[str, Any]) -> str:
+    return f"{message['role']}, {output.format_time(message['at'])}, task {message['run_id']}"
 
 
 @COMMAND.command("delete")
 @click.argument("key")
 @click.option("--force", is_flag=True, help="First cancel the tasks that run in it.")
-def delete(key: str, force: bool) -> None:
+def delete_session(key: str, force: bool) -> None:
     """Delete a session with its messages. Refused while a task runs in it.
 
     \b
@@ -131,5 +133,5 @@ def delete(key: str, force: bool) -> None:
     \b
     --json prints {"status": "ok"}
     """
-    answer = connect().delete(f"/api/sessions/{part(key)}", force=force)
-    output.result(answer, f"Deleted {key}.")
+    answer = connect_to_gateway().delete(f"/api/sessions/{quote_part(key)}", force=force)
+    output.print_result(answer, f"Deleted {key}.")

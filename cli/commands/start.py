@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.command import Command, current, need_config
-from cli.instance import Place
+from cli.command import Command, current_invocation, require_config
+from cli.instance import Instance
 from cli.lifecycle import start
 from cli.remote import probe
-from cli.remote.probe import Look, State
+from cli.remote.probe import ProbeResult, State
 from cli.service import lookup
 from gateway.errors import Conflict, Unavailable
 
@@ -39,36 +39,36 @@ def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N
     --json prints
       {"started": bool, "pid", "url"}
     """
-    need_config()
-    instance = Place.of(current().environment)
-    found = start.settled(instance, wait)
+    require_config()
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    found = start.wait_until_settled(instance, wait)
     started = found.state is State.STOPPED
     if started:
-        found = _start(instance, port, host, wait)
-    _tell(found, started)
+        found = _start_gateway(instance, port, host, wait)
+    _print_started(found, started)
 
 
-def _start(instance: Place, port: int | None, host: str | None, wait: float) -> Look:
-    manager = lookup.installed(instance)
+def _start_gateway(instance: Instance, port: int | None, host: str | None, wait: float) -> ProbeResult:
+    manager = lookup.find_installed(instance)
     if manager is None:
-        return start.start(instance, port, host, wait)
+        return start.start_in_background(instance, port, host, wait)
     try:
-        manager.require()
+        manager.require_available()
     except Unavailable as error:
-        output.talk(f"Starting it without the installed service: {error.message}")
-        return start.start(instance, port, host, wait)
+        output.print_note(f"Starting it without the installed service: {error.message}")
+        return start.start_in_background(instance, port, host, wait)
     if port is not None or host is not None:
         raise Conflict(
             "the gateway is installed as a service, and its unit sets where it listens.",
             remedy="Change it: gateway install --port PORT --host ADDRESS",
         )
-    start.by_service(manager, instance, wait)
-    return probe.look(instance)
+    start.start_by_service(manager, instance, wait)
+    return probe.probe_gateway(instance)
 
 
-def _tell(found: Look, started: bool) -> None:
+def _print_started(found: ProbeResult, started: bool) -> None:
     record = found.record
     assert record is not None
     what = "Gateway started" if started else "Gateway is already running"
-    text = f"{output.marked('✅', what)} (pid {record.pid})\n   URL: {probe.url(record)}"
-    output.result({"started": started, "pid": record.pid, "url": probe.url(record)}, text)
+    text = f"{output.add_mark('✅', what)} (pid {record.pid})\n   URL: {probe.local_url(record)}"
+    output.print_result({"started": started, "pid": record.pid, "url": probe.local_url(record)}, text)

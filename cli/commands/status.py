@@ -10,12 +10,12 @@ import click
 
 import gateway
 from cli import output
-from cli.command import Command, current
-from cli.instance import Place
+from cli.command import Command, current_invocation
+from cli.instance import Instance
 from cli.remote import probe
-from cli.remote.probe import Inside, Look, State
-from gateway.security.secret_file import masked
-from gateway.supervisor.marker import MARKER
+from cli.remote.probe import ProbeResult, State, WorkReport
+from gateway.security.secret_file import mask_secret
+from gateway.supervisor.marker import SERVICE_MARKER_VARIABLE
 from gateway.supervisor.record import Record
 
 
@@ -50,163 +50,167 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
        "findings": as in gateway doctor; both only with --deep}
     Unknown values are null. After a kill, the last stop has no time and no code.
     """
-    instance = Place.of(current().environment)
-    found = probe.look(instance)
-    if current().json:
-        output.emit(_shape(instance, found) | (_deep(instance, found) if deep else {}))
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    found = probe.probe_gateway(instance)
+    if current_invocation().json:
+        output.print_json(_build_json(instance, found) | (_build_deep_json(instance, found) if deep else {}))
     else:
-        {State.RUNNING: _running, State.UNRESPONSIVE: _unresponsive, State.STOPPED: _stopped}[found.state](
-            instance, found
-        )
+        {State.RUNNING: _print_running, State.UNRESPONSIVE: _print_unresponsive, State.STOPPED: _print_stopped}[
+            found.state
+        ](instance, found)
         if deep:
-            _show_deep(instance, found)
+            _print_deep(instance, found)
     context.exit(0 if found.state is State.RUNNING else 3)
 
 
-def _shape(instance: Place, found: Look) -> dict[str, Any]:
-    record, health, inside = found.record, found.health or {}, probe.inside(found, _secret(instance))
+def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
+    record, health, inside = found.record, found.health or {}, probe.ask_work(found, _read_token(instance))
     return {
         "running": found.state is State.RUNNING,
         "state": found.state,
         "config": str(instance.config),
-        "token": _token(instance),
+        "token": _mask_token(instance),
         "pid": record and record.pid,
         "host": record and record.host,
         "port": record and record.port,
-        "url": record and probe.url(record),
-        "service": _service(found),
+        "url": record and probe.local_url(record),
+        "service": _find_service_manager(found),
         "version": record and record.version,
         "instance": record and record.instance,
-        "started_at": record and output.rfc3339(record.createdAt),
+        "started_at": record and output.format_rfc3339(record.createdAt),
         "generation": health.get("generation"),
-        "uptime": record and _uptime(record),
+        "uptime": record and _uptime_seconds(record),
         "generation_uptime": health.get("uptime"),
         "health": health.get("status"),
         "checks": health.get("checks"),
         "work": inside.work,
         "installed_version": gateway.__version__,
-        "version_drift": _version_drift(found),
+        "version_drift": _has_version_drift(found),
         "token_drift": inside.token_drift,
-        "last_stop": _last_stop(instance, found),
+        "last_stop": _describe_last_stop(instance, found),
         "port_owner": None,
         "findings": None,
     }
 
 
-def _deep(instance: Place, found: Look) -> dict[str, Any]:
+def _build_deep_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
     from cli.doctor import environment  # late: imports psutil and the settings
 
-    findings = [one._asdict() for one in environment.examine(instance, found)]
-    return {"port_owner": environment.port_owner(instance, found), "findings": findings}
+    findings = [one._asdict() for one in environment.examine_environment(instance, found)]
+    return {"port_owner": environment.find_port_owner(instance, found), "findings": findings}
 
 
-def _show_deep(instance: Place, found: Look) -> None:
+def _print_deep(instance: Instance, found: ProbeResult) -> None:
     from cli.doctor import environment, finding
 
-    output.show("")
-    if (owner := environment.port_owner(instance, found)) is not None:
-        output.show(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
-    for one in environment.examine(instance, found):
-        finding.show(one)
+    output.print_text("")
+    if (owner := environment.find_port_owner(instance, found)) is not None:
+        output.print_text(f"   Port: held by pid {owner['pid']} ({owner['name']}, user {owner['user']})")
+    for one in environment.examine_environment(instance, found):
+        finding.print_finding(one)
 
 
-def _service(found: Look) -> str | None:
+def _find_service_manager(found: ProbeResult) -> str | None:
     """Return the service manager that started the gateway, from the variable that each sets; None if none did."""
     try:
         variables = Path(f"/proc/{found.record and found.record.pid}/environ").read_bytes().split(b"\0")
     except OSError:  # not Linux, or the process of another user
         return None
-    mark = f"{MARKER}=".encode()
+    mark = f"{SERVICE_MARKER_VARIABLE}=".encode()
     return next((one.removeprefix(mark).decode("ascii", "replace") for one in variables if one.startswith(mark)), None)
 
 
-def _secret(instance: Place) -> str | None:
-    found = instance.token
+def _read_token(instance: Instance) -> str | None:
+    found = instance.access_token
     return None if found is None else found.value
 
 
-def _version_drift(found: Look) -> bool | None:
+def _has_version_drift(found: ProbeResult) -> bool | None:
     """Return whether the supervisor or its generation has another version than this command."""
     if found.record is None:
         return None
     return {found.record.version, (found.health or {}).get("version", gateway.__version__)} != {gateway.__version__}
 
 
-def _last_stop(instance: Place, found: Look) -> dict[str, Any] | None:
-    told, record = instance.last_stop, instance.record
+def _describe_last_stop(instance: Instance, found: ProbeResult) -> dict[str, Any] | None:
+    told, record = instance.last_stop, instance.lock_record
     if found.state is State.STOPPED and record is not None and (told is None or told.instance != record.instance):
         return {"at": None, "code": None, "reason": "it was killed, or the machine went down"}
-    return told and {"at": output.rfc3339(told.at), "code": told.code, "reason": told.reason}
+    return told and {"at": output.format_rfc3339(told.at), "code": told.code, "reason": told.reason}
 
 
-def _token(instance: Place) -> str | None:
-    found = _secret(instance)
-    return None if found is None else masked(found)
+def _mask_token(instance: Instance) -> str | None:
+    found = _read_token(instance)
+    return None if found is None else mask_secret(found)
 
 
-def _running(instance: Place, found: Look) -> None:
-    record, health, inside = found.record, found.health or {}, probe.inside(found, _secret(instance))
+def _print_running(instance: Instance, found: ProbeResult) -> None:
+    record, health, inside = found.record, found.health or {}, probe.ask_work(found, _read_token(instance))
     assert record is not None
     wrong = {name: said for name, said in health.get("checks", {}).items() if said != "ok"}
     generation = health.get("generation", 1)
     rows = [
-        output.marked("⚠️ " if wrong else "✅", "Gateway is running" + (", and is not well" if wrong else "")),
+        output.add_mark("⚠️ " if wrong else "✅", "Gateway is running" + (", and is not well" if wrong else "")),
         *(f"   {name}: {said}" for name, said in wrong.items()),
-        *_drifts(found, inside),
+        *_drift_rows(found, inside),
         "",
         f"   Port: {record.port}",
-        f"   Uptime: {output.duration(_uptime(record))}      Generation: {generation}"
-        f" (pid {record.pid}, version {record.version}, began {output.duration(health.get('uptime', 0))} ago)",
-        *(_work(inside.work) if inside.work else []),
-        f"   Config: {output.home(instance.config)}",
-        *([f"   Service: {manager}      (gateway service-status)"] if (manager := _service(found)) else []),
+        f"   Uptime: {output.format_duration(_uptime_seconds(record))}      Generation: {generation}"
+        f" (pid {record.pid}, version {record.version}, began {output.format_duration(health.get('uptime', 0))} ago)",
+        *(_work_rows(inside.work) if inside.work else []),
+        f"   Config: {output.shorten_home(instance.config)}",
+        *(
+            [f"   Service: {manager}      (gateway service-status)"]
+            if (manager := _find_service_manager(found))
+            else []
+        ),
         "",
-        output.marked("🌐", "Access:"),
-        f"   URL: {probe.url(record)}",
-        f"   Token: {_token(instance) or 'none is asked for'}",
+        output.add_mark("🌐", "Access:"),
+        f"   URL: {probe.local_url(record)}",
+        f"   Token: {_mask_token(instance) or 'none is asked for'}",
         "",
-        output.marked("📝", "Management:"),
+        output.add_mark("📝", "Management:"),
         "   gateway stop      # stop",
         "   gateway restart   # restart, no request is lost",
         "   gateway logs --follow   # what it does",
         "   gateway doctor          # what is wrong, and how to fix it",
     ]
-    output.show("\n".join(rows))
+    output.print_text("\n".join(rows))
 
 
-def _unresponsive(instance: Place, found: Look) -> None:
+def _print_unresponsive(instance: Instance, found: ProbeResult) -> None:
     record = found.record
     assert record is not None
-    output.show(
-        output.marked("❌", f"Gateway does not answer: pid {record.pid} is there, port {record.port} is silent")
+    output.print_text(
+        output.add_mark("❌", f"Gateway does not answer: pid {record.pid} is there, port {record.port} is silent")
         + "\n   It may be starting or stopping. See: gateway logs"
     )
 
 
-def _stopped(instance: Place, found: Look) -> None:
-    rows = [output.marked("❌", "Gateway is not running")]
-    if (last := _last_stop(instance, found)) is not None:
+def _print_stopped(instance: Instance, found: ProbeResult) -> None:
+    rows = [output.add_mark("❌", "Gateway is not running")]
+    if (last := _describe_last_stop(instance, found)) is not None:
         rows.append(f"   Last stop: {last['at'] or 'not seen'} ({last['reason']})")
-    output.show("\n".join([*rows, "   Start it: gateway start"]))
+    output.print_text("\n".join([*rows, "   Start it: gateway start"]))
 
 
-def _uptime(record: Record) -> int:
+def _uptime_seconds(record: Record) -> int:
     return max(0, int(time.time() - record.createdAt / 1000))
 
 
-def _work(work: dict[str, Any]) -> list[str]:
+def _work_rows(work: dict[str, Any]) -> list[str]:
     said = f"   Work: {work['running']} running, {work['queued']} waiting, {work['ended']:,} ended in 24 h"
     for count, what in ((work["pending_deliveries"], "to deliver"), (work["dead_deliveries"], "given up")):
         said += f", {count} {what}" if count else ""
-    said += f"      Next schedule: {output.moment(work['next_schedule'])}" if work["next_schedule"] else ""
+    said += f"      Next schedule: {output.format_time(work['next_schedule'])}" if work["next_schedule"] else ""
     stranded = ", ".join(f"{agent}: {count}" for agent, count in work.get("stranded", {}).items())
     return [said, *([f"   Waiting for agents that are disabled or gone: {stranded}"] if stranded else [])]
 
 
-def _drifts(found: Look, inside: Inside) -> list[str]:
+def _drift_rows(found: ProbeResult, inside: WorkReport) -> list[str]:
     """Return a line for each way in which the running gateway differs from what is installed and stored."""
     said = []
-    if _version_drift(found) and found.record is not None:
+    if _has_version_drift(found) and found.record is not None:
         said.append(f"   Version: {found.record.version} runs, {gateway.__version__} is installed: gateway restart")
     if inside.token_drift:
         said.append("   Token: the gateway refuses the stored one: gateway restart")

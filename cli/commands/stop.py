@@ -8,8 +8,8 @@ import time
 import click
 
 from cli import output
-from cli.command import Command, current
-from cli.instance import Place
+from cli.command import Command, current_invocation
+from cli.instance import Instance
 from cli.lifecycle import stop
 from cli.service import lookup
 from gateway import paths
@@ -43,22 +43,22 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     --json prints
       {"stopped": true, "pid", "seconds": how long it took}
     """
-    instance = Place.of(current().environment)
-    found = lock.holder(paths.lock(instance.home, instance.config))
-    manager = lookup.owner(instance)
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    found = lock.lock_holder(paths.lock_file(instance.home, instance.config))
+    manager = lookup.find_owner(instance)
     if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
     if not force and found is not None:
         with contextlib.suppress(OSError):  # a full disk: then the grace period of the settings counts
-            intent.say_grace(paths.lock(instance.home, instance.config), found.pid, timeout / 1000)
+            intent.leave_grace(paths.lock_file(instance.home, instance.config), found.pid, timeout / 1000)
     if manager is not None:  # otherwise the manager would start it again
-        with output.waiting("stopping the service"):
-            manager.stop(force=force)
-    if found is not None and found.alive:
-        stop.end(instance, found, timeout / 1000 + stop.KILL_DELAY_SECONDS, force=force)
+        with output.show_waiting("stopping the service"):
+            manager.stop_service(force=force)
+    if found is not None and found.is_alive:
+        stop.end_gateway(instance, found, timeout / 1000 + stop.KILL_DELAY_SECONDS, force=force)
     seconds = round(time.monotonic() - began, 2)
     pid = found.pid if found is not None else None
-    by = f", {manager.service}" if manager is not None else ""
-    text = f"{output.marked('✅', 'Gateway stopped')} (pid {pid}{by}, {output.duration(seconds)})"
-    output.result({"stopped": True, "pid": pid, "seconds": seconds}, text)
+    by = f", {manager.service_name}" if manager is not None else ""
+    text = f"{output.add_mark('✅', 'Gateway stopped')} (pid {pid}{by}, {output.format_duration(seconds)})"
+    output.print_result({"stopped": True, "pid": pid, "seconds": seconds}, text)

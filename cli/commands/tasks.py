@@ -10,15 +10,15 @@ from typing import Any
 import click
 
 from cli import output
-from cli.arguments import labels, text
-from cli.command import Group, current
-from cli.follow.follow import answer, beginning
-from cli.remote.client import connect, part
+from cli.arguments import parse_labels, read_text
+from cli.command import Group, current_invocation
+from cli.follow.follow import follow_run, hint_on_early_interrupt
+from cli.remote.client import connect_to_gateway, quote_part
 
-ANSWERS = ("allow", "allow_always", "deny")
+PERMISSION_ANSWERS = ("allow", "allow_always", "deny")
 #: the most frequent reasons for waiting that are printed below a list
-REASONS = 3
-STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+MAX_WAIT_REASONS = 3
+TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 @click.group(cls=Group)
@@ -43,7 +43,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 
 @COMMAND.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="Only tasks with this status.")
+@click.option("--status", type=click.Choice(TASK_STATUSES), help="Only tasks with this status.")
 @click.option("--agent", metavar="ID", help="Only tasks of this agent.")
 @click.option("--session", metavar="KEY", help="Only tasks of this session.")
 @click.option("--label", metavar="NAME[=VALUE]", help="Only tasks with this label.")
@@ -58,29 +58,33 @@ def list_tasks(status: str | None, agent: str | None, session: str | None, label
     \b
     --json prints {"tasks": [task], "next_cursor": str or null}
     """
-    page = connect().pages("/api/tasks", "tasks", limit, status=status, agent=agent, session=session, label=label)
-    if current().json:
-        output.emit(page)
+    page = connect_to_gateway().get_pages(
+        "/api/tasks", "tasks", limit, status=status, agent=agent, session=session, label=label
+    )
+    if current_invocation().json:
+        output.print_json(page)
         return
     rows = [
         (
             task["id"],
             task["status"],
             task["agentId"],
-            output.moment(task["created_at"]),
-            output.between(task["started_at"], task["finished_at"]),
-            output.first_line(task["input"], 40),
+            output.format_time(task["created_at"]),
+            output.format_elapsed(task["started_at"], task["finished_at"]),
+            output.shorten_text(task["input"], 40),
         )
         for task in page["tasks"]
     ]
-    output.listing(("task", "status", "agent", "created", "took", "input"), rows, page["next_cursor"])
-    for why, count in Counter(task["waits"]["why"] for task in page["tasks"] if task["waits"]).most_common(REASONS):
-        output.talk(f"{count} of them {'waits' if count == 1 else 'wait'}: {why}.")
+    output.print_list(("task", "status", "agent", "created", "took", "input"), rows, page["next_cursor"])
+    for why, count in Counter(task["waits"]["why"] for task in page["tasks"] if task["waits"]).most_common(
+        MAX_WAIT_REASONS
+    ):
+        output.print_note(f"{count} of them {'waits' if count == 1 else 'wait'}: {why}.")
 
 
 @COMMAND.command("show")
 @click.argument("id_", metavar="ID")
-def show(id_: str) -> None:
+def show_task(id_: str) -> None:
     """Show a task and its result.
 
     \b
@@ -91,16 +95,16 @@ def show(id_: str) -> None:
     --json prints {"status": "ok", "task": task, "deliveries": [delivery, see gateway deliveries --help],
                    "permissions": [open requests, see gateway tasks permissions --help]}
     """
-    found = connect().get(f"/api/tasks/{part(id_)}")
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get(f"/api/tasks/{quote_part(id_)}")
+    if current_invocation().json:
+        output.print_json(found)
     else:
-        _print(found["task"], found["deliveries"], found["permissions"])
+        _print_task(found["task"], found["deliveries"], found["permissions"])
 
 
 @COMMAND.command("cancel")
 @click.argument("id_", metavar="ID")
-def cancel(id_: str) -> None:
+def cancel_task(id_: str) -> None:
     """Cancel a task. A waiting task ends at once, a running one within seconds.
 
     \b
@@ -110,15 +114,15 @@ def cancel(id_: str) -> None:
     \b
     --json prints {"status": "ok", "task": task}
     """
-    found = connect().post(f"/api/tasks/{part(id_)}/cancel")
+    found = connect_to_gateway().post(f"/api/tasks/{quote_part(id_)}/cancel")
     task = found["task"]
     done = task["status"] == "cancelled"
-    output.result(found, f"Cancelled {task['id']}." if done else f"Told {task['id']} to stop.")
+    output.print_result(found, f"Cancelled {task['id']}." if done else f"Told {task['id']} to stop.")
 
 
 @COMMAND.command("retry")
 @click.argument("id_", metavar="ID")
-def retry(id_: str) -> None:
+def retry_task(id_: str) -> None:
     """Submit a failed or cancelled task again, and print the id of the new task.
 
     \b
@@ -128,14 +132,14 @@ def retry(id_: str) -> None:
     \b
     --json prints {"status": "ok", "task": task}
     """
-    found = connect().post(f"/api/tasks/{part(id_)}/retry")
-    output.result(found, found["task"]["id"])
+    found = connect_to_gateway().post(f"/api/tasks/{quote_part(id_)}/retry")
+    output.print_result(found, found["task"]["id"])
 
 
 @COMMAND.command("permissions")
 @click.argument("id_", metavar="ID")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
-def permissions(id_: str, limit: int) -> None:
+def list_permissions(id_: str, limit: int) -> None:
     """List the permission requests of a task's agent and their answers, newest first.
 
     \b
@@ -147,28 +151,28 @@ def permissions(id_: str, limit: int) -> None:
       {"id", "task", "action", "choices", "asked_at", "expires_at", "answer", "answered_at",
        "answered_by", "reason"}
     """
-    page = connect().pages(f"/api/tasks/{part(id_)}/permissions", "permissions", limit)
-    if current().json:
-        output.emit(page)
+    page = connect_to_gateway().get_pages(f"/api/tasks/{quote_part(id_)}/permissions", "permissions", limit)
+    if current_invocation().json:
+        output.print_json(page)
         return
     rows = [
         (
             one["id"],
             one["answer"] or "waits",
             one["answered_by"] or one["reason"] or "-",
-            output.moment(one["asked_at"]),
-            output.moment(one["expires_at"]),
-            output.first_line(one["action"], 60),
+            output.format_time(one["asked_at"]),
+            output.format_time(one["expires_at"]),
+            output.shorten_text(one["action"], 60),
         )
         for one in page["permissions"]
     ]
-    output.listing(("request", "answer", "by", "asked", "until", "action"), rows, page["next_cursor"])
+    output.print_list(("request", "answer", "by", "asked", "until", "action"), rows, page["next_cursor"])
 
 
 @COMMAND.command("answer")
 @click.argument("id_", metavar="ID")
 @click.argument("request")
-@click.argument("answer_", metavar="ANSWER", type=click.Choice(ANSWERS))
+@click.argument("answer_", metavar="ANSWER", type=click.Choice(PERMISSION_ANSWERS))
 def answer_permission(id_: str, request: str, answer_: str) -> None:
     """Answer a permission request: allow, allow_always or deny.
 
@@ -181,14 +185,16 @@ def answer_permission(id_: str, request: str, answer_: str) -> None:
     \b
     --json prints {"status": "ok", "permission": permission, see gateway tasks permissions --help}
     """
-    found = connect().post(f"/api/tasks/{part(id_)}/permissions/{part(request)}", {"answer": answer_})
+    found = connect_to_gateway().post(
+        f"/api/tasks/{quote_part(id_)}/permissions/{quote_part(request)}", {"answer": answer_}
+    )
     told = found["permission"]
-    output.result(found, f"Told {told['task']} to {told['answer'].replace('_', ' ')}: {told['action']}")
+    output.print_result(found, f"Told {told['task']} to {told['answer'].replace('_', ' ')}: {told['action']}")
 
 
 @COMMAND.command("watch")
 @click.argument("id_", metavar="ID")
-def watch(id_: str) -> None:
+def watch_task(id_: str) -> None:
     """Follow a task from its beginning to its end, also across restarts of the gateway.
 
     The answer goes to stdout, everything else to stderr. Exit code 0 if the task succeeded, else 1.
@@ -202,7 +208,7 @@ def watch(id_: str) -> None:
     --json prints a line for each event: {"id": int, "data": {"kind": str, ...}}; the last is
       {"id": int, "data": {"kind": "end", "status", "outcome", "result"?, "error"?}}
     """
-    _watch(id_)
+    _follow_task(id_)
 
 
 @COMMAND.command("add")
@@ -227,7 +233,9 @@ def watch(id_: str) -> None:
 @click.option("--goal", is_flag=True, help="Repeat until the agent says that the goal in INPUT is reached.")
 @click.option("--max-rounds", type=click.IntRange(1, 100), help="Most rounds for --goal.  [default: 10]")
 @click.option("--watch", "follow", is_flag=True, help="Follow the task to its end, as `tasks watch` does.")
-def add(input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], run_at: str | None, **given: Any) -> None:
+def add_task(
+    input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], run_at: str | None, **given: Any
+) -> None:
     """Submit a task and print its id. By then the task is on disk, and no restart loses it.
 
     If INPUT is missing or -, it is read from standard input.
@@ -242,28 +250,34 @@ def add(input_: str | None, follow: bool, goal: bool, words: tuple[str, ...], ru
     --json prints {"status": "ok", "task": task}. With --watch the events follow, as in `tasks watch`.
     """
     agent = given.pop("agent")
-    body = {"input": text(input_), "agentId": agent, "run_at": _moment(run_at), "labels": labels(words), **given}
+    body = {
+        "input": read_text(input_),
+        "agentId": agent,
+        "run_at": _add_local_zone(run_at),
+        "labels": parse_labels(words),
+        **given,
+    }
     if goal:
         body["mode"] = "goal"
-    with beginning():
-        made = connect().post("/api/tasks", body)
-    output.result(made, made["task"]["id"], as_line=follow)
+    with hint_on_early_interrupt():
+        made = connect_to_gateway().post("/api/tasks", body)
+    output.print_result(made, made["task"]["id"], as_line=follow)
     if follow:
-        _watch(made["task"]["id"])
+        _follow_task(made["task"]["id"])
 
 
-def _watch(id_: str) -> None:
-    client = connect()
-    task = client.get(f"/api/tasks/{part(id_)}")["task"]
-    if output.fancy(sys.stderr) and not current().json:
-        age = output.between(task["created_at"], None)
-        output.talk(f"{task['id']}, {task['agentId']}, {age} ago: {output.first_line(task['input'])}")
-    answer(client, task["id"], None, live=True, talk=True)
-    if not current().json:
-        output.talk("succeeded")
+def _follow_task(id_: str) -> None:
+    client = connect_to_gateway()
+    task = client.get(f"/api/tasks/{quote_part(id_)}")["task"]
+    if output.wants_decoration(sys.stderr) and not current_invocation().json:
+        age = output.format_elapsed(task["created_at"], None)
+        output.print_note(f"{task['id']}, {task['agentId']}, {age} ago: {output.shorten_text(task['input'])}")
+    follow_run(client, task["id"], None, live=True, talk=True)
+    if not current_invocation().json:
+        output.print_note("succeeded")
 
 
-def _moment(text: str | None) -> str | None:
+def _add_local_zone(text: str | None) -> str | None:
     """Return a time with its zone; without one it is local time."""
     if text is None:
         return None
@@ -274,7 +288,7 @@ def _moment(text: str | None) -> str | None:
         raise click.UsageError(f'--run-at: "{text}" is not a time. Write it as 2030-01-31T09:00.', context) from None
 
 
-def _print(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: list[dict[str, Any]]) -> None:
+def _print_task(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: list[dict[str, Any]]) -> None:
     usage = task["usage"]
     pairs: list[tuple[str, object]] = [
         ("Task", task["id"]),
@@ -284,29 +298,29 @@ def _print(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: list[d
         ("Session", task["session"]),
         ("Source", task["source"]),
         ("Attempt", f"{task['attempt']} of {task['max_attempts']}"),
-        ("Created", output.moment(task["created_at"])),
-        ("Not before", output.moment(task["run_at"])),
-        ("Took", output.between(task["started_at"], task["finished_at"])),
+        ("Created", output.format_time(task["created_at"])),
+        ("Not before", output.format_time(task["run_at"])),
+        ("Took", output.format_elapsed(task["started_at"], task["finished_at"])),
         ("Usage", f"{usage['input']} in, {usage['output']} out, {usage['cached']} cached, ${usage['cost']:.4f}"),
         ("Labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
         ("Parent", task["parent"] or ""),
         ("Retry of", task["retry_of"] or ""),
         ("Input", task["input"]),
-        *(("Asks", f"{one['id']}, until {output.moment(one['expires_at'])}: {one['action']}") for one in asked),
-        *(("Delivery", _delivery(delivery)) for delivery in deliveries),
+        *(("Asks", f"{one['id']}, until {output.format_time(one['expires_at'])}: {one['action']}") for one in asked),
+        *(("Delivery", _describe_delivery(delivery)) for delivery in deliveries),
         ("Error", task["error"] or ""),
         ("Result", task["result"] or ""),
     ]
-    output.fields([(name, value) for name, value in pairs if value not in ("", "-")])
+    output.print_fields([(name, value) for name, value in pairs if value not in ("", "-")])
 
 
-def _delivery(delivery: dict[str, Any]) -> str:
+def _describe_delivery(delivery: dict[str, Any]) -> str:
     """Return the state of a delivery on one line."""
     tries = delivery["attempt"]
     said = f"{delivery['status']} after {tries} {'try' if tries == 1 else 'tries'}"
     if delivery["next_at"] is not None:
-        said += f", next {output.moment(delivery['next_at'])}"
+        said += f", next {output.format_time(delivery['next_at'])}"
     where = (
         f"{delivery['address']}: " if delivery["kind"] == "webhook" else f"{delivery['kind']}:{delivery['address']}: "
     )
-    return where + said + (f" ({output.first_line(delivery['error'])})" if delivery["error"] else "")
+    return where + said + (f" ({output.shorten_text(delivery['error'])})" if delivery["error"] else "")

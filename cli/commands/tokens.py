@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.command import Group, current
-from cli.remote.client import connect, part
+from cli.command import Group, current_invocation
+from cli.remote.client import connect_to_gateway, quote_part
 
 
 @click.group(cls=Group)
@@ -31,15 +31,20 @@ def list_tokens() -> None:
     \b
     --json prints {"tokens": [{"name", "scope", "created_at", "expires_at": RFC 3339 or null}]}
     """
-    found = connect().get("/api/tokens")
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get("/api/tokens")
+    if current_invocation().json:
+        output.print_json(found)
         return
     rows = [
-        (token["name"], token["scope"], output.moment(token["created_at"]), output.moment(token["expires_at"]))
+        (
+            token["name"],
+            token["scope"],
+            output.format_time(token["created_at"]),
+            output.format_time(token["expires_at"]),
+        )
         for token in found["tokens"]
     ]
-    output.listing(("token", "scope", "created", "expires"), rows)
+    output.print_list(("token", "scope", "created", "expires"), rows)
 
 
 @COMMAND.command("create")
@@ -54,7 +59,7 @@ def list_tokens() -> None:
 @click.option(
     "--days", type=click.FloatRange(min=0, min_open=True), help="Days until it expires.  [default: it does not expire]"
 )
-def create(name: str, scope: str, days: float | None) -> None:
+def create_token(name: str, scope: str, days: float | None) -> None:
     """Create a token and print its secret. The secret is not stored and cannot be shown again.
 
     \b
@@ -64,15 +69,15 @@ def create(name: str, scope: str, days: float | None) -> None:
     \b
     --json prints {"status": "ok", "token": secret, "name", "scope"}
     """
-    made = connect().post("/api/tokens", {"name": name, "scope": scope, "days": days})
-    output.result(made, made["token"])
-    if not current().json:
-        output.talk("This is the secret. It is shown only once; the gateway stores its hash.")
+    made = connect_to_gateway().post("/api/tokens", {"name": name, "scope": scope, "days": days})
+    output.print_result(made, made["token"])
+    if not current_invocation().json:
+        output.print_note("This is the secret. It is shown only once; the gateway stores its hash.")
 
 
 @COMMAND.command("revoke")
 @click.argument("name")
-def revoke(name: str) -> None:
+def revoke_token(name: str) -> None:
     """Revoke a token. Open streams that use it end at once.
 
     \b
@@ -82,4 +87,4 @@ def revoke(name: str) -> None:
     \b
     --json prints {"status": "ok"}
     """
-    output.result(connect().delete(f"/api/tokens/{part(name)}"), f"Revoked {name}.")
+    output.print_result(connect_to_gateway().delete(f"/api/tokens/{quote_part(name)}"), f"Revoked {name}.")

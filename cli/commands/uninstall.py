@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.command import Command, current
-from cli.instance import Place
+from cli.command import Command, current_invocation
+from cli.instance import Instance
 from cli.service import lookup
 from cli.service.steps import carry_out
 
@@ -27,22 +27,25 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
       {"uninstalled": whether a service was installed, "service", "file"}
     with --dry-run {"uninstalled": false, "service", "file", "steps": [commands]}
     """
-    environ = current().environment
-    manager = lookup.find_manager(Place.of(lookup.system_environment(environ) if system else environ), system=system)
-    about = {"service": manager.service, "file": str(manager.file)}
-    if not manager.present:
-        output.result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.file}")
+    environ = current_invocation().merged_environment
+    manager = lookup.find_manager(
+        Instance.from_environment(lookup.system_environment(environ) if system else environ), system=system
+    )
+    about = {"service": manager.service_name, "file": str(manager.unit_path)}
+    if not manager.is_present:
+        output.print_result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.unit_path}")
         return
-    manager.require()
+    manager.require_available()
     if system and not dry_run:
-        lookup.need_root("uninstall")
-    steps = manager.removal()
+        lookup.require_root("uninstall")
+    steps = manager.plan_removal()
     if dry_run:
         shown = [step.shown for step in steps]
-        output.result({"uninstalled": False, **about, "steps": shown}, "\n".join(f"$ {step}" for step in shown))
+        output.print_result({"uninstalled": False, **about, "steps": shown}, "\n".join(f"$ {step}" for step in shown))
         return
-    with output.waiting("removing the service") as waiting:
-        carry_out(steps, waiting.say)
-    output.result(
-        {"uninstalled": True, **about}, f"{output.marked('✅', 'Service removed')} ({output.home(manager.file)})"
+    with output.show_waiting("removing the service") as waiting:
+        carry_out(steps, waiting.set_text)
+    output.print_result(
+        {"uninstalled": True, **about},
+        f"{output.add_mark('✅', 'Service removed')} ({output.shorten_home(manager.unit_path)})",
     )

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from cli import output
-from cli.command import Command, current
-from cli.remote.client import connect
+from cli.command import Command, current_invocation
+from cli.remote.client import connect_to_gateway
 
-_DAY = click.DateTime(["%Y-%m-%d"])
+_DAY_TYPE = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command(cls=Command)
@@ -23,8 +23,8 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     show_default=True,
     help="How to group the usage.",
 )
-@click.option("--since", type=_DAY, metavar="DAY", help="First day, such as 2026-11-21.  [default: 30 days ago]")
-@click.option("--until", type=_DAY, metavar="DAY", help="Last day.  [default: today]")
+@click.option("--since", type=_DAY_TYPE, metavar="DAY", help="First day, such as 2026-11-21.  [default: 30 days ago]")
+@click.option("--until", type=_DAY_TYPE, metavar="DAY", help="Last day.  [default: today]")
 @click.option("--agent", metavar="ID", help="Only the usage of this agent.")
 def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str | None) -> None:  # noqa: N802 the seam's name
     """Show usage by day, agent or schedule, and what is left of today's budgets.
@@ -42,43 +42,45 @@ def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str 
                     "left": amount, "over": bool}]}
     An amount is {"runs", "tokens", "cost"}; a value without a limit is null.
     """
-    found = connect().get("/api/usage", by=by, since=_day(since), until=_day(until), agent=agent)
-    if current().json:
-        output.emit(found)
+    found = connect_to_gateway().get(
+        "/api/usage", by=by, since=_format_day(since), until=_format_day(until), agent=agent
+    )
+    if current_invocation().json:
+        output.print_json(found)
         return
     headers = (by, "runs", "tokens in", "out", "cached", "cost")
-    output.listing(headers, [_use(one) for one in found["usage"]])
+    output.print_list(headers, [_usage_row(one) for one in found["usage"]])
     if found["budgets"]:
-        output.show("")
-        output.table(
-            ("budget of", "runs left", "tokens left", "cost left", ""), [_left(one) for one in found["budgets"]]
+        output.print_text("")
+        output.print_table(
+            ("budget of", "runs left", "tokens left", "cost left", ""), [_budget_row(one) for one in found["budgets"]]
         )
-        output.talk(f"Budgets start again at {output.moment(found['resets_at'])}.")
+        output.print_note(f"Budgets start again at {output.format_time(found['resets_at'])}.")
 
 
-def _day(given: datetime | None) -> str | None:
+def _format_day(given: datetime | None) -> str | None:
     return None if given is None else given.date().isoformat()
 
 
-def _use(one: Mapping[str, Any]) -> tuple[object, ...]:
-    cost = _dollars(one["cost"])
+def _usage_row(one: Mapping[str, Any]) -> tuple[object, ...]:
+    cost = _format_dollars(one["cost"])
     if one["unpriced"]:
         cost += f" and {one['unpriced']} unknown"
     counts = (f"{one[name]:,}" for name in ("runs", "input", "output", "cached"))
     return (one["slug"] or one["name"], *counts, cost)
 
 
-def _left(one: Mapping[str, Any]) -> tuple[object, ...]:
+def _budget_row(one: Mapping[str, Any]) -> tuple[object, ...]:
     called = f"{one['of']} {one['name'] or one['id']}"
-    amounts = (_of(name, one["left"][name], one["limits"][name]) for name in ("runs", "tokens", "cost"))
+    amounts = (_format_left(name, one["left"][name], one["limits"][name]) for name in ("runs", "tokens", "cost"))
     return (called, *amounts, "used up" if one["over"] else "")
 
 
-def _of(name: str, left: float | None, limit: float | None) -> str:
+def _format_left(name: str, left: float | None, limit: float | None) -> str:
     if left is None or limit is None:
         return "-"
-    return f"{_dollars(left)} of {_dollars(limit)}" if name == "cost" else f"{left:,} of {limit:,}"
+    return f"{_format_dollars(left)} of {_format_dollars(limit)}" if name == "cost" else f"{left:,} of {limit:,}"
 
 
-def _dollars(cost: float) -> str:
+def _format_dollars(cost: float) -> str:
     return f"${cost:,.2f}" if round(cost, 4) == round(cost, 2) else f"${cost:,.4f}"

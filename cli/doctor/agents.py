@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cli import output
 from cli.doctor.finding import Finding, Level
-from cli.instance import Place
-from cli.remote.client import Client, part
-from cli.remote.probe import Look, State
+from cli.instance import Instance
+from cli.remote.client import GatewayClient, quote_part
+from cli.remote.probe import ProbeResult, State
 from gateway import backends
-from gateway.backends import Tools
+from gateway.backends import BackendResources
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.ports.backend import Health
+from gateway.domain.ports.backend import AgentHealth
 from gateway.errors import GatewayError
 from gateway.process.child import Children
 from gateway.process.identity import Identity
@@ -25,25 +25,28 @@ from gateway.process.identity import Identity
 HEALTH_TIMEOUT_SECONDS = 15.0
 
 
-def examine_agents(settings: Config, agents: list[Agent], instance: Place, found: Look) -> list[Finding]:
+def examine_agents(settings: Config, agents: list[Agent], instance: Instance, found: ProbeResult) -> list[Finding]:
     enabled = [agent for agent in agents if agent.enabled]
     if found.state is State.RUNNING:
         return _ask_gateway(instance)
     return asyncio.run(_ask_agents(settings, enabled, instance.env))
 
 
-def _ask_gateway(instance: Place) -> list[Finding]:
-    client = Client(instance)
+def _ask_gateway(instance: Instance) -> list[Finding]:
+    client = GatewayClient(instance)
     try:
         listed = [agent["id"] for agent in client.get("/api/agents")["agents"] if agent["is_enabled"]]
-        answers = {name: client.get(f"/api/agents/{part(name)}")["health"] for name in listed}
+        answers = {name: client.get(f"/api/agents/{quote_part(name)}")["health"] for name in listed}
         stranded = client.get("/api/work").get("stranded", {})
     except GatewayError as error:
         return [Finding("agents", Level.ERROR, "the gateway does not report them", error.message, error.remedy)]
-    return [*(_health(name, Health(**said)) for name, said in answers.items()), *_stranded(stranded)]
+    return [
+        *(_describe_health(name, AgentHealth(**said)) for name, said in answers.items()),
+        *_examine_stranded_tasks(stranded),
+    ]
 
 
-def _stranded(waiting: Mapping[str, int]) -> Iterator[Finding]:
+def _examine_stranded_tasks(waiting: Mapping[str, int]) -> Iterator[Finding]:
     """Report tasks that wait for an agent that is disabled or gone, so that they never run."""
     for agent, count in waiting.items():
         said = f"{count} {'task waits' if count == 1 else 'tasks wait'} for it, but it is disabled or gone"
@@ -51,7 +54,7 @@ def _stranded(waiting: Mapping[str, int]) -> Iterator[Finding]:
         yield Finding(f"agent {agent}", Level.WARNING, said, remedy=remedy)
 
 
-def _health(name: str, health: Health) -> Finding:
+def _describe_health(name: str, health: AgentHealth) -> Finding:
     if health.ok and health.missing:
         return Finding(f"agent {name}", Level.WARNING, f"is there ({health.detail})", health.missing)
     if health.ok:
@@ -66,26 +69,33 @@ def _health(name: str, health: Health) -> Finding:
     )
 
 
-class _NoLedger:
+class _NoProcessRecords:
     """Records no processes: those that are started here end with the check."""
 
-    async def record(self, who: Identity, run: str | None) -> None: ...
+    async def record_process(self, who: Identity, run: str | None) -> None: ...
 
-    async def forget(self, who: Identity) -> None: ...
+    async def forget_process(self, who: Identity) -> None: ...
 
 
 async def _ask_agents(settings: Config, agents: list[Agent], environ: Mapping[str, str]) -> list[Finding]:
     """Ask the backends directly, as a gateway would."""
     with tempfile.TemporaryDirectory(prefix="moongate-doctor-") as directory:
-        tools = Tools(children=Children(_NoLedger(), environ), environ=environ, directory=Path(directory))
+        tools = BackendResources(
+            children=Children(_NoProcessRecords(), environ), environ=environ, directory=Path(directory)
+        )
         return list(await asyncio.gather(*(_ask_agent(agent, tools) for agent in agents)))
 
 
-async def _ask_agent(agent: Agent, tools: Tools) -> Finding:
+async def _ask_agent(agent: Agent, tools: BackendResources) -> Finding:
     try:
-        async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS), backends.kinds()[agent.backend].open(tools) as opened:
-            return _health(agent.id, await opened.health(agent))
+        async with (
+            asyncio.timeout(HEALTH_TIMEOUT_SECONDS),
+            backends.find_backends()[agent.backend].open(tools) as opened,
+        ):
+            return _describe_health(agent.id, await opened.check_health(agent))
     except TimeoutError:
-        return _health(agent.id, Health(ok=False, detail=f"no answer in {output.duration(HEALTH_TIMEOUT_SECONDS)}"))
+        return _describe_health(
+            agent.id, AgentHealth(ok=False, detail=f"no answer in {output.format_duration(HEALTH_TIMEOUT_SECONDS)}")
+        )
     except GatewayError as error:
-        return _health(agent.id, Health(ok=False, detail=str(error)))
+        return _describe_health(agent.id, AgentHealth(ok=False, detail=str(error)))

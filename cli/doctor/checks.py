@@ -11,9 +11,9 @@ from cli.doctor.agents import examine_agents
 from cli.doctor.database import examine_database
 from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_private_paths
-from cli.instance import Place
+from cli.instance import Instance
 from cli.remote import probe
-from cli.remote.probe import Look, State
+from cli.remote.probe import ProbeResult, State
 from gateway import app, backends, channels, config
 from gateway.config import Config
 from gateway.domain.agent import Agent
@@ -21,37 +21,37 @@ from gateway.errors import ConfigError, PortTaken
 from gateway.supervisor import port
 
 
-def examine(environ: Mapping[str, str]) -> list[Finding]:
+def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
     """Return the findings of all checks. Without a usable config, the checks that need one are left out."""
-    instance = Place.of(environ)
-    found = probe.look(instance)
+    instance = Instance.from_environment(environ)
+    found = probe.probe_gateway(instance)
     findings = [
-        _gateway(found),
-        *_token(instance, found),
+        _examine_process(found),
+        *_examine_token(instance, found),
         *examine_private_paths(instance),
-        *environment.examine(instance, found),
-        *_plugins(),
+        *environment.examine_environment(instance, found),
+        *_examine_plugins(),
     ]
     try:
         settings = config.load(environ)
-        agents = app.check(settings, environ)
+        agents = app.check_agents(settings, environ)
     except ConfigError as error:
         return [Finding("config", Level.ERROR, error.message, remedy=error.remedy or "Edit it."), *findings]
     return [
-        Finding("config", Level.OK, _config_said(settings, agents)),
+        Finding("config", Level.OK, _describe_config(settings, agents)),
         *findings,
         examine_database(settings, found),
-        _port(settings, found),
+        _examine_port(settings, found),
         *examine_agents(settings, agents, instance, found),
     ]
 
 
-def _config_said(settings: Config, agents: Iterable[Agent]) -> str:
-    file = output.home(settings.path) if settings.path.exists() else "no file, all defaults"
+def _describe_config(settings: Config, agents: Iterable[Agent]) -> str:
+    file = output.shorten_home(settings.path) if settings.path.exists() else "no file, all defaults"
     return f"{file}; agents: {', '.join(agent.id for agent in agents)}"
 
 
-def _gateway(found: Look) -> Finding:
+def _examine_process(found: ProbeResult) -> Finding:
     record, health = found.record, found.health or {}
     if record is None:
         return Finding("gateway", Level.OK, "not running; start it: gateway start")
@@ -68,12 +68,15 @@ def _gateway(found: Look) -> Finding:
     if record.version != gateway.__version__:
         said = f"running version {record.version}; installed is {gateway.__version__}"
         return Finding("gateway", Level.WARNING, said, "it was upgraded after its start", "gateway restart")
-    return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.url(record)}")
+    return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.local_url(record)}")
 
 
-def _plugins() -> Iterator[Finding]:
+def _examine_plugins() -> Iterator[Finding]:
     """Report the backends and channels of other packages, and those that cannot be used."""
-    for kind, found in (("backend", backends.registered()), ("channel", channels.registered())):
+    for kind, found in (
+        ("backend", backends.find_registered_backends()),
+        ("channel", channels.find_registered_channels()),
+    ):
         for name, origin in found.origins.items():
             yield Finding(f"plugin {name}", Level.OK, f"a {kind}, from {origin}")
         for name, broken in found.broken.items():
@@ -83,20 +86,20 @@ def _plugins() -> Iterator[Finding]:
             )
 
 
-def _token(instance: Place, found: Look) -> Iterator[Finding]:
+def _examine_token(instance: Instance, found: ProbeResult) -> Iterator[Finding]:
     """Check whether the running gateway accepts the stored token."""
     try:
-        known = instance.token
+        known = instance.access_token
     except ConfigError:
         return  # another check reports the token file
-    if probe.inside(found, None if known is None else known.value).token_drift:
+    if probe.ask_work(found, None if known is None else known.value).token_drift:
         said = (
             f"the gateway refuses the one in {known.source}" if known else "the gateway needs one, but none is stored"
         )
         yield Finding("token in use", Level.ERROR, said, "it was changed after the start", "gateway restart")
 
 
-def _port(settings: Config, found: Look) -> Finding:
+def _examine_port(settings: Config, found: ProbeResult) -> Finding:
     host, wanted = settings.gateway.host, settings.gateway.port
     if found.record is not None:
         held = found.record.port
@@ -111,7 +114,7 @@ def _port(settings: Config, found: Look) -> Finding:
             )
         return Finding("port", Level.OK, f"{held}, held by the gateway")
     try:
-        port.bind(host, wanted).close()
+        port.bind_port(host, wanted).close()
     except PortTaken as error:
         cause = (error.remedy or "").strip()
         return Finding(

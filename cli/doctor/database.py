@@ -8,7 +8,7 @@ import apsw
 
 from cli import output
 from cli.doctor.finding import Finding, Level
-from cli.remote.probe import Look, State
+from cli.remote.probe import ProbeResult, State
 from gateway.config import Config
 from gateway.store.sqlite.opening import APPLICATION_ID
 
@@ -16,9 +16,9 @@ from gateway.store.sqlite.opening import APPLICATION_ID
 HEADER_BYTES = 100
 
 
-def examine_database(settings: Config, found: Look) -> Finding:
-    file = settings.database
-    shown = output.home(file)
+def examine_database(settings: Config, found: ProbeResult) -> Finding:
+    file = settings.database_path
+    shown = output.shorten_home(file)
     if found.state is not State.STOPPED:
         return Finding("database", Level.OK, f"{shown}, in use by the gateway")
     restore = f"move {shown} and its -wal file away, and restore a backup"
@@ -44,7 +44,7 @@ def examine_database(settings: Config, found: Look) -> Finding:
 def _no_database(file: Path) -> Finding:
     wal = file.with_name(f"{file.name}-wal")
     if wal.exists() and wal.stat().st_size:
-        said = f"{output.home(file)} is missing, but its write-ahead log is there"
+        said = f"{output.shorten_home(file)} is missing, but its write-ahead log is there"
         return Finding("database", Level.ERROR, said, None, f"restore it next to {wal.name}, or move that file away")
     return Finding("database", Level.OK, "none yet; the first start creates it")
 

@@ -16,37 +16,41 @@ import psutil
 from cli import output
 from cli.doctor import service_drift
 from cli.doctor.finding import Finding, Level
-from cli.instance import Place, inner
-from cli.remote.probe import Look, State
+from cli.instance import Instance, get_nested
+from cli.remote.probe import ProbeResult, State
 from gateway import config, paths
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.supervisor import port, record
 
 #: free bytes below which there is a warning, and below which the disk counts as full
-SCARCE = 1 << 30
-FULL = 100 << 20
+LOW_DISK_BYTES = 1 << 30
+FULL_DISK_BYTES = 100 << 20
 
 
-def examine(instance: Place, found: Look) -> list[Finding]:
+def examine_environment(instance: Instance, found: ProbeResult) -> list[Finding]:
     """Return the findings. Checks that need the settings are left out if these cannot be used."""
-    findings = [disk("disk", instance.home), interpreter(_program(found)), *_programs(instance, found)]
-    findings += service_drift.examine(instance, found)
-    settings = _settings(instance)
+    findings = [
+        examine_disk("disk", instance.home),
+        examine_interpreter(_find_interpreter(found)),
+        *_examine_agent_programs(instance, found),
+    ]
+    findings += service_drift.examine_service(instance, found)
+    settings = _load_settings(instance)
     if settings is not None:
         if not settings.data_directory.is_relative_to(instance.home):
-            findings.append(disk("data disk", settings.data_directory))
-        findings.append(_data(settings))
+            findings.append(examine_disk("data disk", settings.data_directory))
+        findings.append(_examine_data_directory(settings))
     return findings
 
 
-def port_owner(instance: Place, found: Look) -> dict[str, Any] | None:
+def find_port_owner(instance: Instance, found: ProbeResult) -> dict[str, Any] | None:
     """Return pid, name and user of another program that holds the gateway's port; None if none is seen."""
-    settings = _settings(instance)
+    settings = _load_settings(instance)
     if found.state is State.RUNNING or settings is None:
         return None
     number = settings.gateway.port if found.record is None else found.record.port
-    for who in port.holders(number) if number else []:
+    for who in port.port_holders(number) if number else []:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(who.pid)
             ours = found.record is not None and found.record.pid in (who.pid, process.ppid())
@@ -55,13 +59,13 @@ def port_owner(instance: Place, found: Look) -> dict[str, Any] | None:
     return None
 
 
-def disk(check: str, place: Path) -> Finding:
+def examine_disk(check: str, place: Path) -> Finding:
     there = next(parent for parent in (place, *place.parents) if parent.exists())
     free = shutil.disk_usage(there).free
-    said = f"{free / (1 << 30):.1f} GB free at {output.home(there)}"
-    if free >= SCARCE:
+    said = f"{free / (1 << 30):.1f} GB free at {output.shorten_home(there)}"
+    if free >= LOW_DISK_BYTES:
         return Finding(check, Level.OK, said)
-    level = Level.ERROR if free < FULL else Level.WARNING
+    level = Level.ERROR if free < FULL_DISK_BYTES else Level.WARNING
     return Finding(
         check,
         level,
@@ -71,7 +75,7 @@ def disk(check: str, place: Path) -> Finding:
     )
 
 
-def interpreter(program: Path) -> Finding:
+def examine_interpreter(program: Path) -> Finding:
     """Check whether the gateway could be started again with its interpreter."""
     remedy = "install Moongate permanently, then: gateway stop, gateway start"
     if not program.exists():
@@ -80,10 +84,10 @@ def interpreter(program: Path) -> Finding:
     if any(program.is_relative_to(place) for place in {tempfile.gettempdir(), "/tmp", "/var/tmp"}):  # noqa: S108
         cause = "the system clears such directories"
         return Finding("interpreter", Level.WARNING, f"{program} is in a temporary directory", cause, remedy)
-    return Finding("interpreter", Level.OK, output.home(program))
+    return Finding("interpreter", Level.OK, output.shorten_home(program))
 
 
-def _program(found: Look) -> Path:
+def _find_interpreter(found: ProbeResult) -> Path:
     """Return the interpreter that the gateway was started with; that of this command if it does not run."""
     if found.record is not None:
         with contextlib.suppress(psutil.Error, IndexError):
@@ -93,14 +97,14 @@ def _program(found: Look) -> Path:
     return Path(sys.executable)
 
 
-def _programs(instance: Place, found: Look) -> Iterator[Finding]:
+def _examine_agent_programs(instance: Instance, found: ProbeResult) -> Iterator[Finding]:
     """Look for the agents' programs on the PATH of the gateway, which may differ from that of this shell."""
     here = instance.env.get("PATH", os.defpath)
     there = here
     if found.record is not None:
         with contextlib.suppress(psutil.Error):
             there = psutil.Process(found.record.pid).environ().get("PATH", os.defpath)
-    wanted = _wanted(instance.written)
+    wanted = _list_agent_programs(instance.config_content)
     missing = [name for name in wanted if shutil.which(name, path=there) is None]
     for name in missing:
         elsewhere = shutil.which(name, path=here)
@@ -114,32 +118,32 @@ def _programs(instance: Place, found: Look) -> Iterator[Finding]:
         yield Finding("PATH", Level.OK, f"has {', '.join(wanted)}" if wanted else "no agent needs a program")
 
 
-def _wanted(written: Any) -> list[str]:
+def _list_agent_programs(written: Any) -> list[str]:
     """Return the programs that agents in a config file start by bare name, so that PATH decides."""
-    listed = inner(written, "agents.list")
+    listed = get_nested(written, "agents.list")
     agents = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     names = set()
     for agent in agents:
         command = agent.get("command")
         first = command[0] if isinstance(command, list) and command else None
-        if agent.get("backend") == "opencode" and not inner(written, "opencode.host"):
+        if agent.get("backend") == "opencode" and not get_nested(written, "opencode.host"):
             first = "opencode"
         if agent.get("enabled", True) and isinstance(first, str) and first and not os.path.dirname(first):
             names.add(first)
     return sorted(names)
 
 
-def _data(settings: Config) -> Finding:
-    shown = output.home(settings.data_directory)
-    holder = record.read(paths.data_lock(settings.data_directory))
-    if holder is None or not holder.alive or holder.configPath == str(settings.path):
+def _examine_data_directory(settings: Config) -> Finding:
+    shown = output.shorten_home(settings.data_directory)
+    holder = record.read_record(paths.data_lock_file(settings.data_directory))
+    if holder is None or not holder.is_alive or holder.configPath == str(settings.path):
         return Finding("data directory", Level.OK, f"{shown}, used only by this gateway")
     cause = f"the gateway with config {holder.configPath} uses it (pid {holder.pid}, port {holder.port})"
     remedy = f"set data.directory to another path, or gateway stop --config {holder.configPath}"
     return Finding("data directory", Level.ERROR, f"{shown} is in use by another gateway", cause, remedy)
 
 
-def _settings(instance: Place) -> Config | None:
+def _load_settings(instance: Instance) -> Config | None:
     try:
         return config.load(instance.env)
     except ConfigError:

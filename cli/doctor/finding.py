@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cli import output
 
-_MARKS = {"ok": "✅", "warning": "⚠️ ", "error": "❌"}
+_LEVEL_MARKS = {"ok": "✅", "warning": "⚠️ ", "error": "❌"}
 
 
 class Level(StrEnum):
@@ -27,11 +27,11 @@ class Finding(NamedTuple):
     remedy: str | None = None
 
 
-def show(found: Finding) -> None:
+def print_finding(found: Finding) -> None:
     """Print a finding for people."""
-    mark = _MARKS[found.level] if output.fancy(sys.stdout) else f"{found.level:<7}"
-    output.show(f"{mark} {found.check}: {found.finding}")
+    mark = _LEVEL_MARKS[found.level] if output.wants_decoration(sys.stdout) else f"{found.level:<7}"
+    output.print_text(f"{mark} {found.check}: {found.finding}")
     if found.cause:
-        output.show(f"     why: {found.cause}")
+        output.print_text(f"     why: {found.cause}")
     if found.remedy:
-        output.show(f"     fix: {found.remedy}")
+        output.print_text(f"     fix: {found.remedy}")

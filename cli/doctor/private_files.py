@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cli import output
 from cli.doctor.finding import Finding, Level
-from cli.instance import Place
+from cli.instance import Instance
 from gateway import paths
 
 
@@ -24,18 +24,18 @@ class PrivatePath(NamedTuple):
     level: Level
 
 
-def examine_private_paths(instance: Place) -> Iterator[Finding]:
+def examine_private_paths(instance: Instance) -> Iterator[Finding]:
     """Yield what is found about each private path that exists."""
     for wanted in private_paths(instance):
         yield from _examine_path(*wanted)
 
 
-def private_paths(instance: Place) -> list[PrivatePath]:
+def private_paths(instance: Instance) -> list[PrivatePath]:
     """Return what must be private. A path that holds secrets is an error if it is not."""
     found = [
         PrivatePath("state directory", instance.home, 0o700, Level.WARNING),
-        PrivatePath("token", paths.token(instance.home), 0o600, Level.ERROR),
-        PrivatePath("webhook secret", paths.webhook_secret(instance.home), 0o600, Level.ERROR),
+        PrivatePath("token", paths.token_file(instance.home), 0o600, Level.ERROR),
+        PrivatePath("webhook secret", paths.webhook_secret_file(instance.home), 0o600, Level.ERROR),
         PrivatePath(".env", instance.home / ".env", 0o600, Level.ERROR),
     ]
     if instance.config.parent != instance.home:  # inside the state directory, the check of that covers it
@@ -57,16 +57,16 @@ def _examine_path(check: str, path: Path, wanted: int, level: Level) -> Iterator
     except FileNotFoundError:
         return
     except OSError as error:
-        yield Finding(check, Level.ERROR, f"cannot look at {output.home(path)}", error.strerror)
+        yield Finding(check, Level.ERROR, f"cannot look at {output.shorten_home(path)}", error.strerror)
         return
     if os.name != "posix":
         return
     if found.st_uid != os.getuid():
         yield Finding(
-            check, Level.ERROR, f"{output.home(path)} belongs to another user", None, f"sudo chown $USER {path}"
+            check, Level.ERROR, f"{output.shorten_home(path)} belongs to another user", None, f"sudo chown $USER {path}"
         )
     elif stat.S_IMODE(found.st_mode) & 0o077:
         mode = f"its mode is {stat.S_IMODE(found.st_mode):o}"
-        yield Finding(check, level, f"others can read {output.home(path)}", mode, f"chmod {wanted:o} {path}")
+        yield Finding(check, level, f"others can read {output.shorten_home(path)}", mode, f"chmod {wanted:o} {path}")
     else:
-        yield Finding(check, Level.OK, f"{output.home(path)}, for you only")
+        yield Finding(check, Level.OK, f"{output.shorten_home(path)}, for you only")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cli.doctor import service_drift
 from cli.doctor.private_files import is_open_to_others, private_paths
-from cli.instance import Place
+from cli.instance import Instance
 from gateway.errors import GatewayError
 
 
@@ -22,7 +22,7 @@ class Repairs(NamedTuple):
 
 def repair_all(environ: Mapping[str, str]) -> Repairs:
     """Close private files to others, and rewrite a service unit that is out of date."""
-    instance = Place.of(environ)
+    instance = Instance.from_environment(environ)
     repairs = Repairs([], [])
     for check, path, mode, _ in private_paths(instance):
         try:
@@ -34,7 +34,7 @@ def repair_all(environ: Mapping[str, str]) -> Repairs:
         except OSError as error:
             repairs.failed.append(f"{check}: cannot chmod {mode:o} {path}: {error.strerror}.")
     try:
-        if (unit := service_drift.mend(instance)) is not None:
+        if (unit := service_drift.rewrite_unit(instance)) is not None:
             repairs.done.append(unit)
     except (GatewayError, OSError) as error:
         repairs.failed.append(f"service: {error}")

@@ -9,21 +9,21 @@ from http.client import HTTPResponse
 from typing import Any, NamedTuple, Protocol
 
 from cli import output
-from cli.command import Interrupted, current
-from cli.follow.permission_prompt import Asking
-from cli.follow.screen import Screen
-from cli.remote.client import Client, part
+from cli.command import Interrupted, current_invocation
+from cli.follow.permission_prompt import PermissionPrompt
+from cli.follow.screen import EventScreen
+from cli.remote.client import GatewayClient, quote_part
 from cli.remote.sse import Event
 from gateway.errors import AgentError, Conflict, GatewayError, OverBudget, TimedOut
 
 #: what to show while waiting, by the status of the run
-_WAITS = {"queued": "waiting for its turn", "running": "waiting for the answer"}
+_WAIT_TEXTS = {"queued": "waiting for its turn", "running": "waiting for the answer"}
 
 #: seconds that a run may be queued before the user is told what it waits for
-LONG = 3.0
+EXPLAIN_AFTER_SECONDS = 3.0
 
 
-class Asked(Protocol):
+class TaskReader(Protocol):
     """Reads from the HTTP API; the client does."""
 
     def get(self, path: str) -> Any: ...
@@ -37,7 +37,9 @@ class Answer(NamedTuple):
     usage: dict[str, float]
 
 
-def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool, talk: bool = False) -> Answer:
+def follow_run(
+    client: GatewayClient, run: str, opened: HTTPResponse | None, *, live: bool, talk: bool = False
+) -> Answer:
     """Follow a run to its end and return its answer.
 
     Args:
@@ -49,34 +51,41 @@ def answer(client: Client, run: str, opened: HTTPResponse | None, *, live: bool,
         Interrupted: the user pressed Ctrl-C; the run goes on.
     """
     usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
-    as_json = current().json
-    with leaving(run), output.waiting(_WAITS["queued"]) as waiting, explained(client, run, waiting.note) as queued:
-        screen = Screen(waiting.stop, text=live, talk=talk and not as_json, note=waiting.note)
-        show, asking = _json_lines if live and as_json else screen, Asking(client, run, waiting, here=not as_json)
-        for event in client.follow(run, waiting.note, opened):
+    as_json = current_invocation().json
+    with (
+        hint_on_interrupt(run),
+        output.show_waiting(_WAIT_TEXTS["queued"]) as waiting,
+        explain_long_wait(client, run, waiting.print_above) as queued,
+    ):
+        screen = EventScreen(waiting.stop_showing, text=live, talk=talk and not as_json, note=waiting.print_above)
+        show, asking = (
+            _print_json_event if live and as_json else screen,
+            PermissionPrompt(client, run, waiting, here=not as_json),
+        )
+        for event in client.follow_events(run, waiting.print_above, opened):
             if event.data.get("status", "queued") != "queued":
                 queued.cancel()
-            waiting.say(_WAITS.get(event.data.get("status", ""), _WAITS["running"]))
+            waiting.set_text(_WAIT_TEXTS.get(event.data.get("status", ""), _WAIT_TEXTS["running"]))
             if event.kind == "permission" and show is screen:
-                screen.close()
+                screen.end_line()
                 asking(event.data)
             show(event)
             if event.kind == "usage":
                 usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
-    return Answer(_result(run, event.data), usage)
+    return Answer(_read_result(run, event.data), usage)
 
 
 @contextlib.contextmanager
-def explained(client: Asked, run: str, note: Callable[[str], None]) -> Iterator[threading.Timer]:
+def explain_long_wait(client: TaskReader, run: str, note: Callable[[str], None]) -> Iterator[threading.Timer]:
     """Print what a run waits for if it is queued for long. Yields a timer to cancel when the run starts."""
 
     def print_wait() -> None:
         with contextlib.suppress(GatewayError):  # only a hint: on an error, following the run goes on
-            wait = client.get(f"/api/tasks/{part(run)}")["task"]["waits"]
+            wait = client.get(f"/api/tasks/{quote_part(run)}")["task"]["waits"]
             if wait is not None:
-                note(f"It waits: {output.first_line(wait['why'], 500)}.")
+                note(f"It waits: {output.shorten_text(wait['why'], 500)}.")
 
-    timer = threading.Timer(LONG, print_wait)
+    timer = threading.Timer(EXPLAIN_AFTER_SECONDS, print_wait)
     timer.daemon = True
     timer.start()
     try:
@@ -85,12 +94,12 @@ def explained(client: Asked, run: str, note: Callable[[str], None]) -> Iterator[
         timer.cancel()
 
 
-def _json_lines(event: Event) -> None:
-    output.line({"id": event.id, "data": event.data})
+def _print_json_event(event: Event) -> None:
+    output.print_json_line({"id": event.id, "data": event.data})
 
 
 @contextlib.contextmanager
-def beginning() -> Iterator[None]:
+def hint_on_early_interrupt() -> Iterator[None]:
     """On Ctrl-C before the gateway has answered, say where to look for the task."""
     try:
         yield
@@ -99,7 +108,7 @@ def beginning() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def leaving(run: str) -> Iterator[None]:
+def hint_on_interrupt(run: str) -> Iterator[None]:
     """On Ctrl-C, let the run go on, and say how to follow it again."""
     try:
         yield
@@ -107,7 +116,7 @@ def leaving(run: str) -> Iterator[None]:
         raise Interrupted("Left; the task goes on.", remedy=f"Come back: gateway tasks watch {run}") from None
 
 
-def _result(run: str, end: dict[str, Any]) -> str:
+def _read_result(run: str, end: dict[str, Any]) -> str:
     outcome = end.get("outcome")
     if outcome == "completed":
         return str(end.get("result") or "")
@@ -115,10 +124,10 @@ def _result(run: str, end: dict[str, Any]) -> str:
     error = end.get("error")
     remedy = f"See: gateway tasks show {run}"
     if outcome == "cancelled_by_user":
-        return _raise(Conflict("the task was cancelled.", remedy=remedy, details=details))
+        return _raise_error(Conflict("the task was cancelled.", remedy=remedy, details=details))
     kind = {"timeout": TimedOut, "over_budget": OverBudget}.get(str(outcome), AgentError)
-    return _raise(kind(error or f"the task ended as {end.get('status')}.", remedy=remedy, details=details))
+    return _raise_error(kind(error or f"the task ended as {end.get('status')}.", remedy=remedy, details=details))
 
 
-def _raise(error: GatewayError) -> str:
+def _raise_error(error: GatewayError) -> str:
     raise error

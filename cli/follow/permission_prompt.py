@@ -11,26 +11,26 @@ from typing import Any
 import click
 
 from cli import output
-from cli.output import Waiting
-from cli.remote.client import Client, part
+from cli.output import WaitIndicator
+from cli.remote.client import GatewayClient, quote_part
 from gateway.errors import GatewayError
 
-_KEYS = {"y": "allow", "yes": "allow", "a": "allow_always", "always": "allow_always", "n": "deny", "no": "deny"}
-_OFFERS = {"allow": "[y]es", "allow_always": "[a]lways", "deny": "[n]o"}
+_KEY_ANSWERS = {"y": "allow", "yes": "allow", "a": "allow_always", "always": "allow_always", "n": "deny", "no": "deny"}
+_ANSWER_KEYS = {"allow": "[y]es", "allow_always": "[a]lways", "deny": "[n]o"}
 
 
-class Asking:
+class PermissionPrompt:
     """Handles the permission events of one run.
 
     A separate thread reads the keyboard, and the run is followed meanwhile: somebody else may answer first, or
     the request may expire.
     """
 
-    def __init__(self, client: Client, run: str, waiting: Waiting, *, here: bool) -> None:
+    def __init__(self, client: GatewayClient, run: str, waiting: WaitIndicator, *, here: bool) -> None:
         """Args:
         here: ask the user if this is a terminal. If not, print the command that answers.
         """
-        self._here = here and _at_terminal()
+        self._here = here and _is_interactive()
         self._client = client
         self._run = run
         self._waiting = waiting
@@ -43,36 +43,37 @@ class Asking:
 
     def __call__(self, data: dict[str, Any]) -> None:
         if data.get("answer"):
-            self._settled(data["id"])
-        elif self._waits(data["id"]):
+            self._close_request(data["id"])
+        elif self._is_open(data["id"]):
             if self._here:
-                self._ask(data)
+                self._ask_user(data)
             else:
-                output.talk(self._hint(data))
+                output.print_note(self._format_hint(data))
 
-    def _waits(self, request: str) -> bool:
+    def _is_open(self, request: str) -> bool:
         """Return whether a request is still open: the events may be of long ago."""
         try:
-            found = self._client.get(f"/api/tasks/{part(self._run)}")["permissions"]
+            found = self._client.get(f"/api/tasks/{quote_part(self._run)}")["permissions"]
         except GatewayError:  # then the answer shows whether it was open
             return True
         return request in [one["id"] for one in found]
 
-    def _hint(self, data: dict[str, Any]) -> str:
+    def _format_hint(self, data: dict[str, Any]) -> str:
         choices = " | ".join(data["choices"])
-        return f"{_wanted(data)}\nAnswer before {_until(data)}: gateway tasks answer {self._run} {data['id']} {choices}"
+        command = f"gateway tasks answer {self._run} {data['id']} {choices}"
+        return f"{_describe_request(data)}\nAnswer before {_format_deadline(data)}: {command}"
 
-    def _ask(self, data: dict[str, Any]) -> None:
+    def _ask_user(self, data: dict[str, Any]) -> None:
         with self._lock:
             self._open[data["id"]] = data
             if len(self._open) == 1:
-                self._waiting.pause()
-                _show(data)
+                self._waiting.pause_showing()
+                _print_question(data)
         if not self._reading:
             self._reading = True
-            threading.Thread(target=self._read, name="keyboard", daemon=True).start()
+            threading.Thread(target=self._read_keyboard, name="keyboard", daemon=True).start()
 
-    def _settled(self, request: str) -> None:
+    def _close_request(self, request: str) -> None:
         """Remove a request that has an answer, and show the next one, if there is one."""
         with self._lock:
             asked = next(iter(self._open), None) == request
@@ -82,48 +83,50 @@ class Asking:
                 click.echo(err=True)  # ends the line of the question
             following = next(iter(self._open.values()), None)
             if following is not None:
-                _show(following)
+                _print_question(following)
             else:
-                self._waiting.resume()
+                self._waiting.resume_showing()
 
-    def _read(self) -> None:
+    def _read_keyboard(self) -> None:
         # Not sys.stdin: a thread that waits in it keeps the interpreter from exiting.
         while line := os.read(0, 4096):
-            self._take(line.decode("utf-8", "replace").strip().lower())
+            self._send_answer(line.decode("utf-8", "replace").strip().lower())
 
-    def _take(self, word: str) -> None:
+    def _send_answer(self, word: str) -> None:
         """Send a line from the keyboard as the answer to the request on the screen."""
         with self._lock:
             data = next(iter(self._open.values()), None)
         if data is None:
             return
-        answer = _KEYS.get(word)
+        answer = _KEY_ANSWERS.get(word)
         if answer not in data["choices"]:
-            _show(data)
+            _print_question(data)
             return
         self._told.add(data["id"])
         try:
-            self._client.post(f"/api/tasks/{part(self._run)}/permissions/{part(data['id'])}", {"answer": answer})
+            self._client.post(
+                f"/api/tasks/{quote_part(self._run)}/permissions/{quote_part(data['id'])}", {"answer": answer}
+            )
         except GatewayError as error:
-            output.talk(str(error))
+            output.print_note(str(error))
 
 
-def _at_terminal() -> bool:
+def _is_interactive() -> bool:
     """Return whether the user can answer here. A background process that reads the keyboard would be stopped."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     return sys.platform == "win32" or os.getpgrp() == os.tcgetpgrp(0)
 
 
-def _show(data: dict[str, Any]) -> None:
-    offers = ", ".join(_OFFERS[choice] for choice in data["choices"])
-    question = f"{_wanted(data)}\nAllow it? {offers} (denied at {_until(data)}): "
-    click.echo(output.safe(question, sys.stderr), err=True, nl=False)
+def _print_question(data: dict[str, Any]) -> None:
+    offers = ", ".join(_ANSWER_KEYS[choice] for choice in data["choices"])
+    question = f"{_describe_request(data)}\nAllow it? {offers} (denied at {_format_deadline(data)}): "
+    click.echo(output.replace_controls(question, sys.stderr), err=True, nl=False)
 
 
-def _wanted(data: dict[str, Any]) -> str:
-    return f"The agent asks to be allowed: {output.first_line(data['action'], 500)}"
+def _describe_request(data: dict[str, Any]) -> str:
+    return f"The agent asks to be allowed: {output.shorten_text(data['action'], 500)}"
 
 
-def _until(data: dict[str, Any]) -> str:
+def _format_deadline(data: dict[str, Any]) -> str:
     return datetime.fromisoformat(data["expires_at"]).astimezone().strftime("%H:%M:%S %Z")

@@ -13,14 +13,14 @@ from cli import output
 from cli.remote.sse import Event
 
 #: characters of a tool's arguments or output that are shown
-SHOWN = 100
+MAX_DETAIL_CHARACTERS = 100
 
 
-class Screen:
+class EventScreen:
     """Prints events as they arrive: the answer on stdout, everything else dim on stderr."""
 
     def __init__(
-        self, begin: Callable[[], None], *, text: bool, talk: bool, note: Callable[[str], None] = output.talk
+        self, begin: Callable[[], None], *, text: bool, talk: bool, note: Callable[[str], None] = output.print_note
     ) -> None:
         #: called before text is printed, and called with a whole line that may stand above the spinner
         self._begin, self._note = begin, note
@@ -33,64 +33,68 @@ class Screen:
     def __call__(self, event: Event) -> None:
         kind, data = event.kind, event.data
         if kind == "text" and self._text:
-            self._write("text", data["delta"])
+            self._write_delta("text", data["delta"])
         elif kind == "thinking" and self._talk:
-            self._write("thinking", data["delta"])
+            self._write_delta("thinking", data["delta"])
         elif kind == "end":
-            self.close()
-        elif self._talk and (said := _told(kind, data)):
-            self.close()
-            self._note(output.safe(said, sys.stderr))
+            self.end_line()
+        elif self._talk and (said := _describe_event(kind, data)):
+            self.end_line()
+            self._note(output.replace_controls(said, sys.stderr))
 
-    def close(self) -> None:
+    def end_line(self) -> None:
         """End the current line, if it has not ended."""
         if self._open:
             click.echo(err=self._open == "thinking")
         self._open = ""
 
-    def _write(self, kind: str, delta: str) -> None:
+    def _write_delta(self, kind: str, delta: str) -> None:
         if not delta:
             return
         self._begin()
         if self._open != kind:
-            self.close()
+            self.end_line()
         if kind == "text":
-            click.echo(output.safe(delta, sys.stdout), nl=False, color=True)
+            click.echo(output.replace_controls(delta, sys.stdout), nl=False, color=True)
         else:
-            click.echo(output.dim(output.safe(delta, sys.stderr)), nl=False, err=True)
+            click.echo(output.dim_text(output.replace_controls(delta, sys.stderr)), nl=False, err=True)
         self._open = "" if delta.endswith("\n") else kind
 
 
-def _told(kind: str, data: dict[str, Any]) -> str:
+def _describe_event(kind: str, data: dict[str, Any]) -> str:
     """Return a line about an event; empty if it tells the user nothing."""
     match kind:
         case "status":
-            return _status(data)
+            return _describe_status(data)
         case "tool":
-            return output.first_line(f"· {data['name']} {_arguments(data.get('args'))}", SHOWN)
+            return output.shorten_text(f"· {data['name']} {_format_arguments(data.get('args'))}", MAX_DETAIL_CHARACTERS)
         case "tool_end":
-            return output.first_line(f"· failed: {data.get('output', '')}", SHOWN) if data.get("is_error") else ""
+            return (
+                output.shorten_text(f"· failed: {data.get('output', '')}", MAX_DETAIL_CHARACTERS)
+                if data.get("is_error")
+                else ""
+            )
         case "permission":
-            return _permission(data)
+            return _describe_permission(data)
         case "log":
             return f"· {data['message']}"
     return ""
 
 
-def _permission(data: dict[str, Any]) -> str:
+def _describe_permission(data: dict[str, Any]) -> str:
     """Return how a request was answered; empty for an open one, which `permission_prompt` shows."""
     if not data.get("answer"):
         return ""
     how = {"deadline": ", nobody answered in time", "withdrawn": ", the agent no longer waits"}
     who = f", by {data['by']}" if data.get("by") else how.get(data.get("reason", ""), "")
-    return f"· asked to {output.first_line(data['action'], SHOWN)}: {data['answer']}{who}"
+    return f"· asked to {output.shorten_text(data['action'], MAX_DETAIL_CHARACTERS)}: {data['answer']}{who}"
 
 
-def _arguments(given: Any) -> str:
+def _format_arguments(given: Any) -> str:
     return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False) if given else ""
 
 
-def _status(data: dict[str, Any]) -> str:
+def _describe_status(data: dict[str, Any]) -> str:
     """Return a line about a change of status, unless it is a normal one of a first attempt."""
     attempt, reason = data.get("attempt", 0), data.get("reason")
     if attempt < 2 and not reason:

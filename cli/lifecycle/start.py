@@ -9,57 +9,57 @@ import time
 from pathlib import Path
 
 from cli import output
-from cli.instance import Place
+from cli.instance import Instance
 from cli.remote import probe
-from cli.remote.probe import Look, State
-from cli.service.manager import Manager
-from cli.service.start_failure import Reason
+from cli.remote.probe import ProbeResult, State
+from cli.service.manager import ServiceManager
+from cli.service.start_failure import StartFailure
 from gateway import paths
 from gateway.errors import AlreadyRunning, GatewayError, Unavailable
 from gateway.supervisor import lock, restart_plan
 from gateway.supervisor.record import Record
 
 #: exit code of a gateway whose lock or port is already taken
-TAKEN = 75
+EXIT_CODE_TAKEN = 75
 #: seconds between two looks
-LOOK = 0.05
+START_POLL_SECONDS = 0.05
 #: the command that runs the gateway
-PROGRAM = [sys.executable, "-m", "gateway"]
+GATEWAY_COMMAND = [sys.executable, "-m", "gateway"]
 
 
-def start(instance: Place, port: int | None, host: str | None, wait: float) -> Look:
+def start_in_background(instance: Instance, port: int | None, host: str | None, wait: float) -> ProbeResult:
     """Start the gateway of an instance in its own session, and wait until it answers.
 
     Raises:
         GatewayError: it ended, with its own message and exit code; or it does not answer in time.
     """
-    said = paths.start_file(instance.home, instance.config)
-    paths.private_directory(said.parent)
-    words = [*PROGRAM]
+    said = paths.start_output_file(instance.home, instance.config)
+    paths.make_private_directory(said.parent)
+    words = [*GATEWAY_COMMAND]
     words += ["--port", str(port)] if port is not None else []
     words += ["--host", host] if host is not None else []
     with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
         process = subprocess.Popen(
             words,
-            env={**instance.env, **_absolute(instance), "MOONGATE_DETACHED": "1"},
+            env={**instance.env, **_absolute_paths(instance), "MOONGATE_DETACHED": "1"},
             cwd=instance.home,
             stdout=console,
             stderr=console,
-            **restart_plan.apart(),
+            **restart_plan.detached_options(),
         )
     try:
-        return wait_for(instance, process, said, wait)
+        return wait_for_answer(instance, process, said, wait)
     finally:
         process.returncode = process.returncode or 0  # the process goes on without us; Popen should not warn about that
 
 
-def _absolute(instance: Place) -> dict[str, str]:
+def _absolute_paths(instance: Instance) -> dict[str, str]:
     """Return the directories that the environment names as absolute paths: the gateway runs in another directory."""
     named = {"MOONGATE_HOME": instance.home, "MOONGATE_CONFIG": instance.config}
     return {name: str(path) for name, path in named.items() if instance.env.get(name)}
 
 
-def by_service(manager: Manager, instance: Place, wait: float) -> Record:
+def start_by_service(manager: ServiceManager, instance: Instance, wait: float) -> Record:
     """Start the service, and wait until it answers.
 
     Raises:
@@ -68,50 +68,54 @@ def by_service(manager: Manager, instance: Place, wait: float) -> Record:
     """
     from gateway import app, config  # late: they import all of the gateway
 
-    manager.require()
-    app.check(config.load(instance.env), instance.env)  # the manager would only say that the start failed
-    with output.waiting("starting the service"), Reason(instance, manager).told():
-        manager.start()
-        found = wait_for(instance, None, None, wait)
+    manager.require_available()
+    app.check_agents(config.load(instance.env), instance.env)  # the manager would only say that the start failed
+    with output.show_waiting("starting the service"), StartFailure(instance, manager).explain_errors():
+        manager.start_service()
+        found = wait_for_answer(instance, None, None, wait)
     assert found.record is not None
     return found.record
 
 
-def wait_for(instance: Place, process: subprocess.Popen[bytes] | None, said: Path | None, wait: float) -> Look:
+def wait_for_answer(
+    instance: Instance, process: subprocess.Popen[bytes] | None, said: Path | None, wait: float
+) -> ProbeResult:
     """Wait until the gateway of an instance answers."""
     deadline = time.monotonic() + wait
     while True:
-        found = probe.look(instance)
+        found = probe.probe_gateway(instance)
         if found.state is State.RUNNING:
             return found
         if process is not None and (code := process.poll()) is not None:
-            if code != TAKEN or found.state is State.STOPPED:
-                raise _failed(code, said)
+            if code != EXIT_CODE_TAKEN or found.state is State.STOPPED:
+                raise _read_start_error(code, said)
             process = None  # another start was faster: wait for that gateway
         if time.monotonic() > deadline:
             raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")
-        time.sleep(LOOK)
+        time.sleep(START_POLL_SECONDS)
 
 
-def settled(instance: Place, wait: float) -> Look:
+def wait_until_settled(instance: Instance, wait: float) -> ProbeResult:
     """Wait until the gateway of an instance either answers or has ended: it may be starting or stopping.
 
     Raises:
         Unavailable: neither happens in time.
     """
     deadline = time.monotonic() + wait
-    while (found := probe.look(instance)).state is State.UNRESPONSIVE:
-        if lock.holder(paths.lock(instance.home, instance.config)) is None:
-            return Look(State.STOPPED)
+    while (found := probe.probe_gateway(instance)).state is State.UNRESPONSIVE:
+        if lock.lock_holder(paths.lock_file(instance.home, instance.config)) is None:
+            return ProbeResult(State.STOPPED)
         if time.monotonic() > deadline:
             raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")
-        time.sleep(LOOK)
+        time.sleep(START_POLL_SECONDS)
     return found
 
 
-def _failed(code: int, said: Path | None) -> GatewayError:
+def _read_start_error(code: int, said: Path | None) -> GatewayError:
     """Return the error of a gateway that has ended: its own message and exit code."""
     words = said.read_text(errors="replace").strip() if said is not None else ""
-    error: GatewayError = AlreadyRunning(words) if code == TAKEN else GatewayError(words or f"it ended with {code}.")
+    error: GatewayError = (
+        AlreadyRunning(words) if code == EXIT_CODE_TAKEN else GatewayError(words or f"it ended with {code}.")
+    )
     error.exit_code = code  # type: ignore[misc]
     return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 
-from cli.instance import Place
+from cli.instance import Instance
 from cli.remote import client
 from gateway.errors import GatewayError
 from gateway.supervisor import restart_plan, terminate
@@ -15,7 +15,7 @@ from gateway.supervisor.record import Record
 KILL_DELAY_SECONDS = 1.0
 
 
-def end(instance: Place, found: Record, patience: float, *, force: bool = False) -> None:
+def end_gateway(instance: Instance, found: Record, patience: float, *, force: bool = False) -> None:
     """End a gateway, and wait until its port is free.
 
     Args:
@@ -25,13 +25,13 @@ def end(instance: Place, found: Record, patience: float, *, force: bool = False)
     Raises:
         Unavailable: it does not end, or its port does not become free.
     """
-    if not force and restart_plan.PLATFORM == "win32":  # where any signal kills
-        ask(instance, found, patience)
-    terminate.end(found, patience, terminate.KILL if force else signal.SIGTERM)
+    if not force and restart_plan.CURRENT_PLATFORM == "win32":  # where any signal kills
+        request_stop(instance, found, patience)
+    terminate.end_gateway(found, patience, terminate.KILL_SIGNAL if force else signal.SIGTERM)
 
 
-def ask(instance: Place, found: Record, patience: float) -> None:
+def request_stop(instance: Instance, found: Record, patience: float) -> None:
     """Ask a gateway to end over HTTP, and wait. Does nothing else if it does not answer or does not end."""
     with contextlib.suppress(GatewayError):
-        client.Client(instance).post("/api/gateway/stop")
-        terminate.wait_gone(found.process, patience)
+        client.GatewayClient(instance).post("/api/gateway/stop")
+        terminate.wait_gone(found.process_identity, patience)

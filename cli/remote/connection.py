@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 #: seconds of one turn
-TURN = 0.1
+READ_TURN_SECONDS = 0.1
 
 
-class _Reader(io.RawIOBase):
+class _InterruptibleReader(io.RawIOBase):
     """Reads a duplicate of a socket, and closes the duplicate."""
 
     def __init__(self, connected: socket.socket) -> None:
@@ -37,7 +37,7 @@ class _Reader(io.RawIOBase):
         """
         patience = self._socket.gettimeout()
         deadline = None if patience is None else time.monotonic() + patience
-        while not select.select([self._socket], [], [], TURN)[0]:
+        while not select.select([self._socket], [], [], READ_TURN_SECONDS)[0]:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError("no data arrived in time")
         return self._socket.recv_into(buffer)
@@ -47,14 +47,14 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
-class _Response(HTTPResponse):
+class _InterruptibleResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
         self.fp.close()
-        self.fp = io.BufferedReader(_Reader(sock))
+        self.fp = io.BufferedReader(_InterruptibleReader(sock))
 
 
-class Connection(HTTPConnection):
+class InterruptibleConnection(HTTPConnection):
     """An HTTP connection. Its `timeout` applies to each read."""
 
-    response_class = _Response
+    response_class = _InterruptibleResponse

@@ -16,132 +16,136 @@ from http.client import HTTPResponse
 from typing import Any, BinaryIO
 
 from cli.remote import sse
-from cli.remote.client import Client
+from cli.remote.client import GatewayClient
 from gateway.errors import GatewayError
 
-PATH = "/mcp"
+MCP_PATH = "/mcp"
 #: most bytes of one message
-LONGEST = 8 << 20
+MAX_RELAYED_BYTES = 8 << 20
 #: messages that are forwarded at the same time; more wait
-AT_ONCE = 16
+MAX_PARALLEL_REQUESTS = 16
 #: JSON-RPC error codes: the line is not a message, and the gateway could not be reached
-UNREAD, FAILED = -32700, -32000
+CODE_UNREADABLE, CODE_UNREACHED = -32700, -32000
 
-_VERSION = "io.modelcontextprotocol/protocolVersion"
+_VERSION_FIELD = "io.modelcontextprotocol/protocolVersion"
 #: the parameters of a request that the header `Mcp-Name` repeats
-_NAMES = ("name", "uri")
+_NAME_PARAMETERS = ("name", "uri")
 
 
-def check(client: Client) -> None:
+def check_access(client: GatewayClient) -> None:
     """Check that the gateway accepts MCP messages from us.
 
     Raises:
         GatewayError: it does not; the message says why.
     """
-    client.post(PATH, {"jsonrpc": "2.0", "id": 0, "method": "ping"})
+    client.post(MCP_PATH, {"jsonrpc": "2.0", "id": 0, "method": "ping"})
 
 
-class Relay:
+class McpRelay:
     """Relays messages between one client and the gateway."""
 
-    def __init__(self, client: Client, out: BinaryIO) -> None:
+    def __init__(self, client: GatewayClient, out: BinaryIO) -> None:
         self._client = client
         self._out = out
         self._writing = threading.Lock()
         #: limits the messages that are forwarded at the same time
-        self._room = threading.Semaphore(AT_ONCE)
+        self._room = threading.Semaphore(MAX_PARALLEL_REQUESTS)
         #: open requests by id; False if the client has cancelled the request
         self._wanted: dict[str, bool] = {}
         #: protocol version from `initialize`; None for versions of MCP without that request
         self._version: str | None = None
 
-    def run(self, lines: BinaryIO) -> None:
+    def relay_lines(self, lines: BinaryIO) -> None:
         """Relay until there are no more lines and all requests are answered."""
-        while line := lines.readline(LONGEST + 1):
-            if len(line) > LONGEST:
-                self._say(_error(None, UNREAD, f"a message has more than {LONGEST} bytes."))
+        while line := lines.readline(MAX_RELAYED_BYTES + 1):
+            if len(line) > MAX_RELAYED_BYTES:
+                self._send_message(
+                    _build_error(None, CODE_UNREADABLE, f"a message has more than {MAX_RELAYED_BYTES} bytes.")
+                )
                 while line and not line.endswith(b"\n"):
-                    line = lines.readline(LONGEST)
+                    line = lines.readline(MAX_RELAYED_BYTES)
             elif line.strip():
-                self._take(line)
-        for _ in range(AT_ONCE):
+                self._receive_message(line)
+        for _ in range(MAX_PARALLEL_REQUESTS):
             self._room.acquire()
 
-    def _take(self, line: bytes) -> None:
+    def _receive_message(self, line: bytes) -> None:
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            self._say(_error(None, UNREAD, "a message must be one JSON object on a line."))
+            self._send_message(_build_error(None, CODE_UNREADABLE, "a message must be one JSON object on a line."))
         elif "id" in message and "method" in message:
-            self._wanted[_name(message["id"])] = True
+            self._wanted[_request_key(message["id"])] = True
             if message["method"] == "initialize":
-                self._hand_on(line, message)  # the next messages depend on its answer
+                self._forward_request(line, message)  # the next messages depend on its answer
             else:
                 self._room.acquire()
                 # A daemon: Ctrl-C does not wait for answers.
-                threading.Thread(target=self._hand_on_aside, args=(line, message), daemon=True).start()
+                threading.Thread(target=self._forward_in_thread, args=(line, message), daemon=True).start()
         elif message.get("method") == "notifications/cancelled":
-            given_up = _name(_inner(message, "requestId"))
+            given_up = _request_key(_get_nested(message, "requestId"))
             if given_up in self._wanted:
                 self._wanted[given_up] = False
 
-    def _hand_on_aside(self, line: bytes, message: Mapping[str, Any]) -> None:
+    def _forward_in_thread(self, line: bytes, message: Mapping[str, Any]) -> None:
         try:
-            self._hand_on(line, message)
+            self._forward_request(line, message)
         finally:
             self._room.release()
 
-    def _hand_on(self, line: bytes, message: Mapping[str, Any]) -> None:
+    def _forward_request(self, line: bytes, message: Mapping[str, Any]) -> None:
         """Forward a request and its answer. The answer to a cancelled request is dropped."""
         id_ = message["id"]
         try:
-            answer = self._client.relay(PATH, line.strip(), self._headers(message), self._read)
+            answer = self._client.relay_post(MCP_PATH, line.strip(), self._build_headers(message), self._read_answer)
         except GatewayError as error:
-            answer = _error(id_, FAILED, str(error))
+            answer = _build_error(id_, CODE_UNREACHED, str(error))
         except Exception as error:  # the client gets every error as an answer
-            answer = _error(id_, FAILED, f"this command failed unexpectedly: {type(error).__name__}: {error}")
+            answer = _build_error(
+                id_, CODE_UNREACHED, f"this command failed unexpectedly: {type(error).__name__}: {error}"
+            )
         if message["method"] == "initialize":
-            self._version = _inner(answer, "protocolVersion", "result")
-        if self._wanted.pop(_name(id_), False):
-            self._say({**answer, "id": id_})
+            self._version = _get_nested(answer, "protocolVersion", "result")
+        if self._wanted.pop(_request_key(id_), False):
+            self._send_message({**answer, "id": id_})
 
-    def _read(self, response: HTTPResponse) -> dict[str, Any]:
+    def _read_answer(self, response: HTTPResponse) -> dict[str, Any]:
         """Return the answer to a request. Forward notifications that come before it at once."""
         if "text/event-stream" not in response.headers.get("Content-Type", ""):
             answer = json.loads(response.read())
             if isinstance(answer, dict):
                 return answer
             raise ValueError("the gateway's answer is not a JSON object")
-        for event in sse.events(response):
+        for event in sse.read_events(response):
             if "method" not in event.data:
                 answer = event.data
                 assert isinstance(answer, dict)
                 return answer
-            self._say(event.data)
+            self._send_message(event.data)
         raise ConnectionResetError("the stream broke off")
 
-    def _headers(self, message: Mapping[str, Any]) -> dict[str, str]:
+    def _build_headers(self, message: Mapping[str, Any]) -> dict[str, str]:
         """Return the headers that repeat fields of a message."""
-        version = _inner(message, "_meta", "params", within=_VERSION)
+        version = _get_nested(message, "_meta", "params", within=_VERSION_FIELD)
         found = {"MCP-Protocol-Version": version or self._version, "Mcp-Method": message["method"]}
-        found["Mcp-Name"] = next((name for key in _NAMES if (name := _inner(message, key))), None)
+        found["Mcp-Name"] = next((name for key in _NAME_PARAMETERS if (name := _get_nested(message, key))), None)
         return {name: value for name, value in found.items() if isinstance(value, str) and value.isprintable()}
 
-    def _say(self, message: Mapping[str, Any]) -> None:
+    def _send_message(self, message: Mapping[str, Any]) -> None:
         # The client is gone, so the end of its messages follows.
         with self._writing, suppress(BrokenPipeError):
             self._out.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             self._out.flush()
 
 
-def _name(id_: object) -> str:
+def _request_key(id_: object) -> str:
     """Return the key of a request id: 7 and "7" are different ids."""
     return json.dumps(id_)
 
 
-def _inner(message: Mapping[str, Any], name: str, place: str = "params", *, within: str | None = None) -> Any:
+def _get_nested(message: Mapping[str, Any], name: str, place: str = "params", *, within: str | None = None) -> Any:
     """Return a field of a message's `params`, or of another object in it; None if it is missing."""
     found = message.get(place)
     for key in (name, within):
@@ -150,5 +154,5 @@ def _inner(message: Mapping[str, Any], name: str, place: str = "params", *, with
     return found
 
 
-def _error(id_: object, code: int, text: str) -> dict[str, Any]:
+def _build_error(id_: object, code: int, text: str) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": id_, "error": {"code": code, "message": text}}

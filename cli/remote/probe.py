@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from cli.instance import Place
+from cli.instance import Instance
 from gateway import health_probe
 from gateway.supervisor.address import connect_host
 from gateway.supervisor.record import Record
@@ -24,7 +24,7 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
-class Look(NamedTuple):
+class ProbeResult(NamedTuple):
     """The result of a probe."""
 
     state: State
@@ -34,25 +34,25 @@ class Look(NamedTuple):
     health: dict[str, Any] | None = None
 
 
-def look(instance: Place) -> Look:
+def probe_gateway(instance: Instance) -> ProbeResult:
     """Return whether the gateway of an instance runs, and what it reports about itself."""
-    found = instance.record
-    if found is None or not found.alive:
-        return Look(State.STOPPED)
+    found = instance.lock_record
+    if found is None or not found.is_alive:
+        return ProbeResult(State.STOPPED)
     answer = health_probe.ask_health(connect_host(found.host), found.port, PROBE_TIMEOUT_SECONDS)
     if answer is None or answer.get("instance") != found.instance:
-        return Look(State.UNRESPONSIVE, found)
-    return Look(State.RUNNING, found, answer)
+        return ProbeResult(State.UNRESPONSIVE, found)
+    return ProbeResult(State.RUNNING, found, answer)
 
 
-def url(record: Record) -> str:
+def local_url(record: Record) -> str:
     """Return the URL of a gateway for people and programs on this machine."""
     host = connect_host(record.host)
     shown = "localhost" if host in ("127.0.0.1", "::1") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{record.port}"
 
 
-class Inside(NamedTuple):
+class WorkReport(NamedTuple):
     """What a running gateway reports only to a caller with a token."""
 
     #: whether the gateway refuses the stored token; None if that is unknown
@@ -61,15 +61,15 @@ class Inside(NamedTuple):
     work: dict[str, Any] | None = None
 
 
-def inside(found: Look, secret: str | None) -> Inside:
+def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
     """Ask a running gateway about its work, with the stored token.
 
     The gateway counts wrong tokens, but never locks out a caller with a right one.
     """
     if found.state is not State.RUNNING or found.record is None:
-        return Inside()
+        return WorkReport()
     header = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
     host, port = connect_host(found.record.host), found.record.port
     answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header)
     drift = {200: False, 401: True, 429: True}.get(answer.status or 0)
-    return Inside(drift, answer.body if answer.status == 200 else None)
+    return WorkReport(drift, answer.body if answer.status == 200 else None)

@@ -23,7 +23,7 @@ class Event(NamedTuple):
     data: Any
 
 
-def events(stream: BufferedIOBase) -> Iterator[Event]:
+def read_events(stream: BufferedIOBase) -> Iterator[Event]:
     """Yield the events of a stream as they come; one that the end cuts off is left out.
 
     Raises:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cli.instance import Place
+from cli.instance import Instance
 from cli.lifecycle import start, stop
 from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup, unit
-from cli.service.manager import Manager
-from cli.service.start_failure import Reason
-from cli.service.steps import UNWRITTEN, Step, carry_out, undo_nothing
+from cli.service.manager import ServiceManager
+from cli.service.start_failure import StartFailure
+from cli.service.steps import UNWRITABLE_REMEDY, Step, carry_out, undo_nothing
 from cli.service.unit import Runtime
 from gateway import app, config, paths
 from gateway.config import Config
@@ -29,33 +29,33 @@ from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
 
 #: seconds that a gateway may take to answer when it is started again after a failed installation
-READY = 60.0
+RESTORE_TIMEOUT_SECONDS = 60.0
 #: seconds of grace period for the gateway that the service replaces
 STOP_GRACE_SECONDS = 5.0
 #: seconds between two looks
-LOOK = 0.05
+ANSWER_POLL_SECONDS = 0.05
 
 
-class Plan(NamedTuple):
+class InstallationPlan(NamedTuple):
     """An installation that has passed all checks."""
 
-    place: Place
-    manager: Manager
+    instance: Instance
+    manager: ServiceManager
     spec: ServiceSpec
     settings: Config
     #: the gateway's token, if one was given
     token: str | None
 
-    def shown(self) -> dict[str, Any]:
+    def describe_dry_run(self) -> dict[str, Any]:
         """Return what would be written and run, as `gateway install --dry-run --json` prints it."""
         return {
             "installed": False,
             "manager": self.manager.name,
-            "service": self.manager.service,
-            "file": str(self.manager.file),
-            "unit": _text(self.manager.render(self.spec)),
-            "steps": [step.shown for step in self._steps(0.0)],
-            "hints": _unseen(self.place.env),
+            "service": self.manager.service_name,
+            "file": str(self.manager.unit_path),
+            "unit": _decode_unit(self.manager.render_unit(self.spec)),
+            "steps": [step.shown for step in self._build_steps(0.0)],
+            "hints": _unseen_hints(self.instance.env),
         }
 
     def carry_out(self, say: Callable[[str], None], wait: float) -> dict[str, Any]:
@@ -68,72 +68,75 @@ class Plan(NamedTuple):
         Raises:
             GatewayError: a step failed, and all steps were undone.
         """
-        replaced = self.manager.file.exists()
-        carry_out(self._steps(wait), say)
-        record = self.place.record
+        replaced = self.manager.unit_path.exists()
+        carry_out(self._build_steps(wait), say)
+        record = self.instance.lock_record
         assert record is not None
         return {
             "installed": True,
             "replaced": replaced,
             "manager": self.manager.name,
-            "service": self.manager.service,
-            "file": str(self.manager.file),
+            "service": self.manager.service_name,
+            "file": str(self.manager.unit_path),
             "pid": record.pid,
-            "url": probe.url(record),
-            "hints": [*self.manager.hints(), *_unseen(self.place.env)],
+            "url": probe.local_url(record),
+            "hints": [*self.manager.list_hints(), *_unseen_hints(self.instance.env)],
         }
 
-    def _steps(self, wait: float) -> list[Step]:
-        before = self.place.record
-        steps = [_directory_step(self.place, self.spec)]
+    def _build_steps(self, wait: float) -> list[Step]:
+        before = self.instance.lock_record
+        steps = [_directory_step(self.instance, self.spec)]
         if self.token is not None:
-            steps.append(_token_step(self.place, self.spec, self.token))
-        if before is not None and before.alive and not self._is_service(before):
-            steps.append(_stop_step(self.place, before))
+            steps.append(_token_step(self.instance, self.spec, self.token))
+        if before is not None and before.is_alive and not self._is_service(before):
+            steps.append(_stop_step(self.instance, before))
         answer = Step(
             "wait until the gateway answers",
             f"GET http://{connect_host(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
             lambda: self._see_it_answer(before, wait),
             undo_nothing,
-            f"See: gateway logs, or {self.manager.journal}",
+            f"See: gateway logs, or {self.manager.journal_command}",
         )
-        reason = Reason(self.place, self.manager)
-        return [*steps, *(_explained(step, reason) for step in (*self.manager.installation(self.spec), answer))]
+        reason = StartFailure(self.instance, self.manager)
+        return [
+            *steps,
+            *(_explain_failure(step, reason) for step in (*self.manager.plan_installation(self.spec), answer)),
+        ]
 
     def _is_service(self, found: Record) -> bool:
-        return self.manager.present and self.manager.status().pid == found.pid
+        return self.manager.is_present and self.manager.ask_status().pid == found.pid
 
     def _see_it_answer(self, before: Record | None, wait: float) -> None:
         """Wait until the gateway of the service answers, and not the one from before."""
         deadline = time.monotonic() + wait
         while True:
-            found = probe.look(self.place)
+            found = probe.probe_gateway(self.instance)
             fresh = found.record is not None and (before is None or found.record.instance != before.instance)
             if found.state is State.RUNNING and fresh and self._is_service(found.record):  # type: ignore[arg-type]
                 return
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"it does not answer after {wait:g} s; {self.manager.name} says {self.manager.status().state}."
+                    f"it does not answer after {wait:g} s; {self.manager.name} says {self.manager.ask_status().state}."
                 )
-            time.sleep(LOOK)
+            time.sleep(ANSWER_POLL_SECONDS)
 
 
-def _explained(step: Step, reason: Reason) -> Step:
+def _explain_failure(step: Step, reason: StartFailure) -> Step:
     """Return the step with a better error: if the gateway itself failed, the error is in its words."""
 
     def do_explained() -> None:
-        with reason.told():
+        with reason.explain_errors():
             step.do()
 
     return step._replace(do=do_explained)
 
 
-def _text(unit: bytes) -> str:
+def _decode_unit(unit: bytes) -> str:
     """Return the text of a unit: UTF-16 if it begins with that byte order mark, else UTF-8."""
     return unit.decode("utf-16" if unit.startswith(codecs.BOM_UTF16_LE) else "utf-8", "replace")
 
 
-def plan(
+def plan_installation(
     environ: Mapping[str, str],
     *,
     arguments: tuple[str, ...],
@@ -141,7 +144,7 @@ def plan(
     runtime: Runtime,
     system: bool,
     earnest: bool,
-) -> Plan:
+) -> InstallationPlan:
     """Check everything that can be checked before anything is changed.
 
     Args:
@@ -155,27 +158,27 @@ def plan(
     """
     if system:
         if earnest:
-            lookup.need_root("install")
+            lookup.require_root("install")
         environ = lookup.system_environment(environ)
-    instance = Place.of(environ)
+    instance = Instance.from_environment(environ)
     manager = lookup.find_manager(instance, system=system)
     if earnest:
-        manager.require()
+        manager.require_available()
     user = environ.get("SUDO_USER") if system else None
-    spec = unit.spec(
-        instance, arguments=arguments, runtime=runtime, path=unit.search_path(environ, user), system=system
+    spec = unit.build_spec(
+        instance, arguments=arguments, runtime=runtime, path=unit.build_search_path(environ, user), system=system
     )
-    rivals = manager.rivals(spec)
+    rivals = manager.find_rivals(spec)
     if rivals:
         raise Conflict(f"{rivals[0]} already runs a gateway with this config.", remedy="First: gateway uninstall")
-    settings = _settings(spec, instance)
+    settings = _load_settings(spec, instance)
     _check_token(instance, settings, token)
     if earnest:
         _check_port(instance, settings)
-    return Plan(instance, manager, spec, settings, token)
+    return InstallationPlan(instance, manager, spec, settings, token)
 
 
-def _settings(spec: ServiceSpec, instance: Place) -> Config:
+def _load_settings(spec: ServiceSpec, instance: Instance) -> Config:
     """Return the settings as the service will see them.
 
     Raises:
@@ -187,11 +190,11 @@ def _settings(spec: ServiceSpec, instance: Place) -> Config:
         if option in listens:
             seen[name] = listens[option]
     settings = config.load(seen)
-    app.check(settings, seen)
+    app.check_agents(settings, seen)
     return settings
 
 
-def _check_token(instance: Place, settings: Config, token: str | None) -> None:
+def _check_token(instance: Instance, settings: Config, token: str | None) -> None:
     given = settings.gateway.auth.token
     if token is not None and given is not None and given != token:
         raise ConfigError(
@@ -200,76 +203,78 @@ def _check_token(instance: Place, settings: Config, token: str | None) -> None:
         )
 
 
-def _check_port(instance: Place, settings: Config) -> None:
-    found = instance.record
+def _check_port(instance: Instance, settings: Config) -> None:
+    found = instance.lock_record
     host, number = settings.gateway.host, settings.gateway.port
-    if number == 0 or (found is not None and found.alive and found.port == number):
+    if number == 0 or (found is not None and found.is_alive and found.port == number):
         return
     try:
-        port.bind(host, number).close()
+        port.bind_port(host, number).close()
     except PortTaken as error:
         raise PortTaken(
             f"port {number} is already in use.",
-            remedy=f"{port.describe(number)}.\nEnd that program, or: gateway install --port OTHER",
+            remedy=f"{port.describe_holder(number)}.\nEnd that program, or: gateway install --port OTHER",
         ) from error
 
 
-def _directory_step(instance: Place, spec: ServiceSpec) -> Step:
+def _directory_step(instance: Instance, spec: ServiceSpec) -> Step:
     there = instance.home.exists()
 
     def make_directory() -> None:
-        paths.private_directory(instance.home)
+        paths.make_private_directory(instance.home)
         if not there:
-            _give(instance.home, spec)
+            _give_to_user(instance.home, spec)
 
     def remove_directory() -> None:
         if not there and not any(instance.home.iterdir()):
             instance.home.rmdir()
 
-    return Step("make the state directory", f"mkdir -p {instance.home}", make_directory, remove_directory, UNWRITTEN)
+    return Step(
+        "make the state directory", f"mkdir -p {instance.home}", make_directory, remove_directory, UNWRITABLE_REMEDY
+    )
 
 
-def _give(path: Path, spec: ServiceSpec) -> None:
+def _give_to_user(path: Path, spec: ServiceSpec) -> None:
     """Give a path that root created to the user that a system service runs as."""
     if spec.system and os.name == "posix":
         shutil.chown(path, spec.user)
 
 
-def _token_step(instance: Place, spec: ServiceSpec, token: str) -> Step:
-    file = paths.token(instance.home)
+def _token_step(instance: Instance, spec: ServiceSpec, token: str) -> Step:
+    file = paths.token_file(instance.home)
 
     def store_token() -> None:
-        secret_file.store(file, token)
-        _give(file, spec)
+        secret_file.store_secret(file, token)
+        _give_to_user(file, spec)
 
-    before = secret_file.read(file)
+    before = secret_file.read_secret(file)
 
     def restore_token() -> None:
         if before is None:
             file.unlink(missing_ok=True)
         else:
-            secret_file.store(file, before)
-            _give(file, spec)
+            secret_file.store_secret(file, before)
+            _give_to_user(file, spec)
 
-    return Step("store the token", f"write {file}", store_token, restore_token, UNWRITTEN)
+    return Step("store the token", f"write {file}", store_token, restore_token, UNWRITABLE_REMEDY)
 
 
-def _stop_step(instance: Place, found: Record) -> Step:
+def _stop_step(instance: Instance, found: Record) -> Step:
     def start_again() -> None:
-        if not found.alive:
-            start.start(instance, found.port, found.host, READY)
+        if not found.is_alive:
+            start.start_in_background(instance, found.port, found.host, RESTORE_TIMEOUT_SECONDS)
 
     return Step(
         "stop the running gateway",
         "gateway stop",
-        lambda: stop.end(instance, found, STOP_GRACE_SECONDS + stop.KILL_DELAY_SECONDS),
+        lambda: stop.end_gateway(instance, found, STOP_GRACE_SECONDS + stop.KILL_DELAY_SECONDS),
         start_again,
         "Kill it: gateway stop --force",
     )
 
 
-def _unseen(env: Mapping[str, str]) -> list[str]:
-    names = unit.unseen(env)
+def _unseen_hints(env: Mapping[str, str]) -> list[str]:
+    names = unit.list_unseen_variables(env)
     if not names:
         return []
     return [f"The service does not see {', '.join(names)} of this shell: put settings in the config file or .env."]

@@ -10,70 +10,72 @@ import os
 import sys
 from collections.abc import Mapping
 
-from cli.instance import Place
+from cli.instance import Instance
 from cli.service import managers
-from cli.service.manager import Manager, Site
-from cli.service.manager_command import Run, run_command
+from cli.service.manager import ServiceIdentity, ServiceManager
+from cli.service.manager_command import CommandRunner, run_command
 from gateway import paths
 from gateway.errors import Forbidden, NotRunning, Unavailable
-from gateway.supervisor.marker import MARKER
+from gateway.supervisor.marker import SERVICE_MARKER_VARIABLE
 
 #: module and class of the service manager of each platform
-MANAGERS = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
+MANAGER_CLASSES = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
 
 
-def find_manager(instance: Place, *, system: bool = False, run: Run = run_command) -> Manager:
+def find_manager(instance: Instance, *, system: bool = False, run: CommandRunner = run_command) -> ServiceManager:
     """Return the service manager of this platform, for the service of one gateway.
 
     Raises:
         Unavailable: Moongate knows none for this platform.
     """
-    known = MANAGERS.get(sys.platform)
+    known = MANAGER_CLASSES.get(sys.platform)
     if known is None:
         raise Unavailable(f"there is no login service for {sys.platform} yet.", remedy="Start it: gateway start")
     module, _, name = known.partition(".")
     user = user_name(instance, system=system)
-    site = Site(name_suffix(instance), system, user, str(paths.logs(instance.home) / "service.log"), instance.env)
-    made: Manager = getattr(importlib.import_module(f"{managers.__name__}.{module}"), name)(site, run)
+    site = ServiceIdentity(
+        name_suffix(instance), system, user, str(paths.logs_directory(instance.home) / "service.log"), instance.env
+    )
+    made: ServiceManager = getattr(importlib.import_module(f"{managers.__name__}.{module}"), name)(site, run)
     return made
 
 
-def installed(instance: Place) -> Manager | None:
+def find_installed(instance: Instance) -> ServiceManager | None:
     """Return the manager of the installed service, of the user or of the system; None if there is none."""
     for system in (False, True):
         with contextlib.suppress(Unavailable):
             found = find_manager(instance, system=system)
-            if found.present:
+            if found.is_present:
                 return found
     return None
 
 
-def need(instance: Place) -> Manager:
+def require_installed(instance: Instance) -> ServiceManager:
     """Return the manager of the installed service.
 
     Raises:
         NotRunning: no service is installed.
     """
-    found = installed(instance)
+    found = find_installed(instance)
     if found is None:
         raise NotRunning("no service is installed.", remedy="Install it: gateway install")
     return found
 
 
-def owner(instance: Place) -> Manager | None:
+def find_owner(instance: Instance) -> ServiceManager | None:
     """Return the manager that runs the gateway now, or would start it again; None if there is none.
 
     Raises:
         Unavailable: there is one, but it cannot be reached from here.
     """
-    found = installed(instance)
+    found = find_installed(instance)
     if found is None:
         return None
     try:
-        found.require()
-        return found if found.status().running else None
+        found.require_available()
+        return found if found.ask_status().running else None
     except Unavailable:
-        if _marked(instance):
+        if _was_started_by_manager(instance):
             raise
         return None
 
@@ -84,10 +86,10 @@ def system_environment(env: Mapping[str, str]) -> dict[str, str]:
         return dict(env)
     import pwd  # late: does not exist on Windows, where there is no service of the whole system
 
-    return {**env, "HOME": pwd.getpwnam(_user(env)).pw_dir}
+    return {**env, "HOME": pwd.getpwnam(_real_user_name(env)).pw_dir}
 
 
-def need_root(command: str) -> None:
+def require_root(command: str) -> None:
     """Refuse to change a service of the whole system without root rights.
 
     Raises:
@@ -100,36 +102,36 @@ def need_root(command: str) -> None:
         )
 
 
-def user_name(instance: Place, *, system: bool) -> str:
+def user_name(instance: Instance, *, system: bool) -> str:
     """Return the name of the user that a service runs as."""
-    return _user(instance.env) if system else _login(instance.env)
+    return _real_user_name(instance.env) if system else _login_name(instance.env)
 
 
-def _user(env: Mapping[str, str]) -> str:
+def _real_user_name(env: Mapping[str, str]) -> str:
     return env.get("SUDO_USER") or getpass.getuser()
 
 
-def _login(env: Mapping[str, str]) -> str:
+def _login_name(env: Mapping[str, str]) -> str:
     """Return the name of this user; on Windows with its domain, because the name alone can mean another user."""
     domain = env.get("USERDOMAIN") if os.name == "nt" else None
     return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
 
 
-def name_suffix(instance: Place) -> str:
+def name_suffix(instance: Instance) -> str:
     """Return the suffix for names of the service of this config; empty for the config at its default path."""
     usual = {name: value for name, value in instance.env.items() if not name.startswith("MOONGATE_")}
     resolved = instance.config.resolve()
-    if resolved == paths.config(usual).resolve():
+    if resolved == paths.config_file(usual).resolve():
         return ""
     return hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
 
 
-def _marked(instance: Place) -> bool:
+def _was_started_by_manager(instance: Instance) -> bool:
     """Return whether a service manager started the running gateway."""
     import psutil  # late: only needed if the manager cannot be reached
 
-    found = instance.record
+    found = instance.lock_record
     try:
-        return found is not None and found.alive and MARKER in psutil.Process(found.pid).environ()
+        return found is not None and found.is_alive and SERVICE_MARKER_VARIABLE in psutil.Process(found.pid).environ()
     except psutil.Error:
         return True

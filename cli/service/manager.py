@@ -14,10 +14,10 @@ from cli.service.steps import Step
 from service_templates import ServiceSpec
 
 #: what to do without a service
-OTHERWISE = "Without a service: gateway start"
+START_WITHOUT_SERVICE = "Without a service: gateway start"
 
 
-class Site(NamedTuple):
+class ServiceIdentity(NamedTuple):
     """Identifies one service: of which config, and of a user or of the whole system."""
 
     #: as `ServiceSpec` has it
@@ -32,7 +32,7 @@ class Site(NamedTuple):
     env: Mapping[str, str]
 
 
-class Status(NamedTuple):
+class ServiceStatus(NamedTuple):
     """The state of a service, as its manager reports it."""
 
     #: in the manager's own words
@@ -43,81 +43,81 @@ class Status(NamedTuple):
     enabled: bool
 
 
-class Manager(Protocol):
+class ServiceManager(Protocol):
     """Manages one service, which may not be installed yet. The class is called with a `Site` and a `Run`."""
 
     #: name of the manager for messages
     name: str
 
     @property
-    def service(self) -> str:
+    def service_name(self) -> str:
         """The name of the service."""
 
     @property
-    def file(self) -> Path:
+    def unit_path(self) -> Path:
         """The path of the unit when the service is installed."""
 
     @property
-    def present(self) -> bool:
+    def is_present(self) -> bool:
         """Whether any part of the service is on disk, even if its unit was deleted by hand."""
 
     @property
-    def journal(self) -> str:
+    def journal_command(self) -> str:
         """The command that shows what the service printed, such as why it could not start."""
 
-    def printed(self, since: float) -> str:
+    def read_printed_line(self, since: float) -> str:
         """Return the last line that the service printed since a time; empty if there is none, or if it was not kept.
 
         Args:
             since: seconds since 1970 UTC.
         """
 
-    def require(self) -> None:
+    def require_available(self) -> None:
         """Check that the manager exists and can be reached.
 
         Raises:
             Unavailable: it does not, or cannot; the remedy says what to do instead.
         """
 
-    def render(self, spec: ServiceSpec) -> bytes:
+    def render_unit(self, spec: ServiceSpec) -> bytes:
         """Return the content of the unit for a spec.
 
         Raises:
             ConfigError: the format of the unit cannot express the spec.
         """
 
-    def installed(self) -> ServiceSpec | None:
+    def read_installed_spec(self) -> ServiceSpec | None:
         """Return the spec of the installed unit; None if nothing is installed.
 
         Raises:
             ConfigError: the unit was not written by Moongate.
         """
 
-    def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
+    def plan_installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
         """Return the steps that install the service, or replace its unit, and restart it.
 
         Args:
             start: whether to start the service. If not, a running one goes on unchanged.
         """
 
-    def removal(self) -> list[Step]:
+    def plan_removal(self) -> list[Step]:
         """Return the steps that stop the service and remove all of its files."""
 
-    def status(self) -> Status:
+    def ask_status(self) -> ServiceStatus:
         """Return the state of the service, also if it is not installed."""
 
-    def start(self) -> None:
+    def start_service(self) -> None:
         """Start the service."""
 
-    def stop(self, *, force: bool = False) -> None:
+    def stop_service(self, *, force: bool = False) -> None:
         """Stop the service until the next login, and wait until it has ended.
 
         Args:
             force: kill it at once.
         """
 
-    def rivals(self, spec: ServiceSpec) -> list[Path]:
+    def find_rivals(self, spec: ServiceSpec) -> list[Path]:
         """Return the paths of other units that would run a gateway with the same config."""
 
-    def hints(self) -> list[str]:
+    def list_hints(self) -> list[str]:
         """Return lines that tell the user what to know after an installation."""

@@ -11,12 +11,12 @@ from typing import NamedTuple
 from gateway.errors import Unavailable
 
 #: seconds that a command of a manager may take
-PATIENCE = 90.0
+MANAGER_TIMEOUT_SECONDS = 90.0
 #: seconds between two looks at whether a command has had its effect
-LOOK = 0.05
+MANAGER_POLL_SECONDS = 0.05
 
 
-class Done(NamedTuple):
+class CommandResult(NamedTuple):
     """The result of a command."""
 
     code: int
@@ -25,10 +25,10 @@ class Done(NamedTuple):
 
 
 #: runs a command to its end; called with its words, environment and timeout in seconds
-Run = Callable[[Sequence[str], Mapping[str, str], float], Done]
+CommandRunner = Callable[[Sequence[str], Mapping[str, str], float], CommandResult]
 
 
-def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -> Done:
+def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -> CommandResult:
     """Run a command to its end. This is the usual `Run`.
 
     Raises:
@@ -48,10 +48,12 @@ def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -
         raise Unavailable(f"cannot run {words[0]}: {error.strerror}.") from error
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"{' '.join(words)} did not end within {patience:g} s.") from error
-    return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+    return CommandResult(
+        done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    )
 
 
-def describe_failure(done: Done) -> str:
+def describe_failure(done: CommandResult) -> str:
     """Return what a failed command printed; its exit code if it printed nothing."""
     return done.err.strip() or done.out.strip() or f"exit code {done.code}"
 
@@ -62,5 +64,5 @@ def wait_until(met: Callable[[], bool], patience: float) -> bool:
     while not met():
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK)
+        time.sleep(MANAGER_POLL_SECONDS)
     return True

@@ -10,7 +10,7 @@ from cli.command import Interrupted
 from gateway.errors import GatewayError
 
 #: what to do about a file that cannot be written
-UNWRITTEN = "Check its permissions, and whether the disk is full."
+UNWRITABLE_REMEDY = "Check its permissions, and whether the disk is full."
 
 
 class Step(NamedTuple):

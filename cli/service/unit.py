@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import gateway
-from cli.instance import Place
+from cli.instance import Instance
 from cli.service import lookup
 from gateway import config, paths
 from gateway.config import Config
@@ -21,16 +21,16 @@ from gateway.errors import ConfigError
 from service_templates import ServiceSpec
 
 #: seconds that a stop may take beyond its grace period
-MARGIN = 15
+STOP_MARGIN_SECONDS = 15
 #: seconds that a login shell may take to print its PATH
-SHELL = 10.0
+LOGIN_SHELL_TIMEOUT_SECONDS = 10.0
 
 #: how the gateway is run: by the interpreter, or by the installed command
 Runtime = Literal["python", "binary"]
 
 
-def spec(
-    instance: Place, *, arguments: tuple[str, ...], runtime: Runtime, path: str, system: bool = False
+def build_spec(
+    instance: Instance, *, arguments: tuple[str, ...], runtime: Runtime, path: str, system: bool = False
 ) -> ServiceSpec:
     """Return the spec of the unit of a gateway.
 
@@ -41,9 +41,9 @@ def spec(
     Raises:
         ConfigError: the program is in a temporary directory, or a unit cannot contain a value.
     """
-    environment = tuple(_environment(instance))
+    environment = tuple(_unit_environment(instance))
     settings = config.load({"HOME": instance.env.get("HOME", ""), **dict(environment)})
-    program, before, reload = _program(runtime, instance.env)
+    program, before, reload = _find_program(runtime, instance.env)
     try:
         return ServiceSpec(
             program=program,
@@ -52,8 +52,8 @@ def spec(
             directory=str(instance.home),
             path=path,
             environment=environment,
-            output=str(paths.logs(instance.home) / "service.log"),
-            stop_seconds=stop_seconds(settings),
+            output=str(paths.logs_directory(instance.home) / "service.log"),
+            stop_seconds=compute_stop_seconds(settings),
             confined=settings.gateway.confined,
             user=lookup.user_name(instance, system=system),
             system=system,
@@ -64,7 +64,7 @@ def spec(
         raise ConfigError(str(error)) from error
 
 
-def wanted(instance: Place, present: ServiceSpec) -> ServiceSpec:
+def build_current_spec(instance: Instance, present: ServiceSpec) -> ServiceSpec:
     """Return the spec that this version would write for an installed unit, with the same options.
 
     Raises:
@@ -72,35 +72,35 @@ def wanted(instance: Place, present: ServiceSpec) -> ServiceSpec:
     """
     runtime: Runtime = "python" if present.arguments[:2] == ("-m", "gateway") else "binary"
     given = present.arguments[2:] if runtime == "python" else present.arguments[1:]
-    return spec(instance, arguments=given, runtime=runtime, path=present.path, system=present.system)
+    return build_spec(instance, arguments=given, runtime=runtime, path=present.path, system=present.system)
 
 
-def stop_seconds(settings: Config) -> int:
-    return math.ceil(settings.gateway.stop_grace) + MARGIN
+def compute_stop_seconds(settings: Config) -> int:
+    return math.ceil(settings.gateway.stop_grace) + STOP_MARGIN_SECONDS
 
 
-def _environment(instance: Place) -> Iterator[tuple[str, str]]:
+def _unit_environment(instance: Instance) -> Iterator[tuple[str, str]]:
     """Yield the variables that the gateway needs: mainly directories that are not the default ones."""
     usual = {name: value for name, value in instance.env.items() if not name.startswith("MOONGATE_")}
-    if instance.home != paths.home(usual):
+    if instance.home != paths.state_directory(usual):
         yield "MOONGATE_HOME", str(instance.home)
-    if instance.config != paths.config({**usual, "MOONGATE_HOME": str(instance.home)}):
+    if instance.config != paths.config_file({**usual, "MOONGATE_HOME": str(instance.home)}):
         yield "MOONGATE_CONFIG", str(instance.config)
     yield "PYTHONSAFEPATH", "1"  # Python must not import files in the state directory
 
 
-def _program(runtime: Runtime, env: Mapping[str, str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _find_program(runtime: Runtime, env: Mapping[str, str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Return the program, the arguments that run the gateway, and the arguments that restart it."""
     if runtime == "python":
-        return lasting(sys.executable, env), ("-m", "gateway"), ("-m", "cli.main", "restart")
+        return require_lasting_path(sys.executable, env), ("-m", "gateway"), ("-m", "cli.main", "restart")
     called = sys.argv[0] if Path(sys.argv[0]).name in ("gateway", "moongate") else "gateway"
     found = shutil.which(called, path=env.get("PATH"))
     if found is None:
         raise ConfigError("there is no gateway command on PATH.", remedy="Use --runtime python.")
-    return lasting(os.path.abspath(found), env), ("run",), ("restart",)
+    return require_lasting_path(os.path.abspath(found), env), ("run",), ("restart",)
 
 
-def lasting(program: str, env: Mapping[str, str]) -> str:
+def require_lasting_path(program: str, env: Mapping[str, str]) -> str:
     """Return the path of a program, after a check that it will stay there.
 
     Raises:
@@ -110,21 +110,21 @@ def lasting(program: str, env: Mapping[str, str]) -> str:
     remedy = "Install Moongate permanently, such as with pipx or uv tool install, then: gateway install"
     if not path.is_absolute():
         raise ConfigError(f"{program!r} is not an absolute path.", remedy=remedy)
-    if any(path.is_relative_to(place) for place in _fleeting(env)):
+    if any(path.is_relative_to(place) for place in _temporary_directories(env)):
         raise ConfigError(f"{program} is in a temporary directory, which the system clears.", remedy=remedy)
     if path.parent.name == "shims":
         raise ConfigError(f"{program} is a shim, which may run another Python later.", remedy=remedy)
     return program
 
 
-def _fleeting(env: Mapping[str, str]) -> set[str]:
+def _temporary_directories(env: Mapping[str, str]) -> set[str]:
     """Return directories that are cleared automatically: of the system, and the caches of uvx and pipx run."""
     cache = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".cache")
     system = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", "/run"}  # noqa: S108 these are refused
     return system | {cache, env.get("UV_CACHE_DIR") or cache}
 
 
-def search_path(env: Mapping[str, str], user: str | None = None) -> str:
+def build_search_path(env: Mapping[str, str], user: str | None = None) -> str:
     """Return the PATH for agents: that of the login shell, then what this shell has in addition.
 
     Directories that are temporary, missing or not absolute are left out.
@@ -133,11 +133,11 @@ def search_path(env: Mapping[str, str], user: str | None = None) -> str:
         user: the user whose login shell is asked; this user if None.
     """
     here = env.get("PATH", "") if user is None else ""
-    found = [*_login_path(env, user).split(os.pathsep), *here.split(os.pathsep)]
-    return os.pathsep.join(_kept(found, _fleeting(env))) or os.defpath
+    found = [*_ask_login_shell(env, user).split(os.pathsep), *here.split(os.pathsep)]
+    return os.pathsep.join(_filter_lasting(found, _temporary_directories(env))) or os.defpath
 
 
-def _kept(directories: Iterable[str], temporary: set[str]) -> Iterator[str]:
+def _filter_lasting(directories: Iterable[str], temporary: set[str]) -> Iterator[str]:
     seen: set[str] = set()
     for directory in directories:
         path = Path(directory)
@@ -147,7 +147,7 @@ def _kept(directories: Iterable[str], temporary: set[str]) -> Iterator[str]:
             yield directory
 
 
-def _login_path(env: Mapping[str, str], user: str | None) -> str:
+def _ask_login_shell(env: Mapping[str, str], user: str | None) -> str:
     """Return the PATH of a login shell; empty if the shell does not print it."""
     if os.name != "posix":
         return ""
@@ -162,7 +162,7 @@ def _login_path(env: Mapping[str, str], user: str | None) -> str:
             env={"HOME": entry.pw_dir, **(env if user is None else {}), "PATH": os.defpath},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=SHELL,
+            timeout=LOGIN_SHELL_TIMEOUT_SECONDS,
             start_new_session=True,
             check=False,
             user=user,
@@ -173,7 +173,7 @@ def _login_path(env: Mapping[str, str], user: str | None) -> str:
     return next((line.removeprefix("PATH=") for line in reversed(lines) if line.startswith("PATH=")), "")
 
 
-def unseen(env: Mapping[str, str]) -> list[str]:
+def list_unseen_variables(env: Mapping[str, str]) -> list[str]:
     """Return the variables of this shell that set settings. A service does not see them."""
-    known = {name for setting in config.table() for name in setting.env}
+    known = {name for setting in config.list_settings() for name in setting.env}
     return sorted(name for name in known if env.get(name))

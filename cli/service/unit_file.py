@@ -12,16 +12,16 @@ from gateway.errors import ConfigError
 from service_templates import ServiceSpec
 
 #: bytes that are read of the last line that a service printed
-LINE = 4096
+MAX_PRINTED_LINE_BYTES = 4096
 #: errors of reading a file that does not exist
-_ABSENT = (FileNotFoundError, NotADirectoryError)
+_MISSING_FILE_ERRORS = (FileNotFoundError, NotADirectoryError)
 
 
 def read_content(file: Path) -> bytes | None:
     """Return the content of a file; None if it does not exist."""
     try:
         return file.read_bytes()
-    except _ABSENT:
+    except _MISSING_FILE_ERRORS:
         return None
 
 
@@ -47,8 +47,8 @@ def read_last_line(file: Path, since: float) -> str:
         if file.stat().st_mtime < since:
             return ""
         with file.open("rb") as opened:
-            opened.seek(max(0, file.stat().st_size - LINE))
-            lines = opened.read(LINE).decode("utf-8", "replace").split("\n")
+            opened.seek(max(0, file.stat().st_size - MAX_PRINTED_LINE_BYTES))
+            lines = opened.read(MAX_PRINTED_LINE_BYTES).decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
@@ -76,7 +76,7 @@ def _same_config(file: Path, parse: Callable[[bytes], ServiceSpec], spec: Servic
 def replace_content(file: Path, content: bytes | None) -> None:
     """Replace the content of a file, as a whole or not at all; None removes the file."""
     if content is None:
-        with contextlib.suppress(*_ABSENT):
+        with contextlib.suppress(*_MISSING_FILE_ERRORS):
             file.unlink()
         return
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)

@@ -15,27 +15,27 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from gateway.domain.token import Scope
-from gateway.engine.resources.tokens import Keyring, Principal
+from gateway.engine.resources.tokens import Principal, Tokens
 from gateway.errors import ConfigError, Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
 
 #: failed attempts of one address within the window; after them each further wrong token gets a 429
-ATTEMPTS = 10
+MAX_FAILED_ATTEMPTS = 10
 #: seconds that a failed attempt counts
-WINDOW = 60.0
+FAILED_ATTEMPT_WINDOW_SECONDS = 60.0
 #: addresses whose failed attempts are remembered
-ADDRESSES = 10_000
+MAX_REMEMBERED_ADDRESSES = 10_000
 #: allowed Host headers that are remembered
-HOSTS = 256
+MAX_REMEMBERED_HOSTS = 256
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Bouncer:
+class RequestGuard:
     """Checks a request by its header, before its body is read."""
 
     def __init__(
         self,
-        keyring: Keyring,
+        keyring: Tokens,
         *,
         allowed_hosts: Iterable[str] = (),
         cors_origins: Iterable[str] = (),
@@ -49,7 +49,7 @@ class Bouncer:
         self._names = {"localhost", socket.gethostname().lower(), *map(str.lower, allowed_hosts)}
         self._good_hosts: set[str] = set()
         self.cors_origins = frozenset(cors_origins)
-        self._proxies = [_network(text) for text in trusted_proxies]
+        self._proxies = [_parse_network(text) for text in trusted_proxies]
         self._clock = clock
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
@@ -66,7 +66,7 @@ class Bouncer:
             raise Misdirected(
                 f"this gateway does not answer for the host {host[:100]!r}.", remedy="Add it to gateway.allowed_hosts."
             )
-        if len(self._good_hosts) < HOSTS:
+        if len(self._good_hosts) < MAX_REMEMBERED_HOSTS:
             self._good_hosts.add(host)
 
     def check_origin(self, request: web.Request) -> None:
@@ -88,7 +88,7 @@ class Bouncer:
             f"requests from the origin {origin[:100]!r} are not answered.", remedy="Add it to gateway.cors_origins."
         )
 
-    def identify(self, request: web.Request, also: str | None = None) -> Principal:
+    def identify_caller(self, request: web.Request, also: str | None = None) -> Principal:
         """Return the caller that the token names.
 
         Args:
@@ -100,15 +100,15 @@ class Bouncer:
             RateLimited: the token is wrong, after too many failed attempts from the same address.
         """
         _check_query(request)
-        door = self._keyring.open_door
+        door = self._keyring.anonymous_principal
         if door is not None:
             return door
-        secret = _bearer(request, also)
+        secret = _read_bearer_token(request, also)
         if secret is None:
             raise Unauthorized(remedy="Send the header Authorization: Bearer with the gateway's token.")
-        found = self._keyring.admit(secret)
+        found = self._keyring.authenticate_token(secret)
         if found is None:
-            self._refuse(
+            self._refuse_attempt(
                 request,
                 Unauthorized(
                     "the token is wrong.", remedy="The right one is in the file token in the state directory."
@@ -116,19 +116,19 @@ class Bouncer:
             )
         return found
 
-    async def redeem(self, request: web.Request, ticket: str) -> Principal:
+    async def redeem_ticket(self, request: web.Request, ticket: str) -> Principal:
         """Return the caller that a one-time ticket names, and use the ticket up.
 
         Raises:
             InvalidRequest, Unauthorized, RateLimited: as with a token.
         """
         _check_query(request)
-        door = self._keyring.open_door
+        door = self._keyring.anonymous_principal
         if door is not None:
             return door
-        found = await self._keyring.redeem(ticket)
+        found = await self._keyring.redeem_ticket(ticket)
         if found is None:
-            self._refuse(
+            self._refuse_attempt(
                 request,
                 Unauthorized(
                     "the ticket is wrong.", remedy="A ticket opens one WebSocket, within 30 s after POST /api/tickets."
@@ -137,7 +137,7 @@ class Bouncer:
         return found
 
     @contextmanager
-    def counting(self, request: web.Request) -> Iterator[None]:
+    def count_failed_attempt(self, request: web.Request) -> Iterator[None]:
         """Count a wrong signature as a failed attempt of the sender.
 
         Raises:
@@ -146,26 +146,26 @@ class Bouncer:
         try:
             yield
         except Unauthorized as error:
-            self._refuse(request, error)
+            self._refuse_attempt(request, error)
 
     def check_scope(self, principal: Principal, needed: Scope) -> None:
         if not principal.scope.covers(needed):
             raise Forbidden(f"this token has the scope {principal.scope}; {needed} is needed.")
 
-    def client(self, request: web.Request) -> str:
+    def client_address(self, request: web.Request) -> str:
         """Return the caller's address; `X-Forwarded-For` counts only when it comes from a trusted proxy."""
         peer = request.transport.get_extra_info("peername") if request.transport else None
         address = str(peer[0]) if peer else "?"
-        if not self._proxies or not self.trusts(address):
+        if not self._proxies or not self.is_trusted_proxy(address):
             return address
         # A proxy appends to what the client sent, which may be made up: read from the end, where the proxies write.
         for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", [])).split(",")):
             address = hop.strip() or address
-            if not self.trusts(address):
+            if not self.is_trusted_proxy(address):
                 break
         return address
 
-    def trusts(self, address: str) -> bool:
+    def is_trusted_proxy(self, address: str) -> bool:
         """Return whether an address belongs to a trusted proxy."""
         try:
             parsed = ipaddress.ip_address(address)
@@ -173,20 +173,20 @@ class Bouncer:
             return False
         return any(parsed in network for network in self._proxies)
 
-    def _refuse(self, request: web.Request, error: Unauthorized) -> NoReturn:
-        now, key = self._clock(), _normal(self.client(request))
-        failures = self._failures.setdefault(key, deque(maxlen=ATTEMPTS))
+    def _refuse_attempt(self, request: web.Request, error: Unauthorized) -> NoReturn:
+        now, key = self._clock(), _rate_limit_key(self.client_address(request))
+        failures = self._failures.setdefault(key, deque(maxlen=MAX_FAILED_ATTEMPTS))
         self._failures.move_to_end(key)
-        if len(self._failures) > ADDRESSES:
+        if len(self._failures) > MAX_REMEMBERED_ADDRESSES:
             self._failures.popitem(last=False)
-        if len(failures) == ATTEMPTS and now - failures[0] < WINDOW:
-            seconds = math.ceil(WINDOW - (now - failures[0]))
+        if len(failures) == MAX_FAILED_ATTEMPTS and now - failures[0] < FAILED_ATTEMPT_WINDOW_SECONDS:
+            seconds = math.ceil(FAILED_ATTEMPT_WINDOW_SECONDS - (now - failures[0]))
             raise RateLimited(f"too many wrong tokens; try again in {seconds} s.", details={"retry_after": seconds})
         failures.append(now)
         raise error
 
     def _is_ours(self, host: str) -> bool:
-        name = _hostname(host)
+        name = _parse_hostname(host)
         if name is None:
             return False
         try:
@@ -202,7 +202,7 @@ def _check_query(request: web.Request) -> None:
         raise InvalidRequest("a token does not belong in a URL.", remedy="Send it as the header Authorization: Bearer.")
 
 
-def _hostname(host: str) -> str | None:
+def _parse_hostname(host: str) -> str | None:
     """Return the name in a Host header, without the port; None if the header is malformed."""
     try:
         parts = urlsplit(f"//{host}")
@@ -214,7 +214,7 @@ def _hostname(host: str) -> str | None:
     return parts.hostname
 
 
-def _network(text: str) -> _Network:
+def _parse_network(text: str) -> _Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError as error:
@@ -224,7 +224,7 @@ def _network(text: str) -> _Network:
         ) from error
 
 
-def _bearer(request: web.Request, also: str | None) -> bytes | None:
+def _read_bearer_token(request: web.Request, also: str | None) -> bytes | None:
     header = request.headers.get("Authorization")
     if header is None:
         bare = request.headers.get(also) if also else None
@@ -233,7 +233,7 @@ def _bearer(request: web.Request, also: str | None) -> bytes | None:
     return secret.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
 
 
-def _normal(address: str) -> str:
+def _rate_limit_key(address: str) -> str:
     """Return the part of an address that counts as one caller: an IPv4 address, or the /64 network of an IPv6 one."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

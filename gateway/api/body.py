@@ -12,14 +12,16 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.errors import InvalidRequest, TimedOut, TooLarge, UnsupportedMedia
-from gateway.validation import explain
+from gateway.validation import explain_error
 
 S = TypeVar("S", bound=Struct)
 
-JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+JSON_MEDIA_TYPE, FORM_MEDIA_TYPE = "application/json", "application/x-www-form-urlencoded"
 
 
-async def read(request: web.Request, limit: int, seconds: float, *, types: Collection[str] = (JSON,)) -> bytes:
+async def read_body(
+    request: web.Request, limit: int, seconds: float, *, types: Collection[str] = (JSON_MEDIA_TYPE,)
+) -> bytes:
     """Return the whole body.
 
     The unread rest of a refused body is thrown away after the answer; see `REFUSED_BODY_LINGER_SECONDS`.
@@ -40,7 +42,7 @@ async def read(request: web.Request, limit: int, seconds: float, *, types: Colle
             data = request.content.read_nowait()
         else:
             async with asyncio.timeout(seconds):
-                data = await _receive(request, limit)
+                data = await _receive_body(request, limit)
     except TimeoutError:
         raise TimedOut(f"the body was not complete within {seconds:g} s.") from None
     except web.RequestPayloadError as error:
@@ -50,7 +52,7 @@ async def read(request: web.Request, limit: int, seconds: float, *, types: Colle
     return data
 
 
-async def _receive(request: web.Request, limit: int) -> bytes:
+async def _receive_body(request: web.Request, limit: int) -> bytes:
     """Return the body; of one that is too large, only the beginning."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -63,7 +65,7 @@ async def _receive(request: web.Request, limit: int) -> bytes:
     return bytes(data)
 
 
-async def expect(request: web.Request) -> None:
+async def defer_expect_continue(request: web.Request) -> None:
     """Do nothing with `Expect: 100-continue`: `read` answers it, so that a refused client sends no body."""
 
 
@@ -75,7 +77,7 @@ def _check_type(request: web.Request, types: Collection[str]) -> None:
     headers = request.headers
     if "Content-Encoding" in headers:
         raise UnsupportedMedia("Content-Encoding: send the body without encoding.")
-    if headers.get("Content-Type") == JSON:
+    if headers.get("Content-Type") == JSON_MEDIA_TYPE:
         return
     name, *parameters = headers.get("Content-Type", "").lower().replace(" ", "").replace('"', "").split(";")
     charsets = {word.removeprefix("charset=") for word in parameters if word.startswith("charset=")}
@@ -86,21 +88,21 @@ def _check_type(request: web.Request, types: Collection[str]) -> None:
 
 
 @cache
-def _decoder(kind: type[S]) -> msgspec.json.Decoder[S]:
+def _make_decoder(kind: type[S]) -> msgspec.json.Decoder[S]:
     return msgspec.json.Decoder(kind)
 
 
-def parse(data: bytes, kind: type[S]) -> S:
+def parse_body(data: bytes, kind: type[S]) -> S:
     """Return a body as a struct; an empty body counts as `{}`.
 
     Raises:
         InvalidRequest: it is not strict JSON, or does not fit the struct; the message names the field.
     """
-    decoder: msgspec.json.Decoder[S] = _decoder(kind)
+    decoder: msgspec.json.Decoder[S] = _make_decoder(kind)
     try:
         return decoder.decode(data or b"{}")
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain(error, kind, "the body") + ".") from error
+        raise InvalidRequest(explain_error(error, kind, "the body") + ".") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {_first_line(error)}.") from error
     except RecursionError as error:
@@ -119,15 +121,15 @@ def parse_query(request: web.Request, kind: type[S]) -> S:
         raise InvalidRequest("a query parameter is given twice.")
     try:
         if not flat:
-            nothing: S = _unasked(kind)
+            nothing: S = _parse_empty_query(kind)
             return nothing
         return msgspec.convert(flat, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"query: {explain(error, kind, 'the query')}.") from error
+        raise InvalidRequest(f"query: {explain_error(error, kind, 'the query')}.") from error
 
 
 @cache
-def _unasked(kind: type[S]) -> S:
+def _parse_empty_query(kind: type[S]) -> S:
     empty: S = msgspec.convert({}, kind)
     return empty
 

@@ -22,11 +22,11 @@ from gateway.config import Limits
 from gateway.errors import GatewayError, InternalError, InvalidRequest, Unavailable
 
 #: seconds that an idle connection stays open
-KEEP_ALIVE = 75.0
+KEEP_ALIVE_SECONDS = 75.0
 #: seconds that the rest of a refused body is read and thrown away, so that the client can read the answer
-LINGER = 5.0
+REFUSED_BODY_LINGER_SECONDS = 5.0
 
-_BUSY = (
+_BUSY_RESPONSE = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
     b"Retry-After: 1\r\nContent-Length: %d\r\n\r\n%s"
 )
@@ -38,25 +38,25 @@ class Connection(RequestHandler):
 
     __slots__ = ("_deadline", "_refused")
 
-    def __init__(self, manager: Server, **options: Any) -> None:
+    def __init__(self, manager: LimitedServer, **options: Any) -> None:
         super().__init__(manager, **options)
         self._deadline: asyncio.TimerHandle | None = None
         self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        server = cast("Server", self._manager)
-        why = server.refuses(transport)
+        server = cast("LimitedServer", self._manager)
+        why = server.refusal_reason(transport)
         if why is not None:
-            body = msgspec.json.encode(errors.answer(Unavailable(why)))
-            cast("asyncio.Transport", transport).write(_BUSY % (len(body), body))
+            body = msgspec.json.encode(errors.render_error(Unavailable(why)))
+            cast("asyncio.Transport", transport).write(_BUSY_RESPONSE % (len(body), body))
             transport.close()
             self._refused = True
             return
         super().connection_made(transport)
-        self._expect_header(server.limits.header_seconds)
+        self._start_header_deadline(server.limits.header_seconds)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._disarm()
+        self._cancel_header_deadline()
         if not self._refused:
             super().connection_lost(exc)
 
@@ -66,9 +66,9 @@ class Connection(RequestHandler):
         before = self._request_count
         super().data_received(data)
         if self._request_count > before:
-            self._disarm()
+            self._cancel_header_deadline()
         elif self._deadline is None and self._waiter is not None:  # the next request has begun
-            self._expect_header(cast("Server", self._manager).limits.header_seconds)
+            self._start_header_deadline(cast("LimitedServer", self._manager).limits.header_seconds)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -88,23 +88,23 @@ class Connection(RequestHandler):
             raise ConnectionResetError("another answer has already begun")
         response = web.Response(
             status=status,
-            body=msgspec.json.encode(errors.answer(error)),
+            body=msgspec.json.encode(errors.render_error(error)),
             content_type="application/json",
-            headers=errors.headers(secrets.token_hex(8)),
+            headers=errors.build_common_headers(secrets.token_hex(8)),
         )
         response.force_close()
         return response
 
-    def _expect_header(self, seconds: float) -> None:
+    def _start_header_deadline(self, seconds: float) -> None:
         self._deadline = self._loop.call_later(seconds, self.force_close)
 
-    def _disarm(self) -> None:
+    def _cancel_header_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
 
-class Server(web.Server):
+class LimitedServer(web.Server):
     """aiohttp's server, which refuses connections over the limits."""
 
     def __init__(self, template: web.Server, limits: Limits, trusts: Any) -> None:
@@ -126,38 +126,38 @@ class Server(web.Server):
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 
-    def refuses(self, transport: asyncio.BaseTransport) -> str | None:
+    def refusal_reason(self, transport: asyncio.BaseTransport) -> str | None:
         """Return why a new connection is refused; None if it is not."""
         if len(self._connections) >= self.limits.connections:
             return "too many connections are open."
-        address = _address(transport)
+        address = _peer_address(transport)
         if self._addresses[address] >= self.limits.per_client and not (_is_loopback(address) or self._trusts(address)):
             return "too many connections are open from your address."
         return None
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        self._addresses[_address(transport)] += 1
+        self._addresses[_peer_address(transport)] += 1
         super().connection_made(handler, transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         transport = self._connections.get(handler)
         if transport is not None:
-            address = _address(transport)
+            address = _peer_address(transport)
             self._addresses[address] -= 1
             if self._addresses[address] <= 0:
                 del self._addresses[address]
         super().connection_lost(handler, exc)
 
 
-class Runner(web.AppRunner):
+class LimitedRunner(web.AppRunner):
     """aiohttp's runner, which makes our server."""
 
     def __init__(self, app: web.Application, limits: Limits, trusts: Any, **options: Any) -> None:
         super().__init__(
             app,
             access_log=None,
-            keepalive_timeout=KEEP_ALIVE,
-            lingering_time=LINGER,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            lingering_time=REFUSED_BODY_LINGER_SECONDS,
             auto_decompress=False,
             max_field_size=16_384,
             **options,
@@ -166,10 +166,10 @@ class Runner(web.AppRunner):
         self._trusts = trusts
 
     async def _make_server(self) -> web.Server:
-        return Server(await super()._make_server(), self._limits, self._trusts)
+        return LimitedServer(await super()._make_server(), self._limits, self._trusts)
 
 
-def _address(transport: asyncio.BaseTransport) -> str:
+def _peer_address(transport: asyncio.BaseTransport) -> str:
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if peer else "?"
 

@@ -25,7 +25,7 @@ class ErrorAnswer(Struct, frozen=True):
     error: Complaint
 
 
-def headers(request: str) -> dict[str, str]:
+def build_common_headers(request: str) -> dict[str, str]:
     """Return the headers of every answer to the request with that id."""
     return {
         "X-Request-Id": request,
@@ -35,6 +35,6 @@ def headers(request: str) -> dict[str, str]:
     }
 
 
-def answer(error: GatewayError) -> ErrorAnswer:
+def render_error(error: GatewayError) -> ErrorAnswer:
     """Return the body of an error."""
     return ErrorAnswer(Complaint(code=error.code, message=str(error), details=error.details or UNSET))

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gateway.domain.ids import SLUG
-from gateway.domain.session import CHAT_LENGTH
+from gateway.domain.ids import SLUG_PATTERN
+from gateway.domain.session import MAX_CHAT_CHARACTERS
 
 #: what an agent is told
 Prompt = Annotated[str, Meta(min_length=1, description="What to tell the agent.")]
 #: a channel's name
-Word = Annotated[str, Meta(pattern=SLUG)]
+ChannelName = Annotated[str, Meta(pattern=SLUG_PATTERN)]
 #: the id or slug of an agent
 AgentName = Annotated[str, Meta(min_length=1, max_length=128)]
 #: the id of a run, or a unique prefix of it
@@ -26,14 +26,14 @@ Labels = Annotated[
     Meta(max_length=32),
 ]
 #: the highest position in a log
-LAST = 10**18 - 1
+MAX_LOG_POSITION = 10**18 - 1
 #: how long a run may take
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
 #: the secret that a webhook is signed with; it is kept with its task and never shown
 WebhookSecret = Annotated[str, Meta(pattern=r"^whsec_[A-Za-z0-9+/]{32,128}={0,2}$(?!\n)", max_length=140)]
 #: the id of a chat in a channel
-Chat = Annotated[str, Meta(min_length=1, max_length=CHAT_LENGTH)]
+Chat = Annotated[str, Meta(min_length=1, max_length=MAX_CHAT_CHARACTERS)]
 #: the id of a task in another system; it becomes part of a session key and a label
 TaskName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$(?!\n)")]
 #: a name of a session in the route's own channel, or a session's full key
-SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + CHAT_LENGTH)]
+SessionName = Annotated[str, Meta(min_length=1, max_length=2 * 65 + MAX_CHAT_CHARACTERS)]

@@ -12,28 +12,36 @@ from typing import Any
 import msgspec
 
 import gateway
-from gateway.api.routing import KEY_LENGTH, NATIVE, Nothing, Route
+from gateway.api.routing import MAX_IDEMPOTENCY_KEY_LENGTH, NATIVE_DIALECT, Nothing, Route
 
-_REFUSED = "Refused; `error.code` says why."
-_REF = "#/components/schemas/{name}"
+_REFUSED_DESCRIPTION = "Refused; `error.code` says why."
+_REF_TEMPLATE = "#/components/schemas/{name}"
 #: A schema has the name of its class, with the module where two classes share one. Clients are generated from these
 #: names: when a class moves or gets another name, its schema keeps the name that it was published under.
-_PUBLISHED_NAMES = {"gateway.api.compat.openai.wire.Said": "gateway.api.compat.openai.words.Said"}
-_PUBLISHED_REFS = {_REF.format(name=name): _REF.format(name=published) for name, published in _PUBLISHED_NAMES.items()}
+_PUBLISHED_NAMES = {
+    "gateway.api.compat.openai.wire.Said": "gateway.api.compat.openai.words.Said",
+    "UsageGrouping": "By",
+}
+_PUBLISHED_REFS = {
+    _REF_TEMPLATE.format(name=name): _REF_TEMPLATE.format(name=published)
+    for name, published in _PUBLISHED_NAMES.items()
+}
 
 
-def document(routes: Iterable[Route]) -> dict[str, Any]:
+def build_document(routes: Iterable[Route]) -> dict[str, Any]:
     """Return the OpenAPI document of these routes."""
     routes = list(routes)
     kinds = {kind for route in routes for kind in (route.body, route.answer, route.query) if kind is not None}
-    kinds |= {route.dialect.error for route in routes}
+    kinds |= {route.dialect.error_type for route in routes}
     ordered = sorted(kinds, key=lambda kind: (kind.__module__, kind.__name__))
-    schemas, components = _rename_refs(plain(msgspec.json.schema_components(ordered, ref_template=_REF)))
-    components = {_PUBLISHED_NAMES.get(name, name): schema for name, schema in components.items()}
+    schemas, components = _rename_refs(
+        strip_python_patterns(msgspec.json.schema_components(ordered, ref_template=_REF_TEMPLATE))
+    )
+    components = dict(_publish(name, schema) for name, schema in components.items())
     of = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, of, components)
+        paths.setdefault(route.path, {})[route.method.lower()] = _build_operation(route, of, components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,12 +57,12 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
-def plain(schema: Any) -> Any:
+def strip_python_patterns(schema: Any) -> Any:
     """Remove `(?!\\n)` from the ends of patterns: only in Python can a line feed follow what `$` matches."""
     if isinstance(schema, dict):
-        return {key: plain(value) for key, value in schema.items()}
+        return {key: strip_python_patterns(value) for key, value in schema.items()}
     if isinstance(schema, (list, tuple)):
-        return [plain(value) for value in schema]
+        return [strip_python_patterns(value) for value in schema]
     return schema.removesuffix(r"(?!\n)") if isinstance(schema, str) else schema
 
 
@@ -67,22 +75,32 @@ def _rename_refs(schema: Any) -> Any:
     return _PUBLISHED_REFS.get(schema, schema) if isinstance(schema, str) else schema
 
 
-def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
+def _publish(name: str, schema: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a schema under the name that it was published under, which is also its title."""
+    published = _PUBLISHED_NAMES.get(name, name)
+    return published, {**schema, "title": published.rpartition(".")[2]} if published != name else schema
+
+
+def _build_operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.handler.__name__,
         "summary": route.summary,
         "tags": [route.handler.__module__.rpartition(".")[2]],
         "responses": {
-            str(route.status): {"description": "Done.", **_content(route, of)},
+            str(route.status): {"description": "Done.", **_build_answer_content(route, of)},
             "default": {
-                "description": _REFUSED if route.dialect is NATIVE else "Refused.",
-                "content": {"application/json": {"schema": of[route.dialect.error]}},
+                "description": _REFUSED_DESCRIPTION if route.dialect is NATIVE_DIALECT else "Refused.",
+                "content": {"application/json": {"schema": of[route.dialect.error_type]}},
             },
         },
     }
     if route.silent_status is not None:
         operation["responses"][str(route.silent_status)] = {"description": "Accepted; there is no answer."}
-    parameters = [*_path_parameters(route), *_query_parameters(route, of, components), *_headers(route)]
+    parameters = [
+        *_build_path_parameters(route),
+        *_build_query_parameters(route, of, components),
+        *_build_header_parameters(route),
+    ]
     if parameters:
         operation["parameters"] = parameters
     if route.scope is not None:
@@ -97,7 +115,7 @@ def _operation(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> 
     return operation
 
 
-def _content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
+def _build_answer_content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if route.answer is not None:
         content["application/json"] = {"schema": of[route.answer]}
@@ -108,24 +126,24 @@ def _content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
     return {"content": content} if content else {}
 
 
-def _path_parameters(route: Route) -> list[dict[str, Any]]:
+def _build_path_parameters(route: Route) -> list[dict[str, Any]]:
     names = re.findall(r"{(\w+)}", route.path)
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
     ]
 
 
-def _query_parameters(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
+def _build_query_parameters(route: Route, of: dict[Any, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
     schema = of[route.query]
     name = schema.get("$ref", "").rpartition("/")[2]
     properties = components.get(name, schema).get("properties", {})
     return [{"name": key, "in": "query", "schema": value} for key, value in properties.items()]
 
 
-def _headers(route: Route) -> list[dict[str, Any]]:
+def _build_header_parameters(route: Route) -> list[dict[str, Any]]:
     found = []
     if route.method == "POST":
-        key = {"type": "string", "maxLength": KEY_LENGTH, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+        key = {"type": "string", "maxLength": MAX_IDEMPOTENCY_KEY_LENGTH, "pattern": "^[!-~]([ -~]*[!-~])?$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
     if route.streams and "after" in route.query.__struct_fields__:
         found.append(

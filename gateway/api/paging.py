@@ -20,12 +20,12 @@ class Paging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cursor: Annotated[str, Meta(pattern=r"^[0-9]{1,18}$(?!\n)")] | None = None
 
 
-def page(asked: Paging) -> Page:
+def page_to_fetch(asked: Paging) -> Page:
     """Return the page to fetch from the store: one row more than asked, which shows whether there is a next page."""
     return Page(limit=asked.limit + 1, before=None if asked.cursor is None else int(asked.cursor))
 
 
-def cut(asked: Paging, rows: Sequence[T], position: Callable[[T], int]) -> tuple[Sequence[T], str | None]:
+def cut_page(asked: Paging, rows: Sequence[T], position: Callable[[T], int]) -> tuple[Sequence[T], str | None]:
     """Return the rows of this page, and the cursor of the next page or None."""
     if len(rows) <= asked.limit:
         return rows, None

@@ -11,14 +11,14 @@ from gateway.engine.engine import Engine
 from gateway.errors import GatewayError, StorageFull
 
 #: seconds that a result is reused
-FRESH = 2.0
+STORAGE_ANSWER_LIFETIME_SECONDS = 2.0
 #: seconds that a check may take
-PATIENCE = 5.0
+STORAGE_CHECK_TIMEOUT_SECONDS = 5.0
 
 _log = log.get()
 
 
-class Pulse:
+class StorageCheck:
     """Checks the storage and keeps the last result. The result names no paths, because probes need no token."""
 
     def __init__(self) -> None:
@@ -26,21 +26,21 @@ class Pulse:
         self._found = ""
         self._asking = asyncio.Lock()
 
-    async def take(self, engine: Engine) -> str:
+    async def check_storage(self, engine: Engine) -> str:
         """Return `ok`, or why a write would fail."""
         async with self._asking:
-            if time.monotonic() - self._at >= FRESH:
-                self._found = await _ask(engine)
+            if time.monotonic() - self._at >= STORAGE_ANSWER_LIFETIME_SECONDS:
+                self._found = await _ask_storage(engine)
                 self._at = time.monotonic()
             return self._found
 
 
-async def _ask(engine: Engine) -> str:
+async def _ask_storage(engine: Engine) -> str:
     try:
-        async with asyncio.timeout(PATIENCE):
-            await engine.check()
+        async with asyncio.timeout(STORAGE_CHECK_TIMEOUT_SECONDS):
+            await engine.check_writable()
     except TimeoutError:
-        return f"the disk has not answered for {PATIENCE:g} s."
+        return f"the disk has not answered for {STORAGE_CHECK_TIMEOUT_SECONDS:g} s."
     except StorageFull:
         return "the disk is full."
     except GatewayError as error:

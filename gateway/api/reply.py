@@ -11,7 +11,7 @@ from msgspec import Struct
 _encode = msgspec.json.Encoder().encode
 
 
-def json(
+def json_response(
     body: Struct | dict[str, Any] | list[Any], status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     """Return a response with this JSON body."""

@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from gateway import plugins
 from gateway.api import errors
-from gateway.api.body import JSON
-from gateway.api.readiness import Pulse
+from gateway.api.body import JSON_MEDIA_TYPE
+from gateway.api.readiness import StorageCheck
 from gateway.config import Config
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.times import Clock
@@ -31,7 +31,7 @@ B = TypeVar("B")
 Q = TypeVar("Q")
 
 #: characters of an Idempotency-Key
-KEY_LENGTH = 255
+MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 
 class Unheeded(Struct, frozen=True):
@@ -55,7 +55,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class ServerContext:
     """What all requests to one server share."""
 
     engine: Engine
@@ -70,7 +70,7 @@ class Surroundings:
     #: is set when the server begins to close: streams end then
     closing: Latch
     control: Control
-    pulse: Pulse = field(default_factory=Pulse)
+    storage_check: StorageCheck = field(default_factory=StorageCheck)
 
 
 class Call(Generic[B, Q]):
@@ -82,7 +82,7 @@ class Call(Generic[B, Q]):
         self,
         request: web.Request,
         route: Route,
-        server: Surroundings,
+        server: ServerContext,
         *,
         id: str,  # noqa: A002 the usual word
         principal: Principal,
@@ -119,7 +119,7 @@ class Call(Generic[B, Q]):
         return "application/json" in self.request.headers.get("Accept", "").lower() and not self.wants_stream
 
     @property
-    def depth(self) -> int:
+    def nesting_depth(self) -> int:
         """How many runs this request is nested in: commands that an agent runs send the number.
 
         Raises:
@@ -132,7 +132,7 @@ class Call(Generic[B, Q]):
             raise InvalidRequest("X-Moongate-Depth: send a number of up to four digits.")
         return int(told) + 1
 
-    def idempotency(self) -> IdempotencyKey | None:
+    def read_idempotency_key(self) -> IdempotencyKey | None:
         """Return the Idempotency-Key of the request, scoped by token and route; None if it has none.
 
         Raises:
@@ -141,8 +141,8 @@ class Call(Generic[B, Q]):
         key = self.request.headers.get("Idempotency-Key")
         if key is None:
             return None
-        if not (1 <= len(key) <= KEY_LENGTH and key.isascii() and key.isprintable()):
-            raise InvalidRequest(f"Idempotency-Key: send 1 to {KEY_LENGTH} printable ASCII characters.")
+        if not (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH and key.isascii() and key.isprintable()):
+            raise InvalidRequest(f"Idempotency-Key: send 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters.")
         said = msgspec.json.encode((self.request.path, self.body), order="deterministic")
         scope = f"{self.principal.name} {self.route.method} {self.route.path}"
         return IdempotencyKey(scope=scope, key=key, digest=hashlib.sha256(said).hexdigest())
@@ -150,7 +150,7 @@ class Call(Generic[B, Q]):
 
 Handler = Callable[[Any], Awaitable[Any]]
 #: checks the header of a request before its body is read
-Gate = Callable[[web.Request, "Surroundings"], None]
+Gate = Callable[[web.Request, "ServerContext"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,16 +158,16 @@ class Dialect:
     """The shape of errors that the clients of some routes expect, and where they send their token."""
 
     #: the shape of an error's body
-    error: type[Struct]
+    error_type: type[Struct]
     #: makes the body of an error
-    complain: Callable[[GatewayError], Struct]
+    render_error: Callable[[GatewayError], Struct]
     #: the path that all these routes begin with, if there is one: unknown paths below it also answer in this shape
-    home: str | None = None
+    path_prefix: str | None = None
     #: a header that may carry the token when there is no Authorization header
     bearer_header: str | None = None
 
 
-NATIVE = Dialect(error=errors.ErrorAnswer, complain=errors.answer)
+NATIVE_DIALECT = Dialect(error_type=errors.ErrorAnswer, render_error=errors.render_error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +197,8 @@ class Route:
     #: the most bytes that a body may have, if that is less than `limits.body`
     max_body_bytes: int | None = None
     #: media types that the body may have
-    media_types: Sequence[str] = (JSON,)
-    dialect: Dialect = NATIVE
+    media_types: Sequence[str] = (JSON_MEDIA_TYPE,)
+    dialect: Dialect = NATIVE_DIALECT
 
 
 @dataclass(slots=True)
@@ -208,7 +208,7 @@ class Routes:
     #: what these routes are about
     tag: str
     listed: list[Route] = field(default_factory=list)
-    dialect: Dialect = NATIVE
+    dialect: Dialect = NATIVE_DIALECT
 
     def add(
         self,
@@ -226,7 +226,7 @@ class Routes:
         answer_media_type: str = "application/json",
         gate: Gate | None = None,
         max_body_bytes: int | None = None,
-        media_types: Sequence[str] = (JSON,),
+        media_types: Sequence[str] = (JSON_MEDIA_TYPE,),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as a route; the first line of its docstring is the route's summary."""
 
@@ -257,11 +257,11 @@ class Routes:
         return declare_route
 
 
-def all_routes() -> list[Route]:
+def discover_routes() -> list[Route]:
     """Return the routes of all modules in `routes` and `compat`."""
     return [
         route
         for package in ("gateway.api.routes", "gateway.api.compat")
-        for module in plugins.discover(package, "ROUTES").values()
+        for module in plugins.discover_modules(package, "ROUTES").values()
         for route in module.listed
     ]

@@ -20,9 +20,9 @@ from msgspec import Struct
 
 from gateway import log
 from gateway.api import body, errors, reply
-from gateway.api.auth import Bouncer
-from gateway.api.connection import Runner
-from gateway.api.routing import NATIVE, Call, Dialect, Route, Surroundings, all_routes
+from gateway.api.auth import RequestGuard
+from gateway.api.connection import LimitedRunner
+from gateway.api.routing import NATIVE_DIALECT, Call, Dialect, Route, ServerContext, discover_routes
 from gateway.domain.token import Scope
 from gateway.engine.execution import call_depth
 from gateway.engine.resources.tokens import Principal
@@ -39,61 +39,61 @@ from gateway.errors import (
 )
 
 _log = log.get()
-_NOBODY = Principal("nobody", Scope.READ)
+_NO_PRINCIPAL = Principal("nobody", Scope.READ)
 
 #: seconds that answers may take after the runs that they waited for were interrupted
-LAST_ANSWERS = 2.0
+LAST_ANSWERS_SECONDS = 2.0
 
 #: connections that the kernel may queue until they are accepted
-BACKLOG = 1024
+ACCEPT_BACKLOG = 1024
 #: connections that are accepted in one turn of the event loop. When no file descriptor is free, asyncio fails that
 #: many times each second and logs each failure; more would keep it busy with nothing else:
 #: https://github.com/python/cpython/issues/151615
-TURN = 64
+MAX_ACCEPTS_PER_TURN = 64
 #: seconds until accepted connections have a handler; closing the listener earlier would drop them
-TAKEN_UP = 0.02
+ACCEPTED_CONNECTIONS_SETTLE_SECONDS = 0.02
 #: seconds that idle connections stay open when the gateway stops, and when it hands over to another process
-SETTLING, LEAVING = 0.1, 3.0
+STOP_IDLE_GRACE_SECONDS, HANDOVER_IDLE_GRACE_SECONDS = 0.1, 3.0
 
-_PREFLIGHT = {
+_PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
 
-_ID = web.RequestKey("id", str)
+_REQUEST_ID = web.RequestKey("id", str)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Server:
+class ApiServer:
     """Serves the API on a given socket until `close`."""
 
-    def __init__(self, context: Surroundings) -> None:
+    def __init__(self, context: ServerContext) -> None:
         self._context = context
         gateway = context.config.gateway
-        self._bouncer = Bouncer(
+        self._bouncer = RequestGuard(
             context.engine.tokens,
             allowed_hosts=gateway.allowed_hosts,
             cors_origins=gateway.cors_origins,
             trusted_proxies=gateway.trusted_proxies,
         )
-        app = web.Application(middlewares=[self._guard])
-        app.on_response_prepare.append(self._finish)
+        app = web.Application(middlewares=[self._handle_request])
+        app.on_response_prepare.append(self._add_common_headers)
         self._dialects: dict[_Handler, Dialect] = {}
         #: dialects by the beginning of a path: for unknown paths, and for methods that a path does not take
         self._homes: dict[str, Dialect] = {}
-        for route in all_routes():
+        for route in discover_routes():
             path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)  # aiohttp's default pattern excludes braces
-            handler = self._handler(route)
+            handler = self._make_handler(route)
             self._dialects[handler] = route.dialect
-            if route.dialect is not NATIVE:
+            if route.dialect is not NATIVE_DIALECT:
                 self._homes[route.path.partition("/{")[0]] = route.dialect
-                self._homes[route.dialect.home or route.path] = route.dialect
+                self._homes[route.dialect.path_prefix or route.path] = route.dialect
             if route.method == "GET" and not (route.streams or route.socket):
-                app.router.add_get(path, handler, allow_head=True, expect_handler=body.expect)
+                app.router.add_get(path, handler, allow_head=True, expect_handler=body.defer_expect_continue)
             else:
-                app.router.add_route(route.method, path, handler, expect_handler=body.expect)
-        self._runner = Runner(app, context.config.limits, self._bouncer.trusts, shutdown_timeout=1.0)
+                app.router.add_route(route.method, path, handler, expect_handler=body.defer_expect_continue)
+        self._runner = LimitedRunner(app, context.config.limits, self._bouncer.is_trusted_proxy, shutdown_timeout=1.0)
         self._site: web.SockSite | None = None
         #: make the ids of requests
         self._prefix, self._numbers = secrets.token_hex(5), itertools.count(1)
@@ -102,16 +102,16 @@ class Server:
         self._quiet.set()
         self._hurried = asyncio.Event()
 
-    async def open(self, listener: socket.socket) -> None:
+    async def start_serving(self, listener: socket.socket) -> None:
         """Begin to accept connections on a bound socket. The caller keeps the socket: a copy of it is used."""
         await self._runner.setup()
         # All copies of a socket share its blocking mode, even copies in other processes. A copy of a blocking socket
         # would make them all block for a moment, and another process that accepts would hang.
         listener.setblocking(False)
         self._listener = listener.dup()
-        self._site = web.SockSite(self._runner, self._listener, backlog=TURN)
+        self._site = web.SockSite(self._runner, self._listener, backlog=MAX_ACCEPTS_PER_TURN)
         await self._site.start()
-        self._listener.listen(BACKLOG)
+        self._listener.listen(ACCEPT_BACKLOG)
 
     async def stop_accepting(self) -> None:
         """Accept no more connections, and end streams: their clients reconnect to the next serving process."""
@@ -119,7 +119,7 @@ class Server:
         if site is not None:
             with contextlib.suppress(NotImplementedError):  # the event loop of Windows has no readers
                 asyncio.get_running_loop().remove_reader(self._listener)
-            await asyncio.sleep(TAKEN_UP)
+            await asyncio.sleep(ACCEPTED_CONNECTIONS_SETTLE_SECONDS)
             await site.stop()
         self._context.closing.set()
 
@@ -134,17 +134,17 @@ class Server:
         await self.stop_accepting()
         until = asyncio.get_running_loop().time() + grace
         if handed_over:
-            await self._wait_quiet(grace)
+            await self._wait_for_requests(grace)
         await drain(max(0.0, until - asyncio.get_running_loop().time()))
-        await self._wait_quiet(LAST_ANSWERS)
-        await self._settle(LEAVING if handed_over else SETTLING)
+        await self._wait_for_requests(LAST_ANSWERS_SECONDS)
+        await self._wait_for_connections(HANDOVER_IDLE_GRACE_SECONDS if handed_over else STOP_IDLE_GRACE_SECONDS)
         await self._runner.cleanup()
 
-    def hurry(self) -> None:
+    def skip_grace(self) -> None:
         """Stop waiting for requests."""
         self._hurried.set()
 
-    async def _settle(self, seconds: float) -> None:
+    async def _wait_for_connections(self, seconds: float) -> None:
         """Wait until clients have closed their connections; those that send one more request are told to close."""
         assert self._runner.server is not None
         until = asyncio.get_running_loop().time() + seconds
@@ -153,7 +153,7 @@ class Server:
                 return
             await asyncio.sleep(0.01)
 
-    async def _wait_quiet(self, seconds: float) -> None:
+    async def _wait_for_requests(self, seconds: float) -> None:
         waits = [asyncio.create_task(self._quiet.wait()), asyncio.create_task(self._hurried.wait())]
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
@@ -162,48 +162,48 @@ class Server:
     # --- one request ------------------------------------------------------------------------
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _handle_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Give the request an id, and answer errors in the shape of its route."""
-        identifier = request[_ID] = f"{self._prefix}{next(self._numbers):06x}"
-        self._enter()
+        identifier = request[_REQUEST_ID] = f"{self._prefix}{next(self._numbers):06x}"
+        self._count_request_in()
         log.bind(request=identifier)
         try:
-            return await self._admit(request, handler)
+            return await self._check_request(request, handler)
         except GatewayError as error:
-            return self._complain(request, error)
+            return self._answer_error(request, error)
         except web.HTTPException as error:
-            return self._complain(request, _translated(error))
+            return self._answer_error(request, _translate_http_error(error))
         except ConnectionError:
             raise
         except Exception:
             _log.exception("http.broke", method=request.method, path=request.path[:256])
             if request.writer.output_size > 0:
                 raise ConnectionResetError("the answer has already begun") from None
-            return self._complain(request, InternalError(details={"request_id": identifier}))
+            return self._answer_error(request, InternalError(details={"request_id": identifier}))
         finally:
-            self._leave()
+            self._count_request_out()
 
-    async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _check_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         self._bouncer.check_host(request)
         self._bouncer.check_origin(request)
         if request.method == "OPTIONS" and request.headers.get("Origin") in self._bouncer.cors_origins:
-            return web.Response(status=204, headers=_PREFLIGHT)
+            return web.Response(status=204, headers=_PREFLIGHT_HEADERS)
         if request.match_info.http_exception is not None:
-            self._bouncer.identify(request)  # only a caller with a token may learn which paths exist
+            self._bouncer.identify_caller(request)  # only a caller with a token may learn which paths exist
         return await handler(request)
 
-    def _handler(self, route: Route) -> _Handler:
+    def _make_handler(self, route: Route) -> _Handler:
         """Return the function that makes the remaining checks of a route and calls its handler."""
         limits = self._context.config.limits
 
         async def check_and_serve(request: web.Request) -> web.StreamResponse:
-            principal = _NOBODY
+            principal = _NO_PRINCIPAL
             if route.scope is not None:
-                principal = await self._identify(request, route)
+                principal = await self._identify_caller(request, route)
                 self._bouncer.check_scope(principal, route.scope)
             query = body.parse_query(request, route.query)
             if route.gate is not None:
-                with self._bouncer.counting(request):
+                with self._bouncer.count_failed_attempt(request):
                     return await read_and_serve(request, principal, query)
             return await read_and_serve(request, principal, query)
 
@@ -211,32 +211,32 @@ class Server:
             if route.gate is not None:
                 route.gate(request, self._context)
             largest = min(limits.body, route.max_body_bytes or limits.body)
-            data = await body.read(request, largest, limits.body_seconds, types=route.media_types)
+            data = await body.read_body(request, largest, limits.body_seconds, types=route.media_types)
             call: Call[Any, Any] = Call(
                 request,
                 route,
                 self._context,
-                id=request[_ID],
+                id=request[_REQUEST_ID],
                 principal=principal,
-                body=body.parse(data, route.body) if route.gate is None else data,
+                body=body.parse_body(data, route.body) if route.gate is None else data,
                 query=query,
             )
-            call_depth.ASKED.set(call.depth)
+            call_depth.CALLER_DEPTH.set(call.nesting_depth)
             answer = await route.handler(call)
             if isinstance(answer, web.StreamResponse):
                 return answer
-            return reply.json(answer, route.status, call.headers)
+            return reply.json_response(answer, route.status, call.headers)
 
         return check_and_serve
 
-    async def _identify(self, request: web.Request, route: Route) -> Principal:
+    async def _identify_caller(self, request: web.Request, route: Route) -> Principal:
         if route.socket and "ticket" in request.query and "Authorization" not in request.headers:
-            return await self._bouncer.redeem(request, request.query["ticket"])
-        return self._bouncer.identify(request, route.dialect.bearer_header)
+            return await self._bouncer.redeem_ticket(request, request.query["ticket"])
+        return self._bouncer.identify_caller(request, route.dialect.bearer_header)
 
-    async def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _add_common_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of every answer."""
-        response.headers.update(errors.headers(request.get(_ID, "")))
+        response.headers.update(errors.build_common_headers(request.get(_REQUEST_ID, "")))
         origin = request.headers.get("Origin")
         if origin in self._bouncer.cors_origins:
             response.headers["Access-Control-Allow-Origin"] = origin
@@ -247,9 +247,9 @@ class Server:
             response.headers["Connection"] = "close"
             response.force_close()
 
-    def _complain(self, request: web.Request, error: GatewayError) -> web.Response:
-        dialect = self._dialects.get(request.match_info.handler) or self._nearest(request.path)
-        response = reply.json(dialect.complain(error), error.status)
+    def _answer_error(self, request: web.Request, error: GatewayError) -> web.Response:
+        dialect = self._dialects.get(request.match_info.handler) or self._nearest_dialect(request.path)
+        response = reply.json_response(dialect.render_error(error), error.status)
         if isinstance(error, Unauthorized):
             response.headers["WWW-Authenticate"] = "Bearer"
         if isinstance(error, (RateLimited, Unavailable)):
@@ -262,25 +262,25 @@ class Server:
             response.force_close()  # the unread rest of the body would be taken for the next request
         return response
 
-    def _nearest(self, path: str) -> Dialect:
+    def _nearest_dialect(self, path: str) -> Dialect:
         """Return the dialect of the routes whose path is the longest beginning of this path."""
         while path:
             if path in self._homes:
                 return self._homes[path]
             path = path.rpartition("/")[0]
-        return NATIVE
+        return NATIVE_DIALECT
 
-    def _enter(self) -> None:
+    def _count_request_in(self) -> None:
         self._busy += 1
         self._quiet.clear()
 
-    def _leave(self) -> None:
+    def _count_request_out(self) -> None:
         self._busy -= 1
         if not self._busy:
             self._quiet.set()
 
 
-def _translated(error: web.HTTPException) -> GatewayError:
+def _translate_http_error(error: web.HTTPException) -> GatewayError:
     """Return our error for an error of aiohttp."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))

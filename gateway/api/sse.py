@@ -24,47 +24,47 @@ from gateway.engine.latch import Latch
 from gateway.errors import GatewayError, InvalidRequest
 
 #: seconds of silence after which a stream sends a comment, so that clients and proxies keep it open
-HEARTBEAT = 15.0
+STREAM_HEARTBEAT_SECONDS = 15.0
 #: seconds that the last frame may take when the server ends a stream
-FAREWELL = 1.0
+FAREWELL_TIMEOUT_SECONDS = 1.0
 #: bytes of a frame that can always be written at once to an empty buffer: half of what asyncio buffers before it pauses
-QUICK = 32 << 10
-STILL_HERE = b": still here\n\n"
+MAX_IMMEDIATE_FRAME_BYTES = 32 << 10
+HEARTBEAT_COMMENT = b": still here\n\n"
 #: asks the client to reconnect after a second
-COME_BACK = b"retry: 1000\n\n"
+RECONNECT_FRAME = b"retry: 1000\n\n"
 
 _encode = msgspec.json.Encoder().encode
 
 
-def frame(data: bytes, *, event: str = "", id: int | str = "") -> bytes:  # noqa: A002 the format's own word
+def encode_frame(data: bytes, *, event: str = "", id: int | str = "") -> bytes:  # noqa: A002 the format's own word
     """Return one server-sent event."""
     head = (f"id: {id}\n" if id != "" else "") + (f"event: {event}\n" if event else "")
     return head.encode() + b"data: " + data + b"\n\n"
 
 
-def event_frame(event: Event) -> bytes:
+def encode_event(event: Event) -> bytes:
     """Return an event of a run's log as a server-sent event; its id is the event's number."""
-    return frame(_encode(event.data), event=event.kind, id=event.n)
+    return encode_frame(_encode(event.data), event=event.kind, id=event.number)
 
 
-def error_frame(error: GatewayError) -> bytes:
+def encode_error(error: GatewayError) -> bytes:
     """Return an error as a server-sent event."""
-    return frame(_encode(errors.answer(error)), event="error")
+    return encode_frame(_encode(errors.render_error(error)), event="error")
 
 
 @lru_cache(maxsize=64)  # each change is sent to every reader
-def change_frame(change: Change) -> bytes:
+def encode_change(change: Change) -> bytes:
     """Return a change as a server-sent event; its id is its position."""
-    return frame(_encode(change), event=change.topic, id=change.seq)
+    return encode_frame(_encode(change), event=change.topic, id=change.seq)
 
 
 @lru_cache(maxsize=4)  # each chunk is sent to every reader, one after the other
-def _chunk(data: bytes) -> bytes:
+def _encode_chunk(data: bytes) -> bytes:
     """Return a chunk of a body of unknown length: https://www.rfc-editor.org/rfc/rfc9112#section-7.1."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def resume_point(call: Call[Any, Any], given: int | None) -> int | None:
+def read_resume_point(call: Call[Any, Any], given: int | None) -> int | None:
     """Return after which event a stream continues: `Last-Event-ID`, else the `after` of the query.
 
     Call it before the stream begins: after that, an error can have no status of its own.
@@ -80,7 +80,7 @@ def resume_point(call: Call[Any, Any], given: int | None) -> int | None:
     return int(header)
 
 
-class Lines(Protocol):
+class StreamSource(Protocol):
     """The source of a stream: a generator, or an iterator that can be closed like one."""
 
     def __aiter__(self) -> Any: ...
@@ -88,13 +88,13 @@ class Lines(Protocol):
     async def aclose(self) -> Any: ...
 
 
-async def stream(
+async def send_stream(
     call: Call[Any, Any],
-    items: Lines,
+    items: StreamSource,
     encode: Callable[[Any], bytes] = bytes,
     *,
     until: Latch | None = None,
-    farewell: bytes = COME_BACK,
+    farewell: bytes = RECONNECT_FRAME,
 ) -> web.StreamResponse:
     """Answer with a stream of server-sent events, one for each item, until there are no more items.
 
@@ -108,44 +108,44 @@ async def stream(
         farewell: the last frame when the server closes.
     """
     closing = until or call.server.closing
-    deadline = asyncio.timeout(lifetime(call))
+    deadline = asyncio.timeout(seconds_until_token_expires(call))
 
     def end_early() -> None:
         if not deadline.expired():
             deadline.reschedule(0)
 
-    out = Stream(call, encode)
-    await out.open()
+    out = EventStream(call, encode)
+    await out.send_header()
     try:
         async with deadline, aclosing(items):
-            with out, call.principal.gone.telling(end_early), closing.telling(end_early):
-                await _copy(items, out)
+            with out, call.principal.revoked.notify_listener(end_early), closing.notify_listener(end_early):
+                await _send_items(items, out)
     except TimeoutError:
         if not deadline.expired():
-            out.abort()
+            out.drop_connection()
         elif closing.is_set:
             with suppress(TimeoutError):
-                await out.send(farewell, FAREWELL)
+                await out.send_frame(farewell, FAREWELL_TIMEOUT_SECONDS)
     return out.response
 
 
-def lifetime(call: Call[Any, Any]) -> float | None:
+def seconds_until_token_expires(call: Call[Any, Any]) -> float | None:
     """Return the seconds until the caller's token expires; None if it never does."""
     expires = call.principal.expires
     return None if expires is None else (expires - call.server.clock()) / 1000
 
 
-async def _copy(items: Lines, out: Stream) -> None:
+async def _send_items(items: StreamSource, out: EventStream) -> None:
     if isinstance(items, Reader):
-        items.pour(out)
+        items.attach_sink(out)
     try:
         async for item in items:
-            await out.send(out.encode(item))
+            await out.send_frame(out.encode(item))
     except GatewayError as error:  # the status has been sent
-        await out.send(error_frame(error))
+        await out.send_frame(encode_error(error))
 
 
-class Stream:
+class EventStream:
     """Writes one stream of server-sent events. As a context manager, it sends a comment whenever the stream
     has been silent for a while.
     """
@@ -169,16 +169,16 @@ class Stream:
             }
         )
 
-    async def open(self) -> None:
+    async def send_header(self) -> None:
         """Send the response header."""
         await self.response.prepare(self._request)
         self._chunked = hdrs.TRANSFER_ENCODING in self.response.headers
 
-    def offer(self, item: Any) -> bool:
+    def offer_line(self, item: Any) -> bool:
         """Write an item at once if the client has read everything before it; return whether it was written."""
         return self._write_now(self.encode(item))
 
-    async def send(self, data: bytes, seconds: float | None = None) -> None:
+    async def send_frame(self, data: bytes, seconds: float | None = None) -> None:
         """Write a frame, and wait while the client is slow.
 
         Args:
@@ -195,13 +195,13 @@ class Stream:
             await self.response.write(data)
 
     def __enter__(self) -> None:
-        self._timer = self._loop.call_later(HEARTBEAT, self._beat)
+        self._timer = self._loop.call_later(STREAM_HEARTBEAT_SECONDS, self._send_heartbeat)
 
     def __exit__(self, *exc: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def abort(self) -> None:
+    def drop_connection(self) -> None:
         """Drop the connection with everything that the client has not read."""
         transport = self._request.transport
         if transport is not None:
@@ -211,23 +211,23 @@ class Stream:
         transport = self._request.transport
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             return False
-        if not 0 < len(data) <= QUICK:  # an empty chunk would end the answer
+        if not 0 < len(data) <= MAX_IMMEDIATE_FRAME_BYTES:  # an empty chunk would end the answer
             return False
         self._last = self._loop.time()
-        transport.write(_chunk(data) if self._chunked else data)  # what aiohttp would do, without its await
+        transport.write(_encode_chunk(data) if self._chunked else data)  # what aiohttp would do, without its await
         return True
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         silence = self._loop.time() - self._last
-        if silence >= HEARTBEAT:
+        if silence >= STREAM_HEARTBEAT_SECONDS:
             silence = 0.0
-            self._write_now(STILL_HERE)  # while earlier frames wait in the buffer, no comment is needed
-        self._timer = self._loop.call_later(HEARTBEAT - silence, self._beat)
+            self._write_now(HEARTBEAT_COMMENT)  # while earlier frames wait in the buffer, no comment is needed
+        self._timer = self._loop.call_later(STREAM_HEARTBEAT_SECONDS - silence, self._send_heartbeat)
 
 
-def answer_frame(run: Run, answer: Callable[[Run], Struct]) -> bytes:
+def encode_answer(run: Run, answer: Callable[[Run], Struct]) -> bytes:
     """Return the last frame of a run's stream: `result` with the JSON answer, or `error`."""
     try:
-        return frame(_encode(answer(run)), event="result")
+        return encode_frame(_encode(answer(run)), event="result")
     except GatewayError as error:
-        return error_frame(error)
+        return encode_error(error)

@@ -12,7 +12,7 @@ from gateway.domain.permission import PermissionRequest
 from gateway.domain.run import Outcome, Run
 from gateway.domain.session import Message, Session
 from gateway.engine.resources.agents import AgentView
-from gateway.engine.resources.queue_status import Wait
+from gateway.engine.resources.queue_status import WaitReason
 from gateway.errors import AgentError, Conflict, OverBudget, TimedOut
 
 
@@ -25,7 +25,7 @@ class UsageShown(Struct, frozen=True, kw_only=True):
     cost: float
 
 
-def usage(of: Usage) -> UsageShown:
+def render_usage(of: Usage) -> UsageShown:
     return UsageShown(input=of.input, output=of.output, cached=of.cached, cost=of.cost)
 
 
@@ -39,11 +39,11 @@ class BudgetShown(Struct, frozen=True, kw_only=True):
     cost: float | None
 
 
-def budget(of: Budget) -> BudgetShown:
+def render_budget(of: Budget) -> BudgetShown:
     return BudgetShown(runs=of.runs, tokens=of.tokens, cost=of.cost)
 
 
-def result(run: Run) -> str:
+def result_or_raise(run: Run) -> str:
     """Return the agent's answer of a run that has ended.
 
     Raises:
@@ -108,7 +108,7 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     finished_at: str | None
 
 
-def task(run: Run, wait: Wait | None = None) -> TaskShown:
+def render_task(run: Run, wait: WaitReason | None = None) -> TaskShown:
     return TaskShown(
         id=run.id,
         status=run.status,
@@ -126,17 +126,17 @@ def task(run: Run, wait: Wait | None = None) -> TaskShown:
         attempt=run.attempt,
         max_attempts=run.spec.max_attempts,
         cancel_requested=run.cancel_requested,
-        waits=None if wait is None else WaitShown(why=wait.why, until=moment(wait.until)),
+        waits=None if wait is None else WaitShown(why=wait.text, until=render_time(wait.until)),
         last_event=run.last_event,
         result=run.result,
         error=run.error,
-        usage=usage(run.usage),
+        usage=render_usage(run.usage),
         rounds=run.rounds,
         done=run.done,
-        created_at=times.rfc3339(run.created),
-        run_at=moment(run.spec.run_at),
-        started_at=moment(run.started),
-        finished_at=moment(run.finished),
+        created_at=times.format_rfc3339(run.created),
+        run_at=render_time(run.spec.run_at),
+        started_at=render_time(run.started),
+        finished_at=render_time(run.finished),
     )
 
 
@@ -166,7 +166,7 @@ class DeliveryShown(Struct, frozen=True, kw_only=True):
     finished_at: str | None
 
 
-def delivery(of: Delivery) -> DeliveryShown:
+def render_delivery(of: Delivery) -> DeliveryShown:
     return DeliveryShown(
         id=of.id,
         status=of.status,
@@ -175,10 +175,10 @@ def delivery(of: Delivery) -> DeliveryShown:
         address=of.target.address,
         format=of.target.format,
         attempt=of.attempt,
-        next_at=times.rfc3339(of.next_at) if of.status is DeliveryStatus.PENDING else None,
+        next_at=times.format_rfc3339(of.next_at) if of.status is DeliveryStatus.PENDING else None,
         error=of.error,
-        created_at=times.rfc3339(of.created),
-        finished_at=moment(of.finished),
+        created_at=times.format_rfc3339(of.created),
+        finished_at=render_time(of.finished),
     )
 
 
@@ -205,18 +205,18 @@ class PermissionShown(Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
-def permission(of: PermissionRequest) -> PermissionShown:
+def render_permission(of: PermissionRequest) -> PermissionShown:
     return PermissionShown(
         id=of.id,
         task=of.run,
         action=of.action,
         choices=list(of.choices),
-        asked_at=times.rfc3339(of.asked),
-        expires_at=times.rfc3339(of.expires),
+        asked_at=times.format_rfc3339(of.asked),
+        expires_at=times.format_rfc3339(of.expires),
         answer=of.answer,
-        answered_at=moment(of.answered),
-        answered_by=of.by or None,
-        reason=of.lapse,
+        answered_at=render_time(of.answered),
+        answered_by=of.answered_by or None,
+        reason=of.denial_reason,
     )
 
 
@@ -236,17 +236,17 @@ class SessionShown(Struct, frozen=True, kw_only=True):
     last_activity: str
 
 
-def session(of: Session) -> SessionShown:
+def render_session(of: Session) -> SessionShown:
     return SessionShown(
         key=of.key,
         agent_id=of.agent,
         channel=of.channel,
         chat_id=of.chat,
         title=of.title,
-        messages=of.messages,
-        active=of.active,
-        created_at=times.rfc3339(of.created),
-        last_activity=times.rfc3339(of.updated),
+        messages=of.message_count,
+        active=of.active_runs,
+        created_at=times.format_rfc3339(of.created),
+        last_activity=times.format_rfc3339(of.updated),
     )
 
 
@@ -259,8 +259,8 @@ class MessageShown(Struct, frozen=True, kw_only=True):
     run_id: str
 
 
-def message(of: Message) -> MessageShown:
-    return MessageShown(role=of.role, content=of.content, at=times.rfc3339(of.at), run_id=of.run)
+def render_message(of: Message) -> MessageShown:
+    return MessageShown(role=of.role, content=of.content, at=times.format_rfc3339(of.at), run_id=of.run)
 
 
 class AgentShown(Struct, frozen=True, kw_only=True):
@@ -294,7 +294,7 @@ class AgentShown(Struct, frozen=True, kw_only=True):
     updated_at: str | None
 
 
-def agent(of: AgentView) -> AgentShown:
+def render_agent(of: AgentView) -> AgentShown:
     stored = of.stored
     return AgentShown(
         id=of.agent.id,
@@ -312,12 +312,12 @@ def agent(of: AgentView) -> AgentShown:
         is_enabled=of.agent.enabled,
         is_default=of.default,
         timeout=of.agent.timeout,
-        budget=None if of.agent.budget in (None, Budget()) else budget(of.agent.budget),
-        created_at=moment(stored.created if stored else None),
-        updated_at=moment(stored.updated if stored else None),
+        budget=None if of.agent.budget in (None, Budget()) else render_budget(of.agent.budget),
+        created_at=render_time(stored.created if stored else None),
+        updated_at=render_time(stored.updated if stored else None),
     )
 
 
-def moment(at: int | None) -> str | None:
+def render_time(at: int | None) -> str | None:
     """Return a time as RFC 3339 text; None stays None."""
-    return None if at is None else times.rfc3339(at)
+    return None if at is None else times.format_rfc3339(at)

@@ -21,15 +21,15 @@ from gateway.engine.latch import Latch
 from gateway.errors import GatewayError, InvalidRequest
 
 #: bytes of a message from a client, which has nothing to send
-INCOMING = 4096
+MAX_CLIENT_MESSAGE_BYTES = 4096
 #: bytes that the reason in a close frame may have
-REASON = 123
+MAX_CLOSE_REASON_BYTES = 123
 
 #: query parameter that replaces the Authorization header, which browsers cannot send with a WebSocket
 Ticket = Annotated[str | None, Meta(description="From POST /api/tickets; replaces the Authorization header.")]
 
 
-async def serve(
+async def serve_websocket(
     call: Call[Any, Any], frames: AsyncGenerator[bytes, None], *, until: Latch | None = None
 ) -> web.StreamResponse:
     """Answer with a WebSocket that sends these texts, until there are no more; it ignores what the client sends.
@@ -46,69 +46,75 @@ async def serve(
         InvalidRequest: the request does not ask for a WebSocket.
     """
     socket = web.WebSocketResponse(
-        heartbeat=sse.HEARTBEAT, compress=False, max_msg_size=INCOMING, writer_limit=0, timeout=sse.FAREWELL
+        heartbeat=sse.STREAM_HEARTBEAT_SECONDS,
+        compress=False,
+        max_msg_size=MAX_CLIENT_MESSAGE_BYTES,
+        writer_limit=0,
+        timeout=sse.FAREWELL_TIMEOUT_SECONDS,
     )
     if not socket.can_prepare(call.request):
         raise InvalidRequest("this path speaks WebSocket.", remedy="Open it with a WebSocket client.")
     await socket.prepare(call.request)
     closing = until or call.server.closing
-    deadline = asyncio.timeout(sse.lifetime(call))
+    deadline = asyncio.timeout(sse.seconds_until_token_expires(call))
 
     def end_early(_: object = None) -> None:
         if not deadline.expired():
             deadline.reschedule(0)
 
-    listening = asyncio.create_task(_listen(socket), name="websocket")
+    listening = asyncio.create_task(_receive_until_closed(socket), name="websocket")
     code, reason = WSCloseCode.OK, b""
     try:
         listening.add_done_callback(end_early)
         async with deadline, aclosing(frames):
-            with call.principal.gone.telling(end_early), closing.telling(end_early):
-                await _copy(frames, socket, call.server.config.limits.stall_seconds)
+            with call.principal.revoked.notify_listener(end_early), closing.notify_listener(end_early):
+                await _send_texts(frames, socket, call.server.config.limits.stall_seconds)
     except TimeoutError:
         if not deadline.expired():
-            _abort(call)
+            _drop_connection(call)
         elif closing.is_set:
             code, reason = WSCloseCode.SERVICE_RESTART, b"come back in a second"
         else:
             code, reason = WSCloseCode.POLICY_VIOLATION, b"the token has ended"
     except GatewayError as error:
-        code, reason = WSCloseCode.INTERNAL_ERROR, _cut(str(error))
+        code, reason = WSCloseCode.INTERNAL_ERROR, _cut_close_reason(str(error))
     finally:
         listening.remove_done_callback(end_early)
         listening.cancel()
         await asyncio.wait([listening])
-    await _close(call, socket, code, reason)
+    await _close_websocket(call, socket, code, reason)
     return socket
 
 
-async def _copy(frames: AsyncGenerator[bytes, None], socket: web.WebSocketResponse, patience: float) -> None:
+async def _send_texts(frames: AsyncGenerator[bytes, None], socket: web.WebSocketResponse, patience: float) -> None:
     async for data in frames:
         async with asyncio.timeout(patience):
             await socket.send_frame(data, WSMsgType.TEXT)
 
 
-async def _listen(socket: web.WebSocketResponse) -> None:
+async def _receive_until_closed(socket: web.WebSocketResponse) -> None:
     """Read and drop messages, so that pings are answered; return when the client disconnects."""
     while (await socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
         pass
 
 
-async def _close(call: Call[Any, Any], socket: web.WebSocketResponse, code: WSCloseCode, reason: bytes) -> None:
+async def _close_websocket(
+    call: Call[Any, Any], socket: web.WebSocketResponse, code: WSCloseCode, reason: bytes
+) -> None:
     """Send a close frame and wait a short time for the client's; it may have closed already."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(2 * sse.FAREWELL):
+        async with asyncio.timeout(2 * sse.FAREWELL_TIMEOUT_SECONDS):
             await socket.close(code=code, message=reason)
     transport = call.request.transport
     if transport is not None and transport.get_write_buffer_size() > 0:
         transport.abort()
 
 
-def _abort(call: Call[Any, Any]) -> None:
+def _drop_connection(call: Call[Any, Any]) -> None:
     transport = call.request.transport
     if transport is not None:
         transport.abort()
 
 
-def _cut(text: str) -> bytes:
-    return text.encode()[:REASON].decode("utf-8", "ignore").encode()
+def _cut_close_reason(text: str) -> bytes:
+    return text.encode()[:MAX_CLOSE_REASON_BYTES].decode("utf-8", "ignore").encode()

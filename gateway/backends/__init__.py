@@ -34,11 +34,11 @@ from gateway import plugins
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.ports.backend import Backend
-from gateway.plugins import Registered
+from gateway.plugins import RegisteredPlugins
 from gateway.process.child import Children
 
 
-class Tools(msgspec.Struct, frozen=True, kw_only=True):
+class BackendResources(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway gives to a backend to work with."""
 
     #: starts processes; the only way to start one
@@ -55,7 +55,7 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     #: struct of the backend's options, strict
     options: type[msgspec.Struct]
     #: makes the backend; the gateway then enters it as an async context manager
-    open: Callable[[Tools], Backend]
+    open: Callable[[BackendResources], Backend]
     #: returns an agent that works here without configuration, or None
     detect: Callable[[Mapping[str, str], Config], Agent | None] | None = None
     #: completes an agent's options with settings outside its entry
@@ -67,17 +67,17 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
-def registered() -> Registered[BackendType]:
+def find_registered_backends() -> RegisteredPlugins[BackendType]:
     """Return the backends of other distributions, and those that cannot be loaded."""
-    return plugins.registered("moongate.backends", BackendType, _own())
+    return plugins.load_plugins("moongate.backends", BackendType, _find_own_backends())
 
 
 @cache
-def kinds() -> Mapping[str, BackendType]:
+def find_backends() -> Mapping[str, BackendType]:
     """Return all backends by name: ours and those of other distributions."""
-    return plugins.discover(__name__, "BACKEND", registered().usable)
+    return plugins.discover_modules(__name__, "BACKEND", find_registered_backends().usable)
 
 
 @cache
-def _own() -> Mapping[str, BackendType]:
-    return plugins.discover(__name__, "BACKEND")
+def _find_own_backends() -> Mapping[str, BackendType]:
+    return plugins.discover_modules(__name__, "BACKEND")

@@ -18,12 +18,12 @@ from collections.abc import AsyncGenerator, Mapping
 
 from msgspec import Struct
 
-from gateway.backends import BackendType, Tools
+from gateway.backends import BackendResources, BackendType
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.event import Said, Text, Usage
-from gateway.domain.permission import Answer, Wanted
-from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
+from gateway.domain.event import BackendEvent, Text, Usage
+from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
 from gateway.errors import AgentError
 
 
@@ -37,32 +37,32 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Echo:
     """Answers at once, from the input alone."""
 
-    def __init__(self, resources: Tools) -> None: ...
+    def __init__(self, resources: BackendResources) -> None: ...
 
     async def __aenter__(self) -> Echo:
         return self
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    async def health(self, agent: Agent) -> Health:
-        return Health(ok=True, detail="built in: repeats its input")
+    async def check_health(self, agent: Agent) -> AgentHealth:
+        return AgentHealth(ok=True, detail="built in: repeats its input")
 
-    async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
         if turn.agent.options.script and "@@ " in turn.input:
             for line in turn.input.splitlines():
                 if line.startswith("@@ "):
-                    async for said in _obey(turn, line[3:]):
+                    async for said in _run_directive(turn, line[3:]):
                         yield said
         else:
             yield Text(delta=f"echo: {turn.input}")
         yield Usage(input=len(turn.input.split()), output=len(turn.input.split()) + 1)
 
 
-async def _obey(turn: Turn, line: str) -> AsyncGenerator[Said, None]:
+async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[BackendEvent, None]:
     verb, _, argument = line.partition(" ")
     match verb:
         case "say" | "history" | "goal" | "ask":
-            yield Text(delta=await _told(turn, verb, argument))
+            yield Text(delta=await _compose_answer(turn, verb, argument))
         case "sleep":
             await asyncio.sleep(float(argument))
         case "words":
@@ -80,20 +80,20 @@ async def _obey(turn: Turn, line: str) -> AsyncGenerator[Said, None]:
             raise AgentError(f"no such verb: {verb}")
 
 
-async def _told(turn: Turn, verb: str, argument: str) -> str:
+async def _compose_answer(turn: Turn, verb: str, argument: str) -> str:
     match verb:
         case "history":
-            return f"{len(await turn.history())} messages"
+            return f"{len(await turn.read_history())} messages"
         case "goal":
-            turns = len(await turn.history()) // 2 + 1
+            turns = len(await turn.read_history()) // 2 + 1
             return f"turn {turns}" + ("\nGOAL_COMPLETE" if turns >= int(argument) else "")
         case "ask":
-            return await turn.ask(Wanted(action=argument, choices=tuple(Answer)))
+            return await turn.ask_permission(PermissionQuestion(action=argument, choices=tuple(Answer)))
     return argument
 
 
-def detect(environ: Mapping[str, str], config: Config) -> Agent:
+def make_default_agent(environ: Mapping[str, str], config: Config) -> Agent:
     return Agent(id="main", backend="echo", options=Options())
 
 
-BACKEND = BackendType(options=Options, open=Echo, detect=detect, rank=1000)
+BACKEND = BackendType(options=Options, open=Echo, detect=make_default_agent, rank=1000)

@@ -23,10 +23,10 @@ import msgspec
 from gateway import plugins
 from gateway.domain.ports.channel import Channel
 from gateway.domain.times import Clock
-from gateway.plugins import Registered
+from gateway.plugins import RegisteredPlugins
 
 
-class Means(msgspec.Struct, frozen=True, kw_only=True):
+class ChannelResources(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway gives to a channel to work with."""
 
     #: the environment and the variables of `.env`, for secrets that an option names
@@ -40,23 +40,23 @@ class ChannelType(msgspec.Struct, frozen=True, kw_only=True):
     #: struct of the channel's options, strict; None for a channel without options, which is always on
     options: type[msgspec.Struct] | None = None
     #: makes the channel; the gateway then enters it as an async context manager. None if clients read the session
-    open: Callable[[Any, Means], Channel] | None = None
+    open: Callable[[Any, ChannelResources], Channel] | None = None
     #: returns the values that never appear in logs; raises `ConfigError` if one cannot be found
     secrets: Callable[[Any, Mapping[str, str]], Sequence[str]] = lambda options, environ: ()
 
 
 @cache
-def registered() -> Registered[ChannelType]:
+def find_registered_channels() -> RegisteredPlugins[ChannelType]:
     """Return the channels of other distributions, and those that cannot be loaded."""
-    return plugins.registered("moongate.channels", ChannelType, _own())
+    return plugins.load_plugins("moongate.channels", ChannelType, _find_own_channels())
 
 
 @cache
-def kinds() -> Mapping[str, ChannelType]:
+def find_channels() -> Mapping[str, ChannelType]:
     """Return all channels by name: ours and those of other distributions."""
-    return plugins.discover(__name__, "CHANNEL", registered().usable)
+    return plugins.discover_modules(__name__, "CHANNEL", find_registered_channels().usable)
 
 
 @cache
-def _own() -> Mapping[str, ChannelType]:
-    return plugins.discover(__name__, "CHANNEL")
+def _find_own_channels() -> Mapping[str, ChannelType]:
+    return plugins.discover_modules(__name__, "CHANNEL")

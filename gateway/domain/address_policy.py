@@ -15,46 +15,50 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 
-from gateway.domain.delivery import WEBHOOK, Target
+from gateway.domain.delivery import WEBHOOK_KIND, Target
 from gateway.errors import ConfigError, InvalidRequest
 
 #: longest URL of a webhook
-URL_LENGTH = 2048
+MAX_WEBHOOK_URL_CHARACTERS = 2048
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: link-local networks, addresses at which clouds serve credentials, and addresses that are not one host
-_NEVER = (
+_FORBIDDEN_RANGES = (
     "0.0.0.0/8 169.254.0.0/16 224.0.0.0/4 240.0.0.0/4 100.100.100.200/32 168.63.129.16/32 192.0.0.192/32"
     " ::/128 fe80::/10 ff00::/8 fd00:ec2::254/128 fd20:ce::254/128 2001::/32 100::/64"
 )
-_LOOPBACK = "127.0.0.0/8 ::1/128"
-_PRIVATE = (
+_LOOPBACK_RANGES = "127.0.0.0/8 ::1/128"
+_PRIVATE_RANGES = (
     "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 198.18.0.0/15 192.0.0.0/24 192.0.2.0/24 198.51.100.0/24"
     " 203.0.113.0/24 192.88.99.0/24 fc00::/7 fec0::/10 2001:db8::/32 3fff::/20 5f00::/16 2001:2::/48 64:ff9b:1::/48"
 )
 
 
-def _networks(text: str) -> list[_Network]:
+def _parse_networks(text: str) -> list[_Network]:
     return [ipaddress.ip_network(network) for network in text.split()]
 
 
-_TABLE = {"never": _networks(_NEVER), "loopback": _networks(_LOOPBACK), "private": _networks(_PRIVATE)}
+_NETWORKS_BY_KIND = {
+    "never": _parse_networks(_FORBIDDEN_RANGES),
+    "loopback": _parse_networks(_LOOPBACK_RANGES),
+    "private": _parse_networks(_PRIVATE_RANGES),
+}
 
 
-class Reach(Struct, frozen=True, kw_only=True):
+class AddressPolicy(Struct, frozen=True, kw_only=True):
     """Which addresses the callers of this gateway may have webhooks sent to."""
 
     #: whether the gateway listens on loopback only: its callers are on this machine then, and may name loopback
-    local: bool
+    loopback_only: bool
     #: host names whose private addresses are allowed
-    hosts: frozenset[str] = frozenset()
+    allowed_hosts: frozenset[str] = frozenset()
     #: private networks that are allowed
-    networks: tuple[_Network, ...] = ()
+    allowed_networks: tuple[_Network, ...] = ()
 
     @classmethod
-    def of(cls, allowed: Sequence[str], *, local: bool) -> Reach:
+    def from_allow_list(cls, allowed: Sequence[str], *, local: bool) -> AddressPolicy:
         """Return the policy for the entries of `webhooks.allow_private`.
 
         Raises:
@@ -70,9 +74,9 @@ class Reach(Struct, frozen=True, kw_only=True):
                         f'webhooks.allow_private: "{entry}" is neither a host name nor a network such as 10.0.0.0/8.'
                     ) from error
                 hosts.add(entry.lower())
-        return cls(local=local, hosts=frozenset(hosts), networks=tuple(networks))
+        return cls(loopback_only=local, allowed_hosts=frozenset(hosts), allowed_networks=tuple(networks))
 
-    def refusal(self, host: str, address: str, *, trusted: bool = False) -> str | None:
+    def explain_refusal(self, host: str, address: str, *, trusted: bool = False) -> str | None:
         """Return why no connection to an address is allowed, or None if it is allowed.
 
         Args:
@@ -81,17 +85,17 @@ class Reach(Struct, frozen=True, kw_only=True):
             trusted: whether the URL comes from the configuration.
         """
         found = ipaddress.ip_address(address.partition("%")[0])
-        meant = _meant(found)
-        kind = "never" if meant is None else _kind(meant)
+        meant = _unwrap_address(found)
+        kind = "never" if meant is None else _classify_address(meant)
         if kind == "never":
             return f"{address} is an address that webhooks are never sent to"
-        if kind is None or trusted or self._allowed(host.lower(), {found, meant}):
+        if kind is None or trusted or self._is_allowed(host.lower(), {found, meant}):
             return None
-        if kind == "loopback" and self.local and _names_loopback(host):
+        if kind == "loopback" and self.loopback_only and _names_loopback(host):
             return None
         return f"{address} is a {kind} address, and webhooks.allow_private does not list it"
 
-    def target(self, url: str, body: str = "task", secret: str = "") -> Target:
+    def make_webhook_target(self, url: str, body: str = "task", secret: str = "") -> Target:
         """Return the delivery target for a URL that a caller gave.
 
         Args:
@@ -101,25 +105,27 @@ class Reach(Struct, frozen=True, kw_only=True):
         Raises:
             InvalidRequest: the URL is not valid, or the policy forbids its address.
         """
-        parts = _split(url)
+        parts = _split_url(url)
         host = parts.hostname or ""
         try:
-            why = self.refusal(host, host)
+            why = self.explain_refusal(host, host)
         except ValueError:  # a host name: it is checked when it is resolved
             why = None
         if why is not None:
             raise InvalidRequest(f"webhook: {why}.")
-        return Target(kind=WEBHOOK, address=url, format=body, secret=secret)
+        return Target(kind=WEBHOOK_KIND, address=url, format=body, secret=secret)
 
-    def _allowed(self, host: str, addresses: set[_Address | None]) -> bool:
-        return host in self.hosts or any(address in network for address in addresses for network in self.networks)
+    def _is_allowed(self, host: str, addresses: set[_Address | None]) -> bool:
+        return host in self.allowed_hosts or any(
+            address in network for address in addresses for network in self.allowed_networks
+        )
 
 
-def _split(url: str) -> SplitResult:
+def _split_url(url: str) -> SplitResult:
     if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
         raise InvalidRequest("webhook: the URL must contain only printable ASCII characters and no spaces.")
-    if len(url) > URL_LENGTH:
-        raise InvalidRequest(f"webhook: the URL must have at most {URL_LENGTH} characters.")
+    if len(url) > MAX_WEBHOOK_URL_CHARACTERS:
+        raise InvalidRequest(f"webhook: the URL must have at most {MAX_WEBHOOK_URL_CHARACTERS} characters.")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -132,7 +138,7 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _meant(address: _Address) -> _Address | None:
+def _unwrap_address(address: _Address) -> _Address | None:
     """Return the IPv4 address inside an IPv6 address, or else the address itself; None if no host can have it."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
@@ -147,8 +153,10 @@ def _meant(address: _Address) -> _Address | None:
     return address
 
 
-def _kind(address: _Address) -> str | None:
-    return next((kind for kind, networks in _TABLE.items() if any(address in network for network in networks)), None)
+def _classify_address(address: _Address) -> str | None:
+    return next(
+        (kind for kind, networks in _NETWORKS_BY_KIND.items() if any(address in network for network in networks)), None
+    )
 
 
 def _names_loopback(host: str) -> bool:
@@ -156,7 +164,7 @@ def _names_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        address = _meant(ipaddress.ip_address(host))
+        address = _unwrap_address(ipaddress.ip_address(host))
     except ValueError:
         return False
-    return address is not None and _kind(address) == "loopback"
+    return address is not None and _classify_address(address) == "loopback"

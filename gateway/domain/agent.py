@@ -9,11 +9,11 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.domain.budget import Budget
-from gateway.domain.ids import AGENT_SLUG, MODEL, SLUG
+from gateway.domain.ids import AGENT_SLUG_PATTERN, MODEL_PATTERN, SLUG_PATTERN
 from gateway.domain.run import OnInterrupt
 
 
-class Permissions(StrEnum):
+class PermissionPolicy(StrEnum):
     """How the permission requests of an agent are answered."""
 
     DENY = "deny"
@@ -34,12 +34,12 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry of `agents.list`. The file has the backend's options next to these fields."""
 
     #: name of the agent, in session keys and requests
-    id: Annotated[str, Meta(pattern=SLUG)]
+    id: Annotated[str, Meta(pattern=SLUG_PATTERN)]
     #: name of the backend that drives it
     backend: str
     enabled: bool = True
     #: the model, by the name that the backend knows
-    model: Annotated[str, Meta(pattern=MODEL)] | None = None
+    model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | None = None
     system_prompt: str | None = None
     #: working directory; when not set, each session has its own below `workspaces/`
     workspace: str | None = None
@@ -50,7 +50,7 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: what happens to a message for a session that is busy
     session_mode: SessionMode = SessionMode.QUEUE
     #: how permission requests are answered: `deny`, `allow`, or `ask` (people answer)
-    permissions: Permissions = Permissions.DENY
+    permissions: PermissionPolicy = PermissionPolicy.DENY
     #: seconds that people have to answer; after that, the request is denied
     permission_timeout: Annotated[float, Meta(gt=0, le=604_800)] = 300.0
     #: environment variables for the agent's process, in addition to the few that it inherits
@@ -64,13 +64,13 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 #: the name of an agent that people see
-Name = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$(?!\n)")]
+DisplayName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$(?!\n)")]
 #: fits into one command-line argument, and cannot be mistaken for an option
 SystemPrompt = Annotated[str, Meta(max_length=30_000, pattern=r"^([^\-\x00][^\x00]*)?$(?!\n)")]
 #: the name of a model
-Model = Annotated[str, Meta(pattern=MODEL)]
+ModelName = Annotated[str, Meta(pattern=MODEL_PATTERN)]
 #: a unique short name of an agent
-Slug = Annotated[str, Meta(pattern=AGENT_SLUG)]
+AgentSlug = Annotated[str, Meta(pattern=AGENT_SLUG_PATTERN)]
 #: how many tasks at the same time
 MaxConcurrent = Annotated[int, Meta(ge=1, le=1024)]
 
@@ -79,13 +79,13 @@ class AgentDraft(Struct, frozen=True, kw_only=True):
     """A request to create an agent. Commands and environment variables always come from its base."""
 
     #: unique short name; requests may use it in place of the id
-    slug: Slug
+    slug: AgentSlug
     #: the name that people see; the slug when left out
-    name: Name | None = None
+    name: DisplayName | None = None
     #: id of the configured agent that backend, command, environment, workspace and permissions come from
     base: str | None = None
     #: the model; the base's own when null
-    model: Model | None = None
+    model: ModelName | None = None
     #: the base's own when null
     system_prompt: SystemPrompt | None = None
     #: how many runs at the same time, and how many assigned tasks
@@ -98,10 +98,10 @@ class AgentDraft(Struct, frozen=True, kw_only=True):
 class AgentEdit(Struct, frozen=True, kw_only=True):
     """A request to change an agent; a field that is left out stays as it is."""
 
-    slug: Slug | UnsetType = UNSET
-    name: Name | UnsetType = UNSET
+    slug: AgentSlug | UnsetType = UNSET
+    name: DisplayName | UnsetType = UNSET
     base: str | UnsetType = UNSET
-    model: Model | UnsetType | None = UNSET
+    model: ModelName | UnsetType | None = UNSET
     system_prompt: SystemPrompt | UnsetType | None = UNSET
     max_concurrent: MaxConcurrent | UnsetType = UNSET
     budget: Budget | UnsetType | None = UNSET
@@ -124,7 +124,7 @@ class StoredAgent(Struct, frozen=True, kw_only=True):
     updated: int
     budget: Budget | None = None
 
-    def over(self, base: Agent | None) -> Agent:
+    def apply_to_base(self, base: Agent | None) -> Agent:
         """Return the effective agent: its base with its own values. Without a base it is disabled."""
         if base is None:
             return Agent(id=self.id, backend="", enabled=False, model=self.model, max_concurrent=self.max_concurrent)

@@ -12,7 +12,7 @@ from gateway.domain import cron, times
 from gateway.domain.event import Usage
 
 #: days of runs, today included, from which the average usage of a run is computed
-SHOWN_BY = 7
+RUN_AVERAGE_DAYS = 7
 
 
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -26,7 +26,7 @@ class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     cost: Annotated[float, Meta(gt=0, le=10**9)] | None = None
 
 
-class Spent(Struct, frozen=True, kw_only=True):
+class UsageTotals(Struct, frozen=True, kw_only=True):
     """What was used in a period of time."""
 
     #: runs that started
@@ -43,20 +43,20 @@ class Spent(Struct, frozen=True, kw_only=True):
     unpriced: int = 0
 
     @property
-    def tokens(self) -> int:
+    def total_tokens(self) -> int:
         return self.input + self.output
 
 
-class Excess(Struct, frozen=True, kw_only=True):
+class ReachedLimit(Struct, frozen=True, kw_only=True):
     """A limit of a budget that has been reached."""
 
     #: `runs`, `tokens` or `cost`
     limit: str
     #: what was used of what is allowed, such as `3 of 3 runs`; empty if today's cost is not known
-    told: str
+    amounts: str
 
 
-class Days:
+class CalendarDays:
     """The calendar days of a time zone: from midnight to midnight, even when that is not 24 hours."""
 
     def __init__(self, zone: str = "UTC") -> None:
@@ -64,55 +64,55 @@ class Days:
         InvalidRequest: there is no time zone of this name.
         """
         self.zone = zone
-        self._time_zone = cron.zone(zone)
+        self._time_zone = cron.find_time_zone(zone)
 
-    def of(self, moment: int) -> str:
+    def day_of(self, moment: int) -> str:
         """Return the day of a moment, such as `2026-11-21`."""
-        return self._date(moment).isoformat()
+        return self._local_date(moment).isoformat()
 
-    def begin(self, moment: int) -> int:
+    def day_start(self, moment: int) -> int:
         """Return the first moment of the day that a moment is in."""
-        return self._midnight(self._date(moment))
+        return self._find_midnight(self._local_date(moment))
 
-    def end(self, moment: int) -> int:
+    def day_end(self, moment: int) -> int:
         """Return the first moment of the day after."""
-        return self._midnight(self._date(moment) + timedelta(days=1))
+        return self._find_midnight(self._local_date(moment) + timedelta(days=1))
 
-    def before(self, moment: int, days: int) -> str:
+    def day_before(self, moment: int, days: int) -> str:
         """Return the day that is a number of days earlier."""
-        return (self._date(moment) - timedelta(days=days)).isoformat()
+        return (self._local_date(moment) - timedelta(days=days)).isoformat()
 
-    def _date(self, moment: int) -> date:
+    def _local_date(self, moment: int) -> date:
         return datetime.fromtimestamp(moment / 1000, self._time_zone).date()
 
-    def _midnight(self, day: date) -> int:
+    def _find_midnight(self, day: date) -> int:
         # Where the clocks skip midnight, this is the moment of the change; where midnight comes twice, the first one.
-        return times.milliseconds(datetime(day.year, day.month, day.day, tzinfo=self._time_zone))
+        return times.to_milliseconds(datetime(day.year, day.month, day.day, tzinfo=self._time_zone))
 
 
-def unpriced(usage: Usage, succeeded: bool) -> bool:
+def is_unpriced(usage: Usage, succeeded: bool) -> bool:
     """Return whether the cost of a run is unknown: it has tokens but no cost, or succeeded and reported no usage."""
     return usage.cost <= 0 and (succeeded or usage.input + usage.output > 0)
 
 
-def excess(budget: Budget, used: Spent) -> Excess | None:
+def find_reached_limit(budget: Budget, used: UsageTotals) -> ReachedLimit | None:
     """Return the limit that today's usage has reached, or None.
 
     Args:
         used: today's usage, including the runs that are in progress.
     """
     if budget.runs is not None and used.runs >= budget.runs:
-        return Excess(limit="runs", told=f"{used.runs:,} of {budget.runs:,} runs")
-    if budget.tokens is not None and used.tokens >= budget.tokens:
-        return Excess(limit="tokens", told=f"{used.tokens:,} of {budget.tokens:,} tokens")
-    if budget.cost is not None and _dollars(used.cost) >= budget.cost:
-        return Excess(limit="cost", told=f"${_dollars(used.cost):,.4f} of ${budget.cost:,.2f}")
+        return ReachedLimit(limit="runs", amounts=f"{used.runs:,} of {budget.runs:,} runs")
+    if budget.tokens is not None and used.total_tokens >= budget.tokens:
+        return ReachedLimit(limit="tokens", amounts=f"{used.total_tokens:,} of {budget.tokens:,} tokens")
+    if budget.cost is not None and _round_dollars(used.cost) >= budget.cost:
+        return ReachedLimit(limit="cost", amounts=f"${_round_dollars(used.cost):,.4f} of ${budget.cost:,.2f}")
     if budget.cost is not None and used.unpriced:
-        return Excess(limit="cost", told="")
+        return ReachedLimit(limit="cost", amounts="")
     return None
 
 
-def must_wait(budget: Budget, used: Spent, recent: Spent, at_work: int) -> bool:
+def must_wait(budget: Budget, used: UsageTotals, recent: UsageTotals, at_work: int) -> bool:
     """Return whether the next run must wait, because the runs in progress may use up the budget.
 
     Each run in progress is assumed to use as much as a recent run did on average. With a cost limit, the very
@@ -123,51 +123,51 @@ def must_wait(budget: Budget, used: Spent, recent: Spent, at_work: int) -> bool:
     if recent.runs == 0:
         return budget.cost is not None
     share = at_work / recent.runs
-    if budget.tokens is not None and used.tokens + recent.tokens * share >= budget.tokens:
+    if budget.tokens is not None and used.total_tokens + recent.total_tokens * share >= budget.tokens:
         return True
-    return budget.cost is not None and _dollars(used.cost + recent.cost * share) >= budget.cost
+    return budget.cost is not None and _round_dollars(used.cost + recent.cost * share) >= budget.cost
 
 
-def refusal(whose: str, found: Excess, resets_at: int) -> str:
+def describe_refusal(whose: str, found: ReachedLimit, resets_at: int) -> str:
     """Return the error of a run that is refused because a limit has been reached.
 
     Args:
         whose: the budget's owner, such as `agent 'main'`.
         resets_at: when the budget starts again from zero, in milliseconds since 1970 UTC.
     """
-    reset = times.rfc3339(resets_at)
-    if not found.told:
+    reset = times.format_rfc3339(resets_at)
+    if not found.amounts:
         return (
             f"the {whose} has a cost limit, but a run of today reported no cost, so the rest of the budget is unknown."
             f" The budget resets at {reset}; if the backend reports no costs, limit runs or tokens instead."
         )
-    return f"the {whose} is over its budget: {found.told} are used today. The budget resets at {reset}."
+    return f"the {whose} is over its budget: {found.amounts} are used today. The budget resets at {reset}."
 
 
-def waiting(whose: str, at_work: int, resets_at: int) -> str:
+def describe_wait(whose: str, at_work: int, resets_at: int) -> str:
     """Return why a run waits for the runs in progress; see `must_wait`."""
     return (
         f"the runs in progress ({at_work} now) may use up the budget of the {whose}:"
         f" this run starts if they leave enough, and fails as over_budget otherwise; the budget resets at"
-        f" {times.rfc3339(resets_at)}"
+        f" {times.format_rfc3339(resets_at)}"
     )
 
 
-def left(budget: Budget, used: Spent) -> Budget:
+def calculate_remaining(budget: Budget, used: UsageTotals) -> Budget:
     """Return what is left of each limit of a budget."""
     return Budget(
         runs=None if budget.runs is None else max(budget.runs - used.runs, 0),
-        tokens=None if budget.tokens is None else max(budget.tokens - used.tokens, 0),
-        cost=None if budget.cost is None else max(_dollars(budget.cost - used.cost), 0.0),
+        tokens=None if budget.tokens is None else max(budget.tokens - used.total_tokens, 0),
+        cost=None if budget.cost is None else max(_round_dollars(budget.cost - used.cost), 0.0),
     )
 
 
-def _dollars(cost: float) -> float:
+def _round_dollars(cost: float) -> float:
     """Return a sum without the rounding errors of binary fractions."""
     return round(cost, 9)
 
 
-class By(StrEnum):
+class UsageGrouping(StrEnum):
     """What usage is grouped by."""
 
     DAY = "day"
@@ -175,9 +175,9 @@ class By(StrEnum):
     SCHEDULE = "schedule"
 
 
-class Used(Struct, frozen=True, kw_only=True):
+class UsageGroup(Struct, frozen=True, kw_only=True):
     """The usage of one day, agent or schedule."""
 
     #: the day, or the id of the agent or the schedule
     name: str
-    spent: Spent
+    totals: UsageTotals

@@ -10,22 +10,22 @@ import msgspec
 from msgspec import Struct
 
 #: kind of a target that is a URL; every other kind is the name of a channel
-WEBHOOK = "webhook"
+WEBHOOK_KIND = "webhook"
 #: format of a reply that people read in a chat
-CHAT = "chat"
+CHAT_FORMAT = "chat"
 #: format of a reply to the `response_url` of a Slack command
-SLACK = "slack"
+SLACK_FORMAT = "slack"
 
 #: seconds to wait before each attempt; when the last attempt fails, the delivery is dead
-SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
+DELIVERY_RETRY_DELAYS_SECONDS = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
 #: longest wait before an attempt, in seconds, whatever the settings say
-LONGEST_WAIT = 604_800.0
+MAX_RETRY_DELAY_SECONDS = 604_800.0
 #: the share of a wait that is random, so that deliveries that failed together do not return together
-JITTER = 0.1
+RETRY_JITTER_SHARE = 0.1
 #: longest wait that a receiver may ask for, in seconds
-LONGEST_STAY = 86_400.0
+MAX_RETRY_AFTER_SECONDS = 86_400.0
 #: characters of an error that are stored
-ERROR_LENGTH = 500
+MAX_DELIVERY_ERROR_CHARACTERS = 500
 
 
 class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,7 +45,7 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def receiver(self) -> str:
         """The receiver: deliveries to the same receiver wait for each other, others do not."""
-        if self.kind != WEBHOOK:
+        if self.kind != WEBHOOK_KIND:
             return f"{self.kind}:{self.address}"
         parts = urlsplit(self.address)
         return f"{parts.scheme}://{parts.netloc}".lower()
@@ -84,24 +84,24 @@ class Delivered(Struct, frozen=True):
     """The receiver accepted it."""
 
 
-class TryAgain(Struct, frozen=True):
+class RetryLater(Struct, frozen=True):
     """The attempt failed; a later one may succeed."""
 
-    why: str
+    reason: str
     #: seconds that the receiver asked us to wait
-    after: float = 0.0
+    retry_after: float = 0.0
 
 
-class Never(Struct, frozen=True):
+class PermanentFailure(Struct, frozen=True):
     """The attempt failed, and every other one would fail too."""
 
-    why: str
+    reason: str
 
 
-Receipt = Delivered | TryAgain | Never
+SendResult = Delivered | RetryLater | PermanentFailure
 
 
-def backoff(schedule: Sequence[float], attempt: int, chance: float) -> float | None:
+def compute_backoff(schedule: Sequence[float], attempt: int, chance: float) -> float | None:
     """Return the seconds to wait before an attempt, or None if no attempt is left.
 
     Args:
@@ -110,20 +110,24 @@ def backoff(schedule: Sequence[float], attempt: int, chance: float) -> float | N
     """
     if attempt > len(schedule):
         return None
-    return schedule[attempt - 1] * (1 + JITTER * (2 * chance - 1))
+    return schedule[attempt - 1] * (1 + RETRY_JITTER_SHARE * (2 * chance - 1))
 
 
-def after(
-    delivery: Delivery, receipt: Receipt, now: int, chance: float, schedule: Sequence[float] = SCHEDULE
+def apply_send_result(
+    delivery: Delivery,
+    receipt: SendResult,
+    now: int,
+    chance: float,
+    schedule: Sequence[float] = DELIVERY_RETRY_DELAYS_SECONDS,
 ) -> Delivery:
     """Return a delivery as it is after an attempt to send it."""
     if isinstance(receipt, Delivered):
         return msgspec.structs.replace(delivery, status=DeliveryStatus.DELIVERED, error=None, finished=now)
-    error = receipt.why[:ERROR_LENGTH]
-    wait = None if isinstance(receipt, Never) else backoff(schedule, delivery.attempt + 1, chance)
+    error = receipt.reason[:MAX_DELIVERY_ERROR_CHARACTERS]
+    wait = None if isinstance(receipt, PermanentFailure) else compute_backoff(schedule, delivery.attempt + 1, chance)
     if wait is None:
         return msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, error=error, finished=now)
-    asked = min(receipt.after, LONGEST_STAY) if isinstance(receipt, TryAgain) else 0.0
+    asked = min(receipt.retry_after, MAX_RETRY_AFTER_SECONDS) if isinstance(receipt, RetryLater) else 0.0
     next_at = now + round(max(wait, asked) * 1000)
     return msgspec.structs.replace(delivery, status=DeliveryStatus.PENDING, error=error, next_at=next_at)
 

@@ -11,11 +11,11 @@ from typing import Any
 from msgspec import Struct
 
 
-class Happening(Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.lower, omit_defaults=True):
+class EventData(Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.lower, omit_defaults=True):
     """The content of an event. Its kind is the class name in lower case."""
 
 
-class Status(Happening, frozen=True):
+class Status(EventData, frozen=True):
     """The run has another status."""
 
     status: str
@@ -24,19 +24,19 @@ class Status(Happening, frozen=True):
     reason: str = ""
 
 
-class Text(Happening, frozen=True):
+class Text(EventData, frozen=True):
     """A piece of the answer, as the agent writes it."""
 
     delta: str
 
 
-class Thinking(Happening, frozen=True):
+class Thinking(EventData, frozen=True):
     """A piece of the agent's reasoning, if the agent shows it."""
 
     delta: str
 
 
-class Tool(Happening, frozen=True):
+class Tool(EventData, frozen=True):
     """The agent started to use a tool."""
 
     id: str
@@ -44,7 +44,7 @@ class Tool(Happening, frozen=True):
     args: Any = None
 
 
-class ToolEnd(Happening, frozen=True, tag="tool_end"):
+class ToolEnd(EventData, frozen=True, tag="tool_end"):
     """A tool has finished."""
 
     id: str
@@ -55,7 +55,7 @@ class ToolEnd(Happening, frozen=True, tag="tool_end"):
     output_file: str = ""
 
 
-class Usage(Happening, frozen=True):
+class Usage(EventData, frozen=True):
     """What one step used. The usage of a run is the sum of its steps."""
 
     #: input tokens
@@ -76,7 +76,7 @@ class Usage(Happening, frozen=True):
         )
 
 
-class Permission(Happening, frozen=True):
+class Permission(EventData, frozen=True):
     """The agent asks for permission, or has its answer: from its policy or from a person."""
 
     id: str
@@ -92,14 +92,14 @@ class Permission(Happening, frozen=True):
     reason: str = ""
 
 
-class Log(Happening, frozen=True):
+class Log(EventData, frozen=True):
     """A remark about the run, such as a retry of the model or a shortened output."""
 
     level: str
     message: str
 
 
-class End(Happening, frozen=True):
+class End(EventData, frozen=True):
     """The run has ended. This is always the last event."""
 
     status: str
@@ -108,8 +108,8 @@ class End(Happening, frozen=True):
     error: str | None = None
 
 
-Said = Text | Thinking | Tool | ToolEnd | Usage | Permission | Log
-AnyHappening = Status | Text | Thinking | Tool | ToolEnd | Usage | Permission | Log | End
+BackendEvent = Text | Thinking | Tool | ToolEnd | Usage | Permission | Log
+AnyEventData = Status | Text | Thinking | Tool | ToolEnd | Usage | Permission | Log | End
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -117,10 +117,10 @@ class Event(Struct, frozen=True, kw_only=True):
 
     run: str
     #: 1 for the run's first event; there are no gaps
-    n: int
+    number: int
     #: milliseconds since 1970 UTC
     at: int
-    data: AnyHappening
+    data: AnyEventData
 
     @property
     def kind(self) -> str:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 #: the last line of an agent's answer when the goal is reached
-MARK = "GOAL_COMPLETE"
+GOAL_MARKER = "GOAL_COMPLETE"
 
 #: the prompt of each round; it repeats the whole goal, because some agents keep no session
-WORDING = (
+ROUND_PROMPT_TEMPLATE = (
     "{goal}\n"
     "\n"
     "(This is round {round} of at most {rounds}. Work towards the goal above; what was done before is in this"
-    " conversation. When the goal is reached, end your answer with a line that holds nothing but " + MARK + "."
+    " conversation. When the goal is reached, end your answer with a line that holds nothing but " + GOAL_MARKER + "."
     " While it is not reached, leave that line out: you will be asked to go on.)"
 )
 
 #: characters that models like to put around a line
-_DECORATION = " \t*_`#.!"
+_MARKUP_CHARACTERS = " \t*_`#.!"
 
 
-def prompt(goal: str, number: int, rounds: int) -> str:
+def build_round_prompt(goal: str, number: int, rounds: int) -> str:
     """Return the prompt of a round, counted from 1."""
-    return WORDING.format(goal=goal, round=number, rounds=rounds)
+    return ROUND_PROMPT_TEMPLATE.format(goal=goal, round=number, rounds=rounds)
 
 
-def reached(reply: str) -> bool:
+def is_reached(reply: str) -> bool:
     """Return whether an answer ends with the line that says that the goal is reached."""
     lines = reply.rstrip().splitlines()
-    return bool(lines) and lines[-1].strip(_DECORATION) == MARK
+    return bool(lines) and lines[-1].strip(_MARKUP_CHARACTERS) == GOAL_MARKER

@@ -9,25 +9,25 @@ from __future__ import annotations
 import re
 import secrets
 
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CROCKFORD_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 # `(?!\n)`: Python's `$` also matches before a final line feed; JSON Schema's does not.
 
 #: agents, channels and other slugs; without a colon, which separates the parts of a session key
-SLUG = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)"
+SLUG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$(?!\n)"
 
 #: slugs of agents that are created through the API
-AGENT_SLUG = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,49}$(?!\n)"
+AGENT_SLUG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,49}$(?!\n)"
 
 #: names of models
-MODEL = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,127}$(?!\n)"
+MODEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,127}$(?!\n)"
 
 
-def ulid(now: int) -> str:
+def make_ulid(now: int) -> str:
     """Return a new ULID for a time in milliseconds since 1970 UTC."""
     value = (now & (1 << 48) - 1) << 80 | secrets.randbits(80)
-    return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))
+    return "".join(_CROCKFORD_DIGITS[value >> shift & 31] for shift in range(125, -1, -5))
 
 
 def is_slug(text: str) -> bool:
-    return re.match(SLUG, text) is not None
+    return re.match(SLUG_PATTERN, text) is not None

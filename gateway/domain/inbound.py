@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 from gateway.domain.delivery import Target
 
 
-class InletSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebhookEndpointSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry of `inbound`: what `POST /api/webhook/{name}` accepts, and the run that it becomes."""
 
     #: who sends it: generic, github, slack, standard or telegram; the entry's own name when not set
@@ -35,7 +35,7 @@ class InletSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     enabled: bool = True
 
 
-class Inbound(Struct, frozen=True, kw_only=True):
+class InboundMessage(Struct, frozen=True, kw_only=True):
     """A verified webhook or chat message. It becomes one run."""
 
     #: the sender's id of the message: a second one with this id is a repetition
@@ -48,7 +48,7 @@ class Inbound(Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-class Aside(Struct, frozen=True, kw_only=True):
+class ImmediateReply(Struct, frozen=True, kw_only=True):
     """A response in the sender's own format, without a run: to a challenge, an unwanted event or a command."""
 
     body: dict[str, Any]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 #: longest description of an action
-ACTION = 500
+MAX_ACTION_CHARACTERS = 500
 
 
 class Answer(StrEnum):
@@ -20,7 +20,7 @@ class Answer(StrEnum):
     DENY = "deny"
 
 
-class Lapse(StrEnum):
+class DenialReason(StrEnum):
     """Why a request was denied without an answer."""
 
     #: nobody answered in time
@@ -29,7 +29,7 @@ class Lapse(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class PermissionQuestion(Struct, frozen=True, kw_only=True):
     """A permission that an agent asks for, before it is stored."""
 
     #: description for people
@@ -44,9 +44,9 @@ class PermissionRequest(Struct, frozen=True, kw_only=True):
     #: id of the run
     run: str
     #: 1 for the run's first request, counted over all its attempts
-    n: int
+    number: int
     #: number of the event that announces it
-    event: int
+    event_number: int
     action: str
     choices: tuple[Answer, ...]
     asked: int
@@ -55,20 +55,20 @@ class PermissionRequest(Struct, frozen=True, kw_only=True):
     answer: Answer | None = None
     answered: int | None = None
     #: who answered: the name of a token, or a channel and its chat
-    by: str = ""
+    answered_by: str = ""
     #: why it was denied, if nobody answered
-    lapse: Lapse | None = None
+    denial_reason: DenialReason | None = None
 
     @property
     def id(self) -> str:
-        return request_id(self.n)
+        return format_request_id(self.number)
 
 
-def request_id(n: int) -> str:
+def format_request_id(n: int) -> str:
     """Return the id of a run's n-th request."""
     return f"p{n}"
 
 
-def request_number(name: str) -> int | None:
+def parse_request_id(name: str) -> int | None:
     """Return the number in the id of a request, or None if this is not such an id."""
     return int(name[1:]) if re.fullmatch(r"p[1-9][0-9]{0,8}", name, re.ASCII) else None

@@ -10,7 +10,7 @@ from gateway.domain.agent import SessionMode
 from gateway.domain.budget import Budget
 
 
-class Admission(Struct, frozen=True, kw_only=True):
+class AdmissionRules(Struct, frozen=True, kw_only=True):
     """What a run must satisfy to be accepted; checked in the transaction that accepts it."""
 
     #: slots of its agent: how many assigned runs may be queued or running
@@ -23,7 +23,7 @@ class Admission(Struct, frozen=True, kw_only=True):
     session_mode: SessionMode = SessionMode.QUEUE
 
 
-class Load(Struct, frozen=True, kw_only=True):
+class AgentLoad(Struct, frozen=True, kw_only=True):
     """How many unfinished runs an agent has."""
 
     running: int = 0
@@ -32,24 +32,24 @@ class Load(Struct, frozen=True, kw_only=True):
     slots: int = 0
 
 
-class Obstacles(Struct, frozen=True, kw_only=True):
+class RunBlockers(Struct, frozen=True, kw_only=True):
     """What keeps a queued run from starting."""
 
     #: it must not start before this moment, in milliseconds since 1970 UTC
-    due: int | None
+    not_before: int | None
     #: id of the run of its session that must finish first
-    before: str | None
+    earlier_run: str | None
     #: runs in progress: of its agent, of all agents, and of all agents with source `background`
-    working: int
-    total: int
-    background: int
+    running_of_agent: int
+    running_in_all: int
+    running_in_background: int
     #: why a budget makes it wait, in words for people
-    budget: str | None
+    budget_wait: str | None
     #: when budgets reset, in milliseconds since 1970 UTC
-    begins_anew: int
+    budget_resets_at: int
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class RunLimits(Struct, frozen=True, kw_only=True):
     """How many runs may be running; checked in the transaction that claims runs."""
 
     #: for all agents together
@@ -62,7 +62,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     budgets: Mapping[str, Budget] = field(default_factory=dict)
 
 
-class Backlog(Struct, frozen=True, kw_only=True):
+class BackgroundCounts(Struct, frozen=True, kw_only=True):
     """How many runs of source `background` there are: active, queued, and in all with the finished ones."""
 
     active: int
@@ -70,7 +70,7 @@ class Backlog(Struct, frozen=True, kw_only=True):
     total: int
 
 
-class Counts(Struct, frozen=True, kw_only=True):
+class GatewayCounts(Struct, frozen=True, kw_only=True):
     """Totals for health, metrics and status."""
 
     queued: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-DAY = 86_400_000
+DAY_MILLISECONDS = 86_400_000
 
 
 class Retention(Struct, frozen=True, kw_only=True):
@@ -22,6 +22,6 @@ class Retention(Struct, frozen=True, kw_only=True):
     sessions_days: float | None = None
 
 
-def before(now: int, days: float | None) -> int | None:
+def compute_cutoff(now: int, days: float | None) -> int | None:
     """Return the moment before which data is too old, in milliseconds since 1970 UTC; None if all of it is kept."""
-    return None if days is None else now - round(days * DAY)
+    return None if days is None else now - round(days * DAY_MILLISECONDS)

@@ -55,11 +55,11 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
     @property
-    def final(self) -> bool:
-        return self in FINAL
+    def is_final(self) -> bool:
+        return self in FINAL_STATUSES
 
 
-FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+FINAL_STATUSES = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 
 
 class Outcome(StrEnum):
@@ -91,42 +91,42 @@ class Move(StrEnum):
     REFUSE = "refuse"
 
 
-class _Row(NamedTuple):
-    sources: frozenset[Status]
-    target: Status
+class _Transition(NamedTuple):
+    from_statuses: frozenset[Status]
+    to_status: Status
 
 
 #: all possible moves; no move leads out of a final status
-MOVES: Mapping[Move, _Row] = {
-    Move.RELEASE: _Row(frozenset({Status.HELD}), Status.QUEUED),
-    Move.CLAIM: _Row(frozenset({Status.QUEUED}), Status.RUNNING),
-    Move.SUCCEED: _Row(frozenset({Status.RUNNING}), Status.SUCCEEDED),
-    Move.FAIL: _Row(frozenset({Status.RUNNING}), Status.FAILED),
-    Move.CANCEL: _Row(frozenset({Status.HELD, Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
-    Move.REQUEUE: _Row(frozenset({Status.RUNNING}), Status.QUEUED),
-    Move.ABANDON: _Row(frozenset({Status.QUEUED}), Status.FAILED),
-    Move.REFUSE: _Row(frozenset({Status.QUEUED}), Status.FAILED),
+RUN_MOVES: Mapping[Move, _Transition] = {
+    Move.RELEASE: _Transition(frozenset({Status.HELD}), Status.QUEUED),
+    Move.CLAIM: _Transition(frozenset({Status.QUEUED}), Status.RUNNING),
+    Move.SUCCEED: _Transition(frozenset({Status.RUNNING}), Status.SUCCEEDED),
+    Move.FAIL: _Transition(frozenset({Status.RUNNING}), Status.FAILED),
+    Move.CANCEL: _Transition(frozenset({Status.HELD, Status.QUEUED, Status.RUNNING}), Status.CANCELLED),
+    Move.REQUEUE: _Transition(frozenset({Status.RUNNING}), Status.QUEUED),
+    Move.ABANDON: _Transition(frozenset({Status.QUEUED}), Status.FAILED),
+    Move.REFUSE: _Transition(frozenset({Status.QUEUED}), Status.FAILED),
 }
 
 
-def target(status: Status, move: Move) -> Status:
+def apply_move(status: Status, move: Move) -> Status:
     """Return the status after a move.
 
     Raises:
         Conflict: this move is not possible in this status.
     """
-    row = MOVES[move]
-    if status not in row.sources:
+    row = RUN_MOVES[move]
+    if status not in row.from_statuses:
         raise Conflict(f"cannot {move} a run that is {status}")
-    return row.target
+    return row.to_status
 
 
-def diagram() -> str:
+def draw_diagram() -> str:
     """Return the table of moves as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", f"    [*] --> {Status.QUEUED}: submit", f"    [*] --> {Status.HELD}: hold"]
-    for move, row in MOVES.items():
-        lines += [f"    {source} --> {row.target}: {move}" for source in sorted(row.sources)]
-    lines += [f"    {status} --> [*]" for status in sorted(FINAL)]
+    for move, row in RUN_MOVES.items():
+        lines += [f"    {source} --> {row.to_status}: {move}" for source in sorted(row.from_statuses)]
+    lines += [f"    {status} --> [*]" for status in sorted(FINAL_STATUSES)]
     return "\n".join(lines) + "\n"
 
 
@@ -174,13 +174,13 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_attempts: int = MAX_ATTEMPTS
 
     @property
-    def schedule(self) -> str | None:
+    def schedule_id(self) -> str | None:
         """The id of the schedule that this run belongs to, if any."""
         return self.labels.get("schedule") if self.source is Source.CRON else None
 
-    def prompt(self, number: int) -> str:
+    def build_prompt(self, number: int) -> str:
         """Return the prompt of a round, counted from 1; turn mode has only one round."""
-        return goal.prompt(self.input, number, self.max_rounds) if self.mode is Mode.GOAL else self.input
+        return goal.build_round_prompt(self.input, number, self.max_rounds) if self.mode is Mode.GOAL else self.input
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -213,7 +213,7 @@ class Run(Struct, frozen=True, kw_only=True):
     finished: int | None = None
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class AttemptResult(Struct, frozen=True, kw_only=True):
     """The result of an attempt, and the move that it makes."""
 
     move: Move
@@ -227,7 +227,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     done: bool | None = None
 
 
-class Round(Struct, frozen=True, kw_only=True):
+class GoalRound(Struct, frozen=True, kw_only=True):
     """A completed round in goal mode that did not reach the goal."""
 
     #: counted from 1
@@ -236,27 +236,27 @@ class Round(Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-def after_interruption(spec: RunSpec, attempt: int, why: str) -> Verdict | None:
+def decide_after_interruption(spec: RunSpec, attempt: int, why: str) -> AttemptResult | None:
     """Return how a run with an interrupted attempt ends, or None if it is attempted again."""
     if spec.on_interrupt is OnInterrupt.FAIL:
-        return _interrupted(f"interrupted: {why}; its policy is not to retry")
+        return _fail_interrupted(f"interrupted: {why}; its policy is not to retry")
     if attempt >= spec.max_attempts:
-        return _interrupted(f"interrupted {attempt} times, which is the limit; last: {why}")
+        return _fail_interrupted(f"interrupted {attempt} times, which is the limit; last: {why}")
     return None
 
 
-def _interrupted(error: str) -> Verdict:
-    return Verdict(move=Move.FAIL, outcome=Outcome.INTERRUPTED, error=error)
+def _fail_interrupted(error: str) -> AttemptResult:
+    return AttemptResult(move=Move.FAIL, outcome=Outcome.INTERRUPTED, error=error)
 
 
-class Accepted(Struct, frozen=True):
+class AcceptedRun(Struct, frozen=True):
     """A run that is stored, and how that came about."""
 
     run: Run
     #: False if the idempotency key was used before, or an equal run waits already: `run` is the earlier one then
-    fresh: bool
+    is_new: bool
     #: ids of the runs that `SessionMode.INTERRUPT` asks to stop
-    interrupted: tuple[str, ...] = ()
+    interrupted_runs: tuple[str, ...] = ()
 
 
 class RunFilter(Struct, frozen=True, kw_only=True):

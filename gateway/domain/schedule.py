@@ -11,11 +11,11 @@ from msgspec import Struct, field
 from gateway.domain import cron
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
-from gateway.domain.queue import Admission
+from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import RunSpec
 
 #: milliseconds after which a time counts as missed; until then it is only late
-LATE = 60_000
+MISFIRE_GRACE_MILLISECONDS = 60_000
 
 
 class Misfire(StrEnum):
@@ -98,10 +98,10 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
     @property
     def timing(self) -> cron.Timing:
-        return cron.parse(self.spec.expression, self.spec.timezone)
+        return cron.parse_expression(self.spec.expression, self.spec.timezone)
 
 
-class Fire(Struct, frozen=True, kw_only=True):
+class FireRecord(Struct, frozen=True, kw_only=True):
     """One time of a schedule and its outcome. Times are milliseconds since 1970 UTC."""
 
     scheduled_for: int
@@ -114,15 +114,15 @@ class Fire(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-class Due(NamedTuple):
+class FireDecision(NamedTuple):
     """What to do about the times of a schedule that are due."""
 
     #: times to run
-    fire: tuple[int, ...]
+    fire_times: tuple[int, ...]
     #: missed times to record one by one
-    missed: tuple[int, ...]
+    missed_times: tuple[int, ...]
     #: how many times were missed in all
-    number: int
+    missed_count: int
     next_at: int | None
 
 
@@ -131,47 +131,47 @@ class PlannedRun(Struct, frozen=True, kw_only=True):
 
     time: int
     spec: RunSpec
-    admission: Admission | None = None
+    admission: AdmissionRules | None = None
 
 
-class Firing(Struct, frozen=True, kw_only=True):
+class FirePlan(Struct, frozen=True, kw_only=True):
     """What one transaction does about a schedule that is due."""
 
     schedule: Schedule
     #: runs of the times to run
     runs: tuple[PlannedRun, ...] = ()
     #: missed times to record one by one
-    missed: tuple[int, ...] = ()
+    missed_times: tuple[int, ...] = ()
     #: how many times were missed in all
-    count: int = 0
+    missed_count: int = 0
     #: times that cannot be run; `error` says why
-    refused: tuple[int, ...] = ()
+    refused_times: tuple[int, ...] = ()
     error: str | None = None
     #: its next time; None disables it, for the reason in `error`
     next_at: int | None = None
 
 
-def due(schedule: Schedule, now: int) -> Due:
+def decide_fires(schedule: Schedule, now: int) -> FireDecision:
     """Decide which of the times from the next one until now are run and which are missed, by the schedule's policy."""
     assert schedule.next_at is not None, "only a schedule with a next time can be due"
     timing, spec = schedule.timing, schedule.spec
-    found, counted = timing.upto(schedule.next_at, now, schedule.anchor)
-    oldest = 0 if spec.max_age is None else now - max(round(spec.max_age * 1000), LATE)
+    found, counted = timing.collect_due_times(schedule.next_at, now, schedule.anchor)
+    oldest = 0 if spec.max_age is None else now - max(round(spec.max_age * 1000), MISFIRE_GRACE_MILLISECONDS)
     match spec.misfire:
         case Misfire.ALL:
             fire = tuple(time for time in found if time >= oldest)
         case Misfire.ONCE:
             fire = tuple(time for time in found[-1:] if time >= oldest)
         case Misfire.SKIP:
-            fire = tuple(time for time in found[-1:] if time > now - LATE)
+            fire = tuple(time for time in found[-1:] if time > now - MISFIRE_GRACE_MILLISECONDS)
     missed = tuple(time for time in found if time not in fire)
     if counted is None or counted > len(found):  # the first missed time is recorded too: it shows since when
         missed = (schedule.next_at, *missed)
     count = len(missed) if counted is None else counted - len(fire)
-    return Due(fire, missed, count, timing.after(now, schedule.anchor))
+    return FireDecision(fire, missed, count, timing.next_after(now, schedule.anchor))
 
 
-def begin(schedule: str, time: int, jitter: float) -> int | None:
+def apply_jitter(schedule: str, time: int, jitter: float) -> int | None:
     """Return the earliest start of the run of a time, or None for now. Equal arguments give equal results."""
     if jitter <= 0:
         return None

@@ -19,25 +19,25 @@ from gateway.domain.session import Role
 from gateway.errors import InvalidRequest
 
 #: longest query
-LENGTH = 500
+MAX_QUERY_CHARACTERS = 500
 
 #: words and phrases of a query that are used; the rest is ignored
-TERMS = 16
+MAX_QUERY_TERMS = 16
 
 #: a word of at least so many letters also matches longer words, without an asterisk; a shorter one would match most
-BEGINNING = 3
+MIN_PREFIX_LETTERS = 3
 
 #: put around each character that is searched as a word; it has no meaning there in any text
-APART = "\u200b"
+CHARACTER_SEPARATOR = "\u200b"
 #: kana, Han and Hangul
-_ALONE = re.compile(
+_CJK_CHARACTER = re.compile(
     "([\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f"
     "\U00020000-\U0003ffff])"
 )
-_TERM = re.compile(r'(-?)(?:"([^"]*)"?|([^\s"]+))')
+_TERM_PATTERN = re.compile(r'(-?)(?:"([^"]*)"?|([^\s"]+))')
 
 
-class Term(Struct, frozen=True):
+class SearchTerm(Struct, frozen=True):
     """A word, or a phrase of several words."""
 
     text: str
@@ -47,15 +47,15 @@ class Term(Struct, frozen=True):
     excluded: bool = False
 
 
-class Search(Struct, frozen=True, kw_only=True):
+class SearchQuery(Struct, frozen=True, kw_only=True):
     """What to search for; None matches all."""
 
-    terms: Annotated[tuple[Term, ...], Meta(min_length=1)]
+    terms: Annotated[tuple[SearchTerm, ...], Meta(min_length=1)]
     session: str | None = None
     agent: str | None = None
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class SearchHit(Struct, frozen=True, kw_only=True):
     """A message that matches a search query."""
 
     #: position among all messages; newer messages have higher ones
@@ -72,29 +72,29 @@ class Found(Struct, frozen=True, kw_only=True):
     matches: tuple[str, ...]
 
 
-def spaced(text: str) -> str:
+def separate_characters(text: str) -> str:
     """Return a text with a separator around each character that is searched as a word."""
-    return text if text.isascii() else _ALONE.sub(f"{APART}\\1{APART}", text)
+    return text if text.isascii() else _CJK_CHARACTER.sub(f"{CHARACTER_SEPARATOR}\\1{CHARACTER_SEPARATOR}", text)
 
 
-def together(text: str) -> str:
+def join_characters(text: str) -> str:
     """Return a text without the separators around its characters."""
-    return text.replace(APART, "")
+    return text.replace(CHARACTER_SEPARATOR, "")
 
 
-def terms(query: str) -> tuple[Term, ...]:
+def parse_terms(query: str) -> tuple[SearchTerm, ...]:
     """Return the words and phrases of a query.
 
     Raises:
         InvalidRequest: the query has no word that must occur.
     """
     found = []
-    for minus, phrase, word in _TERM.findall("".join(c if c.isprintable() else " " for c in query)):
+    for minus, phrase, word in _TERM_PATTERN.findall("".join(c if c.isprintable() else " " for c in query)):
         text = phrase or word
         if any(c.isalnum() for c in text):  # the index has only letters and digits
-            goes_on = bool(word) and (word.endswith("*") or (not minus and len(word) >= BEGINNING))
-            found.append(Term(text, prefix=goes_on, excluded=bool(minus)))
-    found = found[:TERMS]
+            goes_on = bool(word) and (word.endswith("*") or (not minus and len(word) >= MIN_PREFIX_LETTERS))
+            found.append(SearchTerm(text, prefix=goes_on, excluded=bool(minus)))
+    found = found[:MAX_QUERY_TERMS]
     if all(term.excluded for term in found):
         raise InvalidRequest("q: the query needs at least one word to search for.")
     return tuple(found)

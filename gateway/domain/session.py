@@ -11,7 +11,7 @@ from gateway.domain.ids import is_slug
 from gateway.errors import InvalidRequest
 
 #: longest name of a chat
-CHAT_LENGTH = 128
+MAX_CHAT_CHARACTERS = 128
 
 
 class SessionKey(NamedTuple):
@@ -25,7 +25,7 @@ class SessionKey(NamedTuple):
         return f"{self.agent}:{self.channel}:{self.chat}"
 
     @classmethod
-    def of(cls, agent: str, channel: str, chat: str) -> SessionKey:
+    def from_parts(cls, agent: str, channel: str, chat: str) -> SessionKey:
         """Return the key of parts that came from outside.
 
         Raises:
@@ -33,16 +33,16 @@ class SessionKey(NamedTuple):
         """
         if not is_slug(channel):
             raise InvalidRequest("channel: use only letters, digits and . _ @ - (at most 64 characters).")
-        if not (1 <= len(chat) <= CHAT_LENGTH and chat.isprintable()):
-            raise InvalidRequest(f"chat_id: use 1 to {CHAT_LENGTH} printable characters.")
+        if not (1 <= len(chat) <= MAX_CHAT_CHARACTERS and chat.isprintable()):
+            raise InvalidRequest(f"chat_id: use 1 to {MAX_CHAT_CHARACTERS} printable characters.")
         return cls(agent, channel, chat)
 
     @classmethod
-    def parse(cls, text: str) -> SessionKey | None:
+    def parse_key(cls, text: str) -> SessionKey | None:
         """Return the key that a text spells, or None if it is not a full key; it may be the bare name of a chat."""
         agent, _, rest = text.partition(":")
         channel, _, chat = rest.partition(":")
-        if is_slug(agent) and is_slug(channel) and 1 <= len(chat) <= CHAT_LENGTH and chat.isprintable():
+        if is_slug(agent) and is_slug(channel) and 1 <= len(chat) <= MAX_CHAT_CHARACTERS and chat.isprintable():
             return cls(agent, channel, chat)
         return None
 
@@ -58,13 +58,13 @@ class Session(Struct, frozen=True, kw_only=True):
     #: the backend's id of the conversation, if the backend keeps one
     backend_ref: str | None = None
     #: number of messages in the transcript
-    messages: int = 0
+    message_count: int = 0
     #: number of runs that are queued or running
-    active: int = 0
+    active_runs: int = 0
     created: int
     updated: int
     #: position among all sessions by last use; a session used later has a higher one
-    order: int = 0
+    last_use_order: int = 0
 
 
 class Role(StrEnum):

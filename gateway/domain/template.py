@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 #: longest text after filling
-LONGEST = 1_000_000
+MAX_FILLED_CHARACTERS = 1_000_000
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_PATH = re.compile(r"[\w$@/-]+(\.[\w$@/-]+)*")
+_TOKEN_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_PATH_PATTERN = re.compile(r"[\w$@/-]+(\.[\w$@/-]+)*")
 
 
-class Unfit(ValueError):
+class TemplateError(ValueError):
     """The template is not valid, or the payload lacks a value that it needs."""
 
 
-class Place(NamedTuple):
+class Placeholder(NamedTuple):
     """A place in a template that is filled from the payload."""
 
     path: str
@@ -34,25 +34,25 @@ class Place(NamedTuple):
 class Template:
     """A text with placeholders."""
 
-    def __init__(self, parts: Sequence[str | Place]) -> None:
+    def __init__(self, parts: Sequence[str | Placeholder]) -> None:
         self._parts = parts
 
     @classmethod
-    def parse(cls, text: str) -> Template:
+    def parse_text(cls, text: str) -> Template:
         """Parse the text of a template.
 
         Raises:
             TemplateError: a brace has no partner, or a placeholder has no valid path.
         """
-        parts: list[str | Place] = []
+        parts: list[str | Placeholder] = []
         end = 0
-        for found in _TOKEN.finditer(text):
+        for found in _TOKEN_PATTERN.finditer(text):
             parts.append(text[end : found.start()])
             end = found.end()
-            parts.append(_read(found))
+            parts.append(_parse_token(found))
         return cls([part for part in [*parts, text[end:]] if part])
 
-    def fill(self, payload: Mapping[str, Any]) -> str:
+    def fill_placeholders(self, payload: Mapping[str, Any]) -> str:
         """Return the text with its placeholders filled.
 
         Raises:
@@ -61,37 +61,39 @@ class Template:
         parts: list[str] = []
         length = 0
         for part in self._parts:
-            parts.append(part if isinstance(part, str) else _filling(part, payload))
+            parts.append(part if isinstance(part, str) else _fill_placeholder(part, payload))
             length += len(parts[-1])
-            if length > LONGEST:
-                raise Unfit(f"the text is longer than {LONGEST} characters")
+            if length > MAX_FILLED_CHARACTERS:
+                raise TemplateError(f"the text is longer than {MAX_FILLED_CHARACTERS} characters")
         return "".join(parts)
 
 
-def _read(found: re.Match[str]) -> str | Place:
+def _parse_token(found: re.Match[str]) -> str | Placeholder:
     token, inside = found[0], found[1]
     if token in ("{{", "}}"):
         return token[0]
     if inside is None:
-        raise Unfit(f"there is a single {token!r} at position {found.start() + 1}; write it twice for a literal brace")
+        raise TemplateError(
+            f"there is a single {token!r} at position {found.start() + 1}; write it twice for a literal brace"
+        )
     path, bar, default = inside.partition("|")
-    if not _PATH.fullmatch(path):
-        raise Unfit(f"{token[:100]!r} is not a path: write names separated by dots, such as {{data.chat_id}}")
-    return Place(path, default if bar else None)
+    if not _PATH_PATTERN.fullmatch(path):
+        raise TemplateError(f"{token[:100]!r} is not a path: write names separated by dots, such as {{data.chat_id}}")
+    return Placeholder(path, default if bar else None)
 
 
-def _filling(place: Place, payload: Mapping[str, Any]) -> str:
+def _fill_placeholder(place: Placeholder, payload: Mapping[str, Any]) -> str:
     value: Any = payload
     for step in place.path.split("."):
-        value = _inner(value, step)
+        value = _step_into(value, step)
     if value is None:
         if place.default is None:
-            raise Unfit(f"the payload has no value at {place.path!r}")
+            raise TemplateError(f"the payload has no value at {place.path!r}")
         return place.default
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _inner(value: Any, step: str) -> Any:
+def _step_into(value: Any, step: str) -> Any:
     if isinstance(value, Mapping):
         return value.get(step)
     if isinstance(value, list) and step.isascii() and step.isdigit() and len(step) < 9:

@@ -15,13 +15,13 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-def rfc3339(moment: int) -> str:
+def format_rfc3339(moment: int) -> str:
     """Return a time in milliseconds as RFC 3339, in UTC and with milliseconds."""
     seconds, rest = divmod(moment, 1000)  # integers, because a float is too coarse for distant years
     text = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
-def milliseconds(moment: datetime) -> int:
+def to_milliseconds(moment: datetime) -> int:
     """Return a datetime with a time zone as milliseconds since 1970 UTC."""
     return round(moment.timestamp() * 1000)

@@ -16,10 +16,10 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
     def covers(self, needed: Scope) -> bool:
-        return _ORDER[self] >= _ORDER[needed]
+        return _SCOPE_ORDER[self] >= _SCOPE_ORDER[needed]
 
 
-_ORDER = {scope: number for number, scope in enumerate(Scope)}
+_SCOPE_ORDER = {scope: number for number, scope in enumerate(Scope)}
 
 
 class Token(Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
     expires: int
 
 
-def digest(secret: str | bytes) -> str:
+def hash_secret(secret: str | bytes) -> str:
     """Return the hex SHA-256 that is stored in place of a secret."""
     data = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
     return hashlib.sha256(data).hexdigest()

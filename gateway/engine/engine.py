@@ -9,40 +9,40 @@ from pathlib import Path
 import msgspec
 
 from gateway.domain.agent import Agent
-from gateway.domain.budget import Days
+from gateway.domain.budget import CalendarDays
 from gateway.domain.delivery import Target
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.backend import Backend
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Backlog, Counts, Limits
+from gateway.domain.queue import BackgroundCounts, GatewayCounts, RunLimits
 from gateway.domain.retention import Retention
-from gateway.domain.run import Accepted, Run, RunFilter, RunSpec, Source, Status
+from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.background.housekeeping import Housekeeping, Pruner
-from gateway.engine.background.outbox import Outbox, Post
+from gateway.engine.background.outbox import DeliverySetup, Outbox
 from gateway.engine.background.peer_process import PeerWatch
 from gateway.engine.background.scheduler import Scheduler
 from gateway.engine.execution import rescuer
-from gateway.engine.execution.executor import Cut, Executor
+from gateway.engine.execution.executor import Executor, Interrupt
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.worker import Worker
 from gateway.engine.hub import Hub, Reader
 from gateway.engine.latch import Latch
-from gateway.engine.messaging.channels import BODIES, Channels, Opened
-from gateway.engine.messaging.context import EngineDesk
-from gateway.engine.resources.agents import Roster
+from gateway.engine.messaging.channels import CHAT_BODIES, Channels, OpenChannels
+from gateway.engine.messaging.context import EngineChannelContext
+from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.deliveries import Deliveries
 from gateway.engine.resources.named_sessions import NamedSessions
 from gateway.engine.resources.permissions import Permissions
-from gateway.engine.resources.queue_status import Waiting
+from gateway.engine.resources.queue_status import QueueStatus
 from gateway.engine.resources.schedules import Schedules
 from gateway.engine.resources.sessions import Sessions
-from gateway.engine.resources.tokens import Keyring
-from gateway.engine.resources.usage import Spending
-from gateway.engine.storage_retry import until_taken
+from gateway.engine.resources.tokens import Tokens
+from gateway.engine.resources.usage import UsageReporter
+from gateway.engine.storage_retry import until_stored
 from gateway.engine.submission import Submitter
 from gateway.errors import AgentDisabled, Conflict, TimedOut, Unavailable
 
@@ -67,10 +67,10 @@ class Engine:
         max_background: int | None = None,
         max_depth: int = 5,
         output_limit: int = 8 << 20,
-        channels: Opened | None = None,
-        post: Post | None = None,
+        channels: OpenChannels | None = None,
+        post: DeliverySetup | None = None,
         retention: Retention | None = None,
-        days: Days | None = None,
+        days: CalendarDays | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         """Args:
@@ -92,13 +92,13 @@ class Engine:
         self._owner = owner
         self._clock = clock
         self._hub = Hub(store)
-        self.agents = Roster(store, agents, default, backends, self._adapt)
+        self.agents = Agents(store, agents, default, backends, self._apply_limits)
         self.permissions = Permissions(store, self._hub, clock)
         executor = Executor(
             store,
-            self.agents.get,
+            self.agents.find_by_id,
             backends,
-            self.permissions.ask,
+            self.permissions.ask_people,
             workspaces=directory / "workspaces",
             outputs=directory / "outputs",
             output_limit=output_limit,
@@ -106,70 +106,72 @@ class Engine:
         pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
         self._housekeeping = Housekeeping(store, pruner, self.agents)
         self._max_runs, self._max_background = max_runs, max_background
-        self._worker = Worker(store, executor, str(owner), self._limits(), clock)
-        self._submitter = Submitter(self._worker, self.agents.choose, self.agents.is_stored, max_depth=max_depth)
+        self._worker = Worker(store, executor, str(owner), self._current_limits(), clock)
+        self._submitter = Submitter(self._worker, self.agents.choose_agent, self.agents.is_stored, max_depth=max_depth)
         #: set when this process executes no more runs: a run that has not ended will end in another process
         self.drained = Latch()
-        self.sessions = Sessions(store, self.agents, clock, stop=lambda run: self._worker.cut(run, Cut.CANCEL))
-        self.named = NamedSessions(store, self.sessions, self.agents, clock)
-        self.tokens = Keyring(store, token, clock)
-        self.channels = self._with_desks(channels or Opened())
-        post = post or Post()
+        self.sessions = Sessions(
+            store, self.agents, clock, stop=lambda run: self._worker.interrupt_run(run, Interrupt.CANCEL)
+        )
+        self.named_sessions = NamedSessions(store, self.sessions, self.agents, clock)
+        self.tokens = Tokens(store, token, clock)
+        self.channels = self._create_channels(channels or OpenChannels())
+        post = post or DeliverySetup()
         post = msgspec.structs.replace(
-            post, senders={**post.senders, **self.channels.senders()}, bodies={**post.bodies, **BODIES}
+            post, senders={**post.senders, **self.channels.senders_by_kind()}, bodies={**post.bodies, **CHAT_BODIES}
         )
         self._outbox = Outbox(store, post, clock)
-        self.deliveries = Deliveries(store, post.reach)
+        self.deliveries = Deliveries(store, post.address_policy)
         self.schedules = Schedules(
-            store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.call()
+            store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.wake()
         )
-        self.spending = Spending(store, self.agents, days or Days(), clock)
-        self.waiting = Waiting(store, self.agents, self._limits, clock)
+        self.usage = UsageReporter(store, self.agents, days or CalendarDays(), clock)
+        self.queue_status = QueueStatus(store, self.agents, self._current_limits, clock)
         self._scheduler = Scheduler(store, self.schedules.plan_run, self._submitter.announce_run, clock)
-        wake_services = (self._outbox.call, self._scheduler.call)
+        wake_services = (self._outbox.wake, self._scheduler.wake)
         self._peers = PeerWatch(store, owner, self._hub, self.agents, self._worker, wake_services)
 
     async def __aenter__(self) -> Engine:
-        await self.tokens.load()
-        await self.agents.refresh()
+        await self.tokens.load_tokens()
+        await self.agents.reload_stored_agents()
         self._peers.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._scheduler.stand_down()
-        await self.channels.stand_down()
-        await self._outbox.stand_down()
-        await self.drain(0)
+        await self._scheduler.stop_firing()
+        await self.channels.stop_receiving()
+        await self._outbox.stop_sending()
+        await self.drain_runs(0)
         await self._housekeeping.stop()
         await self._peers.stop()
 
-    async def lead(self) -> None:
+    async def start_leading(self) -> None:
         """Rescue the runs of processes that are gone, and start all services. Only one process leads a store."""
-        position = await until_taken(self._take_over)
+        position = await until_stored(self._rescue_and_reload)
         self._peers.start_rescuing()
         self._housekeeping.start()
         self._worker.start()
-        self.channels.lead(position)
-        await self._outbox.lead()
-        self._scheduler.lead()
+        self.channels.start_receiving(position)
+        await self._outbox.start_sending()
+        self._scheduler.start_firing()
 
-    async def _take_over(self) -> int:
+    async def _rescue_and_reload(self) -> int:
         """Rescue the runs of processes that are gone. Returns the position after which all changes are seen."""
-        await rescuer.rescue(self._store, self._owner)
-        await self.tokens.load()
+        await rescuer.rescue_runs(self._store, self._owner)
+        await self.tokens.load_tokens()
         position = await self._store.events.last_change()
-        await self.agents.sweep(configured=True)
+        await self.agents.fail_orphaned_runs(configured=True)
         return position
 
-    async def stand_down(self) -> None:
+    async def step_down(self) -> None:
         """Stop claiming, receiving and sending. Runs that are running go on; another process may lead from now on."""
-        await self._scheduler.stand_down()
-        await self.channels.stand_down()
+        await self._scheduler.stop_firing()
+        await self.channels.stop_receiving()
         await self._worker.stop_claiming()
-        await self._outbox.stand_down()
+        await self._outbox.stop_sending()
         await self._peers.stop_rescuing()
 
-    async def drain(self, grace: float) -> None:
+    async def drain_runs(self, grace: float) -> None:
         """Stop claiming, give running runs `grace` seconds to end, then interrupt and requeue the rest.
 
         Callers that still wait for a run then learn that it goes on later. Draining twice is fine.
@@ -177,11 +179,13 @@ class Engine:
         await self._worker.stop(grace)
         self.drained.set()
 
-    def hurry(self) -> None:
+    def skip_grace(self) -> None:
         """Interrupt the runs that a drain still waits for."""
-        self._worker.cut_all()
+        self._worker.interrupt_all()
 
-    async def submit(self, spec: RunSpec, key: IdempotencyKey | None = None, *, coalesce: bool = False) -> Accepted:
+    async def submit_run(
+        self, spec: RunSpec, key: IdempotencyKey | None = None, *, coalesce: bool = False
+    ) -> AcceptedRun:
         """Accept a run: when this returns, it is on disk and will be done.
 
         Args:
@@ -197,7 +201,7 @@ class Engine:
         spec, admission = self._submitter.prepare_run(spec, coalesce=coalesce)
         return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission))
 
-    async def release(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
+    async def release_run(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Queue a run that is held.
 
         Raises:
@@ -206,11 +210,11 @@ class Engine:
             AgentNotFound, InvalidRequest: its agent does not exist, or is disabled.
         """
         run = await self._store.runs.get(run_id)
-        agent = self.agents.choose(run.spec.agent)
+        agent = self.agents.choose_agent(run.spec.agent)
         accepting = self._store.runs.release(run.id, agent.session_mode, key)
         return (await self._submitter.await_acceptance(run.spec, accepting)).run
 
-    async def assign(
+    async def assign_task(
         self,
         name: str,
         task: str,
@@ -218,7 +222,7 @@ class Engine:
         key: IdempotencyKey | None = None,
         *,
         deliver: tuple[Target, ...] = (),
-    ) -> Accepted:
+    ) -> AcceptedRun:
         """Submit a task to an agent, in a session of the task. The run holds one of the agent's slots until it ends.
 
         Raises:
@@ -226,10 +230,10 @@ class Engine:
             AgentDisabled: it is disabled.
             AgentBusy: all its slots are taken.
         """
-        agent = self.agents.find(name)
+        agent = self.agents.get_by_name(name)
         if not agent.enabled:
             raise AgentDisabled(f"the agent {name!r} is disabled.")
-        session = str(SessionKey.of(agent.id, "task", f"task:{task}"))
+        session = str(SessionKey.from_parts(agent.id, "task", f"task:{task}"))
         spec = RunSpec(
             source=Source.ASSIGN,
             agent=agent.id,
@@ -238,41 +242,41 @@ class Engine:
             deliver=deliver,
             labels={"task": task, "agentId": name},
         )
-        return await self.submit(spec, key)
+        return await self.submit_run(spec, key)
 
-    async def wait(self, run_id: str, seconds: float) -> Run:
+    async def wait_for_run(self, run_id: str, seconds: float) -> Run:
         """Wait until a run has ended, and return it. A caller that stops waiting does not stop the run.
 
         Raises:
             TimedOut: the run has not ended in that time; it goes on.
             Unavailable: this gateway is stopping; the run goes on after the next start.
         """
-        ended = asyncio.create_task(self._hub.ended(run_id))
+        ended = asyncio.create_task(self._hub.wait_for_end(run_id))
         drained = asyncio.create_task(self.drained.wait())
         try:
             run = await self._store.runs.get(run_id)
-            if not run.status.final:
+            if not run.status.is_final:
                 await asyncio.wait({ended, drained}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                 run = await self._store.runs.get(run_id)
         finally:
             ended.cancel()
             drained.cancel()
-        if run.status.final:
+        if run.status.is_final:
             return run
         details = {"run_id": run_id}
         if self.drained.is_set:
             raise Unavailable("the gateway is stopping; the run goes on when it is back.", details=details)
         raise TimedOut(f"no answer within {seconds:g} s; the run goes on.", details=details)
 
-    def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
+    def watch_run(self, run_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
         """Yield a run's events after number `after`, stored and then live, up to its end."""
-        return self._hub.follow(run_id, after)
+        return self._hub.follow_run(run_id, after)
 
-    async def changes(self, after: int | None) -> Reader[Change]:
+    async def follow_changes(self, after: int | None) -> Reader[Change]:
         """Return a reader of the changes after a position, stored and then live; of new changes only if it is None."""
-        return await self._hub.changes(after)
+        return await self._hub.follow_changes(after)
 
-    async def cancel(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
+    async def cancel_run(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Cancel a run: a queued one at once, a running one within seconds.
 
         Raises:
@@ -281,12 +285,12 @@ class Engine:
         """
         run = await self._store.runs.cancel((await self._store.runs.get(run_id)).id, key)
         if run.status is Status.RUNNING:
-            self._worker.cut(run.id, Cut.CANCEL)
+            self._worker.interrupt_run(run.id, Interrupt.CANCEL)
         else:
-            self._worker.call()  # the next run of its session may be ready now
+            self._worker.wake()  # the next run of its session may be ready now
         return run
 
-    async def retry(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
+    async def retry_run(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Submit a failed or cancelled run again, as a new one.
 
         Raises:
@@ -297,9 +301,9 @@ class Engine:
         if run.status not in (Status.FAILED, Status.CANCELLED):
             raise Conflict(f"cannot retry a run that is {run.status}.")
         spec = msgspec.structs.replace(run.spec, retry_of=run.id, run_at=None, held=False)
-        return (await self.submit(spec, key)).run
+        return (await self.submit_run(spec, key)).run
 
-    async def run(self, run_id: str) -> Run:
+    async def get_run(self, run_id: str) -> Run:
         """Return a run.
 
         Raises:
@@ -307,50 +311,52 @@ class Engine:
         """
         return await self._store.runs.get(run_id)
 
-    async def runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
+    async def list_runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
         return await self._store.runs.list(which, page)
 
-    async def finished(self, label: str, limit: int) -> Sequence[Run]:
+    async def list_finished_runs(self, label: str, limit: int) -> Sequence[Run]:
         """Return ended runs that have a label and are not hidden, the last to end first."""
         return await self._store.runs.list_finished(label, limit)
 
-    async def hide_finished(self, label: str) -> int:
+    async def hide_finished_runs(self, label: str) -> int:
         """Hide the ended runs that have a label from `finished`. Returns how many it hides."""
         return await self._store.runs.hide_finished(label)
 
-    async def backlog(self) -> Backlog:
+    async def count_background_runs(self) -> BackgroundCounts:
         """Return how many runs of source `background` there are."""
         return await self._store.runs.count_backlog()
 
-    async def events(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
+    async def read_events(self, run_id: str, after: int, limit: int, size: int | None = None) -> Sequence[Event]:
         """Return a run's events after number `after`: at most `limit` and `size` bytes, but at least one."""
         return await self._store.events.read_after((await self._store.runs.get(run_id)).id, after, limit, size)
 
-    async def counts(self, since: int) -> Counts:
+    async def count_totals(self, since: int) -> GatewayCounts:
         return await self._store.runs.count_totals(since)
 
-    async def check(self) -> None:
+    async def check_writable(self) -> None:
         """Write a little to disk. Raises what accepting a run would raise."""
         await self._store.check_writable()
 
-    def _with_desks(self, opened: Opened) -> Channels:
-        def make_context(name: str, agent: str | None, source: Source) -> EngineDesk:
-            return EngineDesk(
+    def _create_channels(self, opened: OpenChannels) -> Channels:
+        def make_context(name: str, agent: str | None, source: Source) -> EngineChannelContext:
+            return EngineChannelContext(
                 name, agent, source, store=self._store, engine=self, roster=self.agents, clock=self._clock
             )
 
-        contexts = {name: make_context(name, one.agent, Source.WEBHOOK) for name, one in opened.inlets.items()}
-        contexts |= {name: make_context(name, one.agent, Source.MESSAGE) for name, one in opened.talking.items()}
-        return Channels(opened, contexts, self.changes, self.run, self.runs)
+        contexts = {
+            name: make_context(name, one.agent, Source.WEBHOOK) for name, one in opened.webhook_endpoints.items()
+        }
+        contexts |= {name: make_context(name, one.agent, Source.MESSAGE) for name, one in opened.chat_channels.items()}
+        return Channels(opened, contexts, self.follow_changes, self.get_run, self.list_runs)
 
-    def _adapt(self) -> None:
+    def _apply_limits(self) -> None:
         """Claim by the limits that the agents have now."""
-        self._worker.limit(self._limits())
+        self._worker.set_limits(self._current_limits())
 
-    def _limits(self) -> Limits:
-        return Limits(
+    def _current_limits(self) -> RunLimits:
+        return RunLimits(
             total=self._max_runs,
-            agents=self.agents.limits,
+            agents=self.agents.concurrency_limits,
             background=self._max_background,
-            budgets=self.agents.budgets,
+            budgets=self.agents.daily_budgets,
         )

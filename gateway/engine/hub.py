@@ -25,56 +25,56 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 #: how many lines are kept in memory for each log that has readers
-TAIL = 64
+MAX_TAIL_LINES = 64
 #: how many lines are read from the store at once
-PAGE = 64
+MAX_LINES_PER_READ = 64
 #: how many characters of text a reader holds at once; a single longer event is held all the same
-HELD = 256 * 1024
+MAX_HELD_CHARACTERS = 256 * 1024
 
 
 class Sink(Protocol[T_contra]):
     """Where a reader's lines go."""
 
-    def offer(self, line: T_contra) -> bool:
+    def offer_line(self, line: T_contra) -> bool:
         """Pass a line on at once, without waiting. Returns False if that is not possible."""
         ...
 
 
-class _Log(Generic[T]):
+class _FollowedLog(Generic[T]):
     """A log that has readers: its newest position, its last lines, and the readers that wait for more."""
 
     def __init__(self, position: Callable[[T], int]) -> None:
         self.readers = 0
         self.position = position
         #: the last lines; there is no gap between their positions
-        self._tail: deque[T] = deque(maxlen=TAIL)
+        self._tail: deque[T] = deque(maxlen=MAX_TAIL_LINES)
         self._latest = 0
         #: how often readers were told to read the store
         self.refreshes = 0
         self._waiting: dict[Reader[T], asyncio.Future[None]] = {}
 
-    def tell(self, line: T) -> None:
+    def add_line(self, line: T) -> None:
         position = self.position(line)
         if position != self._latest + 1:
             self._tail.clear()  # another process wrote in between; its lines are only in the store
         self._tail.append(line)
         self._latest = position
-        self._wake([reader for reader in self._waiting if not reader.sleeps_on(line, position)])
+        self._wake_readers([reader for reader in self._waiting if not reader.accept_while_waiting(line, position)])
 
-    def after(self, cursor: int) -> list[T] | None:
+    def lines_after(self, cursor: int) -> list[T] | None:
         """Return the lines after a cursor, or None if the tail does not have all of them."""
         known, missing = len(self._tail), self._latest - cursor
         if not known or missing > known:
             return None
         return list(islice(self._tail, known - missing, None)) if missing > 0 else []
 
-    def refresh(self) -> None:
+    def wake_all(self) -> None:
         """Wake all readers to read the store: another process may have written to it."""
         self._tail.clear()
         self.refreshes += 1
-        self._wake(list(self._waiting))
+        self._wake_readers(list(self._waiting))
 
-    def more(self, reader: Reader[T], refreshes: int) -> asyncio.Future[None]:
+    def wait_for_more(self, reader: Reader[T], refreshes: int) -> asyncio.Future[None]:
         """Return a future that is done when there may be a line after the reader's cursor.
 
         When the reader stops waiting, for whatever reason, it must call `leave`.
@@ -89,10 +89,10 @@ class _Log(Generic[T]):
             self._waiting[reader] = future
         return future
 
-    def leave(self, reader: Reader[T]) -> None:
+    def stop_waiting(self, reader: Reader[T]) -> None:
         self._waiting.pop(reader, None)
 
-    def _wake(self, readers: Iterable[Reader[T]]) -> None:
+    def _wake_readers(self, readers: Iterable[Reader[T]]) -> None:
         for reader in readers:
             future = self._waiting.pop(
                 reader
@@ -109,7 +109,7 @@ class Reader(Generic[T]):
 
     __slots__ = ("_lines", "_log", "_sink", "_stored", "cursor")
 
-    def __init__(self, log: _Log[T], cursor: int, stored: Callable[[int], Awaitable[Sequence[T]]]) -> None:
+    def __init__(self, log: _FollowedLog[T], cursor: int, stored: Callable[[int], Awaitable[Sequence[T]]]) -> None:
         self._log = log
         #: position of the last line that was yielded or passed on
         self.cursor = cursor
@@ -117,15 +117,15 @@ class Reader(Generic[T]):
         self._lines: Iterator[T] = iter(())
         self._sink: Sink[T] | None = None
 
-    def pour(self, sink: Sink[T]) -> None:
+    def attach_sink(self, sink: Sink[T]) -> None:
         """Offer a sink each line that comes while the reader waits for it. A line that it takes is not yielded."""
         self._sink = sink
 
-    def sleeps_on(self, line: T, position: int) -> bool:
+    def accept_while_waiting(self, line: T, position: int) -> bool:
         """Pass a line on to the sink if it is the next one. Returns False if the reader has to be woken for it."""
         if position <= self.cursor:
             return True  # it was read from the store already
-        if self._sink is None or position != self.cursor + 1 or not self._sink.offer(line):
+        if self._sink is None or position != self.cursor + 1 or not self._sink.offer_line(line):
             return False
         self.cursor = position
         return True
@@ -135,13 +135,13 @@ class Reader(Generic[T]):
 
     async def __anext__(self) -> T:
         while (line := next(self._lines, None)) is None:
-            known, refreshes = self._log.after(self.cursor), self._log.refreshes
-            lines = await self._stored(self.cursor) if known is None else _first(known)
+            known, refreshes = self._log.lines_after(self.cursor), self._log.refreshes
+            lines = await self._stored(self.cursor) if known is None else _take_first_lines(known)
             if not lines:
                 try:  # without a separate coroutine: thousands of readers wait here
-                    await self._log.more(self, refreshes)
+                    await self._log.wait_for_more(self, refreshes)
                 finally:
-                    self._log.leave(self)
+                    self._log.stop_waiting(self)
             self._lines = iter(lines)
         self.cursor = self._log.position(line)
         return line
@@ -155,34 +155,36 @@ class Hub:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._runs: dict[str, _Log[Event]] = {}
-        self._changes: _Log[Change] = _Log(lambda change: change.seq)
+        self._runs: dict[str, _FollowedLog[Event]] = {}
+        self._changes: _FollowedLog[Change] = _FollowedLog(lambda change: change.seq)
         self._ends: dict[str, list[asyncio.Future[None]]] = {}
-        store.subscribe(self._tell)
+        store.subscribe(self._announce_commit)
 
-    async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Event, None]:
+    async def follow_run(self, run: str, after: int = 0) -> AsyncGenerator[Event, None]:
         """Yield a run's events after number `after`, stored and then live, up to its `End`."""
-        with self._reading(run) as log:
+        with self._open_log(run) as log:
             known = await self._store.runs.get(run)
-            if known.status.final and after >= known.last_event:
+            if known.status.is_final and after >= known.last_event:
                 return
             after = min(after, known.last_event)  # a reader beyond the end would wait for ever
             async for event in Reader(
-                log, after, lambda cursor: self._store.events.read_after(run, cursor, PAGE, HELD)
+                log,
+                after,
+                lambda cursor: self._store.events.read_after(run, cursor, MAX_LINES_PER_READ, MAX_HELD_CHARACTERS),
             ):
                 yield event
                 if isinstance(event.data, End):
                     return
 
-    async def changes(self, after: int | None) -> Reader[Change]:
+    async def follow_changes(self, after: int | None) -> Reader[Change]:
         """Return a reader of the changes after a position, stored and then live; of new changes only if it is None."""
         last = await self._store.events.last_change()
-        return Reader(self._changes, last if after is None else min(after, last), self._stored_changes)
+        return Reader(self._changes, last if after is None else min(after, last), self._read_stored_changes)
 
-    async def _stored_changes(self, cursor: int) -> Sequence[Change]:
-        return await self._store.events.read_changes_after(cursor, PAGE)
+    async def _read_stored_changes(self, cursor: int) -> Sequence[Change]:
+        return await self._store.events.read_changes_after(cursor, MAX_LINES_PER_READ)
 
-    async def ended(self, run: str) -> None:
+    async def wait_for_end(self, run: str) -> None:
         """Wait until a run ends. Start waiting first, and then check whether it has ended already."""
         future = asyncio.get_running_loop().create_future()
         waiting = self._ends.setdefault(run, [])
@@ -194,33 +196,33 @@ class Hub:
             if not waiting:
                 self._ends.pop(run, None)
 
-    async def refresh(self) -> None:
+    async def announce_external_commits(self) -> None:
         """Announce what another process has committed: events, changes, and the ends of runs that callers wait for."""
-        self._changes.refresh()
+        self._changes.wake_all()
         for log in self._runs.values():
-            log.refresh()
+            log.wake_all()
         for run in list(self._ends):
-            if (await self._store.runs.get(run)).status.final:
-                self._end(run)
+            if (await self._store.runs.get(run)).status.is_final:
+                self._announce_end(run)
 
-    def _tell(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
+    def _announce_commit(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
         for event in events:
             log = self._runs.get(event.run)
             if log is not None:
-                log.tell(event)
+                log.add_line(event)
             if isinstance(event.data, End):
-                self._end(event.run)
+                self._announce_end(event.run)
         for change in changes:
-            self._changes.tell(change)
+            self._changes.add_line(change)
 
-    def _end(self, run: str) -> None:
+    def _announce_end(self, run: str) -> None:
         for future in self._ends.get(run, ()):
             if not future.done():
                 future.set_result(None)
 
     @contextmanager
-    def _reading(self, run: str) -> Iterator[_Log[Event]]:
-        log = self._runs.setdefault(run, _Log(lambda event: event.n))
+    def _open_log(self, run: str) -> Iterator[_FollowedLog[Event]]:
+        log = self._runs.setdefault(run, _FollowedLog(lambda event: event.number))
         log.readers += 1
         try:
             yield log
@@ -230,9 +232,9 @@ class Hub:
                 self._runs.pop(run, None)
 
 
-def _first(lines: list[T]) -> list[T]:
+def _take_first_lines(lines: list[T]) -> list[T]:
     """Return as many lines as a reader may hold: a slow reader would keep all of them in memory."""
-    room = HELD
+    room = MAX_HELD_CHARACTERS
     for count, line in enumerate(lines):
         room -= len(getattr(line.data, "delta", "")) if isinstance(line, Event) else 0
         if room < 0 and count:

@@ -27,21 +27,21 @@ class Latch:
     async def wait(self) -> None:
         await self._set.wait()
 
-    def telling(self, listener: Callable[[], None]) -> _Telling:
+    def notify_listener(self, listener: Callable[[], None]) -> _ListenerScope:
         """Call a listener when the latch is set during a `with` block, or at once if it is set already."""
-        return _Telling(self, listener)
+        return _ListenerScope(self, listener)
 
-    def _add(self, listener: Callable[[], None]) -> None:
+    def _add_listener(self, listener: Callable[[], None]) -> None:
         if self.is_set:
             listener()
         else:
             self._listeners.add(listener)
 
-    def _remove(self, listener: Callable[[], None]) -> None:
+    def _remove_listener(self, listener: Callable[[], None]) -> None:
         self._listeners.discard(listener)
 
 
-class _Telling:
+class _ListenerScope:
     """A class and no generator, which needs more memory: each of thousands of streams has two of these."""
 
     __slots__ = ("_latch", "_listener")
@@ -51,7 +51,7 @@ class _Telling:
         self._listener = listener
 
     def __enter__(self) -> None:
-        self._latch._add(self._listener)
+        self._latch._add_listener(self._listener)
 
     def __exit__(self, *exc: object) -> None:
-        self._latch._remove(self._listener)
+        self._latch._remove_listener(self._listener)

@@ -12,18 +12,18 @@ from gateway.errors import StorageFull, Unavailable
 T = TypeVar("T")
 
 #: what a store raises when the disk refuses a write that it may accept a little later
-REFUSED = (StorageFull, Unavailable)
+RETRYABLE_STORAGE_ERRORS = (StorageFull, Unavailable)
 #: seconds between attempts
-RETRY = 1.0
+STORAGE_RETRY_SECONDS = 1.0
 
 _log = log.get()
 
 
-async def until_taken(write: Callable[[], Awaitable[T]]) -> T:
+async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
     """Repeat a write until the disk accepts it, and return its result."""
     while True:
         try:
             return await write()
-        except REFUSED as error:
+        except RETRYABLE_STORAGE_ERRORS as error:
             _log.warning("disk.refuses", error=str(error))
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(STORAGE_RETRY_SECONDS)

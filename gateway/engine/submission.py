@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from gateway.domain.agent import Agent
-from gateway.domain.queue import Admission
-from gateway.domain.run import Accepted, RunSpec
+from gateway.domain.queue import AdmissionRules
+from gateway.domain.run import AcceptedRun, RunSpec
 from gateway.engine.execution import call_depth
-from gateway.engine.execution.executor import Cut
+from gateway.engine.execution.executor import Interrupt
 from gateway.engine.execution.worker import Worker
 
 
@@ -30,7 +30,7 @@ class Submitter:
         self._is_stored = is_stored
         self._max_depth = max_depth
 
-    def prepare_run(self, spec: RunSpec, *, coalesce: bool = False) -> tuple[RunSpec, Admission]:
+    def prepare_run(self, spec: RunSpec, *, coalesce: bool = False) -> tuple[RunSpec, AdmissionRules]:
         """Return a run with the policy of its agent and the depth of its caller, and the rules for its acceptance.
 
         Args:
@@ -41,10 +41,10 @@ class Submitter:
             TooDeep: agents have asked one another too often.
         """
         agent = self._choose_agent(spec.agent)
-        spec = call_depth.deepened(spec, self._max_depth)
+        spec = call_depth.apply_caller_depth(spec, self._max_depth)
         if spec.on_interrupt is not agent.on_interrupt:
             spec = msgspec.structs.replace(spec, on_interrupt=agent.on_interrupt)
-        admission = Admission(
+        admission = AdmissionRules(
             slots=agent.max_concurrent,
             stored=self._is_stored(agent.id),
             coalesce=coalesce,
@@ -52,7 +52,7 @@ class Submitter:
         )
         return spec, admission
 
-    async def await_acceptance(self, spec: RunSpec, accepting: Awaitable[Accepted]) -> Accepted:
+    async def await_acceptance(self, spec: RunSpec, accepting: Awaitable[AcceptedRun]) -> AcceptedRun:
         """Wait until the store has accepted a run, and tell the worker.
 
         The worker is also told if the caller is cancelled before the store answers: the run may still be on disk.
@@ -60,16 +60,16 @@ class Submitter:
         try:
             accepted = await accepting
         finally:
-            self._worker.call_for(spec.agent, spec.run_at)
+            self._worker.wake_for_run(spec.agent, spec.run_at)
         self._interrupt_others(accepted)
         return accepted
 
-    def announce_run(self, accepted: Accepted) -> None:
+    def announce_run(self, accepted: AcceptedRun) -> None:
         """Tell the worker about a run that the store has accepted."""
-        self._worker.call_for(accepted.run.spec.agent, accepted.run.spec.run_at)
+        self._worker.wake_for_run(accepted.run.spec.agent, accepted.run.spec.run_at)
         self._interrupt_others(accepted)
 
-    def _interrupt_others(self, accepted: Accepted) -> None:
+    def _interrupt_others(self, accepted: AcceptedRun) -> None:
         """Interrupt the runs that the session mode of the agent ended in favour of this one."""
-        for run in accepted.interrupted:
-            self._worker.cut(run, Cut.CANCEL)
+        for run in accepted.interrupted_runs:
+            self._worker.interrupt_run(run, Interrupt.CANCEL)

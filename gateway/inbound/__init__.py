@@ -29,7 +29,7 @@ Secrets = Sequence[str]
 Payload = Mapping[str, Any]
 
 
-class Posted(Struct, frozen=True, kw_only=True):
+class ParsedWebhook(Struct, frozen=True, kw_only=True):
     """The content of a verified webhook."""
 
     #: the provider's id of the event
@@ -37,11 +37,11 @@ class Posted(Struct, frozen=True, kw_only=True):
     #: names of the event, the most general first
     events: tuple[str, ...] = ()
     #: the response, if the provider needs nothing but a response
-    answer: dict[str, Any] | None = None
+    immediate_reply: dict[str, Any] | None = None
     #: why no agent needs to act on it; empty if one does
-    idle: str = ""
+    ignore_reason: str = ""
     #: makes the response from the run's id; None for the usual response
-    taken: Callable[[str], dict[str, Any]] | None = None
+    make_run_reply: Callable[[str], dict[str, Any]] | None = None
     #: where to send the run's answer, if the provider asks for one
     reply_to: Target | None = None
 
@@ -50,11 +50,11 @@ class Provider(Struct, frozen=True, kw_only=True):
     """What a provider's module declares."""
 
     #: refuses a request with a header that is missing or too old; `now` is in seconds since 1970 UTC
-    admit: Callable[[Headers, Secrets, int], None]
+    check_headers: Callable[[Headers, Secrets, int], None]
     #: refuses a request whose raw body is not signed with a secret
-    verify: Callable[[Headers, bytes, Secrets], None]
+    verify_signature: Callable[[Headers, bytes, Secrets], None]
     #: returns the content; raises `InvalidRequest` if this provider does not send such a thing
-    read: Callable[[Headers, bytes, Payload], Posted]
+    read_webhook: Callable[[Headers, bytes, Payload], ParsedWebhook]
     #: template of the prompt
     prompt: str
     #: template of the session's name
@@ -64,6 +64,6 @@ class Provider(Struct, frozen=True, kw_only=True):
 
 
 @cache
-def providers() -> Mapping[str, Provider]:
+def find_providers() -> Mapping[str, Provider]:
     """Return all providers by name."""
-    return plugins.discover(__name__, "PROVIDER")
+    return plugins.discover_modules(__name__, "PROVIDER")

@@ -7,45 +7,45 @@ when GitHub sends it again, but it is not signed.
 from __future__ import annotations
 
 from gateway.errors import Unauthorized
-from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+from gateway.inbound import Headers, ParsedWebhook, Payload, Provider, Secrets
 from gateway.security import signatures
 
-SIGNATURE = "X-Hub-Signature-256"
-DELIVERY = "X-GitHub-Delivery"
-EVENT = "X-GitHub-Event"
+GITHUB_SIGNATURE_HEADER = "X-Hub-Signature-256"
+GITHUB_DELIVERY_HEADER = "X-GitHub-Delivery"
+GITHUB_EVENT_HEADER = "X-GitHub-Event"
 
 
-def admit(headers: Headers, secrets: Secrets, now: int) -> None:
-    _signature(headers)
-    signatures.header(headers, DELIVERY)
-    signatures.header(headers, EVENT)
+def check_headers(headers: Headers, secrets: Secrets, now: int) -> None:
+    _find_signature(headers)
+    signatures.require_header(headers, GITHUB_DELIVERY_HEADER)
+    signatures.require_header(headers, GITHUB_EVENT_HEADER)
 
 
-def verify(headers: Headers, body: bytes, secrets: Secrets) -> None:
-    signatures.check_hex(_signature(headers), body, secrets)
+def verify_signature(headers: Headers, body: bytes, secrets: Secrets) -> None:
+    signatures.check_hex_signature(_find_signature(headers), body, secrets)
 
 
-def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
-    event = signatures.header(headers, EVENT)
+def read_webhook(headers: Headers, body: bytes, payload: Payload) -> ParsedWebhook:
+    event = signatures.require_header(headers, GITHUB_EVENT_HEADER)
     action = payload.get("action")
-    return Posted(
-        id=signatures.header(headers, DELIVERY),
+    return ParsedWebhook(
+        id=signatures.require_header(headers, GITHUB_DELIVERY_HEADER),
         events=(event, f"{event}.{action}") if isinstance(action, str) else (event,),
-        answer={"status": "ok", "message": "pong"} if event == "ping" else None,
+        immediate_reply={"status": "ok", "message": "pong"} if event == "ping" else None,
     )
 
 
-def _signature(headers: Headers) -> str:
-    kind, _, signature = signatures.header(headers, SIGNATURE).partition("=")
+def _find_signature(headers: Headers) -> str:
+    kind, _, signature = signatures.require_header(headers, GITHUB_SIGNATURE_HEADER).partition("=")
     if kind != "sha256" or len(signature) != 64:
-        raise Unauthorized(f"the header {SIGNATURE} is not sha256=<64 hexadecimal digits>.")
+        raise Unauthorized(f"the header {GITHUB_SIGNATURE_HEADER} is not sha256=<64 hexadecimal digits>.")
     return signature
 
 
 PROVIDER = Provider(
-    admit=admit,
-    verify=verify,
-    read=read,
+    check_headers=check_headers,
+    verify_signature=verify_signature,
+    read_webhook=read_webhook,
     prompt=(
         "{sender.login|Somebody} at {repository.full_name|GitHub}: {action|event}."
         " {pull_request.title|}{issue.title|} {pull_request.html_url|}{issue.html_url|}{compare|}"

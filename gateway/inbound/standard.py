@@ -4,43 +4,50 @@ from __future__ import annotations
 
 import base64
 
-from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+from gateway.inbound import Headers, ParsedWebhook, Payload, Provider, Secrets
 from gateway.security import signatures
 
-ID, TIME, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+STANDARD_ID_HEADER, STANDARD_TIME_HEADER, STANDARD_SIGNATURE_HEADER = (
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+)
 
 #: signatures of one request that are checked, at most
-MOST = 10
+MAX_CHECKED_SIGNATURES = 10
 
 
-def admit(headers: Headers, secrets: Secrets, now: int) -> None:
-    signatures.header(headers, ID)
-    signatures.header(headers, SIGNATURE)
-    signatures.check_time(signatures.header(headers, TIME), now)
+def check_headers(headers: Headers, secrets: Secrets, now: int) -> None:
+    signatures.require_header(headers, STANDARD_ID_HEADER)
+    signatures.require_header(headers, STANDARD_SIGNATURE_HEADER)
+    signatures.check_time(signatures.require_header(headers, STANDARD_TIME_HEADER), now)
 
 
-def verify(headers: Headers, body: bytes, secrets: Secrets) -> None:
-    signed = f"{signatures.header(headers, ID)}.{signatures.header(headers, TIME)}.".encode("utf-8", "surrogateescape")
+def verify_signature(headers: Headers, body: bytes, secrets: Secrets) -> None:
+    parts = (signatures.require_header(headers, name) for name in (STANDARD_ID_HEADER, STANDARD_TIME_HEADER))
+    signed = "".join(f"{part}." for part in parts).encode("utf-8", "surrogateescape")
     right = [
-        base64.b64encode(signatures.digest(signatures.standard_key(secret), signed + body)).decode()
+        base64.b64encode(signatures.hmac_digest(signatures.decode_standard_key(secret), signed + body)).decode()
         for secret in secrets
     ]
-    sent = signatures.header(headers, SIGNATURE).split()[:MOST]
+    sent = signatures.require_header(headers, STANDARD_SIGNATURE_HEADER).split()[:MAX_CHECKED_SIGNATURES]
     versioned = [signature.removeprefix("v1,") for signature in sent if signature.startswith("v1,")]
-    if not any(signatures.same(one, other) for one in versioned for other in right):
-        raise signatures.wrong()
+    if not any(signatures.equals_constant_time(one, other) for one in versioned for other in right):
+        raise signatures.wrong_signature()
 
 
-def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
+def read_webhook(headers: Headers, body: bytes, payload: Payload) -> ParsedWebhook:
     kind = payload.get("type")
-    return Posted(id=signatures.header(headers, ID), events=(kind,) if isinstance(kind, str) else ())
+    return ParsedWebhook(
+        id=signatures.require_header(headers, STANDARD_ID_HEADER), events=(kind,) if isinstance(kind, str) else ()
+    )
 
 
 PROVIDER = Provider(
-    admit=admit,
-    verify=verify,
-    read=read,
+    check_headers=check_headers,
+    verify_signature=verify_signature,
+    read_webhook=read_webhook,
     prompt="{type|event}: {data|}",
     session="{type|standard}",
-    check_secret=signatures.standard_key,
+    check_secret=signatures.decode_standard_key,
 )

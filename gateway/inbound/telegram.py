@@ -7,30 +7,36 @@ channel `telegram`.
 from __future__ import annotations
 
 from gateway.errors import InvalidRequest
-from gateway.inbound import Headers, Payload, Posted, Provider, Secrets
+from gateway.inbound import Headers, ParsedWebhook, Payload, Provider, Secrets
 from gateway.security import signatures
 
-SECRET = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
+TELEGRAM_SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
 
 
-def admit(headers: Headers, secrets: Secrets, now: int) -> None:
-    sent = signatures.header(headers, SECRET)
-    if not any(signatures.same(sent, secret) for secret in secrets):
-        raise signatures.wrong()
+def check_headers(headers: Headers, secrets: Secrets, now: int) -> None:
+    sent = signatures.require_header(headers, TELEGRAM_SECRET_HEADER)
+    if not any(signatures.equals_constant_time(sent, secret) for secret in secrets):
+        raise signatures.wrong_signature()
 
 
-def verify(headers: Headers, body: bytes, secrets: Secrets) -> None:
+def verify_signature(headers: Headers, body: bytes, secrets: Secrets) -> None:
     """Nothing is left to verify: the body is not signed."""
 
 
-def read(headers: Headers, body: bytes, payload: Payload) -> Posted:
+def read_webhook(headers: Headers, body: bytes, payload: Payload) -> ParsedWebhook:
     number = payload.get("update_id")
     if not isinstance(number, int) or isinstance(number, bool):
         raise InvalidRequest("update_id: a whole number is missing there.")
     kinds = tuple(name for name in payload if name != "update_id")
     message = payload.get("message")
     spoken = isinstance(message, dict) and isinstance(message.get("text"), str)
-    return Posted(id=str(number), events=kinds, idle="" if spoken else "it is no message with a text")
+    return ParsedWebhook(id=str(number), events=kinds, ignore_reason="" if spoken else "it is no message with a text")
 
 
-PROVIDER = Provider(admit=admit, verify=verify, read=read, prompt="{message.text}", session="{message.chat.id}")
+PROVIDER = Provider(
+    check_headers=check_headers,
+    verify_signature=verify_signature,
+    read_webhook=read_webhook,
+    prompt="{message.text}",
+    session="{message.chat.id}",
+)

@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 MAX_PARALLEL_LOOKUPS = 32
 
 #: takes a host and a port; returns what `socket.getaddrinfo` returns
-LookUp = Callable[[str, int], Sequence[Any]]
+LookUpHost = Callable[[str, int], Sequence[Any]]
 
 
 def look_up_host(host: str, port: int) -> Sequence[Any]:
@@ -29,7 +29,7 @@ class ThreadResolver(AbstractResolver):
     look-ups nor the end of the process. An executor's threads would: the process waits for them.
     """
 
-    def __init__(self, look_up: LookUp, slots: asyncio.Semaphore) -> None:
+    def __init__(self, look_up: LookUpHost, slots: asyncio.Semaphore) -> None:
         self._look_up = look_up
         self._slots = slots
 

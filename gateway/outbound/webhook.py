@@ -21,20 +21,20 @@ from yarl import URL
 
 import gateway
 from gateway.domain import times
-from gateway.domain.address_policy import Reach
-from gateway.domain.delivery import Delivered, Delivery, Never, Receipt, Target, TryAgain
+from gateway.domain.address_policy import AddressPolicy
+from gateway.domain.delivery import Delivered, Delivery, PermanentFailure, RetryLater, SendResult, Target
 from gateway.domain.times import Clock
 from gateway.outbound import resolver
-from gateway.outbound.resolver import LookUp, ThreadResolver
+from gateway.outbound.resolver import LookUpHost, ThreadResolver
 from gateway.security import signatures
 
 #: seconds that one try may take
-DEADLINE = 15.0
+POST_TIMEOUT_SECONDS = 15.0
 #: bytes of an answer that are read, at most
-ANSWER = 64 << 10
+MAX_WEBHOOK_ANSWER_BYTES = 64 << 10
 #: characters of an answer that a failure's reason shows, at most
-EXCERPT = 200
-GONE = 410
+MAX_EXCERPT_CHARACTERS = 200
+STATUS_GONE = 410
 
 
 class WebhookSender:
@@ -42,13 +42,13 @@ class WebhookSender:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: AddressPolicy,
         clock: Clock,
         *,
         keys: Sequence[bytes],
         own_keys: Mapping[str, Sequence[bytes]] | None = None,
-        deadline: float = DEADLINE,
-        look_up: LookUp | None = None,
+        deadline: float = POST_TIMEOUT_SECONDS,
+        look_up: LookUpHost | None = None,
     ) -> None:
         """Args:
         keys: the keys that sign webhooks to any receiver.
@@ -62,27 +62,27 @@ class WebhookSender:
         self._look_up = look_up or resolver.look_up_host
         self._lookup_slots = asyncio.Semaphore(resolver.MAX_PARALLEL_LOOKUPS)
 
-    async def send(self, delivery: Delivery, body: bytes) -> Receipt:
+    async def send_delivery(self, delivery: Delivery, body: bytes) -> SendResult:
         try:
-            guard = _Guard(self._reach, delivery)
+            guard = _SocketGuard(self._reach, delivery)
         except ValueError as error:
-            return Never(f"not a URL: {error}")
+            return PermanentFailure(f"not a URL: {error}")
         try:
             async with asyncio.timeout(self._deadline):
-                return await self._post(delivery, body, guard)
+                return await self._post_once(delivery, body, guard)
         except TimeoutError:
-            return TryAgain(f"no answer within {self._deadline:g} s")
+            return RetryLater(f"no answer within {self._deadline:g} s")
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            return Never(f"not a URL: {error}")
+            return PermanentFailure(f"not a URL: {error}")
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            return Never(guard.refusal) if guard.refusal else TryAgain(_why(error))
+            return PermanentFailure(guard.refusal) if guard.refusal else RetryLater(_describe_failure(error))
 
-    async def _post(self, delivery: Delivery, body: bytes, guard: _Guard) -> Receipt:
+    async def _post_once(self, delivery: Delivery, body: bytes, guard: _SocketGuard) -> SendResult:
         # One connection for each delivery: a connection that was allowed for a trusted URL is never used
         # for another, and every address is checked right after its look-up.
         connector = aiohttp.TCPConnector(
             resolver=ThreadResolver(self._look_up, self._lookup_slots),
-            socket_factory=guard.open,
+            socket_factory=guard.open_socket,
             use_dns_cache=False,
             force_close=True,
         )
@@ -90,12 +90,12 @@ class WebhookSender:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session,
             session.post(
-                delivery.target.address, data=body, headers=self._headers(delivery, body), allow_redirects=False
+                delivery.target.address, data=body, headers=self._build_headers(delivery, body), allow_redirects=False
             ) as answer,
         ):
-            return _judge(answer, await _read(answer), self._clock())
+            return _judge_answer(answer, await _read_answer(answer), self._clock())
 
-    def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
+    def _build_headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
         now = self._clock() // 1000
         headers = {
             "Content-Type": "application/json",
@@ -111,24 +111,26 @@ class WebhookSender:
                 "ce-source": "/api/tasks",
                 "ce-subject": delivery.run,
                 "ce-id": delivery.id,
-                "ce-time": times.rfc3339(delivery.created),
+                "ce-time": times.format_rfc3339(delivery.created),
             }
         signed = f"{delivery.id}.{now}.".encode() + body
-        made = [base64.b64encode(signatures.digest(key, signed)).decode() for key in self._keys_of(delivery.target)]
+        made = [
+            base64.b64encode(signatures.hmac_digest(key, signed)).decode() for key in self._find_keys(delivery.target)
+        ]
         headers["webhook-signature"] = " ".join(f"v1,{signature}" for signature in made)
         return headers
 
-    def _keys_of(self, target: Target) -> Sequence[bytes]:
+    def _find_keys(self, target: Target) -> Sequence[bytes]:
         """Return the signing keys: the caller's secret, or the receiver's own keys, or the common keys."""
         if target.secret:
-            return [signatures.standard_key(target.secret)]
+            return [signatures.decode_standard_key(target.secret)]
         return self._own_keys.get(target.receiver, self._keys)
 
 
-class _Guard:
+class _SocketGuard:
     """Opens sockets only to addresses that a delivery may be sent to, however its host was resolved."""
 
-    def __init__(self, reach: Reach, delivery: Delivery) -> None:
+    def __init__(self, reach: AddressPolicy, delivery: Delivery) -> None:
         self._reach = reach
         # Parsed by the library that connects: two parsers may find two hosts in one URL.
         self._host = URL(delivery.target.address).host or ""
@@ -136,27 +138,27 @@ class _Guard:
         #: why an address was refused; empty if none was
         self.refusal = ""
 
-    def open(self, found: Any) -> socket.socket:
+    def open_socket(self, found: Any) -> socket.socket:
         family, kind, protocol, _, address = found
-        why = self._reach.refusal(self._host, address[0], trusted=self._trusted)
+        why = self._reach.explain_refusal(self._host, address[0], trusted=self._trusted)
         if why is not None:
             self.refusal = f"refused: {why}"
             raise OSError(self.refusal)
         return socket.socket(family, kind, protocol)
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
+async def _read_answer(answer: aiohttp.ClientResponse) -> bytes:
     """Read an answer up to the limit; an answer that breaks off before that is an error."""
     read = bytearray()
-    while len(read) < ANSWER:
-        chunk = await answer.content.read(ANSWER - len(read))
+    while len(read) < MAX_WEBHOOK_ANSWER_BYTES:
+        chunk = await answer.content.read(MAX_WEBHOOK_ANSWER_BYTES - len(read))
         if not chunk:
             break
         read += chunk
     return bytes(read)
 
 
-def _why(error: Exception) -> str:
+def _describe_failure(error: Exception) -> str:
     """Return a short reason, for people, why a try had no answer."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"cannot find the host: {error.os_error.strerror or error.os_error}"
@@ -167,20 +169,22 @@ def _why(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _judge(answer: aiohttp.ClientResponse, text: bytes, now: int) -> Receipt:
+def _judge_answer(answer: aiohttp.ClientResponse, text: bytes, now: int) -> SendResult:
     if 200 <= answer.status < 300:
         return Delivered()
     why = f"answered {answer.status}"
-    if answer.status == GONE:
-        return Never(f"{why}: it wants no more")
+    if answer.status == STATUS_GONE:
+        return PermanentFailure(f"{why}: it wants no more")
     if 300 <= answer.status < 400:
-        return TryAgain(f"{why}: redirects are not followed")
-    said = " ".join(text[: 4 * EXCERPT].decode("utf-8", "replace").split())
-    shown = "".join(character for character in said if character.isprintable())[:EXCERPT]
-    return TryAgain(f"{why}: {shown}" if shown else why, after=_asked(answer.headers.get("Retry-After"), now))
+        return RetryLater(f"{why}: redirects are not followed")
+    said = " ".join(text[: 4 * MAX_EXCERPT_CHARACTERS].decode("utf-8", "replace").split())
+    shown = "".join(character for character in said if character.isprintable())[:MAX_EXCERPT_CHARACTERS]
+    return RetryLater(
+        f"{why}: {shown}" if shown else why, retry_after=_parse_retry_after(answer.headers.get("Retry-After"), now)
+    )
 
 
-def _asked(text: str | None, now: int) -> float:
+def _parse_retry_after(text: str | None, now: int) -> float:
     """Return the seconds of a `Retry-After` header, a number or a date (RFC 9110, 10.2.3); 0 if it has none."""
     if text is None:
         return 0.0

@@ -23,64 +23,64 @@ from typing import Protocol, cast
 from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.process import identity, orphans, scratch
 from gateway.process.identity import Identity
-from gateway.process.scratch import Scratch
+from gateway.process.scratch import ScratchSpace
 
 #: names that a child inherits; `*` at the end stands for any ending
-INHERITED = (
+INHERITED_VARIABLES = (
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE LC_* TZ TERM COLORTERM TMPDIR TEMP TMP XDG_* SSL_CERT_FILE "
     "SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy "
     "SYSTEMROOT COMSPEC PATHEXT APPDATA LOCALAPPDATA USERPROFILE PROGRAMDATA PROGRAMFILES"
 ).split()
 
 #: names that would put other code into a child
-REFUSED = ("LD_*", "DYLD_*", "PYTHON*", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_*")
+REFUSED_VARIABLES = ("LD_*", "DYLD_*", "PYTHON*", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_*")
 
 #: name of the variable with the depth of a child's run; `gateway` and its MCP server pass it on
-DEPTH = "MOONGATE_DEPTH"
+DEPTH_VARIABLE = "MOONGATE_DEPTH"
 
 #: seconds from SIGTERM to SIGKILL
-GRACE = 1.0
+TERMINATE_GRACE_SECONDS = 1.0
 #: seconds that the rest of a group may go on writing after its leader has ended
-LINGER = 1.0
+OUTPUT_LINGER_SECONDS = 1.0
 #: bytes of a child's output held before it has to wait; asyncio holds up to twice as many
-BUFFER = 128 * 1024
+OUTPUT_BUFFER_BYTES = 128 * 1024
 #: bytes that a pipe can hold at most, by pipe(7)
-PIPE = 1024 * 1024
+MAX_PIPE_BYTES = 1024 * 1024
 #: bytes of a child's standard error that are kept
-STDERR_KEPT = 8 * 1024
+STDERR_TAIL_BYTES = 8 * 1024
 
 #: names of variables that say where a program keeps its files
-_HOMES = ("HOME", "XDG_DATA_HOME")
+_HOME_VARIABLES = ("HOME", "XDG_DATA_HOME")
 
 #: name of the variable that says where a program that is built with Bun unpacks its libraries; not TMPDIR,
 #: which is also where its commands put what they want to find again
-_UNPACK = "BUN_TMPDIR"
+_UNPACK_VARIABLE = "BUN_TMPDIR"
 
 #: error numbers for "no room for another process now", and the remedy if that lasts
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
-_ROOM = "Raise the limits of the gateway (ulimit -n, -u), or lower limits.runs or its max_concurrent."
+_SCARCE_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+_SCARCE_REMEDY = "Raise the limits of the gateway (ulimit -n, -u), or lower limits.runs or its max_concurrent."
 
-_GATE = 'read -r gate && exec "$@"; exit 127'
+_GATE_SCRIPT = 'read -r gate && exec "$@"; exit 127'
 
 
-class Ledger(Protocol):
+class ProcessLedger(Protocol):
     """Where processes are written down, durably."""
 
-    async def record(self, who: Identity, run: str | None) -> None: ...
+    async def record_process(self, who: Identity, run: str | None) -> None: ...
 
-    async def forget(self, who: Identity) -> None: ...
+    async def forget_process(self, who: Identity) -> None: ...
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
+def _matches_any(name: str, patterns: Sequence[str]) -> bool:
     return any(name == p or (p.endswith("*") and name.startswith(p[:-1])) for p in patterns)
 
 
 def may_be_set(name: str) -> bool:
     """Return whether a child may have a variable of that name: none that could load other code into it."""
-    return bool(name) and "=" not in name and not _matches(name, REFUSED)
+    return bool(name) and "=" not in name and not _matches_any(name, REFUSED_VARIABLES)
 
 
-def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+def child_environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """Return a child's environment: the names that pass from `given`, then the agent's `own`.
 
     Raises:
@@ -89,7 +89,7 @@ def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
     for name in own:
         if not may_be_set(name) or "\0" in name + own[name]:
             raise ConfigError(f"env: {name!r} cannot be handed to an agent.", remedy="Set it in a wrapper script.")
-    passed = {name: value for name, value in given.items() if _matches(name, INHERITED)}
+    passed = {name: value for name, value in given.items() if _matches_any(name, INHERITED_VARIABLES)}
     return passed | dict(own)
 
 
@@ -109,11 +109,11 @@ def find_program(name: str, env: Mapping[str, str], cwd: str) -> str:
     return os.path.abspath(found)
 
 
-class _Protocol(SubprocessStreamProtocol):
+class _ExitProtocol(SubprocessStreamProtocol):
     """Reports the exit at once, even if a grandchild still holds the pipes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(limit=BUFFER, loop=loop)
+        super().__init__(limit=OUTPUT_BUFFER_BYTES, loop=loop)
         self.exited = asyncio.Event()
         self.silent = asyncio.Event()
 
@@ -133,8 +133,8 @@ class Child:
     def __init__(
         self,
         transport: asyncio.SubprocessTransport,
-        protocol: _Protocol,
-        ledger: Ledger,
+        protocol: _ExitProtocol,
+        ledger: ProcessLedger,
         *,
         room: str | None,
         mark: str | None,
@@ -150,11 +150,11 @@ class Child:
         assert protocol.stdout is not None
         self.stdin: asyncio.StreamWriter = protocol.stdin
         self.stdout: asyncio.StreamReader = protocol.stdout
-        who = identity.of(transport.get_pid())
+        who = identity.identify_process(transport.get_pid())
         #: None when it had ended before it could be looked at
         self.who: Identity | None = who
         self._drain = asyncio.create_task(self._drain_stderr(), name="child-stderr")
-        self._end = asyncio.create_task(self._clear_up(), name="child-end")
+        self._end = asyncio.create_task(self._clean_up(), name="child-end")
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -170,12 +170,12 @@ class Child:
         """Return the last of what it wrote to standard error."""
         return self._stderr.decode("utf-8", "replace").strip()
 
-    async def wait(self) -> int:
+    async def wait_ended(self) -> int:
         """Wait until the process has ended and nothing of its group is left; return its status."""
         await asyncio.shield(self._end)
         return cast("int", self.returncode)
 
-    async def say(self, data: bytes) -> None:
+    async def write_stdin(self, data: bytes) -> None:
         """Write to its standard input; a child that does not read any more is no error."""
         with contextlib.suppress(ConnectionError):
             self.stdin.write(data)
@@ -185,7 +185,7 @@ class Child:
         with contextlib.suppress(ConnectionError, RuntimeError):
             self.stdin.close()
 
-    async def stop(self) -> None:
+    async def stop_group(self) -> None:
         """End the whole group: politely, then for good; returns within about two seconds.
 
         It is carried through even if the caller is cancelled. Stopping twice is fine.
@@ -193,65 +193,65 @@ class Child:
         if self._end.done():  # long ago, perhaps: the group's number may be another's by now
             return
         if self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop(), name="child-stop")
+            self._stopping = asyncio.create_task(self._terminate_group(), name="child-stop")
         await asyncio.shield(self._stopping)
 
-    async def _stop(self) -> None:
+    async def _terminate_group(self) -> None:
         if not self._protocol.exited.is_set():
             _signal_group(self.pid, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GRACE):
+                async with asyncio.timeout(TERMINATE_GRACE_SECONDS):
                     await self._protocol.exited.wait()
-        _signal_group(self.pid, _KILL)
+        _signal_group(self.pid, _GROUP_KILL_SIGNAL)
         # Nobody reads any more: there is nothing to wait for.
         self._protocol.silent.set()
         self._drain.cancel()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE + LINGER):
+            async with asyncio.timeout(TERMINATE_GRACE_SECONDS + OUTPUT_LINGER_SECONDS):
                 await asyncio.shield(self._end)
 
     async def _drain_stderr(self) -> None:
         stream = self._protocol.stderr
         assert stream is not None
-        while data := await stream.read(BUFFER):
+        while data := await stream.read(OUTPUT_BUFFER_BYTES):
             self._stderr += data
-            del self._stderr[:-STDERR_KEPT]
+            del self._stderr[:-STDERR_TAIL_BYTES]
 
-    async def _clear_up(self) -> None:
+    async def _clean_up(self) -> None:
         await self._protocol.exited.wait()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER):
+            async with asyncio.timeout(OUTPUT_LINGER_SECONDS):
                 await self._protocol.silent.wait()
                 await asyncio.wait([self._drain])
         # The group's number cannot be anyone else's while a member lives, and was ours a moment ago.
-        _signal_group(self.pid, _KILL)
+        _signal_group(self.pid, _GROUP_KILL_SIGNAL)
         self._drain.cancel()
-        self._take_the_rest()
+        self._read_pipe_rest()
         self._transport.close()
         with contextlib.suppress(RuntimeError):  # the interpreter is ending: the next process cleans up
-            await asyncio.to_thread(_clear_after, self._room, self._mark)
+            await asyncio.to_thread(_clear_leftovers, self._room, self._mark)
         if self.who is not None:
-            await self._ledger.forget(self.who)
+            await self._ledger.forget_process(self.who)
 
-    def _take_the_rest(self) -> None:
+    def _read_pipe_rest(self) -> None:
         """Read what the group left in the pipe: closing it would lose that if the reader is slow."""
         pipe = self._transport.get_pipe_transport(1)
         if sys.platform == "win32" or pipe is None or pipe.is_closing():
             return
         file = pipe.get_extra_info("pipe").fileno()
         with contextlib.suppress(BlockingIOError):
-            for _ in range(PIPE // BUFFER):
-                self._protocol.pipe_data_received(1, os.read(file, BUFFER))
+            for _ in range(MAX_PIPE_BYTES // OUTPUT_BUFFER_BYTES):
+                self._protocol.pipe_data_received(1, os.read(file, OUTPUT_BUFFER_BYTES))
 
 
-def _clear_after(room: str | None, mark: str | None) -> None:
+def _clear_leftovers(room: str | None, mark: str | None) -> None:
     if mark is not None:
-        orphans.end(mark)
+        orphans.end_marked(mark)
     if room is not None:
-        scratch.clear(room)
+        scratch.clear_directory(room)
 
 
-_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+_GROUP_KILL_SIGNAL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
 def _signal_group(pid: int, number: int) -> None:
@@ -265,7 +265,7 @@ def _signal_group(pid: int, number: int) -> None:
 class Children:
     """Starts agent processes; each is recorded, so that none is left behind."""
 
-    def __init__(self, ledger: Ledger, environ: Mapping[str, str], scratch: Scratch | None = None) -> None:
+    def __init__(self, ledger: ProcessLedger, environ: Mapping[str, str], scratch: ScratchSpace | None = None) -> None:
         """Args: scratch: where programs unpack what they need; None leaves that to them."""
         self._ledger = ledger
         self._environ = dict(environ)
@@ -275,7 +275,7 @@ class Children:
         self._first: dict[tuple[str | None, ...], asyncio.Lock] = {}
 
     @contextlib.asynccontextmanager
-    async def settling(self, program: str, env: Mapping[str, str]) -> AsyncIterator[bool]:
+    async def first_start(self, program: str, env: Mapping[str, str]) -> AsyncIterator[bool]:
         """Start a program that sets up its home at its first start, and leave the block when it is ready.
 
         Some do that badly twice at a time: opencode migrates its database, and the second one of two
@@ -284,7 +284,7 @@ class Children:
         Yields:
             Whether this is the first one.
         """
-        home = (os.path.basename(program), *(env.get(name) for name in _HOMES))
+        home = (os.path.basename(program), *(env.get(name) for name in _HOME_VARIABLES))
         async with contextlib.AsyncExitStack() as alone:
             if home not in self._settled:
                 await alone.enter_async_context(self._first.setdefault(home, asyncio.Lock()))
@@ -293,15 +293,15 @@ class Children:
             yield home not in self._settled
             self._settled.add(home)
 
-    def environment(self, own: Mapping[str, str], depth: int = 0) -> dict[str, str]:
+    def make_environment(self, own: Mapping[str, str], depth: int = 0) -> dict[str, str]:
         """Return the environment that a child with these names of its own would get.
 
         Args:
             depth: of the run that it works for; only for runs of that depth may it be used again.
         """
-        return environment(self._environ, own) | {DEPTH: str(depth)}
+        return child_environment(self._environ, own) | {DEPTH_VARIABLE: str(depth)}
 
-    async def spawn(
+    async def spawn_child(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None, strays: bool = False
     ) -> Child:
         """Start a program, recorded before it begins; with pipes for all three streams.
@@ -321,59 +321,64 @@ class Children:
         command = [program, *argv[1:]]
         gated = sys.platform != "win32"
         if gated:
-            command = ["/bin/sh", "-c", _GATE, "gate", *command]
-        room = await asyncio.to_thread(self._room)
-        mark = orphans.mark() if strays else None
+            command = ["/bin/sh", "-c", _GATE_SCRIPT, "gate", *command]
+        room = await asyncio.to_thread(self._make_scratch)
+        mark = orphans.make_mark() if strays else None
         if strays:
             await asyncio.to_thread(orphans.end_abandoned)
         loop = asyncio.get_running_loop()
         try:
             transport, protocol = await loop.subprocess_exec(
-                lambda: _Protocol(loop),
+                lambda: _ExitProtocol(loop),
                 *command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
-                env={**({_UNPACK: room} if room else {}), **env, **({orphans.NAME: mark} if mark else {}), "PWD": cwd},
+                env={
+                    **({_UNPACK_VARIABLE: room} if room else {}),
+                    **env,
+                    **({orphans.MARK_VARIABLE: mark} if mark else {}),
+                    "PWD": cwd,
+                },
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
             if room is not None:
-                scratch.clear(room)
-            if isinstance(error, OSError) and error.errno in _SCARCE:
-                raise Exhausted(f"cannot start {argv[0]!r} now: {error.strerror}.", remedy=_ROOM) from error
+                scratch.clear_directory(room)
+            if isinstance(error, OSError) and error.errno in _SCARCE_ERRNOS:
+                raise Exhausted(f"cannot start {argv[0]!r} now: {error.strerror}.", remedy=_SCARCE_REMEDY) from error
             raise AgentError(f"cannot start {argv[0]!r}: {error}.") from error
         child = Child(transport, protocol, self._ledger, room=room, mark=mark)
         try:
             if child.who is not None:
-                await self._ledger.record(child.who, run)
+                await self._ledger.record_process(child.who, run)
             if gated:
-                await child.say(b"\n")
+                await child.write_stdin(b"\n")
         except BaseException:
-            await child.stop()
+            await child.stop_group()
             raise
         return child
 
-    def _room(self) -> str | None:
+    def _make_scratch(self) -> str | None:
         """Make a place for what a program unpacks, and clear what was left behind."""
         if self._scratch is None:
             return None
         self._scratch.clear_abandoned()
         try:
-            return self._scratch.make()
+            return self._scratch.make_directory()
         except OSError:  # no room on the disk is no reason not to start: the program finds a place or says so
             return None
 
 
-async def lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator[bytes, None]:
+async def read_lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator[bytes, None]:
     """Yield the lines of a stream without their ends; the last one need not be ended.
 
     Raises:
         AgentError: a line is longer than `limit` bytes.
     """
     rest = bytearray()
-    while data := await stream.read(BUFFER):
+    while data := await stream.read(OUTPUT_BUFFER_BYTES):
         *ends, begun = data.split(b"\n")
         for end in ends:
             rest += end
@@ -395,21 +400,21 @@ def kill_group(who: Identity, wait: float = 2.0) -> bool:
     Returns:
         Whether there was anything to end.
     """
-    if who.boot != identity.boot_id() or sys.platform == "win32":
+    if who.boot != identity.read_boot_id() or sys.platform == "win32":
         return False
-    if identity.start_time(who.pid) not in (None, who.started):
+    if identity.read_start_time(who.pid) not in (None, who.started):
         return False
     try:
         os.killpg(who.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return False
     deadline = time.monotonic() + wait
-    while time.monotonic() < deadline and _works(who.pid):
+    while time.monotonic() < deadline and _is_group_running(who.pid):
         time.sleep(0.01)
     return True
 
 
-def _works(group: int) -> bool:
+def _is_group_running(group: int) -> bool:
     """Tell whether any of a group still runs. An orphan that init has not reaped yet does not."""
     import psutil  # late: only after a crash
 

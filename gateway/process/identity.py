@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-_PLATFORM: str = sys.platform
+_SYSTEM_PLATFORM: str = sys.platform
 
 
 class Identity(NamedTuple):
@@ -28,7 +28,7 @@ class Identity(NamedTuple):
         return f"{self.pid}/{self.started}/{self.boot}"
 
     @classmethod
-    def parse(cls, text: str) -> Identity:
+    def parse_identity(cls, text: str) -> Identity:
         """Read what `str` wrote.
 
         Raises:
@@ -39,7 +39,7 @@ class Identity(NamedTuple):
 
 
 @cache
-def boot_id() -> str:
+def read_boot_id() -> str:
     """Return the id of this boot; empty where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -47,14 +47,14 @@ def boot_id() -> str:
         return ""
 
 
-def start_time(pid: int) -> str | None:
+def read_start_time(pid: int) -> str | None:
     """Return the start time of a live process in the system's own unit, or None if there is none.
 
     A zombie has ended: it counts as none.
     """
-    if _PLATFORM == "linux":
-        return _start_time_linux(pid)
-    if _PLATFORM == "darwin":
+    if _SYSTEM_PLATFORM == "linux":
+        return _read_linux_start_time(pid)
+    if _SYSTEM_PLATFORM == "darwin":
         import subprocess  # late, as psutil below: Linux needs neither
 
         shown = subprocess.run(
@@ -73,7 +73,7 @@ def start_time(pid: int) -> str | None:
         return None
 
 
-def _start_time_linux(pid: int) -> str | None:
+def _read_linux_start_time(pid: int) -> str | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -84,19 +84,19 @@ def _start_time_linux(pid: int) -> str | None:
     return None if state in (b"Z", b"X") else ticks.decode()
 
 
-def of(pid: int) -> Identity | None:
+def identify_process(pid: int) -> Identity | None:
     """Return the identity of a live process, or None if there is none with that PID."""
-    started = start_time(pid)
-    return None if started is None else Identity(pid, started, boot_id())
+    started = read_start_time(pid)
+    return None if started is None else Identity(pid, started, read_boot_id())
 
 
-def own() -> Identity:
+def own_identity() -> Identity:
     """Return the identity of this process."""
-    me = of(os.getpid())
+    me = identify_process(os.getpid())
     assert me is not None, "a running process has a start time"
     return me
 
 
-def alive(who: Identity) -> bool:
+def is_alive(who: Identity) -> bool:
     """Tell whether exactly this process still runs."""
-    return who.boot == boot_id() and start_time(who.pid) == who.started
+    return who.boot == read_boot_id() and read_start_time(who.pid) == who.started

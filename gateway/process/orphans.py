@@ -21,42 +21,42 @@ if TYPE_CHECKING:
     import psutil
 
 #: the name of the mark in the environment
-NAME = "GATEWAY_CHILD_OF"
+MARK_VARIABLE = "GATEWAY_CHILD_OF"
 #: number of scans, as processes may start during a scan, and the seconds between them
-_ROUNDS, _PAUSE = 20, 0.02
+_MAX_SCAN_ROUNDS, _SCAN_PAUSE_SECONDS = 20, 0.02
 
 
-def mark() -> str:
+def make_mark() -> str:
     """Return a new mark: this process, and a name of its own for one child."""
-    return f"{identity.own()}/{secrets.token_hex(8)}"
+    return f"{identity.own_identity()}/{secrets.token_hex(8)}"
 
 
-def end(own: str) -> None:
+def end_marked(own: str) -> None:
     """End every process with this mark."""
-    _end(lambda found: found == own)
+    _end_matching(lambda found: found == own)
 
 
 def end_ours() -> None:
     """End every process with a mark of this process."""
-    _end(lambda found: found.rpartition("/")[0] == str(identity.own()))
+    _end_matching(lambda found: found.rpartition("/")[0] == str(identity.own_identity()))
 
 
 def end_abandoned() -> None:
     """End every process whose mark names a gateway that is gone."""
-    _end(_abandoned)
+    _end_matching(_is_abandoned)
 
 
-def _abandoned(found: str) -> bool:
+def _is_abandoned(found: str) -> bool:
     try:
-        return not identity.alive(Identity.parse(found.rpartition("/")[0]))
+        return not identity.is_alive(Identity.parse_identity(found.rpartition("/")[0]))
     except ValueError:
         return False
 
 
-def _end(meant: Callable[[str], bool]) -> None:
+def _end_matching(meant: Callable[[str], bool]) -> None:
     import psutil  # late: not every program that may start children has any
 
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_SCAN_ROUNDS):
         found = [process for process in psutil.process_iter() if meant(_mark_of(process))]
         if not found:
             return
@@ -64,13 +64,13 @@ def _end(meant: Callable[[str], bool]) -> None:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         # Not psutil's wait: it would take the exit status of a child of ours away from asyncio.
-        time.sleep(_PAUSE)
+        time.sleep(_SCAN_PAUSE_SECONDS)
 
 
 def _mark_of(process: psutil.Process) -> str:
     import psutil
 
     try:
-        return "" if process.pid == os.getpid() else process.environ().get(NAME, "")
+        return "" if process.pid == os.getpid() else process.environ().get(MARK_VARIABLE, "")
     except (psutil.Error, OSError):
         return ""

@@ -17,7 +17,7 @@ from gateway.process import identity
 from gateway.process.identity import Identity
 
 
-class Scratch:
+class ScratchSpace:
     """Makes directories in one place, each for one program. All of it blocks."""
 
     def __init__(self, place: Path, prefix: str = "") -> None:
@@ -25,9 +25,9 @@ class Scratch:
         self._place = place
         self._prefix = prefix
 
-    def make(self) -> str:
+    def make_directory(self) -> str:
         """Make a directory that nobody else can read, and return its path."""
-        owner = str(identity.own()).replace("/", "_")
+        owner = str(identity.own_identity()).replace("/", "_")
         made = self._place / f"{self._prefix}{owner}_{secrets.token_hex(8)}"
         made.mkdir(mode=0o700, parents=True)
         return str(made)
@@ -36,17 +36,17 @@ class Scratch:
         """Remove the directories of processes that are gone."""
         with contextlib.suppress(OSError):
             for name in os.listdir(self._place):
-                if name.startswith(self._prefix) and _abandoned(name.removeprefix(self._prefix)):
-                    clear(str(self._place / name))
+                if name.startswith(self._prefix) and _is_abandoned(name.removeprefix(self._prefix)):
+                    clear_directory(str(self._place / name))
 
 
-def clear(directory: str) -> None:
+def clear_directory(directory: str) -> None:
     """Remove a directory; what cannot be removed stays."""
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _abandoned(name: str) -> bool:
+def _is_abandoned(name: str) -> bool:
     try:
-        return not identity.alive(Identity.parse(name.rpartition("_")[0].replace("_", "/", 2)))
+        return not identity.is_alive(Identity.parse_identity(name.rpartition("_")[0].replace("_", "/", 2)))
     except ValueError:
         return False

@@ -17,9 +17,9 @@ from gateway.runner.runner import OpenCodeRunner, RunState
 from gateway.runner.sources import ModelSource, ModelSourceType
 
 #: file in the current directory with model sources
-ENV_FILE = ".env"
+MODELS_ENV_FILE = ".env"
 #: file in the task's directory for the output of a task in the background
-LOG = "output.log"
+OUTPUT_LOG_NAME = "output.log"
 
 
 @click.command
@@ -35,7 +35,7 @@ LOG = "output.log"
     default=ModelSourceType.DEFAULT.value,
     help="Purpose, which picks MODEL_<PURPOSE>_MODEL.",
 )
-@click.option("--config", metavar="FILE", help=f"File with models, instead of {ENV_FILE}.")
+@click.option("--config", metavar="FILE", help=f"File with models, instead of {MODELS_ENV_FILE}.")
 @click.option("--no-env", is_flag=True, help="Take no models from a file or the environment.")
 @click.option("--save-markdown", is_flag=True, help="Say where the conversation was written.")
 @click.option("--no-wait", is_flag=True, help="Return at once; the work goes on.")
@@ -72,16 +72,16 @@ def COMMAND(  # noqa: N802 the seam's name
     said = message or prompt or ""
     if not said.strip():
         raise InvalidRequest("there is nothing to say.", remedy='Give a prompt: gateway exec "What is Python?"')
-    source = _models(config, no_env)
+    source = _load_models(config, no_env)
     try:
         runner = OpenCodeRunner(task_name, model, context, workspace, source, task_dir)
     except OSError as error:
         raise InvalidRequest(f"cannot make the task's directory: {error}", remedy="Choose --workspace.") from error
     if no_wait:
-        _leave_to_work(runner.task_dir, said, as_json)
+        _work_in_background(runner.task_dir, said, as_json)
         return
     click.echo(f"Working in {runner.task_dir}", err=True)
-    _end_when_asked()
+    _end_on_signals()
     try:
         result = runner.run(said, model_source_type)
     except ValueError as error:
@@ -93,7 +93,7 @@ def COMMAND(  # noqa: N802 the seam's name
         raise AgentError(result["error"])
 
 
-def _models(config: str | None, no_env: bool) -> ModelSource | None:
+def _load_models(config: str | None, no_env: bool) -> ModelSource | None:
     """Return the model sources of the file, of `.env`, or of the environment; None for none.
 
     Raises:
@@ -104,29 +104,29 @@ def _models(config: str | None, no_env: bool) -> ModelSource | None:
             return None
         if config is not None:
             return ModelSource.from_env_file(config)
-        return ModelSource.from_env_file(ENV_FILE) if Path(ENV_FILE).is_file() else ModelSource.from_env()
+        return ModelSource.from_env_file(MODELS_ENV_FILE) if Path(MODELS_ENV_FILE).is_file() else ModelSource.from_env()
     except (ValueError, OSError) as error:
         raise InvalidRequest(f"the models cannot be read: {error}") from error
 
 
-def _end_when_asked() -> None:
+def _end_on_signals() -> None:
     """End opencode on SIGTERM and SIGHUP, as on Ctrl-C; it would go on working, and cost money, unseen."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _end)
+            signal.signal(number, _exit_on_signal)
 
 
-def _end(number: int, _: object) -> NoReturn:
+def _exit_on_signal(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _leave_to_work(directory: Path, said: str, as_json: bool) -> None:
+def _work_in_background(directory: Path, said: str, as_json: bool) -> None:
     """Start another process that does the same in the task's directory, and do not wait for it."""
-    log = directory / LOG
+    log = directory / OUTPUT_LOG_NAME
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "gateway.runner", *_options(), f"--task-dir={directory}", "--", said],
+            [sys.executable, "-m", "gateway.runner", *_repeat_options(), f"--task-dir={directory}", "--", said],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -138,7 +138,7 @@ def _leave_to_work(directory: Path, said: str, as_json: bool) -> None:
         click.echo(f"Working in {directory} (pid {child.pid}); what it says goes to {log}")
 
 
-def _options() -> list[str]:
+def _repeat_options() -> list[str]:
     """Return the options of this call for another process, without the prompt and `--no-wait`."""
     here = click.get_current_context()
     given = [

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from gateway.domain.session import Role
 
-_NAMES = {Role.USER: "User", Role.ASSISTANT: "Assistant"}
+_ROLE_NAMES = {Role.USER: "User", Role.ASSISTANT: "Assistant"}
 
 
-class Line(NamedTuple):
+class ConversationLine(NamedTuple):
     """One message of the conversation."""
 
     role: Role
@@ -18,10 +18,10 @@ class Line(NamedTuple):
     at: datetime
 
 
-def markdown(task: str, session: str | None, model: str | None, lines: list[Line]) -> str:
+def format_markdown(task: str, session: str | None, model: str | None, lines: list[ConversationLine]) -> str:
     """Return a conversation as a Markdown document."""
     about = [f"- **Session:** {session or 'none yet'}", f"- **Model:** {model or 'the default'}"]
     parts = [f"# {task}", "\n".join(about)]
     for line in lines:
-        parts += [f"## {_NAMES[line.role]} ({line.at:%Y-%m-%d %H:%M:%S})", line.content]
+        parts += [f"## {_ROLE_NAMES[line.role]} ({line.at:%Y-%m-%d %H:%M:%S})", line.content]
     return "\n\n".join(parts) + "\n"

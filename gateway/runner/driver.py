@@ -11,44 +11,44 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from gateway.backends import Tools
-from gateway.backends.opencode.backend import Opencode
+from gateway.backends import BackendResources
+from gateway.backends.opencode.backend import OpencodeBackend
 from gateway.process import orphans, scratch
 from gateway.process.child import Children
 from gateway.process.identity import Identity
-from gateway.process.scratch import Scratch
+from gateway.process.scratch import ScratchSpace
 
 #: seconds for the thread to start
-BEGIN = 10.0
+THREAD_START_TIMEOUT_SECONDS = 10.0
 
 
-class Unrecorded:
+class NoLedger:
     """A ledger that records nothing: opencode's next start ends processes that a killed program left."""
 
-    async def record(self, who: Identity, run: str | None) -> None: ...
+    async def record_process(self, who: Identity, run: str | None) -> None: ...
 
-    async def forget(self, who: Identity) -> None: ...
+    async def forget_process(self, who: Identity) -> None: ...
 
 
-class Work:
+class DriverTask:
     """A task in the driver's thread, which another thread can end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
         self._loop = loop
         self._done = threading.Event()
         self._task: asyncio.Task[None] | None = None
-        loop.call_soon_threadsafe(self._begin, work)
+        loop.call_soon_threadsafe(self._start_task, work)
 
-    def end(self, patience: float) -> None:
+    def cancel_and_wait(self, patience: float) -> None:
         """Cancel the task, and wait up to `patience` seconds for its end."""
-        self._loop.call_soon_threadsafe(self._cancel)
+        self._loop.call_soon_threadsafe(self._cancel_task)
         self._done.wait(patience)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = self._loop.create_task(work, name="turn")
         self._task.add_done_callback(lambda _: self._done.set())
 
-    def _cancel(self) -> None:
+    def _cancel_task(self) -> None:
         assert self._task is not None
         self._task.cancel()
 
@@ -62,34 +62,36 @@ class Driver:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
-        directories = Scratch(Path(tempfile.gettempdir()), prefix="moongate-runner-")
+        directories = ScratchSpace(Path(tempfile.gettempdir()), prefix="moongate-runner-")
         directories.clear_abandoned()
-        self._directory = Path(directories.make())
+        self._directory = Path(directories.make_directory())
         self._thread = threading.Thread(target=self._loop.run_forever, name="moongate-runner", daemon=True)
         self._thread.start()
-        self.backend = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(BEGIN)
-        atexit.register(self._close)
+        self.backend = asyncio.run_coroutine_threadsafe(self._open_backend(), self._loop).result(
+            THREAD_START_TIMEOUT_SECONDS
+        )
+        atexit.register(self._close_backend)
 
     @classmethod
-    def get(cls) -> Driver:
+    def get_driver(cls) -> Driver:
         """Return the process's driver."""
         with cls._making:
             if cls._here is None or cls._here._pid != os.getpid():  # a fork has no threads
                 cls._here = cls()
             return cls._here
 
-    def start(self, work: Coroutine[Any, Any, None]) -> Work:
+    def start_task(self, work: Coroutine[Any, Any, None]) -> DriverTask:
         """Start a coroutine in the thread."""
-        return Work(self._loop, work)
+        return DriverTask(self._loop, work)
 
-    async def _open(self) -> Opencode:
-        children = Children(Unrecorded(), os.environ, Scratch(self._directory / "scratch"))
-        resources = Tools(children=children, environ=os.environ, directory=self._directory)
-        return await Opencode(resources).__aenter__()
+    async def _open_backend(self) -> OpencodeBackend:
+        children = Children(NoLedger(), os.environ, ScratchSpace(self._directory / "scratch"))
+        resources = BackendResources(children=children, environ=os.environ, directory=self._directory)
+        return await OpencodeBackend(resources).__aenter__()
 
-    def _close(self) -> None:
+    def _close_backend(self) -> None:
         """End opencode's servers, without the loop: at the program's exit, its helper threads are gone."""
         if self._pid == os.getpid():
             orphans.end_ours()
-            scratch.clear(str(self._directory))
+            scratch.clear_directory(str(self._directory))
             self._loop.call_soon_threadsafe(self._loop.stop)

@@ -21,21 +21,21 @@ import msgspec
 
 from gateway.domain import ids
 from gateway.domain.agent import Agent
-from gateway.domain.event import Said, Text
-from gateway.domain.ports.backend import Reply, SessionRef, Turn
+from gateway.domain.event import BackendEvent, Text
+from gateway.domain.ports.backend import FullReply, SessionRef, Turn
 from gateway.domain.session import Message, Role
 from gateway.errors import AgentError, GatewayError
 from gateway.runner import setup
-from gateway.runner.conversation import Line, markdown
-from gateway.runner.driver import Driver, Work
+from gateway.runner.conversation import ConversationLine, format_markdown
+from gateway.runner.driver import Driver, DriverTask
 from gateway.runner.sources import ModelSource, ModelSourceType
 
 #: events of a turn that are kept, at most; older ones are dropped
-EVENTS = 10_000
+MAX_TURN_EVENTS = 10_000
 #: seconds for an interrupted turn to end; the backend stops within two
-INTERRUPT = 10.0
+INTERRUPT_TIMEOUT_SECONDS = 10.0
 #: file in the task's directory that each turn rewrites at its end
-CONVERSATION = "conversation.md"
+CONVERSATION_FILE = "conversation.md"
 
 
 class RunState(Enum):
@@ -65,20 +65,20 @@ class Result(TypedDict):
     error: str | None
 
 
-class _Turn:
+class _RunnerTurn:
     """One turn: its output so far, and the task to end it."""
 
     def __init__(self) -> None:
         self.state = RunState.RUNNING
         self.text: list[str] = []
         self.reply: str | None = None
-        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
+        self.events: deque[dict[str, Any]] = deque(maxlen=MAX_TURN_EVENTS)
         self.error: str | None = None
-        self.work: Work | None = None
+        self.work: DriverTask | None = None
         self.over = threading.Event()
 
     @property
-    def output(self) -> str:
+    def current_output(self) -> str:
         return self.reply if self.reply is not None else "".join(self.text)
 
 
@@ -107,11 +107,11 @@ class OpenCodeRunner:
         self.model = model
         self.context = context
         self.model_source = model_source
-        self.task_dir = Path(task_dir or _fresh(Path(workspace or Path.cwd()), task_name)).absolute()
+        self.task_dir = Path(task_dir or _new_task_directory(Path(workspace or Path.cwd()), task_name)).absolute()
         self.task_dir.mkdir(parents=True, exist_ok=task_dir is not None)
         self._session: str | None = None
-        self._lines: list[Line] = []
-        self._turn: _Turn | None = None
+        self._lines: list[ConversationLine] = []
+        self._turn: _RunnerTurn | None = None
         self._lock = threading.RLock()
 
     def run(
@@ -137,18 +137,18 @@ class OpenCodeRunner:
             raise ValueError("the message is empty.")
         for text in (message, self.context or ""):
             text.encode()  # fails here for half a character, as in a command line that is not UTF-8
-        agent = setup.agent(
+        agent = setup.make_agent(
             self.model, self.context, self.model_source, ModelSourceType(model_source_type), str(self.task_dir)
         )
         with self._lock:
             if self.is_running():
                 raise RuntimeError("a turn of this task is under way: wait for it, or interrupt it.")
-            driver = Driver.get()
-            self._turn = turn = _Turn()
-            self._lines.append(Line(Role.USER, message, _now()))
-            turn.work = driver.start(self._work(turn, agent, message))
+            driver = Driver.get_driver()
+            self._turn = turn = _RunnerTurn()
+            self._lines.append(ConversationLine(Role.USER, message, _local_now()))
+            turn.work = driver.start_task(self._run_turn(turn, agent, message))
         if not wait:
-            return self._result(turn)
+            return self._make_result(turn)
         try:
             return self.wait(timeout)
         except (KeyboardInterrupt, SystemExit):
@@ -170,15 +170,15 @@ class OpenCodeRunner:
             raise RuntimeError("nothing was said yet: call run first.")
         if not turn.over.wait(timeout):
             raise TimeoutError(f"the turn has not ended within {timeout:g} s; it goes on.")
-        return self._result(turn)
+        return self._make_result(turn)
 
     def interrupt(self) -> bool:
         """End the turn and wait until opencode has stopped; return False if no turn is running."""
-        return self._cut(INTERRUPT)
+        return self._cancel_turn(INTERRUPT_TIMEOUT_SECONDS)
 
     def kill(self) -> bool:
         """End the turn without waiting for opencode; return False if no turn is running."""
-        return self._cut(0.0)
+        return self._cancel_turn(0.0)
 
     def is_running(self) -> bool:
         return self.get_state() is RunState.RUNNING
@@ -190,7 +190,7 @@ class OpenCodeRunner:
     def get_current_output(self) -> str:
         """Return the answer so far, from its start."""
         turn = self._turn
-        return "" if turn is None else turn.output
+        return "" if turn is None else turn.current_output
 
     def get_session_id(self) -> str | None:
         """Return opencode's id of the conversation; None before it has one."""
@@ -212,7 +212,7 @@ class OpenCodeRunner:
         ]
 
     def get_conversation_markdown(self) -> str:
-        return markdown(self.task_name, self._session, self.model, list(self._lines))
+        return format_markdown(self.task_name, self._session, self.model, list(self._lines))
 
     def save_markdown(self, path: str | os.PathLike[str] | None = None) -> str:
         """Write the conversation to a file, by default `conversation.md` in the task's directory.
@@ -220,16 +220,16 @@ class OpenCodeRunner:
         Returns:
             The path of the file.
         """
-        file = self.task_dir / CONVERSATION if path is None else Path(path)
+        file = self.task_dir / CONVERSATION_FILE if path is None else Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self.get_conversation_markdown(), encoding="utf-8")
         return str(file)
 
     # --- in the driver's thread -------------------------------------------------------------
 
-    async def _work(self, turn: _Turn, agent: Agent, message: str) -> None:
+    async def _run_turn(self, turn: _RunnerTurn, agent: Agent, message: str) -> None:
         asked = Turn(
-            run=ids.ulid(time.time_ns() // 1_000_000),
+            run=ids.make_ulid(time.time_ns() // 1_000_000),
             attempt=1,
             agent=agent,
             input=message,
@@ -237,31 +237,31 @@ class OpenCodeRunner:
             session=self.task_name,
             session_ref=self._session,
             workspace=str(self.task_dir),
-            history=_nothing,
+            read_history=_no_history,
         )
         try:
-            async with aclosing(Driver.get().backend.prompt(asked)) as said:
+            async with aclosing(Driver.get_driver().backend.stream_turn(asked)) as said:
                 async for one in said:
-                    self._hear(turn, one)
+                    self._note_event(turn, one)
         except AgentError as error:
-            self._end(turn, RunState.ERROR, str(error))
+            self._end_turn(turn, RunState.ERROR, str(error))
         except GatewayError as error:
-            self._end(turn, RunState.ERROR, f"cannot run opencode: {error}")
+            self._end_turn(turn, RunState.ERROR, f"cannot run opencode: {error}")
         except asyncio.CancelledError:
-            self._end(turn, RunState.INTERRUPTED)
+            self._end_turn(turn, RunState.INTERRUPTED)
             raise
         except Exception as error:
-            self._end(turn, RunState.ERROR, f"the runner broke: {type(error).__name__}: {error}")
+            self._end_turn(turn, RunState.ERROR, f"the runner broke: {type(error).__name__}: {error}")
             raise
         else:
-            self._end(turn, RunState.COMPLETED)
+            self._end_turn(turn, RunState.COMPLETED)
 
-    def _hear(self, turn: _Turn, said: Said | SessionRef | Reply) -> None:
+    def _note_event(self, turn: _RunnerTurn, said: BackendEvent | SessionRef | FullReply) -> None:
         match said:
             case SessionRef(ref=ref):
                 self._session = ref
                 return
-            case Reply(text=text):
+            case FullReply(text=text):
                 turn.reply = text
                 return
             case Text(delta=delta):
@@ -270,31 +270,31 @@ class OpenCodeRunner:
 
     # --- in any thread ----------------------------------------------------------------------
 
-    def _cut(self, patience: float) -> bool:
+    def _cancel_turn(self, patience: float) -> bool:
         with self._lock:
             turn = self._turn
             if turn is None or turn.state is not RunState.RUNNING or turn.work is None:
                 return False
-            self._end(turn, RunState.INTERRUPTED)
+            self._end_turn(turn, RunState.INTERRUPTED)
             work = turn.work
-        work.end(patience)
+        work.cancel_and_wait(patience)
         return True
 
-    def _end(self, turn: _Turn, state: RunState, error: str | None = None) -> None:
+    def _end_turn(self, turn: _RunnerTurn, state: RunState, error: str | None = None) -> None:
         """Record the end of a turn, unless it is recorded already."""
         with self._lock:
             if turn.state is not RunState.RUNNING:
                 return
             turn.state, turn.error = state, error
-            if turn.output:
-                self._lines.append(Line(Role.ASSISTANT, turn.output, _now()))
+            if turn.current_output:
+                self._lines.append(ConversationLine(Role.ASSISTANT, turn.current_output, _local_now()))
             with contextlib.suppress(OSError):  # a file that cannot be written must not lose the answer
                 self.save_markdown()
             turn.over.set()
 
-    def _result(self, turn: _Turn) -> Result:
+    def _make_result(self, turn: _RunnerTurn) -> Result:
         return Result(
-            output=turn.output,
+            output=turn.current_output,
             session_id=self._session,
             task_dir=str(self.task_dir),
             state=turn.state.value,
@@ -303,15 +303,15 @@ class OpenCodeRunner:
         )
 
 
-def _fresh(workspace: Path, task_name: str) -> Path:
+def _new_task_directory(workspace: Path, task_name: str) -> Path:
     slug = re.sub(r"[^\w.-]+", "_", task_name).strip("._")[:64] or "task"
     return workspace / f"task_{slug}_{secrets.token_hex(4)}"
 
 
-async def _nothing() -> Sequence[Message]:
+async def _no_history() -> Sequence[Message]:
     """Return no history: opencode keeps its own."""
     return ()
 
 
-def _now() -> datetime:
+def _local_now() -> datetime:
     return datetime.now().astimezone()

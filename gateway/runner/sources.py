@@ -70,10 +70,10 @@ class ModelSource:
 
     def get_model(self, source_type: ModelSourceType | str) -> ModelConfig | None:
         """Return the model for a purpose; None if there is no model at all."""
-        serving = self.serving(source_type)
+        serving = self.find_serving_purpose(source_type)
         return None if serving is None else self._models[serving]
 
-    def serving(self, source_type: ModelSourceType | str) -> ModelSourceType | None:
+    def find_serving_purpose(self, source_type: ModelSourceType | str) -> ModelSourceType | None:
         """Return the purpose whose model is used: this one, or the default, or the first that was set."""
         wanted = (ModelSourceType(source_type), ModelSourceType.DEFAULT, *self._models)
         return next((purpose for purpose in wanted if purpose in self._models), None)
@@ -108,8 +108,8 @@ class ModelSource:
                 said["BASEURL"],
                 said.get("APIKEY", ""),
                 said["MODEL"],
-                _number(prefix + "TEMPERATURE", said.get("TEMPERATURE"), float),
-                _number(prefix + "MAX_TOKENS", said.get("MAX_TOKENS"), int),
+                _parse_number(prefix + "TEMPERATURE", said.get("TEMPERATURE"), float),
+                _parse_number(prefix + "MAX_TOKENS", said.get("MAX_TOKENS"), int),
             )
         return source
 
@@ -140,7 +140,7 @@ class ModelSource:
         return source
 
 
-def _number(name: str, text: str | None, kind: type[Any]) -> Any:
+def _parse_number(name: str, text: str | None, kind: type[Any]) -> Any:
     try:
         return kind(text) if text else None
     except ValueError:

@@ -12,17 +12,17 @@ from gateway import private_file
 from gateway.errors import ConfigError
 
 #: bytes of the file that are read
-_MAX_FILE_BYTES = 4096
+_MAX_TOKEN_FILE_BYTES = 4096
 
 
-def read(path: Path) -> str | None:
+def read_secret(path: Path) -> str | None:
     """Return the token, or None if there is no file.
 
     Raises:
         ConfigError: the file is a link, cannot be read, or holds no token.
     """
     try:
-        content = private_file.read_file(path, _MAX_FILE_BYTES)
+        content = private_file.read_private_file(path, _MAX_TOKEN_FILE_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -33,7 +33,7 @@ def read(path: Path) -> str | None:
     return text
 
 
-def store(path: Path, token: str) -> None:
+def store_secret(path: Path, token: str) -> None:
     """Replace the present token, whole or not at all.
 
     Raises:
@@ -42,36 +42,36 @@ def store(path: Path, token: str) -> None:
     if not token.strip() or not token.isprintable():
         raise ConfigError("a token is one line of printable characters.")
     try:
-        private_file.replace_file(path, f"{token}\n".encode())
+        private_file.replace_private_file(path, f"{token}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot write the token file {path}: {error.strerror}.") from error
 
 
-def generated() -> str:
+def generate_token() -> str:
     """Return a token of 32 random bytes."""
     import secrets  # late: `gateway status` only reads
 
     return secrets.token_urlsafe(32)
 
 
-def read_or_create(path: Path, generate: Callable[[], str] = generated) -> str:
+def read_or_create(path: Path, generate: Callable[[], str] = generate_token) -> str:
     """Return the token; generate one if there is none.
 
     Raises:
         ConfigError: it can neither be read nor created.
     """
-    found = read(path)
+    found = read_secret(path)
     if found is not None:
         return found
     token = generate()
     try:
-        created = private_file.create_file(path, f"{token}\n".encode())
+        created = private_file.create_private_file(path, f"{token}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot create the token file {path}: {error.strerror}.") from error
     return token if created else read_or_create(path, generate)  # another start was quicker
 
 
-def masked(secret: str) -> str:
+def mask_secret(secret: str) -> str:
     """Return a short form that identifies a token and cannot be used as one.
 
     At most four characters at each end, and only of a token of 24 or more.

@@ -8,10 +8,10 @@ from pathlib import Path
 from gateway.errors import ConfigError
 
 #: bytes of a file with a secret
-LONGEST = 4096
+MAX_SECRET_FILE_BYTES = 4096
 
 
-def find(given: str | None, file: str | None, variable: str | None, environ: Mapping[str, str]) -> str | None:
+def find_secret(given: str | None, file: str | None, variable: str | None, environ: Mapping[str, str]) -> str | None:
     """Return a secret: as given, else the file's first line, else the variable's value; None if there is none.
 
     Raises:
@@ -20,14 +20,14 @@ def find(given: str | None, file: str | None, variable: str | None, environ: Map
     if given:
         return given
     if file:
-        return _read(Path(file).expanduser())
+        return _read_first_line(Path(file).expanduser())
     return (environ.get(variable, "").strip() or None) if variable else None
 
 
-def _read(file: Path) -> str:
+def _read_first_line(file: Path) -> str:
     try:
         with file.open("rb") as opened:
-            lines = opened.read(LONGEST).splitlines()
+            lines = opened.read(MAX_SECRET_FILE_BYTES).splitlines()
     except OSError as error:
         raise ConfigError(f"cannot read the secret in {file}: {error.strerror}.") from error
     secret = lines[0].decode("latin-1").strip() if lines else ""

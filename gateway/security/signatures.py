@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from gateway.errors import ConfigError, InvalidRequest, Unauthorized
 
 #: seconds that a request may be old, or ahead of our clock
-WINDOW = 300
+SIGNATURE_WINDOW_SECONDS = 300
 
 
 #: how a secret of Standard Webhooks begins
 STANDARD_PREFIX = "whsec_"
 
 
-def header(headers: Mapping[str, str], name: str) -> str:
+def require_header(headers: Mapping[str, str], name: str) -> str:
     """Return a header's value.
 
     Raises:
@@ -44,19 +44,19 @@ def check_time(text: str, now: int) -> None:
     """
     if not re.fullmatch(r"[0-9]{1,12}", text):
         raise Unauthorized("the signature's time is not a number of seconds since 1970.")
-    if abs(now - int(text)) > WINDOW:
+    if abs(now - int(text)) > SIGNATURE_WINDOW_SECONDS:
         raise Unauthorized(
-            f"the signature is not of the last {WINDOW} s.",
+            f"the signature is not of the last {SIGNATURE_WINDOW_SECONDS} s.",
             remedy="Sign each attempt with its own time, and compare both clocks.",
         )
 
 
-def digest(secret: bytes, signed: bytes) -> bytes:
+def hmac_digest(secret: bytes, signed: bytes) -> bytes:
     """Return the HMAC-SHA256 (RFC 2104) of what was signed."""
     return hmac.new(secret, signed, hashlib.sha256).digest()
 
 
-def standard_key(secret: str) -> bytes:
+def decode_standard_key(secret: str) -> bytes:
     """Return the key that a secret of Standard Webhooks stands for.
 
     Raises:
@@ -76,28 +76,28 @@ def new_standard_secret() -> str:
     return STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def same(sent: str, right: str) -> bool:
+def equals_constant_time(sent: str, right: str) -> bool:
     """Compare in constant time; `sent` may have non-ASCII characters."""
     return hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), right.encode())
 
 
-def check_hex(sent: str, signed: bytes, secrets: Sequence[str]) -> None:
+def check_hex_signature(sent: str, signed: bytes, secrets: Sequence[str]) -> None:
     """Refuse a signature in hexadecimal that none of the secrets makes.
 
     Raises:
         Unauthorized: it is wrong.
     """
-    if not any(same(sent, digest(secret.encode(), signed).hex()) for secret in secrets):
-        raise wrong()
+    if not any(equals_constant_time(sent, hmac_digest(secret.encode(), signed).hex()) for secret in secrets):
+        raise wrong_signature()
 
 
-def wrong() -> Unauthorized:
+def wrong_signature() -> Unauthorized:
     return Unauthorized(
         "the signature is wrong.", remedy="Both sides need the same secret, and the body as it was signed."
     )
 
 
-def text_at(payload: object, *path: str) -> str:
+def read_text_at(payload: object, *path: str) -> str:
     """Return the text at a path.
 
     Raises:

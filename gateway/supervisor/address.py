@@ -15,7 +15,7 @@ def connect_host(listen_host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
 
 
-class Address:
+class ListenAddress:
     """The host and port as the settings named them when the present socket was bound."""
 
     def __init__(self, host: str, number: int, announce: Callable[[str, int], None]) -> None:
@@ -26,7 +26,7 @@ class Address:
         self._next = self.configured
         self._announce = announce
 
-    def rebind(self, present: socket.socket, host: str, number: int) -> socket.socket | None:
+    def bind_if_changed(self, present: socket.socket, host: str, number: int) -> socket.socket | None:
         """Bind a new socket if the settings now name another address; return None if they do not.
 
         Raises:
@@ -36,7 +36,7 @@ class Address:
         if host == self.configured[0] and same_port:
             return None
         try:
-            bound = port.bind(host, number)
+            bound = port.bind_port(host, number)
         except PortTaken as error:
             if not same_port:
                 raise
@@ -47,7 +47,7 @@ class Address:
         self._next = host, number
         return bound
 
-    def moved(self, to: socket.socket) -> None:
+    def confirm_move(self, to: socket.socket) -> None:
         """Record that the gateway now serves on the socket that `rebind` bound."""
         self.configured = self._next
         self._announce(self.configured[0], to.getsockname()[1])

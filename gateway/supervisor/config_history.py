@@ -12,7 +12,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError
 
 
-class Reading(NamedTuple):
+class ConfigReading(NamedTuple):
     """One reading of the config file: its content, and the settings that exactly this content gives."""
 
     #: None if there is no file: all settings have their defaults
@@ -23,36 +23,36 @@ class Reading(NamedTuple):
     error: str = ""
 
 
-def read(env: Mapping[str, str]) -> Reading:
+def read_config(env: Mapping[str, str]) -> ConfigReading:
     """Read the config file once, with the other sources of settings."""
     content = None
     try:
-        content = config.read_file(env)
-        return Reading(content, config.parse(content, env))
+        content = config.read_config_file(env)
+        return ConfigReading(content, config.parse_config(content, env))
     except ConfigError as error:
-        return Reading(content, None, str(error))
+        return ConfigReading(content, None, str(error))
 
 
-class Configs:
+class ConfigHistory:
     """Keeps the last good copy of one config file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._good = paths.last_good(path)
+        self._good = paths.last_good_config(path)
         self._rejected = path.with_name(f"{path.name}.rejected")
 
-    def keep(self, content: bytes | None) -> None:
+    def keep_last_good(self, content: bytes | None) -> None:
         """Keep what the file said as the last good copy: a generation serves with it."""
         with contextlib.suppress(OSError):  # a full disk is no reason to end
             if content is None:
                 self._good.unlink(missing_ok=True)
             else:
-                private_file.replace_file(self._good, content)
+                private_file.replace_private_file(self._good, content)
 
     def fall_back(self) -> Path | None:
         """Return the copy that last worked, and put the bad file aside; None if there is no copy."""
         if not self._good.exists():
             return None
         with contextlib.suppress(OSError):
-            private_file.replace_file(self._rejected, self._path.read_bytes())
+            private_file.replace_private_file(self._rejected, self._path.read_bytes())
         return self._good

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 #: events of every start, also of one that fails because of a bad config: there the error is enough
-_OPENING = ("supervisor.started", "generation.started", "generation.failed", "generation.ended", "supervisor.ended")
+_START_EVENTS = (
+    "supervisor.started",
+    "generation.started",
+    "generation.failed",
+    "generation.ended",
+    "supervisor.ended",
+)
 
 
 class Console:
@@ -15,10 +21,10 @@ class Console:
         self._show = show
         self._held: list[bytes] | None = []
 
-    def write(self, line: bytes) -> None:
+    def write_line(self, line: bytes) -> None:
         if self._held is None:
             self._show(line)
-        elif any(b'"event": "%s"' % event.encode() in line for event in _OPENING):
+        elif any(b'"event": "%s"' % event.encode() in line for event in _START_EVENTS):
             self._held.append(line)
         else:
             held, self._held = self._held, None

@@ -29,7 +29,7 @@ class DataLocks:
         self._held = {directory: Lock(descriptor, descriptor) for directory, descriptor in kept.items()}
         self._mine: Record | None = None
 
-    def take(self, directory: Path) -> None:
+    def lock_directory(self, directory: Path) -> None:
         """Lock a directory; do nothing if it is locked already.
 
         Raises:
@@ -39,34 +39,34 @@ class DataLocks:
         key = str(directory.resolve())
         if key in self._held:
             return
-        file = paths.data_lock(directory)
-        taken = lock.attempt(file)
+        file = paths.data_lock_file(directory)
+        taken = lock.try_lock(file)
         if taken is None:
-            raise _in_use(directory, record.read(file))
+            raise _in_use_error(directory, record.read_record(file))
         self._held[key] = taken
         if self._mine is not None:
-            taken.write(self._mine)
+            taken.write_record(self._mine)
 
-    def write(self, mine: Record) -> None:
+    def write_records(self, mine: Record) -> None:
         """Write into the lock files who holds them."""
         self._mine = mine
         for held in self._held.values():
-            held.write(mine)
+            held.write_record(mine)
 
-    def keep(self) -> dict[str, int]:
+    def make_inheritable(self) -> dict[str, int]:
         """Make the descriptors inheritable for a re-execution, and return them by directory."""
         for held in self._held.values():
             os.set_inheritable(held.descriptor, True)
         return {directory: held.descriptor for directory, held in self._held.items()}
 
-    def release(self) -> None:
+    def release_all(self) -> None:
         for held in self._held.values():
             held.release()
 
 
-def _in_use(directory: Path, holder: Record | None) -> AlreadyRunning:
+def _in_use_error(directory: Path, holder: Record | None) -> AlreadyRunning:
     other = "Set data.directory to another place"
-    if holder is None or not holder.alive:
+    if holder is None or not holder.is_alive:
         return AlreadyRunning(f"the data directory {directory} is in use by another gateway.", remedy=f"{other}.")
     return AlreadyRunning(
         f"the data directory {directory} is in use by the gateway of {holder.configPath}"

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 from gateway.config import Config
-from gateway.supervisor.generation import Generation, State
+from gateway.supervisor.generation import Generation, GenerationState
 
 #: seconds that a migration may take: it rewrites all that was ever stored
-MIGRATION_SECONDS = 600.0
+MIGRATION_LIMIT_SECONDS = 600.0
 #: seconds that a hung generation gets to write down where it hangs
-DUMP_SECONDS = 1.0
+HANG_DUMP_SECONDS = 1.0
 #: seconds without a look after which this process was stopped, and not the generations silent
 ABSENCE_SECONDS = 3.0
 
 
-class Limits(NamedTuple):
+class TimeLimits(NamedTuple):
     """Times in seconds, from the settings."""
 
     stop_grace: float
@@ -29,19 +29,19 @@ class Limits(NamedTuple):
     ready: float
 
     @classmethod
-    def of(cls, settings: Config) -> Self:
+    def from_config(cls, settings: Config) -> Self:
         known = settings.gateway
         return cls(known.stop_grace, known.drain_timeout, known.hang_timeout, known.ready_timeout)
 
 
-class Watch:
+class DeadlineWatch:
     """Looks at the generations again and again, and kills those whose time is up."""
 
     def __init__(self, log: Callable[..., Any]) -> None:
         self._log = log
         self._looked = time.monotonic()
 
-    def kill_late(self, generations: Sequence[Generation], limits: Limits) -> None:
+    def enforce_deadlines(self, generations: Sequence[Generation], limits: TimeLimits) -> None:
         """Kill the generations whose deadline has passed; set a deadline for those that are late or hang."""
         now = time.monotonic()
         away, self._looked = now - self._looked > ABSENCE_SECONDS, now
@@ -50,23 +50,23 @@ class Watch:
                 one.heard = now
             if one.deadline is not None and now > one.deadline:
                 self._log("generation.killed", generation=one.number, state=one.state.value)
-                one.kill()
+                one.send_signal()
                 one.deadline = None
-            elif one.state is State.STARTING:
+            elif one.state is GenerationState.STARTING:
                 self._expect_ready(one, limits, now)
             elif one.silent_for() > limits.hang and not one.hangs:
-                self._give_up(one, limits, now)
+                self._condemn_hung(one, limits, now)
 
-    def _expect_ready(self, one: Generation, limits: Limits, now: float) -> None:
-        limit = MIGRATION_SECONDS if one.migrates else limits.ready
+    def _expect_ready(self, one: Generation, limits: TimeLimits, now: float) -> None:
+        limit = MIGRATION_LIMIT_SECONDS if one.migrates else limits.ready
         if now - one.started > limit and not one.error:
             one.error = f"it was not ready within {limit:g} s"
             one.deadline = now
 
-    def _give_up(self, one: Generation, limits: Limits, now: float) -> None:
+    def _condemn_hung(self, one: Generation, limits: TimeLimits, now: float) -> None:
         """Kill a generation that hangs, after it has had time to write down where."""
         one.hangs = True
         one.error = f"it hung: nothing was heard of it for {limits.hang:g} s"
-        one.deadline = min(one.deadline or now + DUMP_SECONDS, now + DUMP_SECONDS)
+        one.deadline = min(one.deadline or now + HANG_DUMP_SECONDS, now + HANG_DUMP_SECONDS)
         self._log("generation.hangs", generation=one.number, error=one.error)
-        one.kill(signal.SIGUSR2)
+        one.send_signal(signal.SIGUSR2)

@@ -13,19 +13,19 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from gateway.control_channel import Line, Message, Word
+from gateway.control_channel import ControlChannel, Message, MessageType
 
 #: exit code of a generation whose configuration cannot be used
-BAD_CONFIG = 78
+BAD_CONFIG_EXIT_CODE = 78
 #: bytes of log read at once, and reads in one turn: together they empty the largest pipe, so that
 #: one turn reads all that a dead process wrote
-_BLOCK = 64 * 1024
-_TURN = 16
+_LOG_BLOCK_BYTES = 64 * 1024
+_LOG_BLOCKS_PER_TURN = 16
 #: bytes of a log line; a longer one is written in pieces
-_LONGEST = 256 * 1024
+_MAX_LOG_LINE_BYTES = 256 * 1024
 
 
-class State(Enum):
+class GenerationState(Enum):
     STARTING = "starting"
     #: answers requests, but does not claim runs
     STANDBY = "standby"
@@ -38,15 +38,15 @@ class State(Enum):
 
 #: the only moves there are. One that was told to step down may be told again by a later successor,
 #: and one that drains may be told to end sooner.
-MOVES: Mapping[State, frozenset[State]] = {
-    State.STARTING: frozenset({State.STANDBY, State.DRAINING}),
-    State.STANDBY: frozenset({State.LEADING, State.DRAINING}),
-    State.LEADING: frozenset({State.YIELDING, State.DRAINING}),
-    State.YIELDING: frozenset({State.YIELDING, State.DRAINING}),
-    State.DRAINING: frozenset({State.DRAINING}),
+GENERATION_MOVES: Mapping[GenerationState, frozenset[GenerationState]] = {
+    GenerationState.STARTING: frozenset({GenerationState.STANDBY, GenerationState.DRAINING}),
+    GenerationState.STANDBY: frozenset({GenerationState.LEADING, GenerationState.DRAINING}),
+    GenerationState.LEADING: frozenset({GenerationState.YIELDING, GenerationState.DRAINING}),
+    GenerationState.YIELDING: frozenset({GenerationState.YIELDING, GenerationState.DRAINING}),
+    GenerationState.DRAINING: frozenset({GenerationState.DRAINING}),
 }
 #: log event of a state, if it has one
-_EVENTS = {State.LEADING: "generation.leads"}
+_STATE_EVENTS = {GenerationState.LEADING: "generation.leads"}
 
 
 def _log_nothing(event: str, **_: Any) -> None:
@@ -57,7 +57,7 @@ class Generation:
     """A serving process with its number. Its log comes over a pipe, its messages over the control channel."""
 
     def __init__(
-        self, number: int, pid: int, line: Line, log: int, log_event: Callable[..., None] = _log_nothing
+        self, number: int, pid: int, line: ControlChannel, log: int, log_event: Callable[..., None] = _log_nothing
     ) -> None:
         """Args:
         log: the pipe that its log comes over.
@@ -68,7 +68,7 @@ class Generation:
         self.line = line
         self.log = log
         self._log_event = log_event
-        self.state = State.STARTING
+        self.state = GenerationState.STARTING
         #: monotonic seconds of its start, and of its last sign of life
         self.started = self.heard = time.monotonic()
         #: monotonic seconds of its last move
@@ -85,7 +85,7 @@ class Generation:
         self._open: dict[str, Any] = {"log": log, "line": line.end}
 
     @classmethod
-    def start(
+    def start_process(
         cls, number: int, listener: socket.socket, env: Mapping[str, str], log_event: Callable[..., None]
     ) -> Generation:
         """Start a serving process on a bound socket."""
@@ -93,14 +93,16 @@ class Generation:
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             try:
-                pid, log = cls._spawn(number, listener, theirs, env)
+                pid, log = cls._spawn_process(number, listener, theirs, env)
             finally:
                 theirs.close()
             undo.pop_all()
-        return cls(number, pid, Line(ours), log, log_event)
+        return cls(number, pid, ControlChannel(ours), log, log_event)
 
     @staticmethod
-    def _spawn(number: int, listener: socket.socket, line: socket.socket, env: Mapping[str, str]) -> tuple[int, int]:
+    def _spawn_process(
+        number: int, listener: socket.socket, line: socket.socket, env: Mapping[str, str]
+    ) -> tuple[int, int]:
         """Return the PID of a new process, and the pipe that its log comes over."""
         reader, writer = os.pipe()
         try:
@@ -122,17 +124,19 @@ class Generation:
         return process.pid, reader
 
     @classmethod
-    def adopt(cls, kept: Mapping[str, Any], log_event: Callable[..., None]) -> Generation:
+    def from_kept(cls, kept: Mapping[str, Any], log_event: Callable[..., None]) -> Generation:
         """Return a generation that was started before a re-execution."""
         for descriptor in (kept["line"], kept["log"]):
             os.set_inheritable(descriptor, False)
-        found = cls(kept["number"], kept["pid"], Line(socket.socket(fileno=kept["line"])), kept["log"], log_event)
-        found.state = State(kept["state"])
+        found = cls(
+            kept["number"], kept["pid"], ControlChannel(socket.socket(fileno=kept["line"])), kept["log"], log_event
+        )
+        found.state = GenerationState(kept["state"])
         found.started, found.deadline = kept["started"], kept["deadline"]
         found._rest = kept["rest"].encode("latin-1")
         return found
 
-    def keep(self) -> dict[str, Any]:
+    def keep_for_reexec(self) -> dict[str, Any]:
         """Return what `adopt` needs, and make its descriptors inheritable."""
         for descriptor in (self.line.end.fileno(), self.log):
             os.set_inheritable(descriptor, True)
@@ -149,54 +153,54 @@ class Generation:
 
     # --- telling ----------------------------------------------------------------------------
 
-    def move(self, to: State) -> None:
+    def move_to(self, to: GenerationState) -> None:
         """Move to another state: check that the table has the move, note the time, and log it.
 
         Raises:
             ValueError: the table does not have it.
         """
-        if to not in MOVES[self.state]:
+        if to not in GENERATION_MOVES[self.state]:
             raise ValueError(f"generation {self.number} cannot move from {self.state.value} to {to.value}")
         self.state = to
         self.moved_at = time.monotonic()
-        if to in _EVENTS:
-            self._log_event(_EVENTS[to], generation=self.number)
+        if to in _STATE_EVENTS:
+            self._log_event(_STATE_EVENTS[to], generation=self.number)
 
     def stand_by(self) -> None:
         """Note that it answers requests."""
-        self.move(State.STANDBY)
+        self.move_to(GenerationState.STANDBY)
 
-    def lead(self) -> None:
+    def start_leading(self) -> None:
         """Have it claim runs."""
-        self.move(State.LEADING)
-        self.line.say(Word.LEAD)
+        self.move_to(GenerationState.LEADING)
+        self.line.send_message(MessageType.LEAD)
 
     def step_down(self, drain: float, within: float) -> None:
         """Have it stop claiming, which it must confirm within `within` seconds, then finish its runs and end."""
-        self.move(State.YIELDING)
-        self.line.say(Word.STEP_DOWN, seconds=drain)
+        self.move_to(GenerationState.YIELDING)
+        self.line.send_message(MessageType.STEP_DOWN, seconds=drain)
         self.deadline = time.monotonic() + within
 
-    def drain(self, seconds: float) -> None:
+    def start_draining(self, seconds: float) -> None:
         """Set the deadline of a generation that has stepped down."""
-        self.move(State.DRAINING)
+        self.move_to(GenerationState.DRAINING)
         self.deadline = time.monotonic() + seconds
 
-    def stop(self, grace: float, within: float) -> None:
+    def stop_within(self, grace: float, within: float) -> None:
         """Have it end within `grace` seconds; it is killed `within` seconds after that."""
-        self.move(State.DRAINING)
-        self.line.say(Word.STOP, seconds=grace)
+        self.move_to(GenerationState.DRAINING)
+        self.line.send_message(MessageType.STOP, seconds=grace)
         self.deadline = min(self.deadline or float("inf"), time.monotonic() + grace + within)
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
+    def send_signal(self, number: int = signal.SIGKILL) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     # --- hearing ----------------------------------------------------------------------------
 
-    def hear(self) -> list[Message]:
+    def receive_messages(self) -> list[Message]:
         """Return its new messages; any message is a sign of life."""
-        said = self.line.hear()
+        said = self.line.receive_messages()
         if said is None:
             self._open.pop("line", None)
         elif said:
@@ -204,15 +208,15 @@ class Generation:
         return said or []
 
     @property
-    def sources(self) -> list[Any]:
+    def open_sources(self) -> list[Any]:
         """The descriptors to wait on: a closed one is left out, as it would be readable for ever."""
         return list(self._open.values())
 
     def read_log(self, write: Callable[[bytes], None]) -> None:
         """Pass on whole log lines, as many as fit into one turn."""
-        for _ in range(_TURN):
+        for _ in range(_LOG_BLOCKS_PER_TURN):
             try:
-                data = os.read(self.log, _BLOCK)
+                data = os.read(self.log, _LOG_BLOCK_BYTES)
             except BlockingIOError:
                 return
             if not data:
@@ -221,7 +225,7 @@ class Generation:
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 write(line)
-            if len(self._rest) > _LONGEST:
+            if len(self._rest) > _MAX_LOG_LINE_BYTES:
                 self.flush_log(write)
 
     def flush_log(self, write: Callable[[bytes], None]) -> None:
@@ -230,7 +234,7 @@ class Generation:
             write(self._rest)
         self._rest = b""
 
-    def ended(self) -> int | None:
+    def reap_exit_code(self) -> int | None:
         """Reap it if it has ended: its exit code, negative for a signal; None while it lives."""
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from gateway import private_file
 
 #: bytes of the file that are read
-LONGEST = 16 * 1024
+MAX_LAST_STOP_BYTES = 16 * 1024
 #: characters of a reason that are kept
-REASON = 500
+MAX_REASON_CHARS = 500
 
 
 class LastStop(NamedTuple):
@@ -31,22 +31,22 @@ class LastStop(NamedTuple):
     reason: str
 
 
-def write(lock: Path, instance: str, code: int, reason: str) -> None:
+def write_last_stop(lock: Path, instance: str, code: int, reason: str) -> None:
     """Record that a gateway ends now; a disk error is ignored, so that it can end."""
-    found = LastStop(instance, time.time_ns() // 1_000_000, code, reason[:REASON])
+    found = LastStop(instance, time.time_ns() // 1_000_000, code, reason[:MAX_REASON_CHARS])
     with contextlib.suppress(OSError):
-        private_file.replace_file(_beside(lock), json.dumps(found._asdict()).encode())
+        private_file.replace_private_file(_last_stop_path(lock), json.dumps(found._asdict()).encode())
 
 
-def read(lock: Path) -> LastStop | None:
+def read_last_stop(lock: Path) -> LastStop | None:
     """Return how the last gateway of a config ended; None if there is no valid record."""
     try:
-        found = LastStop(**json.loads(private_file.read_file(_beside(lock), LONGEST)))
+        found = LastStop(**json.loads(private_file.read_private_file(_last_stop_path(lock), MAX_LAST_STOP_BYTES)))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
     fits = all(type(value) is (int if name in ("at", "code") else str) for name, value in found._asdict().items())
     return found if fits else None
 
 
-def _beside(lock: Path) -> Path:
+def _last_stop_path(lock: Path) -> Path:
     return lock.with_suffix(".ended")

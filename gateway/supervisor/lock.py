@@ -26,9 +26,9 @@ class Lock:
         self.descriptor = descriptor
         self._guard = guard
 
-    def write(self, mine: Record) -> None:
+    def write_record(self, mine: Record) -> None:
         """Write who holds it."""
-        data = mine.dump()
+        data = mine.encode_line()
         before = os.fstat(self.descriptor).st_size
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         # In one piece over all that was there: somebody may be reading it.
@@ -41,32 +41,32 @@ class Lock:
             os.close(self._guard)
 
 
-def acquire(path: Path) -> Lock:
+def acquire_lock(path: Path) -> Lock:
     """Take the lock of a config.
 
     Raises:
         AlreadyRunning: another gateway holds it.
         ConfigError: the file cannot be used: it is a link, or its directory cannot be written to.
     """
-    held = attempt(path)
+    held = try_lock(path)
     if held is None:
-        found = record.read(path)
-        who = f" (pid {found.pid}, port {found.port})" if found is not None and found.alive else ""
+        found = record.read_record(path)
+        who = f" (pid {found.pid}, port {found.port})" if found is not None and found.is_alive else ""
         raise AlreadyRunning(
             f"a gateway is already running with this configuration{who}.", remedy="See: gateway status"
         )
     return held
 
 
-def attempt(path: Path) -> Lock | None:
+def try_lock(path: Path) -> Lock | None:
     """Take the lock on a file, creating the file if it is missing; return None if another process holds it.
 
     Raises:
         ConfigError: the file cannot be used: it is a link, or its directory cannot be written to.
     """
-    descriptor = _open(path)
+    descriptor = _open_lock_file(path)
     # On Windows the lock covers the first byte, and would keep others from reading the record.
-    guard = descriptor if sys.platform != "win32" else _open(path.with_name(path.name + ".guard"))
+    guard = descriptor if sys.platform != "win32" else _open_lock_file(path.with_name(path.name + ".guard"))
     if not lock_descriptor(guard, blocking=False):
         os.close(descriptor)
         if guard != descriptor:
@@ -75,23 +75,23 @@ def attempt(path: Path) -> Lock | None:
     return Lock(descriptor, guard)
 
 
-def holder(path: Path) -> Record | None:
+def lock_holder(path: Path) -> Record | None:
     """Return the record of the gateway that holds a lock; None if nobody holds it, whatever the file says."""
-    found = record.read(path)
-    if found is None or not found.alive:
+    found = record.read_record(path)
+    if found is None or not found.is_alive:
         return None
-    free = attempt(path)
+    free = try_lock(path)
     if free is not None:
         free.release()
         return None
     return found
 
 
-def _open(path: Path) -> int:
+def _open_lock_file(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hold us
     try:
-        paths.private_directory(path.parent)
+        paths.make_private_directory(path.parent)
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot open the lock file {path}: {error.strerror}.") from error

@@ -10,30 +10,30 @@ from pathlib import Path
 from gateway import paths
 
 #: bytes of one file, and how many rotated ones are kept
-SIZE = 10 * 1024 * 1024
-COUNT = 5
+MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
+ROTATED_LOG_FILES = 5
 
 
 class LogFile:
     """Appends lines. Call from one thread."""
 
-    def __init__(self, path: Path, size: int = SIZE, count: int = COUNT) -> None:
+    def __init__(self, path: Path, size: int = MAX_LOG_FILE_BYTES, count: int = ROTATED_LOG_FILES) -> None:
         self._path = path
         self._size = size
         self._count = count
         self._descriptor: int | None = None
-        self._open()
+        self._open_file()
 
-    def write(self, line: bytes) -> None:
+    def write_line(self, line: bytes) -> None:
         """Append a line; its line feed is added.
 
         Raises:
             OSError: the disk refuses; the file stays usable.
         """
         if self._descriptor is None:  # an earlier rotation was refused half way
-            self._open()
+            self._open_file()
         elif self._written + len(line) > self._size and self._written:
-            self._rotate()
+            self._rotate_files()
         assert self._descriptor is not None
         data = line + b"\n"
         while data:
@@ -45,28 +45,28 @@ class LogFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
 
-    def _open(self) -> None:
+    def _open_file(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        paths.private_directory(self._path.parent)
+        paths.make_private_directory(self._path.parent)
         self._descriptor = os.open(self._path, flags, 0o600)
         self._written = os.fstat(self._descriptor).st_size
 
-    def _rotate(self) -> None:
+    def _rotate_files(self) -> None:
         # Never keep a number that is closed: another file would get it, the database perhaps.
         self.close()
         self._descriptor = None
         for number in range(self._count - 1, 0, -1):
-            older = self._numbered(number)
+            older = self._rotated_path(number)
             if older.exists():
-                older.replace(self._numbered(number + 1))
-        self._path.replace(self._numbered(1))
-        self._open()
+                older.replace(self._rotated_path(number + 1))
+        self._path.replace(self._rotated_path(1))
+        self._open_file()
 
-    def _numbered(self, number: int) -> Path:
+    def _rotated_path(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
 
 
-class Folding:
+class RepeatFilter:
     """Counts a repeated line instead of writing it again.
 
     Two lines are the same if they differ in their time only.
@@ -77,23 +77,24 @@ class Folding:
         self._last = b""
         self._repeated = 0
 
-    def write(self, line: bytes) -> None:
+    def write_line(self, line: bytes) -> None:
         said = line.partition(b",")[2] if line.startswith(b'{"time"') else line
         if said and said == self._last:
             self._repeated += 1
             return
-        self.flush()
+        self.flush_repeats()
         self._last = said
         self._write(line)
 
-    def flush(self) -> None:
+    def flush_repeats(self) -> None:
         """Write down how often the last line was repeated."""
         if self._repeated:
             repeated, self._repeated = self._repeated, 0
             self._write(
-                b'{"level": "info", "event": "log.repeated", "times": %d, "line": %s}' % (repeated, _quoted(self._last))
+                b'{"level": "info", "event": "log.repeated", "times": %d, "line": %s}'
+                % (repeated, _quote_line(self._last))
             )
 
 
-def _quoted(said: bytes) -> bytes:
+def _quote_line(said: bytes) -> bytes:
     return json.dumps(said.decode("utf-8", "replace")[:200]).encode()

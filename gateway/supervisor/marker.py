@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 #: name of the environment variable
-MARKER = "MOONGATE_SERVICE_MARKER"
+SERVICE_MARKER_VARIABLE = "MOONGATE_SERVICE_MARKER"

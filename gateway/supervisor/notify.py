@@ -16,18 +16,18 @@ from collections.abc import Mapping, MutableMapping
 from gateway.errors import ConfigError
 
 #: variables that systemd sets for us alone; they must not reach children
-OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 #: first descriptor that systemd hands over
 FIRST_DESCRIPTOR = 3
 #: beginning of the names under which sockets are stored
-_STORED = "moongate-"
+_STORED_NAME_PREFIX = "moongate-"
 
 
 class Notifier:
     """The line to the service manager; takes its variables out of the environment."""
 
     def __init__(self, env: MutableMapping[str, str]) -> None:
-        given = {name: env.pop(name, "") for name in OURS}
+        given = {name: env.pop(name, "") for name in SYSTEMD_VARIABLES}
         self._address = given["NOTIFY_SOCKET"]
         mine = given["WATCHDOG_PID"] in ("", str(os.getpid()))
         #: seconds between watchdog pings, or None if systemd asks for none
@@ -40,7 +40,7 @@ class Notifier:
         #: variables that the process needs after a re-execution
         self.kept = {name: value for name, value in given.items() if value and not name.startswith("LISTEN")}
 
-    def listener(self, host: str, number: int) -> socket.socket | None:
+    def take_listener(self, host: str, number: int) -> socket.socket | None:
         """Return the socket to listen on that the manager holds for us, or None; the others are closed.
 
         Args:
@@ -52,30 +52,30 @@ class Notifier:
         """
         wanted, found = _stored_name(host, number), None
         for descriptor, name in self.descriptors.items():
-            if found is None and (name == wanted or not name.startswith(_STORED)):
-                found = _socket(descriptor)
+            if found is None and (name == wanted or not name.startswith(_STORED_NAME_PREFIX)):
+                found = _adopt_socket(descriptor)
                 continue
-            if name.startswith(_STORED) and name != wanted:
-                self.tell(FDSTOREREMOVE=1, FDNAME=name)
+            if name.startswith(_STORED_NAME_PREFIX) and name != wanted:
+                self.send_state(FDSTOREREMOVE=1, FDNAME=name)
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         self.descriptors = {}
         return found
 
-    def store(self, listener: socket.socket, host: str, number: int) -> None:
+    def store_listener(self, listener: socket.socket, host: str, number: int) -> None:
         """Have the manager keep a listening socket over a crash of ours."""
         # Not polled: before it listens it would count as hung up, and be thrown away.
-        self._send({"FDSTORE": 1, "FDPOLL": 0, "FDNAME": _stored_name(host, number)}, [listener.fileno()])
+        self._send_datagram({"FDSTORE": 1, "FDPOLL": 0, "FDNAME": _stored_name(host, number)}, [listener.fileno()])
 
-    def give_up(self, host: str, number: int) -> None:
+    def remove_listener(self, host: str, number: int) -> None:
         """Have the manager close what it keeps: nobody is to wait in its backlog any more."""
-        self.tell(FDSTOREREMOVE=1, FDNAME=_stored_name(host, number))
+        self.send_state(FDSTOREREMOVE=1, FDNAME=_stored_name(host, number))
 
-    def tell(self, **words: str | int) -> None:
+    def send_state(self, **words: str | int) -> None:
         """Send `NAME=value` lines; a manager that is gone is no error."""
-        self._send(words, [])
+        self._send_datagram(words, [])
 
-    def _send(self, words: Mapping[str, str | int], descriptors: list[int]) -> None:
+    def _send_datagram(self, words: Mapping[str, str | int], descriptors: list[int]) -> None:
         if not self._address:
             return
         message = "\n".join(f"{name}={value}" for name, value in words.items()).encode()
@@ -88,10 +88,10 @@ class Notifier:
 
 def _stored_name(host: str, number: int) -> str:
     """Return a name for an address as the settings say it: a colon would end the name, and it is bounded."""
-    return _STORED + hashlib.sha256(f"{host} {number}".encode()).hexdigest()[:16]
+    return _STORED_NAME_PREFIX + hashlib.sha256(f"{host} {number}".encode()).hexdigest()[:16]
 
 
-def _socket(descriptor: int) -> socket.socket:
+def _adopt_socket(descriptor: int) -> socket.socket:
     try:
         os.set_inheritable(descriptor, False)
         return socket.socket(fileno=descriptor)

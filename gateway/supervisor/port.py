@@ -12,7 +12,7 @@ from gateway.process import identity
 from gateway.process.identity import Identity
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind_port(host: str, port: int) -> socket.socket:
     """Return a bound TCP socket; children do not inherit it.
 
     Raises:
@@ -34,7 +34,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(
-                f"Port {port} is already in use. Use --force to kill existing process.", remedy=f"\n{describe(port)}."
+                f"Port {port} is already in use. Use --force to kill existing process.",
+                remedy=f"\n{describe_holder(port)}.",
             ) from error
         if error.errno == errno.EACCES:
             raise ConfigError(f"gateway.port: port {port} needs more rights than this user has.") from error
@@ -42,7 +43,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def holders(port: int) -> list[Identity]:
+def port_holders(port: int) -> list[Identity]:
     """Return the processes that listen on a port, as far as this user can see them."""
     import psutil  # late: only when there is something to explain
 
@@ -54,14 +55,14 @@ def holders(port: int) -> list[Identity]:
         }
     except (psutil.Error, OSError):
         return []
-    return [who for who in map(identity.of, sorted(pids)) if who is not None]
+    return [who for who in map(identity.identify_process, sorted(pids)) if who is not None]
 
 
-def describe(port: int) -> str:
+def describe_holder(port: int) -> str:
     """Say who listens on a port, as far as can be seen; without a full stop."""
     import psutil
 
-    for who in holders(port):
+    for who in port_holders(port):
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(who.pid)
             shown = " ".join(process.cmdline()[:3])[:80] or process.name()

@@ -14,9 +14,9 @@ from gateway.process import identity
 from gateway.process.identity import Identity
 
 #: bytes of a lock file that are read
-LONGEST = 64 * 1024
+MAX_RECORD_BYTES = 64 * 1024
 #: times that an invalid record is read: it may be half written
-LOOKS = 3
+MAX_RECORD_READS = 3
 
 
 class Record(NamedTuple):
@@ -36,26 +36,26 @@ class Record(NamedTuple):
     version: str
 
     @property
-    def process(self) -> Identity:
+    def process_identity(self) -> Identity:
         return Identity(self.pid, self.startTime, self.bootId)
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the very process that wrote this still runs."""
-        return identity.alive(self.process)
+        return identity.is_alive(self.process_identity)
 
-    def dump(self) -> bytes:
+    def encode_line(self) -> bytes:
         return json.dumps(self._asdict()).encode() + b"\n"
 
 
-def read(path: Path) -> Record | None:
+def read_record(path: Path) -> Record | None:
     """Return the record in a lock file; None if there is no file or no valid record.
 
     It takes no lock and changes nothing; a link is not followed.
     """
-    for _ in range(LOOKS):
+    for _ in range(MAX_RECORD_READS):
         try:
-            found = parse(private_file.read_file(path, LONGEST))
+            found = parse_record(private_file.read_private_file(path, MAX_RECORD_BYTES))
         except OSError:
             return None
         if found is not None:
@@ -63,7 +63,7 @@ def read(path: Path) -> Record | None:
     return None
 
 
-def parse(data: bytes) -> Record | None:
+def parse_record(data: bytes) -> Record | None:
     try:
         found = json.loads(data)
         record = Record(**found)

@@ -14,13 +14,15 @@ from typing import Any
 
 from gateway.process import identity
 from gateway.supervisor import signals
-from gateway.supervisor.signals import Inbox
+from gateway.supervisor.signals import SignalInbox
 
 #: environment name under which a re-executed supervisor finds what it had
-RESUME = "MOONGATE_RESUME"
+RESUME_VARIABLE = "MOONGATE_RESUME"
 
 
-def reexec(kept: Mapping[str, Any], descriptors: Iterable[int], inbox: Inbox, env: Mapping[str, str]) -> str:
+def reexec_in_place(
+    kept: Mapping[str, Any], descriptors: Iterable[int], inbox: SignalInbox, env: Mapping[str, str]
+) -> str:
     """Execute this program again with what is kept.
 
     Args:
@@ -32,14 +34,14 @@ def reexec(kept: Mapping[str, Any], descriptors: Iterable[int], inbox: Inbox, en
     """
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
-    signals.hold()
-    for number in inbox.take():  # they came too late for this version
+    signals.block_handled()
+    for number in inbox.take_signals():  # they came too late for this version
         os.kill(os.getpid(), number)
-    whole = {**env, RESUME: json.dumps({**kept, "who": str(identity.own())})}
+    whole = {**env, RESUME_VARIABLE: json.dumps({**kept, "who": str(identity.own_identity())})}
     try:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], whole)  # noqa: S606 ourselves again
     except OSError as error:
-        signals.unblock()
+        signals.unblock_handled()
         return f"{sys.executable} cannot be started: {error.strerror}"
 
 
@@ -47,6 +49,6 @@ def find_kept(given: str) -> dict[str, Any] | None:
     """Return what the old version kept; None for anything that another process put into the environment."""
     try:
         found = json.loads(given)
-        return found if found["who"] == str(identity.own()) else None
+        return found if found["who"] == str(identity.own_identity()) else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -10,15 +10,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from gateway.supervisor.marker import MARKER
+from gateway.supervisor.marker import SERVICE_MARKER_VARIABLE
 
 #: the system of this process; tests choose another
-PLATFORM: str = sys.platform
+CURRENT_PLATFORM: str = sys.platform
 #: exit code that asks a service manager to start the gateway again
-AGAIN = 75
+RESTART_EXIT_CODE = 75
 #: seconds that a rehearsal of the new version may take
-REHEARSAL = 10.0
-_REHEARSE = """
+REHEARSAL_TIMEOUT_SECONDS = 10.0
+_REHEARSAL_CODE = """
 import os
 from gateway import __main__, config, errors
 try:
@@ -28,7 +28,7 @@ except errors.GatewayError as error:
 """
 
 
-class Plan(Enum):
+class RestartPlan(Enum):
     """What a restart does."""
 
     #: the only process stops serving and starts to serve again
@@ -43,7 +43,7 @@ class Plan(Enum):
     SUCCESSOR = "detached successor"
 
 
-def plan(env: Mapping[str, str], platform: str, hard: bool) -> Plan:
+def choose_plan(env: Mapping[str, str], platform: str, hard: bool) -> RestartPlan:
     """Decide how a restart is done.
 
     Args:
@@ -52,15 +52,15 @@ def plan(env: Mapping[str, str], platform: str, hard: bool) -> Plan:
         hard: whether to replace the supervisor too.
     """
     if env.get("MOONGATE_NO_RESPAWN") or env.get("XOPC_NO_RESPAWN"):
-        return Plan.IN_PROCESS
+        return RestartPlan.IN_PROCESS
     if platform != "win32":
-        return Plan.REEXEC if hard else Plan.GENERATION
-    return Plan.EXIT if supervised(env) else Plan.SUCCESSOR
+        return RestartPlan.REEXEC if hard else RestartPlan.GENERATION
+    return RestartPlan.EXIT if has_service_manager(env) else RestartPlan.SUCCESSOR
 
 
-def supervised(env: Mapping[str, str]) -> bool:
+def has_service_manager(env: Mapping[str, str]) -> bool:
     """Return whether a service manager runs this gateway: only our own marker counts."""
-    return bool(env.get(MARKER) or env.get("XOPC_SERVICE_MARKER"))
+    return bool(env.get(SERVICE_MARKER_VARIABLE) or env.get("XOPC_SERVICE_MARKER"))
 
 
 def may_restart_by_signal(env: Mapping[str, str]) -> bool:
@@ -68,13 +68,13 @@ def may_restart_by_signal(env: Mapping[str, str]) -> bool:
     return "1" in (env.get("MOONGATE_ALLOW_SIGUSR1_RESTART"), env.get("XOPC_ALLOW_SIGUSR1_RESTART"))
 
 
-def apart() -> dict[str, Any]:
+def detached_options() -> dict[str, Any]:
     """Return the options of `subprocess.Popen` for a process that outlives this one and its terminal."""
     windows = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     return {"stdin": subprocess.DEVNULL, "start_new_session": True, "creationflags": windows}
 
 
-def words_without(option: str) -> list[str]:
+def command_without_option(option: str) -> list[str]:
     """Return the command of this process, the program first, without an option and its value."""
     kept = [sys.executable]
     given = iter(sys.orig_argv[1:])
@@ -86,7 +86,7 @@ def words_without(option: str) -> list[str]:
     return kept
 
 
-def succeed(env: Mapping[str, str], said: Path) -> None:
+def start_successor(env: Mapping[str, str], said: Path) -> None:
     """Start a detached successor. Call it last, when the lock and the port are free.
 
     Args:
@@ -101,17 +101,22 @@ def succeed(env: Mapping[str, str], said: Path) -> None:
             env={**env, "MOONGATE_DETACHED": "1"},
             stdout=console,
             stderr=console,
-            **apart(),
+            **detached_options(),
         )
     process.returncode = 0  # it outlives this process, which is no leak
 
 
-def rehearse(env: Mapping[str, str]) -> str | None:
+def rehearse_start(env: Mapping[str, str]) -> str | None:
     """Return why the installed version cannot start, or None if it can: there is no way back after a re-execution."""
-    words = [sys.executable, "-c", _REHEARSE]
+    words = [sys.executable, "-c", _REHEARSAL_CODE]
     try:
         done = subprocess.run(
-            words, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, timeout=REHEARSAL, check=False
+            words,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=REHEARSAL_TIMEOUT_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{sys.executable} cannot be started: {error}"

@@ -7,50 +7,50 @@ import signal
 from collections.abc import Iterable
 
 #: signals that the supervisor handles; not all systems have all of them
-HEARD = [
+HANDLED_SIGNALS = [
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP", "SIGUSR1", "SIGCHLD")
     if hasattr(signal, name)
 ]
 #: signals that stop; Windows has one more, for a closed console
-STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
 #: a child has ended; the settings are to be read again
-CHILD, RELOAD = (getattr(signal, name, 0) for name in ("SIGCHLD", "SIGHUP"))
+CHILD_SIGNAL, RELOAD_SIGNAL = (getattr(signal, name, 0) for name in ("SIGCHLD", "SIGHUP"))
 
 
-def block() -> None:
+def block_restart_signal() -> None:
     """Block SIGUSR1, whose default is to kill, until there is a handler. Call this first."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 
 
-def hold() -> None:
+def block_handled() -> None:
     """Block all handled signals: across a re-execution they wait for the next `Inbox`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
 
 
-def unblock() -> None:
+def unblock_handled() -> None:
     """Unblock all handled signals."""
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
 
 
-class Inbox:
+class SignalInbox:
     """A pipe that becomes readable when a signal has come."""
 
-    def __init__(self, heard: Iterable[signal.Signals] = HEARD) -> None:
+    def __init__(self, heard: Iterable[signal.Signals] = HANDLED_SIGNALS) -> None:
         self._reader, writer = os.pipe()
         for descriptor in (self._reader, writer):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in heard:
-            signal.signal(number, _nothing)
-        unblock()
+            signal.signal(number, _do_nothing)
+        unblock_handled()
 
     def fileno(self) -> int:
         return self._reader
 
-    def take(self) -> list[signal.Signals]:
+    def take_signals(self) -> list[signal.Signals]:
         """Return the signals that came, in order."""
         try:
             return [signal.Signals(number) for number in os.read(self._reader, 4096)]
@@ -58,5 +58,5 @@ class Inbox:
             return []
 
 
-def _nothing(number: int, frame: object) -> None:
+def _do_nothing(number: int, frame: object) -> None:
     """Do nothing: Python writes to the pipe only for signals with a handler."""

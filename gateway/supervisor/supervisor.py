@@ -19,28 +19,28 @@ from typing import Any
 
 import msgspec
 
-from gateway.control_channel import Message, Word
+from gateway.control_channel import Message, MessageType
 from gateway.errors import GatewayError
 from gateway.supervisor import backoff, config_history, intent, reexec, restart_plan
-from gateway.supervisor.address import Address
-from gateway.supervisor.config_history import Configs, Reading
+from gateway.supervisor.address import ListenAddress
+from gateway.supervisor.config_history import ConfigHistory, ConfigReading
 from gateway.supervisor.data_locks import DataLocks
-from gateway.supervisor.deadlines import Limits, Watch
-from gateway.supervisor.generation import BAD_CONFIG, Generation, State
+from gateway.supervisor.deadlines import DeadlineWatch, TimeLimits
+from gateway.supervisor.generation import BAD_CONFIG_EXIT_CODE, Generation, GenerationState
 from gateway.supervisor.intent import Intent, Outcome
 from gateway.supervisor.notify import Notifier
-from gateway.supervisor.signals import Inbox
+from gateway.supervisor.signals import SignalInbox
 
 #: seconds between two checks of the clock: while something is under way, and otherwise
-BUSY, CALM = 0.1, 1.0
+STARTING_POLL_SECONDS, CALM_POLL_SECONDS = 0.1, 1.0
 #: seconds from the end of a grace to the kill: less than `gateway stop` gives
-LAST_MOMENTS = 0.8
+KILL_MARGIN_SECONDS = 0.8
 #: seconds that a generation may take to say that it has stepped down; its successor waits meanwhile
-YIELD_WITHIN = 8.0
+YIELD_TIMEOUT_SECONDS = 8.0
 #: seconds from the end of a drain to the kill: interrupted runs are queued again
-CUTTING = 6.0
+DRAIN_KILL_MARGIN_SECONDS = 6.0
 #: seconds that requests and runs get when a migration waits, and connections with it
-MIGRATION_GRACE = 5.0
+MIGRATION_GRACE_SECONDS = 5.0
 
 
 class Supervisor:
@@ -49,7 +49,7 @@ class Supervisor:
     def __init__(
         self,
         listener: socket.socket,
-        reading: Reading,
+        reading: ConfigReading,
         *,
         lock_path: Any,
         lock_descriptor: int,
@@ -57,8 +57,8 @@ class Supervisor:
         write: Callable[[bytes], None],
         greet: Callable[[Mapping[str, Any]], None],
         notifier: Notifier,
-        configs: Configs,
-        address: Address,
+        configs: ConfigHistory,
+        address: ListenAddress,
         data: DataLocks,
         resumed: Mapping[str, Any] | None = None,
     ) -> None:
@@ -79,9 +79,9 @@ class Supervisor:
         self._address = address
         self._data = data
         assert reading.settings is not None
-        self._limits = Limits.of(reading.settings)
+        self._limits = TimeLimits.from_config(reading.settings)
         #: the reading that the next generation starts with; None: the file is read then
-        self._next_reading: Reading | None = reading
+        self._next_reading: ConfigReading | None = reading
         #: the content of the config file that the newest generation started with
         self._content = reading.content
         self._lock_path = lock_path
@@ -91,9 +91,9 @@ class Supervisor:
         self._greet = greet
         self._notifier = notifier
         self._configs = configs
-        self._inbox = Inbox()
+        self._inbox = SignalInbox()
         before = resumed or {}
-        self._generations = [Generation.adopt(kept, self._log) for kept in before.get("kept", ())]
+        self._generations = [Generation.from_kept(kept, self._log_event) for kept in before.get("kept", ())]
         self._number: int = before.get("number", 0)
         #: the generation that a restart is to replace
         self._old: int = before.get("old", 0)
@@ -104,7 +104,7 @@ class Supervisor:
         self._notes: dict[str, str] = {}
         self._begin_at: float | None = None
         self._crashes = 0
-        self._watch = Watch(self._log)
+        self._watch = DeadlineWatch(self._log_event)
         self._restarting = False
         self._stopping = False
         self._graces = 0
@@ -118,218 +118,226 @@ class Supervisor:
 
     def run(self) -> int:
         """Keep a generation serving until told to stop; returns the exit code."""
-        self._log("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
+        self._log_event("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
         if self._resumed is not None:
             self._intents, self._restarting = self._resumed, True
-            self._renew(self._next_reading)
+            self._start_successor(self._next_reading)
         else:
-            self._notifier.store(self._listener, *self._address.configured)
+            self._notifier.store_listener(self._listener, *self._address.configured)
         while self._code is None:
-            self._begin_what_is_due()
-            self._wait()
-            self._heed_signals()
-            self._listen()
-            self._bury_the_dead()
-            self._watch.kill_late(self._generations, self._limits)
-            self._prove_life()
-        self._log("supervisor.ended", code=self._code)
+            self._start_due_work()
+            self._wait_for_events()
+            self._handle_signals()
+            self._read_generations()
+            self._reap_generations()
+            self._watch.enforce_deadlines(self._generations, self._limits)
+            self._ping_watchdog()
+        self._log_event("supervisor.ended", code=self._code)
         return self._code
 
     # --- the seven verbs --------------------------------------------------------------------
 
-    def _begin_what_is_due(self) -> None:
+    def _start_due_work(self) -> None:
         if self._stopping:
             return
-        if self._waiting and not self._changes:
+        if self._waiting and not self._is_changing:
             waiting, self._waiting = self._waiting, []
-            self._restart(waiting)
-        if self._begin_at is None and not any(one.state is not State.DRAINING for one in self._generations):
+            self._request_restart(waiting)
+        if self._begin_at is None and not any(one.state is not GenerationState.DRAINING for one in self._generations):
             self._begin_at = time.monotonic()  # whatever happened before, a gateway must serve
         if self._begin_at is not None and time.monotonic() >= self._begin_at:
             self._begin_at = None
-            self._begin()
+            self._start_generation()
 
-    def _begin(self) -> None:
+    def _start_generation(self) -> None:
         self._number += 1
         listener = self._next or self._listener
         env = self._env | self._fallback | {"MOONGATE_PORT": str(listener.getsockname()[1])}
-        reading, self._next_reading = self._next_reading or config_history.read(env), None
+        reading, self._next_reading = self._next_reading or config_history.read_config(env), None
         self._content = reading.content
         try:
             if reading.settings is not None:  # otherwise the generation says what is wrong with them
-                self._data.take(reading.settings.data_directory)
-            one = Generation.start(self._number, listener, env, self._log)
+                self._data.lock_directory(reading.settings.data_directory)
+            one = Generation.start_process(self._number, listener, env, self._log_event)
         except (OSError, GatewayError) as error:  # no process or no descriptor is left, or another gateway has the data
             why = str(error) if isinstance(error, GatewayError) else f"it cannot be started: {error.strerror}"
-            self._crash(self._number, why, 1.0)
+            self._schedule_after_crash(self._number, why, 1.0)
             return
         self._generations.append(one)
-        self._log("generation.started", generation=one.number, pid=one.pid)
+        self._log_event("generation.started", generation=one.number, pid=one.pid)
 
-    def _wait(self) -> None:
+    def _wait_for_events(self) -> None:
         """Sleep until something happens, or until it is time to look at the clock."""
-        busy = self._begin_at is not None or any(one.state is not State.LEADING for one in self._generations)
+        busy = self._begin_at is not None or any(one.state is not GenerationState.LEADING for one in self._generations)
         with selectors.PollSelector() as selector:  # needs no descriptor, of which there may be none left
             selector.register(self._inbox, selectors.EVENT_READ)
-            for source in (source for one in self._generations for source in one.sources):
+            for source in (source for one in self._generations for source in one.open_sources):
                 selector.register(source, selectors.EVENT_READ)
-            selector.select(BUSY if busy else min(CALM, self._notifier.interval or CALM))
+            selector.select(
+                STARTING_POLL_SECONDS if busy else min(CALM_POLL_SECONDS, self._notifier.interval or CALM_POLL_SECONDS)
+            )
 
-    def _heed_signals(self) -> None:
+    def _handle_signals(self) -> None:
         stops = (signal.SIGTERM, signal.SIGINT)
         # Stop signals first: a restart may re-execute this process, and signals not yet handled would be lost.
-        for number in sorted(self._inbox.take(), key=lambda number: number not in stops):
+        for number in sorted(self._inbox.take_signals(), key=lambda number: number not in stops):
             match number:
                 case signal.SIGTERM | signal.SIGINT:
-                    self._stop(number)
+                    self._stop_all(number)
                 case signal.SIGHUP:
-                    self._restart([])
+                    self._request_restart([])
                 case signal.SIGUSR1:
-                    self._heed_restart()
+                    self._handle_restart_signal()
 
-    def _listen(self) -> None:
+    def _read_generations(self) -> None:
         for one in list(self._generations):
             one.read_log(self._write)
-            for message in one.hear():
-                self._heed(one, message)
+            for message in one.receive_messages():
+                self._handle_message(one, message)
 
-    def _bury_the_dead(self) -> None:
+    def _reap_generations(self) -> None:
         for one in list(self._generations):
-            code = one.ended()
+            code = one.reap_exit_code()
             if code is None:
                 continue
-            for message in one.hear():
-                self._heed(one, message)
+            for message in one.receive_messages():
+                self._handle_message(one, message)
             one.read_log(self._write)
             one.flush_log(self._write)
             one.close()
             self._generations.remove(one)
-            self._log("generation.ended", generation=one.number, pid=one.pid, code=code, state=one.state.value)
-            self._mourn(one, code)
+            self._log_event("generation.ended", generation=one.number, pid=one.pid, code=code, state=one.state.value)
+            self._on_exit(one, code)
         if self._stopping and not self._generations:
             self._code = 0
 
-    def _prove_life(self) -> None:
+    def _ping_watchdog(self) -> None:
         interval = self._notifier.interval
         if interval is not None and time.monotonic() - self._proof >= interval:
             self._proof = time.monotonic()
-            self._notifier.tell(WATCHDOG=1)
+            self._notifier.send_state(WATCHDOG=1)
 
     # --- what generations say ---------------------------------------------------------------
 
-    def _heed(self, one: Generation, message: Message) -> None:
+    def _handle_message(self, one: Generation, message: Message) -> None:
         match message.word:
-            case Word.READY:
-                self._ready(one, message.about)
-            case Word.PASSIVE:
+            case MessageType.READY:
+                self._on_ready(one, message.about)
+            case MessageType.PASSIVE:
                 self._hand_over(one)
-            case Word.FAILED:
+            case MessageType.FAILED:
                 one.error = str(message.about.get("error", ""))
-                self._log("generation.failed", generation=one.number, error=one.error)
-            case Word.MIGRATION:
-                self._make_way(one)
-            case Word.RESTART_PLEASE:
-                self._restart([Intent("", os.getpid(), time.time(), False, str(message.about.get("reason", "")))])
-            case Word.STOP_PLEASE:
+                self._log_event("generation.failed", generation=one.number, error=one.error)
+            case MessageType.MIGRATION:
+                self._stop_others_for_migration(one)
+            case MessageType.RESTART_PLEASE:
+                self._request_restart(
+                    [Intent("", os.getpid(), time.time(), False, str(message.about.get("reason", "")))]
+                )
+            case MessageType.STOP_PLEASE:
                 self.why = self.why or "asked over HTTP"
-                self._stop(signal.SIGTERM)
+                self._stop_all(signal.SIGTERM)
 
-    def _ready(self, one: Generation, about: Mapping[str, Any]) -> None:
-        if one.state is not State.STARTING or self._stopping:
+    def _on_ready(self, one: Generation, about: Mapping[str, Any]) -> None:
+        if one.state is not GenerationState.STARTING or self._stopping:
             return
         one.stand_by()
         if not self._served:
             self._greet(about)
-        leader = self._leader
+        leader = self._current_leader
         if leader is None:
-            self._crown(one)
+            self._promote_generation(one)
         else:
-            leader.step_down(self._limits.drain, YIELD_WITHIN)
+            leader.step_down(self._limits.drain, YIELD_TIMEOUT_SECONDS)
 
     def _hand_over(self, old: Generation) -> None:
-        if old.state is not State.YIELDING:
+        if old.state is not GenerationState.YIELDING:
             return
-        old.drain(self._limits.drain + CUTTING)
-        successor = next((one for one in self._generations if one.state is State.STANDBY), None)
+        old.start_draining(self._limits.drain + DRAIN_KILL_MARGIN_SECONDS)
+        successor = next((one for one in self._generations if one.state is GenerationState.STANDBY), None)
         if successor is not None:
-            self._crown(successor)
+            self._promote_generation(successor)
 
-    def _make_way(self, one: Generation) -> None:
+    def _stop_others_for_migration(self, one: Generation) -> None:
         """A migration waits: all others end first; connections wait in the socket's backlog."""
         one.migrates = True
         for other in self._generations:
             if other is not one:
-                other.stop(MIGRATION_GRACE, CUTTING)
+                other.stop_within(MIGRATION_GRACE_SECONDS, DRAIN_KILL_MARGIN_SECONDS)
         self._let_migrate()
 
     def _let_migrate(self) -> None:
         if len(self._generations) == 1 and self._generations[0].migrates and not self._stopping:
-            self._generations[0].line.say(Word.LEAD)
+            self._generations[0].line.send_message(MessageType.LEAD)
 
-    def _crown(self, one: Generation) -> None:
-        one.lead()
+    def _promote_generation(self, one: Generation) -> None:
+        one.start_leading()
         self._served = True
         if self._next is not None:
             self._listener.close()
             self._listener, self._next = self._next, None
-            self._move()
+            self._confirm_address()
         if not self._fallback:
-            self._configs.keep(self._content)
+            self._configs.keep_last_good(self._content)
             self._notes.clear()
-        one.line.say(Word.NOTE, **self._notes)
-        self._notifier.tell(READY=1, STATUS=f"generation {one.number} serves", MAINPID=os.getpid())
-        self._answer(ok=True, new=one.number)
+        one.line.send_message(MessageType.NOTE, **self._notes)
+        self._notifier.send_state(READY=1, STATUS=f"generation {one.number} serves", MAINPID=os.getpid())
+        self._answer_restarts(ok=True, new=one.number)
 
-    def _move(self) -> None:
-        self._notifier.give_up(*self._address.configured)
+    def _confirm_address(self) -> None:
+        self._notifier.remove_listener(*self._address.configured)
         with contextlib.suppress(GatewayError, OSError):  # the disk is full
-            self._address.moved(self._listener)
-        self._notifier.store(self._listener, *self._address.configured)
+            self._address.confirm_move(self._listener)
+        self._notifier.store_listener(self._listener, *self._address.configured)
 
     @property
-    def _changes(self) -> bool:
+    def _is_changing(self) -> bool:
         """Whether a restart, or a start, is under way."""
-        states = (State.STARTING, State.STANDBY, State.YIELDING)
+        states = (GenerationState.STARTING, GenerationState.STANDBY, GenerationState.YIELDING)
         return self._restarting or any(one.state in states for one in self._generations)
 
     @property
-    def _leader(self) -> Generation | None:
-        return next((one for one in self._generations if one.state in (State.LEADING, State.YIELDING)), None)
+    def _current_leader(self) -> Generation | None:
+        return next(
+            (one for one in self._generations if one.state in (GenerationState.LEADING, GenerationState.YIELDING)), None
+        )
 
     # --- deaths -----------------------------------------------------------------------------
 
-    def _mourn(self, one: Generation, code: int) -> None:
+    def _on_exit(self, one: Generation, code: int) -> None:
         """Decide what a generation's end means."""
-        if self._stopping or one.state is State.DRAINING:
+        if self._stopping or one.state is GenerationState.DRAINING:
             self._let_migrate()
             return
-        if one.state is State.YIELDING:
+        if one.state is GenerationState.YIELDING:
             self._hand_over(one)
             return
         why = one.error or f"it ended with exit code {code}"
-        if not self._served and code == BAD_CONFIG:
-            self._code, self.failure, self.why = BAD_CONFIG, why, why
+        if not self._served and code == BAD_CONFIG_EXIT_CODE:
+            self._code, self.failure, self.why = BAD_CONFIG_EXIT_CODE, why, why
             return
-        leader = self._leader
-        if leader is not None and leader.state is State.LEADING:  # it was to replace the leader, which goes on
-            if code == BAD_CONFIG:
-                self._note("config", f"not taken: {why}")
-            self._answer(ok=False, new=one.number, error=why)
+        leader = self._current_leader
+        if (
+            leader is not None and leader.state is GenerationState.LEADING
+        ):  # it was to replace the leader, which goes on
+            if code == BAD_CONFIG_EXIT_CODE:
+                self._publish_note("config", f"not taken: {why}")
+            self._answer_restarts(ok=False, new=one.number, error=why)
             return
-        if one.state is State.LEADING and self._changes:  # another one is about to lead anyway
-            self._log("generation.crashed", generation=one.number, error=why)
+        if one.state is GenerationState.LEADING and self._is_changing:  # another one is about to lead anyway
+            self._log_event("generation.crashed", generation=one.number, error=why)
             return
-        if code == BAD_CONFIG:
+        if code == BAD_CONFIG_EXIT_CODE:
             self._fall_back(why)
-        self._crash(one.number, why, time.monotonic() - one.started)
+        self._schedule_after_crash(one.number, why, time.monotonic() - one.started)
 
-    def _crash(self, number: int, why: str, lasted: float) -> None:
+    def _schedule_after_crash(self, number: int, why: str, lasted: float) -> None:
         """Schedule the next start, at once or after a backoff; answer a restart that is under way as failed."""
-        self._crashes = 1 if lasted > backoff.STABLE else self._crashes + 1
-        pause = backoff.delay(self._crashes)
-        self._log("generation.crashed", generation=number, error=why, next_in=round(pause, 2))
+        self._crashes = 1 if lasted > backoff.STABLE_AFTER_SECONDS else self._crashes + 1
+        pause = backoff.restart_delay(self._crashes)
+        self._log_event("generation.crashed", generation=number, error=why, next_in=round(pause, 2))
         if self._restarting:
-            self._answer(ok=False, new=number, error=why)
+            self._answer_restarts(ok=False, new=number, error=why)
         if self._begin_at is None:
             self._begin_at = time.monotonic() + pause
 
@@ -338,113 +346,113 @@ class Supervisor:
         good = self._configs.fall_back()
         if good is not None:
             self._fallback = {"MOONGATE_CONFIG": str(good)}
-            self._note("config", f"not taken, the last good one is used: {why}")
+            self._publish_note("config", f"not taken, the last good one is used: {why}")
 
-    def _note(self, name: str, text: str) -> None:
+    def _publish_note(self, name: str, text: str) -> None:
         """Have `/health` show a note."""
         self._notes[name] = text
-        if (leader := self._leader) is not None:
-            leader.line.say(Word.NOTE, **self._notes)
+        if (leader := self._current_leader) is not None:
+            leader.line.send_message(MessageType.NOTE, **self._notes)
 
     # --- restart and stop -------------------------------------------------------------------
 
-    def _heed_restart(self) -> None:
-        asked = intent.take(self._lock_path, os.getpid())
+    def _handle_restart_signal(self) -> None:
+        asked = intent.take_intents(self._lock_path, os.getpid())
         if not asked and not restart_plan.may_restart_by_signal(self._env):
-            self._log("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
+            self._log_event("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
             return
-        self._restart(asked)
+        self._request_restart(asked)
 
-    def _restart(self, asked: list[Intent]) -> None:
+    def _request_restart(self, asked: list[Intent]) -> None:
         if self._stopping:
             return
-        if self._changes:
+        if self._is_changing:
             # One more restart after this one answers all that ask meanwhile.
             asked = asked or [Intent("", 0, 0.0, False, "signal")]
             self._waiting += [one for one in asked if one.id or not self._waiting]
             return
         self._intents = asked
         self._restarting = True
-        self._old = leader.number if (leader := self._leader) is not None else self._number
+        self._old = leader.number if (leader := self._current_leader) is not None else self._number
         hard = any(one.hard for one in asked)
-        self._log("restart.begun", hard=hard, reason=", ".join(one.reason for one in asked) or "signal")
-        self._notifier.tell(RELOADING=1)
-        if restart_plan.plan(self._env, sys.platform, hard) is restart_plan.Plan.REEXEC:
-            wrong = restart_plan.rehearse(os.environ) or self._become_new()
-            self._note("supervisor", f"not replaced: {wrong}")
-            self._answer(ok=False, new=self._number, error=wrong)
+        self._log_event("restart.begun", hard=hard, reason=", ".join(one.reason for one in asked) or "signal")
+        self._notifier.send_state(RELOADING=1)
+        if restart_plan.choose_plan(self._env, sys.platform, hard) is restart_plan.RestartPlan.REEXEC:
+            wrong = restart_plan.rehearse_start(os.environ) or self._reexec()
+            self._publish_note("supervisor", f"not replaced: {wrong}")
+            self._answer_restarts(ok=False, new=self._number, error=wrong)
         else:
-            self._renew()
+            self._start_successor()
 
-    def _renew(self, reading: Reading | None = None) -> None:
+    def _start_successor(self, reading: ConfigReading | None = None) -> None:
         """Start a new generation if the settings can be used; all that follows uses this one reading of them."""
-        reading = reading or config_history.read(os.environ)
+        reading = reading or config_history.read_config(os.environ)
         if (settings := reading.settings) is None:
-            self._note("config", f"not taken: {reading.error}")
-            self._answer(ok=False, new=self._number, error=reading.error)
+            self._publish_note("config", f"not taken: {reading.error}")
+            self._answer_restarts(ok=False, new=self._number, error=reading.error)
             return
         try:
-            self._data.take(settings.data_directory)
-            self._next = self._address.rebind(self._listener, settings.gateway.host, settings.gateway.port)
+            self._data.lock_directory(settings.data_directory)
+            self._next = self._address.bind_if_changed(self._listener, settings.gateway.host, settings.gateway.port)
         except GatewayError as error:
-            self._answer(ok=False, new=self._number, error=str(error))
+            self._answer_restarts(ok=False, new=self._number, error=str(error))
             return
-        self._limits = Limits.of(settings)
+        self._limits = TimeLimits.from_config(settings)
         self._next_reading = reading
         self._fallback = {}
         self._begin_at = time.monotonic()
 
-    def _answer(self, *, ok: bool, new: int, error: str = "") -> None:
+    def _answer_restarts(self, *, ok: bool, new: int, error: str = "") -> None:
         """Answer those who asked for the restart."""
         for asked in self._intents:
             with contextlib.suppress(OSError):
-                intent.answer(self._lock_path, Outcome(asked.id, ok, self._old, new, error))
+                intent.write_outcome(self._lock_path, Outcome(asked.id, ok, self._old, new, error))
         if not ok:
-            self._log("restart.failed", error=error)
-            self._notifier.tell(READY=1, STATUS=f"restart failed: {error}"[:200].replace("\n", " "))
+            self._log_event("restart.failed", error=error)
+            self._notifier.send_state(READY=1, STATUS=f"restart failed: {error}"[:200].replace("\n", " "))
             self._next_reading = None
             if self._next is not None:
                 self._next.close()
                 self._next = None
         self._intents, self._restarting = [], False
 
-    def _become_new(self) -> str:
+    def _reexec(self) -> str:
         """Re-execute in place: the same PID continues with the same lock, sockets and generations.
 
         Returns:
             What was wrong; if nothing was, it does not return.
         """
         kept = {
-            "kept": [one.keep() for one in self._generations],
+            "kept": [one.keep_for_reexec() for one in self._generations],
             "number": self._number,
             "intents": [msgspec.structs.asdict(one) for one in self._intents],
             "listener": self._listener.fileno(),
             "lock": self._lock_descriptor,
-            "data": self._data.keep(),
+            "data": self._data.make_inheritable(),
             "instance": self._env["MOONGATE_INSTANCE"],
             "address": self._address.configured,
             "old": self._old,
         }
-        self._log("supervisor.re-executes")
+        self._log_event("supervisor.re-executes")
         descriptors = (self._listener.fileno(), self._lock_descriptor)
-        return reexec.reexec(kept, descriptors, self._inbox, {**os.environ, **self._notifier.kept})
+        return reexec.reexec_in_place(kept, descriptors, self._inbox, {**os.environ, **self._notifier.kept})
 
-    def _stop(self, number: int) -> None:
+    def _stop_all(self, number: int) -> None:
         self._graces += 1
         said = intent.take_grace(self._lock_path, os.getpid())
         grace = (self._limits.stop_grace if said is None else said) if self._graces == 1 else 0.0
-        self._log("supervisor.stopping", signal=signal.Signals(number).name, grace=grace)
+        self._log_event("supervisor.stopping", signal=signal.Signals(number).name, grace=grace)
         self._stopping = True
         self.why = self.why or signal.Signals(number).name
         self._begin_at = None
-        self._notifier.tell(STOPPING=1)
-        self._notifier.give_up(*self._address.configured)
+        self._notifier.send_state(STOPPING=1)
+        self._notifier.remove_listener(*self._address.configured)
         for listener in (self._listener, self._next):
             if listener is not None:
                 listener.close()
         for one in self._generations:
-            one.stop(grace, LAST_MOMENTS)
+            one.stop_within(grace, KILL_MARGIN_SECONDS)
 
-    def _log(self, event: str, **about: Any) -> None:
+    def _log_event(self, event: str, **about: Any) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1_000_000 % 1000:03d}Z"
         self._write(json.dumps({"time": stamp, "level": "info", "event": event, **about}).encode())

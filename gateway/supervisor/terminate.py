@@ -17,21 +17,21 @@ from gateway.supervisor.address import connect_host
 from gateway.supervisor.record import Record
 
 #: the signal that a process cannot refuse; on Windows all are like that
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+KILL_SIGNAL = getattr(signal, "SIGKILL", signal.SIGTERM)
 #: seconds from SIGTERM to SIGKILL with `--force`: as in the seed
-FORCE_GRACE = 0.7
+FORCE_GRACE_SECONDS = 0.7
 #: seconds between two checks whether a process is gone
-LOOK = 0.02
+EXIT_POLL_SECONDS = 0.02
 #: seconds that serving processes get to end by themselves after their supervisor
-ORPHANS = 3.0
+ORPHAN_GRACE_SECONDS = 3.0
 #: seconds that a killed process and its port may take to be gone
-GONE = 5.0
+KILL_TIMEOUT_SECONDS = 5.0
 
 
-def send(who: Identity, number: int) -> bool:
+def signal_process(who: Identity, number: int) -> bool:
     """Signal exactly this process; returns False if it has gone, even if its PID is another's now."""
     if not hasattr(os, "pidfd_open"):
-        if not identity.alive(who):
+        if not identity.is_alive(who):
             return False
         os.kill(who.pid, number)
         return True
@@ -41,7 +41,7 @@ def send(who: Identity, number: int) -> bool:
         return False
     try:
         # The descriptor stands for one process. It is checked after it was opened, so it is the right one.
-        if not identity.alive(who):
+        if not identity.is_alive(who):
             return False
         signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
@@ -54,10 +54,10 @@ def send(who: Identity, number: int) -> bool:
 def wait_gone(who: Identity, seconds: float) -> bool:
     """Wait until a process has ended; returns whether it has."""
     deadline = time.monotonic() + seconds
-    while identity.alive(who):
+    while identity.is_alive(who):
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK)
+        time.sleep(EXIT_POLL_SECONDS)
     return True
 
 
@@ -66,40 +66,40 @@ def wait_free(host: str, number: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(PortTaken):
-            port.bind(host, number).close()
+            port.bind_port(host, number).close()
             return True
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK)
+        time.sleep(EXIT_POLL_SECONDS)
 
 
-def end(found: Record, grace: float, first: signal.Signals = signal.SIGTERM) -> None:
+def end_gateway(found: Record, grace: float, first: signal.Signals = signal.SIGTERM) -> None:
     """End a gateway: first by a signal, after the grace by SIGKILL; return when its port is free.
 
     Raises:
         Unavailable: it does not end, or its port stays taken.
     """
-    generations = _children(found.process)
-    if send(found.process, first) and not wait_gone(found.process, grace):
-        send(found.process, KILL)
-    if not wait_gone(found.process, GONE):
+    generations = _child_identities(found.process_identity)
+    if signal_process(found.process_identity, first) and not wait_gone(found.process_identity, grace):
+        signal_process(found.process_identity, KILL_SIGNAL)
+    if not wait_gone(found.process_identity, KILL_TIMEOUT_SECONDS):
         raise Unavailable(f"the gateway does not end (pid {found.pid}).")
-    if wait_free(found.host, found.port, ORPHANS):  # its serving processes notice, and end by themselves
+    if wait_free(found.host, found.port, ORPHAN_GRACE_SECONDS):  # its serving processes notice, and end by themselves
         return
     for who in generations:
-        send(who, KILL)
-    if not wait_free(found.host, found.port, GONE):
+        signal_process(who, KILL_SIGNAL)
+    if not wait_free(found.host, found.port, KILL_TIMEOUT_SECONDS):
         raise Unavailable(f"the gateway has ended, but port {found.port} is not free.")
 
 
-def _children(who: Identity) -> list[Identity]:
+def _child_identities(who: Identity) -> list[Identity]:
     import psutil  # late: `gateway run` does without
 
     try:
-        found = [identity.of(child.pid) for child in psutil.Process(who.pid).children()]
+        found = [identity.identify_process(child.pid) for child in psutil.Process(who.pid).children()]
     except psutil.Error:
         return []
-    return [child for child in found if child is not None] if identity.alive(who) else []
+    return [child for child in found if child is not None] if identity.is_alive(who) else []
 
 
 def take_port(host: str, number: int, locks: Path, *, kill_foreign: bool) -> None:
@@ -111,30 +111,30 @@ def take_port(host: str, number: int, locks: Path, *, kill_foreign: bool) -> Non
     """
     if wait_free(host, number, 0):
         return
-    ours = next((found for found in _records(locks) if found.port == number and _answers(found)), None)
+    ours = next((found for found in _live_records(locks) if found.port == number and _is_answering(found)), None)
     if ours is not None:
-        end(ours, FORCE_GRACE)
+        end_gateway(ours, FORCE_GRACE_SECONDS)
         return
-    holders = port.holders(number)
+    holders = port.port_holders(number)
     if not kill_foreign or not holders:
         raise PortTaken(
             f"Port {number} is already in use. Use --force to kill existing process.",
-            remedy=f"{port.describe(number)}, which is not a Moongate gateway: --force will not touch it.\n"
+            remedy=f"{port.describe_holder(number)}, which is not a Moongate gateway: --force will not touch it.\n"
             "Choose another port with --port, end that process, or say --kill-foreign.",
         )
     for who in holders:
-        if send(who, signal.SIGTERM) and not wait_gone(who, FORCE_GRACE):
-            send(who, KILL)
-    if not wait_free(host, number, GONE):
-        raise Unavailable(f"port {number} stays taken.", remedy=port.describe(number))
+        if signal_process(who, signal.SIGTERM) and not wait_gone(who, FORCE_GRACE_SECONDS):
+            signal_process(who, KILL_SIGNAL)
+    if not wait_free(host, number, KILL_TIMEOUT_SECONDS):
+        raise Unavailable(f"port {number} stays taken.", remedy=port.describe_holder(number))
 
 
-def _records(locks: Path) -> list[Record]:
-    found = [record.read(path) for path in locks.glob("gateway.*.lock")]
-    return [one for one in found if one is not None and one.alive]
+def _live_records(locks: Path) -> list[Record]:
+    found = [record.read_record(path) for path in locks.glob("gateway.*.lock")]
+    return [one for one in found if one is not None and one.is_alive]
 
 
-def _answers(found: Record) -> bool:
+def _is_answering(found: Record) -> bool:
     """Return whether exactly the instance of this record answers on its port."""
     answer = health_probe.ask_health(connect_host(found.host), found.port, 2.0)
     return answer is not None and answer.get("instance") == found.instance

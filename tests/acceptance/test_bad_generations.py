@@ -206,7 +206,7 @@ def test_a_gateway_whose_generation_is_stopped_still_stops(one: Live, shell: She
 
     assert result.code == 0
     assert one.record is not None
-    assert not one.record.alive
+    assert not one.record.is_alive
 
 
 def test_a_restart_while_the_old_one_is_stopped_replaces_it(one: Live, shell: Shell) -> None:

@@ -61,7 +61,7 @@ def test_the_lock_of_a_killed_gateway_is_free(live: Callable[..., Live]) -> None
 
 def test_the_content_of_a_lock_file_is_not_trusted(live: Callable[..., Live]) -> None:
     one = live()
-    lock = paths.lock(one.home, one.config)
+    lock = paths.lock_file(one.home, one.config)
     lock.parent.mkdir(parents=True)
     lock.write_text(f'{{"pid": {os.getpid()}, "createdAt": 0, "port": 1, "startTime": "0", "bootId": ""}}')
 
@@ -72,7 +72,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(live: Callable[..., Live], t
     one = live()
     target = tmp_path / "precious"
     target.write_text("precious")
-    lock = paths.lock(one.home, one.config)
+    lock = paths.lock_file(one.home, one.config)
     lock.parent.mkdir(parents=True)
     lock.symlink_to(target)
 

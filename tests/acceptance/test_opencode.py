@@ -18,7 +18,10 @@ from harness.live_gateway import Live
 from harness.waiting import until_sync
 from tests.support import opencode
 
-pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
+pytestmark = [
+    pytest.mark.opencode,
+    pytest.mark.skipif(opencode.find_opencode() is None, reason=opencode.OPENCODE_MISSING),
+]
 
 
 BASH = '[[tool bash {"command":"echo hi","description":"x"}]]'
@@ -156,7 +159,12 @@ def test_after_a_crash_in_a_turn_over_acp_no_agent_is_left_and_the_session_remem
     model_url: str, live: Callable[..., Live], tmp_path: Path
 ) -> None:
     home = opencode.home(tmp_path / "agent", model_url)
-    agent = {"id": "main", "backend": "acp", "command": [opencode.find(), "acp"], "env": opencode.environment(home)}
+    agent = {
+        "id": "main",
+        "backend": "acp",
+        "command": [opencode.find_opencode(), "acp"],
+        "env": opencode.environment(home),
+    }
     gateway = live(config={"agents": {"list": [agent]}}).start()
     ask(gateway, "My name is Barbara", "crash")
     task = gateway.call("POST", "/api/tasks", {"input": "[[slow 20 100]]", "session": "main:api:crash"}).body["task"]

@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.scripted_model import ScriptedModel, serving
+from harness.scripted_model import ScriptedModel, serve_model
 from harness.waiting import PATIENCE, until_sync
 from tests.support import opencode
 from tests.support.threads import in_thread
 
-pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
+pytestmark = [
+    pytest.mark.opencode,
+    pytest.mark.skipif(opencode.find_opencode() is None, reason=opencode.OPENCODE_MISSING),
+]
 
 IMPORT = "from gateway.runner import OpenCodeRunner, ModelSource, ModelSourceType, RunState\nimport time\n"
 
@@ -171,7 +174,7 @@ Run = Callable[..., list[str]]
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[ScriptedModel]:
-    with in_thread(serving()) as model:
+    with in_thread(serve_model()) as model:
         yield model
 
 

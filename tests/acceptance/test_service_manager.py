@@ -135,7 +135,7 @@ def test_a_socket_from_systemd_is_used_and_its_variables_are_not_inherited(
 
     assert one.port == port
     variables = Path(f"/proc/{one.generation.pid}/environ").read_bytes().split(b"\0")
-    assert [v for v in variables if v.partition(b"=")[0].decode() in notify.OURS] == []
+    assert [v for v in variables if v.partition(b"=")[0].decode() in notify.SYSTEMD_VARIABLES] == []
     assert one.process is not None
     assert os.path.exists(f"/proc/{one.process.pid}")
 

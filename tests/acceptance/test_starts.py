@@ -174,7 +174,7 @@ def test_generations_end_with_their_supervisor_and_lose_no_run(live: Callable[..
     one.process.kill()
     one.process.wait(PATIENCE)
     until_sync(lambda: not answers(port), "the port is closed")
-    until_sync(lambda: not identity.alive(generation), "it has ended")
+    until_sync(lambda: not identity.is_alive(generation), "it has ended")
 
     assert Shell(one.env, one.home)("start").code == 0
     until_sync(lambda: len(one.call("GET", asked).body["permissions"]) == 2, "it asks again")
@@ -213,14 +213,14 @@ def test_a_hanging_generation_does_not_outlive_its_supervisor_forever(live: Call
     one.process.kill()
     one.process.wait(PATIENCE)
 
-    until_sync(lambda: not identity.alive(hung), "it has ended")
+    until_sync(lambda: not identity.is_alive(hung), "it has ended")
 
 
 # --- locks with wrong content -----------------------------------------------------------------
 
 
 def forge(live: Live, who: Identity, port: int) -> None:
-    lock = paths.lock(live.home, live.config)
+    lock = paths.lock_file(live.home, live.config)
     lock.parent.mkdir(parents=True, exist_ok=True)
     about = {"pid": who.pid, "startTime": who.started, "bootId": who.boot, "port": port, "host": "127.0.0.1"}
     lock.write_text(
@@ -230,7 +230,7 @@ def forge(live: Live, who: Identity, port: int) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "null", "\x00" * 100, "[" * 100_000, '{"pid": -1}', '{"pid": 1e999}'])
 def test_garbage_in_the_lock_file_does_no_harm(one: Live, shell: Shell, content: str) -> None:
-    lock = paths.lock(one.home, one.config)
+    lock = paths.lock_file(one.home, one.config)
     lock.parent.mkdir(parents=True)
     lock.write_text(content)
 
@@ -242,7 +242,7 @@ def test_garbage_in_the_lock_file_does_no_harm(one: Live, shell: Shell, content:
 @pytest.mark.parametrize("command", [["stop"], ["stop", "--force"], ["restart"]])
 def test_a_recycled_pid_is_not_signalled(one: Live, shell: Shell, command: list[str]) -> None:
     with stranger() as (process, port):
-        who = identity.of(process.pid)
+        who = identity.identify_process(process.pid)
         assert who is not None
         forge(one, who._replace(started=str(int(who.started) - 1)), port)
 
@@ -255,7 +255,7 @@ def test_a_recycled_pid_is_not_signalled(one: Live, shell: Shell, command: list[
 @pytest.mark.parametrize("command", [["stop"], ["stop", "--force"], ["restart"], ["restart", "--hard"]])
 def test_a_record_in_a_free_lock_is_not_taken_for_a_gateway(one: Live, shell: Shell, command: list[str]) -> None:
     with stranger() as (process, port):
-        who = identity.of(process.pid)
+        who = identity.identify_process(process.pid)
         assert who is not None
         forge(one, who, port)
 
@@ -265,7 +265,7 @@ def test_a_record_in_a_free_lock_is_not_taken_for_a_gateway(one: Live, shell: Sh
 
 def test_a_record_in_a_free_lock_does_not_delay_a_start(one: Live, shell: Shell) -> None:
     with stranger() as (process, port):
-        who = identity.of(process.pid)
+        who = identity.identify_process(process.pid)
         assert who is not None
         forge(one, who, port)
 
@@ -276,7 +276,7 @@ def test_a_record_in_a_free_lock_does_not_delay_a_start(one: Live, shell: Shell)
 def test_a_lock_that_is_a_link_is_neither_read_nor_followed(one: Live, shell: Shell) -> None:
     target = one.home / "precious"
     target.write_text("precious")
-    lock = paths.lock(one.home, one.config)
+    lock = paths.lock_file(one.home, one.config)
     lock.parent.mkdir(parents=True)
     lock.symlink_to(target)
 
@@ -287,7 +287,7 @@ def test_a_lock_that_is_a_link_is_neither_read_nor_followed(one: Live, shell: Sh
 
 
 def test_a_pipe_in_place_of_the_lock_blocks_nobody(one: Live, shell: Shell) -> None:
-    lock = paths.lock(one.home, one.config)
+    lock = paths.lock_file(one.home, one.config)
     lock.parent.mkdir(parents=True)
     os.mkfifo(lock)
 
@@ -426,7 +426,7 @@ def test_a_gateway_can_be_stopped_on_a_full_disk(one: Live, shell: Shell) -> Non
     done = on_full_disk(one, "stop")
 
     assert done.returncode == 0, done.stderr
-    assert not one.record.alive
+    assert not one.record.is_alive
 
 
 def test_a_restart_request_that_fails_says_why(one: Live, shell: Shell) -> None:
@@ -446,4 +446,4 @@ def test_a_forced_stop_leaves_nothing_behind(one: Live, shell: Shell) -> None:
 
     assert shell("stop", "--force").code == 0
 
-    assert not identity.alive(generation)
+    assert not identity.is_alive(generation)

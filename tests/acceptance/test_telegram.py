@@ -11,7 +11,7 @@ import pytest
 from harness.live_gateway import Live
 from harness.waiting import until_sync
 from tests.support import telegram_server
-from tests.support.telegram_server import TOKEN
+from tests.support.telegram_server import BOT_TOKEN
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +22,12 @@ def words(count: int) -> str:
 
 @pytest.fixture
 async def telegram() -> AsyncIterator[telegram_server.Telegram]:
-    async with telegram_server.serving() as served:
+    async with telegram_server.serve_telegram() as served:
         yield served
 
 
 def gateway(live: Callable[..., Live], telegram: telegram_server.Telegram) -> Live:
-    channel = {"token": TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 2, "edit_seconds": 0.1}
+    channel = {"token": BOT_TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 2, "edit_seconds": 0.1}
     agent = {"id": "main", "backend": "echo", "script": True, "permissions": "ask"}
     return live(config={"channels": {"telegram": channel}, "agents": {"list": [agent]}})
 

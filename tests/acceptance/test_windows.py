@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cli.instance import Place
+from cli.instance import Instance
 from cli.remote import probe
 from cli.remote.probe import State
 from gateway import paths
@@ -37,7 +37,7 @@ class Windows:
     def __init__(self, one: Live) -> None:
         self.one = one
         self.env = {**one.env, "PYTHONPATH": PROJECT}
-        self.place = Place.of(self.env)
+        self.place = Instance.from_environment(self.env)
 
     def __call__(self, *words: str) -> Result:
         done = subprocess.run(
@@ -73,11 +73,11 @@ class Windows:
         return self.one.record.pid
 
     def answers(self) -> bool:
-        return probe.look(self.place).state is State.RUNNING
+        return probe.probe_gateway(self.place).state is State.RUNNING
 
     def ended(self) -> tuple[int, str]:
         """Return how the gateway ended: the exit code and the reason that it recorded itself."""
-        found = last_stop.read(paths.lock(self.one.home, self.one.config))
+        found = last_stop.read_last_stop(paths.lock_file(self.one.home, self.one.config))
         assert found is not None
         return found.code, found.reason
 
@@ -88,8 +88,8 @@ def windows(live: Callable[..., Live]) -> Iterator[Windows]:
     made.home.chmod(0o700)
     yield Windows(made)
     found = made.record
-    if found is not None and found.alive:
-        terminate.end(found, 0.0, signal.SIGKILL)
+    if found is not None and found.is_alive:
+        terminate.end_gateway(found, 0.0, signal.SIGKILL)
 
 
 def test_a_gateway_starts_in_the_background_and_stops_on_request(windows: Windows) -> None:
@@ -176,7 +176,7 @@ def test_without_respawn_the_gateway_restarts_in_the_same_process(windows: Windo
 
 
 def _generation(windows: Windows) -> Any:
-    return (probe.look(windows.place).health or {}).get("generation")
+    return (probe.probe_gateway(windows.place).health or {}).get("generation")
 
 
 def test_a_restart_over_http_with_a_bad_config_is_refused(windows: Windows) -> None:

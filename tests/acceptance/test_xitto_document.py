@@ -16,7 +16,7 @@ import pytest
 
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until
-from harness.webhook_receiver import Receiver, receiving
+from harness.webhook_receiver import Receiver, serve_receiver
 from tests.api.client import Answer, ask, stream
 from tests.support.inprocess import Serving, serving
 
@@ -49,7 +49,7 @@ def said(text: str) -> list[dict[str, Any]]:
 async def test_the_calls_of_the_document_work_across_a_crash(live: Callable[..., Live]) -> None:
     """Only the base URL differs; token and concurrency come from xitto's own environment variables."""
     environment = {"XITTO_SERVER_TOKEN": "secret", "XITTO_SERVER_CONCURRENCY": "1", "XITTO_MODEL": "m/1"}
-    async with receiving() as receiver:
+    async with serve_receiver() as receiver:
         gateway = live(config={"webhooks": {"allow_private": ["127.0.0.1"]}}, env=environment).start()
         base, words = f"127.0.0.1:{gateway.port}", {"https://你的服务/done": receiver.url}
 
@@ -89,7 +89,7 @@ async def test_the_calls_of_the_document_work_across_a_crash(live: Callable[...,
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as up:
+    async with serve_receiver() as up:
         yield up
 
 

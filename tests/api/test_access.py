@@ -12,7 +12,7 @@ import pytest
 
 from gateway import config
 from gateway.api import auth
-from gateway.api.routing import NATIVE, Route, all_routes
+from gateway.api.routing import NATIVE_DIALECT, Route, discover_routes
 from gateway.domain.token import Scope
 from gateway.errors import ConfigError
 from harness.live_gateway import Live
@@ -22,7 +22,7 @@ from tests.support.inprocess import TOKEN, Serving, serving
 PUBLIC = {"/health", "/livez", "/readyz"}
 #: signed by the sender instead of with a token; see `test_webhook`
 SIGNED = {"/api/webhook/{channel}"}
-ROUTES = sorted(all_routes(), key=lambda route: (route.path, route.method))
+ROUTES = sorted(discover_routes(), key=lambda route: (route.path, route.method))
 GUARDED = [route for route in ROUTES if route.path not in PUBLIC | SIGNED]
 #: bad credentials, as header lines
 BAD = {
@@ -69,13 +69,15 @@ def test_every_scope_is_as_documented() -> None:
 async def test_every_guarded_route_refuses_bad_credentials(
     moongate: Serving, credentials: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "ATTEMPTS", 10_000)
+    monkeypatch.setattr(auth, "MAX_FAILED_ATTEMPTS", 10_000)
     for route in GUARDED:
         more = [] if credentials is None else [f"Authorization: {credentials}"]
         answer = read(await raw(moongate, head(f"{route.method} {filled(route)}", *more, bearer=None)))
 
         assert answer.status == 401, name(route)
-        assert answer.code == "UNAUTHORIZED" if route.dialect is NATIVE else "token" in str(answer.body), name(route)
+        assert answer.code == "UNAUTHORIZED" if route.dialect is NATIVE_DIALECT else "token" in str(answer.body), name(
+            route
+        )
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -117,7 +119,7 @@ async def test_a_token_opens_exactly_the_routes_of_its_scope(moongate: Serving, 
         refused = answer.status == 403
         assert refused is not scope.covers(route.scope), (name(route), answer)
         if refused:
-            assert route.dialect is not NATIVE or answer.code == "FORBIDDEN"
+            assert route.dialect is not NATIVE_DIALECT or answer.code == "FORBIDDEN"
             assert f"the scope {scope}; {route.scope} is needed" in str(answer.body)
 
 

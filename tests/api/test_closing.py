@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.api import server
-from gateway.api.server import Server
+from gateway.api.server import ApiServer
 from harness.waiting import PATIENCE, until
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
@@ -25,10 +25,10 @@ async def test_everyone_is_answered_when_the_server_closes(
     tmp_path: Path, hurry: Hurry, pace: asyncio.Semaphore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits for a quick run gets its answer; who waits for a slow one, the run's id."""
-    monkeypatch.setattr(server, "LAST_ANSWERS", PATIENCE)
+    monkeypatch.setattr(server, "LAST_ANSWERS_SECONDS", PATIENCE)
 
     async def in_time(served: Serving) -> None:
-        await served.around.closing.wait()
+        await served.context.closing.wait()
         pace.release()
         await asyncio.wait({quick})
         hurry(30)
@@ -50,7 +50,7 @@ async def test_a_connection_that_is_kept_is_answered_and_then_closed(tmp_path: P
     async with serving(tmp_path / "home", grace=5.0) as served:
         async with served.client.get("/livez") as before:
             await before.read()
-        served.around.closing.set()
+        served.context.closing.set()
         async with served.client.get("/livez") as after:
             await after.read()
 
@@ -90,8 +90,8 @@ async def test_who_opens_never_makes_the_socket_block_for_others_that_share_it(t
     async with serving(tmp_path / "home") as served:
         with Watched(socket.AF_INET, socket.SOCK_STREAM) as listener:
             listener.bind(("127.0.0.1", 0))
-            opened = Server(served.around)
-            await opened.open(listener)
+            opened = ApiServer(served.context)
+            await opened.start_serving(listener)
             await opened.close(0.0, _nothing_runs, handed_over=False)
 
     assert Watched.told

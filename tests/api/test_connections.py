@@ -102,7 +102,7 @@ async def test_an_idle_connection_is_kept_beyond_the_header_s_time(
 
 
 async def test_an_idle_connection_is_closed_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "KEEP_ALIVE", 0.1)
+    monkeypatch.setattr(connection, "KEEP_ALIVE_SECONDS", 0.1)
     async with serving(tmp_path / "home") as served, connected(served) as (reader, writer):
         writer.write(KEPT)
         await one(reader)
@@ -111,7 +111,7 @@ async def test_an_idle_connection_is_closed_in_the_end(tmp_path: Path, monkeypat
 
 
 async def test_half_a_body_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "LINGER", 0.1)
+    monkeypatch.setattr(connection, "REFUSED_BODY_LINGER_SECONDS", 0.1)
     async with serving(tmp_path / "home", {"limits": {"body_seconds": 0.1}}) as served:
         answer = read(await raw(served, post("/api/tasks", b'{"input": "hi"}')[:-3]))
         tasks = (await ask(served, "GET", "/api/tasks")).body["tasks"]
@@ -160,7 +160,7 @@ async def test_chunks_without_end_are_too_large(tmp_path: Path) -> None:
 async def test_a_client_that_first_sends_all_gets_to_read_that_it_was_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, chunked: bool
 ) -> None:
-    monkeypatch.setattr(connection, "LINGER", PATIENCE)
+    monkeypatch.setattr(connection, "REFUSED_BODY_LINGER_SECONDS", PATIENCE)
 
     def send() -> tuple[int, bytes]:
         client = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE)
@@ -180,7 +180,7 @@ async def test_a_client_that_first_sends_all_gets_to_read_that_it_was_too_much(
 
 
 async def test_a_body_of_just_the_limit_is_read(moongate: Serving) -> None:
-    limit = moongate.around.config.limits.body
+    limit = moongate.context.config.limits.body
     for size, status in ((limit, 200), (limit + 1, 413)):
         body = b'{"message": "' + b"x" * (size - 15) + b'"}'
         assert len(body) == size

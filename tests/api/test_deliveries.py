@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from gateway.domain.delivery import SCHEDULE
+from gateway.domain.delivery import DELIVERY_RETRY_DELAYS_SECONDS
 from harness.waiting import PATIENCE, until
-from harness.webhook_receiver import Request, receiving
+from harness.webhook_receiver import Request, serve_receiver
 from tests.contracts.stores import SteppedClock
 from tests.support.hurrying import Hurry
 from tests.support.inprocess import Serving, serving
@@ -77,7 +77,7 @@ def verify(request: Request, secret: str = SECRET) -> Any:
 
 
 async def test_the_end_of_a_task_is_told_by_a_signed_post(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         task = await submit(served, receiver.url, labels={"a": "b"})
         await delivery_with(served, "delivered")
 
@@ -97,7 +97,7 @@ async def cancel(served: Serving, task: str) -> None:
 
 
 async def test_a_task_shows_how_far_word_of_its_end_has_come(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         task = await submit(served, receiver.url, "@@ hang")
         before = await get(served, f"/api/tasks/{task['id']}")
         await cancel(served, task["id"])
@@ -108,7 +108,7 @@ async def test_a_task_shows_how_far_word_of_its_end_has_come(tmp_path: Path) -> 
 
 
 async def test_a_task_that_nobody_is_told_of_shows_no_deliveries(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         await submit(served, receiver.url)
         await delivery_with(served, "delivered")
         async with served.client.post("/api/agent", json={"message": "hi"}) as answer:
@@ -119,7 +119,7 @@ async def test_a_task_that_nobody_is_told_of_shows_no_deliveries(tmp_path: Path)
 
 @pytest.mark.parametrize("text", ["@@ fail no", "@@ hang"])
 async def test_a_task_that_fails_or_is_cancelled_is_told_too(tmp_path: Path, text: str) -> None:
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         task = await submit(served, receiver.url, text)
         if "hang" in text:
             await cancel(served, task["id"])
@@ -130,7 +130,7 @@ async def test_a_task_that_fails_or_is_cancelled_is_told_too(tmp_path: Path, tex
 
 
 async def test_the_page_about_webhooks_shows_how_to_verify_one(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         await submit(served, receiver.url)
         await delivery_with(served, "delivered")
 
@@ -144,7 +144,7 @@ async def test_the_page_about_webhooks_shows_how_to_verify_one(tmp_path: Path) -
 
 
 async def test_a_changed_body_does_not_verify(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         await submit(served, receiver.url)
         await delivery_with(served, "delivered")
 
@@ -154,7 +154,7 @@ async def test_a_changed_body_does_not_verify(tmp_path: Path) -> None:
 
 
 async def test_while_a_secret_is_changed_both_verify(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path, secret=[NEXT_SECRET, SECRET]) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path, secret=[NEXT_SECRET, SECRET]) as served:
         await submit(served, receiver.url)
         await delivery_with(served, "delivered")
 
@@ -162,7 +162,7 @@ async def test_while_a_secret_is_changed_both_verify(tmp_path: Path) -> None:
 
 
 async def test_a_receiver_can_have_a_secret_of_its_own(tmp_path: Path) -> None:
-    async with receiving() as receiver:
+    async with serve_receiver() as receiver:
         own = {f"http://127.0.0.1:{receiver.port}": NEXT_SECRET}
         async with gateway(tmp_path, secrets=own) as served:
             await submit(served, receiver.url)
@@ -174,7 +174,7 @@ async def test_a_receiver_can_have_a_secret_of_its_own(tmp_path: Path) -> None:
 
 
 async def test_without_a_secret_in_the_settings_one_is_made_and_kept(tmp_path: Path) -> None:
-    async with receiving() as receiver:
+    async with serve_receiver() as receiver:
         for _ in range(2):
             async with gateway(tmp_path, secret=None) as served:
                 await submit(served, receiver.url)
@@ -187,7 +187,7 @@ async def test_without_a_secret_in_the_settings_one_is_made_and_kept(tmp_path: P
 @pytest.mark.parametrize("path", ["/api/tasks", "/api/cron/create"])
 async def test_who_hands_in_work_may_say_what_its_webhook_is_signed_with(tmp_path: Path, path: str) -> None:
     body = {"webhook_secret": NEXT_SECRET}
-    async with receiving() as receiver, gateway(tmp_path, schedule=[0, 0]) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path, schedule=[0, 0]) as served:
         receiver.script += ["500"]
         body["webhook"] = receiver.url
         if path == "/api/tasks":
@@ -224,8 +224,8 @@ async def test_a_secret_that_signs_nothing_is_refused(tmp_path: Path, given: dic
 async def test_a_receiver_that_fails_in_every_way_gets_it_in_the_end_under_one_id(tmp_path: Path, hurry: Hurry) -> None:
     clock = SteppedClock()
     ways = ["500", "429 Retry-After: 90000", "302 Location: http://127.0.0.1:1/", "hang", "reset", "drip"]
-    schedule = [0.0, *SCHEDULE[1:], *SCHEDULE[-3:]]
-    async with receiving() as receiver, gateway(tmp_path, clock, timeout=50, schedule=schedule) as served:
+    schedule = [0.0, *DELIVERY_RETRY_DELAYS_SECONDS[1:], *DELIVERY_RETRY_DELAYS_SECONDS[-3:]]
+    async with serve_receiver() as receiver, gateway(tmp_path, clock, timeout=50, schedule=schedule) as served:
         await receiver.down()
         await submit(served, receiver.url)
         seen = [await delivery_with(served, "pending", 1)]
@@ -258,7 +258,7 @@ async def forward(served: Serving, clock: SteppedClock, hours: float) -> None:
 
 async def test_what_a_receiver_asks_to_wait_is_waited(tmp_path: Path) -> None:
     clock = SteppedClock()
-    async with receiving("429 Retry-After: 600") as receiver, gateway(tmp_path, clock) as served:
+    async with serve_receiver("429 Retry-After: 600") as receiver, gateway(tmp_path, clock) as served:
         await submit(served, receiver.url)
         waiting = await delivery_with(served, "pending", 1)
         assert waiting["next_at"] == "2023-11-14T22:23:20.000Z"
@@ -273,7 +273,7 @@ async def test_what_a_receiver_asks_to_wait_is_waited(tmp_path: Path) -> None:
 
 
 async def test_gone_ends_it_and_a_retry_by_hand_brings_it_back(tmp_path: Path) -> None:
-    async with receiving("410") as receiver, gateway(tmp_path) as served:
+    async with serve_receiver("410") as receiver, gateway(tmp_path) as served:
         await submit(served, receiver.url)
         dead = await delivery_with(served, "dead")
         assert (dead["attempt"], dead["error"]) == (1, "answered 410: it wants no more")
@@ -288,7 +288,7 @@ async def test_gone_ends_it_and_a_retry_by_hand_brings_it_back(tmp_path: Path) -
 
 
 async def test_when_the_last_try_has_failed_it_is_dead_and_can_be_retried(tmp_path: Path) -> None:
-    async with receiving("500", "500") as receiver, gateway(tmp_path, schedule=[0.0, 0.0]) as served:
+    async with serve_receiver("500", "500") as receiver, gateway(tmp_path, schedule=[0.0, 0.0]) as served:
         await submit(served, receiver.url)
         dead = await delivery_with(served, "dead", 2)
         await retry(served, dead["id"][:20])
@@ -299,20 +299,20 @@ async def test_when_the_last_try_has_failed_it_is_dead_and_can_be_retried(tmp_pa
 
 
 async def test_an_answer_is_read_up_to_a_limit(tmp_path: Path) -> None:
-    async with receiving("flood") as receiver, gateway(tmp_path) as served:
+    async with serve_receiver("flood") as receiver, gateway(tmp_path) as served:
         await submit(served, receiver.url)
         await delivery_with(served, "delivered", 1)
 
 
 async def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         await submit(served, receiver.url)
         await delivery_with(served, "delivered", 1)
 
 
 async def test_a_receiver_that_hangs_does_not_delay_another(tmp_path: Path) -> None:
-    async with receiving() as dead, receiving() as well, gateway(tmp_path, timeout=55) as served:
+    async with serve_receiver() as dead, serve_receiver() as well, gateway(tmp_path, timeout=55) as served:
         dead.otherwise = "hang"
         await asyncio.gather(*(submit(served, dead.url) for _ in range(60)))
         await until(lambda: len(dead.requests) == 4, "the hanging one is busy")
@@ -325,7 +325,7 @@ async def test_a_receiver_that_hangs_does_not_delay_another(tmp_path: Path) -> N
 async def test_deliveries_are_changes_that_can_be_followed(tmp_path: Path) -> None:
     seen: list[tuple[str, str]] = []
     async with (
-        receiving("410") as receiver,
+        serve_receiver("410") as receiver,
         gateway(tmp_path) as served,
         served.client.get("/api/events") as events,
     ):
@@ -339,7 +339,7 @@ async def test_deliveries_are_changes_that_can_be_followed(tmp_path: Path) -> No
 
 
 async def test_deliveries_are_shown_one_by_one_and_by_task_in_pages(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         tasks = [await submit(served, f"{receiver.url}?{number}") for number in range(3)]
         await until(lambda: len(receiver.requests) == 3, "all have come")
         first = await get(served, "/api/deliveries?limit=2")
@@ -357,7 +357,7 @@ async def test_deliveries_are_shown_one_by_one_and_by_task_in_pages(tmp_path: Pa
 
 
 async def test_the_numbers_tell_of_what_waits_and_what_is_dead(tmp_path: Path) -> None:
-    async with receiving("410", "500") as receiver, gateway(tmp_path) as served:
+    async with serve_receiver("410", "500") as receiver, gateway(tmp_path) as served:
         await submit(served, receiver.url)
         await delivery_with(served, "dead")
         await submit(served, receiver.url)
@@ -381,7 +381,7 @@ async def test_a_webhook_that_cannot_be_one_is_refused_when_it_is_given(tmp_path
 
 
 async def test_what_was_not_sent_when_the_gateway_ended_is_sent_by_the_next_one(tmp_path: Path) -> None:
-    async with receiving("hang") as receiver:
+    async with serve_receiver("hang") as receiver:
         async with gateway(tmp_path) as served:
             await submit(served, receiver.url)
             await until(lambda: receiver.requests, "it is on its way")
@@ -392,7 +392,7 @@ async def test_what_was_not_sent_when_the_gateway_ended_is_sent_by_the_next_one(
 
 
 async def test_a_gateway_that_has_stood_down_sends_nothing(tmp_path: Path) -> None:
-    async with receiving() as receiver, gateway(tmp_path) as served:
+    async with serve_receiver() as receiver, gateway(tmp_path) as served:
         await served.engine.stand_down()
         task = await submit(served, receiver.url)
         async with served.client.post(f"/api/tasks/{task['id']}/cancel") as answer:

@@ -45,7 +45,7 @@ async def test_a_disk_that_refuses_is_told_to_everyone_without_its_paths(
     async def check() -> None:
         raise trouble
 
-    monkeypatch.setattr(moongate.engine, "check", check)
+    monkeypatch.setattr(moongate.engine, "check_writable", check)
     health, ready, alive = [await ask(moongate, "GET", path) for path in ("/health", "/readyz", "/livez")]
 
     assert (health.status, health.body["status"], health.body["checks"]) == (200, "degraded", {"store": said})
@@ -55,21 +55,21 @@ async def test_a_disk_that_refuses_is_told_to_everyone_without_its_paths(
 
 
 async def test_a_disk_that_hangs_does_not_hang_the_probe(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moongate.engine, "check", asyncio.Event().wait)
-    monkeypatch.setattr(readiness, "PATIENCE", 0.05)
+    monkeypatch.setattr(moongate.engine, "check_writable", asyncio.Event().wait)
+    monkeypatch.setattr(readiness, "STORAGE_CHECK_TIMEOUT_SECONDS", 0.05)
 
     assert (await ask(moongate, "GET", "/readyz")).code == "UNAVAILABLE"
 
 
 async def test_a_hundred_probes_ask_the_disk_once(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "FRESH", PATIENCE)
+    monkeypatch.setattr(readiness, "STORAGE_ANSWER_LIFETIME_SECONDS", PATIENCE)
     asked: list[Any] = []
 
     async def check() -> None:
         asked.append(None)
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(moongate.engine, "check", check)
+    monkeypatch.setattr(moongate.engine, "check_writable", check)
     answers: list[Answer] = await asyncio.gather(*(ask(moongate, "GET", "/readyz") for _ in range(100)))
 
     assert {answer.status for answer in answers} == {200}
@@ -77,7 +77,7 @@ async def test_a_hundred_probes_ask_the_disk_once(moongate: Serving, monkeypatch
 
 
 async def test_a_gateway_that_closes_is_not_ready_but_lives(moongate: Serving) -> None:
-    moongate.around.closing.set()
+    moongate.context.closing.set()
     ready, alive = await ask(moongate, "GET", "/readyz"), await ask(moongate, "GET", "/livez")
 
     assert (ready.status, alive.status) == (503, 200)

@@ -16,7 +16,7 @@ from gateway.api.routes.agent import Ask
 from gateway.api.routes.message import Say
 from gateway.api.routes.tasks import NewTask
 from gateway.api.routes.tokens import NewToken
-from gateway.api.routing import NATIVE, Nothing, all_routes
+from gateway.api.routing import NATIVE_DIALECT, Nothing, discover_routes
 from gateway.errors import InvalidRequest
 from tests.api.client import Answer, ask, head, post, raw, read
 from tests.support.inprocess import TOKEN, Serving
@@ -86,10 +86,10 @@ async def test_a_hostile_body_is_refused_in_words(moongate: Serving, sent: bytes
 
 
 #: but those of who signs what is sent: see `test_webhook`
-READING = [route for route in all_routes() if route.body is not Nothing and route.gate is None]
+READING = [route for route in discover_routes() if route.body is not Nothing and route.gate is None]
 
 
-@pytest.mark.parametrize("route", [route for route in READING if route.dialect is NATIVE], ids=lambda r: r.path)
+@pytest.mark.parametrize("route", [route for route in READING if route.dialect is NATIVE_DIALECT], ids=lambda r: r.path)
 @pytest.mark.parametrize(
     "sent", [b"[" * 200_000, b'{"\\ud800": 1}', b'{"x": ' + b"9" * 5000 + b"}", b"\xff", b"x" * 2_000_000]
 )
@@ -100,7 +100,9 @@ async def test_no_door_opens_to_it(moongate: Serving, route: Any, sent: bytes) -
     assert await nothing_was_kept(moongate)
 
 
-@pytest.mark.parametrize("route", [route for route in READING if route.dialect is not NATIVE], ids=lambda r: r.path)
+@pytest.mark.parametrize(
+    "route", [route for route in READING if route.dialect is not NATIVE_DIALECT], ids=lambda r: r.path
+)
 @pytest.mark.parametrize("sent", [b"[" * 200_000, b"\xff", b"x" * 2_000_000])
 async def test_nor_does_one_of_another_system(moongate: Serving, route: Any, sent: bytes) -> None:
     answer = read(await raw(moongate, posted(route, sent)))
@@ -116,7 +118,7 @@ def posted(route: Any, sent: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "route",
-    [route for route in all_routes() if route.body is Nothing and route.dialect is NATIVE],
+    [route for route in discover_routes() if route.body is Nothing and route.dialect is NATIVE_DIALECT],
     ids=lambda r: f"{r.method} {r.path}",
 )
 async def test_where_no_body_is_read_none_is_taken(moongate: Serving, route: Any) -> None:
@@ -249,7 +251,7 @@ def test_any_bytes_are_parsed_or_refused(kind: type[Any], data: bytes) -> None:
 
 def parsed_or_refused(data: bytes, kind: type[Any]) -> object:
     try:
-        return body.parse(data, kind)
+        return body.parse_body(data, kind)
     except InvalidRequest as refused:
         str(refused).encode()  # a lone surrogate could not be sent in an answer
         return refused

@@ -17,8 +17,8 @@ from tests.support.inprocess import Serving
 @pytest.fixture
 def file(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The log file of the gateway, with four lines."""
-    monkeypatch.setattr(logs, "LOOK", 0.01)
-    found = paths.log_file(moongate.around.config.home, moongate.around.config.path)
+    monkeypatch.setattr(logs, "LOG_POLL_INTERVAL_SECONDS", 0.01)
+    found = paths.log_file(moongate.context.config.home, moongate.context.config.path)
     found.parent.mkdir(exist_ok=True)
     found.write_text("".join(line(level) for level in ("debug", "info", "warning", "error")))
     return found

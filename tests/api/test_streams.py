@@ -136,7 +136,7 @@ async def test_a_reader_who_falls_behind_at_times_misses_nothing(
     """What a connection cannot take at once is read again from the log, and later lines wait for it."""
     async with stream(moongate, "/api/events") as events:
         for number in range(20):
-            monkeypatch.setattr(sse, "QUICK", number % 3 * 10_000)
+            monkeypatch.setattr(sse, "MAX_IMMEDIATE_FRAME_BYTES", number % 3 * 10_000)
             await submit(moongate, "hi")
         seen = [int((await events.next()).id) for _ in range(80)]
 
@@ -144,8 +144,8 @@ async def test_a_reader_who_falls_behind_at_times_misses_nothing(
 
 
 async def test_a_line_that_makes_no_frame_ends_no_stream(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = sse.change_frame
-    monkeypatch.setattr(sse, "change_frame", lambda change: b"" if change.topic == "session" else frame(change))
+    frame = sse.encode_change
+    monkeypatch.setattr(sse, "encode_change", lambda change: b"" if change.topic == "session" else frame(change))
     async with stream(moongate, "/api/events") as events:
         await submit(moongate, "hi", session="s")
         live = [await events.next() for _ in range(3)]
@@ -170,7 +170,7 @@ async def test_who_speaks_http_1_0_gets_frames_and_no_chunks(moongate: Serving) 
 
 
 async def test_a_quiet_stream_says_that_it_is_still_there(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(sse, "STREAM_HEARTBEAT_SECONDS", 0.05)
     async with stream(moongate, "/api/events") as events, asyncio.timeout(PATIENCE):
         for _ in range(2):
             while not (line := (await events.response.content.readline()).strip()):
@@ -181,7 +181,7 @@ async def test_a_quiet_stream_says_that_it_is_still_there(moongate: Serving, mon
 async def test_a_stream_with_much_to_say_has_no_heartbeat(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch, hurry: Hurry, pace: asyncio.Semaphore
 ) -> None:
-    monkeypatch.setattr(sse, "HEARTBEAT", 60.0)
+    monkeypatch.setattr(sse, "STREAM_HEARTBEAT_SECONDS", 60.0)
     task = await submit(moongate, "@@ words 4 1")
     async with stream(moongate, f"/api/tasks/{task['id']}/events") as events:
         for _ in range(4):
@@ -197,7 +197,7 @@ async def test_a_stream_with_much_to_say_has_no_heartbeat(
 async def test_revoking_a_token_ends_its_streams_and_no_others(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse, "HEARTBEAT", 2 * PATIENCE)
+    monkeypatch.setattr(sse, "STREAM_HEARTBEAT_SECONDS", 2 * PATIENCE)
     secret = await token(moongate, "phone", "write")
     body = {"message": "@@ hang"}
     async with (
@@ -234,12 +234,12 @@ async def test_when_the_gateway_closes_its_streams_ask_to_come_back(tmp_path: Pa
         asyncio.timeout(PATIENCE),
         served.client.get("/api/events") as response,
     ):
-        served.around.closing.set()
+        served.context.closing.set()
         assert (await response.text()) == "retry: 1000\n\n"
 
 
 async def test_a_stream_that_is_opened_while_the_gateway_closes_ends_at_once(moongate: Serving) -> None:
-    moongate.around.closing.set()
+    moongate.context.closing.set()
     async with stream(moongate, "/api/events") as events:
         assert await events.rest() == []
 
@@ -248,7 +248,7 @@ async def test_a_talk_under_way_may_end_while_the_gateway_closes(moongate: Servi
     body = {"message": "@@ words 3 0.05"}
     async with stream(moongate, "/api/agent", method="POST", body=body) as events:
         await events.next()
-        moongate.around.closing.set()
+        moongate.context.closing.set()
         *_, last = await events.rest()
 
     assert (last.event, last.data["reply"]) == ("result", "w0 w1 w2 ")

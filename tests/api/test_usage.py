@@ -151,4 +151,4 @@ async def test_what_cannot_be_read_is_refused(
 def test_a_config_that_cannot_be_meant_is_refused(tmp_path: Path, settings: dict[str, Any], what: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ConfigError, match=what.replace(".", r"\.")):
-        app.check(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": "/usr/bin:/bin"})
+        app.check_agents(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": "/usr/bin:/bin"})

@@ -27,11 +27,11 @@ from tests.api.client import Answer, ask, head, raw, read
 from tests.contracts.stores import SteppedClock
 from tests.support import providers
 from tests.support.inprocess import Serving, serving
-from tests.support.providers import SENDERS, Sender
+from tests.support.providers import WEBHOOK_SENDERS, WebhookProvider
 
-BY_NAME = {sender.name: sender for sender in SENDERS}
-each = pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.name)
-timed = pytest.mark.parametrize("sender", [s for s in SENDERS if s.timed], ids=lambda sender: sender.name)
+BY_NAME = {sender.name: sender for sender in WEBHOOK_SENDERS}
+each = pytest.mark.parametrize("sender", WEBHOOK_SENDERS, ids=lambda sender: sender.name)
+timed = pytest.mark.parametrize("sender", [s for s in WEBHOOK_SENDERS if s.timed], ids=lambda sender: sender.name)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def clock() -> SteppedClock:
 @pytest.fixture
 async def taking(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Serving]:
     """A gateway with an inlet for each provider."""
-    async with serving(tmp_path / "home", {"inbound": providers.inlets()}, clock=clock) as served:
+    async with serving(tmp_path / "home", {"inbound": providers.make_endpoint_settings()}, clock=clock) as served:
         yield served
 
 
@@ -55,7 +55,7 @@ async def post(served: Serving, name: str, body: bytes, headers: Mapping[str, st
         return Answer(response.status, json.loads(data), response.headers)
 
 
-async def send(served: Serving, sender: Sender, clock: SteppedClock, **spoiled: str) -> Answer:
+async def send(served: Serving, sender: WebhookProvider, clock: SteppedClock, **spoiled: str) -> Answer:
     """Send what a provider sends, with some headers spoiled."""
     headers = sender.sign(sender.body, sender.secret, clock() // 1000)
     return await post(served, sender.name, sender.body, {**headers, **spoiled})
@@ -69,7 +69,7 @@ async def runs(served: Serving) -> list[Run]:
 
 
 @each
-async def test_a_valid_request_gives_one_run(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+async def test_a_valid_request_gives_one_run(taking: Serving, clock: SteppedClock, sender: WebhookProvider) -> None:
     answer = await send(taking, sender, clock)
 
     (run,) = await runs(taking)
@@ -79,7 +79,9 @@ async def test_a_valid_request_gives_one_run(taking: Serving, clock: SteppedCloc
 
 
 @each
-async def test_the_same_again_is_answered_the_same(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+async def test_the_same_again_is_answered_the_same(
+    taking: Serving, clock: SteppedClock, sender: WebhookProvider
+) -> None:
     first = await send(taking, sender, clock)
     again = await send(taking, sender, clock, **({"X-Slack-Retry-Num": "1"} if sender.name == "slack" else {}))
 
@@ -88,7 +90,7 @@ async def test_the_same_again_is_answered_the_same(taking: Serving, clock: Stepp
 
 
 async def test_a_provider_s_id_is_remembered_over_restarts_and_for_a_month(tmp_path: Path, clock: SteppedClock) -> None:
-    settings = {"inbound": providers.inlets()}
+    settings = {"inbound": providers.make_endpoint_settings()}
     github = BY_NAME["github"]
     async with serving(tmp_path, settings, clock=clock) as served:
         first = await send(served, github, clock)
@@ -111,7 +113,7 @@ async def test_a_generic_message_replayed_with_its_signature_written_otherwise_i
     taking: Serving, clock: SteppedClock
 ) -> None:
     body = json.dumps({"event": "message", "data": {"chat_id": "42", "content": "Hello!"}}).encode()
-    signed = providers.generic(body, providers.SECRET, clock() // 1000)
+    signed = providers.generic(body, providers.SHARED_SECRET, clock() // 1000)
     spaced = {name: value.replace(",", " , ") for name, value in signed.items()}
 
     first, again = [await post(taking, "generic", body, headers) for headers in (signed, spaced)]
@@ -122,8 +124,8 @@ async def test_a_generic_message_replayed_with_its_signature_written_otherwise_i
 
 async def test_a_generic_message_without_an_id_is_known_by_its_signature(taking: Serving, clock: SteppedClock) -> None:
     body = json.dumps({"event": "message", "data": {"chat_id": "42", "content": "Hello!"}}).encode()
-    signed = providers.generic(body, providers.SECRET, clock() // 1000)
-    later = providers.generic(body, providers.SECRET, clock() // 1000 + 1)
+    signed = providers.generic(body, providers.SHARED_SECRET, clock() // 1000)
+    later = providers.generic(body, providers.SHARED_SECRET, clock() // 1000 + 1)
 
     first, again, other = [await post(taking, "generic", body, headers) for headers in (signed, signed, later)]
 
@@ -163,7 +165,7 @@ async def test_a_secret_may_stand_in_a_variable_or_a_file(tmp_path: Path, clock:
 @each
 @pytest.mark.parametrize("blank", [None, "", "   "], ids=["missing", "empty", "blank"])
 async def test_a_request_without_its_signature_is_refused(
-    taking: Serving, clock: SteppedClock, sender: Sender, blank: str | None
+    taking: Serving, clock: SteppedClock, sender: WebhookProvider, blank: str | None
 ) -> None:
     headers = sender.sign(sender.body, sender.secret, clock() // 1000)
     if blank is None:
@@ -179,9 +181,9 @@ async def test_a_request_without_its_signature_is_refused(
 
 @each
 async def test_a_request_signed_with_another_secret_is_refused(
-    taking: Serving, clock: SteppedClock, sender: Sender
+    taking: Serving, clock: SteppedClock, sender: WebhookProvider
 ) -> None:
-    other = providers.WHSEC[:-4] + "AAA=" if sender.name == "standard" else "another-secret"
+    other = providers.STANDARD_SECRET[:-4] + "AAA=" if sender.name == "standard" else "another-secret"
     headers = sender.sign(sender.body, other, clock() // 1000)
     answer = await post(taking, sender.name, sender.body, headers)
 
@@ -189,8 +191,10 @@ async def test_a_request_signed_with_another_secret_is_refused(
     assert await runs(taking) == []
 
 
-@pytest.mark.parametrize("sender", [s for s in SENDERS if s.name != "telegram"], ids=lambda sender: sender.name)
-async def test_a_flipped_bit_of_the_body_is_refused(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+@pytest.mark.parametrize("sender", [s for s in WEBHOOK_SENDERS if s.name != "telegram"], ids=lambda sender: sender.name)
+async def test_a_flipped_bit_of_the_body_is_refused(
+    taking: Serving, clock: SteppedClock, sender: WebhookProvider
+) -> None:
     headers = sender.sign(sender.body, sender.secret, clock() // 1000)
     flipped = bytearray(sender.body)
     flipped[len(flipped) // 2] ^= 1
@@ -201,7 +205,9 @@ async def test_a_flipped_bit_of_the_body_is_refused(taking: Serving, clock: Step
 
 
 @each
-async def test_a_flipped_bit_of_the_signature_is_refused(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+async def test_a_flipped_bit_of_the_signature_is_refused(
+    taking: Serving, clock: SteppedClock, sender: WebhookProvider
+) -> None:
     right = sender.sign(sender.body, sender.secret, clock() // 1000)[sender.signature]
     at = len(right) - 5  # a letter of the digest, before any padding
     flipped = right[:at] + ("0" if right[at] != "0" else "1") + right[at + 1 :]
@@ -212,7 +218,9 @@ async def test_a_flipped_bit_of_the_signature_is_refused(taking: Serving, clock:
 
 
 @each
-async def test_a_signature_that_is_not_ascii_is_refused(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+async def test_a_signature_that_is_not_ascii_is_refused(
+    taking: Serving, clock: SteppedClock, sender: WebhookProvider
+) -> None:
     headers = sender.sign(sender.body, sender.secret, clock() // 1000)
     lines = [f"{name}: {value}" for name, value in headers.items() if name != sender.signature]
     lines += [f"{sender.signature}: v0=sha256=\udcc3\udca9\udcff", "Content-Type: application/json"]
@@ -224,7 +232,7 @@ async def test_a_signature_that_is_not_ascii_is_refused(taking: Serving, clock: 
 @timed
 @pytest.mark.parametrize(("seconds", "status"), [(-301, 401), (-299, 202), (299, 202), (301, 401)])
 async def test_a_signature_of_another_time_is_refused(
-    taking: Serving, clock: SteppedClock, sender: Sender, seconds: int, status: int
+    taking: Serving, clock: SteppedClock, sender: WebhookProvider, seconds: int, status: int
 ) -> None:
     headers = sender.sign(sender.body, sender.secret, clock() // 1000 + seconds)
     answer = await post(taking, sender.name, sender.body, headers)
@@ -234,7 +242,7 @@ async def test_a_signature_of_another_time_is_refused(
 
 
 @timed
-async def test_a_time_that_was_moved_is_refused(taking: Serving, clock: SteppedClock, sender: Sender) -> None:
+async def test_a_time_that_was_moved_is_refused(taking: Serving, clock: SteppedClock, sender: WebhookProvider) -> None:
     old = sender.sign(sender.body, sender.secret, clock() // 1000 - 3600)
     new = sender.sign(sender.body, sender.secret, clock() // 1000)
     assert sender.timed is not None
@@ -248,7 +256,7 @@ async def test_a_time_that_was_moved_is_refused(taking: Serving, clock: SteppedC
 
 @pytest.mark.slow
 @each
-async def test_a_stranger_is_refused_before_the_body_is_read(taking: Serving, sender: Sender) -> None:
+async def test_a_stranger_is_refused_before_the_body_is_read(taking: Serving, sender: WebhookProvider) -> None:
     lines = ["Content-Type: application/json", "Content-Length: 1000"]
     if sender.name == "telegram":  # the others sign the body: their header can be missing or old, not wrong
         lines.append(f"{sender.signature}: wrong")
@@ -268,9 +276,11 @@ async def test_too_many_failures_are_refused_unseen_but_the_right_one_passes(
 ) -> None:
     generic = BY_NAME["generic"]
     wrong = {"X-Moongate-Signature": f"t={clock() // 1000},v1={'0' * 64}"}
-    statuses = [(await post(taking, "generic", generic.body, wrong)).status for _ in range(auth.ATTEMPTS + 1)]
+    statuses = [
+        (await post(taking, "generic", generic.body, wrong)).status for _ in range(auth.MAX_FAILED_ATTEMPTS + 1)
+    ]
 
-    assert statuses == [401] * auth.ATTEMPTS + [429]
+    assert statuses == [401] * auth.MAX_FAILED_ATTEMPTS + [429]
     assert (await send(taking, generic, clock)).status == 202
 
 
@@ -290,7 +300,7 @@ async def test_too_many_failures_are_refused_unseen_but_the_right_one_passes(
 )
 async def test_without_a_secret_there_is_no_route(tmp_path: Path, clock: SteppedClock, inbound: dict[str, Any]) -> None:
     async with serving(tmp_path, {"inbound": inbound}, clock=clock) as served:
-        for secret in ("", "x", providers.SECRET):
+        for secret in ("", "x", providers.SHARED_SECRET):
             body = BY_NAME["generic"].body
             answer = await post(served, "generic", body, providers.generic(body, secret, clock() // 1000))
 
@@ -309,7 +319,7 @@ async def test_an_unknown_channel_has_no_route(moongate: Serving, name: str) -> 
 
 
 async def signed(served: Serving, clock: SteppedClock, body: bytes, name: str = "generic") -> Answer:
-    return await post(served, name, body, providers.generic(body, providers.SECRET, clock() // 1000))
+    return await post(served, name, body, providers.generic(body, providers.SHARED_SECRET, clock() // 1000))
 
 
 async def test_a_huge_payload_is_refused_and_nothing_stored(taking: Serving, clock: SteppedClock) -> None:
@@ -353,7 +363,7 @@ async def test_what_is_signed_but_does_not_fit_is_refused_and_nothing_stored(
 
 async def test_what_is_neither_json_nor_a_form_is_not_read(taking: Serving, clock: SteppedClock) -> None:
     body = BY_NAME["generic"].body
-    headers = providers.generic(body, providers.SECRET, clock() // 1000)
+    headers = providers.generic(body, providers.SHARED_SECRET, clock() // 1000)
     answer = await post(taking, "generic", body, {**headers, "Content-Type": "text/plain"})
 
     assert (answer.status, answer.code) == (415, "UNSUPPORTED_MEDIA")
@@ -371,7 +381,9 @@ def command(**fields: str) -> bytes:
 
 
 async def type_in_slack(served: Serving, clock: SteppedClock, body: bytes) -> Answer:
-    return await post(served, "slack", body, {**providers.slack(body, providers.SECRET, clock() // 1000), **FORM})
+    return await post(
+        served, "slack", body, {**providers.slack(body, providers.SHARED_SECRET, clock() // 1000), **FORM}
+    )
 
 
 async def test_a_command_of_slack_is_a_run_and_its_user_is_told_so(taking: Serving, clock: SteppedClock) -> None:
@@ -385,7 +397,7 @@ async def test_a_command_of_slack_is_a_run_and_its_user_is_told_so(taking: Servi
 
 async def test_a_command_of_slack_without_a_signature_is_refused(taking: Serving, clock: SteppedClock) -> None:
     body = command()
-    signed = providers.slack(body, providers.SECRET, clock() // 1000)
+    signed = providers.slack(body, providers.SHARED_SECRET, clock() // 1000)
     answers = [
         await post(taking, "slack", body, FORM),
         await post(taking, "slack", body + b"&text=more", {**signed, **FORM}),
@@ -427,7 +439,7 @@ async def test_a_form_that_does_not_fit_is_refused_and_nothing_stored(
     ],
 )
 async def test_the_answer_to_a_command_goes_to_slack_only(url: str, kept: bool) -> None:
-    posted = slack.PROVIDER.read({}, b"", {"command": "/ask", "trigger_id": "1", "response_url": url})
+    posted = slack.PROVIDER.read_webhook({}, b"", {"command": "/ask", "trigger_id": "1", "response_url": url})
 
     assert (posted.reply_to is not None and posted.reply_to.address == url) is kept
 
@@ -443,7 +455,7 @@ async def test_the_answer_to_a_command_is_told_in_slack_s_words(taking: Serving,
 async def test_github_may_send_a_form_as_it_does_unless_told_otherwise(taking: Serving, clock: SteppedClock) -> None:
     github = BY_NAME["github"]
     body = urlencode({"payload": github.body.decode()}).encode()
-    answer = await post(taking, "github", body, {**providers.github(body, providers.SECRET, 0), **FORM})
+    answer = await post(taking, "github", body, {**providers.github(body, providers.SHARED_SECRET, 0), **FORM})
 
     (run,) = await runs(taking)
     assert (answer.status, run.spec.input) == (202, github.told)
@@ -454,7 +466,7 @@ async def test_github_may_send_a_form_as_it_does_unless_told_otherwise(taking: S
 
 async def test_slack_is_answered_its_challenge(taking: Serving, clock: SteppedClock) -> None:
     body = json.dumps({"type": "url_verification", "challenge": "3eZbrw1a"}).encode()
-    answer = await post(taking, "slack", body, providers.slack(body, providers.SECRET, clock() // 1000))
+    answer = await post(taking, "slack", body, providers.slack(body, providers.SHARED_SECRET, clock() // 1000))
 
     assert (answer.status, answer.body) == (200, {"challenge": "3eZbrw1a"})
     assert await runs(taking) == []
@@ -467,7 +479,7 @@ async def test_an_unsigned_challenge_of_slack_is_not_answered(taking: Serving) -
 async def test_what_a_bot_says_in_slack_is_not_acted_on(taking: Serving, clock: SteppedClock) -> None:
     event = {"type": "message", "bot_id": "B1", "text": "hello", "channel": "C1"}
     body = json.dumps({"type": "event_callback", "event_id": "Ev1", "event": event}).encode()
-    answer = await post(taking, "slack", body, providers.slack(body, providers.SECRET, clock() // 1000))
+    answer = await post(taking, "slack", body, providers.slack(body, providers.SHARED_SECRET, clock() // 1000))
 
     assert (answer.status, answer.body["status"]) == (200, "ignored")
     assert await runs(taking) == []
@@ -492,7 +504,7 @@ async def test_an_event_that_nobody_wants_is_ignored_by_name(taking: Serving, cl
 
 
 async def test_an_inlet_s_agent_may_be_one_that_was_made_through_the_api(tmp_path: Path, clock: SteppedClock) -> None:
-    inlets = {"generic": {"secret": providers.SECRET, "agent": "reviewer"}}
+    inlets = {"generic": {"secret": providers.SHARED_SECRET, "agent": "reviewer"}}
     generic = BY_NAME["generic"]
     async with serving(tmp_path, {"inbound": inlets}, clock=clock) as served:
         early = await send(served, generic, clock)
@@ -531,7 +543,7 @@ def test_a_mapping_that_cannot_be_is_refused_at_the_start(tmp_path: Path, inboun
     (tmp_path / "config.json").write_text(json.dumps({"inbound": inbound}))
 
     with pytest.raises(ConfigError) as refused:
-        app.check(config.load({"MOONGATE_HOME": str(tmp_path)}), {})
+        app.check_agents(config.load({"MOONGATE_HOME": str(tmp_path)}), {})
 
     assert said in str(refused.value)
 
@@ -544,7 +556,7 @@ def test_secrets_are_hidden_in_the_log_and_in_what_is_shown(tmp_path: Path) -> N
 
     shown = Shell({"MOONGATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, tmp_path)("config", "show", "--json")
 
-    assert {"planted-one", "planted-two", "planted-three"} <= set(app.secrets(loaded, [], {}))
+    assert {"planted-one", "planted-two", "planted-three"} <= set(app.collect_secrets(loaded, [], {}))
     assert (shown.code, "planted" in shown.out + shown.err) == (0, False)
 
 
@@ -561,10 +573,10 @@ def block(language: str) -> str:
 
 
 async def test_github_starts_a_review_as_the_page_says(tmp_path: Path) -> None:
-    environ = {"PATH": "/usr/bin:/bin", "GITHUB_WEBHOOK_SECRET": providers.SECRET}
+    environ = {"PATH": "/usr/bin:/bin", "GITHUB_WEBHOOK_SECRET": providers.SHARED_SECRET}
     async with serving(tmp_path, json.loads(block("json")), environ=environ) as served:
         body = BY_NAME["github"].body
-        answer = await post(served, "github", body, providers.github(body, providers.SECRET, 0))
+        answer = await post(served, "github", body, providers.github(body, providers.SHARED_SECRET, 0))
 
         (run,) = await runs(served)
         assert (answer.status, run.spec.session) == (202, "main:github:a/b#7")

@@ -148,7 +148,7 @@ async def test_who_goes_away_leaves_nothing_behind(moongate: Serving) -> None:
 
 
 async def test_a_socket_is_pinged(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(sse, "STREAM_HEARTBEAT_SECONDS", 0.05)
     async with (
         aiohttp.ClientSession(f"http://127.0.0.1:{moongate.port}", headers=moongate.client.headers) as client,
         client.ws_connect("/api/ws", autoping=False) as connection,
@@ -160,7 +160,7 @@ async def test_a_socket_is_pinged(moongate: Serving, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_client_that_answers_no_ping_is_dropped(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(sse, "STREAM_HEARTBEAT_SECONDS", 0.05)
     async with (
         aiohttp.ClientSession(f"http://127.0.0.1:{moongate.port}", headers=moongate.client.headers) as client,
         client.ws_connect("/api/ws", autoping=False) as connection,
@@ -175,7 +175,7 @@ async def test_a_client_that_answers_no_ping_is_dropped(moongate: Serving, monke
 async def test_revoking_a_token_ends_its_sockets_and_no_others(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse, "HEARTBEAT", 2 * PATIENCE)
+    monkeypatch.setattr(sse, "STREAM_HEARTBEAT_SECONDS", 2 * PATIENCE)
     secret = await token(moongate, "phone", "read")
     spent = await ticket(moongate, bearer=secret)
     async with (
@@ -202,13 +202,13 @@ async def test_a_socket_ends_with_its_token_s_time(tmp_path: Path) -> None:
 
 async def test_when_the_gateway_closes_its_sockets_are_told_to_come_back(moongate: Serving) -> None:
     async with opened(moongate) as socket:
-        moongate.around.closing.set()
+        moongate.context.closing.set()
 
         assert await socket.end() == 1012
 
 
 async def test_a_socket_that_is_opened_while_the_gateway_closes_is_told_so_too(moongate: Serving) -> None:
-    moongate.around.closing.set()
+    moongate.context.closing.set()
     async with opened(moongate) as socket:
         assert await socket.end() == 1012
 

@@ -15,13 +15,13 @@ import msgspec
 import pytest
 
 from gateway import app, config
-from gateway.backends import Tools
-from gateway.backends.acp.backend import Acp, detect
-from gateway.backends.acp.options import KNOWN, Options, Preset
-from gateway.domain.agent import Agent, Permissions
-from gateway.domain.event import Log, Permission, Said, Text, Tool, ToolEnd, Usage
-from gateway.domain.permission import Answer, Wanted
-from gateway.domain.ports.backend import Reply, SessionRef, Turn
+from gateway.backends import BackendResources
+from gateway.backends.acp.backend import AcpBackend, detect_agent
+from gateway.backends.acp.options import KNOWN_AGENTS, AgentPreset, Options
+from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.event import BackendEvent, Log, Permission, Text, Tool, ToolEnd, Usage
+from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.ports.backend import FullReply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError, ConfigError
 from gateway.process import identity
@@ -32,7 +32,7 @@ from tests.support.ledger import MemoryLedger
 from tests.support.people import People
 from tests.support.turns import Heard, listen
 
-COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
+SCRIPTED_ACP_COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
 
 
 class Rig:
@@ -44,13 +44,15 @@ class Rig:
         self.workspace.mkdir()
         self.directory = directory
         self.stack = AsyncExitStack()
-        self.agent = Agent(id="main", backend="acp", options=Options(command=COMMAND))
+        self.agent = Agent(id="main", backend="acp", options=Options(command=SCRIPTED_ACP_COMMAND))
         self.people = People()
 
     async def open(self) -> None:
         environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": "k"}
-        tools = Tools(children=Children(self.ledger, environ), environ=environ, directory=self.directory / "backend")
-        self.backend = await self.stack.enter_async_context(Acp(tools))
+        tools = BackendResources(
+            children=Children(self.ledger, environ), environ=environ, directory=self.directory / "backend"
+        )
+        self.backend = await self.stack.enter_async_context(AcpBackend(tools))
 
     async def again(self) -> None:
         """Close the backend, and open another one: as a restart of the gateway does."""
@@ -59,12 +61,12 @@ class Rig:
 
     def but(self, *arguments: str, **changes: Any) -> None:
         options = {name: changes.pop(name) for name in tuple(changes) if name in Options.__struct_fields__}
-        given = msgspec.structs.replace(self.agent.options, command=[*COMMAND, *arguments], **options)
+        given = msgspec.structs.replace(self.agent.options, command=[*SCRIPTED_ACP_COMMAND, *arguments], **options)
         self.agent = msgspec.structs.replace(self.agent, options=given, **changes)
 
     async def ask(
         self, prompt: str, ref: str | None = None, model: str | None = None
-    ) -> list[Said | SessionRef | Reply]:
+    ) -> list[BackendEvent | SessionRef | FullReply]:
         turn = Turn(
             run="run",
             attempt=1,
@@ -74,10 +76,10 @@ class Rig:
             session="main:test:one",
             session_ref=ref,
             workspace=str(self.workspace),
-            history=_no_history,
-            ask=self.people.ask,
+            read_history=_no_history,
+            ask_permission=self.people.ask,
         )
-        return [said async for said in self.backend.prompt(turn)]
+        return [said async for said in self.backend.stream_turn(turn)]
 
     @property
     def chosen(self) -> str:
@@ -214,7 +216,7 @@ async def test_what_an_agent_started_in_a_session_of_its_own_ends_with_it(rig: R
     stray = int(text(await rig.ask("[[stray]]")))
     await until(lambda: not rig.ledger.recorded, "the process is ended")
 
-    assert identity.of(stray) is None
+    assert identity.identify_process(stray) is None
 
 
 # --- what it tells and asks -------------------------------------------------------------------
@@ -228,9 +230,11 @@ async def test_tool_calls_are_reported(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "answer"), [(Permissions.ALLOW, "allow_once"), (Permissions.DENY, "reject_once")], ids=["allow", "deny"]
+    ("policy", "answer"),
+    [(PermissionPolicy.ALLOW, "allow_once"), (PermissionPolicy.DENY, "reject_once")],
+    ids=["allow", "deny"],
 )
-async def test_permissions_are_answered_by_policy(rig: Rig, policy: Permissions, answer: str) -> None:
+async def test_permissions_are_answered_by_policy(rig: Rig, policy: PermissionPolicy, answer: str) -> None:
     rig.but(permissions=policy)
 
     said = await rig.ask("[[ask rm -rf]]")
@@ -244,36 +248,36 @@ async def test_permissions_are_answered_by_policy(rig: Rig, policy: Permissions,
     [(Answer.ALLOW, "allow_once"), (Answer.ALLOW_ALWAYS, "allow_always"), (Answer.DENY, "reject_once")],
 )
 async def test_people_are_asked_and_their_answer_is_reported(rig: Rig, says: Answer, answer: str) -> None:
-    rig.but(permissions=Permissions.ASK)
+    rig.but(permissions=PermissionPolicy.ASK)
     rig.people.says = says
 
     said = await rig.ask("[[ask rm -rf]]")
 
     assert text(said) == answer
-    assert rig.people.asked == [Wanted(action="rm -rf", choices=tuple(Answer))]
+    assert rig.people.asked == [PermissionQuestion(action="rm -rf", choices=tuple(Answer))]
     assert of(said, Permission) == []
 
 
-@pytest.mark.parametrize("policy", [Permissions.DENY, Permissions.ASK])
-async def test_an_agent_without_text_after_a_denial_has_failed(rig: Rig, policy: Permissions) -> None:
+@pytest.mark.parametrize("policy", [PermissionPolicy.DENY, PermissionPolicy.ASK])
+async def test_an_agent_without_text_after_a_denial_has_failed(rig: Rig, policy: PermissionPolicy) -> None:
     rig.but(permissions=policy)
     rig.people.says = Answer.DENY
 
     with pytest.raises(AgentError, match="stopped when it was not allowed: rm -rf") as raised:
         await rig.ask("[[sulk rm -rf]]")
 
-    assert bool(raised.value.remedy) is (policy is Permissions.DENY)
+    assert bool(raised.value.remedy) is (policy is PermissionPolicy.DENY)
     assert text(await rig.ask("next")) == "echo: next"
 
 
 async def test_an_agent_without_text_after_a_grant_has_not_failed(rig: Rig) -> None:
-    rig.but(permissions=Permissions.ALLOW)
+    rig.but(permissions=PermissionPolicy.ALLOW)
 
     assert text(await rig.ask("[[sulk rm -rf]]")) == ""
 
 
 async def test_people_are_offered_only_what_the_agent_offers(rig: Rig) -> None:
-    rig.but(permissions=Permissions.ASK)
+    rig.but(permissions=PermissionPolicy.ASK)
     rig.people.says = Answer.ALLOW_ALWAYS
 
     said = await rig.ask("[[offer allow_always]]")
@@ -282,7 +286,7 @@ async def test_people_are_offered_only_what_the_agent_offers(rig: Rig) -> None:
 
 
 async def test_a_cancel_while_people_are_asked_ends_the_turn_and_keeps_the_process(rig: Rig) -> None:
-    rig.but(permissions=Permissions.ASK)
+    rig.but(permissions=PermissionPolicy.ASK)
     turn = asyncio.create_task(rig.ask("[[ask rm -rf]]"))
     await until(lambda: rig.people.asked, "people are asked")
     turn.cancel()
@@ -294,7 +298,7 @@ async def test_a_cancel_while_people_are_asked_ends_the_turn_and_keeps_the_proce
 
 
 async def test_an_agent_that_dies_while_people_are_asked_is_an_error_at_once(rig: Rig) -> None:
-    rig.but(permissions=Permissions.ASK)
+    rig.but(permissions=PermissionPolicy.ASK)
     turn = asyncio.create_task(rig.ask("[[ask rm -rf]]"))
     await until(lambda: rig.people.asked, "people are asked")
     [busy] = rig.workspace.glob("busy-*")
@@ -363,7 +367,7 @@ async def test_the_cost_before_a_restart_is_not_reported_again(rig: Rig) -> None
 
 
 async def test_the_process_of_an_agent_that_ignores_a_cancel_is_ended(rig: Rig) -> None:
-    stream = rig.backend.prompt(_turn(rig, "[[deaf 1000 50]]"))
+    stream = rig.backend.stream_turn(_turn(rig, "[[deaf 1000 50]]"))
     async for said in stream:
         if isinstance(said, Text):
             break
@@ -383,7 +387,7 @@ def _turn(rig: Rig, prompt: str) -> Turn:
         session="main:test:one",
         session_ref=None,
         workspace=str(rig.workspace),
-        history=_no_history,
+        read_history=_no_history,
     )
 
 
@@ -405,43 +409,43 @@ async def test_a_cost_that_is_no_number_does_not_count(rig: Rig) -> None:
 
 async def test_a_process_that_closed_its_output_is_not_used_again(rig: Rig) -> None:
     first = ref(await rig.ask("[[hangup Bye]]"))
-    await until(lambda: all(one.gone for kept in rig.backend._idle.values() for one in kept), "it is heard")
+    await until(lambda: all(one.is_gone for kept in rig.backend._idle.values() for one in kept), "it is heard")
 
     assert text(await rig.ask("Hello", first)) == "echo: Hello"
 
 
 async def test_a_missing_sign_in_is_explained(rig: Rig) -> None:
-    rig.but("--no-auth", preset=Preset.CLAUDE)
+    rig.but("--no-auth", preset=AgentPreset.CLAUDE)
 
     with pytest.raises(AgentError, match="Authentication required") as raised:
         await rig.ask("Hello")
 
-    assert raised.value.remedy == KNOWN[Preset.CLAUDE].sign_in
+    assert raised.value.remedy == KNOWN_AGENTS[AgentPreset.CLAUDE].sign_in
 
 
 async def test_a_missing_program_comes_with_its_install_command(rig: Rig) -> None:
-    rig.agent = msgspec.structs.replace(rig.agent, options=Options(preset=Preset.GEMINI))
+    rig.agent = msgspec.structs.replace(rig.agent, options=Options(preset=AgentPreset.GEMINI))
 
     with pytest.raises(AgentError, match="gemini") as raised:
         await rig.ask("Hello")
 
-    assert raised.value.remedy == KNOWN[Preset.GEMINI].install
-    assert KNOWN[Preset.GEMINI].install in (await rig.backend.health(rig.agent)).detail
+    assert raised.value.remedy == KNOWN_AGENTS[AgentPreset.GEMINI].install
+    assert KNOWN_AGENTS[AgentPreset.GEMINI].install in (await rig.backend.check_health(rig.agent)).detail
 
 
-@pytest.mark.parametrize("preset", [Preset.CLAUDE, Preset.CODEX, Preset.GEMINI])
+@pytest.mark.parametrize("preset", [AgentPreset.CLAUDE, AgentPreset.CODEX, AgentPreset.GEMINI])
 @pytest.mark.skipif(sys.platform == "darwin", reason="credentials are in the keychain there")
-async def test_a_missing_credential_comes_with_the_way_to_sign_in(rig: Rig, preset: Preset) -> None:
-    known = KNOWN[preset]
+async def test_a_missing_credential_comes_with_the_way_to_sign_in(rig: Rig, preset: AgentPreset) -> None:
+    known = KNOWN_AGENTS[preset]
     rig.but(preset=preset, env={"HOME": str(rig.directory)})
-    lacking = await rig.backend.health(rig.agent)
+    lacking = await rig.backend.check_health(rig.agent)
     rig.but(env={"HOME": str(rig.directory), known.keys[0]: "k"})
-    with_key = await rig.backend.health(rig.agent)
+    with_key = await rig.backend.check_health(rig.agent)
     file = rig.directory / known.files[0]
     file.parent.mkdir()
     file.touch()
     rig.but(env={"HOME": str(rig.directory)})
-    signed_in = await rig.backend.health(rig.agent)
+    signed_in = await rig.backend.check_health(rig.agent)
 
     assert (lacking.ok, with_key.missing, signed_in.missing) == (True, "", "")
     assert known.keys[0] in lacking.missing
@@ -455,15 +459,15 @@ def test_a_known_agent_is_found_on_path(tmp_path: Path) -> None:
     program.chmod(0o755)
     settings = config.load({"MOONGATE_HOME": str(tmp_path)})
 
-    found = detect({"PATH": str(tmp_path)}, settings)
+    found = detect_agent({"PATH": str(tmp_path)}, settings)
 
     assert found is not None
-    assert found.options.preset is Preset.CLAUDE
-    assert detect({"PATH": "/nowhere"}, settings) is None
+    assert found.options.preset is AgentPreset.CLAUDE
+    assert detect_agent({"PATH": "/nowhere"}, settings) is None
 
 
 def test_options_without_preset_and_command_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"agents": {"list": [{"id": "main", "backend": "acp"}]}}')
 
     with pytest.raises(ConfigError, match="preset"):
-        app.check(config.load({"MOONGATE_HOME": str(tmp_path)}), {})
+        app.check_agents(config.load({"MOONGATE_HOME": str(tmp_path)}), {})

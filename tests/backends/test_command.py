@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.backends import Tools
+from gateway.backends import BackendResources
 from gateway.backends.command import backend as command
-from gateway.backends.command.backend import Command
+from gateway.backends.command.backend import CommandBackend
 from gateway.backends.command.options import Options
-from gateway.backends.command.presets import KNOWN, Preset
-from gateway.backends.command.rules import at
-from gateway.domain.agent import Agent, Permissions
+from gateway.backends.command.presets import KNOWN_PROGRAMS, ProgramPreset
+from gateway.backends.command.rules import value_at
+from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import Text, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError
@@ -50,14 +50,14 @@ def script(text: str, **options: Any) -> Agent:
 
 
 @pytest.fixture
-async def backend(children: Children, ledger: MemoryLedger, tmp_path: Path) -> AsyncIterator[Command]:
-    async with Command(Tools(children=children, environ={}, directory=tmp_path)) as opened:
+async def backend(children: Children, ledger: MemoryLedger, tmp_path: Path) -> AsyncIterator[CommandBackend]:
+    async with CommandBackend(BackendResources(children=children, environ={}, directory=tmp_path)) as opened:
         yield opened
     assert not ledger.recorded
 
 
 @pytest.fixture
-def ask(backend: Command, tmp_path: Path) -> Ask:
+def ask(backend: CommandBackend, tmp_path: Path) -> Ask:
     async def asked(who: Agent, text: str = "", heard: Heard | None = None, **about: Any) -> Heard:
         return await listen(backend, turn(who, text, workspace=tmp_path, **about), heard)
 
@@ -66,10 +66,19 @@ def ask(backend: Command, tmp_path: Path) -> Ask:
 
 # --- the prompt -------------------------------------------------------------------------------
 
-TRICKY = ["-n --help", "--", "$(touch hacked) `touch hacked`", "; touch hacked", "a\nb\n", "é→\u2028", "'\"\\", " "]
+TRICKY_PROMPTS = [
+    "-n --help",
+    "--",
+    "$(touch hacked) `touch hacked`",
+    "; touch hacked",
+    "a\nb\n",
+    "é→\u2028",
+    "'\"\\",
+    " ",
+]
 
 
-@pytest.mark.parametrize("text", [*TRICKY, "a\0b", "x" * 200_000])
+@pytest.mark.parametrize("text", [*TRICKY_PROMPTS, "a\0b", "x" * 200_000])
 async def test_a_prompt_on_stdin_arrives_unchanged(ask: Ask, tmp_path: Path, text: str) -> None:
     heard = await ask(agent("sh", "-c", "cat; echo ."), text)
 
@@ -77,7 +86,7 @@ async def test_a_prompt_on_stdin_arrives_unchanged(ask: Ask, tmp_path: Path, tex
     assert not (tmp_path / "hacked").exists()
 
 
-@pytest.mark.parametrize("text", [*TRICKY, "x" * 100_000])
+@pytest.mark.parametrize("text", [*TRICKY_PROMPTS, "x" * 100_000])
 async def test_a_prompt_as_an_argument_arrives_unchanged(ask: Ask, tmp_path: Path, text: str) -> None:
     heard = await ask(script('printf "%s|" "$@"', prompt="argument"), text)
 
@@ -137,9 +146,9 @@ async def test_neither_a_model_nor_a_session_can_become_an_option(odd: str) -> N
     for about in ({"model": odd}, {"session_ref": odd}):
         if odd:
             with pytest.raises(AgentError, match="special characters"):
-                command.arguments(turn(who, "hello", **about))  # type: ignore[arg-type]
+                command.build_arguments(turn(who, "hello", **about))  # type: ignore[arg-type]
         else:
-            assert command.arguments(turn(who, "hello", **about)) == ["sh", "-c", "true", "sh"]  # type: ignore[arg-type]
+            assert command.build_arguments(turn(who, "hello", **about)) == ["sh", "-c", "true", "sh"]  # type: ignore[arg-type]
 
 
 async def test_placeholders_inside_values_are_not_filled_in(ask: Ask) -> None:
@@ -158,8 +167,8 @@ async def test_a_program_gets_its_own_environment_and_no_key_of_the_gateway(ask:
 
 
 async def test_a_variable_of_the_gateway_is_passed_on_if_an_option_names_it(children: Children, tmp_path: Path) -> None:
-    tools = Tools(children=children, environ={"KEY": "k", "OTHER": "o"}, directory=tmp_path)
-    async with Command(tools) as opened:
+    tools = BackendResources(children=children, environ={"KEY": "k", "OTHER": "o"}, directory=tmp_path)
+    async with CommandBackend(tools) as opened:
         heard = await listen(opened, turn(agent("env", pass_env=["KEY", "NONE"]), "", workspace=tmp_path))
 
     assert "KEY=k" in heard.answer.splitlines()
@@ -173,10 +182,10 @@ async def test_a_program_works_in_the_workspace(ask: Ask, tmp_path: Path) -> Non
 # --- text -------------------------------------------------------------------------------------
 
 
-async def test_text_comes_as_it_is_written(backend: Command, tmp_path: Path) -> None:
+async def test_text_comes_as_it_is_written(backend: CommandBackend, tmp_path: Path) -> None:
     who = script("echo one; mkfifo go; read line <go; echo two")
 
-    stream = backend.prompt(turn(who, "", workspace=tmp_path))
+    stream = backend.stream_turn(turn(who, "", workspace=tmp_path))
     first = await anext(stream)
     (tmp_path / "go").write_text("\n")
     rest = [said async for said in stream]
@@ -185,10 +194,10 @@ async def test_text_comes_as_it_is_written(backend: Command, tmp_path: Path) -> 
     assert rest == [Text(delta="\ntwo")]
 
 
-async def test_a_character_that_is_cut_in_two_is_put_together(backend: Command, tmp_path: Path) -> None:
+async def test_a_character_that_is_cut_in_two_is_put_together(backend: CommandBackend, tmp_path: Path) -> None:
     who = script(r"printf 'a\342\202'; mkfifo go; read line <go; printf '\254'")
 
-    stream = backend.prompt(turn(who, "", workspace=tmp_path))
+    stream = backend.stream_turn(turn(who, "", workspace=tmp_path))
     first = await anext(stream)
     (tmp_path / "go").write_text("\n")
     rest = [said async for said in stream]
@@ -237,7 +246,7 @@ async def test_only_the_last_of_stderr_is_shown(ask: Ask) -> None:
         await ask(script("seq 100000 >&2; exit 1"))
 
     assert str(failure.value).endswith("99999\n100000")
-    assert len(str(failure.value)) < command.SHOWN + 100
+    assert len(str(failure.value)) < command.MAX_SHOWN_STDERR_CHARACTERS + 100
 
 
 async def test_a_program_that_is_not_there_is_an_agent_error(ask: Ask) -> None:
@@ -303,7 +312,7 @@ def opencode_run(*script: str, **about: Any) -> Agent:
 
 
 async def test_a_known_program_gets_the_arguments_of_its_preset(ask: Ask) -> None:
-    who = opencode_run("""printf '{"type":"text","part":{"text":"%s"}}' "$*" """, permissions=Permissions.ALLOW)
+    who = opencode_run("""printf '{"type":"text","part":{"text":"%s"}}' "$*" """, permissions=PermissionPolicy.ALLOW)
 
     heard = await ask(who, model="a/b", session_ref="ses_1")
 
@@ -349,18 +358,20 @@ async def test_what_a_known_program_started_outside_its_group_is_ended_with_it(a
 
     await ask(who)
 
-    assert identity.of(int((tmp_path / "stray").read_text())) is None
+    assert identity.identify_process(int((tmp_path / "stray").read_text())) is None
 
 
-async def test_a_missing_known_program_comes_with_its_install_command(ask: Ask, backend: Command) -> None:
-    who = Agent(id="main", backend="command", options=Options(preset=Preset.OPENCODE_RUN), env={"PATH": "/nowhere"})
+async def test_a_missing_known_program_comes_with_its_install_command(ask: Ask, backend: CommandBackend) -> None:
+    who = Agent(
+        id="main", backend="command", options=Options(preset=ProgramPreset.OPENCODE_RUN), env={"PATH": "/nowhere"}
+    )
 
-    health = await backend.health(who)
+    health = await backend.check_health(who)
     with pytest.raises(AgentError, match="no such program") as failure:
         await ask(who)
 
-    assert (health.ok, failure.value.remedy) == (False, KNOWN[Preset.OPENCODE_RUN].install)
-    assert KNOWN[Preset.OPENCODE_RUN].install in health.detail
+    assert (health.ok, failure.value.remedy) == (False, KNOWN_PROGRAMS[ProgramPreset.OPENCODE_RUN].install)
+    assert KNOWN_PROGRAMS[ProgramPreset.OPENCODE_RUN].install in health.detail
 
 
 def test_the_documented_options_are_valid() -> None:
@@ -463,7 +474,7 @@ async def test_a_line_that_is_too_long_is_an_agent_error(ask: Ask) -> None:
     [("a.b", 1), ("c.1.d", 2), ("c.0", "x"), ("c.7", None), ("c.d", None), ("a.b.c", None), ("z", None), ("", None)],
 )
 def test_a_path_goes_through_objects_and_lists(path: str, found: Any) -> None:
-    assert at(path, {"a": {"b": 1}, "c": ["x", {"d": 2}]}) == found
+    assert value_at(path, {"a": {"b": 1}, "c": ["x", {"d": 2}]}) == found
 
 
 # --- options and health -----------------------------------------------------------------------
@@ -493,14 +504,14 @@ def test_options_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
         msgspec.convert(wrong, Options)
 
 
-async def test_health_says_where_the_program_is(backend: Command) -> None:
-    health = await backend.health(agent("sh"))
+async def test_health_says_where_the_program_is(backend: CommandBackend) -> None:
+    health = await backend.check_health(agent("sh"))
 
     assert (health.ok, Path(health.detail).name) == (True, "sh")
 
 
-async def test_health_says_that_the_program_is_missing(backend: Command) -> None:
-    health = await backend.health(agent("no-such-program"))
+async def test_health_says_that_the_program_is_missing(backend: CommandBackend) -> None:
+    health = await backend.check_health(agent("no-such-program"))
 
     assert not health.ok
     assert "no-such-program" in health.detail
@@ -509,4 +520,4 @@ async def test_health_says_that_the_program_is_missing(backend: Command) -> None
 def test_a_turn_carries_what_the_program_may_need() -> None:
     given: Turn = turn(script("true", prompt="argument"), "-x")
 
-    assert command.arguments(given) == ["sh", "-c", "true", "sh", "--", "-x"]
+    assert command.build_arguments(given) == ["sh", "-c", "true", "sh", "--", "-x"]

@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from gateway import config
-from gateway.backends import Tools
+from gateway.backends import BackendResources
 from gateway.backends.openai import backend as openai
 from gateway.backends.openai import client, detection, wire
-from gateway.backends.openai.backend import OpenAI
-from gateway.backends.openai.options import OPENAI, Options, find_key
+from gateway.backends.openai.backend import OpenAIBackend
+from gateway.backends.openai.options import OPENAI_URL, Options, find_key
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Text, Usage
 from gateway.domain.session import Role
@@ -36,7 +36,7 @@ NOTHING_SET = config.load({"MOONGATE_HOME": "/nonexistent"})
 
 __all__ = ["children", "ledger", "scripted_model"]
 
-KEY = "sk-a-secret-of-the-gateway"
+GATEWAY_API_KEY = "sk-a-secret-of-the-gateway"
 
 Ask = Callable[..., Awaitable[Heard]]
 
@@ -53,13 +53,15 @@ def agent(base_url: str, model: str | None = "scripted", system_prompt: str | No
 
 
 @pytest.fixture
-async def backend(children: Children, tmp_path: Path) -> AsyncIterator[OpenAI]:
-    async with OpenAI(Tools(children=children, environ={"OPENAI_API_KEY": KEY}, directory=tmp_path)) as opened:
+async def backend(children: Children, tmp_path: Path) -> AsyncIterator[OpenAIBackend]:
+    async with OpenAIBackend(
+        BackendResources(children=children, environ={"OPENAI_API_KEY": GATEWAY_API_KEY}, directory=tmp_path)
+    ) as opened:
         yield opened
 
 
 @pytest.fixture
-def ask(backend: OpenAI, scripted_model: ScriptedModel) -> Ask:
+def ask(backend: OpenAIBackend, scripted_model: ScriptedModel) -> Ask:
     """Ask the scripted model; options and what a turn has are given by name."""
 
     async def asked(text: str, heard: Heard | None = None, **given: Any) -> Heard:
@@ -85,7 +87,7 @@ async def test_a_request_carries_what_the_agent_wants(ask: Ask, scripted_model: 
         "temperature": 0.5,
         "max_tokens": 100,
     }
-    assert scripted_model.requests[0]["headers"]["Authorization"] == f"Bearer {KEY}"
+    assert scripted_model.requests[0]["headers"]["Authorization"] == f"Bearer {GATEWAY_API_KEY}"
 
 
 async def test_what_is_not_set_is_not_sent(ask: Ask, scripted_model: ScriptedModel) -> None:
@@ -96,8 +98,8 @@ async def test_what_is_not_set_is_not_sent(ask: Ask, scripted_model: ScriptedMod
 
 
 async def test_openai_itself_is_given_the_limit_under_its_new_name() -> None:
-    ours = await openai.request(turn(agent(OPENAI, max_tokens=5), "hello"))
-    other = await openai.request(turn(agent("http://127.0.0.1:1/v1", max_tokens=5), "hello"))
+    ours = await openai.build_request(turn(agent(OPENAI_URL, max_tokens=5), "hello"))
+    other = await openai.build_request(turn(agent("http://127.0.0.1:1/v1", max_tokens=5), "hello"))
 
     assert ours["max_completion_tokens"] == other["max_tokens"] == 5
     assert "max_tokens" not in ours
@@ -135,7 +137,7 @@ async def test_the_transcript_is_sent_with_the_input(ask: Ask) -> None:
 def test_the_oldest_turns_are_dropped_whole() -> None:
     old, new = exchange("a" * 400, "b" * 400, "r1"), exchange("c" * 400, "d" * 400, "r2")
 
-    sent = wire.context("system", [*old, *new], "now", budget=300)
+    sent = wire.build_messages("system", [*old, *new], "now", budget=300)
 
     assert [said["content"][:3] for said in sent] == ["sys", "ccc", "ddd", "now"]
 
@@ -143,13 +145,13 @@ def test_the_oldest_turns_are_dropped_whole() -> None:
 def test_no_newer_turn_is_skipped_for_an_older_one_that_would_fit() -> None:
     history = [*exchange("tiny", "tiny", "r1"), *exchange("c" * 4000, "d", "r2"), *exchange("new", "new", "r3")]
 
-    sent = wire.context(None, history, "now", budget=300)
+    sent = wire.build_messages(None, history, "now", budget=300)
 
     assert [said["content"] for said in sent] == ["new", "new", "now"]
 
 
 def test_the_system_prompt_and_the_input_are_sent_even_over_budget() -> None:
-    sent = wire.context("s" * 9000, exchange("a", "b", "r1"), "i" * 9000, budget=256)
+    sent = wire.build_messages("s" * 9000, exchange("a", "b", "r1"), "i" * 9000, budget=256)
 
     assert [said["role"] for said in sent] == ["system", "user"]
 
@@ -157,7 +159,7 @@ def test_the_system_prompt_and_the_input_are_sent_even_over_budget() -> None:
 def test_adjacent_messages_of_one_role_are_joined() -> None:
     failed, silent = message(Role.USER, "first", "r1"), exchange("second", "", "r2")
 
-    sent = wire.context(None, [failed, *silent], "third", budget=1000)
+    sent = wire.build_messages(None, [failed, *silent], "third", budget=1000)
 
     assert sent == [{"role": "user", "content": "first\n\nsecond\n\nthird"}]
 
@@ -185,9 +187,9 @@ async def test_a_tool_call_is_noted_and_the_text_is_the_answer(ask: Ask) -> None
     assert heard.logs == ["the model called a tool; this agent has none."]
 
 
-async def test_closing_the_answer_closes_the_connection(backend: OpenAI, scripted_model: ScriptedModel) -> None:
+async def test_closing_the_answer_closes_the_connection(backend: OpenAIBackend, scripted_model: ScriptedModel) -> None:
     who = agent(scripted_model.base_url)
-    async with aclosing(backend.prompt(turn(who, "[[slow 1000 20]]"))) as stream:
+    async with aclosing(backend.stream_turn(turn(who, "[[slow 1000 20]]"))) as stream:
         await anext(stream)
 
     await until(lambda: scripted_model.counters.disconnects, "the server noticed")
@@ -265,7 +267,9 @@ async def test_a_server_that_falls_silent_in_the_middle_is_an_error(ask: Ask) ->
         await ask("[[slow 2 60000]]", heard=heard, idle_timeout=0.05)
 
 
-async def test_a_server_that_is_not_there_is_tried_again_and_then_named(backend: OpenAI, closed_port: int) -> None:
+async def test_a_server_that_is_not_there_is_tried_again_and_then_named(
+    backend: OpenAIBackend, closed_port: int
+) -> None:
     heard = Heard()
     with pytest.raises(AgentError, match=f"cannot reach http://127.0.0.1:{closed_port}/v1"):
         await listen(backend, turn(agent(f"http://127.0.0.1:{closed_port}/v1", retries=2), "hello"), heard)
@@ -329,7 +333,7 @@ def chunk(**delta: Any) -> bytes:
     ],
 )
 async def test_whatever_a_server_answers_is_an_agent_error(
-    backend: OpenAI, raw_server: Respond, answer: bytes, message: str
+    backend: OpenAIBackend, raw_server: Respond, answer: bytes, message: str
 ) -> None:
     url = await raw_server(answer)
 
@@ -349,19 +353,21 @@ async def test_whatever_a_server_answers_is_an_agent_error(
         b'data: {"choices": null, "usage": null}\n\n' + chunk(content="hello") + b"data: [DONE]\n\n",
     ],
 )
-async def test_streams_of_other_servers_are_understood(backend: OpenAI, raw_server: Respond, body: bytes) -> None:
+async def test_streams_of_other_servers_are_understood(
+    backend: OpenAIBackend, raw_server: Respond, body: bytes
+) -> None:
     url = await raw_server(reply(body))
 
     assert (await listen(backend, turn(agent(url), "hello"))).answer == "hello"
 
 
-async def test_half_a_character_is_shown_as_an_unknown_one(backend: OpenAI, raw_server: Respond) -> None:
+async def test_half_a_character_is_shown_as_an_unknown_one(backend: OpenAIBackend, raw_server: Respond) -> None:
     url = await raw_server(reply(chunk(content="half \ud83d of it") + b"data: [DONE]\n\n"))
 
     assert (await listen(backend, turn(agent(url), "hello"))).answer == "half \N{REPLACEMENT CHARACTER} of it"
 
 
-async def test_the_last_usage_counts_when_there_are_several(backend: OpenAI, raw_server: Respond) -> None:
+async def test_the_last_usage_counts_when_there_are_several(backend: OpenAIBackend, raw_server: Respond) -> None:
     first = b'data: {"usage": {"prompt_tokens": 1, "completion_tokens": 1}}\n\n'
     last = (
         b'data: {"usage": {"prompt_tokens": 7, "completion_tokens": 5, "cost": 0.5,'
@@ -375,7 +381,9 @@ async def test_the_last_usage_counts_when_there_are_several(backend: OpenAI, raw
 
 
 @pytest.mark.parametrize(("reason", "log"), [("length", "limit of tokens"), ("content_filter", "content filter")])
-async def test_an_answer_that_was_cut_says_so(backend: OpenAI, raw_server: Respond, reason: str, log: str) -> None:
+async def test_an_answer_that_was_cut_says_so(
+    backend: OpenAIBackend, raw_server: Respond, reason: str, log: str
+) -> None:
     end = json.dumps({"choices": [{"finish_reason": reason}]}).encode()
     url = await raw_server(reply(chunk(content="half") + b"data: " + end + b"\n\n"))
 
@@ -385,7 +393,7 @@ async def test_an_answer_that_was_cut_says_so(backend: OpenAI, raw_server: Respo
     assert log in heard.logs[0]
 
 
-async def test_an_exhausted_quota_is_not_tried_again(backend: OpenAI, raw_server: Respond) -> None:
+async def test_an_exhausted_quota_is_not_tried_again(backend: OpenAIBackend, raw_server: Respond) -> None:
     url = await raw_server(reply(b'{"error": {"message": "You exceeded your quota"}}', status="429 Too Many"))
     heard = Heard()
 
@@ -401,15 +409,20 @@ async def test_an_exhausted_quota_is_not_tried_again(backend: OpenAI, raw_server
 @pytest.mark.parametrize(
     "answer",
     [
-        reply(f'{{"error": {{"message": "bad key {KEY}!"}}}}'.encode(), "application/json", "401 Unauthorized"),
-        reply(f"bad key {KEY}".encode(), "text/plain", "500 Oops"),
-        reply(f"bad key {KEY.replace('-', chr(92) + 'u002d')}".join(['{"error":"', '"}']).encode(), status="400 No"),
-        reply(f'{{"message": "bad key {KEY}"}}'.encode(), "application/json"),
-        reply(f'data: {{"error": "bad key {KEY}"}}\n\n'.encode()),
-        reply(b"x" * 280 + f"bad key {KEY}".encode(), "text/plain", "403 No"),
+        reply(
+            f'{{"error": {{"message": "bad key {GATEWAY_API_KEY}!"}}}}'.encode(), "application/json", "401 Unauthorized"
+        ),
+        reply(f"bad key {GATEWAY_API_KEY}".encode(), "text/plain", "500 Oops"),
+        reply(
+            f"bad key {GATEWAY_API_KEY.replace('-', chr(92) + 'u002d')}".join(['{"error":"', '"}']).encode(),
+            status="400 No",
+        ),
+        reply(f'{{"message": "bad key {GATEWAY_API_KEY}"}}'.encode(), "application/json"),
+        reply(f'data: {{"error": "bad key {GATEWAY_API_KEY}"}}\n\n'.encode()),
+        reply(b"x" * 280 + f"bad key {GATEWAY_API_KEY}".encode(), "text/plain", "403 No"),
     ],
 )
-async def test_the_key_is_in_no_message(backend: OpenAI, raw_server: Respond, answer: bytes) -> None:
+async def test_the_key_is_in_no_message(backend: OpenAIBackend, raw_server: Respond, answer: bytes) -> None:
     url = await raw_server(answer)
     heard = Heard()
 
@@ -459,16 +472,16 @@ def test_a_key_that_no_header_can_carry_is_an_error(key: str) -> None:
 
 
 def test_retry_waits_grow_and_are_random() -> None:
-    waits = [openai.backoff(attempt, 0.5, None) for attempt in range(12) for _ in range(50)]
+    waits = [openai.compute_retry_wait(attempt, 0.5, None) for attempt in range(12) for _ in range(50)]
 
-    assert all(0.25 <= wait <= openai.LONGEST_WAIT for wait in waits)
-    assert all(1.0 <= openai.backoff(2, 0.5, None) <= 2.0 for _ in range(50))
+    assert all(0.25 <= wait <= openai.MAX_RETRY_WAIT_SECONDS for wait in waits)
+    assert all(1.0 <= openai.compute_retry_wait(2, 0.5, None) <= 2.0 for _ in range(50))
     assert len(set(waits)) > 100
 
 
 def test_retry_after_is_respected_up_to_a_limit() -> None:
-    assert openai.backoff(0, 0.5, 7.0) == 7.0
-    assert openai.backoff(0, 0.5, 1e9) == openai.LONGEST_WAIT
+    assert openai.compute_retry_wait(0, 0.5, 7.0) == 7.0
+    assert openai.compute_retry_wait(0, 0.5, 1e9) == openai.MAX_RETRY_WAIT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -476,14 +489,14 @@ def test_retry_after_is_respected_up_to_a_limit() -> None:
     [(None, None), ("3", 3.0), ("0", 0.0), (" 5 ", 5.0), ("-1", None), ("1e9", None), ("soon", None), ("nan", None)],
 )
 def test_retry_after_is_read_as_a_number(header: str | None, seconds: float | None) -> None:
-    assert client.retry_after(header) == seconds
+    assert client.parse_retry_after(header) == seconds
 
 
 def test_retry_after_is_read_as_a_date() -> None:
     later, past = (formatdate(time() + seconds, usegmt=True) for seconds in (30, -30))
 
-    assert client.retry_after(later) == pytest.approx(30, abs=5)
-    assert client.retry_after(past) == 0.0
+    assert client.parse_retry_after(later) == pytest.approx(30, abs=5)
+    assert client.parse_retry_after(past) == 0.0
 
 
 async def test_a_wait_that_the_server_asks_for_is_logged(ask: Ask) -> None:
@@ -495,17 +508,17 @@ async def test_a_wait_that_the_server_asks_for_is_logged(ask: Ask) -> None:
 # --- health and detection ---------------------------------------------------------------------
 
 
-async def test_health_says_what_a_server_has(backend: OpenAI, scripted_model: ScriptedModel) -> None:
-    health = await backend.health(agent(scripted_model.base_url))
+async def test_health_says_what_a_server_has(backend: OpenAIBackend, scripted_model: ScriptedModel) -> None:
+    health = await backend.check_health(agent(scripted_model.base_url))
 
     assert health.ok
     assert "2 models" in health.detail
 
 
-async def test_health_says_what_is_wrong(backend: OpenAI, raw_server: Respond, closed_port: int) -> None:
-    nobody = await backend.health(agent(f"http://127.0.0.1:{closed_port}/v1"))
-    stranger = await backend.health(agent(await raw_server(reply(b"no", "application/json", "401 No"))))
-    garbage = await backend.health(agent(await raw_server(reply(b'{"data": 5}', "application/json"))))
+async def test_health_says_what_is_wrong(backend: OpenAIBackend, raw_server: Respond, closed_port: int) -> None:
+    nobody = await backend.check_health(agent(f"http://127.0.0.1:{closed_port}/v1"))
+    stranger = await backend.check_health(agent(await raw_server(reply(b"no", "application/json", "401 No"))))
+    garbage = await backend.check_health(agent(await raw_server(reply(b'{"data": 5}', "application/json"))))
 
     assert (nobody.ok, stranger.ok, garbage.ok) == (False, False, False)
     assert "cannot reach" in nobody.detail
@@ -514,18 +527,18 @@ async def test_health_says_what_is_wrong(backend: OpenAI, raw_server: Respond, c
 
 
 async def test_a_server_that_does_not_list_its_models_in_time_is_not_healthy(
-    backend: OpenAI, monkeypatch: pytest.MonkeyPatch
+    backend: OpenAIBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "LISTING", 0.05)
+    monkeypatch.setattr(client, "LIST_TIMEOUT_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        health = await backend.health(agent(f"http://127.0.0.1:{silent.getsockname()[1]}/v1"))
+        health = await backend.check_health(agent(f"http://127.0.0.1:{silent.getsockname()[1]}/v1"))
 
     assert not health.ok
 
 
 @pytest.mark.parametrize("answer", [b'{"data": []}', b'{"models": []}'])
 async def test_where_no_model_is_named_and_none_is_listed_the_turn_fails(
-    backend: OpenAI, raw_server: Respond, answer: bytes
+    backend: OpenAIBackend, raw_server: Respond, answer: bytes
 ) -> None:
     url = await raw_server(reply(answer, "application/json"))
 
@@ -535,15 +548,15 @@ async def test_where_no_model_is_named_and_none_is_listed_the_turn_fails(
 
 @pytest.fixture
 def no_ollama(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
-    monkeypatch.setattr(detection, "OLLAMA", ("127.0.0.1", closed_port))
+    monkeypatch.setattr(detection, "OLLAMA_ADDRESS", ("127.0.0.1", closed_port))
 
 
 @pytest.mark.usefixtures("no_ollama")
 @pytest.mark.parametrize(
     ("environ", "base_url", "model"),
     [
-        ({"OPENAI_API_KEY": "k"}, OPENAI, detection.OPENAI_MODEL),
-        ({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "m"}, OPENAI, "m"),
+        ({"OPENAI_API_KEY": "k"}, OPENAI_URL, detection.DEFAULT_OPENAI_MODEL),
+        ({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "m"}, OPENAI_URL, "m"),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "http://127.0.0.1:1/v1", None),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_MODEL": "a/b:c"}, "http://127.0.0.1:1/v1", "a/b:c"),
     ],
@@ -551,7 +564,7 @@ def no_ollama(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
 def test_a_server_that_the_environment_names_is_detected(
     environ: dict[str, str], base_url: str, model: str | None
 ) -> None:
-    found = detection.detect(environ, NOTHING_SET)
+    found = detection.detect_agent(environ, NOTHING_SET)
 
     assert found
     assert (found.id, found.backend, found.model) == ("main", "openai", model)
@@ -560,22 +573,22 @@ def test_a_server_that_the_environment_names_is_detected(
 
 @pytest.mark.usefixtures("no_ollama")
 def test_nothing_is_detected_where_there_is_nothing() -> None:
-    assert detection.detect({"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}, NOTHING_SET) is None
+    assert detection.detect_agent({"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}, NOTHING_SET) is None
 
 
 @pytest.mark.parametrize("environ", [{"OPENAI_BASE_URL": "ftp://x"}, {"OPENAI_API_KEY": "k", "OPENAI_MODEL": "--yolo"}])
 def test_an_environment_that_cannot_be_used_is_a_config_error(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="OPENAI_"):
-        detection.detect(environ, NOTHING_SET)
+        detection.detect_agent(environ, NOTHING_SET)
 
 
 async def test_a_local_ollama_is_detected_with_its_first_model(
-    monkeypatch: pytest.MonkeyPatch, scripted_model: ScriptedModel, backend: OpenAI
+    monkeypatch: pytest.MonkeyPatch, scripted_model: ScriptedModel, backend: OpenAIBackend
 ) -> None:
     port = int(scripted_model.base_url.split(":")[2].partition("/")[0])
-    monkeypatch.setattr(detection, "OLLAMA", ("127.0.0.1", port))
+    monkeypatch.setattr(detection, "OLLAMA_ADDRESS", ("127.0.0.1", port))
 
-    found = await asyncio.to_thread(detection.detect, {}, NOTHING_SET)
+    found = await asyncio.to_thread(detection.detect_agent, {}, NOTHING_SET)
 
     assert found
     assert found.model == "scripted"
@@ -587,9 +600,9 @@ async def test_another_program_on_the_port_is_not_taken_for_ollama(
     monkeypatch: pytest.MonkeyPatch, raw_server: Respond, answer: bytes
 ) -> None:
     url = await raw_server(answer)
-    monkeypatch.setattr(detection, "OLLAMA", ("127.0.0.1", int(url.split(":")[2].partition("/")[0])))
+    monkeypatch.setattr(detection, "OLLAMA_ADDRESS", ("127.0.0.1", int(url.split(":")[2].partition("/")[0])))
 
-    assert await asyncio.to_thread(detection.detect, {}, NOTHING_SET) is None
+    assert await asyncio.to_thread(detection.detect_agent, {}, NOTHING_SET) is None
 
 
 # --- options and proxies ----------------------------------------------------------------------

@@ -22,24 +22,24 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
 from gateway import app, config
-from gateway.backends import Tools
+from gateway.backends import BackendResources
 from gateway.backends.opencode import backend, connection, server, wire
 from gateway.backends.opencode import turn as opencode_turn
-from gateway.backends.opencode.backend import Opencode
-from gateway.backends.opencode.connection import Connection
-from gateway.backends.opencode.events import Gap, Inbox
+from gateway.backends.opencode.backend import OpencodeBackend
+from gateway.backends.opencode.connection import ServerConnection
+from gateway.backends.opencode.events import EventInbox, EventsLost
 from gateway.backends.opencode.options import Options
-from gateway.backends.opencode.server import Server
-from gateway.domain.agent import Agent, Permissions
-from gateway.domain.event import Log, Permission, Said, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.backends.opencode.server import SharedServer
+from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.event import BackendEvent, Log, Permission, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer
-from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
+from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process import orphans
 from gateway.process.child import Children
-from gateway.process.scratch import Scratch
-from harness.scripted_model import ScriptedModel, serving
+from gateway.process.scratch import ScratchSpace
+from harness.scripted_model import ScriptedModel, serve_model
 from harness.waiting import PATIENCE, until
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
@@ -47,21 +47,25 @@ from tests.support.people import People
 
 pytestmark = [
     pytest.mark.opencode,
-    pytest.mark.skipif(real.find() is None, reason=real.ABSENT),
+    pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
 module_fixture = pytest_asyncio.fixture(scope="module", loop_scope="module")
 
-SECRET = "token-of-the-gateway"
-ENVIRON = {"PATH": os.environ["PATH"], "MOONGATE_TOKEN": SECRET, "OPENCODE_TEST_PASSWORD": "of a server"}
+GATEWAY_SECRET = "token-of-the-gateway"
+GATEWAY_ENVIRON = {
+    "PATH": os.environ["PATH"],
+    "MOONGATE_TOKEN": GATEWAY_SECRET,
+    "OPENCODE_TEST_PASSWORD": "of a server",
+}
 
 
 @dataclass
 class Answered:
     """What a turn yielded."""
 
-    said: list[Said | SessionRef | Reply] = field(default_factory=list)
+    said: list[BackendEvent | SessionRef | FullReply] = field(default_factory=list)
     #: how it failed, if it did
     error: AgentError | None = None
 
@@ -74,8 +78,8 @@ class Answered:
 
     @property
     def reply(self) -> str:
-        [reply] = self.of(Reply)
-        assert isinstance(reply, Reply)
+        [reply] = self.of(FullReply)
+        assert isinstance(reply, FullReply)
         return reply.text
 
     @property
@@ -89,7 +93,7 @@ class Answered:
 class Rig:
     """A backend, the model behind it, and an agent of it."""
 
-    backend: Opencode
+    backend: OpencodeBackend
     model: ScriptedModel
     agent: Agent
     ledger: MemoryLedger
@@ -112,7 +116,7 @@ class Rig:
 
     def turn(
         self, prompt: str, workspace: Path, ref: str | None = None, model: str | None = None
-    ) -> AsyncGenerator[Said | SessionRef | Reply, None]:
+    ) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
         turn = Turn(
             run="run",
             attempt=1,
@@ -122,10 +126,10 @@ class Rig:
             session="main:test:one",
             session_ref=ref,
             workspace=str(workspace),
-            history=_no_history,
-            ask=self.people.ask,
+            read_history=_no_history,
+            ask_permission=self.people.ask,
         )
-        return self.backend.prompt(turn)
+        return self.backend.stream_turn(turn)
 
     async def ask(
         self, prompt: str, workspace: Path | None = None, ref: str | None = None, model: str | None = None
@@ -154,8 +158,10 @@ async def rigged(directory: Path, model: ScriptedModel, **options: Any) -> Async
     agent = msgspec.convert(entry, Agent)
     agent = msgspec.structs.replace(agent, options=msgspec.convert(given | options, Options))
     ledger = MemoryLedger()
-    children = Children(ledger, ENVIRON, Scratch(directory / "scratch"))
-    async with Opencode(Tools(children=children, environ=ENVIRON, directory=directory / "own")) as backend:
+    children = Children(ledger, GATEWAY_ENVIRON, ScratchSpace(directory / "scratch"))
+    async with OpencodeBackend(
+        BackendResources(children=children, environ=GATEWAY_ENVIRON, directory=directory / "own")
+    ) as backend:
         yield Rig(backend, model, agent, ledger, directory)
     assert not ledger.alive(), "nothing outlives the backend"
     assert not list((directory / "scratch").glob("*")), "what a server unpacked goes with it"
@@ -163,7 +169,7 @@ async def rigged(directory: Path, model: ScriptedModel, **options: Any) -> Async
 
 @module_fixture
 async def model() -> AsyncIterator[ScriptedModel]:
-    async with serving() as model:
+    async with serve_model() as model:
         yield model
 
 
@@ -179,12 +185,12 @@ async def stranger(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactor
     """The URL of a server that somebody else started; its password is in OPENCODE_TEST_PASSWORD."""
     home = tmp_path_factory.mktemp("stranger")
     env = real.environment(home) | {
-        "PATH": ENVIRON["PATH"],
+        "PATH": GATEWAY_ENVIRON["PATH"],
         "BUN_TMPDIR": str(home),
         "OPENCODE_CONFIG_CONTENT": json.dumps(real.config(model.base_url)),
-        "OPENCODE_SERVER_PASSWORD": ENVIRON["OPENCODE_TEST_PASSWORD"],
+        "OPENCODE_SERVER_PASSWORD": GATEWAY_ENVIRON["OPENCODE_TEST_PASSWORD"],
     }
-    program = real.find()
+    program = real.find_opencode()
     assert program is not None
     process = await asyncio.create_subprocess_exec(
         program,
@@ -504,7 +510,7 @@ async def test_a_request_for_permission_is_denied_by_policy_and_the_agent_is_tol
 
 
 async def test_a_request_for_permission_is_granted_by_policy(rig: Rig, outside: Path) -> None:
-    answered = await rig.but(permissions=Permissions.ALLOW).ask(f'[[tool read {{"filePath": "{outside}"}}]]')
+    answered = await rig.but(permissions=PermissionPolicy.ALLOW).ask(f'[[tool read {{"filePath": "{outside}"}}]]')
 
     assert answered.of(Permission)[0].answer == "allow"
     assert "kept outside" in answered.reply
@@ -513,7 +519,7 @@ async def test_a_request_for_permission_is_granted_by_policy(rig: Rig, outside: 
 @pytest.fixture
 def asking(rig: Rig) -> Rig:
     """The same with people who are asked."""
-    return rig.but(permissions=Permissions.ASK)
+    return rig.but(permissions=PermissionPolicy.ASK)
 
 
 async def test_people_are_asked_and_allow_it(asking: Rig, outside: Path) -> None:
@@ -549,18 +555,18 @@ async def test_what_people_always_allow_they_are_not_asked_again(asking: Rig, ou
 
 
 async def test_people_may_take_long(asking: Rig, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opencode_turn, "POLL", 0.05)
+    monkeypatch.setattr(opencode_turn, "POLL_INTERVAL_SECONDS", 0.05)
     turn = asyncio.create_task(asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]'))
     await until(lambda: asking.people.asked, "people are asked")
-    monkeypatch.setattr(opencode_turn, "STALLED", 0.0)
+    monkeypatch.setattr(opencode_turn, "STALL_TIMEOUT_SECONDS", 0.0)
     api = present(asking).api
-    looks, look = [], api.permissions
+    looks, look = [], api.list_permission_requests
 
     async def looked(directory: str) -> Sequence[wire.PermissionAsked]:
         looks.append(await look(directory))
         return looks[-1]
 
-    monkeypatch.setattr(api, "permissions", looked)
+    monkeypatch.setattr(api, "list_permission_requests", looked)
     await until(lambda: len(looks) >= 3, "how things stand was looked at again and again")
     assert (turn.done(), asking.people.given_up) == (False, 0)
 
@@ -576,8 +582,8 @@ async def test_people_are_no_longer_asked_what_was_answered_elsewhere(asking: Ri
     turn = asyncio.create_task(asking.ask(f'[[tool read {{"filePath": "{outside}"}}]]', workspace))
     await until(lambda: asking.people.asked, "people are asked")
     api = present(asking).api
-    [asked] = await api.permissions(str(workspace))
-    await api.answer(asked.id, str(workspace), {"reply": "once"})
+    [asked] = await api.list_permission_requests(str(workspace))
+    await api.answer_permission(asked.id, str(workspace), {"reply": "once"})
 
     assert "kept outside" in (await turn).reply
     assert asking.people.given_up == 1
@@ -593,9 +599,9 @@ async def test_a_server_that_dies_while_people_are_asked_is_an_error_at_once(ask
     assert asking.people.given_up == 1
 
 
-def present(rig: Rig) -> Connection:
+def present(rig: Rig) -> ServerConnection:
     """Return the connection to the server that is there."""
-    here = rig.backend._server(rig.agent).live_connection()
+    here = rig.backend._find_server(rig.agent).live_connection()
     assert here is not None
     return here
 
@@ -693,8 +699,8 @@ async def test_a_server_that_is_killed_fails_its_turns_at_once_and_the_next_one_
 
 async def test_an_idle_server_is_stopped_and_started_again(model: ScriptedModel, tmp_path: Path) -> None:
     async with rigged(tmp_path, model, idle_stop=0.3) as rig:
-        assert await rig.backend.health(rig.agent) == Health(
-            ok=True, version=real.VERSION, detail="its server is started when it is needed"
+        assert await rig.backend.check_health(rig.agent) == AgentHealth(
+            ok=True, version=real.OPENCODE_VERSION, detail="its server is started when it is needed"
         )
         workspace = rig.workspace()
         first = await rig.ask("[[say noted]] the word is heliotrope", workspace)
@@ -721,7 +727,7 @@ async def test_two_servers_do_not_prepare_the_same_home_at_once(model: ScriptedM
 
 async def test_a_server_that_ends_before_it_listens_is_started_once_more(model: ScriptedModel, tmp_path: Path) -> None:
     once = f'cd {tmp_path}; [ -f died ] && exec "$0" "$@"; touch died; echo CREATE TABLE workspace failed >&2; exit 1'
-    async with rigged(tmp_path, model, command=["sh", "-c", once, str(real.find())]) as rig:
+    async with rigged(tmp_path, model, command=["sh", "-c", once, str(real.find_opencode())]) as rig:
         answered = await rig.ask("[[say noted]]")
 
     assert answered.reply == "noted"
@@ -730,11 +736,11 @@ async def test_a_server_that_ends_before_it_listens_is_started_once_more(model: 
 async def test_a_server_needs_a_password_and_gets_no_secret_of_the_gateway(rig: Rig) -> None:
     answered = await rig.ask('[[tool bash {"command": "env", "description": "x"}]]')
     environ = psutil.Process(pid_of_server(rig)).environ()
-    health = await rig.backend.health(rig.agent)
+    health = await rig.backend.check_health(rig.agent)
 
     assert health.ok
-    assert health.version == real.VERSION
-    assert SECRET not in answered.reply + str(environ)
+    assert health.version == real.OPENCODE_VERSION
+    assert GATEWAY_SECRET not in answered.reply + str(environ)
     assert len(environ["OPENCODE_SERVER_PASSWORD"]) >= 32
     stranger = rig.but(options={"url": health.detail, "password": "guessed"})
     refused = await stranger.ask("hi")
@@ -749,7 +755,7 @@ async def test_a_running_server_can_be_used(rig: Rig, stranger: str) -> None:
     answered = await guest.ask("[[say from afar]]")
 
     assert answered.reply == "from afar"
-    assert (await guest.backend.health(guest.agent)).version == real.VERSION
+    assert (await guest.backend.check_health(guest.agent)).version == real.OPENCODE_VERSION
     assert len(rig.ledger.seen) == before, "nothing was started"
 
 
@@ -774,7 +780,7 @@ async def test_an_unreachable_server_comes_with_a_remedy(rig: Rig, closed_port: 
     guest = rig.but(options={"url": f"http://127.0.0.1:{closed_port}"})
 
     answered = await guest.ask("hi")
-    health = await guest.backend.health(guest.agent)
+    health = await guest.backend.check_health(guest.agent)
 
     assert answered.error is not None
     assert "does not answer" in answered.error.message
@@ -792,7 +798,7 @@ async def test_a_missing_program_comes_with_a_remedy(rig: Rig) -> None:
     lost = rig.but(options={"command": ["opencode-that-is-nowhere"]})
 
     answered = await lost.ask("hi")
-    health = await lost.backend.health(lost.agent)
+    health = await lost.backend.check_health(lost.agent)
 
     assert answered.error is not None
     assert "no such program" in answered.error.message
@@ -812,11 +818,13 @@ async def test_a_program_that_is_no_opencode_fails_with_what_it_said(rig: Rig) -
 
 
 async def test_what_a_dead_gateway_left_behind_is_ended_and_nothing_else() -> None:
-    mine = orphans.mark()
+    mine = orphans.make_mark()
     started, boot = mine.split("/")[1:3]
     marks = {"mine": mine, "abandoned": f"999999999/{started}/{boot}/abc", "odd": "x", "none": ""}
     sleepers = {
-        name: await asyncio.create_subprocess_exec("sleep", "600", env={"PATH": ENVIRON["PATH"], orphans.NAME: mark})
+        name: await asyncio.create_subprocess_exec(
+            "sleep", "600", env={"PATH": GATEWAY_ENVIRON["PATH"], orphans.MARK_VARIABLE: mark}
+        )
         for name, mark in marks.items()
     }
     await until(lambda: len(commands("sleep 600")) >= len(marks), "they run")
@@ -825,7 +833,7 @@ async def test_what_a_dead_gateway_left_behind_is_ended_and_nothing_else() -> No
     assert await sleepers["abandoned"].wait() == -signal.SIGKILL
     assert [name for name, sleeper in sleepers.items() if sleeper.returncode is None] == ["mine", "odd", "none"]
 
-    await asyncio.to_thread(orphans.end, mine)
+    await asyncio.to_thread(orphans.end_marked, mine)
     assert await sleepers["mine"].wait() == -signal.SIGKILL
     for name in ("odd", "none"):
         sleepers[name].kill()
@@ -844,10 +852,10 @@ async def test_a_server_that_fails_again_and_again_is_not_started_without_a_paus
         pauses.append(seconds)
 
     monkeypatch.setattr(server, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
-    failing = Server(connect, idle_stop=60, backoff=(0.0, 0.0, 300.0))
+    failing = SharedServer(connect, idle_stop=60, backoff=(0.0, 0.0, 300.0))
     for _ in range(3):
         with pytest.raises(AgentError, match="no luck"):
-            async with failing.connected():
+            async with failing.use_connection():
                 pass
     await failing.close()
 
@@ -856,17 +864,17 @@ async def test_a_server_that_fails_again_and_again_is_not_started_without_a_paus
 
 
 async def test_events_that_a_slow_turn_does_not_read_are_joined_and_at_last_dropped() -> None:
-    inbox = Inbox("ses_1")
+    inbox = EventInbox("ses_1")
     for _ in range(100):
-        inbox.put(wire.Delta("ses_1", "msg_1", "prt_1", "text", "word "))
+        inbox.put_event(wire.PartDelta("ses_1", "msg_1", "prt_1", "text", "word "))
 
-    first = await inbox.get()
-    assert isinstance(first, wire.Delta)
+    first = await inbox.next_event()
+    assert isinstance(first, wire.PartDelta)
     assert first.delta == "word " * 100
 
     for _ in range(50_000):
-        inbox.put(wire.Delta("ses_1", "msg_1", "prt_1", "text", "x" * 100))
-    assert await inbox.get() == Gap()
+        inbox.put_event(wire.PartDelta("ses_1", "msg_1", "prt_1", "text", "x" * 100))
+    assert await inbox.next_event() == EventsLost()
 
 
 @asynccontextmanager
@@ -917,7 +925,7 @@ async def relay(target: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
 async def test_a_server_that_the_environment_names_is_found(tmp_path: Path, environ: dict[str, str], url: str) -> None:
     named = environ | {"XCCLAW_OPENCODE_PASSWORD": "p", "MOONGATE_HOME": str(tmp_path)}
 
-    (agent,) = app.check(config.load(named), {"PATH": str(tmp_path)})
+    (agent,) = app.check_agents(config.load(named), {"PATH": str(tmp_path)})
 
     assert (agent.backend, agent.options.url, agent.options.password) == ("opencode", url, "p")
 
@@ -926,10 +934,10 @@ async def test_a_program_on_path_is_found(tmp_path: Path) -> None:
     nothing_set = config.load({"MOONGATE_HOME": str(tmp_path)})
     program = tmp_path / "opencode"
     program.write_text("#!/bin/sh\n")
-    assert backend.detect({"PATH": str(tmp_path)}, nothing_set) is None
+    assert backend.detect_agent({"PATH": str(tmp_path)}, nothing_set) is None
 
     program.chmod(0o755)
 
-    assert backend.detect({"PATH": str(tmp_path)}, nothing_set) == Agent(
+    assert backend.detect_agent({"PATH": str(tmp_path)}, nothing_set) == Agent(
         id="main", backend="opencode", options=Options()
     )

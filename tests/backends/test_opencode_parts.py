@@ -11,8 +11,8 @@ def text_part(text: str, *, kind: str = "text", ended: bool = False) -> wire.Par
     return wire.Part(id="p1", message="m1", type=kind, text=text, time=wire.Time(end=2 if ended else None))
 
 
-def delta(text: str) -> wire.Delta:
-    return wire.Delta(session="s1", message="m1", part="p1", field="text", delta=text)
+def delta(text: str) -> wire.PartDelta:
+    return wire.PartDelta(session="s1", message="m1", part="p1", field="text", delta=text)
 
 
 def test_text_is_passed_on_as_it_grows_and_not_again_when_it_is_finished() -> None:

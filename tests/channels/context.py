@@ -6,51 +6,53 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from gateway.domain.event import Event
-from gateway.domain.inbound import Inbound
+from gateway.domain.inbound import InboundMessage
 from gateway.domain.permission import Answer, PermissionRequest
-from gateway.domain.ports.channel import Standing
+from gateway.domain.ports.channel import ChatStatus
 from gateway.domain.run import Run, RunSpec, Source, Status
 
 
-class MemoryDesk:
+class MemoryChannelContext:
     """A channel context in memory."""
 
     def __init__(self) -> None:
         self.notes: dict[str, str] = {}
-        self.submitted: list[Inbound] = []
+        self.submitted: list[InboundMessage] = []
         self.moves: list[tuple[str, str]] = []
 
-    async def submit(self, inbound: Inbound) -> Run:
+    async def submit_message(self, inbound: InboundMessage) -> Run:
         self.submitted.append(inbound)
         spec = RunSpec(source=Source.MESSAGE, agent="main", session="main:x:y", input=inbound.content)
         return Run(id=inbound.id, seq=1, spec=spec, status=Status.QUEUED, created=0)
 
-    async def stop(self, chat: str) -> int:
+    async def cancel_runs(self, chat: str) -> int:
         return 0
 
-    async def permit(self, chat: str, answer: Answer, which: tuple[str, str] | None = None) -> PermissionRequest | None:
+    async def answer_permission(
+        self, chat: str, answer: Answer, which: tuple[str, str] | None = None
+    ) -> PermissionRequest | None:
         return None
 
-    async def standing(self, chat: str) -> Standing:
-        return Standing(session=f"main:x:{chat}", agent="main", running=0, queued=0)
+    async def read_status(self, chat: str) -> ChatStatus:
+        return ChatStatus(session=f"main:x:{chat}", agent="main", running_runs=0, queued_runs=0)
 
-    async def begin_anew(self, chat: str) -> None: ...
+    async def start_new_session(self, chat: str) -> None: ...
 
-    async def knows(self, chat: str) -> bool:
+    async def is_paired(self, chat: str) -> bool:
         return False
 
-    async def redeem(self, code: str, chat: str, title: str) -> bool:
+    async def redeem_code(self, code: str, chat: str, title: str) -> bool:
         return False
 
-    async def moved(self, chat: str, to: str) -> None:
+    async def rename_chat(self, chat: str, to: str) -> None:
         self.moves.append((chat, to))
 
-    async def note(self, name: str) -> str | None:
+    async def read_note(self, name: str) -> str | None:
         return self.notes.get(name)
 
-    async def keep(self, name: str, value: str, *, days: float | None = None) -> None:
+    async def write_note(self, name: str, value: str, *, days: float | None = None) -> None:
         self.notes[name] = value
 
-    async def watch(self, run: str) -> AsyncGenerator[Event, Any]:
+    async def watch_run(self, run: str) -> AsyncGenerator[Event, Any]:
         return
         yield

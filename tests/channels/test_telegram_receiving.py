@@ -13,7 +13,7 @@ import pytest
 
 from gateway.channels.telegram import channel, sending
 from gateway.channels.telegram.botapi import BotApi
-from gateway.channels.telegram.live import Draft
+from gateway.channels.telegram.live import LiveDraft
 from gateway.domain.event import Event, Permission
 from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter
@@ -21,16 +21,16 @@ from gateway.domain.times import Clock, wall_clock
 from gateway.engine.messaging import channels as engine_channels
 from harness.waiting import PATIENCE, until
 from tests.api.client import ask
-from tests.channels.context import MemoryDesk
+from tests.channels.context import MemoryChannelContext
 from tests.contracts.stores import SteppedClock
 from tests.support import providers, telegram_server
 from tests.support.inprocess import Serving, serving
-from tests.support.telegram_server import TOKEN, Trouble
+from tests.support.telegram_server import BOT_TOKEN, Trouble
 
 
 @pytest.fixture
 async def telegram() -> AsyncIterator[telegram_server.Telegram]:
-    async with telegram_server.serving() as served:
+    async with telegram_server.serve_telegram() as served:
         yield served
 
 
@@ -49,7 +49,7 @@ async def talking(
     **options: Any,
 ) -> AsyncIterator[Serving]:
     """A gateway with a bot that knows chat 7."""
-    given = {"token": TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 1, "edit_seconds": 0.05}
+    given = {"token": BOT_TOKEN, "base_url": telegram.base_url, "chats": [7], "poll_seconds": 1, "edit_seconds": 0.05}
     settings = {"channels": {"telegram": {**given, **options}}, **(more or {})}
     async with serving(home, settings, clock=clock) as served:
         yield served
@@ -121,7 +121,7 @@ async def test_an_answer_is_seen_while_it_is_written(
 async def test_after_a_failure_new_runs_are_shown_and_earlier_ones_are_not(
     tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_channels, "AGAIN", 0.01)
+    monkeypatch.setattr(engine_channels, "CHANNEL_RETRY_SECONDS", 0.01)
     async with talking(tmp_path / "home", telegram) as moongate:
         channels = moongate.engine.channels
         known, asked = channels._run, list[str]()
@@ -321,29 +321,31 @@ async def test_a_button_counts_once_and_in_its_own_chat_only(
     assert (requests["p1"].answer, requests["p1"].by) == ("allow", "telegram:7")
 
 
-class Asked(MemoryDesk):
+class Asked(MemoryChannelContext):
     """A channel context of a run that asks for permission, and has the answer when the test gives it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answered = asyncio.Event()
 
-    async def watch(self, run: str) -> AsyncGenerator[Event, Any]:
+    async def watch_run(self, run: str) -> AsyncGenerator[Event, Any]:
         asked = Permission(id="p1", action="rm -rf", choices=("allow", "deny"), expires_at="2030-01-01T00:00:00Z")
-        yield Event(run=run, n=1, at=0, data=asked)
+        yield Event(run=run, number=1, at=0, data=asked)
         await self.answered.wait()
-        yield Event(run=run, n=2, at=0, data=Permission(id="p1", action="rm -rf", answer="deny", reason="deadline"))
+        yield Event(
+            run=run, number=2, at=0, data=Permission(id="p1", action="rm -rf", answer="deny", reason="deadline")
+        )
         await asyncio.Event().wait()
 
 
 async def test_a_question_whose_answer_came_elsewhere_is_shown_no_more(telegram: telegram_server.Telegram) -> None:
     context = Asked()
-    async with BotApi(telegram.base_url, TOKEN) as api:
-        draft = Draft(api, context, "run", "7", 0.05)
+    async with BotApi(telegram.base_url, BOT_TOKEN) as api:
+        draft = LiveDraft(api, context, "run", "7", 0.05)
         await telegram.answered(7, "The agent asks to be allowed: rm -rf\n/allow, or /deny")
         context.answered.set()
         await telegram.answered(7, "(Denied: rm -rf)")
-        await draft.end(20)
+        await draft.end_draft(20)
 
 
 async def test_an_answer_without_a_request_is_explained(moongate: Serving, telegram: telegram_server.Telegram) -> None:
@@ -415,10 +417,17 @@ async def test_a_message_by_the_api_goes_on_in_the_chat_s_conversation(
 async def test_a_run_of_a_github_webhook_is_answered_in_a_chat(
     tmp_path: Path, telegram: telegram_server.Telegram
 ) -> None:
-    inlet = {"provider": "github", "secret": providers.SECRET, "prompt": "Review {number}", "deliver": "telegram:7"}
+    inlet = {
+        "provider": "github",
+        "secret": providers.SHARED_SECRET,
+        "prompt": "Review {number}",
+        "deliver": "telegram:7",
+    }
     async with talking(tmp_path, telegram, {"inbound": {"github": inlet}}) as served:
         body = b'{"number": 12}'
-        headers = {name.replace("-", "_"): value for name, value in providers.github(body, providers.SECRET, 0).items()}
+        headers = {
+            name.replace("-", "_"): value for name, value in providers.github(body, providers.SHARED_SECRET, 0).items()
+        }
         await ask(served, "POST", "/api/webhook/github", {"number": 12}, **headers)
 
         await telegram.answered(7, "echo: Review 12")
@@ -474,7 +483,7 @@ async def test_a_failure_is_shown_until_it_passes(
 
     found = await shown(moongate)
     assert said in found["detail"]
-    assert TOKEN not in found["detail"]
+    assert BOT_TOKEN not in found["detail"]
     health = (await ask(moongate, "GET", "/health")).body
     assert (health["status"], health["checks"]["telegram"].startswith(state)) == ("degraded", True)
     troubled.clear()
@@ -485,7 +494,7 @@ async def test_a_failure_is_shown_until_it_passes(
 async def test_a_refused_channel_polls_less_and_less_often(
     tmp_path: Path, telegram: telegram_server.Telegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "PAUSES", (0.04, 10.0))
+    monkeypatch.setattr(channel, "RECONNECT_PAUSES_SECONDS", (0.04, 10.0))
     asked: list[float] = []
     telegram.trouble["getMe"].append(lambda _: asked.append(asyncio.get_running_loop().time()))
     telegram.trouble["getUpdates"].append(lambda _: Trouble(409, "Conflict: terminated by other getUpdates request"))

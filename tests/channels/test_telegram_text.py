@@ -8,40 +8,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.channels.telegram.text import LONGEST, draft, formatted, split, units
+from gateway.channels.telegram.text import MAX_MESSAGE_UNITS, count_units, format_draft, format_html, split_text
 
 
 @given(st.text(alphabet="ab \n.😀`", max_size=3000))
 def test_nothing_is_lost_and_no_part_is_too_long(text: str) -> None:
-    parts = split(text, 200)
+    parts = split_text(text, 200)
 
-    assert all(0 < units(part) <= 200 for part in parts)
+    assert all(0 < count_units(part) <= 200 for part in parts)
     bare = re.sub(r"```|\s", "", "".join(parts))
     assert bare == re.sub(r"```|\s", "", text)
 
 
 def test_a_short_text_is_one_part() -> None:
-    assert split("  hello\n") == ["hello"]
-    assert split(" \n ") == []
+    assert split_text("  hello\n") == ["hello"]
+    assert split_text(" \n ") == []
 
 
 def test_parts_end_where_people_would_end_them() -> None:
     paragraph = "Some words of it. " * 100
 
-    first, second, *_ = split(f"{paragraph}\n\n{paragraph}\n\n{paragraph}")
+    first, second, *_ = split_text(f"{paragraph}\n\n{paragraph}\n\n{paragraph}")
 
     assert (first.endswith("of it."), second.startswith("Some words")) == (True, True)
 
 
 def test_length_is_counted_as_telegram_does() -> None:
-    assert [units("a"), units("é"), units("😀")] == [1, 1, 2]
-    assert [units(part) <= LONGEST for part in split("😀" * 5000)] == [True] * 3
+    assert [count_units("a"), count_units("é"), count_units("😀")] == [1, 1, 2]
+    assert [count_units(part) <= MAX_MESSAGE_UNITS for part in split_text("😀" * 5000)] == [True] * 3
 
 
 def test_a_block_of_code_goes_on_in_the_next_part() -> None:
     code = "\n".join(f"line {number}" for number in range(1000))
 
-    parts = split(f"Look:\n```python\n{code}\n```\nThat is all.")
+    parts = split_text(f"Look:\n```python\n{code}\n```\nThat is all.")
 
     assert len(parts) > 1
     assert all(part.count("```") == 2 for part in parts)
@@ -60,9 +60,9 @@ def test_a_block_of_code_goes_on_in_the_next_part() -> None:
     ],
 )
 def test_only_code_and_bold_words_are_formatted_and_all_else_is_escaped(text: str, html: str | None) -> None:
-    assert formatted(text) == html
+    assert format_html(text) == html
 
 
 def test_a_draft_is_one_message() -> None:
-    assert draft(" short ") == "short"
-    assert units(draft("word " * 5000)) <= LONGEST
+    assert format_draft(" short ") == "short"
+    assert count_units(format_draft("word " * 5000)) <= MAX_MESSAGE_UNITS

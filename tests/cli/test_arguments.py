@@ -12,20 +12,20 @@ from cli import arguments
 
 
 def test_a_label_without_an_equals_sign_is_refused() -> None:
-    assert arguments.labels(("a=1", "b=x=y")) == {"a": "1", "b": "x=y"}
+    assert arguments.parse_labels(("a=1", "b=x=y")) == {"a": "1", "b": "x=y"}
     with click.Context(click.Command("add")), pytest.raises(click.UsageError, match='"c" is not of the form'):
-        arguments.labels(("a=1", "c"))
+        arguments.parse_labels(("a=1", "c"))
 
 
 def test_a_dash_reads_the_text_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"two\nlines\n\n")))
 
-    assert arguments.text("-") == "two\nlines"
+    assert arguments.read_text("-") == "two\nlines"
 
 
 def test_an_empty_text_is_refused() -> None:
     with click.Context(click.Command("add")), pytest.raises(click.UsageError, match="the text to send is empty"):
-        arguments.text("")
+        arguments.read_text("")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_a_config_file_that_is_not_there_is_not_taken_for_an_empty_one(shell: Sh
 def test_a_bug_shows_no_traceback_but_how_to_get_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cli.remote.probe.look", lambda _: 1 / 0)
+    monkeypatch.setattr("cli.remote.probe.probe_gateway", lambda _: 1 / 0)
 
     assert main(["status"]) == 1
     assert capsys.readouterr().err == (
@@ -260,12 +260,12 @@ def test_the_command_is_named_as_a_shell_finds_it(tmp_path: Path, monkeypatch: p
     programs.mkdir(parents=True)
     monkeypatch.setattr(sys, "executable", str(programs / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert foreground._command() == "gateway", "there is none next to this Python"
+    assert foreground._shell_command() == "gateway", "there is none next to this Python"
 
     script = programs / "gateway"
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
-    assert foreground._command() == f"'{script}'"
+    assert foreground._shell_command() == f"'{script}'"
 
     monkeypatch.setenv("PATH", str(programs))
-    assert foreground._command() == "gateway"
+    assert foreground._shell_command() == "gateway"

@@ -27,22 +27,22 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from gateway.backends import Tools, kinds
+from gateway.backends import BackendResources, find_backends
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text
 from gateway.domain.ports.backend import Backend, Turn
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process.child import Children
-from gateway.process.scratch import Scratch
+from gateway.process.scratch import ScratchSpace
 from harness.waiting import PATIENCE, until
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import Heard, exchange, listen, turn
 
 #: how many bytes of memory hostile output may cost
-GROWTH = 30_000_000
+MAX_MEMORY_GROWTH_BYTES = 30_000_000
 
-ROOT = Path(__file__).parents[2]
+PROJECT_ROOT = Path(__file__).parents[2]
 
 
 class Subject:
@@ -148,9 +148,9 @@ async def on_stage(subject: Subject, directory: Path) -> AsyncIterator[Stage]:
     environ = subject.environ()
     async with AsyncExitStack() as stack:
         agent = await stack.enter_async_context(subject.agent(directory))
-        children = Children(ledger, environ, Scratch(directory / "scratch"))
-        tools = Tools(children=children, environ=environ, directory=directory / "backend")
-        backend = await stack.enter_async_context(kinds()[agent.backend].open(tools))
+        children = Children(ledger, environ, ScratchSpace(directory / "scratch"))
+        tools = BackendResources(children=children, environ=environ, directory=directory / "backend")
+        backend = await stack.enter_async_context(find_backends()[agent.backend].open(tools))
         yield Stage(subject, backend, agent, ledger, directory)
     assert not ledger.recorded, "a closed backend has no process left in the ledger"
     assert not ledger.alive(), "a closed backend has no process left"
@@ -184,7 +184,7 @@ class BackendContract:
     async def test_the_answer_comes_while_the_agent_works(self, stage: Stage, session: str) -> None:
         if not stage.subject.streams:
             pytest.skip("this agent does not stream its answer")
-        async with aclosing(stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))) as stream:  # type: ignore[type-var]
+        async with aclosing(stage.backend.stream_turn(stage.turn(stage.subject.slow(10_000, 20), session))) as stream:  # type: ignore[type-var]
             async with asyncio.timeout(PATIENCE):
                 pieces = [await _next_text(stream) for _ in range(3)]
 
@@ -232,7 +232,7 @@ class BackendContract:
 
     async def test_a_working_backend_is_healthy(self, stage: Stage) -> None:
         async with asyncio.timeout(PATIENCE):
-            health = await stage.backend.health(stage.agent)
+            health = await stage.backend.check_health(stage.agent)
 
         assert health.ok, health.detail
 
@@ -241,7 +241,7 @@ class BackendContract:
     async def test_closing_an_answer_stops_the_work(self, stage: Stage, session: str) -> None:
         if not stage.subject.streams:
             pytest.skip("this agent does not stream its answer")
-        stream = stage.backend.prompt(stage.turn(stage.subject.slow(10_000, 20), session))
+        stream = stage.backend.stream_turn(stage.turn(stage.subject.slow(10_000, 20), session))
         await _next_text(stream)
 
         async with asyncio.timeout(PATIENCE):
@@ -267,7 +267,7 @@ class BackendContract:
     async def test_a_stubborn_agent_is_stopped_with_its_children(self, stage: Stage, session: str) -> None:
         if stage.subject.stubborn is None:
             pytest.skip("this agent has no process of its own")
-        stream = stage.backend.prompt(stage.turn(stage.subject.stubborn, session))
+        stream = stage.backend.stream_turn(stage.turn(stage.subject.stubborn, session))
         await _next_text(stream)
 
         async with asyncio.timeout(PATIENCE):
@@ -320,7 +320,7 @@ class BackendContract:
                 told = await measure(stage, prompt, session)
 
                 assert told["next"] == "next", told
-                assert (told["grown"] or 0) <= GROWTH, told
+                assert (told["grown"] or 0) <= MAX_MEMORY_GROWTH_BYTES, told
 
 
 async def _next_text(stream: AsyncIterator[Any]) -> str:
@@ -343,7 +343,7 @@ async def measure(stage: Stage, prompt: str, session: str) -> dict[str, Any]:
         sys.executable,
         "-m",
         "tests.contracts.measure",
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -16,13 +16,13 @@ from typing import Any
 
 import msgspec
 
-from gateway.backends import Tools, kinds
+from gateway.backends import BackendResources, find_backends
 from gateway.domain.agent import Agent
 from gateway.domain.event import Text
 from gateway.domain.ports.backend import Backend
 from gateway.errors import AgentError
 from gateway.process.child import Children
-from gateway.process.scratch import Scratch
+from gateway.process.scratch import ScratchSpace
 from tests.support.ledger import MemoryLedger
 from tests.support.turns import turn
 
@@ -44,7 +44,7 @@ async def _take(backend: Backend, agent: Agent, prompt: str, directory: str) -> 
     """Run a turn, and return the end of the answer and the agent's error; nothing else is kept in memory."""
     answer = ""
     try:
-        async with aclosing(backend.prompt(turn(agent, prompt, workspace=directory))) as stream:  # type: ignore[type-var]
+        async with aclosing(backend.stream_turn(turn(agent, prompt, workspace=directory))) as stream:  # type: ignore[type-var]
             async for said in stream:
                 answer = (answer + said.delta)[-1000:] if isinstance(said, Text) else answer
     except AgentError as error:
@@ -55,11 +55,11 @@ async def _take(backend: Backend, agent: Agent, prompt: str, directory: str) -> 
 async def main() -> None:
     wanted: dict[str, Any] = json.load(sys.stdin)
     agent = msgspec.convert(wanted["agent"], Agent)
-    kind = kinds()[agent.backend]
+    kind = find_backends()[agent.backend]
     agent = msgspec.structs.replace(agent, options=msgspec.convert(agent.options, kind.options))
     directory, prompts = wanted["directory"], wanted["prompts"]
-    children = Children(MemoryLedger(), wanted["environ"], Scratch(Path(directory) / "scratch"))
-    tools = Tools(children=children, environ=wanted["environ"], directory=Path(directory) / "backend")
+    children = Children(MemoryLedger(), wanted["environ"], ScratchSpace(Path(directory) / "scratch"))
+    tools = BackendResources(children=children, environ=wanted["environ"], directory=Path(directory) / "backend")
     async with kind.open(tools) as backend:
         await _take(backend, agent, prompts["first"], directory)
         before = _memory("VmRSS")

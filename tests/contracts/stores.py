@@ -10,16 +10,16 @@ from typing import Any, Protocol
 import pytest
 
 from gateway.domain.agent import SessionMode
-from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Admission, Limits
-from gateway.domain.run import Move, Outcome, Run, RunFilter, RunSpec, Source, Verdict
+from gateway.domain.queue import AdmissionRules, RunLimits
+from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunFilter, RunSpec, Source
 from gateway.store.sqlite.store import SqliteStore
 
 #: higher than any test needs
-LIMITS = Limits(total=1000, agents={"main": 1000, "other": 1000})
+LIMITS = RunLimits(total=1000, agents={"main": 1000, "other": 1000})
 ALL = RunFilter()
 #: one page with everything
 PAGE = Page(limit=100_000)
@@ -131,17 +131,17 @@ def spec(session: str = "main:test:a", text: str = "hello", **fields: Any) -> Ru
     return RunSpec(source=Source.TASK, agent=agent, session=session, input=text, **fields)
 
 
-def rules(mode: SessionMode) -> Admission:
+def rules(mode: SessionMode) -> AdmissionRules:
     """Return the rules of an agent that treats a busy session in this way."""
-    return Admission(slots=1, stored=False, session_mode=mode)
+    return AdmissionRules(slots=1, stored=False, session_mode=mode)
 
 
 def key(name: str = "k", digest: str = "d", scope: str = "s") -> IdempotencyKey:
     return IdempotencyKey(scope=scope, key=name, digest=digest)
 
 
-def done(result: str = "done", **fields: Any) -> Verdict:
-    return Verdict(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result=result, **fields)
+def done(result: str = "done", **fields: Any) -> AttemptResult:
+    return AttemptResult(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result=result, **fields)
 
 
 async def claim_one(store: Store, owner: str = "owner") -> Run:
@@ -155,12 +155,14 @@ async def running(store: Store, **fields: Any) -> Run:
     return next(run for run in await store.runs.claim("owner", LIMITS) if run.id == accepted.run.id)
 
 
-async def finish(store: Store, run: Run, verdict: Verdict | None = None, said: Sequence[AnyHappening] = ()) -> Run:
+async def finish(
+    store: Store, run: Run, verdict: AttemptResult | None = None, said: Sequence[AnyEventData] = ()
+) -> Run:
     return await store.runs.finish(run.id, run.epoch, verdict or done(), said)
 
 
 async def kinds_of(store: Store, run: str) -> list[str]:
     """Return the kinds of a run's events, and check that they are numbered from 1 without gaps."""
     events = await store.events.read_after(run, 0, 10_000)
-    assert [event.n for event in events] == list(range(1, len(events) + 1))
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
     return [event.kind for event in events]

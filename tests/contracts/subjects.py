@@ -16,7 +16,7 @@ from gateway.backends.command import options as command
 from gateway.backends.command.rules import Rule, UsageRule
 from gateway.backends.openai import options as openai
 from gateway.domain.agent import Agent
-from harness.scripted_model import ScriptedModel, serving
+from harness.scripted_model import ScriptedModel, serve_model
 from tests.contracts.backends import Subject
 from tests.support import scripted_agent
 
@@ -59,7 +59,7 @@ class Modelled(Subject):
 
     @asynccontextmanager
     async def agent(self, directory: Path) -> AsyncIterator[Agent]:
-        async with serving() as self._model:
+        async with serve_model() as self._model:
             yield self.made(self._model.base_url, directory)
 
     def environ(self) -> Mapping[str, str]:
@@ -145,7 +145,7 @@ class CommandLines(_Command):
 
     options = command.Options(
         command=[*_PROGRAM, "--jsonl"],
-        output=command.Output.JSONL,
+        output=command.OutputFormat.JSONL,
         resume_args=["--session", "{session}"],
         max_output=1 << 40,
         map=[

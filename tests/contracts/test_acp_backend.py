@@ -12,7 +12,7 @@ from typing import ClassVar
 import psutil
 import pytest
 
-from gateway.backends.acp.options import Options, Preset
+from gateway.backends.acp.options import AgentPreset, Options
 from gateway.domain.agent import Agent
 from gateway.domain.event import Permission
 from gateway.errors import AgentError
@@ -64,7 +64,7 @@ class Opencode(Modelled):
 
     def made(self, url: str, directory: Path) -> Agent:
         home = real.home(directory / "home", url)
-        program = real.find()
+        program = real.find_opencode()
         assert program is not None
         options = Options(command=[program, "acp"], idle_processes=2)
         return Agent(id="main", backend="acp", options=options, env=real.environment(home))
@@ -87,7 +87,7 @@ class Codex(Modelled):
 
     def made(self, url: str, directory: Path) -> Agent:
         env = codex.environment(directory / "home", url)
-        options = Options(preset=Preset.CODEX, command=[str(codex.find())], idle_processes=2)
+        options = Options(preset=AgentPreset.CODEX, command=[str(codex.find_codex())], idle_processes=2)
         return Agent(id="main", backend="acp", options=options, env=env)
 
 
@@ -97,13 +97,13 @@ class TestScripted(BackendContract):
 
 
 @pytest.mark.opencode
-@pytest.mark.skipif(real.find() is None, reason=real.ABSENT)
+@pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING)
 class TestOpencode(BackendContract):
     subject = Opencode()
 
 
 @pytest.mark.codex
-@pytest.mark.skipif(codex.find() is None, reason=codex.ABSENT)
+@pytest.mark.skipif(codex.find_codex() is None, reason=codex.CODEX_MISSING)
 class TestCodex(BackendContract):
     subject = Codex()
 

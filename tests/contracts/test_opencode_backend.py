@@ -32,6 +32,6 @@ class Opencode(Modelled):
 
 
 @pytest.mark.opencode
-@pytest.mark.skipif(real.find() is None, reason=real.ABSENT)
+@pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING)
 class TestOpencode(BackendContract):
     subject = Opencode()

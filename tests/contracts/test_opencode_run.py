@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.backends.command.options import Options
-from gateway.backends.command.presets import Preset
+from gateway.backends.command.presets import ProgramPreset
 from gateway.domain.agent import Agent
 from harness.waiting import PATIENCE
 from tests.contracts.backends import BackendContract, Stage
@@ -25,12 +25,12 @@ class OpencodeRun(Modelled):
 
     def made(self, url: str, directory: Path) -> Agent:
         home = real.home(directory / "home", url)
-        options = Options(preset=Preset.OPENCODE_RUN, command=[str(real.find())])
+        options = Options(preset=ProgramPreset.OPENCODE_RUN, command=[str(real.find_opencode())])
         return Agent(id="main", backend="command", options=options, env=real.environment(home))
 
 
 @pytest.mark.opencode
-@pytest.mark.skipif(real.find() is None, reason=real.ABSENT)
+@pytest.mark.skipif(real.find_opencode() is None, reason=real.OPENCODE_MISSING)
 class TestOpencodeRun(BackendContract):
     subject = OpencodeRun()
 

@@ -13,8 +13,8 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Limits
-from gateway.domain.run import Move, OnInterrupt, Outcome, RunFilter, RunSpec, Source, Verdict
+from gateway.domain.queue import RunLimits
+from gateway.domain.run import AttemptResult, Move, OnInterrupt, Outcome, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.token import Ticket
 from gateway.errors import AgentBusy, Conflict, RunNotFound, Unavailable
@@ -50,7 +50,7 @@ async def test_an_accepted_run_is_queued_and_read_back_as_it_was_given(store: St
 
     found = await store.runs.get(accepted.run.id)
     assert found == accepted.run
-    assert (found.spec, found.status, found.created, accepted.fresh) == (given, RunStatus.QUEUED, START, True)
+    assert (found.spec, found.status, found.created, accepted.is_new) == (given, RunStatus.QUEUED, START, True)
     assert await kinds_of(store, found.id) == ["status"]
 
 
@@ -101,7 +101,7 @@ async def test_an_agent_that_the_limits_do_not_name_gets_no_runs(store: Store) -
 
 
 async def test_the_limit_of_an_agent_counts_what_is_running_already(store: Store) -> None:
-    limits = Limits(total=10, agents={"main": 2, "other": 10})
+    limits = RunLimits(total=10, agents={"main": 2, "other": 10})
     for chat in "abcd":
         await store.runs.accept(spec(f"main:test:{chat}"))
     first = await store.runs.claim("owner", limits)
@@ -113,7 +113,7 @@ async def test_the_limit_of_an_agent_counts_what_is_running_already(store: Store
 
 
 async def test_the_total_limit_holds_over_all_agents(store: Store) -> None:
-    limits = Limits(total=3, agents={"main": 10, "other": 10})
+    limits = RunLimits(total=3, agents={"main": 10, "other": 10})
     for chat in "abc":
         await store.runs.accept(spec(f"main:test:{chat}"))
         await store.runs.accept(spec(f"other:test:{chat}"))
@@ -124,7 +124,7 @@ async def test_the_total_limit_holds_over_all_agents(store: Store) -> None:
 
 
 async def test_limits_hold_for_claims_at_the_same_time(store: Store) -> None:
-    limits = Limits(total=3, agents={"main": 2, "other": 2})
+    limits = RunLimits(total=3, agents={"main": 2, "other": 2})
     for number in range(10):
         await store.runs.accept(spec(f"main:test:{number}"))
         await store.runs.accept(spec(f"other:test:{number}"))
@@ -140,11 +140,11 @@ async def test_a_lower_limit_than_what_is_running_claims_nothing(store: Store) -
     await store.runs.claim("owner", LIMITS)
     await store.runs.accept(spec("main:test:d"))
 
-    assert await store.runs.claim("owner", Limits(total=1, agents={"main": 1})) == []
+    assert await store.runs.claim("owner", RunLimits(total=1, agents={"main": 1})) == []
 
 
 async def test_an_agent_with_a_long_queue_does_not_starve_another(store: Store) -> None:
-    limits = Limits(total=1, agents={"main": 1, "other": 1})
+    limits = RunLimits(total=1, agents={"main": 1, "other": 1})
     for number in range(5):
         await store.runs.accept(spec(f"main:test:{number}"))
     late = await store.runs.accept(spec("other:test:a"))
@@ -165,7 +165,7 @@ async def test_a_higher_priority_goes_first_and_equals_go_in_order(store: Store)
     for chat, priority in order:
         await store.runs.accept(spec(f"main:test:{chat}", priority=priority))
 
-    claimed = [run for _ in order for run in await store.runs.claim("owner", Limits(total=5, agents={"main": 5}))]
+    claimed = [run for _ in order for run in await store.runs.claim("owner", RunLimits(total=5, agents={"main": 5}))]
 
     assert [run.spec.session[-1] for run in claimed] == ["b", "d", "a", "c", "e"]
 
@@ -327,7 +327,7 @@ async def test_events_are_numbered_without_gaps_and_read_from_any_point(store: S
 
 async def test_the_end_is_the_last_event_and_says_how_it_ended(store: Store) -> None:
     run = await running(store)
-    verdict = Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="broken")
+    verdict = AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="broken")
 
     await finish(store, run, verdict)
 
@@ -448,7 +448,7 @@ async def test_the_same_key_and_body_give_the_same_run(store: Store) -> None:
     first = await store.runs.accept(spec(), key())
     second = await store.runs.accept(spec(), key())
 
-    assert (second.run.id, second.fresh) == (first.run.id, False)
+    assert (second.run.id, second.is_new) == (first.run.id, False)
     assert len(await store.runs.list(ALL, PAGE)) == 1
 
 
@@ -484,7 +484,7 @@ async def test_a_key_is_forgotten_after_a_day(store: Store, clock: SteppedClock)
     after = await store.runs.accept(spec(), key(digest="another"))
     again = await store.runs.accept(spec(), key(digest="another"))
 
-    assert (within.run.id, after.fresh, again.run.id) == (first.run.id, True, after.run.id)
+    assert (within.run.id, after.is_new, again.run.id) == (first.run.id, True, after.run.id)
 
 
 async def test_pruning_removes_only_expired_keys(store: Store, clock: SteppedClock) -> None:
@@ -495,7 +495,7 @@ async def test_pruning_removes_only_expired_keys(store: Store, clock: SteppedClo
     await store.retention.prune_expired()
 
     assert (await store.runs.accept(spec(), key("new"))).run.id == kept.run.id
-    assert (await store.runs.accept(spec(), key("old"))).fresh
+    assert (await store.runs.accept(spec(), key("old"))).is_new
 
 
 async def test_a_refused_request_does_not_consume_its_key(store: Store) -> None:
@@ -503,14 +503,14 @@ async def test_a_refused_request_does_not_consume_its_key(store: Store) -> None:
     with pytest.raises(AgentBusy):
         await store.runs.accept(spec(), key(), rules(SessionMode.REJECT))
 
-    assert (await store.runs.accept(spec(), key())).fresh
+    assert (await store.runs.accept(spec(), key())).is_new
 
 
 async def test_twenty_requests_at_once_with_one_key_make_one_run(store: Store) -> None:
     accepted = await asyncio.gather(*(store.runs.accept(spec(), key()) for _ in range(20)))
 
     assert len({one.run.id for one in accepted}) == 1
-    assert [one.fresh for one in accepted].count(True) == 1
+    assert [one.is_new for one in accepted].count(True) == 1
 
 
 # --- a busy session ---------------------------------------------------------------------------
@@ -522,7 +522,7 @@ async def test_a_busy_session_can_reject(store: Store) -> None:
         await store.runs.accept(spec(), None, rules(SessionMode.REJECT))
     await finish(store, run)
 
-    assert (await store.runs.accept(spec(), None, rules(SessionMode.REJECT))).fresh
+    assert (await store.runs.accept(spec(), None, rules(SessionMode.REJECT))).is_new
 
 
 async def test_a_busy_session_can_be_interrupted(store: Store) -> None:
@@ -530,12 +530,12 @@ async def test_a_busy_session_can_be_interrupted(store: Store) -> None:
 
     accepted = await store.runs.accept(spec(text="stop that"), None, rules(SessionMode.INTERRUPT))
 
-    assert accepted.interrupted == (run.id,)
+    assert accepted.interrupted_runs == (run.id,)
     assert (await store.runs.get(run.id)).cancel_requested
 
 
 async def test_a_session_that_is_free_has_nothing_to_interrupt(store: Store) -> None:
-    assert (await store.runs.accept(spec(), None, rules(SessionMode.INTERRUPT))).interrupted == ()
+    assert (await store.runs.accept(spec(), None, rules(SessionMode.INTERRUPT))).interrupted_runs == ()
 
 
 # --- finding and listing ----------------------------------------------------------------------
@@ -598,7 +598,7 @@ async def test_pages_have_no_gaps_and_no_repetitions(store: Store) -> None:
 async def test_counts_follow_what_becomes_of_runs(store: Store, clock: SteppedClock) -> None:
     for chat in "abcd":
         await store.runs.accept(spec(f"main:test:{chat}"))
-    runs = await store.runs.claim("owner", Limits(total=3, agents={"main": 3}))
+    runs = await store.runs.claim("owner", RunLimits(total=3, agents={"main": 3}))
     clock.forward(10)
     await finish(store, runs[0])
     await store.runs.requeue(runs[1].id, runs[1].epoch, "why")
@@ -646,7 +646,9 @@ async def test_listeners_are_told_what_is_on_disk_and_nothing_else(shelf: Shelf)
     stored = [
         event for one in await store.runs.list(ALL, PAGE) for event in await store.events.read_after(one.id, 0, 100)
     ]
-    assert sorted(told.events, key=lambda event: (event.run, event.n)) == sorted(stored, key=lambda e: (e.run, e.n))
+    assert sorted(told.events, key=lambda event: (event.run, event.number)) == sorted(
+        stored, key=lambda e: (e.run, e.number)
+    )
     assert told.changes == list(await store.events.read_changes_after(0, 100))
 
 
@@ -679,7 +681,7 @@ async def test_a_listener_that_raises_blocks_no_writer(store: Store, monkeypatch
 
     store.subscribe(listener)
 
-    assert (await store.runs.accept(spec())).fresh
+    assert (await store.runs.accept(spec())).is_new
     assert [str(error) for error in broken] == ["a listener broke"]
 
 
@@ -742,7 +744,7 @@ async def test_a_cancelled_writer_does_not_undo_its_write(store: Store) -> None:
     gone.cancel()
     await store.check_writable()
 
-    assert not (await store.runs.accept(spec(), key())).fresh
+    assert not (await store.runs.accept(spec(), key())).is_new
 
 
 async def test_a_disk_check_changes_nothing_that_is_visible(store: Store) -> None:

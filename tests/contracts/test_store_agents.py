@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Admission, Load
+from gateway.domain.queue import AdmissionRules, AgentLoad
 from gateway.domain.run import Outcome, RunSpec, Source, Status
 from gateway.domain.session import Role
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
@@ -18,7 +18,7 @@ from gateway.store.sqlite import agents
 from tests.contracts.stores import ALL, LIMITS, PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, spec
 
 DRAFT = AgentDraft(slug="reviewer", name="The reviewer", model="m", system_prompt="Review.", max_concurrent=3)
-OPEN = Admission(slots=3, stored=False)
+OPEN = AdmissionRules(slots=3, stored=False)
 
 
 def assigned(session: str = "main:task:a") -> RunSpec:
@@ -68,7 +68,7 @@ async def test_the_same_key_makes_one_agent(store: Store) -> None:
 
 
 async def test_the_number_of_agents_is_limited(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agents, "MOST", 1)
+    monkeypatch.setattr(agents, "MAX_AGENTS", 1)
     await make(store)
 
     with pytest.raises(Conflict, match="1 agents already"):
@@ -127,14 +127,14 @@ async def test_assigned_runs_hold_slots_until_they_end(store: Store) -> None:
 
 async def test_runs_that_were_not_assigned_take_no_slot(store: Store) -> None:
     for number in range(5):
-        await store.runs.accept(spec(f"main:test:{number}"), admission=Admission(slots=1, stored=False))
-    await store.runs.accept(assigned(), admission=Admission(slots=1, stored=False))
+        await store.runs.accept(spec(f"main:test:{number}"), admission=AdmissionRules(slots=1, stored=False))
+    await store.runs.accept(assigned(), admission=AdmissionRules(slots=1, stored=False))
 
-    assert (await store.agents.count_loads())["main"] == Load(running=0, queued=6, slots=1)
+    assert (await store.agents.count_loads())["main"] == AgentLoad(running=0, queued=6, slots=1)
 
 
 async def test_the_same_key_takes_one_slot(store: Store) -> None:
-    one = Admission(slots=1, stored=False)
+    one = AdmissionRules(slots=1, stored=False)
     first = await store.runs.accept(assigned(), key(), admission=one)
 
     assert (await store.runs.accept(assigned(), key(), admission=one)).run == first.run
@@ -168,7 +168,7 @@ async def test_slots_outlive_a_crash_and_end_with_their_runs(shelf: Shelf) -> No
 
 async def test_the_slots_of_a_stored_agent_are_as_the_store_says(store: Store) -> None:
     made = await make(store, max_concurrent=1)
-    stale = Admission(slots=100, stored=True)
+    stale = AdmissionRules(slots=100, stored=True)
     await store.runs.accept(assigned(f"{made.id}:task:1"), admission=stale)
 
     with pytest.raises(AgentBusy, match="takes 1 at a time"):
@@ -183,7 +183,7 @@ async def test_nothing_is_accepted_for_a_stored_agent_that_was_disabled_or_delet
 ) -> None:
     made = await make(store)
     wanted: RunSpec = make_spec(f"{made.id}:task:1")  # type: ignore[operator]
-    stored = Admission(slots=1, stored=True)
+    stored = AdmissionRules(slots=1, stored=True)
 
     await store.agents.edit(made.id, AgentEdit(enabled=False))
     with pytest.raises(AgentDisabled):

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from gateway.domain.agent import AgentDraft, AgentEdit
-from gateway.domain.budget import Budget, By, Days, Spent, Used
+from gateway.domain.budget import Budget, CalendarDays, UsageGroup, UsageGrouping, UsageTotals
 from gateway.domain.delivery import Target
 from gateway.domain.event import Usage
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Limits
-from gateway.domain.run import Move, Outcome, Round, Run, RunSpec, Source, Status, Verdict
+from gateway.domain.queue import RunLimits
+from gateway.domain.run import AttemptResult, GoalRound, Move, Outcome, Run, RunSpec, Source, Status
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from tests.contracts.stores import ALL, PAGE, START, Shelf, SteppedClock, done, finish, kinds_of, spec
 
@@ -25,8 +25,8 @@ TODAY, TOMORROW = "2023-11-14", "2023-11-15"
 STEP = Usage(input=100, output=20, cached=50, cost=0.25)
 
 
-def limits(**fields: Any) -> Limits:
-    return Limits(total=1000, agents={"main": 1000, "other": 1000}, budgets={"main": Budget(**fields)})
+def limits(**fields: Any) -> RunLimits:
+    return RunLimits(total=1000, agents={"main": 1000, "other": 1000}, budgets={"main": Budget(**fields)})
 
 
 def scheduled(session: str, schedule: str = "s", budget: Budget | None = None) -> RunSpec:
@@ -41,7 +41,7 @@ async def accept(store: Store, count: int = 1, agent: str = "main", **fields: An
         await store.runs.accept(spec(f"{agent}:test:{number}", **fields))
 
 
-async def go(store: Store, within: Limits) -> list[Run]:
+async def go(store: Store, within: RunLimits) -> list[Run]:
     """Claim runs, and return those that may start."""
     return [run for run in await store.runs.claim("owner", within) if run.status is Status.RUNNING]
 
@@ -50,8 +50,8 @@ async def end(store: Store, run: Run, usage: Usage = STEP) -> Run:
     return await finish(store, run, done(usage=usage), [usage] if usage != Usage() else [])
 
 
-async def spent(store: Store, day: str = TODAY, by: By = By.AGENT) -> dict[str, Spent]:
-    return {one.name: one.spent for one in await store.usage.sum_days(by, day, day)}
+async def spent(store: Store, day: str = TODAY, by: UsageGrouping = UsageGrouping.AGENT) -> dict[str, UsageTotals]:
+    return {one.name: one.totals for one in await store.usage.sum_days(by, day, day)}
 
 
 # --- counting ---------------------------------------------------------------------------------
@@ -67,31 +67,33 @@ async def test_usage_is_reported_by_day_agent_and_schedule(store: Store, clock: 
     (late,) = await go(store, limits())
     await end(store, late)
 
-    one = Spent(runs=1, input=100, output=20, cached=50, cost=0.25)
-    two = Spent(runs=2, input=200, output=40, cached=100, cost=0.5)
-    assert await store.usage.sum_days(By.DAY, TODAY, TOMORROW) == [
-        Used(name=TODAY, spent=two),
-        Used(name=TOMORROW, spent=one),
+    one = UsageTotals(runs=1, input=100, output=20, cached=50, cost=0.25)
+    two = UsageTotals(runs=2, input=200, output=40, cached=100, cost=0.5)
+    assert await store.usage.sum_days(UsageGrouping.DAY, TODAY, TOMORROW) == [
+        UsageGroup(name=TODAY, totals=two),
+        UsageGroup(name=TOMORROW, totals=one),
     ]
-    assert await store.usage.sum_days(By.AGENT, TODAY, TOMORROW) == [
-        Used(name="main", spent=two),
-        Used(name="other", spent=one),
+    assert await store.usage.sum_days(UsageGrouping.AGENT, TODAY, TOMORROW) == [
+        UsageGroup(name="main", totals=two),
+        UsageGroup(name="other", totals=one),
     ]
-    assert await store.usage.sum_days(By.SCHEDULE, TODAY, TOMORROW) == [Used(name="s", spent=one)]
-    assert await store.usage.sum_days(By.DAY, TODAY, TOMORROW, "other") == [Used(name=TODAY, spent=one)]
-    assert await store.usage.sum_days(By.DAY, "2023-11-16", "2023-12-31") == []
+    assert await store.usage.sum_days(UsageGrouping.SCHEDULE, TODAY, TOMORROW) == [UsageGroup(name="s", totals=one)]
+    assert await store.usage.sum_days(UsageGrouping.DAY, TODAY, TOMORROW, "other") == [
+        UsageGroup(name=TODAY, totals=one)
+    ]
+    assert await store.usage.sum_days(UsageGrouping.DAY, "2023-11-16", "2023-12-31") == []
 
 
 async def test_usage_counts_when_it_is_reported_and_not_again_at_the_end(store: Store) -> None:
     await accept(store)
     (run,) = await go(store, limits())
     await store.events.append(run.id, run.epoch, [STEP])
-    under_way = await store.usage.sum_today(By.AGENT, "main")
-    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="more", usage=STEP + STEP), [STEP])
+    under_way = await store.usage.sum_today(UsageGrouping.AGENT, "main")
+    await store.runs.end_round(run.id, run.epoch, GoalRound(number=1, reply="more", usage=STEP + STEP), [STEP])
     await finish(store, run, done(usage=STEP), [STEP])
 
-    assert under_way == Spent(runs=1, input=100, output=20, cached=50, cost=0.25)
-    assert await spent(store) == {"main": Spent(runs=1, input=300, output=60, cached=150, cost=0.75)}
+    assert under_way == UsageTotals(runs=1, input=100, output=20, cached=50, cost=0.25)
+    assert await spent(store) == {"main": UsageTotals(runs=1, input=300, output=60, cached=150, cost=0.75)}
 
 
 async def test_a_repeated_end_counts_once(store: Store) -> None:
@@ -103,7 +105,7 @@ async def test_a_repeated_end_counts_once(store: Store) -> None:
     with pytest.raises(Fenced):
         await store.events.append(run.id, run.epoch, [STEP])
 
-    assert (await spent(store))["main"] == Spent(runs=1, input=100, output=20, cached=50, cost=0.25)
+    assert (await spent(store))["main"] == UsageTotals(runs=1, input=100, output=20, cached=50, cost=0.25)
 
 
 async def test_an_interrupted_run_counts_its_reported_usage_and_as_one_run(store: Store) -> None:
@@ -111,13 +113,13 @@ async def test_an_interrupted_run_counts_its_reported_usage_and_as_one_run(store
     (first,) = await go(store, limits())
     await store.events.append(first.id, first.epoch, [STEP])
     await store.owners.rescue_runs("owner")
-    between = await store.usage.sum_today(By.AGENT, "main")
+    between = await store.usage.sum_today(UsageGrouping.AGENT, "main")
     (second,) = await go(store, limits())
-    again = await store.usage.sum_today(By.AGENT, "main")
+    again = await store.usage.sum_today(UsageGrouping.AGENT, "main")
     await end(store, second)
 
-    assert (between.runs, between.tokens, again) == (1, 120, between)
-    assert (await spent(store))["main"] == Spent(runs=1, input=200, output=40, cached=100, cost=0.5)
+    assert (between.runs, between.total_tokens, again) == (1, 120, between)
+    assert (await spent(store))["main"] == UsageTotals(runs=1, input=200, output=40, cached=100, cost=0.5)
 
 
 async def test_a_run_over_midnight_counts_on_its_first_day_and_its_tokens_when_they_were_used(
@@ -129,16 +131,16 @@ async def test_a_run_over_midnight_counts_on_its_first_day_and_its_tokens_when_t
     clock.forward(2 * HOUR)
     await end(store, run, Usage(input=7, cost=0.5))
 
-    assert (await spent(store, TODAY))["main"] == Spent(runs=1, input=100, output=20, cached=50, cost=0.25)
-    assert (await spent(store, TOMORROW))["main"] == Spent(input=7, cost=0.5)
+    assert (await spent(store, TODAY))["main"] == UsageTotals(runs=1, input=100, output=20, cached=50, cost=0.25)
+    assert (await spent(store, TOMORROW))["main"] == UsageTotals(input=7, cost=0.5)
 
 
 async def test_days_are_those_of_the_given_time_zone(shelf: Shelf) -> None:
-    store = shelf.open(days=Days("Asia/Tokyo"))
+    store = shelf.open(days=CalendarDays("Asia/Tokyo"))
     await accept(store)
     await end(store, (await go(store, limits()))[0])
 
-    assert [one.name for one in await store.usage.sum_days(By.DAY, TODAY, TOMORROW)] == [TOMORROW]
+    assert [one.name for one in await store.usage.sum_days(UsageGrouping.DAY, TODAY, TOMORROW)] == [TOMORROW]
 
 
 async def test_runs_without_a_known_cost_are_counted(store: Store) -> None:
@@ -147,7 +149,7 @@ async def test_runs_without_a_known_cost_are_counted(store: Store) -> None:
     await end(store, priced)
     await end(store, free, Usage(input=1, output=1))
     await end(store, silent, Usage())
-    await finish(store, failed, Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no model"))
+    await finish(store, failed, AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no model"))
 
     assert (await spent(store))["main"].unpriced == 2
 
@@ -158,7 +160,7 @@ async def test_impossible_usage_is_clamped(store: Store) -> None:
         said = [Usage(input=(1 << 63) - 1, output=5, cost=0.5), Usage(output=-5, cost=-1.0)]
         await store.events.append(run.id, run.epoch, said)
 
-    used = await store.usage.sum_today(By.AGENT, "main")
+    used = await store.usage.sum_today(UsageGrouping.AGENT, "main")
     assert (used.input, used.output, used.cost) == ((1 << 53) - 1, 10, 1.0)
 
 
@@ -196,7 +198,7 @@ async def test_a_run_over_the_limit_of_runs_fails_and_says_why(store: Store) -> 
 async def test_runs_refused_by_a_budget_take_no_capacity_from_others(store: Store) -> None:
     await accept(store, 5)
     await accept(store, 2, agent="other")
-    within = Limits(total=3, agents={"main": 1, "other": 2}, budgets={"main": Budget(runs=1)})
+    within = RunLimits(total=3, agents={"main": 1, "other": 2}, budgets={"main": Budget(runs=1)})
 
     assert [run.spec.agent for run in await go(store, within)] == ["main", "other", "other"]
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.domain.delivery import JITTER, LONGEST_WAIT, Delivery, DeliveryFilter, DeliveryStatus, Target
+from gateway.domain.delivery import (
+    MAX_RETRY_DELAY_SECONDS,
+    RETRY_JITTER_SHARE,
+    Delivery,
+    DeliveryFilter,
+    DeliveryStatus,
+    Target,
+)
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
-from gateway.domain.run import Move, OnInterrupt, Outcome, Run, Verdict
+from gateway.domain.run import AttemptResult, Move, OnInterrupt, Outcome, Run
 from gateway.errors import Conflict, DeliveryNotFound
 from tests.contracts.stores import PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, running, spec
 
@@ -71,7 +78,7 @@ async def test_a_run_that_fails_when_requeued_makes_a_delivery(store: Store) -> 
 
 async def test_a_failed_run_makes_a_delivery(store: Store) -> None:
     run = await running(store, deliver=(HOOK,))
-    await finish(store, run, Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no"))
+    await finish(store, run, AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no"))
 
     assert len(await all_of(store)) == 1
 
@@ -128,7 +135,12 @@ async def test_a_waiting_delivery_is_due_when_the_clock_is_set_back_by_years(sto
 async def test_the_longest_possible_wait_is_kept(store: Store) -> None:
     await ended(store)
     (taken,) = await store.deliveries.take_due(10, 1)
-    await recorded(store, taken, DeliveryStatus.PENDING, next_at=START + round(LONGEST_WAIT * (1 + JITTER) * 1000))
+    await recorded(
+        store,
+        taken,
+        DeliveryStatus.PENDING,
+        next_at=START + round(MAX_RETRY_DELAY_SECONDS * (1 + RETRY_JITTER_SHARE) * 1000),
+    )
 
     assert await store.deliveries.take_due(10, 1) == []
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.domain.agent import SessionMode
 from gateway.domain.event import Text
 from gateway.domain.ports.run_store import Fenced
-from gateway.domain.queue import Limits
+from gateway.domain.queue import RunLimits
 from gateway.domain.run import OnInterrupt, Run, Status
 from gateway.errors import AgentBusy, Conflict
 from tests.contracts.stores import ALL, KINDS, LIMITS, PAGE, Kind, SteppedClock, Told, done, rules, spec
@@ -27,7 +27,7 @@ T = TypeVar("T")
 SESSIONS = [f"{agent}:test:{chat}" for agent in ("main", "other") for chat in "ab"]
 OWNERS = ["owner-1", "owner-2"]
 ATTEMPTS = 2
-ROOM = [LIMITS, LIMITS, *(Limits(total=t, agents={"main": m, "other": o}) for t, m, o in [(2, 2, 1), (1, 1, 1)])]
+ROOM = [LIMITS, LIMITS, *(RunLimits(total=t, agents={"main": m, "other": o}) for t, m, o in [(2, 2, 1), (1, 1, 1)])]
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Model:
             if joined:
                 joined[0].ready = True
 
-    def claim(self, owner: str, limits: Limits, now: int) -> list[Known]:
+    def claim(self, owner: str, limits: RunLimits, now: int) -> list[Known]:
         for run in self.of_status(Status.QUEUED):
             if run.run_at is not None and run.run_at <= now:
                 run.run_at = None
@@ -89,7 +89,7 @@ class Model:
             claimed.append(head)
         return claimed
 
-    def _next(self, limits: Limits) -> Known | None:
+    def _next(self, limits: RunLimits) -> Known | None:
         """Return the run to claim: the most urgent one of each agent, and of these the one accepted first."""
         heads = []
         for agent, limit in limits.agents.items():
@@ -171,7 +171,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.advance(session)
 
     @rule(owner=st.sampled_from(OWNERS), limits=st.sampled_from(ROOM))
-    def claim(self, owner: str, limits: Limits) -> None:
+    def claim(self, owner: str, limits: RunLimits) -> None:
         claimed = self.do(self.store.runs.claim(owner, limits))
         assert [run.id for run in claimed] == [run.id for run in self.model.claim(owner, limits, self.clock.now)]
         self.held.update({run.id: run for run in claimed})

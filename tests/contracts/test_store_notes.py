@@ -59,4 +59,4 @@ async def test_an_idempotency_key_is_kept_for_its_lifetime(
     clock.forward(days * 24 * 3600 * 1000)
     await store.retention.prune_expired()
 
-    assert (await store.runs.accept(spec(), month)).fresh is fresh
+    assert (await store.runs.accept(spec(), month)).is_new is fresh

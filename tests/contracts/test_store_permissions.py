@@ -6,17 +6,17 @@ import pytest
 
 from gateway.domain.event import Permission, Text, Usage
 from gateway.domain.page import Page
-from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
+from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
-from gateway.domain.run import Round, Run
+from gateway.domain.run import GoalRound, Run
 from gateway.errors import Conflict, PermissionNotFound
 from tests.contracts.stores import PAGE, START, SteppedClock, Told, claim_one, finish, key, kinds_of, running
 
-WANTED = Wanted(action="rm -rf", choices=(Answer.ALLOW, Answer.DENY))
+WANTED = PermissionQuestion(action="rm -rf", choices=(Answer.ALLOW, Answer.DENY))
 
 
-async def ask(store: Store, run: Run, wanted: Wanted = WANTED) -> PermissionRequest:
+async def ask(store: Store, run: Run, wanted: PermissionQuestion = WANTED) -> PermissionRequest:
     return await store.permissions.ask(run.id, run.epoch, wanted, START + 1000)
 
 
@@ -29,7 +29,7 @@ async def test_a_permission_request_and_its_answer_are_stored_and_published(stor
     told = Told(store)
     asked = await ask(store, run)
     clock.forward(5)
-    answered = await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna")
+    answered = await store.permissions.answer(run.id, asked.number, Answer.ALLOW, "anna")
 
     assert await store.permissions.get(run.id, 1) == answered
     assert (asked.id, asked.action, asked.asked, asked.expires, asked.answer) == (
@@ -39,14 +39,19 @@ async def test_a_permission_request_and_its_answer_are_stored_and_published(stor
         START + 1000,
         None,
     )
-    assert (answered.answer, answered.by, answered.answered, answered.lapse) == (Answer.ALLOW, "anna", START + 5, None)
+    assert (answered.answer, answered.answered_by, answered.answered, answered.denial_reason) == (
+        Answer.ALLOW,
+        "anna",
+        START + 5,
+        None,
+    )
     expires = "2023-11-14T22:13:21.000Z"
     assert [one.data for one in told.events] == await events(store, run)
     assert await events(store, run) == [
         Permission(id="p1", action="rm -rf", choices=("allow", "deny"), expires_at=expires),
         Permission(id="p1", action="rm -rf", answer="allow", by="anna"),
     ]
-    assert told.events[0].n == asked.event
+    assert told.events[0].number == asked.event_number
     assert [(one.topic, one.ref, one.state, one.session) for one in told.changes] == [
         ("permission", f"{run.id}/p1", "asked", run.spec.session),
         ("permission", f"{run.id}/p1", "allow", run.spec.session),
@@ -56,37 +61,38 @@ async def test_a_permission_request_and_its_answer_are_stored_and_published(stor
 async def test_the_first_answer_counts(store: Store) -> None:
     run = await running(store)
     asked = await ask(store, run)
-    await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna")
+    await store.permissions.answer(run.id, asked.number, Answer.ALLOW, "anna")
 
     with pytest.raises(Conflict, match="p1 was answered already: allow, by anna"):
-        await store.permissions.answer(run.id, asked.n, Answer.DENY, "otto")
-    assert (await store.permissions.close(run.id, asked.n, Lapse.DEADLINE)).answer is Answer.ALLOW
+        await store.permissions.answer(run.id, asked.number, Answer.DENY, "otto")
+    assert (await store.permissions.close(run.id, asked.number, DenialReason.DEADLINE)).answer is Answer.ALLOW
     assert len(await events(store, run)) == 2
 
 
 async def test_the_same_answer_with_the_same_key_counts_once(store: Store) -> None:
     run = await running(store)
     asked = await ask(store, run)
-    first = await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna", key())
+    first = await store.permissions.answer(run.id, asked.number, Answer.ALLOW, "anna", key())
 
-    assert await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna", key()) == first
+    assert await store.permissions.answer(run.id, asked.number, Answer.ALLOW, "anna", key()) == first
     assert len(await events(store, run)) == 2
 
 
 @pytest.mark.parametrize(
-    ("lapse", "said"), [(Lapse.DEADLINE, "nobody answered p1 in time"), (Lapse.WITHDRAWN, "no longer waits")]
+    ("lapse", "said"),
+    [(DenialReason.DEADLINE, "nobody answered p1 in time"), (DenialReason.WITHDRAWN, "no longer waits")],
 )
 async def test_a_request_that_expired_or_was_withdrawn_is_denied_and_cannot_be_answered(
-    store: Store, lapse: Lapse, said: str
+    store: Store, lapse: DenialReason, said: str
 ) -> None:
     run = await running(store)
     asked = await ask(store, run)
-    closed = await store.permissions.close(run.id, asked.n, lapse)
+    closed = await store.permissions.close(run.id, asked.number, lapse)
 
-    assert (closed.answer, closed.lapse, closed.by) == (Answer.DENY, lapse, "")
+    assert (closed.answer, closed.denial_reason, closed.answered_by) == (Answer.DENY, lapse, "")
     assert (await events(store, run))[-1] == Permission(id="p1", action="rm -rf", answer="deny", reason=lapse)
     with pytest.raises(Conflict, match=said):
-        await store.permissions.answer(run.id, asked.n, Answer.ALLOW, "anna")
+        await store.permissions.answer(run.id, asked.number, Answer.ALLOW, "anna")
 
 
 async def test_the_end_of_a_run_withdraws_its_requests(store: Store) -> None:
@@ -96,7 +102,10 @@ async def test_the_end_of_a_run_withdraws_its_requests(store: Store) -> None:
     await finish(store, run, said=[Text(delta="done")])
 
     found = await store.permissions.list(run.id, PAGE)
-    assert [(one.id, one.lapse) for one in found] == [("p2", Lapse.WITHDRAWN), ("p1", Lapse.WITHDRAWN)]
+    assert [(one.id, one.denial_reason) for one in found] == [
+        ("p2", DenialReason.WITHDRAWN),
+        ("p1", DenialReason.WITHDRAWN),
+    ]
     kinds = await kinds_of(store, run.id)
     assert kinds[-6:] == ["permission", "permission", "text", "permission", "permission", "end"]
     assert [one.id for one in (await events(store, run))[2:]] == ["p1", "p2"]
@@ -109,7 +118,7 @@ async def test_a_rescue_withdraws_requests_and_the_next_attempt_asks_again(store
     again = await claim_one(store)
     asked = await ask(store, again)
 
-    assert (asked.id, (await store.permissions.get(run.id, 1)).lapse) == ("p2", Lapse.WITHDRAWN)
+    assert (asked.id, (await store.permissions.get(run.id, 1)).denial_reason) == ("p2", DenialReason.WITHDRAWN)
     with pytest.raises(Fenced):
         await ask(store, run)
 
@@ -117,9 +126,9 @@ async def test_a_rescue_withdraws_requests_and_the_next_attempt_asks_again(store
 async def test_the_end_of_a_round_withdraws_its_requests(store: Store) -> None:
     run = await running(store)
     await ask(store, run)
-    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="more", usage=Usage()), [])
+    await store.runs.end_round(run.id, run.epoch, GoalRound(number=1, reply="more", usage=Usage()), [])
 
-    assert (await store.permissions.get(run.id, 1)).lapse is Lapse.WITHDRAWN
+    assert (await store.permissions.get(run.id, 1)).denial_reason is DenialReason.WITHDRAWN
 
 
 async def test_requests_are_listed_in_pages_and_belong_to_their_run(store: Store) -> None:
@@ -127,8 +136,8 @@ async def test_requests_are_listed_in_pages_and_belong_to_their_run(store: Store
     for _ in range(3):
         await ask(store, run)
 
-    assert [one.n for one in await store.permissions.list(run.id, Page(limit=2))] == [3, 2]
-    assert [one.n for one in await store.permissions.list(run.id, Page(limit=2, before=2))] == [1]
+    assert [one.number for one in await store.permissions.list(run.id, Page(limit=2))] == [3, 2]
+    assert [one.number for one in await store.permissions.list(run.id, Page(limit=2, before=2))] == [1]
     assert await store.permissions.list(other.id, PAGE) == []
     with pytest.raises(PermissionNotFound, match="no permission request p1"):
         await store.permissions.answer(other.id, 1, Answer.ALLOW, "anna")

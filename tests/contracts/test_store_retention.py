@@ -10,9 +10,9 @@ from gateway.domain.delivery import Delivery, DeliveryFilter, DeliveryStatus, Ta
 from gateway.domain.event import Text
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Pruned, Store
-from gateway.domain.queue import Counts
+from gateway.domain.queue import GatewayCounts
 from gateway.domain.run import Run
-from gateway.domain.search import Search
+from gateway.domain.search import SearchQuery
 from gateway.errors import RunNotFound
 from tests.contracts.stores import ALL, PAGE, START, SteppedClock, claim_one, finish, key, spec
 
@@ -45,7 +45,7 @@ async def prune_all_sessions(store: Store, before: int) -> None:
 
 
 async def numbers(store: Store, run: Run) -> list[int]:
-    return [event.n for event in await store.events.read_after(run.id, 0, 10_000)]
+    return [event.number for event in await store.events.read_after(run.id, 0, 10_000)]
 
 
 async def listed(store: Store) -> list[str]:
@@ -197,7 +197,7 @@ async def test_the_counts_are_right_after_pruning(store: Store, clock: SteppedCl
     clock.forward(DAY)
     await ended(store)
     await prune_all_runs(store, START)
-    found: Counts = await store.runs.count_totals(0)
+    found: GatewayCounts = await store.runs.count_totals(0)
 
     assert (found.queued, found.running, dict(found.ended)["succeeded"]) == (0, 0, 1)
 
@@ -223,7 +223,7 @@ async def test_unused_sessions_are_pruned_with_their_transcripts(store: Store, c
 
     assert [session.key for session in await store.sessions.list(PAGE)] == ["main:test:new"]
     assert await store.sessions.read_history("main:test:old", 10) == []
-    found = await store.sessions.search(Search(terms=search.terms("fox")), Page())
+    found = await store.sessions.search(SearchQuery(terms=search.parse_terms("fox")), Page())
     assert {one.session for one in found} == {"main:test:new"}
     assert (await store.events.read_changes_after(0, 1000))[-1].state == "deleted"
 

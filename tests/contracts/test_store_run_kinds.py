@@ -10,7 +10,18 @@ from gateway.domain.event import Usage
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
-from gateway.domain.run import Mode, Move, OnInterrupt, Outcome, Round, Run, RunFilter, Source, Status, Verdict
+from gateway.domain.run import (
+    AttemptResult,
+    GoalRound,
+    Mode,
+    Move,
+    OnInterrupt,
+    Outcome,
+    Run,
+    RunFilter,
+    Source,
+    Status,
+)
 from gateway.errors import AgentBusy, Conflict, Unavailable
 from tests.contracts.stores import LIMITS, PAGE, Shelf, SteppedClock, claim_one, finish, spec
 
@@ -56,7 +67,7 @@ async def test_the_same_key_releases_once(store: Store) -> None:
 
     again = await store.runs.release(run.id, BUSY, key)
 
-    assert (again.fresh, again.run.id) == (False, run.id)
+    assert (again.is_new, again.run.id) == (False, run.id)
 
 
 async def test_a_run_is_not_released_into_a_busy_session_that_rejects(store: Store) -> None:
@@ -111,12 +122,14 @@ async def at_goal(store: Store, **fields: object) -> Run:
 async def test_a_round_is_on_disk_when_it_ends(store: Store) -> None:
     run = await at_goal(store)
 
-    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage(input=5)), [Usage(input=5)])
+    await store.runs.end_round(
+        run.id, run.epoch, GoalRound(number=1, reply="half", usage=Usage(input=5)), [Usage(input=5)]
+    )
 
     kept = await store.runs.get(run.id)
     assert (kept.rounds, kept.usage, kept.status) == (1, Usage(input=5), Status.RUNNING)
     assert [message.content for message in await store.sessions.read_history(run.spec.session, 10)] == [
-        run.spec.prompt(1),
+        run.spec.build_prompt(1),
         "half",
     ]
     assert (await store.events.read_after(run.id, 0, 10))[-1].data == Usage(input=5)
@@ -124,8 +137,8 @@ async def test_a_round_is_on_disk_when_it_ends(store: Store) -> None:
 
 async def test_the_end_of_a_goal_adds_its_last_round(store: Store) -> None:
     run = await at_goal(store)
-    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage(input=5)), [])
-    verdict = Verdict(
+    await store.runs.end_round(run.id, run.epoch, GoalRound(number=1, reply="half", usage=Usage(input=5)), [])
+    verdict = AttemptResult(
         move=Move.SUCCEED, outcome=Outcome.COMPLETED, result="whole", usage=Usage(input=2), rounds=2, done=True
     )
 
@@ -133,7 +146,7 @@ async def test_the_end_of_a_goal_adds_its_last_round(store: Store) -> None:
 
     assert (ended.rounds, ended.done, ended.usage) == (2, True, Usage(input=7))
     told = [message.content for message in await store.sessions.read_history(run.spec.session, 10)]
-    assert told == [run.spec.prompt(1), "half", run.spec.prompt(2), "whole"]
+    assert told == [run.spec.build_prompt(1), "half", run.spec.build_prompt(2), "whole"]
     assert await store.runs.get(run.id) == ended
 
 
@@ -142,17 +155,17 @@ async def test_an_attempt_that_lost_its_run_ends_no_round(store: Store) -> None:
     await store.runs.requeue(run.id, run.epoch, "why")
 
     with pytest.raises(Fenced):
-        await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="", usage=Usage()), [])
+        await store.runs.end_round(run.id, run.epoch, GoalRound(number=1, reply="", usage=Usage()), [])
 
 
 async def test_a_goal_that_is_not_retried_names_the_round_that_was_interrupted(store: Store) -> None:
     run = await at_goal(store, on_interrupt=OnInterrupt.FAIL)
-    await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="half", usage=Usage()), [])
+    await store.runs.end_round(run.id, run.epoch, GoalRound(number=1, reply="half", usage=Usage()), [])
 
     ended = await store.runs.requeue(run.id, run.epoch, "why")
 
     assert (ended.status, ended.rounds, ended.done) == (Status.FAILED, 2, False)
-    assert (await store.sessions.read_history(run.spec.session, 10))[-1].content == run.spec.prompt(2)
+    assert (await store.sessions.read_history(run.spec.session, 10))[-1].content == run.spec.build_prompt(2)
 
 
 # --- background runs --------------------------------------------------------------------------

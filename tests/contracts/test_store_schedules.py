@@ -13,10 +13,10 @@ from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Admission
-from gateway.domain.run import Move, Outcome, Run, RunSpec, Source, Status, Verdict
-from gateway.domain.schedule import Fire, FireOutcome, Firing, Misfire, PlannedRun, Schedule, ScheduleSpec
-from gateway.errors import AgentBusy, Conflict, JobNotFound, Unavailable
+from gateway.domain.queue import AdmissionRules
+from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunSpec, Source, Status
+from gateway.domain.schedule import FireOutcome, FirePlan, FireRecord, Misfire, PlannedRun, Schedule, ScheduleSpec
+from gateway.errors import AgentBusy, Conflict, ScheduleNotFound, Unavailable
 from tests.contracts.stores import ALL, PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, rules, spec
 
 MINUTE = 60_000
@@ -49,11 +49,11 @@ def work(schedule: str = "s", session: str = "main:cron:s") -> RunSpec:
     return msgspec.structs.replace(spec(session, labels={"schedule": schedule}), source=Source.CRON)
 
 
-def firing(schedule: Schedule, *times: int, admission: Admission | None = None, **fields: Any) -> Firing:
+def firing(schedule: Schedule, *times: int, admission: AdmissionRules | None = None, **fields: Any) -> FirePlan:
     """Return a plan to run these times; the next time is a minute after the schedule's own."""
     assert schedule.next_at is not None
     planned: dict[str, Any] = {"next_at": schedule.next_at + MINUTE, **fields}
-    return Firing(
+    return FirePlan(
         schedule=schedule,
         runs=tuple(PlannedRun(time=time, spec=work(schedule.id), admission=admission) for time in times),
         **planned,
@@ -114,7 +114,7 @@ async def test_an_unknown_schedule_is_reported(store: Store) -> None:
         store.schedules.replace(made("x")),
         store.schedules.trigger("x", work("x")),
     ):
-        with pytest.raises(JobNotFound, match="no schedule 'x'"):
+        with pytest.raises(ScheduleNotFound, match="no schedule 'x'"):
             await asking
     assert await store.runs.list(ALL, PAGE) == []
 
@@ -181,7 +181,7 @@ async def test_a_fire_its_run_and_the_next_time_are_one_transaction(store: Store
         "queued",
     )
     assert await store.schedules.list_fires("s", PAGE) == [
-        Fire(
+        FireRecord(
             scheduled_for=START + MINUTE,
             at=START + MINUTE + 3,
             outcome=FireOutcome.FIRED,
@@ -282,11 +282,11 @@ async def test_old_fires_are_pruned(store: Store, clock: SteppedClock) -> None:
     ("admission", "reason"),
     [
         (rules(SessionMode.REJECT), "the session main:cron:s is busy."),
-        (Admission(slots=1, stored=True), "the agent 'main' was deleted."),
+        (AdmissionRules(slots=1, stored=True), "the agent 'main' was deleted."),
     ],
 )
 async def test_a_time_whose_run_is_refused_is_recorded_with_the_reason(
-    store: Store, admission: Admission, reason: str
+    store: Store, admission: AdmissionRules, reason: str
 ) -> None:
     await store.runs.accept(spec("main:cron:s"))
     schedule = await store.schedules.create(made())
@@ -338,7 +338,7 @@ async def test_a_time_can_interrupt_what_runs_in_its_session(store: Store) -> No
     schedule = await store.schedules.create(made())
     (fired,) = await store.schedules.fire(firing(schedule, START + MINUTE, admission=rules(SessionMode.INTERRUPT)))
 
-    assert fired.interrupted == (running.id,)
+    assert fired.interrupted_runs == (running.id,)
     assert (await store.runs.get(running.id)).cancel_requested
 
 
@@ -379,20 +379,20 @@ async def test_the_same_key_triggers_once(store: Store) -> None:
     await store.schedules.create(made())
     first, again = [await store.schedules.trigger("s", work(), key()) for _ in range(2)]
 
-    assert (first.fresh, again.fresh, again.run.id) == (True, False, first.run.id)
+    assert (first.is_new, again.is_new, again.run.id) == (True, False, first.run.id)
     assert len(await told_fires(store)) == 1
 
 
 # --- failures ---------------------------------------------------------------------------------
 
 
-async def run_once(store: Store, verdict: Verdict | None = None) -> Run:
+async def run_once(store: Store, verdict: AttemptResult | None = None) -> Run:
     await store.schedules.trigger("s", work())
     return await finish(store, await claim_one(store), verdict)
 
 
-FAILED = Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no model")
-CANCELLED = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
+FAILED = AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no model")
+CANCELLED = AttemptResult(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
 
 
 async def test_too_many_failures_in_a_row_disable_a_schedule_and_it_says_why(store: Store) -> None:

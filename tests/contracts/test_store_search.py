@@ -7,7 +7,7 @@ import pytest
 from gateway.domain import search
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
-from gateway.domain.search import Found, Search
+from gateway.domain.search import SearchHit, SearchQuery
 from tests.contracts.stores import claim_one, done, finish, spec
 
 EVERYTHING = Page(limit=1000)
@@ -18,8 +18,8 @@ async def say(store: Store, input_: str, answer: str, session: str = "main:test:
     await finish(store, await claim_one(store), done(answer))
 
 
-async def look(store: Store, query: str, page: Page = EVERYTHING, **where: str) -> list[Found]:
-    return list(await store.sessions.search(Search(terms=search.terms(query), **where), page))
+async def look(store: Store, query: str, page: Page = EVERYTHING, **where: str) -> list[SearchHit]:
+    return list(await store.sessions.search(SearchQuery(terms=search.parse_terms(query), **where), page))
 
 
 async def snippets(store: Store, query: str, **where: str) -> list[str]:

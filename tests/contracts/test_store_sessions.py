@@ -7,7 +7,7 @@ import pytest
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import AgentProcess, Store
-from gateway.domain.run import Move, OnInterrupt, Outcome, Verdict
+from gateway.domain.run import AttemptResult, Move, OnInterrupt, Outcome
 from gateway.domain.session import Role, SessionKey
 from gateway.domain.token import Scope, Token
 from gateway.errors import Conflict, SessionNotFound
@@ -31,7 +31,7 @@ async def test_a_session_is_made_once_and_found_again(store: Store, clock: Stepp
     again = await store.sessions.open(KEY)
 
     assert (made.key, made.agent, made.channel, made.chat) == (str(KEY), "main", "test", "a")
-    assert (again.created, again.updated, again.messages, again.active) == (START, START + 10, 0, 0)
+    assert (again.created, again.updated, again.message_count, again.active_runs) == (START, START + 10, 0, 0)
     assert await store.sessions.find(str(KEY)) == again
     assert await store.sessions.find("main:test:nobody") is None
 
@@ -42,7 +42,7 @@ async def test_a_message_makes_its_session(store: Store) -> None:
     found = await store.sessions.find(str(KEY))
 
     assert found is not None
-    assert (found.active, found.messages) == (1, 0)
+    assert (found.active_runs, found.message_count) == (1, 0)
 
 
 async def test_without_a_chat_the_newest_unused_session_is_taken(store: Store) -> None:
@@ -102,10 +102,10 @@ async def test_sessions_are_listed_by_last_use_in_pages(store: Store) -> None:
     await store.runs.accept(spec("main:test:a"))
 
     first = await store.sessions.list(Page(limit=3))
-    rest = await store.sessions.list(Page(limit=3, before=first[-1].order))
+    rest = await store.sessions.list(Page(limit=3, before=first[-1].last_use_order))
 
     assert [session.chat for session in [*first, *rest]] == ["a", "e", "d", "c", "b"]
-    assert [session.active for session in first] == [1, 0, 0]
+    assert [session.active_runs for session in first] == [1, 0, 0]
 
 
 # --- transcripts ------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ async def test_an_answer_is_stored_with_its_question(store: Store) -> None:
     session = await store.sessions.find(str(KEY))
     assert session is not None
     assert await said(store) == [("user", "What is\n  2+2?"), ("assistant", "4")]
-    assert (session.messages, session.active, session.title) == (2, 0, "What is 2+2?")
+    assert (session.message_count, session.active_runs, session.title) == (2, 0, "What is 2+2?")
     assert {message.run for message in await store.sessions.read_history(str(KEY), 10)} == {run.id}
 
 
@@ -131,7 +131,7 @@ async def test_history_gives_the_newest_messages_oldest_first(store: Store) -> N
 
 
 async def test_a_failed_run_leaves_its_question(store: Store) -> None:
-    await finish(store, await running(store), Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no"))
+    await finish(store, await running(store), AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error="no"))
     await running(store, text="cut short", on_interrupt=OnInterrupt.FAIL)
     await store.owners.rescue_runs("owner")
 
@@ -139,7 +139,7 @@ async def test_a_failed_run_leaves_its_question(store: Store) -> None:
 
 
 async def test_a_cancelled_run_leaves_no_messages(store: Store) -> None:
-    verdict = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result="half an answ")
+    verdict = AttemptResult(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result="half an answ")
     await finish(store, await running(store), verdict)
 
     assert await said(store) == []
@@ -237,7 +237,7 @@ async def test_runs_outlive_their_session(store: Store) -> None:
 
 
 async def test_processes_are_listed_by_owner_until_they_are_removed(store: Store) -> None:
-    who = identity.own()
+    who = identity.own_identity()
     other = Identity(4242, "1", "boot/with a slash")
     await store.owners.record_process(AgentProcess(who=who, owner="me", run="run-1"))
     await store.owners.record_process(AgentProcess(who=other, owner="me", run=None))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.address_policy import Reach
+from gateway.domain.address_policy import AddressPolicy
 from gateway.errors import ConfigError, InvalidRequest
 
-LOCAL = Reach(local=True)
-OPEN = Reach(local=False)
+LOCAL = AddressPolicy(loopback_only=True)
+OPEN = AddressPolicy(loopback_only=False)
 
 #: addresses in this machine's own network, and addresses that no host has
 LOOPBACK = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1"]
@@ -27,71 +27,71 @@ PUBLIC = ["93.184.216.34", "8.8.8.8", "172.32.0.1", "2606:2800:220:1::1", "64:ff
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_may_be_sent_to(address: str) -> None:
-    assert OPEN.refusal("example.org", address) is None
+    assert OPEN.explain_refusal("example.org", address) is None
 
 
 @pytest.mark.parametrize("address", LOOPBACK + PRIVATE + NEVER)
 def test_any_other_address_may_not_be_sent_to(address: str) -> None:
-    assert OPEN.refusal("example.org", address) is not None
+    assert OPEN.explain_refusal("example.org", address) is not None
 
 
 @pytest.mark.parametrize("address", LOOPBACK)
 def test_loopback_may_be_named_while_the_gateway_listens_only_there(address: str) -> None:
-    assert LOCAL.refusal(address, address) is None
-    assert LOCAL.refusal("LocalHost", address) is None
+    assert LOCAL.explain_refusal(address, address) is None
+    assert LOCAL.explain_refusal("LocalHost", address) is None
 
 
 @pytest.mark.parametrize("host", ["example.org", "2130706433", "0x7f.1", "127.0.0.1.nip.example"])
 def test_a_host_name_that_resolves_to_loopback_is_refused(host: str) -> None:
     assert (
-        LOCAL.refusal(host, "127.0.0.1")
+        LOCAL.explain_refusal(host, "127.0.0.1")
         == "127.0.0.1 is a loopback address, and webhooks.allow_private does not list it"
     )
 
 
 @pytest.mark.parametrize("address", PRIVATE + NEVER)
 def test_listening_on_loopback_opens_no_other_network(address: str) -> None:
-    assert LOCAL.refusal("localhost", address) is not None
+    assert LOCAL.explain_refusal("localhost", address) is not None
 
 
 def test_private_networks_and_hosts_can_be_allowed() -> None:
-    reach = Reach.of(["10.0.0.0/8", "fd12::/16", "Build.Example"], local=False)
+    reach = AddressPolicy.from_allow_list(["10.0.0.0/8", "fd12::/16", "Build.Example"], local=False)
 
-    assert reach.refusal("x", "10.1.2.3") is None
-    assert reach.refusal("x", "64:ff9b::a01:203") is None
-    assert reach.refusal("x", "fd12::1") is None
-    assert reach.refusal("build.example", "192.168.0.1") is None
+    assert reach.explain_refusal("x", "10.1.2.3") is None
+    assert reach.explain_refusal("x", "64:ff9b::a01:203") is None
+    assert reach.explain_refusal("x", "fd12::1") is None
+    assert reach.explain_refusal("build.example", "192.168.0.1") is None
     assert (
-        reach.refusal("other.example", "192.168.0.1")
+        reach.explain_refusal("other.example", "192.168.0.1")
         == "192.168.0.1 is a private address, and webhooks.allow_private does not list it"
     )
 
 
 @pytest.mark.parametrize("address", NEVER)
 def test_some_addresses_are_refused_whatever_the_settings_allow(address: str) -> None:
-    reach = Reach.of(["0.0.0.0/0", "::/0", "example.org"], local=True)
+    reach = AddressPolicy.from_allow_list(["0.0.0.0/0", "::/0", "example.org"], local=True)
 
     assert (
-        reach.refusal("example.org", address, trusted=True)
+        reach.explain_refusal("example.org", address, trusted=True)
         == f"{address} is an address that webhooks are never sent to"
     )
 
 
 @pytest.mark.parametrize("address", LOOPBACK + PRIVATE)
 def test_an_address_from_the_configuration_is_trusted(address: str) -> None:
-    assert OPEN.refusal("example.org", address, trusted=True) is None
+    assert OPEN.explain_refusal("example.org", address, trusted=True) is None
 
 
 @pytest.mark.parametrize("entry", ["", "10.0.0.1/8", "http://x", "a b", "b\u00fccher"])
 def test_an_entry_that_is_neither_a_host_nor_a_network_is_refused(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"webhooks\.allow_private"):
-        Reach.of([entry], local=True)
+        AddressPolicy.from_allow_list([entry], local=True)
 
 
 def test_a_url_with_a_forbidden_address_is_refused_at_once() -> None:
     with pytest.raises(InvalidRequest, match=r"10\.0\.0\.1 is a private address"):
-        LOCAL.target("https://10.0.0.1/hook")
-    assert LOCAL.target("https://[::1]:8080/hook").address == "https://[::1]:8080/hook"
+        LOCAL.make_webhook_target("https://10.0.0.1/hook")
+    assert LOCAL.make_webhook_target("https://[::1]:8080/hook").address == "https://[::1]:8080/hook"
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_a_url_with_a_forbidden_address_is_refused_at_once() -> None:
 )
 def test_an_invalid_webhook_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest, match="webhook: "):
-        LOCAL.target(url)
+        LOCAL.make_webhook_target(url)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.domain import budget
-from gateway.domain.budget import Budget, Days, Spent
+from gateway.domain.budget import Budget, CalendarDays, UsageTotals
 from gateway.domain.event import Usage
 from gateway.errors import InvalidRequest
 
@@ -29,21 +29,21 @@ def shown(moment: int) -> str:
 @pytest.mark.parametrize(
     ("limits", "used", "reached"),
     [
-        (Budget(), Spent(runs=10**6, input=10**9, cost=10**6), None),
-        (Budget(runs=2), Spent(runs=1), None),
-        (Budget(runs=2), Spent(runs=2), "runs"),
-        (Budget(tokens=100), Spent(input=60, output=39), None),
-        (Budget(tokens=100), Spent(input=60, output=40), "tokens"),
-        (Budget(cost=1.0), Spent(runs=1, cost=0.99), None),
-        (Budget(cost=1.0), Spent(runs=1, cost=1.0), "cost"),
-        (Budget(cost=1.0), Spent(runs=10, cost=sum([0.1] * 10)), "cost"),
-        (Budget(cost=1.0), Spent(runs=1, unpriced=1), "cost"),
-        (Budget(runs=5, tokens=10**6), Spent(runs=1, unpriced=1), None),
-        (Budget(runs=1, tokens=1, cost=1.0), Spent(runs=1, input=1, cost=1.0), "runs"),
+        (Budget(), UsageTotals(runs=10**6, input=10**9, cost=10**6), None),
+        (Budget(runs=2), UsageTotals(runs=1), None),
+        (Budget(runs=2), UsageTotals(runs=2), "runs"),
+        (Budget(tokens=100), UsageTotals(input=60, output=39), None),
+        (Budget(tokens=100), UsageTotals(input=60, output=40), "tokens"),
+        (Budget(cost=1.0), UsageTotals(runs=1, cost=0.99), None),
+        (Budget(cost=1.0), UsageTotals(runs=1, cost=1.0), "cost"),
+        (Budget(cost=1.0), UsageTotals(runs=10, cost=sum([0.1] * 10)), "cost"),
+        (Budget(cost=1.0), UsageTotals(runs=1, unpriced=1), "cost"),
+        (Budget(runs=5, tokens=10**6), UsageTotals(runs=1, unpriced=1), None),
+        (Budget(runs=1, tokens=1, cost=1.0), UsageTotals(runs=1, input=1, cost=1.0), "runs"),
     ],
 )
-def test_a_limit_is_reached_when_all_of_it_is_used(limits: Budget, used: Spent, reached: str | None) -> None:
-    found = budget.excess(limits, used)
+def test_a_limit_is_reached_when_all_of_it_is_used(limits: Budget, used: UsageTotals, reached: str | None) -> None:
+    found = budget.find_reached_limit(limits, used)
 
     assert (found.limit if found else None) == reached
 
@@ -61,54 +61,58 @@ def test_a_limit_is_reached_when_all_of_it_is_used(limits: Budget, used: Spent, 
 def test_the_cost_is_unknown_when_tokens_or_an_answer_come_without_one(
     usage: Usage, succeeded: bool, is_unknown: bool
 ) -> None:
-    assert budget.unpriced(usage, succeeded) is is_unknown
+    assert budget.is_unpriced(usage, succeeded) is is_unknown
 
 
 @pytest.mark.parametrize(
     ("limits", "used", "recent", "at_work", "waits"),
     [
         # no run is in progress: all that is left may be used
-        (Budget(tokens=100), Spent(input=99), Spent(runs=1, input=99), 0, False),
+        (Budget(tokens=100), UsageTotals(input=99), UsageTotals(runs=1, input=99), 0, False),
         # 40 are used, and a run takes 20: with two in progress a third one fits, with three a fourth one does not
-        (Budget(tokens=100), Spent(input=40), Spent(runs=5, input=100), 2, False),
-        (Budget(tokens=100), Spent(input=40), Spent(runs=5, input=100), 3, True),
-        (Budget(cost=1.0), Spent(cost=0.4), Spent(runs=5, cost=1.0), 2, False),
-        (Budget(cost=1.0), Spent(cost=0.4), Spent(runs=5, cost=1.0), 3, True),
+        (Budget(tokens=100), UsageTotals(input=40), UsageTotals(runs=5, input=100), 2, False),
+        (Budget(tokens=100), UsageTotals(input=40), UsageTotals(runs=5, input=100), 3, True),
+        (Budget(cost=1.0), UsageTotals(cost=0.4), UsageTotals(runs=5, cost=1.0), 2, False),
+        (Budget(cost=1.0), UsageTotals(cost=0.4), UsageTotals(runs=5, cost=1.0), 3, True),
         # nobody knows how much a run uses
-        (Budget(tokens=100), Spent(), Spent(), 1, False),
-        (Budget(cost=1.0), Spent(), Spent(), 1, True),
-        (Budget(runs=5), Spent(runs=4), Spent(), 4, False),
+        (Budget(tokens=100), UsageTotals(), UsageTotals(), 1, False),
+        (Budget(cost=1.0), UsageTotals(), UsageTotals(), 1, True),
+        (Budget(runs=5), UsageTotals(runs=4), UsageTotals(), 4, False),
     ],
 )
 def test_a_run_waits_for_runs_in_progress_that_may_use_up_the_budget(
-    limits: Budget, used: Spent, recent: Spent, at_work: int, waits: bool
+    limits: Budget, used: UsageTotals, recent: UsageTotals, at_work: int, waits: bool
 ) -> None:
     assert budget.must_wait(limits, used, recent, at_work) is waits
 
 
 def test_a_refusal_names_the_limit_the_usage_and_the_reset_time() -> None:
-    found = budget.excess(Budget(tokens=10_000), Spent(input=10_200, output=40))
+    found = budget.find_reached_limit(Budget(tokens=10_000), UsageTotals(input=10_200, output=40))
     assert found is not None
 
-    assert budget.refusal("agent 'main'", found, at("2026-11-22T00:00:00+00:00")) == (
+    assert budget.describe_refusal("agent 'main'", found, at("2026-11-22T00:00:00+00:00")) == (
         "the agent 'main' is over its budget: 10,240 of 10,000 tokens are used today."
         " The budget resets at 2026-11-22T00:00:00.000Z."
     )
 
 
 def test_a_refusal_for_an_unknown_cost_says_what_to_do() -> None:
-    found = budget.excess(Budget(cost=1.0), Spent(runs=1, unpriced=1))
+    found = budget.find_reached_limit(Budget(cost=1.0), UsageTotals(runs=1, unpriced=1))
     assert found is not None
 
-    assert "limit runs or tokens instead" in budget.refusal("agent 'main'", found, 0)
+    assert "limit runs or tokens instead" in budget.describe_refusal("agent 'main'", found, 0)
 
 
 def test_the_remaining_budget_is_never_negative() -> None:
     limits = Budget(runs=5, tokens=100, cost=1.0)
 
-    assert budget.left(limits, Spent(runs=2, input=30, cost=0.25)) == Budget(runs=3, tokens=70, cost=0.75)
-    assert budget.left(limits, Spent(runs=9, input=900, cost=9.0)) == Budget(runs=0, tokens=0, cost=0.0)
-    assert budget.left(Budget(runs=5), Spent(input=30)) == Budget(runs=5)
+    assert budget.calculate_remaining(limits, UsageTotals(runs=2, input=30, cost=0.25)) == Budget(
+        runs=3, tokens=70, cost=0.75
+    )
+    assert budget.calculate_remaining(limits, UsageTotals(runs=9, input=900, cost=9.0)) == Budget(
+        runs=0, tokens=0, cost=0.0
+    )
+    assert budget.calculate_remaining(Budget(runs=5), UsageTotals(input=30)) == Budget(runs=5)
 
 
 @pytest.mark.parametrize("given", ['{"runs": 0}', '{"tokens": -1}', '{"cost": 0}', '{"tokens": 1.5}', '{"dollars": 1}'])
@@ -137,18 +141,18 @@ def test_an_invalid_limit_is_refused(given: str) -> None:
     ],
 )
 def test_a_day_lasts_from_midnight_to_midnight(zone: str, moment: str, day: str, begin: str, hours: float) -> None:
-    days, now = Days(zone), at(moment)
+    days, now = CalendarDays(zone), at(moment)
 
-    assert (days.of(now), shown(days.begin(now))) == (day, begin)
-    assert days.end(now) - days.begin(now) == hours * HOUR
-    assert (days.of(days.begin(now)), days.of(days.end(now) - 1)) == (day, day)
-    assert days.of(days.begin(now) - 1) < day < days.of(days.end(now))
+    assert (days.day_of(now), shown(days.day_start(now))) == (day, begin)
+    assert days.day_end(now) - days.day_start(now) == hours * HOUR
+    assert (days.day_of(days.day_start(now)), days.day_of(days.day_end(now) - 1)) == (day, day)
+    assert days.day_of(days.day_start(now) - 1) < day < days.day_of(days.day_end(now))
 
 
 def test_earlier_days_are_counted_backwards() -> None:
-    assert Days().before(at("2026-03-02T10:00:00+00:00"), 6) == "2026-02-24"
+    assert CalendarDays().day_before(at("2026-03-02T10:00:00+00:00"), 6) == "2026-02-24"
 
 
 def test_an_unknown_time_zone_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="no time zone 'Mars/Base'"):
-        Days("Mars/Base")
+        CalendarDays("Mars/Base")

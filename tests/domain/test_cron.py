@@ -139,8 +139,8 @@ _where = st.sampled_from([(zone, day) for zone, days in SPECIAL.items() for day 
 def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) -> None:
     name, day = where
     begin = datetime.fromisoformat(f"{day}T00:00:00+00:00") - timedelta(days=1)
-    timing, found, moment = cron.parse(expression, name), [], _ms(begin)
-    while (time := timing.after(moment, 0)) is not None and time <= _ms(begin + timedelta(days=3)):
+    timing, found, moment = cron.parse_expression(expression, name), [], _ms(begin)
+    while (time := timing.next_after(moment, 0)) is not None and time <= _ms(begin + timedelta(days=3)):
         found.append(time)
         moment = time
 
@@ -177,9 +177,9 @@ def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) 
 def test_clock_changes_at_midnight_and_by_half_an_hour_are_handled(
     expression: str, zone: str, begin: str, times: list[str]
 ) -> None:
-    timing, moment, found = cron.parse(expression, zone), _ms(datetime.fromisoformat(f"{begin}+00:00")), []
+    timing, moment, found = cron.parse_expression(expression, zone), _ms(datetime.fromisoformat(f"{begin}+00:00")), []
     for _ in times:
-        time = timing.after(moment, 0)
+        time = timing.next_after(moment, 0)
         assert time is not None
         moment = time
         found.append(datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M"))
@@ -188,21 +188,23 @@ def test_clock_changes_at_midnight_and_by_half_an_hour_are_handled(
 
 
 def test_weekday_0_and_7_are_sunday() -> None:
-    assert {cron.parse(f"0 0 * * {day}", "UTC").after(0, 0) for day in ("0", "7", "sun")} == {3 * 86_400_000}
+    assert {cron.parse_expression(f"0 0 * * {day}", "UTC").next_after(0, 0) for day in ("0", "7", "sun")} == {
+        3 * 86_400_000
+    }
 
 
 def test_an_interval_counts_from_its_anchor() -> None:
-    timing = cron.parse("every 15m", "UTC")
+    timing = cron.parse_expression("every 15m", "UTC")
 
-    found = [timing.after(moment, 1000) for moment in (0, 1000, 900_999, 901_000)]
+    found = [timing.next_after(moment, 1000) for moment in (0, 1000, 900_999, 901_000)]
     assert found == [901_000, 901_000, 901_000, 1_801_000]
 
 
 def test_a_moment_comes_once() -> None:
-    timing = cron.parse("2030-01-31T09:00:00+01:00", "UTC")
+    timing = cron.parse_expression("2030-01-31T09:00:00+01:00", "UTC")
     moment = _ms(datetime(2030, 1, 31, 8, tzinfo=UTC))
 
-    assert (timing.after(0, 0), timing.after(moment, 0)) == (moment, None)
+    assert (timing.next_after(0, 0), timing.next_after(moment, 0)) == (moment, None)
 
 
 @pytest.mark.parametrize(
@@ -230,13 +232,13 @@ def test_an_expression_that_is_not_valid_is_refused_and_the_error_says_why(
     expression: str, zone: str, named: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=named):
-        cron.parse(expression, zone)
+        cron.parse_expression(expression, zone)
 
 
 def test_the_newest_of_very_many_times_are_found_without_a_walk_through_all_of_them() -> None:
     year = 366 * 86_400_000
-    found = cron.parse("every 1s", "UTC").upto(1000, year, 0)
+    found = cron.parse_expression("every 1s", "UTC").collect_due_times(1000, year, 0)
 
-    assert (found.number, len(found.times), found.times[-1]) == (None, cron.LISTED, year)
-    daily = cron.parse("* * 1 * *", "UTC").upto(0, year, 0)
-    assert (daily.number, len(daily.times), daily.times[-1] <= year) == (None, cron.LISTED, True)
+    assert (found.total, len(found.times), found.times[-1]) == (None, cron.MAX_LISTED_TIMES, year)
+    daily = cron.parse_expression("* * 1 * *", "UTC").collect_due_times(0, year, 0)
+    assert (daily.total, len(daily.times), daily.times[-1] <= year) == (None, cron.MAX_LISTED_TIMES, True)

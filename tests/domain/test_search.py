@@ -8,29 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain import search
-from gateway.domain.search import TERMS, Term
+from gateway.domain.search import MAX_QUERY_TERMS, SearchTerm
 from gateway.errors import InvalidRequest
 from gateway.store.sqlite.search import _match_expression
 
 
 def test_words_phrases_prefixes_and_exclusions_are_distinguished() -> None:
-    assert search.terms('one "two three" -four fi* -"six seven"') == (
-        Term("one", prefix=True),
-        Term("two three"),
-        Term("four", excluded=True),
-        Term("fi*", prefix=True),
-        Term("six seven", excluded=True),
+    assert search.parse_terms('one "two three" -four fi* -"six seven"') == (
+        SearchTerm("one", prefix=True),
+        SearchTerm("two three"),
+        SearchTerm("four", excluded=True),
+        SearchTerm("fi*", prefix=True),
+        SearchTerm("six seven", excluded=True),
     )
 
 
 @pytest.mark.parametrize("query", ["", " ", "-", "-word", '""', "***", "\x00", "- ! ?"])
 def test_a_query_without_a_word_to_find_is_refused(query: str) -> None:
     with pytest.raises(InvalidRequest):
-        search.terms(query)
+        search.parse_terms(query)
 
 
 def test_words_beyond_the_limit_are_ignored() -> None:
-    assert len(search.terms("word " * 400)) == TERMS
+    assert len(search.parse_terms("word " * 400)) == MAX_QUERY_TERMS
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ PARTS = st.sampled_from(
 @given(query=st.one_of(st.text(max_size=60), st.lists(PARTS, max_size=20).map("".join)))
 def test_no_query_causes_an_error_in_the_index(index: apsw.Connection, query: str) -> None:
     try:
-        terms = search.terms(query)
+        terms = search.parse_terms(query)
     except InvalidRequest:
         return
     index.execute("SELECT rowid FROM words WHERE words MATCH ?", (_match_expression(terms),)).fetchall()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.template import LONGEST, Template, Unfit
+from gateway.domain.template import MAX_FILLED_CHARACTERS, Template, TemplateError
 
 PAYLOAD: dict[str, Any] = {
     "a": {"b": "text", "n": 7, "yes": True, "none": None, "list": [{"id": "first"}, "second"], "{x}": "odd"},
@@ -32,23 +32,23 @@ PAYLOAD: dict[str, Any] = {
     ],
 )
 def test_placeholders_are_filled_from_the_payload_once(template: str, filled: str) -> None:
-    assert Template.parse(template).fill(PAYLOAD) == filled
+    assert Template.parse_text(template).fill_placeholders(PAYLOAD) == filled
 
 
 @pytest.mark.parametrize(
     "path", ["gone", "a.gone", "a.none", "a.b.c", "a.list.9", "a.list.-1", "a.list.x", "a.__class__", "a.n.real"]
 )
 def test_the_error_names_the_path_that_the_payload_lacks(path: str) -> None:
-    with pytest.raises(Unfit, match=f"the payload has no value at '{path}'"):
-        Template.parse(f"{{{path}}}").fill(PAYLOAD)
+    with pytest.raises(TemplateError, match=f"the payload has no value at '{path}'"):
+        Template.parse_text(f"{{{path}}}").fill_placeholders(PAYLOAD)
 
 
 @pytest.mark.parametrize("template", ["{", "}", "{a", "a}", "{}", "{a.}", "{.a}", "{a b}", "{a()}", "{a[0]}", "{a!r}"])
 def test_an_invalid_template_is_refused(template: str) -> None:
-    with pytest.raises(Unfit):
-        Template.parse(template)
+    with pytest.raises(TemplateError):
+        Template.parse_text(template)
 
 
 def test_a_filled_text_is_bounded() -> None:
-    with pytest.raises(Unfit, match="longer"):
-        Template.parse("{a}" * 11).fill({"a": "x" * (LONGEST // 10)})
+    with pytest.raises(TemplateError, match="longer"):
+        Template.parse_text("{a}" * 11).fill_placeholders({"a": "x" * (MAX_FILLED_CHARACTERS // 10)})

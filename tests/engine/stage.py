@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.agent import Agent
-from gateway.domain.budget import Days
-from gateway.domain.event import Said, Text
-from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
+from gateway.domain.budget import CalendarDays
+from gateway.domain.event import BackendEvent, Text
+from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
 from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
-from gateway.store.sqlite.store import Noun, SqliteStore
+from gateway.store.sqlite.store import NounStore, SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import spec
 
-Anything = Said | SessionRef | Reply
+Anything = BackendEvent | SessionRef | FullReply
 Act = Callable[[Turn], AsyncGenerator[Anything, None]]
 
 
@@ -52,10 +52,10 @@ class Scripted:
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    async def health(self, agent: Agent) -> Health:
-        return Health(ok=True)
+    async def check_health(self, agent: Agent) -> AgentHealth:
+        return AgentHealth(ok=True)
 
-    async def prompt(self, turn: Turn) -> AsyncGenerator[Anything, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[Anything, None]:
         self.turns.append(turn)
         self.working += 1
         self.most = max(self.most, self.working)
@@ -76,10 +76,10 @@ class Stage:
         self.directory = directory
 
     async def submit(self, text: str = "hello", session: str = "main:test:a", **fields: Any) -> Run:
-        return (await self.engine.submit(spec(session, text, **fields))).run
+        return (await self.engine.submit_run(spec(session, text, **fields))).run
 
     async def ended(self, run: Run | str) -> Run:
-        return await self.engine.wait(run if isinstance(run, str) else run.id, PATIENCE)
+        return await self.engine.wait_for_run(run if isinstance(run, str) else run.id, PATIENCE)
 
     async def do(self, text: str = "hello", **fields: Any) -> Run:
         """Submit a run and wait for its end."""
@@ -90,26 +90,26 @@ class Stage:
 
     async def said(self, run: Run) -> Run:
         """Wait until a run's agent has said something."""
-        async for event in self.engine.watch(run.id):
+        async for event in self.engine.watch_run(run.id):
             if event.kind == "text":
                 break
         return await self.store.runs.get(run.id)
 
     async def begun(self, run: Run) -> Run:
         """Wait until a run is running."""
-        async for event in self.engine.watch(run.id):
+        async for event in self.engine.watch_run(run.id):
             if event.kind == "text" or getattr(event.data, "status", "") == "running":
                 break
         return await self.store.runs.get(run.id)
 
 
 def me() -> Owner:
-    return Owner("me", identity.own())
+    return Owner("me", identity.own_identity())
 
 
 def dead(name: str = "dead") -> Owner:
     """Return an owner that is dead: its PID now belongs to another process."""
-    return Owner(name, identity.own()._replace(started="1"))
+    return Owner(name, identity.own_identity()._replace(started="1"))
 
 
 @asynccontextmanager
@@ -121,7 +121,7 @@ async def staged(
     prepare: Callable[[SqliteStore], Awaitable[object]] | None = None,
     wrap: Callable[[SqliteStore], Any] = lambda store: store,
     clock: Clock = wall_clock,
-    days: Days | None = None,
+    days: CalendarDays | None = None,
     **options: Any,
 ) -> AsyncIterator[Stage]:
     """Open an engine.
@@ -148,7 +148,7 @@ async def staged(
             **options,
         )
         async with engine:
-            await engine.lead()
+            await engine.start_leading()
             yield Stage(engine, store, backend, directory)
     finally:
         await store.close()
@@ -166,7 +166,7 @@ class Between:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
-        return _BetweenNoun(self, name, found) if isinstance(found, Noun) else found
+        return _BetweenNoun(self, name, found) if isinstance(found, NounStore) else found
 
     async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         """Call an operation of the store. Subclasses change what happens."""
@@ -179,7 +179,7 @@ class Between:
 class _BetweenNoun:
     """The operations of a wrapped store on one noun."""
 
-    def __init__(self, between: Between, noun: str, operations: Noun) -> None:
+    def __init__(self, between: Between, noun: str, operations: NounStore) -> None:
         self._between, self._noun, self._operations = between, noun, operations
 
     def __getattr__(self, name: str) -> Any:

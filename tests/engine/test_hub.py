@@ -37,7 +37,7 @@ async def hub(store: SqliteStore) -> Hub:
 async def read(hub: Hub, run: Run, after: int = 0, count: int = 1 << 30, pause: float = 0.0) -> list[Event]:
     """Read a run's events to the end, or at most `count` of them."""
     events: list[Event] = []
-    async with asyncio.timeout(PATIENCE), aclosing(hub.follow(run.id, after)) as following:
+    async with asyncio.timeout(PATIENCE), aclosing(hub.follow_run(run.id, after)) as following:
         async for event in following:
             events.append(event)
             if len(events) == count:
@@ -70,16 +70,16 @@ async def test_many_readers_miss_nothing_and_see_nothing_twice(store: SqliteStor
 
     whole = list(await store.events.read_after(run.id, 0, 1000))
     for events in await asyncio.gather(*readers):
-        assert events == whole[events[0].n - 1 :]
+        assert events == whole[events[0].number - 1 :]
         assert isinstance(events[-1].data, End)
 
 
 async def test_a_slow_reader_is_served_from_the_store(
     store: SqliteStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(module, "MAX_LINES_PER_READ", 3)
     run = await running(store)
-    async with asyncio.timeout(PATIENCE), aclosing(hub.follow(run.id)) as following:
+    async with asyncio.timeout(PATIENCE), aclosing(hub.follow_run(run.id)) as following:
         seen = [await anext(following)]
         await talk(store, run, 100)  # far more than is kept in memory
         await finish(store, run)
@@ -92,7 +92,7 @@ async def test_a_reader_who_comes_back_goes_on_where_it_was(store: SqliteStore, 
     run = await running(store)
     await talk(store, run, 5)
     first = await read(hub, run, count=4)
-    later = asyncio.create_task(read(hub, run, after=first[-1].n))
+    later = asyncio.create_task(read(hub, run, after=first[-1].number))
     await talk(store, run, 5)
     await finish(store, run)
 
@@ -129,7 +129,7 @@ async def test_a_reader_from_beyond_the_end_sees_what_comes(
 
 async def test_a_run_that_nobody_knows_cannot_be_followed(hub: Hub) -> None:
     with pytest.raises(RunNotFound):
-        await anext(hub.follow("nobody"))
+        await anext(hub.follow_run("nobody"))
 
 
 async def test_a_run_given_back_and_tried_again_is_one_log(store: SqliteStore, hub: Hub) -> None:
@@ -145,7 +145,7 @@ async def test_a_run_given_back_and_tried_again_is_one_log(store: SqliteStore, h
 async def test_readers_leave_nothing_behind(store: SqliteStore, hub: Hub) -> None:
     run = await running(store)
     await asyncio.gather(*(read(hub, run, count=2) for _ in range(10)))
-    waiting = asyncio.create_task(hub.ended(run.id))
+    waiting = asyncio.create_task(hub.wait_for_end(run.id))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait({waiting})
@@ -155,7 +155,7 @@ async def test_readers_leave_nothing_behind(store: SqliteStore, hub: Hub) -> Non
 
 async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) -> None:
     run = await running(store)
-    waiting = [asyncio.create_task(hub.ended(run.id)) for _ in range(5)]
+    waiting = [asyncio.create_task(hub.wait_for_end(run.id)) for _ in range(5)]
     await asyncio.sleep(0)
     await finish(store, run)
 
@@ -168,7 +168,7 @@ async def test_all_who_wait_for_an_end_are_told(store: SqliteStore, hub: Hub) ->
 
 async def changes(hub: Hub, after: int, count: int) -> list[Change]:
     seen: list[Change] = []
-    async with asyncio.timeout(PATIENCE), aclosing(await hub.changes(after)) as following:
+    async with asyncio.timeout(PATIENCE), aclosing(await hub.follow_changes(after)) as following:
         async for change in following:
             seen.append(change)
             if len(seen) == count:
@@ -201,16 +201,16 @@ async def test_a_reader_of_much_text_takes_a_part_at_a_time_and_misses_nothing(s
     """A reader that stalls must not hold megabytes in memory, neither stored ones nor those of the tail."""
     run = await running(store)
     await store.events.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
-    parts = [len(await store.events.read_after(run.id, after, 256, module.HELD)) for after in (0, 3)]
+    parts = [len(await store.events.read_after(run.id, after, 256, module.MAX_HELD_CHARACTERS)) for after in (0, 3)]
     early = asyncio.create_task(read(hub, run))
     await asyncio.sleep(0)
     await store.events.append(run.id, run.epoch, [Text(delta=str(number) * 60_000) for number in range(10)])
     last = await finish(store, run)
 
     assert parts == [6, 4]
-    assert [event.n for event in await early] == list(range(1, last.last_event + 1))
-    tail = [Event(run=run.id, n=n, at=0, data=Text(delta="x" * 60_000)) for n in range(10)]
-    assert len(module._first(tail)) == 4
+    assert [event.number for event in await early] == list(range(1, last.last_event + 1))
+    tail = [Event(run=run.id, number=n, at=0, data=Text(delta="x" * 60_000)) for n in range(10)]
+    assert len(module._take_first_lines(tail)) == 4
     assert len(await store.events.read_after(run.id, 3, 256, 10)) == 1
 
 
@@ -220,7 +220,7 @@ async def test_a_follower_misses_nothing_of_what_two_processes_write_in_turn(tmp
     hub = Hub(ours)
     try:
         await ours.runs.accept(spec("main:test:ours"))
-        async with asyncio.timeout(PATIENCE), aclosing(await hub.changes(0)) as following:
+        async with asyncio.timeout(PATIENCE), aclosing(await hub.follow_changes(0)) as following:
             seen = [await anext(following)]
             for store, name in ((ours, "1"), (theirs, "2"), (ours, "3")):
                 await store.runs.accept(spec(f"main:test:{name}"))
@@ -243,7 +243,7 @@ async def test_what_another_process_writes_while_a_reader_looks_is_not_missed(
         found = await looked(after, limit)
         if not written.done():
             written.set_result(await theirs.runs.accept(spec()))
-            await hub.refresh()
+            await hub.announce_external_commits()
         return found
 
     theirs = SqliteStore(tmp_path / "moongate.db")
@@ -268,7 +268,7 @@ class Bucket:
         #: whether each line was passed on, by its number in order of arrival
         self.seen: list[tuple[int, bool]] = []
 
-    def offer(self, line: Change) -> bool:
+    def offer_line(self, line: Change) -> bool:
         takes = next(self._script) == "y"
         if takes:
             self.seen.append((line.seq, True))
@@ -276,7 +276,7 @@ class Bucket:
 
     async def fill(self, changes: Reader[Change], last: int) -> None:
         """Read until a line with this number is there, without the need to be woken for it."""
-        changes.pour(self)
+        changes.attach_sink(self)
         reading = asyncio.create_task(self._read(changes))
         await until(lambda: self.seen and self.seen[-1][0] >= last, "the last line is there")
         reading.cancel()
@@ -290,7 +290,7 @@ class Bucket:
 
 async def test_a_line_goes_into_a_sink_without_its_reader_being_woken(store: SqliteStore, hub: Hub) -> None:
     bucket = Bucket("y")
-    filling = asyncio.create_task(bucket.fill(await hub.changes(None), 10))
+    filling = asyncio.create_task(bucket.fill(await hub.follow_changes(None), 10))
     await until(lambda: hub._changes._waiting, "the reader waits")
     for number in range(5):
         await store.runs.accept(spec(f"main:test:{number}"))
@@ -304,7 +304,7 @@ async def test_a_line_goes_into_a_sink_without_its_reader_being_woken(store: Sql
 async def test_what_a_sink_refuses_is_read_in_its_place(store: SqliteStore, hub: Hub, script: str) -> None:
     await asyncio.gather(*(store.runs.accept(spec(f"main:test:{number}")) for number in range(10)))
     bucket = Bucket(script)
-    filling = asyncio.create_task(bucket.fill(await hub.changes(5), 160))
+    filling = asyncio.create_task(bucket.fill(await hub.follow_changes(5), 160))
     for number in range(70):
         await store.runs.accept(spec(f"main:test:later-{number}"))
         await asyncio.sleep(number % 4 / 1000)
@@ -316,7 +316,7 @@ async def test_what_a_sink_refuses_is_read_in_its_place(store: SqliteStore, hub:
 async def test_a_sink_gets_in_order_what_two_processes_write_in_turn(tmp_path: Path) -> None:
     ours, theirs = SqliteStore(tmp_path / "moongate.db"), SqliteStore(tmp_path / "moongate.db")
     hub, bucket = Hub(ours), Bucket("y")
-    filling = asyncio.create_task(bucket.fill(await hub.changes(None), 12))
+    filling = asyncio.create_task(bucket.fill(await hub.follow_changes(None), 12))
     try:
         await until(lambda: hub._changes._waiting, "the reader waits")
         for number, store in enumerate((ours, theirs, theirs, ours, theirs, ours)):

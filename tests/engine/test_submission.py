@@ -24,19 +24,19 @@ Way = Callable[[Stage, SteppedClock], Awaitable[Run]]
 
 
 async def request(stage: Stage, clock: SteppedClock) -> Run:
-    return (await stage.engine.submit(spec(SESSION, "the next"))).run
+    return (await stage.engine.submit_run(spec(SESSION, "the next"))).run
 
 
 async def trigger(stage: Stage, clock: SteppedClock) -> Run:
-    await stage.engine.schedules.create(ScheduleSpec(expression="every 1h", input="the next"), "s")
-    return (await stage.engine.schedules.trigger("s")).run
+    await stage.engine.schedules.create_schedule(ScheduleSpec(expression="every 1h", input="the next"), "s")
+    return (await stage.engine.schedules.trigger_schedule("s")).run
 
 
 async def fire(stage: Stage, clock: SteppedClock, id_: str = "s") -> Run:
-    await stage.engine.schedules.create(ScheduleSpec(expression="every 1m", input="the next"), id_)
+    await stage.engine.schedules.create_schedule(ScheduleSpec(expression="every 1m", input="the next"), id_)
     clock.forward(MINUTE)
     await stage.engine._scheduler._fire_due()
-    (found,) = await stage.engine.schedules.fires(id_, PAGE)
+    (found,) = await stage.engine.schedules.list_fires(id_, PAGE)
     return await stage.store.runs.get(str(found.run))
 
 
@@ -65,7 +65,7 @@ async def test_a_run_waits_for_a_busy_session_by_default(tmp_path: Path, submit:
     async with staged(tmp_path, hanging, clock=clock) as stage:
         first = await stage.said(await stage.submit("think long", SESSION))
         second = await submit(stage, clock)
-        await stage.engine.cancel(first.id)
+        await stage.engine.cancel_run(first.id)
 
         assert (await stage.ended(second)).outcome is Outcome.COMPLETED
 
@@ -86,11 +86,11 @@ async def test_a_time_that_meets_a_busy_session_is_recorded_and_others_fire(tmp_
     agents = {"main": {"session_mode": SessionMode.REJECT}}
     async with staged(tmp_path, hanging, agents=agents, clock=clock) as stage:
         await stage.said(await stage.submit("think long", SESSION))
-        await stage.engine.schedules.create(ScheduleSpec(expression="every 1m", input="the next"), "s")
+        await stage.engine.schedules.create_schedule(ScheduleSpec(expression="every 1m", input="the next"), "s")
         other = await fire(stage, clock, "other")
 
-        (refused,) = await stage.engine.schedules.fires("s", PAGE)
-        found = await stage.engine.schedules.find("s")
+        (refused,) = await stage.engine.schedules.list_fires("s", PAGE)
+        found = await stage.engine.schedules.get_schedule("s")
         assert (refused.outcome, refused.run) == (FireOutcome.REFUSED, None)
         assert f"the session {SESSION} is busy" in (refused.error or "")
         assert (found.failures, found.next_at) == (1, clock.now + MINUTE)
@@ -101,24 +101,26 @@ async def test_a_time_that_meets_a_busy_session_is_recorded_and_others_fire(tmp_
 async def test_agents_cannot_submit_deeper_than_the_limit(tmp_path: Path, submit: Way) -> None:
     clock = SteppedClock()
     async with staged(tmp_path, max_depth=2, clock=clock) as stage:
-        token = call_depth.ASKED.set(3)
+        token = call_depth.CALLER_DEPTH.set(3)
         try:
             with pytest.raises(TooDeep):
                 await submit(stage, clock)
         finally:
-            call_depth.ASKED.reset(token)
+            call_depth.CALLER_DEPTH.reset(token)
 
 
 async def test_a_fire_that_is_put_off_at_random_begins_when_it_is_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LONGEST_SLEEP", 3600.0)
+    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
     clock = SteppedClock()
     async with staged(tmp_path, clock=clock) as stage:
-        await stage.engine.schedules.create(ScheduleSpec(expression="every 1m", input="hello", jitter=0.2), "s")
+        await stage.engine.schedules.create_schedule(
+            ScheduleSpec(expression="every 1m", input="hello", jitter=0.2), "s"
+        )
         clock.forward(MINUTE)
         await stage.engine._scheduler._fire_due()
-        (fired,) = await stage.engine.schedules.fires("s", PAGE)
+        (fired,) = await stage.engine.schedules.list_fires("s", PAGE)
         clock.forward(200)
 
         assert (await stage.ended(str(fired.run))).outcome is Outcome.COMPLETED

@@ -10,23 +10,31 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.address_policy import Reach
-from gateway.domain.delivery import Delivered, Delivery, DeliveryStatus, Never, Receipt, Target, TryAgain
+from gateway.domain.address_policy import AddressPolicy
+from gateway.domain.delivery import (
+    Delivered,
+    Delivery,
+    DeliveryStatus,
+    PermanentFailure,
+    RetryLater,
+    SendResult,
+    Target,
+)
 from gateway.domain.times import wall_clock
 from gateway.outbound.webhook import WebhookSender
 from harness.waiting import PATIENCE, until
-from harness.webhook_receiver import receiving
+from harness.webhook_receiver import serve_receiver
 from tests.support.hurrying import Hurry
 
 #: other ways to write an address of loopback, or names that lead there
-DISGUISED = [
+DISGUISED_LOOPBACK_HOSTS = [
     *["127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001", "0177.0.0.1"],
     *["localhost", "LOCALHOST", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]"],
     *["127.0.0.1.", "127.127.127.127", "0.0.0.0", "0", "[::]", "[::ffff:0.0.0.0]", "inside.example"],
     *["[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::127.0.0.1]"],
 ]
 
-KEYS = [b"k" * 32]
+SIGNING_KEYS = [b"k" * 32]
 
 
 def delivery(url: str, **fields: Any) -> Delivery:
@@ -62,47 +70,49 @@ class Names:
 
 
 async def sent(
-    url: str, reach: Reach, names: Names | None = None, deadline: float = PATIENCE, **fields: Any
-) -> Receipt:
-    sender = WebhookSender(reach, wall_clock, look_up=names, deadline=deadline, keys=KEYS)
-    return await sender.send(delivery(url, **fields), b"{}")
+    url: str, reach: AddressPolicy, names: Names | None = None, deadline: float = PATIENCE, **fields: Any
+) -> SendResult:
+    sender = WebhookSender(reach, wall_clock, look_up=names, deadline=deadline, keys=SIGNING_KEYS)
+    return await sender.send_delivery(delivery(url, **fields), b"{}")
 
 
-@pytest.mark.parametrize("host", DISGUISED)
+@pytest.mark.parametrize("host", DISGUISED_LOOPBACK_HOSTS)
 async def test_loopback_in_any_disguise_is_not_connected_to(host: str) -> None:
-    async with receiving() as canary:
+    async with serve_receiver() as canary:
         names = Names(["127.0.0.1"])
-        receipt = await sent(f"http://{host}:{canary.port}/", Reach(local=False), names)
+        receipt = await sent(f"http://{host}:{canary.port}/", AddressPolicy(loopback_only=False), names)
 
-    assert isinstance(receipt, Never)
+    assert isinstance(receipt, PermanentFailure)
     assert (canary.connections, canary.requests) == (0, [])
 
 
 async def test_a_redirect_to_a_forbidden_address_is_not_followed() -> None:
-    async with receiving() as canary, receiving(f"307 Location: {canary.url}") as front:
-        receipt = await sent(front.url, Reach.of(["127.0.0.1"], local=False))
+    async with serve_receiver() as canary, serve_receiver(f"307 Location: {canary.url}") as front:
+        receipt = await sent(front.url, AddressPolicy.from_allow_list(["127.0.0.1"], local=False))
 
-    assert receipt == TryAgain("answered 307: redirects are not followed")
+    assert receipt == RetryLater("answered 307: redirects are not followed")
     assert (len(front.requests), canary.connections) == (1, 0)
 
 
 async def test_a_name_that_changes_its_address_is_judged_by_the_one_that_is_connected_to() -> None:
     names = Names(["93.184.216.34"], ["127.0.0.1"])
-    async with receiving() as canary:
+    async with serve_receiver() as canary:
         names("rebinding.example", 80)  # an earlier look-up would have found an allowed address
-        receipt = await sent(f"http://rebinding.example:{canary.port}/", Reach(local=True), names)
+        receipt = await sent(f"http://rebinding.example:{canary.port}/", AddressPolicy(loopback_only=True), names)
 
-    assert receipt == Never("refused: 127.0.0.1 is a loopback address, and webhooks.allow_private does not list it")
+    assert receipt == PermanentFailure(
+        "refused: 127.0.0.1 is a loopback address, and webhooks.allow_private does not list it"
+    )
     assert (canary.connections, names.asked) == (0, ["rebinding.example"] * 2)
 
 
 async def test_each_try_looks_the_name_up_again() -> None:
     names = Names(["127.0.0.1"], ["127.0.0.1"])
-    reach = Reach.of(["inside.example"], local=False)
-    sender = WebhookSender(reach, wall_clock, look_up=names, keys=KEYS)
-    async with receiving() as receiver:
+    reach = AddressPolicy.from_allow_list(["inside.example"], local=False)
+    sender = WebhookSender(reach, wall_clock, look_up=names, keys=SIGNING_KEYS)
+    async with serve_receiver() as receiver:
         for _ in range(2):
-            assert await sender.send(delivery(f"http://inside.example:{receiver.port}/"), b"{}") == Delivered()
+            assert await sender.send_delivery(delivery(f"http://inside.example:{receiver.port}/"), b"{}") == Delivered()
 
     assert (len(names.asked), receiver.connections) == (2, 2)
 
@@ -110,15 +120,15 @@ async def test_each_try_looks_the_name_up_again() -> None:
 @pytest.mark.parametrize(
     ("host", "reach", "fields"),
     [
-        ("127.0.0.1", Reach(local=True), {}),
-        ("localhost", Reach(local=True), {}),
-        ("127.0.0.1", Reach.of(["127.0.0.0/8"], local=False), {}),
-        ("inside.example", Reach.of(["inside.example"], local=False), {}),
-        ("inside.example", Reach(local=False), {"trusted": True}),
+        ("127.0.0.1", AddressPolicy(loopback_only=True), {}),
+        ("localhost", AddressPolicy(loopback_only=True), {}),
+        ("127.0.0.1", AddressPolicy.from_allow_list(["127.0.0.0/8"], local=False), {}),
+        ("inside.example", AddressPolicy.from_allow_list(["inside.example"], local=False), {}),
+        ("inside.example", AddressPolicy(loopback_only=False), {"trusted": True}),
     ],
 )
-async def test_an_allowed_address_gets_the_webhook(host: str, reach: Reach, fields: dict[str, Any]) -> None:
-    async with receiving() as receiver:
+async def test_an_allowed_address_gets_the_webhook(host: str, reach: AddressPolicy, fields: dict[str, Any]) -> None:
+    async with serve_receiver() as receiver:
         assert await sent(f"http://{host}:{receiver.port}/", reach, Names(["127.0.0.1"]), **fields) == Delivered()
 
     assert [request.body for request in receiver.requests] == [b"{}"]
@@ -128,10 +138,10 @@ async def test_an_unknown_host_is_tried_again() -> None:
     def unknown(host: str, port: int) -> Sequence[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    sender = WebhookSender(Reach(local=True), wall_clock, look_up=unknown, keys=KEYS)
-    receipt = await sender.send(delivery("http://nobody.example/"), b"{}")
+    sender = WebhookSender(AddressPolicy(loopback_only=True), wall_clock, look_up=unknown, keys=SIGNING_KEYS)
+    receipt = await sender.send_delivery(delivery("http://nobody.example/"), b"{}")
 
-    assert receipt == TryAgain("cannot find the host: Name or service not known")
+    assert receipt == RetryLater("cannot find the host: Name or service not known")
 
 
 @pytest.mark.parametrize(
@@ -146,33 +156,35 @@ async def test_an_unknown_host_is_tried_again() -> None:
     ],
 )
 async def test_retry_after_is_a_number_or_a_date(header: str, seconds: float) -> None:
-    sender = WebhookSender(Reach(local=True), lambda: 1_700_000_000_000, keys=KEYS)
-    async with receiving(f"503 Retry-After: {header}") as receiver:
-        receipt = await sender.send(delivery(receiver.url), b"{}")
+    sender = WebhookSender(AddressPolicy(loopback_only=True), lambda: 1_700_000_000_000, keys=SIGNING_KEYS)
+    async with serve_receiver(f"503 Retry-After: {header}") as receiver:
+        receipt = await sender.send_delivery(delivery(receiver.url), b"{}")
 
-    assert receipt == TryAgain("answered 503: well", after=seconds)
+    assert receipt == RetryLater("answered 503: well", retry_after=seconds)
 
 
 async def test_a_body_that_does_not_end_is_not_waited_for() -> None:
-    async with receiving("drip") as receiver:
-        assert await sent(receiver.url, Reach(local=True), deadline=0.2) == TryAgain("no answer within 0.2 s")
+    async with serve_receiver("drip") as receiver:
+        assert await sent(receiver.url, AddressPolicy(loopback_only=True), deadline=0.2) == RetryLater(
+            "no answer within 0.2 s"
+        )
 
 
 async def test_an_answer_that_breaks_off_is_tried_again() -> None:
-    async with receiving("reset") as receiver:
-        assert await sent(receiver.url, Reach(local=True)) == TryAgain("the answer broke off")
+    async with serve_receiver("reset") as receiver:
+        assert await sent(receiver.url, AddressPolicy(loopback_only=True)) == RetryLater("the answer broke off")
 
 
 async def test_a_format_of_another_system_has_no_headers_of_ours() -> None:
-    async with receiving() as receiver:
-        await sent(receiver.url, Reach(local=True), format="xitto")
+    async with serve_receiver() as receiver:
+        await sent(receiver.url, AddressPolicy(loopback_only=True), format="xitto")
 
     assert [name for name in receiver.requests[0].headers if name.startswith("ce-")] == []
 
 
 @pytest.mark.parametrize("url", ["http://example.org:99999/", "http://[::1/", "nonsense", "ftp://example.org/"])
 async def test_an_invalid_url_is_never_tried_again(url: str) -> None:
-    assert isinstance(await sent(url, Reach(local=True)), Never)
+    assert isinstance(await sent(url, AddressPolicy(loopback_only=True)), PermanentFailure)
 
 
 async def test_a_look_up_that_hangs_does_not_delay_others(hurry: Hurry) -> None:
@@ -185,14 +197,18 @@ async def test_a_look_up_that_hangs_does_not_delay_others(hurry: Hurry) -> None:
         return [address("127.0.0.1", port)]
 
     sender = WebhookSender(
-        Reach.of(["fine.example"], local=False), wall_clock, look_up=look_up, deadline=2 * PATIENCE, keys=KEYS
+        AddressPolicy.from_allow_list(["fine.example"], local=False),
+        wall_clock,
+        look_up=look_up,
+        deadline=2 * PATIENCE,
+        keys=SIGNING_KEYS,
     )
-    async with receiving() as receiver:
-        slow = asyncio.create_task(sender.send(delivery(f"http://hanging.example:{receiver.port}/"), b"{}"))
+    async with serve_receiver() as receiver:
+        slow = asyncio.create_task(sender.send_delivery(delivery(f"http://hanging.example:{receiver.port}/"), b"{}"))
         await until(hanging.is_set, "the look-up hangs")
-        quick = await sender.send(delivery(f"http://fine.example:{receiver.port}/"), b"{}")
+        quick = await sender.send_delivery(delivery(f"http://fine.example:{receiver.port}/"), b"{}")
         hurry(2 * PATIENCE)
         given_up = await slow
         released.set()
 
-    assert (quick, given_up) == (Delivered(), TryAgain("no answer within 120 s"))
+    assert (quick, given_up) == (Delivered(), RetryLater("no answer within 120 s"))

@@ -14,7 +14,15 @@ import pytest
 
 from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.process import identity
-from gateway.process.child import BUFFER, STDERR_KEPT, Child, Children, environment, kill_group, lines
+from gateway.process.child import (
+    OUTPUT_BUFFER_BYTES,
+    STDERR_TAIL_BYTES,
+    Child,
+    Children,
+    child_environment,
+    kill_group,
+    read_lines,
+)
 from gateway.process.identity import Identity
 from harness.waiting import PATIENCE, until
 from tests.support.ledger import MemoryLedger
@@ -38,7 +46,7 @@ async def children(ledger: MemoryLedger) -> AsyncIterator[Children]:
 
 
 async def spawn(children: Children, *argv: str, run: str | None = None) -> Child:
-    return await children.spawn(argv, cwd="/", env=children.environment({}), run=run)
+    return await children.spawn_child(argv, cwd="/", env=children.make_environment({}), run=run)
 
 
 async def shell(children: Children, script: str) -> Child:
@@ -48,7 +56,7 @@ async def shell(children: Children, script: str) -> Child:
 async def output(child: Child) -> bytes:
     child.close_stdin()
     said = await child.stdout.read()
-    await child.wait()
+    await child.wait_ended()
     return said
 
 
@@ -58,13 +66,13 @@ async def output(child: Child) -> bytes:
 def test_a_child_inherits_only_names_that_are_known_to_be_harmless() -> None:
     given = {"PATH": "/bin", "LC_TIME": "C", "XDG_DATA_HOME": "/d", "OPENAI_API_KEY": "k", "MOONGATE_TOKEN": "t"}
 
-    passed = environment(given, {})
+    passed = child_environment(given, {})
 
     assert passed == {"PATH": "/bin", "LC_TIME": "C", "XDG_DATA_HOME": "/d"}
 
 
 def test_an_agents_own_names_are_added_and_win() -> None:
-    passed = environment({"PATH": "/bin", "HOME": "/root"}, {"HOME": "/home/a", "OPENAI_API_KEY": "own"})
+    passed = child_environment({"PATH": "/bin", "HOME": "/root"}, {"HOME": "/home/a", "OPENAI_API_KEY": "own"})
 
     assert passed == {"PATH": "/bin", "HOME": "/home/a", "OPENAI_API_KEY": "own"}
 
@@ -73,15 +81,15 @@ def test_an_agents_own_names_are_added_and_win() -> None:
     "name", ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_TOKEN"]
 )
 def test_names_that_put_code_into_a_child_are_neither_inherited_nor_accepted(name: str) -> None:
-    assert environment({name: "x"}, {}) == {}
+    assert child_environment({name: "x"}, {}) == {}
     with pytest.raises(ConfigError, match=name):
-        environment({}, {name: "x"})
+        child_environment({}, {name: "x"})
 
 
 @pytest.mark.parametrize(("name", "value"), [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")])
 def test_names_and_values_that_no_environment_can_hold_are_refused(name: str, value: str) -> None:
     with pytest.raises(ConfigError):
-        environment({}, {name: value})
+        child_environment({}, {name: value})
 
 
 async def test_a_child_sees_no_secret_of_the_gateway(children: Children) -> None:
@@ -92,13 +100,17 @@ async def test_a_child_sees_no_secret_of_the_gateway(children: Children) -> None
 
 
 async def test_a_child_is_told_how_deep_its_run_is(children: Children) -> None:
-    child = await children.spawn(["sh", "-c", 'echo "$MOONGATE_DEPTH"'], cwd="/", env=children.environment({}, depth=3))
+    child = await children.spawn_child(
+        ["sh", "-c", 'echo "$MOONGATE_DEPTH"'], cwd="/", env=children.make_environment({}, depth=3)
+    )
 
     assert await output(child) == b"3\n"
 
 
 async def test_a_child_is_told_its_directory(children: Children, tmp_path: Path) -> None:
-    child = await children.spawn(["sh", "-c", 'echo "$PWD"; pwd'], cwd=str(tmp_path), env=children.environment({}))
+    child = await children.spawn_child(
+        ["sh", "-c", 'echo "$PWD"; pwd'], cwd=str(tmp_path), env=children.make_environment({})
+    )
 
     assert (await output(child)).decode().split() == [str(tmp_path), str(tmp_path)]
 
@@ -116,7 +128,7 @@ async def test_a_program_is_looked_up_on_the_childs_own_path(children: Children,
     program.write_text("#!/bin/sh\necho hello\n")
     program.chmod(0o755)
 
-    child = await children.spawn(["greet"], cwd="/", env={"PATH": f"{tmp_path}:/bin:/usr/bin"})
+    child = await children.spawn_child(["greet"], cwd="/", env={"PATH": f"{tmp_path}:/bin:/usr/bin"})
 
     assert await output(child) == b"hello\n"
 
@@ -126,7 +138,7 @@ async def test_a_relative_program_is_looked_up_in_the_childs_directory(children:
     program.write_text("#!/bin/sh\necho hello\n")
     program.chmod(0o755)
 
-    child = await children.spawn(["./greet"], cwd=str(tmp_path), env=children.environment({}))
+    child = await children.spawn_child(["./greet"], cwd=str(tmp_path), env=children.make_environment({}))
 
     assert await output(child) == b"hello\n"
 
@@ -163,7 +175,7 @@ async def test_arguments_reach_the_program_as_they_are(children: Children) -> No
 async def test_the_gate_takes_no_byte_of_what_is_meant_for_the_program(children: Children) -> None:
     child = await spawn(children, "cat")
 
-    await child.say(b"\nfirst\nsecond")
+    await child.write_stdin(b"\nfirst\nsecond")
 
     assert await output(child) == b"\nfirst\nsecond"
 
@@ -172,15 +184,15 @@ async def test_a_child_is_recorded_for_its_run_before_it_begins(children: Childr
     child = await spawn(children, "cat", run="run-1")
 
     assert ledger.recorded == {child.who: "run-1"}
-    await child.stop()
+    await child.stop_group()
 
 
 async def test_a_program_does_not_begin_while_its_record_is_being_written(tmp_path: Path) -> None:
     written = asyncio.Event()
 
     class SlowLedger(MemoryLedger):
-        async def record(self, who: Identity, run: str | None) -> None:
-            await super().record(who, run)
+        async def record_process(self, who: Identity, run: str | None) -> None:
+            await super().record_process(who, run)
             await written.wait()
 
     ledger = SlowLedger()
@@ -198,8 +210,8 @@ async def test_a_program_does_not_begin_while_its_record_is_being_written(tmp_pa
 
 async def test_a_program_whose_record_fails_never_begins(tmp_path: Path) -> None:
     class FullLedger(MemoryLedger):
-        async def record(self, who: Identity, run: str | None) -> None:
-            await super().record(who, run)
+        async def record_process(self, who: Identity, run: str | None) -> None:
+            await super().record_process(who, run)
             raise OSError("disk full")
 
     ledger = FullLedger()
@@ -230,11 +242,11 @@ async def test_a_child_whose_gateway_is_killed_before_the_record_never_runs_its_
     script = [sys.executable, "-c", _GATEWAY_THAT_STOPS_AT_THE_RECORD, str(begun)]
     with subprocess.Popen(script, cwd=ROOT, stdout=subprocess.PIPE, text=True) as gateway:
         assert gateway.stdout is not None
-        child = Identity.parse(gateway.stdout.readline().strip())
-        assert identity.alive(child)
+        child = Identity.parse_identity(gateway.stdout.readline().strip())
+        assert identity.is_alive(child)
         gateway.kill()
 
-    await until(lambda: not identity.alive(child), "the child has gone away from the gate")
+    await until(lambda: not identity.is_alive(child), "the child has gone away from the gate")
 
     assert not begun.exists()
 
@@ -245,38 +257,38 @@ async def test_a_child_whose_gateway_is_killed_before_the_record_never_runs_its_
 async def test_the_status_and_the_last_of_stderr_are_known(children: Children) -> None:
     child = await shell(children, "head -c 100000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 3")
 
-    assert await child.wait() == 3
+    assert await child.wait_ended() == 3
     assert child.stderr_tail().endswith("the end")
-    assert len(child.stderr_tail()) <= STDERR_KEPT
+    assert len(child.stderr_tail()) <= STDERR_TAIL_BYTES
 
 
 async def test_a_signal_is_a_negative_status(children: Children) -> None:
     child = await shell(children, "kill -9 $$")
 
-    assert await child.wait() == -signal.SIGKILL
+    assert await child.wait_ended() == -signal.SIGKILL
 
 
 async def test_stopping_ends_a_stubborn_child_and_its_grandchild(children: Children) -> None:
     child = await shell(children, STUBBORN)
-    family = [identity.of(int(await child.stdout.readline())) for _ in range(2)]
+    family = [identity.identify_process(int(await child.stdout.readline())) for _ in range(2)]
     assert None not in family
 
     async with asyncio.timeout(PATIENCE):
-        await child.stop()
+        await child.stop_group()
 
     assert child.returncode == -signal.SIGKILL
-    await until(lambda: not any(who and identity.alive(who) for who in family), "the whole group is dead")
+    await until(lambda: not any(who and identity.is_alive(who) for who in family), "the whole group is dead")
 
 
 async def test_a_grandchild_that_outlives_its_parent_is_ended(children: Children) -> None:
     child = await shell(children, "trap '' TERM; sh -c 'echo $$; exec sleep 600' & exit 0")
-    grandchild = identity.of(int(await child.stdout.readline()))
+    grandchild = identity.identify_process(int(await child.stdout.readline()))
     assert grandchild
 
     async with asyncio.timeout(PATIENCE):
-        assert await child.wait() == 0
+        assert await child.wait_ended() == 0
 
-    await until(lambda: not identity.alive(grandchild), "the grandchild is dead")
+    await until(lambda: not identity.is_alive(grandchild), "the grandchild is dead")
 
 
 async def test_a_grandchild_that_left_the_group_cannot_hold_up_the_end(children: Children) -> None:
@@ -286,7 +298,7 @@ async def test_a_grandchild_that_left_the_group_cannot_hold_up_the_end(children:
 
     try:
         async with asyncio.timeout(PATIENCE):
-            assert await child.wait() == 0
+            assert await child.wait_ended() == 0
             assert await child.stdout.read() == b""
     finally:
         os.kill(grandchild, signal.SIGKILL)
@@ -295,21 +307,21 @@ async def test_a_grandchild_that_left_the_group_cannot_hold_up_the_end(children:
 async def test_stopping_is_carried_through_when_its_caller_is_cancelled(children: Children) -> None:
     child = await shell(children, STUBBORN)
     await child.stdout.readline()
-    stopping = asyncio.create_task(child.stop())
+    stopping = asyncio.create_task(child.stop_group())
     await asyncio.sleep(0)
     stopping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await stopping
 
     async with asyncio.timeout(PATIENCE):
-        assert await child.wait() == -signal.SIGKILL
+        assert await child.wait_ended() == -signal.SIGKILL
 
 
 async def test_stopping_twice_is_fine(children: Children) -> None:
     child = await spawn(children, "cat")
 
-    await asyncio.gather(child.stop(), child.stop())
-    await child.stop()
+    await asyncio.gather(child.stop_group(), child.stop_group())
+    await child.stop_group()
 
     assert child.returncode == -signal.SIGTERM
 
@@ -318,11 +330,11 @@ async def test_a_child_that_ended_long_ago_is_not_signalled(
     children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = await spawn(children, "true")
-    await child.wait()
+    await child.wait_ended()
     signalled: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "killpg", lambda *call: signalled.append(call))
 
-    await child.stop()
+    await child.stop_group()
 
     assert signalled == []
 
@@ -333,18 +345,18 @@ async def test_a_child_that_ended_long_ago_is_not_signalled(
 async def test_writing_to_a_child_that_does_not_read_is_no_error(children: Children) -> None:
     child = await spawn(children, "true")
 
-    await child.say(b"x" * 1_000_000)
+    await child.write_stdin(b"x" * 1_000_000)
     child.close_stdin()
 
-    assert await child.wait() == 0
+    assert await child.wait_ended() == 0
 
 
 async def test_a_slow_reader_loses_nothing_of_what_a_dead_child_wrote(children: Children) -> None:
     # One byte more than the buffer and one read can take, so that some of it stays in the pipe of 64 KiB.
-    size = 2 * BUFFER + 64 * 1024 + 1
+    size = 2 * OUTPUT_BUFFER_BYTES + 64 * 1024 + 1
     child = await shell(children, f"head -c {size} /dev/zero")
 
-    await child.wait()
+    await child.wait_ended()
 
     assert len(await child.stdout.read()) == size
 
@@ -352,9 +364,9 @@ async def test_a_slow_reader_loses_nothing_of_what_a_dead_child_wrote(children: 
 async def lines_of(children: Children, script: str, limit: int = 100_000) -> list[bytes]:
     child = await shell(children, script)
     try:
-        return [line async for line in lines(child.stdout, limit)]
+        return [line async for line in read_lines(child.stdout, limit)]
     finally:
-        await child.stop()
+        await child.stop_group()
 
 
 async def test_lines_come_without_their_ends_and_the_last_need_not_have_one(children: Children) -> None:
@@ -393,7 +405,7 @@ def sleeper() -> Identity:
         stdout=subprocess.PIPE,
         check=True,
     )
-    who = identity.of(int(started.stdout))
+    who = identity.identify_process(int(started.stdout))
     assert who
     return who
 
@@ -401,40 +413,40 @@ def sleeper() -> Identity:
 def test_a_recorded_group_is_ended(sleeper: Identity) -> None:
     assert kill_group(sleeper, wait=PATIENCE)
 
-    assert not identity.alive(sleeper)
+    assert not identity.is_alive(sleeper)
 
 
 def test_a_process_under_a_recycled_pid_is_not_touched(sleeper: Identity) -> None:
     assert not kill_group(sleeper._replace(started="1"))
 
-    assert identity.alive(sleeper)
+    assert identity.is_alive(sleeper)
     os.killpg(sleeper.pid, signal.SIGKILL)
 
 
 def test_a_process_of_an_earlier_boot_is_not_touched(sleeper: Identity) -> None:
     assert not kill_group(sleeper._replace(boot="another"))
 
-    assert identity.alive(sleeper)
+    assert identity.is_alive(sleeper)
     os.killpg(sleeper.pid, signal.SIGKILL)
 
 
 def test_a_group_whose_leader_is_gone_is_ended() -> None:
     script = "sleep 600 & echo $!"
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as leader:
-        who = Identity(leader.pid, identity.start_time(leader.pid) or "1", identity.boot_id())
+        who = Identity(leader.pid, identity.read_start_time(leader.pid) or "1", identity.read_boot_id())
         assert leader.stdout is not None
-        member = identity.of(int(leader.stdout.readline()))
+        member = identity.identify_process(int(leader.stdout.readline()))
     assert member
-    assert identity.alive(member)
+    assert identity.is_alive(member)
 
     assert kill_group(who, wait=PATIENCE)
 
-    assert not identity.alive(member)
+    assert not identity.is_alive(member)
 
 
 def test_a_group_that_is_gone_is_nothing_to_end() -> None:
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as gone:
-        who = identity.of(gone.pid)
+        who = identity.identify_process(gone.pid)
         gone.kill()
     assert who
 

@@ -14,19 +14,19 @@ from gateway.process.identity import Identity
 
 
 def test_we_are_alive_and_nobody_else_is_us() -> None:
-    me = identity.own()
+    me = identity.own_identity()
 
-    assert identity.alive(me)
-    assert not identity.alive(me._replace(started="1"))
-    assert not identity.alive(me._replace(boot="another"))
-    assert not identity.alive(me._replace(pid=2**22 + 1))
+    assert identity.is_alive(me)
+    assert not identity.is_alive(me._replace(started="1"))
+    assert not identity.is_alive(me._replace(boot="another"))
+    assert not identity.is_alive(me._replace(pid=2**22 + 1))
 
 
 def test_an_identity_is_read_back_as_it_was_written() -> None:
-    for who in (identity.own(), Identity(1, "Sat Nov 21 05:00:00 2026", ""), Identity(1, "2", "a/b")):
-        assert Identity.parse(str(who)) == who
+    for who in (identity.own_identity(), Identity(1, "Sat Nov 21 05:00:00 2026", ""), Identity(1, "2", "a/b")):
+        assert Identity.parse_identity(str(who)) == who
     with pytest.raises(ValueError, match="unpack"):
-        Identity.parse("1/2")
+        Identity.parse_identity("1/2")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="zombies")
@@ -34,7 +34,7 @@ def test_a_zombie_has_ended() -> None:
     child = subprocess.Popen(["true"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-    assert identity.of(child.pid) is None
+    assert identity.identify_process(child.pid) is None
     child.wait()
 
 
@@ -44,9 +44,9 @@ def test_a_program_may_have_any_name(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\nread line\n")
     program.chmod(0o755)
     child = subprocess.Popen([program], stdin=subprocess.PIPE)
-    who = identity.of(child.pid)
+    who = identity.identify_process(child.pid)
 
     assert who is not None
-    assert identity.alive(who)
+    assert identity.is_alive(who)
     child.communicate(b"\n")
-    assert not identity.alive(who)
+    assert not identity.is_alive(who)

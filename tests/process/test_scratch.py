@@ -10,64 +10,64 @@ import pytest
 
 from gateway.process import identity
 from gateway.process.child import Children
-from gateway.process.scratch import Scratch
+from gateway.process.scratch import ScratchSpace
 from tests.support.ledger import MemoryLedger
 
 
 def test_what_a_dead_process_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
-    me = identity.own()
-    ours = Path(Scratch(tmp_path, "x-").make())
+    me = identity.own_identity()
+    ours = Path(ScratchSpace(tmp_path, "x-").make_directory())
     (tmp_path / f"x-999999999_{me.started}_{me.boot}_abc" / "deep").mkdir(parents=True)
     (tmp_path / f"x-{me.pid}_{me.started}_another-boot_abc").mkdir()
     for other in ("somebody-elses", "x-odd", f"y-999999999_{me.started}_{me.boot}_abc"):
         (tmp_path / other).mkdir()
 
-    Scratch(tmp_path, "x-").clear_abandoned()
+    ScratchSpace(tmp_path, "x-").clear_abandoned()
 
     kept = {ours.name, "somebody-elses", "x-odd", f"y-999999999_{me.started}_{me.boot}_abc"}
     assert set(os.listdir(tmp_path)) == kept
 
 
 def test_a_place_that_is_not_there_has_nothing_to_clear(tmp_path: Path) -> None:
-    Scratch(tmp_path / "nowhere").clear_abandoned()
+    ScratchSpace(tmp_path / "nowhere").clear_abandoned()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the programs here are POSIX shell scripts")
 class TestOfAChild:
     async def test_each_child_has_one_of_its_own_which_goes_with_it(self, tmp_path: Path) -> None:
-        children = Children(MemoryLedger(), os.environ, Scratch(tmp_path))
+        children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path))
         script = 'echo library > "$BUN_TMPDIR/lib.so"; echo "$BUN_TMPDIR"; cat "$BUN_TMPDIR/lib.so"; read line'
-        two = [await children.spawn(["sh", "-c", script], cwd="/", env=dict(os.environ)) for _ in range(2)]
+        two = [await children.spawn_child(["sh", "-c", script], cwd="/", env=dict(os.environ)) for _ in range(2)]
         told = [(await child.stdout.readline(), await child.stdout.readline()) for child in two]
 
         assert {said for _, said in told} == {b"library\n"}
         assert {os.fsdecode(place.strip()) for place, _ in told} == {str(each) for each in tmp_path.iterdir()}
 
         for child in two:
-            await child.stop()
+            await child.stop_group()
 
         assert not list(tmp_path.iterdir())
 
     async def test_the_first_child_finds_what_was_left_behind_cleared(self, tmp_path: Path) -> None:
         left = tmp_path / "999999999_1_boot_abc"
         left.mkdir()
-        children = Children(MemoryLedger(), os.environ, Scratch(tmp_path))
+        children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path))
 
-        await (await children.spawn(["true"], cwd="/", env=dict(os.environ))).wait()
+        await (await children.spawn_child(["true"], cwd="/", env=dict(os.environ))).wait_ended()
 
         assert not left.exists()
 
     async def test_an_agent_may_say_where_its_program_unpacks(self, tmp_path: Path) -> None:
-        children = Children(MemoryLedger(), os.environ, Scratch(tmp_path))
+        children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path))
         env = {**os.environ, "BUN_TMPDIR": "/elsewhere"}
 
-        child = await children.spawn(["sh", "-c", 'echo "$BUN_TMPDIR"'], cwd="/", env=env)
+        child = await children.spawn_child(["sh", "-c", 'echo "$BUN_TMPDIR"'], cwd="/", env=env)
 
         assert await child.stdout.read() == b"/elsewhere\n"
-        await child.wait()
+        await child.wait_ended()
 
     async def test_a_program_starts_though_there_is_no_place_for_it(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        children = Children(MemoryLedger(), os.environ, Scratch(tmp_path / "file"))
+        children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path / "file"))
 
-        assert await (await children.spawn(["true"], cwd="/", env=dict(os.environ))).wait() == 0
+        assert await (await children.spawn_child(["true"], cwd="/", env=dict(os.environ))).wait_ended() == 0

@@ -13,17 +13,20 @@ import pytest
 
 from gateway.runner import ModelSource, ModelSourceType, OpenCodeRunner, RunState
 from gateway.runner.driver import Driver
-from harness.scripted_model import ScriptedModel, serving
+from harness.scripted_model import ScriptedModel, serve_model
 from harness.waiting import PATIENCE, until_sync
 from tests.support import opencode
 from tests.support.threads import in_thread
 
-pytestmark = [pytest.mark.opencode, pytest.mark.skipif(opencode.find() is None, reason=opencode.ABSENT)]
+pytestmark = [
+    pytest.mark.opencode,
+    pytest.mark.skipif(opencode.find_opencode() is None, reason=opencode.OPENCODE_MISSING),
+]
 
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[ScriptedModel]:
-    with in_thread(serving()) as model:
+    with in_thread(serve_model()) as model:
         yield model
 
 
@@ -160,7 +163,7 @@ def test_a_turn_that_cannot_start_leaves_no_trace(runner: OpenCodeRunner, monkey
     def no_thread() -> Driver:
         raise OSError("no room for a thread")
 
-    monkeypatch.setattr(Driver, "get", no_thread)
+    monkeypatch.setattr(Driver, "get_driver", no_thread)
     with pytest.raises(OSError, match="no room"):
         runner.run("Hello")
 

@@ -9,16 +9,16 @@ import pytest
 
 from gateway.runner import ModelConfig, ModelSource, ModelSourceType
 
-CODE = ModelConfig("http://localhost:1/v1", "sk-1", "m", 0.3, 4096)
+CODE_MODEL = ModelConfig("http://localhost:1/v1", "sk-1", "m", 0.3, 4096)
 
 
 def test_a_model_is_set_for_a_purpose() -> None:
     source = ModelSource()
     source.set_model(ModelSourceType.CODE, "http://localhost:1/v1", "sk-1", "m", temperature=0.3, max_tokens=4096)
 
-    assert source.get_model(ModelSourceType.CODE) == CODE
+    assert source.get_model(ModelSourceType.CODE) == CODE_MODEL
     assert (source.has_model("code"), source.has_model("write")) == (True, False)
-    assert source.get_model("write") == CODE
+    assert source.get_model("write") == CODE_MODEL
     assert ModelSource().get_model("write") is None
 
 
@@ -42,7 +42,7 @@ def test_models_are_read_from_a_file(tmp_path: Path) -> None:
         "MODEL_CODE_TEMPERATURE=0.3\nMODEL_CODE_MAX_TOKENS=4096\nOTHER=1\n"
     )
 
-    assert dict(ModelSource.from_env_file(file).models) == {ModelSourceType.CODE: CODE}
+    assert dict(ModelSource.from_env_file(file).models) == {ModelSourceType.CODE: CODE_MODEL}
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -45,13 +45,13 @@ def test_a_file_without_a_token_is_refused(tmp_path: Path, content: str) -> None
     (tmp_path / "token").write_text(content)
 
     with pytest.raises(ConfigError, match="holds no token"):
-        secret_file.read(tmp_path / "token")
+        secret_file.read_secret(tmp_path / "token")
 
 
 def test_a_stored_token_takes_the_place_of_the_present_one(tmp_path: Path) -> None:
     secret_file.read_or_create(tmp_path / "token")
-    secret_file.store(tmp_path / "token", "another")
+    secret_file.store_secret(tmp_path / "token", "another")
 
-    assert secret_file.read(tmp_path / "token") == "another"
+    assert secret_file.read_secret(tmp_path / "token") == "another"
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["token"]

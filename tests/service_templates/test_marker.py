@@ -7,4 +7,4 @@ from gateway.supervisor import restart_plan
 
 
 def test_units_carry_the_mark_that_the_gateway_looks_for() -> None:
-    assert restart_plan.MARKER == service_templates.MARKER
+    assert restart_plan.SERVICE_MARKER_VARIABLE == service_templates.MARKER

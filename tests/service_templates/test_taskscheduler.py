@@ -77,10 +77,10 @@ _WORDS = st.text(st.sampled_from("ab\"\\ \t'&%é") | st.characters(exclude_categ
 @example(words=["", "a\\", 'a\\"', "a b\\\\", '"', '\\\\"\\'])
 @given(words=st.lists(_WORDS, max_size=6))
 def test_windows_takes_a_command_line_apart_as_it_was_meant(words: list[str]) -> None:
-    line = taskscheduler.command_line(words)
+    line = taskscheduler.join_command_line(words)
 
     assert windows_words(line) == words
-    assert taskscheduler.words_of(line) == words
+    assert taskscheduler.split_command_line(line) == words
 
 
 def test_the_task_is_as_it_was_agreed_on() -> None:
@@ -182,7 +182,7 @@ def test_what_xml_cannot_carry_is_refused(value: str) -> None:
 
 
 def test_the_script_of_the_startup_folder_says_the_same() -> None:
-    text = taskscheduler.script(spec(directory="C:\\50% & more\\", arguments=("-m", "gateway", "100%"))).decode()
+    text = taskscheduler.render_script(spec(directory="C:\\50% & more\\", arguments=("-m", "gateway", "100%"))).decode()
 
     assert text.splitlines()[0] == "@chcp 65001 >nul", "or it could not hold other letters"
     assert "1.2.3" in text
@@ -191,12 +191,12 @@ def test_the_script_of_the_startup_folder_says_the_same() -> None:
         '@start "Moongate" /d "C:\\50%% & more\\" "C:\\Users\\anna\\moongate\\Scripts\\pythonw.exe" '
     )
     as_run = start.replace("%%", "%").partition('pythonw.exe" ')[2]
-    assert windows_words(as_run) == taskscheduler.command(spec(arguments=("-m", "gateway", "100%")))[1:]
+    assert windows_words(as_run) == taskscheduler.build_command(spec(arguments=("-m", "gateway", "100%")))[1:]
 
 
 def test_a_script_that_would_end_a_quote_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot contain a quote"):
-        taskscheduler.script(spec(arguments=("-m", "gateway", 'a" & del *')))
+        taskscheduler.render_script(spec(arguments=("-m", "gateway", 'a" & del *')))
 
 
 @pytest.mark.parametrize(

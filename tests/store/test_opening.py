@@ -21,7 +21,7 @@ from gateway.store.sqlite.opening import Migration
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import claim_one, finish, spec
 
-KNOWN = opening.migrations()
+KNOWN = opening.read_migrations()
 FIRST = KNOWN[0]
 GOOD = Migration(len(KNOWN) + 1, "9998_more.sql", "CREATE TABLE more (x INTEGER) STRICT")
 BAD = Migration(len(KNOWN) + 2, "9999_bad.sql", "CREATE TABLE half (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1)")
@@ -113,7 +113,7 @@ async def test_a_missing_database_is_not_replaced_while_its_write_ahead_log_exis
 
 
 async def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "file_system", lambda _: "nfs4")
+    monkeypatch.setattr(opening, "find_file_system", lambda _: "nfs4")
 
     message = await refused(path)
 
@@ -123,16 +123,16 @@ async def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afpfs"])
 def test_network_file_systems_are_known(kind: str) -> None:
-    assert opening.NETWORK.match(kind)
+    assert opening.NETWORK_FILE_SYSTEMS.match(kind)
 
 
 @pytest.mark.parametrize("kind", ["", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "apfs", "NTFS", "fuseblk"])
 def test_local_file_systems_are_taken(kind: str) -> None:
-    assert not opening.NETWORK.match(kind)
+    assert not opening.NETWORK_FILE_SYSTEMS.match(kind)
 
 
 def test_the_file_system_of_a_directory_that_is_not_there_yet_is_its_parents(tmp_path: Path) -> None:
-    assert opening.file_system(tmp_path / "a" / "b") == opening.file_system(tmp_path)
+    assert opening.find_file_system(tmp_path / "a" / "b") == opening.find_file_system(tmp_path)
 
 
 # --- a new database ---------------------------------------------------------------------------
@@ -168,7 +168,7 @@ async def test_an_unfinished_file_of_an_interrupted_start_does_no_harm(path: Pat
 
 
 async def test_a_commit_is_flushed_to_the_disk(path: Path) -> None:
-    connection = opening.connect(path, wall_clock)
+    connection = opening.open_writer(path, wall_clock)
 
     settings = [connection.pragma(name) for name in ("journal_mode", "synchronous", "foreign_keys")]
     connection.close()
@@ -190,7 +190,7 @@ async def test_closing_leaves_the_whole_database_in_one_file(path: Path) -> None
 
 
 def with_migrations(monkeypatch: pytest.MonkeyPatch, *known: Migration) -> None:
-    monkeypatch.setattr(opening, "migrations", lambda: list(known))
+    monkeypatch.setattr(opening, "read_migrations", lambda: list(known))
 
 
 def schema(path: Path) -> tuple[int, set[str]]:
@@ -259,7 +259,7 @@ async def test_a_migration_that_fails_in_the_middle_leaves_the_schema_before_it(
 
 
 def test_migrations_are_numbered_from_one_without_a_gap() -> None:
-    known = opening.migrations()
+    known = opening.read_migrations()
 
     assert [migration.number for migration in known] == list(range(1, len(known) + 1))
 

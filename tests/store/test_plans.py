@@ -17,7 +17,7 @@ from gateway.domain.delivery import DeliveryFilter, DeliveryStatus, Target
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import RunFilter, Source, Status
-from gateway.domain.search import Search, Term
+from gateway.domain.search import SearchQuery, SearchTerm
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite import opening, runs
 from gateway.store.sqlite.database import Database, Reader
@@ -44,7 +44,7 @@ class Plans:
     def note(self, connection: apsw.Connection, statement: str, bindings: object) -> bool:
         verb = statement.split(maxsplit=1)[0]
         if verb in ("SELECT", "UPDATE", "DELETE", "INSERT"):
-            plan = opening.connect_reader(Path(connection.filename))  # it plans as all connections of the store do
+            plan = opening.open_reader(Path(connection.filename))  # it plans as all connections of the store do
             rows = plan.execute(f"EXPLAIN QUERY PLAN {statement}", bindings)  # type: ignore[arg-type]
             self.lines += [f"{row[3]}   -- {statement}" for row in rows]
             plan.close()
@@ -54,7 +54,7 @@ class Plans:
     def noted(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         self.lines.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(Database, "_read", self._read(Database._read))
+            patch.setattr(Database, "_run_query", self._read(Database._run_query))
             yield
 
     def _read(self, inner: object) -> object:
@@ -159,7 +159,7 @@ async def test_no_list_scans_or_sorts_a_whole_table(
         await store.sessions.list(Page())
         await store.sessions.list(Page(before=10))
         await store.sessions.read_history("main:test:a", 50)
-        await store.sessions.search(Search(terms=(Term("a"),), session="main:test:a", agent="main"), Page())
+        await store.sessions.search(SearchQuery(terms=(SearchTerm("a"),), session="main:test:a", agent="main"), Page())
         await store.sessions.find_newest("a")
         await store.events.read_after("x", 0, 100)
         await store.events.read_changes_after(0, 100)
@@ -221,9 +221,9 @@ def test_a_statement_is_planned_once_and_not_for_each_value(tmp_path: Path, read
         asked.append(what)
         return apsw.SQLITE_OK
 
-    with contextlib.closing(opening.connect(path, lambda: 0)) as connection, contextlib.ExitStack() as opened:
+    with contextlib.closing(opening.open_writer(path, lambda: 0)) as connection, contextlib.ExitStack() as opened:
         if reads_only:
-            connection = opened.enter_context(contextlib.closing(opening.connect_reader(path)))
+            connection = opened.enter_context(contextlib.closing(opening.open_reader(path)))
         connection.authorizer = allow
         counts = []
         for session in ("main:test:1", "main:test:2", "main:test:3"):

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain import search
 from gateway.domain.page import Page
-from gateway.domain.search import Search
+from gateway.domain.search import SearchQuery
 from gateway.store.sqlite import opening
 from gateway.store.sqlite import search as sqlite_search
 from gateway.store.sqlite.store import SqliteStore
@@ -18,10 +18,10 @@ from tests.contracts.stores import claim_one, done, finish, spec
 
 async def made_before(migration: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Create a store as it was before a migration."""
-    known = opening.migrations()
+    known = opening.read_migrations()
     before = known[: next(at for at, one in enumerate(known) if migration in one.name)]
     with monkeypatch.context() as patch:
-        patch.setattr(opening, "migrations", lambda: before)
+        patch.setattr(opening, "read_migrations", lambda: before)
         await SqliteStore(path).close()
 
 
@@ -35,10 +35,10 @@ async def test_transcripts_from_before_are_kept_and_found(tmp_path: Path, monkey
     connection.close()
 
     store = SqliteStore(path)
-    found = await store.sessions.search(Search(terms=search.terms("fox")), Page())
+    found = await store.sessions.search(SearchQuery(terms=search.parse_terms("fox")), Page())
     history = await store.sessions.read_history("main:x:a", 10)
     await store.sessions.delete("main:x:a", force=False)
-    gone = await store.sessions.search(Search(terms=search.terms("fox")), Page())
+    gone = await store.sessions.search(SearchQuery(terms=search.parse_terms("fox")), Page())
     await store.close()
 
     assert [one.snippet for one in found] == ["old fox 2", "old fox 1"]
@@ -47,16 +47,19 @@ async def test_transcripts_from_before_are_kept_and_found(tmp_path: Path, monkey
 
 
 async def found(store: SqliteStore, query: str) -> list[str]:
-    return [one.snippet for one in await store.sessions.search(Search(terms=search.terms(query)), Page(limit=1000))]
+    return [
+        one.snippet
+        for one in await store.sessions.search(SearchQuery(terms=search.parse_terms(query)), Page(limit=1000))
+    ]
 
 
 def check(path: Path) -> None:
     """Compare the index with the messages; raises an error if they differ."""
-    connection = opening.connect_reader(path)
+    connection = opening.open_reader(path)
     copy = apsw.Connection(":memory:")
     with copy.backup("main", connection, "main") as backup:
         backup.step()
-    opening.teach(copy)
+    opening.add_functions(copy)
     copy.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
     copy.close()
     connection.close()
@@ -66,7 +69,7 @@ async def test_older_messages_are_reindexed_by_character_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "moongate.db"
-    monkeypatch.setattr(sqlite_search, "ROWS", 3)
+    monkeypatch.setattr(sqlite_search, "REINDEX_STEP_MESSAGES", 3)
     await made_before("search_by_character", path, monkeypatch)
     connection = apsw.Connection(str(path))
     for at, texts in enumerate((["東京に行く", "a fox", "京都と東京"], ["北京", "東京"], ["last"])):

@@ -7,17 +7,17 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.domain.queue import Backlog
+from gateway.domain.queue import BackgroundCounts
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 
 
 async def test_background_runs_from_before_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "moongate.db"
-    known = opening.migrations()
+    known = opening.read_migrations()
     before = known[: next(at for at, one in enumerate(known) if "background" in one.name)]
     with monkeypatch.context() as patch:
-        patch.setattr(opening, "migrations", lambda: before)
+        patch.setattr(opening, "read_migrations", lambda: before)
         await SqliteStore(path).close()
     connection = apsw.Connection(str(path))
     for number, status in enumerate(["queued", "queued", "running", "succeeded"]):
@@ -32,4 +32,4 @@ async def test_background_runs_from_before_are_counted(tmp_path: Path, monkeypat
     found = await store.runs.count_backlog()
     await store.close()
 
-    assert found == Backlog(active=1, queued=2, total=4)
+    assert found == BackgroundCounts(active=1, queued=2, total=4)

@@ -6,19 +6,21 @@ import pytest
 
 from gateway.errors import PortTaken
 from gateway.supervisor import port
-from gateway.supervisor.address import Address, connect_host
+from gateway.supervisor.address import ListenAddress, connect_host
 
 
 def test_the_same_address_keeps_its_socket() -> None:
-    with port.bind("127.0.0.1", 0) as present:
+    with port.bind_port("127.0.0.1", 0) as present:
         number = present.getsockname()[1]
 
-        assert Address("127.0.0.1", number, lambda *_: None).rebind(present, "127.0.0.1", number) is None
+        assert ListenAddress("127.0.0.1", number, lambda *_: None).bind_if_changed(present, "127.0.0.1", number) is None
 
 
 def test_another_port_is_bound(free_port: int) -> None:
-    with port.bind("127.0.0.1", 0) as present:
-        bound = Address("127.0.0.1", present.getsockname()[1], lambda *_: None).rebind(present, "127.0.0.1", free_port)
+    with port.bind_port("127.0.0.1", 0) as present:
+        bound = ListenAddress("127.0.0.1", present.getsockname()[1], lambda *_: None).bind_if_changed(
+            present, "127.0.0.1", free_port
+        )
 
     assert bound is not None
     with bound:
@@ -26,24 +28,24 @@ def test_another_port_is_bound(free_port: int) -> None:
 
 
 def test_another_host_on_the_same_port_is_refused_with_what_to_do() -> None:
-    with port.bind("127.0.0.1", 0) as present:
+    with port.bind_port("127.0.0.1", 0) as present:
         present.listen()
         number = present.getsockname()[1]
 
         with pytest.raises(PortTaken, match=r"cannot be changed to 0\.0\.0\.0 while port") as raised:
-            Address("127.0.0.1", number, lambda *_: None).rebind(present, "0.0.0.0", number)
+            ListenAddress("127.0.0.1", number, lambda *_: None).bind_if_changed(present, "0.0.0.0", number)
 
     assert raised.value.remedy == "Stop the gateway, and start it again."
 
 
 def test_the_address_that_was_bound_is_announced() -> None:
     announced: list[tuple[str, int]] = []
-    address = Address("127.0.0.1", 1, lambda *told: announced.append(told))
-    with port.bind("127.0.0.1", 0) as present:
-        bound = address.rebind(present, "localhost", 0)
+    address = ListenAddress("127.0.0.1", 1, lambda *told: announced.append(told))
+    with port.bind_port("127.0.0.1", 0) as present:
+        bound = address.bind_if_changed(present, "localhost", 0)
         assert bound is not None
         with bound:
-            address.moved(bound)
+            address.confirm_move(bound)
             assert announced == [("localhost", bound.getsockname()[1])]
 
     assert address.configured == ("localhost", 0)

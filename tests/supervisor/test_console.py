@@ -16,7 +16,7 @@ def test_a_start_that_a_bad_config_ends_shows_no_line() -> None:
     console = Console(shown.append)
 
     for event in ("supervisor.started", "generation.started", "generation.failed", "generation.ended"):
-        console.write(line(event))
+        console.write_line(line(event))
 
     assert shown == []
 
@@ -27,6 +27,6 @@ def test_whatever_else_is_said_brings_all_lines_in_their_order_and_those_that_fo
     said = [line(event) for event in ("supervisor.started", "generation.started", "gateway.ready", "generation.ended")]
 
     for one in [*said, b"no JSON at all"]:
-        console.write(one)
+        console.write_line(one)
 
     assert shown == [*said, b"no JSON at all"]

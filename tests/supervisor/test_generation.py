@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway import log_reader
-from gateway.control_channel import LONGEST, Decoder, Line, Word
-from gateway.supervisor.generation import MOVES, Generation, State
+from gateway.control_channel import MAX_CONTROL_MESSAGE_BYTES, ControlChannel, MessageDecoder, MessageType
+from gateway.supervisor.generation import GENERATION_MOVES, Generation, GenerationState
 from gateway.supervisor.logfile import LogFile
 
 MEGABYTES = 100
@@ -25,7 +25,7 @@ class Heard:
         reader, self.writer = os.pipe()
         ours, self.line = socket.socketpair()
         os.set_blocking(reader, False)
-        self.generation = Generation(1, 0, Line(ours), reader)
+        self.generation = Generation(1, 0, ControlChannel(ours), reader)
 
     def close(self) -> None:
         self.generation.close()
@@ -42,7 +42,7 @@ def heard() -> Iterator[Heard]:
 def test_a_hundred_megabytes_of_log_stay_bounded_and_a_follower_misses_nothing(heard: Heard, tmp_path: Path) -> None:
     path = tmp_path / "gateway.log"
     file = LogFile(path)
-    follower = log_reader.Follower(path)
+    follower = log_reader.LogFollower(path)
     count = MEGABYTES * 1000
 
     def spam() -> None:
@@ -57,19 +57,19 @@ def test_a_hundred_megabytes_of_log_stay_bounded_and_a_follower_misses_nothing(h
     thread = threading.Thread(target=spam)
     thread.start()
     seen = 0
-    while thread.is_alive() or len(heard.generation.sources) == 2:
-        heard.generation.read_log(file.write)
-        for line in follower.read():
+    while thread.is_alive() or len(heard.generation.open_sources) == 2:
+        heard.generation.read_log(file.write_line)
+        for line in follower.read_new_lines():
             assert line.startswith(b"%08d " % seen)
             seen += 1
-    heard.generation.flush_log(file.write)
+    heard.generation.flush_log(file.write_line)
     thread.join()
 
-    assert (seen, follower.read()) == (count, [b"last words"])
+    assert (seen, follower.read_new_lines()) == (count, [b"last words"])
     files = sorted(tmp_path.iterdir())
     assert len(files) <= 6
     assert sum(one.stat().st_size for one in files) < 70 * 1024 * 1024
-    assert log_reader.tail(path, 1) == [b"last words"]
+    assert log_reader.read_last_lines(path, 1) == [b"last words"]
     follower.close()
     file.close()
 
@@ -86,7 +86,7 @@ def test_one_turn_of_reading_ends_though_more_comes(heard: Heard) -> None:
     thread.start()
     heard.generation.read_log(lambda line: None)  # it returns
     over.set()
-    while len(heard.generation.sources) == 2:
+    while len(heard.generation.open_sources) == 2:
         heard.generation.read_log(lambda line: None)
     thread.join()
 
@@ -95,7 +95,7 @@ def test_a_line_without_end_is_written_in_pieces(heard: Heard) -> None:
     written: list[bytes] = []
     thread = threading.Thread(target=lambda: (os.write(heard.writer, b"x" * 2_000_000), os.close(heard.writer)))
     thread.start()
-    while len(heard.generation.sources) == 2:
+    while len(heard.generation.open_sources) == 2:
         heard.generation.read_log(written.append)
     heard.generation.flush_log(written.append)
     thread.join()
@@ -109,20 +109,20 @@ def test_what_is_closed_is_not_listened_to_any_more(heard: Heard) -> None:
     heard.line.close()
 
     heard.generation.read_log(lambda line: None)
-    heard.generation.hear()
+    heard.generation.receive_messages()
 
-    assert heard.generation.sources == []
+    assert heard.generation.open_sources == []
 
 
 def test_words_wait_for_room_and_arrive_whole_and_in_order(heard: Heard) -> None:
     said = [f"{number:05d}" + "x" * 2_000 for number in range(500)]
 
     for text in said:
-        heard.generation.line.say(Word.NOTE, text=text)
-    decoder, found = Decoder(), []
+        heard.generation.line.send_message(MessageType.NOTE, text=text)
+    decoder, found = MessageDecoder(), []
     while len(found) < len(said):
-        found += decoder.feed(heard.line.recv(LONGEST))
-        heard.generation.hear()
+        found += decoder.decode_messages(heard.line.recv(MAX_CONTROL_MESSAGE_BYTES))
+        heard.generation.receive_messages()
 
     assert [message.about["text"] for message in found] == said
 
@@ -133,46 +133,46 @@ def test_words_wait_for_room_and_arrive_whole_and_in_order(heard: Heard) -> None
 def test_garbage_on_the_line_is_passed_over(heard: Heard, garbage: bytes) -> None:
     heard.line.sendall(garbage + b'\n{"word": "beat"}\n')
 
-    assert [message.word for message in heard.generation.hear()] == [Word.BEAT]
+    assert [message.word for message in heard.generation.receive_messages()] == [MessageType.BEAT]
 
 
-@pytest.mark.parametrize("start", State)
-@pytest.mark.parametrize("to", State)
-def test_only_the_moves_of_the_table_are_made(heard: Heard, start: State, to: State) -> None:
+@pytest.mark.parametrize("start", GenerationState)
+@pytest.mark.parametrize("to", GenerationState)
+def test_only_the_moves_of_the_table_are_made(heard: Heard, start: GenerationState, to: GenerationState) -> None:
     allowed = {
-        (State.STARTING, State.STANDBY),
-        (State.STARTING, State.DRAINING),
-        (State.STANDBY, State.LEADING),
-        (State.STANDBY, State.DRAINING),
-        (State.LEADING, State.YIELDING),
-        (State.LEADING, State.DRAINING),
-        (State.YIELDING, State.YIELDING),
-        (State.YIELDING, State.DRAINING),
-        (State.DRAINING, State.DRAINING),
+        (GenerationState.STARTING, GenerationState.STANDBY),
+        (GenerationState.STARTING, GenerationState.DRAINING),
+        (GenerationState.STANDBY, GenerationState.LEADING),
+        (GenerationState.STANDBY, GenerationState.DRAINING),
+        (GenerationState.LEADING, GenerationState.YIELDING),
+        (GenerationState.LEADING, GenerationState.DRAINING),
+        (GenerationState.YIELDING, GenerationState.YIELDING),
+        (GenerationState.YIELDING, GenerationState.DRAINING),
+        (GenerationState.DRAINING, GenerationState.DRAINING),
     }
     heard.generation.state = start
 
     if (start, to) in allowed:
-        heard.generation.move(to)
+        heard.generation.move_to(to)
         assert heard.generation.state is to
     else:
         with pytest.raises(ValueError, match=f"cannot move from {start.value} to {to.value}"):
-            heard.generation.move(to)
+            heard.generation.move_to(to)
         assert heard.generation.state is start
 
 
 def test_every_state_can_be_drained() -> None:
-    assert all(State.DRAINING in targets for targets in MOVES.values())
+    assert all(GenerationState.DRAINING in targets for targets in GENERATION_MOVES.values())
 
 
 def test_a_move_notes_the_time_and_the_lead_is_logged() -> None:
     logged: list[tuple[str, object]] = []
     ours, theirs = socket.socketpair()
-    generation = Generation(7, 0, Line(ours), -1, lambda event, **about: logged.append((event, about)))
+    generation = Generation(7, 0, ControlChannel(ours), -1, lambda event, **about: logged.append((event, about)))
     generation.moved_at = 0.0
 
     generation.stand_by()
-    generation.lead()
+    generation.start_leading()
 
     assert generation.moved_at > 0.0
     assert logged == [("generation.leads", {"generation": 7})]

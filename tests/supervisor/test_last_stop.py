@@ -15,12 +15,12 @@ def lock(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read_and_nobody_else_may_read_it(lock: Path) -> None:
-    last_stop.write(lock, "one", 78, "x" * 10_000)
+    last_stop.write_last_stop(lock, "one", 78, "x" * 10_000)
 
-    found = last_stop.read(lock)
+    found = last_stop.read_last_stop(lock)
 
     assert found is not None
-    assert (found.instance, found.code, found.reason) == ("one", 78, "x" * last_stop.REASON)
+    assert (found.instance, found.code, found.reason) == ("one", 78, "x" * last_stop.MAX_REASON_CHARS)
     assert [(path.name, path.stat().st_mode & 0o777) for path in lock.parent.iterdir()] == [
         ("gateway.0123.ended", 0o600)
     ]
@@ -33,17 +33,17 @@ def test_what_is_written_is_read_and_nobody_else_may_read_it(lock: Path) -> None
 def test_what_we_would_not_have_written_is_nothing(data: bytes, lock: Path) -> None:
     lock.with_suffix(".ended").write_bytes(data)
 
-    assert last_stop.read(lock) is None
+    assert last_stop.read_last_stop(lock) is None
 
 
 def test_a_link_is_not_followed(lock: Path, tmp_path: Path) -> None:
-    last_stop.write(tmp_path / "other.lock", "one", 0, "")
+    last_stop.write_last_stop(tmp_path / "other.lock", "one", 0, "")
     lock.with_suffix(".ended").symlink_to(tmp_path / "other.ended")
 
-    assert last_stop.read(lock) is None
+    assert last_stop.read_last_stop(lock) is None
 
 
 def test_a_directory_that_is_gone_is_no_error(tmp_path: Path) -> None:
-    last_stop.write(tmp_path / "gone" / "gateway.lock", "one", 0, "")
+    last_stop.write_last_stop(tmp_path / "gone" / "gateway.lock", "one", 0, "")
 
     assert not (tmp_path / "gone").exists()

@@ -24,37 +24,37 @@ def path(tmp_path: Path) -> Path:
 
 
 def mine(port: int = 1) -> Record:
-    who = identity.own()
+    who = identity.own_identity()
     return Record(who.pid, 1, "/c", who.started, who.boot, "instance", "127.0.0.1", port, "0")
 
 
 def test_a_lock_is_held_by_one(path: Path) -> None:
-    held = lock.acquire(path)
-    held.write(mine(port=4711))
+    held = lock.acquire_lock(path)
+    held.write_record(mine(port=4711))
     with pytest.raises(AlreadyRunning, match=rf"pid {os.getpid()}, port 4711"):
-        lock.acquire(path)
+        lock.acquire_lock(path)
     held.release()
 
-    lock.acquire(path).release()
+    lock.acquire_lock(path).release()
 
 
 def test_the_holder_that_is_gone_is_not_named(path: Path) -> None:
-    held = lock.acquire(path)
-    held.write(mine()._replace(startTime="1"))
+    held = lock.acquire_lock(path)
+    held.write_record(mine()._replace(startTime="1"))
 
     with pytest.raises(AlreadyRunning) as caught:
-        lock.acquire(path)
+        lock.acquire_lock(path)
     held.release()
 
     assert "pid" not in str(caught.value)
 
 
 def test_a_lock_outlives_what_is_done_to_what_is_written_in_it(path: Path) -> None:
-    held = lock.acquire(path)
+    held = lock.acquire_lock(path)
     path.write_bytes(b"")
 
     with pytest.raises(AlreadyRunning):
-        lock.acquire(path)
+        lock.acquire_lock(path)
     held.release()
 
 
@@ -63,20 +63,20 @@ def test_what_is_written_in_a_lock_that_nobody_holds_does_not_matter(path: Path,
     path.parent.mkdir()
     path.write_bytes(content)
 
-    held = lock.acquire(path)
-    held.write(mine())
+    held = lock.acquire_lock(path)
+    held.write_record(mine())
     held.release()
 
-    assert record.read(path) == mine()
+    assert record.read_record(path) == mine()
 
 
 @posix
 def test_children_do_not_inherit_it(path: Path) -> None:
-    held = lock.acquire(path)
+    held = lock.acquire_lock(path)
     child = subprocess.Popen(["sleep", "60"], close_fds=False)
     held.release()
     try:
-        lock.acquire(path).release()
+        lock.acquire_lock(path).release()
     finally:
         child.kill()
         child.wait()
@@ -85,7 +85,7 @@ def test_children_do_not_inherit_it(path: Path) -> None:
 @posix
 def test_its_file_is_private(path: Path) -> None:
     before = os.umask(0)
-    lock.acquire(path).release()
+    lock.acquire_lock(path).release()
     os.umask(before)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -109,10 +109,10 @@ def test_only_a_plain_file_is_taken(path: Path, tmp_path: Path, kind: str) -> No
             os.mkfifo(path)
 
     with pytest.raises(ConfigError) as caught:
-        lock.acquire(path)
+        lock.acquire_lock(path)
 
     assert str(path) in str(caught.value)
-    assert record.read(path) is None
+    assert record.read_record(path) is None
     assert target.exists() == (kind == "link")
     assert kind != "link" or target.read_text() == "precious"
 
@@ -121,12 +121,12 @@ def test_only_a_plain_file_is_taken(path: Path, tmp_path: Path, kind: str) -> No
 
 
 def test_a_record_is_read_back_and_tells_whether_its_writer_lives() -> None:
-    assert record.parse(mine().dump()) == mine()
-    assert mine().alive
-    assert not mine()._replace(startTime="1").alive
-    assert not mine()._replace(bootId="before").alive
+    assert record.parse_record(mine().encode_line()) == mine()
+    assert mine().is_alive
+    assert not mine()._replace(startTime="1").is_alive
+    assert not mine()._replace(bootId="before").is_alive
 
 
 @pytest.mark.parametrize("change", [{"pid": 0}, {"pid": -1}, {"pid": "1"}, {"port": None}, {"host": 3}, {"pid": True}])
 def test_a_forged_record_is_none(change: dict[str, object]) -> None:
-    assert record.parse(mine()._replace(**change).dump()) is None  # type: ignore[arg-type]
+    assert record.parse_record(mine()._replace(**change).encode_line()) is None  # type: ignore[arg-type]

@@ -11,19 +11,19 @@ from gateway.supervisor.record import Record
 
 def test_whoever_reads_while_it_is_written_anew_sees_a_whole_record(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "gateway.lock"
-    held = lock.acquire(path)
+    held = lock.acquire_lock(path)
     mine = Record(1, 0, "/x", "1", "b", "i", "127.0.0.1", 1, "0")
-    held.write(mine)
+    held.write_record(mine)
     over = threading.Event()
 
     def write() -> None:
         while not over.wait(0.0005):
-            held.write(mine)
-            held.write(mine._replace(configPath="/a/longer/path", port=54321))
+            held.write_record(mine)
+            held.write_record(mine._replace(configPath="/a/longer/path", port=54321))
 
     thread = threading.Thread(target=write)
     thread.start()
-    seen = [record.read(path) for _ in range(2000)]
+    seen = [record.read_record(path) for _ in range(2000)]
     over.set()
     thread.join()
     held.release()

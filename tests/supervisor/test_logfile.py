@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 def test_lines_are_added_to_what_was_there(path: Path) -> None:
     for line in (b"one", b"two"):
         file = LogFile(path)
-        file.write(line)
+        file.write_line(line)
         file.close()
 
     assert path.read_bytes() == b"one\ntwo\n"
@@ -29,7 +29,7 @@ def test_lines_are_added_to_what_was_there(path: Path) -> None:
 def test_it_keeps_so_many_files_of_a_size(path: Path) -> None:
     file = LogFile(path, size=100, count=3)
     for number in range(100):
-        file.write(b"%030d" % number)
+        file.write_line(b"%030d" % number)
     file.close()
 
     kept = sorted(path.parent.iterdir())
@@ -41,7 +41,7 @@ def test_it_keeps_so_many_files_of_a_size(path: Path) -> None:
 
 def test_a_line_that_is_longer_than_a_file_is_written_whole(path: Path) -> None:
     file = LogFile(path, size=10)
-    file.write(b"x" * 100)
+    file.write_line(b"x" * 100)
     file.close()
 
     assert path.read_bytes() == b"x" * 100 + b"\n"
@@ -51,15 +51,15 @@ def test_a_refused_rotation_never_writes_into_another_file(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = LogFile(path, size=20)
-    file.write(b"x" * 15)
+    file.write_line(b"x" * 15)
     with monkeypatch.context() as patch:
-        patch.setattr(LogFile, "_open", lambda _: (_ for _ in ()).throw(OSError("no space")))
+        patch.setattr(LogFile, "_open_file", lambda _: (_ for _ in ()).throw(OSError("no space")))
         with pytest.raises(OSError, match="no space"):
-            file.write(b"y" * 15)
+            file.write_line(b"y" * 15)
         other = os.open(tmp_path / "database", os.O_RDWR | os.O_CREAT)  # gets the number that is free now
         with pytest.raises(OSError, match="no space"):
-            file.write(b"z" * 15)
-    file.write(b"again")
+            file.write_line(b"z" * 15)
+    file.write_line(b"again")
     file.close()
 
     assert os.read(other, 100) == b""

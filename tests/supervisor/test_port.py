@@ -12,7 +12,7 @@ from gateway.supervisor import port
 
 
 def test_a_free_port_is_bound_and_not_inherited() -> None:
-    with port.bind("127.0.0.1", 0) as listener:
+    with port.bind_port("127.0.0.1", 0) as listener:
         assert listener.getsockname()[1] > 0
         assert not listener.get_inheritable()
 
@@ -21,7 +21,7 @@ def test_a_taken_port_is_explained() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         number = holder.getsockname()[1]
         with pytest.raises(PortTaken) as caught:
-            port.bind("127.0.0.1", number)
+            port.bind_port("127.0.0.1", number)
 
     assert str(caught.value).startswith(f"Port {number} is already in use. Use --force to kill existing process.")
     assert f"pid {os.getpid()}" in str(caught.value)
@@ -31,12 +31,12 @@ def test_a_taken_port_is_explained() -> None:
 @pytest.mark.parametrize("host", ["a..b", "x" * 300, "no such host.invalid", "203.0.113.1", "\ud800"])
 def test_a_host_that_is_none_of_ours_is_named(host: str) -> None:
     with pytest.raises(ConfigError, match=r"gateway\.host"):
-        port.bind(host, 0)
+        port.bind_port(host, 0)
 
 
 def test_ipv6_is_bound_with_or_without_brackets() -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     for host in ("::1", "[::1]"):
-        with port.bind(host, 0) as listener:
+        with port.bind_port(host, 0) as listener:
             assert listener.family is socket.AF_INET6

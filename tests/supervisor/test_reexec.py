@@ -11,7 +11,7 @@ from gateway.supervisor import reexec
 
 
 def test_what_this_process_kept_is_found() -> None:
-    kept = {"who": str(identity.own()), "number": 7}
+    kept = {"who": str(identity.own_identity()), "number": 7}
 
     assert reexec.find_kept(json.dumps(kept)) == kept
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.supervisor import restart_plan
-from gateway.supervisor.restart_plan import Plan
+from gateway.supervisor.restart_plan import RestartPlan
 from harness.waiting import PATIENCE
 
 NO_RESPAWN, MARKER = {"MOONGATE_NO_RESPAWN": "1"}, {"MOONGATE_SERVICE_MARKER": "moongate"}
@@ -19,27 +19,27 @@ SEED_NO_RESPAWN, SEED_MARKER = {"XOPC_NO_RESPAWN": "1"}, {"XOPC_SERVICE_MARKER":
     ("env", "platform", "hard", "plan"),
     [
         # the seed's three: told not to, looked after by a service manager, plain
-        (NO_RESPAWN, "linux", False, Plan.IN_PROCESS),
-        (MARKER, "linux", False, Plan.GENERATION),
-        ({}, "linux", False, Plan.GENERATION),
+        (NO_RESPAWN, "linux", False, RestartPlan.IN_PROCESS),
+        (MARKER, "linux", False, RestartPlan.GENERATION),
+        ({}, "linux", False, RestartPlan.GENERATION),
         # under the seed's names
-        (SEED_NO_RESPAWN, "linux", True, Plan.IN_PROCESS),
-        (SEED_MARKER, "win32", True, Plan.EXIT),
+        (SEED_NO_RESPAWN, "linux", True, RestartPlan.IN_PROCESS),
+        (SEED_MARKER, "win32", True, RestartPlan.EXIT),
         # hard ones replace the supervisor in place, so that a service manager sees nothing
-        (MARKER, "linux", True, Plan.REEXEC),
-        ({}, "darwin", True, Plan.REEXEC),
-        (NO_RESPAWN, "linux", True, Plan.IN_PROCESS),
+        (MARKER, "linux", True, RestartPlan.REEXEC),
+        ({}, "darwin", True, RestartPlan.REEXEC),
+        (NO_RESPAWN, "linux", True, RestartPlan.IN_PROCESS),
         # where there is no such thing as becoming another program
-        (MARKER, "win32", False, Plan.EXIT),
-        ({}, "win32", True, Plan.SUCCESSOR),
-        (NO_RESPAWN | MARKER, "win32", True, Plan.IN_PROCESS),
+        (MARKER, "win32", False, RestartPlan.EXIT),
+        ({}, "win32", True, RestartPlan.SUCCESSOR),
+        (NO_RESPAWN | MARKER, "win32", True, RestartPlan.IN_PROCESS),
         # systemd's own variable alone says nothing: a terminal under systemd has it too
-        ({"INVOCATION_ID": "1"}, "win32", True, Plan.SUCCESSOR),
-        ({"MOONGATE_NO_RESPAWN": ""}, "linux", False, Plan.GENERATION),
+        ({"INVOCATION_ID": "1"}, "win32", True, RestartPlan.SUCCESSOR),
+        ({"MOONGATE_NO_RESPAWN": ""}, "linux", False, RestartPlan.GENERATION),
     ],
 )
-def test_the_plan(env: dict[str, str], platform: str, hard: bool, plan: Plan) -> None:
-    assert restart_plan.plan(env, platform, hard) is plan
+def test_the_plan(env: dict[str, str], platform: str, hard: bool, plan: RestartPlan) -> None:
+    assert restart_plan.choose_plan(env, platform, hard) is plan
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_a_signal_alone_restarts_only_where_it_may(env: dict[str, str], allowed:
 
 
 def test_a_rehearsal_tells_what_would_go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restart_plan, "REHEARSAL", PATIENCE)
+    monkeypatch.setattr(restart_plan, "REHEARSAL_TIMEOUT_SECONDS", PATIENCE)
     env = {"MOONGATE_HOME": str(tmp_path), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
-    assert restart_plan.rehearse(env) is None
+    assert restart_plan.rehearse_start(env) is None
     (tmp_path / "config.json").write_text("{")
-    assert "not valid JSON" in (restart_plan.rehearse(env) or "")
+    assert "not valid JSON" in (restart_plan.rehearse_start(env) or "")

@@ -13,8 +13,8 @@ PROGRAM = [sys.executable, "-m", "tests.support.as_windows"]
 
 
 def main(words: list[str]) -> int:
-    restart_plan.PLATFORM = "win32"
-    signals.HEARD.clear()
+    restart_plan.CURRENT_PLATFORM = "win32"
+    signals.HANDLED_SIGNALS.clear()
     if words[:1] != ["cli"]:
         from gateway import __main__ as foreground
 
@@ -22,7 +22,7 @@ def main(words: list[str]) -> int:
     from cli.lifecycle import start
     from cli.main import main as command
 
-    start.PROGRAM = PROGRAM
+    start.GATEWAY_COMMAND = PROGRAM
     return command(words[1:])
 
 

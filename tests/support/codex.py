@@ -9,10 +9,10 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 _PACKAGED = _ROOT / ".opencode/node_modules/@zed-industries/codex-acp-linux-x64/bin/codex-acp"
 
-ABSENT = "codex-acp is not installed: run scripts/codex, or set MOONGATE_TEST_CODEX to the program"
+CODEX_MISSING = "codex-acp is not installed: run scripts/codex, or set MOONGATE_TEST_CODEX to the program"
 
 #: a name that codex knows: of others it says in each answer that it does not
-MODEL = "gpt-5.2-codex"
+CODEX_MODEL = "gpt-5.2-codex"
 
 _CONFIG = """
 model = "{model}"
@@ -31,7 +31,7 @@ stream_max_retries = 0
 """
 
 
-def find() -> str | None:
+def find_codex() -> str | None:
     """Return the path of the program: the one that the environment names, ours, or any on PATH."""
     named = os.environ.get("MOONGATE_TEST_CODEX")
     if named:
@@ -42,5 +42,5 @@ def find() -> str | None:
 def environment(home: Path, model_url: str) -> dict[str, str]:
     """Make a home in which codex has the scripted model, and return what keeps it there."""
     home.mkdir(parents=True)
-    (home / "config.toml").write_text(_CONFIG.format(model=MODEL, url=model_url))
+    (home / "config.toml").write_text(_CONFIG.format(model=CODEX_MODEL, url=model_url))
     return {"HOME": str(home), "CODEX_HOME": str(home)}

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.process.child import Children
-from harness.scripted_model import ScriptedModel, serving
+from harness.scripted_model import ScriptedModel, serve_model
 from tests.support.ledger import MemoryLedger
 
 
 @pytest.fixture
 async def scripted_model() -> AsyncIterator[ScriptedModel]:
     """A scripted model that listens on loopback: `scripted_model.base_url`."""
-    async with serving() as model:
+    async with serve_model() as model:
         yield model
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 
 from gateway import app, config
-from gateway.api.routing import Control, Surroundings
-from gateway.api.server import Server
+from gateway.api.routing import Control, ServerContext
+from gateway.api.server import ApiServer
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.execution.owner import Owner
 from gateway.process import identity
@@ -25,14 +25,14 @@ TOKEN = "test-token-of-more-than-24-characters"
 class Serving:
     """A served gateway and a client for it."""
 
-    def __init__(self, around: Surroundings, client: aiohttp.ClientSession, bound: int) -> None:
-        self.around = around
+    def __init__(self, around: ServerContext, client: aiohttp.ClientSession, bound: int) -> None:
+        self.context = around
         self.client = client
         self.port = bound
 
     @property
     def engine(self) -> Any:
-        return self.around.engine
+        return self.context.engine
 
 
 @asynccontextmanager
@@ -53,13 +53,15 @@ async def serving(
     given["gateway"] = {"port": 0, "auth": {"token": TOKEN}, **given.get("gateway", {})}
     (home / "config.json").write_text(json.dumps(given))
     loaded = config.load({"MOONGATE_HOME": str(home)})
-    listener = port.bind(loaded.gateway.host, loaded.gateway.port)
-    owner = Owner("test-instance", identity.own())
+    listener = port.bind_port(loaded.gateway.host, loaded.gateway.port)
+    owner = Owner("test-instance", identity.own_identity())
     env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}
-    async with app.opened(loaded, app.check(loaded, env), owner, control=ALONE, environ=env, clock=clock) as around:
-        server = Server(around)
-        await server.open(listener)
-        await around.engine.lead()
+    async with app.open_gateway(
+        loaded, app.check_agents(loaded, env), owner, control=ALONE, environ=env, clock=clock
+    ) as around:
+        server = ApiServer(around)
+        await server.start_serving(listener)
+        await around.engine.start_leading()
         bound = listener.getsockname()[1]
         headers = {"Authorization": f"Bearer {TOKEN}"} if loaded.gateway.auth.mode == "token" else {}
         async with aiohttp.ClientSession(f"http://127.0.0.1:{bound}", headers=headers) as client:
@@ -67,4 +69,4 @@ async def serving(
                 yield Serving(around, client, bound)
             finally:
                 listener.close()
-                await server.close(grace, around.engine.drain, handed_over=False)
+                await server.close(grace, around.engine.drain_runs, handed_over=False)

@@ -15,13 +15,13 @@ class MemoryLedger:
         #: every process that was ever recorded, in order
         self.seen: list[Identity] = []
 
-    async def record(self, who: Identity, run: str | None) -> None:
+    async def record_process(self, who: Identity, run: str | None) -> None:
         self.recorded[who] = run
         self.seen.append(who)
 
-    async def forget(self, who: Identity) -> None:
+    async def forget_process(self, who: Identity) -> None:
         self.recorded.pop(who, None)
 
     def alive(self) -> list[Identity]:
         """Return the processes that were ever recorded and still run."""
-        return [who for who in self.seen if identity.alive(who)]
+        return [who for who in self.seen if identity.is_alive(who)]

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 #: the version that the tests are written for; `scripts/opencode` installs it
-VERSION = "1.18.33"
+OPENCODE_VERSION = "1.18.33"
 #: the model's name in the words of opencode
-MODEL = "scripted/scripted"
+OPENCODE_MODEL = "scripted/scripted"
 
 _ROOT = Path(__file__).parents[2]
 _PACKAGED = _ROOT / ".opencode" / "node_modules" / "opencode-linux-x64" / "bin" / "opencode"
 
-ABSENT = "opencode is not installed: run scripts/opencode, or set MOONGATE_TEST_OPENCODE to the program"
+OPENCODE_MISSING = "opencode is not installed: run scripts/opencode, or set MOONGATE_TEST_OPENCODE to the program"
 
 
-def find() -> str | None:
+def find_opencode() -> str | None:
     """Return the path of the program: the one that the environment names, ours, or any on PATH."""
     named = os.environ.get("MOONGATE_TEST_OPENCODE")
     if named:
@@ -31,8 +31,8 @@ def config(model_url: str) -> dict[str, Any]:
     """Return opencode's configuration for a scripted model at that base URL."""
     models: dict[str, Any] = {"scripted": {}, "scripted-b": {}}
     return {
-        "model": MODEL,
-        "small_model": MODEL,
+        "model": OPENCODE_MODEL,
+        "small_model": OPENCODE_MODEL,
         "enabled_providers": ["scripted"],
         "provider": {
             "scripted": {
@@ -63,9 +63,9 @@ def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
     entry = {
         "id": "main",
         "backend": "opencode",
-        "model": MODEL,
+        "model": OPENCODE_MODEL,
         "env": environment(home),
-        "command": [find()],
+        "command": [find_opencode()],
         "config": config(model_url),
     }
     return entry | more
@@ -81,6 +81,6 @@ def home(directory: Path, model_url: str) -> Path:
 
 def shell(home: Path) -> dict[str, str]:
     """Return the environment of somebody with that home and opencode on PATH; `find()` must have found it."""
-    program = find()
+    program = find_opencode()
     assert program is not None
     return {**environment(home), "PATH": f"{Path(program).parent}:{os.environ['PATH']}"}

@@ -13,12 +13,12 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-SECRET = "a-secret-that-both-sides-know"
-WHSEC = "whsec_" + base64.b64encode(b"a secret of Standard Webhooks 24").decode()
+SHARED_SECRET = "a-secret-that-both-sides-know"
+STANDARD_SECRET = "whsec_" + base64.b64encode(b"a secret of Standard Webhooks 24").decode()
 
 
 @dataclass(frozen=True)
-class Sender:
+class WebhookProvider:
     """One provider, as its server does it."""
 
     name: str
@@ -32,7 +32,7 @@ class Sender:
     #: what the agent is told, and in which session
     told: str
     session: str
-    secret: str = SECRET
+    secret: str = SHARED_SECRET
     #: settings of the webhook endpoint, in addition to provider and secret
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -73,8 +73,8 @@ def standard(body: bytes, secret: str, now: int, id_: str = "msg_1") -> dict[str
     return {"webhook-id": id_, "webhook-timestamp": str(now), "webhook-signature": f"v1,unknown== {made}"}
 
 
-SENDERS = [
-    Sender(
+WEBHOOK_SENDERS = [
+    WebhookProvider(
         name="generic",
         payload={"event": "message", "data": {"chat_id": "42", "content": "Hello!", "id": "m-1"}},
         sign=generic,
@@ -83,7 +83,7 @@ SENDERS = [
         told="Hello!",
         session="main:generic:42",
     ),
-    Sender(
+    WebhookProvider(
         name="github",
         payload={
             "action": "opened",
@@ -102,7 +102,7 @@ SENDERS = [
             "events": ["pull_request.opened"],
         },
     ),
-    Sender(
+    WebhookProvider(
         name="slack",
         payload={
             "type": "event_callback",
@@ -115,7 +115,7 @@ SENDERS = [
         told="<@U0> hello",
         session="main:slack:C123",
     ),
-    Sender(
+    WebhookProvider(
         name="telegram",
         payload={"update_id": 10, "message": {"message_id": 1, "date": 0, "chat": {"id": -100}, "text": "hello"}},
         sign=telegram,
@@ -124,7 +124,7 @@ SENDERS = [
         told="hello",
         session="main:telegram:-100",
     ),
-    Sender(
+    WebhookProvider(
         name="standard",
         payload={"type": "invoice.paid", "timestamp": "2026-01-01T00:00:00Z", "data": {"id": "in_1", "sum": 12}},
         sign=standard,
@@ -132,11 +132,13 @@ SENDERS = [
         timed="webhook-timestamp",
         told='invoice.paid: {"id":"in_1","sum":12}',
         session="main:standard:invoice.paid",
-        secret=WHSEC,
+        secret=STANDARD_SECRET,
     ),
 ]
 
 
-def inlets() -> dict[str, Any]:
+def make_endpoint_settings() -> dict[str, Any]:
     """Return the settings that take what all the senders send, each under its own name."""
-    return {sender.name: {"provider": sender.name, "secret": sender.secret, **sender.settings} for sender in SENDERS}
+    return {
+        sender.name: {"provider": sender.name, "secret": sender.secret, **sender.settings} for sender in WEBHOOK_SENDERS
+    }

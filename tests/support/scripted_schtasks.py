@@ -45,15 +45,15 @@ def run(task: str, state: dict[str, Any]) -> int:
     )
     process.returncode = 0
     if not state["real"]:
-        lock = paths.lock(paths.home(os.environ), paths.config(os.environ))
-        paths.private_directory(lock.parent)
-        lock.write_bytes(record_of(process.pid).dump())
+        lock = paths.lock_file(paths.state_directory(os.environ), paths.config_file(os.environ))
+        paths.make_private_directory(lock.parent)
+        lock.write_bytes(record_of(process.pid).encode_line())
     return process.pid
 
 
 def record_of(pid: int) -> Record:
     """Return what a gateway with this PID would write, on a port where nothing answers."""
-    who = identity.of(pid)
+    who = identity.identify_process(pid)
     assert who is not None
     return Record(pid, 1, "", who.started, who.boot, "an-instance", "127.0.0.1", 1, "1")
 

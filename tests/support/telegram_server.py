@@ -29,7 +29,7 @@ from aiohttp import web
 
 from harness.waiting import PATIENCE
 
-TOKEN = "123456:AAtest-token_of-the-bot"
+BOT_TOKEN = "123456:AAtest-token_of-the-bot"
 
 _TAG = re.compile(r"</?(pre|code|b)>")
 
@@ -178,7 +178,7 @@ class Telegram:
 
     async def _call(self, request: web.Request) -> web.Response:
         method, params = request.match_info["method"], await request.json()
-        if request.match_info["token"] != TOKEN:
+        if request.match_info["token"] != BOT_TOKEN:
             return _refusal(Trouble(401, "Unauthorized"))
         self.calls.append((method, params))
         trouble = self._planned(method, params)
@@ -332,7 +332,7 @@ def _snake(method: str) -> str:
 
 
 @asynccontextmanager
-async def serving(port: int = 0) -> AsyncIterator[Telegram]:
+async def serve_telegram(port: int = 0) -> AsyncIterator[Telegram]:
     """Serve on loopback."""
     telegram = Telegram()
     runner = web.AppRunner(telegram.application(), handler_cancellation=True, shutdown_timeout=0.1)
@@ -348,8 +348,8 @@ async def serving(port: int = 0) -> AsyncIterator[Telegram]:
 
 
 async def main() -> None:
-    async with serving(int(sys.argv[1])) as telegram:
-        print(json.dumps({"base_url": telegram.base_url, "token": TOKEN}))
+    async with serve_telegram(int(sys.argv[1])) as telegram:
+        print(json.dumps({"base_url": telegram.base_url, "token": BOT_TOKEN}))
         await asyncio.Event().wait()
 
 

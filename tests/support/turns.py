@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.domain.agent import Agent
-from gateway.domain.event import Log, Said, Text, Thinking, Usage
-from gateway.domain.ports.backend import Backend, Reply, SessionRef, Turn
+from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
+from gateway.domain.ports.backend import Backend, FullReply, SessionRef, Turn
 from gateway.domain.session import Message, Role
 
 
@@ -44,7 +44,7 @@ def turn(
         session=f"{agent.id}:test:chat",
         session_ref=session_ref,
         workspace=str(workspace),
-        history=transcript,
+        read_history=transcript,
     )
 
 
@@ -52,14 +52,14 @@ def turn(
 class Heard:
     """What a backend said in one turn."""
 
-    said: list[Said | SessionRef | Reply] = field(default_factory=list)
+    said: list[BackendEvent | SessionRef | FullReply] = field(default_factory=list)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [said for said in self.said if isinstance(said, kind)]
 
     @property
     def answer(self) -> str:
-        replies = self.of(Reply)
+        replies = self.of(FullReply)
         return replies[-1].text if replies else "".join(said.delta for said in self.of(Text))
 
     @property
@@ -83,7 +83,7 @@ class Heard:
 async def listen(backend: Backend, given: Turn, heard: Heard | None = None) -> Heard:
     """Hear a turn to its end; what was heard before an error is in `heard`."""
     heard = heard if heard is not None else Heard()
-    async with aclosing(backend.prompt(given)) as stream:  # type: ignore[type-var]
+    async with aclosing(backend.stream_turn(given)) as stream:  # type: ignore[type-var]
         async for said in stream:
             heard.said.append(said)
     return heard

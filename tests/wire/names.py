@@ -19,19 +19,19 @@ from gateway.errors import GatewayError
 def openapi_document() -> dict[str, Any]:
     from gateway.api import openapi, routing
 
-    return openapi.document(routing.all_routes())
+    return openapi.build_document(routing.discover_routes())
 
 
 def migrations() -> Iterator[tuple[str, str]]:
     from gateway.store.sqlite import opening
 
-    yield from ((one.name, one.checksum) for one in opening.migrations())
+    yield from ((one.name, one.checksum) for one in opening.read_migrations())
 
 
 def new_database(path: Path) -> apsw.Connection:
     from gateway.store.sqlite import opening
 
-    return opening.connect(path, lambda: 0)
+    return opening.open_writer(path, lambda: 0)
 
 
 def stored_structs() -> Iterator[tuple[str, type[Struct]]]:
@@ -40,8 +40,8 @@ def stored_structs() -> Iterator[tuple[str, type[Struct]]]:
 
     yield "run", run.RunSpec
     yield "schedule", schedule.ScheduleSpec
-    yield "named session", named_sessions.Named
-    for kind in typing.get_args(event.AnyHappening):
+    yield "named session", named_sessions.NamedSession
+    for kind in typing.get_args(event.AnyEventData):
         yield f"event {kind.__struct_config__.tag}", kind
 
 
@@ -53,14 +53,14 @@ def stored_words() -> Iterator[tuple[str, Iterable[Any]]]:
     yield "delivery's status", delivery.DeliveryStatus
     yield "schedule's outcome", schedule.FireOutcome
     yield "permission's answer", permission.Answer
-    yield "permission's lapse", permission.Lapse
+    yield "permission's lapse", permission.DenialReason
     yield "message's role", session.Role
 
 
 def control_messages() -> type[enum.Enum]:
-    from gateway.control_channel import Word
+    from gateway.control_channel import MessageType
 
-    return Word
+    return MessageType
 
 
 def kept_over_a_re_execution() -> Iterator[tuple[str, set[str]]]:
@@ -74,34 +74,34 @@ def settings() -> Iterator[tuple[str, Any, Any, tuple[str, ...]]]:
     """Yield name, type, default and environment names of each."""
     from gateway import config
 
-    yield from ((one.name, one.type, one.default, one.env) for one in config.table())
+    yield from ((one.name, one.type, one.default, one.env) for one in config.list_settings())
 
 
 def option_structs() -> Iterator[tuple[str, type[Struct]]]:
     """Yield what the settings hold whose fields are not in their table."""
     from gateway import backends, channels
     from gateway.domain.agent import Agent
-    from gateway.domain.inbound import InletSettings
+    from gateway.domain.inbound import WebhookEndpointSettings
 
     yield "agent", Agent
-    yield "inbound webhook", InletSettings
-    yield from ((f"agent of {name}", kind.options) for name, kind in backends.kinds().items())
-    yield from ((f"channel {name}", kind.options) for name, kind in channels.kinds().items() if kind.options)
+    yield "inbound webhook", WebhookEndpointSettings
+    yield from ((f"agent of {name}", kind.options) for name, kind in backends.find_backends().items())
+    yield from ((f"channel {name}", kind.options) for name, kind in channels.find_channels().items() if kind.options)
 
 
 def named_kinds() -> Iterator[tuple[str, Iterable[str]]]:
     """Yield what the settings choose from by name."""
     from gateway import backends, channels, inbound
 
-    yield "backend", backends.kinds()
-    yield "channel", channels.kinds()
-    yield "inbound provider", inbound.providers()
+    yield "backend", backends.find_backends()
+    yield "channel", channels.find_channels()
+    yield "inbound provider", inbound.find_providers()
 
 
 def errors() -> Iterator[type[GatewayError]]:
     from gateway.api import routing
 
-    program(), routing.all_routes()  # these have loaded all that has errors of its own
+    program(), routing.discover_routes()  # these have loaded all that has errors of its own
     new: list[type[GatewayError]] = [GatewayError]
     while new:
         yield (found := new.pop())
@@ -114,13 +114,18 @@ def files() -> Iterator[str]:
     from gateway.config import Config
 
     state, usual, other = Path("/state"), Path("/state/config.json"), Path("/etc/other.json")
-    yield from (str(found) for found in (paths.home({"HOME": "/home"}), paths.config({"HOME": "/home"})))
-    yield from (str(found) for found in (paths.token(state), paths.webhook_secret(state), paths.scratch(state)))
+    yield from (
+        str(found) for found in (paths.state_directory({"HOME": "/home"}), paths.config_file({"HOME": "/home"}))
+    )
+    yield from (
+        str(found)
+        for found in (paths.token_file(state), paths.webhook_secret_file(state), paths.scratch_directory(state))
+    )
     for config in (usual, other):
-        yield from (str(found(state, config)) for found in (paths.log_file, paths.start_file, paths.lock))
-        yield str(paths.last_good(config))
+        yield from (str(found(state, config)) for found in (paths.log_file, paths.start_output_file, paths.lock_file))
+        yield str(paths.last_good_config(config))
     made = Config(home=state, path=usual)
-    yield from (str(found) for found in (made.database, paths.data_lock(made.data_directory)))
+    yield from (str(found) for found in (made.database_path, paths.data_lock_file(made.data_directory)))
 
 
 #: names in the state directory, in data directories and in those of service managers that `files` does not come by
@@ -131,10 +136,10 @@ def notes_beside(lock: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield what processes leave for each other beside a lock, with what writes it."""
     from gateway.supervisor import intent, last_stop
 
-    yield "restart", lambda: intent.ask(lock, os.getpid(), hard=False, reason="")
-    yield "restarted", lambda: intent.answer(lock, intent.Outcome("0123456789abcdef", True, 1, 2, ""))
-    yield "grace", lambda: intent.say_grace(lock, os.getpid(), 1.0)
-    yield "last stop", lambda: last_stop.write(lock, "", 0, "")
+    yield "restart", lambda: intent.leave_intent(lock, os.getpid(), hard=False, reason="")
+    yield "restarted", lambda: intent.write_outcome(lock, intent.Outcome("0123456789abcdef", True, 1, 2, ""))
+    yield "grace", lambda: intent.leave_grace(lock, os.getpid(), 1.0)
+    yield "last stop", lambda: last_stop.write_last_stop(lock, "", 0, "")
 
 
 def lock_record_fields() -> Iterable[str]:

@@ -37,10 +37,14 @@ def log_events() -> Iterator[str]:
             said = _entries(node)
             if "event" in said and "level" in said and (text := _text(said["event"])) is not None:
                 yield text
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and _name(node.targets[0]) == "_EVENTS":
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and _holds_events(node.targets[0]):
             yield from (text for value in node.value.values if (text := _text(value)) is not None)
         elif isinstance(node, ast.Constant) and isinstance(node.value, bytes):
             yield from (found.decode() for found in _BY_HAND.findall(node.value))
+
+
+def _holds_events(target: ast.expr) -> bool:
+    return _name(target).endswith("_EVENTS")
 
 
 def strings(pattern: str, *packages: str) -> Iterator[str]:

@@ -18,26 +18,32 @@ from functools import cached_property
 from pathlib import Path
 
 from cli.service import unit_file
-from cli.service.manager import OTHERWISE, Site, Status
-from cli.service.manager_command import PATIENCE, Done, Run, describe_failure, wait_until
-from cli.service.steps import UNWRITTEN, Step, undo_nothing
+from cli.service.manager import START_WITHOUT_SERVICE, ServiceIdentity, ServiceStatus
+from cli.service.manager_command import (
+    MANAGER_TIMEOUT_SECONDS,
+    CommandResult,
+    CommandRunner,
+    describe_failure,
+    wait_until,
+)
+from cli.service.steps import UNWRITABLE_REMEDY, Step, undo_nothing
 from gateway import paths
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from service_templates import ServiceSpec, launchd
 
 #: directory of the property lists of the whole system
-SYSTEM_UNITS = Path("/Library/LaunchDaemons")
+LAUNCH_DAEMONS_DIRECTORY = Path("/Library/LaunchDaemons")
 #: how often to try to load a service
-TRIES = 3
+MAX_LOAD_TRIES = 3
 #: seconds between tries
-PAUSE = 1.0
+LOAD_PAUSE_SECONDS = 1.0
 #: seconds that launchd may take to start a loaded service: more than its pause between two starts
-FRESH = 15.0
+LAUNCHD_START_SECONDS = 15.0
 #: seconds beyond the time for a stop that launchd may take to unload a service
-MARGIN = 10.0
+UNLOAD_MARGIN_SECONDS = 10.0
 #: matches a failure that is temporary: the service is still being unloaded
-_NOT_YET = re.compile(r"Input/output error|in progress")
-_SAID = re.compile(r"^\t(state|pid) = (.*)$", re.MULTILINE)
+_TEMPORARY_FAILURE = re.compile(r"Input/output error|in progress")
+_STATE_OR_PID = re.compile(r"^\t(state|pid) = (.*)$", re.MULTILINE)
 
 
 class Launchd:
@@ -45,143 +51,155 @@ class Launchd:
 
     name = "launchd"
 
-    def __init__(self, site: Site, run: Run) -> None:
+    def __init__(self, site: ServiceIdentity, run: CommandRunner) -> None:
         self._site = site
         self._run = run
         self._env = dict(site.env)
 
     @property
-    def service(self) -> str:
+    def service_name(self) -> str:
         return launchd.name(self._site.suffix)
 
     @property
-    def file(self) -> Path:
-        return self._directory / f"{self.service}.plist"
+    def unit_path(self) -> Path:
+        return self._unit_directory / f"{self.service_name}.plist"
 
     @property
-    def present(self) -> bool:
-        return self.file.exists()
+    def is_present(self) -> bool:
+        return self.unit_path.exists()
 
     @property
-    def journal(self) -> str:
+    def journal_command(self) -> str:
         return f"tail -n 20 {shlex.quote(self._site.output)}"
 
-    def printed(self, since: float) -> str:
+    def read_printed_line(self, since: float) -> str:
         return unit_file.read_last_line(Path(self._site.output), since)
 
     @property
-    def _directory(self) -> Path:
+    def _unit_directory(self) -> Path:
         if self._site.system:
-            return SYSTEM_UNITS
+            return LAUNCH_DAEMONS_DIRECTORY
         return Path(self._env.get("HOME") or Path.home()) / "Library" / "LaunchAgents"
 
     @cached_property
-    def _domain(self) -> str:
+    def _launchd_domain(self) -> str:
         """The launchd domain: the graphical session; without one, the background session of the user."""
         if self._site.system:
             return "system"
         screen = f"gui/{os.getuid()}"
-        return screen if self._launchctl("print", screen).code == 0 else f"user/{os.getuid()}"
+        return screen if self._run_launchctl("print", screen).code == 0 else f"user/{os.getuid()}"
 
     @property
-    def _target(self) -> str:
-        return f"{self._domain}/{self.service}"
+    def _service_target(self) -> str:
+        return f"{self._launchd_domain}/{self.service_name}"
 
-    def require(self) -> None:
+    def require_available(self) -> None:
         if shutil.which("launchctl", path=self._env.get("PATH")) is None:
-            raise Unavailable("this system has no launchd.", remedy=OTHERWISE)
+            raise Unavailable("this system has no launchd.", remedy=START_WITHOUT_SERVICE)
         if self._site.system and os.geteuid() != 0:
             raise Unavailable("only root can do that for the whole system.", remedy="Run the command with sudo.")
-        done = self._launchctl("print", self._domain)
+        done = self._run_launchctl("print", self._launchd_domain)
         if done.code:
             raise Unavailable(
                 f"launchd cannot be reached from here: {describe_failure(done)}.",
-                remedy=f"Log in as {self._site.user} directly, not with su or sudo. {OTHERWISE}",
+                remedy=f"Log in as {self._site.user} directly, not with su or sudo. {START_WITHOUT_SERVICE}",
             )
 
-    def render(self, spec: ServiceSpec) -> bytes:
+    def render_unit(self, spec: ServiceSpec) -> bytes:
         try:
             return launchd.render(spec)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    def installed(self) -> ServiceSpec | None:
-        return unit_file.read_spec(self.file, self._parsed)
+    def read_installed_spec(self) -> ServiceSpec | None:
+        return unit_file.read_spec(self.unit_path, self._parse_unit)
 
-    def _parsed(self, data: bytes) -> ServiceSpec:
+    def _parse_unit(self, data: bytes) -> ServiceSpec:
         return launchd.parse(data, user=self._site.user)
 
     # --- steps ------------------------------------------------------------------------------
 
-    def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
-        data = self.render(spec)
-        before = unit_file.read_content(self.file)
-        was = self.status()
+    def plan_installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
+        data = self.render_unit(spec)
+        before = unit_file.read_content(self.unit_path)
+        was = self.ask_status()
 
         def restore_unit() -> None:
-            unit_file.replace_content(self.file, before)
+            unit_file.replace_content(self.unit_path, before)
             if was.running and start and before is not None:
-                self.start()
+                self.start_service()
 
         steps = [
             self._output_step(),
-            Step("verify the property list", "plutil -lint", lambda: self._verify(data), undo_nothing, _REPORT),
-            Step("write the property list", f"write {self.file}", self._putting(data), restore_unit, UNWRITTEN),
+            Step(
+                "verify the property list",
+                "plutil -lint",
+                lambda: self._verify_property_list(data),
+                undo_nothing,
+                _REPORT_PROPERTY_LIST,
+            ),
+            Step(
+                "write the property list",
+                f"write {self.unit_path}",
+                self._unit_replacer(data),
+                restore_unit,
+                UNWRITABLE_REMEDY,
+            ),
         ]
-        if self._disabled:
+        if self._is_disabled:
             steps.append(
                 Step(
                     "enable the service",
-                    self._shown("enable", self._target),
-                    lambda: self._ask("enable", self._target),
-                    lambda: self._ask("disable", self._target),
-                    self._look,
+                    self._format_command("enable", self._service_target),
+                    lambda: self._run_checked("enable", self._service_target),
+                    lambda: self._run_checked("disable", self._service_target),
+                    self._look_hint,
                 )
             )
         if start:
             steps += [
                 Step(
                     "unload the old service",
-                    self._shown("bootout", self._target),
-                    self._unload,
+                    self._format_command("bootout", self._service_target),
+                    self._unload_service,
                     undo_nothing,  # `restore_unit` starts it again, after it has restored the property list
-                    self._look,
+                    self._look_hint,
                 ),
                 Step(
                     "start the service",
-                    self._shown("bootstrap", self._domain, str(self.file)),
-                    self._load,
-                    self._unload,
-                    f"See why: gateway logs, or {self.journal}\n{self._look}",
+                    self._format_command("bootstrap", self._launchd_domain, str(self.unit_path)),
+                    self._load_service,
+                    self._unload_service,
+                    f"See why: gateway logs, or {self.journal_command}\n{self._look_hint}",
                 ),
             ]
         return steps
 
-    def removal(self) -> list[Step]:
-        before = unit_file.read_content(self.file)
-        was = self.status()
+    def plan_removal(self) -> list[Step]:
+        before = unit_file.read_content(self.unit_path)
+        was = self.ask_status()
         output = Path(self._site.output)
         return [
             Step(
                 "stop the service",
-                self._shown("bootout", self._target),
-                self._unload,
-                lambda: self.start() if was.running else None,
-                self._look,
+                self._format_command("bootout", self._service_target),
+                self._unload_service,
+                lambda: self.start_service() if was.running else None,
+                self._look_hint,
             ),
             Step(
                 "remove the property list",
-                f"rm {self.file}",
-                self._putting(None),
-                lambda: unit_file.replace_content(self.file, before),
-                UNWRITTEN,
+                f"rm {self.unit_path}",
+                self._unit_replacer(None),
+                lambda: unit_file.replace_content(self.unit_path, before),
+                UNWRITABLE_REMEDY,
             ),
             Step(
                 "remove its output file",
                 f"rm {output}",
                 lambda: output.unlink(True),
                 undo_nothing,
-                UNWRITTEN,
+                UNWRITABLE_REMEDY,
             ),
         ]
 
@@ -191,7 +209,7 @@ class Launchd:
         there = directory.exists()
 
         def make_directory() -> None:
-            paths.private_directory(directory)
+            paths.make_private_directory(directory)
             if self._site.system and not there:
                 shutil.chown(directory, self._site.user)
 
@@ -204,135 +222,136 @@ class Launchd:
             f"mkdir -p {directory}",
             make_directory,
             remove_directory,
-            UNWRITTEN,
+            UNWRITABLE_REMEDY,
         )
 
-    def _putting(self, data: bytes | None) -> Callable[[], None]:
-        return lambda: unit_file.replace_content(self.file, data)
+    def _unit_replacer(self, data: bytes | None) -> Callable[[], None]:
+        return lambda: unit_file.replace_content(self.unit_path, data)
 
-    def _verify(self, data: bytes) -> None:
+    def _verify_property_list(self, data: bytes) -> None:
         """Check the property list with macOS's `plutil`, if it is there."""
         if shutil.which("plutil", path=self._env.get("PATH")) is None:
             return
         with tempfile.TemporaryDirectory(prefix="moongate-unit-") as directory:
-            file = Path(directory) / self.file.name
+            file = Path(directory) / self.unit_path.name
             file.write_bytes(data)
-            done = self._run(["plutil", "-lint", str(file)], self._env, PATIENCE)
+            done = self._run(["plutil", "-lint", str(file)], self._env, MANAGER_TIMEOUT_SECONDS)
         if done.code:
             raise GatewayError(describe_failure(done))
 
-    def _load(self) -> None:
+    def _load_service(self) -> None:
         """Load the service, and wait until its process is there."""
-        for attempt in range(TRIES):
-            done = self._launchctl("bootstrap", self._domain, str(self.file))
-            if self._loaded:
+        for attempt in range(MAX_LOAD_TRIES):
+            done = self._run_launchctl("bootstrap", self._launchd_domain, str(self.unit_path))
+            if self._is_loaded:
                 break
-            if attempt == TRIES - 1 or not _NOT_YET.search(done.out + done.err):
-                raise GatewayError(
-                    f"{self._shown('bootstrap', self._domain, str(self.file))}: {describe_failure(done)}"
-                )
-            self._unload()
-            time.sleep(PAUSE)
+            if attempt == MAX_LOAD_TRIES - 1 or not _TEMPORARY_FAILURE.search(done.out + done.err):
+                command = self._format_command("bootstrap", self._launchd_domain, str(self.unit_path))
+                raise GatewayError(f"{command}: {describe_failure(done)}")
+            self._unload_service()
+            time.sleep(LOAD_PAUSE_SECONDS)
         self._see_it_run()
 
     def _see_it_run(self) -> None:
-        if wait_until(lambda: self._runs, FRESH):
+        if wait_until(lambda: self._has_process, LAUNCHD_START_SECONDS):
             return
-        self._launchctl("kickstart", "-k", self._target)
-        if not wait_until(lambda: self._runs, FRESH):
-            raise GatewayError(f"launchd has loaded the service but starts no process: {self.status().state}.")
+        self._run_launchctl("kickstart", "-k", self._service_target)
+        if not wait_until(lambda: self._has_process, LAUNCHD_START_SECONDS):
+            raise GatewayError(f"launchd has loaded the service but starts no process: {self.ask_status().state}.")
 
-    def _unload(self) -> None:
+    def _unload_service(self) -> None:
         """Stop the service for good, and wait until it is unloaded."""
-        if not self._loaded:
+        if not self._is_loaded:
             return
-        done = self._launchctl("bootout", self._target, patience=self._stop_seconds)
-        if not wait_until(lambda: not self._loaded, self._stop_seconds if done.code == 0 or _busy(done) else 0.0):
-            raise GatewayError(f"{self._shown('bootout', self._target)}: {describe_failure(done)}")
+        done = self._run_launchctl("bootout", self._service_target, patience=self._stop_seconds)
+        if not wait_until(
+            lambda: not self._is_loaded, self._stop_seconds if done.code == 0 or _is_temporary_failure(done) else 0.0
+        ):
+            raise GatewayError(f"{self._format_command('bootout', self._service_target)}: {describe_failure(done)}")
 
     # --- asking -----------------------------------------------------------------------------
 
-    def status(self) -> Status:
-        said = self._said()
-        enabled = self.file.exists() and not self._disabled
+    def ask_status(self) -> ServiceStatus:
+        said = self._ask_launchd()
+        enabled = self.unit_path.exists() and not self._is_disabled
         if said is None:
-            return Status("not loaded", running=False, pid=None, enabled=enabled)
-        return Status(said.get("state", "loaded"), running=True, pid=_pid(said), enabled=enabled)
+            return ServiceStatus("not loaded", running=False, pid=None, enabled=enabled)
+        return ServiceStatus(said.get("state", "loaded"), running=True, pid=_read_pid(said), enabled=enabled)
 
-    def _said(self) -> dict[str, str] | None:
+    def _ask_launchd(self) -> dict[str, str] | None:
         """Return state and PID from launchd; None if the service is not loaded."""
-        done = self._launchctl("print", self._target)
-        return None if done.code else dict(_SAID.findall(done.out))
+        done = self._run_launchctl("print", self._service_target)
+        return None if done.code else dict(_STATE_OR_PID.findall(done.out))
 
     @property
-    def _runs(self) -> bool:
-        return _pid(self._said() or {}) is not None
+    def _has_process(self) -> bool:
+        return _read_pid(self._ask_launchd() or {}) is not None
 
     @property
-    def _loaded(self) -> bool:
-        return self._said() is not None
+    def _is_loaded(self) -> bool:
+        return self._ask_launchd() is not None
 
     @property
-    def _disabled(self) -> bool:
+    def _is_disabled(self) -> bool:
         """Whether the user has disabled the service. launchd remembers that even without a property list."""
-        said = self._launchctl("print-disabled", self._domain).out
-        return re.search(rf'"{re.escape(self.service)}" => (disabled|true)\b', said) is not None
+        said = self._run_launchctl("print-disabled", self._launchd_domain).out
+        return re.search(rf'"{re.escape(self.service_name)}" => (disabled|true)\b', said) is not None
 
-    def start(self) -> None:
-        if not self._loaded:
-            self._load()
-        elif not self._runs:
+    def start_service(self) -> None:
+        if not self._is_loaded:
+            self._load_service()
+        elif not self._has_process:
             self._see_it_run()
 
-    def stop(self, *, force: bool = False) -> None:
+    def stop_service(self, *, force: bool = False) -> None:
         if force:
-            self._launchctl("kill", "SIGKILL", self._target)
-        self._unload()
+            self._run_launchctl("kill", "SIGKILL", self._service_target)
+        self._unload_service()
 
-    def rivals(self, spec: ServiceSpec) -> list[Path]:
-        places = (self._directory, Path("/Library/LaunchAgents"), SYSTEM_UNITS)
-        return unit_file.find_rivals(self.file, places, self._parsed, spec)
+    def find_rivals(self, spec: ServiceSpec) -> list[Path]:
+        places = (self._unit_directory, Path("/Library/LaunchAgents"), LAUNCH_DAEMONS_DIRECTORY)
+        return unit_file.find_rivals(self.unit_path, places, self._parse_unit, spec)
 
-    def hints(self) -> list[str]:
+    def list_hints(self) -> list[str]:
         if self._site.system:
             return []
         hints = ["It runs from your login to your logout. To run it from boot: sudo gateway install --system"]
-        if self._domain.startswith("user/"):
+        if self._launchd_domain.startswith("user/"):
             hints.append("Nobody is logged in at the screen, so it runs in the background session, as over ssh.")
         return hints
 
-    def _ask(self, *words: str) -> None:
-        done = self._launchctl(*words)
+    def _run_checked(self, *words: str) -> None:
+        done = self._run_launchctl(*words)
         if done.code:
-            raise GatewayError(f"{self._shown(*words)}: {describe_failure(done)}")
+            raise GatewayError(f"{self._format_command(*words)}: {describe_failure(done)}")
 
-    def _launchctl(self, *words: str, patience: float = PATIENCE) -> Done:
+    def _run_launchctl(self, *words: str, patience: float = MANAGER_TIMEOUT_SECONDS) -> CommandResult:
         return self._run(["launchctl", *words], self._env, patience)
 
     @property
     def _stop_seconds(self) -> float:
         with contextlib.suppress(GatewayError):
-            found = self.installed()
+            found = self.read_installed_spec()
             if found is not None:
-                return found.stop_seconds + MARGIN
-        return PATIENCE
+                return found.stop_seconds + UNLOAD_MARGIN_SECONDS
+        return MANAGER_TIMEOUT_SECONDS
 
     @staticmethod
-    def _shown(*words: str) -> str:
+    def _format_command(*words: str) -> str:
         return " ".join(["launchctl", *words])
 
     @property
-    def _look(self) -> str:
-        return f"See: {self._shown('print', self._target)}"
+    def _look_hint(self) -> str:
+        return f"See: {self._format_command('print', self._service_target)}"
 
 
-def _pid(said: Mapping[str, str]) -> int | None:
+def _read_pid(said: Mapping[str, str]) -> int | None:
     pid = said.get("pid", "")
     return int(pid) if pid.isdigit() else None
 
 
-def _busy(done: Done) -> bool:
-    return _NOT_YET.search(done.out + done.err) is not None
+def _is_temporary_failure(done: CommandResult) -> bool:
+    return _TEMPORARY_FAILURE.search(done.out + done.err) is not None
 
 
-_REPORT = "This is a bug. To see the property list: gateway install --dry-run"
+_REPORT_PROPERTY_LIST = "This is a bug. To see the property list: gateway install --dry-run"

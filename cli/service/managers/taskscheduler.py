@@ -15,12 +15,18 @@ from pathlib import Path
 
 import psutil
 
-from cli.instance import Place
+from cli.instance import Instance
 from cli.lifecycle import stop
 from cli.service import unit_file
-from cli.service.manager import OTHERWISE, Site, Status
-from cli.service.manager_command import PATIENCE, Done, Run, describe_failure, wait_until
-from cli.service.steps import UNWRITTEN, Step, undo_nothing
+from cli.service.manager import START_WITHOUT_SERVICE, ServiceIdentity, ServiceStatus
+from cli.service.manager_command import (
+    MANAGER_TIMEOUT_SECONDS,
+    CommandResult,
+    CommandRunner,
+    describe_failure,
+    wait_until,
+)
+from cli.service.steps import UNWRITABLE_REMEDY, Step, undo_nothing
 from gateway import config
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from gateway.supervisor import restart_plan
@@ -28,13 +34,13 @@ from gateway.supervisor.record import Record
 from service_templates import MARKER, ServiceSpec, taskscheduler
 
 #: seconds that a started gateway may take to write its lock record
-FRESH = 30.0
+TASK_START_SECONDS = 30.0
 #: seconds beyond its grace period that a gateway may take to end
-MARGIN = 15.0
+TASK_STOP_MARGIN_SECONDS = 15.0
 #: folder of the scripts that run at login, inside the user's application data
-_STARTUP = Path("Microsoft", "Windows", "Start Menu", "Programs", "Startup")
-_MARK = f"{MARKER}=taskscheduler"
-_DISABLED = re.compile(r"<Settings>.*?<Enabled>\s*false\s*</Enabled>.*?</Settings>", re.DOTALL)
+_STARTUP_FOLDER = Path("Microsoft", "Windows", "Start Menu", "Programs", "Startup")
+_MARKER_ARGUMENT = f"{MARKER}=taskscheduler"
+_DISABLED_TASK = re.compile(r"<Settings>.*?<Enabled>\s*false\s*</Enabled>.*?</Settings>", re.DOTALL)
 
 
 class TaskScheduler:
@@ -42,258 +48,267 @@ class TaskScheduler:
 
     name = "Task Scheduler"
 
-    def __init__(self, site: Site, run: Run) -> None:
+    def __init__(self, site: ServiceIdentity, run: CommandRunner) -> None:
         self._site = site
         self._run = run
         self._env = dict(site.env)
-        self._instance = Place.of(site.env)
+        self._instance = Instance.from_environment(site.env)
         #: why Task Scheduler refused the task; empty if it did not
         self._refused = ""
 
     @property
-    def service(self) -> str:
+    def service_name(self) -> str:
         return taskscheduler.name(self._site.suffix)
 
     @property
-    def file(self) -> Path:
-        return self._instance.home / f"{self.service}.xml"
+    def unit_path(self) -> Path:
+        return self._instance.home / f"{self.service_name}.xml"
 
     @property
-    def present(self) -> bool:
-        return self.file.exists() or self.script.exists()
+    def is_present(self) -> bool:
+        return self.unit_path.exists() or self.script_path.exists()
 
     @property
-    def journal(self) -> str:
+    def journal_command(self) -> str:
         return subprocess.list2cmdline(["type", self._site.output])
 
-    def printed(self, since: float) -> str:
+    def read_printed_line(self, since: float) -> str:
         return unit_file.read_last_line(Path(self._site.output), since)
 
     @property
-    def script(self) -> Path:
+    def script_path(self) -> Path:
         """The path of the script that replaces a task."""
         base = self._env.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")
-        return Path(base) / _STARTUP / f"{self.service}.cmd"
+        return Path(base) / _STARTUP_FOLDER / f"{self.service_name}.cmd"
 
-    def require(self) -> None:
+    def require_available(self) -> None:
         if self._site.system:
             raise Unavailable("a task starts at your login, not with the system.", remedy="Leave out --system.")
         if shutil.which("schtasks", path=self._env.get("PATH")) is None:
-            raise Unavailable("this system has no Task Scheduler.", remedy=OTHERWISE)
+            raise Unavailable("this system has no Task Scheduler.", remedy=START_WITHOUT_SERVICE)
 
-    def render(self, spec: ServiceSpec) -> bytes:
+    def render_unit(self, spec: ServiceSpec) -> bytes:
         try:
             return taskscheduler.render(spec)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    def installed(self) -> ServiceSpec | None:
-        return unit_file.read_spec(self.file, self._parsed)
+    def read_installed_spec(self) -> ServiceSpec | None:
+        return unit_file.read_spec(self.unit_path, self._parse_task)
 
-    def _parsed(self, data: bytes) -> ServiceSpec:
+    def _parse_task(self, data: bytes) -> ServiceSpec:
         return taskscheduler.parse(data, path=self._env.get("PATH", ""), stop_seconds=0)
 
     # --- steps ------------------------------------------------------------------------------
 
-    def installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
-        data, instead = self.render(spec), self._instead(spec)
-        before, old_script = unit_file.read_content(self.file), unit_file.read_content(self.script)
-        was = self.status()
+    def plan_installation(self, spec: ServiceSpec, *, start: bool = True) -> list[Step]:
+        data, instead = self.render_unit(spec), self._render_script(spec)
+        before, old_script = unit_file.read_content(self.unit_path), unit_file.read_content(self.script_path)
+        was = self.ask_status()
 
         def register_again() -> None:
-            unit_file.replace_content(self.file, before)
-            self._restore(old_script)
+            unit_file.replace_content(self.unit_path, before)
+            self._restore_task(old_script)
             if was.running and start:
-                self.start()
+                self.start_service()
 
         steps = [
             Step(
                 "write the task",
-                f"write {self.file}",
-                lambda: unit_file.replace_content(self.file, data),
-                lambda: unit_file.replace_content(self.file, before),
-                UNWRITTEN,
+                f"write {self.unit_path}",
+                lambda: unit_file.replace_content(self.unit_path, data),
+                lambda: unit_file.replace_content(self.unit_path, before),
+                UNWRITABLE_REMEDY,
             ),
             Step(
                 "register the task",
-                self._shown("/create", "/tn", self.service, "/xml", str(self.file), "/f"),
-                lambda: self._register(instead),
+                self._format_command("/create", "/tn", self.service_name, "/xml", str(self.unit_path), "/f"),
+                lambda: self._register_task(instead),
                 register_again,
-                f"{self._look} If this user may not create tasks, check who may write to {self.script.parent}",
+                f"{self._look_hint} If this user may not create tasks,"
+                f" check who may write to {self.script_path.parent}",
             ),
         ]
         if start:
             if was.running:
-                steps.append(Step("stop the old service", "gateway stop", self.stop, undo_nothing, _STOP))
+                steps.append(
+                    Step("stop the old service", "gateway stop", self.stop_service, undo_nothing, _STOP_REMEDY)
+                )
             steps.append(
                 Step(
                     "start the service",
-                    self._shown("/run", "/tn", self.service),
-                    self._begin,
-                    self.stop,
-                    f"See why: gateway logs, or {self.journal}\n{self._look}",
+                    self._format_command("/run", "/tn", self.service_name),
+                    self._begin_running,
+                    self.stop_service,
+                    f"See why: gateway logs, or {self.journal_command}\n{self._look_hint}",
                 )
             )
         return steps
 
-    def removal(self) -> list[Step]:
-        before, old_script = unit_file.read_content(self.file), unit_file.read_content(self.script)
-        output, was = Path(self._site.output), self.status()
+    def plan_removal(self) -> list[Step]:
+        before, old_script = unit_file.read_content(self.unit_path), unit_file.read_content(self.script_path)
+        output, was = Path(self._site.output), self.ask_status()
         return [
-            Step("stop the service", "gateway stop", self.stop, lambda: self.start() if was.running else None, _STOP),
+            Step(
+                "stop the service",
+                "gateway stop",
+                self.stop_service,
+                lambda: self.start_service() if was.running else None,
+                _STOP_REMEDY,
+            ),
             Step(
                 "delete the task",
-                self._shown("/delete", "/tn", self.service, "/f"),
-                self._delete,
-                lambda: self._restore(old_script),
-                self._look,
+                self._format_command("/delete", "/tn", self.service_name, "/f"),
+                self._delete_task,
+                lambda: self._restore_task(old_script),
+                self._look_hint,
             ),
             Step(
                 "remove the task's file",
-                f"del {self.file}",
-                lambda: unit_file.replace_content(self.file, None),
-                lambda: unit_file.replace_content(self.file, before),
-                UNWRITTEN,
+                f"del {self.unit_path}",
+                lambda: unit_file.replace_content(self.unit_path, None),
+                lambda: unit_file.replace_content(self.unit_path, before),
+                UNWRITABLE_REMEDY,
             ),
             Step(
                 "remove its output file",
                 f"del {output}",
                 lambda: output.unlink(True),
                 undo_nothing,
-                UNWRITTEN,
+                UNWRITABLE_REMEDY,
             ),
         ]
 
-    def _instead(self, spec: ServiceSpec) -> bytes | None:
+    def _render_script(self, spec: ServiceSpec) -> bytes | None:
         """Return the script that can replace the task; None if a script cannot express the spec."""
         with contextlib.suppress(ValueError):
-            return taskscheduler.script(spec)
+            return taskscheduler.render_script(spec)
         return None
 
-    def _register(self, instead: bytes | None) -> None:
+    def _register_task(self, instead: bytes | None) -> None:
         """Create the task from its file; if Task Scheduler refuses it, create the script."""
-        done = self._schtasks("/create", "/tn", self.service, "/xml", str(self.file), "/f")
+        done = self._run_schtasks("/create", "/tn", self.service_name, "/xml", str(self.unit_path), "/f")
         self._refused = describe_failure(done) if done.code else ""
         if not self._refused:
-            unit_file.replace_content(self.script, None)
+            unit_file.replace_content(self.script_path, None)
         elif instead is None:
             raise GatewayError(self._refused)
         else:
             try:
-                unit_file.replace_content(self.script, instead)
+                unit_file.replace_content(self.script_path, instead)
             except OSError as error:
                 raise GatewayError(
-                    f"{self._refused} A script cannot be written to {self.script.parent} either."
+                    f"{self._refused} A script cannot be written to {self.script_path.parent} either."
                 ) from error
 
-    def _restore(self, old_script: bytes | None) -> None:
+    def _restore_task(self, old_script: bytes | None) -> None:
         """Restore what starts the gateway: the task, whose file is there again, or the script."""
-        unit_file.replace_content(self.script, old_script)
-        if old_script is None and self.file.exists():
-            self._ask("/create", "/tn", self.service, "/xml", str(self.file), "/f")
-        elif self._known:
-            self._ask("/delete", "/tn", self.service, "/f")
+        unit_file.replace_content(self.script_path, old_script)
+        if old_script is None and self.unit_path.exists():
+            self._run_checked("/create", "/tn", self.service_name, "/xml", str(self.unit_path), "/f")
+        elif self._is_registered:
+            self._run_checked("/delete", "/tn", self.service_name, "/f")
 
-    def _delete(self) -> None:
-        if self._known:
-            self._ask("/delete", "/tn", self.service, "/f")
-        unit_file.replace_content(self.script, None)
+    def _delete_task(self) -> None:
+        if self._is_registered:
+            self._run_checked("/delete", "/tn", self.service_name, "/f")
+        unit_file.replace_content(self.script_path, None)
 
     # --- asking -----------------------------------------------------------------------------
 
-    def status(self) -> Status:
-        told = self._query()
-        enabled = self.script.exists() or (told is not None and not _DISABLED.search(told))
-        found = self._ours()
+    def ask_status(self) -> ServiceStatus:
+        told = self._query_task()
+        enabled = self.script_path.exists() or (told is not None and not _DISABLED_TASK.search(told))
+        found = self._find_own_record()
         if found is not None:
-            return Status("running", running=True, pid=found.pid, enabled=enabled)
-        known = "in the Startup folder" if self.script.exists() else "ready" if enabled else "disabled"
-        state = known if told is not None or self.script.exists() else "not registered"
-        return Status(state, running=False, pid=None, enabled=enabled)
+            return ServiceStatus("running", running=True, pid=found.pid, enabled=enabled)
+        known = "in the Startup folder" if self.script_path.exists() else "ready" if enabled else "disabled"
+        state = known if told is not None or self.script_path.exists() else "not registered"
+        return ServiceStatus(state, running=False, pid=None, enabled=enabled)
 
-    def _query(self) -> str | None:
+    def _query_task(self) -> str | None:
         """Return the XML of the registered task; None if it is not registered."""
-        done = self._schtasks("/query", "/tn", self.service, "/xml")
+        done = self._run_schtasks("/query", "/tn", self.service_name, "/xml")
         return None if done.code else done.out.replace("\0", "")
 
     @property
-    def _known(self) -> bool:
-        return self._query() is not None
+    def _is_registered(self) -> bool:
+        return self._query_task() is not None
 
-    def _ours(self) -> Record | None:
+    def _find_own_record(self) -> Record | None:
         """Return the record of the running gateway, if this service started it."""
-        found = self._instance.record
+        found = self._instance.lock_record
         with contextlib.suppress(psutil.Error):
-            if found is not None and found.alive and _MARK in psutil.Process(found.pid).cmdline():
+            if found is not None and found.is_alive and _MARKER_ARGUMENT in psutil.Process(found.pid).cmdline():
                 return found
         return None
 
-    def start(self) -> None:
-        if self._ours() is None:
-            self._begin()
+    def start_service(self) -> None:
+        if self._find_own_record() is None:
+            self._begin_running()
 
-    def _begin(self) -> None:
-        if self.script.exists():
+    def _begin_running(self) -> None:
+        if self.script_path.exists():
             self._run_script()
         else:
-            self._ask("/run", "/tn", self.service)
-        if not wait_until(lambda: self._ours() is not None, FRESH):
-            raise GatewayError(f"the gateway has not started after {FRESH:g} s.")
+            self._run_checked("/run", "/tn", self.service_name)
+        if not wait_until(lambda: self._find_own_record() is not None, TASK_START_SECONDS):
+            raise GatewayError(f"the gateway has not started after {TASK_START_SECONDS:g} s.")
 
     def _run_script(self) -> None:
         """Start the gateway in the same way as the script does at login."""
-        spec = self.installed()
+        spec = self.read_installed_spec()
         if spec is None:
-            raise GatewayError(f"{self.file} is gone.", remedy="gateway install")
+            raise GatewayError(f"{self.unit_path} is gone.", remedy="gateway install")
         process = subprocess.Popen(
-            taskscheduler.command(spec),
+            taskscheduler.build_command(spec),
             cwd=spec.directory,
             env=self._env,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **restart_plan.apart(),
+            **restart_plan.detached_options(),
         )
         process.returncode = 0  # the process goes on without us; Popen should not warn about that
 
-    def stop(self, *, force: bool = False) -> None:
-        found = self._ours()
+    def stop_service(self, *, force: bool = False) -> None:
+        found = self._find_own_record()
         if found is not None and not force:
-            stop.ask(self._instance, found, self._stop_seconds)
-        self._schtasks("/end", "/tn", self.service)  # it fails if the task has ended already, which is fine
+            stop.request_stop(self._instance, found, self._stop_seconds)
+        self._run_schtasks("/end", "/tn", self.service_name)  # it fails if the task has ended already, which is fine
         if found is not None:
-            stop.end(self._instance, found, 0.0, force=True)
+            stop.end_gateway(self._instance, found, 0.0, force=True)
 
     @property
     def _stop_seconds(self) -> float:
         with contextlib.suppress(GatewayError):
-            return config.load(self._env).gateway.stop_grace + MARGIN
-        return MARGIN
+            return config.load(self._env).gateway.stop_grace + TASK_STOP_MARGIN_SECONDS
+        return TASK_STOP_MARGIN_SECONDS
 
-    def rivals(self, spec: ServiceSpec) -> list[Path]:
+    def find_rivals(self, spec: ServiceSpec) -> list[Path]:
         return []  # the list of tasks is translated text, which cannot be searched reliably
 
-    def hints(self) -> list[str]:
+    def list_hints(self) -> list[str]:
         hints = ["It runs from your login to your logout."]
-        if self.script.exists():
+        if self.script_path.exists():
             why = self._refused or "this user may not create tasks"
-            hints = [f"Task Scheduler refused the task ({why}): {self.script} starts it at login. {hints[0]}"]
+            hints = [f"Task Scheduler refused the task ({why}): {self.script_path} starts it at login. {hints[0]}"]
         return hints
 
-    def _ask(self, *words: str) -> None:
-        done = self._schtasks(*words)
+    def _run_checked(self, *words: str) -> None:
+        done = self._run_schtasks(*words)
         if done.code:
-            raise GatewayError(f"{self._shown(*words)}: {describe_failure(done)}")
+            raise GatewayError(f"{self._format_command(*words)}: {describe_failure(done)}")
 
-    def _schtasks(self, *words: str) -> Done:
-        return self._run(["schtasks", *words], self._env, PATIENCE)
+    def _run_schtasks(self, *words: str) -> CommandResult:
+        return self._run(["schtasks", *words], self._env, MANAGER_TIMEOUT_SECONDS)
 
     @staticmethod
-    def _shown(*words: str) -> str:
+    def _format_command(*words: str) -> str:
         return subprocess.list2cmdline(["schtasks", *words])
 
     @property
-    def _look(self) -> str:
-        return f"See: {self._shown('/query', '/tn', self.service, '/v', '/fo', 'list')}"
+    def _look_hint(self) -> str:
+        return f"See: {self._format_command('/query', '/tn', self.service_name, '/v', '/fo', 'list')}"
 
 
-_STOP = "Kill it: gateway stop --force"
+_STOP_REMEDY = "Kill it: gateway stop --force"

@@ -10,22 +10,22 @@ from msgspec import Meta, Struct, field
 from gateway.api import fields, openclaw_callback, views
 from gateway.api.routing import Call, Dialect, Routes, Unheeded
 from gateway.domain import ids
-from gateway.domain.delivery import CHAT, Target
-from gateway.domain.ids import MODEL
+from gateway.domain.delivery import CHAT_FORMAT, Target
+from gateway.domain.ids import MODEL_PATTERN
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 from gateway.errors import GatewayError, InvalidRequest
 
 #: the channel in the keys of sessions that are named here
-CHANNEL = "hooks"
+HOOKS_CHANNEL = "hooks"
 #: the session that `/hooks/wake` writes to
-MAIN = "main"
+MAIN_SESSION = "main"
 #: bytes that the body of a hook may have
-LARGEST = 256 * 1024
+MAX_HOOK_BYTES = 256 * 1024
 
 #: bodies of deliveries by the name of their format
-BODIES: Mapping[str, Callable[[Run], bytes]] = {openclaw_callback.FORMAT: openclaw_callback.body}
+BODIES: Mapping[str, Callable[[Run], bytes]] = {openclaw_callback.CALLBACK_FORMAT: openclaw_callback.encode_callback}
 
 
 class HookRefused(Struct, frozen=True, kw_only=True):
@@ -35,11 +35,13 @@ class HookRefused(Struct, frozen=True, kw_only=True):
     error: str
 
 
-def _refused(error: GatewayError) -> HookRefused:
+def _render_hook_error(error: GatewayError) -> HookRefused:
     return HookRefused(error=str(error))
 
 
-ROUTES = Routes("hooks", dialect=Dialect(error=HookRefused, complain=_refused, bearer_header="X-OpenClaw-Token"))
+ROUTES = Routes(
+    "hooks", dialect=Dialect(error_type=HookRefused, render_error=_render_hook_error, bearer_header="X-OpenClaw-Token")
+)
 
 
 class Wake(Struct, frozen=True, kw_only=True):
@@ -70,9 +72,9 @@ class AgentHook(Struct, frozen=True, kw_only=True):
     session_key: fields.SessionName | None = field(default=None, name="sessionKey")
     #: whether to send the reply to the chat `to` of `channel`
     deliver: bool = False
-    channel: fields.Word | None = None
+    channel: fields.ChannelName | None = None
     to: fields.Chat | None = None
-    model: Annotated[str, Meta(pattern=MODEL)] | None = None
+    model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | None = None
     timeout_seconds: fields.Seconds | None = field(default=None, name="timeoutSeconds")
     #: whether to wait for the reply and answer with it
     wait_for_completion: bool = field(default=False, name="waitForCompletion")
@@ -89,15 +91,17 @@ class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reply: str | None = None
 
 
-@ROUTES.add("POST", "/hooks/wake", scope=Scope.WRITE, body=Wake, query=Unheeded, answer=Woken, max_body_bytes=LARGEST)
+@ROUTES.add(
+    "POST", "/hooks/wake", scope=Scope.WRITE, body=Wake, query=Unheeded, answer=Woken, max_body_bytes=MAX_HOOK_BYTES
+)
 async def wake(call: Call[Wake, Unheeded]) -> Woken:
     """Send a text to the main session of the default agent."""
-    agent = call.engine.agents.default.id
-    session = str(SessionKey.of(agent, CHANNEL, MAIN))
+    agent = call.engine.agents.default_agent.id
+    session = str(SessionKey.from_parts(agent, HOOKS_CHANNEL, MAIN_SESSION))
     spec = RunSpec(source=Source.HOOK, agent=agent, session=session, input=call.body.text)
-    accepted = await call.engine.submit(spec, call.idempotency(), coalesce=True)
+    accepted = await call.engine.submit_run(spec, call.read_idempotency_key(), coalesce=True)
     call.headers["X-Run-Id"] = accepted.run.id
-    outcome: Literal["queued", "coalesced"] = "queued" if accepted.fresh else "coalesced"
+    outcome: Literal["queued", "coalesced"] = "queued" if accepted.is_new else "coalesced"
     return Woken(mode=call.body.mode, event_outcome=outcome, run_id=accepted.run.id)
 
 
@@ -108,13 +112,13 @@ async def wake(call: Call[Wake, Unheeded]) -> Woken:
     body=AgentHook,
     query=Unheeded,
     answer=AgentHooked,
-    max_body_bytes=LARGEST,
+    max_body_bytes=MAX_HOOK_BYTES,
 )
 async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
     """Run an agent in a session; a callback reports its end."""
     wanted = call.body
-    name = wanted.session_key or ids.ulid(call.server.clock()).lower()
-    key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
+    name = wanted.session_key or ids.make_ulid(call.server.clock()).lower()
+    key = call.engine.sessions.resolve_key(name, HOOKS_CHANNEL, wanted.agent_id)
     spec = RunSpec(
         source=Source.HOOK,
         agent=key.agent,
@@ -122,35 +126,38 @@ async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
         input=wanted.message,
         model=wanted.model,
         timeout=wanted.timeout_seconds,
-        deliver=openclaw_callback.targets(call.server, wanted.callback_url) + _reply_to(call),
-        labels=_labels(wanted),
+        deliver=openclaw_callback.choose_callback_targets(call.server, wanted.callback_url) + _read_reply_target(call),
+        labels=_collect_labels(wanted),
     )
-    run = (await call.engine.submit(spec, call.idempotency())).run
+    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
     call.headers["X-Run-Id"] = run.id
     if not wanted.wait_for_completion:
-        return AgentHooked(ok=True, run_id=run.id, session_key=openclaw_callback.session_name(run))
-    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
+        return AgentHooked(ok=True, run_id=run.id, session_key=openclaw_callback.callers_session_name(run))
+    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     return AgentHooked(
-        ok=True, run_id=run.id, session_key=openclaw_callback.session_name(run), reply=views.result(ended)
+        ok=True,
+        run_id=run.id,
+        session_key=openclaw_callback.callers_session_name(run),
+        reply=views.result_or_raise(ended),
     )
 
 
-def _labels(wanted: AgentHook) -> dict[str, str]:
+def _collect_labels(wanted: AgentHook) -> dict[str, str]:
     """Return labels with the caller's own names, which the callback uses."""
     said = {
         "name": wanted.name,
-        openclaw_callback.SESSION: wanted.session_key,
-        openclaw_callback.AGENT: wanted.agent_id,
+        openclaw_callback.SESSION_LABEL: wanted.session_key,
+        openclaw_callback.AGENT_LABEL: wanted.agent_id,
     }
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _reply_to(call: Call[AgentHook, Unheeded]) -> tuple[Target, ...]:
+def _read_reply_target(call: Call[AgentHook, Unheeded]) -> tuple[Target, ...]:
     wanted = call.body
     if not wanted.deliver:
         return ()
     if wanted.channel is None or wanted.to is None:
         raise InvalidRequest("deliver: needs channel and to.", remedy="Name the channel and the chat for the reply.")
-    if not call.engine.channels.talks(wanted.channel):
+    if not call.engine.channels.sends_replies(wanted.channel):
         raise InvalidRequest(f"deliver: the channel {wanted.channel!r} sends nothing; its replies are read.")
-    return (Target(kind=wanted.channel, address=wanted.to, format=CHAT),)
+    return (Target(kind=wanted.channel, address=wanted.to, format=CHAT_FORMAT),)

@@ -12,15 +12,15 @@ from gateway.api import fields, openclaw_callback
 from gateway.api.routing import Call, Dialect, Nothing, Routes, Unheeded
 from gateway.domain import times
 from gateway.domain.agent import AgentDraft, AgentEdit
-from gateway.domain.ids import MODEL
+from gateway.domain.ids import MODEL_PATTERN
 from gateway.domain.token import Scope
 from gateway.engine.resources.agents import Activity, AgentView
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, GatewayError, InvalidRequest
 
 #: namespace of the UUIDs of agents of the config file, whose ids are not UUIDs
-_NAMESPACE = uuid.UUID("6f6e7267-6174-4565-8d6f-6f6e67617465")
+_AGENT_UUID_NAMESPACE = uuid.UUID("6f6e7267-6174-4565-8d6f-6f6e67617465")
 
-_Model = Annotated[str, Meta(pattern=MODEL, max_length=100)]
+_Model = Annotated[str, Meta(pattern=MODEL_PATTERN, max_length=100)]
 
 
 class Detail(Struct, frozen=True):
@@ -29,11 +29,11 @@ class Detail(Struct, frozen=True):
     detail: str
 
 
-def _detail(error: GatewayError) -> Detail:
+def _render_team_error(error: GatewayError) -> Detail:
     return Detail(str(error))
 
 
-ROUTES = Routes("team board", dialect=Dialect(error=Detail, complain=_detail))
+ROUTES = Routes("team board", dialect=Dialect(error_type=Detail, render_error=_render_team_error))
 
 
 class TeamAgentCreate(AgentDraft, frozen=True, kw_only=True):
@@ -89,38 +89,42 @@ class TeamOk(Struct, frozen=True):
 @ROUTES.add("GET", "/agents/", scope=Scope.READ, query=Unheeded)
 async def list_team_agents(call: Call[Nothing, Unheeded]) -> list[TeamAgent]:
     """List all agents, oldest first."""
-    return [_shown(call, view) for view in await call.engine.agents.views()]
+    return [_render_team_agent(call, view) for view in await call.engine.agents.list_views()]
 
 
 @ROUTES.add("POST", "/agents/", scope=Scope.ADMIN, body=TeamAgentCreate, query=Unheeded, answer=TeamAgent)
 async def create_team_agent(call: Call[TeamAgentCreate, Unheeded]) -> TeamAgent:
     """Make an agent."""
-    return _shown(call, await asyncio.shield(call.engine.agents.create(call.body, call.idempotency())))
+    return _render_team_agent(
+        call, await asyncio.shield(call.engine.agents.create_agent(call.body, call.read_idempotency_key()))
+    )
 
 
 @ROUTES.add("GET", "/agents/{id}", scope=Scope.READ, query=Unheeded, answer=TeamAgent)
 async def show_team_agent(call: Call[Nothing, Unheeded]) -> TeamAgent:
     """Show an agent."""
-    return _shown(call, await call.engine.agents.view(_named(call)))
+    return _render_team_agent(call, await call.engine.agents.get_view(_find_agent_id(call)))
 
 
 @ROUTES.add("PUT", "/agents/{id}", scope=Scope.ADMIN, body=TeamAgentUpdate, query=Unheeded, answer=TeamAgent)
 async def update_team_agent(call: Call[TeamAgentUpdate, Unheeded]) -> TeamAgent:
     """Change an agent."""
-    return _shown(call, await asyncio.shield(call.engine.agents.edit(_named(call), call.body)))
+    return _render_team_agent(
+        call, await asyncio.shield(call.engine.agents.edit_agent(_find_agent_id(call), call.body))
+    )
 
 
 @ROUTES.add("DELETE", "/agents/{id}", scope=Scope.ADMIN, query=Unheeded, answer=TeamOk)
 async def delete_team_agent(call: Call[Nothing, Unheeded]) -> TeamOk:
     """Delete an agent."""
-    await asyncio.shield(call.engine.agents.delete(_named(call)))
+    await asyncio.shield(call.engine.agents.delete_agent(_find_agent_id(call)))
     return TeamOk()
 
 
 @ROUTES.add("POST", "/agents/callback", scope=Scope.WRITE, body=TeamCallback, query=Unheeded, answer=TeamOk)
 async def team_callback(call: Call[TeamCallback, Unheeded]) -> TeamOk:
     """Accept the callback of a task; there is nothing to do, because the end of its run has freed the slot."""
-    call.idempotency()  # a repeated callback does no harm, but a malformed key is refused as on every route
+    call.read_idempotency_key()  # a repeated callback does no harm, but a malformed key is refused as on every route
     return TeamOk()
 
 
@@ -128,10 +132,10 @@ async def team_callback(call: Call[TeamCallback, Unheeded]) -> TeamOk:
 async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned:
     """Give an agent a task if it has a free slot."""
     wanted = call.body
-    deliver = openclaw_callback.targets(call.server)
+    deliver = openclaw_callback.choose_callback_targets(call.server)
     try:
-        accepted = await call.engine.assign(
-            _named(call), str(wanted.task_id), wanted.prompt, call.idempotency(), deliver=deliver
+        accepted = await call.engine.assign_task(
+            _find_agent_id(call), str(wanted.task_id), wanted.prompt, call.read_idempotency_key(), deliver=deliver
         )
     except AgentDisabled as error:
         raise InvalidRequest("Agent is disabled") from error
@@ -141,30 +145,30 @@ async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned
     return TaskAssigned(run_id=accepted.run.id)
 
 
-def _named(call: Call[Any, Unheeded]) -> str:
+def _find_agent_id(call: Call[Any, Unheeded]) -> str:
     """Return the id of the agent in the path, which has its slug or the UUID that is shown here."""
     name = call.path["id"]
     roster = call.engine.agents
-    found = roster.named(name)
-    known = [found.id] if found else [agent for agent in roster.ids if _uuid(agent) == name.lower()]
+    found = roster.find_by_name(name)
+    known = [found.id] if found else [agent for agent in roster.agent_ids if _agent_uuid(agent) == name.lower()]
     if not known:
         raise AgentNotFound("Agent not found")
     return known[0]
 
 
-def _uuid(agent: str) -> str:
+def _agent_uuid(agent: str) -> str:
     """Return an agent's id as a UUID: its own if it is one, else a UUID made from it."""
     try:
         return str(uuid.UUID(agent))
     except ValueError:
-        return str(uuid.uuid5(_NAMESPACE, agent))
+        return str(uuid.uuid5(_AGENT_UUID_NAMESPACE, agent))
 
 
-def _shown(call: Call[Any, Unheeded], of: AgentView) -> TeamAgent:
+def _render_team_agent(call: Call[Any, Unheeded], of: AgentView) -> TeamAgent:
     stored = of.stored
     started = call.server.started
     return TeamAgent(
-        id=_uuid(of.agent.id),
+        id=_agent_uuid(of.agent.id),
         name=stored.name if stored else of.agent.id,
         slug=of.slug,
         model=of.agent.model,
@@ -173,6 +177,6 @@ def _shown(call: Call[Any, Unheeded], of: AgentView) -> TeamAgent:
         status=Activity.WORKING if of.load.running or of.load.slots else Activity.IDLE,
         current_tasks=of.load.slots,
         is_enabled=of.agent.enabled,
-        created_at=times.rfc3339(stored.created if stored else started),
-        updated_at=times.rfc3339(stored.updated if stored else started),
+        created_at=times.format_rfc3339(stored.created if stored else started),
+        updated_at=times.format_rfc3339(stored.updated if stored else started),
     )

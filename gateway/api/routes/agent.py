@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.api import fields, sse, views
 from gateway.api.routing import Call, Nothing, Routes
-from gateway.domain.ids import MODEL
+from gateway.domain.ids import MODEL_PATTERN
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.token import Scope
 from gateway.errors import Unavailable
@@ -19,7 +19,7 @@ from gateway.errors import Unavailable
 ROUTES = Routes("agent")
 
 #: the channel in the keys of sessions that are named here
-CHANNEL = "api"
+API_CHANNEL = "api"
 
 
 class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +29,7 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: name of the session, or its full key
     session: fields.SessionName = "default"
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
-    model: Annotated[str, Meta(pattern=MODEL)] | None = None
+    model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | None = None
     #: seconds that the run may take
     timeout: fields.Seconds | None = None
 
@@ -48,8 +48,8 @@ class Answer(Struct, frozen=True, kw_only=True):
 @ROUTES.add("POST", "/api/agent", scope=Scope.WRITE, body=Ask, answer=Answer, streams=True)
 async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
     """Ask an agent and wait for its answer, or follow it as a stream of events."""
-    after = sse.resume_point(call, None)
-    key = call.engine.sessions.key(call.body.session, CHANNEL, call.body.agent_id)
+    after = sse.read_resume_point(call, None)
+    key = call.engine.sessions.resolve_key(call.body.session, API_CHANNEL, call.body.agent_id)
     spec = RunSpec(
         source=Source.AGENT,
         agent=key.agent,
@@ -58,24 +58,26 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
         model=call.body.model,
         timeout=call.body.timeout,
     )
-    run = (await call.engine.submit(spec, call.idempotency())).run
+    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
     call.headers["X-Run-Id"] = run.id
     if call.wants_stream:
         # Like a JSON answer, the stream may go on while the gateway lets runs finish before it stops.
         why = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
-        frames = _frames(call, run, after or 0)
-        return await sse.stream(call, frames, until=call.engine.drained, farewell=sse.error_frame(why))
-    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
-    return _answer(call, ended)
+        frames = _stream_events_and_answer(call, run, after or 0)
+        return await sse.send_stream(call, frames, until=call.engine.drained, farewell=sse.encode_error(why))
+    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
+    return _render_answer(call, ended)
 
 
-def _answer(call: Call[Ask, Nothing], run: Run) -> Answer:
-    return Answer(reply=views.result(run), session=call.body.session, run_id=run.id, usage=views.usage(run.usage))
+def _render_answer(call: Call[Ask, Nothing], run: Run) -> Answer:
+    return Answer(
+        reply=views.result_or_raise(run), session=call.body.session, run_id=run.id, usage=views.render_usage(run.usage)
+    )
 
 
-async def _frames(call: Call[Ask, Nothing], run: Run, after: int) -> AsyncGenerator[bytes, None]:
+async def _stream_events_and_answer(call: Call[Ask, Nothing], run: Run, after: int) -> AsyncGenerator[bytes, None]:
     """Yield the run's events, then `result` with the JSON answer, or `error`."""
-    async with aclosing(call.engine.watch(run.id, after)) as events:
+    async with aclosing(call.engine.watch_run(run.id, after)) as events:
         async for event in events:
-            yield sse.event_frame(event)
-    yield sse.answer_frame(await call.engine.run(run.id), lambda ended: _answer(call, ended))
+            yield sse.encode_event(event)
+    yield sse.encode_answer(await call.engine.get_run(run.id), lambda ended: _render_answer(call, ended))

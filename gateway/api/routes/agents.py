@@ -68,47 +68,49 @@ class Assigned(Struct, frozen=True, kw_only=True):
 @ROUTES.add("GET", "/api/agents", scope=Scope.READ, answer=AgentList)
 async def list_agents(call: Call[Nothing, Nothing]) -> AgentList:
     """List the agents."""
-    return AgentList(agents=[views.agent(view) for view in await call.engine.agents.views()])
+    return AgentList(agents=[views.render_agent(view) for view in await call.engine.agents.list_views()])
 
 
 @ROUTES.add("POST", "/api/agents", scope=Scope.ADMIN, body=NewAgent, answer=AgentKept, status=201)
 async def create_agent(call: Call[NewAgent, Nothing]) -> AgentKept:
     """Make an agent that builds on a configured one."""
     # Shielded, here and below: if the client disconnects, this process must still learn of the agent on disk.
-    made = await asyncio.shield(call.engine.agents.create(call.body, call.idempotency()))
-    return AgentKept(agent=views.agent(made))
+    made = await asyncio.shield(call.engine.agents.create_agent(call.body, call.read_idempotency_key()))
+    return AgentKept(agent=views.render_agent(made))
 
 
 @ROUTES.add("GET", "/api/agents/{id}", scope=Scope.READ, answer=AgentAnswer)
 async def show_agent(call: Call[Nothing, Nothing]) -> AgentAnswer:
     """Show an agent, and ask its backend whether it can answer now."""
-    view = await call.engine.agents.view(call.path["id"])
-    found = await call.engine.agents.health(view.agent)
-    return AgentAnswer(agent=views.agent(view), health=HealthShown(**msgspec.structs.asdict(found)))
+    view = await call.engine.agents.get_view(call.path["id"])
+    found = await call.engine.agents.check_health(view.agent)
+    return AgentAnswer(agent=views.render_agent(view), health=HealthShown(**msgspec.structs.asdict(found)))
 
 
 @ROUTES.add("PUT", "/api/agents/{id}", scope=Scope.ADMIN, body=ChangedAgent, answer=AgentKept)
 async def edit_agent(call: Call[ChangedAgent, Nothing]) -> AgentKept:
     """Change an agent that was made through the API."""
-    return AgentKept(agent=views.agent(await asyncio.shield(call.engine.agents.edit(call.path["id"], call.body))))
+    return AgentKept(
+        agent=views.render_agent(await asyncio.shield(call.engine.agents.edit_agent(call.path["id"], call.body)))
+    )
 
 
 @ROUTES.add("DELETE", "/api/agents/{id}", scope=Scope.ADMIN, answer=AgentGone)
 async def delete_agent(call: Call[Nothing, Nothing]) -> AgentGone:
     """Delete an agent that was made through the API: its running runs continue, its queued runs fail."""
-    return AgentGone(failed=await asyncio.shield(call.engine.agents.delete(call.path["id"])))
+    return AgentGone(failed=await asyncio.shield(call.engine.agents.delete_agent(call.path["id"])))
 
 
 @ROUTES.add("POST", "/api/agents/{id}/assign", scope=Scope.WRITE, body=Assignment, answer=Assigned, status=202)
 async def assign(call: Call[Assignment, Nothing]) -> Assigned:
     """Give an agent a task if it has a free slot; the slot is free again when the run ends, for whatever reason."""
     wanted = call.body
-    accepted = await call.engine.assign(
+    accepted = await call.engine.assign_task(
         call.path["id"],
         wanted.task_id,
         wanted.prompt,
-        call.idempotency(),
-        deliver=openclaw_callback.targets(call.server),
+        call.read_idempotency_key(),
+        deliver=openclaw_callback.choose_callback_targets(call.server),
     )
     call.headers["X-Run-Id"] = accepted.run.id
-    return Assigned(task=views.task(accepted.run))
+    return Assigned(task=views.render_task(accepted.run))

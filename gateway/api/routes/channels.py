@@ -50,24 +50,26 @@ class Ok(Struct, frozen=True):
 @ROUTES.add("GET", "/api/channels", scope=Scope.READ, answer=ChannelList)
 async def list_channels(call: Call[Nothing, Nothing]) -> ChannelList:
     """List the channels, whether they work, and which chats are allowed."""
-    return ChannelList(channels=[_shown(view) for view in await call.engine.channels.views()])
+    return ChannelList(channels=[_render_channel(view) for view in await call.engine.channels.list_views()])
 
 
 @ROUTES.add("POST", "/api/channels/{channel}/pair", scope=Scope.ADMIN, answer=Code, status=201)
 async def pair(call: Call[Nothing, Nothing]) -> Code:
     """Make a code that pairs one chat within ten minutes."""
-    code, expires = await call.engine.channels.pair(call.path["channel"])
-    return Code(code=code, expires_at=times.rfc3339(expires))
+    code, expires = await call.engine.channels.create_pairing_code(call.path["channel"])
+    return Code(code=code, expires_at=times.format_rfc3339(expires))
 
 
 @ROUTES.add("DELETE", "/api/channels/{channel}/chats/{chat}", scope=Scope.ADMIN, answer=Ok)
 async def dismiss(call: Call[Nothing, Nothing]) -> Ok:
     """Unpair a chat."""
-    await call.engine.channels.dismiss(call.path["channel"], call.path["chat"])
+    await call.engine.channels.unpair_chat(call.path["channel"], call.path["chat"])
     return Ok()
 
 
-def _shown(view: ChannelView) -> ChannelShown:
+def _render_channel(view: ChannelView) -> ChannelShown:
     chats = [ChatShown(chat=chat, title="", paired_at=None) for chat in view.allowed]
-    chats += [ChatShown(chat=one.chat, title=one.title, paired_at=times.rfc3339(one.at)) for one in view.paired]
+    chats += [
+        ChatShown(chat=one.chat, title=one.title, paired_at=times.format_rfc3339(one.paired_at)) for one in view.paired
+    ]
     return ChannelShown(name=view.name, kind=view.kind, state=view.state.state, detail=view.state.detail, chats=chats)

@@ -11,17 +11,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.api import fields, paging, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import cron, times
-from gateway.domain.address_policy import URL_LENGTH
+from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
 from gateway.domain.budget import Budget
-from gateway.domain.delivery import CHAT, Target
-from gateway.domain.ids import MODEL
-from gateway.domain.schedule import Fire, Misfire, Schedule, ScheduleSpec
+from gateway.domain.delivery import CHAT_FORMAT, Target
+from gateway.domain.ids import MODEL_PATTERN
+from gateway.domain.schedule import FireRecord, Misfire, Schedule, ScheduleSpec
 from gateway.domain.token import Scope
 from gateway.errors import InvalidRequest
 
 ROUTES = Routes("cron")
 
-Expression = Annotated[str, Meta(min_length=1, max_length=cron.LENGTH)]
+Expression = Annotated[str, Meta(min_length=1, max_length=cron.MAX_SCHEDULE_EXPRESSION_CHARACTERS)]
 Name = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,100}$(?!\n)")]
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
 Days = Annotated[float, Meta(ge=0, le=31_622_400)]
@@ -31,7 +31,7 @@ Failures = Annotated[int, Meta(ge=0, le=1000)]
 class Deliver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A chat that the answer is sent to."""
 
-    channel: fields.Word
+    channel: fields.ChannelName
     chat_id: fields.Chat
 
 
@@ -53,13 +53,13 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     session: fields.SessionName | UnsetType | None = UNSET
     #: whether each run gets a new session
     fresh: bool | UnsetType = UNSET
-    model: Annotated[str, Meta(pattern=MODEL)] | UnsetType | None = UNSET
+    model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | UnsetType | None = UNSET
     #: seconds that a run may take
     timeout: fields.Seconds | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     deliver: Deliver | UnsetType | None = UNSET
     #: URL that receives a signed POST when a run ends
-    webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | UnsetType | None = UNSET
+    webhook: Annotated[str, Meta(min_length=1, max_length=MAX_WEBHOOK_URL_CHARACTERS)] | UnsetType | None = UNSET
     #: the secret that it is signed with, `whsec_` and base64; only together with `webhook`; the gateway's own secret
     #: when left out
     webhook_secret: fields.WebhookSecret | None = None
@@ -191,9 +191,9 @@ class Times(Struct, frozen=True, kw_only=True):
 @ROUTES.add("GET", "/api/cron", scope=Scope.READ, query=WhichJobs, answer=JobList)
 async def list_jobs(call: Call[Nothing, WhichJobs]) -> JobList:
     """List schedules, newest first."""
-    found = await call.engine.schedules.list(paging.page(call.query))
-    jobs, cursor = paging.cut(call.query, found, lambda job: job.seq)
-    return JobList(jobs=[_shown(job) for job in jobs], next_cursor=cursor)
+    found = await call.engine.schedules.list_schedules(paging.page_to_fetch(call.query))
+    jobs, cursor = paging.cut_page(call.query, found, lambda job: job.seq)
+    return JobList(jobs=[_render_job(job) for job in jobs], next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/cron/next", scope=Scope.READ, query=Preview, answer=Times)
@@ -201,55 +201,59 @@ async def next_times(call: Call[Nothing, Preview]) -> Times:
     """Show the next times of an expression, without making a schedule."""
     asked = call.query
     zone = asked.timezone or call.server.config.cron.timezone
-    found = call.engine.schedules.preview(asked.schedule, zone, asked.count)
-    return Times(schedule=asked.schedule, timezone=zone, times=[times.rfc3339(time) for time in found])
+    found = call.engine.schedules.preview_times(asked.schedule, zone, asked.count)
+    return Times(schedule=asked.schedule, timezone=zone, times=[times.format_rfc3339(time) for time in found])
 
 
 @ROUTES.add("POST", "/api/cron/create", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)
 async def create_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     """Make a schedule. It is on disk when this answers."""
-    wanted = _spec(call)
+    wanted = _read_spec_fields(call)
     for name, said in (("schedule", "expression"), ("prompt", "input")):
         if said not in wanted:
             raise InvalidRequest(f"{name}: is missing")
     settings = call.server.config.cron
     wanted = {"timezone": settings.timezone, "max_failures": settings.max_failures, **wanted}
     enabled = call.body.enabled is not False
-    made = call.engine.schedules.create(ScheduleSpec(**wanted), enabled=enabled, key=call.idempotency())
-    return JobAnswer(job=_shown(await asyncio.shield(made)))
+    made = call.engine.schedules.create_schedule(
+        ScheduleSpec(**wanted), enabled=enabled, key=call.read_idempotency_key()
+    )
+    return JobAnswer(job=_render_job(await asyncio.shield(made)))
 
 
 @ROUTES.add("PATCH", "/api/cron/{id}", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)
 async def edit_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     """Change a schedule; fields that are left out stay as they are."""
     id_, schedules = call.path["id"], call.engine.schedules
-    found = await schedules.find(id_)
-    changes = _spec(call, found.spec.deliver)
+    found = await schedules.get_schedule(id_)
+    changes = _read_spec_fields(call, found.spec.deliver)
     if changes:
-        found = await asyncio.shield(schedules.edit(id_, changes))
+        found = await asyncio.shield(schedules.edit_schedule(id_, changes))
     if call.body.enabled is not UNSET and call.body.enabled != found.enabled:
-        found = await asyncio.shield(schedules.toggle(id_, call.body.enabled))
-    return JobAnswer(job=_shown(found))
+        found = await asyncio.shield(schedules.toggle_schedule(id_, call.body.enabled))
+    return JobAnswer(job=_render_job(found))
 
 
 @ROUTES.add("DELETE", "/api/cron/{id}", scope=Scope.WRITE, answer=Deleted)
 async def delete_job(call: Call[Nothing, Nothing]) -> Deleted:
     """Delete a schedule; its runs stay."""
-    await asyncio.shield(call.engine.schedules.delete(call.path["id"]))
+    await asyncio.shield(call.engine.schedules.delete_schedule(call.path["id"]))
     return Deleted()
 
 
 @ROUTES.add("POST", "/api/cron/{id}/toggle", scope=Scope.WRITE, body=Wanted, answer=Toggled)
 async def toggle_job(call: Call[Wanted, Nothing]) -> Toggled:
     """Enable or disable a schedule; without a body, switch it."""
-    found = await asyncio.shield(call.engine.schedules.toggle(call.path["id"], call.body.enabled))
-    return Toggled(enabled=found.enabled, next_run=_next(found))
+    found = await asyncio.shield(call.engine.schedules.toggle_schedule(call.path["id"], call.body.enabled))
+    return Toggled(enabled=found.enabled, next_run=_render_next_run(found))
 
 
 @ROUTES.add("POST", "/api/cron/trigger", scope=Scope.WRITE, body=Which, answer=Triggered)
 async def trigger_job(call: Call[Which, Nothing]) -> Triggered:
     """Run a schedule now, in addition to its times."""
-    accepted = await asyncio.shield(call.engine.schedules.trigger(call.body.job_id, call.idempotency()))
+    accepted = await asyncio.shield(
+        call.engine.schedules.trigger_schedule(call.body.job_id, call.read_idempotency_key())
+    )
     call.headers["X-Run-Id"] = accepted.run.id
     return Triggered(run_id=accepted.run.id)
 
@@ -257,47 +261,53 @@ async def trigger_job(call: Call[Which, Nothing]) -> Triggered:
 @ROUTES.add("GET", "/api/cron/{id}/runs", scope=Scope.READ, query=paging.Paging, answer=FireList)
 async def job_runs(call: Call[Nothing, paging.Paging]) -> FireList:
     """Show what happened at a schedule's times, newest first, including the missed ones."""
-    found = await call.engine.schedules.fires(call.path["id"], paging.page(call.query))
-    fires, cursor = paging.cut(call.query, found, lambda fire: fire.scheduled_for)
-    return FireList(runs=[_fire(fire) for fire in fires], next_cursor=cursor)
+    found = await call.engine.schedules.list_fires(call.path["id"], paging.page_to_fetch(call.query))
+    fires, cursor = paging.cut_page(call.query, found, lambda fire: fire.scheduled_for)
+    return FireList(runs=[_render_fire(fire) for fire in fires], next_cursor=cursor)
 
 
-_SAME = {"schedule": "expression", "cron": "expression", "prompt": "input", "message": "input", "agent_id": "agent"}
-_ASIDE = frozenset({"enabled", "deliver", "webhook", "webhook_secret"})
+_SPEC_FIELD_NAMES = {
+    "schedule": "expression",
+    "cron": "expression",
+    "prompt": "input",
+    "message": "input",
+    "agent_id": "agent",
+}
+_FIELDS_OUTSIDE_SPEC = frozenset({"enabled", "deliver", "webhook", "webhook_secret"})
 
 
-def _spec(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> dict[str, Any]:
+def _read_spec_fields(call: Call[JobFields, Nothing], before: tuple[Target, ...] = ()) -> dict[str, Any]:
     """Return the fields that were sent, by their names in `ScheduleSpec`."""
     given = msgspec.structs.asdict(call.body)
     found: dict[str, Any] = {}
     for name, value in given.items():
-        if value is UNSET or name in _ASIDE:
+        if value is UNSET or name in _FIELDS_OUTSIDE_SPEC:
             continue
-        word = _SAME.get(name, name)
+        word = _SPEC_FIELD_NAMES.get(name, name)
         if word in found:
             raise InvalidRequest(f"{name}: the same value was sent twice, under two names.")
         found[word] = None if value == Budget() else value
     if call.body.deliver is not UNSET or call.body.webhook is not UNSET or call.body.webhook_secret is not None:
-        found["deliver"] = _targets(call, before)
+        found["deliver"] = _read_delivery_targets(call, before)
     return found
 
 
-def _targets(call: Call[JobFields, Nothing], before: tuple[Target, ...]) -> tuple[Target, ...]:
+def _read_delivery_targets(call: Call[JobFields, Nothing], before: tuple[Target, ...]) -> tuple[Target, ...]:
     if call.body.webhook_secret is not None and not isinstance(call.body.webhook, str):
         raise InvalidRequest("webhook_secret: send it together with the webhook that it signs.")
     given = {True: call.body.webhook, False: call.body.deliver}
     kept = [target for target in before if given[target.kind == "webhook"] is UNSET]
     if isinstance(call.body.deliver, Deliver):
         channel = call.body.deliver.channel
-        if not call.engine.channels.talks(channel):
+        if not call.engine.channels.sends_replies(channel):
             raise InvalidRequest(f"deliver: nothing is sent to {channel!r}; its answers are read from a session.")
-        kept.append(Target(kind=channel, address=call.body.deliver.chat_id, format=CHAT))
+        kept.append(Target(kind=channel, address=call.body.deliver.chat_id, format=CHAT_FORMAT))
     if isinstance(call.body.webhook, str):
-        kept.append(call.engine.deliveries.webhook(call.body.webhook, secret=call.body.webhook_secret))
+        kept.append(call.engine.deliveries.make_webhook_target(call.body.webhook, secret=call.body.webhook_secret))
     return tuple(kept)
 
 
-def _shown(job: Schedule) -> JobShown:
+def _render_job(job: Schedule) -> JobShown:
     spec = job.spec
     chat = next((target for target in spec.deliver if target.kind != "webhook"), None)
     return JobShown(
@@ -320,25 +330,25 @@ def _shown(job: Schedule) -> JobShown:
         jitter=spec.jitter,
         failures=job.failures,
         max_failures=spec.max_failures,
-        budget=None if spec.budget is None else views.budget(spec.budget),
-        next_run=_next(job),
-        last_run=views.moment(job.last_at),
+        budget=None if spec.budget is None else views.render_budget(spec.budget),
+        next_run=_render_next_run(job),
+        last_run=views.render_time(job.last_at),
         last_status=job.last_status,
         last_run_id=job.last_run,
         missed=job.missed,
-        created_at=times.rfc3339(job.created),
-        updated_at=times.rfc3339(job.updated),
+        created_at=times.format_rfc3339(job.created),
+        updated_at=times.format_rfc3339(job.updated),
     )
 
 
-def _next(job: Schedule) -> str | None:
-    return views.moment(job.next_at if job.enabled else None)
+def _render_next_run(job: Schedule) -> str | None:
+    return views.render_time(job.next_at if job.enabled else None)
 
 
-def _fire(fire: Fire) -> FireShown:
+def _render_fire(fire: FireRecord) -> FireShown:
     return FireShown(
-        scheduled_for=times.rfc3339(fire.scheduled_for),
-        at=times.rfc3339(fire.at),
+        scheduled_for=times.format_rfc3339(fire.scheduled_for),
+        at=times.format_rfc3339(fire.at),
         outcome=fire.outcome,
         run_id=fire.run,
         run_status=fire.status,

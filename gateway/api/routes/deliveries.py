@@ -38,20 +38,22 @@ class WhichDeliveries(paging.Paging, frozen=True, kw_only=True, forbid_unknown_f
 async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
     """List deliveries, newest first; those with the status `dead` are dead letters."""
     asked = call.query
-    run = None if asked.task is None else (await call.engine.run(asked.task)).id
-    found = await call.engine.deliveries.list(DeliveryFilter(status=asked.status, run=run), paging.page(asked))
-    deliveries, cursor = paging.cut(asked, found, lambda delivery: delivery.seq)
-    return DeliveryList(deliveries=[views.delivery(delivery) for delivery in deliveries], next_cursor=cursor)
+    run = None if asked.task is None else (await call.engine.get_run(asked.task)).id
+    found = await call.engine.deliveries.list_deliveries(
+        DeliveryFilter(status=asked.status, run=run), paging.page_to_fetch(asked)
+    )
+    deliveries, cursor = paging.cut_page(asked, found, lambda delivery: delivery.seq)
+    return DeliveryList(deliveries=[views.render_delivery(delivery) for delivery in deliveries], next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DeliveryAnswer)
 async def show_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
     """Show a delivery, by its id or a unique prefix of it."""
-    return DeliveryAnswer(delivery=views.delivery(await call.engine.deliveries.find(call.path["id"])))
+    return DeliveryAnswer(delivery=views.render_delivery(await call.engine.deliveries.get_delivery(call.path["id"])))
 
 
 @ROUTES.add("POST", "/api/deliveries/{id}/retry", scope=Scope.WRITE, answer=DeliveryAnswer)
 async def retry_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
     """Send a dead or waiting delivery now; it keeps its id and gets all its attempts again."""
-    found = await asyncio.shield(call.engine.deliveries.retry(call.path["id"], call.idempotency()))
-    return DeliveryAnswer(delivery=views.delivery(found))
+    found = await asyncio.shield(call.engine.deliveries.retry_delivery(call.path["id"], call.read_idempotency_key()))
+    return DeliveryAnswer(delivery=views.render_delivery(found))

@@ -54,12 +54,12 @@ class Alive(Struct, frozen=True):
 @ROUTES.add("GET", "/health", scope=None, answer=Health)
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Show the state of the gateway."""
-    store = await call.server.pulse.take(call.engine)
-    checks = {"store": store, **call.engine.channels.troubles, **call.server.control.notes}
+    store = await call.server.storage_check.check_storage(call.engine)
+    checks = {"store": store, **call.engine.channels.channel_problems, **call.server.control.notes}
     return Health(
-        packs=list(call.engine.agents.packs("general")),
-        model=_model(call),
-        tasks=await _background(call),
+        packs=list(call.engine.agents.list_pack_names("general")),
+        model=_default_model(call),
+        tasks=await _count_background_tasks(call),
         status="healthy" if set(checks.values()) == {"ok"} else "degraded",
         uptime=max(0, call.server.clock() - call.server.started) // 1000,
         version=gateway.__version__,
@@ -69,17 +69,17 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
     )
 
 
-def _model(call: Call[Nothing, Nothing]) -> str:
+def _default_model(call: Call[Nothing, Nothing]) -> str:
     try:
-        agent = call.engine.agents.default
+        agent = call.engine.agents.default_agent
     except AgentNotFound:
         return ""
     return agent.model or agent.backend
 
 
-async def _background(call: Call[Nothing, Nothing]) -> BackgroundTasks | None:
+async def _count_background_tasks(call: Call[Nothing, Nothing]) -> BackgroundTasks | None:
     try:
-        found = await call.engine.backlog()
+        found = await call.engine.count_background_runs()
     except GatewayError:
         return None
     return BackgroundTasks(active=found.active, queued=found.queued, total=found.total)
@@ -96,7 +96,7 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
     """Show whether the gateway would accept work now."""
     if call.server.closing.is_set:
         raise Unavailable("the gateway is stopping.")
-    found = await call.server.pulse.take(call.engine)
+    found = await call.server.storage_check.check_storage(call.engine)
     if found != "ok":
         raise Unavailable(found)
     return Alive()
@@ -108,7 +108,7 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     # Imported late: it imports an HTTP server of its own, and most gateways are never asked.
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
-    counts = await call.engine.counts(since=call.server.started)
+    counts = await call.engine.count_totals(since=call.server.started)
     registry = CollectorRegistry()
     runs = Gauge("moongate_runs", "Runs that are queued or running.", ["status"], registry=registry)
     runs.labels("queued").set(counts.queued)
@@ -117,12 +117,12 @@ async def metrics(call: Call[Nothing, Nothing]) -> web.Response:
     for status, count in counts.ended.items():
         ended.labels(status).inc(count)
     Gauge("moongate_sessions", "Sessions.", registry=registry).set(counts.sessions)
-    undelivered = await call.engine.deliveries.counts()
+    undelivered = await call.engine.deliveries.count_undelivered()
     deliveries = Gauge("moongate_deliveries", "Deliveries that are pending or dead.", ["status"], registry=registry)
     deliveries.labels("pending").set(undelivered.pending)
     deliveries.labels("dead").set(undelivered.dead)
     working = Gauge("moongate_agent_runs", "Running runs by agent.", ["agent"], registry=registry)
-    for view in await call.engine.agents.views():
+    for view in await call.engine.agents.list_views():
         working.labels(view.slug).set(view.load.running)
     up = (call.server.clock() - call.server.started) / 1000
     Gauge("moongate_uptime_seconds", "Seconds since the start.", registry=registry).set(up)

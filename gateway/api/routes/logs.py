@@ -19,7 +19,7 @@ from gateway.domain.token import Scope
 ROUTES = Routes("logs")
 
 #: seconds between reads of a file that is followed
-LOOK = 0.25
+LOG_POLL_INTERVAL_SECONDS = 0.25
 
 
 class Which(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,37 +41,37 @@ class LogLines(Struct, frozen=True, kw_only=True):
 @ROUTES.add("GET", "/api/logs", scope=Scope.ADMIN, query=Which, answer=LogLines, streams=True)
 async def read_logs(call: Call[Nothing, Which]) -> LogLines | web.StreamResponse:
     """Read the last lines of the log, or follow it."""
-    file, asked = _file(call), call.query
+    file, asked = _log_file(call), call.query
     if asked.follow or call.wants_stream:
-        return await sse.stream(call, _frames(call))
-    found = await asyncio.to_thread(log_reader.tail, file, asked.lines, asked.level)
-    return LogLines(lines=[_parsed(line) for line in found])
+        return await sse.send_stream(call, _stream_log_lines(call))
+    found = await asyncio.to_thread(log_reader.read_last_lines, file, asked.lines, asked.level)
+    return LogLines(lines=[_parse_log_line(line) for line in found])
 
 
-def _file(call: Call[Nothing, Which]) -> Path:
+def _log_file(call: Call[Nothing, Which]) -> Path:
     return paths.log_file(call.server.config.home, call.server.config.path)
 
 
-async def _frames(call: Call[Nothing, Which]) -> AsyncGenerator[bytes, None]:
-    file, asked = _file(call), call.query
-    follower = log_reader.Follower(file)
+async def _stream_log_lines(call: Call[Nothing, Which]) -> AsyncGenerator[bytes, None]:
+    file, asked = _log_file(call), call.query
+    follower = log_reader.LogFollower(file)
     try:
-        for line in await asyncio.to_thread(log_reader.tail, file, asked.lines, asked.level):
-            yield _frame(line)
+        for line in await asyncio.to_thread(log_reader.read_last_lines, file, asked.lines, asked.level):
+            yield _encode_log_line(line)
         while True:
-            for line in follower.read():
-                if log_reader.at_least(line, asked.level):
-                    yield _frame(line)
-            await asyncio.sleep(LOOK)
+            for line in follower.read_new_lines():
+                if log_reader.has_level(line, asked.level):
+                    yield _encode_log_line(line)
+            await asyncio.sleep(LOG_POLL_INTERVAL_SECONDS)
     finally:
         follower.close()
 
 
-def _frame(line: bytes) -> bytes:
-    return sse.frame(msgspec.json.encode(_parsed(line)), event="line")
+def _encode_log_line(line: bytes) -> bytes:
+    return sse.encode_frame(msgspec.json.encode(_parse_log_line(line)), event="line")
 
 
-def _parsed(line: bytes) -> Any:
+def _parse_log_line(line: bytes) -> Any:
     try:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

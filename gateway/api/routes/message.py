@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.api import fields, views
 from gateway.api.routing import Call, Nothing, Routes
-from gateway.domain.delivery import CHAT, Target
+from gateway.domain.delivery import CHAT_FORMAT, Target
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
@@ -23,7 +23,7 @@ ONLY_ACCOUNT = "default"
 class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A message in a chat."""
 
-    channel: fields.Word
+    channel: fields.ChannelName
     chat_id: fields.Chat
     content: fields.Prompt
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
@@ -60,26 +60,26 @@ class Replied(Struct, frozen=True, kw_only=True):
 @ROUTES.add("POST", "/api/message", scope=Scope.WRITE, body=Say, answer=Said)
 async def say(call: Call[Say, Nothing]) -> Said:
     """Send a message in a chat; the agent's reply goes to that chat."""
-    return Said(message_id=(await _submit(call)).id)
+    return Said(message_id=(await _submit_message(call)).id)
 
 
 @ROUTES.add("POST", "/api/message/sync", scope=Scope.WRITE, body=Say, answer=Replied)
 async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
     """Send a message in a chat and wait for the reply, which also goes to that chat."""
-    run = await _submit(call)
-    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
-    return Replied(reply=views.result(ended), message_id=run.id, session=run.spec.session)
+    run = await _submit_message(call)
+    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
+    return Replied(reply=views.result_or_raise(ended), message_id=run.id, session=run.spec.session)
 
 
-async def _submit(call: Call[Say, Nothing]) -> Run:
+async def _submit_message(call: Call[Say, Nothing]) -> Run:
     said = call.body
     _check_account(said)
     deliver: tuple[Target, ...] = ()
-    if call.engine.channels.talks(said.channel):
-        deliver = (Target(kind=said.channel, address=said.chat_id, format=CHAT),)
-        key = await call.engine.channels.session(said.channel, said.chat_id, said.agent_id)
+    if call.engine.channels.sends_replies(said.channel):
+        deliver = (Target(kind=said.channel, address=said.chat_id, format=CHAT_FORMAT),)
+        key = await call.engine.channels.current_session_key(said.channel, said.chat_id, said.agent_id)
     else:
-        key = SessionKey.of(call.engine.agents.choose(said.agent_id).id, said.channel, said.chat_id)
+        key = SessionKey.from_parts(call.engine.agents.choose_agent(said.agent_id).id, said.channel, said.chat_id)
     spec = RunSpec(
         source=Source.MESSAGE,
         agent=key.agent,
@@ -87,7 +87,7 @@ async def _submit(call: Call[Say, Nothing]) -> Run:
         input=said.content,
         deliver=deliver,
     )
-    run = (await call.engine.submit(spec, call.idempotency())).run
+    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
     call.headers["X-Run-Id"] = run.id
     return run
 

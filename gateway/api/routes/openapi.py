@@ -9,19 +9,19 @@ import msgspec
 from aiohttp import web
 
 from gateway.api import openapi
-from gateway.api.routing import Call, Nothing, Routes, all_routes
+from gateway.api.routing import Call, Nothing, Routes, discover_routes
 from gateway.domain.token import Scope
 
 ROUTES = Routes("meta")
 
 
 @cache
-def _document() -> bytes:
-    document: dict[str, Any] = openapi.document(all_routes())
+def _encode_document() -> bytes:
+    document: dict[str, Any] = openapi.build_document(discover_routes())
     return msgspec.json.encode(document)
 
 
 @ROUTES.add("GET", "/openapi.json", scope=Scope.READ)
 async def show(call: Call[Nothing, Nothing]) -> web.Response:
     """Show the OpenAPI 3.1 document, which is made from the types that validate requests."""
-    return web.Response(body=_document(), content_type="application/json")
+    return web.Response(body=_encode_document(), content_type="application/json")

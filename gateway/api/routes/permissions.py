@@ -38,15 +38,15 @@ class WhichPermissions(paging.Paging, frozen=True, kw_only=True, forbid_unknown_
 @ROUTES.add("GET", "/api/tasks/{id}/permissions", scope=Scope.READ, query=WhichPermissions, answer=PermissionList)
 async def list_permissions(call: Call[Nothing, WhichPermissions]) -> PermissionList:
     """List the permission requests of a task, newest first; those that wait have no `answer`."""
-    found = await call.engine.permissions.list(call.path["id"], paging.page(call.query))
-    requests, cursor = paging.cut(call.query, found, lambda request: request.n)
-    return PermissionList(permissions=[views.permission(request) for request in requests], next_cursor=cursor)
+    found = await call.engine.permissions.list_requests(call.path["id"], paging.page_to_fetch(call.query))
+    requests, cursor = paging.cut_page(call.query, found, lambda request: request.number)
+    return PermissionList(permissions=[views.render_permission(request) for request in requests], next_cursor=cursor)
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/permissions/{pid}", scope=Scope.WRITE, body=Given, answer=PermissionAnswer)
 async def answer_permission(call: Call[Given, Nothing]) -> PermissionAnswer:
     """Answer a permission request; the first answer counts, and later ones get a 409."""
-    answering = call.engine.permissions.answer(
-        call.path["id"], call.path["pid"], call.body.answer, call.principal.name, call.idempotency()
+    answering = call.engine.permissions.answer_request(
+        call.path["id"], call.path["pid"], call.body.answer, call.principal.name, call.read_idempotency_key()
     )
-    return PermissionAnswer(permission=views.permission(await asyncio.shield(answering)))
+    return PermissionAnswer(permission=views.render_permission(await asyncio.shield(answering)))

@@ -18,7 +18,7 @@ class Query(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What to look for."""
 
     #: words that a message must have; `"a phrase"`, `-without`, `begin*`
-    q: Annotated[str, Meta(min_length=1, max_length=search.LENGTH)]
+    q: Annotated[str, Meta(min_length=1, max_length=search.MAX_QUERY_CHARACTERS)]
     #: key of a session, or its name
     session: fields.SessionName | None = None
     agent: fields.AgentName | None = None
@@ -49,23 +49,23 @@ class FoundList(Struct, frozen=True, kw_only=True):
 async def search_transcripts(call: Call[Nothing, Query]) -> FoundList:
     """Search what people and agents said, newest first."""
     asked = call.query
-    terms = search.terms(asked.q)
-    session = None if asked.session is None else (await call.engine.sessions.find(asked.session)).key
-    named = None if asked.agent is None else call.engine.agents.named(asked.agent)
+    terms = search.parse_terms(asked.q)
+    session = None if asked.session is None else (await call.engine.sessions.get_session(asked.session)).key
+    named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     agent = asked.agent if named is None else named.id  # messages of a removed agent can still be found
-    wanted = search.Search(terms=terms, session=session, agent=agent)
-    found, cursor = paging.cut(
-        asked, await call.engine.sessions.search(wanted, paging.page(asked)), lambda one: one.position
+    wanted = search.SearchQuery(terms=terms, session=session, agent=agent)
+    found, cursor = paging.cut_page(
+        asked, await call.engine.sessions.search_messages(wanted, paging.page_to_fetch(asked)), lambda one: one.position
     )
-    return FoundList(results=[_shown(one) for one in found], next_cursor=cursor)
+    return FoundList(results=[_render_match(one) for one in found], next_cursor=cursor)
 
 
-def _shown(one: search.Found) -> FoundShown:
+def _render_match(one: search.SearchHit) -> FoundShown:
     return FoundShown(
         session=one.session,
         agent_id=one.agent,
         role=one.role,
-        at=times.rfc3339(one.at),
+        at=times.format_rfc3339(one.at),
         run_id=one.run,
         snippet=one.snippet,
         matches=list(one.matches),

@@ -14,14 +14,14 @@ from gateway.domain.token import Scope
 ROUTES = Routes("sessions")
 
 #: the most messages in one answer
-MESSAGES = 1000
+MAX_MESSAGES_PER_ANSWER = 1000
 
 
 class Open(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which session to open; all fields are optional."""
 
     #: where the session comes from: any word
-    channel: fields.Word = "webchat"
+    channel: fields.ChannelName = "webchat"
     chat_id: fields.Chat | None = None
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
 
@@ -56,7 +56,7 @@ class Ok(Struct, frozen=True):
 class HowMany(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many of the newest messages to show."""
 
-    limit: Annotated[int, Meta(ge=1, le=MESSAGES)] = MESSAGES
+    limit: Annotated[int, Meta(ge=1, le=MAX_MESSAGES_PER_ANSWER)] = MAX_MESSAGES_PER_ANSWER
 
 
 class Force(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,38 +68,42 @@ class Force(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 async def open_session(call: Call[Open, Nothing]) -> Opened:
     """Open a session: the one of the chat, else the newest empty one, else a new one."""
     wanted = call.body
-    found = await call.engine.sessions.open(wanted.channel, wanted.chat_id, wanted.agent_id, call.idempotency())
-    return Opened(session=views.session(found))
+    found = await call.engine.sessions.open_session(
+        wanted.channel, wanted.chat_id, wanted.agent_id, call.read_idempotency_key()
+    )
+    return Opened(session=views.render_session(found))
 
 
 @ROUTES.add("GET", "/api/sessions", scope=Scope.READ, query=paging.Paging, answer=SessionList)
 async def list_sessions(call: Call[Nothing, paging.Paging]) -> SessionList:
     """List sessions, the last used one first."""
-    found = await call.engine.sessions.list(paging.page(call.query))
-    shown, cursor = paging.cut(call.query, found, lambda session: session.order)
-    return SessionList(sessions=[views.session(session) for session in shown], next_cursor=cursor)
+    found = await call.engine.sessions.list_sessions(paging.page_to_fetch(call.query))
+    shown, cursor = paging.cut_page(call.query, found, lambda session: session.last_use_order)
+    return SessionList(sessions=[views.render_session(session) for session in shown], next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/sessions/{key}", scope=Scope.READ, query=HowMany, answer=SessionWithMessages)
 async def show_session(call: Call[Nothing, HowMany]) -> SessionWithMessages:
     """Show a session with its messages."""
-    found = await call.engine.sessions.find(call.path["key"])
-    messages = await call.engine.sessions.history(found.key, call.query.limit)
-    return SessionWithMessages(session=views.session(found), messages=[views.message(line) for line in messages])
+    found = await call.engine.sessions.get_session(call.path["key"])
+    messages = await call.engine.sessions.read_history(found.key, call.query.limit)
+    return SessionWithMessages(
+        session=views.render_session(found), messages=[views.render_message(line) for line in messages]
+    )
 
 
 @ROUTES.add("GET", "/api/sessions/{key}/history", scope=Scope.READ, query=HowMany, answer=History)
 async def history(call: Call[Nothing, HowMany]) -> History:
     """Show a session's messages, oldest first."""
-    found = await call.engine.sessions.find(call.path["key"])
-    messages = await call.engine.sessions.history(found.key, call.query.limit)
-    return History(session_key=call.path["key"], messages=[views.message(line) for line in messages])
+    found = await call.engine.sessions.get_session(call.path["key"])
+    messages = await call.engine.sessions.read_history(found.key, call.query.limit)
+    return History(session_key=call.path["key"], messages=[views.render_message(line) for line in messages])
 
 
 @ROUTES.add("DELETE", "/api/sessions/{key}", scope=Scope.WRITE, query=Force, answer=Ok)
 async def delete_session(call: Call[Nothing, Force]) -> Ok:
     """Delete a session with its transcript."""
-    found = await call.engine.sessions.find(call.path["key"])
+    found = await call.engine.sessions.get_session(call.path["key"])
     # Shielded: a client that disconnects must not leave runs at work in a session that is gone.
-    await asyncio.shield(call.engine.sessions.delete(found.key, force=call.query.force))
+    await asyncio.shield(call.engine.sessions.delete_session(found.key, force=call.query.force))
     return Ok()

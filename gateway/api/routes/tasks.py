@@ -15,10 +15,10 @@ from msgspec import Meta, Struct, field
 from gateway.api import fields, paging, sse, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import ids, times
-from gateway.domain.address_policy import URL_LENGTH
+from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
 from gateway.domain.delivery import DeliveryFilter
-from gateway.domain.event import AnyHappening
-from gateway.domain.ids import MODEL
+from gateway.domain.event import AnyEventData
+from gateway.domain.ids import MODEL_PATTERN
 from gateway.domain.page import Page
 from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
@@ -28,9 +28,9 @@ from gateway.errors import InvalidRequest, SessionNotFound
 ROUTES = Routes("tasks")
 
 #: the channel in the keys of sessions that are named here
-CHANNEL = "task"
+TASK_CHANNEL = "task"
 #: the most events in one JSON answer
-EVENTS = 1000
+MAX_TASK_EVENTS_PER_ANSWER = 1000
 
 
 class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +44,7 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mode: Mode = Mode.TURN
     #: in goal mode: how often the agent is asked at most
     max_rounds: Annotated[int, Meta(ge=1, le=100)] = MAX_ROUNDS
-    model: Annotated[str, Meta(pattern=MODEL)] | None = None
+    model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | None = None
     #: seconds that the run may take
     timeout: fields.Seconds | None = None
     #: among the tasks of one agent, higher ones start first
@@ -55,7 +55,7 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: id of the task that this one is part of
     parent: fields.RunId | None = None
     #: URL that receives a signed POST when the task ends
-    webhook: Annotated[str, Meta(min_length=1, max_length=URL_LENGTH)] | None = None
+    webhook: Annotated[str, Meta(min_length=1, max_length=MAX_WEBHOOK_URL_CHARACTERS)] | None = None
     #: the secret that it is signed with, `whsec_` and base64; the gateway's own secret when left out
     webhook_secret: fields.WebhookSecret | None = None
 
@@ -102,14 +102,14 @@ class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True
 class After(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which part of a log to read."""
 
-    after: Annotated[int, Meta(ge=0, le=fields.LAST)] = 0
-    limit: Annotated[int, Meta(ge=1, le=EVENTS)] = EVENTS
+    after: Annotated[int, Meta(ge=0, le=fields.MAX_LOG_POSITION)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_TASK_EVENTS_PER_ANSWER)] = MAX_TASK_EVENTS_PER_ANSWER
 
 
 class EventShown(Struct, frozen=True, kw_only=True):
     id: int
     at: str
-    data: AnyHappening
+    data: AnyEventData
 
 
 class EventList(Struct, frozen=True, kw_only=True):
@@ -124,13 +124,13 @@ class EventList(Struct, frozen=True, kw_only=True):
 async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
     """Submit a task. It is on disk when this answers, and will be done."""
     wanted = call.body
-    name = wanted.session or ids.ulid(call.server.clock()).lower()
-    key = call.engine.sessions.key(name, CHANNEL, wanted.agent_id)
+    name = wanted.session or ids.make_ulid(call.server.clock()).lower()
+    key = call.engine.sessions.resolve_key(name, TASK_CHANNEL, wanted.agent_id)
     if wanted.webhook_secret is not None and wanted.webhook is None:
         raise InvalidRequest("webhook_secret: send it together with the webhook that it signs.")
-    webhook = call.engine.deliveries.webhook
+    webhook = call.engine.deliveries.make_webhook_target
     deliver = () if wanted.webhook is None else (webhook(wanted.webhook, secret=wanted.webhook_secret),)
-    parent = None if wanted.parent is None else (await call.engine.run(wanted.parent)).id
+    parent = None if wanted.parent is None else (await call.engine.get_run(wanted.parent)).id
     spec = RunSpec(
         source=Source.TASK,
         agent=key.agent,
@@ -141,42 +141,42 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
         model=wanted.model,
         timeout=wanted.timeout,
         priority=wanted.priority,
-        run_at=_moment(wanted.run_at),
+        run_at=_parse_run_at(wanted.run_at),
         labels=wanted.labels,
         parent=parent,
         deliver=deliver,
     )
-    run = (await call.engine.submit(spec, call.idempotency())).run
-    return _answer(call, run)
+    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    return _render_task_answer(call, run)
 
 
 @ROUTES.add("GET", "/api/tasks", scope=Scope.READ, query=Which, answer=TaskList)
 async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     """List tasks, newest first: all runs, whichever route or channel they came from."""
     asked = call.query
-    session = None if asked.session is None else await _session(call, asked.session)
-    named = None if asked.agent is None else call.engine.agents.named(asked.agent)
+    session = None if asked.session is None else await _find_session_key(call, asked.session)
+    named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     which = RunFilter(status=asked.status, agent=named.id if named else asked.agent, session=session, label=asked.label)
-    found = await call.engine.runs(which, paging.page(asked))
-    runs, cursor = paging.cut(asked, found, lambda run: run.seq)
-    waits = await call.engine.waiting.waits(runs)
-    return TaskList(tasks=[views.task(run, waits.get(run.id)) for run in runs], next_cursor=cursor)
+    found = await call.engine.list_runs(which, paging.page_to_fetch(asked))
+    runs, cursor = paging.cut_page(asked, found, lambda run: run.seq)
+    waits = await call.engine.queue_status.explain_waits(runs)
+    return TaskList(tasks=[views.render_task(run, waits.get(run.id)) for run in runs], next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskDetails)
 async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
     """Show a task with its deliveries and what it waits for, by its id or a unique prefix of it."""
-    run = await call.engine.run(call.path["id"])
+    run = await call.engine.get_run(call.path["id"])
     # Only a run that has targets and has ended has deliveries.
-    told = bool(run.spec.deliver) and run.status.final
-    found = await call.engine.deliveries.list(DeliveryFilter(run=run.id), Page()) if told else ()
-    asked = await call.engine.permissions.list(run.id, Page()) if run.status is Status.RUNNING else ()
-    waits = await call.engine.waiting.waits([run])
+    told = bool(run.spec.deliver) and run.status.is_final
+    found = await call.engine.deliveries.list_deliveries(DeliveryFilter(run=run.id), Page()) if told else ()
+    asked = await call.engine.permissions.list_requests(run.id, Page()) if run.status is Status.RUNNING else ()
+    waits = await call.engine.queue_status.explain_waits([run])
     call.headers["X-Run-Id"] = run.id
     return TaskDetails(
-        task=views.task(run, waits.get(run.id)),
-        deliveries=[views.delivery(one) for one in found],
-        permissions=[views.permission(one) for one in asked if one.answer is None],
+        task=views.render_task(run, waits.get(run.id)),
+        deliveries=[views.render_delivery(one) for one in found],
+        permissions=[views.render_permission(one) for one in asked if one.answer is None],
     )
 
 
@@ -184,59 +184,61 @@ async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
 async def cancel_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     """Cancel a task: a queued one at once, a running one within seconds."""
     # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
-    return _answer(call, await asyncio.shield(call.engine.cancel(call.path["id"], call.idempotency())))
+    return _render_task_answer(
+        call, await asyncio.shield(call.engine.cancel_run(call.path["id"], call.read_idempotency_key()))
+    )
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/retry", scope=Scope.WRITE, answer=TaskAnswer, status=202)
 async def retry_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     """Submit a failed or cancelled task again, as a new task."""
-    return _answer(call, await call.engine.retry(call.path["id"], call.idempotency()))
+    return _render_task_answer(call, await call.engine.retry_run(call.path["id"], call.read_idempotency_key()))
 
 
 @ROUTES.add("GET", "/api/tasks/{id}/events", scope=Scope.READ, query=After, answer=EventList, streams=True)
 async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamResponse:
     """Follow a task's log from any point to its end; with `Accept: application/json`, read a part of it."""
-    run = await call.engine.run(call.path["id"])
-    after = sse.resume_point(call, call.query.after) or 0
+    run = await call.engine.get_run(call.path["id"])
+    after = sse.read_resume_point(call, call.query.after) or 0
     if not call.wants_json:
-        return await sse.stream(call, _frames(call, run, after))
-    events = await call.engine.events(run.id, after, call.query.limit)
-    shown = [EventShown(id=event.n, at=times.rfc3339(event.at), data=event.data) for event in events]
+        return await sse.send_stream(call, _stream_task_events(call, run, after))
+    events = await call.engine.read_events(run.id, after, call.query.limit)
+    shown = [EventShown(id=event.number, at=times.format_rfc3339(event.at), data=event.data) for event in events]
     return EventList(events=shown, status=run.status)
 
 
-async def _frames(call: Call[Nothing, After], run: Run, after: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(call.engine.watch(run.id, after)) as events:
+async def _stream_task_events(call: Call[Nothing, After], run: Run, after: int) -> AsyncGenerator[bytes, None]:
+    async with aclosing(call.engine.watch_run(run.id, after)) as events:
         async for event in events:
-            yield sse.event_frame(event)
+            yield sse.encode_event(event)
 
 
-async def _session(call: Call[Any, Any], name: str) -> str:
+async def _find_session_key(call: Call[Any, Any], name: str) -> str:
     """Return the key of a session by its name; a full key is also good when its session is gone."""
     try:
-        return (await call.engine.sessions.find(name)).key
+        return (await call.engine.sessions.get_session(name)).key
     except SessionNotFound:
-        if SessionKey.parse(name) is None:
+        if SessionKey.parse_key(name) is None:
             raise
         return name
 
 
-def _moment(given: datetime | None) -> int | None:
+def _parse_run_at(given: datetime | None) -> int | None:
     try:
-        return None if given is None else times.milliseconds(given.astimezone(UTC))
+        return None if given is None else times.to_milliseconds(given.astimezone(UTC))
     except OverflowError:
         raise InvalidRequest("run_at: must lie in the years 1 to 9999, in UTC.") from None
 
 
-def _answer(call: Call[Any, Any], run: Run) -> TaskAnswer:
+def _render_task_answer(call: Call[Any, Any], run: Run) -> TaskAnswer:
     call.headers["X-Run-Id"] = run.id
-    return TaskAnswer(task=views.task(run))
+    return TaskAnswer(task=views.render_task(run))
 
 
-def finished(run: Run) -> bytes:
+def encode_finished(run: Run) -> bytes:
     """Return the body of the webhook of a task that has ended."""
     assert run.finished is not None, "only a run that has ended is delivered"
-    return msgspec.json.encode(Finished(timestamp=times.rfc3339(run.finished), data=views.task(run)))
+    return msgspec.json.encode(Finished(timestamp=times.format_rfc3339(run.finished), data=views.render_task(run)))
 
 
-BODIES = {"task": finished}
+BODIES = {"task": encode_finished}

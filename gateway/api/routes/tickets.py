@@ -20,5 +20,5 @@ class TicketMade(Struct, frozen=True, kw_only=True):
 @ROUTES.add("POST", "/api/tickets", scope=Scope.READ, answer=TicketMade, status=201)
 async def create_ticket(call: Call[Nothing, Nothing]) -> TicketMade:
     """Make a ticket: it opens one WebSocket within 30 seconds, with the scope of the token that asks."""
-    secret, expires = await call.engine.tokens.issue_ticket(call.principal, call.idempotency())
-    return TicketMade(ticket=secret, expires_at=times.rfc3339(expires))
+    secret, expires = await call.engine.tokens.issue_ticket(call.principal, call.read_idempotency_key())
+    return TicketMade(ticket=secret, expires_at=times.format_rfc3339(expires))

@@ -10,14 +10,14 @@ from msgspec import Meta, Struct
 from gateway.api import views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
-from gateway.domain.ids import SLUG
+from gateway.domain.ids import SLUG_PATTERN
 from gateway.domain.token import Scope, Token
 
 ROUTES = Routes("tokens")
 
 
 class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(pattern=SLUG)]
+    name: Annotated[str, Meta(pattern=SLUG_PATTERN)]
     scope: Scope = Scope.WRITE
     #: days until it expires; it never does when left out
     days: Annotated[float, Meta(gt=0, le=36_500)] | None = None
@@ -49,7 +49,7 @@ class Revoked(Struct, frozen=True):
 @ROUTES.add("GET", "/api/tokens", scope=Scope.ADMIN, answer=TokenList)
 async def list_tokens(call: Call[Nothing, Nothing]) -> TokenList:
     """List the named tokens, without their secrets."""
-    return TokenList(tokens=[_shown(token) for token in await call.engine.tokens.list()])
+    return TokenList(tokens=[_render_token(token) for token in await call.engine.tokens.list_tokens()])
 
 
 @ROUTES.add("POST", "/api/tokens", scope=Scope.ADMIN, body=NewToken, answer=TokenMade, status=201)
@@ -58,7 +58,9 @@ async def create_token(call: Call[NewToken, Nothing]) -> TokenMade:
     wanted = call.body
     expires = None if wanted.days is None else call.server.clock() + round(wanted.days * 86_400_000)
     # Shielded: if the client disconnects, this process must still learn of the token on disk.
-    secret = await asyncio.shield(call.engine.tokens.create(wanted.name, wanted.scope, expires, call.idempotency()))
+    secret = await asyncio.shield(
+        call.engine.tokens.create_token(wanted.name, wanted.scope, expires, call.read_idempotency_key())
+    )
     return TokenMade(token=secret, name=wanted.name, scope=wanted.scope)
 
 
@@ -66,14 +68,14 @@ async def create_token(call: Call[NewToken, Nothing]) -> TokenMade:
 async def revoke_token(call: Call[Nothing, Nothing]) -> Revoked:
     """Revoke a named token; open streams that use it end at once."""
     # Shielded: if the client disconnects, a token that is revoked on disk must also be revoked in this process.
-    await asyncio.shield(call.engine.tokens.revoke(call.path["name"]))
+    await asyncio.shield(call.engine.tokens.revoke_token(call.path["name"]))
     return Revoked()
 
 
-def _shown(token: Token) -> TokenShown:
+def _render_token(token: Token) -> TokenShown:
     return TokenShown(
         name=token.name,
         scope=token.scope,
-        created_at=times.rfc3339(token.created),
-        expires_at=views.moment(token.expires),
+        created_at=times.format_rfc3339(token.created),
+        expires_at=views.render_time(token.expires),
     )

@@ -9,9 +9,9 @@ from msgspec import Struct
 from gateway.api import fields, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain import times
-from gateway.domain.budget import By, Used
+from gateway.domain.budget import UsageGroup, UsageGrouping
 from gateway.domain.token import Scope
-from gateway.engine.resources.usage import Account
+from gateway.engine.resources.usage import BudgetStatus
 
 ROUTES = Routes("usage")
 
@@ -19,7 +19,7 @@ ROUTES = Routes("usage")
 class WhichUsage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which usage to show."""
 
-    by: By = By.DAY
+    by: UsageGrouping = UsageGrouping.DAY
     #: the first day, such as 2026-11-21; when left out, the last 30 days are shown
     since: date | None = None
     #: the last day; today when left out
@@ -82,23 +82,23 @@ class UsageReport(Struct, frozen=True, kw_only=True):
 async def usage(call: Call[Nothing, WhichUsage]) -> UsageReport:
     """Show what was used by day, agent or schedule, and what is left of budgets today."""
     asked = call.query
-    found = await call.engine.spending.report(asked.by, asked.since, asked.until, asked.agent)
+    found = await call.engine.usage.report_usage(asked.by, asked.since, asked.until, asked.agent)
     return UsageReport(
         by=asked.by,
         timezone=found.zone,
         since=found.since,
         until=found.until,
-        usage=[_use(call, one, asked.by) for one in found.used],
-        budgets=[_budget(one) for one in found.accounts],
-        resets_at=times.rfc3339(found.begins_anew),
+        usage=[_render_use(call, one, asked.by) for one in found.used],
+        budgets=[_render_budget_state(one) for one in found.budgets],
+        resets_at=times.format_rfc3339(found.day_ends_at),
     )
 
 
-def _use(call: Call[Nothing, WhichUsage], of: Used, by: By) -> UseShown:
-    spent = of.spent
+def _render_use(call: Call[Nothing, WhichUsage], of: UsageGroup, by: UsageGrouping) -> UseShown:
+    spent = of.totals
     return UseShown(
         name=of.name,
-        slug=call.engine.agents.called(of.name) if by is By.AGENT else None,
+        slug=call.engine.agents.display_name(of.name) if by is UsageGrouping.AGENT else None,
         runs=spent.runs,
         input=spent.input,
         output=spent.output,
@@ -108,14 +108,14 @@ def _use(call: Call[Nothing, WhichUsage], of: Used, by: By) -> UseShown:
     )
 
 
-def _budget(of: Account) -> BudgetState:
+def _render_budget_state(of: BudgetStatus) -> BudgetState:
     limits, used = of.limits, of.used
     return BudgetState(
-        of=of.of,
+        of=of.owner_kind,
         id=of.id,
         name=of.name,
-        limits=views.budget(limits),
-        used=views.BudgetShown(runs=used.runs, tokens=used.tokens, cost=round(used.cost, 9)),
-        left=views.budget(of.left),
-        over=of.over,
+        limits=views.render_budget(limits),
+        used=views.BudgetShown(runs=used.runs, tokens=used.total_tokens, cost=round(used.cost, 9)),
+        left=views.render_budget(of.left),
+        over=of.is_exhausted,
     )

@@ -9,18 +9,18 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.api import body, reply
-from gateway.api.routing import Call, Nothing, Routes, Surroundings
-from gateway.domain.delivery import SLACK
-from gateway.domain.inbound import Aside
+from gateway.api.routing import Call, Nothing, Routes, ServerContext
+from gateway.domain.delivery import SLACK_FORMAT
+from gateway.domain.inbound import ImmediateReply
 from gateway.domain.run import Run
-from gateway.engine.messaging.channels import said
+from gateway.engine.messaging.channels import make_chat_reply
 
 ROUTES = Routes("webhooks in")
 
 #: bytes that the body of a webhook may have
-LARGEST = 256 * 1024
+MAX_WEBHOOK_BYTES = 256 * 1024
 #: characters that a message in Slack may have
-SLACK_LENGTH = 40_000
+MAX_SLACK_CHARACTERS = 40_000
 
 
 class Posted(Struct, frozen=True, kw_only=True):
@@ -38,9 +38,9 @@ class Taken(Struct, frozen=True, kw_only=True):
     message_id: str
 
 
-def knock(request: web.Request, server: Surroundings) -> None:
+def check_headers(request: web.Request, server: ServerContext) -> None:
     """Refuse an unknown channel, and a request whose header already shows a wrong signature or secret."""
-    server.engine.channels.door(request.match_info["channel"]).admit(request.headers)
+    server.engine.channels.find_webhook_receiver(request.match_info["channel"]).check_headers(request.headers)
 
 
 @ROUTES.add(
@@ -50,15 +50,15 @@ def knock(request: web.Request, server: Surroundings) -> None:
     body=Posted,
     answer=Taken,
     status=202,
-    gate=knock,
-    max_body_bytes=LARGEST,
-    media_types=(body.JSON, body.FORM),
+    gate=check_headers,
+    max_body_bytes=MAX_WEBHOOK_BYTES,
+    media_types=(body.JSON_MEDIA_TYPE, body.FORM_MEDIA_TYPE),
 )
 async def take(call: Call[bytes, Nothing]) -> Taken | web.Response:
     """Receive a webhook, verified by its own signature; the same webhook again gets the same answer."""
-    taken = await call.engine.channels.take(call.path["channel"], call.request.headers, call.body)
-    if isinstance(taken, Aside):
-        return reply.json(taken.body, 200, call.headers)
+    taken = await call.engine.channels.receive_webhook(call.path["channel"], call.request.headers, call.body)
+    if isinstance(taken, ImmediateReply):
+        return reply.json_response(taken.body, 200, call.headers)
     call.headers["X-Run-Id"] = taken.id
     return Taken(message_id=taken.id)
 
@@ -69,8 +69,8 @@ class SlackMessage(Struct, frozen=True, kw_only=True):
     text: str
 
 
-def _slack_message(run: Run) -> bytes:
-    return msgspec.json.encode(SlackMessage(text=said(run).decode()[:SLACK_LENGTH]))
+def _encode_slack_message(run: Run) -> bytes:
+    return msgspec.json.encode(SlackMessage(text=make_chat_reply(run).decode()[:MAX_SLACK_CHARACTERS]))
 
 
-BODIES = {SLACK: _slack_message}
+BODIES = {SLACK_FORMAT: _encode_slack_message}

@@ -11,7 +11,7 @@ from gateway.domain.token import Scope
 ROUTES = Routes("work")
 
 #: milliseconds in a day
-DAY = 86_400_000
+DAY_MILLISECONDS = 86_400_000
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -35,14 +35,14 @@ class Work(Struct, frozen=True, kw_only=True):
 async def work(call: Call[Nothing, Nothing]) -> Work:
     """Show what the gateway has to do, and what it did."""
     engine = call.engine
-    runs = await engine.counts(since=call.server.clock() - DAY)
-    deliveries = await engine.deliveries.counts()
+    runs = await engine.count_totals(since=call.server.clock() - DAY_MILLISECONDS)
+    deliveries = await engine.deliveries.count_undelivered()
     return Work(
         running=runs.running,
         queued=runs.queued,
-        stranded=dict(await engine.waiting.stranded()) if runs.queued else {},
+        stranded=dict(await engine.queue_status.count_stranded_runs()) if runs.queued else {},
         ended=sum(runs.ended.values()),
         pending_deliveries=deliveries.pending,
         dead_deliveries=deliveries.dead,
-        next_schedule=views.moment(await engine.schedules.next()),
+        next_schedule=views.render_time(await engine.schedules.next_fire_at()),
     )

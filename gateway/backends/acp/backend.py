@@ -18,36 +18,38 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.backends import BackendType, Tools
-from gateway.backends.acp.options import KNOWN, Options
+from gateway.backends import BackendResources, BackendType
+from gateway.backends.acp.options import KNOWN_AGENTS, Options
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.event import Said
-from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
+from gateway.domain.event import BackendEvent
+from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
 
 if TYPE_CHECKING:
-    from gateway.backends.acp.connection import Connection
+    from gateway.backends.acp.connection import AgentConnection
 
-_EXTRA = f"Install it into the environment of Moongate: {shlex.quote(sys.executable)} -m pip install 'moongate[acp]'"
+_LIBRARY_REMEDY = (
+    f"Install it into the environment of Moongate: {shlex.quote(sys.executable)} -m pip install 'moongate[acp]'"
+)
 
 
 class _EndedEarly(AgentError):
     """The process ended before it answered `initialize`."""
 
 
-class Acp:
+class AcpBackend:
     """Starts the agents' processes, keeps idle ones, and ends them."""
 
-    def __init__(self, resources: Tools) -> None:
+    def __init__(self, resources: BackendResources) -> None:
         self._resources = resources
         #: idle processes by their key; the last used one is last
-        self._idle: dict[bytes, list[Connection]] = {}
-        self._timers: dict[Connection, asyncio.TimerHandle] = {}
+        self._idle: dict[bytes, list[AgentConnection]] = {}
+        self._timers: dict[AgentConnection, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Acp:
+    async def __aenter__(self) -> AcpBackend:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -55,140 +57,146 @@ class Acp:
             timer.cancel()
         for kept in self._idle.values():
             for each in kept:
-                self._end(each)
+                self._start_closing(each)
         await asyncio.gather(*self._closing)
 
-    async def health(self, agent: Agent) -> Health:
+    async def check_health(self, agent: Agent) -> AgentHealth:
         try:
-            program = find_program(agent.options.known.command[0], self._environment(agent), self._place(agent))
-            _library()
+            program = find_program(
+                agent.options.known_agent.command[0], self._build_environment(agent), self._working_directory(agent)
+            )
+            _require_library()
         except GatewayError as error:
-            return Health(ok=False, detail=f"{error} {agent.options.known.install}")
-        return Health(ok=True, detail=program, missing=await asyncio.to_thread(self._missing, agent))
+            return AgentHealth(ok=False, detail=f"{error} {agent.options.known_agent.install}")
+        return AgentHealth(
+            ok=True, detail=program, missing=await asyncio.to_thread(self._find_missing_credential, agent)
+        )
 
-    def _missing(self, agent: Agent) -> str:
+    def _find_missing_credential(self, agent: Agent) -> str:
         """Return which credential a known agent seems to lack. It may have one elsewhere; a turn will show that."""
         options: Options = agent.options
-        known, env = options.known, self._environment(agent)
+        known, env = options.known_agent, self._build_environment(agent)
         files = [Path(env.get("HOME", "~")).expanduser() / name for name in known.files]
         if not files or sys.platform == "darwin":  # credentials are in the keychain there, which we cannot read
             return ""
-        if any(env.get(name) for name in options.passed) or any(file.exists() for file in files):
+        if any(env.get(name) for name in options.passed_variables) or any(file.exists() for file in files):
             return ""
         return f"no credential was found, neither in {', '.join(known.keys)} nor in {files[0]}. {known.sign_in}"
 
-    async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
-        _library()
-        from gateway.backends.acp.turn import Talk
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+        _require_library()
+        from gateway.backends.acp.turn import TurnRunner
 
-        key = self._key(turn.agent, turn.depth)
-        here = self._take(key, turn.session_ref) or await self._start(turn)
-        talk = Talk(here, turn, turn.agent.options.mode)
+        key = self._process_key(turn.agent, turn.depth)
+        here = self._take_idle(key, turn.session_ref) or await self._start_process(turn)
+        talk = TurnRunner(here, turn, turn.agent.options.mode)
         try:
-            async with aclosing(talk.run()) as saying:
+            async with aclosing(talk.stream_events()) as saying:
                 async for said in saying:
                     yield said
         except AgentError as error:
             if "sign in" in error.message and error.remedy is None:
-                raise AgentError(error.message, remedy=turn.agent.options.known.sign_in) from error
+                raise AgentError(error.message, remedy=turn.agent.options.known_agent.sign_in) from error
             raise
         finally:
-            if talk.is_reusable and not here.gone:
-                self._keep(key, here, turn.agent.options)
+            if talk.is_reusable and not here.is_gone:
+                self._keep_idle(key, here, turn.agent.options)
             else:
-                self._end(here)
+                self._start_closing(here)
                 await asyncio.shield(asyncio.gather(*self._closing))
 
     # --- processes --------------------------------------------------------------------------
 
-    async def _start(self, turn: Turn) -> Connection:
+    async def _start_process(self, turn: Turn) -> AgentConnection:
         options: Options = turn.agent.options
-        env = self._environment(turn.agent, turn.depth)
-        async with self._resources.children.settling(options.known.command[0], env):
+        env = self._build_environment(turn.agent, turn.depth)
+        async with self._resources.children.first_start(options.known_agent.command[0], env):
             try:
-                return await self._begin(turn, env)
+                return await self._start_once(turn, env)
             except _EndedEarly:  # opencode fails while another process prepares the same home directory
-                return await self._begin(turn, env)
+                return await self._start_once(turn, env)
 
-    async def _begin(self, turn: Turn, env: Mapping[str, str]) -> Connection:
-        from gateway.backends.acp.connection import Connection
+    async def _start_once(self, turn: Turn, env: Mapping[str, str]) -> AgentConnection:
+        from gateway.backends.acp.connection import AgentConnection
 
         options: Options = turn.agent.options
         try:
-            child = await self._resources.children.spawn(
-                options.known.command, cwd=turn.workspace, env=env, strays=True
+            child = await self._resources.children.spawn_child(
+                options.known_agent.command, cwd=turn.workspace, env=env, strays=True
             )
         except AgentError as error:
-            raise AgentError(error.message, remedy=options.known.install) from error
-        here = Connection(child)
+            raise AgentError(error.message, remedy=options.known_agent.install) from error
+        here = AgentConnection(child)
         try:
-            await here.hello(options.start_timeout)
+            await here.agree_on_protocol(options.start_timeout)
         except BaseException as error:
-            ended = here.gone
+            ended = here.is_gone
             await here.close()
             if ended and isinstance(error, AgentError):
                 raise _EndedEarly(error.message, remedy=error.remedy) from error
             raise
         return here
 
-    def _take(self, key: bytes, session: str | None) -> Connection | None:
+    def _take_idle(self, key: bytes, session: str | None) -> AgentConnection | None:
         """Return an idle process, preferably one that has loaded the session; None if there is none."""
         kept = self._idle.get(key, [])
-        for each in [each for each in kept if each.gone]:
-            self._reap(key, each)
+        for each in [each for each in kept if each.is_gone]:
+            self._end_idle(key, each)
         if not kept:
             return None
-        chosen = next((each for each in kept if session in each.sessions), kept[-1])
+        chosen = next((each for each in kept if session in each.loaded_sessions), kept[-1])
         kept.remove(chosen)
         self._timers.pop(chosen).cancel()
         return chosen
 
-    def _keep(self, key: bytes, here: Connection, options: Options) -> None:
+    def _keep_idle(self, key: bytes, here: AgentConnection, options: Options) -> None:
         kept = self._idle.setdefault(key, [])
         kept.append(here)
-        self._timers[here] = asyncio.get_running_loop().call_later(options.idle_stop, self._reap, key, here)
+        self._timers[here] = asyncio.get_running_loop().call_later(options.idle_stop, self._end_idle, key, here)
         while len(kept) > options.idle_processes:
-            self._reap(key, kept[0])
+            self._end_idle(key, kept[0])
 
-    def _reap(self, key: bytes, here: Connection) -> None:
+    def _end_idle(self, key: bytes, here: AgentConnection) -> None:
         self._idle[key].remove(here)
         self._timers.pop(here).cancel()
-        self._end(here)
+        self._start_closing(here)
 
-    def _end(self, here: Connection) -> None:
+    def _start_closing(self, here: AgentConnection) -> None:
         task = asyncio.create_task(here.close(), name="acp-close")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _key(self, agent: Agent, depth: int) -> bytes:
+    def _process_key(self, agent: Agent, depth: int) -> bytes:
         """Return a key that is the same for processes that can replace each other."""
         options: Options = agent.options
-        return msgspec.json.encode([options.known.command, self._environment(agent, depth)], order="deterministic")
+        return msgspec.json.encode(
+            [options.known_agent.command, self._build_environment(agent, depth)], order="deterministic"
+        )
 
-    def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
+    def _build_environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         given = self._resources.environ
-        passed = {name: given[name] for name in agent.options.passed if name in given}
-        return self._resources.children.environment(passed | agent.env, depth)
+        passed = {name: given[name] for name in agent.options.passed_variables if name in given}
+        return self._resources.children.make_environment(passed | agent.env, depth)
 
-    def _place(self, agent: Agent) -> str:
+    def _working_directory(self, agent: Agent) -> str:
         return os.path.expanduser(agent.workspace) if agent.workspace else str(self._resources.directory)
 
 
-def _library() -> None:
+def _require_library() -> None:
     """Raise AgentError if the protocol's library is not installed."""
     try:
         import acp  # noqa: F401 an extra
     except ImportError:
-        raise AgentError("the backend acp needs the package agent-client-protocol.", remedy=_EXTRA) from None
+        raise AgentError("the backend acp needs the package agent-client-protocol.", remedy=_LIBRARY_REMEDY) from None
 
 
-def detect(environ: Mapping[str, str], config: Config) -> Agent | None:
+def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
     """Find the first known agent whose program is on PATH, except opencode: it has a backend of its own."""
     path = environ.get("PATH", os.defpath).split(os.pathsep)
-    for preset, known in KNOWN.items():
+    for preset, known in KNOWN_AGENTS.items():
         if known.command[0] != "opencode" and any(os.access(Path(place) / known.command[0], os.X_OK) for place in path):
             return Agent(id="main", backend="acp", options=Options(preset=preset))
     return None
 
 
-BACKEND = BackendType(options=Options, open=Acp, detect=detect, rank=20)
+BACKEND = BackendType(options=Options, open=AcpBackend, detect=detect_agent, rank=20)

@@ -31,45 +31,45 @@ from acp.schema import (
 import gateway
 from gateway import surrogates
 from gateway.errors import AgentError
-from gateway.process.child import Child, lines
+from gateway.process.child import Child, read_lines
 
 #: bytes of one message, at most
-LINE = 16 << 20
+MAX_MESSAGE_BYTES = 16 << 20
 #: updates that may wait; when more come, reading stops, and the agent has to wait
-WAITING = 256
+MAX_WAITING_UPDATES = 256
 #: seconds for short requests: to open a session, to set a mode
-CALL = 60.0
+ACP_CALL_TIMEOUT_SECONDS = 60.0
 #: characters of standard error that an error message shows, at most
-SHOWN = 500
+MAX_SHOWN_ERROR_CHARACTERS = 500
 #: the protocol's error code for a missing sign-in
-AUTH_REQUIRED = -32000
+AUTH_REQUIRED_CODE = -32000
 
 #: asks for a permission: takes the tool call and the options; returns the chosen option, or None to cancel
-Ask = Callable[[ToolCallUpdate, Sequence[PermissionOption]], Awaitable[PermissionOption | None]]
+AskPermission = Callable[[ToolCallUpdate, Sequence[PermissionOption]], Awaitable[PermissionOption | None]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Session:
+class LoadedSession:
     """A session that a process has loaded."""
 
     #: options that the client may set, as they were when the session was opened
     options: list[SessionConfigOptionSelect] = field(default_factory=list)
     #: ids of the options that a turn has set
-    changed: set[str] = field(default_factory=set)
+    changed_options: set[str] = field(default_factory=set)
     #: whether the session has modes in addition to the options
-    modes: bool = False
+    has_modes: bool = False
     #: US dollars since the start of the session, as the agent reports them; and the part that is already counted
     cost: float = 0.0
-    settled: float = 0.0
+    settled_cost: float = 0.0
 
 
-class _Lines:
+class _LineTransport:
     """The library's transport over a child's pipes. It bounds the lines, and reads only while there is room."""
 
     def __init__(self, child: Child, room: asyncio.Event) -> None:
         self._child = child
         self._room = room
-        self._reading: AsyncGenerator[bytes, None] = lines(child.stdout, LINE)
+        self._reading: AsyncGenerator[bytes, None] = read_lines(child.stdout, MAX_MESSAGE_BYTES)
         self._writing = asyncio.Lock()
         #: whether the agent has closed its output
         self.over = False
@@ -77,7 +77,7 @@ class _Lines:
     async def send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         async with self._writing:
-            await self._child.say(data)
+            await self._child.write_stdin(data)
 
     async def receive(self) -> dict[str, Any] | None:
         while True:
@@ -92,7 +92,7 @@ class _Lines:
             if not line.startswith(b"{"):  # not a message: a program printed something
                 continue
             with contextlib.suppress(ValueError, RecursionError):
-                message = json.loads(surrogates.mended(line))
+                message = json.loads(surrogates.replace_lone_surrogates(line))
                 if isinstance(message, dict):
                     return message
 
@@ -105,21 +105,21 @@ class _Client:
 
     def __init__(self, room: asyncio.Event) -> None:
         self._room = room
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, LoadedSession] = {}
         self.updates: asyncio.Queue[Any] = asyncio.Queue()
         #: session whose updates are wanted; all others are dropped, such as a history that is replayed
         self.listening: str | None = None
-        self.ask: Ask | None = None
+        self.ask: AskPermission | None = None
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         if isinstance(update, UsageUpdate) and session_id in self.sessions:
-            self._reckon(self.sessions[session_id], update)
+            self._add_cost(self.sessions[session_id], update)
         if session_id == self.listening:
             self.updates.put_nowait(update)
-            if self.updates.qsize() >= WAITING:
+            if self.updates.qsize() >= MAX_WAITING_UPDATES:
                 self._room.clear()
 
-    def _reckon(self, session: Session, update: UsageUpdate) -> None:
+    def _add_cost(self, session: LoadedSession, update: UsageUpdate) -> None:
         cost = update.cost
         if cost is not None and cost.currency == "USD" and math.isfinite(cost.amount):
             session.cost = max(session.cost, cost.amount)
@@ -133,7 +133,7 @@ class _Client:
         return RequestPermissionResponse(outcome=AllowedOutcome(outcome="selected", option_id=chosen.option_id))
 
 
-class Connection:
+class AgentConnection:
     """The connection to one process: its loaded sessions, and at most one turn at a time."""
 
     def __init__(self, child: Child) -> None:
@@ -142,13 +142,13 @@ class Connection:
         self._room.set()
         self._client = _Client(self._room)
         # The library looks for the methods of its client by name, so ours need not have all of them.
-        self._lines = _Lines(child, self._room)
+        self._lines = _LineTransport(child, self._room)
         self.agent: ClientSideConnection = acp.connect_to_agent(cast("Any", self._client), self._lines)
         self.can_load = False
         self.can_resume = False
         self.version = ""
 
-    async def hello(self, within: float) -> None:
+    async def agree_on_protocol(self, within: float) -> None:
         """Agree on the protocol.
 
         Raises:
@@ -156,7 +156,7 @@ class Connection:
         """
         we = Implementation(name="moongate", version=gateway.__version__)
         hello = self.agent.initialize(acp.PROTOCOL_VERSION, client_info=we)
-        said = await self.call(hello, "did not answer `initialize`", within)
+        said = await self.await_answer(hello, "did not answer `initialize`", within)
         if said.protocol_version != acp.PROTOCOL_VERSION:
             raise AgentError(f"the agent speaks version {said.protocol_version} of ACP, not {acp.PROTOCOL_VERSION}.")
         able = said.agent_capabilities
@@ -165,16 +165,16 @@ class Connection:
         self.version = said.agent_info.version if said.agent_info else ""
 
     @property
-    def sessions(self) -> dict[str, Session]:
+    def loaded_sessions(self) -> dict[str, LoadedSession]:
         """The sessions that this process has loaded, by id."""
         return self._client.sessions
 
     @property
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         """Whether the process has ended or closed its output."""
         return self.child.returncode is not None or self._lines.over
 
-    async def call(self, asked: Awaitable[Any], what: str, within: float = CALL) -> Any:
+    async def await_answer(self, asked: Awaitable[Any], what: str, within: float = ACP_CALL_TIMEOUT_SECONDS) -> Any:
         """Wait for the answer to a request.
 
         Raises:
@@ -184,30 +184,30 @@ class Connection:
             async with asyncio.timeout(within):
                 return await asked
         except TimeoutError:
-            raise AgentError(f"the agent {what} within {within:g} s. {self.remark}".rstrip()) from None
+            raise AgentError(f"the agent {what} within {within:g} s. {self.last_error_output}".rstrip()) from None
         except RequestError as error:
-            raise refused(error) from error
+            raise explain_refusal(error) from error
         except ConnectionError as error:
-            raise await self.death() from error
+            raise await self.describe_end() from error
         except ValueError as error:  # the answer does not fit the protocol
             raise AgentError(f"the agent {what}: its answer does not fit the protocol.") from error
 
     @property
-    def remark(self) -> str:
+    def last_error_output(self) -> str:
         """The end of its standard error."""
-        return self.child.stderr_tail()[-SHOWN:]
+        return self.child.stderr_tail()[-MAX_SHOWN_ERROR_CHARACTERS:]
 
-    async def death(self) -> AgentError:
+    async def describe_end(self) -> AgentError:
         """Return an error that tells how the process ended, or that it closed the connection."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
-                code = await self.child.wait()
+                code = await self.child.wait_ended()
                 how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-                return AgentError(f"the agent's process {how}. {self.remark}".rstrip())
-        return AgentError(f"the agent has closed the connection. {self.remark}".rstrip())
+                return AgentError(f"the agent's process {how}. {self.last_error_output}".rstrip())
+        return AgentError(f"the agent has closed the connection. {self.last_error_output}".rstrip())
 
     @contextlib.contextmanager
-    def listening(self, session: str, ask: Ask) -> Iterator[None]:
+    def listen_to(self, session: str, ask: AskPermission) -> Iterator[None]:
         """Receive a session's updates and answer its requests, inside the `with` block."""
         self._client.updates = asyncio.Queue()
         self._room.set()
@@ -220,29 +220,29 @@ class Connection:
 
     async def next_update(self) -> Any:
         update = await self._client.updates.get()
-        self._made_room()
+        self._resume_reading()
         return update
 
     def take_update(self) -> Any | None:
         """Return the next update without a wait; None if there is none."""
         return None if self._client.updates.empty() else self._client.updates.get_nowait()
 
-    def _made_room(self) -> None:
-        if self._client.updates.qsize() < WAITING:
+    def _resume_reading(self) -> None:
+        if self._client.updates.qsize() < MAX_WAITING_UPDATES:
             self._room.set()
 
     async def close(self) -> None:
         """End the process and all processes that it has started."""
-        await self.child.stop()
+        await self.child.stop_group()
         with contextlib.suppress(Exception):  # the library may fail on pipes that are closed
             await self.agent.close()
 
 
-def refused(error: RequestError) -> AgentError:
+def explain_refusal(error: RequestError) -> AgentError:
     """Return the AgentError for an error of the protocol."""
     told = str(error)
     if isinstance(error.data, dict) and isinstance(error.data.get("details") or error.data.get("message"), str):
         told = f"{told}: {error.data.get('details') or error.data['message']}"
-    if error.code == AUTH_REQUIRED:
-        return AgentError(f"the agent wants its user to sign in: {told[:SHOWN]}")
-    return AgentError(f"the agent refused: {told[:SHOWN]}")
+    if error.code == AUTH_REQUIRED_CODE:
+        return AgentError(f"the agent wants its user to sign in: {told[:MAX_SHOWN_ERROR_CHARACTERS]}")
+    return AgentError(f"the agent refused: {told[:MAX_SHOWN_ERROR_CHARACTERS]}")

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 Argument = Annotated[str, Meta(pattern=r"^[^\x00]*$(?!\n)")]
 
 
-class Preset(StrEnum):
+class AgentPreset(StrEnum):
     """The name of a known agent."""
 
     OPENCODE = "opencode-acp"
@@ -19,7 +19,7 @@ class Preset(StrEnum):
     GEMINI = "gemini"
 
 
-class Known(NamedTuple):
+class KnownAgent(NamedTuple):
     """How to start a known agent, and what its users need."""
 
     command: tuple[str, ...]
@@ -31,25 +31,25 @@ class Known(NamedTuple):
     sign_in: str
 
 
-KNOWN = {
-    Preset.OPENCODE: Known(
+KNOWN_AGENTS = {
+    AgentPreset.OPENCODE: KnownAgent(
         ("opencode", "acp"), "Install opencode: npm install -g opencode-ai", (), (), "Sign in: opencode auth login"
     ),
-    Preset.CLAUDE: Known(
+    AgentPreset.CLAUDE: KnownAgent(
         ("claude-agent-acp",),
         "Install it: npm install -g @agentclientprotocol/claude-agent-acp",
         ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"),
         (".claude/.credentials.json",),
         "Sign in with `claude`, or set ANTHROPIC_API_KEY.",
     ),
-    Preset.CODEX: Known(
+    AgentPreset.CODEX: KnownAgent(
         ("codex-acp",),
         "Install it: npm install -g @zed-industries/codex-acp",
         ("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_HOME"),
         (".codex/auth.json", ".codex/config.toml"),
         "Sign in with `codex login`, or set OPENAI_API_KEY.",
     ),
-    Preset.GEMINI: Known(
+    AgentPreset.GEMINI: KnownAgent(
         ("gemini", "--acp"),
         "Install it: npm install -g @google/gemini-cli",
         ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -63,7 +63,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of an agent that speaks ACP. Either `preset` or `command` says what to start."""
 
     #: a known agent: opencode-acp, claude, codex or gemini
-    preset: Preset | None = None
+    preset: AgentPreset | None = None
     #: the program and its arguments; goes before the preset's
     command: list[Argument] = field(default_factory=list)
     #: how the agent works, in its own words: a mode such as `plan`
@@ -79,18 +79,18 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.preset is None and not (self.command and self.command[0]):
-            raise ValueError(f"`preset` or `command` must say what to start; presets: {', '.join(Preset)}")
+            raise ValueError(f"`preset` or `command` must say what to start; presets: {', '.join(AgentPreset)}")
 
     @property
-    def known(self) -> Known:
+    def known_agent(self) -> KnownAgent:
         """The entry of the preset; for the user's own command, an entry with that command."""
         if self.preset is None:
-            return Known(
+            return KnownAgent(
                 tuple(self.command), "Install it, or correct `command`.", (), (), "Sign in with its own program."
             )
-        known = KNOWN[self.preset]
+        known = KNOWN_AGENTS[self.preset]
         return known._replace(command=tuple(self.command)) if self.command else known
 
     @property
-    def passed(self) -> tuple[str, ...]:
-        return (*self.known.keys, *self.pass_env)
+    def passed_variables(self) -> tuple[str, ...]:
+        return (*self.known_agent.keys, *self.pass_env)

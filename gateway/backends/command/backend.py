@@ -39,146 +39,150 @@ from contextlib import aclosing
 
 import msgspec
 
-from gateway.backends import BackendType, Tools
-from gateway.backends.command.options import Options, Output, Prompt
-from gateway.backends.command.presets import Known
-from gateway.backends.command.rules import Reader, is_value
-from gateway.domain.agent import Agent, Permissions
-from gateway.domain.event import Log, Said, Text
-from gateway.domain.ports.backend import Health, Reply, SessionRef, Turn
+from gateway.backends import BackendResources, BackendType
+from gateway.backends.command.options import Options, OutputFormat, PromptChannel
+from gateway.backends.command.presets import KnownProgram
+from gateway.backends.command.rules import LineReader, is_safe_argument
+from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.event import BackendEvent, Log, Text
+from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
-from gateway.process.child import BUFFER, Child, find_program, lines
+from gateway.process.child import OUTPUT_BUFFER_BYTES, Child, find_program, read_lines
 
 #: bytes of one JSON line, at most
-LINE = 8 * 1024 * 1024
+MAX_JSON_LINE_BYTES = 8 * 1024 * 1024
 #: characters of standard error that an error message shows, at most
-SHOWN = 500
+MAX_SHOWN_STDERR_CHARACTERS = 500
 #: seconds for a known program to prepare its home directory
-PREPARE = 60.0
+PREPARE_TIMEOUT_SECONDS = 60.0
 
 
-class _Forgotten(AgentError):
+class _SessionForgotten(AgentError):
     """The program has lost the session."""
 
 
-class Command:
+class CommandBackend:
     """Runs the program once for each turn."""
 
-    def __init__(self, resources: Tools) -> None:
+    def __init__(self, resources: BackendResources) -> None:
         self._resources = resources
         self._children = resources.children
         self._directory = str(resources.directory)
 
-    async def __aenter__(self) -> Command:
+    async def __aenter__(self) -> CommandBackend:
         return self
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    async def health(self, agent: Agent) -> Health:
-        known = agent.options.known
+    async def check_health(self, agent: Agent) -> AgentHealth:
+        known = agent.options.known_program
         try:
-            return Health(ok=True, detail=self._find(agent))
+            return AgentHealth(ok=True, detail=self._find_program(agent))
         except GatewayError as error:
-            return Health(ok=False, detail=f"{error.message} {known.install}" if known else str(error))
+            return AgentHealth(ok=False, detail=f"{error.message} {known.install}" if known else str(error))
 
-    def _find(self, agent: Agent) -> str:
+    def _find_program(self, agent: Agent) -> str:
         place = os.path.expanduser(agent.workspace) if agent.workspace else self._directory
-        return find_program(agent.options.whole.command[0], self._environment(agent), place)
+        return find_program(agent.options.expand_preset.command[0], self._build_environment(agent), place)
 
-    def _environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
+    def _build_environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         given = self._resources.environ
         passed = {name: given[name] for name in agent.options.pass_env if name in given}
-        return self._children.environment(passed | agent.env, depth)
+        return self._children.make_environment(passed | agent.env, depth)
 
-    async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
-        known: Known | None = turn.agent.options.known
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+        known: KnownProgram | None = turn.agent.options.known_program
         try:
             if known is not None:
-                await self._settle(turn, known)
-            async with aclosing(self._take(turn, known)) as saying:
+                await self._prepare_home(turn, known)
+            async with aclosing(self._run_program(turn, known)) as saying:
                 async for said in saying:
                     yield said
-        except _Forgotten as error:
+        except _SessionForgotten as error:
             yield Log(level="warning", message=f"{error} It starts a new session, without memory of the conversation.")
-            async with aclosing(self._take(msgspec.structs.replace(turn, session_ref=None), known)) as saying:
+            async with aclosing(self._run_program(msgspec.structs.replace(turn, session_ref=None), known)) as saying:
                 async for said in saying:
                     yield said
 
-    async def _take(self, turn: Turn, known: Known | None) -> AsyncGenerator[Said | SessionRef | Reply, None]:
-        options = turn.agent.options.whole
-        given = prompt_text(turn).encode("utf-8", "replace") if options.prompt is Prompt.STDIN else b""
-        child = await self._start(turn, arguments(turn), known)
-        feeding = asyncio.create_task(_feed(child, given), name="child-feed")
-        read = _read_lines if options.output is Output.JSONL else _read_text
+    async def _run_program(
+        self, turn: Turn, known: KnownProgram | None
+    ) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+        options = turn.agent.options.expand_preset
+        given = build_prompt(turn).encode("utf-8", "replace") if options.prompt is PromptChannel.STDIN else b""
+        child = await self._start_program(turn, build_arguments(turn), known)
+        feeding = asyncio.create_task(_write_prompt(child, given), name="child-feed")
+        read = _read_lines if options.output is OutputFormat.JSONL else _read_text
         try:
             async with aclosing(read(child, options)) as saying:
                 async for said in saying:
                     yield said
-            _judge(await child.wait(), child.stderr_tail(), turn.session_ref, known)
+            _check_exit(await child.wait_ended(), child.stderr_tail(), turn.session_ref, known)
         except AgentError as error:
             if known is not None and known.unclear in error.message:
                 raise AgentError(error.message, remedy=known.remedy) from error
             raise
         finally:
             feeding.cancel()
-            await child.stop()
+            await child.stop_group()
 
-    async def _settle(self, turn: Turn, known: Known) -> None:
+    async def _prepare_home(self, turn: Turn, known: KnownProgram) -> None:
         """Let a known program prepare its home directory once, before several turns use it at the same time."""
         argv = [*(turn.agent.options.command or known.program), *known.prepare]
-        async with self._children.settling(argv[0], self._environment(turn.agent)) as first:
+        async with self._children.first_start(argv[0], self._build_environment(turn.agent)) as first:
             if not first:
                 return
-            child = await self._start(turn, argv, known)
+            child = await self._start_program(turn, argv, known)
             try:
                 child.close_stdin()
                 with contextlib.suppress(TimeoutError):  # the turn itself will fail with the reason
-                    async with asyncio.timeout(PREPARE):
-                        while await child.stdout.read(BUFFER):
+                    async with asyncio.timeout(PREPARE_TIMEOUT_SECONDS):
+                        while await child.stdout.read(OUTPUT_BUFFER_BYTES):
                             pass
-                        await child.wait()
+                        await child.wait_ended()
             finally:
-                await child.stop()
+                await child.stop_group()
 
-    async def _start(self, turn: Turn, argv: list[str], known: Known | None) -> Child:
-        env = self._environment(turn.agent, turn.depth)
+    async def _start_program(self, turn: Turn, argv: list[str], known: KnownProgram | None) -> Child:
+        env = self._build_environment(turn.agent, turn.depth)
         try:
-            return await self._children.spawn(argv, cwd=turn.workspace, env=env, run=turn.run, strays=known is not None)
+            return await self._children.spawn_child(
+                argv, cwd=turn.workspace, env=env, run=turn.run, strays=known is not None
+            )
         except AgentError as error:
             raise AgentError(error.message, remedy=known.install if known else error.remedy) from error
 
 
-def arguments(turn: Turn) -> list[str]:
+def build_arguments(turn: Turn) -> list[str]:
     """Return the program and its arguments for a turn.
 
     Raises:
         AgentError: the program could read the name of the model or the session as an option.
     """
-    options: Options = turn.agent.options.whole
+    options: Options = turn.agent.options.expand_preset
     model = turn.model or turn.agent.model
     values = (
-        (options.model_args, "{model}", _checked("model", model)),
+        (options.model_args, "{model}", _check_value("model", model)),
         (options.system_args, "{system_prompt}", turn.agent.system_prompt),
-        (options.resume_args, "{session}", _checked("session", turn.session_ref)),
+        (options.resume_args, "{session}", _check_value("session", turn.session_ref)),
     )
     argv = list(options.command)
-    if turn.agent.permissions is Permissions.ALLOW:
+    if turn.agent.permissions is PermissionPolicy.ALLOW:
         argv += options.allow_args
     for added, placeholder, value in values:
         if value:
             argv += [argument.replace(placeholder, value) for argument in added]
-    if options.prompt is Prompt.ARGUMENT:
-        argv += ["--", prompt_text(turn)]
+    if options.prompt is PromptChannel.ARGUMENT:
+        argv += ["--", build_prompt(turn)]
     return argv
 
 
-def _checked(what: str, value: str | None) -> str | None:
-    if value and not is_value(value):
+def _check_value(what: str, value: str | None) -> str | None:
+    if value and not is_safe_argument(value):
         raise AgentError(f"the {what} {value[:64]!r} cannot be an argument of the command: it has special characters.")
     return value
 
 
-def prompt_text(turn: Turn) -> str:
+def build_prompt(turn: Turn) -> str:
     """Return the prompt, with the system prompt before it where `system_args` does not carry that."""
     options: Options = turn.agent.options
     if turn.agent.system_prompt and not options.system_args and turn.session_ref is None:
@@ -186,9 +190,9 @@ def prompt_text(turn: Turn) -> str:
     return turn.input
 
 
-async def _feed(child: Child, data: bytes) -> None:
+async def _write_prompt(child: Child, data: bytes) -> None:
     """Write the prompt while the output is read: a program may write a lot before it has read all of it."""
-    await child.say(data)
+    await child.write_stdin(data)
     child.close_stdin()
 
 
@@ -196,26 +200,26 @@ async def _read_text(child: Child, options: Options) -> AsyncGenerator[Text, Non
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     held = ""
     size = 0
-    while data := await child.stdout.read(BUFFER):
+    while data := await child.stdout.read(OUTPUT_BUFFER_BYTES):
         size += len(data)
         text = held + decode(data)
         piece = text.rstrip("\n")
         held = text[len(piece) :]
         if piece:
             yield Text(delta=piece)
-        _within(size, options)
+        _check_size(size, options)
     if last := decode(b"", final=True):
         yield Text(delta=held + last)
 
 
-async def _read_lines(child: Child, options: Options) -> AsyncGenerator[Said | SessionRef | Reply, None]:
-    reader = Reader(options.map)
+async def _read_lines(child: Child, options: Options) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+    reader = LineReader(options.map)
     size = 0
-    async with aclosing(lines(child.stdout, min(LINE, options.max_output))) as written:
+    async with aclosing(read_lines(child.stdout, min(MAX_JSON_LINE_BYTES, options.max_output))) as written:
         async for line in written:
             size += len(line) + 1
-            _within(size, options)
-            for said in reader.read(line):
+            _check_size(size, options)
+            for said in reader.read_line(line):
                 yield said
     if reader.skipped_lines:
         yield Log(level="warning", message=f"passed over {reader.skipped_lines} lines that were not JSON objects.")
@@ -223,7 +227,7 @@ async def _read_lines(child: Child, options: Options) -> AsyncGenerator[Said | S
         raise AgentError(reader.first_error)
 
 
-def _within(size: int, options: Options) -> None:
+def _check_size(size: int, options: Options) -> None:
     if size > options.max_output:
         raise AgentError(
             f"the command wrote more than {options.max_output} bytes and was stopped.",
@@ -231,15 +235,15 @@ def _within(size: int, options: Options) -> None:
         )
 
 
-def _judge(status: int, stderr: str, session: str | None, known: Known | None) -> None:
+def _check_exit(status: int, stderr: str, session: str | None, known: KnownProgram | None) -> None:
     """Raise `AgentError` unless the program succeeded."""
     if status == 0:
         return
     if session is not None and known is not None and known.lost in stderr:
-        raise _Forgotten("the program has lost its session.")
+        raise _SessionForgotten("the program has lost its session.")
     how = f"exited with status {status}" if status > 0 else f"was killed by {_signal_name(-status)}"
     # The message goes to chats and logs: remove colours and other control characters.
-    shown = "".join(c for c in stderr[-SHOWN:] if c.isprintable() or c == "\n").strip()
+    shown = "".join(c for c in stderr[-MAX_SHOWN_STDERR_CHARACTERS:] if c.isprintable() or c == "\n").strip()
     raise AgentError(f"the command {how}: {shown}" if shown else f"the command {how}.")
 
 
@@ -250,4 +254,4 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-BACKEND = BackendType(options=Options, open=Command)
+BACKEND = BackendType(options=Options, open=CommandBackend)

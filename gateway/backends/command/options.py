@@ -7,18 +7,18 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from gateway.backends.command.presets import KNOWN, Known, Preset
+from gateway.backends.command.presets import KNOWN_PROGRAMS, KnownProgram, ProgramPreset
 from gateway.backends.command.rules import Rule
 
 
-class Prompt(StrEnum):
+class PromptChannel(StrEnum):
     """How the program receives the prompt."""
 
     STDIN = "stdin"
     ARGUMENT = "argument"
 
 
-class Output(StrEnum):
+class OutputFormat(StrEnum):
     """What the program writes to standard output."""
 
     TEXT = "text"
@@ -32,11 +32,11 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of a command agent. `preset` or `command` tells which program to start."""
 
     #: a known program: opencode-run; only `command`, `pass_env` and `max_output` may be set with it
-    preset: Preset | None = None
+    preset: ProgramPreset | None = None
     #: the program and its arguments; with a preset, it replaces the program of the preset
     command: list[Argument] = field(default_factory=list)
     #: `stdin`, or `argument`: after `--`, as the last one (the system takes at most 128 KiB, and no NUL)
-    prompt: Prompt = Prompt.STDIN
+    prompt: PromptChannel = PromptChannel.STDIN
     #: arguments to add when a model is named; must contain `{model}`
     model_args: list[Argument] = field(default_factory=list)
     #: arguments to add when the agent has a system prompt; must contain `{system_prompt}`
@@ -48,7 +48,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: names of variables of the gateway's environment to pass on, such as `ANTHROPIC_API_KEY`
     pass_env: list[str] = field(default_factory=list)
     #: `text`, or `jsonl` with a `map`
-    output: Output = Output.TEXT
+    output: OutputFormat = OutputFormat.TEXT
     #: what the JSON lines mean
     map: list[Rule] = field(default_factory=list)
     #: bytes of output; a program that writes more is stopped, and the turn fails
@@ -56,12 +56,12 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.preset is not None:
-            said = [name for name in _OF_PRESETS if getattr(self, name) != getattr(_PLAIN, name)]
+            said = [name for name in _OPTIONS_SET_BY_PRESETS if getattr(self, name) != getattr(_DEFAULT_OPTIONS, name)]
             if said:
                 raise ValueError(f"the preset {self.preset} says `{said[0]}` itself")
         elif not (self.command and self.command[0]):
-            raise ValueError(f"`preset` or `command` must say what to start; presets: {', '.join(Preset)}")
-        elif (self.output is Output.JSONL) != bool(self.map):
+            raise ValueError(f"`preset` or `command` must say what to start; presets: {', '.join(ProgramPreset)}")
+        elif (self.output is OutputFormat.JSONL) != bool(self.map):
             raise ValueError("`map` goes with `output: jsonl`, and that with a `map`")
         for name in ("model", "system", "resume"):
             arguments = getattr(self, f"{name}_args")
@@ -72,13 +72,13 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("`resume_args` need a rule in `map` that finds the `session`")
 
     @property
-    def known(self) -> Known | None:
-        return None if self.preset is None else KNOWN[self.preset]
+    def known_program(self) -> KnownProgram | None:
+        return None if self.preset is None else KNOWN_PROGRAMS[self.preset]
 
     @property
-    def whole(self) -> Options:
+    def expand_preset(self) -> Options:
         """The same options, with the preset replaced by the options that it stands for."""
-        if (known := self.known) is None:
+        if (known := self.known_program) is None:
             return self
         return Options(
             command=[*(self.command or known.program), *known.arguments],
@@ -86,12 +86,12 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             resume_args=list(known.resume),
             allow_args=list(known.allow),
             pass_env=self.pass_env,
-            output=Output.JSONL,
+            output=OutputFormat.JSONL,
             map=list(known.map),
             max_output=self.max_output,
         )
 
 
 #: options that a preset sets itself
-_OF_PRESETS = ("prompt", "model_args", "system_args", "resume_args", "allow_args", "output", "map")
-_PLAIN = Options(command=["true"])
+_OPTIONS_SET_BY_PRESETS = ("prompt", "model_args", "system_args", "resume_args", "allow_args", "output", "map")
+_DEFAULT_OPTIONS = Options(command=["true"])

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from gateway.backends.command.rules import Rule, ToolRule, UsageRule
 
 
-class Preset(StrEnum):
+class ProgramPreset(StrEnum):
     """The name of a known program."""
 
     OPENCODE_RUN = "opencode-run"
 
 
-class Known(NamedTuple):
+class KnownProgram(NamedTuple):
     """How to use a known program, and what its users need."""
 
     #: the program, which `command` may replace, and the arguments after it
@@ -39,9 +39,9 @@ class Known(NamedTuple):
     remedy: str
 
 
-KNOWN = {
+KNOWN_PROGRAMS = {
     # https://opencode.ai/docs/cli; the prompt goes to its standard input, because opencode quotes an argument again.
-    Preset.OPENCODE_RUN: Known(
+    ProgramPreset.OPENCODE_RUN: KnownProgram(
         program=("opencode",),
         # Without a title, opencode asks the model for one.
         arguments=("run", "--format", "json", "--thinking", "--title", "Moongate"),

@@ -10,14 +10,14 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway import surrogates
-from gateway.domain.event import Log, Said, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.ports.backend import Reply, SessionRef
+from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.ports.backend import FullReply, SessionRef
 
 #: characters of an error message, at most
-MESSAGE = 500
+MAX_ERROR_CHARACTERS = 500
 
 # A text from outside that is safe as an argument: it can never be read as an option.
-_VALUE = re.compile(r"[A-Za-z0-9][\w./:@+=-]{0,255}")
+_SAFE_ARGUMENT = re.compile(r"[A-Za-z0-9][\w./:@+=-]{0,255}")
 
 
 class UsageRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,12 +69,12 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tool: ToolRule | None = None
 
 
-def is_value(text: str) -> bool:
+def is_safe_argument(text: str) -> bool:
     """Tell whether a text from outside is safe as an argument, or as a part of one."""
-    return _VALUE.fullmatch(text) is not None
+    return _SAFE_ARGUMENT.fullmatch(text) is not None
 
 
-def at(path: str, line: Any) -> Any:
+def value_at(path: str, line: Any) -> Any:
     """Return the value at a dotted path; a number is an index of a list. None if there is no value."""
     if not path:
         return None
@@ -90,13 +90,13 @@ def at(path: str, line: Any) -> Any:
 
 def text_at(path: str, line: Any) -> str:
     """Return the value at a path as text: JSON if it is no text, ``""`` if there is none."""
-    found = at(path, line)
+    found = value_at(path, line)
     if found is None or isinstance(found, str):
         return found or ""
     return msgspec.json.encode(found).decode()
 
 
-class Reader:
+class LineReader:
     """Reads the lines of one turn, in order."""
 
     def __init__(self, rules: list[Rule]) -> None:
@@ -108,37 +108,37 @@ class Reader:
         #: the first error in a line
         self.first_error = ""
 
-    def read(self, line: bytes) -> Iterator[Said | SessionRef | Reply]:
+    def read_line(self, line: bytes) -> Iterator[BackendEvent | SessionRef | FullReply]:
         """Yield the events of a line, by every rule that applies."""
         if not line.strip():
             return
         try:
-            value = msgspec.json.decode(surrogates.mended(line))
+            value = msgspec.json.decode(surrogates.replace_lone_surrogates(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = None
         if not isinstance(value, dict):
             self.skipped_lines += 1
             return
         for rule in self._rules:
-            if all(at(path, value) == wanted for path, wanted in rule.when.items()):
-                yield from self._apply(rule, value)
+            if all(value_at(path, value) == wanted for path, wanted in rule.when.items()):
+                yield from self._apply_rule(rule, value)
 
-    def _apply(self, rule: Rule, line: Mapping[str, Any]) -> Iterator[Said | SessionRef | Reply]:
+    def _apply_rule(self, rule: Rule, line: Mapping[str, Any]) -> Iterator[BackendEvent | SessionRef | FullReply]:
         ref = text_at(rule.session, line)
         if ref and ref != self._session:
             self._session = ref
-            yield _session(ref)
+            yield _check_session(ref)
         if thought := text_at(rule.thinking, line):
             yield Thinking(delta=thought)
-        yield from self._answer(rule, line)
+        yield from self._read_answer(rule, line)
         if rule.tool:
-            yield from _tool(rule.tool, line)
+            yield from _read_tool(rule.tool, line)
         if rule.usage:
-            yield from _usage(rule.usage, line)
-        if not self.first_error and at(rule.error, line):
-            self.first_error = text_at(rule.error, line)[:MESSAGE]
+            yield from _read_usage(rule.usage, line)
+        if not self.first_error and value_at(rule.error, line):
+            self.first_error = text_at(rule.error, line)[:MAX_ERROR_CHARACTERS]
 
-    def _answer(self, rule: Rule, line: Mapping[str, Any]) -> Iterator[Text | Reply]:
+    def _read_answer(self, rule: Rule, line: Mapping[str, Any]) -> Iterator[Text | FullReply]:
         if piece := text_at(rule.text, line):
             self._spoken = True
             yield Text(delta=piece)
@@ -146,22 +146,22 @@ class Reader:
             yield Text(delta="\n\n" + paragraph if self._spoken else paragraph)
             self._spoken = True
         if whole := text_at(rule.reply, line):
-            yield Reply(text=whole)
+            yield FullReply(text=whole)
 
 
-def _session(ref: str) -> SessionRef | Log:
-    if is_value(ref):
+def _check_session(ref: str) -> SessionRef | Log:
+    if is_safe_argument(ref):
         return SessionRef(ref)
     # It would be an argument of the next turn, and the program could read it as an option.
     return Log(level="warning", message="the agent's name for the session was ignored: it has special characters.")
 
 
-def _tool(rule: ToolRule, line: Mapping[str, Any]) -> Iterator[Tool | ToolEnd]:
+def _read_tool(rule: ToolRule, line: Mapping[str, Any]) -> Iterator[Tool | ToolEnd]:
     use, name = text_at(rule.id, line), text_at(rule.name, line)
     if not (use and name):
         return
-    if rule.args and at(rule.args, line) is not None:
-        yield Tool(id=use, name=name, args=at(rule.args, line))
+    if rule.args and value_at(rule.args, line) is not None:
+        yield Tool(id=use, name=name, args=value_at(rule.args, line))
     elif not rule.output:
         yield Tool(id=use, name=name)
     if rule.error and (failure := text_at(rule.error, line)):
@@ -170,17 +170,17 @@ def _tool(rule: ToolRule, line: Mapping[str, Any]) -> Iterator[Tool | ToolEnd]:
         yield ToolEnd(id=use, name=name, output=text_at(rule.output, line))
 
 
-def _usage(rule: UsageRule, line: Mapping[str, Any]) -> Iterator[Usage]:
+def _read_usage(rule: UsageRule, line: Mapping[str, Any]) -> Iterator[Usage]:
     used = Usage(
-        input=int(_number(rule.input, line)),
-        output=int(_number(rule.output, line)),
-        cached=int(_number(rule.cached, line)),
-        cost=_number(rule.cost, line),
+        input=int(_read_number(rule.input, line)),
+        output=int(_read_number(rule.output, line)),
+        cached=int(_read_number(rule.cached, line)),
+        cost=_read_number(rule.cost, line),
     )
     if used != Usage():
         yield used
 
 
-def _number(path: str, line: Mapping[str, Any]) -> float:
-    found = at(path, line)
+def _read_number(path: str, line: Mapping[str, Any]) -> float:
+    found = value_at(path, line)
     return found if isinstance(found, int | float) and 0 <= found < 1e15 else 0

@@ -17,29 +17,29 @@ from typing import Any
 
 import aiohttp
 
-from gateway.backends import BackendType, Tools
+from gateway.backends import BackendResources, BackendType
 from gateway.backends.openai import client, wire
-from gateway.backends.openai.client import Call, Passing
-from gateway.backends.openai.detection import detect
-from gateway.backends.openai.options import OPENAI, Options, find_key
+from gateway.backends.openai.client import ServerCall, TemporaryFailure
+from gateway.backends.openai.detection import detect_agent
+from gateway.backends.openai.options import OPENAI_URL, Options, find_key
 from gateway.domain.agent import Agent
-from gateway.domain.event import Log, Said
-from gateway.domain.ports.backend import Health, Turn
+from gateway.domain.event import BackendEvent, Log
+from gateway.domain.ports.backend import AgentHealth, Turn
 from gateway.errors import GatewayError
 
 #: seconds between two tries, at most, whatever Retry-After asks for
-LONGEST_WAIT = 60.0
+MAX_RETRY_WAIT_SECONDS = 60.0
 
 
-class OpenAI:
+class OpenAIBackend:
     """Asks servers, and holds the connections to them."""
 
-    def __init__(self, resources: Tools) -> None:
+    def __init__(self, resources: BackendResources) -> None:
         self._environ = resources.environ
         self._stack = AsyncExitStack()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
-    async def __aenter__(self) -> OpenAI:
+    async def __aenter__(self) -> OpenAIBackend:
         for trust_env in (False, True):
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),  # the engine limits the runs
@@ -53,48 +53,48 @@ class OpenAI:
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
 
-    async def health(self, agent: Agent) -> Health:
+    async def check_health(self, agent: Agent) -> AgentHealth:
         options: Options = agent.options
         try:
-            async with asyncio.timeout(client.LISTING):
-                models = await client.models(self._call(options, {}))
+            async with asyncio.timeout(client.LIST_TIMEOUT_SECONDS):
+                models = await client.list_models(self._make_call(options, {}))
         except (GatewayError, TimeoutError) as error:
-            return Health(ok=False, detail=f"{options.base_url}: {str(error) or 'no answer'}")
-        return Health(ok=True, detail=f"{options.base_url} ({len(models)} models)")
+            return AgentHealth(ok=False, detail=f"{options.base_url}: {str(error) or 'no answer'}")
+        return AgentHealth(ok=True, detail=f"{options.base_url} ({len(models)} models)")
 
-    async def prompt(self, turn: Turn) -> AsyncGenerator[Said, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent, None]:
         options: Options = turn.agent.options
-        call = self._call(options, await request(turn))
+        call = self._make_call(options, await build_request(turn))
         for attempt in range(options.retries + 1):
             spoken = False
             try:
-                async with aclosing(client.answer(call)) as answer:
+                async with aclosing(client.stream_answer(call)) as answer:
                     async for said in answer:
                         spoken = True
                         yield said
                 return
-            except Passing as error:
+            except TemporaryFailure as error:
                 if spoken or attempt == options.retries:
                     raise
-                pause = backoff(attempt, options.retry_delay, error.retry_after)
+                pause = compute_retry_wait(attempt, options.retry_delay, error.retry_after)
                 yield Log(level="warning", message=f"{str(error).rstrip('.')}; trying again in {pause:.1f} s.")
             await asyncio.sleep(pause)
 
-    def _call(self, options: Options, body: dict[str, Any]) -> Call:
+    def _make_call(self, options: Options, body: dict[str, Any]) -> ServerCall:
         key = find_key(options, self._environ)
-        return Call(options=options, session=self._sessions[options.trust_env], key=key, body=body)
+        return ServerCall(options=options, session=self._sessions[options.trust_env], key=key, body=body)
 
 
-async def request(turn: Turn) -> dict[str, Any]:
+async def build_request(turn: Turn) -> dict[str, Any]:
     """Return the request's body; without a `model` if none is named."""
     options: Options = turn.agent.options
-    said = await turn.history()
+    said = await turn.read_history()
     body: dict[str, Any] = {
-        "messages": wire.context(turn.agent.system_prompt, said, turn.input, options.context_tokens),
+        "messages": wire.build_messages(turn.agent.system_prompt, said, turn.input, options.context_tokens),
         "stream": True,
     }
     # OpenAI's newer models refuse the old name; other servers may not know the new one.
-    limit = "max_completion_tokens" if options.base_url.rstrip("/") == OPENAI else "max_tokens"
+    limit = "max_completion_tokens" if options.base_url.rstrip("/") == OPENAI_URL else "max_tokens"
     wanted = {
         "model": turn.model or turn.agent.model,
         "temperature": options.temperature,
@@ -104,13 +104,13 @@ async def request(turn: Turn) -> dict[str, Any]:
     return body | {name: value for name, value in wanted.items() if value is not None}
 
 
-def backoff(attempt: int, first: float, asked: float | None) -> float:
+def compute_retry_wait(attempt: int, first: float, asked: float | None) -> float:
     """Return the seconds to wait after an attempt (from 0): what the server asks, or an exponential backoff.
 
     Up to half of it is random, so that many clients do not come back at the same time.
     """
-    wait = min(first * 2.0**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)  # noqa: S311
-    return max(wait, min(asked or 0.0, LONGEST_WAIT))
+    wait = min(first * 2.0**attempt, MAX_RETRY_WAIT_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311
+    return max(wait, min(asked or 0.0, MAX_RETRY_WAIT_SECONDS))
 
 
-BACKEND = BackendType(options=Options, open=OpenAI, detect=detect, rank=30, secrets=("api_key",))
+BACKEND = BackendType(options=Options, open=OpenAIBackend, detect=detect_agent, rank=30, secrets=("api_key",))

@@ -9,32 +9,32 @@ import msgspec
 from msgspec import Struct
 
 from gateway.backends.openai import wire
-from gateway.backends.openai.options import OPENAI, Options
+from gateway.backends.openai.options import OPENAI_URL, Options
 from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.errors import ConfigError
 
 #: the model for OpenAI if none is named; of other servers, their first model is used
-OPENAI_MODEL = "gpt-4o-mini"
+DEFAULT_OPENAI_MODEL = "gpt-4o-mini"
 #: where Ollama listens by default
-OLLAMA = ("127.0.0.1", 11434)
+OLLAMA_ADDRESS = ("127.0.0.1", 11434)
 #: seconds to connect to Ollama, and to read its list of models
-PROBE, TAGS = 0.2, 1.0
+CONNECT_TIMEOUT_SECONDS, MODEL_LIST_TIMEOUT_SECONDS = 0.2, 1.0
 #: bytes of that list, at most
-TAGS_BODY = 4 * 1024 * 1024
+MAX_TAGS_BYTES = 4 * 1024 * 1024
 
 
-def detect(environ: Mapping[str, str], config: Config) -> Agent | None:
+def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
     """Look for a server: the one that the environment names, or a local Ollama."""
     base_url, key = environ.get("OPENAI_BASE_URL"), environ.get("OPENAI_API_KEY")
     if base_url or key:
-        model = environ.get("OPENAI_MODEL") or (None if base_url else OPENAI_MODEL)
-        return _agent(base_url or OPENAI, model)
-    model = _ollama_model()
-    return _agent("http://{}:{}/v1".format(*OLLAMA), model) if model else None
+        model = environ.get("OPENAI_MODEL") or (None if base_url else DEFAULT_OPENAI_MODEL)
+        return _make_agent(base_url or OPENAI_URL, model)
+    model = _find_ollama_model()
+    return _make_agent("http://{}:{}/v1".format(*OLLAMA_ADDRESS), model) if model else None
 
 
-def _agent(base_url: str, model: str | None) -> Agent:
+def _make_agent(base_url: str, model: str | None) -> Agent:
     try:
         options = msgspec.convert({"base_url": base_url}, Options)
         found = {"id": "main", "backend": "openai", "model": model}
@@ -51,15 +51,15 @@ class _Tags(Struct):
     models: list[_Tag]
 
 
-def _ollama_model() -> str | None:
+def _find_ollama_model() -> str | None:
     """Return the first model of a local Ollama; None if there is none."""
-    connection = http.client.HTTPConnection(*OLLAMA, timeout=PROBE)
+    connection = http.client.HTTPConnection(*OLLAMA_ADDRESS, timeout=CONNECT_TIMEOUT_SECONDS)
     try:
         connection.connect()
-        connection.sock.settimeout(TAGS)
+        connection.sock.settimeout(MODEL_LIST_TIMEOUT_SECONDS)
         connection.request("GET", "/api/tags")
-        listed = msgspec.json.decode(connection.getresponse().read(TAGS_BODY), type=_Tags)
-    except (OSError, http.client.HTTPException, *wire.GARBAGE):
+        listed = msgspec.json.decode(connection.getresponse().read(MAX_TAGS_BYTES), type=_Tags)
+    except (OSError, http.client.HTTPException, *wire.DECODE_ERRORS):
         return None
     finally:
         connection.close()

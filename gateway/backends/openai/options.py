@@ -12,14 +12,14 @@ from gateway.errors import AgentError, ConfigError
 from gateway.security import secret_sources
 
 #: URL of OpenAI itself
-OPENAI = "https://api.openai.com/v1"
+OPENAI_URL = "https://api.openai.com/v1"
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of an openai agent."""
 
     #: URL of the server, up to and without `/chat/completions`
-    base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] = OPENAI
+    base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] = OPENAI_URL
     #: the key itself; wins over the two below
     api_key: str | None = None
     #: file whose first line is the key; wins over the one below
@@ -55,7 +55,7 @@ def find_key(options: Options, environ: Mapping[str, str]) -> str:
         AgentError: it cannot be read, or has characters that no key has.
     """
     try:
-        found = secret_sources.find(options.api_key, options.api_key_file, options.api_key_env, environ)
+        found = secret_sources.find_secret(options.api_key, options.api_key_file, options.api_key_env, environ)
     except ConfigError as error:
         raise AgentError(f"there is no API key: {error.message}") from error
     key = found or ""

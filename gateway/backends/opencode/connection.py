@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from gateway.backends.opencode.api import CALL, Api
-from gateway.backends.opencode.events import Stream
+from gateway.backends.opencode.api import API_CALL_TIMEOUT_SECONDS, OpencodeApi
+from gateway.backends.opencode.events import EventStream
 from gateway.backends.opencode.wire import Session
 from gateway.errors import AgentError
 from gateway.process.child import Child
@@ -24,15 +24,15 @@ STOP_TIMEOUT_SECONDS = 30.0
 OUTPUT_CHUNK_BYTES = 4096
 
 
-class Connection:
+class ServerConnection:
     """A server that answers, and its events."""
 
-    def __init__(self, api: Api, child: Child | None = None) -> None:
+    def __init__(self, api: OpencodeApi, child: Child | None = None) -> None:
         """Args:
         child: the server's process if we have started it; None for a server that somebody else runs.
         """
         self.api = api
-        self.stream = Stream(api)
+        self.stream = EventStream(api)
         self._child = child
         #: number of turns in each directory that our server has prepared; the last used one is last
         self._directories: OrderedDict[str, int] = OrderedDict()
@@ -53,7 +53,7 @@ class Connection:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.api.close()
         if self._child is not None:
-            await self._child.stop()
+            await self._child.stop_group()
 
     @contextlib.asynccontextmanager
     async def use_directory(self, directory: str) -> AsyncIterator[None]:
@@ -94,8 +94,8 @@ class Connection:
             and self.stream.loss_reason is None
         ):
             with contextlib.suppress(AgentError):
-                if await self.api.busy(session):
-                    await self.api.abort(session, CALL)
+                if await self.api.is_busy(session):
+                    await self.api.abort_session(session, API_CALL_TIMEOUT_SECONDS)
                     last_busy = clock()
             await asyncio.sleep(0.1)
 
@@ -105,7 +105,7 @@ class Connection:
             for name in idle[: max(0, len(self._directories) - MAX_IDLE_DIRECTORIES)]:
                 del self._directories[name]
                 with contextlib.suppress(AgentError):
-                    await self.api.dispose(name)
+                    await self.api.dispose_directory(name)
 
     async def _close_api_when_gone(self) -> None:
         """Cancel the open calls when the server is gone: it may hang instead of being dead."""
@@ -117,8 +117,8 @@ class Connection:
             pass
 
     async def _watch_process(self, child: Child) -> None:
-        code = await child.wait()
-        self.stream.end(describe_exit(child, code))
+        code = await child.wait_ended()
+        self.stream.mark_lost(describe_exit(child, code))
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name="opencode-server")

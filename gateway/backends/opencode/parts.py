@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.backends.opencode import wire
-from gateway.domain.event import Said, Text, Thinking, Tool, ToolEnd
+from gateway.domain.event import BackendEvent, Text, Thinking, Tool, ToolEnd
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class PartReader:
         for progress in self._texts.values():
             progress.live = False
 
-    def read_delta(self, event: wire.Delta) -> Sequence[Said]:
+    def read_delta(self, event: wire.PartDelta) -> Sequence[BackendEvent]:
         """Return the event for a new piece of text."""
         progress = self._texts.get(event.part)
         if progress is None or not progress.live or event.field != "text":
@@ -40,7 +40,7 @@ class PartReader:
         progress.length += len(event.delta)
         return [progress.kind(delta=event.delta)]
 
-    def read_part(self, part: wire.Part, *, fresh: bool = False, final: bool = False) -> Iterable[Said]:
+    def read_part(self, part: wire.Part, *, fresh: bool = False, final: bool = False) -> Iterable[BackendEvent]:
         """Yield events for what is new in a part.
 
         Args:
@@ -54,7 +54,7 @@ class PartReader:
             case "tool" if part.state is not None:
                 yield from self._read_tool(part, part.state)
 
-    def _read_text(self, part: wire.Part, *, fresh: bool, final: bool) -> Iterable[Said]:
+    def _read_text(self, part: wire.Part, *, fresh: bool, final: bool) -> Iterable[BackendEvent]:
         progress = self._texts.get(part.id)
         if progress is None:
             kind = Text if part.type == "text" else Thinking
@@ -63,7 +63,7 @@ class PartReader:
             progress.length = len(part.text)
             yield progress.kind(delta=rest)
 
-    def _read_tool(self, part: wire.Part, state: wire.ToolState) -> Iterable[Said]:
+    def _read_tool(self, part: wire.Part, state: wire.ToolState) -> Iterable[BackendEvent]:
         ended = state.status in ("completed", "error")
         if part.id not in self._started_tools and (ended or state.status == "running"):
             self._started_tools.add(part.id)

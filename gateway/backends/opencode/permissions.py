@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Collection, Sequence
 
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.api import Api
-from gateway.domain.agent import Permissions
-from gateway.domain.event import Log, Permission, Said
-from gateway.domain.permission import Answer, Wanted
+from gateway.backends.opencode.api import OpencodeApi
+from gateway.domain.agent import PermissionPolicy
+from gateway.domain.event import BackendEvent, Log, Permission
+from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError
 
@@ -26,7 +26,7 @@ _REPETITION = "doom_loop"
 class PermissionResponder:
     """Answers the requests of one turn, each once."""
 
-    def __init__(self, api: Api, directory: str, turn: Turn) -> None:
+    def __init__(self, api: OpencodeApi, directory: str, turn: Turn) -> None:
         self._api = api
         self._directory = directory
         self._turn = turn
@@ -43,29 +43,29 @@ class PermissionResponder:
         """Whether people still have to answer something."""
         return bool(self._open_questions)
 
-    async def answer_request(self, asked: wire.PermissionAsked) -> Sequence[Said]:
+    async def answer_request(self, asked: wire.PermissionAsked) -> Sequence[BackendEvent]:
         """Answer a request, or start to ask people about it; return the events of the answer."""
         if asked.id in self._seen:
             return []
         self._seen.add(asked.id)
         action = f"{asked.permission}: {', '.join(asked.patterns)}"[:500]
         policy = self._turn.agent.permissions
-        if policy is Permissions.ASK:
+        if policy is PermissionPolicy.ASK:
             question = asyncio.create_task(self._ask_people(asked, action), name="opencode-ask")
             self._open_questions[asked.id] = question
             question.add_done_callback(lambda _: self._open_questions.pop(asked.id))
             return []
-        answer = Answer.ALLOW if policy is Permissions.ALLOW else Answer.DENY
+        answer = Answer.ALLOW if policy is PermissionPolicy.ALLOW else Answer.DENY
         await self._send_answer(asked, action, answer, _DENIED_BY_POLICY)
         return [Permission(id=asked.id, action=action, answer=str(policy))]
 
-    async def reject_question(self, asked: wire.QuestionAsked) -> Sequence[Said]:
+    async def reject_question(self, asked: wire.QuestionAsked) -> Sequence[BackendEvent]:
         """Reject a question of the agent to its user: no user is there."""
         with contextlib.suppress(AgentError):
             await self._api.reject_question(asked.id, self._directory)
         return [Log(level="warning", message="the agent asked a question that nobody is there to answer")]
 
-    def withdraw(self, request: str) -> None:
+    def withdraw_question(self, request: str) -> None:
         """Stop asking people: the request was answered with another one, or by another client."""
         if (question := self._open_questions.get(request)) is not None:
             question.cancel()
@@ -73,7 +73,7 @@ class PermissionResponder:
     def withdraw_all_except(self, requests: Collection[str]) -> None:
         """Stop asking people about requests that are not in the given ones."""
         for gone in self._open_questions.keys() - set(requests):
-            self.withdraw(gone)
+            self.withdraw_question(gone)
 
     def withdraw_all(self) -> Sequence[asyncio.Task[None]]:
         """Stop asking people; return the tasks that are about to end."""
@@ -84,7 +84,7 @@ class PermissionResponder:
 
     def denial_error(self) -> AgentError:
         """Return the error of a turn that ended because of a denial."""
-        if self._turn.agent.permissions is Permissions.ASK:
+        if self._turn.agent.permissions is PermissionPolicy.ASK:
             return AgentError(f"the agent ended without an answer when it was not allowed: {self.denied}.")
         return AgentError(
             f"the agent ended without an answer: permission was denied by policy ({self.denied}).",
@@ -93,7 +93,7 @@ class PermissionResponder:
 
     async def _ask_people(self, asked: wire.PermissionAsked, action: str) -> None:
         """Ask people, in a task: the turn must hear meanwhile when the server ends."""
-        answer = await self._turn.ask(Wanted(action=action, choices=tuple(Answer)))
+        answer = await self._turn.ask_permission(PermissionQuestion(action=action, choices=tuple(Answer)))
         await self._send_answer(asked, action, answer, _DENIED_BY_PEOPLE)
 
     async def _send_answer(self, asked: wire.PermissionAsked, action: str, answer: Answer, why: str) -> None:
@@ -104,4 +104,4 @@ class PermissionResponder:
             body |= {} if self.ends_turn else {"message": why}
         # The request may be gone: answered with another one, or ended with its tool.
         with contextlib.suppress(AgentError):
-            await self._api.answer(asked.id, self._directory, body)
+            await self._api.answer_permission(asked.id, self._directory, body)

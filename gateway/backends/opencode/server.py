@@ -14,8 +14,8 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from gateway.backends.opencode.api import CALL, Api
-from gateway.backends.opencode.connection import OUTPUT_CHUNK_BYTES, Connection, describe_exit
+from gateway.backends.opencode.api import API_CALL_TIMEOUT_SECONDS, OpencodeApi
+from gateway.backends.opencode.connection import OUTPUT_CHUNK_BYTES, ServerConnection, describe_exit
 from gateway.errors import AgentError
 from gateway.process.child import Child, Children
 
@@ -31,11 +31,11 @@ class _EndedEarly(AgentError):
     """The server ended before it listened."""
 
 
-class Server:
+class SharedServer:
     """Opens a connection when a turn needs one, and closes it when no turn has needed it for a while."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], *, idle_stop: float, backoff: Sequence[float]
+        self, connect: Callable[[], Awaitable[ServerConnection]], *, idle_stop: float, backoff: Sequence[float]
     ) -> None:
         """Args:
         idle_stop: seconds without a turn until the connection is closed.
@@ -46,8 +46,8 @@ class Server:
         self._backoff = backoff
         #: held while a connection is opened or closed
         self._lock = asyncio.Lock()
-        self._connection: Connection | None = None
-        self._opening: asyncio.Task[Connection] | None = None
+        self._connection: ServerConnection | None = None
+        self._opening: asyncio.Task[ServerConnection] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._idle_timer: asyncio.Task[None] | None = None
         self._users = 0
@@ -57,7 +57,7 @@ class Server:
         self._opened = float("-inf")
 
     @contextlib.asynccontextmanager
-    async def connected(self) -> AsyncIterator[Connection]:
+    async def use_connection(self) -> AsyncIterator[ServerConnection]:
         """Give the connection to a turn.
 
         Raises:
@@ -73,7 +73,7 @@ class Server:
             if self._users == 0:
                 self._idle_timer = asyncio.create_task(self._close_when_idle(), name="opencode-idle")
 
-    def live_connection(self) -> Connection | None:
+    def live_connection(self) -> ServerConnection | None:
         """Return the connection; None if there is none, or if it is lost."""
         connection = self._connection
         return connection if connection is not None and connection.stream.loss_reason is None else None
@@ -86,7 +86,7 @@ class Server:
         await self._close_connection()
         await asyncio.gather(*self._closing)
 
-    async def _open_shared(self) -> Connection:
+    async def _open_shared(self) -> ServerConnection:
         """Return the connection; open it if needed. Turns that come at the same time share one start."""
         if (connection := self.live_connection()) is not None:
             return connection
@@ -96,7 +96,7 @@ class Server:
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._opening)
 
-    async def _open_after_backoff(self) -> Connection:
+    async def _open_after_backoff(self) -> ServerConnection:
         clock = asyncio.get_running_loop().time
         async with self._lock:
             if self._connection is not None:
@@ -131,29 +131,29 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def visit_server(url: str, password: str | None) -> AsyncIterator[Api]:
+async def visit_server(url: str, password: str | None) -> AsyncIterator[OpencodeApi]:
     """Open the API of a server that somebody else runs, without its events."""
-    api = Api(url.rstrip("/"), password)
+    api = OpencodeApi(url.rstrip("/"), password)
     try:
         yield api
     finally:
         await api.close()
 
 
-async def attach_to_server(url: str, password: str | None) -> Connection:
+async def attach_to_server(url: str, password: str | None) -> ServerConnection:
     """Connect to a server that somebody else runs.
 
     Raises:
         AgentError: it does not answer, or refuses the password.
     """
     async with visit_server(url, password) as api:
-        await api.health(within=10.0)
-    return await _await_events(Connection(Api(url.rstrip("/"), password)))
+        await api.read_health(within=10.0)
+    return await _await_events(ServerConnection(OpencodeApi(url.rstrip("/"), password)))
 
 
 async def launch_server(
     children: Children, command: Sequence[str], env: Mapping[str, str], directory: Path, within: float
-) -> Connection:
+) -> ServerConnection:
     """Start a server of our own, with a password that nobody else knows.
 
     Args:
@@ -163,7 +163,7 @@ async def launch_server(
         AgentError: it cannot be started, or does not listen in time.
     """
     await asyncio.to_thread(os.makedirs, directory, 0o700, True)
-    async with children.settling(command[0], env):
+    async with children.first_start(command[0], env):
         try:
             return await _launch_once(children, command, env, directory, within)
         except _EndedEarly:  # an opencode fails while another process prepares the same home directory
@@ -172,9 +172,9 @@ async def launch_server(
 
 async def _launch_once(
     children: Children, command: Sequence[str], env: Mapping[str, str], directory: Path, within: float
-) -> Connection:
+) -> ServerConnection:
     password = secrets.token_urlsafe(32)
-    child = await children.spawn(
+    child = await children.spawn_child(
         [*command, "serve", "--hostname", "127.0.0.1", "--port", "0"],
         cwd=str(directory),
         env={**env, "OPENCODE_SERVER_PASSWORD": password},
@@ -184,9 +184,9 @@ async def _launch_once(
         child.close_stdin()
         url = await _read_url(child, within)
     except BaseException:
-        await child.stop()
+        await child.stop_group()
         raise
-    return await _await_events(Connection(Api(url, password), child))
+    return await _await_events(ServerConnection(OpencodeApi(url, password), child))
 
 
 async def _read_url(child: Child, within: float) -> str:
@@ -198,21 +198,21 @@ async def _read_url(child: Child, within: float) -> str:
                 output = (output + piece)[-2 * OUTPUT_CHUNK_BYTES :]
                 if (found := _LISTENING_LINE.search(output)) is not None:
                     return found[1].decode("ascii", "replace")
-            code = await child.wait()
+            code = await child.wait_ended()
     except TimeoutError:
         tail = child.stderr_tail()[-500:]
         raise AgentError(f"opencode was not ready within {within:g} s. {tail}".rstrip()) from None
     raise _EndedEarly(f"opencode did not start: {describe_exit(child, code)}.")
 
 
-async def _await_events(connection: Connection) -> Connection:
+async def _await_events(connection: ServerConnection) -> ServerConnection:
     """Return the connection when its events come in."""
     try:
-        async with asyncio.timeout(CALL):
-            await connection.stream.ready()
+        async with asyncio.timeout(API_CALL_TIMEOUT_SECONDS):
+            await connection.stream.wait_ready()
     except TimeoutError:
         await connection.close()
-        raise AgentError(f"opencode sent no events within {CALL:g} s.") from None
+        raise AgentError(f"opencode sent no events within {API_CALL_TIMEOUT_SECONDS:g} s.") from None
     except BaseException:
         await connection.close()
         raise

@@ -13,28 +13,28 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from gateway.backends.opencode import wire
-from gateway.backends.opencode.api import CALL, Api
-from gateway.backends.opencode.events import Event, Gap, Inbox, Lost
+from gateway.backends.opencode.api import API_CALL_TIMEOUT_SECONDS, OpencodeApi
+from gateway.backends.opencode.events import EventInbox, EventsLost, InboxEvent, ServerLost
 from gateway.backends.opencode.parts import PartReader
 from gateway.backends.opencode.permissions import PermissionResponder
-from gateway.domain.event import Log, Said, Usage
-from gateway.domain.ports.backend import Reply, Turn
+from gateway.domain.event import BackendEvent, Log, Usage
+from gateway.domain.ports.backend import FullReply, Turn
 from gateway.errors import AgentError
 
 #: seconds without an event until the server is asked for the current state
-POLL = 15.0
+POLL_INTERVAL_SECONDS = 15.0
 #: seconds that a session may be idle without an answer, until the turn fails
-STALLED = 120.0
+STALL_TIMEOUT_SECONDS = 120.0
 #: seconds for the server to answer an abort
-ABORT = 1.5
+ABORT_TIMEOUT_SECONDS = 1.5
 #: how many times we abort the earlier work of a busy session
-_TRIES = 50
+_MAX_STOP_TRIES = 50
 
 
-class Talk:
+class TurnRunner:
     """Runs one turn of a session, from the prompt to the answer."""
 
-    def __init__(self, api: Api, inbox: Inbox, session: wire.Session, turn: Turn) -> None:
+    def __init__(self, api: OpencodeApi, inbox: EventInbox, session: wire.Session, turn: Turn) -> None:
         self._api = api
         self._inbox = inbox
         self._session = session
@@ -54,21 +54,21 @@ class Talk:
         self._begun = False
         self._cut = False
 
-    async def run(self, prompt: dict[str, Any]) -> AsyncGenerator[Said | Reply, None]:
+    async def stream_events(self, prompt: dict[str, Any]) -> AsyncGenerator[BackendEvent | FullReply, None]:
         """Send the prompt and yield events until the answer. Closing the generator stops the work."""
-        await self._make_way()
-        self._mark = await self._api.newest_message(self._session)
-        self._inbox.clear()
+        await self._stop_earlier_work()
+        self._mark = await self._api.find_newest_message(self._session)
+        self._inbox.clear_events()
         try:
-            await self._api.prompt(self._session, prompt)
+            await self._api.send_prompt(self._session, prompt)
             while not self._over:
-                for said in await self._take(await self._next()):
+                for said in await self._handle_event(await self._next_event()):
                     yield said
         finally:
             questions = self._permissions.withdraw_all()
             if not self._over:
                 self._cut = True
-                await self._stop()
+                await self._abort_session()
             await asyncio.gather(*questions, return_exceptions=True)
         if self._error is not None:
             raise self._error
@@ -78,83 +78,83 @@ class Talk:
         """Whether the turn was closed before the server started the prompt: it may still start it."""
         return self._cut and not self._begun
 
-    async def _make_way(self) -> None:
+    async def _stop_earlier_work(self) -> None:
         """Abort work that an earlier gateway left running: a prompt to a busy session would join its turn."""
-        for _ in range(_TRIES):
-            if not await self._api.busy(self._session):
+        for _ in range(_MAX_STOP_TRIES):
+            if not await self._api.is_busy(self._session):
                 return
-            await self._api.abort(self._session, CALL)
+            await self._api.abort_session(self._session, API_CALL_TIMEOUT_SECONDS)
             await asyncio.sleep(0.1)
         raise AgentError("opencode does not stop what it is doing in this session.")
 
-    async def _stop(self) -> None:
+    async def _abort_session(self) -> None:
         with contextlib.suppress(AgentError):
-            await self._api.abort(self._session, ABORT)
+            await self._api.abort_session(self._session, ABORT_TIMEOUT_SECONDS)
 
-    async def _next(self) -> Event | None:
+    async def _next_event(self) -> InboxEvent | None:
         """Return the next event; None if none has come for a while."""
         try:
-            async with asyncio.timeout(POLL):
-                return await self._inbox.get()
+            async with asyncio.timeout(POLL_INTERVAL_SECONDS):
+                return await self._inbox.next_event()
         except TimeoutError:
             return None
 
-    async def _take(self, event: Event | None) -> Sequence[Said | Reply]:
+    async def _handle_event(self, event: InboxEvent | None) -> Sequence[BackendEvent | FullReply]:
         match event:
             case None:
-                return await self._reconcile()
-            case Gap():
+                return await self._catch_up()
+            case EventsLost():
                 self._parts.mark_gap()
-                return await self._reconcile()
-            case Lost(why=why):
-                self._end(AgentError(f"opencode is gone: {why}."))
+                return await self._catch_up()
+            case ServerLost(reason=why):
+                self._end_turn(AgentError(f"opencode is gone: {why}."))
                 return []
         self._idle_since = None
         match event:
             case wire.PermissionAsked():
                 return await self._permissions.answer_request(event)
             case wire.PermissionReplied(request=request):
-                self._permissions.withdraw(request)
+                self._permissions.withdraw_question(request)
                 return []
             case wire.QuestionAsked():
                 return await self._permissions.reject_question(event)
             case wire.MessageUpdated():
-                self._note(event.info)
+                self._note_message(event.info)
                 return []
-        return await self._follow(event) if event.session in ("", self._session.id) else []
+        return await self._handle_own_event(event) if event.session in ("", self._session.id) else []
 
-    async def _follow(self, event: wire.WireEvent) -> Sequence[Said | Reply]:
+    async def _handle_own_event(self, event: wire.WireEvent) -> Sequence[BackendEvent | FullReply]:
         """Handle an event of the session itself; the sessions of helpers do not need it."""
         match event:
-            case wire.Delta():
+            case wire.PartDelta():
                 return self._parts.read_delta(event)
             case wire.PartUpdated(part=part):
                 return list(self._parts.read_part(part, fresh=True)) if part.message in self._answers else []
             case wire.StatusChanged(status=state):
-                return self._status(state)
-            case wire.Idle():
-                return await self._settle()
-            case wire.Failed(error=error) if error.name != "MessageAbortedError":
-                self._complaint = self._complaint or error.text
-                return await self._settle()
+                return self._read_status(state)
+            case wire.SessionIdle():
+                return await self._read_stored_messages()
+            case wire.SessionFailed(error=error) if error.name != "MessageAbortedError":
+                self._complaint = self._complaint or error.short_text
+                return await self._read_stored_messages()
         return []
 
     # --- streamed events ----------------------------------------------------------------------
 
-    def _note(self, info: wire.Info) -> None:
-        if self._late(info):
+    def _note_message(self, info: wire.MessageInfo) -> None:
+        if self._is_of_earlier_turn(info):
             return
-        if info.assistant:
-            self._usage[info.id] = _usage(info)
-        if info.answers and info.session in ("", self._session.id):
+        if info.is_from_assistant:
+            self._usage[info.id] = _read_usage(info)
+        if info.is_answer and info.session in ("", self._session.id):
             self._answers.add(info.id)
 
-    def _late(self, info: wire.Info) -> bool:
+    def _is_of_earlier_turn(self, info: wire.MessageInfo) -> bool:
         """Tell whether a message belongs to an earlier turn, which may still write after it was stopped."""
         mark = self._mark
         return mark is not None and (info.id <= mark or (info.parent != "" and info.parent <= mark))
 
-    def _status(self, state: wire.State) -> Sequence[Said]:
+    def _read_status(self, state: wire.SessionState) -> Sequence[BackendEvent]:
         self._begun = self._begun or state.type != "idle"
         if state.type != "retry":
             return []
@@ -163,38 +163,42 @@ class Talk:
 
     # --- stored messages ----------------------------------------------------------------------
 
-    async def _reconcile(self) -> Sequence[Said | Reply]:
-        said: list[Said | Reply] = []
-        helpers = await self._api.helpers(self._session)
+    async def _catch_up(self) -> Sequence[BackendEvent | FullReply]:
+        said: list[BackendEvent | FullReply] = []
+        helpers = await self._api.list_helper_sessions(self._session)
         ours = self._inbox.sessions | {helper.id for helper in helpers}
-        open_ = await self._api.permissions(self._session.directory)
+        open_ = await self._api.list_permission_requests(self._session.directory)
         self._permissions.withdraw_all_except({asked.id for asked in open_})
         for asked in open_:
             if asked.session in ours:
                 said += await self._permissions.answer_request(asked)
-        said += await self._settle(sure=True)
+        said += await self._read_stored_messages(sure=True)
         if not self._over:
             self._check_progress()
         return said
 
     def _check_progress(self) -> None:
         now = asyncio.get_running_loop().time()
-        if not self._permissions.is_waiting and self._idle_since is not None and now - self._idle_since > STALLED:
-            self._end(AgentError("opencode stopped working on this without an answer."))
+        if (
+            not self._permissions.is_waiting
+            and self._idle_since is not None
+            and now - self._idle_since > STALL_TIMEOUT_SECONDS
+        ):
+            self._end_turn(AgentError("opencode stopped working on this without an answer."))
 
-    async def _settle(self, *, sure: bool = False) -> Sequence[Said | Reply]:
+    async def _read_stored_messages(self, *, sure: bool = False) -> Sequence[BackendEvent | FullReply]:
         """Read the stored messages, and end the turn if they show that it is over.
 
         Args:
             sure: decide now, because no other event may come.
         """
-        busy = await self._api.busy(self._session)
-        found = await self._api.messages_after(self._session, self._mark)
-        messages = [message for message in found if not self._late(message.info)]
-        said: list[Said | Reply] = []
+        busy = await self._api.is_busy(self._session)
+        found = await self._api.read_messages_after(self._session, self._mark)
+        messages = [message for message in found if not self._is_of_earlier_turn(message.info)]
+        said: list[BackendEvent | FullReply] = []
         for message in messages:
-            self._note(message.info)
-            if message.info.answers:
+            self._note_message(message.info)
+            if message.info.is_answer:
                 for part in message.parts:
                     said += self._parts.read_part(part)
         if busy:
@@ -202,51 +206,53 @@ class Talk:
             self._idle_since = None
         else:
             self._idle_since = self._idle_since or asyncio.get_running_loop().time()
-            said += self._decide([message for message in messages if message.info.answers], sure)
+            said += self._decide_end([message for message in messages if message.info.is_answer], sure)
         return said
 
-    def _decide(self, answers: Sequence[wire.Message], sure: bool) -> Sequence[Said | Reply]:
+    def _decide_end(self, answers: Sequence[wire.Message], sure: bool) -> Sequence[BackendEvent | FullReply]:
         """End the turn of an idle session, unless it has not started or may still write a message."""
         last = answers[-1].info if answers else None
         if last is not None and last.time.completed is None and not sure:
             return []  # after an error, the session is idle before its last message is stored
         if last is not None and last.time.completed is not None and last.error is None:
-            return self._conclude(answers, last)
-        complaint = last.error.text if last is not None and last.error is not None else self._complaint
+            return self._build_answer(answers, last)
+        complaint = last.error.short_text if last is not None and last.error is not None else self._complaint
         if complaint is None:
             return []
-        self._end(
+        self._end_turn(
             self._permissions.denial_error() if self._permissions.ends_turn else AgentError(f"opencode: {complaint}")
         )
-        return self._total()
+        return self._total_usage()
 
-    def _conclude(self, answers: Sequence[wire.Message], last: wire.Info) -> Sequence[Said | Reply]:
+    def _build_answer(
+        self, answers: Sequence[wire.Message], last: wire.MessageInfo
+    ) -> Sequence[BackendEvent | FullReply]:
         rest = [
             said for message in answers for part in message.parts for said in self._parts.read_part(part, final=True)
         ]
-        texts = [text for message in answers if (text := _text_of(message))]
+        texts = [text for message in answers if (text := _join_text(message))]
         if not last.finish:
-            self._end(AgentError("opencode was told to stop before it had answered."))
+            self._end_turn(AgentError("opencode was told to stop before it had answered."))
         elif self._permissions.denied and (not texts or last.finish == "tool-calls"):
-            self._end(self._permissions.denial_error())
+            self._end_turn(self._permissions.denial_error())
         else:
-            self._end(None)
-            return [*rest, *self._total(), Reply(texts[-1] if texts else "")]
-        return [*rest, *self._total()]
+            self._end_turn(None)
+            return [*rest, *self._total_usage(), FullReply(texts[-1] if texts else "")]
+        return [*rest, *self._total_usage()]
 
-    def _end(self, error: AgentError | None) -> None:
+    def _end_turn(self, error: AgentError | None) -> None:
         self._over = True
         self._error = error
 
-    def _total(self) -> Sequence[Usage]:
+    def _total_usage(self) -> Sequence[Usage]:
         return [sum(self._usage.values(), Usage())]
 
 
-def _text_of(message: wire.Message) -> str:
+def _join_text(message: wire.Message) -> str:
     return "".join(part.text for part in message.parts if part.type == "text" and not part.synthetic)
 
 
-def _usage(info: wire.Info) -> Usage:
+def _read_usage(info: wire.MessageInfo) -> Usage:
     tokens = info.tokens
     return Usage(
         input=int(tokens.input + tokens.cache.read + tokens.cache.write),

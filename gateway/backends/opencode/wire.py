@@ -43,11 +43,11 @@ class Error(Struct):
     data: ErrorData = field(default_factory=ErrorData)
 
     @property
-    def text(self) -> str:
+    def short_text(self) -> str:
         return self.data.message.partition("\n")[0] or self.name
 
 
-class Info(Struct, rename={"session": "sessionID", "parent": "parentID"}):
+class MessageInfo(Struct, rename={"session": "sessionID", "parent": "parentID"}):
     """A message, without its parts."""
 
     id: str
@@ -65,13 +65,13 @@ class Info(Struct, rename={"session": "sessionID", "parent": "parentID"}):
     summary: Any = None
 
     @property
-    def assistant(self) -> bool:
+    def is_from_assistant(self) -> bool:
         return self.role == "assistant"
 
     @property
-    def answers(self) -> bool:
+    def is_answer(self) -> bool:
         """Whether its text is for the user."""
-        return self.assistant and self.summary is not True
+        return self.is_from_assistant and self.summary is not True
 
 
 class ToolState(Struct):
@@ -105,7 +105,7 @@ class Part(Struct, rename={"message": "messageID", "call": "callID"}):
 
 
 class Message(Struct):
-    info: Info
+    info: MessageInfo
     parts: list[Part]
 
 
@@ -121,7 +121,7 @@ class Health(Struct):
 # --- events -----------------------------------------------------------------------------------
 
 
-class Delta(Struct, rename={"session": "sessionID", "message": "messageID", "part": "partID"}):
+class PartDelta(Struct, rename={"session": "sessionID", "message": "messageID", "part": "partID"}):
     """New text of a part."""
 
     session: str
@@ -138,10 +138,10 @@ class PartUpdated(Struct, rename={"session": "sessionID"}):
 
 class MessageUpdated(Struct, rename={"session": "sessionID"}):
     session: str
-    info: Info
+    info: MessageInfo
 
 
-class State(Struct):
+class SessionState(Struct):
     """The state of a session: `busy`, `idle`, or `retry` after the model has failed."""
 
     type: str
@@ -151,14 +151,14 @@ class State(Struct):
 
 class StatusChanged(Struct, rename={"session": "sessionID"}):
     session: str
-    status: State
+    status: SessionState
 
 
-class Idle(Struct, rename={"session": "sessionID"}):
+class SessionIdle(Struct, rename={"session": "sessionID"}):
     session: str
 
 
-class Failed(Struct, rename={"session": "sessionID"}):
+class SessionFailed(Struct, rename={"session": "sessionID"}):
     error: Error
     session: str = ""
 
@@ -180,41 +180,41 @@ class QuestionAsked(Struct, rename={"session": "sessionID"}):
     session: str
 
 
-class Parent(Struct, rename={"parent": "parentID"}):
+class SessionParent(Struct, rename={"parent": "parentID"}):
     parent: str = ""
 
 
 class SessionCreated(Struct, rename={"session": "sessionID"}):
     session: str
-    info: Parent
+    info: SessionParent
 
 
 WireEvent = (
-    Delta
+    PartDelta
     | PartUpdated
     | MessageUpdated
     | StatusChanged
-    | Idle
-    | Failed
+    | SessionIdle
+    | SessionFailed
     | PermissionAsked
     | PermissionReplied
     | QuestionAsked
     | SessionCreated
 )
 
-_EVENTS: Mapping[str, type[WireEvent]] = {
-    "message.part.delta": Delta,
+_EVENT_TYPES: Mapping[str, type[WireEvent]] = {
+    "message.part.delta": PartDelta,
     "message.part.updated": PartUpdated,
     "message.updated": MessageUpdated,
     "session.status": StatusChanged,
-    "session.idle": Idle,
-    "session.error": Failed,
+    "session.idle": SessionIdle,
+    "session.error": SessionFailed,
     "permission.asked": PermissionAsked,
     "permission.replied": PermissionReplied,
     "question.asked": QuestionAsked,
     "session.created": SessionCreated,
 }
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _EVENTS.items()}
+_EVENT_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _EVENT_TYPES.items()}
 
 
 class _Payload(Struct):
@@ -226,14 +226,14 @@ class _Envelope(Struct):
     payload: _Payload
 
 
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_ENVELOPE_DECODER = msgspec.json.Decoder(_Envelope)
 
 
 def read_event(data: bytes) -> WireEvent | None:
     """Read one event; return None if we do not use it or cannot read it."""
     try:
-        payload = _ENVELOPE.decode(surrogates.mended(data)).payload
-        decoder = _DECODERS.get(payload.type)
+        payload = _ENVELOPE_DECODER.decode(surrogates.replace_lone_surrogates(data)).payload
+        decoder = _EVENT_DECODERS.get(payload.type)
         return None if decoder is None else decoder.decode(payload.properties)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from gateway.channels import ChannelType, Means
-from gateway.channels.telegram.options import Options, secrets
+from gateway.channels import ChannelResources, ChannelType
+from gateway.channels.telegram.options import Options, find_secrets
 from gateway.domain.ports.channel import Channel
 
 
-def _opened(options: Options, resources: Means) -> Channel:
+def _open_channel(options: Options, resources: ChannelResources) -> Channel:
     # Imported late: a gateway loads all channels when it starts, and most gateways have no bot.
-    from gateway.channels.telegram.channel import Telegram
+    from gateway.channels.telegram.channel import TelegramChannel
 
-    return Telegram(options, resources)
+    return TelegramChannel(options, resources)
 
 
-CHANNEL = ChannelType(options=Options, open=_opened, secrets=secrets)
+CHANNEL = ChannelType(options=Options, open=_open_channel, secrets=find_secrets)

@@ -10,25 +10,25 @@ import aiohttp
 import msgspec
 from msgspec import Raw
 
-from gateway.channels.telegram.wire import Me, Params, Response, Sent
+from gateway.channels.telegram.wire import BotUser, CallParams, Response, SentMessage
 
 T = TypeVar("T")
 
 #: seconds that a call may take, at most
-CALL = 15.0
+BOT_CALL_TIMEOUT_SECONDS = 15.0
 #: kinds of updates that we ask for
-UPDATES = ["message", "callback_query"]
+ALLOWED_UPDATES = ["message", "callback_query"]
 #: characters of the answer to a pressed button, at most
-TOAST = 200
+MAX_BUTTON_ANSWER_CHARACTERS = 200
 #: bytes of a response, at most
-LARGEST = 8 << 20
+MAX_RESPONSE_BYTES = 8 << 20
 #: seconds that we wait when Telegram asks for it; a call that would have to wait longer fails
-LONGEST_WAIT = 30
+MAX_FLOOD_WAIT_SECONDS = 30
 
-_response = msgspec.json.Decoder(Response).decode
+_decode_response = msgspec.json.Decoder(Response).decode
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """Telegram refused a call."""
 
     def __init__(self, code: int, description: str, *, retry_after: int | None = None, new_chat: int | None = None):
@@ -41,21 +41,21 @@ class Refused(Exception):
         self.new_chat = new_chat
 
     @property
-    def for_good(self) -> bool:
+    def is_permanent(self) -> bool:
         """Whether another try would fail too: the chat is gone, or has blocked the bot."""
         return self.code in (400, 403)
 
 
-class Unreachable(Exception):
+class TelegramUnreachable(Exception):
     """Telegram did not answer: its servers or the network failed."""
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def call_with_wait(call: Callable[[], Awaitable[T]]) -> T:
     """Make a call; if Telegram asks for a short wait, wait once and try again."""
     try:
         return await call()
-    except Refused as error:
-        if error.retry_after is None or error.retry_after > LONGEST_WAIT:
+    except CallRefused as error:
+        if error.retry_after is None or error.retry_after > MAX_FLOOD_WAIT_SECONDS:
             raise
         await asyncio.sleep(error.retry_after)
         return await call()
@@ -85,54 +85,60 @@ class BotApi:
     async def __aexit__(self, *exc: object) -> None:
         await self._session.close()
 
-    async def me(self) -> Me:
-        return msgspec.json.decode(await self.call("getMe", {}), type=Me)
+    async def get_me(self) -> BotUser:
+        return msgspec.json.decode(await self.call_method("getMe", {}), type=BotUser)
 
-    async def updates(self, offset: int, seconds: int) -> list[Raw]:
+    async def get_updates(self, offset: int, seconds: int) -> list[Raw]:
         """Return the updates from number `offset` on; wait up to `seconds` for the first."""
-        params = {"offset": offset, "timeout": seconds, "limit": 50, "allowed_updates": UPDATES}
-        return msgspec.json.decode(await self.call("getUpdates", params, seconds + CALL), type=list[Raw])
+        params = {"offset": offset, "timeout": seconds, "limit": 50, "allowed_updates": ALLOWED_UPDATES}
+        return msgspec.json.decode(
+            await self.call_method("getUpdates", params, seconds + BOT_CALL_TIMEOUT_SECONDS), type=list[Raw]
+        )
 
-    async def send(self, chat: str, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()) -> int:
+    async def send_message(
+        self, chat: str, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()
+    ) -> int:
         """Send a message and return its number. If Telegram refuses the formatted text, send the plain text."""
         try:
-            result = await self.call("sendMessage", _message(chat, text, html, buttons))
-        except Refused as error:
+            result = await self.call_method("sendMessage", _message_params(chat, text, html, buttons))
+        except CallRefused as error:
             if html is None or error.code != 400 or "entit" not in error.description.lower():
                 raise
-            result = await self.call("sendMessage", _message(chat, text, None))
-        return msgspec.json.decode(result, type=Sent).message_id
+            result = await self.call_method("sendMessage", _message_params(chat, text, None))
+        return msgspec.json.decode(result, type=SentMessage).message_id
 
-    async def edit(
+    async def edit_message(
         self, chat: str, message: int, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()
     ) -> None:
         """Replace the text and the buttons of a message. No change is no error."""
-        params = {**_message(chat, text, html, buttons), "message_id": message}
+        params = {**_message_params(chat, text, html, buttons), "message_id": message}
         try:
-            await self.call("editMessageText", params)
-        except Refused as error:
+            await self.call_method("editMessageText", params)
+        except CallRefused as error:
             said = error.description.lower()
             if "not modified" in said:
                 return
             if html is None or error.code != 400 or "entit" not in said:
                 raise
-            await self.edit(chat, message, text)
+            await self.edit_message(chat, message, text)
 
-    async def typing(self, chat: str) -> None:
-        await self.call("sendChatAction", {"chat_id": chat, "action": "typing"})
+    async def send_typing(self, chat: str) -> None:
+        await self.call_method("sendChatAction", {"chat_id": chat, "action": "typing"})
 
-    async def heard(self, query: str, said: str) -> None:
+    async def answer_button(self, query: str, said: str) -> None:
         """Show a short answer to the person who has pressed a button."""
-        await self.call("answerCallbackQuery", {"callback_query_id": query, "text": said[:TOAST]})
+        await self.call_method(
+            "answerCallbackQuery", {"callback_query_id": query, "text": said[:MAX_BUTTON_ANSWER_CHARACTERS]}
+        )
 
     async def set_webhook(self, url: str, secret: str) -> None:
-        params = {"url": url, "secret_token": secret, "allowed_updates": UPDATES}
-        await self.call("setWebhook", params)
+        params = {"url": url, "secret_token": secret, "allowed_updates": ALLOWED_UPDATES}
+        await self.call_method("setWebhook", params)
 
     async def delete_webhook(self) -> None:
-        await self.call("deleteWebhook", {})
+        await self.call_method("deleteWebhook", {})
 
-    async def call(self, method: str, params: Params, seconds: float = CALL) -> Raw:
+    async def call_method(self, method: str, params: CallParams, seconds: float = BOT_CALL_TIMEOUT_SECONDS) -> Raw:
         """Make one call and return its result.
 
         Raises:
@@ -144,35 +150,37 @@ class BotApi:
                 asyncio.timeout(seconds),
                 self._session.post(self._url + method, json=params, allow_redirects=False) as answer,
             ):
-                data = await answer.content.read(LARGEST)
+                data = await answer.content.read(MAX_RESPONSE_BYTES)
                 while not answer.content.at_eof():
-                    if len(data) >= LARGEST:
-                        raise Unreachable(f"its answer is larger than {LARGEST} bytes")
-                    data += await answer.content.read(LARGEST)
+                    if len(data) >= MAX_RESPONSE_BYTES:
+                        raise TelegramUnreachable(f"its answer is larger than {MAX_RESPONSE_BYTES} bytes")
+                    data += await answer.content.read(MAX_RESPONSE_BYTES)
         except TimeoutError:
-            raise Unreachable(f"no answer within {seconds:g} s") from None
+            raise TelegramUnreachable(f"no answer within {seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(self._hidden(error)) from None
-        return self._understood(answer.status, data)
+            raise TelegramUnreachable(self._hide_token(error)) from None
+        return self._read_result(answer.status, data)
 
-    def _understood(self, status: int, data: bytes) -> Raw:
+    def _read_result(self, status: int, data: bytes) -> Raw:
         try:
-            said = _response(data)
+            said = _decode_response(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Unreachable(f"the response with status {status} is not from the Bot API") from None
+            raise TelegramUnreachable(f"the response with status {status} is not from the Bot API") from None
         if said.ok:
             return said.result
         if said.error_code >= 500:
-            raise Unreachable(f"{said.description} ({said.error_code})")
+            raise TelegramUnreachable(f"{said.description} ({said.error_code})")
         hint = said.parameters
-        raise Refused(said.error_code, said.description, retry_after=hint.retry_after, new_chat=hint.migrate_to_chat_id)
+        raise CallRefused(
+            said.error_code, said.description, retry_after=hint.retry_after, new_chat=hint.migrate_to_chat_id
+        )
 
-    def _hidden(self, error: Exception) -> str:
+    def _hide_token(self, error: Exception) -> str:
         """Return the error's text without the token, which is part of every URL."""
         return (str(error) or type(error).__name__).replace(self._token, "***")
 
 
-def _message(chat: str, text: str, html: str | None, buttons: Sequence[Button] = ()) -> dict[str, Any]:
+def _message_params(chat: str, text: str, html: str | None, buttons: Sequence[Button] = ()) -> dict[str, Any]:
     params: dict[str, Any] = {"chat_id": chat, "text": text, "link_preview_options": {"is_disabled": True}}
     if buttons:
         row = [{"text": button.label, "callback_data": button.data} for button in buttons]

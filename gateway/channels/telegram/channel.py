@@ -18,272 +18,282 @@ import msgspec
 from msgspec import Raw
 
 from gateway import log
-from gateway.channels import Means
+from gateway.channels import ChannelResources
 from gateway.channels.telegram import live
-from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable, patiently
-from gateway.channels.telegram.options import Options, find_token, webhook_secret
+from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable, call_with_wait
+from gateway.channels.telegram.options import Options, derive_webhook_secret, find_token
 from gateway.channels.telegram.sending import AnswerSender
 from gateway.channels.telegram.strangers import RefusalLimit
-from gateway.channels.telegram.wire import CallbackQuery, Message, Numbered, Update
-from gateway.domain.delivery import CHAT, Receipt, Target
-from gateway.domain.inbound import Aside, Inbound
+from gateway.channels.telegram.wire import CallbackQuery, Message, NumberedUpdate, Update
+from gateway.domain.delivery import CHAT_FORMAT, SendResult, Target
+from gateway.domain.inbound import ImmediateReply, InboundMessage
 from gateway.domain.permission import Answer
-from gateway.domain.ports.channel import ChannelState, Desk, Door, Outgoing
+from gateway.domain.ports.channel import ChannelContext, ChannelState, OutgoingMessage, WebhookReceiver
 from gateway.domain.run import Run
 from gateway.errors import Conflict, GatewayError, InvalidRequest, StorageFull, Unavailable
 from gateway.security import signatures
 
-SECRET = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
+TELEGRAM_SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
 
 #: seconds between tries to reach Telegram: the first pause, and the longest
-PAUSES = 1.0, 60.0
+RECONNECT_PAUSES_SECONDS = 1.0, 60.0
 #: seconds between tries to hand in a message, while our own disk refuses it
-DISK = 1.0
+TELEGRAM_STORAGE_RETRY_SECONDS = 1.0
 #: days without an update after which Telegram may start to count from another number; ours is forgotten earlier
-POSITION = 6.0
+OFFSET_NOTE_DAYS = 6.0
 #: replies to commands that may wait to be sent
-REPLIES = 100
+MAX_WAITING_REPLIES = 100
 
-_COMMAND = re.compile(r"/(?P<verb>new|stop|status|allow|always|deny|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*")
-_CODE = re.compile(r"[A-Za-z0-9]{8}")
-_DONE = Aside(body={"status": "ok"})
-_HELP = "Write to the agent. /new starts a new conversation, /stop stops what is running, /status shows it."
-_ANSWERS = {"allow": Answer.ALLOW, "always": Answer.ALLOW_ALWAYS, "deny": Answer.DENY}
+_COMMAND_PATTERN = re.compile(
+    r"/(?P<verb>new|stop|status|allow|always|deny|start|help)(@(?P<bot>\w+))?(\s+(?P<word>\S+))?\s*"
+)
+_PAIRING_CODE_PATTERN = re.compile(r"[A-Za-z0-9]{8}")
+_OK_REPLY = ImmediateReply(body={"status": "ok"})
+_HELP_TEXT = "Write to the agent. /new starts a new conversation, /stop stops what is running, /status shows it."
+_ANSWER_BY_COMMAND = {"allow": Answer.ALLOW, "always": Answer.ALLOW_ALWAYS, "deny": Answer.DENY}
 
 _log = log.get()
 
 
-class Telegram:
+class TelegramChannel:
     """One bot. A `Channel`, and the `Door` of its webhook."""
 
     name = "telegram"
 
-    def __init__(self, options: Options, resources: Means) -> None:
+    def __init__(self, options: Options, resources: ChannelResources) -> None:
         token = find_token(options, resources.environ)
         self.agent = options.agent
         self._options = options
-        self._secret = webhook_secret(token)
+        self._secret = derive_webhook_secret(token)
         self._api = BotApi(options.base_url, token)
         self._sender = AnswerSender(self._api, options, resources.clock)
         self._refusals = RefusalLimit()
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
         #: seconds until Telegram is tried again after a failure
-        self._pause = PAUSES[0]
+        self._pause = RECONNECT_PAUSES_SECONDS[0]
         #: the bot's name; None until Telegram has told it
         self._username: str | None = None
         self._replies: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Telegram:
+    async def __aenter__(self) -> TelegramChannel:
         await self._api.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self.quieten()
+        await self.stop_progress()
         for reply in self._replies:
             reply.cancel()
         await asyncio.gather(*self._replies, return_exceptions=True)
         await self._api.__aexit__(*exc)
 
     @property
-    def door(self) -> Door | None:
+    def webhook_receiver(self) -> WebhookReceiver | None:
         return self if self._options.mode == "webhook" else None
 
     @property
     def state(self) -> ChannelState:
         return self._state
 
-    def allowed(self) -> list[str]:
+    def list_allowed_chats(self) -> list[str]:
         return [str(chat) for chat in self._options.chats]
 
     # --- receiving --------------------------------------------------------------------------
 
-    async def run(self, context: Desk) -> None:
+    async def receive_messages(self, context: ChannelContext) -> None:
         self._sender.accept_drafts()
         try:
             while True:
                 try:
-                    await (self._be_posted_to() if self._options.mode == "webhook" else self._poll(context))
-                except (Refused, Unreachable) as error:
+                    await (self._serve_webhook() if self._options.mode == "webhook" else self._poll_updates(context))
+                except (CallRefused, TelegramUnreachable) as error:
                     self._report_trouble(error)
-                    asked = error.retry_after if isinstance(error, Refused) else None
+                    asked = error.retry_after if isinstance(error, CallRefused) else None
                     await asyncio.sleep(max(asked or 0, self._pause * random.uniform(0.5, 1.0)))  # noqa: S311 no secret
-                    self._pause = min(PAUSES[1], self._pause * 2)
+                    self._pause = min(RECONNECT_PAUSES_SECONDS[1], self._pause * 2)
         finally:
             self._state = ChannelState(state="passive", detail="another process leads")
 
-    async def _be_posted_to(self) -> None:
+    async def _serve_webhook(self) -> None:
         """Have Telegram post messages to our webhook; `take` receives them."""
-        self._username = (await self._api.me()).username
+        self._username = (await self._api.get_me()).username
         url = f"{(self._options.webhook_url or '').rstrip('/')}/api/webhook/{self.name}"
         await self._api.set_webhook(url, self._secret)
         self._report_success("webhook", f"@{self._username}, messages are posted to {url}")
         await asyncio.Event().wait()
 
-    async def _poll(self, context: Desk) -> None:
+    async def _poll_updates(self, context: ChannelContext) -> None:
         """Ask Telegram for messages, again and again."""
-        self._username = (await self._api.me()).username
+        self._username = (await self._api.get_me()).username
         await self._api.delete_webhook()  # Telegram refuses getUpdates while a webhook is set
-        offset = int(await context.note("offset") or 0)
+        offset = int(await context.read_note("offset") or 0)
         last_update, seconds = time.monotonic(), 0  # the first answer comes at once, and shows that it works
         while True:
-            for update in await self._api.updates(offset, seconds):
+            for update in await self._api.get_updates(offset, seconds):
                 offset = await self._hand_in(update, context)
                 last_update = time.monotonic()
-                await context.keep("offset", str(offset), days=POSITION)
+                await context.write_note("offset", str(offset), days=OFFSET_NOTE_DAYS)
             if not seconds:
                 self._report_success("polling", f"@{self._username}")
                 seconds = self._options.poll_seconds
-            if time.monotonic() - last_update > POSITION * 86_400:
+            if time.monotonic() - last_update > OFFSET_NOTE_DAYS * 86_400:
                 offset, last_update = 0, time.monotonic()
 
-    async def _hand_in(self, raw: Raw, context: Desk) -> int:
+    async def _hand_in(self, raw: Raw, context: ChannelContext) -> int:
         """Handle one update, and try again while our disk refuses it; return the number of the next one."""
-        number = msgspec.json.decode(raw, type=Numbered).update_id
+        number = msgspec.json.decode(raw, type=NumberedUpdate).update_id
         while True:
             try:
                 await self._handle_update(_read_update(raw), context)
             except (Unavailable, StorageFull) as error:
                 _log.warning("telegram.cannot_take", update=number, error=str(error))
-                await asyncio.sleep(DISK)
+                await asyncio.sleep(TELEGRAM_STORAGE_RETRY_SECONDS)
             except GatewayError as error:
                 _log.warning("telegram.not_taken", update=number, error=str(error))
                 return number + 1
             else:
                 return number + 1
 
-    def admit(self, headers: Mapping[str, str]) -> None:
-        if not signatures.same(signatures.header(headers, SECRET), self._secret):
-            raise signatures.wrong()
+    def check_headers(self, headers: Mapping[str, str]) -> None:
+        if not signatures.equals_constant_time(
+            signatures.require_header(headers, TELEGRAM_SECRET_HEADER), self._secret
+        ):
+            raise signatures.wrong_signature()
 
-    async def take(self, headers: Mapping[str, str], body: bytes, context: Desk) -> Run | Aside:
+    async def receive(self, headers: Mapping[str, str], body: bytes, context: ChannelContext) -> Run | ImmediateReply:
         return await self._handle_update(_read_update(body), context)
 
-    async def _handle_update(self, update: Update, context: Desk) -> Run | Aside:
+    async def _handle_update(self, update: Update, context: ChannelContext) -> Run | ImmediateReply:
         message = update.message
         if update.callback_query is not None:
             await self._handle_button(update.callback_query, context)
         if message is None or message.sender.is_bot:
-            return _DONE
+            return _OK_REPLY
         chat, said = str(message.chat.id), message.text or message.caption
-        command = _COMMAND.fullmatch(said)
-        if message.chat.id not in self._options.chats and not await context.knows(chat):
+        command = _COMMAND_PATTERN.fullmatch(said)
+        if message.chat.id not in self._options.chats and not await context.is_paired(chat):
             await self._handle_stranger(
                 message, command["word"] if command and command["word"] else said.strip(), context
             )
         elif not said:
-            self._reply(chat, "This bot reads only text.")
+            self._reply_later(chat, "This bot reads only text.")
         elif command and self._username and command["bot"] not in (None, self._username):
             pass  # the command is for another bot
         elif command:
-            await self._obey(command["verb"], chat, context)
+            await self._handle_command(command["verb"], chat, context)
         else:
-            return await self._submit(update.update_id, chat, said, context)
-        return _DONE
+            return await self._submit_text(update.update_id, chat, said, context)
+        return _OK_REPLY
 
-    async def _submit(self, number: int, chat: str, said: str, context: Desk) -> Run | Aside:
-        reply_to = Target(kind=self.name, address=chat, format=CHAT, trusted=True)
+    async def _submit_text(self, number: int, chat: str, said: str, context: ChannelContext) -> Run | ImmediateReply:
+        reply_to = Target(kind=self.name, address=chat, format=CHAT_FORMAT, trusted=True)
         try:
-            return await context.submit(Inbound(id=str(number), chat=chat, content=said, reply_to=reply_to))
+            return await context.submit_message(
+                InboundMessage(id=str(number), chat=chat, content=said, reply_to=reply_to)
+            )
         except (Unavailable, StorageFull):
             raise
         except GatewayError as error:  # only the people in the chat can do something about it
-            self._reply(chat, f"The gateway did not accept that: {error.message}")
-            return _DONE
+            self._reply_later(chat, f"The gateway did not accept that: {error.message}")
+            return _OK_REPLY
 
-    async def _obey(self, command: str, chat: str, context: Desk) -> None:
+    async def _handle_command(self, command: str, chat: str, context: ChannelContext) -> None:
         match command:
             case "new":
-                await context.begin_anew(chat)
-                self._reply(chat, "A new conversation starts here.")
+                await context.start_new_session(chat)
+                self._reply_later(chat, "A new conversation starts here.")
             case "stop":
-                if not await context.stop(chat):  # otherwise each answer says that it was stopped
-                    self._reply(chat, "Nothing is running.")
+                if not await context.cancel_runs(chat):  # otherwise each answer says that it was stopped
+                    self._reply_later(chat, "Nothing is running.")
             case "status":
-                now = await context.standing(chat)
-                doing = f"{now.running} running, {now.queued} waiting" if now.running + now.queued else "idle"
-                self._reply(chat, f"Agent {now.agent}: {doing}.\nSession {now.session}")
+                now = await context.read_status(chat)
+                doing = (
+                    f"{now.running_runs} running, {now.queued_runs} waiting"
+                    if now.running_runs + now.queued_runs
+                    else "idle"
+                )
+                self._reply_later(chat, f"Agent {now.agent}: {doing}.\nSession {now.session}")
             case "allow" | "always" | "deny":
-                await self._permit(chat, _ANSWERS[command], context)
+                await self._answer_permission(chat, _ANSWER_BY_COMMAND[command], context)
             case _:
-                self._reply(chat, _HELP)
+                self._reply_later(chat, _HELP_TEXT)
 
-    async def _handle_button(self, query: CallbackQuery, context: Desk) -> None:
+    async def _handle_button(self, query: CallbackQuery, context: ChannelContext) -> None:
         """Answer the permission request of a button; a press counts only in a chat that may talk to agents."""
-        meant = live.pressed(query.data)
+        meant = live.parse_button(query.data)
         if meant is None or query.message is None:
             return
         chat = str(query.message.chat.id)
-        if query.message.chat.id not in self._options.chats and not await context.knows(chat):
+        if query.message.chat.id not in self._options.chats and not await context.is_paired(chat):
             return
         run, request, answer = meant
         try:
-            found = await context.permit(chat, answer, (run, request))
+            found = await context.answer_permission(chat, answer, (run, request))
             said = (
                 "It is not waiting any more." if found is None else "Denied." if answer is Answer.DENY else "Allowed."
             )
         except (InvalidRequest, Conflict) as error:
             said = f"The gateway did not accept that: {error.message}"
-        self._send_later(chat, partial(self._api.heard, query.id, said))
+        self._send_later(chat, partial(self._api.answer_button, query.id, said))
 
-    async def _permit(self, chat: str, answer: Answer, context: Desk) -> None:
+    async def _answer_permission(self, chat: str, answer: Answer, context: ChannelContext) -> None:
         try:
-            if await context.permit(chat, answer) is None:  # otherwise the draft shows the answer
-                self._reply(chat, "Nothing is waiting to be allowed.")
+            if await context.answer_permission(chat, answer) is None:  # otherwise the draft shows the answer
+                self._reply_later(chat, "Nothing is waiting to be allowed.")
         except (InvalidRequest, Conflict) as error:
-            self._reply(chat, f"The gateway did not accept that: {error.message}")
+            self._reply_later(chat, f"The gateway did not accept that: {error.message}")
 
-    async def _handle_stranger(self, message: Message, code: str, context: Desk) -> None:
+    async def _handle_stranger(self, message: Message, code: str, context: ChannelContext) -> None:
         """Pair a chat that sends a valid code; tell another one, once a day, that it needs a code."""
         chat = str(message.chat.id)
-        if _CODE.fullmatch(code) and await context.redeem(code, chat, message.chat.name):
+        if _PAIRING_CODE_PATTERN.fullmatch(code) and await context.redeem_code(code, chat, message.chat.display_name):
             _log.info("telegram.paired", chat=chat)
-            self._reply(chat, f"Paired. {_HELP}")
+            self._reply_later(chat, f"Paired. {_HELP_TEXT}")
             return
         _log.info("telegram.stranger", chat=chat)
         if self._refusals.may_refuse(chat):
-            self._reply(chat, "This bot talks only to paired chats. Ask the person who runs it for a code.")
+            self._reply_later(chat, "This bot talks only to paired chats. Ask the person who runs it for a code.")
 
     # --- sending ----------------------------------------------------------------------------
 
-    async def send(self, out: Outgoing, context: Desk) -> Receipt:
+    async def send_message(self, out: OutgoingMessage, context: ChannelContext) -> SendResult:
         return await self._sender.send_answer(out, context)
 
-    def live(self, run: str, chat: str, context: Desk) -> None:
+    def show_progress(self, run: str, chat: str, context: ChannelContext) -> None:
         self._sender.show_draft(run, chat, context)
 
-    async def quieten(self) -> None:
+    async def stop_progress(self) -> None:
         await self._sender.end_all_drafts()
 
-    def _reply(self, chat: str, reply: str) -> None:
-        self._send_later(chat, partial(self._api.send, chat, reply))
+    def _reply_later(self, chat: str, reply: str) -> None:
+        self._send_later(chat, partial(self._api.send_message, chat, reply))
 
     def _send_later(self, chat: str, call: Callable[[], Awaitable[object]]) -> None:
         """Send a reply to a command in a task; when too many wait, or it fails, it is dropped."""
-        if len(self._replies) < REPLIES:
+        if len(self._replies) < MAX_WAITING_REPLIES:
             task = asyncio.create_task(self._send_reply(chat, call), name="telegram-reply")
             self._replies.add(task)
             task.add_done_callback(self._replies.discard)
 
     async def _send_reply(self, chat: str, call: Callable[[], Awaitable[object]]) -> None:
         try:
-            await patiently(call)
-        except (Refused, Unreachable) as error:
+            await call_with_wait(call)
+        except (CallRefused, TelegramUnreachable) as error:
             _log.warning("telegram.reply_lost", chat=chat, error=str(error))
 
     # --- state ------------------------------------------------------------------------------
 
     def _report_success(self, state: str, detail: str) -> None:
-        self._pause = PAUSES[0]
+        self._pause = RECONNECT_PAUSES_SECONDS[0]
         self._state = ChannelState(state=state, detail=detail)
         _log.info("telegram.works", state=state)
 
-    def _report_trouble(self, error: Refused | Unreachable) -> None:
+    def _report_trouble(self, error: CallRefused | TelegramUnreachable) -> None:
         reasons = {
             401: "the token is wrong or was revoked",
             404: "the token is wrong, or base_url is",
             409: "another program asks for this bot's messages",
         }
-        code = error.code if isinstance(error, Refused) else 0
+        code = error.code if isinstance(error, CallRefused) else 0
         detail = f"{reasons.get(code, 'Telegram cannot be reached')}: {error}"
         self._state = ChannelState(state="refused" if code in (401, 404) else "waiting", detail=detail)
         _log.warning("telegram.trouble", error=detail)

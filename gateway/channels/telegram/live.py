@@ -10,31 +10,31 @@ from typing import Any
 
 from gateway import log
 from gateway.channels.telegram import text
-from gateway.channels.telegram.botapi import BotApi, Button, Refused, Unreachable
+from gateway.channels.telegram.botapi import BotApi, Button, CallRefused, TelegramUnreachable
 from gateway.domain.event import End, Permission, Status, Text
 from gateway.domain.permission import Answer
-from gateway.domain.ports.channel import Desk
+from gateway.domain.ports.channel import ChannelContext
 
 #: seconds between two typing notices; Telegram shows one for five seconds
-TYPING = 4.0
+TYPING_INTERVAL_SECONDS = 4.0
 #: days that the number of a draft is kept, so that the answer can replace it
-KEPT = 7.0
+DRAFT_NOTE_DAYS = 7.0
 
 #: texts of the buttons
-_LABELS = {Answer.ALLOW: "Allow", Answer.ALLOW_ALWAYS: "Always", Answer.DENY: "Deny"}
+_BUTTON_LABELS = {Answer.ALLOW: "Allow", Answer.ALLOW_ALWAYS: "Always", Answer.DENY: "Deny"}
 
 _log = log.get()
 
 
-def note(run: str) -> str:
+def draft_note_name(run: str) -> str:
     """Return the name of the note about a run's draft. The note has the chat and the message's number."""
     return f"draft:{run}"
 
 
-class Draft:
+class LiveDraft:
     """Shows one run in one chat, until the run ends or `end` is called."""
 
-    def __init__(self, api: BotApi, context: Desk, run: str, chat: str, seconds: float) -> None:
+    def __init__(self, api: BotApi, context: ChannelContext, run: str, chat: str, seconds: float) -> None:
         self._api = api
         self._context = context
         self._run = run
@@ -50,9 +50,9 @@ class Draft:
         self._message: int | None = None
         self._ending = asyncio.Event()
         self._changed = asyncio.Event()
-        self.task = asyncio.create_task(self._follow(), name=f"draft-{run}")
+        self.task = asyncio.create_task(self._show_until_end(), name=f"draft-{run}")
 
-    async def end(self, seconds: float) -> None:
+    async def end_draft(self, seconds: float) -> None:
         """Stop showing the run. Wait up to `seconds` for a call that is in progress, so that no edit comes late."""
         self._ending.set()
         self._changed.set()
@@ -60,10 +60,10 @@ class Draft:
         if pending:
             self.task.cancel()
 
-    async def _follow(self) -> None:
-        reading = asyncio.create_task(self._read(), name=f"draft-reading-{self._run}")
+    async def _show_until_end(self) -> None:
+        reading = asyncio.create_task(self._read_events(), name=f"draft-reading-{self._run}")
         try:
-            await self._show()
+            await self._show_changes()
         except Exception:  # the answer itself does not depend on the draft
             _log.exception("telegram.draft_broke", run=self._run)
         finally:
@@ -71,71 +71,73 @@ class Draft:
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
 
-    async def _read(self) -> None:
-        async with aclosing(self._context.watch(self._run)) as events:
+    async def _read_events(self) -> None:
+        async with aclosing(self._context.watch_run(self._run)) as events:
             async for event in events:
                 match event.data:
                     case Text(delta=delta):
                         self._text += delta
                     case Permission() as permission:
-                        self._permission(permission)
+                        self._note_permission(permission)
                     case Status():  # another attempt starts with an empty answer
                         self._text = self._told = ""
                     case End():
                         self._ending.set()
                 self._changed.set()
 
-    def _permission(self, told: Permission) -> None:
+    def _note_permission(self, told: Permission) -> None:
         if told.choices:
             self._asked[told.id] = told
         elif self._asked.pop(told.id, None) is not None:
             self._told = f"({'Denied' if told.answer == Answer.DENY else 'Allowed'}: {told.action})"
 
-    def _written(self, asked: Permission | None) -> str:
+    def _compose_text(self, asked: Permission | None) -> str:
         """Return the text to show. A question comes first, because a long text could hide it."""
-        return text.draft(f"{_question(asked)}\n\n{self._text}" if asked else self._text or self._told)
+        return text.format_draft(f"{_compose_question(asked)}\n\n{self._text}" if asked else self._text or self._told)
 
-    async def _show(self) -> None:
-        await self._earlier()
-        await self._step(self._api.typing(self._chat))
-        await self._pause(self._seconds)  # a quick answer needs no draft
+    async def _show_changes(self) -> None:
+        await self._find_earlier_draft()
+        await self._try_call(self._api.send_typing(self._chat))
+        await self._pause_unless_ended(self._seconds)  # a quick answer needs no draft
         while not self._ending.is_set():
             asked = next(iter(self._asked.values()), None)
-            shown = self._written(asked)
+            shown = self._compose_text(asked)
             if shown and (shown, asked.id if asked else "") != self._shown:
-                await self._step(self._paint(shown, asked))
-                await self._pause(self._seconds)
+                await self._try_call(self._update_message(shown, asked))
+                await self._pause_unless_ended(self._seconds)
             else:
-                await self._step(self._api.typing(self._chat))
+                await self._try_call(self._api.send_typing(self._chat))
                 await self._await_change()
 
-    async def _earlier(self) -> None:
+    async def _find_earlier_draft(self) -> None:
         """Continue the draft of an earlier attempt, if there is one."""
-        chat, _, number = (await self._context.note(note(self._run)) or "").rpartition(" ")
+        chat, _, number = (await self._context.read_note(draft_note_name(self._run)) or "").rpartition(" ")
         if chat == self._chat:
             self._message = int(number)
 
-    async def _paint(self, shown: str, asked: Permission | None) -> None:
-        buttons = _buttons(self._run, asked) if asked else ()
+    async def _update_message(self, shown: str, asked: Permission | None) -> None:
+        buttons = _make_buttons(self._run, asked) if asked else ()
         if self._message is None:
-            self._message = await self._api.send(self._chat, shown, buttons=buttons)
-            await self._context.keep(note(self._run), f"{self._chat} {self._message}", days=KEPT)
+            self._message = await self._api.send_message(self._chat, shown, buttons=buttons)
+            await self._context.write_note(
+                draft_note_name(self._run), f"{self._chat} {self._message}", days=DRAFT_NOTE_DAYS
+            )
         else:
-            await self._api.edit(self._chat, self._message, shown, buttons=buttons)
+            await self._api.edit_message(self._chat, self._message, shown, buttons=buttons)
         self._shown = shown, asked.id if asked else ""
 
-    async def _step(self, call: Coroutine[Any, Any, None]) -> None:
+    async def _try_call(self, call: Coroutine[Any, Any, None]) -> None:
         """Make a call; if it fails, wait: a draft is not worth more effort."""
         try:
             await call
-        except Refused as error:
+        except CallRefused as error:
             _log.debug("telegram.draft_refused", run=self._run, error=str(error))
-            await self._pause(error.retry_after or TYPING)
-        except Unreachable as error:
+            await self._pause_unless_ended(error.retry_after or TYPING_INTERVAL_SECONDS)
+        except TelegramUnreachable as error:
             _log.debug("telegram.draft_unreachable", run=self._run, error=str(error))
-            await self._pause(TYPING)
+            await self._pause_unless_ended(TYPING_INTERVAL_SECONDS)
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause_unless_ended(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ending.wait()
@@ -143,22 +145,24 @@ class Draft:
     async def _await_change(self) -> None:
         self._changed.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TYPING):
+            async with asyncio.timeout(TYPING_INTERVAL_SECONDS):
                 await self._changed.wait()
 
 
-def _buttons(run: str, asked: Permission) -> list[Button]:
+def _make_buttons(run: str, asked: Permission) -> list[Button]:
     """Return a button for each possible answer; its data has the request that it answers."""
-    return [Button(label, f"{asked.id} {run} {word}") for word, label in _LABELS.items() if word in asked.choices]
+    return [
+        Button(label, f"{asked.id} {run} {word}") for word, label in _BUTTON_LABELS.items() if word in asked.choices
+    ]
 
 
-def pressed(data: str) -> tuple[str, str, Answer] | None:
+def parse_button(data: str) -> tuple[str, str, Answer] | None:
     """Return the run, the request and the answer of a button; None if the button is not one of ours."""
     request, _, rest = data.partition(" ")
     run, _, word = rest.partition(" ")
-    return (run, request, Answer(word)) if run and word in _LABELS else None
+    return (run, request, Answer(word)) if run and word in _BUTTON_LABELS else None
 
 
-def _question(asked: Permission) -> str:
+def _compose_question(asked: Permission) -> str:
     always = "/always, " if Answer.ALLOW_ALWAYS in asked.choices else ""
     return f"The agent asks to be allowed: {asked.action}\n/allow, {always}or /deny"

@@ -13,7 +13,7 @@ from gateway.errors import ConfigError
 from gateway.security import secret_sources
 
 #: URL of Telegram's own Bot API
-TELEGRAM = "https://api.telegram.org"
+TELEGRAM_API_URL = "https://api.telegram.org"
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +32,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: URL that Telegram reaches this gateway by, such as `https://gateway.example`; for the mode `webhook`
     webhook_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] | None = None
     #: URL of the Bot API: Telegram's, or that of your own server
-    base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] = TELEGRAM
+    base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] = TELEGRAM_API_URL
     #: ids of chats that may talk to the agent, in addition to paired chats; ids of groups are negative
     chats: list[int] = field(default_factory=list)
     #: id or slug of the agent that answers; the default one when not set
@@ -51,7 +51,7 @@ def find_token(options: Options, environ: Mapping[str, str]) -> str:
     Raises:
         ConfigError: there is none, or it does not look like a token.
     """
-    token = secret_sources.find(options.token, options.token_file, options.token_env, environ)
+    token = secret_sources.find_secret(options.token, options.token_file, options.token_env, environ)
     if not token:
         raise ConfigError(
             "channels.telegram: there is no bot token.",
@@ -64,11 +64,11 @@ def find_token(options: Options, environ: Mapping[str, str]) -> str:
     return token
 
 
-def webhook_secret(token: str) -> str:
+def derive_webhook_secret(token: str) -> str:
     """Return the secret that Telegram sends with each webhook: a hash of the token, which it does not reveal."""
     return hashlib.sha256(b"moongate telegram webhook\0" + token.encode()).hexdigest()
 
 
-def secrets(options: Options, environ: Mapping[str, str]) -> list[str]:
+def find_secrets(options: Options, environ: Mapping[str, str]) -> list[str]:
     token = find_token(options, environ)
-    return [token, webhook_secret(token)]
+    return [token, derive_webhook_secret(token)]

@@ -13,11 +13,11 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from gateway.channels.telegram import live, text
-from gateway.channels.telegram.botapi import BotApi, Refused, Unreachable, patiently
-from gateway.channels.telegram.live import Draft
+from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable, call_with_wait
+from gateway.channels.telegram.live import LiveDraft
 from gateway.channels.telegram.options import Options
-from gateway.domain.delivery import Delivered, Never, Receipt, TryAgain
-from gateway.domain.ports.channel import Desk, Outgoing
+from gateway.domain.delivery import Delivered, PermanentFailure, RetryLater, SendResult
+from gateway.domain.ports.channel import ChannelContext, OutgoingMessage
 from gateway.domain.times import Clock
 
 #: seconds between the calls of one try, while Telegram cannot be reached
@@ -39,27 +39,27 @@ class AnswerSender:
         self._api = api
         self._options = options
         self._clock = clock
-        self._drafts: dict[str, Draft] = {}
+        self._drafts: dict[str, LiveDraft] = {}
         self._accepts_drafts = True
         #: runs whose answer was sent; a draft that starts later would stay in the chat
         self._answered: OrderedDict[str, None] = OrderedDict()
         #: one lock a chat, held while an answer is sent to it
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def send_answer(self, out: Outgoing, context: Desk) -> Receipt:
+    async def send_answer(self, out: OutgoingMessage, context: ChannelContext) -> SendResult:
         """Try to send an answer; the draft of the same run becomes its first message."""
         lock = self._locks.setdefault(out.chat, asyncio.Lock())
         async with lock:
             age = (self._clock() - out.at) / 1000
             if age > self._options.stale_after:
-                return Never(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
+                return PermanentFailure(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
             await self._end_draft(out.run)
             return await self._try_to_send(out, context, UNREACHABLE_RETRY_SECONDS)
 
-    def show_draft(self, run: str, chat: str, context: Desk) -> None:
+    def show_draft(self, run: str, chat: str, context: ChannelContext) -> None:
         """Start to show a run in a chat, unless it is shown or answered already."""
         if run not in self._drafts and run not in self._answered and self._accepts_drafts:
-            draft = self._drafts[run] = Draft(self._api, context, run, chat, self._options.edit_seconds)
+            draft = self._drafts[run] = LiveDraft(self._api, context, run, chat, self._options.edit_seconds)
             draft.task.add_done_callback(lambda _: self._drafts.pop(run, None))
 
     def accept_drafts(self) -> None:
@@ -69,7 +69,7 @@ class AnswerSender:
     async def end_all_drafts(self) -> None:
         """Show no draft any more."""
         self._accepts_drafts = False
-        await asyncio.gather(*(draft.end(DRAFT_HANDOVER_SECONDS) for draft in list(self._drafts.values())))
+        await asyncio.gather(*(draft.end_draft(DRAFT_HANDOVER_SECONDS) for draft in list(self._drafts.values())))
 
     async def _end_draft(self, run: str) -> None:
         self._answered[run] = None
@@ -77,49 +77,51 @@ class AnswerSender:
             self._answered.popitem(last=False)
         draft = self._drafts.pop(run, None)
         if draft is not None:
-            await draft.end(DRAFT_END_SECONDS)
+            await draft.end_draft(DRAFT_END_SECONDS)
 
-    async def _try_to_send(self, out: Outgoing, context: Desk, pauses: Sequence[float]) -> Receipt:
+    async def _try_to_send(self, out: OutgoingMessage, context: ChannelContext, pauses: Sequence[float]) -> SendResult:
         """Send an answer; after each pause, try again when Telegram was unreachable, perhaps for a moment only."""
         try:
             await self._send_following_moves(out, context)
-        except Refused as error:
-            return Never(str(error)) if error.for_good else TryAgain(str(error), error.retry_after or 0.0)
-        except Unreachable as error:
+        except CallRefused as error:
+            return (
+                PermanentFailure(str(error)) if error.is_permanent else RetryLater(str(error), error.retry_after or 0.0)
+            )
+        except TelegramUnreachable as error:
             if not pauses:
-                return TryAgain(f"Telegram cannot be reached: {error}")
+                return RetryLater(f"Telegram cannot be reached: {error}")
         else:
             return Delivered()
         await asyncio.sleep(pauses[0])
         return await self._try_to_send(out, context, pauses[1:])
 
-    async def _send_following_moves(self, out: Outgoing, context: Desk) -> None:
+    async def _send_following_moves(self, out: OutgoingMessage, context: ChannelContext) -> None:
         """Send an answer to its chat, or to the chat that replaces it."""
         try:
             await self._send_parts(out, out.chat, context)
-        except Refused as error:
+        except CallRefused as error:
             if error.new_chat is None:
                 raise
-            await context.moved(out.chat, str(error.new_chat))
+            await context.rename_chat(out.chat, str(error.new_chat))
             await self._send_parts(out, str(error.new_chat), context)
 
-    async def _send_parts(self, out: Outgoing, chat: str, context: Desk) -> None:
-        parts = text.split(out.text) or ["(The answer is empty.)"]
+    async def _send_parts(self, out: OutgoingMessage, chat: str, context: ChannelContext) -> None:
+        parts = text.split_text(out.text) or ["(The answer is empty.)"]
         note = f"sent:{out.id}"
-        sent = int(await context.note(note) or 0)
+        sent = int(await context.read_note(note) or 0)
         for number, part in enumerate(parts[sent:], sent):
             if number > 0 or not await self._replace_draft(out.run, chat, part, context):
-                await patiently(partial(self._api.send, chat, part, html=text.formatted(part)))
-            await context.keep(note, str(number + 1), days=SENT_NOTE_DAYS)
+                await call_with_wait(partial(self._api.send_message, chat, part, html=text.format_html(part)))
+            await context.write_note(note, str(number + 1), days=SENT_NOTE_DAYS)
 
-    async def _replace_draft(self, run: str, chat: str, part: str, context: Desk) -> bool:
+    async def _replace_draft(self, run: str, chat: str, part: str, context: ChannelContext) -> bool:
         """Edit the run's draft into the answer; return False if it has no draft in this chat."""
-        draft_chat, _, number = (await context.note(live.note(run)) or "").rpartition(" ")
+        draft_chat, _, number = (await context.read_note(live.draft_note_name(run)) or "").rpartition(" ")
         if draft_chat != chat:
             return False
         try:
-            await patiently(partial(self._api.edit, chat, int(number), part, html=text.formatted(part)))
-        except Refused as error:
+            await call_with_wait(partial(self._api.edit_message, chat, int(number), part, html=text.format_html(part)))
+        except CallRefused as error:
             if error.code != 400 or error.new_chat is not None:
                 raise
             return False  # somebody has deleted the draft

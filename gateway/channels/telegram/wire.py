@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Raw, Struct, field
 
 
-class Parameters(Struct, frozen=True):
+class ResponseParameters(Struct, frozen=True):
     """Hints of a refusal: what to do about it."""
 
     retry_after: int | None = None
@@ -21,10 +21,10 @@ class Response(Struct, frozen=True):
     result: Raw = field(default_factory=lambda: Raw(b"null"))
     error_code: int = 0
     description: str = ""
-    parameters: Parameters = Parameters()
+    parameters: ResponseParameters = ResponseParameters()
 
 
-class Me(Struct, frozen=True):
+class BotUser(Struct, frozen=True):
     """The bot itself."""
 
     username: str = ""
@@ -38,13 +38,13 @@ class Chat(Struct, frozen=True):
     last_name: str = ""
 
     @property
-    def name(self) -> str:
+    def display_name(self) -> str:
         """The name that people see."""
         person = " ".join(filter(None, (self.first_name, self.last_name)))
         return self.title or person or self.username
 
 
-class From(Struct, frozen=True):
+class MessageSender(Struct, frozen=True):
     is_bot: bool = False
 
 
@@ -53,7 +53,7 @@ class Message(Struct, frozen=True):
     chat: Chat
     text: str = ""
     caption: str = ""
-    sender: From = field(name="from", default=From())
+    sender: MessageSender = field(name="from", default=MessageSender())
 
 
 class CallbackQuery(Struct, frozen=True):
@@ -73,16 +73,16 @@ class Update(Struct, frozen=True):
     callback_query: CallbackQuery | None = None
 
 
-class Numbered(Struct, frozen=True):
+class NumberedUpdate(Struct, frozen=True):
     """The part of an update that is always there."""
 
     update_id: int
 
 
-class Sent(Struct, frozen=True):
+class SentMessage(Struct, frozen=True):
     """A message that was sent."""
 
     message_id: int
 
 
-Params = dict[str, Any]
+CallParams = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.domain.agent import Agent
-from gateway.domain.event import Said
-from gateway.domain.permission import Answer, Wanted
+from gateway.domain.event import BackendEvent
+from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.session import Message
 
 
@@ -19,13 +19,13 @@ class SessionRef(Struct, frozen=True):
     ref: str
 
 
-class Reply(Struct, frozen=True):
+class FullReply(Struct, frozen=True):
     """The whole answer, if it is not the same as the text that was streamed."""
 
     text: str
 
 
-class Health(Struct, frozen=True, kw_only=True):
+class AgentHealth(Struct, frozen=True, kw_only=True):
     """Whether an agent is able to answer now."""
 
     ok: bool
@@ -36,7 +36,7 @@ class Health(Struct, frozen=True, kw_only=True):
     missing: str = ""
 
 
-async def deny(wanted: Wanted) -> Answer:
+async def deny_permission(wanted: PermissionQuestion) -> Answer:
     """Deny a permission: the answer when nobody can be asked."""
     return Answer.DENY
 
@@ -60,10 +60,10 @@ class Turn(Struct, frozen=True, kw_only=True):
     #: number of runs above this one; the agent's processes get it, and what they submit is one level deeper
     depth: int = 0
     #: returns the messages of this session so far, oldest first
-    history: Callable[[], Awaitable[Sequence[Message]]]
+    read_history: Callable[[], Awaitable[Sequence[Message]]]
     #: returns the answer to a permission request of the agent: from its policy, or from people within
     #: `permission_timeout`. A backend that no longer needs the answer cancels the call; the end of the turn does too.
-    ask: Callable[[Wanted], Awaitable[Answer]] = deny
+    ask_permission: Callable[[PermissionQuestion], Awaitable[Answer]] = deny_permission
 
 
 class Backend(Protocol):
@@ -79,6 +79,6 @@ class Backend(Protocol):
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]: ...
+    def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]: ...
 
-    async def health(self, agent: Agent) -> Health: ...
+    async def check_health(self, agent: Agent) -> AgentHealth: ...

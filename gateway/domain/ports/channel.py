@@ -7,27 +7,27 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.delivery import Delivery, Receipt
+from gateway.domain.delivery import Delivery, SendResult
 from gateway.domain.event import Event
-from gateway.domain.inbound import Aside, Inbound
+from gateway.domain.inbound import ImmediateReply, InboundMessage
 from gateway.domain.permission import Answer, PermissionRequest
 from gateway.domain.run import Run
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class ChatStatus(Struct, frozen=True, kw_only=True):
     """The state of a chat's session: its agent and its unfinished runs."""
 
     #: key of the session
     session: str
     agent: str
-    running: int
-    queued: int
+    running_runs: int
+    queued_runs: int
 
 
-class Desk(Protocol):
+class ChannelContext(Protocol):
     """What the engine does for a channel or a webhook endpoint. Each has a context of its own, with its own notes."""
 
-    async def submit(self, inbound: Inbound) -> Run:
+    async def submit_message(self, inbound: InboundMessage) -> Run:
         """Submit a message. When this returns, its run is stored, exactly once.
 
         Raises:
@@ -35,11 +35,13 @@ class Desk(Protocol):
         """
         ...
 
-    async def stop(self, chat: str) -> int:
+    async def cancel_runs(self, chat: str) -> int:
         """Cancel the queued and running runs of a chat's session, and return how many there were."""
         ...
 
-    async def permit(self, chat: str, answer: Answer, which: tuple[str, str] | None = None) -> PermissionRequest | None:
+    async def answer_permission(
+        self, chat: str, answer: Answer, which: tuple[str, str] | None = None
+    ) -> PermissionRequest | None:
         """Answer the oldest open permission request of a chat's session, and return it; None if none is open.
 
         Args:
@@ -51,43 +53,43 @@ class Desk(Protocol):
         """
         ...
 
-    async def standing(self, chat: str) -> Standing:
+    async def read_status(self, chat: str) -> ChatStatus:
         """Return what is going on in a chat's session."""
         ...
 
-    async def begin_anew(self, chat: str) -> None:
+    async def start_new_session(self, chat: str) -> None:
         """Start a new session for a chat; the previous one is kept."""
         ...
 
-    async def knows(self, chat: str) -> bool:
+    async def is_paired(self, chat: str) -> bool:
         """Return whether a chat is paired."""
         ...
 
-    async def redeem(self, code: str, chat: str, title: str) -> bool:
+    async def redeem_code(self, code: str, chat: str, title: str) -> bool:
         """Pair a chat if the code is valid, and return whether it was. A code works only once."""
         ...
 
-    async def moved(self, chat: str, to: str) -> None:
+    async def rename_chat(self, chat: str, to: str) -> None:
         """Change the id of a paired chat."""
         ...
 
-    async def note(self, name: str) -> str | None:
+    async def read_note(self, name: str) -> str | None:
         """Return the note with a name, or None if there is none."""
         ...
 
-    async def keep(self, name: str, value: str, *, days: float | None = None) -> None:
+    async def write_note(self, name: str, value: str, *, days: float | None = None) -> None:
         """Store a note for a number of days, or forever. When this returns, it is on disk."""
         ...
 
-    def watch(self, run: str) -> AsyncGenerator[Event, None]:
+    def watch_run(self, run: str) -> AsyncGenerator[Event, None]:
         """Yield the events of a run, from the first one to its end."""
         ...
 
 
-class Door(Protocol):
+class WebhookReceiver(Protocol):
     """The part of a channel or a webhook endpoint that receives HTTP requests. It knows its secrets."""
 
-    def admit(self, headers: Mapping[str, str]) -> None:
+    def check_headers(self, headers: Mapping[str, str]) -> None:
         """Check all that the headers alone can prove, before the body is read.
 
         Raises:
@@ -95,7 +97,7 @@ class Door(Protocol):
         """
         ...
 
-    async def take(self, headers: Mapping[str, str], body: bytes, desk: Desk) -> Run | Aside:
+    async def receive(self, headers: Mapping[str, str], body: bytes, desk: ChannelContext) -> Run | ImmediateReply:
         """Verify the raw body, then parse it, then submit it.
 
         Raises:
@@ -114,7 +116,7 @@ class ChannelState(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Outgoing(Struct, frozen=True, kw_only=True):
+class OutgoingMessage(Struct, frozen=True, kw_only=True):
     """An answer that is being sent to a chat."""
 
     #: the same at each attempt
@@ -139,38 +141,38 @@ class Channel(Protocol):
     async def __aexit__(self, *exc: object) -> None: ...
 
     @property
-    def door(self) -> Door | None:
+    def webhook_receiver(self) -> WebhookReceiver | None:
         """The receiver of its webhook; None if it has none."""
         ...
 
     @property
     def state(self) -> ChannelState: ...
 
-    def allowed(self) -> Sequence[str]:
+    def list_allowed_chats(self) -> Sequence[str]:
         """Return the chats that the settings allow; paired chats are allowed in addition to these."""
         ...
 
-    async def run(self, desk: Desk) -> None:
+    async def receive_messages(self, desk: ChannelContext) -> None:
         """Receive messages and submit them, until cancelled. Only the leading process does that."""
         ...
 
-    def live(self, run: str, chat: str, desk: Desk) -> None:
+    def show_progress(self, run: str, chat: str, desk: ChannelContext) -> None:
         """Start to show in a chat that a run is in progress, and its answer so far. Returns immediately."""
         ...
 
-    async def send(self, out: Outgoing, desk: Desk) -> Receipt:
+    async def send_message(self, out: OutgoingMessage, desk: ChannelContext) -> SendResult:
         """Send an answer. An attempt continues where the previous one was interrupted."""
         ...
 
-    async def quieten(self) -> None:
+    async def stop_progress(self) -> None:
         """Stop showing the progress of all runs: another process sends their answers."""
         ...
 
 
-class Sender(Protocol):
+class DeliverySender(Protocol):
     """Sends deliveries of one kind: webhooks, or the replies of one channel."""
 
-    async def send(self, delivery: Delivery, body: bytes) -> Receipt:
+    async def send_delivery(self, delivery: Delivery, body: bytes) -> SendResult:
         """Attempt once to send a body, and return the result. It has a timeout of its own, of some seconds.
 
         An exception counts as a failure that may succeed later. A receiver that accepted a delivery but could not

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from gateway.domain.agent import SessionMode
-from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
-from gateway.domain.queue import Admission, Backlog, Counts, Limits, Obstacles
-from gateway.domain.run import Accepted, Round, Run, RunFilter, RunSpec, Verdict
+from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
+from gateway.domain.queue import AdmissionRules, BackgroundCounts, GatewayCounts, RunBlockers, RunLimits
+from gateway.domain.run import AcceptedRun, AttemptResult, GoalRound, Run, RunFilter, RunSpec
 
 
 class Fenced(Exception):
@@ -25,8 +25,8 @@ class RunStore(Protocol):
         self,
         spec: RunSpec,
         key: IdempotencyKey | None = None,
-        admission: Admission | None = None,
-    ) -> Accepted:
+        admission: AdmissionRules | None = None,
+    ) -> AcceptedRun:
         """Queue a run and create its session if there is none.
 
         Args:
@@ -38,7 +38,7 @@ class RunStore(Protocol):
         """
         ...
 
-    async def claim(self, owner: str, limits: Limits) -> Sequence[Run]:
+    async def claim(self, owner: str, limits: RunLimits) -> Sequence[Run]:
         """Claim as many queued runs as the limits allow, one at a time for each session.
 
         The result also holds runs that a budget has refused: they have failed. If there are any, there may be
@@ -50,11 +50,11 @@ class RunStore(Protocol):
         """Store the backend's own id for the run's session."""
         ...
 
-    async def end_round(self, run_id: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
+    async def end_round(self, run_id: str, epoch: int, ended: GoalRound, said: Sequence[AnyEventData]) -> None:
         """Store a round of a goal that goes on: its events, transcript and usage."""
         ...
 
-    async def finish(self, run_id: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
+    async def finish(self, run_id: str, epoch: int, verdict: AttemptResult, said: Sequence[AnyEventData]) -> Run:
         """End a run: store its last events, final status and transcript."""
         ...
 
@@ -71,7 +71,7 @@ class RunStore(Protocol):
         """
         ...
 
-    async def release(self, run_id: str, busy: SessionMode, key: IdempotencyKey | None = None) -> Accepted:
+    async def release(self, run_id: str, busy: SessionMode, key: IdempotencyKey | None = None) -> AcceptedRun:
         """Queue a held run.
 
         Raises:
@@ -95,7 +95,7 @@ class RunStore(Protocol):
 
     async def list(self, which: RunFilter, page: Page) -> Sequence[Run]: ...
 
-    async def find_blockers(self, runs: Sequence[Run], limits: Limits) -> Mapping[str, Obstacles]:
+    async def find_blockers(self, runs: Sequence[Run], limits: RunLimits) -> Mapping[str, RunBlockers]:
         """Return what keeps queued runs from beginning, by their ids."""
         ...
 
@@ -107,13 +107,13 @@ class RunStore(Protocol):
         """Leave the ended runs with that label out of `list_finished` from now on. Returns their number."""
         ...
 
-    async def count_backlog(self) -> Backlog: ...
+    async def count_backlog(self) -> BackgroundCounts: ...
 
     async def next_due_at(self) -> int | None:
         """Return when the next delayed run is due, in milliseconds since 1970 UTC."""
         ...
 
-    async def count_totals(self, since: int) -> Counts:
+    async def count_totals(self, since: int) -> GatewayCounts:
         """Count runs and sessions; ended runs only since that moment, in milliseconds since 1970 UTC."""
         ...
 
@@ -125,7 +125,7 @@ class RunStore(Protocol):
 class EventStore(Protocol):
     """The events of each run, and the changes of everything."""
 
-    async def append(self, run_id: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+    async def append(self, run_id: str, epoch: int, said: Sequence[AnyEventData]) -> None:
         """Append events to the log of a running attempt."""
         ...
 
@@ -143,7 +143,7 @@ class EventStore(Protocol):
 class PermissionStore(Protocol):
     """Permission requests. The transaction that ends an attempt withdraws what it still asks for."""
 
-    async def ask(self, run_id: str, epoch: int, wanted: Wanted, expires: int) -> PermissionRequest:
+    async def ask(self, run_id: str, epoch: int, wanted: PermissionQuestion, expires: int) -> PermissionRequest:
         """Store a request of the running attempt; it expires at that moment, in milliseconds since 1970 UTC."""
         ...
 
@@ -158,7 +158,7 @@ class PermissionStore(Protocol):
         """
         ...
 
-    async def close(self, run_id: str, n: int, why: Lapse) -> PermissionRequest:
+    async def close(self, run_id: str, n: int, why: DenialReason) -> PermissionRequest:
         """Deny a request unless somebody has answered it. Returns the request with its answer."""
         ...
 

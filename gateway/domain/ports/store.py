@@ -8,16 +8,16 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
-from gateway.domain.budget import By, Spent, Used
+from gateway.domain.budget import UsageGroup, UsageGrouping, UsageTotals
 from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter
 from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
-from gateway.domain.queue import Admission, Load
-from gateway.domain.run import Accepted, Run, RunSpec
-from gateway.domain.schedule import Fire, Firing, Schedule
-from gateway.domain.search import Found, Search
+from gateway.domain.queue import AdmissionRules, AgentLoad
+from gateway.domain.run import AcceptedRun, Run, RunSpec
+from gateway.domain.schedule import FirePlan, FireRecord, Schedule
+from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.token import Ticket, Token
 from gateway.process.identity import Identity
@@ -117,7 +117,7 @@ class ScheduleStore(Protocol):
         """
         ...
 
-    async def fire(self, firing: Firing) -> Sequence[Accepted]:
+    async def fire(self, firing: FirePlan) -> Sequence[AcceptedRun]:
         """Queue a run for each time that has come, record the other times, and set the next time.
 
         A run that its agent refuses is recorded as a refused fire, with the reason. No time ever makes two runs.
@@ -130,8 +130,8 @@ class ScheduleStore(Protocol):
         schedule_id: str,
         spec: RunSpec,
         key: IdempotencyKey | None = None,
-        admission: Admission | None = None,
-    ) -> Accepted:
+        admission: AdmissionRules | None = None,
+    ) -> AcceptedRun:
         """Queue a run of a schedule now, in addition to its own times.
 
         Raises:
@@ -158,7 +158,7 @@ class ScheduleStore(Protocol):
         """Return the next time of any enabled schedule, in milliseconds since 1970 UTC."""
         ...
 
-    async def list_fires(self, schedule_id: str, page: Page) -> Sequence[Fire]:
+    async def list_fires(self, schedule_id: str, page: Page) -> Sequence[FireRecord]:
         """Return a schedule's fires, newest first. The page counts by the scheduled time."""
         ...
 
@@ -170,11 +170,13 @@ class ScheduleStore(Protocol):
 class UsageStore(Protocol):
     """What runs have used. The transaction that stores their events counts it."""
 
-    async def sum_days(self, by: By, since: str, until: str, agent: str | None = None) -> Sequence[Used]:
+    async def sum_days(
+        self, by: UsageGrouping, since: str, until: str, agent: str | None = None
+    ) -> Sequence[UsageGroup]:
         """Return the usage of some days, by name. `since` and `until` are days such as `2026-11-21`, inclusive."""
         ...
 
-    async def sum_today(self, by: By, name: str) -> Spent:
+    async def sum_today(self, by: UsageGrouping, name: str) -> UsageTotals:
         """Return what an agent or a schedule has used today, including running runs."""
         ...
 
@@ -229,7 +231,7 @@ class SessionStore(Protocol):
         """Return the newest messages of a session, oldest first."""
         ...
 
-    async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
+    async def search(self, wanted: SearchQuery, page: Page) -> Sequence[SearchHit]:
         """Return the messages that match, newest first."""
         ...
 
@@ -264,7 +266,7 @@ class AgentStore(Protocol):
         """Return the stored agents, oldest first."""
         ...
 
-    async def count_loads(self) -> Mapping[str, Load]:
+    async def count_loads(self) -> Mapping[str, AgentLoad]:
         """Return how many runs the agents have, by agent id. An agent without runs is left out."""
         ...
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from gateway import log
 from gateway.domain.ports.store import Pruned, Store
-from gateway.domain.retention import Retention, before
+from gateway.domain.retention import Retention, compute_cutoff
 from gateway.domain.times import Clock
-from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.agents import Agents
 from gateway.engine.service_loop import ServiceLoop, log_errors
-from gateway.engine.storage_retry import until_taken
+from gateway.engine.storage_retry import until_stored
 
 #: seconds between rounds of housekeeping
 HOUSEKEEPING_INTERVAL_SECONDS = 600.0
@@ -27,16 +27,16 @@ _log = log.get()
 class Housekeeping:
     """The service that prunes the store at intervals, and brings its search index up to date once."""
 
-    def __init__(self, store: Store, pruner: Pruner, agents: Roster) -> None:
+    def __init__(self, store: Store, pruner: Pruner, agents: Agents) -> None:
         self._store = store
         self._pruner = pruner
         self._agents = agents
         log_error = log_errors("housekeeping.waits")
         self._rounds = ServiceLoop(
-            "housekeeping", self._keep_house, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
+            "housekeeping", self._run_round, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
         )
         self._reindexing = ServiceLoop(
-            "reindexing", self._reindex, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
+            "reindexing", self._reindex_some, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
         )
 
     def start(self) -> None:
@@ -49,15 +49,15 @@ class Housekeeping:
         await self._rounds.stop()
         await self._reindexing.stop()
 
-    async def _keep_house(self) -> float:
+    async def _run_round(self) -> float:
         await self._store.retention.prune_expired()
-        await self._pruner.prune()
-        await self._agents.sweep(configured=False)
+        await self._pruner.prune_store()
+        await self._agents.fail_orphaned_runs(configured=False)
         return HOUSEKEEPING_INTERVAL_SECONDS
 
-    async def _reindex(self) -> float | None:
+    async def _reindex_some(self) -> float | None:
         """Reindex some of the messages that an older version wrote. The loop ends when none is left."""
-        more = await until_taken(self._store.sessions.reindex_some)
+        more = await until_stored(self._store.sessions.reindex_some)
         return REINDEXING_PAUSE_SECONDS if more else None
 
 
@@ -73,21 +73,23 @@ class Pruner:
         self._outputs = outputs
         self._clock = clock
 
-    async def prune(self) -> None:
+    async def prune_store(self) -> None:
         """Delete all that is too old now."""
         now, keep = self._clock(), self._keep
-        logs, runs, sessions = (before(now, days) for days in (keep.events_days, keep.runs_days, keep.sessions_days))
-        dead = before(now, keep.dead_letters_days)
+        logs, runs, sessions = (
+            compute_cutoff(now, days) for days in (keep.events_days, keep.runs_days, keep.sessions_days)
+        )
+        dead = compute_cutoff(now, keep.dead_letters_days)
         if logs is not None or keep.events_runs is not None:
-            await self._drop("events", lambda: self._store.retention.prune_events(logs, keep.events_runs))
+            await self._prune_in_steps("events", lambda: self._store.retention.prune_events(logs, keep.events_runs))
         if dead is not None:  # before the runs: a dead letter keeps its run
-            await self._drop("dead letters", lambda: self._store.retention.prune_dead_letters(dead))
+            await self._prune_in_steps("dead letters", lambda: self._store.retention.prune_dead_letters(dead))
         if runs is not None:
-            await self._drop("runs", lambda: self._store.retention.prune_runs(runs))
+            await self._prune_in_steps("runs", lambda: self._store.retention.prune_runs(runs))
         if sessions is not None:
-            await self._drop("sessions", lambda: self._store.retention.prune_sessions(sessions))
+            await self._prune_in_steps("sessions", lambda: self._store.retention.prune_sessions(sessions))
 
-    async def _drop(self, what: str, step: Callable[[], Awaitable[Pruned]]) -> None:
+    async def _prune_in_steps(self, what: str, step: Callable[[], Awaitable[Pruned]]) -> None:
         steps = 0
         while (pruned := await step()).more:
             steps += 1

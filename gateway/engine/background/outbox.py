@@ -10,61 +10,69 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway import log
-from gateway.domain.address_policy import Reach
-from gateway.domain.delivery import SCHEDULE, Delivery, DeliveryStatus, Never, Receipt, TryAgain, after
+from gateway.domain.address_policy import AddressPolicy
+from gateway.domain.delivery import (
+    DELIVERY_RETRY_DELAYS_SECONDS,
+    Delivery,
+    DeliveryStatus,
+    PermanentFailure,
+    RetryLater,
+    SendResult,
+    apply_send_result,
+)
 from gateway.domain.event import Change, Event
-from gateway.domain.ports.channel import Sender
+from gateway.domain.ports.channel import DeliverySender
 from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
-from gateway.engine.storage_retry import until_taken
+from gateway.engine.storage_retry import until_stored
 
 #: makes the body to send from a run that has ended
-Body = Callable[[Run], bytes]
+BodyEncoder = Callable[[Run], bytes]
 
 #: how many deliveries are being sent at the same time, to one receiver and in all
-EACH, MOST = 4, 256
+MAX_SENDING_PER_RECEIVER, MAX_SENDING = 4, 256
 #: how many in all when a process starts to lead; the limit doubles each second
-FEW = 8
+INITIAL_MAX_SENDING = 8
 #: seconds after which the store is read again if nobody wakes the outbox
-LONGEST_SLEEP = 30.0
+MAX_OUTBOX_SLEEP_SECONDS = 30.0
 #: seconds until the next round while more is due than may be sent
-PACE = 1.0
+PACING_INTERVAL_SECONDS = 1.0
 #: seconds that a sender gets for one attempt, whatever its own deadline is
-PATIENCE = 60.0
+SEND_TIMEOUT_SECONDS = 60.0
 #: seconds that deliveries get to finish when another process is going to lead
-LAST = 1.0
+SENDING_GRACE_SECONDS = 1.0
 
 _log = log.get()
 
 
-def room(seconds: float) -> int:
+def compute_sending_limit(seconds: float) -> int:
     """Return how many deliveries may be sent at the same time after so many seconds of leading.
 
     So deliveries that became due while no gateway was running are not all sent at once, which would overload
     the receivers and the gateway.
     """
-    return min(MOST, FEW << min(int(seconds), 16))
+    return min(MAX_SENDING, INITIAL_MAX_SENDING << min(int(seconds), 16))
 
 
-class Post(Struct, frozen=True, kw_only=True):
+class DeliverySetup(Struct, frozen=True, kw_only=True):
     """What the outbox needs to send deliveries."""
 
     #: the senders, by the kind of target
-    senders: Mapping[str, Sender] = field(default_factory=dict)
+    senders: Mapping[str, DeliverySender] = field(default_factory=dict)
     #: the functions that make bodies, by the format of the target
-    bodies: Mapping[str, Body] = field(default_factory=dict)
+    bodies: Mapping[str, BodyEncoder] = field(default_factory=dict)
     #: which addresses callers may have deliveries sent to
-    reach: Reach = Reach(local=True)
+    address_policy: AddressPolicy = AddressPolicy(loopback_only=True)
     #: seconds before each attempt
-    schedule: Sequence[float] = SCHEDULE
+    retry_delays: Sequence[float] = DELIVERY_RETRY_DELAYS_SECONDS
 
 
 class Outbox:
     """The service that sends due deliveries."""
 
-    def __init__(self, store: Store, post: Post, clock: Clock) -> None:
+    def __init__(self, store: Store, post: DeliverySetup, clock: Clock) -> None:
         self._store = store
         self._post = post
         self._clock = clock
@@ -76,82 +84,84 @@ class Outbox:
         )
         self._sending: set[asyncio.Task[None]] = set()
         self._led_at = 0.0
-        store.subscribe(self._hear)
+        store.subscribe(self._wake_on_commit)
 
-    def call(self) -> None:
+    def wake(self) -> None:
         """Look for due deliveries now."""
         self._loop.wake()
 
-    async def lead(self) -> None:
+    async def start_sending(self) -> None:
         """Start sending. Deliveries that were being sent when their process ended are sent first."""
-        released = await until_taken(self._store.deliveries.release_in_flight)
+        released = await until_stored(self._store.deliveries.release_in_flight)
         if released:
             _log.info("outbox.released", deliveries=released)
         self._led_at = asyncio.get_running_loop().time()
         self._loop.start()
 
-    async def stand_down(self) -> None:
+    async def stop_sending(self) -> None:
         """Stop sending. Deliveries under way get a moment to finish; the next process to lead sends the rest again.
 
         Stopping twice is fine.
         """
         await self._loop.stop()
         if self._sending:
-            await asyncio.wait(self._sending, timeout=LAST)
+            await asyncio.wait(self._sending, timeout=SENDING_GRACE_SECONDS)
         for sending in self._sending:
             sending.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
 
-    def _hear(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
+    def _wake_on_commit(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
         if any(change.topic == "delivery" and change.state == DeliveryStatus.PENDING for change in changes):
-            self.call()
+            self.wake()
 
     async def _send_due(self) -> float:
         """Send what is due, up to the limit. Returns the seconds until the next round."""
-        allowed = room(asyncio.get_running_loop().time() - self._led_at)
+        allowed = compute_sending_limit(asyncio.get_running_loop().time() - self._led_at)
         free = allowed - len(self._sending)
         # Shielded: deliveries that are taken on disk are sent here, or the next process to lead releases them.
-        taken = await asyncio.shield(self._store.deliveries.take_due(free, EACH)) if free > 0 else []
+        taken = (
+            await asyncio.shield(self._store.deliveries.take_due(free, MAX_SENDING_PER_RECEIVER)) if free > 0 else []
+        )
         for delivery in taken:
-            task = asyncio.create_task(self._deliver(delivery), name=f"delivery-{delivery.id}")
+            task = asyncio.create_task(self._send_delivery(delivery), name=f"delivery-{delivery.id}")
             self._sending.add(task)
-            task.add_done_callback(self._done)
-        if len(taken) >= free and allowed < MOST:
-            return PACE
+            task.add_done_callback(self._on_sending_done)
+        if len(taken) >= free and allowed < MAX_SENDING:
+            return PACING_INTERVAL_SECONDS
         now = self._clock()
         due = await self._store.deliveries.next_due_at(now)
-        return LONGEST_SLEEP if due is None else min((due - now) / 1000 + 0.001, LONGEST_SLEEP)
+        return MAX_OUTBOX_SLEEP_SECONDS if due is None else min((due - now) / 1000 + 0.001, MAX_OUTBOX_SLEEP_SECONDS)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _on_sending_done(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
-        self.call()
+        self.wake()
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _send_delivery(self, delivery: Delivery) -> None:
         with log.bound(delivery=delivery.id, run=delivery.run):
-            receipt = await self._try(delivery)
+            receipt = await self._attempt_send(delivery)
             chance = random.random()  # noqa: S311 it spreads retries, and protects nothing
-            done = after(delivery, receipt, self._clock(), chance, self._post.schedule)
-            await until_taken(lambda: self._store.deliveries.record_attempt(done))
+            done = apply_send_result(delivery, receipt, self._clock(), chance, self._post.retry_delays)
+            await until_stored(lambda: self._store.deliveries.record_attempt(done))
             _log.info(f"delivery.{done.status}", attempt=done.attempt, receiver=done.target.receiver, error=done.error)
 
-    async def _try(self, delivery: Delivery) -> Receipt:
+    async def _attempt_send(self, delivery: Delivery) -> SendResult:
         """Make one attempt. No error that a sender raises gets past here."""
         sender = self._post.senders.get(delivery.target.kind)
         if sender is None:
-            return Never(f"the channel {delivery.target.kind} is not configured")
+            return PermanentFailure(f"the channel {delivery.target.kind} is not configured")
         body = self._post.bodies.get(delivery.target.format)
         if body is None:
-            return Never(f"this gateway does not know the format {delivery.target.format}")
+            return PermanentFailure(f"this gateway does not know the format {delivery.target.format}")
         try:
             run = await self._store.runs.get(delivery.run)
-            async with asyncio.timeout(PATIENCE):
-                return await sender.send(_with_secret(delivery, run), body(run))
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                return await sender.send_delivery(_add_signing_secret(delivery, run), body(run))
         except Exception as error:
             _log.warning("delivery.broke", kind=delivery.target.kind, exc_info=True)
-            return TryAgain(f"{type(error).__name__}: {error}")
+            return RetryLater(f"{type(error).__name__}: {error}")
 
 
-def _with_secret(delivery: Delivery, run: Run) -> Delivery:
+def _add_signing_secret(delivery: Delivery, run: Run) -> Delivery:
     """Return a delivery with the secret that its caller chose for signing, which is stored only with the run."""
     wanted = (target for target in run.spec.deliver if target.address == delivery.target.address and target.secret)
     target = next(wanted, None)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 from gateway.domain.ports.store import Store
 from gateway.engine.execution import rescuer
-from gateway.engine.execution.executor import Cut
+from gateway.engine.execution.executor import Interrupt
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.worker import Worker
 from gateway.engine.hub import Hub
-from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.agents import Agents
 from gateway.engine.service_loop import ServiceLoop, log_errors
 
 #: seconds between checks for owners that are gone, while there is another owner
@@ -31,7 +31,7 @@ class PeerWatch:
         store: Store,
         owner: Owner,
         hub: Hub,
-        agents: Roster,
+        agents: Agents,
         worker: Worker,
         wake_services: Sequence[Callable[[], None]],
     ) -> None:
@@ -74,13 +74,13 @@ class PeerWatch:
 
     async def _check_owners(self) -> float | None:
         """Leave another process time to write while it has runs in this store, and rescue its runs if it is gone."""
-        if not await rescuer.others(self._store, self._owner):
+        if not await rescuer.has_other_owners(self._store, self._owner):
             self._set_shared(False)
             return None
         self._set_shared(True)
-        if await rescuer.rescue(self._store, self._owner):
-            await self._agents.sweep(configured=False)
-            self._worker.call()
+        if await rescuer.rescue_runs(self._store, self._owner):
+            await self._agents.fail_orphaned_runs(configured=False)
+            self._worker.wake()
         return RESCUE_INTERVAL_SECONDS
 
     def _set_shared(self, shared: bool) -> None:
@@ -91,22 +91,22 @@ class PeerWatch:
 
     async def _refresh_agents(self) -> float:
         """Read the agents again: another process may have changed them in its last moments."""
-        await self._agents.refresh()
+        await self._agents.reload_stored_agents()
         return RESCUE_INTERVAL_SECONDS
 
     async def _check_commits(self) -> float:
         commits = await self._store.count_external_commits()
         if commits != self._seen_commits:
-            await self._take_in()
+            await self._announce_commits()
             self._seen_commits = commits
         return BUSY_POLL_SECONDS if self._shared else IDLE_POLL_SECONDS
 
-    async def _take_in(self) -> None:
+    async def _announce_commits(self) -> None:
         """Tell all that keeps a copy of the store, or waits for a commit, what another process has committed."""
-        await self._hub.refresh()
-        await self._agents.refresh()
-        self._worker.call()
+        await self._hub.announce_external_commits()
+        await self._agents.reload_stored_agents()
+        self._worker.wake()
         for wake in self._wake_services:
             wake()
-        for run in await self._store.runs.find_cancel_requested(self._worker.attempts):
-            self._worker.cut(run, Cut.CANCEL)
+        for run in await self._store.runs.find_cancel_requested(self._worker.current_run_ids):
+            self._worker.interrupt_run(run, Interrupt.CANCEL)

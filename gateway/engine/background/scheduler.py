@@ -12,16 +12,16 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.domain.ports.store import Store
-from gateway.domain.run import Accepted
-from gateway.domain.schedule import Firing, PlannedRun, Schedule, due
+from gateway.domain.run import AcceptedRun
+from gateway.domain.schedule import FirePlan, PlannedRun, Schedule, decide_fires
 from gateway.domain.times import Clock
 from gateway.engine.service_loop import RETRY_SECONDS, ServiceLoop, log_errors
 from gateway.errors import GatewayError
 
 #: how many due schedules are fired together
-BATCH = 200
+MAX_SCHEDULES_PER_BATCH = 200
 #: seconds after which the scheduler reads the clock again
-LONGEST_SLEEP = 10.0
+MAX_SCHEDULER_SLEEP_SECONDS = 10.0
 
 
 class Scheduler:
@@ -31,7 +31,7 @@ class Scheduler:
         self,
         store: Store,
         plan: Callable[[Schedule, int], PlannedRun],
-        announce: Callable[[Accepted], None],
+        announce: Callable[[AcceptedRun], None],
         clock: Clock,
     ) -> None:
         """Args:
@@ -49,47 +49,52 @@ class Scheduler:
             retry_seconds=RETRY_SECONDS,
         )
 
-    def call(self) -> None:
+    def wake(self) -> None:
         """Look for due schedules now: the next time of one may have changed."""
         self._loop.wake()
 
-    def lead(self) -> None:
+    def start_firing(self) -> None:
         """Start firing schedules."""
         self._loop.start()
 
-    async def stand_down(self) -> None:
+    async def stop_firing(self) -> None:
         """Stop firing: the next process to lead goes on. Stopping twice is fine."""
         await self._loop.stop()
 
     async def _fire_due(self) -> float:
         """Fire all schedules that are due. Returns the seconds until the next one."""
-        while found := await self._store.schedules.list_due(self._clock(), BATCH):
+        while found := await self._store.schedules.list_due(self._clock(), MAX_SCHEDULES_PER_BATCH):
             now = self._clock()
             made = await asyncio.gather(
-                *(self._fire(self._firing(schedule, now)) for schedule in found), return_exceptions=True
+                *(self._fire_schedule(self._plan_fires(schedule, now)) for schedule in found), return_exceptions=True
             )
             broken = next((one for one in made if isinstance(one, BaseException)), None)
             if broken is not None:
                 raise broken
         next_at = await self._store.schedules.next_fire_at()
         if next_at is None:
-            return LONGEST_SLEEP
-        return min(max((next_at - self._clock()) / 1000, 0.0) + 0.001, LONGEST_SLEEP)
+            return MAX_SCHEDULER_SLEEP_SECONDS
+        return min(max((next_at - self._clock()) / 1000, 0.0) + 0.001, MAX_SCHEDULER_SLEEP_SECONDS)
 
-    async def _fire(self, firing: Firing) -> None:
+    async def _fire_schedule(self, firing: FirePlan) -> None:
         for accepted in await self._store.schedules.fire(firing):
             self._announce(accepted)
 
-    def _firing(self, schedule: Schedule, now: int) -> Firing:
+    def _plan_fires(self, schedule: Schedule, now: int) -> FirePlan:
         """Plan what is to be done about a schedule that is due; one whose times cannot be told any more ends."""
         assert schedule.next_at is not None, "it is due"
         try:
-            decided = due(schedule, now)
+            decided = decide_fires(schedule, now)
         except GatewayError as error:  # its zone is no longer known here
-            return Firing(schedule=schedule, refused=(schedule.next_at,), error=str(error), next_at=None)
-        planned = Firing(schedule=schedule, missed=decided.missed, count=decided.number, next_at=decided.next_at)
+            return FirePlan(schedule=schedule, refused_times=(schedule.next_at,), error=str(error), next_at=None)
+        planned = FirePlan(
+            schedule=schedule,
+            missed_times=decided.missed_times,
+            missed_count=decided.missed_count,
+            next_at=decided.next_at,
+        )
         try:
-            runs = tuple(self._plan(schedule, time) for time in decided.fire)
+            runs = tuple(self._plan(schedule, time) for time in decided.fire_times)
         except GatewayError as error:
-            return msgspec.structs.replace(planned, refused=decided.fire, error=str(error))
+            return msgspec.structs.replace(planned, refused_times=decided.fire_times, error=str(error))
         return msgspec.structs.replace(planned, runs=runs)

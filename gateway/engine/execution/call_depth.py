@@ -10,16 +10,16 @@ from gateway.domain.run import RunSpec
 from gateway.errors import TooDeep
 
 #: how many runs are above the run that the current request submits
-ASKED: ContextVar[int] = ContextVar("asked", default=0)
+CALLER_DEPTH: ContextVar[int] = ContextVar("asked", default=0)
 
 
-def deepened(spec: RunSpec, limit: int) -> RunSpec:
+def apply_caller_depth(spec: RunSpec, limit: int) -> RunSpec:
     """Return a run with the call depth of the current request.
 
     Raises:
         TooDeep: it is deeper than `limit`.
     """
-    depth = max(spec.depth, ASKED.get())
+    depth = max(spec.depth, CALLER_DEPTH.get())
     if depth > limit:
         raise TooDeep(
             f"agents have asked one another {depth} deep, and {limit} is the limit (limits.depth).",

@@ -13,33 +13,33 @@ import msgspec
 
 from gateway import log
 from gateway.domain import goal
-from gateway.domain.agent import Agent, Permissions
-from gateway.domain.event import Log, Said
-from gateway.domain.permission import Answer, Wanted
+from gateway.domain.agent import Agent, PermissionPolicy
+from gateway.domain.event import BackendEvent, Log
+from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import Backend, Turn
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
-from gateway.domain.run import Mode, Move, Outcome, Round, Run, Verdict
+from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Run
 from gateway.engine.execution.recorder import Recorder
-from gateway.engine.storage_retry import REFUSED, until_taken
+from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS, until_stored
 from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, Unavailable
 
 #: messages of a session that a backend may read
-HISTORY = 500
+MAX_HISTORY_MESSAGES = 500
 #: seconds that a backend has to end a turn that is over or was interrupted
-CLOSING = 5.0
+TURN_CLOSE_TIMEOUT_SECONDS = 5.0
 #: seconds between attempts to begin a turn while the machine has no room for it
-SCARCE = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+NO_ROOM_RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 #: characters of an error that are stored
-ERROR = 2000
+MAX_RUN_ERROR_CHARACTERS = 2000
 
 #: asks people the permission question of an attempt; returns their answer within that many seconds
-Ask = Callable[[Run, Wanted, float], Awaitable[Answer]]
+AskPermission = Callable[[Run, PermissionQuestion, float], Awaitable[Answer]]
 
 _log = log.get()
 
 
-class Cut(Enum):
+class Interrupt(Enum):
     """Why an attempt is interrupted from outside."""
 
     CANCEL = "cancelled"
@@ -59,23 +59,23 @@ class Attempt:
         #: in goal mode: the current round, and whether the goal was reached
         self.rounds: int | None = None
         self.done: bool | None = None
-        self._interrupt: asyncio.Future[Cut] = asyncio.get_running_loop().create_future()
+        self._interrupt: asyncio.Future[Interrupt] = asyncio.get_running_loop().create_future()
 
-    def cut(self, why: Cut) -> None:
+    def interrupt(self, why: Interrupt) -> None:
         """Ask the attempt to end now. The first reason counts."""
         if not self._interrupt.done():
             self._interrupt.set_result(why)
 
-    async def wait_cut(self) -> Cut:
+    async def wait_for_interrupt(self) -> Interrupt:
         return await asyncio.shield(self._interrupt)
 
     @property
-    def agent(self) -> str:
+    def agent_id(self) -> str:
         """The id of the run's agent."""
         return self.run.spec.agent
 
     @property
-    def why(self) -> Cut | None:
+    def interrupted_by(self) -> Interrupt | None:
         return self._interrupt.result() if self._interrupt.done() else None
 
 
@@ -87,7 +87,7 @@ class Executor:
         store: Store,
         agents: Callable[[str], Agent | None],
         backends: Mapping[str, Backend],
-        ask: Ask,
+        ask: AskPermission,
         *,
         workspaces: Path,
         outputs: Path,
@@ -101,7 +101,7 @@ class Executor:
         self._outputs = outputs
         self._output_limit = output_limit
 
-    async def execute(self, attempt: Attempt) -> None:
+    async def execute_attempt(self, attempt: Attempt) -> None:
         """Work on a claimed run until its end is on disk, or it is back in the queue."""
         run = attempt.run
         with log.bound(run=run.id, agent=run.spec.agent, attempt=run.attempt):
@@ -111,20 +111,20 @@ class Executor:
                 backend=self._backend_name(run),
                 outputs=self._outputs,
                 limit=self._output_limit,
-                fenced=lambda: attempt.cut(Cut.FENCED),
+                fenced=lambda: attempt.interrupt(Interrupt.FENCED),
             )
-            verdict = await self._perform(attempt, recorder)
+            verdict = await self._perform_attempt(attempt, recorder)
             try:
-                await self._settle(attempt, recorder, verdict)
+                await self._settle_run(attempt, recorder, verdict)
             except Exception:  # a run that stays in `running` blocks its session for ever
                 _log.exception("run.end_broke")
-                await self._finish(
-                    run, _failed("the gateway failed while it stored the end of this run; its log says more."), []
+                await self._finish_run(
+                    run, _make_failure("the gateway failed while it stored the end of this run; its log says more."), []
                 )
 
     # --- prepare ----------------------------------------------------------------------------
 
-    async def _prepare(self, attempt: Attempt, recorder: Recorder) -> tuple[Backend, Turn]:
+    async def _prepare_turn(self, attempt: Attempt, recorder: Recorder) -> tuple[Backend, Turn]:
         run, number = attempt.run, attempt.rounds or 1
         agent = self._agents(run.spec.agent)
         if agent is None:
@@ -135,21 +135,21 @@ class Executor:
             run=run.id,
             attempt=run.attempt,
             agent=agent,
-            input=run.spec.prompt(number),
+            input=run.spec.build_prompt(number),
             depth=run.spec.depth,
             model=run.spec.model or agent.model,
             session=run.spec.session,
             session_ref=ref if kind == agent.backend else None,
-            workspace=str(self._workspace(agent, run.spec.session)),
-            history=lambda: self._store.sessions.read_history(run.spec.session, HISTORY),
-            ask=lambda wanted: self._permit(attempt, recorder, agent, wanted),
+            workspace=str(self._ensure_workspace(agent, run.spec.session)),
+            read_history=lambda: self._store.sessions.read_history(run.spec.session, MAX_HISTORY_MESSAGES),
+            ask_permission=lambda wanted: self._answer_permission(attempt, recorder, agent, wanted),
         )
 
     def _backend_name(self, run: Run) -> str:
         agent = self._agents(run.spec.agent)
         return agent.backend if agent else ""
 
-    def _workspace(self, agent: Agent, session: str) -> Path:
+    def _ensure_workspace(self, agent: Agent, session: str) -> Path:
         if agent.workspace is not None:
             given = Path(agent.workspace).expanduser().absolute()
             if not given.is_dir():
@@ -166,41 +166,41 @@ class Executor:
 
     # --- perform ----------------------------------------------------------------------------
 
-    async def _perform(self, attempt: Attempt, recorder: Recorder) -> Verdict | None:
+    async def _perform_attempt(self, attempt: Attempt, recorder: Recorder) -> AttemptResult | None:
         """Drive the backend. Returns how it ended, or None if the attempt was interrupted from outside."""
         try:
-            finished = await self._drive(attempt, recorder)
+            finished = await self._drive_backend(attempt, recorder)
         except AgentError as error:
-            return _failed(str(error))
-        except REFUSED as error:  # the disk failed, not the agent
+            return _make_failure(str(error))
+        except RETRYABLE_STORAGE_ERRORS as error:  # the disk failed, not the agent
             _log.warning("run.disk_refuses", error=str(error))
-            attempt.cut(Cut.DISK)
+            attempt.interrupt(Interrupt.DISK)
             return None
         except GatewayError as error:
-            return _failed(f"cannot run the agent: {error}")
+            return _make_failure(f"cannot run the agent: {error}")
         except Fenced:
-            attempt.cut(Cut.FENCED)
+            attempt.interrupt(Interrupt.FENCED)
             return None
         except Exception as error:
             _log.exception("run.backend_broke")
-            return _failed(f"the backend failed with a bug: {type(error).__name__}: {error}")
+            return _make_failure(f"the backend failed with a bug: {type(error).__name__}: {error}")
         if finished:
-            return Verdict(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result=recorder.reply)
-        if attempt.why is None:
-            seconds = self._timeout(attempt.run)
-            return Verdict(
+            return AttemptResult(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result=recorder.current_reply)
+        if attempt.interrupted_by is None:
+            seconds = self._timeout_seconds(attempt.run)
+            return AttemptResult(
                 move=Move.FAIL, outcome=Outcome.TIMEOUT, error=f"the agent did not finish within {seconds:g} s."
             )
         return None
 
-    async def _drive(self, attempt: Attempt, recorder: Recorder) -> bool:
+    async def _drive_backend(self, attempt: Attempt, recorder: Recorder) -> bool:
         """Work until the end, the deadline, or an interrupt. Returns whether the agent finished."""
-        work = self._reach if attempt.run.spec.mode is Mode.GOAL else self._turn
+        work = self._pursue_goal if attempt.run.spec.mode is Mode.GOAL else self._take_turn_with_retries
         driving = asyncio.create_task(work(attempt, recorder), name=f"turn-{attempt.run.id}")
-        interrupted = asyncio.create_task(attempt.wait_cut())
+        interrupted = asyncio.create_task(attempt.wait_for_interrupt())
         try:
             ended, _ = await asyncio.wait(
-                {driving, interrupted}, timeout=self._timeout(attempt.run), return_when=asyncio.FIRST_COMPLETED
+                {driving, interrupted}, timeout=self._timeout_seconds(attempt.run), return_when=asyncio.FIRST_COMPLETED
             )
             if driving not in ended:
                 return False
@@ -210,98 +210,104 @@ class Executor:
             return True
         finally:
             interrupted.cancel()
-            await _end(driving)
+            await _cancel_turn(driving)
 
-    async def _turn(self, attempt: Attempt, recorder: Recorder) -> None:
+    async def _take_turn_with_retries(self, attempt: Attempt, recorder: Recorder) -> None:
         """Take a turn. If the machine has no room for it, it has not begun, and is tried again."""
-        for pause in SCARCE:
+        for pause in NO_ROOM_RETRY_DELAYS_SECONDS:
             try:
                 return await self._take_turn(attempt, recorder)
             except Exhausted as error:
                 _log.warning("run.no_room", error=error.message, again_in=pause)
-                await recorder.hear(Log(level="warning", message=f"{error.message} It is tried again in {pause:g} s."))
-                await recorder.flush()
+                await recorder.record_output(
+                    Log(level="warning", message=f"{error.message} It is tried again in {pause:g} s.")
+                )
+                await recorder.flush_events()
             await asyncio.sleep(pause)
         return await self._take_turn(attempt, recorder)
 
     async def _take_turn(self, attempt: Attempt, recorder: Recorder) -> None:
-        backend, prepared = await self._prepare(attempt, recorder)
-        async with aclosing(backend.prompt(prepared)) as stream:
+        backend, prepared = await self._prepare_turn(attempt, recorder)
+        async with aclosing(backend.stream_turn(prepared)) as stream:
             async for said in stream:
-                await recorder.hear(said)
+                await recorder.record_output(said)
 
-    async def _permit(self, attempt: Attempt, recorder: Recorder, agent: Agent, wanted: Wanted) -> Answer:
+    async def _answer_permission(
+        self, attempt: Attempt, recorder: Recorder, agent: Agent, wanted: PermissionQuestion
+    ) -> Answer:
         """Answer a permission question by the agent's policy, which may be to ask people."""
-        if agent.permissions is not Permissions.ASK:
-            return Answer.ALLOW if agent.permissions is Permissions.ALLOW else Answer.DENY
+        if agent.permissions is not PermissionPolicy.ASK:
+            return Answer.ALLOW if agent.permissions is PermissionPolicy.ALLOW else Answer.DENY
         try:
-            await recorder.flush()
+            await recorder.flush_events()
             return await self._ask(attempt.run, wanted, agent.permission_timeout)
         except Fenced:
-            attempt.cut(Cut.FENCED)
+            attempt.interrupt(Interrupt.FENCED)
             return Answer.DENY
 
-    async def _reach(self, attempt: Attempt, recorder: Recorder) -> None:
+    async def _pursue_goal(self, attempt: Attempt, recorder: Recorder) -> None:
         """Prompt the agent in rounds until it reaches the goal. Rounds of an earlier attempt are not repeated."""
         run = attempt.run
         attempt.rounds, attempt.done = (run.rounds or 0) + 1, False
         while True:
-            await self._turn(attempt, recorder)
-            attempt.done = goal.reached(recorder.reply)
+            await self._take_turn_with_retries(attempt, recorder)
+            attempt.done = goal.is_reached(recorder.current_reply)
             if attempt.done or attempt.rounds >= run.spec.max_rounds:
                 return
-            ended = Round(number=attempt.rounds, reply=recorder.reply, usage=recorder.usage)
-            await self._keep(run, ended, await recorder.close())
-            recorder.begin_again()
+            ended = GoalRound(number=attempt.rounds, reply=recorder.current_reply, usage=recorder.usage)
+            await self._store_round(run, ended, await recorder.close())
+            recorder.start_next_round()
             attempt.rounds += 1
 
-    async def _keep(self, run: Run, ended: Round, said: Sequence[Said]) -> None:
-        await until_taken(lambda: self._store.runs.end_round(run.id, run.epoch, ended, said))
+    async def _store_round(self, run: Run, ended: GoalRound, said: Sequence[BackendEvent]) -> None:
+        await until_stored(lambda: self._store.runs.end_round(run.id, run.epoch, ended, said))
 
-    def _timeout(self, run: Run) -> float:
+    def _timeout_seconds(self, run: Run) -> float:
         agent = self._agents(run.spec.agent)
         return run.spec.timeout or (agent.timeout if agent else 60.0)
 
     # --- settle -----------------------------------------------------------------------------
 
-    async def _settle(self, attempt: Attempt, recorder: Recorder, verdict: Verdict | None) -> None:
+    async def _settle_run(self, attempt: Attempt, recorder: Recorder, verdict: AttemptResult | None) -> None:
         """Store the end of the run, or put it back into the queue."""
         run, said = attempt.run, await recorder.close()
-        if verdict is None and attempt.why is Cut.CANCEL:
-            verdict = Verdict(move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result=recorder.reply or None)
-        if attempt.why is Cut.FENCED:
+        if verdict is None and attempt.interrupted_by is Interrupt.CANCEL:
+            verdict = AttemptResult(
+                move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result=recorder.current_reply or None
+            )
+        if attempt.interrupted_by is Interrupt.FENCED:
             _log.warning("run.fenced")
         elif verdict is not None:
             ended = {"usage": recorder.usage, "rounds": attempt.rounds, "done": attempt.done}
-            await self._finish(run, msgspec.structs.replace(verdict, **ended), said)
+            await self._finish_run(run, msgspec.structs.replace(verdict, **ended), said)
         else:
-            why = (attempt.why or Cut.STOP).value
-            await _written(lambda: self._store.runs.requeue(run.id, run.epoch, why))
+            why = (attempt.interrupted_by or Interrupt.STOP).value
+            await _store_settlement(lambda: self._store.runs.requeue(run.id, run.epoch, why))
 
-    async def _finish(self, run: Run, verdict: Verdict, said: Sequence[Said]) -> None:
-        await _written(lambda: self._store.runs.finish(run.id, run.epoch, verdict, said))
+    async def _finish_run(self, run: Run, verdict: AttemptResult, said: Sequence[BackendEvent]) -> None:
+        await _store_settlement(lambda: self._store.runs.finish(run.id, run.epoch, verdict, said))
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _cancel_turn(task: asyncio.Task[None]) -> None:
     """Cancel a turn and wait until it has ended. What it says while it ends does not count."""
     task.cancel()
-    _, pending = await asyncio.wait({task}, timeout=CLOSING)
+    _, pending = await asyncio.wait({task}, timeout=TURN_CLOSE_TIMEOUT_SECONDS)
     if pending:
-        _log.error("run.backend_does_not_end", seconds=CLOSING)
+        _log.error("run.backend_does_not_end", seconds=TURN_CLOSE_TIMEOUT_SECONDS)
     elif not task.cancelled() and task.exception() is not None:
         _log.debug("run.ended_with", error=str(task.exception()))
 
 
-async def _written(settle: Callable[[], Awaitable[Run]]) -> None:
+async def _store_settlement(settle: Callable[[], Awaitable[Run]]) -> None:
     try:
-        ended = await until_taken(settle)
+        ended = await until_stored(settle)
     except Fenced:
         _log.warning("run.fenced")
     else:
         _log.info("run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
 
 
-def _failed(error: str) -> Verdict:
+def _make_failure(error: str) -> AttemptResult:
     # A program may say something that is not Unicode, or very long.
-    shown = error[:ERROR].encode("utf-8", "replace").decode()
-    return Verdict(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=shown)
+    shown = error[:MAX_RUN_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
+    return AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=shown)

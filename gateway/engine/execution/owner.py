@@ -19,10 +19,10 @@ class Owner(NamedTuple):
         return f"{self.instance}@{self.process}"
 
     @classmethod
-    def parse(cls, text: str) -> Owner:
+    def parse_owner(cls, text: str) -> Owner:
         instance, _, process = text.partition("@")
-        return cls(instance, Identity.parse(process))
+        return cls(instance, Identity.parse_identity(process))
 
     @property
-    def alive(self) -> bool:
-        return identity.alive(self.process)
+    def is_alive(self) -> bool:
+        return identity.is_alive(self.process)

@@ -15,27 +15,27 @@ from typing import cast
 import msgspec
 
 from gateway import log
-from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.ports.backend import Reply, SessionRef
+from gateway.domain.event import AnyEventData, BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.ports.backend import FullReply, SessionRef
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
-from gateway.engine.storage_retry import until_taken
+from gateway.engine.storage_retry import until_stored
 from gateway.errors import AgentError
 
 #: seconds for which pieces of text are collected
-GATHER = 0.03
+GATHER_SECONDS = 0.03
 #: characters of text in one event
-EVENT = 64 * 1024
+MAX_EVENT_CHARACTERS = 64 * 1024
 #: characters that an event shows of an output that is too large for it
-SHOWN = 2000
+MAX_SHOWN_OUTPUT_CHARACTERS = 2000
 #: characters that may be unwritten before the agent has to wait
-WAITING = 512 * 1024
+MAX_UNWRITTEN_CHARACTERS = 512 * 1024
 #: characters that an event without text counts in addition to its size: many small events make the agent wait, too
-LEAST = 200
+EVENT_OVERHEAD_CHARACTERS = 200
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(AnyHappening).decode
+_decode = msgspec.json.Decoder(AnyEventData).decode
 _log = log.get()
 
 
@@ -57,7 +57,7 @@ class Recorder:
         self._outputs = outputs
         self._limit = limit
         self._fenced = fenced
-        self._unwritten: list[Said] = []
+        self._unwritten: list[BackendEvent] = []
         self._unwritten_size = 0
         self._answer: list[str] = []
         self._length = 0
@@ -67,11 +67,11 @@ class Recorder:
         self.usage = Usage()
 
     @property
-    def reply(self) -> str:
+    def current_reply(self) -> str:
         """The answer so far."""
         return self._reply if self._reply is not None else "".join(self._answer)
 
-    async def hear(self, said: Said | SessionRef | Reply) -> None:
+    async def record_output(self, said: BackendEvent | SessionRef | FullReply) -> None:
         """Record one thing that the backend yielded.
 
         Raises:
@@ -80,30 +80,30 @@ class Recorder:
         match said:
             case SessionRef(ref=ref):
                 name = f"{self._backend}:{ref}"
-                await until_taken(lambda: self._store.runs.save_backend_ref(self._run.id, self._run.epoch, name))
+                await until_stored(lambda: self._store.runs.save_backend_ref(self._run.id, self._run.epoch, name))
                 return
-            case Reply(text=text):
+            case FullReply(text=text):
                 self._check_length(len(text))
-                _stored(Text(delta=text))
+                _normalize_event(Text(delta=text))
                 self._reply = text
                 return
-            case ToolEnd(output=output) if len(output) > EVENT:
-                said = await asyncio.to_thread(self._spill, said)
-            case Log(message=message) if len(message) > EVENT:
-                said = Log(level=said.level, message=message[:EVENT] + "…")
-        stored, size = _stored(said)
-        self._count(stored)
-        self._add(stored, size)
-        self._gather()
-        while self._unwritten_size > WAITING:
+            case ToolEnd(output=output) if len(output) > MAX_EVENT_CHARACTERS:
+                said = await asyncio.to_thread(self._spill_output, said)
+            case Log(message=message) if len(message) > MAX_EVENT_CHARACTERS:
+                said = Log(level=said.level, message=message[:MAX_EVENT_CHARACTERS] + "…")
+        stored, size = _normalize_event(said)
+        self._count_output(stored)
+        self._buffer_event(stored, size)
+        self._schedule_write()
+        while self._unwritten_size > MAX_UNWRITTEN_CHARACTERS:
             await self._write_now()
 
-    async def flush(self) -> None:
+    async def flush_events(self) -> None:
         """Write what was recorded so far, so that events that others write next come after it."""
         while self._write_timer is not None or self._write_task is not None:
             await self._write_now()
 
-    async def close(self) -> list[Said]:
+    async def close(self) -> list[BackendEvent]:
         """Stop writing. Returns the events that are not yet written."""
         if (writing := self._write_task) is not None:
             try:
@@ -116,11 +116,11 @@ class Recorder:
         said, self._unwritten, self._unwritten_size = self._unwritten, [], 0
         return said
 
-    def begin_again(self) -> None:
+    def start_next_round(self) -> None:
         """Begin the next round, with an answer and a usage of its own."""
         self._answer, self._length, self._reply, self.usage = [], 0, None, Usage()
 
-    def _count(self, said: Said) -> None:
+    def _count_output(self, said: BackendEvent) -> None:
         match said:
             case Text(delta=delta):
                 self._length += len(delta)
@@ -133,46 +133,46 @@ class Recorder:
         if length > self._limit:
             raise AgentError(f"the agent's answer is longer than {self._limit} characters (limits.output).")
 
-    def _add(self, said: Said, size: int) -> None:
+    def _buffer_event(self, said: BackendEvent, size: int) -> None:
         if isinstance(said, (Text, Thinking)):
             self._unwritten_size += len(said.delta)
             last = self._unwritten[-1] if self._unwritten else None
-            if type(last) is type(said) and len(last.delta) + len(said.delta) <= EVENT:
+            if type(last) is type(said) and len(last.delta) + len(said.delta) <= MAX_EVENT_CHARACTERS:
                 self._unwritten[-1] = type(said)(delta=last.delta + said.delta)
                 return
-            for start in range(0, len(said.delta), EVENT):
-                self._unwritten.append(type(said)(delta=said.delta[start : start + EVENT]))
+            for start in range(0, len(said.delta), MAX_EVENT_CHARACTERS):
+                self._unwritten.append(type(said)(delta=said.delta[start : start + MAX_EVENT_CHARACTERS]))
             return
-        self._unwritten_size += LEAST + size
+        self._unwritten_size += EVENT_OVERHEAD_CHARACTERS + size
         self._unwritten.append(said)
 
-    def _gather(self) -> None:
+    def _schedule_write(self) -> None:
         if self._write_timer is None and self._write_task is None:
-            self._write_timer = asyncio.get_running_loop().call_later(GATHER, self._begin_to_write)
+            self._write_timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._start_write)
 
     async def _write_now(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
-            self._begin_to_write()
+            self._start_write()
         if self._write_task is not None:
             await asyncio.shield(self._write_task)
 
-    def _begin_to_write(self) -> None:
+    def _start_write(self) -> None:
         self._write_timer = None
         said, self._unwritten, self._unwritten_size = self._unwritten, [], 0
-        self._write_task = asyncio.create_task(self._write(said), name="record")
+        self._write_task = asyncio.create_task(self._write_events(said), name="record")
 
-    async def _write(self, said: list[Said]) -> None:
+    async def _write_events(self, said: list[BackendEvent]) -> None:
         try:
-            await until_taken(lambda: self._store.events.append(self._run.id, self._run.epoch, said))
+            await until_stored(lambda: self._store.events.append(self._run.id, self._run.epoch, said))
         except Fenced:
             self._fenced()
         finally:
             self._write_task = None
         if self._unwritten:
-            self._gather()
+            self._schedule_write()
 
-    def _spill(self, said: ToolEnd) -> ToolEnd:
+    def _spill_output(self, said: ToolEnd) -> ToolEnd:
         data = said.output.encode("utf-8", "replace")
         file = self._outputs / f"{self._run.id}-{hashlib.sha256(data).hexdigest()[:16]}.txt"
         try:
@@ -182,10 +182,12 @@ class Recorder:
         except OSError as error:  # the run continues without the rest of this output
             _log.warning("run.output_lost", file=str(file), error=str(error))
             stored_in = ""
-        return msgspec.structs.replace(said, output=said.output[:SHOWN] + "…", output_file=stored_in)
+        return msgspec.structs.replace(
+            said, output=said.output[:MAX_SHOWN_OUTPUT_CHARACTERS] + "…", output_file=stored_in
+        )
 
 
-def _stored(said: Said) -> tuple[Said, int]:
+def _normalize_event(said: BackendEvent) -> tuple[BackendEvent, int]:
     """Return an event as it will be read from the log, and its size in bytes.
 
     Raises:
@@ -193,8 +195,8 @@ def _stored(said: Said) -> tuple[Said, int]:
     """
     try:
         data = _encode(said)
-        if len(data) > EVENT and isinstance(said, Tool):
+        if len(data) > MAX_EVENT_CHARACTERS and isinstance(said, Tool):
             data = _encode(msgspec.structs.replace(said, args=f"({len(data)} bytes, too large for the log)"))
-        return cast("Said", _decode(data)), len(data)
+        return cast("BackendEvent", _decode(data)), len(data)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         raise AgentError(f"the agent said something that cannot be stored: {error}.") from error

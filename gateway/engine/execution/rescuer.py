@@ -20,19 +20,19 @@ class StoreLedger:
         self._store = store
         self._owner = str(owner)
 
-    async def record(self, who: Identity, run: str | None) -> None:
+    async def record_process(self, who: Identity, run: str | None) -> None:
         await self._store.owners.record_process(AgentProcess(who=who, owner=self._owner, run=run))
 
-    async def forget(self, who: Identity) -> None:
+    async def forget_process(self, who: Identity) -> None:
         await self._store.owners.forget_process(who)
 
 
-async def others(store: Store, me: Owner) -> bool:
+async def has_other_owners(store: Store, me: Owner) -> bool:
     """Return whether another process still has runs or agent processes in this store."""
-    return any(Owner.parse(text) != me for text in await store.owners.list())
+    return any(Owner.parse_owner(text) != me for text in await store.owners.list())
 
 
-async def rescue(store: Store, me: Owner) -> int:
+async def rescue_runs(store: Store, me: Owner) -> int:
     """Rescue all runs of owners that have died. Returns their number.
 
     A dead owner's agent processes are ended before its runs can be claimed again, so that an orphan and a retry
@@ -40,17 +40,17 @@ async def rescue(store: Store, me: Owner) -> int:
     """
     rescued = 0
     for text in await store.owners.list():
-        owner = Owner.parse(text)
-        if owner == me or owner.alive:
+        owner = Owner.parse_owner(text)
+        if owner == me or owner.is_alive:
             continue
-        await asyncio.gather(*(_end(store, left) for left in await store.owners.list_processes(text)))
+        await asyncio.gather(*(_kill_process(store, left) for left in await store.owners.list_processes(text)))
         for run in await store.owners.rescue_runs(text):
             rescued += 1
             _log.warning("rescue.run", run=run.id, status=run.status, attempt=run.attempt)
     return rescued
 
 
-async def _end(store: Store, left: AgentProcess) -> None:
+async def _kill_process(store: Store, left: AgentProcess) -> None:
     killed = await asyncio.to_thread(child.kill_group, left.who)
     await store.owners.forget_process(left.who)
     _log.info("rescue.process", pid=left.who.pid, run=left.run, killed=killed)

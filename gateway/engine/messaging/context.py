@@ -10,57 +10,57 @@ from typing import NamedTuple, Protocol
 
 from gateway.domain.event import Event
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.inbound import Inbound
+from gateway.domain.inbound import InboundMessage
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, PermissionRequest
-from gateway.domain.ports.channel import Standing
+from gateway.domain.ports.channel import ChatStatus
 from gateway.domain.ports.store import Store
-from gateway.domain.retention import DAY
-from gateway.domain.run import Accepted, Run, RunFilter, RunSpec, Source, Status
+from gateway.domain.retention import DAY_MILLISECONDS
+from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.permissions import Permissions
 from gateway.errors import Conflict, GatewayError
 
 #: milliseconds for which the sender's id of a message is stored, so that a repeated message is recognized
-REMEMBERED = 30 * DAY
+MESSAGE_KEY_LIFETIME_MILLISECONDS = 30 * DAY_MILLISECONDS
 #: milliseconds until a pairing code expires
-CODE = 600_000
+PAIRING_CODE_LIFETIME_MILLISECONDS = 600_000
 #: characters of a pairing code, which make 40 random bits
-CODE_LENGTH = 8
+PAIRING_CODE_CHARACTERS = 8
 #: how many queued and how many running runs of a chat are listed, and so cancelled by one `stop`
-STOPPED = 100
+MAX_CANCELLED_RUNS = 100
 #: how many permission requests of a run are searched for an open one
-ASKED = 100
+MAX_SEARCHED_REQUESTS = 100
 #: characters of a chat's title that are stored
-TITLE = 100
+MAX_CHAT_TITLE_CHARACTERS = 100
 
-_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without I, O, 0 and 1
+_PAIRING_CODE_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without I, O, 0 and 1
 
 
-class Runs(Protocol):
+class ContextOperations(Protocol):
     """What a channel context needs from the engine."""
 
     permissions: Permissions
 
-    async def submit(self, spec: RunSpec, key: IdempotencyKey | None = None) -> Accepted: ...
+    async def submit_run(self, spec: RunSpec, key: IdempotencyKey | None = None) -> AcceptedRun: ...
 
-    async def cancel(self, run_id: str) -> Run: ...
+    async def cancel_run(self, run_id: str) -> Run: ...
 
-    def watch(self, run_id: str) -> AsyncGenerator[Event, None]: ...
+    def watch_run(self, run_id: str) -> AsyncGenerator[Event, None]: ...
 
 
-class Paired(NamedTuple):
+class PairedChat(NamedTuple):
     """A chat that was paired with a code."""
 
     chat: str
     title: str
     #: milliseconds since 1970 UTC
-    at: int
+    paired_at: int
 
 
-class EngineDesk:
+class EngineChannelContext:
     """The context of one channel or webhook endpoint."""
 
     def __init__(
@@ -70,8 +70,8 @@ class EngineDesk:
         source: Source,
         *,
         store: Store,
-        engine: Runs,
-        roster: Roster,
+        engine: ContextOperations,
+        roster: Agents,
         clock: Clock,
     ) -> None:
         self._name = name
@@ -83,18 +83,18 @@ class EngineDesk:
         self._source = source
 
     @property
-    def trouble(self) -> str | None:
+    def agent_problem(self) -> str | None:
         """Why messages cannot become runs, or None if they can: the agent that answers may be gone or disabled."""
         try:
-            self._roster.choose(self._agent)
+            self._roster.choose_agent(self._agent)
         except GatewayError as error:
             return str(error)
         return None
 
     # --- runs -------------------------------------------------------------------------------
 
-    async def submit(self, inbound: Inbound) -> Run:
-        session = await self.session(inbound.chat)
+    async def submit_message(self, inbound: InboundMessage) -> Run:
+        session = await self.current_session_key(inbound.chat)
         spec = RunSpec(
             source=self._source,
             agent=session.agent,
@@ -104,103 +104,113 @@ class EngineDesk:
             labels=dict(inbound.labels),
         )
         # No digest: a message with the same id is the same message, even if its content differs.
-        key = IdempotencyKey(scope=f"inbound {self._name}", key=inbound.id, digest="", lifetime=REMEMBERED)
-        return (await self._engine.submit(spec, key)).run
+        key = IdempotencyKey(
+            scope=f"inbound {self._name}", key=inbound.id, digest="", lifetime=MESSAGE_KEY_LIFETIME_MILLISECONDS
+        )
+        return (await self._engine.submit_run(spec, key)).run
 
-    async def stop(self, chat: str) -> int:
+    async def cancel_runs(self, chat: str) -> int:
         stopped = 0
-        for run in await self._open(chat):
+        for run in await self._list_open_runs(chat):
             try:
-                await self._engine.cancel(run.id)
+                await self._engine.cancel_run(run.id)
             except Conflict:  # it has ended in the meantime
                 continue
             stopped += 1
         return stopped
 
-    async def permit(self, chat: str, answer: Answer, which: tuple[str, str] | None = None) -> PermissionRequest | None:
-        for run in reversed(await self._open(chat)):
-            asked = await self._store.permissions.list(run.id, Page(limit=ASKED))
+    async def answer_permission(
+        self, chat: str, answer: Answer, which: tuple[str, str] | None = None
+    ) -> PermissionRequest | None:
+        for run in reversed(await self._list_open_runs(chat)):
+            asked = await self._store.permissions.list(run.id, Page(limit=MAX_SEARCHED_REQUESTS))
             for request in reversed(asked):
                 if request.answer is None and which in (None, (run.id, request.id)):
-                    return await self._engine.permissions.answer(run.id, request.id, answer, f"{self._name}:{chat}")
+                    return await self._engine.permissions.answer_request(
+                        run.id, request.id, answer, f"{self._name}:{chat}"
+                    )
         return None
 
-    async def standing(self, chat: str) -> Standing:
-        session = await self.session(chat)
-        found = await self._open(chat)
+    async def read_status(self, chat: str) -> ChatStatus:
+        session = await self.current_session_key(chat)
+        found = await self._list_open_runs(chat)
         running = sum(run.status is Status.RUNNING for run in found)
-        return Standing(session=str(session), agent=session.agent, running=running, queued=len(found) - running)
+        return ChatStatus(
+            session=str(session), agent=session.agent, running_runs=running, queued_runs=len(found) - running
+        )
 
-    async def begin_anew(self, chat: str) -> None:
-        number = int(await self.note(f"session:{chat}") or 1)
-        await self.keep(f"session:{chat}", str(number + 1))
+    async def start_new_session(self, chat: str) -> None:
+        number = int(await self.read_note(f"session:{chat}") or 1)
+        await self.write_note(f"session:{chat}", str(number + 1))
 
-    async def current(self, chat: str) -> str:
+    async def current_session_name(self, chat: str) -> str:
         """Return the name of a chat's current session: the chat's id, with a number from its second session on."""
-        number = await self.note(f"session:{chat}")
+        number = await self.read_note(f"session:{chat}")
         return chat if number is None else f"{chat}~{number}"
 
-    def watch(self, run: str) -> AsyncGenerator[Event, None]:
-        return self._engine.watch(run)
+    def watch_run(self, run: str) -> AsyncGenerator[Event, None]:
+        return self._engine.watch_run(run)
 
-    async def session(self, chat: str, agent: str | None = None) -> SessionKey:
+    async def current_session_key(self, chat: str, agent: str | None = None) -> SessionKey:
         """Return the key of a chat's current session, with the channel's agent unless another one is given."""
-        return SessionKey.of(self._roster.choose(agent or self._agent).id, self._name, await self.current(chat))
+        return SessionKey.from_parts(
+            self._roster.choose_agent(agent or self._agent).id, self._name, await self.current_session_name(chat)
+        )
 
-    async def _open(self, chat: str) -> Sequence[Run]:
+    async def _list_open_runs(self, chat: str) -> Sequence[Run]:
         """Return the queued and running runs of a chat's current session, of each agent and status the newest first."""
-        name = await self.current(chat)
+        name = await self.current_session_name(chat)
         found: list[Run] = []
-        for agent in self._roster.ids:
+        for agent in self._roster.agent_ids:
             for status in (Status.QUEUED, Status.RUNNING):
                 which = RunFilter(session=str(SessionKey(agent, self._name, name)), status=status)
-                found += await self._store.runs.list(which, Page(limit=STOPPED))
+                found += await self._store.runs.list(which, Page(limit=MAX_CANCELLED_RUNS))
         return found
 
     # --- pairing ----------------------------------------------------------------------------
 
-    async def knows(self, chat: str) -> bool:
-        return await self.note(f"chat:{chat}") is not None
+    async def is_paired(self, chat: str) -> bool:
+        return await self.read_note(f"chat:{chat}") is not None
 
-    async def code(self) -> tuple[str, int]:
+    async def create_pairing_code(self) -> tuple[str, int]:
         """Create a code that pairs one chat. Returns the code, and when it expires."""
-        code = "".join(secrets.choice(_ALPHABET) for _ in range(CODE_LENGTH))
-        expires = self._clock() + CODE
-        await self._store.notes.save(self._name, {_hidden(code): ""}, expires=expires)
+        code = "".join(secrets.choice(_PAIRING_CODE_ALPHABET) for _ in range(PAIRING_CODE_CHARACTERS))
+        expires = self._clock() + PAIRING_CODE_LIFETIME_MILLISECONDS
+        await self._store.notes.save(self._name, {_name_code_note(code): ""}, expires=expires)
         return code, expires
 
-    async def redeem(self, code: str, chat: str, title: str) -> bool:
-        hidden = _hidden(code)
-        paired = json.dumps({"title": title[:TITLE], "at": self._clock()})
+    async def redeem_code(self, code: str, chat: str, title: str) -> bool:
+        hidden = _name_code_note(code)
+        paired = json.dumps({"title": title[:MAX_CHAT_TITLE_CHARACTERS], "at": self._clock()})
         return await self._store.notes.save(self._name, {hidden: None, f"chat:{chat}": paired}, only_if=hidden)
 
-    async def moved(self, chat: str, to: str) -> None:
-        known = await self.note(f"chat:{chat}")
+    async def rename_chat(self, chat: str, to: str) -> None:
+        known = await self.read_note(f"chat:{chat}")
         if known is not None:
             await self._store.notes.save(self._name, {f"chat:{to}": known, f"chat:{chat}": None})
 
-    async def dismiss(self, chat: str) -> bool:
+    async def unpair_chat(self, chat: str) -> bool:
         """Undo the pairing of a chat. Returns False if it is not paired."""
         name = f"chat:{chat}"
         return await self._store.notes.save(self._name, {name: None}, only_if=name)
 
-    async def paired(self) -> list[Paired]:
+    async def list_paired_chats(self) -> list[PairedChat]:
         """Return the paired chats."""
         found: Mapping[str, str] = await self._store.notes.list(self._name, "chat:")
         known = {name.removeprefix("chat:"): json.loads(value) for name, value in found.items()}
-        return [Paired(chat, about["title"], about["at"]) for chat, about in known.items()]
+        return [PairedChat(chat, about["title"], about["at"]) for chat, about in known.items()]
 
     # --- notes ------------------------------------------------------------------------------
 
-    async def note(self, name: str) -> str | None:
+    async def read_note(self, name: str) -> str | None:
         return await self._store.notes.get(self._name, name)
 
-    async def keep(self, name: str, value: str, *, days: float | None = None) -> None:
-        expires = None if days is None else self._clock() + int(days * DAY)
+    async def write_note(self, name: str, value: str, *, days: float | None = None) -> None:
+        expires = None if days is None else self._clock() + int(days * DAY_MILLISECONDS)
         await self._store.notes.save(self._name, {name: value}, expires=expires)
 
 
-def _hidden(code: str) -> str:
+def _name_code_note(code: str) -> str:
     """Return the name of the note about a code. It has only a hash: a reader of the database learns no code."""
     normal = code.strip().upper().replace("-", "")
     return f"code:{hashlib.sha256(normal.encode('utf-8', 'replace')).hexdigest()}"

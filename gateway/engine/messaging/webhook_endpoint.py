@@ -10,32 +10,32 @@ import msgspec
 
 from gateway import log
 from gateway.domain import ids
-from gateway.domain.delivery import CHAT, Target
-from gateway.domain.inbound import Aside, Inbound, InletSettings
-from gateway.domain.ports.channel import Desk
+from gateway.domain.delivery import CHAT_FORMAT, Target
+from gateway.domain.inbound import ImmediateReply, InboundMessage, WebhookEndpointSettings
+from gateway.domain.ports.channel import ChannelContext
 from gateway.domain.run import Run
-from gateway.domain.template import Template, Unfit
+from gateway.domain.template import Template, TemplateError
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError, InvalidRequest
-from gateway.inbound import Posted, Provider, providers
+from gateway.inbound import ParsedWebhook, Provider, find_providers
 from gateway.security import secret_sources
-from gateway.validation import suggest
+from gateway.validation import suggest_name
 
 #: characters of the id that a provider gives to a webhook
 MAX_WEBHOOK_ID_CHARACTERS = 255
 #: how many fields a form may have
-FIELDS = 200
+MAX_FORM_FIELDS = 200
 #: the media type of forms
-FORM = "application/x-www-form-urlencoded"
+FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 
 _log = log.get()
 
 
-class Inlet:
+class WebhookEndpoint:
     """Verifies and parses the webhooks of one provider, and submits them."""
 
     def __init__(
-        self, name: str, settings: InletSettings, provider: Provider, secrets: Sequence[str], clock: Clock
+        self, name: str, settings: WebhookEndpointSettings, provider: Provider, secrets: Sequence[str], clock: Clock
     ) -> None:
         """Raises:
         ConfigError: a template cannot be parsed; the message names the setting.
@@ -45,51 +45,53 @@ class Inlet:
         self._settings = settings
         self._provider = provider
         self._clock = clock
-        self._prompt = _template(f"inbound.{name}.prompt", settings.prompt or provider.prompt)
-        self._session = _template(f"inbound.{name}.session", settings.session or provider.session)
+        self._prompt = _parse_template(f"inbound.{name}.prompt", settings.prompt or provider.prompt)
+        self._session = _parse_template(f"inbound.{name}.session", settings.session or provider.session)
         channel, _, chat = (settings.deliver or "").partition(":")
-        self._reply_to = Target(kind=channel, address=chat, format=CHAT, trusted=True) if chat else None
+        self._reply_to = Target(kind=channel, address=chat, format=CHAT_FORMAT, trusted=True) if chat else None
 
     @property
     def agent(self) -> str | None:
         return self._settings.agent
 
-    def admit(self, headers: Mapping[str, str]) -> None:
-        self._provider.admit(headers, self.secrets, self._clock() // 1000)
+    def check_headers(self, headers: Mapping[str, str]) -> None:
+        self._provider.check_headers(headers, self.secrets, self._clock() // 1000)
 
-    async def take(self, headers: Mapping[str, str], body: bytes, context: Desk) -> Run | Aside:
-        self._provider.verify(headers, body, self.secrets)
-        payload = _decoded(headers, body)
-        posted = self._provider.read(headers, body, payload)
-        if posted.answer is not None:
-            return Aside(body=posted.answer)
-        idle = posted.idle or self._unwanted(posted)
+    async def receive(self, headers: Mapping[str, str], body: bytes, context: ChannelContext) -> Run | ImmediateReply:
+        self._provider.verify_signature(headers, body, self.secrets)
+        payload = _decode_payload(headers, body)
+        posted = self._provider.read_webhook(headers, body, payload)
+        if posted.immediate_reply is not None:
+            return ImmediateReply(body=posted.immediate_reply)
+        idle = posted.ignore_reason or self._explain_unwanted_event(posted)
         if idle:
             _log.info("inbound.ignored", channel=self.name, why=idle)
-            return Aside(body={"status": "ignored", "reason": idle})
-        run = await context.submit(self._inbound(posted, payload))
-        return run if posted.taken is None else Aside(body=posted.taken(run.id))
+            return ImmediateReply(body={"status": "ignored", "reason": idle})
+        run = await context.submit_message(self._build_inbound_message(posted, payload))
+        return run if posted.make_run_reply is None else ImmediateReply(body=posted.make_run_reply(run.id))
 
-    def _unwanted(self, posted: Posted) -> str:
+    def _explain_unwanted_event(self, posted: ParsedWebhook) -> str:
         if not self._settings.events or set(self._settings.events) & set(posted.events):
             return ""
         return f"the event {posted.events[-1] if posted.events else ''!r} is not among inbound.{self.name}.events"
 
-    def _inbound(self, posted: Posted, payload: Mapping[str, Any]) -> Inbound:
+    def _build_inbound_message(self, posted: ParsedWebhook, payload: Mapping[str, Any]) -> InboundMessage:
         if not (1 <= len(posted.id) <= MAX_WEBHOOK_ID_CHARACTERS and posted.id.isprintable()):
             raise InvalidRequest(
                 f"the id of the webhook must have 1 to {MAX_WEBHOOK_ID_CHARACTERS} printable characters."
             )
-        return Inbound(
+        return InboundMessage(
             id=posted.id,
-            chat=_filled(f"inbound.{self.name}.session", self._session, payload),
-            content=_filled(f"inbound.{self.name}.prompt", self._prompt, payload),
+            chat=_fill_template(f"inbound.{self.name}.session", self._session, payload),
+            content=_fill_template(f"inbound.{self.name}.prompt", self._prompt, payload),
             reply_to=self._reply_to or posted.reply_to,
             labels={"event": posted.events[-1]} if posted.events else {},
         )
 
 
-def made(name: str, settings: InletSettings, environ: Mapping[str, str], clock: Clock) -> Inlet | None:
+def create_endpoint(
+    name: str, settings: WebhookEndpointSettings, environ: Mapping[str, str], clock: Clock
+) -> WebhookEndpoint | None:
     """Create the webhook endpoint that the settings describe; None if it has no secret or is disabled.
 
     Raises:
@@ -98,19 +100,19 @@ def made(name: str, settings: InletSettings, environ: Mapping[str, str], clock: 
     where = f"inbound.{name}"
     if not ids.is_slug(name):
         raise ConfigError(f"{where}: a name has only letters, digits and . _ @ - (at most 64 characters).")
-    known = providers()
+    known = find_providers()
     provider = known.get(settings.provider or name)
     if provider is None:
-        hint = suggest(settings.provider or name, sorted(known))
+        hint = suggest_name(settings.provider or name, sorted(known))
         raise ConfigError(f'{where}.provider: unknown value "{settings.provider or name}"{hint}')
-    endpoint = Inlet(name, settings, provider, secrets(name, settings, environ), clock)
+    endpoint = WebhookEndpoint(name, settings, provider, read_secrets(name, settings, environ), clock)
     if provider.check_secret is not None:
         for secret in endpoint.secrets:
             provider.check_secret(secret)
     return endpoint if settings.enabled and endpoint.secrets else None
 
 
-def secrets(name: str, settings: InletSettings, environ: Mapping[str, str]) -> list[str]:
+def read_secrets(name: str, settings: WebhookEndpointSettings, environ: Mapping[str, str]) -> list[str]:
     """Return the secrets of a webhook endpoint; an empty list if it has none.
 
     Raises:
@@ -121,21 +123,21 @@ def secrets(name: str, settings: InletSettings, environ: Mapping[str, str]) -> l
         raise ConfigError(f"inbound.{name}.secret: a blank secret protects nothing.", remedy="Remove it, or set one.")
     if given:
         return given
-    found = secret_sources.find(None, settings.secret_file, settings.secret_env, environ)
+    found = secret_sources.find_secret(None, settings.secret_file, settings.secret_env, environ)
     return [found] if found else []
 
 
-def _template(where: str, text: str) -> Template:
+def _parse_template(where: str, text: str) -> Template:
     try:
-        return Template.parse(text)
-    except Unfit as error:
+        return Template.parse_text(text)
+    except TemplateError as error:
         raise ConfigError(f"{where}: {error}.") from error
 
 
-def _filled(where: str, template: Template, payload: Mapping[str, Any]) -> str:
+def _fill_template(where: str, template: Template, payload: Mapping[str, Any]) -> str:
     try:
-        text = template.fill(payload)
-    except Unfit as error:
+        text = template.fill_placeholders(payload)
+    except TemplateError as error:
         raise InvalidRequest(f"{where}: {error}.", remedy="Change the template or the payload.") from error
     if not text.strip():
         raise InvalidRequest(
@@ -144,10 +146,10 @@ def _filled(where: str, template: Template, payload: Mapping[str, Any]) -> str:
     return text
 
 
-def _decoded(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
+def _decode_payload(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
     """Decode a body: JSON, a form, or JSON in the field `payload` of a form, as GitHub and Slack send it."""
-    if headers.get("Content-Type", "").lower().startswith(FORM):
-        fields = _fields(body)
+    if headers.get("Content-Type", "").lower().startswith(FORM_MEDIA_TYPE):
+        fields = _decode_form_fields(body)
         if "payload" not in fields:
             return fields
         body = fields["payload"].encode()
@@ -160,9 +162,9 @@ def _decoded(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
     return payload
 
 
-def _fields(body: bytes) -> dict[str, str]:
+def _decode_form_fields(body: bytes) -> dict[str, str]:
     """Decode a form. If a field is there twice, the last one counts."""
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS))
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS))
     except ValueError as error:
         raise InvalidRequest("the body is not a form in UTF-8, or has too many fields.") from error

@@ -16,16 +16,16 @@ from gateway import log
 from gateway.domain.agent import Agent, AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import Budget
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.ports.backend import Backend, Health
+from gateway.domain.ports.backend import AgentHealth, Backend
 from gateway.domain.ports.store import Store
-from gateway.domain.queue import Load
+from gateway.domain.queue import AgentLoad
 from gateway.errors import AgentNotFound, Conflict, InvalidRequest
-from gateway.validation import suggest
+from gateway.validation import suggest_name
 
 #: a name for the default agent, unless an agent has this id
-MAIN = "main"
+DEFAULT_AGENT_ALIAS = "main"
 #: runs of a deleted agent that are failed in one transaction
-ABANDONED = 500
+ABANDON_BATCH_SIZE = 500
 
 _log = log.get()
 
@@ -43,7 +43,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     #: how it was created through the API; None for an agent of the config file
     stored: StoredAgent | None
     activity: Activity
-    load: Load
+    load: AgentLoad
     default: bool
 
     @property
@@ -51,7 +51,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
         return self.stored.slug if self.stored else self.agent.id
 
 
-class Roster:
+class Agents:
     """Finds agents, and changes those that were created through the API."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Roster:
         self._default = default if default is not None else next(iter(enabled), None)
 
     @property
-    def default(self) -> Agent:
+    def default_agent(self) -> Agent:
         """The agent that is used when a request names none.
 
         Raises:
@@ -87,65 +87,65 @@ class Roster:
         return self._agents[self._default]
 
     @property
-    def limits(self) -> Mapping[str, int]:
+    def concurrency_limits(self) -> Mapping[str, int]:
         """How many runs each enabled agent may work on at the same time."""
         return {agent.id: agent.max_concurrent for agent in self._agents.values() if agent.enabled}
 
     @property
-    def budgets(self) -> Mapping[str, Budget]:
+    def daily_budgets(self) -> Mapping[str, Budget]:
         """The daily budget of each enabled agent. Agents without one are left out."""
         found = {agent.id: agent.budget for agent in self._agents.values() if agent.enabled}
         return {id_: budget for id_, budget in found.items() if budget is not None and budget != Budget()}
 
     @property
-    def ids(self) -> Sequence[str]:
+    def agent_ids(self) -> Sequence[str]:
         return list(self._agents)
 
-    def packs(self, default: str) -> Sequence[str]:
+    def list_pack_names(self, default: str) -> Sequence[str]:
         """Return the names of the enabled agents, after the name that stands for the default agent."""
         slugs = {agent.id: agent.slug for agent in self._stored.values()}
         names = [slugs.get(agent.id, agent.id) for agent in self._agents.values() if agent.enabled]
         return [default, *(name for name in names if name != default)]
 
-    def called(self, agent_id: str) -> str:
+    def display_name(self, agent_id: str) -> str:
         """Return the name of an agent for people: its slug, if it has one."""
         return self._stored[agent_id].slug if agent_id in self._stored else agent_id
 
-    def get(self, agent_id: str) -> Agent | None:
+    def find_by_id(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)
 
-    def named(self, name: str) -> Agent | None:
+    def find_by_name(self, name: str) -> Agent | None:
         """Return the agent with that id or slug, or None."""
         found = self._agents.get(name)
         if found is None:
             found = next((self._agents[agent.id] for agent in self._stored.values() if agent.slug == name), None)
         return found
 
-    def find(self, name: str) -> Agent:
+    def get_by_name(self, name: str) -> Agent:
         """Return the agent with that id or slug.
 
         Raises:
             AgentNotFound: there is none.
         """
-        found = self.named(name)
+        found = self.find_by_name(name)
         if found is None:
             names = [*self._configured, *(agent.slug for agent in self._stored.values())]
             shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
             raise AgentNotFound(f"there is no agent {name[:200]!r}.", remedy=f"There are: {shown}.")
         return found
 
-    def choose(self, name: str | None) -> Agent:
+    def choose_agent(self, name: str | None) -> Agent:
         """Return the agent that a request names by id or slug; without a name, the default agent.
 
         Raises:
             AgentNotFound: there is none.
             InvalidRequest: it is disabled.
         """
-        if name == MAIN and self.named(MAIN) is None:
+        if name == DEFAULT_AGENT_ALIAS and self.find_by_name(DEFAULT_AGENT_ALIAS) is None:
             name = None
-        agent = self.default if name is None else self.find(name)
+        agent = self.default_agent if name is None else self.get_by_name(name)
         if not agent.enabled:
-            reason = self._why(agent)
+            reason = self._explain_disabled(agent)
             raise InvalidRequest(f"the agent {name or agent.id!r} is disabled{reason}.")
         return agent
 
@@ -153,42 +153,42 @@ class Roster:
         """Return whether an agent was created through the API, so that another process may change it."""
         return agent_id in self._stored
 
-    async def views(self) -> list[AgentView]:
+    async def list_views(self) -> list[AgentView]:
         loads = await self._store.agents.count_loads()
-        return [self._view(agent, loads) for agent in self._agents.values()]
+        return [self._make_view(agent, loads) for agent in self._agents.values()]
 
-    async def view(self, name: str) -> AgentView:
+    async def get_view(self, name: str) -> AgentView:
         """Return one agent by its id or slug.
 
         Raises:
             AgentNotFound: there is none.
         """
-        agent = self.find(name)
-        return self._view(agent, await self._store.agents.count_loads())
+        agent = self.get_by_name(name)
+        return self._make_view(agent, await self._store.agents.count_loads())
 
-    async def health(self, agent: Agent) -> Health:
+    async def check_health(self, agent: Agent) -> AgentHealth:
         """Ask an agent's backend whether the agent is able to answer now."""
         if agent.backend not in self._backends:
-            reason = self._why(agent)
-            return Health(ok=False, detail=f"it is disabled{reason}")
-        return await self._backends[agent.backend].health(agent)
+            reason = self._explain_disabled(agent)
+            return AgentHealth(ok=False, detail=f"it is disabled{reason}")
+        return await self._backends[agent.backend].check_health(agent)
 
     # --- changes ----------------------------------------------------------------------------
 
-    async def create(self, draft: AgentDraft, key: IdempotencyKey | None = None) -> AgentView:
+    async def create_agent(self, draft: AgentDraft, key: IdempotencyKey | None = None) -> AgentView:
         """Create an agent on top of a configured one.
 
         Raises:
             InvalidRequest: its base is not a configured agent.
             Conflict: its slug is taken, there are too many, or the key was used with another body.
         """
-        base = self._base(self.default.id if draft.base is None else draft.base)
+        base = self._check_base(self.default_agent.id if draft.base is None else draft.base)
         self._check_slug(draft.slug)
         made = await self._store.agents.create(draft, base, key)
-        await self.refresh()
-        return await self.view(made.id)
+        await self.reload_stored_agents()
+        return await self.get_view(made.id)
 
-    async def edit(self, name: str, changes: AgentEdit) -> AgentView:
+    async def edit_agent(self, name: str, changes: AgentEdit) -> AgentView:
         """Change an agent. Its new limits apply from the next claim on.
 
         Raises:
@@ -196,16 +196,16 @@ class Roster:
             InvalidRequest: its new base is not a configured agent.
             Conflict: it is an agent of the config file, or its new slug is taken.
         """
-        agent = self._changeable(name)
+        agent = self._get_stored(name)
         if changes.base is not UNSET:
-            self._base(changes.base)
+            self._check_base(changes.base)
         if changes.slug is not UNSET:
             self._check_slug(changes.slug)
         await self._store.agents.edit(agent.id, changes)
-        await self.refresh()
-        return await self.view(agent.id)
+        await self.reload_stored_agents()
+        return await self.get_view(agent.id)
 
-    async def delete(self, name: str) -> int:
+    async def delete_agent(self, name: str) -> int:
         """Delete an agent. Its running runs continue to their end; its queued runs fail.
 
         Returns:
@@ -215,22 +215,22 @@ class Roster:
             AgentNotFound: there is none with that id or slug.
             Conflict: it is an agent of the config file.
         """
-        agent = self._changeable(name)
+        agent = self._get_stored(name)
         await self._store.agents.delete(agent.id)
-        await self.refresh()
-        return await self._abandon(agent.id)
+        await self.reload_stored_agents()
+        return await self._fail_queued_runs(agent.id)
 
-    async def refresh(self) -> None:
+    async def reload_stored_agents(self) -> None:
         """Read the stored agents again: another process may have changed them."""
         stored = {agent.id: agent for agent in await self._store.agents.list()}
         if stored == self._stored:
             return
         self._stored = stored
-        over = {agent.id: agent.over(self._configured.get(agent.base)) for agent in stored.values()}
+        over = {agent.id: agent.apply_to_base(self._configured.get(agent.base)) for agent in stored.values()}
         self._agents = self._configured | over
         self._changed()
 
-    async def sweep(self, *, configured: bool) -> None:
+    async def fail_orphaned_runs(self, *, configured: bool) -> None:
         """Fail the queued runs of agents that no longer exist: nobody would ever claim them.
 
         Args:
@@ -239,20 +239,20 @@ class Roster:
                 agents that are not in the config file of this process.
         """
         waiting = [agent for agent, load in (await self._store.agents.count_loads()).items() if load.queued]
-        await self.refresh()
+        await self.reload_stored_agents()
         for agent in waiting:
-            if agent not in self._agents and (configured or _is_minted(agent)):
-                failed = await self._abandon(agent)
+            if agent not in self._agents and (configured or _is_generated_id(agent)):
+                failed = await self._fail_queued_runs(agent)
                 _log.warning("agent.gone", agent=agent, failed=failed)
 
-    async def _abandon(self, agent: str) -> int:
+    async def _fail_queued_runs(self, agent: str) -> int:
         failed = 0
-        while some := await self._store.runs.abandon(agent, ABANDONED):
+        while some := await self._store.runs.abandon(agent, ABANDON_BATCH_SIZE):
             failed += len(some)
         return failed
 
-    def _view(self, agent: Agent, loads: Mapping[str, Load]) -> AgentView:
-        load = loads.get(agent.id, Load())
+    def _make_view(self, agent: Agent, loads: Mapping[str, AgentLoad]) -> AgentView:
+        load = loads.get(agent.id, AgentLoad())
         activity = Activity.WORKING if load.running or load.slots else Activity.IDLE
         return AgentView(
             agent=agent,
@@ -262,8 +262,8 @@ class Roster:
             default=agent.id == self._default,
         )
 
-    def _changeable(self, name: str) -> StoredAgent:
-        agent = self.find(name)
+    def _get_stored(self, name: str) -> StoredAgent:
+        agent = self.get_by_name(name)
         if agent.id not in self._stored:
             raise Conflict(
                 f"the agent {agent.id!r} is in the config file, and cannot be changed here.",
@@ -271,10 +271,10 @@ class Roster:
             )
         return self._stored[agent.id]
 
-    def _base(self, name: str) -> str:
+    def _check_base(self, name: str) -> str:
         if name not in self._configured:
             raise InvalidRequest(
-                f"base: there is no agent {name[:64]!r} in the config file{suggest(name, self._configured)}"
+                f"base: there is no agent {name[:64]!r} in the config file{suggest_name(name, self._configured)}"
             )
         return name
 
@@ -282,7 +282,7 @@ class Roster:
         if slug in self._configured:
             raise Conflict(f"there is already an agent {slug!r} in the config file.", remedy="Choose another slug.")
 
-    def _why(self, agent: Agent) -> str:
+    def _explain_disabled(self, agent: Agent) -> str:
         """Return why a stored agent is disabled, if the reason is its base; else an empty text."""
         stored = self._stored.get(agent.id)
         if stored is None or not stored.enabled:
@@ -291,7 +291,7 @@ class Roster:
         return f": its base agent, {stored.base!r}, is {state}"
 
 
-def _is_minted(agent_id: str) -> bool:
+def _is_generated_id(agent_id: str) -> bool:
     """Return whether a store generated this agent id."""
     try:
         return str(uuid.UUID(agent_id)) == agent_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.domain.address_policy import Reach
+from gateway.domain.address_policy import AddressPolicy
 from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter, Target
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
@@ -16,11 +16,11 @@ from gateway.security import signatures
 class Deliveries:
     """What is sent when runs end."""
 
-    def __init__(self, store: Store, reach: Reach) -> None:
+    def __init__(self, store: Store, reach: AddressPolicy) -> None:
         self._store = store
         self._reach = reach
 
-    def webhook(self, url: str, body: str = "task", secret: str | None = None) -> Target:
+    def make_webhook_target(self, url: str, body: str = "task", secret: str | None = None) -> Target:
         """Return the target for a caller's URL, to be set in `RunSpec.deliver`.
 
         Args:
@@ -32,15 +32,15 @@ class Deliveries:
         """
         if secret is not None:
             try:
-                signatures.standard_key(secret)
+                signatures.decode_standard_key(secret)
             except ConfigError as error:
                 raise InvalidRequest(f"webhook_secret: {error}") from error
-        return self._reach.target(url, body, secret or "")
+        return self._reach.make_webhook_target(url, body, secret or "")
 
-    async def list(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
+    async def list_deliveries(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
         return await self._store.deliveries.list(which, page)
 
-    async def find(self, delivery: str) -> Delivery:
+    async def get_delivery(self, delivery: str) -> Delivery:
         """Return a delivery by its id or a unique prefix of it.
 
         Raises:
@@ -48,7 +48,7 @@ class Deliveries:
         """
         return await self._store.deliveries.get(delivery)
 
-    async def retry(self, delivery: str, key: IdempotencyKey | None = None) -> Delivery:
+    async def retry_delivery(self, delivery: str, key: IdempotencyKey | None = None) -> Delivery:
         """Send a dead or waiting delivery now, with its full number of attempts.
 
         Raises:
@@ -57,5 +57,5 @@ class Deliveries:
         """
         return await self._store.deliveries.retry(delivery, key)
 
-    async def counts(self) -> DeliveryCounts:
+    async def count_undelivered(self) -> DeliveryCounts:
         return await self._store.deliveries.count_undelivered()

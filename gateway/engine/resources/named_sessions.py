@@ -16,15 +16,15 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.store import Store
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.sessions import Sessions
 from gateway.errors import SessionNotFound
 
 #: the prefix of the notes' names
-_PREFIX = "session:"
+_NOTE_NAME_PREFIX = "session:"
 
 
-class Named(Struct, frozen=True, kw_only=True):
+class NamedSession(Struct, frozen=True, kw_only=True):
     """A session with a name."""
 
     id: str
@@ -38,43 +38,43 @@ class Named(Struct, frozen=True, kw_only=True):
 class NamedSessions:
     """The named sessions of each channel."""
 
-    def __init__(self, store: Store, sessions: Sessions, agents: Roster, clock: Clock) -> None:
+    def __init__(self, store: Store, sessions: Sessions, agents: Agents, clock: Clock) -> None:
         self._store = store
         self._sessions = sessions
         self._agents = agents
         self._clock = clock
 
-    async def create(self, channel: str, name: str, idempotent: IdempotencyKey | None = None) -> Named:
+    async def create_session(self, channel: str, name: str, idempotent: IdempotencyKey | None = None) -> NamedSession:
         """Create a session of the default agent with a name. Several sessions may have the same name."""
-        fresh = SessionKey.of(self._agents.default.id, channel, ids.ulid(self._clock()).lower())
+        fresh = SessionKey.from_parts(self._agents.default_agent.id, channel, ids.make_ulid(self._clock()).lower())
         opened = await self._store.sessions.open(fresh, idempotent)
-        made = Named(id=opened.chat, name=name, key=opened.key, created=opened.created)
-        await self._store.notes.save(channel, {_PREFIX + made.id: msgspec.json.encode(made).decode()})
+        made = NamedSession(id=opened.chat, name=name, key=opened.key, created=opened.created)
+        await self._store.notes.save(channel, {_NOTE_NAME_PREFIX + made.id: msgspec.json.encode(made).decode()})
         return made
 
-    async def list(self, channel: str) -> Sequence[Named]:
+    async def list_sessions(self, channel: str) -> Sequence[NamedSession]:
         """Return the named sessions of a channel, the oldest first."""
-        kept = await self._store.notes.list(channel, _PREFIX)
-        return [msgspec.json.decode(value, type=Named) for value in kept.values()]
+        kept = await self._store.notes.list(channel, _NOTE_NAME_PREFIX)
+        return [msgspec.json.decode(value, type=NamedSession) for value in kept.values()]
 
-    async def find(self, channel: str, id_: str) -> Named:
+    async def get_session(self, channel: str, id_: str) -> NamedSession:
         """Return a named session by its id.
 
         Raises:
             SessionNotFound: there is none.
         """
-        kept = await self._store.notes.get(channel, _PREFIX + id_)
+        kept = await self._store.notes.get(channel, _NOTE_NAME_PREFIX + id_)
         if kept is None:
             raise SessionNotFound(f"there is no session {id_[:200]!r}.")
-        return msgspec.json.decode(kept, type=Named)
+        return msgspec.json.decode(kept, type=NamedSession)
 
-    async def delete(self, channel: str, id_: str) -> None:
+    async def delete_session(self, channel: str, id_: str) -> None:
         """Delete a named session. Its unfinished runs are cancelled.
 
         Raises:
             SessionNotFound: there is none.
         """
-        found = await self.find(channel, id_)
+        found = await self.get_session(channel, id_)
         with suppress(SessionNotFound):  # it was deleted through another part of the API
-            await self._sessions.delete(found.key, force=True)
-        await self._store.notes.save(channel, {_PREFIX + id_: None})
+            await self._sessions.delete_session(found.key, force=True)
+        await self._store.notes.save(channel, {_NOTE_NAME_PREFIX + id_: None})

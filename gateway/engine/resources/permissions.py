@@ -14,16 +14,23 @@ from gateway import log
 from gateway.domain.event import Permission
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.permission import ACTION, Answer, Lapse, PermissionRequest, Wanted, request_number
+from gateway.domain.permission import (
+    MAX_ACTION_CHARACTERS,
+    Answer,
+    DenialReason,
+    PermissionQuestion,
+    PermissionRequest,
+    parse_request_id,
+)
 from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
 from gateway.domain.times import Clock
 from gateway.engine.hub import Hub
-from gateway.engine.storage_retry import until_taken
+from gateway.engine.storage_retry import until_stored
 from gateway.errors import GatewayError, InvalidRequest, PermissionNotFound
 
 #: requests of one attempt that may wait for an answer at the same time; further ones are denied
-WAITING = 16
+MAX_OPEN_REQUESTS = 16
 
 _log = log.get()
 
@@ -38,24 +45,24 @@ class Permissions:
         #: number of requests that wait for an answer, by the id of the run
         self._waiting: Counter[str] = Counter()
 
-    async def ask(self, run: Run, wanted: Wanted, seconds: float) -> Answer:
+    async def ask_people(self, run: Run, wanted: PermissionQuestion, seconds: float) -> Answer:
         """Show people what an attempt asks for, and return their answer; deny it if nobody answers in time.
 
         Raises:
             Fenced: another attempt at the run has begun.
         """
-        if self._waiting[run.id] >= WAITING:
-            _log.warning("permission.too_many", run=run.id, action=wanted.action[:ACTION])
+        if self._waiting[run.id] >= MAX_OPEN_REQUESTS:
+            _log.warning("permission.too_many", run=run.id, action=wanted.action[:MAX_ACTION_CHARACTERS])
             return Answer.DENY
         self._waiting[run.id] += 1
         try:
-            return await self._ask(run, _told(wanted), seconds)
+            return await self._ask_and_wait(run, _clean_question(wanted), seconds)
         finally:
             self._waiting[run.id] -= 1
             if not self._waiting[run.id]:
                 del self._waiting[run.id]
 
-    async def answer(
+    async def answer_request(
         self, run: str, request: str, answer: Answer, by: str, key: IdempotencyKey | None = None
     ) -> PermissionRequest:
         """Answer a run's request. The first answer counts.
@@ -68,26 +75,26 @@ class Permissions:
             InvalidRequest: the request does not offer this answer.
             Conflict: it was answered, or the agent no longer waits for it.
         """
-        found = await self.find(run, request)
+        found = await self.get_request(run, request)
         if answer not in found.choices:
             raise InvalidRequest(
                 f"answer: {found.id} can be answered with {', '.join(found.choices)}, not with {answer}."
             )
-        return await self._store.permissions.answer(found.run, found.n, answer, by, key)
+        return await self._store.permissions.answer(found.run, found.number, answer, by, key)
 
-    async def find(self, run: str, request: str) -> PermissionRequest:
+    async def get_request(self, run: str, request: str) -> PermissionRequest:
         """Return a request of a run. `run` is the run's id, or a unique prefix of it.
 
         Raises:
             RunNotFound, PermissionNotFound: there is no such run or request.
         """
         known = await self._store.runs.get(run)
-        number = request_number(request)
+        number = parse_request_id(request)
         if number is None:
             raise PermissionNotFound(f"the run {known.id} has no permission request {request[:64]!r}.")
         return await self._store.permissions.get(known.id, number)
 
-    async def list(self, run: str, page: Page) -> Sequence[PermissionRequest]:
+    async def list_requests(self, run: str, page: Page) -> Sequence[PermissionRequest]:
         """Return a run's requests, newest first.
 
         Raises:
@@ -95,31 +102,33 @@ class Permissions:
         """
         return await self._store.permissions.list(run, page)
 
-    async def _ask(self, run: Run, wanted: Wanted, seconds: float) -> Answer:
+    async def _ask_and_wait(self, run: Run, wanted: PermissionQuestion, seconds: float) -> Answer:
         expires = self._clock() + round(seconds * 1000)
-        asked = await until_taken(lambda: self._store.permissions.ask(run.id, run.epoch, wanted, expires))
+        asked = await until_stored(lambda: self._store.permissions.ask(run.id, run.epoch, wanted, expires))
         _log.info("permission.asked", request=asked.id, action=asked.action)
         try:
             async with asyncio.timeout(seconds):
-                return await self._answered(asked)
+                return await self._wait_for_answer(asked)
         except TimeoutError:
-            closed = await until_taken(lambda: self._store.permissions.close(run.id, asked.n, Lapse.DEADLINE))
+            closed = await until_stored(
+                lambda: self._store.permissions.close(run.id, asked.number, DenialReason.DEADLINE)
+            )
             return closed.answer or Answer.DENY
         except asyncio.CancelledError:
             with contextlib.suppress(GatewayError):  # otherwise the end of the attempt withdraws it
-                await self._store.permissions.close(run.id, asked.n, Lapse.WITHDRAWN)
+                await self._store.permissions.close(run.id, asked.number, DenialReason.WITHDRAWN)
             raise
 
-    async def _answered(self, asked: PermissionRequest) -> Answer:
+    async def _wait_for_answer(self, asked: PermissionRequest) -> Answer:
         """Wait for the event with the answer, whichever process took it."""
-        async with aclosing(self._hub.follow(asked.run, asked.event)) as events:
+        async with aclosing(self._hub.follow_run(asked.run, asked.event_number)) as events:
             async for event in events:
                 if isinstance(event.data, Permission) and event.data.id == asked.id and event.data.answer:
                     return Answer(event.data.answer)
         return Answer.DENY
 
 
-def _told(wanted: Wanted) -> Wanted:
+def _clean_question(wanted: PermissionQuestion) -> PermissionQuestion:
     # A program may say something that is not Unicode, or very long.
-    action = wanted.action[:ACTION].encode("utf-8", "replace").decode()
+    action = wanted.action[:MAX_ACTION_CHARACTERS].encode("utf-8", "replace").decode()
     return msgspec.structs.replace(wanted, action=action)

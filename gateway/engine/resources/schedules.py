@@ -11,21 +11,21 @@ from gateway.domain import cron, ids, schedule
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
-from gateway.domain.run import Accepted, RunSpec, Source
-from gateway.domain.schedule import Fire, PlannedRun, Schedule, ScheduleSpec
+from gateway.domain.run import AcceptedRun, RunSpec, Source
+from gateway.domain.schedule import FireRecord, PlannedRun, Schedule, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.sessions import Sessions
 from gateway.engine.submission import Submitter
 from gateway.errors import Conflict, InvalidRequest
 
 #: the channel of the sessions that belong to a schedule
-CHANNEL = "cron"
+SCHEDULE_CHANNEL = "cron"
 Times = list[int]
 
 #: maximum number of times in a preview
-PREVIEW = 100
+MAX_PREVIEW_TIMES = 100
 
 
 class Schedules:
@@ -34,7 +34,7 @@ class Schedules:
     def __init__(
         self,
         store: Store,
-        agents: Roster,
+        agents: Agents,
         sessions: Sessions,
         clock: Clock,
         submitter: Submitter,
@@ -50,7 +50,7 @@ class Schedules:
         self._submitter = submitter
         self._changed = changed
 
-    async def create(
+    async def create_schedule(
         self, spec: ScheduleSpec, id_: str | None = None, *, enabled: bool = True, key: IdempotencyKey | None = None
     ) -> Schedule:
         """Create a schedule, with the given id or a generated one.
@@ -65,21 +65,21 @@ class Schedules:
             raise InvalidRequest("id: only letters, digits and . _ @ - (at most 64 characters).")
         anchor = now // 1000 * 1000
         made = Schedule(
-            id=id_ or ids.ulid(now).lower(),
+            id=id_ or ids.make_ulid(now).lower(),
             spec=spec,
             enabled=enabled,
             anchor=anchor,
-            next_at=self._next(spec, now, anchor),
+            next_at=self._compute_next_time(spec, now, anchor),
             created=now,
             updated=now,
         )
-        self._check(made)
+        self._check_runnable(made)
         try:
             return await self._store.schedules.create(made, key)
         finally:  # if the caller is cancelled before the store answers, the schedule may still be on disk
             self._changed()
 
-    async def edit(self, id_: str, changes: Mapping[str, Any]) -> Schedule:
+    async def edit_schedule(self, id_: str, changes: Mapping[str, Any]) -> Schedule:
         """Change fields of a schedule's spec. Its next time is computed from now on.
 
         Raises:
@@ -93,12 +93,12 @@ class Schedules:
                 return msgspec.structs.replace(found, spec=spec)
             now = self._clock()
             anchor = now // 1000 * 1000
-            next_at = self._next(spec, now, anchor)
+            next_at = self._compute_next_time(spec, now, anchor)
             return msgspec.structs.replace(found, spec=spec, anchor=anchor, next_at=next_at)
 
-        return await self._replace(id_, apply_changes)
+        return await self._replace_schedule(id_, apply_changes)
 
-    async def toggle(self, id_: str, enabled: bool | None = None) -> Schedule:
+    async def toggle_schedule(self, id_: str, enabled: bool | None = None) -> Schedule:
         """Enable or disable a schedule, or switch it if `enabled` is None.
 
         Times while it is disabled do not count as missed.
@@ -111,14 +111,14 @@ class Schedules:
         def apply_toggle(found: Schedule) -> Schedule:
             if not (not found.enabled if enabled is None else enabled):
                 return msgspec.structs.replace(found, enabled=False, reason=None)
-            next_at = found.timing.after(self._clock(), found.anchor)
+            next_at = found.timing.next_after(self._clock(), found.anchor)
             if next_at is None:
                 raise Conflict("its time has passed.", remedy="Set another time first.")
             return msgspec.structs.replace(found, enabled=True, reason=None, failures=0, next_at=next_at)
 
-        return await self._replace(id_, apply_toggle)
+        return await self._replace_schedule(id_, apply_toggle)
 
-    async def delete(self, id_: str) -> None:
+    async def delete_schedule(self, id_: str) -> None:
         """Delete a schedule. Its runs stay.
 
         Raises:
@@ -127,7 +127,7 @@ class Schedules:
         await self._store.schedules.delete(id_)
         self._changed()
 
-    async def trigger(self, id_: str, key: IdempotencyKey | None = None) -> Accepted:
+    async def trigger_schedule(self, id_: str, key: IdempotencyKey | None = None) -> AcceptedRun:
         """Submit a run of a schedule now, in addition to its times, even if it is disabled.
 
         Raises:
@@ -137,11 +137,11 @@ class Schedules:
             TooDeep: agents have asked one another too often.
         """
         found = await self._store.schedules.get(id_)
-        spec, admission = self._submitter.prepare_run(self._run(found, self._clock(), None))
+        spec, admission = self._submitter.prepare_run(self._build_spec(found, self._clock(), None))
         accepting = self._store.schedules.trigger(found.id, spec, key, admission)
         return await self._submitter.await_acceptance(spec, accepting)
 
-    async def find(self, id_: str) -> Schedule:
+    async def get_schedule(self, id_: str) -> Schedule:
         """Return a schedule.
 
         Raises:
@@ -149,14 +149,14 @@ class Schedules:
         """
         return await self._store.schedules.get(id_)
 
-    async def next(self) -> int | None:
+    async def next_fire_at(self) -> int | None:
         """Return when the next schedule is due, in milliseconds since 1970 UTC; None if there is none."""
         return await self._store.schedules.next_fire_at()
 
-    async def list(self, page: Page) -> Sequence[Schedule]:
+    async def list_schedules(self, page: Page) -> Sequence[Schedule]:
         return await self._store.schedules.list(page)
 
-    async def fires(self, id_: str, page: Page) -> Sequence[Fire]:
+    async def list_fires(self, id_: str, page: Page) -> Sequence[FireRecord]:
         """Return what happened at a schedule's times, newest first.
 
         Raises:
@@ -164,7 +164,7 @@ class Schedules:
         """
         return await self._store.schedules.list_fires((await self._store.schedules.get(id_)).id, page)
 
-    def preview(self, expression: str, timezone: str, count: int) -> Times:
+    def preview_times(self, expression: str, timezone: str, count: int) -> Times:
         """Return the next times of an expression.
 
         Raises:
@@ -172,13 +172,13 @@ class Schedules:
         """
         now = self._clock()
         anchor = now // 1000 * 1000
-        timing, last = cron.parse(expression, timezone), now
+        timing, last = cron.parse_expression(expression, timezone), now
         found: Times = []
-        while len(found) < min(count, PREVIEW) and (time := timing.after(last, anchor)) is not None:
+        while len(found) < min(count, MAX_PREVIEW_TIMES) and (time := timing.next_after(last, anchor)) is not None:
             found.append(time)
             last = time
         if not found:
-            raise _never(expression)
+            raise _never_due_error(expression)
         return found
 
     def plan_run(self, found: Schedule, time: int) -> PlannedRun:
@@ -187,13 +187,13 @@ class Schedules:
         Raises:
             AgentNotFound, InvalidRequest: its agent does not exist or is disabled.
         """
-        begin = schedule.begin(found.id, time, found.spec.jitter)
-        spec, admission = self._submitter.prepare_run(self._run(found, time, begin))
+        begin = schedule.apply_jitter(found.id, time, found.spec.jitter)
+        spec, admission = self._submitter.prepare_run(self._build_spec(found, time, begin))
         return PlannedRun(time=time, spec=spec, admission=admission)
 
-    def _run(self, found: Schedule, time: int, begin: int | None) -> RunSpec:
+    def _build_spec(self, found: Schedule, time: int, begin: int | None) -> RunSpec:
         spec = found.spec
-        session = str(self._session(found, self._agents.choose(self._agent(spec)).id, time))
+        session = str(self._session_key(found, self._agents.choose_agent(self._agent_name(spec)).id, time))
         return RunSpec(
             source=Source.CRON,
             agent=session.partition(":")[0],
@@ -207,20 +207,20 @@ class Schedules:
             run_at=begin,
         )
 
-    def _agent(self, spec: ScheduleSpec) -> str | None:
+    def _agent_name(self, spec: ScheduleSpec) -> str | None:
         """Return the name of the agent. A full session key names an agent, too."""
-        full = None if spec.session is None else SessionKey.parse(spec.session)
-        return full.agent if spec.agent is None and full and self._agents.named(full.agent) else spec.agent
+        full = None if spec.session is None else SessionKey.parse_key(spec.session)
+        return full.agent if spec.agent is None and full and self._agents.find_by_name(full.agent) else spec.agent
 
-    def _session(self, found: Schedule, agent: str, time: int) -> SessionKey:
+    def _session_key(self, found: Schedule, agent: str, time: int) -> SessionKey:
         name = found.spec.session or found.id
-        key = self._sessions.key(name, CHANNEL, agent)
-        return SessionKey.of(key.agent, key.channel, f"{key.chat}~{time}") if found.spec.fresh else key
+        key = self._sessions.resolve_key(name, SCHEDULE_CHANNEL, agent)
+        return SessionKey.from_parts(key.agent, key.channel, f"{key.chat}~{time}") if found.spec.fresh else key
 
-    async def _replace(self, id_: str, change: Callable[[Schedule], Schedule]) -> Schedule:
+    async def _replace_schedule(self, id_: str, change: Callable[[Schedule], Schedule]) -> Schedule:
         while True:
             changed = change(await self._store.schedules.get(id_))
-            self._check(changed)
+            self._check_runnable(changed)
             try:
                 replaced = await self._store.schedules.replace(changed)
             finally:
@@ -228,20 +228,20 @@ class Schedules:
             if replaced is not None:
                 return replaced
 
-    def _check(self, made: Schedule) -> None:
+    def _check_runnable(self, made: Schedule) -> None:
         """Raise an error if a run of this schedule would be refused."""
         if made.enabled:
-            self._run(made, made.anchor, None)
+            self._build_spec(made, made.anchor, None)
 
-    def _next(self, spec: ScheduleSpec, now: int, anchor: int) -> int:
-        timing = cron.parse(spec.expression, spec.timezone)
-        found = timing.after(now, anchor)
-        if found is None and timing.once:
+    def _compute_next_time(self, spec: ScheduleSpec, now: int, anchor: int) -> int:
+        timing = cron.parse_expression(spec.expression, spec.timezone)
+        found = timing.next_after(now, anchor)
+        if found is None and timing.only_time:
             raise InvalidRequest(f"schedule: the time {spec.expression!r} has passed.")
         if found is None:
-            raise _never(spec.expression)
+            raise _never_due_error(spec.expression)
         return found
 
 
-def _never(expression: str) -> InvalidRequest:
+def _never_due_error(expression: str) -> InvalidRequest:
     return InvalidRequest(f"schedule: the time {expression!r} never comes, or has passed.")

@@ -8,17 +8,17 @@ from gateway.domain import ids
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
-from gateway.domain.search import Found, Search
+from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.times import Clock
-from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.agents import Agents
 from gateway.errors import InvalidRequest, SessionNotFound
 
 
 class Sessions:
     """Opens, finds and deletes sessions."""
 
-    def __init__(self, store: Store, agents: Roster, clock: Clock, stop: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, agents: Agents, clock: Clock, stop: Callable[[str], None]) -> None:
         """Args:
         stop: called with the id of each running run whose session is deleted.
         """
@@ -27,32 +27,32 @@ class Sessions:
         self._clock = clock
         self._stop = stop
 
-    def key(self, name: str, channel: str, agent: str | None) -> SessionKey:
+    def resolve_key(self, name: str, channel: str, agent: str | None) -> SessionKey:
         """Return the session key for a name from a client: a full key, or the name of a chat of this channel.
 
         Raises:
             InvalidRequest: the name is not valid, or is the key of a session of another agent than `agent`.
             AgentNotFound: there is no such agent.
         """
-        full = SessionKey.parse(name)
-        if full is not None and self._agents.named(full.agent) is not None:
-            meant = self._agents.choose(full.agent).id
-            if agent is not None and self._agents.choose(agent).id != meant:
+        full = SessionKey.parse_key(name)
+        if full is not None and self._agents.find_by_name(full.agent) is not None:
+            meant = self._agents.choose_agent(full.agent).id
+            if agent is not None and self._agents.choose_agent(agent).id != meant:
                 raise InvalidRequest(f"session: {name!r} is a session of {full.agent!r}, not of {agent!r}.")
             return full._replace(agent=meant)
-        return SessionKey.of(self._agents.choose(agent).id, channel, name)
+        return SessionKey.from_parts(self._agents.choose_agent(agent).id, channel, name)
 
-    async def open(
+    async def open_session(
         self, channel: str, chat: str | None, agent: str | None, idempotent: IdempotencyKey | None
     ) -> Session:
         """Open the session of a chat. Without a chat, open the newest empty session, or else a new one."""
-        chosen = self._agents.choose(agent).id
+        chosen = self._agents.choose_agent(agent).id
         if chat is not None:
-            return await self._store.sessions.open(SessionKey.of(chosen, channel, chat), idempotent)
-        fresh = SessionKey.of(chosen, channel, ids.ulid(self._clock()).lower())
+            return await self._store.sessions.open(SessionKey.from_parts(chosen, channel, chat), idempotent)
+        fresh = SessionKey.from_parts(chosen, channel, ids.make_ulid(self._clock()).lower())
         return await self._store.sessions.open_empty(*fresh, idempotent)
 
-    async def find(self, name: str) -> Session:
+    async def get_session(self, name: str) -> Session:
         """Return a session by its full key, or by the name of its chat.
 
         The default agent's session of that name comes first, then the one that was used last.
@@ -60,32 +60,32 @@ class Sessions:
         Raises:
             SessionNotFound: there is none.
         """
-        found = await self._store.sessions.find(self._in_full(name))
+        found = await self._store.sessions.find(self._expand_slug(name))
         if found is None:
-            found = await self._store.sessions.find(str(SessionKey(self._agents.default.id, "api", name)))
+            found = await self._store.sessions.find(str(SessionKey(self._agents.default_agent.id, "api", name)))
         if found is None:
             found = await self._store.sessions.find_newest(name)
         if found is None:
             raise SessionNotFound(f"there is no session {name[:200]!r}.")
         return found
 
-    def _in_full(self, name: str) -> str:
+    def _expand_slug(self, name: str) -> str:
         """Return a full key with the id of its agent, if it names the agent by slug; else the name as it is."""
-        full = SessionKey.parse(name)
-        agent = self._agents.named(full.agent) if full else None
+        full = SessionKey.parse_key(name)
+        agent = self._agents.find_by_name(full.agent) if full else None
         return str(full._replace(agent=agent.id)) if full and agent else name
 
-    async def list(self, page: Page) -> Sequence[Session]:
+    async def list_sessions(self, page: Page) -> Sequence[Session]:
         return await self._store.sessions.list(page)
 
-    async def history(self, key: str, limit: int) -> Sequence[Message]:
+    async def read_history(self, key: str, limit: int) -> Sequence[Message]:
         return await self._store.sessions.read_history(key, limit)
 
-    async def search(self, wanted: Search, page: Page) -> Sequence[Found]:
+    async def search_messages(self, wanted: SearchQuery, page: Page) -> Sequence[SearchHit]:
         """Return the messages that match, newest first."""
         return await self._store.sessions.search(wanted, page)
 
-    async def delete(self, key: str, *, force: bool) -> None:
+    async def delete_session(self, key: str, *, force: bool) -> None:
         """Delete a session with its transcript.
 
         Raises:

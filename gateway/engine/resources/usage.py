@@ -8,59 +8,59 @@ from datetime import date, timedelta
 from msgspec import Struct
 
 from gateway.domain import budget
-from gateway.domain.budget import Budget, By, Days, Spent, Used
+from gateway.domain.budget import Budget, CalendarDays, UsageGroup, UsageGrouping, UsageTotals
 from gateway.domain.ports.store import Store
 from gateway.domain.times import Clock
-from gateway.engine.resources.agents import Roster
+from gateway.engine.resources.agents import Agents
 from gateway.errors import AgentNotFound, InvalidRequest
 
 #: days that a report covers if it has no first day
-COVERED = 30
+DEFAULT_REPORT_DAYS = 30
 #: maximum number of schedules whose budgets are in a report
-SCHEDULES = 200
+MAX_REPORTED_SCHEDULES = 200
 
 
-class Account(Struct, frozen=True, kw_only=True):
+class BudgetStatus(Struct, frozen=True, kw_only=True):
     """A budget, and what is left of it today."""
 
     #: id of the agent or schedule that has the budget
     id: str
     #: whether that is an agent or a schedule
-    of: By
+    owner_kind: UsageGrouping
     #: its name, for people
     name: str
     limits: Budget
     #: used today, including running runs
-    used: Spent
+    used: UsageTotals
     left: Budget
     #: whether another run would be refused
-    over: bool
+    is_exhausted: bool
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class UsageReport(Struct, frozen=True, kw_only=True):
     """What was used from one day to another, both included."""
 
     since: str
     until: str
     zone: str
     #: when today ends, in milliseconds since 1970 UTC
-    begins_anew: int
-    used: Sequence[Used]
-    accounts: Sequence[Account]
+    day_ends_at: int
+    used: Sequence[UsageGroup]
+    budgets: Sequence[BudgetStatus]
 
 
-class Spending:
+class UsageReporter:
     """Makes usage reports."""
 
-    def __init__(self, store: Store, agents: Roster, days: Days, clock: Clock) -> None:
+    def __init__(self, store: Store, agents: Agents, days: CalendarDays, clock: Clock) -> None:
         self._store = store
         self._agents = agents
         self._days = days
         self._clock = clock
 
-    async def report(
-        self, by: By, since: date | None = None, until: date | None = None, agent: str | None = None
-    ) -> Report:
+    async def report_usage(
+        self, by: UsageGrouping, since: date | None = None, until: date | None = None, agent: str | None = None
+    ) -> UsageReport:
         """Return what was used, by day, agent or schedule.
 
         Args:
@@ -71,51 +71,51 @@ class Spending:
             InvalidRequest: the last day is before the first.
         """
         now = self._clock()
-        last = until or date.fromisoformat(self._days.of(now))
-        first = since or last - timedelta(days=min(COVERED, last.toordinal()) - 1)
+        last = until or date.fromisoformat(self._days.day_of(now))
+        first = since or last - timedelta(days=min(DEFAULT_REPORT_DAYS, last.toordinal()) - 1)
         if first > last:
             raise InvalidRequest(f"since: {first} is later than {last}, the last day of the report.")
-        named = None if agent is None else self._agents.named(agent)
+        named = None if agent is None else self._agents.find_by_name(agent)
         only = agent if named is None else named.id
-        return Report(
+        return UsageReport(
             since=first.isoformat(),
             until=last.isoformat(),
             zone=self._days.zone,
-            begins_anew=self._days.end(now),
+            day_ends_at=self._days.day_end(now),
             used=await self._store.usage.sum_days(by, first.isoformat(), last.isoformat(), only),
-            accounts=[*await self._of_agents(only), *await self._of_schedules(only)],
+            budgets=[*await self._list_agent_budgets(only), *await self._list_schedule_budgets(only)],
         )
 
-    async def _of_agents(self, only: str | None) -> list[Account]:
+    async def _list_agent_budgets(self, only: str | None) -> list[BudgetStatus]:
         return [
-            await self._account(By.AGENT, id_, self._agents.called(id_), limits)
-            for id_, limits in self._agents.budgets.items()
+            await self._read_budget_status(UsageGrouping.AGENT, id_, self._agents.display_name(id_), limits)
+            for id_, limits in self._agents.daily_budgets.items()
             if only in (None, id_)
         ]
 
-    async def _of_schedules(self, only: str | None) -> list[Account]:
-        found = await self._store.schedules.list_budgeted(SCHEDULES)
+    async def _list_schedule_budgets(self, only: str | None) -> list[BudgetStatus]:
+        found = await self._store.schedules.list_budgeted(MAX_REPORTED_SCHEDULES)
         return [
-            await self._account(By.SCHEDULE, one.id, one.spec.name, one.spec.budget)
+            await self._read_budget_status(UsageGrouping.SCHEDULE, one.id, one.spec.name, one.spec.budget)
             for one in found
-            if one.spec.budget is not None and (only is None or self._agent(one.spec.agent) == only)
+            if one.spec.budget is not None and (only is None or self._find_agent_id(one.spec.agent) == only)
         ]
 
-    async def _account(self, of: By, id_: str, name: str, limits: Budget) -> Account:
+    async def _read_budget_status(self, of: UsageGrouping, id_: str, name: str, limits: Budget) -> BudgetStatus:
         used = await self._store.usage.sum_today(of, id_)
-        return Account(
+        return BudgetStatus(
             id=id_,
-            of=of,
+            owner_kind=of,
             name=name,
             limits=limits,
             used=used,
-            left=budget.left(limits, used),
-            over=budget.excess(limits, used) is not None,
+            left=budget.calculate_remaining(limits, used),
+            is_exhausted=budget.find_reached_limit(limits, used) is not None,
         )
 
-    def _agent(self, name: str | None) -> str | None:
+    def _find_agent_id(self, name: str | None) -> str | None:
         """Return the id of the agent that a schedule names, or None if there is none now."""
         try:
-            return self._agents.choose(name).id
+            return self._agents.choose_agent(name).id
         except (AgentNotFound, InvalidRequest):
             return None

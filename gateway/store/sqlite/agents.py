@@ -11,18 +11,18 @@ import msgspec
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import Budget
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.queue import Admission, Load
+from gateway.domain.queue import AdmissionRules, AgentLoad
 from gateway.domain.run import RunSpec, Source
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
 
 #: agents that can be stored
-MOST = 256
+MAX_AGENTS = 256
 
-_COLUMNS = "id, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated, budget"
+_AGENT_COLUMNS = "id, slug, name, base, model, system_prompt, max_concurrent, enabled, created, updated, budget"
 _budget = msgspec.json.Decoder(Budget).decode
-_SLOTS = "runs INDEXED BY runs_slots WHERE source = 'assign' AND status IN ('queued', 'running')"
+_SLOTS_IN_USE = "runs INDEXED BY runs_slots WHERE source = 'assign' AND status IN ('queued', 'running')"
 
 
 def _decode_agent(row: Sequence[Any]) -> StoredAgent:
@@ -48,8 +48,8 @@ def create_agent(tx: Transaction, draft: AgentDraft, base: str, key: Idempotency
     if found is not None:
         return found
     number: Any = tx.execute("SELECT count(*) FROM agents").get
-    if number >= MOST:
-        raise Conflict(f"there are {MOST} agents already.", remedy="Delete one that you do not need.")
+    if number >= MAX_AGENTS:
+        raise Conflict(f"there are {MAX_AGENTS} agents already.", remedy="Delete one that you do not need.")
     agent = StoredAgent(
         id=str(uuid.uuid4()),
         slug=draft.slug,
@@ -63,9 +63,9 @@ def create_agent(tx: Transaction, draft: AgentDraft, base: str, key: Idempotency
         updated=tx.now,
         budget=draft.budget,
     )
-    _check_slug(tx, agent)
+    _require_free_slug(tx, agent)
     row = (*msgspec.structs.astuple(agent)[:-1], _encode_budget(agent.budget))
-    tx.execute(f"INSERT INTO agents ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    tx.execute(f"INSERT INTO agents ({_AGENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     idempotency.save_key(tx, key, agent.id)
     event_log.note_agent(tx, agent.id, "created")
     return agent
@@ -77,7 +77,7 @@ def edit_agent(tx: Transaction, agent_id: str, changes: AgentEdit) -> StoredAgen
         raise AgentNotFound(f"there is no agent {agent_id!r}.")
     given = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not msgspec.UNSET}
     agent = msgspec.structs.replace(found, **given, updated=tx.now)
-    _check_slug(tx, agent)
+    _require_free_slug(tx, agent)
     tx.execute(
         "UPDATE agents SET slug = ?, name = ?, base = ?, model = ?, system_prompt = ?, max_concurrent = ?,"
         " enabled = ?, updated = ?, budget = ? WHERE id = ?",
@@ -106,7 +106,7 @@ def delete_agent(tx: Transaction, agent_id: str) -> bool:
     return True
 
 
-def admit_run(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
+def admit_run(tx: Transaction, spec: RunSpec, admission: AdmissionRules) -> None:
     """Admit a run: its agent must still exist and be enabled, and an assigned run takes a slot.
 
     Nothing counts the slots: they are the runs themselves, so none can be lost.
@@ -124,7 +124,7 @@ def admit_run(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
             raise AgentDisabled(f"the agent {agent.slug!r} is disabled.")
         slots = agent.max_concurrent
     if spec.source is Source.ASSIGN:
-        taken: Any = tx.execute(f"SELECT count(*) FROM {_SLOTS} AND agent = ?", (spec.agent,)).get
+        taken: Any = tx.execute(f"SELECT count(*) FROM {_SLOTS_IN_USE} AND agent = ?", (spec.agent,)).get
         if taken >= slots:
             raise AgentBusy(
                 f"the agent has {taken} tasks, and takes {slots} at a time.", remedy="Assign it when one is done."
@@ -132,15 +132,15 @@ def admit_run(tx: Transaction, spec: RunSpec, admission: Admission) -> None:
 
 
 def list_agents(reader: Reader) -> list[StoredAgent]:
-    return [_decode_agent(row) for row in reader.execute(f"SELECT {_COLUMNS} FROM agents ORDER BY created, id")]
+    return [_decode_agent(row) for row in reader.execute(f"SELECT {_AGENT_COLUMNS} FROM agents ORDER BY created, id")]
 
 
-def count_loads(reader: Reader) -> dict[str, Load]:
+def count_loads(reader: Reader) -> dict[str, AgentLoad]:
     running = _count_by_agent(reader, "runs INDEXED BY runs_running WHERE status = 'running'")
     waiting = _count_by_agent(reader, "runs INDEXED BY runs_waiting WHERE status = 'queued'")
-    slots = _count_by_agent(reader, _SLOTS)
+    slots = _count_by_agent(reader, _SLOTS_IN_USE)
     return {
-        agent: Load(running=running.get(agent, 0), queued=waiting.get(agent, 0), slots=slots.get(agent, 0))
+        agent: AgentLoad(running=running.get(agent, 0), queued=waiting.get(agent, 0), slots=slots.get(agent, 0))
         for agent in {*running, *waiting, *slots}
     }
 
@@ -150,7 +150,7 @@ def _count_by_agent(reader: Reader, which: str) -> dict[str, int]:
 
 
 def _find_agent(tx: Transaction, agent_id: str) -> StoredAgent | None:
-    row = tx.execute(f"SELECT {_COLUMNS} FROM agents WHERE id = ?", (agent_id,)).fetchone()
+    row = tx.execute(f"SELECT {_AGENT_COLUMNS} FROM agents WHERE id = ?", (agent_id,)).fetchone()
     return _decode_agent(row) if row else None
 
 
@@ -158,6 +158,6 @@ def _encode_budget(budget: Budget | None) -> str | None:
     return None if budget is None else msgspec.json.encode(budget).decode()
 
 
-def _check_slug(tx: Transaction, agent: StoredAgent) -> None:
+def _require_free_slug(tx: Transaction, agent: StoredAgent) -> None:
     if tx.execute("SELECT 1 FROM agents WHERE slug = ? AND id != ?", (agent.slug, agent.id)).get:
         raise Conflict(f"there is an agent with the slug {agent.slug!r} already.", remedy="Choose another slug.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
-from gateway.domain.queue import Limits
+from gateway.domain.queue import RunLimits
 from gateway.domain.run import (
     Move,
     Outcome,
@@ -26,7 +26,7 @@ from gateway.store.sqlite.database import Transaction
 MAX_CLAIM_ROUNDS = 8
 
 
-def claim_runs(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
+def claim_runs(tx: Transaction, owner: str, limits: RunLimits) -> list[Run]:
     _admit_due_runs(tx)
     done: list[Run] = []
     waiting: set[int] = set()
@@ -46,9 +46,9 @@ def claim_runs(tx: Transaction, owner: str, limits: Limits) -> list[Run]:
     return done
 
 
-def _choose_runs(tx: Transaction, limits: Limits, waiting: set[int]) -> list[Run]:
+def _choose_runs(tx: Transaction, limits: RunLimits, waiting: set[int]) -> list[Run]:
     """Return the runs for which there is room, in the order in which they begin."""
-    free = max(limits.total - tally.total(tx, Status.RUNNING), 0)
+    free = max(limits.total - tally.count_runs(tx, Status.RUNNING), 0)
     behind = free if limits.background is None else max(limits.background - _count_running_background(tx), 0)
     room = {agent: limit - _count_running(tx, agent) for agent, limit in limits.agents.items()}
     lines = [_list_claimable(tx, agent, min(free, room[agent]), behind, waiting) for agent in room]

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 import msgspec
 
-from gateway.domain.budget import Days
+from gateway.domain.budget import CalendarDays
 from gateway.domain.event import Change, Event
 from gateway.domain.ports.store import Listener
 from gateway.domain.times import Clock
@@ -31,19 +31,19 @@ from gateway.store.sqlite import opening
 T = TypeVar("T")
 
 #: operations in one transaction
-BATCH = 512
+MAX_BATCH_OPERATIONS = 512
 #: operations that may wait; the next one is refused
-WAITING = 20_000
+MAX_WAITING_OPERATIONS = 20_000
 #: seconds between batches while another process writes to the same database
-PAUSE = 0.002
+SHARED_WRITER_PAUSE_SECONDS = 0.002
 #: read-only connections, one thread each
-READERS = 2
+READER_CONNECTIONS = 2
 
 
 class Reader:
     """What a query gets: a connection, and the time of the query."""
 
-    def __init__(self, connection: apsw.Connection, now: int, days: Days) -> None:
+    def __init__(self, connection: apsw.Connection, now: int, days: CalendarDays) -> None:
         self.connection = connection
         self.execute = connection.execute
         #: milliseconds since 1970 UTC
@@ -55,7 +55,7 @@ class Reader:
 class Transaction(Reader):
     """What an operation gets: a connection, one time for all that it writes, and lists of what to announce."""
 
-    def __init__(self, connection: apsw.Connection, now: int, days: Days, queue_limit: int) -> None:
+    def __init__(self, connection: apsw.Connection, now: int, days: CalendarDays, queue_limit: int) -> None:
         super().__init__(connection, now, days)
         self.pragma = connection.pragma
         self.changes_made = connection.changes
@@ -70,12 +70,12 @@ class Transaction(Reader):
 Operation = Callable[[Transaction], Any]
 
 
-class _Waiting(NamedTuple):
+class _WaitingOperation(NamedTuple):
     operation: Operation
     future: asyncio.Future[Any]
 
 
-class _Done(NamedTuple):
+class _OperationResult(NamedTuple):
     future: asyncio.Future[Any]
     result: Any
     error: Exception | None
@@ -84,21 +84,21 @@ class _Done(NamedTuple):
 class Database:
     """The database of one process. Use from one event loop."""
 
-    def __init__(self, path: Path, clock: Clock, days: Days, queue_limit: int) -> None:
+    def __init__(self, path: Path, clock: Clock, days: CalendarDays, queue_limit: int) -> None:
         self._path = path
         self._queue_limit = queue_limit
         self._days = days
         self._clock = clock
-        self._connection = opening.connect(path, clock)
+        self._connection = opening.open_writer(path, clock)
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_WaitingOperation | None] = queue.SimpleQueue()
         self._listeners: list[Listener] = []
         self._closed = False
         self._concurrent_writer = False
         self._local = threading.local()
         self._reading: list[apsw.Connection] = []
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
-        self._thread = threading.Thread(target=self._write_for_ever, name="store-writer", daemon=True)
+        self._readers = ThreadPoolExecutor(READER_CONNECTIONS, thread_name_prefix="store-reader")
+        self._thread = threading.Thread(target=self._run_writer, name="store-writer", daemon=True)
         self._thread.start()
 
     def subscribe(self, listener: Listener) -> None:
@@ -114,17 +114,17 @@ class Database:
         """
         if self._closed:
             raise Unavailable("the gateway is stopping.")
-        if self._queue.qsize() >= WAITING:
+        if self._queue.qsize() >= MAX_WAITING_OPERATIONS:
             raise Unavailable("too many writes are waiting.", remedy="Try again in a moment.")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Waiting(operation, future))
+        self._queue.put(_WaitingOperation(operation, future))
         return await future
 
     async def read(self, query: Callable[[Reader], T]) -> T:
         """Run a query on a read-only connection; it sees everything that is committed."""
         if self._closed:
             raise Unavailable("the gateway is stopping.")
-        return await self._loop.run_in_executor(self._readers, self._read, query)
+        return await self._loop.run_in_executor(self._readers, self._run_query, query)
 
     def set_concurrent_writer(self, present: bool) -> None:
         """Say whether another process writes to the same database; then pause after each batch.
@@ -153,24 +153,24 @@ class Database:
             reader.close()
         self._connection.close()  # the last connection to close: it moves the write-ahead log into the database
 
-    def _read(self, query: Callable[[Reader], T]) -> T:
+    def _run_query(self, query: Callable[[Reader], T]) -> T:
         try:
             if not hasattr(self._local, "connection"):
-                self._local.connection = opening.connect_reader(self._path)
+                self._local.connection = opening.open_reader(self._path)
                 self._reading.append(self._local.connection)
             return query(Reader(self._local.connection, self._clock(), self._days))
         except Exception as error:
-            if (told := _told(error, self._path)) is error:
+            if (told := _translate_error(error, self._path)) is error:
                 raise
             raise told from error
 
     # --- on the writer's thread -------------------------------------------------------------
 
-    def _write_for_ever(self) -> None:
+    def _run_writer(self) -> None:
         open_ = True
         while open_:
             batch = [self._queue.get()]
-            while len(batch) < BATCH:
+            while len(batch) < MAX_BATCH_OPERATIONS:
                 try:
                     batch.append(self._queue.get_nowait())
                 except queue.Empty:
@@ -178,36 +178,36 @@ class Database:
             open_ = None not in batch
             waiting = [item for item in batch if item is not None]
             if waiting:
-                self._commit(waiting)
+                self._commit_batch(waiting)
             if self._concurrent_writer:
-                time.sleep(PAUSE)
+                time.sleep(SHARED_WRITER_PAUSE_SECONDS)
 
-    def _commit(self, batch: list[_Waiting]) -> None:
+    def _commit_batch(self, batch: list[_WaitingOperation]) -> None:
         transaction = Transaction(self._connection, self._clock(), self._days, self._queue_limit)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            done = [self._perform(item, transaction) for item in batch]
+            done = [self._run_operation(item, transaction) for item in batch]
             self._connection.execute("COMMIT")
         except Exception as error:
             self._roll_back()
             if len(batch) > 1 and not isinstance(error, apsw.BusyError):  # each one would wait that long again
                 for item in batch:
-                    self._commit([item])
+                    self._commit_batch([item])
                 return
-            done = [_Done(item.future, None, _told(error, self._path)) for item in batch]
+            done = [_OperationResult(item.future, None, _translate_error(error, self._path)) for item in batch]
             transaction = Transaction(self._connection, 0, self._days, self._queue_limit)
-        self._loop.call_soon_threadsafe(self._tell, done, transaction)
+        self._loop.call_soon_threadsafe(self._announce_commit, done, transaction)
 
-    def _perform(self, item: _Waiting, transaction: Transaction) -> _Done:
+    def _run_operation(self, item: _WaitingOperation, transaction: Transaction) -> _OperationResult:
         """Run one operation. Its error fails the whole batch only if it has written something."""
         before = self._connection.total_changes()
         try:
-            return _Done(item.future, item.operation(transaction), None)
+            return _OperationResult(item.future, item.operation(transaction), None)
         except Exception as error:
             # A savepoint for each operation would also work, but costs a third of the throughput.
             if self._connection.total_changes() != before or not self._connection.in_transaction:
                 raise
-            return _Done(item.future, None, _told(error, self._path))
+            return _OperationResult(item.future, None, _translate_error(error, self._path))
 
     def _roll_back(self) -> None:
         # After some errors SQLite has already rolled back. If this fails, the next BEGIN raises.
@@ -217,17 +217,17 @@ class Database:
 
     # --- on the event loop ------------------------------------------------------------------
 
-    def _tell(self, done: list[_Done], transaction: Transaction) -> None:
+    def _announce_commit(self, done: list[_OperationResult], transaction: Transaction) -> None:
         try:
             if transaction.events or transaction.changes:
                 for listener in self._listeners:
                     listener(transaction.events, transaction.changes)
         finally:
             for item in done:
-                _resolve(item)
+                _resolve_future(item)
 
 
-def _resolve(done: _Done) -> None:
+def _resolve_future(done: _OperationResult) -> None:
     if done.future.done():  # the caller has gone away; the operation is done all the same
         return
     if done.error is None:
@@ -237,20 +237,22 @@ def _resolve(done: _Done) -> None:
 
 
 #: errors of SQLite that mean a bug of ours: they are not translated, so that they are noticed
-_OURS = (apsw.SQLError, apsw.ConstraintError, apsw.MisuseError, apsw.MismatchError, apsw.RangeError)
+_OUR_MISTAKES = (apsw.SQLError, apsw.ConstraintError, apsw.MisuseError, apsw.MismatchError, apsw.RangeError)
 #: errors that mean that the file does not hold what we wrote
-_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, msgspec.DecodeError, ValueError)
+_DAMAGED_FILE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, msgspec.DecodeError, ValueError)
 
 
-def _told(error: Exception, path: Path) -> Exception:
+def _translate_error(error: Exception, path: Path) -> Exception:
     """Return the error to raise to the caller for an error of SQLite."""
     if isinstance(error, apsw.FullError):
         return StorageFull(f"the disk of {path.parent} is full: nothing was accepted.", remedy="Free some space.")
-    if isinstance(error, _DAMAGE) and not isinstance(error, UnicodeEncodeError):  # that one is the caller's mistake
+    if isinstance(error, _DAMAGED_FILE) and not isinstance(
+        error, UnicodeEncodeError
+    ):  # that one is the caller's mistake
         return Unavailable(
             f"the database {path} is damaged: {error}.",
             remedy="Stop the gateway, move the file away with its -wal, restore a copy.",
         )
-    if isinstance(error, apsw.Error) and not isinstance(error, _OURS):
+    if isinstance(error, apsw.Error) and not isinstance(error, _OUR_MISTAKES):
         return Unavailable(f"the database {path} cannot be used: {error}.", remedy="Look at the disk and its mount.")
     return error

@@ -11,8 +11,8 @@ from typing import Any
 
 from gateway.domain import ids
 from gateway.domain.delivery import (
-    JITTER,
-    LONGEST_WAIT,
+    MAX_RETRY_DELAY_SECONDS,
+    RETRY_JITTER_SHARE,
     Delivery,
     DeliveryCounts,
     DeliveryFilter,
@@ -26,7 +26,7 @@ from gateway.errors import Conflict, DeliveryNotFound
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
 
-_SELECT = (
+_SELECT_DELIVERY = (
     "SELECT deliveries.seq, deliveries.id, runs.id, kind, address, format, trusted, deliveries.status,"
     " deliveries.attempt, next_at, deliveries.error, deliveries.created, deliveries.finished"
     " FROM deliveries CROSS JOIN runs ON runs.seq = deliveries.run"
@@ -35,7 +35,7 @@ _SELECT = (
 #: receivers that have something due and room for it. A chat gets one delivery at a time, so that its messages stay in
 #: order. The recursion visits one receiver after the other and skips the rest of its entries in the index:
 #: https://www.sqlite.org/lang_with.html
-_LINES = """
+_RECEIVERS_WITH_ROOM = """
 WITH RECURSIVE receivers (name) AS (
     SELECT min(receiver) FROM deliveries INDEXED BY deliveries_line WHERE status = 'pending'
     UNION ALL
@@ -54,9 +54,9 @@ SELECT name, room FROM lines WHERE first <= ?1 AND room > 0 ORDER BY first LIMIT
 """
 
 #: milliseconds from now within which every waiting delivery is due
-_FAR = round(LONGEST_WAIT * (1 + JITTER) * 1000)
+_LONGEST_RETRY_DELAY_MS = round(MAX_RETRY_DELAY_SECONDS * (1 + RETRY_JITTER_SHARE) * 1000)
 
-_FIRST = (
+_FIRST_DUE = (
     "SELECT seq FROM deliveries INDEXED BY deliveries_line"
     " WHERE status = 'pending' AND receiver = ? AND next_at <= ? ORDER BY next_at, seq LIMIT ?"
 )
@@ -85,7 +85,7 @@ def create_deliveries(tx: Transaction, run: Run) -> None:
             "INSERT INTO deliveries (id, run, kind, address, format, trusted, receiver, status, next_at, created)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?) ON CONFLICT DO NOTHING RETURNING id",
             (
-                ids.ulid(tx.now),
+                ids.make_ulid(tx.now),
                 run.seq,
                 target.kind,
                 target.address,
@@ -105,12 +105,12 @@ def take_due(tx: Transaction, limit: int, each: int) -> list[Delivery]:
     # A longer delay means that the clock was set back, maybe by years.
     tx.execute(
         "UPDATE deliveries INDEXED BY deliveries_due SET next_at = ?1 WHERE status = 'pending' AND next_at > ?1 + ?2",
-        (tx.now, _FAR),
+        (tx.now, _LONGEST_RETRY_DELAY_MS),
     )
     taken: list[Any] = []
-    lines: list[Any] = tx.execute(_LINES, (tx.now, each, limit)).fetchall()
+    lines: list[Any] = tx.execute(_RECEIVERS_WITH_ROOM, (tx.now, each, limit)).fetchall()
     for receiver, room in lines:
-        taken += tx.execute(_FIRST, (receiver, tx.now, min(room, limit - len(taken)))).fetchall()
+        taken += tx.execute(_FIRST_DUE, (receiver, tx.now, min(room, limit - len(taken)))).fetchall()
     for (seq,) in taken:
         tx.execute("UPDATE deliveries SET status = 'sending', attempt = attempt + 1 WHERE seq = ?", (seq,))
     return [_get_by_seq(tx, seq) for (seq,) in taken]
@@ -179,7 +179,7 @@ def _note_change(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
 
 
 def _get_by_seq(tx: Transaction, seq: int) -> Delivery:
-    row = tx.execute(f"{_SELECT} WHERE deliveries.seq = ?", (seq,)).fetchone()
+    row = tx.execute(f"{_SELECT_DELIVERY} WHERE deliveries.seq = ?", (seq,)).fetchone()
     assert row is not None
     return _decode_delivery(row)
 
@@ -194,7 +194,7 @@ def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
     rows: list[Any] = []
     if prefix.isascii() and prefix.isalnum() and len(prefix) <= 26:
         rows = reader.execute(
-            f"{_SELECT} WHERE deliveries.id >= ? AND deliveries.id < ? LIMIT 2", (prefix, prefix + "~")
+            f"{_SELECT_DELIVERY} WHERE deliveries.id >= ? AND deliveries.id < ? LIMIT 2", (prefix, prefix + "~")
         ).fetchall()
     if len(rows) != 1:
         raise DeliveryNotFound(f"{'no' if not rows else 'more than one'} delivery has the id {delivery_id[:64]!r}.")
@@ -211,7 +211,7 @@ def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[D
         conditions.append(("deliveries.seq < ?", page.before))
     where = " AND ".join(text for text, _ in conditions) or "TRUE"
     rows = reader.execute(
-        f"{_SELECT} WHERE {where} ORDER BY deliveries.seq DESC LIMIT ?",
+        f"{_SELECT_DELIVERY} WHERE {where} ORDER BY deliveries.seq DESC LIMIT ?",
         (*(value for _, value in conditions), page.limit),
     )
     return [_decode_delivery(row) for row in rows]

@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.event import AnyHappening, Change, Event
+from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.run import Run
 from gateway.store.sqlite.database import Reader, Transaction
 
-_decode = msgspec.json.Decoder(AnyHappening).decode
+_decode = msgspec.json.Decoder(AnyEventData).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def append_events(tx: Transaction, seq: int, run: str, last: int, said: Sequence[AnyHappening]) -> int:
+def append_events(tx: Transaction, seq: int, run: str, last: int, said: Sequence[AnyEventData]) -> int:
     """Append events to a run's log, numbered from `last` + 1. Returns the new last number."""
     for happening in said:
         last += 1
@@ -23,7 +23,7 @@ def append_events(tx: Transaction, seq: int, run: str, last: int, said: Sequence
             "INSERT INTO events (run, n, at, data) VALUES (?, ?, ?, ?)",
             (seq, last, tx.now, _encode(happening).decode()),
         )
-        tx.events.append(Event(run=run, n=last, at=tx.now, data=happening))
+        tx.events.append(Event(run=run, number=last, at=tx.now, data=happening))
     return last
 
 
@@ -79,7 +79,7 @@ def read_events_after(reader: Reader, run_id: str, after: int, limit: int, size:
         if room < 0 and found:
             rows.close(True)
             break
-        found.append(Event(run=run_id, n=n, at=at, data=_decode(data)))
+        found.append(Event(run=run_id, number=n, at=at, data=_decode(data)))
     return found
 
 

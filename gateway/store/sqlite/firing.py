@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from gateway.domain.idempotency import IdempotencyKey
-from gateway.domain.queue import Admission
-from gateway.domain.run import Accepted, RunSpec
-from gateway.domain.schedule import FireOutcome, Firing
+from gateway.domain.queue import AdmissionRules
+from gateway.domain.run import AcceptedRun, RunSpec
+from gateway.domain.schedule import FireOutcome, FirePlan
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound
 from gateway.store.sqlite import runs, schedules
 from gateway.store.sqlite.database import Transaction
 
 
-def fire_schedule(tx: Transaction, firing: Firing) -> list[Accepted]:
+def fire_schedule(tx: Transaction, firing: FirePlan) -> list[AcceptedRun]:
     """Carry out a plan, unless the schedule has changed since it was made, or another process has carried it out."""
     schedule = firing.schedule
     over = firing.next_at is None
@@ -20,7 +20,7 @@ def fire_schedule(tx: Transaction, firing: Firing) -> list[Accepted]:
         " WHERE id = ? AND revision = ? AND next_at = ? AND enabled = 1",
         (
             firing.next_at,
-            firing.count,
+            firing.missed_count,
             int(not over),
             (firing.error or "its time has passed") if over else None,
             schedule.id,
@@ -30,9 +30,9 @@ def fire_schedule(tx: Transaction, firing: Firing) -> list[Accepted]:
     )
     if not tx.changes_made():
         return []
-    for time in firing.missed:
+    for time in firing.missed_times:
         schedules.record_fire(tx, schedule.id, time, FireOutcome.MISSED)
-    for time in firing.refused:
+    for time in firing.refused_times:
         if schedules.record_fire(tx, schedule.id, time, FireOutcome.REFUSED, error=firing.error):
             schedules.count_failure(tx, schedule.id, firing.error or "")
     started = []
@@ -55,11 +55,11 @@ def trigger_schedule(
     schedule_id: str,
     spec: RunSpec,
     key: IdempotencyKey | None = None,
-    admission: Admission | None = None,
-) -> Accepted:
+    admission: AdmissionRules | None = None,
+) -> AcceptedRun:
     found = schedules.get_schedule(tx, schedule_id)
     accepted = runs.accept_run(tx, spec, key, admission)
-    if accepted.fresh:
+    if accepted.is_new:
         time = tx.now
         # Not a whole second: the schedule's own times are whole seconds.
         while time % 1000 == 0 or not schedules.record_fire(tx, found.id, time, FireOutcome.TRIGGERED):

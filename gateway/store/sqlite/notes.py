@@ -6,19 +6,19 @@ from collections.abc import Mapping
 
 from gateway.store.sqlite.database import Reader, Transaction
 
-_LIVING = "(expires IS NULL OR expires > ?)"
+_NOT_EXPIRED = "(expires IS NULL OR expires > ?)"
 
 
 def get_note(reader: Reader, scope: str, name: str) -> str | None:
     row = reader.execute(
-        f"SELECT value FROM notes WHERE scope = ? AND name = ? AND {_LIVING}", (scope, name, reader.now)
+        f"SELECT value FROM notes WHERE scope = ? AND name = ? AND {_NOT_EXPIRED}", (scope, name, reader.now)
     ).fetchone()
     return str(row[0]) if row else None
 
 
 def list_notes(reader: Reader, scope: str, prefix: str) -> dict[str, str]:
     rows = reader.execute(
-        f"SELECT name, value FROM notes WHERE scope = ? AND name >= ? AND name < ? AND {_LIVING} ORDER BY name",
+        f"SELECT name, value FROM notes WHERE scope = ? AND name >= ? AND name < ? AND {_NOT_EXPIRED} ORDER BY name",
         (scope, prefix, prefix + chr(0x10FFFF), reader.now),
     )
     return {str(name): str(value) for name, value in rows}
@@ -33,7 +33,7 @@ def save_notes(
     only_if: str | None = None,
 ) -> bool:
     if only_if is not None:
-        there = f"SELECT 1 FROM notes WHERE scope = ? AND name = ? AND {_LIVING}"
+        there = f"SELECT 1 FROM notes WHERE scope = ? AND name = ? AND {_NOT_EXPIRED}"
         if tx.execute(there, (scope, only_if, tx.now)).fetchone() is None:
             return False
     for name, value in changes.items():

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import apsw
 
-from gateway.domain.search import spaced
+from gateway.domain.search import separate_characters
 from gateway.domain.times import Clock
 from gateway.errors import ConfigError
 
@@ -25,12 +25,12 @@ from gateway.errors import ConfigError
 APPLICATION_ID = 0x4D4F4F4E
 
 #: file systems on which SQLite's locks and shared memory are not reliable
-NETWORK = re.compile(
+NETWORK_FILE_SYSTEMS = re.compile(
     r"^(nfs\d?|cifs|smb\w*|afs|afpfs|9p|beegfs|ceph|glusterfs|lustre|webdav|davfs2?"
     r"|fuse\.(ceph|davfs2?|gcsfuse|glusterfs|juicefs|rclone|s3fs|sshfs))$"
 )
 
-_MAGIC = b"SQLite format 3\0"
+_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 class Migration(NamedTuple):
@@ -43,43 +43,43 @@ class Migration(NamedTuple):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def migrations() -> list[Migration]:
+def read_migrations() -> list[Migration]:
     """Return all migrations in order."""
     folder = resources.files("gateway.store.sqlite.migrations")
     found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [Migration(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
 
 
-def pending(path: Path) -> bool:
+def needs_migration(path: Path) -> bool:
     """Return whether opening an existing database would change its schema."""
-    if not _exists(path):
+    if not _is_present(path):
         return False
     _check_header(path)
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        return bool(connection.pragma("user_version") < len(migrations()))
+        return bool(connection.pragma("user_version") < len(read_migrations()))
     except apsw.Error:
         return False  # opening it for writing will raise and say what is wrong
     finally:
         connection.close()
 
 
-def connect(path: Path, clock: Clock) -> apsw.Connection:
+def open_writer(path: Path, clock: Clock) -> apsw.Connection:
     """Open the database for writing; create or migrate it as needed.
 
     Raises:
         ConfigError: the file cannot be used; the message says why and what to do.
     """
     _refuse_network(path)
-    if _exists(path):
+    if _is_present(path):
         _check_header(path)
     else:
-        _create(path, clock)
+        _create_database(path, clock)
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         with _closed_on_error(connection):
-            _prepare(connection)
-            _migrate(connection, path, clock)
+            _set_pragmas(connection)
+            _apply_migrations(connection, path, clock)
     except (apsw.Error, UnicodeDecodeError) as error:  # the second: the schema is no longer text
         raise ConfigError(
             f"cannot open the database {path}: {error}.",
@@ -88,12 +88,12 @@ def connect(path: Path, clock: Clock) -> apsw.Connection:
     return connection
 
 
-def connect_reader(path: Path) -> apsw.Connection:
+def open_reader(path: Path) -> apsw.Connection:
     """Open a read-only connection to a database that is already open for writing."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(5000)
     _keep_plans(connection)
-    teach(connection)
+    add_functions(connection)
     return connection
 
 
@@ -106,10 +106,10 @@ def _keep_plans(connection: apsw.Connection) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
 
 
-def _prepare(connection: apsw.Connection) -> None:
+def _set_pragmas(connection: apsw.Connection) -> None:
     connection.set_busy_timeout(5000)
     _keep_plans(connection)
-    teach(connection)
+    add_functions(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = 1")  # macOS: a plain fsync does not reach the disk
@@ -117,25 +117,25 @@ def _prepare(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA journal_size_limit = 67108864")
 
 
-def teach(connection: apsw.Connection) -> None:
+def add_functions(connection: apsw.Connection) -> None:
     """Add the SQL function that the schema calls."""
 
     def call(*values: object) -> str:
-        return spaced(str(values[0]))
+        return separate_characters(str(values[0]))
 
     connection.create_scalar_function("spaced", call, 1, deterministic=True, flags=apsw.SQLITE_INNOCUOUS)
 
 
 def _refuse_network(path: Path) -> None:
-    kind = file_system(path.parent)
-    if NETWORK.match(kind):
+    kind = find_file_system(path.parent)
+    if NETWORK_FILE_SYSTEMS.match(kind):
         raise ConfigError(
             f"the database cannot be on a network file system ({kind}): {path}.",
             remedy="Set data.directory to a local directory.",
         )
 
 
-def file_system(directory: Path) -> str:
+def find_file_system(directory: Path) -> str:
     """Return the file system type of a directory; empty if it is unknown."""
     import psutil  # late: only here
 
@@ -147,7 +147,7 @@ def file_system(directory: Path) -> str:
     return ""
 
 
-def _exists(path: Path) -> bool:
+def _is_present(path: Path) -> bool:
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -161,24 +161,24 @@ def _exists(path: Path) -> bool:
 
 def _check_header(path: Path) -> None:
     try:
-        header = path.read_bytes()[:100] if path.stat().st_size < 100 else _first(path, 100)
+        header = path.read_bytes()[:100] if path.stat().st_size < 100 else _read_first_bytes(path, 100)
     except OSError as error:
         raise ConfigError(f"cannot read the database {path}: {error.strerror}.") from error
     restore = "Move it away and restore a backup, or start with an empty database."
     if not header:
         raise ConfigError(f"the database {path} is empty (0 bytes): its content is lost.", remedy=restore)
-    if len(header) < 100 or not header.startswith(_MAGIC):
+    if len(header) < 100 or not header.startswith(_SQLITE_MAGIC):
         raise ConfigError(f"{path} is damaged, or is not an SQLite database.", remedy=restore)
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise ConfigError(f"the database {path} belongs to another program.", remedy="Set data.directory elsewhere.")
 
 
-def _first(path: Path, count: int) -> bytes:
+def _read_first_bytes(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
         return file.read(count)
 
 
-def _create(path: Path, clock: Clock) -> None:
+def _create_database(path: Path, clock: Clock) -> None:
     """Create a database under another name and move it into place, so that nobody sees an incomplete one."""
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size > 0:
@@ -194,7 +194,7 @@ def _create(path: Path, clock: Clock) -> None:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with contextlib.closing(apsw.Connection(str(draft))) as connection:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            _migrate(connection, draft, clock)
+            _apply_migrations(connection, draft, clock)
         draft.rename(path)
         _sync_directory(path.parent)
     except (OSError, apsw.Error) as error:
@@ -211,8 +211,8 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _migrate(connection: apsw.Connection, path: Path, clock: Clock) -> None:
-    known = migrations()
+def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> None:
+    known = read_migrations()
     present = connection.pragma("user_version")
     if present > len(known):
         raise ConfigError(
@@ -221,9 +221,9 @@ def _migrate(connection: apsw.Connection, path: Path, clock: Clock) -> None:
         )
     _check_history(connection, known[:present], path)
     if 0 < present < len(known):
-        _copy(connection, path.with_name(f"{path.name}.schema-{present}"))
+        _back_up(connection, path.with_name(f"{path.name}.schema-{present}"))
     for migration in known[present:]:
-        with _transaction(connection):
+        with _write_transaction(connection):
             connection.execute(migration.sql)
             connection.execute(
                 "INSERT INTO migrations (number, checksum, at) VALUES (?, ?, ?)",
@@ -246,7 +246,7 @@ def _check_history(connection: apsw.Connection, applied: list[Migration], path: 
             )
 
 
-def _copy(connection: apsw.Connection, target: Path) -> None:
+def _back_up(connection: apsw.Connection, target: Path) -> None:
     # With SQLite's backup API: if we opened the file ourselves, closing it would drop SQLite's locks.
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -264,7 +264,7 @@ def _closed_on_error(connection: apsw.Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _transaction(connection: apsw.Connection) -> Iterator[None]:
+def _write_transaction(connection: apsw.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

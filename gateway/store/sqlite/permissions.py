@@ -14,13 +14,13 @@ from gateway.domain import times
 from gateway.domain.event import Permission
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
-from gateway.domain.permission import Answer, Lapse, PermissionRequest, Wanted
+from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
 from gateway.domain.run import Run
 from gateway.errors import Conflict, PermissionNotFound
 from gateway.store.sqlite import event_log, idempotency, run_queries
 from gateway.store.sqlite.database import Reader, Transaction
 
-_COLUMNS = "n, event, action, choices, asked, expires, answer, answered, by, lapse"
+_PERMISSION_COLUMNS = "n, event, action, choices, asked, expires, answer, answered, by, lapse"
 _encode = msgspec.json.Encoder().encode
 _choices = msgspec.json.Decoder(tuple[Answer, ...]).decode
 
@@ -29,20 +29,22 @@ def _decode_request(run: str, row: Sequence[Any]) -> PermissionRequest:
     n, event, action, choices, asked, expires, answer, answered, by, lapse = row
     return PermissionRequest(
         run=run,
-        n=n,
-        event=event,
+        number=n,
+        event_number=event,
         action=action,
         choices=_choices(choices),
         asked=asked,
         expires=expires,
         answer=Answer(answer) if answer else None,
         answered=answered,
-        by=by,
-        lapse=Lapse(lapse) if lapse else None,
+        answered_by=by,
+        denial_reason=DenialReason(lapse) if lapse else None,
     )
 
 
-def ask_permission(tx: Transaction, run_id: str, epoch: int, wanted: Wanted, expires: int) -> PermissionRequest:
+def ask_permission(
+    tx: Transaction, run_id: str, epoch: int, wanted: PermissionQuestion, expires: int
+) -> PermissionRequest:
     """Store a request of the running attempt.
 
     Raises:
@@ -52,8 +54,8 @@ def ask_permission(tx: Transaction, run_id: str, epoch: int, wanted: Wanted, exp
     newest: Any = tx.execute("SELECT max(n) FROM permissions WHERE run = ?", (run.seq,)).get
     asked = PermissionRequest(
         run=run.id,
-        n=(newest or 0) + 1,
-        event=run.last_event + 1,
+        number=(newest or 0) + 1,
+        event_number=run.last_event + 1,
         action=wanted.action,
         choices=wanted.choices,
         asked=tx.now,
@@ -61,9 +63,19 @@ def ask_permission(tx: Transaction, run_id: str, epoch: int, wanted: Wanted, exp
     )
     tx.execute(
         "INSERT INTO permissions (run, n, event, action, choices, asked, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (run.seq, asked.n, asked.event, asked.action, _encode(asked.choices).decode(), asked.asked, expires),
+        (
+            run.seq,
+            asked.number,
+            asked.event_number,
+            asked.action,
+            _encode(asked.choices).decode(),
+            asked.asked,
+            expires,
+        ),
     )
-    told = Permission(id=asked.id, action=asked.action, choices=asked.choices, expires_at=times.rfc3339(asked.expires))
+    told = Permission(
+        id=asked.id, action=asked.action, choices=asked.choices, expires_at=times.format_rfc3339(asked.expires)
+    )
     _append_event(tx, run, told)
     event_log.note_permission(tx, run, asked.id, "asked")
     return asked
@@ -82,38 +94,40 @@ def answer_permission(
     found = _get_of_run(tx, run, n)
     if idempotency.find_used(tx, key) is not None:
         return found
-    if found.lapse is Lapse.DEADLINE:
+    if found.denial_reason is DenialReason.DEADLINE:
         raise Conflict(f"nobody answered {found.id} in time: it was denied.")
-    if found.lapse is Lapse.WITHDRAWN:
+    if found.denial_reason is DenialReason.WITHDRAWN:
         raise Conflict(f"the agent no longer waits for an answer to {found.id}.")
     if found.answer is not None:
-        raise Conflict(f"{found.id} was answered already: {found.answer}, by {found.by}.")
+        raise Conflict(f"{found.id} was answered already: {found.answer}, by {found.answered_by}.")
     idempotency.save_key(tx, key, run.id)
-    return _settle(tx, run, found, answer, by=by)
+    return _record_answer(tx, run, found, answer, by=by)
 
 
-def close_permission(tx: Transaction, run_id: str, n: int, why: Lapse) -> PermissionRequest:
+def close_permission(tx: Transaction, run_id: str, n: int, why: DenialReason) -> PermissionRequest:
     """Deny a request unless somebody has answered it. Returns the request with its answer."""
     run = run_queries.get_run(tx, run_id)
     found = _get_of_run(tx, run, n)
-    return found if found.answer is not None else _settle(tx, run, found, Answer.DENY, lapse=why)
+    return found if found.answer is not None else _record_answer(tx, run, found, Answer.DENY, lapse=why)
 
 
 def withdraw_open(tx: Transaction, run: Run) -> list[Permission]:
     """Deny the open requests of an ended attempt. Returns the events that report it."""
     rows = tx.execute(
         "UPDATE permissions SET answer = ?, answered = ?, lapse = ? WHERE run = ? AND answer IS NULL"
-        f" RETURNING {_COLUMNS}",
-        (Answer.DENY, tx.now, Lapse.WITHDRAWN, run.seq),
+        f" RETURNING {_PERMISSION_COLUMNS}",
+        (Answer.DENY, tx.now, DenialReason.WITHDRAWN, run.seq),
     ).fetchall()
-    withdrawn = sorted((_decode_request(run.id, row) for row in rows), key=lambda request: request.n)
+    withdrawn = sorted((_decode_request(run.id, row) for row in rows), key=lambda request: request.number)
     for request in withdrawn:
         event_log.note_permission(tx, run, request.id, Answer.DENY)
     return [_permission_event(request) for request in withdrawn]
 
 
 def _get_of_run(reader: Reader, run: Run, n: int) -> PermissionRequest:
-    row = reader.execute(f"SELECT {_COLUMNS} FROM permissions WHERE run = ? AND n = ?", (run.seq, n)).fetchone()
+    row = reader.execute(
+        f"SELECT {_PERMISSION_COLUMNS} FROM permissions WHERE run = ? AND n = ?", (run.seq, n)
+    ).fetchone()
     if row is None:
         raise PermissionNotFound(f"the run {run.id} has no permission request p{n}.")
     return _decode_request(run.id, row)
@@ -127,19 +141,25 @@ def list_requests(reader: Reader, run_id: str, page: Page) -> list[PermissionReq
     run = run_queries.get_run(reader, run_id)
     before = page.before if page.before is not None else 1 << 62
     rows = reader.execute(
-        f"SELECT {_COLUMNS} FROM permissions WHERE run = ? AND n < ? ORDER BY n DESC LIMIT ?",
+        f"SELECT {_PERMISSION_COLUMNS} FROM permissions WHERE run = ? AND n < ? ORDER BY n DESC LIMIT ?",
         (run.seq, before, page.limit),
     )
     return [_decode_request(run.id, row) for row in rows]
 
 
-def _settle(
-    tx: Transaction, run: Run, found: PermissionRequest, given: Answer, *, by: str = "", lapse: Lapse | None = None
+def _record_answer(
+    tx: Transaction,
+    run: Run,
+    found: PermissionRequest,
+    given: Answer,
+    *,
+    by: str = "",
+    lapse: DenialReason | None = None,
 ) -> PermissionRequest:
-    settled = msgspec.structs.replace(found, answer=given, answered=tx.now, by=by, lapse=lapse)
+    settled = msgspec.structs.replace(found, answer=given, answered=tx.now, answered_by=by, denial_reason=lapse)
     tx.execute(
         "UPDATE permissions SET answer = ?, answered = ?, by = ?, lapse = ? WHERE run = ? AND n = ?",
-        (given, tx.now, by, lapse, run.seq, found.n),
+        (given, tx.now, by, lapse, run.seq, found.number),
     )
     _append_event(tx, run, _permission_event(settled))
     event_log.note_permission(tx, run, settled.id, given)
@@ -152,8 +172,8 @@ def _permission_event(settled: PermissionRequest) -> Permission:
         id=settled.id,
         action=settled.action,
         answer=settled.answer or "",
-        by=settled.by,
-        reason=settled.lapse or "",
+        by=settled.answered_by,
+        reason=settled.denial_reason or "",
     )
 
 

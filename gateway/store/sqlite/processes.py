@@ -20,4 +20,4 @@ def forget_process(tx: Transaction, who: Identity) -> None:
 
 def list_processes(reader: Reader, owner: str) -> list[AgentProcess]:
     rows = reader.execute("SELECT who, run FROM processes WHERE owner = ?", (owner,))
-    return [AgentProcess(who=Identity.parse(who), owner=owner, run=run) for who, run in rows]
+    return [AgentProcess(who=Identity.parse_identity(who), owner=owner, run=run) for who, run in rows]

@@ -7,16 +7,18 @@ run that was retried, of a run that has not ended; and the newest run, because t
 
 from __future__ import annotations
 
-from gateway.domain.run import FINAL, Status
+from gateway.domain.run import FINAL_STATUSES, Status
 from gateway.store.sqlite import event_log, sessions
 from gateway.store.sqlite.database import Reader, Transaction
 
 #: how many runs or sessions one transaction deletes, and how many of their rows
-FEW, ROWS = 20, 500
+MAX_PRUNED_AT_ONCE, MAX_DELETED_ROWS = 20, 500
 
-_OPEN = ", ".join(f"'{status}'" for status in Status if status not in FINAL)
-_UNDELIVERED = "EXISTS (SELECT 1 FROM deliveries WHERE deliveries.run = runs.seq AND deliveries.status <> 'delivered')"
-_BUSY = (
+_OPEN_STATUSES = ", ".join(f"'{status}'" for status in Status if status not in FINAL_STATUSES)
+_HAS_UNDELIVERED = (
+    "EXISTS (SELECT 1 FROM deliveries WHERE deliveries.run = runs.seq AND deliveries.status <> 'delivered')"
+)
+_SESSION_IS_BUSY = (
     "EXISTS (SELECT 1 FROM runs INDEXED BY runs_lane"
     " WHERE session = sessions.key AND status IN ('queued', 'running'))"
     " OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_held WHERE status = 'held' AND session = sessions.key)"
@@ -33,21 +35,22 @@ def find_old_logs(reader: Reader, before: int | None, newest: int | None) -> lis
     if newest is not None:
         row = reader.execute(f"SELECT finished {ended} ORDER BY finished DESC LIMIT 1 OFFSET ?", (newest,)).fetchone()
         upto = max(upto, row[0] if row else -1)
-    rows = reader.execute(f"SELECT seq {ended} AND finished <= ? ORDER BY finished LIMIT {FEW}", (upto,))
+    rows = reader.execute(f"SELECT seq {ended} AND finished <= ? ORDER BY finished LIMIT {MAX_PRUNED_AT_ONCE}", (upto,))
     return [seq for (seq,) in rows]
 
 
 def find_old_runs(reader: Reader, before: int) -> list[int]:
     """Return ended runs that are too old and that nothing refers to, oldest first."""
     needed = (
-        f"SELECT json_extract(spec, '$.{name}') AS id FROM runs INDEXED BY runs_status WHERE status IN ({_OPEN})"
+        f"SELECT json_extract(spec, '$.{name}') AS id FROM runs INDEXED BY runs_status"
+        f" WHERE status IN ({_OPEN_STATUSES})"
         for name in ("parent", "retry_of")
     )
     rows = reader.execute(
         f"WITH needed AS MATERIALIZED ({' UNION '.join(needed)})"
-        f" SELECT seq FROM runs INDEXED BY runs_finished WHERE finished <= ? AND NOT {_UNDELIVERED}"
+        f" SELECT seq FROM runs INDEXED BY runs_finished WHERE finished <= ? AND NOT {_HAS_UNDELIVERED}"
         " AND NOT EXISTS (SELECT 1 FROM needed WHERE needed.id = runs.id)"
-        f" AND seq < (SELECT max(seq) FROM runs) ORDER BY finished LIMIT {FEW}",
+        f" AND seq < (SELECT max(seq) FROM runs) ORDER BY finished LIMIT {MAX_PRUNED_AT_ONCE}",
         (before,),
     )
     return [seq for (seq,) in rows]
@@ -56,7 +59,9 @@ def find_old_runs(reader: Reader, before: int) -> list[int]:
 def find_old_sessions(reader: Reader, before: int) -> list[str]:
     """Return sessions that were not used since then, oldest first."""
     rows = reader.execute(
-        f"SELECT key FROM sessions WHERE updated <= ? AND NOT ({_BUSY}) ORDER BY touched LIMIT {FEW}", (before,)
+        f"SELECT key FROM sessions WHERE updated <= ? AND NOT ({_SESSION_IS_BUSY})"
+        f" ORDER BY touched LIMIT {MAX_PRUNED_AT_ONCE}",
+        (before,),
     )
     return [key for (key,) in rows]
 
@@ -65,7 +70,7 @@ def find_old_dead_letters(reader: Reader, before: int) -> list[int]:
     """Return dead letters that are too old, oldest first."""
     rows = reader.execute(
         "SELECT seq FROM deliveries INDEXED BY deliveries_dead WHERE status = 'dead' AND finished <= ?"
-        f" ORDER BY finished LIMIT {FEW}",
+        f" ORDER BY finished LIMIT {MAX_PRUNED_AT_ONCE}",
         (before,),
     )
     return [seq for (seq,) in rows]
@@ -76,7 +81,7 @@ def find_old_dead_letters(reader: Reader, before: int) -> list[int]:
 
 def delete_logs(tx: Transaction, seqs: list[int]) -> list[str]:
     """Delete all events of these runs but the last, as many as fit one transaction. Returns the runs that are done."""
-    room, done = ROWS, []
+    room, done = MAX_DELETED_ROWS, []
     for seq in seqs:
         room -= event_log.prune_events(tx, seq, room)
         if room <= 0:
@@ -88,13 +93,13 @@ def delete_logs(tx: Transaction, seqs: list[int]) -> list[str]:
 
 def delete_runs(tx: Transaction, seqs: list[int]) -> list[str]:
     """Delete these runs, as many as fit one transaction. Returns the deleted ones."""
-    room, gone = ROWS, []
+    room, gone = MAX_DELETED_ROWS, []
     for seq in seqs:
         room -= event_log.prune_events(tx, seq, room)
         if room <= 0:
             break
         row = tx.execute(
-            f"DELETE FROM runs WHERE seq = ? AND NOT {_UNDELIVERED} RETURNING id, status, source || ' ' || status",
+            f"DELETE FROM runs WHERE seq = ? AND NOT {_HAS_UNDELIVERED} RETURNING id, status, source || ' ' || status",
             (seq,),
         ).fetchone()
         if row is not None:
@@ -111,9 +116,9 @@ def delete_dead_letters(tx: Transaction, seqs: list[int], before: int) -> None:
 
 def delete_sessions(tx: Transaction, keys: list[str], before: int) -> None:
     """Delete these sessions, their oldest messages first, as many rows as fit one transaction."""
-    room = ROWS
+    room = MAX_DELETED_ROWS
     for key in keys:
-        unused = f"SELECT 1 FROM sessions WHERE key = ? AND updated <= ? AND NOT ({_BUSY})"
+        unused = f"SELECT 1 FROM sessions WHERE key = ? AND updated <= ? AND NOT ({_SESSION_IS_BUSY})"
         if tx.execute(unused, (key, before)).fetchone() is None:
             continue
         tx.execute(

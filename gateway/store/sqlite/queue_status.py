@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.domain.queue import Limits, Obstacles
+from gateway.domain.queue import RunBlockers, RunLimits
 from gateway.domain.run import Run
 from gateway.store.sqlite import usage
 from gateway.store.sqlite.database import Reader
 
 
-def find_blockers(reader: Reader, runs: Sequence[Run], limits: Limits) -> dict[str, Obstacles]:
+def find_blockers(reader: Reader, runs: Sequence[Run], limits: RunLimits) -> dict[str, RunBlockers]:
     """Return what keeps queued runs from beginning, by their ids."""
     at_work = "SELECT agent, count(*) FROM runs INDEXED BY runs_running WHERE status = 'running' GROUP BY agent"
     working = dict(reader.execute(at_work))
@@ -19,14 +19,14 @@ def find_blockers(reader: Reader, runs: Sequence[Run], limits: Limits) -> dict[s
         "SELECT count(*) FROM runs INDEXED BY runs_background WHERE source = 'background' AND status = 'running'"
     ).get
     return {
-        run.id: Obstacles(
-            due=_due_at(reader, run),
-            before=_find_run_before(reader, run),
-            working=working.get(run.spec.agent, 0),
-            total=sum(working.values()),
-            background=background,
-            budget=usage.check_budgets(reader, run, limits).wait,
-            begins_anew=reader.days.end(reader.now),
+        run.id: RunBlockers(
+            not_before=_due_at(reader, run),
+            earlier_run=_find_run_before(reader, run),
+            running_of_agent=working.get(run.spec.agent, 0),
+            running_in_all=sum(working.values()),
+            running_in_background=background,
+            budget_wait=usage.check_budgets(reader, run, limits).wait,
+            budget_resets_at=reader.days.day_end(reader.now),
         )
         for run in runs
     }

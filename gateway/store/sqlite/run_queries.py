@@ -10,9 +10,9 @@ import msgspec
 from gateway.domain.event import Usage
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import Fenced
-from gateway.domain.queue import Backlog, Counts
+from gateway.domain.queue import BackgroundCounts, GatewayCounts
 from gateway.domain.run import (
-    FINAL,
+    FINAL_STATUSES,
     Outcome,
     Run,
     RunFilter,
@@ -158,10 +158,10 @@ def list_finished(reader: Reader, label: str, limit: int) -> list[Run]:
     return [decode_run(row) for row in rows]
 
 
-def count_backlog(reader: Reader) -> Backlog:
+def count_backlog(reader: Reader) -> BackgroundCounts:
     tallied = dict(reader.execute("SELECT status, n FROM tally WHERE status GLOB 'background *'"))
     active, queued = (tallied.get(f"{Source.BACKGROUND} {status}", 0) for status in (Status.RUNNING, Status.QUEUED))
-    return Backlog(active=active, queued=queued, total=sum(tallied.values()))
+    return BackgroundCounts(active=active, queued=queued, total=sum(tallied.values()))
 
 
 def next_due_at(reader: Reader) -> int | None:
@@ -171,15 +171,15 @@ def next_due_at(reader: Reader) -> int | None:
     return found  # type: ignore[no-any-return]
 
 
-def count_totals(reader: Reader, since: int) -> Counts:
+def count_totals(reader: Reader, since: int) -> GatewayCounts:
     now = dict(reader.execute("SELECT status, n FROM tally"))
     since_then = "SELECT status, count(*) FROM runs INDEXED BY runs_finished WHERE finished >= ? GROUP BY status"
     ended = dict(reader.execute(since_then, (since,)))
     number: Any = reader.execute("SELECT count(*) FROM sessions").get
-    return Counts(
+    return GatewayCounts(
         queued=now.get(Status.QUEUED, 0),
         running=now.get(Status.RUNNING, 0),
-        ended={status: ended.get(status, 0) for status in sorted(FINAL)},
+        ended={status: ended.get(status, 0) for status in sorted(FINAL_STATUSES)},
         sessions=number,
     )
 

@@ -15,21 +15,21 @@ import msgspec
 from gateway.domain import ids
 from gateway.domain import run as domain
 from gateway.domain.agent import SessionMode
-from gateway.domain.event import AnyHappening, End, Usage
+from gateway.domain.event import AnyEventData, End, Usage
 from gateway.domain.event import Status as StatusEvent
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.run_store import Fenced
-from gateway.domain.queue import Admission
+from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import (
-    Accepted,
+    AcceptedRun,
+    AttemptResult,
+    GoalRound,
     Mode,
     Move,
     Outcome,
-    Round,
     Run,
     RunSpec,
     Status,
-    Verdict,
 )
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentBusy, Unavailable
@@ -62,12 +62,12 @@ def accept_run(
     tx: Transaction,
     spec: RunSpec,
     key: IdempotencyKey | None = None,
-    admission: Admission | None = None,
-) -> Accepted:
+    admission: AdmissionRules | None = None,
+) -> AcceptedRun:
     earlier = idempotency.find_used(tx, key)
     if earlier is not None:
-        return Accepted(run_queries.get_run(tx, earlier), fresh=False)
-    if tally.total(tx, Status.QUEUED, Status.HELD) >= tx.queue_limit:
+        return AcceptedRun(run_queries.get_run(tx, earlier), is_new=False)
+    if tally.count_runs(tx, Status.QUEUED, Status.HELD) >= tx.queue_limit:
         raise Unavailable(f"{tx.queue_limit} runs are waiting already.", remedy="Try again when some are done.")
     mode = SessionMode.QUEUE
     if admission is not None:
@@ -76,7 +76,7 @@ def accept_run(
         alike = _find_waiting_duplicate(tx, spec) if admission.coalesce else None
         if alike is not None:
             idempotency.save_key(tx, key, alike.id)
-            return Accepted(alike, fresh=False)
+            return AcceptedRun(alike, is_new=False)
     interrupted = () if spec.held else _apply_session_mode(tx, spec.session, mode)
     _touch_session(tx, spec.session)
     status = Status.HELD if spec.held else Status.QUEUED
@@ -87,7 +87,7 @@ def accept_run(
         (
             spec.session,
             not delayed and not spec.held,  # a lane without a first run is empty
-            identifier := ids.ulid(tx.now),
+            identifier := ids.make_ulid(tx.now),
             spec.agent,
             spec.source,
             encode_json(spec).decode(),
@@ -100,12 +100,12 @@ def accept_run(
     seq = tx.last_row()
     for name, value in spec.labels.items():
         tx.execute("INSERT INTO labels (name, value, run) VALUES (?, ?, ?)", (name, value, seq))
-    tally.count_status(tx, spec, status)
+    tally.move_count(tx, spec, status)
     event_log.append_events(tx, seq, identifier, 0, [StatusEvent(status=status)])
     run = Run(id=identifier, seq=seq, spec=spec, status=status, last_event=1, created=tx.now)
     event_log.note_run(tx, run)
     idempotency.save_key(tx, key, identifier)
-    return Accepted(run, fresh=True, interrupted=interrupted)
+    return AcceptedRun(run, is_new=True, interrupted_runs=interrupted)
 
 
 def _find_waiting_duplicate(tx: Transaction, spec: RunSpec) -> Run | None:
@@ -118,21 +118,21 @@ def _find_waiting_duplicate(tx: Transaction, spec: RunSpec) -> Run | None:
     return run_queries.decode_run(row) if row else None
 
 
-def release_run(tx: Transaction, run_id: str, busy: SessionMode, key: IdempotencyKey | None = None) -> Accepted:
+def release_run(tx: Transaction, run_id: str, busy: SessionMode, key: IdempotencyKey | None = None) -> AcceptedRun:
     run = run_queries.get_run(tx, run_id)
     if idempotency.find_used(tx, key) is not None:
-        return Accepted(run, fresh=False)
-    domain.target(run.status, Move.RELEASE)
+        return AcceptedRun(run, is_new=False)
+    domain.apply_move(run.status, Move.RELEASE)
     interrupted = _apply_session_mode(tx, run.spec.session, busy)
     _touch_session(tx, run.spec.session)
     released = move_run(tx, run, Move.RELEASE)
     advance_lane(tx, run.spec.session)
     idempotency.save_key(tx, key, run.id)
-    return Accepted(released, fresh=True, interrupted=interrupted)
+    return AcceptedRun(released, is_new=True, interrupted_runs=interrupted)
 
 
 def _touch_session(tx: Transaction, session: str) -> None:
-    key = SessionKey.parse(session)
+    key = SessionKey.parse_key(session)
     assert key is not None, "the API makes session keys"
     sessions.touch_session(tx, key)
 
@@ -155,7 +155,7 @@ def _apply_session_mode(tx: Transaction, session: str, busy: SessionMode) -> tup
 
 
 def move_run(
-    tx: Transaction, run: Run, move: Move, said: Sequence[AnyHappening] = (), reason: str = "", **changes: Any
+    tx: Transaction, run: Run, move: Move, said: Sequence[AnyEventData] = (), reason: str = "", **changes: Any
 ) -> Run:
     """Change a run's status: the only place where that happens. Stamps, counts and logs it.
 
@@ -164,11 +164,11 @@ def move_run(
         reason: why, if the move itself does not say it.
         changes: other fields of the run that change.
     """
-    status = domain.target(run.status, move)
+    status = domain.apply_move(run.status, move)
     changes["status"] = status
     if run.status is Status.RUNNING:
         said = [*said, *permissions.withdraw_open(tx, run)]
-    if status.final:
+    if status.is_final:
         changes |= {"finished": tx.now, "owner": None}
     moved = msgspec.structs.replace(run, **changes)
     last = event_log.append_events(tx, run.seq, run.id, run.last_event, [*said, _status_event(moved, reason)])
@@ -194,9 +194,9 @@ def move_run(
             run.seq,
         ),
     )
-    tally.count_status(tx, run.spec, status, before=run.status)
+    tally.move_count(tx, run.spec, status, before=run.status)
     event_log.note_run(tx, moved)
-    if status.final:
+    if status.is_final:
         deliveries.create_deliveries(tx, moved)
         schedules.record_run_end(tx, moved)
         if run.spec.ephemeral:
@@ -205,15 +205,15 @@ def move_run(
     return moved
 
 
-def _status_event(run: Run, reason: str) -> AnyHappening:
+def _status_event(run: Run, reason: str) -> AnyEventData:
     """Return the event that reports a run's new status."""
-    if run.status.final:
+    if run.status.is_final:
         assert run.outcome is not None, "an ended run has an outcome"
         return End(status=run.status, outcome=run.outcome, result=run.result, error=run.error)
     return StatusEvent(status=run.status, attempt=run.attempt, reason=reason)
 
 
-def end_round(tx: Transaction, run_id: str, epoch: int, ended: Round, said: Sequence[AnyHappening]) -> None:
+def end_round(tx: Transaction, run_id: str, epoch: int, ended: GoalRound, said: Sequence[AnyEventData]) -> None:
     run = run_queries.current_attempt(tx, run_id, epoch)
     last = event_log.append_events(tx, run.seq, run.id, run.last_event, [*said, *permissions.withdraw_open(tx, run)])
     usage.count_usage(tx, run, said)
@@ -224,7 +224,7 @@ def end_round(tx: Transaction, run_id: str, epoch: int, ended: Round, said: Sequ
     sessions.write_round(tx, run, ended.number, ended.reply)
 
 
-def finish_run(tx: Transaction, run_id: str, epoch: int, verdict: Verdict, said: Sequence[AnyHappening]) -> Run:
+def finish_run(tx: Transaction, run_id: str, epoch: int, verdict: AttemptResult, said: Sequence[AnyEventData]) -> Run:
     run = run_queries.current_attempt(tx, run_id, epoch)
     finished = move_run(
         tx,
@@ -253,7 +253,7 @@ def _requeue(tx: Transaction, run: Run, why: str) -> Run:
 def _requeue_or_end(tx: Transaction, run: Run, why: str) -> Run:
     if run.cancel_requested:
         return move_run(tx, run, Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
-    verdict = domain.after_interruption(run.spec, run.attempt, why)
+    verdict = domain.decide_after_interruption(run.spec, run.attempt, why)
     if verdict is None:
         return move_run(tx, run, Move.REQUEUE, (), why, owner=None)
     changes: dict[str, Any] = {"outcome": verdict.outcome, "error": verdict.error}
@@ -309,7 +309,7 @@ def abandon_runs(tx: Transaction, agent: str, limit: int) -> list[Run]:
     return abandoned
 
 
-def append_events(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+def append_events(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyEventData]) -> None:
     row: Any = tx.execute(
         "SELECT seq, last_event FROM runs WHERE id = ? AND epoch = ? AND status = 'running'", (run_id, epoch)
     ).fetchone()

@@ -10,22 +10,22 @@ import msgspec
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Outcome, Run, Source, Status
-from gateway.domain.schedule import Fire, FireOutcome, Schedule, ScheduleSpec
-from gateway.errors import Conflict, JobNotFound
+from gateway.domain.schedule import FireOutcome, FireRecord, Schedule, ScheduleSpec
+from gateway.errors import Conflict, ScheduleNotFound
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
 
 #: schedules that can be stored
-MOST = 50_000
+MAX_SCHEDULES = 50_000
 #: milliseconds for which fires are kept
-KEPT = 30 * 86_400_000
+FIRE_RETENTION_MS = 30 * 86_400_000
 
-_SELECT = (
+_SELECT_SCHEDULE = (
     "SELECT schedules.seq, schedules.id, schedules.spec, enabled, reason, revision, anchor, next_at, last_at,"
     " last_run, runs.status, failures, missed, schedules.created, schedules.updated"
     " FROM schedules LEFT JOIN runs ON runs.id = last_run"
 )
-_DUE = "schedules INDEXED BY schedules_due WHERE enabled = 1 AND next_at IS NOT NULL"
+_SCHEDULES_WITH_NEXT_TIME = "schedules INDEXED BY schedules_due WHERE enabled = 1 AND next_at IS NOT NULL"
 _spec = msgspec.json.Decoder(ScheduleSpec).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -62,8 +62,8 @@ def create_schedule(tx: Transaction, schedule: Schedule, key: IdempotencyKey | N
     if _find_schedule(tx, schedule.id) is not None:
         raise Conflict(f"there is a schedule {schedule.id!r} already.")
     number: Any = tx.execute("SELECT count(*) FROM schedules").get
-    if number >= MOST:
-        raise Conflict(f"there are {MOST} schedules already.", remedy="Delete one that you do not need.")
+    if number >= MAX_SCHEDULES:
+        raise Conflict(f"there are {MAX_SCHEDULES} schedules already.", remedy="Delete one that you do not need.")
     tx.execute(
         "INSERT INTO schedules (id, spec, enabled, reason, anchor, next_at, created, updated)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -163,14 +163,14 @@ def note_change(tx: Transaction, schedule: Schedule, state: str) -> None:
 
 
 def prune_fires(tx: Transaction) -> None:
-    tx.execute("DELETE FROM fires INDEXED BY fires_at WHERE at < ?", (tx.now - KEPT,))
+    tx.execute("DELETE FROM fires INDEXED BY fires_at WHERE at < ?", (tx.now - FIRE_RETENTION_MS,))
 
 
 # --- reading ----------------------------------------------------------------------------------
 
 
 def _find_schedule(reader: Reader, schedule_id: str) -> Schedule | None:
-    row = reader.execute(f"{_SELECT} WHERE schedules.id = ?", (schedule_id,)).fetchone()
+    row = reader.execute(f"{_SELECT_SCHEDULE} WHERE schedules.id = ?", (schedule_id,)).fetchone()
     return _decode_schedule(row) if row else None
 
 
@@ -182,21 +182,22 @@ def get_schedule(reader: Reader, schedule_id: str) -> Schedule:
     """
     found = _find_schedule(reader, schedule_id)
     if found is None:
-        raise JobNotFound(f"there is no schedule {schedule_id[:64]!r}.")
+        raise ScheduleNotFound(f"there is no schedule {schedule_id[:64]!r}.")
     return found
 
 
 def list_schedules(reader: Reader, page: Page) -> list[Schedule]:
     before = page.before if page.before is not None else 1 << 62
     rows = reader.execute(
-        f"{_SELECT} WHERE schedules.seq < ? ORDER BY schedules.seq DESC LIMIT ?", (before, page.limit)
+        f"{_SELECT_SCHEDULE} WHERE schedules.seq < ? ORDER BY schedules.seq DESC LIMIT ?", (before, page.limit)
     )
     return [_decode_schedule(row) for row in rows]
 
 
 def list_budgeted(reader: Reader, limit: int) -> list[Schedule]:
     rows = reader.execute(
-        f"{_SELECT} WHERE json_extract(schedules.spec, '$.budget') IS NOT NULL ORDER BY schedules.seq DESC LIMIT ?",
+        f"{_SELECT_SCHEDULE} WHERE json_extract(schedules.spec, '$.budget') IS NOT NULL"
+        " ORDER BY schedules.seq DESC LIMIT ?",
         (limit,),
     )
     return [_decode_schedule(row) for row in rows]
@@ -205,19 +206,19 @@ def list_budgeted(reader: Reader, limit: int) -> list[Schedule]:
 def list_due(reader: Reader, now: int, limit: int) -> list[Schedule]:
     """Return enabled schedules whose next time has come, the longest due first."""
     rows = reader.execute(
-        f"{_SELECT} WHERE schedules.seq IN (SELECT seq FROM {_DUE} AND next_at <= ? ORDER BY next_at LIMIT ?)"
-        " ORDER BY next_at",
+        f"{_SELECT_SCHEDULE} WHERE schedules.seq IN"
+        f" (SELECT seq FROM {_SCHEDULES_WITH_NEXT_TIME} AND next_at <= ? ORDER BY next_at LIMIT ?) ORDER BY next_at",
         (now, limit),
     )
     return [_decode_schedule(row) for row in rows]
 
 
 def next_fire_at(reader: Reader) -> int | None:
-    found: Any = reader.execute(f"SELECT min(next_at) FROM {_DUE}").get
+    found: Any = reader.execute(f"SELECT min(next_at) FROM {_SCHEDULES_WITH_NEXT_TIME}").get
     return found  # type: ignore[no-any-return]
 
 
-def list_fires(reader: Reader, schedule_id: str, page: Page) -> list[Fire]:
+def list_fires(reader: Reader, schedule_id: str, page: Page) -> list[FireRecord]:
     before = page.before if page.before is not None else 1 << 62
     rows = reader.execute(
         "SELECT scheduled_for, at, fires.outcome, run, runs.status, fires.error"
@@ -226,6 +227,6 @@ def list_fires(reader: Reader, schedule_id: str, page: Page) -> list[Fire]:
         (schedule_id, before, page.limit),
     )
     return [
-        Fire(scheduled_for=time, at=at, outcome=FireOutcome(outcome), run=run, status=status, error=error)
+        FireRecord(scheduled_for=time, at=at, outcome=FireOutcome(outcome), run=run, status=status, error=error)
         for time, at, outcome, run, status, error in rows
     ]

@@ -17,8 +17,8 @@ def delete_with_runs(tx: Transaction, key: str, *, force: bool) -> list[str]:
     found = sessions.find_session(tx, key)
     if found is None:
         raise SessionNotFound(f"there is no session {key!r}.")
-    if found.active and not force:
-        raise Conflict(f"the session {key} has {found.active} runs at work or waiting.", remedy="Use ?force=true.")
+    if found.active_runs and not force:
+        raise Conflict(f"the session {key} has {found.active_runs} runs at work or waiting.", remedy="Use ?force=true.")
     stopping = runs.cancel_session_runs(tx, key)
     sessions.delete_session(tx, key)
     return stopping

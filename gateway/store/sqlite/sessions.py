@@ -13,14 +13,14 @@ from gateway.domain.session import Message, Role, Session, SessionKey
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
 
-_SELECT = (
+_SELECT_SESSION = (
     "SELECT key, agent, channel, chat, title, backend_ref, last_n,"
     " (SELECT count(*) FROM runs INDEXED BY runs_lane"
     " WHERE session = sessions.key AND status IN ('queued', 'running')),"
     " created, updated, touched FROM sessions"
 )
 #: characters of the first message that become a session's title
-TITLE = 80
+MAX_TITLE_CHARACTERS = 80
 
 
 def _decode_session(row: Sequence[Any]) -> Session:
@@ -32,11 +32,11 @@ def _decode_session(row: Sequence[Any]) -> Session:
         chat=chat,
         title=title,
         backend_ref=backend_ref,
-        messages=last_n,
-        active=active,
+        message_count=last_n,
+        active_runs=active,
         created=created,
         updated=updated,
-        order=touched,
+        last_use_order=touched,
     )
 
 
@@ -102,7 +102,7 @@ def write_transcript(tx: Transaction, run: Run) -> None:
 
 def write_round(tx: Transaction, run: Run, number: int, reply: str | None) -> None:
     """Add the prompt and the reply of one round to the transcript, unless the session was deleted."""
-    said = [(Role.USER, run.spec.prompt(number), run.created if number == 1 else tx.now)]
+    said = [(Role.USER, run.spec.build_prompt(number), run.created if number == 1 else tx.now)]
     if reply is not None:
         said.append((Role.ASSISTANT, reply, tx.now))
     row = tx.execute(
@@ -125,22 +125,22 @@ def write_round(tx: Transaction, run: Run, number: int, reply: str | None) -> No
 
 def _shorten_title(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= TITLE else line[: TITLE - 1] + "…"
+    return line if len(line) <= MAX_TITLE_CHARACTERS else line[: MAX_TITLE_CHARACTERS - 1] + "…"
 
 
 def find_session(reader: Reader, key: str) -> Session | None:
-    row = reader.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
+    row = reader.execute(f"{_SELECT_SESSION} WHERE key = ?", (key,)).fetchone()
     return _decode_session(row) if row else None
 
 
 def find_newest(reader: Reader, chat: str) -> Session | None:
-    row = reader.execute(f"{_SELECT} WHERE chat = ? ORDER BY touched DESC LIMIT 1", (chat,)).fetchone()
+    row = reader.execute(f"{_SELECT_SESSION} WHERE chat = ? ORDER BY touched DESC LIMIT 1", (chat,)).fetchone()
     return _decode_session(row) if row else None
 
 
 def list_sessions(reader: Reader, page: Page) -> list[Session]:
     before = page.before if page.before is not None else 1 << 62
-    rows = reader.execute(f"{_SELECT} WHERE touched < ? ORDER BY touched DESC LIMIT ?", (before, page.limit))
+    rows = reader.execute(f"{_SELECT_SESSION} WHERE touched < ? ORDER BY touched DESC LIMIT ?", (before, page.limit))
     return [_decode_session(row) for row in rows]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from gateway.domain.budget import Days
+from gateway.domain.budget import CalendarDays
 from gateway.domain.ports.store import Listener, Pruned
 from gateway.domain.times import Clock, wall_clock
 from gateway.store.sqlite import (
@@ -44,7 +44,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Noun:
+class NounStore:
     """The operations on one noun. Its methods run on the database."""
 
     def __init__(self, database: Database) -> None:
@@ -53,25 +53,25 @@ class Noun:
 
 def in_write(
     operation: Callable[Concatenate[Transaction, P], R],
-) -> Callable[Concatenate[Noun, P], Coroutine[Any, Any, R]]:
+) -> Callable[Concatenate[NounStore, P], Coroutine[Any, Any, R]]:
     """Return a method that runs an operation in a transaction; when it returns, the transaction is on disk."""
 
-    async def write(noun: Noun, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def write(noun: NounStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await noun.database.write(lambda tx: operation(tx, *args, **kwargs))
 
     return write
 
 
-def in_read(query: Callable[Concatenate[Reader, P], R]) -> Callable[Concatenate[Noun, P], Coroutine[Any, Any, R]]:
+def in_read(query: Callable[Concatenate[Reader, P], R]) -> Callable[Concatenate[NounStore, P], Coroutine[Any, Any, R]]:
     """Return a method that runs a query on a read-only connection; it sees everything that is committed."""
 
-    async def read(noun: Noun, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def read(noun: NounStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await noun.database.read(lambda reader: query(reader, *args, **kwargs))
 
     return read
 
 
-class Runs(Noun):
+class Runs(NounStore):
     accept = in_write(runs.accept_run)
     claim = in_write(claiming.claim_runs)
     save_backend_ref = in_write(runs.save_backend_ref)
@@ -92,14 +92,14 @@ class Runs(Noun):
     next_due_at = in_read(run_queries.next_due_at)
 
 
-class Events(Noun):
+class Events(NounStore):
     append = in_write(runs.append_events)
     read_after = in_read(event_log.read_events_after)
     read_changes_after = in_read(event_log.read_changes_after)
     last_change = in_read(event_log.last_change)
 
 
-class Permissions(Noun):
+class Permissions(NounStore):
     ask = in_write(permissions.ask_permission)
     answer = in_write(permissions.answer_permission)
     close = in_write(permissions.close_permission)
@@ -107,7 +107,7 @@ class Permissions(Noun):
     list = in_read(permissions.list_requests)
 
 
-class Deliveries(Noun):
+class Deliveries(NounStore):
     take_due = in_write(deliveries.take_due)
     record_attempt = in_write(deliveries.record_attempt)
     release_in_flight = in_write(deliveries.release_in_flight)
@@ -118,7 +118,7 @@ class Deliveries(Noun):
     count_undelivered = in_read(deliveries.count_undelivered)
 
 
-class Schedules(Noun):
+class Schedules(NounStore):
     create = in_write(schedules.create_schedule)
     replace = in_write(schedules.replace_schedule)
     delete = in_write(schedules.delete_schedule)
@@ -132,12 +132,12 @@ class Schedules(Noun):
     next_fire_at = in_read(schedules.next_fire_at)
 
 
-class Usage(Noun):
+class Usage(NounStore):
     sum_days = in_read(usage.sum_days)
     sum_today = in_read(usage.sum_today)
 
 
-class Owners(Noun):
+class Owners(NounStore):
     list = in_read(run_queries.list_owners)
     rescue_runs = in_write(runs.rescue_runs)
     record_process = in_write(processes.record_process)
@@ -145,7 +145,7 @@ class Owners(Noun):
     list_processes = in_read(processes.list_processes)
 
 
-class Sessions(Noun):
+class Sessions(NounStore):
     open = in_write(sessions.open_session)
     open_empty = in_write(sessions.open_empty_session)
     delete = in_write(session_deletion.delete_with_runs)
@@ -157,7 +157,7 @@ class Sessions(Noun):
     search = in_read(search.search_messages)
 
 
-class Agents(Noun):
+class Agents(NounStore):
     create = in_write(agents.create_agent)
     edit = in_write(agents.edit_agent)
     delete = in_write(agents.delete_agent)
@@ -165,13 +165,13 @@ class Agents(Noun):
     count_loads = in_read(agents.count_loads)
 
 
-class Notes(Noun):
+class Notes(NounStore):
     save = in_write(notes.save_notes)
     get = in_read(notes.get_note)
     list = in_read(notes.list_notes)
 
 
-class Tokens(Noun):
+class Tokens(NounStore):
     add = in_write(tokens.add_token)
     revoke = in_write(tokens.revoke_token)
     add_ticket = in_write(tickets.add_ticket)
@@ -179,7 +179,7 @@ class Tokens(Noun):
     list = in_read(tokens.list_tokens)
 
 
-class Retention(Noun):
+class Retention(NounStore):
     """Looks for what is old with a reader, and deletes it in a short transaction."""
 
     async def prune_expired(self) -> None:
@@ -214,7 +214,7 @@ class SqliteStore:
     """`Store` in one SQLite file. Create it inside a running event loop; close it there."""
 
     def __init__(
-        self, path: Path, *, queue_limit: int = 100_000, days: Days | None = None, clock: Clock = wall_clock
+        self, path: Path, *, queue_limit: int = 100_000, days: CalendarDays | None = None, clock: Clock = wall_clock
     ) -> None:
         """Open the database; create or migrate it as needed.
 
@@ -225,7 +225,7 @@ class SqliteStore:
         Raises:
             ConfigError: the file cannot be used.
         """
-        self._database = database = Database(path, clock, days or Days(), queue_limit)
+        self._database = database = Database(path, clock, days or CalendarDays(), queue_limit)
         self.runs = Runs(database)
         self.events = Events(database)
         self.permissions = Permissions(database)

@@ -12,7 +12,7 @@ from gateway.domain.run import (
 from gateway.store.sqlite.database import Transaction
 
 
-def count_status(tx: Transaction, spec: RunSpec, status: Status, before: Status | None = None) -> None:
+def move_count(tx: Transaction, spec: RunSpec, status: Status, before: Status | None = None) -> None:
     """Count a run under its new status, and no longer under its old one."""
     for kind in ("", f"{Source.BACKGROUND} ") if spec.source is Source.BACKGROUND else ("",):
         tx.execute("INSERT INTO tally VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (f"{kind}{status}",))
@@ -20,7 +20,7 @@ def count_status(tx: Transaction, spec: RunSpec, status: Status, before: Status 
             tx.execute("UPDATE tally SET n = n - 1 WHERE status = ?", (f"{kind}{before}",))
 
 
-def total(tx: Transaction, *statuses: Status) -> int:
+def count_runs(tx: Transaction, *statuses: Status) -> int:
     wanted = ", ".join("?" * len(statuses))
     found: Any = tx.execute(f"SELECT sum(n) FROM tally WHERE status IN ({wanted})", statuses).get
     return found or 0

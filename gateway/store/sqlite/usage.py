@@ -13,24 +13,24 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.domain import budget
-from gateway.domain.budget import Budget, By, Spent, Used
-from gateway.domain.event import AnyHappening, Usage
-from gateway.domain.queue import Limits
+from gateway.domain.budget import Budget, UsageGroup, UsageGrouping, UsageTotals
+from gateway.domain.event import AnyEventData, Usage
+from gateway.domain.queue import RunLimits
 from gateway.domain.run import Run, Status
 from gateway.store.sqlite.database import Reader, Transaction
 
 #: days for which usage is kept
-KEPT = 400
+USAGE_RETENTION_DAYS = 400
 #: rows in one report
-ROWS = 1000
+MAX_USAGE_ROWS = 1000
 #: the highest count that is stored, whatever an agent reports
-MOST = (1 << 53) - 1
+MAX_COUNT = (1 << 53) - 1
 
-_SUMS = "sum(runs), sum(input), sum(output), sum(cached), sum(cost), sum(unpriced)"
-_NAMES = {By.DAY: "day", By.AGENT: "agent", By.SCHEDULE: "schedule"}
+_SUM_COLUMNS = "sum(runs), sum(input), sum(output), sum(cached), sum(cost), sum(unpriced)"
+_COLUMN_OF = {UsageGrouping.DAY: "day", UsageGrouping.AGENT: "agent", UsageGrouping.SCHEDULE: "schedule"}
 
 
-class Asked(NamedTuple):
+class BudgetDecision(NamedTuple):
     """Whether budgets let a run begin."""
 
     #: True: the run may begin now
@@ -44,12 +44,12 @@ class Asked(NamedTuple):
 # --- counting ---------------------------------------------------------------------------------
 
 
-def count_usage(tx: Transaction, run: Run, said: Sequence[AnyHappening]) -> None:
+def count_usage(tx: Transaction, run: Run, said: Sequence[AnyEventData]) -> None:
     """Add the usage that events report to today."""
     _add_to_day(tx, run, tx.now, _sum_events(said))
 
 
-def settle_run(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: Run) -> None:
+def settle_run(tx: Transaction, run: Run, said: Sequence[AnyEventData], after: Run) -> None:
     """Count a run that stops running, and the usage that its last events report.
 
     Args:
@@ -58,23 +58,23 @@ def settle_run(tx: Transaction, run: Run, said: Sequence[AnyHappening], after: R
     """
     began = run.started or tx.now
     first = int(run.attempt == 1)
-    unpriced = int(after.status.final and budget.unpriced(after.usage, after.status is Status.SUCCEEDED))
+    unpriced = int(after.status.is_final and budget.is_unpriced(after.usage, after.status is Status.SUCCEEDED))
     used = _sum_events(said)
-    if tx.days.of(began) == tx.days.of(tx.now):
+    if tx.days.day_of(began) == tx.days.day_of(tx.now):
         _add_to_day(tx, run, tx.now, used, runs=first, unpriced=unpriced)
         return
     _add_to_day(tx, run, began, Usage(), runs=first)
     _add_to_day(tx, run, tx.now, used, unpriced=unpriced)
 
 
-def _sum_events(said: Sequence[AnyHappening]) -> Usage:
+def _sum_events(said: Sequence[AnyEventData]) -> Usage:
     """Return the usage that events report. Negative numbers count as 0, so that no event takes back another."""
     found = [one for one in said if isinstance(one, Usage)]
     return Usage(
-        input=min(sum(max(one.input, 0) for one in found), MOST),
-        output=min(sum(max(one.output, 0) for one in found), MOST),
-        cached=min(sum(max(one.cached, 0) for one in found), MOST),
-        cost=min(sum(max(one.cost, 0.0) for one in found), float(MOST)),
+        input=min(sum(max(one.input, 0) for one in found), MAX_COUNT),
+        output=min(sum(max(one.output, 0) for one in found), MAX_COUNT),
+        cached=min(sum(max(one.cached, 0) for one in found), MAX_COUNT),
+        cost=min(sum(max(one.cost, 0.0) for one in found), float(MAX_COUNT)),
     )
 
 
@@ -84,12 +84,13 @@ def _add_to_day(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 
     tx.execute(
         "INSERT INTO usage (agent, day, schedule, runs, input, output, cached, cost, unpriced)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET runs = runs + ?4,"
-        f" input = min(input + ?5, {MOST}), output = min(output + ?6, {MOST}), cached = min(cached + ?7, {MOST}),"
-        f" cost = min(cost + ?8, {MOST}), unpriced = unpriced + ?9",
+        f" input = min(input + ?5, {MAX_COUNT}), output = min(output + ?6, {MAX_COUNT}),"
+        f" cached = min(cached + ?7, {MAX_COUNT}),"
+        f" cost = min(cost + ?8, {MAX_COUNT}), unpriced = unpriced + ?9",
         (
             run.spec.agent,
-            tx.days.of(at),
-            run.spec.schedule or "",
+            tx.days.day_of(at),
+            run.spec.schedule_id or "",
             runs,
             used.input,
             used.output,
@@ -101,19 +102,21 @@ def _add_to_day(tx: Transaction, run: Run, at: int, used: Usage, *, runs: int = 
 
 
 def prune_usage(tx: Transaction) -> None:
-    tx.execute("DELETE FROM usage INDEXED BY usage_day WHERE day < ?", (tx.days.before(tx.now, KEPT),))
+    tx.execute(
+        "DELETE FROM usage INDEXED BY usage_day WHERE day < ?", (tx.days.day_before(tx.now, USAGE_RETENTION_DAYS),)
+    )
 
 
 # --- asking -----------------------------------------------------------------------------------
 
 
-def check_budgets(reader: Reader, run: Run, limits: Limits) -> Asked:
+def check_budgets(reader: Reader, run: Run, limits: RunLimits) -> BudgetDecision:
     """Decide whether the budgets of a run's agent and schedule let it begin."""
     spec = run.spec
-    asked = Asked(True)
+    asked = BudgetDecision(True)
     for whose, limit, by, name in (
-        ("agent", limits.budgets.get(spec.agent), By.AGENT, spec.agent),
-        ("schedule", spec.budget, By.SCHEDULE, spec.schedule or ""),
+        ("agent", limits.budgets.get(spec.agent), UsageGrouping.AGENT, spec.agent),
+        ("schedule", spec.budget, UsageGrouping.SCHEDULE, spec.schedule_id or ""),
     ):
         if limit is not None and asked.refusal is None:
             found = _check_budget(reader, run, limit, by, name, f"{whose} {name!r}")
@@ -121,63 +124,67 @@ def check_budgets(reader: Reader, run: Run, limits: Limits) -> Asked:
     return asked
 
 
-def _check_budget(reader: Reader, run: Run, limit: Budget, by: By, name: str, whose: str) -> Asked:
+def _check_budget(reader: Reader, run: Run, limit: Budget, by: UsageGrouping, name: str, whose: str) -> BudgetDecision:
     days, now = reader.days, reader.now
     used, at_work = _sum_today(reader, by, name)
     if run.attempt:  # it has been counted
         limit = Budget(tokens=limit.tokens, cost=limit.cost)
-    found = budget.excess(limit, used)
+    found = budget.find_reached_limit(limit, used)
     if found is not None:
-        return Asked(False, budget.refusal(whose, found, days.end(now)))
+        return BudgetDecision(False, budget.describe_refusal(whose, found, days.day_end(now)))
     if at_work and (limit.tokens is not None or limit.cost is not None):
-        recent = _sum_since(reader, by, name, days.before(now, budget.SHOWN_BY - 1), ">=")
+        recent = _sum_since(reader, by, name, days.day_before(now, budget.RUN_AVERAGE_DAYS - 1), ">=")
         if budget.must_wait(limit, used, recent, at_work):
-            return Asked(False, wait=budget.waiting(whose, at_work, days.end(now)))
-    return Asked(True)
+            return BudgetDecision(False, wait=budget.describe_wait(whose, at_work, days.day_end(now)))
+    return BudgetDecision(True)
 
 
 # --- reading ----------------------------------------------------------------------------------
 
 
-def sum_today(reader: Reader, by: By, name: str) -> Spent:
+def sum_today(reader: Reader, by: UsageGrouping, name: str) -> UsageTotals:
     """Return what an agent or a schedule has used today, including running runs."""
     return _sum_today(reader, by, name)[0]
 
 
-def _sum_today(reader: Reader, by: By, name: str) -> tuple[Spent, int]:
+def _sum_today(reader: Reader, by: UsageGrouping, name: str) -> tuple[UsageTotals, int]:
     """Return today's usage and the number of running runs."""
-    mine = "agent = ?2" if by is By.AGENT else "source = 'cron' AND json_extract(spec, '$.labels.schedule') = ?2"
+    mine = (
+        "agent = ?2"
+        if by is UsageGrouping.AGENT
+        else "source = 'cron' AND json_extract(spec, '$.labels.schedule') = ?2"
+    )
     row: Any = reader.execute(
         "SELECT count(*), coalesce(sum(attempt = 1 AND started >= ?1), 0)"
         f" FROM runs INDEXED BY runs_running WHERE status = 'running' AND {mine}",
-        (reader.days.begin(reader.now), name),
+        (reader.days.day_start(reader.now), name),
     ).fetchone()
     at_work, uncounted = row
-    used = _sum_since(reader, by, name, reader.days.of(reader.now))
+    used = _sum_since(reader, by, name, reader.days.day_of(reader.now))
     return msgspec.structs.replace(used, runs=used.runs + uncounted), at_work
 
 
-def _sum_since(reader: Reader, by: By, name: str, day: str, which: str = "=") -> Spent:
+def _sum_since(reader: Reader, by: UsageGrouping, name: str, day: str, which: str = "=") -> UsageTotals:
     """Return the usage of one day, or of all days since."""
-    mine = "agent = ?1" if by is By.AGENT else "schedule = ?1 AND schedule <> ''"
+    mine = "agent = ?1" if by is UsageGrouping.AGENT else "schedule = ?1 AND schedule <> ''"
     return _decode_sums(
-        reader.execute(f"SELECT {_SUMS} FROM usage WHERE {mine} AND day {which} ?2", (name, day)).fetchone()
+        reader.execute(f"SELECT {_SUM_COLUMNS} FROM usage WHERE {mine} AND day {which} ?2", (name, day)).fetchone()
     )
 
 
-def _decode_sums(row: Any) -> Spent:
-    return Spent(**dict(zip(Spent.__struct_fields__, (number or 0 for number in row), strict=True)))
+def _decode_sums(row: Any) -> UsageTotals:
+    return UsageTotals(**dict(zip(UsageTotals.__struct_fields__, (number or 0 for number in row), strict=True)))
 
 
-def sum_days(reader: Reader, by: By, since: str, until: str, agent: str | None = None) -> list[Used]:
+def sum_days(reader: Reader, by: UsageGrouping, since: str, until: str, agent: str | None = None) -> list[UsageGroup]:
     """Return the usage of some days, both ends included: days in order; agents and schedules with most tokens first."""
-    name = _NAMES[by]
+    name = _COLUMN_OF[by]
     mine = "" if agent is None else " AND agent = ?3"
-    some = " AND schedule <> ''" if by is By.SCHEDULE else ""
-    order = "1" if by is By.DAY else "sum(input + output) DESC, 1"
+    some = " AND schedule <> ''" if by is UsageGrouping.SCHEDULE else ""
+    order = "1" if by is UsageGrouping.DAY else "sum(input + output) DESC, 1"
     rows = reader.execute(
-        f"SELECT {name}, {_SUMS} FROM usage WHERE day BETWEEN ?1 AND ?2{mine}{some}"
-        f" GROUP BY 1 ORDER BY {order} LIMIT {ROWS}",
+        f"SELECT {name}, {_SUM_COLUMNS} FROM usage WHERE day BETWEEN ?1 AND ?2{mine}{some}"
+        f" GROUP BY 1 ORDER BY {order} LIMIT {MAX_USAGE_ROWS}",
         (since, until) if agent is None else (since, until, agent),
     )
-    return [Used(name=str(row[0]), spent=_decode_sums(row[1:])) for row in rows]
+    return [UsageGroup(name=str(row[0]), totals=_decode_sums(row[1:])) for row in rows]

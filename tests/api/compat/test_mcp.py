@@ -17,8 +17,8 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from gateway.api.compat.mcp import tools
-from gateway.api.compat.mcp.tools import TOOLS
-from gateway.api.routing import Route, all_routes
+from gateway.api.compat.mcp.tools import MCP_TOOLS
+from gateway.api.routing import Route, discover_routes
 from gateway.domain.token import Scope
 from harness.waiting import PATIENCE
 from tests.api.client import ask, done, head, post, raw, read, running, stream, submit, token
@@ -75,7 +75,7 @@ async def test_a_client_of_any_version_is_answered(moongate: Serving, mode: str)
         listed = (await client.list_tools()).tools
         told = (await client.call_tool("send_message", {"message": "Hello"})).structured_content
 
-    assert [tool.name for tool in listed] == [*TOOLS.by_name]
+    assert [tool.name for tool in listed] == [*MCP_TOOLS.by_name]
     assert (told["reply"], told["status"]) == ("echo: Hello", "succeeded")
 
 
@@ -139,7 +139,7 @@ async def test_a_header_that_contradicts_the_message_is_refused(moongate: Servin
     unknown = await ask(moongate, "POST", "/mcp", said, MCP_Protocol_Version="1999-01-01", Mcp_Method="tools/list")
 
     assert (wrong.status, wrong.body["error"]["code"]) == (400, -32020)
-    assert (right.status, len(right.body["result"]["tools"])) == (200, len(TOOLS.by_name))
+    assert (right.status, len(right.body["result"]["tools"])) == (200, len(MCP_TOOLS.by_name))
     assert unknown.status == 400
 
 
@@ -199,7 +199,7 @@ async def test_a_task_is_followed_to_its_end(moongate: Serving, pace: asyncio.Se
 async def test_an_answer_holds_no_more_of_a_log_than_fits_but_always_an_event(
     moongate: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools, "SIZE", 1)
+    monkeypatch.setattr(tools, "MAX_FOLLOWED_BYTES", 1)
     task = await done(moongate, (await use(moongate, "run_task", input="Count."))["task_id"])
 
     seen: list[int] = []
@@ -285,9 +285,9 @@ async def test_a_token_that_reads_has_tools_that_read(moongate: Serving, mode: s
     secret = await token(moongate, "reader", "read")
     async with speaking(moongate, mode, secret) as client:
         listed = {tool.name for tool in (await client.list_tools()).tools}
-    why = {name: await refused(moongate, name, secret) for name in TOOLS.by_name if name not in listed}
+    why = {name: await refused(moongate, name, secret) for name in MCP_TOOLS.by_name if name not in listed}
 
-    assert listed == {name for name, tool in TOOLS.by_name.items() if tool.scope is Scope.READ}
+    assert listed == {name for name, tool in MCP_TOOLS.by_name.items() if tool.scope is Scope.READ}
     assert set(why.values()) == {"this token has the scope read; write is needed."}
     assert await runs(moongate) == 0
 
@@ -410,10 +410,10 @@ async def test_without_the_library_it_is_said_how_to_install_it(
 def test_the_page_names_every_tool() -> None:
     page = (Path(__file__).parents[3] / "docs" / "clients" / "mcp.md").read_text()
 
-    assert [name for name in TOOLS.by_name if f"`{name}`" not in page] == []
+    assert [name for name in MCP_TOOLS.by_name if f"`{name}`" not in page] == []
 
 
 def test_it_is_one_route() -> None:
-    found: list[Route] = [route for route in all_routes() if route.path == "/mcp"]
+    found: list[Route] = [route for route in discover_routes() if route.path == "/mcp"]
 
     assert [(route.method, route.scope) for route in found] == [("POST", Scope.READ)]

@@ -17,7 +17,7 @@ from gateway.api.compat import openclaw
 from gateway.domain.event import Usage
 from gateway.domain.run import Outcome, Run, RunSpec, Source, Status
 from harness.waiting import PATIENCE
-from harness.webhook_receiver import receiving
+from harness.webhook_receiver import serve_receiver
 from tests.api.client import ask, done, running
 from tests.support import telegram_server
 from tests.support.inprocess import TOKEN, Serving, serving
@@ -230,7 +230,7 @@ def test_the_callback_has_the_documented_fields() -> None:
 def test_the_callback_names_things_as_its_caller_did() -> None:
     labels = {"sessionKey": "main:hooks:task:42", "agentId": "reviewer"}
 
-    told = msgspec.json.decode(openclaw_callback.body(ended(labels=labels)))
+    told = msgspec.json.decode(openclaw_callback.encode_callback(ended(labels=labels)))
 
     assert (told["sessionKey"], told["agentId"]) == ("main:hooks:task:42", "reviewer")
 
@@ -248,7 +248,7 @@ async def delivered(served: Serving, count: int) -> None:
 
 
 async def test_the_client_is_called_back_once_and_signed(tmp_path: Path) -> None:
-    async with receiving() as receiver:
+    async with serve_receiver() as receiver:
         settings = {"hooks": {"callbackUrl": receiver.url}, "webhooks": {"secret": SECRET}}
         async with serving(tmp_path / "home", settings) as served:
             answer = await client(served).run_agent("hello", "task:42")
@@ -274,7 +274,7 @@ async def test_the_client_is_called_back_once_and_signed(tmp_path: Path) -> None
 
 async def test_the_end_of_an_assigned_task_is_told_too(tmp_path: Path) -> None:
     async with (
-        receiving() as receiver,
+        serve_receiver() as receiver,
         serving(tmp_path / "home", {"hooks": {"callbackUrl": receiver.url}}) as served,
     ):
         for path in ("/agents", "/api/agents"):
@@ -287,8 +287,8 @@ async def test_the_end_of_an_assigned_task_is_told_too(tmp_path: Path) -> None:
 
 async def test_who_asks_to_be_called_back_elsewhere_is(tmp_path: Path) -> None:
     async with (
-        receiving() as configured,
-        receiving() as asked,
+        serve_receiver() as configured,
+        serve_receiver() as asked,
         serving(tmp_path / "home", {"hooks": {"callbackUrl": configured.url}}) as served,
     ):
         await hook(served, {"message": "hello", "callbackUrl": asked.url})
@@ -307,8 +307,8 @@ async def test_only_the_place_that_the_settings_name_is_trusted(tmp_path: Path) 
 
 
 async def test_a_reply_goes_to_the_chat_that_is_named(tmp_path: Path) -> None:
-    async with telegram_server.serving() as telegram:
-        channel = {"token": telegram_server.TOKEN, "base_url": telegram.base_url, "chats": [123]}
+    async with telegram_server.serve_telegram() as telegram:
+        channel = {"token": telegram_server.BOT_TOKEN, "base_url": telegram.base_url, "chats": [123]}
         async with serving(tmp_path / "home", {"channels": {"telegram": channel}}) as served:
             await hook(served, {"message": "hello", "deliver": True, "channel": "telegram", "to": "123"})
             await delivered(served, 1)

@@ -115,7 +115,7 @@ def test_show_says_where_each_setting_comes_from(alone: tuple[Live, Shell]) -> N
     found = shell("config", "show", "--json", env={"XCCLAW_APP_HOST": "127.0.0.2"}).json
 
     rows = {row["name"]: (row["value"], row["source"]) for row in found["settings"]}
-    assert list(rows) == [setting.name for setting in config.table()]
+    assert list(rows) == [setting.name for setting in config.list_settings()]
     assert rows["gateway.port"] == (1234, "file")
     assert rows["gateway.stop_grace"] == (3.0, ".env: MOONGATE_STOP_GRACE")
     assert rows["gateway.host"] == ("127.0.0.2", "environment: XCCLAW_APP_HOST")

@@ -210,7 +210,7 @@ def test_little_space_is_a_warning_and_hardly_any_an_error(
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(free))
 
-    finding = environment.disk("disk", tmp_path / "not" / "there")
+    finding = environment.examine_disk("disk", tmp_path / "not" / "there")
 
     assert finding.level is level
 

@@ -24,7 +24,7 @@ def log(alone: tuple[Live, Shell]) -> Path:
     path = alone[0].home / "logs" / "gateway.log"
     file = LogFile(path)
     for number in range(60):
-        file.write(entry(number, "warning" if number % 10 == 0 else "info"))
+        file.write_line(entry(number, "warning" if number % 10 == 0 else "info"))
     file.close()
     return path
 
@@ -75,7 +75,7 @@ def test_it_follows_over_rotation_until_ctrl_c(log: Path, alone: tuple[Live, She
 
     file = LogFile(log, size=500)
     for number in range(100, 114):
-        file.write(entry(number, "debug" if number % 2 else "info"))
+        file.write_line(entry(number, "debug" if number % 2 else "info"))
         if number % 2 == 0:
             assert next_line(process.stdout)["event"] == f"e{number}"
     file.close()

@@ -139,10 +139,10 @@ def test_another_version_than_the_installed_one_is_named(alone: tuple[Live, Shel
     live, shell = alone
     live.start()
     before = shell("status", "--json").json
-    lock = paths.lock(live.home, live.config)
-    found = record.read(lock)
+    lock = paths.lock_file(live.home, live.config)
+    found = record.read_record(lock)
     assert found is not None
-    lock.write_bytes(found._replace(version="0.0.1").dump())
+    lock.write_bytes(found._replace(version="0.0.1").encode_line())
 
     after = shell("status", "--json").json
 
@@ -168,11 +168,11 @@ def test_another_instance_on_the_port_is_not_ours(alone: tuple[Live, Shell], ser
     live, shell = alone
     found = served.record
     assert found is not None
-    lock = paths.lock(live.home, live.config)
+    lock = paths.lock_file(live.home, live.config)
     lock.parent.mkdir(parents=True)
-    lock.write_bytes(found._replace(instance="another").dump())
+    lock.write_bytes(found._replace(instance="another").encode_line())
 
-    assert record.read(lock) is not None
+    assert record.read_record(lock) is not None
     assert shell("status", "--json").json["state"] == "unresponsive"
 
 
@@ -264,4 +264,4 @@ def test_deep_finds_a_program_that_the_gateways_path_lacks(alone: tuple[Live, Sh
     ids=["lasting", "gone", "temporary"],
 )
 def test_an_interpreter_that_will_not_last_is_found(program: str, level: Level) -> None:
-    assert environment.interpreter(Path(program)).level is level
+    assert environment.examine_interpreter(Path(program)).level is level

@@ -22,18 +22,18 @@ class Told:
 
 
 def test_a_run_that_is_queued_for_long_is_asked_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "LONG", 0.0)
+    monkeypatch.setattr(follow, "EXPLAIN_AFTER_SECONDS", 0.0)
     said: queue.Queue[str] = queue.Queue()
 
-    with follow.explained(Told({"why": "the agent is busy", "until": None}), "01", said.put):
+    with follow.explain_long_wait(Told({"why": "the agent is busy", "until": None}), "01", said.put):
         assert said.get(timeout=PATIENCE) == "It waits: the agent is busy."
 
 
 def test_a_run_that_begins_soon_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "LONG", PATIENCE)
+    monkeypatch.setattr(follow, "EXPLAIN_AFTER_SECONDS", PATIENCE)
     asked: list[str] = []
 
-    with follow.explained(Told({"why": "x", "until": None}), "01", asked.append) as timer:
+    with follow.explain_long_wait(Told({"why": "x", "until": None}), "01", asked.append) as timer:
         timer.cancel()
         timer.join(PATIENCE)
 

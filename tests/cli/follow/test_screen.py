@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cli.follow.screen import Screen
+from cli.follow.screen import EventScreen
 from cli.remote.sse import Event
 
 SAID = [
@@ -34,7 +34,7 @@ SAID = [
 def play(events: list[dict[str, Any]], *, text: bool = True, talk: bool = True) -> int:
     """Show events. Returns how often the screen announced that it prints something."""
     begun: list[None] = []
-    screen = Screen(lambda: begun.append(None), text=text, talk=talk)
+    screen = EventScreen(lambda: begun.append(None), text=text, talk=talk)
     for number, data in enumerate(events, 1):
         screen(Event(number, data["kind"], data))
     return len(begun)

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from cli.instance import Place
+from cli.instance import Instance
 from cli.remote import client
-from cli.remote.client import Client
+from cli.remote.client import GatewayClient
 from gateway import errors
 from gateway.errors import GatewayError, NotRunning, RunNotFound, Unauthorized
 from harness.live_gateway import Live
@@ -17,22 +17,22 @@ from harness.waiting import PATIENCE
 
 
 def test_errors_are_known_by_their_code_on_the_wire() -> None:
-    assert client._KINDS["RUN_NOT_FOUND"] is errors.RunNotFound
-    assert client._KINDS["INVALID_REQUEST"] is errors.InvalidRequest
-    assert client._KINDS["FORBIDDEN"] is errors.Forbidden
+    assert client._ERRORS_BY_CODE["RUN_NOT_FOUND"] is errors.RunNotFound
+    assert client._ERRORS_BY_CODE["INVALID_REQUEST"] is errors.InvalidRequest
+    assert client._ERRORS_BY_CODE["FORBIDDEN"] is errors.Forbidden
 
 
 def test_an_error_is_raised_as_what_it_is(served: Live) -> None:
     with pytest.raises(RunNotFound):
-        Client(Place.of(served.env)).get("/api/tasks/01ZZZ")
+        GatewayClient(Instance.from_environment(served.env)).get("/api/tasks/01ZZZ")
 
 
 def test_pages_are_put_together_up_to_the_limit(served: Live) -> None:
-    own = Client(Place.of(served.env))
+    own = GatewayClient(Instance.from_environment(served.env))
     made = [own.post("/api/tasks", {"input": "x", "labels": {"paged": "1"}})["task"]["id"] for _ in range(5)]
 
     def listed(limit: int) -> tuple[list[str], bool]:
-        page = own.pages("/api/tasks", "tasks", limit, label="paged")
+        page = own.get_pages("/api/tasks", "tasks", limit, label="paged")
         return [task["id"] for task in page["tasks"]], page["next_cursor"] is not None
 
     assert listed(3) == (made[:1:-1], True)
@@ -40,7 +40,7 @@ def test_pages_are_put_together_up_to_the_limit(served: Live) -> None:
 
 
 def test_a_token_beyond_latin_1_is_sent_and_refused_like_any_other(served: Live) -> None:
-    own = Client(Place.of({**served.env, "MOONGATE_TOKEN": "пароль"}))
+    own = GatewayClient(Instance.from_environment({**served.env, "MOONGATE_TOKEN": "пароль"}))
 
     with pytest.raises(Unauthorized, match="MOONGATE_TOKEN"):
         own.get("/api/agents")
@@ -49,17 +49,19 @@ def test_a_token_beyond_latin_1_is_sent_and_refused_like_any_other(served: Live)
 def test_without_a_token_it_says_how_to_give_one(served: Live, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "locks").symlink_to(served.home / "locks")
-    own = Client(Place.of({"MOONGATE_HOME": str(elsewhere), "MOONGATE_CONFIG": str(served.config)}))
+    own = GatewayClient(
+        Instance.from_environment({"MOONGATE_HOME": str(elsewhere), "MOONGATE_CONFIG": str(served.config)})
+    )
 
     with pytest.raises(Unauthorized, match="none was found"):
         own.get("/api/agents")
 
 
 def test_a_call_goes_to_the_gateway_that_came_back(alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "STARTING", PATIENCE)
+    monkeypatch.setattr(client, "FIRST_ANSWER_SECONDS", PATIENCE)
     live, _ = alone
     live.start()
-    own = Client(Place.of(live.env))
+    own = GatewayClient(Instance.from_environment(live.env))
     live.kill()
     starting = threading.Thread(target=live.start)
     starting.start()
@@ -71,10 +73,10 @@ def test_a_call_goes_to_the_gateway_that_came_back(alone: tuple[Live, object], m
 def test_a_call_to_a_gateway_that_is_gone_for_good_ends(
     alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "STARTING", 0.1)
+    monkeypatch.setattr(client, "FIRST_ANSWER_SECONDS", 0.1)
     live, _ = alone
     live.start()
-    own = Client(Place.of(live.env))
+    own = GatewayClient(Instance.from_environment(live.env))
     live.kill()
 
     with pytest.raises(NotRunning):
@@ -84,13 +86,13 @@ def test_a_call_to_a_gateway_that_is_gone_for_good_ends(
 def test_a_run_is_followed_only_so_long_without_a_gateway(
     alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "RETURN", 0.1)
+    monkeypatch.setattr(client, "RETURN_TIMEOUT_SECONDS", 0.1)
     live, _ = alone
     live.start()
-    own = Client(Place.of(live.env))
+    own = GatewayClient(Instance.from_environment(live.env))
     run = own.post("/api/tasks", {"input": "@@ hang"})["task"]["id"]
     told: list[str] = []
-    events = own.follow(run, told.append)
+    events = own.follow_events(run, told.append)
     next(events)
     live.kill()
 
@@ -104,7 +106,7 @@ def test_a_run_is_followed_only_so_long_without_a_gateway(
 def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
     alone: tuple[Live, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "STARTING", 0.0)
+    monkeypatch.setattr(client, "FIRST_ANSWER_SECONDS", 0.0)
     monkeypatch.setattr("cli.remote.probe.PROBE_TIMEOUT_SECONDS", 0.1)
     live, _ = alone
     live.start()
@@ -113,11 +115,11 @@ def test_a_gateway_that_does_not_answer_is_named_by_its_pid(
     live.signal(signal.SIGSTOP)  # so that the supervisor does not start another one
     live.signal(signal.SIGSTOP, generation)
     with pytest.raises(NotRunning, match=f"pid {live.process.pid}"):
-        Client(Place.of(live.env))
+        GatewayClient(Instance.from_environment(live.env))
 
 
 def test_words_that_are_not_the_gateways_are_not_taken_for_its(served: Live) -> None:
-    error = Client(Place.of(served.env))._refused(502, b"<html>Bad Gateway</html>")
+    error = GatewayClient(Instance.from_environment(served.env))._read_error(502, b"<html>Bad Gateway</html>")
 
     assert type(error) is GatewayError
     assert "502" in error.message

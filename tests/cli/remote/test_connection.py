@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli.remote import connection
-from cli.remote.connection import Connection
+from cli.remote.connection import InterruptibleConnection
 
 
 def test_a_signal_that_comes_just_before_a_read_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_a_signal_that_comes_just_before_a_read_ends_it(monkeypatch: pytest.Monk
 
     select_as_it_is = select.select
     with socket.create_server(("127.0.0.1", 0)) as server:
-        made = Connection(*server.getsockname(), timeout=30)
+        made = InterruptibleConnection(*server.getsockname(), timeout=30)
         made.request("GET", "/")
         monkeypatch.setattr(connection.select, "select", uninterruptible)
 
@@ -38,7 +38,7 @@ def test_a_signal_that_comes_just_before_a_read_ends_it(monkeypatch: pytest.Monk
 
 def test_silence_is_waited_for_only_so_long() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        made = Connection(*server.getsockname(), timeout=0.2)
+        made = InterruptibleConnection(*server.getsockname(), timeout=0.2)
         made.request("GET", "/")
 
         with pytest.raises(TimeoutError):
@@ -59,7 +59,7 @@ def test_an_answer_in_pieces_is_read() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve, args=(server,))
         thread.start()
-        made = Connection(*server.getsockname(), timeout=30)
+        made = InterruptibleConnection(*server.getsockname(), timeout=30)
         made.request("GET", "/", headers={"Connection": "close"})
         with made.getresponse() as response:
             assert list(response) == [b"a\n", b"b"]

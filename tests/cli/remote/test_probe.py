@@ -23,4 +23,4 @@ from gateway.supervisor.record import Record
 def test_the_url_is_one_that_leads_there(host: str, shown: str) -> None:
     made = Record(1, 0, "", "", "", "", host, 1, "")
 
-    assert probe.url(made) == shown
+    assert probe.local_url(made) == shown

@@ -11,7 +11,7 @@ from cli.remote.sse import Event
 
 
 def read(text: str) -> list[Event]:
-    return list(sse.events(BytesIO(text.encode())))
+    return list(sse.read_events(BytesIO(text.encode())))
 
 
 def test_an_event_has_id_kind_and_data() -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from cli import output
-from cli.commands.install import TOKEN
+from cli.commands.install import TOKEN_VARIABLE
 from cli.doctor import repair, service_drift
 from cli.doctor.finding import Level
-from cli.instance import Place
+from cli.instance import Instance
 from cli.main import main
 from cli.remote import probe
 from cli.service import install, lookup, unit
-from cli.service.install import Plan
+from cli.service.install import InstallationPlan
 from cli.service.managers import systemd
 from cli.service.steps import carry_out
 from gateway.errors import ConfigError, Conflict, Forbidden, GatewayError, PortTaken, Unavailable
@@ -102,18 +102,20 @@ class Machine:
             if not (path.is_dir() and path.is_relative_to(self.home / ".config"))
         }
 
-    def plan(self, *arguments: str, token: str | None = None, earnest: bool = True) -> Plan:
-        return install.plan(self.env, arguments=arguments, token=token, runtime="python", system=False, earnest=earnest)
+    def plan(self, *arguments: str, token: str | None = None, earnest: bool = True) -> InstallationPlan:
+        return install.plan_installation(
+            self.env, arguments=arguments, token=token, runtime="python", system=False, earnest=earnest
+        )
 
     def install(self, *arguments: str, token: str | None = None) -> None:
         """Carry out the steps of the manager. Waiting for the gateway's answer is not one of them."""
         plan = self.plan(*arguments, token=token)
-        carry_out(plan.manager.installation(plan.spec))
+        carry_out(plan.manager.plan_installation(plan.spec))
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(unit, "_fleeting", lambda env: set())  # the tests may run from anywhere
+    monkeypatch.setattr(unit, "_temporary_directories", lambda env: set())  # the tests may run from anywhere
     return Machine(tmp_path)
 
 
@@ -135,7 +137,7 @@ def test_a_token_is_handed_on_out_of_the_process_list_and_out_of_sight_of_childr
     ((argv, env),) = begun
     assert argv[3:] == ["install", "--port", "0"]
 
-    for name, value in {**machine.env, TOKEN: env[TOKEN]}.items():
+    for name, value in {**machine.env, TOKEN_VARIABLE: env[TOKEN_VARIABLE]}.items():
         monkeypatch.setenv(name, value)
     assert main(argv[3:]) == 1
     assert "my-secret" not in (machine.programs / "seen").read_text()
@@ -144,14 +146,16 @@ def test_a_token_is_handed_on_out_of_the_process_list_and_out_of_sight_of_childr
 def test_the_systems_own_service_names_its_user_and_needs_no_bus(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systemd, "SYSTEM_UNITS", tmp_path / "system")
+    monkeypatch.setattr(systemd, "SYSTEM_UNIT_DIRECTORY", tmp_path / "system")
     monkeypatch.setattr(lookup, "system_environment", dict)  # the user's home directory is not this one
 
-    plan = install.plan(machine.env, arguments=(), token=None, runtime="python", system=True, earnest=False)
-    carry_out(plan.manager.installation(plan.spec))
+    plan = install.plan_installation(
+        machine.env, arguments=(), token=None, runtime="python", system=True, earnest=False
+    )
+    carry_out(plan.manager.plan_installation(plan.spec))
 
-    text = plan.manager.file.read_text()
-    assert plan.manager.file == tmp_path / "system" / "moongate.service"
+    text = plan.manager.unit_path.read_text()
+    assert plan.manager.unit_path == tmp_path / "system" / "moongate.service"
     assert f"User={getpass.getuser()}\n" in text
     assert "WantedBy=multi-user.target\n" in text
     assert "enable moongate.service" in machine.asked
@@ -161,7 +165,7 @@ def test_the_systems_own_service_is_roots_to_install(machine: Machine, monkeypat
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(Forbidden, match="only root can change") as raised:
-        install.plan(machine.env, arguments=(), token=None, runtime="python", system=True, earnest=True)
+        install.plan_installation(machine.env, arguments=(), token=None, runtime="python", system=True, earnest=True)
 
     assert "sudo" in (raised.value.remedy or "")
 
@@ -206,7 +210,7 @@ def log_line(machine: Machine, error: str, seconds: float) -> None:
     """Write to the gateway's log, with a time relative to now, why a start failed."""
     file = machine.config.parent / "logs" / "gateway.log"
     file.parent.mkdir(exist_ok=True)
-    moment = output.rfc3339(int((time.time() + seconds) * 1000))
+    moment = output.format_rfc3339(int((time.time() + seconds) * 1000))
     with file.open("a") as log:
         log.write(json.dumps({"time": moment, "level": "info", "event": "generation.failed", "error": error}) + "\n")
 
@@ -253,7 +257,7 @@ def test_ctrl_c_leaves_everything_as_it_was_and_says_so(
     def interrupt(self: systemd.Systemd) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(systemd.Systemd, "_reload", interrupt)
+    monkeypatch.setattr(systemd.Systemd, "_reload_units", interrupt)
 
     assert main(["install"]) == 130
 
@@ -291,7 +295,7 @@ def test_a_gateway_that_was_stopped_for_it_runs_again(machine: Machine, live: Ca
         machine.plan().carry_out(lambda _: None, wait=0)
 
     assert before is not None
-    assert not before.alive
+    assert not before.is_alive
     assert one.record is not None
     assert (one.record.port, one.health["status"]) == (before.port, "healthy")
 
@@ -321,11 +325,11 @@ def test_a_directory_that_cannot_be_written_to_is_told(machine: Machine) -> None
 def test_a_removal_that_fails_leaves_the_service(verb: str, machine: Machine) -> None:
     machine.install()
     before = machine.files
-    manager = lookup.find_manager(Place.of(machine.env))
+    manager = lookup.find_manager(Instance.from_environment(machine.env))
     machine.fails_at(verb)
 
     with pytest.raises(GatewayError, match="Everything is as it was before") as raised:
-        carry_out(manager.removal())
+        carry_out(manager.plan_removal())
 
     assert "not today" in raised.value.message
     assert machine.files == before
@@ -335,7 +339,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(machine: Machine)
     (machine.root / "run/systemd/private").unlink()  # a dry run does not need a manager either
     before = machine.files
 
-    shown = machine.plan("--port", "8080", earnest=False).shown()
+    shown = machine.plan("--port", "8080", earnest=False).describe_dry_run()
 
     assert machine.files == before
     assert machine.asked == []
@@ -347,7 +351,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(machine: Machine)
 def test_a_dry_run_says_what_the_service_would_not_see(machine: Machine) -> None:
     machine.env["MOONGATE_PORT"] = "18998"
 
-    (hint,) = machine.plan(earnest=False).shown()["hints"]
+    (hint,) = machine.plan(earnest=False).describe_dry_run()["hints"]
 
     assert "does not see MOONGATE_PORT of this shell" in hint
 
@@ -391,7 +395,9 @@ def test_a_token_that_the_config_file_would_win_over_is_refused(machine: Machine
 
 
 def test_variables_of_this_shell_that_a_service_does_not_see_are_named() -> None:
-    assert unit.unseen({"MOONGATE_PORT": "1", "XCCLAW_APP_HOST": "::1", "PATH": "/bin", "MOONGATE_TOKEN": ""}) == [
+    assert unit.list_unseen_variables(
+        {"MOONGATE_PORT": "1", "XCCLAW_APP_HOST": "::1", "PATH": "/bin", "MOONGATE_TOKEN": ""}
+    ) == [
         "MOONGATE_PORT",
         "XCCLAW_APP_HOST",
     ]
@@ -410,7 +416,7 @@ def test_a_unit_that_somebody_else_wrote_is_told_of(machine: Machine) -> None:
     machine.unit.write_text("[Service]\nExecStart=/bin/true\n")
 
     with pytest.raises(ConfigError, match="Moongate did not write it"):
-        lookup.find_manager(Place.of(machine.env)).installed()
+        lookup.find_manager(Instance.from_environment(machine.env)).read_installed_spec()
 
 
 @pytest.mark.parametrize(
@@ -431,14 +437,14 @@ def test_a_unit_that_somebody_else_wrote_is_told_of(machine: Machine) -> None:
 def test_what_has_drifted_is_found(before: str, after: str, level: Level, said: str, machine: Machine) -> None:
     settings = json.loads(machine.config.read_text())
     machine.config.write_text(json.dumps({**settings, "gateway": {"port": 8080}}))
-    carry_out((plan := machine.plan("--port", "8080", earnest=False)).manager.installation(plan.spec))
+    carry_out((plan := machine.plan("--port", "8080", earnest=False)).manager.plan_installation(plan.spec))
     machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
-    instance = Place.of(machine.env)
-    assert {one.level for one in service_drift.examine(instance, probe.look(instance))} == {Level.OK}
+    instance = Instance.from_environment(machine.env)
+    assert {one.level for one in service_drift.examine_service(instance, probe.probe_gateway(instance))} == {Level.OK}
 
     machine.unit.write_text(machine.unit.read_text().replace(before, after))
 
-    found = service_drift.examine(instance, probe.look(instance))
+    found = service_drift.examine_service(instance, probe.probe_gateway(instance))
     assert (found[0].level, said in found[0].finding) == (level, True)
     assert "gateway install" in (found[0].remedy or "")
 
@@ -446,9 +452,9 @@ def test_what_has_drifted_is_found(before: str, after: str, level: Level, said: 
 def test_a_second_unit_for_the_same_config_is_found(machine: Machine) -> None:
     machine.install()
     machine.unit.with_name("mine.service").write_text(machine.unit.read_text())
-    instance = Place.of(machine.env)
+    instance = Instance.from_environment(machine.env)
 
-    findings = service_drift.examine(instance, probe.look(instance))
+    findings = service_drift.examine_service(instance, probe.probe_gateway(instance))
 
     assert findings[-1].level is Level.ERROR
     assert "mine.service also runs a gateway with this config" in findings[-1].finding
@@ -459,31 +465,31 @@ def test_a_unit_that_was_deleted_by_hand_is_told_of_and_its_link_is_removed(mach
     link = machine.unit.parent / "default.target.wants" / machine.unit.name
     assert link.is_symlink()
     machine.unit.unlink()
-    instance = Place.of(machine.env)
+    instance = Instance.from_environment(machine.env)
 
-    (found,) = service_drift.examine(instance, probe.look(instance))
+    (found,) = service_drift.examine_service(instance, probe.probe_gateway(instance))
 
     assert (found.level, found.remedy) == (Level.ERROR, "gateway install, or gateway uninstall")
-    carry_out(lookup.need(instance).removal())
+    carry_out(lookup.require_installed(instance).plan_removal())
     assert not link.is_symlink()
-    assert lookup.installed(instance) is None
+    assert lookup.find_installed(instance) is None
     assert "stop moongate.service" not in machine.asked, "systemd knows of none after a new login"
 
 
 def test_a_user_who_does_not_linger_is_told_when_it_runs(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systemd, "LINGER", tmp_path)
+    monkeypatch.setattr(systemd, "LINGER_DIRECTORY", tmp_path)
     machine.install()
     machine.shows("ActiveState=active\nSubState=running\nMainPID=1\n")
-    instance = Place.of(machine.env)
-    _, told = service_drift.examine(instance, probe.look(instance))
+    instance = Instance.from_environment(machine.env)
+    _, told = service_drift.examine_service(instance, probe.probe_gateway(instance))
     assert (told.check, told.level) == ("login", Level.OK)
     assert f"loginctl enable-linger {getpass.getuser()}" in told.finding
 
     (tmp_path / getpass.getuser()).touch()
 
-    assert [one.check for one in service_drift.examine(instance, probe.look(instance))] == ["service"]
+    assert [one.check for one in service_drift.examine_service(instance, probe.probe_gateway(instance))] == ["service"]
 
 
 def test_another_config_has_a_service_of_its_own_that_knows_its_places(machine: Machine) -> None:
@@ -493,7 +499,7 @@ def test_another_config_has_a_service_of_its_own_that_knows_its_places(machine: 
 
     plan = machine.plan()
 
-    assert plan.manager.service == f"moongate-{plan.spec.suffix}.service"
+    assert plan.manager.service_name == f"moongate-{plan.spec.suffix}.service"
     assert len(plan.spec.suffix) == 8
     assert ("MOONGATE_CONFIG", str(other)) in plan.spec.environment
 
@@ -504,13 +510,15 @@ def test_another_config_has_a_service_of_its_own_that_knows_its_places(machine: 
 )
 def test_a_program_that_does_not_last_is_refused(program: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        unit.lasting(program, {"HOME": "/home/anna"})
+        unit.require_lasting_path(program, {"HOME": "/home/anna"})
 
     assert "then: gateway install" in str(raised.value)
 
 
 def test_a_program_in_its_place_is_taken_as_it_is_called(tmp_path: Path) -> None:
-    assert unit.lasting("/home/anna/venv/bin/python", {"HOME": "/home/anna"}) == "/home/anna/venv/bin/python"
+    assert (
+        unit.require_lasting_path("/home/anna/venv/bin/python", {"HOME": "/home/anna"}) == "/home/anna/venv/bin/python"
+    )
 
 
 def test_path_is_the_login_shells_and_this_ones_without_what_does_not_last(tmp_path: Path) -> None:
@@ -518,10 +526,10 @@ def test_path_is_the_login_shells_and_this_ones_without_what_does_not_last(tmp_p
     shell.write_text("#!/bin/sh\necho noise\necho PATH=/bin:/usr/bin:/tmp:relative:/no/such/place\n")
     shell.chmod(0o755)
 
-    found = unit.search_path({"HOME": str(tmp_path), "SHELL": str(shell), "PATH": "/usr/bin:/sbin:/var/tmp"})
+    found = unit.build_search_path({"HOME": str(tmp_path), "SHELL": str(shell), "PATH": "/usr/bin:/sbin:/var/tmp"})
 
     assert found == "/bin:/usr/bin:/sbin"
 
 
 def test_a_login_shell_that_fails_is_done_without(tmp_path: Path) -> None:
-    assert unit.search_path({"HOME": str(tmp_path), "SHELL": "/no/such/shell", "PATH": "/usr/bin"}) == "/usr/bin"
+    assert unit.build_search_path({"HOME": str(tmp_path), "SHELL": "/no/such/shell", "PATH": "/usr/bin"}) == "/usr/bin"

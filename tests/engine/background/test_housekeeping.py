@@ -38,7 +38,7 @@ async def test_nothing_is_forgotten_where_nothing_is_said(tmp_path: Path) -> Non
     store = SqliteStore(tmp_path / "moongate.db", clock=clock)
     await fill(store, 3)
     clock.forward(10_000 * DAY)
-    await Pruner(store, Retention(), tmp_path, clock).prune()
+    await Pruner(store, Retention(), tmp_path, clock).prune_store()
 
     assert len(await store.runs.list(RunFilter(), Page())) == len(await store.sessions.list(Page())) == 3
     await store.close()
@@ -54,7 +54,7 @@ async def test_what_is_too_old_goes_with_its_files(tmp_path: Path) -> None:
     (new,) = await fill(store, 1)
     (tmp_path / "outputs" / f"{new}-0123456789abcdef.txt").write_text("large")
     keep = Retention(events_days=1, runs_days=1, sessions_days=1)
-    await Pruner(store, keep, tmp_path / "outputs", clock).prune()
+    await Pruner(store, keep, tmp_path / "outputs", clock).prune_store()
 
     assert [run.id for run in await store.runs.list(RunFilter(), Page())] == [new]
     assert [session.key for session in await store.sessions.list(Page())] == ["main:test:0"]
@@ -73,9 +73,9 @@ async def test_dead_letters_go_before_the_runs_that_they_keep(tmp_path: Path) ->
     )
     clock.forward(2 * DAY)
     (new,) = await fill(store, 1)
-    await Pruner(store, Retention(runs_days=1), tmp_path, clock).prune()
+    await Pruner(store, Retention(runs_days=1), tmp_path, clock).prune_store()
     kept = len(await store.runs.list(RunFilter(), Page()))
-    await Pruner(store, Retention(runs_days=1, dead_letters_days=1), tmp_path, clock).prune()
+    await Pruner(store, Retention(runs_days=1, dead_letters_days=1), tmp_path, clock).prune_store()
 
     assert (kept, [run.id for run in await store.runs.list(RunFilter(), Page())]) == (2, [new])
     await store.close()
@@ -86,7 +86,7 @@ async def test_work_is_accepted_while_much_is_forgotten(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "moongate.db", clock=clock)
     await fill(store, 200)
     clock.forward(2 * DAY)
-    pruning = asyncio.create_task(Pruner(store, Retention(events_days=1, runs_days=1), tmp_path, clock).prune())
+    pruning = asyncio.create_task(Pruner(store, Retention(events_days=1, runs_days=1), tmp_path, clock).prune_store())
     accepted = 0
     while not pruning.done():
         await store.runs.accept(spec(f"main:new:{accepted}"))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.delivery import Delivered, Delivery, DeliveryFilter, DeliveryStatus, Receipt, Target
+from gateway.domain.delivery import Delivered, Delivery, DeliveryFilter, DeliveryStatus, SendResult, Target
 from gateway.domain.page import Page
 from gateway.engine.background import outbox
-from gateway.engine.background.outbox import Post
+from gateway.engine.background.outbox import DeliverySetup
 from gateway.errors import Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE, until
@@ -31,7 +31,7 @@ class Recorded:
         self.most = 0
         self.error: Exception | None = None
 
-    async def send(self, delivery: Delivery, body: bytes) -> Receipt:
+    async def send_delivery(self, delivery: Delivery, body: bytes) -> SendResult:
         assert body == b"told"
         self.sent.append(delivery)
         self.working += 1
@@ -45,8 +45,8 @@ class Recorded:
             self.working -= 1
 
 
-def post(sender: Recorded) -> Post:
-    return Post(senders={"webhook": sender}, bodies={"task": lambda run: b"told"})
+def post(sender: Recorded) -> DeliverySetup:
+    return DeliverySetup(senders={"webhook": sender}, bodies={"task": lambda run: b"told"})
 
 
 async def prepared(store: SqliteStore, *targets: Target) -> None:
@@ -78,9 +78,11 @@ async def test_the_end_of_a_run_is_sent_at_once(tmp_path: Path) -> None:
 async def test_what_has_waited_for_the_gateway_is_sent_little_by_little(tmp_path: Path) -> None:
     sender = Recorded()
     sender.gate.clear()
-    targets = [Target(kind="webhook", address=f"http://{number}.example/") for number in range(2 * outbox.FEW)]
+    targets = [
+        Target(kind="webhook", address=f"http://{number}.example/") for number in range(2 * outbox.INITIAL_MAX_SENDING)
+    ]
     async with staged(tmp_path, post=post(sender), prepare=lambda store: prepared(store, *targets)) as stage:
-        await until(lambda: len(sender.sent) == outbox.FEW, "the first ones are on their way")
+        await until(lambda: len(sender.sent) == outbox.INITIAL_MAX_SENDING, "the first ones are on their way")
         sender.gate.set()
         await settled(stage, *[DeliveryStatus.DELIVERED] * len(targets))
 
@@ -88,18 +90,18 @@ async def test_what_has_waited_for_the_gateway_is_sent_little_by_little(tmp_path
 
 
 def test_there_is_more_room_with_each_second() -> None:
-    assert [outbox.room(seconds) for seconds in (0, 0.9, 1, 3, 5, 1e9)] == [8, 8, 16, 64, 256, 256]
+    assert [outbox.compute_sending_limit(seconds) for seconds in (0, 0.9, 1, 3, 5, 1e9)] == [8, 8, 16, 64, 256, 256]
 
 
 async def test_one_receiver_is_sent_a_few_at_a_time(tmp_path: Path) -> None:
     sender = Recorded()
     sender.gate.clear()
     async with staged(tmp_path, post=post(sender), prepare=lambda store: prepared(store, *[HOOK] * 9)) as stage:
-        await until(lambda: sender.working == outbox.EACH, "as many as may are on their way")
+        await until(lambda: sender.working == outbox.MAX_SENDING_PER_RECEIVER, "as many as may are on their way")
         sender.gate.set()
         await settled(stage, *[DeliveryStatus.DELIVERED] * 9)
 
-    assert sender.most == outbox.EACH
+    assert sender.most == outbox.MAX_SENDING_PER_RECEIVER
 
 
 async def test_a_sender_that_breaks_is_tried_again(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ async def test_what_nobody_can_send_is_dead(tmp_path: Path, target: Target, why:
 
 async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.engine.background.outbox.RETRY_SECONDS", 0.01)
-    monkeypatch.setattr("gateway.engine.storage_retry.RETRY", 0.01)
+    monkeypatch.setattr("gateway.engine.storage_retry.STORAGE_RETRY_SECONDS", 0.01)
     sender = Recorded()
     between: list[Between] = []
 
@@ -154,13 +156,13 @@ async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, mon
 
 
 async def test_after_standing_down_nothing_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.engine.background.outbox.LAST", 0.01)
+    monkeypatch.setattr("gateway.engine.background.outbox.SENDING_GRACE_SECONDS", 0.01)
     sender = Recorded()
     sender.gate.clear()
     async with staged(tmp_path, post=post(sender)) as stage:
         await stage.do(deliver=(HOOK,))
         await until(lambda: sender.working, "it is on its way")
-        await stage.engine.stand_down()
+        await stage.engine.step_down()
 
         assert sender.working == 0
         assert await stage.store.deliveries.release_in_flight() == 1

@@ -35,7 +35,7 @@ class Watched(Between):
 async def leave_claimed(store: SqliteStore) -> None:
     """Leave a run to another process that lives."""
     await store.runs.accept(spec())
-    await claim_one(store, str(Owner("other", identity.own())))
+    await claim_one(store, str(Owner("other", identity.own_identity())))
 
 
 async def test_a_run_that_another_process_accepts_is_done_though_it_has_none_of_its_own(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_what_could_not_be_read_when_another_process_committed_is_read_aga
         finally:
             await other.close()
 
-        await until(lambda: stage.engine.agents.named("late"), "the agent of the other process is seen")
+        await until(lambda: stage.engine.agents.find_by_name("late"), "the agent of the other process is seen")
 
 
 async def test_another_process_is_given_time_to_write_until_its_runs_have_ended(
@@ -95,7 +95,7 @@ async def test_another_process_is_given_time_to_write_until_its_runs_have_ended(
 
     async with staged(tmp_path, prepare=leave_claimed, wrap=wrap) as stage:
         await until(lambda: watched[0].shared == [True], "the other one is known to write")
-        (run,) = await stage.engine.runs(RunFilter(), Page())
+        (run,) = await stage.engine.list_runs(RunFilter(), Page())
         await finish(stage.store, run)
         await until(lambda: watched[0].shared == [True, False], "it is known to write no more")
 
@@ -108,6 +108,6 @@ async def test_who_stands_down_expects_the_next_one_to_write(tmp_path: Path) -> 
         return watched[0]
 
     async with staged(tmp_path, wrap=wrap) as stage:
-        await stage.engine.stand_down()
+        await stage.engine.step_down()
 
     assert watched[0].shared == [True]

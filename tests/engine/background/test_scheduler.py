@@ -14,7 +14,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import RunFilter, Source
 from gateway.domain.schedule import Misfire, ScheduleSpec
 from gateway.engine.engine import Engine
-from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, JobNotFound, Unavailable
+from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, ScheduleNotFound, Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import START, SteppedClock
@@ -49,16 +49,16 @@ async def tick(engine: Engine) -> None:
 
 
 async def outcomes(engine: Engine, id_: str) -> list[str]:
-    return [str(fire.outcome) for fire in await engine.schedules.fires(id_, PAGE)]
+    return [str(fire.outcome) for fire in await engine.schedules.list_fires(id_, PAGE)]
 
 
 async def test_a_time_that_comes_becomes_one_run_in_the_schedules_session(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("every 15m"))
+    made = await stage.engine.schedules.create_schedule(wanted("every 15m"))
     clock.forward(15 * MINUTE)
     await tick(stage.engine)
     await tick(stage.engine)
 
-    (fire,) = await stage.engine.schedules.fires(made.id, PAGE)
+    (fire,) = await stage.engine.schedules.list_fires(made.id, PAGE)
     assert fire.run is not None
     run = await stage.ended(fire.run)
     assert (fire.scheduled_for, run.spec.source, run.spec.session, run.result) == (
@@ -67,17 +67,17 @@ async def test_a_time_that_comes_becomes_one_run_in_the_schedules_session(stage:
         f"main:cron:{made.id}",
         "echo: wake",
     )
-    found = await stage.engine.schedules.find(made.id)
+    found = await stage.engine.schedules.get_schedule(made.id)
     assert (found.next_at, found.last_run, found.last_status) == (START + 30 * MINUTE, run.id, "succeeded")
 
 
 async def test_the_service_fires_by_itself_when_it_is_called(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("every 1m"))
+    made = await stage.engine.schedules.create_schedule(wanted("every 1m"))
     clock.forward(MINUTE)
-    stage.engine._scheduler.call()
+    stage.engine._scheduler.wake()
 
     async with asyncio.timeout(PATIENCE):
-        async for change in await stage.engine.changes(0):
+        async for change in await stage.engine.follow_changes(0):
             if (change.topic, change.state) == ("schedule", "fired"):
                 break
     assert await outcomes(stage.engine, made.id) == ["fired"]
@@ -96,17 +96,17 @@ async def test_the_service_fires_by_itself_when_it_is_called(stage: Stage, clock
 async def test_times_that_were_missed_go_by_the_policy_and_are_visible(
     stage: Stage, clock: SteppedClock, misfire: Misfire, max_age: float | None, fired: int, missed: int
 ) -> None:
-    made = await stage.engine.schedules.create(wanted(misfire=misfire, max_age=max_age))
+    made = await stage.engine.schedules.create_schedule(wanted(misfire=misfire, max_age=max_age))
     clock.forward(3 * DAY)
     await tick(stage.engine)
 
     found = await outcomes(stage.engine, made.id)
     assert (found.count("fired"), found.count("missed")) == (fired, missed)
-    assert (await stage.engine.schedules.find(made.id)).missed == missed
+    assert (await stage.engine.schedules.get_schedule(made.id)).missed == missed
 
 
 async def test_a_clock_that_is_set_back_a_day_fires_nothing_again(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("every 1h", misfire=Misfire.ALL))
+    made = await stage.engine.schedules.create_schedule(wanted("every 1h", misfire=Misfire.ALL))
     for _ in range(24):
         clock.forward(60 * MINUTE)
         await tick(stage.engine)
@@ -114,9 +114,9 @@ async def test_a_clock_that_is_set_back_a_day_fires_nothing_again(stage: Stage, 
     for _ in range(24):
         clock.forward(60 * MINUTE)
         await tick(stage.engine)
-    await stage.engine.schedules.toggle(made.id, False)
+    await stage.engine.schedules.toggle_schedule(made.id, False)
     clock.forward(-DAY)
-    await stage.engine.schedules.toggle(made.id, True)  # counts from now: times that have fired come again
+    await stage.engine.schedules.toggle_schedule(made.id, True)  # counts from now: times that have fired come again
     for _ in range(24):
         clock.forward(60 * MINUTE)
         await tick(stage.engine)
@@ -125,7 +125,7 @@ async def test_a_clock_that_is_set_back_a_day_fires_nothing_again(stage: Stage, 
 
 
 async def test_a_clock_that_is_set_forward_a_year_makes_up_for_one_time(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("* * * * *"))
+    made = await stage.engine.schedules.create_schedule(wanted("* * * * *"))
     clock.forward(365 * DAY)
     await tick(stage.engine)
 
@@ -135,7 +135,7 @@ async def test_a_clock_that_is_set_forward_a_year_makes_up_for_one_time(stage: S
 
 async def test_two_engines_on_one_store_fire_each_time_once(tmp_path: Path, clock: SteppedClock) -> None:
     async with staged(tmp_path, clock=clock) as one, staged(tmp_path, clock=clock) as other:
-        made = await one.engine.schedules.create(wanted("every 1m", misfire=Misfire.ALL))
+        made = await one.engine.schedules.create_schedule(wanted("every 1m", misfire=Misfire.ALL))
         for _ in range(10):
             clock.forward(MINUTE)
             await asyncio.gather(tick(one.engine), tick(other.engine))
@@ -145,10 +145,10 @@ async def test_two_engines_on_one_store_fire_each_time_once(tmp_path: Path, cloc
 
 
 async def test_who_stands_down_fires_no_more(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("every 1m"))
-    await stage.engine.stand_down()
+    made = await stage.engine.schedules.create_schedule(wanted("every 1m"))
+    await stage.engine.step_down()
     clock.forward(MINUTE)
-    stage.engine._scheduler.call()
+    stage.engine._scheduler.wake()
     await asyncio.sleep(0.05)
 
     assert await outcomes(stage.engine, made.id) == []
@@ -164,7 +164,7 @@ async def test_a_gateway_that_dies_around_a_fire_fires_once(tmp_path: Path, cloc
         return between[0]
 
     async with staged(tmp_path, clock=clock, wrap=wrap) as first:
-        made = await first.engine.schedules.create(wanted("every 1m", misfire=Misfire.ALL))
+        made = await first.engine.schedules.create_schedule(wanted("every 1m", misfire=Misfire.ALL))
         clock.forward(MINUTE)
         with pytest.raises(Unavailable):
             await tick(first.engine)
@@ -173,7 +173,7 @@ async def test_a_gateway_that_dies_around_a_fire_fires_once(tmp_path: Path, cloc
         await tick(second.engine)
 
         assert await outcomes(second.engine, made.id) == ["fired"]
-        assert len([run for run in await second.engine.runs(_ALL, PAGE) if run.spec.source is Source.CRON]) == 1
+        assert len([run for run in await second.engine.list_runs(_ALL, PAGE) if run.spec.source is Source.CRON]) == 1
 
 
 class Dying(Between):
@@ -197,17 +197,17 @@ async def test_failures_in_a_row_disable_it_and_it_says_why(tmp_path: Path, cloc
         yield
 
     async with staged(tmp_path, failing, clock=clock) as stage:
-        made = await stage.engine.schedules.create(wanted("every 1m", max_failures=3))
+        made = await stage.engine.schedules.create_schedule(wanted("every 1m", max_failures=3))
         for _ in range(5):
             clock.forward(MINUTE)
             await tick(stage.engine)
-            for fire in await stage.engine.schedules.fires(made.id, PAGE):
+            for fire in await stage.engine.schedules.list_fires(made.id, PAGE):
                 await stage.ended(str(fire.run))
 
-        found = await stage.engine.schedules.find(made.id)
+        found = await stage.engine.schedules.get_schedule(made.id)
         assert (found.enabled, found.failures, len(await outcomes(stage.engine, made.id))) == (False, 3, 3)
         assert found.reason == "it failed 3 times in a row; last: no key"
-        again = await stage.engine.schedules.toggle(made.id)
+        again = await stage.engine.schedules.toggle_schedule(made.id)
         assert (again.enabled, again.failures, again.reason) == (True, 0, None)
 
 
@@ -219,12 +219,12 @@ async def test_a_success_ends_the_row_of_failures(tmp_path: Path, clock: Stepped
         yield
 
     async with staged(tmp_path, now_and_then, clock=clock) as stage:
-        made = await stage.engine.schedules.create(wanted(max_failures=3))
+        made = await stage.engine.schedules.create_schedule(wanted(max_failures=3))
         for word in ("fail", "fail", "fine", "fail"):
-            await stage.engine.schedules.edit(made.id, {"input": word})
-            await stage.ended((await stage.engine.schedules.trigger(made.id)).run)
+            await stage.engine.schedules.edit_schedule(made.id, {"input": word})
+            await stage.ended((await stage.engine.schedules.trigger_schedule(made.id)).run)
 
-        found = await stage.engine.schedules.find(made.id)
+        found = await stage.engine.schedules.get_schedule(made.id)
         assert (found.enabled, found.failures) == (True, 1)
 
 
@@ -236,8 +236,8 @@ async def test_a_full_queue_keeps_the_time_for_later(tmp_path: Path, clock: Step
         return between[0]
 
     async with staged(tmp_path, clock=clock, wrap=wrap) as stage:
-        await stage.engine._scheduler.stand_down()  # it would fire by itself, between
-        made = await stage.engine.schedules.create(wanted("every 1m"))
+        await stage.engine._scheduler.stop_firing()  # it would fire by itself, between
+        made = await stage.engine.schedules.create_schedule(wanted("every 1m"))
         clock.forward(MINUTE)
         between[0].refuse["schedules.fire"] = [Unavailable("full")]
         with pytest.raises(Unavailable):
@@ -248,22 +248,22 @@ async def test_a_full_queue_keeps_the_time_for_later(tmp_path: Path, clock: Step
 
 
 async def test_a_moment_comes_once_and_is_over(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("2023-11-14T23:00:00Z"))
+    made = await stage.engine.schedules.create_schedule(wanted("2023-11-14T23:00:00Z"))
     clock.forward(60 * MINUTE)
     await tick(stage.engine)
 
-    found = await stage.engine.schedules.find(made.id)
+    found = await stage.engine.schedules.get_schedule(made.id)
     assert (found.enabled, found.next_at, found.reason) == (False, None, "its time has passed")
     with pytest.raises(Conflict):
-        await stage.engine.schedules.toggle(made.id, True)
+        await stage.engine.schedules.toggle_schedule(made.id, True)
 
 
 async def test_a_trigger_is_a_run_that_leaves_the_next_time_as_it_is(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("every 1m"), enabled=False)
+    made = await stage.engine.schedules.create_schedule(wanted("every 1m"), enabled=False)
     clock.now = START + MINUTE
-    await stage.engine.schedules.trigger(made.id)
-    await stage.engine.schedules.trigger(made.id)
-    await stage.engine.schedules.toggle(made.id, True)
+    await stage.engine.schedules.trigger_schedule(made.id)
+    await stage.engine.schedules.trigger_schedule(made.id)
+    await stage.engine.schedules.toggle_schedule(made.id, True)
     clock.forward(MINUTE)
     await tick(stage.engine)
 
@@ -271,11 +271,15 @@ async def test_a_trigger_is_a_run_that_leaves_the_next_time_as_it_is(stage: Stag
 
 
 async def test_fresh_gives_a_session_each_time_and_jitter_a_later_begin(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("every 1m", fresh=True, jitter=30.0, misfire=Misfire.ALL))
+    made = await stage.engine.schedules.create_schedule(
+        wanted("every 1m", fresh=True, jitter=30.0, misfire=Misfire.ALL)
+    )
     clock.forward(2 * MINUTE)
     await tick(stage.engine)
 
-    runs = [await stage.store.runs.get(str(fire.run)) for fire in await stage.engine.schedules.fires(made.id, PAGE)]
+    runs = [
+        await stage.store.runs.get(str(fire.run)) for fire in await stage.engine.schedules.list_fires(made.id, PAGE)
+    ]
     assert len({run.spec.session for run in runs}) == 2
     for run, minute in zip(runs, (2, 1), strict=True):
         assert run.spec.run_at is not None
@@ -283,10 +287,10 @@ async def test_fresh_gives_a_session_each_time_and_jitter_a_later_begin(stage: S
 
 
 async def test_an_id_may_be_given_once(stage: Stage) -> None:
-    await stage.engine.schedules.create(wanted(), "mine")
+    await stage.engine.schedules.create_schedule(wanted(), "mine")
 
     with pytest.raises(Conflict, match="already"):
-        await stage.engine.schedules.create(wanted(), "mine")
+        await stage.engine.schedules.create_schedule(wanted(), "mine")
 
 
 @pytest.mark.parametrize(
@@ -301,42 +305,42 @@ async def test_an_id_may_be_given_once(stage: Stage) -> None:
 async def test_what_cannot_be_is_refused_and_nothing_is_kept(
     stage: Stage, fields: dict[str, Any], error: type[Exception]
 ) -> None:
-    kept = await stage.engine.schedules.create(wanted())
+    kept = await stage.engine.schedules.create_schedule(wanted())
     with pytest.raises(error):
-        await stage.engine.schedules.create(wanted(**{"expression": NINE, **fields}))
+        await stage.engine.schedules.create_schedule(wanted(**{"expression": NINE, **fields}))
     with pytest.raises(error):
-        await stage.engine.schedules.edit(kept.id, fields)
+        await stage.engine.schedules.edit_schedule(kept.id, fields)
 
-    assert await stage.engine.schedules.list(PAGE) == [kept]
+    assert await stage.engine.schedules.list_schedules(PAGE) == [kept]
 
 
 async def test_what_is_deleted_is_gone(stage: Stage, clock: SteppedClock) -> None:
-    made = await stage.engine.schedules.create(wanted("every 1m"))
-    await stage.engine.schedules.delete(made.id)
+    made = await stage.engine.schedules.create_schedule(wanted("every 1m"))
+    await stage.engine.schedules.delete_schedule(made.id)
     clock.forward(MINUTE)
     await tick(stage.engine)
 
-    with pytest.raises(JobNotFound):
-        await stage.engine.schedules.find(made.id)
-    assert await stage.engine.runs(_ALL, PAGE) == []
+    with pytest.raises(ScheduleNotFound):
+        await stage.engine.schedules.get_schedule(made.id)
+    assert await stage.engine.list_runs(_ALL, PAGE) == []
 
 
 async def test_a_schedule_whose_zone_has_gone_is_disabled_and_keeps_no_other_from_firing(
     stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a move to a machine without that zone, or an update of its zones."""
-    lost = await stage.engine.schedules.create(wanted("0 * * * *", timezone="Europe/Berlin"))
-    other = await stage.engine.schedules.create(wanted("0 * * * *"))
-    known = cron.zone
+    lost = await stage.engine.schedules.create_schedule(wanted("0 * * * *", timezone="Europe/Berlin"))
+    other = await stage.engine.schedules.create_schedule(wanted("0 * * * *"))
+    known = cron.find_time_zone
 
     def zone(name: str) -> Any:
         return known("Mars/Olympus" if name == "Europe/Berlin" else name)
 
-    monkeypatch.setattr(cron, "zone", zone)
+    monkeypatch.setattr(cron, "find_time_zone", zone)
     clock.forward(60 * MINUTE)
     await tick(stage.engine)
 
-    found = await stage.engine.schedules.find(lost.id)
+    found = await stage.engine.schedules.get_schedule(lost.id)
     assert await outcomes(stage.engine, other.id) == ["fired"]
     assert await outcomes(stage.engine, lost.id) == ["refused"]
     assert not found.enabled

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.event import Log, Text, Usage
-from gateway.domain.ports.backend import Reply, SessionRef, Turn
+from gateway.domain.ports.backend import FullReply, SessionRef, Turn
 from gateway.domain.run import Outcome, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import executor
@@ -22,7 +22,7 @@ async def outcome_of(directory: Path, act: Act, **fields: object) -> Run:
     async with staged(directory, act) as stage:
         run = await stage.do(**fields)  # type: ignore[arg-type]
         assert (await stage.kinds(run)).count("end") == 1
-        assert (await stage.do("the next one")).status.final
+        assert (await stage.do("the next one")).status.is_final
         return run
 
 
@@ -40,7 +40,7 @@ async def test_a_turn_that_ends_is_a_success(tmp_path: Path) -> None:
 async def test_a_reply_replaces_the_text_that_was_streamed(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta="let me see")
-        yield Reply("42")
+        yield FullReply("42")
         yield Usage(input=3, output=1)
         yield Usage(input=2, cost=0.5)
 
@@ -91,14 +91,14 @@ async def test_an_agent_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 async def test_a_cancelled_run_keeps_what_was_said(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.said(await stage.submit())
-        await stage.engine.cancel(run.id)
+        await stage.engine.cancel_run(run.id)
         ended = await stage.ended(run)
 
     assert (ended.status, ended.outcome, ended.result) == (Status.CANCELLED, Outcome.CANCELLED_BY_USER, "thinking")
 
 
 async def test_a_backend_that_does_not_end_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "CLOSING", 0.05)
+    monkeypatch.setattr(executor, "TURN_CLOSE_TIMEOUT_SECONDS", 0.05)
     release = asyncio.Event()
 
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
@@ -136,7 +136,7 @@ async def test_an_error_in_the_cleanup_of_a_backend_does_not_change_the_result(
     async with staged(tmp_path, act) as stage:
         run = await stage.begun(await stage.submit(timeout=timeout))
         if timeout is None:
-            await stage.engine.cancel(run.id)
+            await stage.engine.cancel_run(run.id)
         ended = await stage.ended(run)
 
     assert ended.outcome is (Outcome.TIMEOUT if timeout else Outcome.CANCELLED_BY_USER)
@@ -146,7 +146,7 @@ async def test_an_error_in_the_cleanup_of_a_backend_does_not_change_the_result(
     "said",
     [
         Text(delta="\ud800"),
-        Reply("\ud800"),
+        FullReply("\ud800"),
         Usage(cost=float("nan")),
         SessionRef("\ud800"),
         "a mere string",
@@ -173,7 +173,7 @@ async def test_an_error_that_is_not_valid_text_is_shown_nevertheless(tmp_path: P
 
     assert run.error is not None
     assert run.error.startswith("?xx")
-    assert len(run.error) <= executor.ERROR
+    assert len(run.error) <= executor.MAX_RUN_ERROR_CHARACTERS
 
 
 async def test_the_error_names_a_workspace_that_does_not_exist(tmp_path: Path) -> None:
@@ -230,12 +230,12 @@ async def test_an_attempt_that_lost_its_run_stops_and_writes_nothing(tmp_path: P
         await stage.store.owners.rescue_runs(run.owner or "")
         async with asyncio.timeout(PATIENCE):
             await stopped.wait()
-        stage.engine._worker.call()
+        stage.engine._worker.wake()
         ended = await stage.ended(run)
         events = await stage.store.events.read_after(run.id, 0, 1000)
 
     assert (ended.attempt, ended.result) == (2, "the second attempt")
-    requeued = next(event.n for event in events if getattr(event.data, "reason", ""))
+    requeued = next(event.number for event in events if getattr(event.data, "reason", ""))
     assert "zombie" not in "".join(str(event.data) for event in events[requeued:])
 
 
@@ -243,7 +243,7 @@ async def test_an_attempt_that_lost_its_run_stops_and_writes_nothing(tmp_path: P
 async def test_a_disk_that_refuses_for_a_while_does_not_fail_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(storage_retry, "RETRY", 0.01)
+    monkeypatch.setattr(storage_retry, "STORAGE_RETRY_SECONDS", 0.01)
     between: list[Between] = []
 
     def wrap(store: object) -> Between:
@@ -292,7 +292,7 @@ def cramped(refusals: int) -> Act:
 async def test_a_turn_for_which_there_is_no_room_is_tried_again_in_the_same_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "SCARCE", (0.0, 0.0))
+    monkeypatch.setattr(executor, "NO_ROOM_RETRY_DELAYS_SECONDS", (0.0, 0.0))
     async with staged(tmp_path, cramped(2)) as stage:
         run = await stage.do()
         events = await stage.store.events.read_after(run.id, 0, 100)
@@ -306,7 +306,7 @@ async def test_a_turn_for_which_there_is_no_room_is_tried_again_in_the_same_atte
 async def test_a_turn_for_which_there_is_never_room_fails_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "SCARCE", (0.0, 0.0))
+    monkeypatch.setattr(executor, "NO_ROOM_RETRY_DELAYS_SECONDS", (0.0, 0.0))
     async with staged(tmp_path, cramped(3)) as stage:
         run = await stage.do()
 
@@ -314,12 +314,12 @@ async def test_a_turn_for_which_there_is_never_room_fails_and_says_so(
 
 
 async def test_a_run_that_waits_for_room_can_be_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "SCARCE", (PATIENCE,))
+    monkeypatch.setattr(executor, "NO_ROOM_RETRY_DELAYS_SECONDS", (PATIENCE,))
     async with staged(tmp_path, cramped(1)) as stage:
         run = await stage.submit()
-        async for event in stage.engine.watch(run.id):
+        async for event in stage.engine.watch_run(run.id):
             if event.kind == "log":
                 break
-        await stage.engine.cancel(run.id)
+        await stage.engine.cancel_run(run.id)
 
         assert (await stage.ended(run)).outcome is Outcome.CANCELLED_BY_USER

@@ -11,7 +11,7 @@ import pytest
 from gateway.domain import goal
 from gateway.domain.event import Text, Usage
 from gateway.domain.ports.backend import Turn
-from gateway.domain.run import Mode, Outcome, Round, Status
+from gateway.domain.run import GoalRound, Mode, Outcome, Status
 from gateway.errors import AgentError
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, spec
@@ -23,11 +23,11 @@ def reaching(rounds: int) -> Act:
     """Return an agent that reaches its goal in that round."""
 
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
-        number = len(await turn.history()) // 2 + 1
+        number = len(await turn.read_history()) // 2 + 1
         yield Text(delta=f"part {number}")
         yield Usage(input=10, output=1)
         if number == rounds:
-            yield Text(delta=f"\n{goal.MARK}\n")
+            yield Text(delta=f"\n{goal.GOAL_MARKER}\n")
 
     return act
 
@@ -38,8 +38,8 @@ async def test_rounds_go_on_until_the_goal_is_reached(tmp_path: Path) -> None:
         told = [turn.input for turn in stage.backend.turns]
 
     assert (run.status, run.rounds, run.done) == (Status.SUCCEEDED, 3, True)
-    assert run.result == f"part 3\n{goal.MARK}\n"
-    assert told == [goal.prompt("clean up", number, 10) for number in (1, 2, 3)]
+    assert run.result == f"part 3\n{goal.GOAL_MARKER}\n"
+    assert told == [goal.build_round_prompt("clean up", number, 10) for number in (1, 2, 3)]
 
 
 async def test_the_usage_of_all_rounds_is_summed(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_the_transcript_has_each_round(tmp_path: Path) -> None:
         messages = await stage.store.sessions.read_history(run.spec.session, 10)
 
     said = [message.content for message in messages]
-    assert said == [run.spec.prompt(1), "part 1", run.spec.prompt(2), f"part 2\n{goal.MARK}\n"]
+    assert said == [run.spec.build_prompt(1), "part 1", run.spec.build_prompt(2), f"part 2\n{goal.GOAL_MARKER}\n"]
 
 
 async def test_a_goal_that_is_not_reached_ends_with_its_last_round(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_the_deadline_is_for_all_rounds_together(tmp_path: Path, hurry: Hu
 
 async def test_an_agent_that_fails_in_a_round_fails_the_run(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
-        if await turn.history():
+        if await turn.read_history():
             raise AgentError("no credit")
         yield Text(delta="begun")
 
@@ -97,14 +97,14 @@ async def test_a_goal_continues_after_a_crash_with_the_interrupted_round(tmp_pat
     async def prepare(store: SqliteStore) -> None:
         ids.append((await store.runs.accept(spec(text="clean up", mode=Mode.GOAL))).run.id)
         (run,) = await store.runs.claim(str(dead()), LIMITS)
-        await store.runs.end_round(run.id, run.epoch, Round(number=1, reply="part 1", usage=Usage(input=10)), [])
+        await store.runs.end_round(run.id, run.epoch, GoalRound(number=1, reply="part 1", usage=Usage(input=10)), [])
 
     async with staged(tmp_path, reaching(2), prepare=prepare) as stage:
         run = await stage.ended(ids[0])
         told = [turn.input for turn in stage.backend.turns]
 
     assert (run.attempt, run.rounds, run.done, run.usage) == (2, 2, True, Usage(input=20, output=1))
-    assert told == [goal.prompt("clean up", 2, 10)]
+    assert told == [goal.build_round_prompt("clean up", 2, 10)]
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ async def test_a_goal_continues_after_a_crash_with_the_interrupted_round(tmp_pat
     ],
 )
 def test_a_goal_is_reached_when_the_last_line_says_so(reply: str, reached: bool) -> None:
-    assert goal.reached(reply) is reached
+    assert goal.is_reached(reply) is reached
 
 
 def test_the_prompt_of_a_round_does_not_look_like_a_reached_goal() -> None:
-    assert not goal.reached(f"echo: {goal.prompt('x', 1, 2)}")
+    assert not goal.is_reached(f"echo: {goal.build_round_prompt('x', 1, 2)}")

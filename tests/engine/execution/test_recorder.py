@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.event import AnyHappening, Log, Said, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.ports.backend import Reply
+from gateway.domain.event import AnyEventData, BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.ports.backend import FullReply
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.run import Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import recorder
-from gateway.engine.execution.recorder import EVENT, WAITING, Recorder
+from gateway.engine.execution.recorder import MAX_EVENT_CHARACTERS, MAX_UNWRITTEN_CHARACTERS, Recorder
 from gateway.errors import AgentError, StorageFull
 from harness.waiting import until
 from tests.contracts.stores import spec
@@ -25,7 +25,7 @@ class Disk:
     """A store whose appends wait, or fail, when the test says so."""
 
     def __init__(self) -> None:
-        self.batches: list[list[AnyHappening]] = []
+        self.batches: list[list[AnyEventData]] = []
         self.open = asyncio.Event()
         self.open.set()
         self.errors: list[Exception] = []
@@ -39,7 +39,7 @@ class Disk:
     def runs(self) -> Disk:
         return self
 
-    async def append(self, run_id: str, epoch: int, said: Sequence[AnyHappening]) -> None:
+    async def append(self, run_id: str, epoch: int, said: Sequence[AnyEventData]) -> None:
         self.asked += 1
         await self.open.wait()
         if self.errors:
@@ -49,7 +49,7 @@ class Disk:
     async def save_backend_ref(self, run_id: str, epoch: int, backend_ref: str) -> None: ...
 
     @property
-    def said(self) -> list[AnyHappening]:
+    def said(self) -> list[AnyEventData]:
         return [happening for batch in self.batches for happening in batch]
 
 
@@ -66,23 +66,23 @@ def record(disk: Disk, tmp_path: Path, limit: int = 1 << 30, **more: Any) -> Rec
     )
 
 
-def text_of(said: Sequence[AnyHappening]) -> str:
+def text_of(said: Sequence[AnyEventData]) -> str:
     return "".join(happening.delta for happening in said if isinstance(happening, Text))
 
 
 async def test_small_pieces_become_few_events(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
     for number in range(1000):
-        await ear.hear(Text(delta=f"{number} "))
+        await ear.record_output(Text(delta=f"{number} "))
     rest = await ear.close()
 
     assert len(disk.said) + len(rest) < 10
-    assert text_of([*disk.said, *rest]) == ear.reply == "".join(f"{number} " for number in range(1000))
+    assert text_of([*disk.said, *rest]) == ear.current_reply == "".join(f"{number} " for number in range(1000))
 
 
 async def test_text_is_written_even_if_nothing_follows(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
-    await ear.hear(Text(delta="hello"))
+    await ear.record_output(Text(delta="hello"))
 
     await until(lambda: disk.said, "the text is written")
 
@@ -91,38 +91,38 @@ async def test_text_is_written_even_if_nothing_follows(disk: Disk, tmp_path: Pat
 
 async def test_events_of_different_kinds_keep_their_order(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
-    said: list[Said] = [Text(delta="a"), Thinking(delta="b"), Text(delta="c"), Usage(input=1), Text(delta="d")]
+    said: list[BackendEvent] = [Text(delta="a"), Thinking(delta="b"), Text(delta="c"), Usage(input=1), Text(delta="d")]
     for one in said:
-        await ear.hear(one)
+        await ear.record_output(one)
 
     assert [*disk.said, *await ear.close()] == said
-    assert (ear.reply, ear.usage) == ("acd", Usage(input=1))
+    assert (ear.current_reply, ear.usage) == ("acd", Usage(input=1))
 
 
 async def test_a_long_text_is_cut_into_events_of_64_kib(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
-    whole = "".join(chr(65 + number % 26) for number in range(3 * EVENT + 5))
-    await ear.hear(Text(delta=whole))
+    whole = "".join(chr(65 + number % 26) for number in range(3 * MAX_EVENT_CHARACTERS + 5))
+    await ear.record_output(Text(delta=whole))
     said = [*disk.said, *await ear.close()]
 
     assert text_of(said) == whole
-    assert max(len(happening.delta) for happening in said if isinstance(happening, Text)) <= EVENT
+    assert max(len(happening.delta) for happening in said if isinstance(happening, Text)) <= MAX_EVENT_CHARACTERS
 
 
 async def test_a_large_output_goes_to_a_file(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
-    await ear.hear(ToolEnd(id="1", name="ls", output="x" * (EVENT + 1) + "\ud800"))
+    await ear.record_output(ToolEnd(id="1", name="ls", output="x" * (MAX_EVENT_CHARACTERS + 1) + "\ud800"))
     (said,) = await ear.close()
 
     assert isinstance(said, ToolEnd)
     assert len(said.output) < 3000
-    assert Path(said.output_file).read_text() == "x" * (EVENT + 1) + "?"
+    assert Path(said.output_file).read_text() == "x" * (MAX_EVENT_CHARACTERS + 1) + "?"
 
 
 async def test_if_the_file_cannot_be_written_only_the_rest_of_the_output_is_lost(disk: Disk, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("in the way")
     ear = record(disk, tmp_path)
-    await ear.hear(ToolEnd(id="1", name="ls", output="x" * (EVENT + 1)))
+    await ear.record_output(ToolEnd(id="1", name="ls", output="x" * (MAX_EVENT_CHARACTERS + 1)))
     (said,) = await ear.close()
 
     assert isinstance(said, ToolEnd)
@@ -131,25 +131,25 @@ async def test_if_the_file_cannot_be_written_only_the_rest_of_the_output_is_lost
 
 async def test_large_arguments_and_log_messages_are_shortened(disk: Disk, tmp_path: Path) -> None:
     ear = record(disk, tmp_path)
-    await ear.hear(Tool(id="1", name="write", args={"content": "x" * EVENT}))
-    await ear.hear(Log(level="info", message="x" * (2 * EVENT)))
+    await ear.record_output(Tool(id="1", name="write", args={"content": "x" * MAX_EVENT_CHARACTERS}))
+    await ear.record_output(Log(level="info", message="x" * (2 * MAX_EVENT_CHARACTERS)))
     tool, remark = await ear.close()
 
     assert isinstance(tool, Tool)
     assert "too large" in tool.args
     assert isinstance(remark, Log)
-    assert len(remark.message) <= EVENT + 1
+    assert len(remark.message) <= MAX_EVENT_CHARACTERS + 1
 
 
-@pytest.mark.parametrize("said", [Text(delta="x" * 11), Reply("x" * 11)])
-async def test_an_answer_beyond_the_limit_is_an_error(disk: Disk, tmp_path: Path, said: Text | Reply) -> None:
+@pytest.mark.parametrize("said", [Text(delta="x" * 11), FullReply("x" * 11)])
+async def test_an_answer_beyond_the_limit_is_an_error(disk: Disk, tmp_path: Path, said: Text | FullReply) -> None:
     ear = record(disk, tmp_path, limit=10)
 
     with pytest.raises(AgentError, match=r"limits\.output"):
-        await ear.hear(said)
+        await ear.record_output(said)
 
     await ear.close()
-    assert ear.reply == ""
+    assert ear.current_reply == ""
 
 
 async def test_an_agent_waits_for_a_slow_disk(disk: Disk, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_an_agent_waits_for_a_slow_disk(disk: Disk, tmp_path: Path) -> Non
     async def talk() -> None:
         nonlocal heard
         for _ in range(200):
-            await ear.hear(Text(delta="x" * 50_000))
+            await ear.record_output(Text(delta="x" * 50_000))
             heard += 50_000
 
     talking = asyncio.create_task(talk())
@@ -170,7 +170,7 @@ async def test_an_agent_waits_for_a_slow_disk(disk: Disk, tmp_path: Path) -> Non
     disk.open.set()
     await talking
 
-    assert held <= 3 * WAITING
+    assert held <= 3 * MAX_UNWRITTEN_CHARACTERS
     assert len(text_of([*disk.said, *await ear.close()])) == 200 * 50_000
 
 
@@ -181,7 +181,7 @@ async def test_an_agent_with_many_events_without_text_waits_too(disk: Disk, tmp_
 
     async def talk() -> None:
         for number in range(10_000):
-            await ear.hear(Tool(id=str(number), name="t", args={"x": "y" * 10_000}))
+            await ear.record_output(Tool(id=str(number), name="t", args={"x": "y" * 10_000}))
             heard.append(number)
 
     talking = asyncio.create_task(talk())
@@ -191,16 +191,16 @@ async def test_an_agent_with_many_events_without_text_waits_too(disk: Disk, tmp_
     disk.open.set()
     await ear.close()
 
-    assert len(heard) <= 3 * WAITING / 10_000
+    assert len(heard) <= 3 * MAX_UNWRITTEN_CHARACTERS / 10_000
 
 
 async def test_a_disk_that_refuses_is_asked_again(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_retry, "RETRY", 0.01)
+    monkeypatch.setattr(storage_retry, "STORAGE_RETRY_SECONDS", 0.01)
     disk.errors = [StorageFull(), StorageFull()]
     ear = record(disk, tmp_path)
-    await ear.hear(Text(delta="one"))
+    await ear.record_output(Text(delta="one"))
     await until(lambda: disk.said, "it is written")
-    await ear.hear(Text(delta="two"))
+    await ear.record_output(Text(delta="two"))
 
     assert text_of([*disk.said, *await ear.close()]) == "onetwo"
 
@@ -208,9 +208,9 @@ async def test_a_disk_that_refuses_is_asked_again(disk: Disk, tmp_path: Path, mo
 async def test_nothing_is_written_twice_when_the_attempt_ends_during_a_write(disk: Disk, tmp_path: Path) -> None:
     disk.open.clear()
     ear = record(disk, tmp_path)
-    await ear.hear(Text(delta="one"))
+    await ear.record_output(Text(delta="one"))
     await until(lambda: disk.asked, "it writes")
-    await ear.hear(Text(delta="two"))
+    await ear.record_output(Text(delta="two"))
     closing = asyncio.create_task(ear.close())
     disk.open.set()
     rest = await closing
@@ -222,7 +222,7 @@ async def test_a_fenced_attempt_is_interrupted(disk: Disk, tmp_path: Path) -> No
     told: list[bool] = []
     disk.errors = [Fenced("run-1")]
     ear = record(disk, tmp_path, fenced=lambda: told.append(True))
-    await ear.hear(Text(delta="one"))
+    await ear.record_output(Text(delta="one"))
 
     await until(lambda: told, "it is told")
     await ear.close()
@@ -231,7 +231,7 @@ async def test_a_fenced_attempt_is_interrupted(disk: Disk, tmp_path: Path) -> No
 async def test_a_cancelled_close_ends_the_write_too(disk: Disk, tmp_path: Path) -> None:
     disk.open.clear()
     ear = record(disk, tmp_path)
-    await ear.hear(Text(delta="one"))
+    await ear.record_output(Text(delta="one"))
     await until(lambda: disk.asked, "it writes")
     closing = asyncio.create_task(ear.close())
     await asyncio.sleep(0)
@@ -244,4 +244,4 @@ async def test_a_cancelled_close_ends_the_write_too(disk: Disk, tmp_path: Path) 
 
 
 def test_an_unwritten_event_has_a_size() -> None:
-    assert recorder._stored(Usage())[1] > 0
+    assert recorder._normalize_event(Usage())[1] > 0

@@ -16,7 +16,7 @@ import pytest
 from gateway.domain.ports.store import AgentProcess
 from gateway.domain.run import OnInterrupt, Outcome, Run, Status
 from gateway.engine.execution.owner import Owner
-from gateway.engine.execution.rescuer import StoreLedger, rescue
+from gateway.engine.execution.rescuer import StoreLedger, rescue_runs
 from gateway.process import child, identity
 from gateway.process.identity import Identity
 from gateway.store.sqlite.store import SqliteStore
@@ -34,7 +34,7 @@ def orphan() -> Iterator[Callable[[], Identity]]:
 
     def start() -> Identity:
         started.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
-        who = identity.of(started[-1].pid)
+        who = identity.identify_process(started[-1].pid)
         assert who is not None
         return who
 
@@ -66,7 +66,7 @@ async def test_a_run_of_a_dead_gateway_is_finished(tmp_path: Path) -> None:
 
 
 async def test_a_run_of_a_gateway_that_lives_is_left_alone(tmp_path: Path) -> None:
-    alive = Owner("another instance", identity.own())
+    alive = Owner("another instance", identity.own_identity())
     left: list[Run] = []
 
     async def leave(store: SqliteStore) -> None:
@@ -79,11 +79,11 @@ async def test_a_run_of_a_gateway_that_lives_is_left_alone(tmp_path: Path) -> No
 
 
 async def test_a_pid_from_before_a_reboot_is_not_an_owner(tmp_path: Path) -> None:
-    rebooted = Owner("before", identity.own()._replace(boot="another boot"))
+    rebooted = Owner("before", identity.own_identity()._replace(boot="another boot"))
     store = SqliteStore(tmp_path / "moongate.db")
     run = await left_by(store, rebooted)
 
-    assert await rescue(store, me()) == 1
+    assert await rescue_runs(store, me()) == 1
 
     assert (await store.runs.get(run.id)).status is Status.QUEUED
     await store.close()
@@ -100,7 +100,7 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
 
     def killing(who: Identity) -> bool:
         killed = kill(who)
-        order.append(f"killed {who.pid} {identity.alive(who)}")
+        order.append(f"killed {who.pid} {identity.is_alive(who)}")
         return killed
 
     async def rescuing(owner: str) -> object:
@@ -109,7 +109,7 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
 
     monkeypatch.setattr(child, "kill_group", killing)
     monkeypatch.setattr(store.owners, "rescue_runs", rescuing)
-    await rescue(store, me())
+    await rescue_runs(store, me())
 
     assert order[-1] == "rescue"
     assert sorted(order[:-1]) == sorted(f"killed {who.pid} False" for who in processes)
@@ -125,9 +125,9 @@ async def test_a_process_that_has_a_recorded_pid_by_chance_is_not_touched(
     innocent = orphan()
     await left_by(store, dead(), innocent._replace(started="1"), innocent._replace(boot="before"))
 
-    await rescue(store, me())
+    await rescue_runs(store, me())
 
-    assert identity.alive(innocent)
+    assert identity.is_alive(innocent)
     assert list(await store.owners.list()) == []
     await store.close()
 
@@ -138,28 +138,28 @@ async def test_the_rest_of_a_group_whose_leader_has_ended_is_ended(tmp_path: Pat
     leader = subprocess.Popen(["/bin/sh", "-c", script], start_new_session=True, stdin=pipe, stdout=pipe)
     assert leader.stdout is not None
     assert leader.stdin is not None
-    member = identity.of(int(leader.stdout.readline()))
-    who = identity.of(leader.pid)
+    member = identity.identify_process(int(leader.stdout.readline()))
+    who = identity.identify_process(leader.pid)
     assert member is not None
     assert who is not None
     leader.communicate(b"\n")
     store = SqliteStore(tmp_path / "moongate.db")
     await left_by(store, dead(), who)
 
-    await rescue(store, me())
+    await rescue_runs(store, me())
 
-    assert not identity.alive(member)
+    assert not identity.is_alive(member)
     await store.close()
 
 
 async def test_a_server_without_a_run_is_ended_too(tmp_path: Path, orphan: Callable[[], Identity]) -> None:
     store = SqliteStore(tmp_path / "moongate.db")
     server = orphan()
-    await StoreLedger(store, dead()).record(server, None)
+    await StoreLedger(store, dead()).record_process(server, None)
 
-    await rescue(store, me())
+    await rescue_runs(store, me())
 
-    assert not identity.alive(server)
+    assert not identity.is_alive(server)
     await store.close()
 
 
@@ -170,11 +170,11 @@ async def test_orphans_are_not_waited_for_until_they_are_reaped(
     monkeypatch.setattr(child, "kill_group", functools.partial(child.kill_group, wait=2 * PATIENCE))
     store = SqliteStore(tmp_path / "moongate.db")
     children = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(20)]
-    who = [identity.of(process.pid) for process in children]
+    who = [identity.identify_process(process.pid) for process in children]
     await left_by(store, dead(), *(one for one in who if one is not None))
 
     async with asyncio.timeout(PATIENCE):
-        await rescue(store, me())
+        await rescue_runs(store, me())
 
     await store.close()
     assert {process.wait() for process in children} == {-signal.SIGKILL}
@@ -184,7 +184,7 @@ async def test_a_run_that_must_not_be_tried_again_has_failed(tmp_path: Path) -> 
     store = SqliteStore(tmp_path / "moongate.db")
     run = await left_by(store, dead(), on_interrupt=OnInterrupt.FAIL)
 
-    await rescue(store, me())
+    await rescue_runs(store, me())
 
     assert (await store.runs.get(run.id)).outcome is Outcome.INTERRUPTED
     await store.close()
@@ -194,9 +194,9 @@ async def test_a_run_that_kills_its_gateway_each_time_ends_as_failed(tmp_path: P
     store = SqliteStore(tmp_path / "moongate.db")
     run = await left_by(store, dead("1"))
     for number in (2, 3):
-        await rescue(store, me())
+        await rescue_runs(store, me())
         await store.runs.claim(str(dead(str(number))), LIMITS)
-    await rescue(store, me())
+    await rescue_runs(store, me())
 
     ended = await store.runs.get(run.id)
     assert (ended.status, ended.attempt, ended.outcome) == (Status.FAILED, 3, Outcome.INTERRUPTED)
@@ -206,4 +206,4 @@ async def test_a_run_that_kills_its_gateway_each_time_ends_as_failed(tmp_path: P
 def test_an_owner_is_read_back_as_it_was_written() -> None:
     owner = Owner("a-b", Identity(os.getpid(), "12", "boot/id"))
 
-    assert Owner.parse(str(owner)) == owner
+    assert Owner.parse_owner(str(owner)) == owner

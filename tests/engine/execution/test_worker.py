@@ -96,7 +96,7 @@ async def test_what_the_agents_are_doing_can_be_seen(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging, agents={"main": {}, "off": {"enabled": False}}) as stage:
         await stage.begun(await stage.submit())
 
-        assert [(view.activity.value, view.load.running) for view in await stage.engine.agents.views()] == [
+        assert [(view.activity.value, view.load.running) for view in await stage.engine.agents.list_views()] == [
             ("working", 1),
             ("disabled", 0),
         ]
@@ -106,7 +106,7 @@ async def test_what_the_agents_are_doing_can_be_seen(tmp_path: Path) -> None:
 
 
 async def test_an_idle_gateway_begins_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LONGEST_SLEEP", 3600.0)
+    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 3600.0)
     async with staged(tmp_path) as stage:
         for _ in range(3):
             assert (await stage.do()).status is Status.SUCCEEDED
@@ -130,7 +130,7 @@ async def test_a_delayed_run_begins_when_it_is_due(tmp_path: Path) -> None:
 async def test_a_clock_that_is_set_back_delays_a_run_but_does_not_lose_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LONGEST_SLEEP", 0.02)
+    monkeypatch.setattr(worker, "MAX_CLAIM_SLEEP_SECONDS", 0.02)
     clock = SteppedClock()
     async with staged(tmp_path, clock=clock) as stage:
         run = await stage.submit(run_at=clock.now + 1000)
@@ -172,7 +172,7 @@ async def test_a_drain_lets_runs_end_within_the_grace(tmp_path: Path) -> None:
 
     async with staged(tmp_path, act) as stage:
         run = await stage.begun(await stage.submit())
-        draining = asyncio.create_task(stage.engine.drain(30))
+        draining = asyncio.create_task(stage.engine.drain_runs(30))
         release.set()
         await draining
 
@@ -181,9 +181,9 @@ async def test_a_drain_lets_runs_end_within_the_grace(tmp_path: Path) -> None:
 
 async def test_a_drain_begins_nothing_new(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        await stage.engine.drain(0)
+        await stage.engine.drain_runs(0)
         run = await stage.submit()
-        await stage.engine.drain(0)
+        await stage.engine.drain_runs(0)
 
         assert ((await stage.store.runs.get(run.id)).status, stage.backend.turns) == (Status.QUEUED, [])
 
@@ -191,7 +191,7 @@ async def test_a_drain_begins_nothing_new(tmp_path: Path) -> None:
 async def test_a_run_that_a_stop_interrupts_is_finished_after_the_next_start(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.begun(await stage.submit())
-        await stage.engine.drain(0.01)
+        await stage.engine.drain_runs(0.01)
         cut = await stage.store.runs.get(run.id)
     async with staged(tmp_path, answering) as stage:
         ended = await stage.ended(run)
@@ -203,7 +203,7 @@ async def test_a_run_that_a_stop_interrupts_is_finished_after_the_next_start(tmp
 async def test_a_run_that_must_not_be_tried_again_ends_with_the_stop(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging, agents={"main": {"on_interrupt": OnInterrupt.FAIL}}) as stage:
         run = await stage.begun(await stage.submit())
-        await stage.engine.drain(0)
+        await stage.engine.drain_runs(0)
         ended = await stage.store.runs.get(run.id)
 
     assert (ended.status, ended.outcome) == (Status.FAILED, Outcome.INTERRUPTED)
@@ -212,9 +212,9 @@ async def test_a_run_that_must_not_be_tried_again_ends_with_the_stop(tmp_path: P
 async def test_a_drain_can_be_told_to_skip_the_grace(tmp_path: Path) -> None:
     async with staged(tmp_path, hanging) as stage:
         run = await stage.begun(await stage.submit())
-        draining = asyncio.create_task(stage.engine.drain(3600))
+        draining = asyncio.create_task(stage.engine.drain_runs(3600))
         await asyncio.sleep(0)
-        stage.engine.hurry()
+        stage.engine.skip_grace()
         async with asyncio.timeout(PATIENCE):
             await draining
 
@@ -224,8 +224,8 @@ async def test_a_drain_can_be_told_to_skip_the_grace(tmp_path: Path) -> None:
 async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "CUTTING", 0.1)
-    monkeypatch.setattr(storage_retry, "RETRY", 0.01)
+    monkeypatch.setattr(worker, "ATTEMPT_INTERRUPT_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(storage_retry, "STORAGE_RETRY_SECONDS", 0.01)
 
     def wrap(store: object) -> Between:
         between = Between(store)  # type: ignore[arg-type]
@@ -235,7 +235,7 @@ async def test_a_disk_that_refuses_does_not_hold_a_stop_for_ever(
     async with staged(tmp_path, hanging, wrap=wrap) as stage:
         run = await stage.begun(await stage.submit())
         async with asyncio.timeout(PATIENCE):
-            await stage.engine.drain(0)
+            await stage.engine.drain_runs(0)
         left = await stage.store.runs.get(run.id)
 
     assert left.status is Status.RUNNING  # the next start rescues it

@@ -16,7 +16,7 @@ async def test_a_process_that_leads_fails_only_the_runs_of_deleted_stored_agents
     deleted = str(uuid.uuid4())
     async with staged(tmp_path) as stage:
         waiting = [(await stage.store.runs.accept(spec(f"{agent}:test:a"))).run.id for agent in (deleted, "newer")]
-        await stage.engine.agents.sweep(configured=False)
+        await stage.engine.agents.fail_orphaned_runs(configured=False)
 
         assert [(await stage.store.runs.get(run)).status for run in waiting] == [Status.FAILED, Status.QUEUED]
 

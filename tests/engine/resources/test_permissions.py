@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.agent import Permissions
+from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import Permission, Text
-from gateway.domain.permission import Answer, Lapse, Wanted
+from gateway.domain.permission import Answer, DenialReason, PermissionQuestion
 from gateway.domain.ports.backend import Turn
 from gateway.domain.run import Outcome, Run, Status
 from gateway.engine.resources import permissions
@@ -20,25 +20,25 @@ from tests.contracts.stores import PAGE
 from tests.engine.stage import Anything, Between, Stage, staged
 from tests.support.hurrying import Hurry
 
-ASK: dict[str, Any] = {"main": {"permissions": Permissions.ASK, "permission_timeout": 600}}
-WANTED = Wanted(action="rm -rf")
+ASK: dict[str, Any] = {"main": {"permissions": PermissionPolicy.ASK, "permission_timeout": 600}}
+WANTED = PermissionQuestion(action="rm -rf")
 
 
 async def asking(turn: Turn) -> AsyncGenerator[Anything, None]:
     yield Text(delta="may I? ")
-    yield Text(delta=await turn.ask(WANTED))
+    yield Text(delta=await turn.ask_permission(WANTED))
 
 
 async def asked(stage: Stage, run: Run, count: int = 1) -> None:
     """Wait until there are that many requests."""
-    async for event in stage.engine.watch(run.id):
+    async for event in stage.engine.watch_run(run.id):
         count -= isinstance(event.data, Permission) and not event.data.answer
         if not count:
             return
 
 
 async def requests(stage: Stage, run: Run) -> list[tuple[str | None, str | None]]:
-    return [(one.answer, one.lapse) for one in await stage.store.permissions.list(run.id, PAGE)]
+    return [(one.answer, one.denial_reason) for one in await stage.store.permissions.list(run.id, PAGE)]
 
 
 @pytest.mark.parametrize("answer", [Answer.ALLOW, Answer.DENY])
@@ -46,7 +46,7 @@ async def test_an_agent_continues_with_the_answer(tmp_path: Path, answer: Answer
     async with staged(tmp_path, asking, agents=ASK) as stage:
         run = await stage.submit()
         await asked(stage, run)
-        await stage.engine.permissions.answer(run.id[:20], "p1", answer, "anna")
+        await stage.engine.permissions.answer_request(run.id[:20], "p1", answer, "anna")
         ended = await stage.ended(run)
 
         assert (ended.result, await requests(stage, run)) == (f"may I? {answer}", [(answer, None)])
@@ -54,8 +54,8 @@ async def test_an_agent_continues_with_the_answer(tmp_path: Path, answer: Answer
     assert kinds == ["status", "status", "text", "permission", "permission", "text", "end"]
 
 
-@pytest.mark.parametrize(("policy", "answer"), [(Permissions.ALLOW, "allow"), (Permissions.DENY, "deny")])
-async def test_a_policy_answers_without_people(tmp_path: Path, policy: Permissions, answer: str) -> None:
+@pytest.mark.parametrize(("policy", "answer"), [(PermissionPolicy.ALLOW, "allow"), (PermissionPolicy.DENY, "deny")])
+async def test_a_policy_answers_without_people(tmp_path: Path, policy: PermissionPolicy, answer: str) -> None:
     async with staged(tmp_path, asking, agents={"main": {"permissions": policy}}) as stage:
         run = await stage.do()
 
@@ -63,26 +63,26 @@ async def test_a_policy_answers_without_people(tmp_path: Path, policy: Permissio
 
 
 async def test_a_request_that_nobody_answers_in_time_is_denied(tmp_path: Path) -> None:
-    agents = {"main": {"permissions": Permissions.ASK, "permission_timeout": 0.05}}
+    agents = {"main": {"permissions": PermissionPolicy.ASK, "permission_timeout": 0.05}}
     async with staged(tmp_path, asking, agents=agents) as stage:
         run = await stage.do()
 
-        assert (run.result, await requests(stage, run)) == ("may I? deny", [(Answer.DENY, Lapse.DEADLINE)])
+        assert (run.result, await requests(stage, run)) == ("may I? deny", [(Answer.DENY, DenialReason.DEADLINE)])
         with pytest.raises(Conflict, match="nobody answered p1 in time"):
-            await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
+            await stage.engine.permissions.answer_request(run.id, "p1", Answer.ALLOW, "anna")
 
 
 async def test_a_cancelled_run_asks_no_more(tmp_path: Path) -> None:
     async with staged(tmp_path, asking, agents=ASK) as stage:
         run = await stage.submit()
         await asked(stage, run)
-        await stage.engine.cancel(run.id)
+        await stage.engine.cancel_run(run.id)
         ended = await stage.ended(run)
 
         assert ended.status is Status.CANCELLED
-        assert await requests(stage, run) == [(Answer.DENY, Lapse.WITHDRAWN)]
+        assert await requests(stage, run) == [(Answer.DENY, DenialReason.WITHDRAWN)]
         with pytest.raises(Conflict, match="no longer waits"):
-            await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
+            await stage.engine.permissions.answer_request(run.id, "p1", Answer.ALLOW, "anna")
 
 
 async def test_the_deadline_of_the_run_ends_the_wait(tmp_path: Path, hurry: Hurry) -> None:
@@ -92,20 +92,20 @@ async def test_the_deadline_of_the_run_ends_the_wait(tmp_path: Path, hurry: Hurr
         hurry(300)
         run = await stage.ended(run)
 
-        assert (run.outcome, await requests(stage, run)) == (Outcome.TIMEOUT, [(Answer.DENY, Lapse.WITHDRAWN)])
+        assert (run.outcome, await requests(stage, run)) == (Outcome.TIMEOUT, [(Answer.DENY, DenialReason.WITHDRAWN)])
 
 
 async def test_a_stop_ends_the_wait_and_the_next_attempt_asks_again(tmp_path: Path) -> None:
     async with staged(tmp_path, asking, agents=ASK) as stage:
         run = await stage.submit()
         await asked(stage, run)
-        await stage.engine.drain(0)
+        await stage.engine.drain_runs(0)
         assert (await stage.store.runs.get(run.id)).status is Status.QUEUED
-        assert await requests(stage, run) == [(Answer.DENY, Lapse.WITHDRAWN)]
+        assert await requests(stage, run) == [(Answer.DENY, DenialReason.WITHDRAWN)]
 
     async with staged(tmp_path, asking, agents=ASK) as stage:
         await asked(stage, run, 2)
-        await stage.engine.permissions.answer(run.id, "p2", Answer.ALLOW, "anna")
+        await stage.engine.permissions.answer_request(run.id, "p2", Answer.ALLOW, "anna")
         assert (await stage.ended(run)).result == "may I? allow"
 
 
@@ -114,7 +114,7 @@ async def test_an_answer_that_another_process_took_reaches_the_agent(tmp_path: P
         run = await stage.submit()
         await asked(stage, run)
         async with staged(tmp_path, asking, agents=ASK) as other:
-            await other.engine.permissions.answer(run.id, "p1", Answer.ALLOW, "anna")
+            await other.engine.permissions.answer_request(run.id, "p1", Answer.ALLOW, "anna")
 
         assert (await stage.ended(run)).result == "may I? allow"
 
@@ -135,26 +135,26 @@ async def test_a_request_that_needs_no_answer_any_more_is_withdrawn(tmp_path: Pa
         stop.set()
         ended = await stage.ended(run)
 
-        assert (ended.status, await requests(stage, run)) == (Status.SUCCEEDED, [(Answer.DENY, Lapse.WITHDRAWN)])
+        assert (ended.status, await requests(stage, run)) == (Status.SUCCEEDED, [(Answer.DENY, DenialReason.WITHDRAWN)])
         assert (await stage.kinds(run))[-2:] == ["text", "end"]
 
 
 async def test_several_requests_wait_at_once_and_too_many_are_denied(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
-        tasks = [asyncio.create_task(_ask(turn)) for _ in range(permissions.WAITING + 1)]
+        tasks = [asyncio.create_task(_ask(turn)) for _ in range(permissions.MAX_OPEN_REQUESTS + 1)]
         yield Text(delta=" ".join(sorted(await asyncio.gather(*tasks))))
 
     async with staged(tmp_path, act, agents=ASK) as stage:
         run = await stage.submit()
-        await asked(stage, run, permissions.WAITING)
-        for number in range(permissions.WAITING, 0, -1):
-            await stage.engine.permissions.answer(run.id, f"p{number}", Answer.ALLOW, "anna")
+        await asked(stage, run, permissions.MAX_OPEN_REQUESTS)
+        for number in range(permissions.MAX_OPEN_REQUESTS, 0, -1):
+            await stage.engine.permissions.answer_request(run.id, f"p{number}", Answer.ALLOW, "anna")
 
-        assert (await stage.ended(run)).result == " ".join(["allow"] * permissions.WAITING + ["deny"])
+        assert (await stage.ended(run)).result == " ".join(["allow"] * permissions.MAX_OPEN_REQUESTS + ["deny"])
 
 
 async def _ask(turn: Turn) -> Answer:
-    return await turn.ask(WANTED)
+    return await turn.ask_permission(WANTED)
 
 
 @pytest.mark.parametrize("name", ["p2", "p0", "1", "p", "p1x", "p٣", "", "p" + "9" * 30])
@@ -164,7 +164,7 @@ async def test_an_unknown_request_is_not_found(tmp_path: Path, name: str) -> Non
         await asked(stage, run)
 
         with pytest.raises(PermissionNotFound, match=f"the run {run.id} has no permission request"):
-            await stage.engine.permissions.answer(run.id, name, Answer.ALLOW, "anna")
+            await stage.engine.permissions.answer_request(run.id, name, Answer.ALLOW, "anna")
 
 
 async def test_an_answer_that_the_request_does_not_offer_is_refused(tmp_path: Path) -> None:
@@ -173,12 +173,12 @@ async def test_an_answer_that_the_request_does_not_offer_is_refused(tmp_path: Pa
         await asked(stage, run)
 
         with pytest.raises(InvalidRequest, match="p1 can be answered with allow, deny, not with allow_always"):
-            await stage.engine.permissions.answer(run.id, "p1", Answer.ALLOW_ALWAYS, "anna")
+            await stage.engine.permissions.answer_request(run.id, "p1", Answer.ALLOW_ALWAYS, "anna")
 
 
 async def test_the_action_of_a_request_is_shortened_and_made_valid_text(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
-        yield Text(delta=await turn.ask(Wanted(action="\ud800" + "x" * 10_000)))
+        yield Text(delta=await turn.ask_permission(PermissionQuestion(action="\ud800" + "x" * 10_000)))
 
     async with staged(tmp_path, act, agents=ASK) as stage:
         run = await stage.submit()
@@ -193,13 +193,13 @@ async def test_a_fenced_attempt_cannot_ask(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta="hello")
         await gone.wait()
-        yield Text(delta=await turn.ask(WANTED))
+        yield Text(delta=await turn.ask_permission(WANTED))
 
     async with staged(tmp_path, act, agents=ASK, wrap=Between) as stage:
         run = await stage.begun(await stage.submit(on_interrupt="fail", max_attempts=1))
         await stage.store.owners.rescue_runs(str((await stage.store.runs.get(run.id)).owner))
         gone.set()
-        await stage.engine.drain(5)
+        await stage.engine.drain_runs(5)
 
-        assert (await stage.store.runs.get(run.id)).status.final
+        assert (await stage.store.runs.get(run.id)).status.is_final
         assert await requests(stage, run) == []

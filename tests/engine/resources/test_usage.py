@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.agent import AgentDraft
-from gateway.domain.budget import Budget, By, Days
+from gateway.domain.budget import Budget, CalendarDays, UsageGrouping
 from gateway.domain.event import Text, Usage
 from gateway.domain.ports.backend import Turn
 from gateway.domain.run import Outcome, Status
@@ -61,10 +61,10 @@ async def test_concurrent_runs_do_not_overdraw_tokens_once_the_usage_of_a_run_is
     async with at_ten(tmp_path, working, agents=limited(tokens=1000)) as stage:
         await stage.do()
         found = await ends(stage, 30)
-        (used,) = await stage.store.usage.sum_days(By.AGENT, "2000-01-01", "2999-01-01")
+        (used,) = await stage.store.usage.sum_days(UsageGrouping.AGENT, "2000-01-01", "2999-01-01")
 
     assert (found.count(Outcome.COMPLETED), found.count(Outcome.OVER_BUDGET)) == (9, 21)
-    assert (used.spent.runs, used.spent.tokens) == (10, 1000)
+    assert (used.totals.runs, used.totals.total_tokens) == (10, 1000)
 
 
 async def test_not_even_the_first_runs_overdraw_a_cost_limit(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ async def test_an_end_that_is_stored_late_counts_once(tmp_path: Path) -> None:
         assert isinstance(between, Between)
         between.refuse["runs.finish"] = [Unavailable("no")]
         await stage.do()
-        (used,) = await stage.store.usage.sum_days(By.AGENT, "2000-01-01", "2999-01-01")
+        (used,) = await stage.store.usage.sum_days(UsageGrouping.AGENT, "2000-01-01", "2999-01-01")
 
-    assert (between.calls["runs.finish"], used.spent.runs, used.spent.tokens) == (2, 1, 100)
+    assert (between.calls["runs.finish"], used.totals.runs, used.totals.total_tokens) == (2, 1, 100)
 
 
 async def test_at_midnight_the_budget_starts_again(tmp_path: Path) -> None:
@@ -134,21 +134,21 @@ async def test_a_refused_run_lets_the_next_one_of_another_agent_begin(tmp_path: 
 async def test_a_schedules_budget_refuses_its_runs_and_leaves_it_enabled(tmp_path: Path) -> None:
     async with at_ten(tmp_path, working) as stage:
         wanted = ScheduleSpec(expression="every 1d", input="wake", max_failures=1, budget=Budget(runs=1))
-        made = await stage.engine.schedules.create(wanted)
-        runs = [(await stage.engine.schedules.trigger(made.id)).run for _ in range(2)]
+        made = await stage.engine.schedules.create_schedule(wanted)
+        runs = [(await stage.engine.schedules.trigger_schedule(made.id)).run for _ in range(2)]
         found = [(await stage.ended(run)).outcome for run in runs]
 
         assert found == [Outcome.COMPLETED, Outcome.OVER_BUDGET]
-        assert (await stage.engine.schedules.find(made.id)).enabled is True
+        assert (await stage.engine.schedules.get_schedule(made.id)).enabled is True
 
 
 async def test_a_stored_agent_has_the_limits_of_its_base_for_itself_unless_it_has_its_own(tmp_path: Path) -> None:
     async with at_ten(tmp_path, working, agents=limited(runs=1)) as stage:
         for draft in (AgentDraft(slug="same"), AgentDraft(slug="free", budget=Budget())):
-            await stage.engine.agents.create(draft)
+            await stage.engine.agents.create_agent(draft)
         found = {}
         for name in ("main", "same", "free"):
-            agent = stage.engine.agents.find(name).id
+            agent = stage.engine.agents.get_by_name(name).id
             found[name] = [(await stage.do(session=f"{agent}:test:a")).outcome for _ in range(2)]
 
     over = [Outcome.COMPLETED, Outcome.OVER_BUDGET]
@@ -159,14 +159,19 @@ async def test_a_stored_agent_has_the_limits_of_its_base_for_itself_unless_it_ha
 
 
 async def test_a_report_has_the_usage_and_what_is_left(tmp_path: Path) -> None:
-    async with at_ten(tmp_path, working, agents=limited(runs=3, cost=2.0), days=Days("Asia/Tokyo")) as stage:
+    async with at_ten(tmp_path, working, agents=limited(runs=3, cost=2.0), days=CalendarDays("Asia/Tokyo")) as stage:
         await stage.do()
-        report = await stage.engine.spending.report(By.AGENT)
+        report = await stage.engine.usage.report_usage(UsageGrouping.AGENT)
 
-    (used,), (account,) = report.used, report.accounts
+    (used,), (account,) = report.used, report.budgets
     assert (report.zone, report.since, report.until) == ("Asia/Tokyo", "2023-10-17", "2023-11-15")
-    assert (used.name, used.spent.tokens, account.name, account.of) == ("main", 100, "main", By.AGENT)
-    assert (account.used.runs, account.left, account.over) == (1, Budget(runs=2, cost=1.5), False)
+    assert (used.name, used.totals.total_tokens, account.name, account.owner_kind) == (
+        "main",
+        100,
+        "main",
+        UsageGrouping.AGENT,
+    )
+    assert (account.used.runs, account.left, account.is_exhausted) == (1, Budget(runs=2, cost=1.5), False)
 
 
 async def test_a_report_of_one_agent_has_only_that_agent(tmp_path: Path) -> None:
@@ -174,25 +179,25 @@ async def test_a_report_of_one_agent_has_only_that_agent(tmp_path: Path) -> None
     async with at_ten(tmp_path, working, agents=agents) as stage:
         for agent in ("main", "other", None):
             spec_ = ScheduleSpec(expression="every 1d", input="x", name=str(agent), agent=agent, budget=Budget(runs=1))
-            await stage.engine.schedules.create(spec_)
+            await stage.engine.schedules.create_schedule(spec_)
         await stage.do(session="main:test:a")
         await stage.do(session="other:test:a")
-        found = await stage.engine.spending.report(By.AGENT, agent="main")
-        gone = await stage.engine.spending.report(By.AGENT, agent="no-more")
+        found = await stage.engine.usage.report_usage(UsageGrouping.AGENT, agent="main")
+        gone = await stage.engine.usage.report_usage(UsageGrouping.AGENT, agent="no-more")
 
     assert [one.name for one in found.used] == ["main"]
-    assert sorted(one.name for one in found.accounts) == ["None", "main", "main"]
-    assert (gone.used, gone.accounts) == ([], [])
+    assert sorted(one.name for one in found.budgets) == ["None", "main", "main"]
+    assert (gone.used, gone.budgets) == ([], [])
 
 
 async def test_a_report_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
     async with at_ten(tmp_path) as stage:
         with pytest.raises(InvalidRequest, match="since: 2026-01-02 is later than 2026-01-01"):
-            await stage.engine.spending.report(By.DAY, date(2026, 1, 2), date(2026, 1, 1))
+            await stage.engine.usage.report_usage(UsageGrouping.DAY, date(2026, 1, 2), date(2026, 1, 1))
 
 
 async def test_a_report_may_begin_on_the_first_day_of_the_calendar(tmp_path: Path) -> None:
     async with at_ten(tmp_path) as stage:
-        report = await stage.engine.spending.report(By.DAY, until=date(1, 1, 5))
+        report = await stage.engine.usage.report_usage(UsageGrouping.DAY, until=date(1, 1, 5))
 
     assert (report.since, report.until, list(report.used)) == ("0001-01-01", "0001-01-05", [])

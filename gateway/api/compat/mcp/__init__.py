@@ -13,22 +13,22 @@ from types import ModuleType
 
 from aiohttp import web
 
-from gateway.api.compat.mcp.wire import McpAnswer, McpError, Message, NotInstalled, complain
+from gateway.api.compat.mcp.wire import McpAnswer, McpError, Message, NotInstalled, render_mcp_error
 from gateway.api.routing import Call, Dialect, Nothing, Routes
 from gateway.domain.token import Scope
 
-ROUTES = Routes("mcp", dialect=Dialect(error=McpError, complain=complain))
+ROUTES = Routes("mcp", dialect=Dialect(error_type=McpError, render_error=render_mcp_error))
 
 
 @ROUTES.add("POST", "/mcp", scope=Scope.READ, body=Message, answer=McpAnswer, silent_status=202, streams=True)
 async def speak_mcp(call: Call[Message, Nothing]) -> web.StreamResponse:
     """Answer a message of an MCP client; the token's scope decides which tools it may use."""
-    call.idempotency()  # refuse a malformed key, whatever the message is
-    answer: web.StreamResponse = await (await _protocol()).answer(call)
+    call.read_idempotency_key()  # refuse a malformed key, whatever the message is
+    answer: web.StreamResponse = await (await _load_protocol()).answer(call)
     return answer
 
 
-async def _protocol() -> ModuleType:
+async def _load_protocol() -> ModuleType:
     """Return the module that implements the protocol; the first import takes a second, so it runs in a thread.
 
     Raises:

@@ -52,8 +52,8 @@ from pydantic import ValidationError
 import gateway
 from gateway.api import reply, sse
 from gateway.api.compat.mcp import tool as gateway_tool
-from gateway.api.compat.mcp.tools import TOOLS
-from gateway.api.compat.mcp.wire import McpAnswer, McpComplaint, Message, complain
+from gateway.api.compat.mcp.tools import MCP_TOOLS
+from gateway.api.compat.mcp.wire import McpAnswer, McpComplaint, Message, render_mcp_error
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Event
 from gateway.domain.token import Scope
@@ -61,43 +61,45 @@ from gateway.errors import GatewayError, Unavailable
 
 _Call = Call[Message, Nothing]
 
-_INSTRUCTIONS = """\
+_MCP_INSTRUCTIONS = """\
 Moongate runs AI agents. What you submit here is on disk, and is done even if you disconnect.
 send_message sends a message to an agent and waits for its reply; run_task submits long work, which you
 follow with wait_task or follow_task. A wait ends after some seconds with the state so far: then wait again.\
 """
-_GOING = Unavailable("the gateway is stopping; submitted work goes on when it is back.")
+_GATEWAY_STOPPING = Unavailable("the gateway is stopping; submitted work goes on when it is back.")
 
 
-async def answer(call: _Call) -> web.StreamResponse:
+async def answer_message(call: _Call) -> web.StreamResponse:
     """Answer one message: with JSON, or with a stream if the client follows the progress of its request."""
     message = call.body
     if message.id is UNSET:
         return web.Response(status=202)  # no notification has an effect here
-    opened = _opened(call)
+    opened = _open_connection(call)
     if isinstance(opened, McpAnswer):
-        return _json(call, opened, modern=True)
+        return _json_response(call, opened, modern=True)
     exchange = _Exchange(call, message.id)
     if call.wants_stream and exchange.token is not None:
-        going = McpAnswer(error=complain(_GOING).error, id=message.id)
-        frames = _frames(exchange, opened)
-        return await sse.stream(call, frames, until=call.engine.drained, farewell=_frame(going))
-    said = await exchange.perform(opened.connection)
-    return _json(call, said, modern=opened.modern)
+        going = McpAnswer(error=render_mcp_error(_GATEWAY_STOPPING).error, id=message.id)
+        frames = _stream_progress_and_answer(exchange, opened)
+        return await sse.send_stream(call, frames, until=call.engine.drained, farewell=_encode_message(going))
+    said = await exchange.run_request(opened.connection)
+    return _json_response(call, said, modern=opened.modern)
 
 
-class _Opened(NamedTuple):
+class _OpenConnection(NamedTuple):
     connection: Connection
     #: whether the protocol version has no handshake; then errors also set the HTTP status
     modern: bool
 
 
-def _opened(call: _Call) -> _Opened | McpAnswer:
+def _open_connection(call: _Call) -> _OpenConnection | McpAnswer:
     """Return the SDK's connection for a request, made from its headers and, in newer versions, its body."""
     given = call.request.headers
     version = given.get(MCP_PROTOCOL_VERSION_HEADER)
     if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
-        return _Opened(Connection.from_envelope(version or DEFAULT_NEGOTIATED_VERSION, None, None), modern=False)
+        return _OpenConnection(
+            Connection.from_envelope(version or DEFAULT_NEGOTIATED_VERSION, None, None), modern=False
+        )
     twice = find_duplicated_routing_header(given.items())
     found = (
         InboundLadderRejection(code=HEADER_MISMATCH, message=f"the header {twice} was sent twice")
@@ -110,31 +112,31 @@ def _opened(call: _Call) -> _Opened | McpAnswer:
         assert call.body.id is not UNSET
         return McpAnswer(error=McpComplaint(code=found.code, message=found.message, data=found.data), id=call.body.id)
     connection = Connection.from_envelope(found.protocol_version, found.client_info, found.client_capabilities)
-    return _Opened(connection, modern=True)
+    return _OpenConnection(connection, modern=True)
 
 
-def _json(call: _Call, said: McpAnswer, *, modern: bool) -> web.Response:
+def _json_response(call: _Call, said: McpAnswer, *, modern: bool) -> web.Response:
     status = ERROR_CODE_HTTP_STATUS.get(said.error.code, 200) if modern and said.error is not UNSET else 200
-    return reply.json(said, status, call.headers)
+    return reply.json_response(said, status, call.headers)
 
 
-def _frame(said: Any) -> bytes:
-    return sse.frame(msgspec.json.encode(said), event="message")
+def _encode_message(said: Any) -> bytes:
+    return sse.encode_frame(msgspec.json.encode(said), event="message")
 
 
-async def _frames(exchange: _Exchange, opened: _Opened) -> AsyncGenerator[bytes, None]:
+async def _stream_progress_and_answer(exchange: _Exchange, opened: _OpenConnection) -> AsyncGenerator[bytes, None]:
     """Yield notifications about the progress of a request, then its answer."""
-    performing = asyncio.create_task(exchange.perform(opened.connection), name="mcp")
+    performing = asyncio.create_task(exchange.run_request(opened.connection), name="mcp")
     try:
         while not performing.done():
             telling = asyncio.create_task(exchange.told.get(), name="mcp-progress")
             await asyncio.wait({performing, telling}, return_when=asyncio.FIRST_COMPLETED)
             if telling.done():
-                yield _frame(telling.result())
+                yield _encode_message(telling.result())
             telling.cancel()
         while not exchange.told.empty():
-            yield _frame(exchange.told.get_nowait())
-        yield _frame(performing.result())
+            yield _encode_message(exchange.told.get_nowait())
+        yield _encode_message(performing.result())
     finally:
         performing.cancel()
         with suppress(asyncio.CancelledError):
@@ -146,7 +148,7 @@ class _Exchange:
 
     def __init__(self, call: _Call, id_: RequestId) -> None:
         self.request_id = id_
-        self.token = progress_token_from_params(_params(call))
+        self.token = progress_token_from_params(_request_params(call))
         #: notifications for the client; only one fits, so that a slow client slows down the sender
         self.told: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
         self.message_metadata = ServerMessageMetadata(request_context=call)
@@ -155,12 +157,12 @@ class _Exchange:
         self.cancel_requested = anyio.Event()
         self._call = call
 
-    async def perform(self, connection: Connection) -> McpAnswer:
+    async def run_request(self, connection: Connection) -> McpAnswer:
         """Let the SDK answer the request. An error of a tool is in the result, where the agent reads it."""
         body = self._call.body
         try:
             done = await serve_one(
-                _SERVER, self, body.method, _params(self._call), connection=connection, lifespan_state=None
+                _MCP_SERVER, self, body.method, _request_params(self._call), connection=connection, lifespan_state=None
             )
         except MCPError as error:
             wrong = McpComplaint(code=error.error.code, message=error.error.message, data=error.error.data)
@@ -184,7 +186,7 @@ class _Exchange:
         raise NoBackChannelError(method)
 
 
-def _params(call: _Call) -> dict[str, Any] | None:
+def _request_params(call: _Call) -> dict[str, Any] | None:
     return None if call.body.params is UNSET else call.body.params
 
 
@@ -193,49 +195,53 @@ def _params(call: _Call) -> dict[str, Any] | None:
 
 async def _list_tools(ctx: ServerRequestContext[Any, Any], _: PaginatedRequestParams | None) -> ListToolsResult:
     """List the tools that the caller's token allows."""
-    scope = _caller(ctx).principal.scope
-    return ListToolsResult(tools=[_shown(tool) for tool in TOOLS.by_name.values() if scope.covers(tool.scope)])
+    scope = _gateway_call(ctx).principal.scope
+    return ListToolsResult(
+        tools=[_describe_tool(tool) for tool in MCP_TOOLS.by_name.values() if scope.covers(tool.scope)]
+    )
 
 
-def _caller(ctx: ServerRequestContext[Any, Any]) -> _Call:
+def _gateway_call(ctx: ServerRequestContext[Any, Any]) -> _Call:
     assert isinstance(ctx.request, Call), "the exchange passes the call through the SDK"
     return ctx.request
 
 
 @cache
-def _shown(tool: gateway_tool.Tool) -> Tool:
+def _describe_tool(tool: gateway_tool.Tool) -> Tool:
     return Tool(
         name=tool.name,
-        description=tool.about,
-        input_schema=tool.schema,
+        description=tool.description,
+        input_schema=tool.input_schema,
         annotations=ToolAnnotations(read_only_hint=tool.scope is Scope.READ),
     )
 
 
 async def _call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
-    tool = TOOLS.by_name.get(params.name)
+    tool = MCP_TOOLS.by_name.get(params.name)
     if tool is None:
         raise MCPError(code=INVALID_PARAMS, message=f"there is no tool {params.name[:64]!r}")
 
     async def tell_event(event: Event) -> None:
-        said = gateway_tool.remark(event)
+        said = gateway_tool.summarize_event(event)
         if said:
-            await ctx.session.report_progress(event.n, None, said)
+            await ctx.session.report_progress(event.number, None, said)
 
     follows = progress_token_from_params(ctx.params) is not None
     try:
-        done = await gateway_tool.perform(tool, _caller(ctx), params.arguments or {}, tell_event if follows else None)
+        done = await gateway_tool.run_tool(
+            tool, _gateway_call(ctx), params.arguments or {}, tell_event if follows else None
+        )
     except GatewayError as error:
         return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
     told = msgspec.to_builtins(done)
     return CallToolResult(content=[TextContent(text=msgspec.json.encode(told).decode())], structured_content=told)
 
 
-_SERVER: Server[Any] = Server(
+_MCP_SERVER: Server[Any] = Server(
     "moongate",
     version=gateway.__version__,
-    instructions=_INSTRUCTIONS,
+    instructions=_MCP_INSTRUCTIONS,
     on_list_tools=_list_tools,
     on_call_tool=_call_tool,
 )
-_SERVER.middleware.clear()  # it only has a tracer, which nothing reads
+_MCP_SERVER.middleware.clear()  # it only has a tracer, which nothing reads

@@ -15,10 +15,10 @@ from gateway.domain.event import Event, Status, Text
 from gateway.domain.event import Tool as ToolUsed
 from gateway.domain.token import Scope
 from gateway.errors import Forbidden, InvalidRequest
-from gateway.validation import explain
+from gateway.validation import explain_error
 
 #: receives each event of a run while a tool waits for it
-Tell = Callable[[Event], Awaitable[None]]
+TellEvent = Callable[[Event], Awaitable[None]]
 _Call = Call[Any, Any]
 
 
@@ -27,18 +27,18 @@ class Tool(NamedTuple):
 
     name: str
     #: what agents read about it
-    about: str
+    description: str
     #: the scope that the caller's token needs
     scope: Scope
-    asks: type[Struct]
-    does: Callable[[_Call, Any, Tell | None], Awaitable[Struct]]
+    arguments_type: type[Struct]
+    handler: Callable[[_Call, Any, TellEvent | None], Awaitable[Struct]]
 
     @property
-    def schema(self) -> dict[str, Any]:
+    def input_schema(self) -> dict[str, Any]:
         """The JSON Schema of its arguments."""
-        _, found = msgspec.json.schema_components([self.asks], ref_template="#/$defs/{name}")
-        own: dict[str, Any] = openapi.plain(found.pop(self.asks.__name__))
-        return {**own, "$defs": openapi.plain(found)} if found else own
+        _, found = msgspec.json.schema_components([self.arguments_type], ref_template="#/$defs/{name}")
+        own: dict[str, Any] = openapi.strip_python_patterns(found.pop(self.arguments_type.__name__))
+        return {**own, "$defs": openapi.strip_python_patterns(found)} if found else own
 
 
 class ToolTable:
@@ -47,7 +47,7 @@ class ToolTable:
     def __init__(self) -> None:
         self.by_name: dict[str, Tool] = {}
 
-    def add(self, scope: Scope, asks: type[Struct]) -> Callable[[Any], Any]:
+    def add_tool(self, scope: Scope, asks: type[Struct]) -> Callable[[Any], Any]:
         """Declare the decorated function as a tool; agents read its docstring."""
 
         def declare_tool(does: Any) -> Any:
@@ -57,7 +57,7 @@ class ToolTable:
         return declare_tool
 
 
-async def perform(tool: Tool, call: _Call, given: dict[str, Any], tell: Tell | None) -> Struct:
+async def run_tool(tool: Tool, call: _Call, given: dict[str, Any], tell: TellEvent | None) -> Struct:
     """Run a tool and return its result.
 
     Raises:
@@ -68,13 +68,13 @@ async def perform(tool: Tool, call: _Call, given: dict[str, Any], tell: Tell | N
     if not call.principal.scope.covers(tool.scope):
         raise Forbidden(f"this token has the scope {call.principal.scope}; {tool.scope} is needed.")
     try:
-        asked = msgspec.convert(given, tool.asks)
+        asked = msgspec.convert(given, tool.arguments_type)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain(error, tool.asks, "the arguments") + ".") from error
-    return await tool.does(call, asked, tell)
+        raise InvalidRequest(explain_error(error, tool.arguments_type, "the arguments") + ".") from error
+    return await tool.handler(call, asked, tell)
 
 
-def remark(event: Event) -> str:
+def summarize_event(event: Event) -> str:
     """Return a short text about an event for a client that waits; empty for most events."""
     match event.data:
         case Text(delta=said):

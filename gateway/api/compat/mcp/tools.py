@@ -13,10 +13,10 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from gateway.api import fields, views
-from gateway.api.compat.mcp.tool import Tell, ToolTable
+from gateway.api.compat.mcp.tool import TellEvent, ToolTable
 from gateway.api.routing import Call
 from gateway.domain import cron, ids, times
-from gateway.domain.event import AnyHappening
+from gateway.domain.event import AnyEventData
 from gateway.domain.page import Page
 from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
@@ -25,32 +25,32 @@ from gateway.domain.token import Scope
 from gateway.errors import TimedOut
 
 #: the channel in the keys of sessions that are named here
-CHANNEL = "mcp"
+MCP_CHANNEL = "mcp"
 #: seconds that a wait takes by default and at most; many clients give up after 60 seconds
-WAIT, LONGEST_WAIT = 30.0, 40.0
+DEFAULT_TOOL_WAIT_SECONDS, MAX_TOOL_WAIT_SECONDS = 30.0, 40.0
 #: characters of a task's input that a list shows
-SHOWN = 200
+MAX_LISTED_INPUT_CHARACTERS = 200
 #: the most events in one answer
-EVENTS = 200
+MAX_FOLLOWED_EVENTS = 200
 #: the most bytes of events in one answer, unless a single event has more: a model has to read the answer
-SIZE = 64 << 10
+MAX_FOLLOWED_BYTES = 64 << 10
 
-TOOLS = ToolTable()
+MCP_TOOLS = ToolTable()
 _Call = Call[Any, Any]
 
 _Wait = Annotated[
-    float, Meta(ge=0, le=LONGEST_WAIT, description="Seconds to wait before answering with what there is.")
+    float, Meta(ge=0, le=MAX_TOOL_WAIT_SECONDS, description="Seconds to wait before answering with what there is.")
 ]
 _TaskId = Annotated[fields.RunId, Meta(description="The task's id, or a unique prefix of it.")]
 _Agent = Annotated[fields.AgentName, Meta(description="Id of the agent; the default agent when left out.")]
-_Model = Annotated[str, Meta(pattern=ids.MODEL, description="One of the agent's own models.")]
+_Model = Annotated[str, Meta(pattern=ids.MODEL_PATTERN, description="One of the agent's own models.")]
 _Limit = Annotated[int, Meta(ge=1, le=100, description="How many to list, newest first.")]
 
 
 # --- tasks and messages -------------------------------------------------------------------------
 
 
-class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A task, as an agent sees it."""
 
     task_id: str
@@ -69,18 +69,18 @@ class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
     next: str | None = None
 
 
-def _told(run: Run, *, listed: bool = False) -> Told:
-    going = None if run.status.final or listed else "It has not ended. Call wait_task with this task_id to wait on."
-    return Told(
+def _summarize_task(run: Run, *, listed: bool = False) -> TaskSummary:
+    going = None if run.status.is_final or listed else "It has not ended. Call wait_task with this task_id to wait on."
+    return TaskSummary(
         task_id=run.id,
         status=run.status,
         agent=run.spec.agent,
         session=run.spec.session,
-        input=run.spec.input[:SHOWN] if listed else None,
+        input=run.spec.input[:MAX_LISTED_INPUT_CHARACTERS] if listed else None,
         reply=None if listed else run.result,
         error=run.error,
-        created_at=times.rfc3339(run.created),
-        finished_at=views.moment(run.finished),
+        created_at=times.format_rfc3339(run.created),
+        finished_at=views.render_time(run.finished),
         last_event=run.last_event,
         next=going,
     )
@@ -93,23 +93,23 @@ class SendMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = "default"
     agent: _Agent | None = None
     model: _Model | None = None
-    wait: _Wait = WAIT
+    wait: _Wait = DEFAULT_TOOL_WAIT_SECONDS
 
 
-@TOOLS.add(Scope.WRITE, SendMessage)
-async def send_message(call: _Call, asked: SendMessage, tell: Tell | None) -> Told:
+@MCP_TOOLS.add_tool(Scope.WRITE, SendMessage)
+async def send_message(call: _Call, asked: SendMessage, tell: TellEvent | None) -> TaskSummary:
     """Send a message to an agent in a conversation, and wait for its reply.
 
     If the reply takes longer than `wait` seconds, the answer has a `task_id` instead: the agent goes on working, and
     wait_task returns the reply.
     """
-    key = call.engine.sessions.key(asked.session, CHANNEL, asked.agent)
+    key = call.engine.sessions.resolve_key(asked.session, MCP_CHANNEL, asked.agent)
     spec = RunSpec(source=Source.MCP, agent=key.agent, session=str(key), input=asked.message, model=asked.model)
-    run = (await call.engine.submit(spec, call.idempotency())).run
-    ended = await _awaited(call, run.id, asked.wait, tell)
-    if ended.status.final:
-        views.result(ended)  # raises the error of a run without an answer
-    return _told(ended)
+    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    ended = await _wait_for_end(call, run.id, asked.wait, tell)
+    if ended.status.is_final:
+        views.result_or_raise(ended)  # raises the error of a run without an answer
+    return _summarize_task(ended)
 
 
 class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,14 +129,14 @@ class RunTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parent: Annotated[fields.RunId, Meta(description="Id of the task that this one is part of.")] | None = None
 
 
-@TOOLS.add(Scope.WRITE, RunTask)
-async def run_task(call: _Call, asked: RunTask, tell: Tell | None) -> Told:
+@MCP_TOOLS.add_tool(Scope.WRITE, RunTask)
+async def run_task(call: _Call, asked: RunTask, tell: TellEvent | None) -> TaskSummary:
     """Submit work for an agent and return at once.
 
     When this answers, the task is on disk and will be done, even if you disconnect.
     """
-    name = asked.session or ids.ulid(call.server.clock()).lower()
-    key = call.engine.sessions.key(name, CHANNEL, asked.agent)
+    name = asked.session or ids.make_ulid(call.server.clock()).lower()
+    key = call.engine.sessions.resolve_key(name, MCP_CHANNEL, asked.agent)
     spec = RunSpec(
         source=Source.MCP,
         agent=key.agent,
@@ -147,42 +147,45 @@ async def run_task(call: _Call, asked: RunTask, tell: Tell | None) -> Told:
         model=asked.model,
         timeout=asked.timeout,
         labels=asked.labels,
-        parent=None if asked.parent is None else (await call.engine.run(asked.parent)).id,
+        parent=None if asked.parent is None else (await call.engine.get_run(asked.parent)).id,
     )
-    return _told((await call.engine.submit(spec, call.idempotency())).run)
+    return _summarize_task((await call.engine.submit_run(spec, call.read_idempotency_key())).run)
 
 
 class WhichTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     task_id: _TaskId
 
 
-@TOOLS.add(Scope.READ, WhichTask)
-async def get_task(call: _Call, asked: WhichTask, tell: Tell | None) -> Told:
+@MCP_TOOLS.add_tool(Scope.READ, WhichTask)
+async def get_task(call: _Call, asked: WhichTask, tell: TellEvent | None) -> TaskSummary:
     """Show the state of a task, without waiting."""
-    return _told(await call.engine.run(asked.task_id))
+    return _summarize_task(await call.engine.get_run(asked.task_id))
 
 
 class WaitTask(WhichTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    wait: _Wait = WAIT
+    wait: _Wait = DEFAULT_TOOL_WAIT_SECONDS
 
 
-@TOOLS.add(Scope.READ, WaitTask)
-async def wait_task(call: _Call, asked: WaitTask, tell: Tell | None) -> Told:
+@MCP_TOOLS.add_tool(Scope.READ, WaitTask)
+async def wait_task(call: _Call, asked: WaitTask, tell: TellEvent | None) -> TaskSummary:
     """Wait for the end of a task and return its reply; after `wait` seconds, return its state so far."""
-    return _told(await _awaited(call, (await call.engine.run(asked.task_id)).id, asked.wait, tell))
+    return _summarize_task(await _wait_for_end(call, (await call.engine.get_run(asked.task_id)).id, asked.wait, tell))
 
 
 class FollowTask(WaitTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
     after: Annotated[
-        int, Meta(ge=0, le=fields.LAST, description="The `last_event` of the answer before; 0 in the first call.")
+        int,
+        Meta(
+            ge=0, le=fields.MAX_LOG_POSITION, description="The `last_event` of the answer before; 0 in the first call."
+        ),
     ] = 0
 
 
-class EventTold(Struct, frozen=True, kw_only=True):
+class EventEntry(Struct, frozen=True, kw_only=True):
     #: the number of the event
     n: int
     at: str
-    data: AnyHappening
+    data: AnyEventData
 
 
 class Followed(Struct, frozen=True, kw_only=True):
@@ -190,41 +193,41 @@ class Followed(Struct, frozen=True, kw_only=True):
 
     task_id: str
     status: str
-    events: list[EventTold]
+    events: list[EventEntry]
     #: send it as `after` in the next call
     last_event: int
     #: whether no more events can come
     ended: bool
 
 
-@TOOLS.add(Scope.READ, FollowTask)
-async def follow_task(call: _Call, asked: FollowTask, tell: Tell | None) -> Followed:
+@MCP_TOOLS.add_tool(Scope.READ, FollowTask)
+async def follow_task(call: _Call, asked: FollowTask, tell: TellEvent | None) -> Followed:
     """Read what a task's agent says and does, as it happens: the events after number `after`.
 
     Waits up to `wait` seconds for something new. Call it again with `last_event` until `ended`.
     """
-    id_ = (await call.engine.run(asked.task_id)).id
-    if not await call.engine.events(id_, asked.after, 1):
+    id_ = (await call.engine.get_run(asked.task_id)).id
+    if not await call.engine.read_events(id_, asked.after, 1):
         with suppress(TimeoutError):
-            async with asyncio.timeout(asked.wait), aclosing(call.engine.watch(id_, asked.after)) as events:
+            async with asyncio.timeout(asked.wait), aclosing(call.engine.watch_run(id_, asked.after)) as events:
                 await anext(events, None)
-    found = await call.engine.events(id_, asked.after, EVENTS, SIZE)
-    run = await call.engine.run(id_)
-    last = found[-1].n if found else min(asked.after, run.last_event)
+    found = await call.engine.read_events(id_, asked.after, MAX_FOLLOWED_EVENTS, MAX_FOLLOWED_BYTES)
+    run = await call.engine.get_run(id_)
+    last = found[-1].number if found else min(asked.after, run.last_event)
     return Followed(
         task_id=id_,
         status=run.status,
-        events=[EventTold(n=event.n, at=times.rfc3339(event.at), data=event.data) for event in found],
+        events=[EventEntry(n=event.number, at=times.format_rfc3339(event.at), data=event.data) for event in found],
         last_event=last,
-        ended=run.status.final and last >= run.last_event,
+        ended=run.status.is_final and last >= run.last_event,
     )
 
 
-@TOOLS.add(Scope.WRITE, WhichTask)
-async def cancel_task(call: _Call, asked: WhichTask, tell: Tell | None) -> Told:
+@MCP_TOOLS.add_tool(Scope.WRITE, WhichTask)
+async def cancel_task(call: _Call, asked: WhichTask, tell: TellEvent | None) -> TaskSummary:
     """Cancel a task: a queued one at once, a running one within seconds."""
     # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
-    return _told(await asyncio.shield(call.engine.cancel(asked.task_id, call.idempotency())))
+    return _summarize_task(await asyncio.shield(call.engine.cancel_run(asked.task_id, call.read_idempotency_key())))
 
 
 class WhichTasks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -234,29 +237,29 @@ class WhichTasks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Tasks(Struct, frozen=True):
-    tasks: list[Told]
+    tasks: list[TaskSummary]
 
 
-@TOOLS.add(Scope.READ, WhichTasks)
-async def list_tasks(call: _Call, asked: WhichTasks, tell: Tell | None) -> Tasks:
+@MCP_TOOLS.add_tool(Scope.READ, WhichTasks)
+async def list_tasks(call: _Call, asked: WhichTasks, tell: TellEvent | None) -> Tasks:
     """List tasks, newest first: all tasks of this gateway, whoever submitted them."""
-    named = None if asked.agent is None else call.engine.agents.named(asked.agent)
+    named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     which = RunFilter(status=asked.status, agent=named.id if named else asked.agent)
-    runs: Sequence[Run] = await call.engine.runs(which, Page(limit=asked.limit))
-    return Tasks([_told(run, listed=True) for run in runs])
+    runs: Sequence[Run] = await call.engine.list_runs(which, Page(limit=asked.limit))
+    return Tasks([_summarize_task(run, listed=True) for run in runs])
 
 
-async def _awaited(call: _Call, run: str, seconds: float, tell: Tell | None) -> Run:
+async def _wait_for_end(call: _Call, run: str, seconds: float, tell: TellEvent | None) -> Run:
     """Return a run when it has ended or the time is up; pass its events to `tell` until then.
 
     Raises:
         Unavailable: the gateway stops; the run goes on when it is back.
     """
-    telling = None if tell is None else asyncio.create_task(_tell_of(call, run, tell), name="mcp-telling")
+    telling = None if tell is None else asyncio.create_task(_tell_events(call, run, tell), name="mcp-telling")
     try:
-        return await call.engine.wait(run, seconds)
+        return await call.engine.wait_for_run(run, seconds)
     except TimedOut:
-        return await call.engine.run(run)
+        return await call.engine.get_run(run)
     finally:
         if telling is not None:
             telling.cancel()
@@ -264,8 +267,8 @@ async def _awaited(call: _Call, run: str, seconds: float, tell: Tell | None) -> 
                 await telling
 
 
-async def _tell_of(call: _Call, run: str, tell: Tell) -> None:
-    async with aclosing(call.engine.watch(run)) as events:
+async def _tell_events(call: _Call, run: str, tell: TellEvent) -> None:
+    async with aclosing(call.engine.watch_run(run)) as events:
         async for event in events:
             await tell(event)
 
@@ -277,7 +280,7 @@ class Everything(Struct, frozen=True, forbid_unknown_fields=True):
     """No arguments."""
 
 
-class AgentTold(Struct, frozen=True, kw_only=True):
+class AgentSummary(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     #: idle, working or disabled
@@ -286,28 +289,32 @@ class AgentTold(Struct, frozen=True, kw_only=True):
 
 
 class Agents(Struct, frozen=True):
-    agents: list[AgentTold]
+    agents: list[AgentSummary]
 
 
-@TOOLS.add(Scope.READ, Everything)
-async def list_agents(call: _Call, asked: Everything, tell: Tell | None) -> Agents:
+@MCP_TOOLS.add_tool(Scope.READ, Everything)
+async def list_agents(call: _Call, asked: Everything, tell: TellEvent | None) -> Agents:
     """List the agents that can be given messages and tasks."""
-    shown = [views.agent(view) for view in await call.engine.agents.views()]
-    return Agents([AgentTold(id=one.id, name=one.name, status=one.status, is_default=one.is_default) for one in shown])
+    shown = [views.render_agent(view) for view in await call.engine.agents.list_views()]
+    return Agents(
+        [AgentSummary(id=one.id, name=one.name, status=one.status, is_default=one.is_default) for one in shown]
+    )
 
 
 class HowMany(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limit: _Limit = 20
 
 
-class SessionsTold(Struct, frozen=True):
+class SessionSummaries(Struct, frozen=True):
     sessions: list[views.SessionShown]
 
 
-@TOOLS.add(Scope.READ, HowMany)
-async def list_sessions(call: _Call, asked: HowMany, tell: Tell | None) -> SessionsTold:
+@MCP_TOOLS.add_tool(Scope.READ, HowMany)
+async def list_sessions(call: _Call, asked: HowMany, tell: TellEvent | None) -> SessionSummaries:
     """List conversations, the last used one first."""
-    return SessionsTold([views.session(one) for one in await call.engine.sessions.list(Page(limit=asked.limit))])
+    return SessionSummaries(
+        [views.render_session(one) for one in await call.engine.sessions.list_sessions(Page(limit=asked.limit))]
+    )
 
 
 class WhichSession(HowMany, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -320,15 +327,15 @@ class Transcript(Struct, frozen=True, kw_only=True):
     messages: list[views.MessageShown]
 
 
-@TOOLS.add(Scope.READ, WhichSession)
-async def read_session(call: _Call, asked: WhichSession, tell: Tell | None) -> Transcript:
+@MCP_TOOLS.add_tool(Scope.READ, WhichSession)
+async def read_session(call: _Call, asked: WhichSession, tell: TellEvent | None) -> Transcript:
     """Read the newest messages of a conversation."""
-    key = (await call.engine.sessions.find(asked.session)).key
-    messages = await call.engine.sessions.history(key, asked.limit)
-    return Transcript(session=key, messages=[views.message(line) for line in messages])
+    key = (await call.engine.sessions.get_session(asked.session)).key
+    messages = await call.engine.sessions.read_history(key, asked.limit)
+    return Transcript(session=key, messages=[views.render_message(line) for line in messages])
 
 
-class ScheduleTold(Struct, frozen=True, kw_only=True):
+class ScheduleSummary(Struct, frozen=True, kw_only=True):
     schedule_id: str
     name: str
     schedule: str
@@ -340,28 +347,30 @@ class ScheduleTold(Struct, frozen=True, kw_only=True):
     last_status: str | None
 
 
-class SchedulesTold(Struct, frozen=True):
-    schedules: list[ScheduleTold]
+class ScheduleSummaries(Struct, frozen=True):
+    schedules: list[ScheduleSummary]
 
 
-def _schedule(one: Schedule) -> ScheduleTold:
-    return ScheduleTold(
+def _summarize_schedule(one: Schedule) -> ScheduleSummary:
+    return ScheduleSummary(
         schedule_id=one.id,
         name=one.spec.name,
         schedule=one.spec.expression,
         timezone=one.spec.timezone,
-        prompt=one.spec.input[:SHOWN],
+        prompt=one.spec.input[:MAX_LISTED_INPUT_CHARACTERS],
         agent=one.spec.agent,
         enabled=one.enabled,
-        next_run=views.moment(one.next_at if one.enabled else None),
+        next_run=views.render_time(one.next_at if one.enabled else None),
         last_status=one.last_status,
     )
 
 
-@TOOLS.add(Scope.READ, HowMany)
-async def list_schedules(call: _Call, asked: HowMany, tell: Tell | None) -> SchedulesTold:
+@MCP_TOOLS.add_tool(Scope.READ, HowMany)
+async def list_schedules(call: _Call, asked: HowMany, tell: TellEvent | None) -> ScheduleSummaries:
     """List schedules, newest first."""
-    return SchedulesTold([_schedule(one) for one in await call.engine.schedules.list(Page(limit=asked.limit))])
+    return ScheduleSummaries(
+        [_summarize_schedule(one) for one in await call.engine.schedules.list_schedules(Page(limit=asked.limit))]
+    )
 
 
 class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -369,7 +378,7 @@ class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         str,
         Meta(
             min_length=1,
-            max_length=cron.LENGTH,
+            max_length=cron.MAX_SCHEDULE_EXPRESSION_CHARACTERS,
             description="A cron expression, `every 15m`, or for a single run an RFC 3339 time with a zone.",
         ),
     ]
@@ -379,8 +388,8 @@ class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     timezone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a time zone.")] | None = None
 
 
-@TOOLS.add(Scope.WRITE, AddSchedule)
-async def add_schedule(call: _Call, asked: AddSchedule, tell: Tell | None) -> ScheduleTold:
+@MCP_TOOLS.add_tool(Scope.WRITE, AddSchedule)
+async def add_schedule(call: _Call, asked: AddSchedule, tell: TellEvent | None) -> ScheduleSummary:
     """Make a schedule that sends an agent the same prompt at set times."""
     settings = call.server.config.cron
     spec = ScheduleSpec(
@@ -391,8 +400,8 @@ async def add_schedule(call: _Call, asked: AddSchedule, tell: Tell | None) -> Sc
         agent=asked.agent,
         max_failures=settings.max_failures,
     )
-    made = call.engine.schedules.create(spec, enabled=True, key=call.idempotency())
-    return _schedule(await asyncio.shield(made))
+    made = call.engine.schedules.create_schedule(spec, enabled=True, key=call.read_idempotency_key())
+    return _summarize_schedule(await asyncio.shield(made))
 
 
 class WhichSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -403,8 +412,8 @@ class Removed(Struct, frozen=True):
     removed: str
 
 
-@TOOLS.add(Scope.WRITE, WhichSchedule)
-async def remove_schedule(call: _Call, asked: WhichSchedule, tell: Tell | None) -> Removed:
+@MCP_TOOLS.add_tool(Scope.WRITE, WhichSchedule)
+async def remove_schedule(call: _Call, asked: WhichSchedule, tell: TellEvent | None) -> Removed:
     """Remove a schedule; its tasks stay."""
-    await asyncio.shield(call.engine.schedules.delete(asked.schedule_id))
+    await asyncio.shield(call.engine.schedules.delete_schedule(asked.schedule_id))
     return Removed(asked.schedule_id)

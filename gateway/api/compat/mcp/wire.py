@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gateway.errors import GatewayError, InvalidRequest
 
 #: JSON-RPC error codes of requests that never reach the protocol: a malformed message, and everything else
-INVALID, REFUSED = -32600, -32000
+INVALID_MESSAGE_CODE, REFUSED_MESSAGE_CODE = -32600, -32000
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class NotInstalled(GatewayError):
     code, status = "NOT_INSTALLED", 501
 
 
-def complain(error: GatewayError) -> McpError:
+def render_mcp_error(error: GatewayError) -> McpError:
     """Return an error in JSON-RPC's shape; its data has the gateway's own code."""
-    number = INVALID if isinstance(error, InvalidRequest) else REFUSED
+    number = INVALID_MESSAGE_CODE if isinstance(error, InvalidRequest) else REFUSED_MESSAGE_CODE
     return McpError(error=McpComplaint(code=number, message=str(error), data={"code": error.code, **error.details}))

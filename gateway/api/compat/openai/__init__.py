@@ -15,7 +15,7 @@ from gateway.api.compat.openai.wire import (
 from gateway.api.routing import Call, Dialect, Nothing, Routes
 from gateway.domain.token import Scope
 
-ROUTES = Routes("openai", dialect=Dialect(error=OpenAIError, complain=request.complain))
+ROUTES = Routes("openai", dialect=Dialect(error_type=OpenAIError, render_error=request.render_openai_error))
 
 ROUTES.add("POST", "/v1/chat/completions", scope=Scope.WRITE, body=ChatRequest, answer=ChatCompletion, streams=True)(
     chat.create_chat_completion
@@ -30,15 +30,15 @@ ROUTES.add("POST", "/v1/responses/{id}/cancel", scope=Scope.WRITE, answer=Respon
 @ROUTES.add("GET", "/v1/models", scope=Scope.READ, answer=ModelList)
 async def list_models(call: Call[Nothing, Nothing]) -> ModelList:
     """List the enabled agents, as models."""
-    agents = await call.engine.agents.views()
-    return ModelList(data=[_model(call, view.agent.id) for view in agents if view.agent.enabled])
+    agents = await call.engine.agents.list_views()
+    return ModelList(data=[_render_model(call, view.agent.id) for view in agents if view.agent.enabled])
 
 
 @ROUTES.add("GET", "/v1/models/{id}", scope=Scope.READ, answer=Model)
 async def show_model(call: Call[Nothing, Nothing]) -> Model:
     """Show an agent as a model."""
-    return _model(call, request.who(call, call.path["id"]).agent)
+    return _render_model(call, request.choose_agent(call, call.path["id"]).agent)
 
 
-def _model(call: Call[Nothing, Nothing], agent: str) -> Model:
+def _render_model(call: Call[Nothing, Nothing], agent: str) -> Model:
     return Model(id=agent, created=call.server.started // 1000)

@@ -18,7 +18,7 @@ from gateway.domain.run import Run
 from gateway.errors import GatewayError, InvalidRequest, Unavailable
 
 _encode = msgspec.json.Encoder().encode
-DONE = sse.frame(b"[DONE]")
+DONE_FRAME = sse.encode_frame(b"[DONE]")
 
 
 async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatCompletion | web.StreamResponse:
@@ -26,14 +26,14 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
     asked = call.body
     if asked.n not in (None, 1):
         raise InvalidRequest("n: an agent gives one answer; leave n out, or send 1.", details={"param": "n"})
-    spec = request.spec(call, asked.model, asked.messages, user=asked.user)
-    run = (await call.engine.submit(spec, call.idempotency())).run
-    request.headers(call, run)
+    spec = request.build_spec(call, asked.model, asked.messages, user=asked.user)
+    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    request.add_run_headers(call, run)
     if asked.stream:
         stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
-        frames = _frames(call, run)
-        return await sse.stream(call, frames, until=call.engine.drained, farewell=error_frame(stopping))
-    answered = await request.ended(call, run)
+        frames = _stream_chunks(call, run)
+        return await sse.send_stream(call, frames, until=call.engine.drained, farewell=encode_chat_error(stopping))
+    answered = await request.wait_for_answer(call, run)
     if isinstance(answered, web.Response):
         return answered
     run, answer = answered
@@ -42,26 +42,26 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
         created=run.created // 1000,
         model=asked.model,
         choices=[Choice(message=ChatMessage(content=answer))],
-        usage=_usage(run.usage),
+        usage=_render_chat_usage(run.usage),
     )
 
 
-def error_frame(error: GatewayError) -> bytes:
-    return sse.frame(_encode(request.complain(error)))
+def encode_chat_error(error: GatewayError) -> bytes:
+    return sse.encode_frame(_encode(request.render_openai_error(error)))
 
 
-async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
+async def _stream_chunks(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
     """Yield the answer as chunks: text, reasoning, and tools in a field `moongate`, which OpenAI does not have."""
 
     def encode_chunk(delta: dict[str, Any] | None, *, finish: str | None = None, **more: Any) -> bytes:
         choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
         head = {"id": f"chatcmpl-{run.id}", "object": "chat.completion.chunk", "created": run.created // 1000}
-        return sse.frame(_encode({**head, "model": call.body.model, "choices": choices, **more}))
+        return sse.encode_frame(_encode({**head, "model": call.body.model, "choices": choices, **more}))
 
     yield encode_chunk({"role": "assistant", "content": ""})
     spoke = False
     try:
-        async with aclosing(call.engine.watch(run.id)) as events:
+        async with aclosing(call.engine.watch_run(run.id)) as events:
             async for event in events:
                 match event.data:
                     case Text(delta=delta):
@@ -72,21 +72,21 @@ async def _frames(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGenerator[
                     case Tool() | ToolEnd() as tool:
                         yield encode_chunk({}, moongate=tool)
                     case Status(attempt=attempt) if attempt > 1 and spoke:
-                        raise request.cut_short(run)
-        ended = await call.engine.run(run.id)
-        answer = views.result(ended)
+                        raise request.restarted_answer_error(run)
+        ended = await call.engine.get_run(run.id)
+        answer = views.result_or_raise(ended)
     except GatewayError as error:  # the status has been sent
-        yield error_frame(error)
+        yield encode_chat_error(error)
         return
     if not spoke:
         yield encode_chunk({"content": answer})
     yield encode_chunk({}, finish="stop")
     if call.body.stream_options is not None and call.body.stream_options.include_usage:
-        yield encode_chunk(None, usage=_usage(ended.usage))
-    yield DONE
+        yield encode_chunk(None, usage=_render_chat_usage(ended.usage))
+    yield DONE_FRAME
 
 
-def _usage(used: Usage) -> ChatUsage:
+def _render_chat_usage(used: Usage) -> ChatUsage:
     return ChatUsage(
         prompt_tokens=used.input,
         completion_tokens=used.output,

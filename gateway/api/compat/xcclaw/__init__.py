@@ -11,16 +11,16 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.api.compat.xcclaw import changes, schedules, sessions, tasks
-from gateway.api.compat.xcclaw.wire import DIALECT, HOME
+from gateway.api.compat.xcclaw.wire import XCCLAW_DIALECT, XCCLAW_PATH
 from gateway.api.routing import Call, Routes, Unheeded
-from gateway.domain.ports.backend import Health
+from gateway.domain.ports.backend import AgentHealth
 from gateway.domain.token import Scope
 from gateway.engine.engine import Engine
 
 #: seconds that an agent's health check may take
-PULSE = 5.0
+AGENT_HEALTH_TIMEOUT_SECONDS = 5.0
 
-ROUTES = Routes("xcclaw", dialect=DIALECT)
+ROUTES = Routes("xcclaw", dialect=XCCLAW_DIALECT)
 
 
 class OpencodeState(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,22 +36,22 @@ class XCClawHealth(Struct, frozen=True, kw_only=True):
     opencode: OpencodeState
 
 
-@ROUTES.add("GET", f"{HOME}/health", scope=Scope.READ, query=Unheeded, answer=XCClawHealth)
+@ROUTES.add("GET", f"{XCCLAW_PATH}/health", scope=Scope.READ, query=Unheeded, answer=XCClawHealth)
 async def xcclaw_health(call: Call[Any, Unheeded]) -> XCClawHealth:
     """Show whether opencode can answer now."""
-    return XCClawHealth(opencode=await _opencode(call.engine))
+    return XCClawHealth(opencode=await _find_opencode_state(call.engine))
 
 
-async def _opencode(engine: Engine) -> OpencodeState:
-    for name in engine.agents.ids:
-        agent = engine.agents.get(name)
+async def _find_opencode_state(engine: Engine) -> OpencodeState:
+    for name in engine.agents.agent_ids:
+        agent = engine.agents.find_by_id(name)
         if agent is None or agent.backend != "opencode" or not agent.enabled:
             continue
         try:
-            async with asyncio.timeout(PULSE):
-                found = await engine.agents.health(agent)
+            async with asyncio.timeout(AGENT_HEALTH_TIMEOUT_SECONDS):
+                found = await engine.agents.check_health(agent)
         except TimeoutError:
-            found = Health(ok=False)
+            found = AgentHealth(ok=False)
         if found.ok:
             return OpencodeState(status="ok", version=found.version or "unknown")
     return OpencodeState(status="unavailable")

@@ -7,24 +7,31 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from gateway.api import fields, views
-from gateway.api.compat.xcclaw.wire import CHANNEL, DIALECT, HOME, LABEL, LISTED, TaskType
+from gateway.api.compat.xcclaw.wire import (
+    MAX_XCCLAW_ROWS,
+    XCCLAW_CHANNEL,
+    XCCLAW_DIALECT,
+    XCCLAW_LABEL,
+    XCCLAW_PATH,
+    TaskType,
+)
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids, times
-from gateway.domain.ids import SLUG
+from gateway.domain.ids import SLUG_PATTERN
 from gateway.domain.page import Page
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
-from gateway.errors import InvalidRequest, JobNotFound
+from gateway.errors import InvalidRequest, ScheduleNotFound
 
-ROUTES = Routes("xcclaw", dialect=DIALECT)
+ROUTES = Routes("xcclaw", dialect=XCCLAW_DIALECT)
 
 
 class NewXCClawSchedule(Struct, frozen=True, kw_only=True):
     """A prompt and the times at which it is sent."""
 
     #: the gateway makes one when left out
-    id: Annotated[str, Meta(pattern=SLUG)] | None = None
+    id: Annotated[str, Meta(pattern=SLUG_PATTERN)] | None = None
     name: Annotated[str, Meta(max_length=100)] = ""
     #: a cron expression, in the time zone `cron.timezone`
     cron: str
@@ -47,38 +54,40 @@ class ScheduleDeleted(Struct, frozen=True, kw_only=True):
 
 
 @ROUTES.add(
-    "POST", f"{HOME}/schedule", scope=Scope.WRITE, body=NewXCClawSchedule, query=Unheeded, answer=XCClawSchedule
+    "POST", f"{XCCLAW_PATH}/schedule", scope=Scope.WRITE, body=NewXCClawSchedule, query=Unheeded, answer=XCClawSchedule
 )
 async def create_xcclaw_schedule(call: Call[NewXCClawSchedule, Unheeded]) -> XCClawSchedule:
     """Make a schedule; at each of its times it makes a task in a session of its own."""
     wanted, settings = call.body, call.server.config.cron
-    identifier = wanted.id or ids.ulid(call.server.clock()).lower()
+    identifier = wanted.id or ids.make_ulid(call.server.clock()).lower()
     spec = ScheduleSpec(
         name=wanted.name,
         expression=wanted.cron,
         timezone=settings.timezone,
         input=wanted.prompt,
-        session=str(SessionKey.of(call.engine.agents.default.id, CHANNEL, identifier)),
-        labels={LABEL: TaskType.SCHEDULED},
+        session=str(SessionKey.from_parts(call.engine.agents.default_agent.id, XCCLAW_CHANNEL, identifier)),
+        labels={XCCLAW_LABEL: TaskType.SCHEDULED},
         max_failures=settings.max_failures,
     )
     try:
-        made = await call.engine.schedules.create(spec, identifier, enabled=wanted.enabled, key=call.idempotency())
+        made = await call.engine.schedules.create_schedule(
+            spec, identifier, enabled=wanted.enabled, key=call.read_idempotency_key()
+        )
     except InvalidRequest as error:
         raise InvalidRequest(f"cron: {error.message.removeprefix('schedule: ')}", remedy=error.remedy) from error
-    return _schedule(made)
+    return _render_xcclaw_schedule(made)
 
 
-@ROUTES.add("GET", f"{HOME}/schedule", scope=Scope.READ, query=Unheeded, answer=list[XCClawSchedule])
+@ROUTES.add("GET", f"{XCCLAW_PATH}/schedule", scope=Scope.READ, query=Unheeded, answer=list[XCClawSchedule])
 async def list_xcclaw_schedules(call: Call[Any, Unheeded]) -> list[XCClawSchedule]:
     """List the schedules that were made through this API, oldest first."""
-    found = await call.engine.schedules.list(Page(limit=LISTED))
-    return [_schedule(one) for one in reversed(found) if LABEL in one.spec.labels]
+    found = await call.engine.schedules.list_schedules(Page(limit=MAX_XCCLAW_ROWS))
+    return [_render_xcclaw_schedule(one) for one in reversed(found) if XCCLAW_LABEL in one.spec.labels]
 
 
 @ROUTES.add(
     "DELETE",
-    f"{HOME}/schedule/{{id}}",
+    f"{XCCLAW_PATH}/schedule/{{id}}",
     scope=Scope.WRITE,
     body=Unheeded,
     query=Unheeded,
@@ -87,19 +96,19 @@ async def list_xcclaw_schedules(call: Call[Any, Unheeded]) -> list[XCClawSchedul
 async def delete_xcclaw_schedule(call: Call[Any, Unheeded]) -> ScheduleDeleted:
     """Delete a schedule; its tasks stay."""
     name = call.path["id"]
-    if LABEL not in (await call.engine.schedules.find(name)).spec.labels:
-        raise JobNotFound(f"there is no schedule {name[:64]!r}.")
-    await call.engine.schedules.delete(name)
+    if XCCLAW_LABEL not in (await call.engine.schedules.get_schedule(name)).spec.labels:
+        raise ScheduleNotFound(f"there is no schedule {name[:64]!r}.")
+    await call.engine.schedules.delete_schedule(name)
     return ScheduleDeleted(deleted=name)
 
 
-def _schedule(of: Schedule) -> XCClawSchedule:
+def _render_xcclaw_schedule(of: Schedule) -> XCClawSchedule:
     return XCClawSchedule(
         id=of.id,
         name=of.spec.name,
         cron=of.spec.expression,
         prompt=of.spec.input,
         enabled=of.enabled,
-        next_run=views.moment(of.next_at) if of.enabled else None,
-        created_at=times.rfc3339(of.created),
+        next_run=views.render_time(of.next_at) if of.enabled else None,
+        created_at=times.format_rfc3339(of.created),
     )

@@ -10,17 +10,17 @@ from msgspec import Meta, Struct
 
 from gateway.api import fields
 from gateway.api.compat.xcclaw.wire import (
-    CHANNEL,
-    DIALECT,
-    HOME,
-    LABEL,
-    LISTED,
-    STATUSES,
+    MAX_XCCLAW_ROWS,
+    XCCLAW_CHANNEL,
+    XCCLAW_DIALECT,
+    XCCLAW_LABEL,
+    XCCLAW_PATH,
+    XCCLAW_STATUSES,
     TaskType,
     XCClawTask,
-    parsed,
-    run_spec,
-    shown,
+    build_run_spec,
+    parse_session_key,
+    render_xcclaw_task,
 )
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids
@@ -31,11 +31,11 @@ from gateway.domain.token import Scope
 from gateway.errors import Conflict, RunNotFound, TimedOut
 
 #: session of scheduled tasks that name none
-SCHEDULED = "scheduled"
+SCHEDULED_CHAT = "scheduled"
 #: seconds that the answer waits for an aborted task to end
-ABORTING = 5.0
+ABORT_WAIT_SECONDS = 5.0
 
-ROUTES = Routes("xcclaw", dialect=DIALECT)
+ROUTES = Routes("xcclaw", dialect=XCCLAW_DIALECT)
 
 
 class NewXCClawTask(Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class NewXCClawTask(Struct, frozen=True, kw_only=True):
 
 
 class HistoryLimit(Struct, frozen=True, kw_only=True):
-    limit: Annotated[int, Meta(ge=1, le=LISTED)] = 10
+    limit: Annotated[int, Meta(ge=1, le=MAX_XCCLAW_ROWS)] = 10
 
 
 class Hidden(Struct, frozen=True, kw_only=True):
@@ -56,41 +56,43 @@ class Hidden(Struct, frozen=True, kw_only=True):
 
 
 @ROUTES.add(
-    "POST", f"{HOME}/task", scope=Scope.WRITE, body=NewXCClawTask, query=Unheeded, answer=XCClawTask, status=201
+    "POST", f"{XCCLAW_PATH}/task", scope=Scope.WRITE, body=NewXCClawTask, query=Unheeded, answer=XCClawTask, status=201
 )
 async def create_xcclaw_task(call: Call[NewXCClawTask, Unheeded]) -> XCClawTask:
     """Create a task. It does not start until it is executed."""
     wanted = call.body
-    key = await _key(call, wanted)
+    key = await _choose_session_key(call, wanted)
     spec = msgspec.structs.replace(
-        run_spec(key, wanted.type, wanted.prompt), held=True, ephemeral=wanted.type is TaskType.EPHEMERAL
+        build_run_spec(key, wanted.type, wanted.prompt), held=True, ephemeral=wanted.type is TaskType.EPHEMERAL
     )
-    return _task(call, (await call.engine.submit(spec, call.idempotency())).run)
+    return _answer_task(call, (await call.engine.submit_run(spec, call.read_idempotency_key())).run)
 
 
-@ROUTES.add("GET", f"{HOME}/task", scope=Scope.READ, query=Unheeded, answer=list[XCClawTask])
+@ROUTES.add("GET", f"{XCCLAW_PATH}/task", scope=Scope.READ, query=Unheeded, answer=list[XCClawTask])
 async def list_xcclaw_tasks(call: Call[Any, Unheeded]) -> list[XCClawTask]:
     """List the tasks, oldest first."""
-    found = await call.engine.runs(RunFilter(label=LABEL), Page(limit=LISTED))
-    return [shown(run) for run in reversed(found)]
+    found = await call.engine.list_runs(RunFilter(label=XCCLAW_LABEL), Page(limit=MAX_XCCLAW_ROWS))
+    return [render_xcclaw_task(run) for run in reversed(found)]
 
 
-@ROUTES.add("GET", f"{HOME}/task/{{id}}", scope=Scope.READ, query=Unheeded, answer=XCClawTask)
+@ROUTES.add("GET", f"{XCCLAW_PATH}/task/{{id}}", scope=Scope.READ, query=Unheeded, answer=XCClawTask)
 async def show_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     """Show a task."""
-    return _task(call, await _find(call))
+    return _answer_task(call, await _find_task(call))
 
 
-@ROUTES.add("POST", f"{HOME}/task/{{id}}/execute", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=XCClawTask)
+@ROUTES.add(
+    "POST", f"{XCCLAW_PATH}/task/{{id}}/execute", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=XCClawTask
+)
 async def execute_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     """Execute a task and wait for its end, whether it succeeds or not."""
-    run = await _execute(call)
-    return _task(call, await call.engine.wait(run.id, call.server.config.limits.wait_seconds))
+    run = await _execute_task(call)
+    return _answer_task(call, await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds))
 
 
 @ROUTES.add(
     "POST",
-    f"{HOME}/task/{{id}}/execute_async",
+    f"{XCCLAW_PATH}/task/{{id}}/execute_async",
     scope=Scope.WRITE,
     body=Unheeded,
     query=Unheeded,
@@ -99,47 +101,49 @@ async def execute_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
 )
 async def execute_xcclaw_task_async(call: Call[Any, Unheeded]) -> XCClawTask:
     """Execute a task without waiting for its end."""
-    return _task(call, await _execute(call))
+    return _answer_task(call, await _execute_task(call))
 
 
-@ROUTES.add("POST", f"{HOME}/task/{{id}}/abort", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=XCClawTask)
+@ROUTES.add(
+    "POST", f"{XCCLAW_PATH}/task/{{id}}/abort", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=XCClawTask
+)
 async def abort_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
     """Abort a task that has not ended."""
-    run = await _find(call)
-    if run.status.final:
-        raise Conflict(f"the task has ended already: it is {STATUSES[run.status]}.")
+    run = await _find_task(call)
+    if run.status.is_final:
+        raise Conflict(f"the task has ended already: it is {XCCLAW_STATUSES[run.status]}.")
     # Shielded: if the client disconnects, a run that is marked as cancelled must still be stopped.
-    run = await asyncio.shield(call.engine.cancel(run.id, call.idempotency()))
+    run = await asyncio.shield(call.engine.cancel_run(run.id, call.read_idempotency_key()))
     try:
-        run = await call.engine.wait(run.id, ABORTING)
+        run = await call.engine.wait_for_run(run.id, ABORT_WAIT_SECONDS)
     except TimedOut:
-        run = await call.engine.run(run.id)
-    return _task(call, run)
+        run = await call.engine.get_run(run.id)
+    return _answer_task(call, run)
 
 
-@ROUTES.add("GET", f"{HOME}/history", scope=Scope.READ, query=HistoryLimit, answer=list[XCClawTask])
+@ROUTES.add("GET", f"{XCCLAW_PATH}/history", scope=Scope.READ, query=HistoryLimit, answer=list[XCClawTask])
 async def xcclaw_history(call: Call[Any, HistoryLimit]) -> list[XCClawTask]:
     """List the tasks that have ended, the latest end first."""
-    return [shown(run) for run in await call.engine.finished(LABEL, call.query.limit)]
+    return [render_xcclaw_task(run) for run in await call.engine.list_finished_runs(XCCLAW_LABEL, call.query.limit)]
 
 
-@ROUTES.add("DELETE", f"{HOME}/history", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=Hidden)
+@ROUTES.add("DELETE", f"{XCCLAW_PATH}/history", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=Hidden)
 async def clear_xcclaw_history(call: Call[Any, Unheeded]) -> Hidden:
     """Hide the tasks that have ended from the history; the tasks themselves are kept."""
-    return Hidden(deleted=await call.engine.hide_finished(LABEL))
+    return Hidden(deleted=await call.engine.hide_finished_runs(XCCLAW_LABEL))
 
 
-async def _key(call: Call[NewXCClawTask, Unheeded], wanted: NewXCClawTask) -> SessionKey:
+async def _choose_session_key(call: Call[NewXCClawTask, Unheeded], wanted: NewXCClawTask) -> SessionKey:
     """Return the session for a new task."""
-    agent = call.engine.agents.default.id
+    agent = call.engine.agents.default_agent.id
     if wanted.type is TaskType.PERSISTENT and wanted.session_id:
-        return parsed((await call.engine.named.find(CHANNEL, wanted.session_id)).key)
+        return parse_session_key((await call.engine.named_sessions.get_session(XCCLAW_CHANNEL, wanted.session_id)).key)
     if wanted.type is TaskType.SCHEDULED:
-        return SessionKey.of(agent, CHANNEL, wanted.session_id or SCHEDULED)
-    return SessionKey.of(agent, CHANNEL, ids.ulid(call.server.clock()).lower())
+        return SessionKey.from_parts(agent, XCCLAW_CHANNEL, wanted.session_id or SCHEDULED_CHAT)
+    return SessionKey.from_parts(agent, XCCLAW_CHANNEL, ids.make_ulid(call.server.clock()).lower())
 
 
-async def _find(call: Call[Any, Any]) -> Run:
+async def _find_task(call: Call[Any, Any]) -> Run:
     """Return the task that the path names.
 
     Raises:
@@ -147,21 +151,21 @@ async def _find(call: Call[Any, Any]) -> Run:
     """
     name = call.path["id"]
     try:
-        run = await call.engine.run(name)
+        run = await call.engine.get_run(name)
     except RunNotFound:
         run = None
-    if run is None or run.id != name or LABEL not in run.spec.labels:
+    if run is None or run.id != name or XCCLAW_LABEL not in run.spec.labels:
         raise RunNotFound(f"there is no task {name[:64]!r}.")
     return run
 
 
-async def _execute(call: Call[Any, Any]) -> Run:
-    run, key = await _find(call), call.idempotency()
+async def _execute_task(call: Call[Any, Any]) -> Run:
+    run, key = await _find_task(call), call.read_idempotency_key()
     if run.status is not Status.HELD and key is None:
-        raise Conflict(f"the task was executed already: it is {STATUSES[run.status]}.")
-    return await call.engine.release(run.id, key)
+        raise Conflict(f"the task was executed already: it is {XCCLAW_STATUSES[run.status]}.")
+    return await call.engine.release_run(run.id, key)
 
 
-def _task(call: Call[Any, Any], run: Run) -> XCClawTask:
+def _answer_task(call: Call[Any, Any], run: Run) -> XCClawTask:
     call.headers["X-Run-Id"] = run.id
-    return shown(run)
+    return render_xcclaw_task(run)

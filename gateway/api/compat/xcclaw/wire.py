@@ -12,15 +12,15 @@ from gateway.domain import times
 from gateway.domain.run import Run, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 
-HOME = "/api/xcclaw"
+XCCLAW_PATH = "/api/xcclaw"
 #: the channel in the keys of its sessions
-CHANNEL = "xcclaw"
+XCCLAW_CHANNEL = "xcclaw"
 #: label of its tasks; the value is the type of the task
-LABEL = "xcclaw"
+XCCLAW_LABEL = "xcclaw"
 #: the most rows in a list: the newest ones
-LISTED = 10_000
+MAX_XCCLAW_ROWS = 10_000
 
-STATUSES = {
+XCCLAW_STATUSES = {
     Status.HELD: "pending",
     Status.QUEUED: "pending",
     Status.RUNNING: "running",
@@ -36,7 +36,9 @@ class XCClawError(Struct, frozen=True):
     detail: str
 
 
-DIALECT = Dialect(error=XCClawError, complain=lambda error: XCClawError(str(error)), home=HOME)
+XCCLAW_DIALECT = Dialect(
+    error_type=XCClawError, render_error=lambda error: XCClawError(str(error)), path_prefix=XCCLAW_PATH
+)
 
 
 class TaskType(StrEnum):
@@ -61,30 +63,30 @@ class XCClawTask(Struct, frozen=True, kw_only=True):
     finished_at: str | None
 
 
-def shown(run: Run) -> XCClawTask:
+def render_xcclaw_task(run: Run) -> XCClawTask:
     """Return a run as a task of XCClaw."""
-    key = parsed(run.spec.session)
+    key = parse_session_key(run.spec.session)
     return XCClawTask(
         id=run.id,
-        type=run.spec.labels[LABEL],
+        type=run.spec.labels[XCCLAW_LABEL],
         prompt=run.spec.input,
-        status=STATUSES[run.status],
-        session_id=key.chat if key.channel == CHANNEL else run.spec.session,
+        status=XCCLAW_STATUSES[run.status],
+        session_id=key.chat if key.channel == XCCLAW_CHANNEL else run.spec.session,
         result=run.result,
         error=run.error,
-        created_at=times.rfc3339(run.created),
-        started_at=views.moment(run.started),
-        finished_at=views.moment(run.finished),
+        created_at=times.format_rfc3339(run.created),
+        started_at=views.render_time(run.started),
+        finished_at=views.render_time(run.finished),
     )
 
 
-def parsed(text: str) -> SessionKey:
+def parse_session_key(text: str) -> SessionKey:
     """Return the key of a session that was made through this API."""
-    key = SessionKey.parse(text)
+    key = SessionKey.parse_key(text)
     assert key is not None, "named sessions have whole keys"
     return key
 
 
-def run_spec(key: SessionKey, kind: TaskType, text: str) -> RunSpec:
+def build_run_spec(key: SessionKey, kind: TaskType, text: str) -> RunSpec:
     """Return the run of a task."""
-    return RunSpec(source=Source.TASK, agent=key.agent, session=str(key), input=text, labels={LABEL: kind})
+    return RunSpec(source=Source.TASK, agent=key.agent, session=str(key), input=text, labels={XCCLAW_LABEL: kind})

@@ -14,9 +14,9 @@ from aiohttp import web
 
 from gateway.api import reply, sse
 from gateway.api.compat.xitto.wire import (
-    DIALECT,
-    LABEL,
-    STATUSES,
+    XITTO_DIALECT,
+    XITTO_LABEL,
+    XITTO_STATUSES,
     BackgroundJob,
     Job,
     UnknownPack,
@@ -43,11 +43,11 @@ from gateway.engine.engine import Engine
 from gateway.errors import GatewayError, NotFound, RunNotFound, Unavailable
 
 #: the most background tasks in a list: the newest ones
-LISTED = 10_000
+MAX_XITTO_TASKS = 10_000
 
 _encode = msgspec.json.Encoder().encode
 
-ROUTES = Routes("xitto", dialect=DIALECT)
+ROUTES = Routes("xitto", dialect=XITTO_DIALECT)
 
 
 # --- in the foreground ------------------------------------------------------------------------
@@ -56,51 +56,53 @@ ROUTES = Routes("xitto", dialect=DIALECT)
 @ROUTES.add("POST", "/v1/run", scope=Scope.WRITE, body=Job, query=Unheeded, answer=XittoResult)
 async def run_job(call: Call[Job, Unheeded]) -> XittoResult | web.Response:
     """Run an agent and answer with its result."""
-    run = (await call.engine.submit(build_spec(call, Source.AGENT), call.idempotency())).run
+    run = (await call.engine.submit_run(build_spec(call, Source.AGENT), call.read_idempotency_key())).run
     call.headers["X-Run-Id"] = run.id
-    ended = await call.engine.wait(run.id, call.server.config.limits.wait_seconds)
+    ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
     result = render_result(ended)
     if result is None:
-        return reply.json(XittoError(explain_failure(ended) or ""), 500, call.headers)
+        return reply.json_response(XittoError(explain_failure(ended) or ""), 500, call.headers)
     return result
 
 
 @ROUTES.add("POST", "/v1/stream", scope=Scope.WRITE, body=Job, query=Unheeded, streams=True)
 async def stream_job(call: Call[Job, Unheeded]) -> web.StreamResponse:
     """Run an agent and follow it until its result."""
-    key = call.idempotency()
+    key = call.read_idempotency_key()
     try:
         spec = build_spec(call, Source.AGENT)
     except UnknownPack as error:  # the seed also reports it in the stream
-        return await sse.stream(call, _single({"type": "error", "error": str(error)}))
-    run = (await call.engine.submit(spec, key)).run
+        return await sse.send_stream(call, _stream_one({"type": "error", "error": str(error)}))
+    run = (await call.engine.submit_run(spec, key)).run
     call.headers["X-Run-Id"] = run.id
     why = Unavailable("the gateway is stopping; the run goes on when it is back.")
-    farewell = _line({"type": "error", "error": str(why)})
-    return await sse.stream(call, _to_result(call.engine, run), until=call.engine.drained, farewell=farewell)
+    farewell = _encode_line({"type": "error", "error": str(why)})
+    return await sse.send_stream(
+        call, _stream_to_result(call.engine, run), until=call.engine.drained, farewell=farewell
+    )
 
 
-async def _single(said: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-    yield _line(said)
+async def _stream_one(said: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    yield _encode_line(said)
 
 
-async def _to_result(engine: Engine, run: Run) -> AsyncGenerator[bytes, None]:
+async def _stream_to_result(engine: Engine, run: Run) -> AsyncGenerator[bytes, None]:
     """Yield the agent's text and tools, then `done` with the result, or `error`."""
     try:
-        async with aclosing(engine.watch(run.id)) as events:
+        async with aclosing(engine.watch_run(run.id)) as events:
             async for event in events:
                 said = render_event(event.data)
                 if said is not None:
-                    yield _line(said)
-        ended = await engine.run(run.id)
+                    yield _encode_line(said)
+        ended = await engine.get_run(run.id)
     except GatewayError as error:  # the status has been sent
-        yield _line({"type": "error", "error": str(error)})
+        yield _encode_line({"type": "error", "error": str(error)})
         return
     result = render_result(ended)
     if result is None:
-        yield _line({"type": "error", "error": explain_failure(ended)})
+        yield _encode_line({"type": "error", "error": explain_failure(ended)})
     else:
-        yield _line({"type": "done", **msgspec.to_builtins(result)})
+        yield _encode_line({"type": "done", **msgspec.to_builtins(result)})
 
 
 # --- in the background ------------------------------------------------------------------------
@@ -113,13 +115,15 @@ async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccep
     """Submit a task for the background; its webhook receives the result."""
     spec = build_spec(call, Source.BACKGROUND)
     if call.body.webhook:
-        spec = msgspec.structs.replace(spec, deliver=(call.engine.deliveries.webhook(call.body.webhook, "xitto"),))
-    run = (await call.engine.submit(spec, call.idempotency())).run
+        spec = msgspec.structs.replace(
+            spec, deliver=(call.engine.deliveries.make_webhook_target(call.body.webhook, "xitto"),)
+        )
+    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
     call.headers["X-Run-Id"] = run.id
-    backlog = await call.engine.backlog()
+    backlog = await call.engine.count_background_runs()
     return XittoAccepted(
         task_id=run.id,
-        status=STATUSES[run.status],
+        status=XITTO_STATUSES[run.status],
         active=backlog.active,
         queued=backlog.queued,
         total=backlog.total,
@@ -129,8 +133,8 @@ async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccep
 @ROUTES.add("GET", "/v1/tasks", scope=Scope.READ, query=Unheeded, answer=XittoTasks)
 async def list_background_tasks(call: Call[Any, Unheeded]) -> XittoTasks:
     """List background tasks, oldest first, with the numbers of running and queued ones."""
-    found = await call.engine.runs(RunFilter(label=LABEL), Page(limit=LISTED))
-    backlog = await call.engine.backlog()
+    found = await call.engine.list_runs(RunFilter(label=XITTO_LABEL), Page(limit=MAX_XITTO_TASKS))
+    backlog = await call.engine.count_background_runs()
     return XittoTasks(
         tasks=[XittoTask(**render_task(run)) for run in reversed(found) if run.spec.source is Source.BACKGROUND],
         active=backlog.active,
@@ -142,45 +146,45 @@ async def list_background_tasks(call: Call[Any, Unheeded]) -> XittoTasks:
 @ROUTES.add("GET", "/v1/tasks/{id}", scope=Scope.READ, query=Unheeded, answer=XittoTaskShown)
 async def show_background_task(call: Call[Any, Unheeded]) -> XittoTaskShown:
     """Show a background task, and its result if it has one."""
-    run = await _task(call)
+    run = await _find_background_task(call)
     return XittoTaskShown(**render_task(run), result=render_result(run))
 
 
 @ROUTES.add("GET", "/v1/tasks/{id}/events", scope=Scope.READ, query=Unheeded, streams=True)
 async def background_task_events(call: Call[Any, Unheeded]) -> web.StreamResponse:
     """Follow a background task from its beginning, or after `Last-Event-ID`, to its end."""
-    run = await _task(call)
-    after = sse.resume_point(call, None) or 0
-    return await sse.stream(call, _events(call.engine, run, after))
+    run = await _find_background_task(call)
+    after = sse.read_resume_point(call, None) or 0
+    return await sse.send_stream(call, _stream_task_events(call.engine, run, after))
 
 
-async def _events(engine: Engine, run: Run, after: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(engine.watch(run.id, after)) as events:
+async def _stream_task_events(engine: Engine, run: Run, after: int) -> AsyncGenerator[bytes, None]:
+    async with aclosing(engine.watch_run(run.id, after)) as events:
         async for event in events:
-            said = await _told(engine, event)
+            said = await _render_task_event(engine, event)
             if said is not None:
-                yield _line(said, event.n)
+                yield _encode_line(said, event.number)
 
 
-async def _told(engine: Engine, event: Event) -> dict[str, Any] | None:
+async def _render_task_event(engine: Engine, event: Event) -> dict[str, Any] | None:
     match event.data:
-        case Status(status=status) if event.n > 1:
-            return {"type": "status", "status": STATUSES[RunStatus(status)]}
+        case Status(status=status) if event.number > 1:
+            return {"type": "status", "status": XITTO_STATUSES[RunStatus(status)]}
         case End():
-            run = await engine.run(event.run)
+            run = await engine.get_run(event.run)
             return {
                 "type": "end",
-                "status": STATUSES[run.status],
+                "status": XITTO_STATUSES[run.status],
                 "result": render_result(run),
                 "error": explain_failure(run),
             }
     return render_event(event.data)
 
 
-async def _task(call: Call[Any, Unheeded]) -> Run:
+async def _find_background_task(call: Call[Any, Unheeded]) -> Run:
     name = call.path["id"]
     try:
-        run = await call.engine.run(name)
+        run = await call.engine.get_run(name)
     except RunNotFound:
         raise NotFound("task not found") from None
     if run.id != name or run.spec.source is not Source.BACKGROUND:
@@ -188,8 +192,8 @@ async def _task(call: Call[Any, Unheeded]) -> Run:
     return run
 
 
-def _line(said: dict[str, Any], number: int | str = "") -> bytes:
-    return sse.frame(_encode(said), id=number)
+def _encode_line(said: dict[str, Any], number: int | str = "") -> bytes:
+    return sse.encode_frame(_encode(said), id=number)
 
 
 BODIES = {"xitto": encode_finished}

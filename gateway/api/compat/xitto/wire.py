@@ -10,20 +10,20 @@ from msgspec import Struct, field
 from gateway.api import views
 from gateway.api.routing import Call, Dialect, Unheeded
 from gateway.domain import ids, times
-from gateway.domain.event import AnyHappening, Text, Tool, ToolEnd
+from gateway.domain.event import AnyEventData, Text, Tool, ToolEnd
 from gateway.domain.run import Mode, Outcome, Run, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.session import SessionKey
 from gateway.errors import AgentNotFound, InvalidRequest
 
 #: the channel in the keys of sessions that are named here
-CHANNEL = "xitto"
+XITTO_CHANNEL = "xitto"
 #: label of background tasks; the value is the pack as the client named it
-LABEL = "xitto"
+XITTO_LABEL = "xitto"
 #: the pack that is used when a request names none
-GENERAL = "general"
+GENERAL_PACK = "general"
 
-STATUSES = {
+XITTO_STATUSES = {
     RunStatus.HELD: "queued",
     RunStatus.QUEUED: "queued",
     RunStatus.RUNNING: "running",
@@ -132,7 +132,7 @@ class XittoFinished(Struct, frozen=True, kw_only=True):
     finished_at: str | None = field(name="finishedAt")
 
 
-DIALECT = Dialect(error=XittoError, complain=lambda error: XittoError(str(error)))
+XITTO_DIALECT = Dialect(error_type=XittoError, render_error=lambda error: XittoError(str(error)))
 
 
 class UnknownPack(InvalidRequest):
@@ -146,12 +146,12 @@ def build_spec(call: Call[Any, Unheeded], source: Source) -> RunSpec:
         InvalidRequest: there is no such pack, the text is missing, or the session cannot have that name.
     """
     job: Job = call.body
-    pack = job.pack or GENERAL
+    pack = job.pack or GENERAL_PACK
     agents = call.engine.agents
     try:
-        agent = agents.choose(None if pack == GENERAL and agents.named(pack) is None else pack)
+        agent = agents.choose_agent(None if pack == GENERAL_PACK and agents.find_by_name(pack) is None else pack)
     except AgentNotFound:
-        packs = ", ".join(agents.packs(GENERAL))
+        packs = ", ".join(agents.list_pack_names(GENERAL_PACK))
         raise UnknownPack(f"unknown pack {pack[:64]!r}; there are: {packs[:1000]}") from None
     mode = Mode.GOAL if job.mode == Mode.GOAL else Mode.TURN
     text = (job.goal or job.input) if mode is Mode.GOAL else job.input
@@ -159,19 +159,19 @@ def build_spec(call: Call[Any, Unheeded], source: Source) -> RunSpec:
         raise InvalidRequest(
             "goal: say what is to be reached." if mode is Mode.GOAL else "input: say what is to be done."
         )
-    chat = job.session_id or "s" + ids.ulid(call.server.clock()).lower()
-    key = call.engine.sessions.key(chat, CHANNEL, agent.id)
+    chat = job.session_id or "s" + ids.make_ulid(call.server.clock()).lower()
+    key = call.engine.sessions.resolve_key(chat, XITTO_CHANNEL, agent.id)
     return RunSpec(
         source=source,
         agent=key.agent,
         session=str(key),
         input=text,
         mode=mode,
-        labels={LABEL: pack} if source is Source.BACKGROUND else {},
+        labels={XITTO_LABEL: pack} if source is Source.BACKGROUND else {},
     )
 
 
-def render_event(data: AnyHappening) -> dict[str, Any] | None:
+def render_event(data: AnyEventData) -> dict[str, Any] | None:
     """Return an event of a running run in xitto-kernel's shape; None for the kinds that it does not have."""
     match data:
         case Text(delta=delta):
@@ -187,13 +187,13 @@ def render_task(run: Run) -> dict[str, Any]:
     """Return the fields of a background task."""
     return {
         "task_id": run.id,
-        "status": STATUSES[run.status],
-        "pack": run.spec.labels.get(LABEL, GENERAL),
+        "status": XITTO_STATUSES[run.status],
+        "pack": run.spec.labels.get(XITTO_LABEL, GENERAL_PACK),
         "mode": str(run.spec.mode),
-        "session_id": _session(run),
-        "created_at": times.rfc3339(run.created),
-        "started_at": views.moment(run.started),
-        "finished_at": views.moment(run.finished),
+        "session_id": _callers_session_name(run),
+        "created_at": times.format_rfc3339(run.created),
+        "started_at": views.render_time(run.started),
+        "finished_at": views.render_time(run.finished),
         "error": explain_failure(run),
     }
 
@@ -203,7 +203,11 @@ def render_result(run: Run) -> XittoResult | None:
     if run.outcome is not Outcome.COMPLETED:
         return None
     return XittoResult(
-        session_id=_session(run), text=run.result or "", usage=_usage(run), rounds=run.rounds, done=run.done
+        session_id=_callers_session_name(run),
+        text=run.result or "",
+        usage=_render_xitto_usage(run),
+        rounds=run.rounds,
+        done=run.done,
     )
 
 
@@ -211,19 +215,19 @@ def encode_finished(run: Run) -> bytes:
     """Return the body of a task's webhook."""
     told = XittoFinished(
         task_id=run.id,
-        status=STATUSES[run.status],
+        status=XITTO_STATUSES[run.status],
         error=explain_failure(run),
-        session_id=_session(run),
+        session_id=_callers_session_name(run),
         text=run.result,
-        usage=_usage(run),
+        usage=_render_xitto_usage(run),
         rounds=run.rounds,
         done=run.done,
-        finished_at=views.moment(run.finished),
+        finished_at=views.render_time(run.finished),
     )
     return _encode(told)
 
 
-def _usage(run: Run) -> XittoUsage:
+def _render_xitto_usage(run: Run) -> XittoUsage:
     return XittoUsage(run.usage.input, run.usage.output)
 
 
@@ -234,7 +238,7 @@ def explain_failure(run: Run) -> str | None:
     return run.error
 
 
-def _session(run: Run) -> str:
+def _callers_session_name(run: Run) -> str:
     """Return the session of a run by the name that its clients use."""
-    key = SessionKey.parse(run.spec.session)
-    return key.chat if key is not None and key.channel == CHANNEL else run.spec.session
+    key = SessionKey.parse_key(run.spec.session)
+    return key.chat if key is not None and key.channel == XITTO_CHANNEL else run.spec.session

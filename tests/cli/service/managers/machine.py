@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cli.instance import Place
+from cli.instance import Instance
 from cli.service import install, lookup
-from cli.service.install import Plan
-from cli.service.manager import Manager
+from cli.service.install import InstallationPlan
+from cli.service.manager import ServiceManager
 
 SUPPORT = Path(__file__).parents[3] / "support"
 
@@ -71,11 +71,13 @@ class Machine:
         }
 
     @property
-    def manager(self) -> Manager:
-        return lookup.find_manager(Place.of(self.env))
+    def manager(self) -> ServiceManager:
+        return lookup.find_manager(Instance.from_environment(self.env))
 
-    def plan(self, *arguments: str, token: str | None = None, earnest: bool = True, system: bool = False) -> Plan:
-        return install.plan(
+    def plan(
+        self, *arguments: str, token: str | None = None, earnest: bool = True, system: bool = False
+    ) -> InstallationPlan:
+        return install.plan_installation(
             self.env, arguments=arguments, token=token, runtime="python", system=system, earnest=earnest
         )
 

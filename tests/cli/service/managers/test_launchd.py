@@ -12,7 +12,7 @@ import pytest
 
 from cli.doctor import service_drift
 from cli.doctor.finding import Level
-from cli.instance import Place
+from cli.instance import Instance
 from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup, steps, unit
@@ -39,16 +39,16 @@ STATE = {
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr(unit, "_fleeting", lambda env: set())  # the tests may run from anywhere
-    monkeypatch.setattr(lookup, "MANAGERS", {"linux": "launchd.Launchd"})
-    monkeypatch.setattr(launchd, "SYSTEM_UNITS", tmp_path / "LaunchDaemons")
-    monkeypatch.setattr(launchd, "PAUSE", 0.0)
-    monkeypatch.setattr(launchd, "FRESH", 0.0)
+    monkeypatch.setattr(unit, "_temporary_directories", lambda env: set())  # the tests may run from anywhere
+    monkeypatch.setattr(lookup, "MANAGER_CLASSES", {"linux": "launchd.Launchd"})
+    monkeypatch.setattr(launchd, "LAUNCH_DAEMONS_DIRECTORY", tmp_path / "LaunchDaemons")
+    monkeypatch.setattr(launchd, "LOAD_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(launchd, "LAUNCHD_START_SECONDS", 0.0)
     made = Machine(tmp_path, "launchctl", STATE, "-S")
     made.script("plutil", "")
     yield made
     if made.state["real"]:
-        steps.carry_out(made.manager.removal())
+        steps.carry_out(made.manager.plan_removal())
 
 
 def unit_file(machine: Machine) -> Path:
@@ -58,7 +58,7 @@ def unit_file(machine: Machine) -> Path:
 def only_load(machine: Machine, *arguments: str) -> None:
     """Carry out the steps of the manager. Waiting for the gateway's answer is not one of them."""
     plan = machine.plan(*arguments)
-    steps.carry_out(plan.manager.installation(plan.spec))
+    steps.carry_out(plan.manager.plan_installation(plan.spec))
 
 
 def known(machine: Machine) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def test_what_is_loaded_counts_and_not_what_launchctl_says(machine: Machine) -> 
 
     only_load(machine)
 
-    assert machine.manager.status().pid is not None
+    assert machine.manager.ask_status().pid is not None
 
 
 def test_what_is_loaded_and_does_not_run_is_given_a_kick(machine: Machine) -> None:
@@ -151,7 +151,7 @@ def test_what_is_loaded_and_does_not_run_is_given_a_kick(machine: Machine) -> No
     only_load(machine)
 
     assert machine.asked[-1] == f"kickstart -k {TARGET}"
-    assert machine.manager.status().pid is not None
+    assert machine.manager.ask_status().pid is not None
 
 
 def test_a_process_that_never_comes_is_a_failure(machine: Machine) -> None:
@@ -167,11 +167,11 @@ def test_a_process_that_never_comes_is_a_failure(machine: Machine) -> None:
 
 def test_installing_again_starts_a_fresh_process(machine: Machine) -> None:
     only_load(machine)
-    first = machine.manager.status().pid
+    first = machine.manager.ask_status().pid
 
     only_load(machine)
 
-    assert machine.manager.status().pid not in (None, first)
+    assert machine.manager.ask_status().pid not in (None, first)
 
 
 def test_one_that_was_disabled_is_enabled(machine: Machine) -> None:
@@ -180,7 +180,7 @@ def test_one_that_was_disabled_is_enabled(machine: Machine) -> None:
     only_load(machine)
 
     assert machine.state["disabled"] == []
-    assert machine.manager.status().enabled
+    assert machine.manager.ask_status().enabled
 
 
 def test_without_a_screen_it_runs_in_the_users_own_session(machine: Machine) -> None:
@@ -189,7 +189,7 @@ def test_without_a_screen_it_runs_in_the_users_own_session(machine: Machine) -> 
     only_load(machine)
 
     assert list(machine.state["loaded"]) == [f"user/{USER}/{LABEL}"]
-    assert any("background session" in hint for hint in machine.manager.hints())
+    assert any("background session" in hint for hint in machine.manager.list_hints())
 
 
 def test_without_a_session_it_says_what_to_do_instead(machine: Machine) -> None:
@@ -208,7 +208,7 @@ def test_a_removal_leaves_nothing(machine: Machine) -> None:
     only_load(machine)
     (machine.config.parent / "logs" / "service.log").write_text("a banner")
 
-    steps.carry_out(machine.manager.removal())
+    steps.carry_out(machine.manager.plan_removal())
 
     (machine.config.parent / "logs").rmdir()
     assert machine.files == before
@@ -222,12 +222,12 @@ def test_a_removal_that_fails_leaves_the_service(machine: Machine) -> None:
     with pytest.raises(
         GatewayError, match=r"cannot stop the service: .*not today[\s\S]*Everything is as it was before"
     ):
-        steps.carry_out(machine.manager.removal())
+        steps.carry_out(machine.manager.plan_removal())
     assert (machine.files, known(machine)) == before
 
     (machine.config.parent / "logs" / "service.log").mkdir()  # a directory cannot be removed like a file
     with pytest.raises(GatewayError, match="cannot remove its output file"):
-        steps.carry_out(machine.manager.removal())
+        steps.carry_out(machine.manager.plan_removal())
     (machine.config.parent / "logs" / "service.log").rmdir()
     assert (machine.files, known(machine)) == before
 
@@ -236,18 +236,18 @@ def test_a_stopped_service_stays_away_and_is_there_at_the_next_login(machine: Ma
     only_load(machine)
     found = machine.manager
 
-    found.stop()
-    assert found.status() == ("not loaded", False, None, True)
+    found.stop_service()
+    assert found.ask_status() == ("not loaded", False, None, True)
     assert unit_file(machine).exists()
 
-    found.start()
-    assert found.status().running
+    found.start_service()
+    assert found.ask_status().running
 
 
 def test_a_dry_run_changes_nothing_and_says_what_would_be_done(machine: Machine) -> None:
     before = machine.files
 
-    shown = machine.plan("--port", "8080", earnest=False).shown()
+    shown = machine.plan("--port", "8080", earnest=False).describe_dry_run()
 
     assert machine.files == before
     assert machine.asked == []
@@ -268,40 +268,42 @@ def test_a_property_list_of_somebody_else_is_told_of(machine: Machine) -> None:
     unit_file(machine).write_bytes(plistlib.dumps({"Label": LABEL}))
 
     with pytest.raises(ConfigError, match="Moongate did not write it"):
-        machine.manager.installed()
+        machine.manager.read_installed_spec()
 
 
 def test_one_of_the_whole_system_is_a_daemon_of_its_user(machine: Machine) -> None:
-    found = lookup.find_manager(Place.of(machine.env), system=True)
-    spec = unit.spec(Place.of(machine.env), arguments=(), runtime="python", path="/bin", system=True)
+    found = lookup.find_manager(Instance.from_environment(machine.env), system=True)
+    spec = unit.build_spec(
+        Instance.from_environment(machine.env), arguments=(), runtime="python", path="/bin", system=True
+    )
 
-    steps.carry_out(found.installation(spec))
+    steps.carry_out(found.plan_installation(spec))
 
-    assert found.file == launchd.SYSTEM_UNITS / f"{LABEL}.plist"
-    assert plistlib.loads(found.file.read_bytes())["UserName"] == spec.user
+    assert found.unit_path == launchd.LAUNCH_DAEMONS_DIRECTORY / f"{LABEL}.plist"
+    assert plistlib.loads(found.unit_path.read_bytes())["UserName"] == spec.user
     assert list(machine.state["loaded"]) == [f"system/{LABEL}"]
 
 
 def test_a_gateway_is_installed_replaced_and_removed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launchd, "FRESH", 60.0)
+    monkeypatch.setattr(launchd, "LAUNCHD_START_SECONDS", 60.0)
     machine.set(real=True)
-    instance = Place.of(machine.env)
+    instance = Instance.from_environment(machine.env)
     output = machine.config.parent / "logs" / "service.log"
     output.parent.mkdir()
     output.write_bytes(b"of before\n" * 200_000)
 
     first = machine.install(token="a-token-of-mine")
-    assert machine.manager.status().pid == first["pid"]
+    assert machine.manager.ask_status().pid == first["pid"]
     assert "a-token-of-mine" not in unit_file(machine).read_text()
     assert "of before" not in output.read_text(), "it does not grow for ever"
     second = machine.install("--port", "0")
     assert second["replaced"]
     assert second["pid"] != first["pid"]
-    assert probe.look(instance).state is State.RUNNING
-    assert {one.level for one in service_drift.examine(instance, probe.look(instance))} == {Level.OK}
-    assert service_drift.mend(instance) is None, "what is installed is as it is to be"
-    steps.carry_out(machine.manager.removal())
+    assert probe.probe_gateway(instance).state is State.RUNNING
+    assert {one.level for one in service_drift.examine_service(instance, probe.probe_gateway(instance))} == {Level.OK}
+    assert service_drift.rewrite_unit(instance) is None, "what is installed is as it is to be"
+    steps.carry_out(machine.manager.plan_removal())
 
-    assert probe.look(instance).state is State.STOPPED
+    assert probe.probe_gateway(instance).state is State.STOPPED
     assert not unit_file(machine).exists()
     assert not output.exists()

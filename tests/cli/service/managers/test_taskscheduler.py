@@ -11,7 +11,7 @@ import pytest
 
 from cli.doctor import service_drift
 from cli.doctor.finding import Level
-from cli.instance import Place
+from cli.instance import Instance
 from cli.remote import client, probe
 from cli.remote.probe import State
 from cli.service import lookup, steps, unit
@@ -28,15 +28,15 @@ TASK = "Moongate"
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr(unit, "_fleeting", lambda env: set())  # the tests may run from anywhere
-    monkeypatch.setattr(lookup, "MANAGERS", {"linux": "taskscheduler.TaskScheduler"})
-    monkeypatch.setattr(client, "STARTING", 0.0)  # the fake gateway never answers
+    monkeypatch.setattr(unit, "_temporary_directories", lambda env: set())  # the tests may run from anywhere
+    monkeypatch.setattr(lookup, "MANAGER_CLASSES", {"linux": "taskscheduler.TaskScheduler"})
+    monkeypatch.setattr(client, "FIRST_ANSWER_SECONDS", 0.0)  # the fake gateway never answers
     made = Machine(tmp_path, "schtasks", {"tasks": {}, "pid": 0})
     made.env["APPDATA"] = str(made.home / "AppData")
     yield made
-    found = Place.of(made.env).record
-    if found is not None and found.alive:
-        terminate.end(found, 10.0)
+    found = Instance.from_environment(made.env).lock_record
+    if found is not None and found.is_alive:
+        terminate.end_gateway(found, 10.0)
 
 
 def script(machine: Machine) -> Path:
@@ -46,7 +46,7 @@ def script(machine: Machine) -> Path:
 def only_start(machine: Machine, *arguments: str) -> None:
     """Carry out the steps of the manager. Waiting for the gateway's answer is not one of them."""
     plan = machine.plan(*arguments)
-    steps.carry_out(plan.manager.installation(plan.spec))
+    steps.carry_out(plan.manager.plan_installation(plan.spec))
 
 
 def known(machine: Machine) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_a_first_installation_that_fails_leaves_nothing(
     assert "Everything is as it was before." in str(raised.value)
     assert str(raised.value.remedy).splitlines()[1:]
     assert known(machine) == {}
-    assert not machine.manager.status().running
+    assert not machine.manager.ask_status().running
     assert {name: found for name, found in machine.files.items() if "locks" not in name} == before
 
 
@@ -92,31 +92,31 @@ def test_an_installation_over_another_that_fails_brings_that_back(verb: str, mac
         machine.install("--host", "127.0.0.2", wait=0)
 
     assert (machine.files, known(machine)) == before
-    assert machine.manager.status().running
+    assert machine.manager.ask_status().running
 
 
 def test_without_the_right_a_script_in_the_startup_folder_does_it(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[list[str]] = []
-    monkeypatch.setattr(taskscheduler.TaskScheduler, "_begin", lambda self: begun.append([]))
+    monkeypatch.setattr(taskscheduler.TaskScheduler, "_begin_running", lambda self: begun.append([]))
     machine.set(fails_at="/create")
     plan = machine.plan("--host", "127.0.0.2")
 
-    steps.carry_out(plan.manager.installation(plan.spec))
+    steps.carry_out(plan.manager.plan_installation(plan.spec))
 
     text = script(machine).read_bytes()
     assert text.startswith(b"@chcp 65001 >nul\r\n")
     assert b'"-m" "gateway" "--host" "127.0.0.2"' in text
     assert "żółć & 'c'" in text.decode()
     assert known(machine) == {}
-    assert "Zugriff verweigert" in plan.manager.hints()[0]
-    assert plan.manager.status().state == "in the Startup folder"
-    assert plan.manager.status().enabled
+    assert "Zugriff verweigert" in plan.manager.list_hints()[0]
+    assert plan.manager.ask_status().state == "in the Startup folder"
+    assert plan.manager.ask_status().enabled
 
 
 def test_a_script_that_started_it_before_is_brought_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taskscheduler.TaskScheduler, "_begin", lambda self: None)
+    monkeypatch.setattr(taskscheduler.TaskScheduler, "_begin_running", lambda self: None)
     machine.set(fails_at="/create")
     only_start(machine)
     before = machine.files
@@ -141,10 +141,10 @@ def test_the_script_goes_when_the_task_is_taken(machine: Machine) -> None:
 def test_a_removal_leaves_nothing(machine: Machine) -> None:
     only_start(machine)
 
-    steps.carry_out(machine.manager.removal())
+    steps.carry_out(machine.manager.plan_removal())
 
     assert known(machine) == {}
-    assert not machine.manager.status().running
+    assert not machine.manager.ask_status().running
     left = {name for name in machine.files if "locks" not in name}
     assert left == {".moongate", ".moongate/config.json"}
 
@@ -155,31 +155,31 @@ def test_a_removal_that_fails_leaves_the_service(machine: Machine) -> None:
     machine.set(fails_at="/delete")
 
     with pytest.raises(GatewayError, match=r"cannot delete the task: .*Zugriff verweigert"):
-        steps.carry_out(machine.manager.removal())
+        steps.carry_out(machine.manager.plan_removal())
 
     assert (machine.files, known(machine)) == before
-    assert machine.manager.status().running
+    assert machine.manager.ask_status().running
 
 
 def test_a_task_that_was_disabled_is_told_of(machine: Machine) -> None:
     only_start(machine)
-    assert machine.manager.status().enabled
+    assert machine.manager.ask_status().enabled
     task = known(machine)[TASK]
     settings = task.index("<Settings>")
     disabled = task[:settings] + task[settings:].replace("<Enabled>true<", "<Enabled>false<")
 
     machine.set(tasks={TASK: disabled})
 
-    assert not machine.manager.status().enabled
+    assert not machine.manager.ask_status().enabled
 
 
 def test_a_gateway_that_somebody_started_otherwise_is_not_the_service(machine: Machine) -> None:
     only_start(machine)
     lock = next((machine.config.parent / "locks").glob("*.lock"))
     written = lock.read_bytes()
-    lock.write_bytes(record_of(os.getpid()).dump())
+    lock.write_bytes(record_of(os.getpid()).encode_line())
 
-    assert machine.manager.status() == ("ready", False, None, True)
+    assert machine.manager.ask_status() == ("ready", False, None, True)
 
     lock.write_bytes(written)  # so that the gateway is ended
 
@@ -187,7 +187,7 @@ def test_a_gateway_that_somebody_started_otherwise_is_not_the_service(machine: M
 def test_a_dry_run_changes_nothing_and_shows_the_task(machine: Machine) -> None:
     before = machine.files
 
-    shown = machine.plan("--port", "8080", earnest=False).shown()
+    shown = machine.plan("--port", "8080", earnest=False).describe_dry_run()
 
     assert machine.files == before
     assert machine.asked == []
@@ -209,35 +209,35 @@ def test_without_task_scheduler_it_says_what_to_do_instead(machine: Machine) -> 
 def test_a_task_of_somebody_else_is_told_of(machine: Machine) -> None:
     (machine.config.parent / "Moongate.xml").write_text("<Task/>")
     with pytest.raises(ConfigError, match="Moongate did not write it"):
-        machine.manager.installed()
+        machine.manager.read_installed_spec()
 
 
 def test_what_task_scheduler_cannot_carry_is_told_before_anything_is_done(machine: Machine) -> None:
     machine.env["MOONGATE_HOME"] = str(machine.home / "%PATH%")
     with pytest.raises(ConfigError, match="would replace"):
-        machine.plan(earnest=False).shown()
+        machine.plan(earnest=False).describe_dry_run()
 
 
 @pytest.mark.parametrize("right", [True, False])
 def test_a_gateway_is_installed_and_removed(right: bool, machine: Machine) -> None:
     machine.set(real=True, fails_at="" if right else "/create")
-    instance = Place.of(machine.env)
+    instance = Instance.from_environment(machine.env)
     output = machine.config.parent / "logs" / "service.log"
     output.parent.mkdir()
     output.write_bytes(b"of before\n" * 200_000)
 
     done = machine.install(token="a-token-of-mine")
 
-    assert machine.manager.status().pid == done["pid"]
+    assert machine.manager.ask_status().pid == done["pid"]
     assert script(machine).exists() is not right
-    unit_file = machine.manager.file
+    unit_file = machine.manager.unit_path
     assert "a-token-of-mine" not in unit_file.read_bytes().decode("utf-16")
     assert "Moongate" in output.read_text()
     assert "of before" not in output.read_text(), "it does not grow for ever"
-    assert {one.level for one in service_drift.examine(instance, probe.look(instance))} == {Level.OK}
-    assert service_drift.mend(instance) is None, "what is installed is as it is to be"
-    steps.carry_out(machine.manager.removal())
-    assert probe.look(instance).state is State.STOPPED
+    assert {one.level for one in service_drift.examine_service(instance, probe.probe_gateway(instance))} == {Level.OK}
+    assert service_drift.rewrite_unit(instance) is None, "what is installed is as it is to be"
+    steps.carry_out(machine.manager.plan_removal())
+    assert probe.probe_gateway(instance).state is State.STOPPED
     assert instance.last_stop is not None, "it was asked to, and ended by itself"
     assert not unit_file.exists()
     assert not script(machine).exists()
