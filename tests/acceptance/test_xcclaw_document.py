@@ -283,7 +283,7 @@ async def test_a_time_of_a_schedule_becomes_a_task_in_its_session(moongate: Serv
     made = await do(moongate, f"POST {BASE}/schedule", printed(NEW_SCHEDULE))
     assert made["next_run"].endswith("T09:00:00.000Z")
 
-    await moongate.engine.schedules.trigger("unique-id")
+    await moongate.engine.schedules.trigger_schedule("unique-id")
 
     (task,) = await do(moongate, f"GET {BASE}/task")
     await until_status(moongate, task["id"], "completed")

@@ -191,9 +191,9 @@ async def test_what_another_process_changes_is_seen(tmp_path: Path, monkeypatch:
         while (await ask(other, "GET", "/api/agents/reviewer")).status == 404:
             await asyncio.sleep(0.01)
         await ask(other, "PUT", "/api/agents/reviewer", {"max_concurrent": 7})
-        await until(lambda: one.engine.agents.named("reviewer").max_concurrent == 7, "the change is seen")
+        await until(lambda: one.engine.agents.find_by_name("reviewer").max_concurrent == 7, "the change is seen")
         await ask(one, "DELETE", "/api/agents/reviewer")
-        await until(lambda: other.engine.agents.named("reviewer") is None, "its end is seen")
+        await until(lambda: other.engine.agents.find_by_name("reviewer") is None, "its end is seen")
 
 
 @pytest.mark.parametrize(

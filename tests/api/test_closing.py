@@ -36,7 +36,7 @@ async def test_everyone_is_answered_when_the_server_closes(
     async with serving(tmp_path / "home", grace=30) as served:
         quick = asyncio.create_task(say(served, "@@ sleep 1"))
         slow = asyncio.create_task(say(served, "@@ hang"))
-        await until(lambda: len(served.engine._worker.attempts) == 2, "both are at work")
+        await until(lambda: len(served.engine._worker.current_run_ids) == 2, "both are at work")
         closing = asyncio.create_task(in_time(served))
     await closing
     done, cut = quick.result(), slow.result()
@@ -62,10 +62,10 @@ async def test_a_run_that_was_cut_off_is_done_with_the_next_start(tmp_path: Path
     async with serving(tmp_path / "home") as served:
         async with served.client.post("/api/tasks", json={"input": "@@ sleep 1\n@@ say done"}) as response:
             task = (await response.json())["task"]["id"]
-        await until(lambda: served.engine._worker.attempts, "it is at work")
+        await until(lambda: served.engine._worker.current_run_ids, "it is at work")
     pace.release()
     async with serving(tmp_path / "home") as served:
-        ended = await served.engine.wait(task, PATIENCE)
+        ended = await served.engine.wait_for_run(task, PATIENCE)
 
     assert (ended.status, ended.result, ended.attempt) == ("succeeded", "done", 2)
 

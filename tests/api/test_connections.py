@@ -90,7 +90,7 @@ async def test_an_idle_connection_is_kept_beyond_the_header_s_time(
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(0)
-        await until(lambda: served.engine._worker.attempts, "the request has come")
+        await until(lambda: served.engine._worker.current_run_ids, "the request has come")
         hurry(20)
         pace.release()
         assert (await one(reader))[0] == 200

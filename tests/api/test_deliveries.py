@@ -253,7 +253,7 @@ async def test_a_receiver_that_fails_in_every_way_gets_it_in_the_end_under_one_i
 
 async def forward(served: Serving, clock: SteppedClock, hours: float) -> None:
     clock.forward(round(hours * HOUR))
-    served.engine._outbox.call()
+    served.engine._outbox.wake()
 
 
 async def test_what_a_receiver_asks_to_wait_is_waited(tmp_path: Path) -> None:
@@ -393,11 +393,11 @@ async def test_what_was_not_sent_when_the_gateway_ended_is_sent_by_the_next_one(
 
 async def test_a_gateway_that_has_stood_down_sends_nothing(tmp_path: Path) -> None:
     async with serve_receiver() as receiver, gateway(tmp_path) as served:
-        await served.engine.stand_down()
+        await served.engine.step_down()
         task = await submit(served, receiver.url)
         async with served.client.post(f"/api/tasks/{task['id']}/cancel") as answer:
             assert answer.status == 200
-        served.engine._outbox.call()
+        served.engine._outbox.wake()
         waiting = await delivery_with(served, "pending", 0)
 
         assert (waiting["task"], receiver.connections) == (task["id"], 0)

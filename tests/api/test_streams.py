@@ -257,7 +257,7 @@ async def test_a_talk_under_way_may_end_while_the_gateway_closes(moongate: Servi
 async def test_a_talk_that_is_cut_off_says_which_run_goes_on(moongate: Serving) -> None:
     async with stream(moongate, "/api/agent", method="POST", body={"message": "@@ hang"}) as events:
         await events.next()
-        await moongate.engine.drain(0)
+        await moongate.engine.drain_runs(0)
         *_, last = await events.rest()
 
     assert (last.event, last.data["error"]["code"]) == ("error", "UNAVAILABLE")

@@ -62,7 +62,7 @@ async def send(served: Serving, sender: WebhookProvider, clock: SteppedClock, **
 
 
 async def runs(served: Serving) -> list[Run]:
-    return list(await served.engine.runs(RunFilter(), Page()))
+    return list(await served.engine.list_runs(RunFilter(), Page()))
 
 
 # --- what is taken ----------------------------------------------------------------------------

@@ -63,7 +63,7 @@ async def moongate(tmp_path: Path, telegram: telegram_server.Telegram) -> AsyncI
 
 async def runs(served: Serving) -> list[Run]:
     """Return all runs, the oldest first."""
-    return list(await served.engine.runs(RunFilter(), Page()))[::-1]
+    return list(await served.engine.list_runs(RunFilter(), Page()))[::-1]
 
 
 async def shown(served: Serving) -> dict[str, Any]:
@@ -74,7 +74,7 @@ async def shown(served: Serving) -> dict[str, Any]:
 
 async def until_dead(served: Serving) -> dict[str, Any]:
     """Wait until a delivery was given up, and return it."""
-    async with asyncio.timeout(PATIENCE), aclosing(await served.engine.changes(0)) as changes:
+    async with asyncio.timeout(PATIENCE), aclosing(await served.engine.follow_changes(0)) as changes:
         async for change in changes:
             if change.topic == "delivery" and change.state == "dead":
                 delivery: dict[str, Any] = (await ask(served, "GET", f"/api/deliveries/{change.ref}")).body["delivery"]
@@ -274,7 +274,7 @@ async def test_a_permission_request_is_shown_and_answered_in_the_chat(
         await telegram.say(7, command)
         await telegram.answered(7, f"{answer}!")
         (run,) = await runs(served)
-        [request] = await served.engine.permissions.list(run.id, Page())
+        [request] = await served.engine.permissions.list_requests(run.id, Page())
 
     ((_, history),) = telegram.chats[7].history.items()
     assert history[0] == question
@@ -296,7 +296,7 @@ async def test_a_permission_request_is_answered_by_a_button(
         await telegram.answered(7, f"{answer}!")
         await telegram.until(lambda: telegram.chats[7].told == [told], "the press is answered")
         (run,) = await runs(served)
-        [request] = await served.engine.permissions.list(run.id, Page())
+        [request] = await served.engine.permissions.list_requests(run.id, Page())
 
     assert (request.answer, request.by) == (answer, "telegram:7")
     assert not any(telegram.chats[7].buttons.values())
@@ -314,8 +314,8 @@ async def test_a_button_counts_once_and_in_its_own_chat_only(
         await telegram.press(7, "Allow")
         await telegram.until(lambda: len(telegram.chats[7].told) == 2, "both presses are answered")
         (run,) = await runs(served)
-        requests = {one.id: one for one in await served.engine.permissions.list(run.id, Page())}
-        await served.engine.cancel(run.id)
+        requests = {one.id: one for one in await served.engine.permissions.list_requests(run.id, Page())}
+        await served.engine.cancel_run(run.id)
 
     assert sorted(telegram.chats[7].told) == ["Allowed.", "It is not waiting any more."]
     assert (requests["p1"].answer, requests["p1"].by) == ("allow", "telegram:7")
@@ -361,7 +361,7 @@ async def test_stop_cancels_the_running_work(moongate: Serving, telegram: telegr
     await telegram.say(7, "/stop")
     await telegram.until(lambda: telegram.chats[7].texts.count("(stopped)") == 2)
     for run in await runs(moongate):
-        await moongate.engine.wait(run.id, PATIENCE)
+        await moongate.engine.wait_for_run(run.id, PATIENCE)
 
     assert [run.status for run in await runs(moongate)] == ["cancelled", "cancelled"]
     await telegram.say(7, "/stop")

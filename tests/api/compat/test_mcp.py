@@ -315,7 +315,7 @@ async def test_a_revoked_token_ends_what_is_followed_with_it(moongate: Serving) 
     said["params"]["_meta"] = {"progressToken": 1}
     async with stream(moongate, "/mcp", method="POST", body=said, token=secret) as sse:
         await sse.next()
-        await moongate.engine.tokens.revoke("passing")
+        await moongate.engine.tokens.revoke_token("passing")
         rest = await sse.rest()
 
     assert all("result" not in frame.data for frame in rest)
@@ -325,7 +325,7 @@ async def test_whoever_waits_is_told_that_the_gateway_stops(moongate: Serving) -
     task = await submit(moongate, "@@ hang")
     await running(moongate, task["id"])
     waiting = asyncio.create_task(refused(moongate, "wait_task", task_id=task["id"]))
-    await moongate.engine.drain(0)
+    await moongate.engine.drain_runs(0)
 
     assert "goes on when it is back" in await waiting
 

@@ -77,7 +77,7 @@ async def test_a_chat_is_answered(sdk: AsyncOpenAI) -> None:
 async def test_the_model_after_the_slash_is_the_agents_own(sdk: AsyncOpenAI, moongate: Serving) -> None:
     answer = await sdk.chat.completions.create(model="main/some/model", messages=said("Hello"))
 
-    run = await moongate.engine.run(answer.id.removeprefix("chatcmpl-"))
+    run = await moongate.engine.get_run(answer.id.removeprefix("chatcmpl-"))
     assert (run.spec.agent, run.spec.model) == ("main", "some/model")
 
 
@@ -162,7 +162,7 @@ async def test_a_caller_who_goes_away_does_not_end_the_run(sdk: AsyncOpenAI, moo
     run = (await anext(aiter(stream))).id.removeprefix("chatcmpl-")
     await stream.close()
 
-    ended = await moongate.engine.wait(run, PATIENCE)
+    ended = await moongate.engine.wait_for_run(run, PATIENCE)
     assert ended.result is not None
     assert ended.result.endswith("w29 ")
 
@@ -265,7 +265,7 @@ async def test_a_background_response_is_asked_for_later_and_cancelled(sdk: Async
 
     await sdk.responses.cancel(response.id)
 
-    await moongate.engine.wait(response.id.removeprefix("resp_"), 20)
+    await moongate.engine.wait_for_run(response.id.removeprefix("resp_"), 20)
     assert (await sdk.responses.retrieve(response.id)).status == "cancelled"
 
 

@@ -195,7 +195,7 @@ async def test_what_cannot_be_an_agent_is_refused_and_nothing_is_kept(
 async def test_nothing_that_is_written_here_sets_a_command(moongate: Serving) -> None:
     made = await make(moongate, command=["sh"], env={"A": "b"}, workspace="/", permissions="allow", backend="command")
 
-    agent = moongate.engine.agents.get(made["id"])
+    agent = moongate.engine.agents.find_by_id(made["id"])
 
     assert (agent.backend, agent.env, agent.workspace, agent.permissions) == ("echo", {}, None, "deny")
 
