@@ -120,8 +120,8 @@ def test_doctor_lists_the_plugins_of_other_packages(served: Live) -> None:
     findings = Shell(served.env, served.home)("doctor", "--json").json["findings"]
 
     assert {(one["check"], one["level"], one["finding"]) for one in findings if one["check"].startswith("plugin")} == {
-        ("plugin parrot", "ok", "a backend, of moongate-parrot 0.1.0"),
-        ("plugin letters", "ok", "a channel, of moongate-parrot 0.1.0"),
+        ("plugin parrot", "ok", "a backend, from moongate-parrot 0.1.0"),
+        ("plugin letters", "ok", "a channel, from moongate-parrot 0.1.0"),
     }
 
 
@@ -166,7 +166,7 @@ def test_a_gateway_starts_without_broken_plugins_and_says_so(live: Any, broken: 
     named = {one["check"]: one for one in doctor.json["findings"] if one["check"].startswith("plugin")}
     assert doctor.code == 1
     assert set(named) == {f"plugin {name}" for name in told}
-    assert named["plugin odd"]["finding"] == "the channel of moongate-broken 0.2 cannot be used"
+    assert named["plugin odd"]["finding"] == "the channel from moongate-broken 0.2 cannot be used"
     assert named["plugin odd"]["cause"] == "broken_plugin:OTHER is no ChannelType"
 
 
