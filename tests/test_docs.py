@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support import markdown
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "bench" / "RESULTS.md"]
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 
 
 def _generator() -> ModuleType:
@@ -91,7 +93,27 @@ def test_every_path_that_the_pages_name_is_a_route() -> None:
     assert unknown == set()
 
 
-def test_the_glossary_has_the_words_of_the_code() -> None:
-    words = set(re.findall(r"\*\*(\w+)", (ROOT / "docs" / "glossary.md").read_text()))
+def test_the_glossary_names_the_public_types_of_domain_and_engine_and_no_others() -> None:
+    named = re.findall(r"`([A-Z]\w*)`", GLOSSARY)
 
-    assert {"run", "session", "event", "agent", "backend", "channel", "attempt", "epoch", "lane"} <= words
+    assert set(named) == _public_types("gateway/domain") | _public_types("gateway/engine")
+
+
+def test_the_rows_of_the_glossary_are_in_alphabetical_order() -> None:
+    words = re.findall(r"^\| \*\*(.+?)\*\* \|", GLOSSARY, re.MULTILINE)
+
+    assert len(words) == GLOSSARY.count("\n| ") - 1, "each row but the heading begins with its word in bold"
+    assert words == sorted(set(words), key=str.lower)
+
+
+def _public_types(folder: str) -> set[str]:
+    """Return the names of the public classes and type aliases that a folder's modules define."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.add(node.name)
+            elif isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+                found |= {name for name in names if re.fullmatch(r"([A-Z][a-z]+)+", name)}
+    return found

@@ -22,7 +22,7 @@ from gateway.errors import Conflict, InvalidRequest
 
 #: the channel of the sessions that belong to a schedule
 SCHEDULE_CHANNEL = "cron"
-Times = list[int]
+_Times = list[int]
 
 #: maximum number of times in a preview
 MAX_PREVIEW_TIMES = 100
@@ -83,7 +83,7 @@ class Schedules:
         """Change fields of a schedule's spec. Its next time is computed from now on.
 
         Raises:
-            JobNotFound: there is none.
+            ScheduleNotFound: there is none.
             InvalidRequest, AgentNotFound: as for a new schedule. Nothing was changed.
         """
 
@@ -104,7 +104,7 @@ class Schedules:
         Times while it is disabled do not count as missed.
 
         Raises:
-            JobNotFound: there is none.
+            ScheduleNotFound: there is none.
             Conflict: its only time has passed.
         """
 
@@ -122,7 +122,7 @@ class Schedules:
         """Delete a schedule. Its runs stay.
 
         Raises:
-            JobNotFound: there is none.
+            ScheduleNotFound: there is none.
         """
         await self._store.schedules.delete(id_)
         self._changed()
@@ -131,7 +131,7 @@ class Schedules:
         """Submit a run of a schedule now, in addition to its times, even if it is disabled.
 
         Raises:
-            JobNotFound: there is none.
+            ScheduleNotFound: there is none.
             AgentNotFound, InvalidRequest: its agent does not exist or is disabled.
             AgentBusy: its session is busy, and the session mode of its agent is to reject.
             TooDeep: agents have asked one another too often.
@@ -145,7 +145,7 @@ class Schedules:
         """Return a schedule.
 
         Raises:
-            JobNotFound: there is none.
+            ScheduleNotFound: there is none.
         """
         return await self._store.schedules.get(id_)
 
@@ -160,11 +160,11 @@ class Schedules:
         """Return what happened at a schedule's times, newest first.
 
         Raises:
-            JobNotFound: there is none.
+            ScheduleNotFound: there is none.
         """
         return await self._store.schedules.list_fires((await self._store.schedules.get(id_)).id, page)
 
-    def preview_times(self, expression: str, timezone: str, count: int) -> Times:
+    def preview_times(self, expression: str, timezone: str, count: int) -> _Times:
         """Return the next times of an expression.
 
         Raises:
@@ -173,7 +173,7 @@ class Schedules:
         now = self._clock()
         anchor = now // 1000 * 1000
         timing, last = cron.parse_expression(expression, timezone), now
-        found: Times = []
+        found: _Times = []
         while len(found) < min(count, MAX_PREVIEW_TIMES) and (time := timing.next_after(last, anchor)) is not None:
             found.append(time)
             last = time
