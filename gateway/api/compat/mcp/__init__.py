@@ -24,7 +24,7 @@ ROUTES = Routes("mcp", dialect=Dialect(error_type=McpError, render_error=render_
 async def speak_mcp(call: Call[Message, Nothing]) -> web.StreamResponse:
     """Answer a message of an MCP client; the token's scope decides which tools it may use."""
     call.read_idempotency_key()  # refuse a malformed key, whatever the message is
-    answer: web.StreamResponse = await (await _load_protocol()).answer(call)
+    answer: web.StreamResponse = await (await _load_protocol()).answer_message(call)
     return answer
 
 
