@@ -8,7 +8,7 @@ from rich.text import Text
 
 
 class Spinner:
-    """Shown on stderr inside its `with` block, or until `stop`. Then the line is removed."""
+    """Shown on stderr inside its `with` block, or until `stop_showing`. Then the line is removed."""
 
     def __init__(self, what: str) -> None:
         self._progress = Progress(

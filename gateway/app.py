@@ -155,7 +155,7 @@ def _log_broken_plugins() -> None:
         _log.warning("plugin.broken", plugin=name, origin=plugin.origin, why=plugin.why)
 
 
-# --- channels and inlets ----------------------------------------------------------------------
+# --- channels and webhook endpoints -----------------------------------------------------------
 
 
 def known_environment(config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -207,17 +207,17 @@ def _open_webhook_endpoints(config: Config, environ: Mapping[str, str], clock: C
 async def _open_channels(
     stack: AsyncExitStack, config: Config, environ: Mapping[str, str], clock: Clock
 ) -> OpenChannels:
-    means = ChannelResources(environ=known_environment(config, environ), clock=clock)
+    resources = ChannelResources(environ=known_environment(config, environ), clock=clock)
     kinds = channels.find_channels()
-    talking: dict[str, Channel] = {}
+    opened: dict[str, Channel] = {}
     for name, kind, options in _configured_channels(config):
         assert kind.open is not None, "a channel with options is one to open"
-        talking[name] = await stack.enter_async_context(kind.open(options, means))
+        opened[name] = await stack.enter_async_context(kind.open(options, resources))
     return OpenChannels(
-        chat_channels=talking,
-        webhook_endpoints=_open_webhook_endpoints(config, means.environ, clock),
+        chat_channels=opened,
+        webhook_endpoints=_open_webhook_endpoints(config, resources.environ, clock),
         session_only=frozenset(name for name, kind in kinds.items() if kind.open is None),
-        unconfigured=frozenset(name for name, kind in kinds.items() if kind.open is not None and name not in talking),
+        unconfigured=frozenset(name for name, kind in kinds.items() if kind.open is not None and name not in opened),
     )
 
 
@@ -268,7 +268,7 @@ def _as_list(secret: str | list[str] | None) -> list[str]:
 
 
 def _gather_body_formats() -> Mapping[str, BodyEncoder]:
-    """Return how the end of a run is told, by the name of the format, as the doors that speak it say."""
+    """Return the functions that make the bodies of deliveries, by the name of the format."""
     return plugins.gather_mappings("gateway.api.routes", "BODIES") | plugins.gather_mappings(
         "gateway.api.compat", "BODIES"
     )
@@ -303,7 +303,7 @@ async def open_gateway(
     """Open everything that serves requests, and close it in the reverse order.
 
     Args:
-        agents: as `check` returned them.
+        agents: as `check_agents` returned them.
 
     Raises:
         ConfigError: the database cannot be used.
@@ -316,8 +316,8 @@ async def open_gateway(
         children = Children(StoreLedger(store, owner), environ, ScratchSpace(paths.scratch_directory(config.home)))
         opened_backends = {}
         for name in sorted({agent.backend for agent in agents}):
-            tools = BackendResources(children=children, environ=environ, directory=config.home / "backends" / name)
-            opened_backends[name] = await stack.enter_async_context(backends.find_backends()[name].open(tools))
+            resources = BackendResources(children=children, environ=environ, directory=config.home / "backends" / name)
+            opened_backends[name] = await stack.enter_async_context(backends.find_backends()[name].open(resources))
         engine = Engine(
             store,
             agents,
@@ -331,7 +331,7 @@ async def open_gateway(
             max_depth=config.limits.depth,
             output_limit=config.limits.output,
             channels=await _open_channels(stack, config, environ, clock),
-            post=DeliverySetup(
+            delivery_setup=DeliverySetup(
                 senders={WEBHOOK_KIND: _make_webhook_sender(config, clock)},
                 bodies=_gather_body_formats(),
                 address_policy=_make_address_policy(config),

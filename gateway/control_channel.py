@@ -69,7 +69,7 @@ class ControlChannel:
         self._unsent = b""
 
     def send_message(self, word: MessageType, **about: Any) -> None:
-        """Send a message, now or as soon as there is room; a closed channel is found by `hear`."""
+        """Send a message, now or as soon as there is room; `receive_messages` notices a closed channel."""
         self._unsent += encode_message(word, **about)
         self._send_pending()
 

@@ -58,7 +58,7 @@ class Shutdown(NamedTuple):
 class Lifecycle(Protocol):
     """What tells a serving process when to lead and when to end."""
 
-    async def on_ready(self, around: ServerContext) -> None:
+    async def on_ready(self, context: ServerContext) -> None:
         """Requests are answered."""
 
     async def wait_to_lead(self) -> None:
@@ -82,27 +82,27 @@ async def serve_requests(
     """Serve until told to end, then drain; being told again cuts the grace short.
 
     Args:
-        agents: as `app.check` returned them.
+        agents: as `app.check_agents` returned them.
         listener: bound; closed here when the end begins.
 
     Raises:
         ConfigError: the database cannot be used.
     """
-    async with app.open_gateway(settings, agents, owner, generation=generation, control=life.control) as around:
-        server = ApiServer(around)
+    async with app.open_gateway(settings, agents, owner, generation=generation, control=life.control) as context:
+        server = ApiServer(context)
         await server.start_serving(listener)
         _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
-        leading = asyncio.create_task(_lead_when_told(life, around), name="lead")
+        leading = asyncio.create_task(_lead_when_told(life, context), name="lead")
         ending = await _wait_for_shutdown(life, leading)
         leading.cancel()
         _log.info("gateway.ending", generation=generation, why=ending.why, grace=ending.grace)
         listener.close()
         await server.stop_accepting()
-        await around.engine.step_down()
+        await context.engine.step_down()
         await life.on_passive()
-        hurry = asyncio.create_task(_shorten_grace(life, server, around), name="hurry")
-        await server.close(ending.grace, around.engine.drain_runs, handed_over=ending.handed_over)
-        hurry.cancel()
+        shortening = asyncio.create_task(_shorten_grace(life, server, context), name="shorten-grace")
+        await server.close(ending.grace, context.engine.drain_runs, handed_over=ending.handed_over)
+        shortening.cancel()
     _log.info("gateway.ended", generation=generation)
 
 
@@ -115,17 +115,17 @@ async def _wait_for_shutdown(life: Lifecycle, leading: asyncio.Task[None]) -> Sh
     return await ending
 
 
-async def _lead_when_told(life: Lifecycle, around: ServerContext) -> None:
-    await life.on_ready(around)
+async def _lead_when_told(life: Lifecycle, context: ServerContext) -> None:
+    await life.on_ready(context)
     await life.wait_to_lead()
-    await around.engine.start_leading()
+    await context.engine.start_leading()
 
 
-async def _shorten_grace(life: Lifecycle, server: ApiServer, around: ServerContext) -> None:
+async def _shorten_grace(life: Lifecycle, server: ApiServer, context: ServerContext) -> None:
     while True:
         ending = await life.wait_for_shutdown()
         await asyncio.sleep(ending.grace)
-        around.engine.skip_grace()
+        context.engine.skip_grace()
         server.skip_grace()
 
 
@@ -155,8 +155,8 @@ class SupervisedLifecycle:
             line._beating.cancel()
             writer.close()
 
-    async def on_ready(self, around: ServerContext) -> None:
-        self.send_message(MessageType.READY, **await describe_default_agent(around))
+    async def on_ready(self, context: ServerContext) -> None:
+        self.send_message(MessageType.READY, **await describe_default_agent(context))
         gc.freeze()  # objects of the start stay to the end: no collection has to visit them again
         gc.enable()
 
@@ -219,15 +219,15 @@ class SupervisedLifecycle:
                 self._notes.update(message.about)
 
 
-async def describe_default_agent(around: ServerContext) -> dict[str, Any]:
+async def describe_default_agent(context: ServerContext) -> dict[str, Any]:
     """Return the default agent and whether it answers, for the greeting."""
     try:
-        default = around.engine.agents.default_agent
+        default = context.engine.agents.default_agent
     except AgentNotFound as error:
         return {"agent": "none", "introduction": str(error)}
     try:
         async with asyncio.timeout(INTRODUCTION_TIMEOUT_SECONDS):
-            health = await around.engine.agents.check_health(default)
+            health = await context.engine.agents.check_health(default)
         said = f"{default.backend} {health.version}".strip() + (f" ({health.detail})" if health.detail else "")
     except TimeoutError:
         said = f"{default.backend} (does not answer yet)"

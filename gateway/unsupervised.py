@@ -46,11 +46,11 @@ def run_unsupervised(
         Whether another process must start it again.
     """
 
-    async def welcome(around: ServerContext) -> None:
-        greet(await serve.describe_default_agent(around))
+    async def greet_ready(context: ServerContext) -> None:
+        greet(await serve.describe_default_agent(context))
 
     async def serve_by_signals() -> bool:
-        with SignalLifecycle(lock, welcome).handle_signals() as life:
+        with SignalLifecycle(lock, greet_ready).handle_signals() as life:
             while life.again and (here or not life.generation):
                 life.begin_serving()
                 writer = log.configure_logging(
@@ -78,7 +78,7 @@ class SignalLifecycle:
         self._greet = greet
         self._received: asyncio.Queue[int] = asyncio.Queue()
         self._asked: list[Intent] = []
-        #: what a restart has read, for the next `begin`
+        #: what a restart has read, for the next `begin_serving`
         self._checked: tuple[Config, list[Agent]] | None = None
         #: number of times that it has begun to serve
         self.generation = 0
@@ -117,9 +117,9 @@ class SignalLifecycle:
         self.again = False
         self._grace = self.settings.gateway.stop_grace
 
-    async def on_ready(self, around: ServerContext) -> None:
+    async def on_ready(self, context: ServerContext) -> None:
         if self.generation == 1:
-            await self._greet(around)
+            await self._greet(context)
         self._answer_restarts(self.generation, ok=True)
 
     async def wait_to_lead(self) -> None:

@@ -183,7 +183,7 @@ def _double_last_backslashes(inner: str) -> str:
 
 
 def split_command_line(line: str) -> list[str]:
-    """Return the words of a command line that `command_line` returned."""
+    """Return the words of a command line that `join_command_line` returned."""
     found = re.findall(r'"((?:\\.|[^"\\])*)"|(\S+)', line)
     return [plain or _unquote_word(quoted) for quoted, plain in found]
 

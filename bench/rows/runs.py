@@ -1,4 +1,4 @@
-"""Whole runs, from `submit` to a settled end on disk."""
+"""Whole runs, from `submit_run` to a settled end on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From `submit` to the agent's first step, when nothing else is going on."""
+"""From `submit_run` to the agent's first step, when nothing else is going on."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def _submit(home: Path, count: int) -> list[float]:
 
 ROW = Row(
     title="Idle submit to start",
-    setup="In process: from the call of `Engine.submit` to the first line of the agent's turn, with nothing else"
+    setup="In process: from the call of `Engine.submit_run` to the first line of the agent's turn, with nothing else"
     " running. The spread of the p50 is over ten parts of the run.",
     run=run,
 )

@@ -1,6 +1,6 @@
 """Checks how the installed service differs from what it should be: version, program, port, other units.
 
-`examine` reports the differences, and `mend` rewrites the unit.
+`examine_service` reports the differences, and `rewrite_unit` rewrites the unit.
 """
 
 from __future__ import annotations

@@ -44,7 +44,10 @@ class ServiceStatus(NamedTuple):
 
 
 class ServiceManager(Protocol):
-    """Manages one service, which may not be installed yet. The class is called with a `Site` and a `Run`."""
+    """Manages one service, which may not be installed yet.
+
+    The class is called with a `ServiceIdentity` and a `CommandRunner`.
+    """
 
     #: name of the manager for messages
     name: str

@@ -29,7 +29,7 @@ CommandRunner = Callable[[Sequence[str], Mapping[str, str], float], CommandResul
 
 
 def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -> CommandResult:
-    """Run a command to its end. This is the usual `Run`.
+    """Run a command to its end. This is the usual `CommandRunner`.
 
     Raises:
         Unavailable: there is no such command, or it does not end in time.

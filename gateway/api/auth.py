@@ -35,7 +35,7 @@ class RequestGuard:
 
     def __init__(
         self,
-        keyring: Tokens,
+        tokens: Tokens,
         *,
         allowed_hosts: Iterable[str] = (),
         cors_origins: Iterable[str] = (),
@@ -45,7 +45,7 @@ class RequestGuard:
         """Raises:
         ConfigError: a trusted proxy is not an address or a network.
         """
-        self._keyring = keyring
+        self._tokens = tokens
         self._names = {"localhost", socket.gethostname().lower(), *map(str.lower, allowed_hosts)}
         self._good_hosts: set[str] = set()
         self.cors_origins = frozenset(cors_origins)
@@ -100,13 +100,13 @@ class RequestGuard:
             RateLimited: the token is wrong, after too many failed attempts from the same address.
         """
         _check_query(request)
-        door = self._keyring.anonymous_principal
-        if door is not None:
-            return door
+        anonymous = self._tokens.anonymous_principal
+        if anonymous is not None:
+            return anonymous
         secret = _read_bearer_token(request, also)
         if secret is None:
             raise Unauthorized(remedy="Send the header Authorization: Bearer with the gateway's token.")
-        found = self._keyring.authenticate_token(secret)
+        found = self._tokens.authenticate_token(secret)
         if found is None:
             self._refuse_attempt(
                 request,
@@ -123,10 +123,10 @@ class RequestGuard:
             InvalidRequest, Unauthorized, RateLimited: as with a token.
         """
         _check_query(request)
-        door = self._keyring.anonymous_principal
-        if door is not None:
-            return door
-        found = await self._keyring.redeem_ticket(ticket)
+        anonymous = self._tokens.anonymous_principal
+        if anonymous is not None:
+            return anonymous
+        found = await self._tokens.redeem_ticket(ticket)
         if found is None:
             self._refuse_attempt(
                 request,

@@ -66,7 +66,7 @@ async def _receive_body(request: web.Request, limit: int) -> bytes:
 
 
 async def defer_expect_continue(request: web.Request) -> None:
-    """Do nothing with `Expect: 100-continue`: `read` answers it, so that a refused client sends no body."""
+    """Do nothing with `Expect: 100-continue`: `read_body` answers it, so that a refused client sends no body."""
 
 
 def _too_large(limit: int) -> TooLarge:

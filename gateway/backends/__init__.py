@@ -7,12 +7,12 @@ To add a backend, add one module here (or register `its_module:BACKEND` under th
         greeting: str = "Hello"
 
     class Parrot:
-        def __init__(self, resources: Tools) -> None: ...
+        def __init__(self, resources: BackendResources) -> None: ...
         async def __aenter__(self) -> Parrot: return self
         async def __aexit__(self, *exc: object) -> None: ...
-        async def prompt(self, turn: Turn) -> AsyncGenerator[Said | SessionRef | Reply, None]:
+        async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
             yield Text(delta=f"{turn.agent.options.greeting}: {turn.input}")
-        async def health(self, agent: Agent) -> Health: return Health(ok=True)
+        async def check_health(self, agent: Agent) -> AgentHealth: return AgentHealth(ok=True)
 
     BACKEND = BackendType(options=Options, open=Parrot)
 

@@ -50,7 +50,7 @@ from gateway.errors import AgentDisabled, Conflict, TimedOut, Unavailable
 class Engine:
     """The runs, sessions, agents and tokens of one serving process.
 
-    An async context manager. `lead` starts to claim and execute runs, and `drain` ends that.
+    An async context manager. `start_leading` starts to claim and execute runs, and `drain_runs` ends that.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Engine:
         max_depth: int = 5,
         output_limit: int = 8 << 20,
         channels: OpenChannels | None = None,
-        post: DeliverySetup | None = None,
+        delivery_setup: DeliverySetup | None = None,
         retention: Retention | None = None,
         days: CalendarDays | None = None,
         clock: Clock = wall_clock,
@@ -84,7 +84,7 @@ class Engine:
         max_depth: how deep agents may call one another.
         output_limit: how many characters an answer may have.
         channels: where messages come from and replies go; no channels if not given.
-        post: how deliveries are sent; none are sent if not given.
+        delivery_setup: how deliveries are sent; none are sent if not given.
         retention: how long finished work is kept; for ever if not given.
         days: the calendar days by which the store counts usage; those of UTC if not given.
         """
@@ -116,12 +116,12 @@ class Engine:
         self.named_sessions = NamedSessions(store, self.sessions, self.agents, clock)
         self.tokens = Tokens(store, token, clock)
         self.channels = self._create_channels(channels or OpenChannels())
-        post = post or DeliverySetup()
-        post = msgspec.structs.replace(
-            post, senders={**post.senders, **self.channels.senders_by_kind()}, bodies={**post.bodies, **CHAT_BODIES}
+        setup = delivery_setup or DeliverySetup()
+        setup = msgspec.structs.replace(
+            setup, senders={**setup.senders, **self.channels.senders_by_kind()}, bodies={**setup.bodies, **CHAT_BODIES}
         )
-        self._outbox = Outbox(store, post, clock)
-        self.deliveries = Deliveries(store, post.address_policy)
+        self._outbox = Outbox(store, setup, clock)
+        self.deliveries = Deliveries(store, setup.address_policy)
         self.schedules = Schedules(
             store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.wake()
         )
@@ -319,7 +319,7 @@ class Engine:
         return await self._store.runs.list_finished(label, limit)
 
     async def hide_finished_runs(self, label: str) -> int:
-        """Hide the ended runs that have a label from `finished`. Returns how many it hides."""
+        """Hide the ended runs that have a label from `list_finished_runs`. Returns how many it hides."""
         return await self._store.runs.hide_finished(label)
 
     async def count_background_runs(self) -> BackgroundCounts:
@@ -340,7 +340,7 @@ class Engine:
     def _create_channels(self, opened: OpenChannels) -> Channels:
         def make_context(name: str, agent: str | None, source: Source) -> EngineChannelContext:
             return EngineChannelContext(
-                name, agent, source, store=self._store, engine=self, roster=self.agents, clock=self._clock
+                name, agent, source, store=self._store, engine=self, agents=self.agents, clock=self._clock
             )
 
         contexts = {

@@ -77,7 +77,7 @@ class _FollowedLog(Generic[T]):
     def wait_for_more(self, reader: Reader[T], refreshes: int) -> asyncio.Future[None]:
         """Return a future that is done when there may be a line after the reader's cursor.
 
-        When the reader stops waiting, for whatever reason, it must call `leave`.
+        When the reader stops waiting, for whatever reason, it must call `stop_waiting`.
 
         Args:
             refreshes: the number of refreshes before the reader last read; if there were more, it reads again.

@@ -1,4 +1,4 @@
-"""The only door to a run: requests, triggers and the times of schedules all come through here."""
+"""The only way to a run: requests, triggers and the times of schedules all come through here."""
 
 from __future__ import annotations
 

@@ -2,13 +2,19 @@
 
 To add a provider, add one module with an attribute `PROVIDER`, a `Provider`. Its functions are pure:
 
-    def admit(headers: Headers, secrets: Secrets, now: int) -> None: ...    # before the body is read
-    def verify(headers: Headers, body: bytes, secrets: Secrets) -> None: ...
-    def read(headers: Headers, body: bytes, payload: Payload) -> Posted: ...
+    def check_headers(headers: Headers, secrets: Secrets, now: int) -> None: ...    # before the body is read
+    def verify_signature(headers: Headers, body: bytes, secrets: Secrets) -> None: ...
+    def read_webhook(headers: Headers, body: bytes, payload: Payload) -> ParsedWebhook: ...
 
-    PROVIDER = Provider(admit=admit, verify=verify, read=read, prompt="{text}", session="{user}")
+    PROVIDER = Provider(
+        check_headers=check_headers,
+        verify_signature=verify_signature,
+        read_webhook=read_webhook,
+        prompt="{text}",
+        session="{user}",
+    )
 
-`admit` and `verify` raise `Unauthorized`. The module's name is the provider's name in `inbound`.
+`check_headers` and `verify_signature` raise `Unauthorized`. The module's name is the provider's name in `inbound`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class WebhookSender:
 
     def __init__(
         self,
-        reach: AddressPolicy,
+        address_policy: AddressPolicy,
         clock: Clock,
         *,
         keys: Sequence[bytes],
@@ -54,7 +54,7 @@ class WebhookSender:
         keys: the keys that sign webhooks to any receiver.
         own_keys: the keys of receivers that have their own, by receiver.
         """
-        self._reach = reach
+        self._address_policy = address_policy
         self._clock = clock
         self._keys = keys
         self._own_keys = own_keys or {}
@@ -64,7 +64,7 @@ class WebhookSender:
 
     async def send_delivery(self, delivery: Delivery, body: bytes) -> SendResult:
         try:
-            guard = _SocketGuard(self._reach, delivery)
+            guard = _SocketGuard(self._address_policy, delivery)
         except ValueError as error:
             return PermanentFailure(f"not a URL: {error}")
         try:
@@ -130,8 +130,8 @@ class WebhookSender:
 class _SocketGuard:
     """Opens sockets only to addresses that a delivery may be sent to, however its host was resolved."""
 
-    def __init__(self, reach: AddressPolicy, delivery: Delivery) -> None:
-        self._reach = reach
+    def __init__(self, address_policy: AddressPolicy, delivery: Delivery) -> None:
+        self._address_policy = address_policy
         # Parsed by the library that connects: two parsers may find two hosts in one URL.
         self._host = URL(delivery.target.address).host or ""
         self._trusted = delivery.target.trusted
@@ -140,7 +140,7 @@ class _SocketGuard:
 
     def open_socket(self, found: Any) -> socket.socket:
         family, kind, protocol, _, address = found
-        why = self._reach.explain_refusal(self._host, address[0], trusted=self._trusted)
+        why = self._address_policy.explain_refusal(self._host, address[0], trusted=self._trusted)
         if why is not None:
             self.refusal = f"refused: {why}"
             raise OSError(self.refusal)

@@ -128,7 +128,7 @@ class _ExitProtocol(SubprocessStreamProtocol):
 
 
 class Child:
-    """One agent process and its group. Ends by itself or by `stop`; either way nothing is left."""
+    """One agent process and its group. Ends by itself or by `stop_group`; either way nothing is left."""
 
     def __init__(
         self,
@@ -309,7 +309,7 @@ class Children:
         Args:
             argv: the program and its arguments; the program is looked up on the child's PATH.
             cwd: an existing directory.
-            env: the whole environment of the child, see `environment`.
+            env: the whole environment of the child, see `make_environment`.
             run: id of the run that it works for; None for a server that outlives runs.
             strays: it lets what it starts leave its group; that is to be ended with it all the same.
 

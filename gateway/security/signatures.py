@@ -40,7 +40,7 @@ def check_time(text: str, now: int) -> None:
         now: the same, by our clock.
 
     Raises:
-        Unauthorized: it is no time, or not within `WINDOW`.
+        Unauthorized: it is no time, or not within `SIGNATURE_WINDOW_SECONDS`.
     """
     if not re.fullmatch(r"[0-9]{1,12}", text):
         raise Unauthorized("the signature's time is not a number of seconds since 1970.")

@@ -48,6 +48,6 @@ class ListenAddress:
         return bound
 
     def confirm_move(self, to: socket.socket) -> None:
-        """Record that the gateway now serves on the socket that `rebind` bound."""
+        """Record that the gateway now serves on the socket that `bind_if_changed` bound."""
         self.configured = self._next
         self._announce(self.configured[0], to.getsockname()[1])

@@ -119,7 +119,7 @@ class Generation:
             raise
         finally:
             os.close(writer)
-        process.returncode = 0  # `ended` reaps it, also after a re-execution
+        process.returncode = 0  # `reap_exit_code` reaps it, also after a re-execution
         os.set_blocking(reader, False)
         return process.pid, reader
 
@@ -137,7 +137,7 @@ class Generation:
         return found
 
     def keep_for_reexec(self) -> dict[str, Any]:
-        """Return what `adopt` needs, and make its descriptors inheritable."""
+        """Return what `from_kept` needs, and make its descriptors inheritable."""
         for descriptor in (self.line.end.fileno(), self.log):
             os.set_inheritable(descriptor, True)
         return {

@@ -25,7 +25,7 @@ def block_restart_signal() -> None:
 
 
 def block_handled() -> None:
-    """Block all handled signals: across a re-execution they wait for the next `Inbox`."""
+    """Block all handled signals: across a re-execution they wait for the next `SignalInbox`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
 
 

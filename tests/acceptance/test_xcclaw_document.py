@@ -211,7 +211,7 @@ async def test_scheduled_tasks_share_a_session(moongate: Serving) -> None:
 
 async def test_all_tasks_are_listed_oldest_first(moongate: Serving) -> None:
     tasks = [await created(moongate, str(number)) for number in range(3)]
-    await do(moongate, "POST /api/tasks", {"input": "of another door"})
+    await do(moongate, "POST /api/tasks", {"input": "of another client"})
 
     assert await do(moongate, f"GET {BASE}/task") == tasks
 
@@ -319,7 +319,7 @@ async def updates(moongate: Serving) -> AsyncIterator[Callable[[], Any]]:
 async def test_every_change_of_a_task_is_pushed(moongate: Serving) -> None:
     async with updates(moongate) as next_:
         task = await created(moongate)
-        await do(moongate, "POST /api/tasks", {"input": "of another door"})
+        await do(moongate, "POST /api/tasks", {"input": "of another client"})
         await do(moongate, f"POST {BASE}/task/{task['id']}/execute_async")
         told = [await next_() for _ in range(4)]
 

@@ -41,7 +41,7 @@ def clock() -> SteppedClock:
 
 @pytest.fixture
 async def taking(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Serving]:
-    """A gateway with an inlet for each provider."""
+    """A gateway with a webhook endpoint for each provider."""
     async with serving(tmp_path / "home", {"inbound": providers.make_endpoint_settings()}, clock=clock) as served:
         yield served
 
@@ -137,8 +137,8 @@ async def test_a_generic_message_without_an_id_is_known_by_its_signature(taking:
 async def test_two_secrets_are_good_while_one_takes_the_place_of_the_other(
     tmp_path: Path, clock: SteppedClock, secret: str
 ) -> None:
-    inlet = {"provider": "generic", "secret": ["new-secret", "old-secret"]}
-    async with serving(tmp_path, {"inbound": {"ci": inlet}}, clock=clock) as served:
+    endpoint = {"provider": "generic", "secret": ["new-secret", "old-secret"]}
+    async with serving(tmp_path, {"inbound": {"ci": endpoint}}, clock=clock) as served:
         body = BY_NAME["generic"].body
 
         assert (await post(served, "ci", body, providers.generic(body, secret, clock() // 1000))).status == 202
@@ -284,7 +284,7 @@ async def test_too_many_failures_are_refused_unseen_but_the_right_one_passes(
     assert (await send(taking, generic, clock)).status == 202
 
 
-# --- what has no door -------------------------------------------------------------------------
+# --- what has no webhook receiver -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ async def test_the_answer_to_a_command_goes_to_slack_only(url: str, kept: bool) 
 async def test_the_answer_to_a_command_is_told_in_slack_s_words(taking: Serving, clock: SteppedClock) -> None:
     await type_in_slack(taking, clock, command(text="@@ say I am fine"))
     (run,) = await runs(taking)
-    ended = await taking.engine.wait(run.id, 20)
+    ended = await taking.engine.wait_for_run(run.id, 20)
 
     assert json.loads(webhook.BODIES["slack"](ended)) == {"text": "I am fine"}
 
@@ -503,10 +503,10 @@ async def test_an_event_that_nobody_wants_is_ignored_by_name(taking: Serving, cl
 # --- its agent --------------------------------------------------------------------------------
 
 
-async def test_an_inlet_s_agent_may_be_one_that_was_made_through_the_api(tmp_path: Path, clock: SteppedClock) -> None:
-    inlets = {"generic": {"secret": providers.SHARED_SECRET, "agent": "reviewer"}}
+async def test_the_agent_of_a_webhook_endpoint_may_be_made_through_the_api(tmp_path: Path, clock: SteppedClock) -> None:
+    endpoints = {"generic": {"secret": providers.SHARED_SECRET, "agent": "reviewer"}}
     generic = BY_NAME["generic"]
-    async with serving(tmp_path, {"inbound": inlets}, clock=clock) as served:
+    async with serving(tmp_path, {"inbound": endpoints}, clock=clock) as served:
         early = await send(served, generic, clock)
         before = (await ask(served, "GET", "/health")).body
         made = await ask(served, "POST", "/api/agents", {"name": "Reviewer", "slug": "reviewer"})

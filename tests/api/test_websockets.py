@@ -274,14 +274,14 @@ async def test_a_ticket_opens_one_socket(moongate: Serving) -> None:
 async def test_of_ten_who_use_one_ticket_at_once_one_is_let_in(moongate: Serving) -> None:
     secret = await ticket(moongate)
 
-    async def knock() -> bool:
+    async def open_websocket() -> bool:
         try:
             async with opened(moongate, f"?ticket={secret}", bearer=None):
                 return True
         except aiohttp.WSServerHandshakeError:
             return False
 
-    assert sum(await asyncio.gather(*(knock() for _ in range(10)))) == 1
+    assert sum(await asyncio.gather(*(open_websocket() for _ in range(10)))) == 1
 
 
 async def test_a_ticket_is_good_for_thirty_seconds(tmp_path: Path) -> None:

@@ -417,13 +417,13 @@ async def test_a_message_by_the_api_goes_on_in_the_chat_s_conversation(
 async def test_a_run_of_a_github_webhook_is_answered_in_a_chat(
     tmp_path: Path, telegram: telegram_server.Telegram
 ) -> None:
-    inlet = {
+    endpoint = {
         "provider": "github",
         "secret": providers.SHARED_SECRET,
         "prompt": "Review {number}",
         "deliver": "telegram:7",
     }
-    async with talking(tmp_path, telegram, {"inbound": {"github": inlet}}) as served:
+    async with talking(tmp_path, telegram, {"inbound": {"github": endpoint}}) as served:
         body = b'{"number": 12}'
         headers = {
             name.replace("-", "_"): value for name, value in providers.github(body, providers.SHARED_SECRET, 0).items()

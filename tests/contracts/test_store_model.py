@@ -102,7 +102,7 @@ class Model:
         run.status, run.ready, run.owner = status, False, None
         self.advance(run.session)
 
-    def give_back(self, run: Known) -> None:
+    def requeue(self, run: Known) -> None:
         if run.stopping:
             self.end(run, Status.CANCELLED)
         elif run.on_interrupt is OnInterrupt.FAIL or run.attempt >= ATTEMPTS:
@@ -162,7 +162,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         assert not (lane and mode is SessionMode.REJECT)
         working = [run for run in lane if run.status is Status.RUNNING] if mode is SessionMode.INTERRUPT else []
-        assert accepted.interrupted == tuple(run.id for run in working)
+        assert accepted.interrupted_runs == tuple(run.id for run in working)
         for run in working:
             run.stopping = True
         self.model.runs.append(
@@ -188,12 +188,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.has(Status.RUNNING))
     @rule(number=st.integers(0, 9))
-    def give_back(self, number: int) -> None:
+    def requeue(self, number: int) -> None:
         known = self.pick(Status.RUNNING, number)
         run = self.held[known.id]
         self.do(self.store.runs.requeue(run.id, run.epoch, "why"))
         self.let_go(known)
-        self.model.give_back(known)
+        self.model.requeue(known)
 
     @precondition(lambda self: self.has(Status.RUNNING))
     @rule(owner=st.sampled_from(OWNERS))
@@ -203,7 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert {run.id for run in rescued} == {run.id for run in lost}
         for run in lost:
             self.let_go(run)
-            self.model.give_back(run)
+            self.model.requeue(run)
 
     @precondition(lambda self: len(self.model.runs) > 1)
     @rule(number=st.integers(0, 30))
@@ -281,7 +281,7 @@ class StoreMachine(RuleBasedStateMachine):
         while claimed := self.do(self.store.runs.claim("last", LIMITS)):
             for run in claimed:
                 self.do(self.store.runs.finish(run.id, run.epoch, done(), []))
-        assert all(run.status.final for run in self.do(self.store.runs.list(ALL, PAGE)))
+        assert all(run.status.is_final for run in self.do(self.store.runs.list(ALL, PAGE)))
 
     def _see_whole_logs(self) -> None:
         for run in self.model.runs:

@@ -260,20 +260,20 @@ async def ended(store: Store, clock: SteppedClock, label: str) -> str:
 
 
 async def test_a_history_starts_with_the_run_that_ended_last(store: Store, clock: SteppedClock) -> None:
-    first, second = [await ended(store, clock, "door") for _ in range(2)]
+    first, second = [await ended(store, clock, "origin") for _ in range(2)]
     await ended(store, clock, "another")
-    await store.runs.accept(spec(labels={"door": "x"}))
+    await store.runs.accept(spec(labels={"origin": "x"}))
 
-    assert [run.id for run in await store.runs.list_finished("door", 10)] == [second, first]
-    assert [run.id for run in await store.runs.list_finished("door", 1)] == [second]
+    assert [run.id for run in await store.runs.list_finished("origin", 10)] == [second, first]
+    assert [run.id for run in await store.runs.list_finished("origin", 1)] == [second]
 
 
 async def test_a_run_hidden_from_the_history_still_exists(store: Store, clock: SteppedClock) -> None:
-    first = await ended(store, clock, "door")
+    first = await ended(store, clock, "origin")
 
-    assert await store.runs.hide_finished("door") == 1
+    assert await store.runs.hide_finished("origin") == 1
 
-    later = await ended(store, clock, "door")
-    assert [run.id for run in await store.runs.list_finished("door", 10)] == [later]
-    assert [run.id for run in await store.runs.list(RunFilter(label="door"), PAGE)] == [later, first]
-    assert await store.runs.hide_finished("door") == 1
+    later = await ended(store, clock, "origin")
+    assert [run.id for run in await store.runs.list_finished("origin", 10)] == [later]
+    assert [run.id for run in await store.runs.list(RunFilter(label="origin"), PAGE)] == [later, first]
+    assert await store.runs.hide_finished("origin") == 1

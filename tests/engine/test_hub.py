@@ -132,7 +132,7 @@ async def test_a_run_that_nobody_knows_cannot_be_followed(hub: Hub) -> None:
         await anext(hub.follow_run("nobody"))
 
 
-async def test_a_run_given_back_and_tried_again_is_one_log(store: SqliteStore, hub: Hub) -> None:
+async def test_a_run_that_is_requeued_and_tried_again_has_one_log(store: SqliteStore, hub: Hub) -> None:
     run = await running(store)
     reading = asyncio.create_task(read(hub, run))
     await talk(store, run, 3)

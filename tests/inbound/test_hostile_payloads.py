@@ -53,10 +53,10 @@ def mutated(payload: Any, change: Callable[[str], Any]) -> Any:
 
 
 async def post_to_receiver(
-    door: WebhookReceiver, headers: CIMultiDict[str], body: bytes, context: MemoryChannelContext
+    receiver: WebhookReceiver, headers: CIMultiDict[str], body: bytes, context: MemoryChannelContext
 ) -> Run | ImmediateReply:
-    door.check_headers(headers)
-    return await door.receive(headers, body, context)
+    receiver.check_headers(headers)
+    return await receiver.receive(headers, body, context)
 
 
 def read_outcome(taking: Coroutine[Any, Any, Run | ImmediateReply]) -> Run | ImmediateReply | str:

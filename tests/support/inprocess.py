@@ -25,8 +25,8 @@ TOKEN = "test-token-of-more-than-24-characters"
 class Serving:
     """A served gateway and a client for it."""
 
-    def __init__(self, around: ServerContext, client: aiohttp.ClientSession, bound: int) -> None:
-        self.context = around
+    def __init__(self, context: ServerContext, client: aiohttp.ClientSession, bound: int) -> None:
+        self.context = context
         self.client = client
         self.port = bound
 
@@ -58,15 +58,15 @@ async def serving(
     env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}
     async with app.open_gateway(
         loaded, app.check_agents(loaded, env), owner, control=ALONE, environ=env, clock=clock
-    ) as around:
-        server = ApiServer(around)
+    ) as context:
+        server = ApiServer(context)
         await server.start_serving(listener)
-        await around.engine.start_leading()
+        await context.engine.start_leading()
         bound = listener.getsockname()[1]
         headers = {"Authorization": f"Bearer {TOKEN}"} if loaded.gateway.auth.mode == "token" else {}
         async with aiohttp.ClientSession(f"http://127.0.0.1:{bound}", headers=headers) as client:
             try:
-                yield Serving(around, client, bound)
+                yield Serving(context, client, bound)
             finally:
                 listener.close()
-                await server.close(grace, around.engine.drain_runs, handed_over=False)
+                await server.close(grace, context.engine.drain_runs, handed_over=False)

@@ -59,7 +59,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
-    """Return an entry of `agents.list` for the real opencode; `find()` must have found it."""
+    """Return an entry of `agents.list` for the real opencode; `find_opencode()` must have found it."""
     entry = {
         "id": "main",
         "backend": "opencode",
@@ -80,7 +80,7 @@ def home(directory: Path, model_url: str) -> Path:
 
 
 def shell(home: Path) -> dict[str, str]:
-    """Return the environment of somebody with that home and opencode on PATH; `find()` must have found it."""
+    """Return the environment of somebody with that home and opencode on PATH; `find_opencode()` must have found it."""
     program = find_opencode()
     assert program is not None
     return {**environment(home), "PATH": f"{Path(program).parent}:{os.environ['PATH']}"}

@@ -148,9 +148,9 @@ async def assign_team_task(call: Call[TaskAssignment, Unheeded]) -> TaskAssigned
 def _find_agent_id(call: Call[Any, Unheeded]) -> str:
     """Return the id of the agent in the path, which has its slug or the UUID that is shown here."""
     name = call.path["id"]
-    roster = call.engine.agents
-    found = roster.find_by_name(name)
-    known = [found.id] if found else [agent for agent in roster.agent_ids if _agent_uuid(agent) == name.lower()]
+    agents = call.engine.agents
+    found = agents.find_by_name(name)
+    known = [found.id] if found else [agent for agent in agents.agent_ids if _agent_uuid(agent) == name.lower()]
     if not known:
         raise AgentNotFound("Agent not found")
     return known[0]

@@ -1,6 +1,6 @@
 """Known programs: how to start each, and what its JSON lines mean.
 
-To add a program, add a name to `Preset` and an entry to `KNOWN`; `tests/contracts` tests that it
+To add a program, add a name to `ProgramPreset` and an entry to `KNOWN_PROGRAMS`; `tests/contracts` tests that it
 keeps the contract of a backend.
 """
 

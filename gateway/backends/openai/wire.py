@@ -89,7 +89,7 @@ async def read_event_data(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes,
     """Yield the data of server-sent events. Some servers leave out the empty line that ends an event.
 
     Raises:
-        AgentError: an event is larger than `LINE`.
+        AgentError: an event is larger than `MAX_STREAM_LINE_BYTES`.
     """
     reader = EventReader(MAX_STREAM_LINE_BYTES, one_line_events=True)
     async for piece in pieces:

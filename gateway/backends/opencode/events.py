@@ -1,8 +1,8 @@
 """Reads the stream of events of an opencode server, and gives each event to its turn.
 
 A turn that reads slowly neither delays others nor makes memory grow: its unread events are dropped,
-and a `Gap` takes their place. After a `Gap`, the turn asks the server for the current state. The same
-happens after the connection was lost for a while.
+and an `EventsLost` takes their place. After an `EventsLost`, the turn asks the server for the current state.
+The same happens after the connection was lost for a while.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An opencode server: connected when a turn needs it, shared by all turns, closed when none needs it.
 
-The server is a process of ours, or one that somebody else runs. A `Connection` stands for both; when
+The server is a process of ours, or one that somebody else runs. A `ServerConnection` stands for both; when
 it is lost, the next turn opens another.
 """
 

@@ -56,7 +56,7 @@ _log = log.get()
 
 
 class TelegramChannel:
-    """One bot. A `Channel`, and the `Door` of its webhook."""
+    """One bot. A `Channel`, and the `WebhookReceiver` of its webhook."""
 
     name = "telegram"
 
@@ -114,7 +114,7 @@ class TelegramChannel:
             self._state = ChannelState(state="passive", detail="another process leads")
 
     async def _serve_webhook(self) -> None:
-        """Have Telegram post messages to our webhook; `take` receives them."""
+        """Have Telegram post messages to our webhook; `receive` accepts them."""
         self._username = (await self._api.get_me()).username
         url = f"{(self._options.webhook_url or '').rstrip('/')}/api/webhook/{self.name}"
         await self._api.set_webhook(url, self._secret)

@@ -32,7 +32,7 @@ def draft_note_name(run: str) -> str:
 
 
 class LiveDraft:
-    """Shows one run in one chat, until the run ends or `end` is called."""
+    """Shows one run in one chat, until the run ends or `end_draft` is called."""
 
     def __init__(self, api: BotApi, context: ChannelContext, run: str, chat: str, seconds: float) -> None:
         self._api = api

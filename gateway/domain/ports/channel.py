@@ -97,7 +97,7 @@ class WebhookReceiver(Protocol):
         """
         ...
 
-    async def receive(self, headers: Mapping[str, str], body: bytes, desk: ChannelContext) -> Run | ImmediateReply:
+    async def receive(self, headers: Mapping[str, str], body: bytes, context: ChannelContext) -> Run | ImmediateReply:
         """Verify the raw body, then parse it, then submit it.
 
         Raises:
@@ -152,15 +152,15 @@ class Channel(Protocol):
         """Return the chats that the settings allow; paired chats are allowed in addition to these."""
         ...
 
-    async def receive_messages(self, desk: ChannelContext) -> None:
+    async def receive_messages(self, context: ChannelContext) -> None:
         """Receive messages and submit them, until cancelled. Only the leading process does that."""
         ...
 
-    def show_progress(self, run: str, chat: str, desk: ChannelContext) -> None:
+    def show_progress(self, run: str, chat: str, context: ChannelContext) -> None:
         """Start to show in a chat that a run is in progress, and its answer so far. Returns immediately."""
         ...
 
-    async def send_message(self, out: OutgoingMessage, desk: ChannelContext) -> SendResult:
+    async def send_message(self, out: OutgoingMessage, context: ChannelContext) -> SendResult:
         """Send an answer. An attempt continues where the previous one was interrupted."""
         ...
 

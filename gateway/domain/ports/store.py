@@ -105,7 +105,7 @@ class ScheduleStore(Protocol):
         """Store an edited schedule. Returns None if another edit came first.
 
         Raises:
-            JobNotFound: there is none with that id.
+            ScheduleNotFound: there is none with that id.
         """
         ...
 
@@ -113,7 +113,7 @@ class ScheduleStore(Protocol):
         """Delete a schedule and its fires. Its runs stay.
 
         Raises:
-            JobNotFound: there is none with that id.
+            ScheduleNotFound: there is none with that id.
         """
         ...
 
@@ -135,7 +135,7 @@ class ScheduleStore(Protocol):
         """Queue a run of a schedule now, in addition to its own times.
 
         Raises:
-            JobNotFound: there is none with that id.
+            ScheduleNotFound: there is none with that id.
             AgentNotFound, AgentDisabled, AgentBusy: `admission` refuses the run. Nothing was written.
         """
         ...
@@ -144,7 +144,7 @@ class ScheduleStore(Protocol):
         """Return a schedule.
 
         Raises:
-            JobNotFound: there is none with that id.
+            ScheduleNotFound: there is none with that id.
         """
         ...
 

@@ -72,9 +72,9 @@ class DeliverySetup(Struct, frozen=True, kw_only=True):
 class Outbox:
     """The service that sends due deliveries."""
 
-    def __init__(self, store: Store, post: DeliverySetup, clock: Clock) -> None:
+    def __init__(self, store: Store, setup: DeliverySetup, clock: Clock) -> None:
         self._store = store
-        self._post = post
+        self._setup = setup
         self._clock = clock
         self._loop = ServiceLoop(
             "outbox",
@@ -140,16 +140,16 @@ class Outbox:
         with log.bound(delivery=delivery.id, run=delivery.run):
             receipt = await self._attempt_send(delivery)
             chance = random.random()  # noqa: S311 it spreads retries, and protects nothing
-            done = apply_send_result(delivery, receipt, self._clock(), chance, self._post.retry_delays)
+            done = apply_send_result(delivery, receipt, self._clock(), chance, self._setup.retry_delays)
             await until_stored(lambda: self._store.deliveries.record_attempt(done))
             _log.info(f"delivery.{done.status}", attempt=done.attempt, receiver=done.target.receiver, error=done.error)
 
     async def _attempt_send(self, delivery: Delivery) -> SendResult:
         """Make one attempt. No error that a sender raises gets past here."""
-        sender = self._post.senders.get(delivery.target.kind)
+        sender = self._setup.senders.get(delivery.target.kind)
         if sender is None:
             return PermanentFailure(f"the channel {delivery.target.kind} is not configured")
-        body = self._post.bodies.get(delivery.target.format)
+        body = self._setup.bodies.get(delivery.target.format)
         if body is None:
             return PermanentFailure(f"this gateway does not know the format {delivery.target.format}")
         try:

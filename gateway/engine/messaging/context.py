@@ -29,7 +29,7 @@ MESSAGE_KEY_LIFETIME_MILLISECONDS = 30 * DAY_MILLISECONDS
 PAIRING_CODE_LIFETIME_MILLISECONDS = 600_000
 #: characters of a pairing code, which make 40 random bits
 PAIRING_CODE_CHARACTERS = 8
-#: how many queued and how many running runs of a chat are listed, and so cancelled by one `stop`
+#: how many queued and how many running runs of a chat are listed, and so cancelled by one `cancel_runs`
 MAX_CANCELLED_RUNS = 100
 #: how many permission requests of a run are searched for an open one
 MAX_SEARCHED_REQUESTS = 100
@@ -71,14 +71,14 @@ class EngineChannelContext:
         *,
         store: Store,
         engine: ContextOperations,
-        roster: Agents,
+        agents: Agents,
         clock: Clock,
     ) -> None:
         self._name = name
         self._agent = agent
         self._store = store
         self._engine = engine
-        self._roster = roster
+        self._agents = agents
         self._clock = clock
         self._source = source
 
@@ -86,7 +86,7 @@ class EngineChannelContext:
     def agent_problem(self) -> str | None:
         """Why messages cannot become runs, or None if they can: the agent that answers may be gone or disabled."""
         try:
-            self._roster.choose_agent(self._agent)
+            self._agents.choose_agent(self._agent)
         except GatewayError as error:
             return str(error)
         return None
@@ -154,14 +154,14 @@ class EngineChannelContext:
     async def current_session_key(self, chat: str, agent: str | None = None) -> SessionKey:
         """Return the key of a chat's current session, with the channel's agent unless another one is given."""
         return SessionKey.from_parts(
-            self._roster.choose_agent(agent or self._agent).id, self._name, await self.current_session_name(chat)
+            self._agents.choose_agent(agent or self._agent).id, self._name, await self.current_session_name(chat)
         )
 
     async def _list_open_runs(self, chat: str) -> Sequence[Run]:
         """Return the queued and running runs of a chat's current session, of each agent and status the newest first."""
         name = await self.current_session_name(chat)
         found: list[Run] = []
-        for agent in self._roster.agent_ids:
+        for agent in self._agents.agent_ids:
             for status in (Status.QUEUED, Status.RUNNING):
                 which = RunFilter(session=str(SessionKey(agent, self._name, name)), status=status)
                 found += await self._store.runs.list(which, Page(limit=MAX_CANCELLED_RUNS))

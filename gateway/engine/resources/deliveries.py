@@ -16,9 +16,9 @@ from gateway.security import signatures
 class Deliveries:
     """What is sent when runs end."""
 
-    def __init__(self, store: Store, reach: AddressPolicy) -> None:
+    def __init__(self, store: Store, address_policy: AddressPolicy) -> None:
         self._store = store
-        self._reach = reach
+        self._address_policy = address_policy
 
     def make_webhook_target(self, url: str, body: str = "task", secret: str | None = None) -> Target:
         """Return the target for a caller's URL, to be set in `RunSpec.deliver`.
@@ -35,7 +35,7 @@ class Deliveries:
                 signatures.decode_standard_key(secret)
             except ConfigError as error:
                 raise InvalidRequest(f"webhook_secret: {error}") from error
-        return self._reach.make_webhook_target(url, body, secret or "")
+        return self._address_policy.make_webhook_target(url, body, secret or "")
 
     async def list_deliveries(self, which: DeliveryFilter, page: Page) -> Sequence[Delivery]:
         return await self._store.deliveries.list(which, page)

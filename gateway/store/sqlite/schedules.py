@@ -178,7 +178,7 @@ def get_schedule(reader: Reader, schedule_id: str) -> Schedule:
     """Return a schedule by its id.
 
     Raises:
-        JobNotFound: there is none.
+        ScheduleNotFound: there is none.
     """
     found = _find_schedule(reader, schedule_id)
     if found is None:

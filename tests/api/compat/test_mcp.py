@@ -1,4 +1,4 @@
-"""The MCP door, by the official SDK's client over HTTP, and by hand where no client would go."""
+"""The MCP API, by the official SDK's client over HTTP, and by hand where no client would go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAI door, by the official SDK."""
+"""The OpenAI API, by the official SDK."""
 
 from __future__ import annotations
 

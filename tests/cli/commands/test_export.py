@@ -9,7 +9,7 @@ from harness.command_line import Shell
 from harness.live_gateway import Live
 
 
-def test_the_files_hold_what_the_door_lists(shell: Shell, served: Live, tmp_path: Path) -> None:
+def test_the_files_have_what_the_api_lists(shell: Shell, served: Live, tmp_path: Path) -> None:
     task = served.call("POST", "/api/xcclaw/task", {"prompt": "hi"}).body
     ended = served.call("POST", f"/api/xcclaw/task/{task['id']}/execute").body
     session = served.call("POST", "/api/xcclaw/persistent?name=mine").body

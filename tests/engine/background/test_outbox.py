@@ -45,7 +45,7 @@ class Recorded:
             self.working -= 1
 
 
-def post(sender: Recorded) -> DeliverySetup:
+def delivery_setup(sender: Recorded) -> DeliverySetup:
     return DeliverySetup(senders={"webhook": sender}, bodies={"task": lambda run: b"told"})
 
 
@@ -68,7 +68,7 @@ async def settled(stage: Stage, *expected: DeliveryStatus) -> list[Delivery]:
 
 async def test_the_end_of_a_run_is_sent_at_once(tmp_path: Path) -> None:
     sender = Recorded()
-    async with staged(tmp_path, post=post(sender)) as stage:
+    async with staged(tmp_path, delivery_setup=delivery_setup(sender)) as stage:
         run = await stage.do(deliver=(HOOK,))
         await settled(stage, DeliveryStatus.DELIVERED)
 
@@ -81,7 +81,9 @@ async def test_what_has_waited_for_the_gateway_is_sent_little_by_little(tmp_path
     targets = [
         Target(kind="webhook", address=f"http://{number}.example/") for number in range(2 * outbox.INITIAL_MAX_SENDING)
     ]
-    async with staged(tmp_path, post=post(sender), prepare=lambda store: prepared(store, *targets)) as stage:
+    async with staged(
+        tmp_path, delivery_setup=delivery_setup(sender), prepare=lambda store: prepared(store, *targets)
+    ) as stage:
         await until(lambda: len(sender.sent) == outbox.INITIAL_MAX_SENDING, "the first ones are on their way")
         sender.gate.set()
         await settled(stage, *[DeliveryStatus.DELIVERED] * len(targets))
@@ -96,7 +98,9 @@ def test_there_is_more_room_with_each_second() -> None:
 async def test_one_receiver_is_sent_a_few_at_a_time(tmp_path: Path) -> None:
     sender = Recorded()
     sender.gate.clear()
-    async with staged(tmp_path, post=post(sender), prepare=lambda store: prepared(store, *[HOOK] * 9)) as stage:
+    async with staged(
+        tmp_path, delivery_setup=delivery_setup(sender), prepare=lambda store: prepared(store, *[HOOK] * 9)
+    ) as stage:
         await until(lambda: sender.working == outbox.MAX_SENDING_PER_RECEIVER, "as many as may are on their way")
         sender.gate.set()
         await settled(stage, *[DeliveryStatus.DELIVERED] * 9)
@@ -107,7 +111,7 @@ async def test_one_receiver_is_sent_a_few_at_a_time(tmp_path: Path) -> None:
 async def test_a_sender_that_breaks_is_tried_again(tmp_path: Path) -> None:
     sender = Recorded()
     sender.error = ZeroDivisionError("oh")
-    async with staged(tmp_path, post=post(sender)) as stage:
+    async with staged(tmp_path, delivery_setup=delivery_setup(sender)) as stage:
         await stage.do(deliver=(HOOK,))
         await until(lambda: sender.sent, "it was tried")
         (delivery,) = await settled(stage, DeliveryStatus.PENDING)
@@ -126,7 +130,7 @@ async def test_a_sender_that_breaks_is_tried_again(tmp_path: Path) -> None:
     ],
 )
 async def test_what_nobody_can_send_is_dead(tmp_path: Path, target: Target, why: str) -> None:
-    async with staged(tmp_path, post=post(Recorded())) as stage:
+    async with staged(tmp_path, delivery_setup=delivery_setup(Recorded())) as stage:
         await stage.do(deliver=(target,))
         (delivery,) = await settled(stage, DeliveryStatus.DEAD)
 
@@ -147,7 +151,7 @@ async def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, mon
         }
         return between[0]
 
-    async with staged(tmp_path, post=post(sender), wrap=wrap) as stage:
+    async with staged(tmp_path, delivery_setup=delivery_setup(sender), wrap=wrap) as stage:
         await stage.do(deliver=(HOOK,))
         await settled(stage, DeliveryStatus.DELIVERED)
 
@@ -159,7 +163,7 @@ async def test_after_standing_down_nothing_is_on_its_way(tmp_path: Path, monkeyp
     monkeypatch.setattr("gateway.engine.background.outbox.SENDING_GRACE_SECONDS", 0.01)
     sender = Recorded()
     sender.gate.clear()
-    async with staged(tmp_path, post=post(sender)) as stage:
+    async with staged(tmp_path, delivery_setup=delivery_setup(sender)) as stage:
         await stage.do(deliver=(HOOK,))
         await until(lambda: sender.working, "it is on its way")
         await stage.engine.step_down()

@@ -100,7 +100,7 @@ async def test_another_process_is_given_time_to_write_until_its_runs_have_ended(
         await until(lambda: watched[0].shared == [True, False], "it is known to write no more")
 
 
-async def test_who_stands_down_expects_the_next_one_to_write(tmp_path: Path) -> None:
+async def test_a_process_that_steps_down_expects_the_next_one_to_write(tmp_path: Path) -> None:
     watched: list[Watched] = []
 
     def wrap(store: SqliteStore) -> Watched:

@@ -144,7 +144,7 @@ async def test_two_engines_on_one_store_fire_each_time_once(tmp_path: Path, cloc
         assert await one.store.schedules.next_fire_at() == START + 11 * MINUTE
 
 
-async def test_who_stands_down_fires_no_more(stage: Stage, clock: SteppedClock) -> None:
+async def test_a_process_that_steps_down_fires_no_more(stage: Stage, clock: SteppedClock) -> None:
     made = await stage.engine.schedules.create_schedule(wanted("every 1m"))
     await stage.engine.step_down()
     clock.forward(MINUTE)
