@@ -278,7 +278,7 @@ async def test_a_permission_request_is_shown_and_answered_in_the_chat(
 
     ((_, history),) = telegram.chats[7].history.items()
     assert history[0] == question
-    assert (request.answer, request.by) == (answer, "telegram:7")
+    assert (request.answer, request.answered_by) == (answer, "telegram:7")
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ async def test_a_permission_request_is_answered_by_a_button(
         (run,) = await runs(served)
         [request] = await served.engine.permissions.list_requests(run.id, Page())
 
-    assert (request.answer, request.by) == (answer, "telegram:7")
+    assert (request.answer, request.answered_by) == (answer, "telegram:7")
     assert not any(telegram.chats[7].buttons.values())
 
 
@@ -318,7 +318,7 @@ async def test_a_button_counts_once_and_in_its_own_chat_only(
         await served.engine.cancel_run(run.id)
 
     assert sorted(telegram.chats[7].told) == ["Allowed.", "It is not waiting any more."]
-    assert (requests["p1"].answer, requests["p1"].by) == ("allow", "telegram:7")
+    assert (requests["p1"].answer, requests["p1"].answered_by) == ("allow", "telegram:7")
 
 
 class Asked(MemoryChannelContext):
@@ -442,7 +442,9 @@ async def test_messages_that_came_while_the_network_was_cut_are_answered_once(
     await telegram.say(7, "before")
     await telegram.answered(7, "echo: before")
     telegram.cut = True
-    await until(lambda: moongate.engine.channels._opened.talking["telegram"].state.state == "waiting", "it is noticed")
+    await until(
+        lambda: moongate.engine.channels._opened.chat_channels["telegram"].state.state == "waiting", "it is noticed"
+    )
     await telegram.say(7, "meanwhile")
     telegram.cut = False
 
@@ -478,7 +480,7 @@ async def test_a_failure_is_shown_until_it_passes(
 ) -> None:
     troubled = [True]
     telegram.trouble["getUpdates"].append(lambda _: trouble if troubled else None)
-    bot = moongate.engine.channels._opened.talking["telegram"]
+    bot = moongate.engine.channels._opened.chat_channels["telegram"]
     await until(lambda: bot.state.state == state, f"it is {state}")
 
     found = await shown(moongate)

@@ -286,7 +286,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _see_whole_logs(self) -> None:
         for run in self.model.runs:
             events = self.do(self.store.events.read_after(run.id, 0, 10_000))
-            assert [event.n for event in events] == list(range(1, len(events) + 1))
+            assert [event.number for event in events] == list(range(1, len(events) + 1))
             assert [event.kind == "end" for event in events] == [False] * (len(events) - 1) + [True]
             assert [event for event in self.told.events if event.run == run.id] == list(events)
         assert self.told.changes == list(self.do(self.store.events.read_changes_after(0, 100_000)))

@@ -228,7 +228,7 @@ async def test_a_plan_for_a_schedule_that_has_changed_does_nothing(store: Store,
 async def test_missed_times_are_recorded_and_counted(store: Store) -> None:
     schedule = await store.schedules.create(made())
     missed = (START + MINUTE, START + 2 * MINUTE)
-    await store.schedules.fire(firing(schedule, START + 3 * MINUTE, missed=missed, count=40))
+    await store.schedules.fire(firing(schedule, START + 3 * MINUTE, missed_times=missed, missed_count=40))
 
     assert (await store.schedules.get("s")).missed == 40
     assert await told_fires(store) == [(3 * MINUTE, "fired"), (2 * MINUTE, "missed"), (MINUTE, "missed")]
@@ -256,7 +256,7 @@ async def test_a_full_queue_leaves_the_time_due(shelf: Shelf) -> None:
 async def test_fires_are_listed_in_pages_the_newest_first(store: Store) -> None:
     schedule = await store.schedules.create(made())
     missed = tuple(START + number * MINUTE for number in range(1, 4))
-    await store.schedules.fire(firing(schedule, missed=missed))
+    await store.schedules.fire(firing(schedule, missed_times=missed))
     first = await store.schedules.list_fires("s", Page(limit=2))
     rest = await store.schedules.list_fires("s", Page(limit=2, before=first[-1].scheduled_for))
 
@@ -265,7 +265,7 @@ async def test_fires_are_listed_in_pages_the_newest_first(store: Store) -> None:
 
 async def test_old_fires_are_pruned(store: Store, clock: SteppedClock) -> None:
     schedule = await store.schedules.create(made())
-    await store.schedules.fire(firing(schedule, missed=(START,)))
+    await store.schedules.fire(firing(schedule, missed_times=(START,)))
     clock.forward(30 * 24 * 60 * MINUTE)
     await store.retention.prune_expired()
     kept = await told_fires(store)
@@ -417,7 +417,7 @@ async def test_a_success_resets_the_count_and_a_cancellation_does_not_count(stor
 
 async def test_refused_times_are_recorded_and_count_as_failures(store: Store) -> None:
     schedule = await store.schedules.create(made(max_failures=1))
-    await store.schedules.fire(firing(schedule, refused=(START + MINUTE,), error="the agent is gone"))
+    await store.schedules.fire(firing(schedule, refused_times=(START + MINUTE,), error="the agent is gone"))
 
     found = await store.schedules.get("s")
     (fire,) = await store.schedules.list_fires("s", PAGE)
