@@ -80,17 +80,17 @@ class _NoProcessRecords:
 async def _ask_agents(settings: Config, agents: list[Agent], environ: Mapping[str, str]) -> list[Finding]:
     """Ask the backends directly, as a gateway would."""
     with tempfile.TemporaryDirectory(prefix="moongate-doctor-") as directory:
-        tools = BackendResources(
+        resources = BackendResources(
             children=Children(_NoProcessRecords(), environ), environ=environ, directory=Path(directory)
         )
-        return list(await asyncio.gather(*(_ask_agent(agent, tools) for agent in agents)))
+        return list(await asyncio.gather(*(_ask_agent(agent, resources) for agent in agents)))
 
 
-async def _ask_agent(agent: Agent, tools: BackendResources) -> Finding:
+async def _ask_agent(agent: Agent, resources: BackendResources) -> Finding:
     try:
         async with (
             asyncio.timeout(HEALTH_TIMEOUT_SECONDS),
-            backends.find_backends()[agent.backend].open(tools) as opened,
+            backends.find_backends()[agent.backend].open(resources) as opened,
         ):
             return _describe_health(agent.id, await opened.check_health(agent))
     except TimeoutError:

@@ -115,19 +115,19 @@ def compute_backoff(schedule: Sequence[float], attempt: int, chance: float) -> f
 
 def apply_send_result(
     delivery: Delivery,
-    receipt: SendResult,
+    result: SendResult,
     now: int,
     chance: float,
     schedule: Sequence[float] = DELIVERY_RETRY_DELAYS_SECONDS,
 ) -> Delivery:
     """Return a delivery as it is after an attempt to send it."""
-    if isinstance(receipt, Delivered):
+    if isinstance(result, Delivered):
         return msgspec.structs.replace(delivery, status=DeliveryStatus.DELIVERED, error=None, finished=now)
-    error = receipt.reason[:MAX_DELIVERY_ERROR_CHARACTERS]
-    wait = None if isinstance(receipt, PermanentFailure) else compute_backoff(schedule, delivery.attempt + 1, chance)
+    error = result.reason[:MAX_DELIVERY_ERROR_CHARACTERS]
+    wait = None if isinstance(result, PermanentFailure) else compute_backoff(schedule, delivery.attempt + 1, chance)
     if wait is None:
         return msgspec.structs.replace(delivery, status=DeliveryStatus.DEAD, error=error, finished=now)
-    asked = min(receipt.retry_after, MAX_RETRY_AFTER_SECONDS) if isinstance(receipt, RetryLater) else 0.0
+    asked = min(result.retry_after, MAX_RETRY_AFTER_SECONDS) if isinstance(result, RetryLater) else 0.0
     next_at = now + round(max(wait, asked) * 1000)
     return msgspec.structs.replace(delivery, status=DeliveryStatus.PENDING, error=error, next_at=next_at)
 

@@ -53,9 +53,9 @@ async def search_transcripts(call: Call[Nothing, Query]) -> FoundList:
     session = None if asked.session is None else (await call.engine.sessions.get_session(asked.session)).key
     named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     agent = asked.agent if named is None else named.id  # messages of a removed agent can still be found
-    wanted = search.SearchQuery(terms=terms, session=session, agent=agent)
+    query = search.SearchQuery(terms=terms, session=session, agent=agent)
     found, cursor = paging.cut_page(
-        asked, await call.engine.sessions.search_messages(wanted, paging.page_to_fetch(asked)), lambda one: one.position
+        asked, await call.engine.sessions.search_messages(query, paging.page_to_fetch(asked)), lambda one: one.position
     )
     return FoundList(results=[_render_match(one) for one in found], next_cursor=cursor)
 

@@ -88,10 +88,10 @@ class AcpBackend:
         from gateway.backends.acp.turn import TurnRunner
 
         key = self._process_key(turn.agent, turn.depth)
-        here = self._take_idle(key, turn.session_ref) or await self._start_process(turn)
-        talk = TurnRunner(here, turn, turn.agent.options.mode)
+        connection = self._take_idle(key, turn.session_ref) or await self._start_process(turn)
+        runner = TurnRunner(connection, turn, turn.agent.options.mode)
         try:
-            async with aclosing(talk.stream_events()) as saying:
+            async with aclosing(runner.stream_events()) as saying:
                 async for said in saying:
                     yield said
         except AgentError as error:
@@ -99,10 +99,10 @@ class AcpBackend:
                 raise AgentError(error.message, remedy=turn.agent.options.known_agent.sign_in) from error
             raise
         finally:
-            if talk.is_reusable and not here.is_gone:
-                self._keep_idle(key, here, turn.agent.options)
+            if runner.is_reusable and not connection.is_gone:
+                self._keep_idle(key, connection, turn.agent.options)
             else:
-                self._start_closing(here)
+                self._start_closing(connection)
                 await asyncio.shield(asyncio.gather(*self._closing))
 
     # --- processes --------------------------------------------------------------------------
@@ -126,16 +126,16 @@ class AcpBackend:
             )
         except AgentError as error:
             raise AgentError(error.message, remedy=options.known_agent.install) from error
-        here = AgentConnection(child)
+        connection = AgentConnection(child)
         try:
-            await here.agree_on_protocol(options.start_timeout)
+            await connection.agree_on_protocol(options.start_timeout)
         except BaseException as error:
-            ended = here.is_gone
-            await here.close()
+            ended = connection.is_gone
+            await connection.close()
             if ended and isinstance(error, AgentError):
                 raise _EndedEarly(error.message, remedy=error.remedy) from error
             raise
-        return here
+        return connection
 
     def _take_idle(self, key: bytes, session: str | None) -> AgentConnection | None:
         """Return an idle process, preferably one that has loaded the session; None if there is none."""
@@ -149,20 +149,22 @@ class AcpBackend:
         self._timers.pop(chosen).cancel()
         return chosen
 
-    def _keep_idle(self, key: bytes, here: AgentConnection, options: Options) -> None:
+    def _keep_idle(self, key: bytes, connection: AgentConnection, options: Options) -> None:
         kept = self._idle.setdefault(key, [])
-        kept.append(here)
-        self._timers[here] = asyncio.get_running_loop().call_later(options.idle_stop, self._end_idle, key, here)
+        kept.append(connection)
+        self._timers[connection] = asyncio.get_running_loop().call_later(
+            options.idle_stop, self._end_idle, key, connection
+        )
         while len(kept) > options.idle_processes:
             self._end_idle(key, kept[0])
 
-    def _end_idle(self, key: bytes, here: AgentConnection) -> None:
-        self._idle[key].remove(here)
-        self._timers.pop(here).cancel()
-        self._start_closing(here)
+    def _end_idle(self, key: bytes, connection: AgentConnection) -> None:
+        self._idle[key].remove(connection)
+        self._timers.pop(connection).cancel()
+        self._start_closing(connection)
 
-    def _start_closing(self, here: AgentConnection) -> None:
-        task = asyncio.create_task(here.close(), name="acp-close")
+    def _start_closing(self, connection: AgentConnection) -> None:
+        task = asyncio.create_task(connection.close(), name="acp-close")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

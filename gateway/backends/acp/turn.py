@@ -44,8 +44,8 @@ _ALLOW_REMEDY = 'The agent\'s `"permissions": "allow"` lets it do everything it 
 class TurnRunner:
     """Runs one turn over a connection."""
 
-    def __init__(self, here: AgentConnection, turn: Turn, mode: str | None) -> None:
-        self._here = here
+    def __init__(self, connection: AgentConnection, turn: Turn, mode: str | None) -> None:
+        self._connection = connection
         self._turn = turn
         self._mode = mode
         self._asked: list[Permission] = []
@@ -72,13 +72,15 @@ class TurnRunner:
         text = self._turn.input
         if fresh and self._turn.agent.system_prompt:
             text = f"{self._turn.agent.system_prompt}\n\n{text}"
-        with self._here.listen_to(session, self._answer_request):
-            prompt = self._here.agent.prompt(session_id=session, prompt=[TextContentBlock(type="text", text=text)])
+        with self._connection.listen_to(session, self._answer_request):
+            prompt = self._connection.agent.prompt(
+                session_id=session, prompt=[TextContentBlock(type="text", text=text)]
+            )
             asking = asyncio.create_task(prompt, name="acp-prompt")
             try:
                 async for said in self._stream_updates(session, asking):
                     yield said
-                response = await self._here.await_answer(asking, "did not finish")
+                response = await self._connection.await_answer(asking, "did not finish")
                 self.is_reusable = True
             finally:
                 if not asking.done():
@@ -93,7 +95,7 @@ class TurnRunner:
         self, session: str, asking: asyncio.Task[PromptResponse]
     ) -> AsyncGenerator[BackendEvent, None]:
         while not asking.done():
-            getting = asyncio.create_task(self._here.next_update())
+            getting = asyncio.create_task(self._connection.next_update())
             try:
                 await asyncio.wait({getting, asking}, return_when=asyncio.FIRST_COMPLETED)
                 update = getting.result() if getting.done() else None
@@ -101,7 +103,7 @@ class TurnRunner:
                 getting.cancel()
             for said in (*self._take_permission_events(), *self._read_update(session, update)):
                 yield said
-        while (update := self._here.take_update()) is not None:
+        while (update := self._connection.take_update()) is not None:
             for said in self._read_update(session, update):
                 yield said
         for said in self._take_permission_events():
@@ -115,20 +117,20 @@ class TurnRunner:
 
     async def _open_session(self) -> tuple[str, bool, Log | None]:
         """Return the session, whether it is new, and a warning if an earlier conversation could not be resumed."""
-        here, turn, remark = self._here, self._turn, None
+        connection, turn, remark = self._connection, self._turn, None
         known = turn.session_ref
-        if known is not None and known in here.loaded_sessions:
+        if known is not None and known in connection.loaded_sessions:
             await self._choose_model_and_mode(known)
             return known, False, None
-        if known is not None and (here.can_resume or here.can_load):
-            again = here.agent.resume_session if here.can_resume else here.agent.load_session
-            here.loaded_sessions[known] = LoadedSession()
+        if known is not None and (connection.can_resume or connection.can_load):
+            again = connection.agent.resume_session if connection.can_resume else connection.agent.load_session
+            connection.loaded_sessions[known] = LoadedSession()
             try:
-                opened = await here.await_answer(
+                opened = await connection.await_answer(
                     again(cwd=turn.workspace, session_id=known), "did not resume its session"
                 )
             except AgentError as error:
-                del here.loaded_sessions[known]
+                del connection.loaded_sessions[known]
                 remark = Log(
                     level="warning", message=f"{error} It starts a new session, without memory of the conversation."
                 )
@@ -138,15 +140,17 @@ class TurnRunner:
                 return known, False, None
         elif known is not None:
             remark = Log(level="warning", message="the agent cannot resume a conversation: it starts a new one")
-        opened = await here.await_answer(here.agent.new_session(cwd=turn.workspace), "did not open a session")
-        here.loaded_sessions[opened.session_id] = LoadedSession()
+        opened = await connection.await_answer(
+            connection.agent.new_session(cwd=turn.workspace), "did not open a session"
+        )
+        connection.loaded_sessions[opened.session_id] = LoadedSession()
         self._note_options(opened.session_id, opened)
         await self._choose_model_and_mode(opened.session_id)
         return opened.session_id, True, remark
 
     def _note_options(self, session: str, opened: Any) -> None:
         """Note the options of an opened session; its cost until now belongs to earlier processes."""
-        note = self._here.loaded_sessions[session]
+        note = self._connection.loaded_sessions[session]
         note.options = [one for one in opened.config_options or () if isinstance(one, SessionConfigOptionSelect)]
         note.has_modes = opened.modes is not None
         note.settled_cost = note.cost
@@ -158,7 +162,7 @@ class TurnRunner:
             AgentError: the agent has no such option, or refuses the value.
         """
         model = self._turn.model or self._turn.agent.model
-        note = self._here.loaded_sessions[session]
+        note = self._connection.loaded_sessions[session]
         for wanted, category in ((model, "model"), (self._mode, "mode")):
             option = next((one for one in note.options if one.category == category or one.id == category), None)
             if option is not None:
@@ -166,29 +170,29 @@ class TurnRunner:
             elif wanted is None:
                 continue
             elif category == "mode" and note.has_modes:
-                await self._send_choice(self._here.agent.set_session_mode(session_id=session, mode_id=wanted))
+                await self._send_choice(self._connection.agent.set_session_mode(session_id=session, mode_id=wanted))
             else:
                 raise AgentError(f"the agent has no option for its {category}, so {wanted!r} cannot be set.")
 
     async def _set_option(self, session: str, option: SessionConfigOptionSelect, wanted: str | None) -> None:
         """Set an option; if this turn names no value, restore the value from before earlier turns changed it."""
-        changed = self._here.loaded_sessions[session].changed_options
+        changed = self._connection.loaded_sessions[session].changed_options
         if wanted is None and option.id not in changed:
             return
         changed.add(option.id)
         value = option.current_value if wanted is None else wanted
         await self._send_choice(
-            self._here.agent.set_config_option(config_id=option.id, session_id=session, value=value)
+            self._connection.agent.set_config_option(config_id=option.id, session_id=session, value=value)
         )
 
     async def _send_choice(self, setting: Awaitable[Any]) -> None:
-        await self._here.await_answer(setting, "did not accept the option")
+        await self._connection.await_answer(setting, "did not accept the option")
 
     async def _cancel_prompt(self, session: str, asking: asyncio.Task[PromptResponse]) -> None:
         """Cancel the prompt; if the agent does not stop in time, its process cannot be used again."""
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
-                await self._here.agent.cancel(session_id=session)
+                await self._connection.agent.cancel(session_id=session)
                 self._withdraw_questions()
                 await asyncio.wait({asking})
         self.is_reusable = asking.done() and not asking.cancelled() and asking.exception() is None
@@ -230,7 +234,7 @@ class TurnRunner:
 
     def _take_new_cost(self, session: str) -> list[BackendEvent]:
         """Return the new cost at once: it counts, however the turn ends."""
-        note = self._here.loaded_sessions[session]
+        note = self._connection.loaded_sessions[session]
         spent, note.settled_cost = note.cost - note.settled_cost, note.cost
         return [Usage(cost=spent)] if spent else []
 

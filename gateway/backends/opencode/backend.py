@@ -60,24 +60,26 @@ class OpencodeBackend:
             # opencode would accept it, and fail later with errors that do not tell why
             raise AgentError(f"the workspace {turn.workspace} does not exist.")
         async with (
-            self._find_server(turn.agent, turn.depth).use_connection() as here,
-            here.use_directory(turn.workspace),
+            self._find_server(turn.agent, turn.depth).use_connection() as connection,
+            connection.use_directory(turn.workspace),
         ):
-            session, remark = await _open_session(here, turn)
+            session, remark = await _open_session(connection, turn)
             if remark is not None:
                 yield remark
             yield SessionRef(session.id)
-            await here.wait_for_stop(session.id)
-            async with aclosing(_stream_answer(here, turn, session, prompt)) as said:
+            await connection.wait_for_stop(session.id)
+            async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
                 async for one in said:
                     yield one
 
     async def check_health(self, agent: Agent) -> AgentHealth:
         try:
-            here = self._find_server(agent).live_connection()
-            if here is not None:
+            connection = self._find_server(agent).live_connection()
+            if connection is not None:
                 return AgentHealth(
-                    ok=True, version=(await here.api.read_health(_HEALTH_TIMEOUT_SECONDS)).version, detail=here.api.base
+                    ok=True,
+                    version=(await connection.api.read_health(_HEALTH_TIMEOUT_SECONDS)).version,
+                    detail=connection.api.base,
                 )
             if agent.options.url is not None:
                 return await self._check_foreign_server(agent.options)
@@ -173,25 +175,25 @@ class OpencodeBackend:
 
 
 async def _stream_answer(
-    here: ServerConnection, turn: Turn, session: Session, prompt: dict[str, Any]
+    connection: ServerConnection, turn: Turn, session: Session, prompt: dict[str, Any]
 ) -> AsyncGenerator[BackendEvent | FullReply, None]:
-    with here.stream.subscribe_session(session.id) as inbox:
-        talk = TurnRunner(here.api, inbox, session, turn)
+    with connection.stream.subscribe_session(session.id) as inbox:
+        runner = TurnRunner(connection.api, inbox, session, turn)
         try:
-            async with aclosing(talk.stream_events(prompt)) as said:
+            async with aclosing(runner.stream_events(prompt)) as said:
                 async for one in said:
                     yield one
         finally:
-            if talk.stopped_early:
-                here.keep_stopping(session)
+            if runner.stopped_early:
+                connection.keep_stopping(session)
 
 
-async def _open_session(here: ServerConnection, turn: Turn) -> tuple[Session, Log | None]:
+async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Session, Log | None]:
     """Return the session of a turn, and a warning if it is not the earlier one."""
     remark = None
     if turn.session_ref is not None:
         try:
-            known = await here.api.read_session(turn.session_ref)
+            known = await connection.api.read_session(turn.session_ref)
         except RequestRefused as error:
             if error.http_status not in (400, 404):
                 raise
@@ -201,7 +203,7 @@ async def _open_session(here: ServerConnection, turn: Turn) -> tuple[Session, Lo
                 return known, None
             why = "the workspace has changed, and an opencode conversation cannot move"
         remark = Log(level="warning", message=f"{why}: the agent starts a new session, without memory of the old one")
-    return await here.api.create_session(turn.workspace, turn.session), remark
+    return await connection.api.create_session(turn.workspace, turn.session), remark
 
 
 def _is_same_directory(one: str, other: str) -> bool:

@@ -36,7 +36,7 @@ class AgentHealth(Struct, frozen=True, kw_only=True):
     missing: str = ""
 
 
-async def deny_permission(wanted: PermissionQuestion) -> Answer:
+async def deny_permission(question: PermissionQuestion) -> Answer:
     """Deny a permission: the answer when nobody can be asked."""
     return Answer.DENY
 

@@ -54,7 +54,7 @@ class RunStore(Protocol):
         """Store a round of a goal that goes on: its events, transcript and usage."""
         ...
 
-    async def finish(self, run_id: str, epoch: int, verdict: AttemptResult, said: Sequence[AnyEventData]) -> Run:
+    async def finish(self, run_id: str, epoch: int, result: AttemptResult, said: Sequence[AnyEventData]) -> Run:
         """End a run: store its last events, final status and transcript."""
         ...
 
@@ -143,7 +143,7 @@ class EventStore(Protocol):
 class PermissionStore(Protocol):
     """Permission requests. The transaction that ends an attempt withdraws what it still asks for."""
 
-    async def ask(self, run_id: str, epoch: int, wanted: PermissionQuestion, expires: int) -> PermissionRequest:
+    async def ask(self, run_id: str, epoch: int, question: PermissionQuestion, expires: int) -> PermissionRequest:
         """Store a request of the running attempt; it expires at that moment, in milliseconds since 1970 UTC."""
         ...
 

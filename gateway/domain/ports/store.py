@@ -117,7 +117,7 @@ class ScheduleStore(Protocol):
         """
         ...
 
-    async def fire(self, firing: FirePlan) -> Sequence[AcceptedRun]:
+    async def fire(self, plan: FirePlan) -> Sequence[AcceptedRun]:
         """Queue a run for each time that has come, record the other times, and set the next time.
 
         A run that its agent refuses is recorded as a refused fire, with the reason. No time ever makes two runs.
@@ -231,7 +231,7 @@ class SessionStore(Protocol):
         """Return the newest messages of a session, oldest first."""
         ...
 
-    async def search(self, wanted: SearchQuery, page: Page) -> Sequence[SearchHit]:
+    async def search(self, query: SearchQuery, page: Page) -> Sequence[SearchHit]:
         """Return the messages that match, newest first."""
         ...
 

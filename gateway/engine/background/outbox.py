@@ -138,9 +138,9 @@ class Outbox:
 
     async def _send_delivery(self, delivery: Delivery) -> None:
         with log.bound(delivery=delivery.id, run=delivery.run):
-            receipt = await self._attempt_send(delivery)
+            result = await self._attempt_send(delivery)
             chance = random.random()  # noqa: S311 it spreads retries, and protects nothing
-            done = apply_send_result(delivery, receipt, self._clock(), chance, self._setup.retry_delays)
+            done = apply_send_result(delivery, result, self._clock(), chance, self._setup.retry_delays)
             await until_stored(lambda: self._store.deliveries.record_attempt(done))
             _log.info(f"delivery.{done.status}", attempt=done.attempt, receiver=done.target.receiver, error=done.error)
 

@@ -76,8 +76,8 @@ class Scheduler:
             return MAX_SCHEDULER_SLEEP_SECONDS
         return min(max((next_at - self._clock()) / 1000, 0.0) + 0.001, MAX_SCHEDULER_SLEEP_SECONDS)
 
-    async def _fire_schedule(self, firing: FirePlan) -> None:
-        for accepted in await self._store.schedules.fire(firing):
+    async def _fire_schedule(self, plan: FirePlan) -> None:
+        for accepted in await self._store.schedules.fire(plan):
             self._announce(accepted)
 
     def _plan_fires(self, schedule: Schedule, now: int) -> FirePlan:

@@ -113,9 +113,9 @@ class Executor:
                 limit=self._output_limit,
                 fenced=lambda: attempt.interrupt(Interrupt.FENCED),
             )
-            verdict = await self._perform_attempt(attempt, recorder)
+            result = await self._perform_attempt(attempt, recorder)
             try:
-                await self._settle_run(attempt, recorder, verdict)
+                await self._settle_run(attempt, recorder, result)
             except Exception:  # a run that stays in `running` blocks its session for ever
                 _log.exception("run.end_broke")
                 await self._finish_run(
@@ -142,7 +142,7 @@ class Executor:
             session_ref=ref if kind == agent.backend else None,
             workspace=str(self._ensure_workspace(agent, run.spec.session)),
             read_history=lambda: self._store.sessions.read_history(run.spec.session, MAX_HISTORY_MESSAGES),
-            ask_permission=lambda wanted: self._answer_permission(attempt, recorder, agent, wanted),
+            ask_permission=lambda question: self._answer_permission(attempt, recorder, agent, question),
         )
 
     def _backend_name(self, run: Run) -> str:
@@ -233,14 +233,14 @@ class Executor:
                 await recorder.record_output(said)
 
     async def _answer_permission(
-        self, attempt: Attempt, recorder: Recorder, agent: Agent, wanted: PermissionQuestion
+        self, attempt: Attempt, recorder: Recorder, agent: Agent, question: PermissionQuestion
     ) -> Answer:
         """Answer a permission question by the agent's policy, which may be to ask people."""
         if agent.permissions is not PermissionPolicy.ASK:
             return Answer.ALLOW if agent.permissions is PermissionPolicy.ALLOW else Answer.DENY
         try:
             await recorder.flush_events()
-            return await self._ask(attempt.run, wanted, agent.permission_timeout)
+            return await self._ask(attempt.run, question, agent.permission_timeout)
         except Fenced:
             attempt.interrupt(Interrupt.FENCED)
             return Answer.DENY
@@ -268,24 +268,24 @@ class Executor:
 
     # --- settle -----------------------------------------------------------------------------
 
-    async def _settle_run(self, attempt: Attempt, recorder: Recorder, verdict: AttemptResult | None) -> None:
+    async def _settle_run(self, attempt: Attempt, recorder: Recorder, result: AttemptResult | None) -> None:
         """Store the end of the run, or put it back into the queue."""
         run, said = attempt.run, await recorder.close()
-        if verdict is None and attempt.interrupted_by is Interrupt.CANCEL:
-            verdict = AttemptResult(
+        if result is None and attempt.interrupted_by is Interrupt.CANCEL:
+            result = AttemptResult(
                 move=Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER, result=recorder.current_reply or None
             )
         if attempt.interrupted_by is Interrupt.FENCED:
             _log.warning("run.fenced")
-        elif verdict is not None:
+        elif result is not None:
             ended = {"usage": recorder.usage, "rounds": attempt.rounds, "done": attempt.done}
-            await self._finish_run(run, msgspec.structs.replace(verdict, **ended), said)
+            await self._finish_run(run, msgspec.structs.replace(result, **ended), said)
         else:
             why = (attempt.interrupted_by or Interrupt.STOP).value
             await _store_settlement(lambda: self._store.runs.requeue(run.id, run.epoch, why))
 
-    async def _finish_run(self, run: Run, verdict: AttemptResult, said: Sequence[BackendEvent]) -> None:
-        await _store_settlement(lambda: self._store.runs.finish(run.id, run.epoch, verdict, said))
+    async def _finish_run(self, run: Run, result: AttemptResult, said: Sequence[BackendEvent]) -> None:
+        await _store_settlement(lambda: self._store.runs.finish(run.id, run.epoch, result, said))
 
 
 async def _cancel_turn(task: asyncio.Task[None]) -> None:

@@ -45,18 +45,18 @@ class Permissions:
         #: number of requests that wait for an answer, by the id of the run
         self._waiting: Counter[str] = Counter()
 
-    async def ask_people(self, run: Run, wanted: PermissionQuestion, seconds: float) -> Answer:
+    async def ask_people(self, run: Run, question: PermissionQuestion, seconds: float) -> Answer:
         """Show people what an attempt asks for, and return their answer; deny it if nobody answers in time.
 
         Raises:
             Fenced: another attempt at the run has begun.
         """
         if self._waiting[run.id] >= MAX_OPEN_REQUESTS:
-            _log.warning("permission.too_many", run=run.id, action=wanted.action[:MAX_ACTION_CHARACTERS])
+            _log.warning("permission.too_many", run=run.id, action=question.action[:MAX_ACTION_CHARACTERS])
             return Answer.DENY
         self._waiting[run.id] += 1
         try:
-            return await self._ask_and_wait(run, _clean_question(wanted), seconds)
+            return await self._ask_and_wait(run, _clean_question(question), seconds)
         finally:
             self._waiting[run.id] -= 1
             if not self._waiting[run.id]:
@@ -102,9 +102,9 @@ class Permissions:
         """
         return await self._store.permissions.list(run, page)
 
-    async def _ask_and_wait(self, run: Run, wanted: PermissionQuestion, seconds: float) -> Answer:
+    async def _ask_and_wait(self, run: Run, question: PermissionQuestion, seconds: float) -> Answer:
         expires = self._clock() + round(seconds * 1000)
-        asked = await until_stored(lambda: self._store.permissions.ask(run.id, run.epoch, wanted, expires))
+        asked = await until_stored(lambda: self._store.permissions.ask(run.id, run.epoch, question, expires))
         _log.info("permission.asked", request=asked.id, action=asked.action)
         try:
             async with asyncio.timeout(seconds):
@@ -128,7 +128,7 @@ class Permissions:
         return Answer.DENY
 
 
-def _clean_question(wanted: PermissionQuestion) -> PermissionQuestion:
+def _clean_question(question: PermissionQuestion) -> PermissionQuestion:
     # A program may say something that is not Unicode, or very long.
-    action = wanted.action[:MAX_ACTION_CHARACTERS].encode("utf-8", "replace").decode()
-    return msgspec.structs.replace(wanted, action=action)
+    action = question.action[:MAX_ACTION_CHARACTERS].encode("utf-8", "replace").decode()
+    return msgspec.structs.replace(question, action=action)

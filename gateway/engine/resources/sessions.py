@@ -81,9 +81,9 @@ class Sessions:
     async def read_history(self, key: str, limit: int) -> Sequence[Message]:
         return await self._store.sessions.read_history(key, limit)
 
-    async def search_messages(self, wanted: SearchQuery, page: Page) -> Sequence[SearchHit]:
+    async def search_messages(self, query: SearchQuery, page: Page) -> Sequence[SearchHit]:
         """Return the messages that match, newest first."""
-        return await self._store.sessions.search(wanted, page)
+        return await self._store.sessions.search(query, page)
 
     async def delete_session(self, key: str, *, force: bool) -> None:
         """Delete a session with its transcript.

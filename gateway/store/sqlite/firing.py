@@ -11,18 +11,18 @@ from gateway.store.sqlite import runs, schedules
 from gateway.store.sqlite.database import Transaction
 
 
-def fire_schedule(tx: Transaction, firing: FirePlan) -> list[AcceptedRun]:
+def fire_schedule(tx: Transaction, plan: FirePlan) -> list[AcceptedRun]:
     """Carry out a plan, unless the schedule has changed since it was made, or another process has carried it out."""
-    schedule = firing.schedule
-    over = firing.next_at is None
+    schedule = plan.schedule
+    over = plan.next_at is None
     tx.execute(
         "UPDATE schedules SET next_at = ?, missed = missed + ?, enabled = ?, reason = ?"
         " WHERE id = ? AND revision = ? AND next_at = ? AND enabled = 1",
         (
-            firing.next_at,
-            firing.missed_count,
+            plan.next_at,
+            plan.missed_count,
             int(not over),
-            (firing.error or "its time has passed") if over else None,
+            (plan.error or "its time has passed") if over else None,
             schedule.id,
             schedule.revision,
             schedule.next_at,
@@ -30,13 +30,13 @@ def fire_schedule(tx: Transaction, firing: FirePlan) -> list[AcceptedRun]:
     )
     if not tx.changes_made():
         return []
-    for time in firing.missed_times:
+    for time in plan.missed_times:
         schedules.record_fire(tx, schedule.id, time, FireOutcome.MISSED)
-    for time in firing.refused_times:
-        if schedules.record_fire(tx, schedule.id, time, FireOutcome.REFUSED, error=firing.error):
-            schedules.count_failure(tx, schedule.id, firing.error or "")
+    for time in plan.refused_times:
+        if schedules.record_fire(tx, schedule.id, time, FireOutcome.REFUSED, error=plan.error):
+            schedules.count_failure(tx, schedule.id, plan.error or "")
     started = []
-    for planned in firing.runs:
+    for planned in plan.runs:
         if schedules.record_fire(tx, schedule.id, planned.time, FireOutcome.FIRED):
             try:
                 accepted = runs.accept_run(tx, planned.spec, None, planned.admission)

@@ -43,7 +43,7 @@ def _decode_request(run: str, row: Sequence[Any]) -> PermissionRequest:
 
 
 def ask_permission(
-    tx: Transaction, run_id: str, epoch: int, wanted: PermissionQuestion, expires: int
+    tx: Transaction, run_id: str, epoch: int, question: PermissionQuestion, expires: int
 ) -> PermissionRequest:
     """Store a request of the running attempt.
 
@@ -56,8 +56,8 @@ def ask_permission(
         run=run.id,
         number=(newest or 0) + 1,
         event_number=run.last_event + 1,
-        action=wanted.action,
-        choices=wanted.choices,
+        action=question.action,
+        choices=question.choices,
         asked=tx.now,
         expires=expires,
     )
@@ -108,7 +108,7 @@ def close_permission(tx: Transaction, run_id: str, n: int, why: DenialReason) ->
     """Deny a request unless somebody has answered it. Returns the request with its answer."""
     run = run_queries.get_run(tx, run_id)
     found = _get_of_run(tx, run, n)
-    return found if found.answer is not None else _record_answer(tx, run, found, Answer.DENY, lapse=why)
+    return found if found.answer is not None else _record_answer(tx, run, found, Answer.DENY, denial_reason=why)
 
 
 def withdraw_open(tx: Transaction, run: Run) -> list[Permission]:
@@ -154,12 +154,12 @@ def _record_answer(
     given: Answer,
     *,
     by: str = "",
-    lapse: DenialReason | None = None,
+    denial_reason: DenialReason | None = None,
 ) -> PermissionRequest:
-    settled = msgspec.structs.replace(found, answer=given, answered=tx.now, answered_by=by, denial_reason=lapse)
+    settled = msgspec.structs.replace(found, answer=given, answered=tx.now, answered_by=by, denial_reason=denial_reason)
     tx.execute(
         "UPDATE permissions SET answer = ?, answered = ?, by = ?, lapse = ? WHERE run = ? AND n = ?",
-        (given, tx.now, by, lapse, run.seq, found.number),
+        (given, tx.now, by, denial_reason, run.seq, found.number),
     )
     _append_event(tx, run, _permission_event(settled))
     event_log.note_permission(tx, run, settled.id, given)

@@ -224,19 +224,19 @@ def end_round(tx: Transaction, run_id: str, epoch: int, ended: GoalRound, said: 
     sessions.write_round(tx, run, ended.number, ended.reply)
 
 
-def finish_run(tx: Transaction, run_id: str, epoch: int, verdict: AttemptResult, said: Sequence[AnyEventData]) -> Run:
+def finish_run(tx: Transaction, run_id: str, epoch: int, result: AttemptResult, said: Sequence[AnyEventData]) -> Run:
     run = run_queries.current_attempt(tx, run_id, epoch)
     finished = move_run(
         tx,
         run,
-        verdict.move,
+        result.move,
         said,
-        outcome=verdict.outcome,
-        result=verdict.result,
-        error=verdict.error,
-        usage=run.usage + verdict.usage,
-        rounds=verdict.rounds,
-        done=verdict.done,
+        outcome=result.outcome,
+        result=result.result,
+        error=result.error,
+        usage=run.usage + result.usage,
+        rounds=result.rounds,
+        done=result.done,
     )
     usage.settle_run(tx, run, said, finished)
     sessions.write_transcript(tx, finished)
@@ -253,13 +253,13 @@ def _requeue(tx: Transaction, run: Run, why: str) -> Run:
 def _requeue_or_end(tx: Transaction, run: Run, why: str) -> Run:
     if run.cancel_requested:
         return move_run(tx, run, Move.CANCEL, outcome=Outcome.CANCELLED_BY_USER)
-    verdict = domain.decide_after_interruption(run.spec, run.attempt, why)
-    if verdict is None:
+    result = domain.decide_after_interruption(run.spec, run.attempt, why)
+    if result is None:
         return move_run(tx, run, Move.REQUEUE, (), why, owner=None)
-    changes: dict[str, Any] = {"outcome": verdict.outcome, "error": verdict.error}
+    changes: dict[str, Any] = {"outcome": result.outcome, "error": result.error}
     if run.spec.mode is Mode.GOAL:
         changes |= {"rounds": (run.rounds or 0) + 1, "done": False}
-    failed = move_run(tx, run, verdict.move, **changes)
+    failed = move_run(tx, run, result.move, **changes)
     sessions.write_transcript(tx, failed)
     return failed
 

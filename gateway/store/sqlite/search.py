@@ -24,10 +24,10 @@ _MATCH_BEGIN, _MATCH_END = "\x02", "\x03"
 _MARKED_MATCH = re.compile(f"{_MATCH_BEGIN}([^{_MATCH_BEGIN}{_MATCH_END}]*){_MATCH_END}")
 
 
-def search_messages(reader: Reader, wanted: SearchQuery, page: Page) -> list[SearchHit]:
+def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[SearchHit]:
     """Return the messages that match, newest first."""
-    conditions, values = ["words MATCH ?"], [_match_expression(wanted.terms)]
-    for column, value in (("transcript.session", wanted.session), ("sessions.agent", wanted.agent)):
+    conditions, values = ["words MATCH ?"], [_match_expression(query.terms)]
+    for column, value in (("transcript.session", query.session), ("sessions.agent", query.agent)):
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
