@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 if __name__ == "__main__":
-    gc.disable()  # while it loads: nothing is garbage then, and each collection costs a tenth of the time
+    gc.disable()  # while it loads: there is no garbage, and collections take a tenth of the time
 
 import argparse
 import contextlib
@@ -40,12 +40,12 @@ from gateway.supervisor.supervisor import Supervisor
 
 #: set for a gateway in the background: nobody reads its console
 DETACHED_VARIABLE = "MOONGATE_DETACHED"
-#: bytes of what a service manager keeps
+#: bytes of a service manager's output file, above which it is emptied
 MAX_OUTPUT_FILE_BYTES = 1024 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the gateway in the foreground; returns the exit code."""
+    """Run the gateway in the foreground; return the exit code."""
     gc.enable()
     parser = argparse.ArgumentParser(prog="python -m gateway", description="Run the gateway in the foreground.")
     parser.add_argument("--port", type=int, help="port to listen on")
@@ -65,15 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: Mapping[str, Any]) -> int:
-    """Run the gateway in the foreground until it is told to stop; returns its exit code.
+    """Run the gateway in the foreground until it is asked to stop; return its exit code.
 
     Args:
         options: `port`, `host`, `config`, `token`, `force` and `kill_foreign` as given on the command
-            line; None is not given. `environment` and `output` are for service managers that can neither
-            set variables nor keep what is printed.
+            line; None means not given. `environment` and `output` are for service managers that can neither
+            set variables nor store the output.
 
     Raises:
-        GatewayError: it cannot start; `exit_code` is the process's.
+        GatewayError: it cannot start; `exit_code` is the exit code of the process.
     """
     signals.block_restart_signal()
     os.umask(0o077)
@@ -86,7 +86,7 @@ def run(options: Mapping[str, Any]) -> int:
     notifier = Notifier(os.environ)
     if options.get("token"):
         _store_token(options["token"])
-    for name in ("config", "host", "port"):  # generations read the settings themselves, and must see these too
+    for name in ("config", "host", "port"):  # generations read the settings themselves, with these
         if options.get(name) is not None:
             os.environ[f"MOONGATE_{name.upper()}"] = str(options[name])
     resumed = reexec.find_kept(os.environ.pop(reexec.RESUME_VARIABLE, ""))
@@ -106,7 +106,7 @@ def run(options: Mapping[str, Any]) -> int:
         listener = kept or _bind_port(settings, force=force, kill_foreign=kill_foreign)
     try:
         with listener:
-            if not resumed:  # only now: by force, who had the port is gone, and may have had the data, too
+            if not resumed:  # only now: the gateway that --force ended may have held the data, too
                 data.lock_directory(settings.data_directory)
             code = _run_supervisor(settings, reading, held, data, listener, notifier, resumed)
     finally:
@@ -123,7 +123,7 @@ def run(options: Mapping[str, Any]) -> int:
 
 
 def _acquire_lock(settings: Config, *, force: bool) -> Lock:
-    """Take the lock of the config; by force, end the gateway that has it."""
+    """Take the lock of the config; with `force`, first end the gateway that holds it."""
     path = paths.lock_file(settings.home, settings.path)
     try:
         return lock.acquire_lock(path)
@@ -142,7 +142,7 @@ def _bind_port(settings: Config, *, force: bool, kill_foreign: bool) -> socket.s
     if before is not None and before.port == number and not before.is_alive:
         terminate.wait_free(
             host, number, terminate.ORPHAN_GRACE_SECONDS
-        )  # a serving process of ours may still be ending
+        )  # a serving process of this gateway may still be ending
     if force or kill_foreign:
         terminate.take_port(host, number, paths.locks_directory(settings.home), kill_foreign=kill_foreign)
     return port.bind_port(host, number)
@@ -183,7 +183,7 @@ def _run_supervisor(
     console = Console(_choose_console())
 
     def write(line: bytes) -> None:
-        with contextlib.suppress(OSError):  # a full disk must not keep us from reading
+        with contextlib.suppress(OSError):  # with a full disk, the supervisor must still read
             file.write_line(line)
         console.write_line(line)
 
@@ -216,8 +216,8 @@ def _run_supervisor(
 
 
 def _serve_in_process(settings: Config, listener: socket.socket, instance: str) -> int:
-    """Serve inside this process, without generations; returns AGAIN if somebody is to begin it again."""
-    from gateway import unsupervised  # late: a supervisor does without all that it brings
+    """Serve inside this process, without generations; return RESTART_EXIT_CODE if the gateway must start again."""
+    from gateway import unsupervised  # late: a supervisor needs none of its imports
 
     file = LogFile(paths.log_file(settings.home, settings.path))
     console = _choose_console()
@@ -255,19 +255,19 @@ def _make_record(settings: Config, instance: str, began: int, host: str, bound: 
 
 
 def _store_token(token: str) -> None:
-    """Store a token, and keep it out of the process list: become the same program without it."""
+    """Store a token, then execute this program again without it: the process list must not show it."""
     home = paths.make_private_directory(paths.state_directory(os.environ))
     secret_file.store_secret(paths.token_file(home), token)
-    if restart_plan.CURRENT_PLATFORM == "win32":  # what becomes another program there has ended, for who started it
+    if restart_plan.CURRENT_PLATFORM == "win32":  # exec there looks like an exit to the parent
         return
-    os.execv(sys.executable, restart_plan.command_without_option("--token"))  # noqa: S606 ourselves again
+    os.execv(sys.executable, restart_plan.command_without_option("--token"))  # noqa: S606 this program
 
 
 def _redirect_output(name: str) -> None:
     """Append all output to a file that only its owner can read.
 
     Raises:
-        ConfigError: it cannot be written to.
+        ConfigError: the file cannot be opened for writing.
     """
     file = Path(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
@@ -280,12 +280,12 @@ def _redirect_output(name: str) -> None:
         os.dup2(descriptor, number)
     if descriptor not in (1, 2):
         os.close(descriptor)
-    # Windows gives no streams at all to a program without a console.
+    # On Windows, a program without a console has no streams.
     sys.stdout, sys.stderr = _open_stream(1), _open_stream(2)
 
 
 def _truncate_output() -> None:
-    """Truncate the output file of a service manager when it is too large: it grows with every start."""
+    """Empty the output file of a service manager if it is too large: it grows with every start."""
     with contextlib.suppress(OSError):
         found = os.fstat(1)
         if (
@@ -301,16 +301,16 @@ def _open_stream(number: int) -> TextIO:
 
 
 def _choose_console() -> Callable[[bytes], None]:
-    """Return the function that prints log lines; in the background nobody reads them."""
+    """Return the function that prints log lines; in the background, one that discards them."""
     return _discard_line if os.environ.get(DETACHED_VARIABLE) else _print_line
 
 
 def _discard_line(line: bytes) -> None:
-    """Show nothing: nobody reads."""
+    """Print nothing: nobody reads it."""
 
 
 def _print_line(line: bytes) -> None:
-    """Print a line; a reader that does not read (a full pipe, ^S) misses it and blocks nothing."""
+    """Print a line without blocking: a reader that does not read (a full pipe, ^S) misses it."""
     data = memoryview((log_reader.format_line(line) + "\n").encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError, ValueError):
         while data and (os.name == "nt" or select.select([], [2], [], 0)[1]):
@@ -318,7 +318,7 @@ def _print_line(line: bytes) -> None:
 
 
 def _print_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # nobody has to read it
+    with contextlib.suppress(OSError):  # the reader may be gone
         sys.stdout.write(_format_banner(settings, bound, about) + "\n")
         sys.stdout.flush()
 
@@ -348,7 +348,7 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
 
 
 def _shell_command() -> str:
-    """Return what calls our command from a shell: its name, or where that is not found, its path."""
+    """Return the command that starts our CLI in a shell: its name, or its path if the shell would not find the name."""
     installed = Path(sys.executable).with_name("gateway")
     return "gateway" if shutil.which("gateway") or not installed.exists() else shlex.quote(str(installed))
 

@@ -47,12 +47,12 @@ _AGENT_FIELDS = frozenset(Agent.__struct_fields__) - {"options"}
 
 
 def check_agents(config: Config, environ: Mapping[str, str]) -> list[Agent]:
-    """Return the agents in force, their options checked by their backends.
+    """Return the agents in force; their backends have checked their options.
 
-    If none is configured, the first kind that is found on this machine gives one.
+    Without a configured agent, use the first backend that is found on this machine.
 
     Raises:
-        ConfigError: something is wrong; the message names the setting.
+        ConfigError: a setting is wrong; the message names it.
     """
     kinds = backends.find_backends()
     agents = [_parse_agent(config, number, entry, kinds) for number, entry in enumerate(config.agents.entries)]
@@ -82,11 +82,11 @@ def _make_days(config: Config) -> CalendarDays:
 
 
 def detect_agent(config: Config, environ: Mapping[str, str]) -> Agent:
-    """Return the agent to use when none is configured: the first kind that is found here."""
+    """Return the agent to use when none is configured: that of the first backend found on this machine."""
     for name, kind in sorted(backends.find_backends().items(), key=lambda entry: entry[1].rank):
         try:
             found = kind.detect(environ, config) if kind.detect else None
-        except Exception as error:  # the border, as in plugins: what others wrote may raise anything
+        except Exception as error:  # as in plugins: foreign code may raise anything
             if name not in backends.find_registered_backends().usable:
                 raise
             origin = backends.find_registered_backends().origins[name]
@@ -120,7 +120,7 @@ def _parse_agent(config: Config, number: int, entry: Mapping[str, Any], kinds: M
 
 def _refuse_broken_plugin(where: str, name: str, broken: Mapping[str, BrokenPlugin]) -> None:
     """Raises:
-    ConfigError: what is meant is a plugin, and it cannot be used.
+    ConfigError: the name belongs to a plugin that cannot be used.
     """
     if name in broken:
         raise ConfigError(
@@ -138,7 +138,7 @@ def _convert_options(raw: Mapping[str, Any], kind: type[Any] | None, where: str,
 
 
 def _fill_defaults(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) -> Agent:
-    """Fill in what the agent leaves to the settings."""
+    """Return the agent with its missing values taken from the settings."""
     adapt = kinds[agent.backend].adapt
     return msgspec.structs.replace(
         agent,
@@ -159,12 +159,12 @@ def _log_broken_plugins() -> None:
 
 
 def known_environment(config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment, with what `.env` in the state directory adds."""
+    """Return the environment, plus the variables that only `.env` in the state directory sets."""
     return {**read_dotenv(config.home), **environ}
 
 
 def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
-    """Check that all can be opened. Their agents are not checked: some are stored, not configured."""
+    """Check that all channels can be opened. Their agents are not checked: some are stored, not configured."""
     configured = {name: options for name, _, options in _configured_channels(config)}
     for _, kind, options in _configured_channels(config):
         kind.secrets(options, environ)
@@ -180,7 +180,7 @@ def _check_channels(config: Config, environ: Mapping[str, str]) -> None:
 
 
 def _configured_channels(config: Config) -> Iterator[tuple[str, ChannelType, Any]]:
-    """Yield the channels that are configured, with their options."""
+    """Yield the name, type and options of each enabled channel in the config."""
     kinds = channels.find_channels()
     for name, raw in config.channels.items():
         where = f"{config.path}: channels"
@@ -211,7 +211,7 @@ async def _open_channels(
     kinds = channels.find_channels()
     opened: dict[str, Channel] = {}
     for name, kind, options in _configured_channels(config):
-        assert kind.open is not None, "a channel with options is one to open"
+        assert kind.open is not None, "a channel with options can be opened"
         opened[name] = await stack.enter_async_context(kind.open(options, resources))
     return OpenChannels(
         chat_channels=opened,
@@ -225,10 +225,10 @@ async def _open_channels(
 
 
 def _make_webhook_sender(config: Config, clock: Clock) -> WebhookSender:
-    """Return the sender of webhooks.
+    """Return the webhook sender.
 
     Raises:
-        ConfigError: a secret is none, or what is allowed names no host or network.
+        ConfigError: a secret is invalid, or the allow list has an entry that is neither host nor network.
     """
     keys, own = _read_webhook_keys(config)
     made = _parse_signing_keys("webhook-secret", webhook_secret(config))
@@ -238,10 +238,10 @@ def _make_webhook_sender(config: Config, clock: Clock) -> WebhookSender:
 
 
 def _read_webhook_keys(config: Config) -> tuple[list[bytes], dict[str, list[bytes]]]:
-    """Return what webhooks are signed with as far as the settings say, and for receivers that have their own.
+    """Return the signing keys from the settings, and the keys of receivers that have their own.
 
     Raises:
-        ConfigError: a secret is none.
+        ConfigError: a secret is invalid.
     """
     own = {}
     for receiver, secret in config.webhooks.secrets.items():
@@ -268,7 +268,7 @@ def _as_list(secret: str | list[str] | None) -> list[str]:
 
 
 def _gather_body_formats() -> Mapping[str, BodyEncoder]:
-    """Return the functions that make the bodies of deliveries, by the name of the format."""
+    """Return the encoders of the notice that a run has ended, by format name; API modules declare them."""
     return plugins.gather_mappings("gateway.api.routes", "BODIES") | plugins.gather_mappings(
         "gateway.api.compat", "BODIES"
     )
@@ -300,7 +300,7 @@ async def open_gateway(
     environ: Mapping[str, str] = os.environ,
     clock: Clock = wall_clock,
 ) -> AsyncIterator[ServerContext]:
-    """Open everything that serves requests, and close it in the reverse order.
+    """Open everything that serves requests; at the end, close it in reverse order.
 
     Args:
         agents: as `check_agents` returned them.
@@ -355,19 +355,19 @@ async def open_gateway(
 
 
 def is_migration_pending(config: Config) -> bool:
-    """Return whether opening the database would change its schema, for which nobody else may use it."""
+    """Return whether opening the database would change its schema; then no other process may use it."""
     return opening.needs_migration(config.database_path)
 
 
 def gateway_token(config: Config) -> str | None:
-    """Return the gateway's own token, generated if there is none yet; None when none is asked for."""
+    """Return the gateway's own token; generate it if it is missing. None if callers need no token."""
     if config.gateway.auth.mode == "none":
         return None
     return config.gateway.auth.token or secret_file.read_or_create(paths.token_file(config.home))
 
 
 def webhook_secret(config: Config) -> str | None:
-    """Return what webhooks are signed with where the settings say nothing, generated if there is none yet."""
+    """Return the generated webhook secret; create it if it is missing. None if the settings give a secret."""
     if config.webhooks.secret:
         return None
     return secret_file.read_or_create(paths.webhook_secret_file(config.home), signatures.new_standard_secret)

@@ -1,7 +1,7 @@
 """Messages between a supervisor and a generation: JSON lines over a socket pair.
 
-The supervisor's end closes with the supervisor, however it ends: a generation that reads the end
-of the stream knows that it is an orphan.
+The supervisor's socket closes when the supervisor ends, for any reason: a generation that reads the
+end of the stream knows that it is an orphan.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class MessageType(StrEnum):
     PASSIVE = "passive"
     FAILED = "failed"
     MIGRATION = "migration"
-    #: somebody asked it, over HTTP, to have the gateway restarted or stopped
+    #: a client asked over HTTP to restart or stop the gateway
     RESTART_PLEASE = "restart please"
     STOP_PLEASE = "stop please"
     # sent by the supervisor
     LEAD = "lead"
     STEP_DOWN = "step down"
     STOP = "stop"
-    #: something that people should know of, for `/health`
+    #: a notice for people, shown in `/health`
     NOTE = "note"
 
 
 class Message(NamedTuple):
     word: MessageType
-    #: what goes with the word
+    #: the values that belong to this type of message
     about: dict[str, Any]
 
 
@@ -53,7 +53,7 @@ class MessageDecoder:
         self._rest = b""
 
     def decode_messages(self, data: bytes) -> list[Message]:
-        """Return the messages that are complete now; invalid ones are left out."""
+        """Return the messages that are complete now; skip invalid ones."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-MAX_CONTROL_MESSAGE_BYTES:]
         return [message for message in map(_parse_message, lines) if message is not None]
@@ -69,7 +69,7 @@ class ControlChannel:
         self._unsent = b""
 
     def send_message(self, word: MessageType, **about: Any) -> None:
-        """Send a message, now or as soon as there is room; `receive_messages` notices a closed channel."""
+        """Send a message now, or as soon as the socket has room; `receive_messages` reports a closed channel."""
         self._unsent += encode_message(word, **about)
         self._send_pending()
 

@@ -1,8 +1,8 @@
-"""The errors that people and programs meet: one small tree.
+"""The errors that people and programs see: one small tree.
 
 Each class names its code on the wire, its HTTP status and its exit code. The docstring's first
-sentence is the default message. A message says what happened, to what, and why if that is known;
-`remedy` says what to do about it.
+sentence is the default message. A message says what happened, to what, and the cause if known;
+`remedy` says how to solve it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Asks a port whether a gateway answers there. The one probe that the CLI and the supervisor use.
+"""Asks a port whether a gateway answers there. Both the CLI and the supervisor use this probe.
 
-Standard library only, and no HTTP client: `gateway status` is to be quick.
+Standard library only, and no HTTP client, so that `gateway status` is quick.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 
 class Answer(NamedTuple):
-    """What came back for a GET."""
+    """The answer to a GET."""
 
     #: HTTP status; None if nothing on the port speaks HTTP within the time
     status: int | None
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 def ask_health(host: str, port: int, timeout_seconds: float) -> dict[str, Any] | None:
-    """Return the answer to `GET /health`; None if nothing answers that is a gateway of ours.
+    """Return the answer to `GET /health`; None if no Moongate gateway answers.
 
     Args:
         host: an address to connect to, not one to listen on.
@@ -35,7 +35,7 @@ def ask_health(host: str, port: int, timeout_seconds: float) -> dict[str, Any] |
 
 
 def get_json(host: str, port: int, path: str, timeout_seconds: float, headers: str = "") -> Answer:
-    """GET a path of a gateway on this machine.
+    """Return the answer to a GET of a path, from a gateway on this machine.
 
     Args:
         host: an address to connect to, not one to listen on.
@@ -46,7 +46,7 @@ def get_json(host: str, port: int, path: str, timeout_seconds: float, headers: s
     try:
         with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
             name = f"[{host}]" if ":" in host else host
-            # HTTP/1.0: the answer ends with the connection and is in one piece.
+            # HTTP/1.0: the answer is not chunked, and ends when the connection closes.
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {name}:{port}\r\n{headers}\r\n".encode())
             data = _read_answer(connection, deadline)
     except OSError:

@@ -1,4 +1,4 @@
-"""Logs are events: one JSON line each, with the ids of what it is about.
+"""Logs are events: one JSON line each, with the ids of the things that the event concerns.
 
 Records are made by structlog and written by a thread: a slow disk or a full pipe never holds the
 event loop. What does not fit into the queue is counted, and the count is written.
@@ -29,13 +29,13 @@ def _hide_module(name: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-# structlog imports rich, if installed, for a console that is not used here: 35 ms of each start.
+# structlog imports rich, if installed, for a console that is not used here; that takes 35 ms of each start.
 with _hide_module("rich"):
     import structlog
 
 #: lines that may wait to be written
 MAX_QUEUED_LINES = 10_000
-#: characters of a value that came from outside
+#: characters that are logged of a value from outside
 MAX_VALUE_CHARS = 2_000
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
@@ -65,7 +65,7 @@ class LogWriter:
             self._dropped += 1
 
     def close(self, timeout: float = 2.0) -> None:
-        """Write what waits, for at most `timeout` seconds."""
+        """Write the queued lines, for at most `timeout` seconds."""
         try:
             self._queue.put(None, timeout=timeout)
         except queue.Full:
@@ -94,7 +94,7 @@ def configure_logging(level: str, sinks: Iterable[Sink], secrets: Iterable[str] 
     """Send all logs, ours and those of the standard library, to the sinks as JSON lines.
 
     Args:
-        level: the least level that is written.
+        level: the lowest level that is written.
         sinks: called with each line, without its line feed.
         secrets: values that are never written.
     """
@@ -160,7 +160,7 @@ def _shorten_values(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 class _StandardLogHandler(logging.Handler):
-    """Takes what libraries log by the standard library."""
+    """Takes records of libraries that log with the standard library."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger()
@@ -180,6 +180,6 @@ def _take_over_standard_logging(level: int) -> None:
 
 
 get = structlog.get_logger
-#: bind what all lines of this task, or of a block, are about
+#: add values to all log lines of this task or block
 bind = structlog.contextvars.bind_contextvars
 bound = structlog.contextvars.bound_contextvars

@@ -1,4 +1,4 @@
-"""Reading the log file: its last lines and its new lines, across rotation."""
+"""Reads the log file: its last lines and its new lines, across rotation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import IO
 
 LEVEL_NAMES = ("debug", "info", "warning", "error")
 
-#: times to look for a file that may be renamed at that moment
+#: number of checks for a file that may be renamed at that moment
 MAX_ROTATION_CHECKS = 3
-#: bytes read at once, from the end backwards
+#: bytes of one read, from the end backwards
 READ_BLOCK_BYTES = 64 * 1024
 
 
 def has_level(line: bytes, level: str) -> bool:
-    """Tell whether a JSON log line has at least that level; a line that is no JSON counts as an error."""
+    """Return whether a JSON log line has at least a level; a line that is not JSON counts as an error."""
     try:
         found = json.loads(line).get("level", "info")
     except (ValueError, AttributeError, RecursionError):
@@ -27,7 +27,7 @@ def has_level(line: bytes, level: str) -> bool:
 
 
 def format_line(line: bytes) -> str:
-    """Return a log line as people read it: time, level, event, then the rest; control characters escaped."""
+    """Return a log line for people: time, level, event, then the other fields; control characters are escaped."""
     try:
         record = json.loads(line)
         stamp, level, event = (str(record.pop(name, "")) for name in ("time", "level", "event"))
@@ -39,7 +39,7 @@ def format_line(line: bytes) -> str:
 
 
 def read_last_lines(file: Path, count: int, level: str = "debug") -> list[bytes]:
-    """Return the last lines of at least a level, oldest first, from rotated files too if need be."""
+    """Return the last lines of at least a level, oldest first; read rotated files if necessary."""
     found: list[bytes] = []
     for path in _existing_files(file):
         if len(found) >= count:
@@ -53,7 +53,7 @@ def read_last_lines(file: Path, count: int, level: str = "debug") -> list[bytes]
 
 
 def _existing_files(file: Path) -> Iterator[Path]:
-    """Yield the files that there are, the newest first; between two steps of a rotation the first one is missing."""
+    """Yield the files that exist, the newest first; between two steps of a rotation, the newest one is missing."""
     if file.exists():
         yield file
     number = 1
@@ -78,7 +78,7 @@ def _read_backwards(path: Path) -> Iterator[bytes]:
 
 
 class LogFollower:
-    """Gives the lines that are added to a log file after it was made, across rotation."""
+    """Reads lines that are added to a log file after the follower was created, across rotation."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -92,7 +92,7 @@ class LogFollower:
         """Return the whole lines that came since the last call."""
         lines = self._read_lines()
         while (newer := self._open_newer()) is not None:
-            lines += self._read_lines()  # what came between the last look and the rotation
+            lines += self._read_lines()  # lines that came between the last read and the rotation
             self.close()
             self._file = newer
             lines += self._read_lines()
@@ -109,9 +109,9 @@ class LogFollower:
         return [line for line in lines if line]
 
     def _open_newer(self) -> IO[bytes] | None:
-        """Return the file that came after the present one, opened; None if that is still written to.
+        """Return the next file, opened; None if the present file is still written to.
 
-        It may have been rotated more than once since the last look, or be gone.
+        The present file may have been rotated more than once since the last check, or be gone.
         """
         for _ in range(MAX_ROTATION_CHECKS):
             newer, found = self._find_next_file()
@@ -122,9 +122,9 @@ class LogFollower:
         return self._find_next_file()[0]
 
     def _find_next_file(self) -> tuple[IO[bytes] | None, bool]:
-        """Return the file after the present one, or else the oldest; and whether the present one was seen.
+        """Return the file after the present one, or else the oldest; and whether the present one was found.
 
-        One that is just being renamed is not seen.
+        A file is not found while it is renamed.
         """
         newer: IO[bytes] | None = None
         for path in _existing_files(self._path):

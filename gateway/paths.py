@@ -1,4 +1,4 @@
-"""Where things are on disk: one state directory, everything below it."""
+"""Paths on disk: one state directory, with everything below it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def token_file(state: Path) -> Path:
 
 
 def webhook_secret_file(state: Path) -> Path:
-    """Return the file of what webhooks are signed with where the settings say nothing."""
+    """Return the file of the webhook secret that is used if the settings give none."""
     return state / "webhook-secret"
 
 
@@ -39,19 +39,19 @@ def logs_directory(state: Path) -> Path:
 
 
 def log_file(state: Path, config_file: Path) -> Path:
-    """Return the log file of a config: of the one in its usual place, or of another one, or of its last good copy."""
+    """Return the log file of a config; the last good copy of a config has the same log file."""
     meant = config_file.with_name(config_file.name.removesuffix(_LAST_GOOD))
     usual = meant.resolve() == (state / "config.json").resolve()
     return logs_directory(state) / ("gateway.log" if usual else f"gateway.{_path_digest(meant)}.log")
 
 
 def start_output_file(state: Path, config_file: Path) -> Path:
-    """Return the file of what a gateway in the background says before it has its log."""
+    """Return the file for the output of a gateway in the background before it opens its log."""
     return log_file(state, config_file).with_suffix(".start")
 
 
 def last_good_config(config_file: Path) -> Path:
-    """Return the copy of a config that last worked."""
+    """Return the path of the last good copy of a config."""
     return config_file.with_name(config_file.name + _LAST_GOOD)
 
 
@@ -64,9 +64,9 @@ def locks_directory(state: Path) -> Path:
 
 
 def lock_file(state: Path, config_file: Path) -> Path:
-    """Return the lock file of a config: named by the hash of its resolved path.
+    """Return the lock file of a config, named by the hash of its resolved path.
 
-    Two configs may so run two gateways side by side; two spellings of one path name one lock.
+    So two configs can run two gateways at the same time, and two spellings of one path name one lock.
     """
     return locks_directory(state) / f"gateway.{_path_digest(config_file)}.lock"
 
@@ -81,12 +81,12 @@ def data_lock_file(data_directory: Path) -> Path:
 
 
 def make_private_directory(path: Path) -> Path:
-    """Create a directory that only its owner may enter, with such parents as are missing, and return it.
+    """Create a directory that only its owner may enter, with its missing parents, and return its path.
 
     Raises:
         OSError: it cannot be created.
     """
     for missing in [parent for parent in reversed(path.parents) if not parent.exists()]:
-        missing.mkdir(exist_ok=True, mode=0o700)  # `parents=True` would make them open to all
+        missing.mkdir(exist_ok=True, mode=0o700)  # with `parents=True`, everyone could enter them
     path.mkdir(exist_ok=True, mode=0o700)
     return path

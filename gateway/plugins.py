@@ -1,4 +1,4 @@
-"""Finding the modules of a seam: one file each, by name, plus what other packages register."""
+"""Finds the modules of a seam: one file each, by name, plus those that other packages register."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ K = TypeVar("K")
 
 
 class SeamModules(Mapping[str, Any]):
-    """What the public modules of a package show by an attribute, by the module's name.
+    """The values of one attribute of a package's public modules, by module name.
 
-    A module is loaded when it is first asked for: a gateway starts without the backends that no agent of it has.
+    A module is loaded at its first use: a gateway does not load backends that none of its agents uses.
     """
 
     def __init__(self, package: str, attribute: str, others: Mapping[str, Any]) -> None:
         """Args:
-        others: what goes with them; a name of a module is not taken from it.
+        others: more values by name; a module of the same name wins.
         """
         home = importlib.import_module(package)
         self._package, self._attribute, self._others = package, attribute, others
@@ -30,10 +30,10 @@ class SeamModules(Mapping[str, Any]):
         self._names = sorted(self._own | set(others))
 
     def __getitem__(self, name: str) -> Any:
-        """Return what one shows.
+        """Return the value of one module.
 
         Raises:
-            AttributeError: the module lacks the attribute that the seam asks for.
+            AttributeError: the module lacks the attribute that the seam needs.
         """
         if name in self._own:
             return getattr(importlib.import_module(f"{self._package}.{name}"), self._attribute)
@@ -50,12 +50,12 @@ class SeamModules(Mapping[str, Any]):
 
 
 def discover_modules(package: str, attribute: str, others: Mapping[str, Any] = MappingProxyType({})) -> SeamModules:
-    """Return what every public module of a package shows, and what others bring."""
+    """Return the values of an attribute of every public module of a package, and the values in `others`."""
     return SeamModules(package, attribute, others)
 
 
 def gather_mappings(package: str, attribute: str) -> dict[str, Any]:
-    """Return what the modules of a package together say by an attribute, a mapping, that not all of them have."""
+    """Return the union of the mappings that modules of a package have as an attribute; not all modules have it."""
     home = importlib.import_module(package)
     names = sorted(found.name for found in pkgutil.iter_modules(home.__path__))
     modules = [importlib.import_module(f"{package}.{name}") for name in names]
@@ -65,28 +65,28 @@ def gather_mappings(package: str, attribute: str) -> dict[str, Any]:
 class BrokenPlugin(NamedTuple):
     """A plugin that cannot be used."""
 
-    #: the distribution that brings it, with its version
+    #: the distribution that registers it, with its version
     origin: str
     why: str
 
 
 class RegisteredPlugins(NamedTuple, Generic[K]):
-    """What other distributions bring for a seam, by name."""
+    """The plugins that other distributions register for a seam, by name."""
 
     usable: Mapping[str, K]
-    #: the distributions that bring those, with their versions
+    #: the distributions of the usable plugins, with their versions
     origins: Mapping[str, str]
     broken: Mapping[str, BrokenPlugin]
 
 
 def load_plugins(group: str, kind: type[K], taken: Collection[str]) -> RegisteredPlugins[K]:
-    """Load what installed distributions registered under an entry point group.
+    """Load the plugins that installed distributions register under an entry point group.
 
-    A broken one is told of, and nothing else: a gateway must start without it.
+    A broken plugin is only reported: the gateway must start without it.
 
     Args:
-        kind: what each has to be.
-        taken: names that are our own.
+        kind: the type that each plugin must have.
+        taken: names that our own modules use.
     """
     usable: dict[str, K] = {}
     origins: dict[str, str] = {}
@@ -99,7 +99,7 @@ def load_plugins(group: str, kind: type[K], taken: Collection[str]) -> Registere
         origin = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
         try:
             loaded = point.load()
-        except (Exception, SystemExit) as error:  # the border: what others wrote may raise anything
+        except (Exception, SystemExit) as error:  # foreign code may raise anything
             loaded, why = None, f"{point.value} raises {type(error).__name__}: {error}"
         else:
             why = f"{point.value} is no {kind.__name__}"
@@ -113,10 +113,10 @@ def load_plugins(group: str, kind: type[K], taken: Collection[str]) -> Registere
 
 
 def _may_be_registered(group: str) -> bool:
-    """Tell whether any distribution may have registered something under a group.
+    """Return whether a distribution may have registered a plugin under a group.
 
-    Looks into the files that `importlib.metadata` reads, by https://packaging.python.org/specifications/entry-points/,
-    which takes a tenth of the time; where distributions may be in no directory, the answer is yes.
+    Searches the files that `importlib.metadata` reads (https://packaging.python.org/specifications/entry-points/),
+    in a tenth of the time. If distributions may exist outside directories, the answer is yes.
     """
     if any(hasattr(finder, "find_distributions") for finder in sys.meta_path if finder is not PathFinder):
         return True

@@ -1,4 +1,4 @@
-"""Private files: written whole or not at all, readable by their owner only; links are never followed.
+"""Private files: written completely or not at all, readable by their owner only; links are never followed.
 
 Standard library only, so that `gateway status` is quick.
 """
@@ -15,7 +15,7 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 def replace_private_file(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file in place of the present one.
+    """Replace a file.
 
     Args:
         durable: whether the file must survive a power failure. Waiting for the disk takes time, so say
@@ -51,7 +51,7 @@ def read_private_file(path: Path, max_bytes: int) -> bytes:
     Raises:
         OSError: there is no such file, it is a link or a directory, or it cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT)  # a pipe in its place must not block us
+    descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT)  # if the path is a pipe, it must not block
     try:
         return os.read(descriptor, max_bytes)
     finally:

@@ -1,6 +1,6 @@
-"""One serving process: listens on a given socket, says when it is ready, and drains when told.
+"""One serving process: listens on a given socket, reports when it is ready, and drains on request.
 
-A supervisor hands a generation the socket and talks with it over a control channel.
+A supervisor gives a generation the socket and exchanges messages with it over a control channel.
 `gateway.unsupervised` serves without a supervisor.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 
 if __name__ == "__main__":
-    gc.disable()  # until it is ready: nothing that a start loads is garbage, and to look for some takes a tenth of it
+    gc.disable()  # until ready: a start creates no garbage, and collections take a tenth of its time
 
 import asyncio
 import contextlib
@@ -37,53 +37,53 @@ from gateway.process import identity
 
 #: seconds between two heartbeats to the supervisor
 HEARTBEAT_INTERVAL_SECONDS = 1.0
-#: seconds after the death of its supervisor within which a serving process ends
+#: seconds after which a serving process exits when its supervisor has died
 ORPHAN_EXIT_SECONDS = 6.0
-#: seconds that the agent has to say its version
+#: seconds that the agent has to report its version
 INTRODUCTION_TIMEOUT_SECONDS = 5.0
 
 _log = log.get()
 
 
 class Shutdown(NamedTuple):
-    """How a serving process is to end."""
+    """How a serving process must end."""
 
-    #: seconds that requests and runs get to finish
+    #: seconds that requests and runs have to finish
     grace: float
     why: str
-    #: whether another process goes on with the queue: then callers may wait for results here
+    #: whether another process continues with the queue; if so, callers here may wait for its results
     handed_over: bool = False
 
 
 class Lifecycle(Protocol):
-    """What tells a serving process when to lead and when to end."""
+    """Tells a serving process when to lead and when to end."""
 
-    async def on_ready(self, context: ServerContext) -> None:
-        """Requests are answered."""
+    async def on_ready(self, around: ServerContext) -> None:
+        """Do what is due when requests are answered."""
 
     async def wait_to_lead(self) -> None:
-        """Wait until this process is the one that claims runs."""
+        """Wait until this process may claim runs."""
 
     async def wait_for_shutdown(self) -> Shutdown:
-        """Wait until it must end; each further call waits for a shorter grace."""
+        """Wait for a request to end; each further call waits for a request with a shorter grace."""
 
     async def on_passive(self) -> None:
-        """It claims no more runs."""
+        """Do what is due when this process claims no more runs."""
 
     @property
     def control(self) -> Control:
-        """What callers with the right to may ask of it."""
+        """What authorized callers may ask of this process."""
         ...
 
 
 async def serve_requests(
     settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, life: Lifecycle, generation: int
 ) -> None:
-    """Serve until told to end, then drain; being told again cuts the grace short.
+    """Serve until asked to end, then drain; a second request shortens the grace.
 
     Args:
-        agents: as `app.check_agents` returned them.
-        listener: bound; closed here when the end begins.
+        agents: as `app.check` returned them.
+        listener: a bound socket; closed here when the shutdown begins.
 
     Raises:
         ConfigError: the database cannot be used.
@@ -107,7 +107,7 @@ async def serve_requests(
 
 
 async def _wait_for_shutdown(life: Lifecycle, leading: asyncio.Task[None]) -> Shutdown:
-    """Wait until it must end. If it cannot lead, raise why: it would accept work and never do it."""
+    """Wait for a request to end. If this process cannot lead, raise the error: it would accept work and never do it."""
     ending = asyncio.create_task(life.wait_for_shutdown(), name="ending")
     await asyncio.wait({ending, leading}, return_when=asyncio.FIRST_COMPLETED)
     if not ending.done():
@@ -130,7 +130,7 @@ async def _shorten_grace(life: Lifecycle, server: ApiServer, context: ServerCont
 
 
 class SupervisedLifecycle:
-    """The life of a generation: its supervisor tells it when to lead and when to end."""
+    """The lifecycle of a generation: its supervisor tells it when to lead and when to end."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         self._reader = reader
@@ -145,7 +145,7 @@ class SupervisedLifecycle:
     @classmethod
     @asynccontextmanager
     async def open_channel(cls, descriptor: int, number: int) -> AsyncIterator[SupervisedLifecycle]:
-        """Talk over an inherited socket, and give signs of life, for the time of the block."""
+        """Exchange messages over an inherited socket, and send heartbeats, while the block runs."""
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
         line = cls(reader, writer, number)
         try:
@@ -155,9 +155,9 @@ class SupervisedLifecycle:
             line._beating.cancel()
             writer.close()
 
-    async def on_ready(self, context: ServerContext) -> None:
-        self.send_message(MessageType.READY, **await describe_default_agent(context))
-        gc.freeze()  # objects of the start stay to the end: no collection has to visit them again
+    async def on_ready(self, around: ServerContext) -> None:
+        self.send_message(MessageType.READY, **await describe_default_agent(around))
+        gc.freeze()  # objects of the start live until the exit: the collector need not visit them
         gc.enable()
 
     async def wait_to_lead(self) -> None:
@@ -178,10 +178,10 @@ class SupervisedLifecycle:
         )
 
     async def wait_to_migrate(self) -> bool:
-        """Say that the database needs a migration, and wait until no other process uses it.
+        """Report that the database needs a migration, and wait until no other process uses it.
 
         Returns:
-            False if it must end instead.
+            False if this process must end instead.
         """
         self.send_message(MessageType.MIGRATION)
         waits = [asyncio.create_task(self.wait_to_lead()), asyncio.create_task(self.wait_for_shutdown())]
@@ -200,7 +200,7 @@ class SupervisedLifecycle:
 
     async def _receive_messages(self) -> None:
         decoder = control_channel.MessageDecoder()
-        with contextlib.suppress(ConnectionError):  # one that was killed before it read all has reset the line
+        with contextlib.suppress(ConnectionError):  # a supervisor killed with unread data resets the connection
             while data := await self._reader.read(control_channel.MAX_CONTROL_MESSAGE_BYTES):
                 for message in decoder.decode_messages(data):
                     self._handle_message(message)
@@ -219,8 +219,8 @@ class SupervisedLifecycle:
                 self._notes.update(message.about)
 
 
-async def describe_default_agent(context: ServerContext) -> dict[str, Any]:
-    """Return the default agent and whether it answers, for the greeting."""
+async def describe_default_agent(around: ServerContext) -> dict[str, Any]:
+    """Return the default agent and whether it answers, for the banner."""
     try:
         default = context.engine.agents.default_agent
     except AgentNotFound as error:
@@ -235,11 +235,11 @@ async def describe_default_agent(context: ServerContext) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    """Serve as a generation: with a listening socket, a line to the supervisor, and a number."""
+    """Serve as a generation; `argv` has the listening socket, the control channel and the number."""
     listener, line, number = map(int, argv)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
-    for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the supervisor's to decide
+    for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the supervisor handles them
         signal.signal(number_, _ignore_signal)
     for descriptor in (listener, line):
         os.set_inheritable(descriptor, False)
@@ -272,20 +272,20 @@ async def _serve_supervised(listener: socket.socket, descriptor: int, number: in
 
 
 def _exit_after_supervisor(line: int) -> None:
-    """End this process some seconds after its supervisor died, even if the event loop hangs."""
+    """Exit some seconds after the supervisor has died, even if the event loop hangs."""
     poll = select.poll()
-    poll.register(line, 0)  # no events: the closing of the channel is always reported
+    poll.register(line, 0)  # no events: poll always reports that the channel has closed
     poll.poll()
     time.sleep(ORPHAN_EXIT_SECONDS)
     os._exit(1)
 
 
 def _ignore_signal(number: int, frame: object) -> None:
-    """Not SIG_IGN, which agents would inherit."""
+    """Do nothing. SIG_IGN would be inherited by agents."""
 
 
 def _write_to_pipe(line: bytes, level: int) -> None:
-    """Write a whole line to the supervisor's pipe; on the log's own thread, so a full pipe holds nobody."""
+    """Write a whole line to the supervisor's pipe. Runs on the log's own thread: a full pipe blocks nothing else."""
     data = memoryview(line + b"\n")
     while data:
         data = data[os.write(2, data) :]

@@ -1,7 +1,7 @@
 """Reads server-sent events from a stream of bytes, in pieces of any size.
 
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html. Comments, `retry` and unknown fields
-are passed over: each caller has its own rule for when to connect again.
+are ignored: each caller has its own rule for when to connect again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class ServerSentEvent(NamedTuple):
     data: bytes
     #: `message` if the stream gives no other type
     type: str = "message"
-    #: the id that this event itself has; None if it has none
+    #: the event's own id; None if it has none
     id: str | None = None
 
 
 class OversizedEvent(NamedTuple):
-    """Stands for an event that is larger than the limit; what it held is lost."""
+    """Stands for an event that is larger than the limit; its content is lost."""
 
 
 class EventReader:
@@ -31,21 +31,21 @@ class EventReader:
 
     def __init__(self, max_event_bytes: int, *, one_line_events: bool = False) -> None:
         """Args:
-        max_event_bytes: bytes of an event that are held.
+        max_event_bytes: largest size of an event.
         one_line_events: end an event with its data line, for servers that leave out the empty line.
         """
         self._max_event_bytes = max_event_bytes
         self._one_line_events = one_line_events
-        #: the line that has not ended yet
+        #: the line that is not complete yet
         self._line = bytearray()
         self._is_first_line = True
         self._last_byte_was_cr = False
-        #: whether the event that is being read is over the limit
+        #: whether the present event is over the limit
         self._is_oversized = False
         self._start_event()
 
     def feed(self, piece: bytes) -> list[ServerSentEvent | OversizedEvent]:
-        """Return the events that end in this piece; an oversized one as soon as it is known to be."""
+        """Return the events that end in this piece; an oversized event is returned as soon as it is over the limit."""
         if not piece:
             return []
         if self._last_byte_was_cr:
@@ -76,9 +76,9 @@ class EventReader:
         self._id: str | None = None
 
     def _drop_oversized(self) -> bool:
-        """Drop what is held if it is more than the limit; returns whether this is new for the event."""
+        """Drop the buffered data if the event is over the limit; return whether it has just become so."""
         if self._is_oversized:
-            del self._line[1:]  # only whether the line is empty counts now
+            del self._line[1:]  # from now on it only matters whether the line is empty
             return False
         if self._data_bytes + len(self._line) <= self._max_event_bytes:
             return False

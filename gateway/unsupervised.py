@@ -1,6 +1,6 @@
-"""The gateway as one process, without a supervisor: signals end it, or restart it inside the process.
+"""The gateway as one process, without a supervisor: signals stop it, or restart it inside the process.
 
-For those who set `MOONGATE_NO_RESPAWN=1`, and for systems that cannot hand over a socket.
+Used with `MOONGATE_NO_RESPAWN=1`, and on systems that cannot pass a socket to another process.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def run_unsupervised(
     """Serve in the foreground without a supervisor.
 
     Args:
-        here: whether a restart happens inside this process; connections wait in the socket meanwhile.
+        here: whether a restart happens inside this process; meanwhile connections wait in the socket.
 
     Returns:
-        Whether another process must start it again.
+        Whether another process must start the gateway again.
     """
 
     async def greet_ready(context: ServerContext) -> None:
@@ -71,25 +71,25 @@ class SignalLifecycle:
 
     def __init__(self, lock: Path, greet: Callable[[ServerContext], Coroutine[Any, Any, None]]) -> None:
         """Args:
-        lock: the lock file; restarts are asked for and answered next to it.
-        greet: awaited when requests are answered for the first time.
+        lock: the lock file; restart requests and their outcomes are files next to it.
+        greet: awaited once, when the gateway answers requests for the first time.
         """
         self._lock = lock
         self._greet = greet
         self._received: asyncio.Queue[int] = asyncio.Queue()
         self._asked: list[Intent] = []
-        #: what a restart has read, for the next `begin_serving`
+        #: settings and agents that a restart has read, for the next `begin_serving`
         self._checked: tuple[Config, list[Agent]] | None = None
-        #: number of times that it has begun to serve
+        #: how many times it has begun to serve
         self.generation = 0
-        #: whether it is to serve again after it has ended
+        #: whether it must serve again after this shutdown
         self.again = True
         self.settings: Config
         self.agents: list[Agent]
 
     @contextlib.contextmanager
     def handle_signals(self) -> Iterator[SignalLifecycle]:
-        """Put signals on a queue for the time of the block."""
+        """Put signals on a queue while the block runs."""
         loop = asyncio.get_running_loop()
 
         def put(number: int, _: object) -> None:
@@ -106,10 +106,10 @@ class SignalLifecycle:
                 signal.signal(number, handler)
 
     def begin_serving(self) -> None:
-        """Read the settings, and begin to serve once more.
+        """Read the settings, and count one more generation.
 
         Raises:
-            ConfigError: they cannot be used.
+            ConfigError: the settings cannot be used.
         """
         self.settings, self.agents = self._checked or _read_settings()
         self._checked = None
@@ -145,13 +145,13 @@ class SignalLifecycle:
         )
 
     def _take_grace(self) -> float:
-        """Return how long what is under way may take: as somebody has said, else as the settings say; then nothing."""
+        """Return the grace for open requests and runs: as requested, else as configured; 0 from the second call on."""
         said = intent.take_grace(self._lock, os.getpid())
         grace, self._grace = self._grace if said is None else said, 0.0
         return grace
 
     def _may_restart(self, number: int) -> bool:
-        """Tell whether a signal restarts: somebody asked for it or may, and the settings can be used."""
+        """Return whether a signal restarts: a restart was requested or needs no request, and the settings can be used."""
         asked = intent.take_intents(self._lock, os.getpid())
         if number != signals.RELOAD_SIGNAL and not asked and not restart_plan.may_restart_by_signal(os.environ):
             _log.info("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")

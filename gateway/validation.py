@@ -17,12 +17,12 @@ MAX_QUOTED_CHARS = 200
 
 
 def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: str) -> str:
-    """Say which field is wrong, how, and what may have been meant.
+    """Return which field is wrong, why, and what the sender may have meant.
 
-    Takes msgspec's message, `what - at $.path`, and tells it in the sender's own words.
+    Translates msgspec's message, `what - at $.path`, into the sender's names.
 
     Args:
-        whole: what to call the value as a whole, such as `the body`.
+        whole: name of the whole value, such as `the body`.
     """
     what, _, where = str(error).partition(" - at `")
     path = where.removeprefix("key` in `").rstrip("`").lstrip("$.")[:MAX_QUOTED_CHARS]
@@ -39,7 +39,7 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
 
 
 def suggest_name(given: str, known: Iterable[str]) -> str:
-    """Return `; did you mean "…"?` for the nearest known word, or what there is to choose from."""
+    """Return `; did you mean "…"?` with the nearest known name, or the list of choices."""
     choices = list(known)
     near = difflib.get_close_matches(given, choices, n=1)
     if near:
@@ -58,7 +58,7 @@ def _list_choices(found: Any) -> list[str]:
 
 
 def _type_at(struct: Any, path: str) -> Any:
-    """Return the type that stands at a dotted path below a struct."""
+    """Return the type at a dotted path below a struct."""
     found = struct
     for step in filter(None, re.sub(r"\[[^]]*\]", "", path).split(".")):
         if not (isinstance(found, type) and issubclass(found, Struct)):

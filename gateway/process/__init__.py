@@ -1,1 +1,1 @@
-"""Operating system processes: children with an owner, who a process is, orphans, and temporary directories."""
+"""Operating system processes: recorded children, process identity, orphans, and temporary directories."""

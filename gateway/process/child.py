@@ -1,8 +1,8 @@
-"""Agent processes: every child has a process group, an owner on disk, a clean environment and a sure end.
+"""Agent processes: every child has a process group, an owner on disk and a clean environment, and always ends.
 
 A child does not start its program before its process is recorded: it waits at a gate, a shell that
-reads one line and then becomes the program. If this process dies in between, the gate closes. So a
-program that works is always in the ledger, and can be ended before its run is tried again.
+reads one line and then executes the program. If this process dies in between, the gate closes. So a
+program that runs is always in the ledger, and can be ended before its run is tried again.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from gateway.process import identity, orphans, scratch
 from gateway.process.identity import Identity
 from gateway.process.scratch import ScratchSpace
 
-#: names that a child inherits; `*` at the end stands for any ending
+#: variables that a child inherits; a final `*` matches any ending
 INHERITED_VARIABLES = (
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE LC_* TZ TERM COLORTERM TMPDIR TEMP TMP XDG_* SSL_CERT_FILE "
     "SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy "
     "SYSTEMROOT COMSPEC PATHEXT APPDATA LOCALAPPDATA USERPROFILE PROGRAMDATA PROGRAMFILES"
 ).split()
 
-#: names that would put other code into a child
+#: variables that could load foreign code into a child
 REFUSED_VARIABLES = ("LD_*", "DYLD_*", "PYTHON*", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_*")
 
-#: name of the variable with the depth of a child's run; `gateway` and its MCP server pass it on
+#: variable with the depth of a child's run; `gateway` and its MCP server pass it on
 DEPTH_VARIABLE = "MOONGATE_DEPTH"
 
 #: seconds from SIGTERM to SIGKILL
 TERMINATE_GRACE_SECONDS = 1.0
-#: seconds that the rest of a group may go on writing after its leader has ended
+#: seconds that the rest of a group may continue to write after its leader has ended
 OUTPUT_LINGER_SECONDS = 1.0
-#: bytes of a child's output held before it has to wait; asyncio holds up to twice as many
+#: bytes of a child's output that are buffered before the child must wait; asyncio buffers up to twice as many
 OUTPUT_BUFFER_BYTES = 128 * 1024
-#: bytes that a pipe can hold at most, by pipe(7)
+#: capacity of the largest pipe, in bytes: see pipe(7)
 MAX_PIPE_BYTES = 1024 * 1024
-#: bytes of a child's standard error that are kept
+#: bytes kept from the end of a child's standard error
 STDERR_TAIL_BYTES = 8 * 1024
 
-#: names of variables that say where a program keeps its files
+#: variables that say where a program keeps its files
 _HOME_VARIABLES = ("HOME", "XDG_DATA_HOME")
 
-#: name of the variable that says where a program that is built with Bun unpacks its libraries; not TMPDIR,
-#: which is also where its commands put what they want to find again
+#: variable that says where a program built with Bun unpacks its libraries; not TMPDIR, because the
+#: program's commands also store files there that they need later
 _UNPACK_VARIABLE = "BUN_TMPDIR"
 
-#: error numbers for "no room for another process now", and the remedy if that lasts
+#: error numbers for "no resources for another process now", and the remedy if that lasts
 _SCARCE_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 _SCARCE_REMEDY = "Raise the limits of the gateway (ulimit -n, -u), or lower limits.runs or its max_concurrent."
 
@@ -64,7 +64,7 @@ _GATE_SCRIPT = 'read -r gate && exec "$@"; exit 127'
 
 
 class ProcessLedger(Protocol):
-    """Where processes are written down, durably."""
+    """Records processes durably."""
 
     async def record_process(self, who: Identity, run: str | None) -> None: ...
 
@@ -76,15 +76,15 @@ def _matches_any(name: str, patterns: Sequence[str]) -> bool:
 
 
 def may_be_set(name: str) -> bool:
-    """Return whether a child may have a variable of that name: none that could load other code into it."""
+    """Return whether a child may have a variable with this name: it must not load foreign code."""
     return bool(name) and "=" not in name and not _matches_any(name, REFUSED_VARIABLES)
 
 
 def child_environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """Return a child's environment: the names that pass from `given`, then the agent's `own`.
+    """Return a child's environment: the inherited variables from `given`, then the agent's `own`.
 
     Raises:
-        ConfigError: `own` has a name that could put other code into the child.
+        ConfigError: `own` has a variable that could load foreign code into the child.
     """
     for name in own:
         if not may_be_set(name) or "\0" in name + own[name]:
@@ -94,7 +94,7 @@ def child_environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[
 
 
 def find_program(name: str, env: Mapping[str, str], cwd: str) -> str:
-    """Return the absolute path of a program, looked up as its child's environment says.
+    """Return the absolute path of a program, found through the PATH of the child's environment.
 
     Raises:
         AgentError: there is no such program.
@@ -128,7 +128,7 @@ class _ExitProtocol(SubprocessStreamProtocol):
 
 
 class Child:
-    """One agent process and its group. Ends by itself or by `stop_group`; either way nothing is left."""
+    """One agent process and its group. It ends by itself or by `stop_group`; either way, no process is left."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Child:
         room: str | None,
         mark: str | None,
     ) -> None:
-        """Args: room: what it unpacks there goes with it. mark: processes that bear it go with it."""
+        """Args: room: directory that is removed at its end. mark: processes with this mark are ended with it."""
         self._transport = transport
         self._protocol = protocol
         self._ledger = ledger
@@ -151,7 +151,7 @@ class Child:
         self.stdin: asyncio.StreamWriter = protocol.stdin
         self.stdout: asyncio.StreamReader = protocol.stdout
         who = identity.identify_process(transport.get_pid())
-        #: None when it had ended before it could be looked at
+        #: None if it ended before its identity could be read
         self.who: Identity | None = who
         self._drain = asyncio.create_task(self._drain_stderr(), name="child-stderr")
         self._end = asyncio.create_task(self._clean_up(), name="child-end")
@@ -167,16 +167,16 @@ class Child:
         return self._transport.get_returncode()
 
     def stderr_tail(self) -> str:
-        """Return the last of what it wrote to standard error."""
+        """Return the end of its standard error."""
         return self._stderr.decode("utf-8", "replace").strip()
 
     async def wait_ended(self) -> int:
-        """Wait until the process has ended and nothing of its group is left; return its status."""
+        """Wait until the process and its whole group have ended; return its exit status."""
         await asyncio.shield(self._end)
         return cast("int", self.returncode)
 
     async def write_stdin(self, data: bytes) -> None:
-        """Write to its standard input; a child that does not read any more is no error."""
+        """Write to its standard input; no error if the child has stopped reading."""
         with contextlib.suppress(ConnectionError):
             self.stdin.write(data)
             await self.stdin.drain()
@@ -186,11 +186,11 @@ class Child:
             self.stdin.close()
 
     async def stop_group(self) -> None:
-        """End the whole group: politely, then for good; returns within about two seconds.
+        """End the whole group: SIGTERM first, then SIGKILL; return within about two seconds.
 
-        It is carried through even if the caller is cancelled. Stopping twice is fine.
+        The stop completes even if the caller is cancelled. A second call is harmless.
         """
-        if self._end.done():  # long ago, perhaps: the group's number may be another's by now
+        if self._end.done():  # perhaps long ago: another group may have its number now
             return
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._terminate_group(), name="child-stop")
@@ -203,7 +203,7 @@ class Child:
                 async with asyncio.timeout(TERMINATE_GRACE_SECONDS):
                     await self._protocol.exited.wait()
         _signal_group(self.pid, _GROUP_KILL_SIGNAL)
-        # Nobody reads any more: there is nothing to wait for.
+        # Nobody reads the output now: do not wait for it.
         self._protocol.silent.set()
         self._drain.cancel()
         with contextlib.suppress(TimeoutError):
@@ -223,7 +223,7 @@ class Child:
             async with asyncio.timeout(OUTPUT_LINGER_SECONDS):
                 await self._protocol.silent.wait()
                 await asyncio.wait([self._drain])
-        # The group's number cannot be anyone else's while a member lives, and was ours a moment ago.
+        # The kernel reuses a group's number only after its last member has ended; it was ours a moment ago.
         _signal_group(self.pid, _GROUP_KILL_SIGNAL)
         self._drain.cancel()
         self._read_pipe_rest()
@@ -234,7 +234,7 @@ class Child:
             await self._ledger.forget_process(self.who)
 
     def _read_pipe_rest(self) -> None:
-        """Read what the group left in the pipe: closing it would lose that if the reader is slow."""
+        """Read what the group left in the pipe: if the reader is slow, closing the pipe would lose it."""
         pipe = self._transport.get_pipe_transport(1)
         if sys.platform == "win32" or pipe is None or pipe.is_closing():
             return
@@ -263,26 +263,26 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 class Children:
-    """Starts agent processes; each is recorded, so that none is left behind."""
+    """Starts agent processes, and records each, so that none is left behind."""
 
     def __init__(self, ledger: ProcessLedger, environ: Mapping[str, str], scratch: ScratchSpace | None = None) -> None:
-        """Args: scratch: where programs unpack what they need; None leaves that to them."""
+        """Args: scratch: where programs unpack their files; None lets them choose."""
         self._ledger = ledger
         self._environ = dict(environ)
         self._scratch = scratch
-        #: homes that a program has set up, and the locks of those who would be the first
+        #: homes that a program has set up, and a lock for each home's first start
         self._settled: set[tuple[str | None, ...]] = set()
         self._first: dict[tuple[str | None, ...], asyncio.Lock] = {}
 
     @contextlib.asynccontextmanager
     async def first_start(self, program: str, env: Mapping[str, str]) -> AsyncIterator[bool]:
-        """Start a program that sets up its home at its first start, and leave the block when it is ready.
+        """Let one program at a time set up its home; the caller starts it, and leaves the block when it is ready.
 
-        Some do that badly twice at a time: opencode migrates its database, and the second one of two
-        that begin together fails. So until one has been ready, others of the same home wait for it.
+        Some programs fail when two do this at once: opencode migrates its database, and the second of two
+        that start together fails. So until one is ready, others with the same home wait.
 
         Yields:
-            Whether this is the first one.
+            Whether this is the first start.
         """
         home = (os.path.basename(program), *(env.get(name) for name in _HOME_VARIABLES))
         async with contextlib.AsyncExitStack() as alone:
@@ -294,28 +294,28 @@ class Children:
             self._settled.add(home)
 
     def make_environment(self, own: Mapping[str, str], depth: int = 0) -> dict[str, str]:
-        """Return the environment that a child with these names of its own would get.
+        """Return the environment of a child with these variables of its own.
 
         Args:
-            depth: of the run that it works for; only for runs of that depth may it be used again.
+            depth: depth of the child's run; the child may serve only runs of this depth.
         """
         return child_environment(self._environ, own) | {DEPTH_VARIABLE: str(depth)}
 
     async def spawn_child(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None, strays: bool = False
     ) -> Child:
-        """Start a program, recorded before it begins; with pipes for all three streams.
+        """Start a program with pipes for its three streams; its process is recorded before the program begins.
 
         Args:
             argv: the program and its arguments; the program is looked up on the child's PATH.
             cwd: an existing directory.
             env: the whole environment of the child, see `make_environment`.
             run: id of the run that it works for; None for a server that outlives runs.
-            strays: it lets what it starts leave its group; that is to be ended with it all the same.
+            strays: whether processes that it starts leave its group; they are ended with it, too.
 
         Raises:
-            AgentError: it cannot be started.
-            Exhausted: it cannot be started now, as there are no descriptors, processes or memory left.
+            AgentError: the program cannot be started.
+            Exhausted: it cannot be started now: the machine is out of descriptors, processes or memory.
         """
         program = find_program(argv[0], env, cwd)
         command = [program, *argv[1:]]
@@ -361,18 +361,18 @@ class Children:
         return child
 
     def _make_scratch(self) -> str | None:
-        """Make a place for what a program unpacks, and clear what was left behind."""
+        """Return a new directory for the files that a program unpacks; remove directories of dead processes."""
         if self._scratch is None:
             return None
         self._scratch.clear_abandoned()
         try:
             return self._scratch.make_directory()
-        except OSError:  # no room on the disk is no reason not to start: the program finds a place or says so
+        except OSError:  # a full disk does not prevent the start: the program finds another place or reports it
             return None
 
 
 async def read_lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator[bytes, None]:
-    """Yield the lines of a stream without their ends; the last one need not be ended.
+    """Yield the lines of a stream without line ends; the last line may lack its line end.
 
     Raises:
         AgentError: a line is longer than `limit` bytes.
@@ -382,7 +382,7 @@ async def read_lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator
         *ends, begun = data.split(b"\n")
         for end in ends:
             rest += end
-            line, rest = bytes(rest), bytearray()  # a long one is in memory twice only until here
+            line, rest = bytes(rest), bytearray()  # a long line is in memory twice only until here
             yield line
         rest += begun
         if len(rest) > limit:
@@ -392,13 +392,13 @@ async def read_lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator
 
 
 def kill_group(who: Identity, wait: float = 2.0) -> bool:
-    """End what is left of a process's group, found in the ledger of a gateway that is gone.
+    """End the rest of a process group that the ledger of a dead gateway names.
 
-    A recycled PID is not touched: while any member of the group lives the kernel gives its number
-    to nobody, so another process under that PID means that the group is gone.
+    A recycled PID is not touched: while any member of the group lives, the kernel does not reuse its
+    number, so another process with that PID means that the group is gone.
 
     Returns:
-        Whether there was anything to end.
+        Whether a process was ended.
     """
     if who.boot != identity.read_boot_id() or sys.platform == "win32":
         return False
@@ -415,7 +415,7 @@ def kill_group(who: Identity, wait: float = 2.0) -> bool:
 
 
 def _is_group_running(group: int) -> bool:
-    """Tell whether any of a group still runs. An orphan that init has not reaped yet does not."""
+    """Return whether any process of a group still runs. An orphan that init has not reaped yet does not count."""
     import psutil  # late: only after a crash
 
     try:

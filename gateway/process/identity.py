@@ -1,7 +1,7 @@
-"""Who a process is, beyond a PID that may be recycled.
+"""The identity of a process: a PID alone may be recycled.
 
-A PID with its start time in clock ticks and the boot id names one process for ever. Ticks and boot
-id are compared raw: a wall-clock start time shifts when the clock is set.
+A PID with its start time in clock ticks and the boot id always names the same process. Ticks and boot
+id are compared as they are: a wall-clock start time shifts when the clock is set.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _SYSTEM_PLATFORM: str = sys.platform
 
 
 class Identity(NamedTuple):
-    """One process, of one boot of one machine."""
+    """One process of one boot of one machine."""
 
     pid: int
     #: start time in the system's own unit, as text: ticks since boot on Linux
     started: str
-    #: id of the boot that the process belongs to; empty where the system has none
+    #: id of the boot in which the process runs; empty where the system has none
     boot: str
 
     def __str__(self) -> str:
@@ -29,10 +29,10 @@ class Identity(NamedTuple):
 
     @classmethod
     def parse_identity(cls, text: str) -> Identity:
-        """Read what `str` wrote.
+        """Return the identity in a text that `str` made.
 
         Raises:
-            ValueError: the text is not of that form.
+            ValueError: the text has another form.
         """
         pid, started, boot = text.split("/", 2)
         return cls(int(pid), started, boot)
@@ -48,14 +48,14 @@ def read_boot_id() -> str:
 
 
 def read_start_time(pid: int) -> str | None:
-    """Return the start time of a live process in the system's own unit, or None if there is none.
+    """Return the start time of a live process in the system's own unit, or None if there is no such process.
 
-    A zombie has ended: it counts as none.
+    A zombie has ended and does not count.
     """
     if _SYSTEM_PLATFORM == "linux":
         return _read_linux_start_time(pid)
     if _SYSTEM_PLATFORM == "darwin":
-        import subprocess  # late, as psutil below: Linux needs neither
+        import subprocess  # late, like psutil below: Linux needs neither
 
         shown = subprocess.run(
             ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
@@ -65,7 +65,7 @@ def read_start_time(pid: int) -> str | None:
             timeout=5,
         )
         return shown.stdout.strip() or None
-    import psutil  # Windows: imported late, the fast commands never come here on Linux and macOS
+    import psutil  # late: only Windows needs it, and fast commands must stay fast elsewhere
 
     try:
         return repr(psutil.Process(pid).create_time())
@@ -85,7 +85,7 @@ def _read_linux_start_time(pid: int) -> str | None:
 
 
 def identify_process(pid: int) -> Identity | None:
-    """Return the identity of a live process, or None if there is none with that PID."""
+    """Return the identity of the live process with a PID, or None if there is none."""
     started = read_start_time(pid)
     return None if started is None else Identity(pid, started, read_boot_id())
 
@@ -98,5 +98,5 @@ def own_identity() -> Identity:
 
 
 def is_alive(who: Identity) -> bool:
-    """Tell whether exactly this process still runs."""
+    """Return whether exactly this process still runs."""
     return who.boot == read_boot_id() and read_start_time(who.pid) == who.started

@@ -1,8 +1,8 @@
-"""Finding what an agent's process leaves behind outside its group.
+"""Finds processes that an agent leaves behind outside its process group.
 
-opencode gives each shell command a session of its own, so that no signal to its group reaches the
-command, and its death does not end it; codex does the same. But a command inherits the environment: a
-mark there says which gateway it belongs to.
+opencode starts each shell command in a new session, so a signal to its group does not reach the
+command, and the command outlives opencode; codex does the same. But a command inherits the environment: a
+mark there names the gateway that it belongs to.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from gateway.process.identity import Identity
 if TYPE_CHECKING:
     import psutil
 
-#: the name of the mark in the environment
+#: environment variable that holds the mark
 MARK_VARIABLE = "GATEWAY_CHILD_OF"
-#: number of scans, as processes may start during a scan, and the seconds between them
+#: number of scans, because processes may start during a scan, and the seconds between scans
 _MAX_SCAN_ROUNDS, _SCAN_PAUSE_SECONDS = 20, 0.02
 
 
 def make_mark() -> str:
-    """Return a new mark: this process, and a name of its own for one child."""
+    """Return a new mark: the identity of this process, and a random name for one child."""
     return f"{identity.own_identity()}/{secrets.token_hex(8)}"
 
 
@@ -54,7 +54,7 @@ def _is_abandoned(found: str) -> bool:
 
 
 def _end_matching(meant: Callable[[str], bool]) -> None:
-    import psutil  # late: not every program that may start children has any
+    import psutil  # late: many programs that may start children never do
 
     for _ in range(_MAX_SCAN_ROUNDS):
         found = [process for process in psutil.process_iter() if meant(_mark_of(process))]
@@ -63,7 +63,7 @@ def _end_matching(meant: Callable[[str], bool]) -> None:
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        # Not psutil's wait: it would take the exit status of a child of ours away from asyncio.
+        # Not psutil's wait: it would take the exit status of our children away from asyncio.
         time.sleep(_SCAN_PAUSE_SECONDS)
 
 

@@ -1,8 +1,7 @@
-"""Directories for temporary files of programs, which leave them behind when they are killed.
+"""Directories for temporary files of programs; a killed program leaves its files behind.
 
-Programs that are built with Bun, such as opencode, unpack a library of some megabytes each time they
-start. A directory's name says which process of ours it belongs to: what a dead one has left is
-cleared by the next.
+Programs built with Bun, such as opencode, unpack a library of some megabytes at each start. A
+directory's name says which process of ours it belongs to; the next process removes directories of dead ones.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from gateway.process.identity import Identity
 
 
 class ScratchSpace:
-    """Makes directories in one place, each for one program. All of it blocks."""
+    """Makes directories in one place, each for one program. All methods block."""
 
     def __init__(self, place: Path, prefix: str = "") -> None:
-        """Args: prefix: the beginning of the names, for a place that others use too."""
+        """Args: prefix: beginning of the directory names, for a place that other programs use, too."""
         self._place = place
         self._prefix = prefix
 
     def make_directory(self) -> str:
-        """Make a directory that nobody else can read, and return its path."""
+        """Make a directory that only its owner can read, and return its path."""
         owner = str(identity.own_identity()).replace("/", "_")
         made = self._place / f"{self._prefix}{owner}_{secrets.token_hex(8)}"
         made.mkdir(mode=0o700, parents=True)
@@ -41,7 +40,7 @@ class ScratchSpace:
 
 
 def clear_directory(directory: str) -> None:
-    """Remove a directory; what cannot be removed stays."""
+    """Remove a directory; files that cannot be removed stay."""
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -1,1 +1,1 @@
-"""Secrets and signatures: the token file, where a secret may come from, and how webhooks are signed."""
+"""Secrets and signatures: the token file, the sources of a secret, and the signing of webhooks."""

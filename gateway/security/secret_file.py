@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway import private_file
 from gateway.errors import ConfigError
 
-#: bytes of the file that are read
+#: bytes that are read from the file
 _MAX_TOKEN_FILE_BYTES = 4096
 
 
@@ -34,10 +34,10 @@ def read_secret(path: Path) -> str | None:
 
 
 def store_secret(path: Path, token: str) -> None:
-    """Replace the present token, whole or not at all.
+    """Replace the present token, completely or not at all.
 
     Raises:
-        ConfigError: it is empty or not printable, or cannot be written.
+        ConfigError: the token is empty or not printable, or cannot be written.
     """
     if not token.strip() or not token.isprintable():
         raise ConfigError("a token is one line of printable characters.")
@@ -68,12 +68,12 @@ def read_or_create(path: Path, generate: Callable[[], str] = generate_token) -> 
         created = private_file.create_private_file(path, f"{token}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot create the token file {path}: {error.strerror}.") from error
-    return token if created else read_or_create(path, generate)  # another start was quicker
+    return token if created else read_or_create(path, generate)  # another process was faster
 
 
 def mask_secret(secret: str) -> str:
     """Return a short form that identifies a token and cannot be used as one.
 
-    At most four characters at each end, and only of a token of 24 or more.
+    It shows at most four characters at each end, and only if the token has 24 or more.
     """
     return f"{secret[:4]}…{secret[-4:]}" if len(secret) >= 24 else "…"

@@ -1,4 +1,4 @@
-"""Secrets of other systems: given in the settings, in a file, or in a variable of the environment."""
+"""Secrets of other systems: from the settings, a file, or an environment variable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_SECRET_FILE_BYTES = 4096
 
 
 def find_secret(given: str | None, file: str | None, variable: str | None, environ: Mapping[str, str]) -> str | None:
-    """Return a secret: as given, else the file's first line, else the variable's value; None if there is none.
+    """Return a secret: the given one, else the file's first line, else the variable's value; None if there is none.
 
     Raises:
         ConfigError: the file cannot be read, or its first line is empty.

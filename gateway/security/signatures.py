@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 from gateway.errors import ConfigError, InvalidRequest, Unauthorized
 
-#: seconds that a request may be old, or ahead of our clock
+#: seconds that a signature's time may be behind or ahead of our clock
 SIGNATURE_WINDOW_SECONDS = 300
 
 
-#: how a secret of Standard Webhooks begins
+#: prefix of a Standard Webhooks secret
 STANDARD_PREFIX = "whsec_"
 
 
@@ -36,11 +36,11 @@ def check_time(text: str, now: int) -> None:
     """Refuse an old or future signature: it may be a replay.
 
     Args:
-        text: seconds since 1970 UTC, as they were sent.
-        now: the same, by our clock.
+        text: the sender's time, in seconds since 1970 UTC.
+        now: our time, in the same unit.
 
     Raises:
-        Unauthorized: it is no time, or not within `SIGNATURE_WINDOW_SECONDS`.
+        Unauthorized: it is not a time, or is more than `SIGNATURE_WINDOW_SECONDS` from ours.
     """
     if not re.fullmatch(r"[0-9]{1,12}", text):
         raise Unauthorized("the signature's time is not a number of seconds since 1970.")
@@ -52,15 +52,15 @@ def check_time(text: str, now: int) -> None:
 
 
 def hmac_digest(secret: bytes, signed: bytes) -> bytes:
-    """Return the HMAC-SHA256 (RFC 2104) of what was signed."""
+    """Return the HMAC-SHA256 (RFC 2104) of the signed bytes."""
     return hmac.new(secret, signed, hashlib.sha256).digest()
 
 
 def decode_standard_key(secret: str) -> bytes:
-    """Return the key that a secret of Standard Webhooks stands for.
+    """Return the key in a Standard Webhooks secret.
 
     Raises:
-        ConfigError: what follows its prefix is not base64, or nothing does.
+        ConfigError: the part after the prefix is empty or not base64.
     """
     try:
         key = base64.b64decode(secret.removeprefix(STANDARD_PREFIX), validate=True)
@@ -72,20 +72,20 @@ def decode_standard_key(secret: str) -> bytes:
 
 
 def new_standard_secret() -> str:
-    """Return a new secret of Standard Webhooks."""
+    """Return a new Standard Webhooks secret."""
     return STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def equals_constant_time(sent: str, right: str) -> bool:
-    """Compare in constant time; `sent` may have non-ASCII characters."""
+    """Return whether two texts are equal, in constant time; `sent` may have non-ASCII characters."""
     return hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), right.encode())
 
 
 def check_hex_signature(sent: str, signed: bytes, secrets: Sequence[str]) -> None:
-    """Refuse a signature in hexadecimal that none of the secrets makes.
+    """Refuse a hexadecimal signature that was made with none of the secrets.
 
     Raises:
-        Unauthorized: it is wrong.
+        Unauthorized: the signature is wrong.
     """
     if not any(equals_constant_time(sent, hmac_digest(secret.encode(), signed).hex()) for secret in secrets):
         raise wrong_signature()
@@ -98,10 +98,10 @@ def wrong_signature() -> Unauthorized:
 
 
 def read_text_at(payload: object, *path: str) -> str:
-    """Return the text at a path.
+    """Return the text at a path of a JSON value.
 
     Raises:
-        InvalidRequest: there is none.
+        InvalidRequest: there is no text.
     """
     for step in path:
         payload = payload.get(step) if isinstance(payload, dict) else None
