@@ -334,7 +334,7 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
         f"  URL      {url}",
         f"  Token    {secret_file.mask_secret(token)}   file: {shown}"
         if asked
-        else "  Token    none is asked for (auth.mode: none)",
+        else "  Token    not needed (auth.mode: none)",
         f"  Agent    {about['agent']}: {about['introduction']}   change: {config.display_path(settings.path)}",
         f"  Data     {config.display_path(settings.database_path)}",
         "",

@@ -1,7 +1,7 @@
 """Settings, declared once: name, type, default, help, environment names.
 
 The structs below are the table. The file, the environment, the flags, `config.example.json`,
-`docs/settings.md` and `gateway config` are all read from it. Later sources win: defaults, the
+`docs/settings.md` and `gateway config` are all made from it. Later sources win: defaults, the
 file, `.env` in the state directory, the environment, flags.
 """
 
@@ -34,14 +34,14 @@ class Auth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mode: Annotated[
         Literal["token", "none"],
         Meta(
-            description="`token` asks every caller for a bearer token; `none` is allowed on loopback only.",
+            description="`token`: every caller needs a bearer token; `none` is allowed on loopback only.",
             extra=_env_names("MOONGATE_AUTH_MODE"),
         ),
     ] = "token"
     token: Annotated[
         str | None,
         Meta(
-            description="The gateway's token. Without one, it is generated and kept in the file `token`.",
+            description="The gateway's token. If it is not set, one is generated and kept in the file `token`.",
             extra=_env_names("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"),
         ),
     ] = None
@@ -61,27 +61,30 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=65535,
-            description="Port to listen on; 0 takes a free one.",
+            description="Port to listen on; 0 means any free port.",
             extra=_env_names("MOONGATE_PORT", "XCCLAW_APP_PORT"),
         ),
     ] = 18790
     auth: Auth = field(default_factory=Auth)
     allowed_hosts: Annotated[
         list[str],
-        Meta(description="Names, in addition to localhost and this machine's own, that a request may be addressed to."),
+        Meta(
+            description="Further host names that requests may use, in addition to localhost and this machine's names."
+        ),
     ] = field(default_factory=list)
     cors_origins: Annotated[
-        list[str], Meta(description="Origins of web pages that may call the gateway, exactly as sent.")
+        list[str],
+        Meta(description="Origins of web pages that may call the gateway, exactly as the browser sends them."),
     ] = field(default_factory=list)
-    trusted_proxies: Annotated[list[str], Meta(description="Addresses whose `X-Forwarded-For` is believed.")] = field(
-        default_factory=list
-    )
+    trusted_proxies: Annotated[
+        list[str], Meta(description="Addresses of proxies whose `X-Forwarded-For` is trusted.")
+    ] = field(default_factory=list)
     stop_grace: Annotated[
         float,
         Meta(
             ge=0,
             le=3600,
-            description="Seconds that requests get to finish when the gateway stops.",
+            description="Seconds that requests have to finish when the gateway stops.",
             extra=_env_names("MOONGATE_STOP_GRACE"),
         ),
     ] = 5.0
@@ -91,7 +94,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=86_400,
-            description="Seconds that runs and requests get to finish in the old process at a restart.",
+            description="Seconds that runs and requests have to finish in the old process at a restart.",
             extra=_env_names("MOONGATE_DRAIN_TIMEOUT"),
         ),
     ] = 600.0
@@ -100,7 +103,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             le=3600,
-            description="Seconds of silence after which a serving process counts as hung, and is replaced.",
+            description="Seconds without a heartbeat after which a serving process counts as hung and is replaced.",
             extra=_env_names("MOONGATE_HANG_TIMEOUT"),
         ),
     ] = 15.0
@@ -116,8 +119,8 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     confined: Annotated[
         bool,
         Meta(
-            description="Whether a login service keeps agents from gaining rights, as by sudo;"
-            " counts from the next `gateway install`.",
+            description="Whether a login service prevents agents from gaining rights, for example with sudo;"
+            " takes effect at the next `gateway install`.",
             extra=_env_names("MOONGATE_CONFINED"),
         ),
     ] = True
@@ -127,20 +130,20 @@ class Agents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default: Annotated[
         str | None,
         Meta(
-            description="Id of the agent that is meant when none is named; else the first enabled one.",
+            description="Id of the agent for requests that name none; if not set, the first enabled agent.",
             extra=_env_names("MOONGATE_AGENT"),
         ),
     ] = None
     model: Annotated[
         str | None,
         Meta(
-            description="Model of agents that name none, in the backend's own words.",
+            description="Model for agents that name none, as the backend names it.",
             extra=_env_names("MOONGATE_MODEL", "XITTO_MODEL"),
         ),
     ] = None
     entries: Annotated[
         list[dict[str, Any]],
-        Meta(description="The agents. Without any, the gateway uses what it finds on this machine."),
+        Meta(description="The agents. If the list is empty, the gateway uses an agent that it finds on this machine."),
     ] = field(default_factory=list, name="list")
 
 
@@ -155,7 +158,7 @@ class Opencode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[
         Annotated[int, Meta(ge=1, le=65535)] | None,
         Meta(
-            description="Port of that server; 4096 when only the host is given.",
+            description="Port of that server; 4096 if only the host is set.",
             extra=_env_names("XCCLAW_OPENCODE_PORT"),
         ),
     ] = None
@@ -169,7 +172,7 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     directory: Annotated[
         str | None,
         Meta(
-            description="Where the database is; `data` in the state directory when not set.",
+            description="Directory of the database; if not set, `data` in the state directory.",
             extra=_env_names("MOONGATE_DATA_DIR", "XCCLAW_DATA_DIR"),
         ),
     ] = None
@@ -181,7 +184,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=4096,
-            description="Runs at the same time, over all agents.",
+            description="Maximum number of runs at the same time, over all agents.",
             extra=_env_names("MOONGATE_MAX_RUNS"),
         ),
     ] = 64
@@ -190,7 +193,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             le=4096,
-            description="Of those, background tasks (`/v1/tasks`) at the same time, over all agents.",
+            description="How many of those runs may be background tasks (`/v1/tasks`).",
             extra=_env_names("MOONGATE_MAX_BACKGROUND", "XITTO_SERVER_CONCURRENCY"),
         ),
     ] = 2
@@ -199,36 +202,39 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=100,
-            description="How deep agents may ask one another through the gateway: a request of an agent's own"
-            " commands is one deeper than the run that it works on.",
+            description="How deeply agents may call each other through the gateway: a request from an agent's own"
+            " commands is one level deeper than the agent's run.",
         ),
     ] = 5
     queue: Annotated[
         int,
         Meta(
             ge=1,
-            description="Runs that may wait; a further one is refused with 503.",
+            description="Maximum number of waiting runs; a further run is refused with 503.",
             extra=_env_names("MOONGATE_QUEUE"),
         ),
     ] = 100_000
-    connections: Annotated[int, Meta(ge=1, description="Open connections, over all clients.")] = 1024
+    connections: Annotated[int, Meta(ge=1, description="Maximum number of open connections, over all clients.")] = 1024
     per_client: Annotated[
-        int, Meta(ge=1, description="Open connections of one address; not for loopback and trusted proxies.")
+        int,
+        Meta(ge=1, description="Maximum number of open connections per address; not for loopback and trusted proxies."),
     ] = 64
-    body: Annotated[int, Meta(ge=1024, le=64 << 20, description="Bytes of a request's body.")] = 1_000_000
+    body: Annotated[int, Meta(ge=1024, le=64 << 20, description="Maximum size of a request's body in bytes.")] = (
+        1_000_000
+    )
     header_seconds: Annotated[
         float, Meta(gt=0, description="Seconds that a client has to send a request's header.")
     ] = 10.0
     body_seconds: Annotated[float, Meta(gt=0, description="Seconds that a client has to send a request's body.")] = 30.0
     wait_seconds: Annotated[
         float,
-        Meta(gt=0, description="Seconds that a synchronous call waits before it answers 504; the run goes on."),
+        Meta(gt=0, description="Seconds that a synchronous call waits before it answers 504; the run continues."),
     ] = 600.0
     stall_seconds: Annotated[
-        float, Meta(gt=0, description="Seconds after which a stream's reader that takes nothing is dropped.")
+        float, Meta(gt=0, description="Seconds after which a stream's reader is disconnected if it reads nothing.")
     ] = 20.0
     output: Annotated[
-        int, Meta(ge=1024, description="Bytes of an agent's answer; a longer one ends the run as failed.")
+        int, Meta(ge=1024, description="Maximum size of an agent's answer in bytes; with a longer one, the run fails.")
     ] = 8 << 20
 
 
@@ -236,30 +242,31 @@ class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     secret: Annotated[
         str | list[str] | None,
         Meta(
-            description="What webhooks are signed with: `whsec_` and base64; several while one takes the place of"
-            " another. Without one, what the file `webhook-secret` in the state directory holds: it is made at the"
-            " first start.",
+            description="Secret that signs webhooks: `whsec_` followed by base64; several during a rotation. If not"
+            " set, the one in the file `webhook-secret` in the state directory, which the first start creates.",
             extra=_env_names("MOONGATE_WEBHOOK_SECRET"),
         ),
     ] = None
     secrets: Annotated[
         dict[str, str | list[str]],
-        Meta(description="The same for receivers that have their own, by the beginning of their URLs, scheme to port."),
+        Meta(description="Secrets of single receivers, by the beginning of their URLs, from scheme to port."),
     ] = field(default_factory=dict)
     allow_private: Annotated[
         list[str],
-        Meta(description="Hosts, and networks such as `10.0.0.0/8`, with private addresses that callers may name."),
+        Meta(description="Hosts and networks, such as `10.0.0.0/8`, with private addresses that webhooks may use."),
     ] = field(default_factory=list)
     schedule: Annotated[
         list[Annotated[float, Meta(ge=0, le=MAX_RETRY_DELAY_SECONDS)]],
         Meta(
-            min_length=1, max_length=50, description="Seconds to wait before each try; after the last one it is dead."
+            min_length=1,
+            max_length=50,
+            description="Seconds to wait before each attempt; after the last one, the delivery is dead.",
         ),
     ] = field(default_factory=lambda: list(DELIVERY_RETRY_DELAYS_SECONDS))
     timeout: Annotated[float, Meta(gt=0, le=55, description="Seconds that a receiver has to answer.")] = 15.0
 
 
-#: a time in days; null is for ever
+#: a time in days; null means without end
 _Days = Annotated[float, Meta(ge=1, le=36_500)] | None
 
 
@@ -274,7 +281,7 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     events_runs: Annotated[
         Annotated[int, Meta(ge=0)] | None,
         Meta(
-            description="Newest ended runs whose events are kept, of any age below that; null does not count.",
+            description="Maximum number of ended runs whose events are kept, the newest first; null sets no maximum.",
             extra=_env_names("MOONGATE_RETENTION_EVENTS_RUNS"),
         ),
     ] = 100_000
@@ -288,7 +295,7 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dead_letters_days: Annotated[
         _Days,
         Meta(
-            description="Days that deliveries are kept that were given up, and their runs with them; null keeps them.",
+            description="Days that dead deliveries and their runs are kept; null keeps them.",
             extra=_env_names("MOONGATE_RETENTION_DEAD_LETTERS_DAYS"),
         ),
     ] = 90.0
@@ -305,20 +312,20 @@ class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timezone: Annotated[
         str,
         Meta(
-            description="Time zone of schedules that name none, and of the days of budgets, by its IANA name.",
+            description="IANA time zone of schedules that name none, and of the days of budgets.",
             extra=_env_names("MOONGATE_TIMEZONE"),
         ),
     ] = "UTC"
     max_failures: Annotated[
         int,
-        Meta(ge=0, le=1000, description="Failures in a row after which a new schedule is disabled; 0 never does."),
+        Meta(ge=0, le=1000, description="Failures in a row after which a new schedule is disabled; 0 means never."),
     ] = 10
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Meta(description="Least level that is written.", extra=_env_names("MOONGATE_LOG_LEVEL")),
+        Meta(description="Lowest level that is logged.", extra=_env_names("MOONGATE_LOG_LEVEL")),
     ] = "info"
 
 
@@ -326,14 +333,14 @@ class Hooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     callback_url: Annotated[
         Annotated[str, Meta(pattern=r"^https?://\S{1,2000}$(?!\n)")] | None,
         Meta(
-            description="Where word goes when a run ends that came by `/hooks/agent` or was assigned.",
+            description="URL that is notified when a run ends that came through `/hooks/agent` or was assigned.",
             extra=_env_names("MOONGATE_HOOKS_CALLBACK_URL"),
         ),
     ] = field(default=None, name="callbackUrl")
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that a config file may say."""
+    """All settings that a config file may have."""
 
     gateway: Gateway = field(default_factory=Gateway)
     agents: Agents = field(default_factory=Agents)
@@ -342,11 +349,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Limits = field(default_factory=Limits)
     channels: Annotated[
         dict[str, dict[str, Any]],
-        Meta(description="Where messages come from and replies go, by the channel's name; see [Channels](#channels)."),
+        Meta(
+            description="Chat systems that send messages and get replies, by channel name; see [Channels](#channels)."
+        ),
     ] = field(default_factory=dict)
     inbound: Annotated[
         dict[str, WebhookEndpointSettings],
-        Meta(description="What `POST /api/webhook/{name}` takes, by that name; see [Webhooks in](#webhooks-in)."),
+        Meta(description="Endpoints of `POST /api/webhook/{name}`, by that name; see [Webhooks in](#webhooks-in)."),
     ] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
     webhooks: Webhooks = field(default_factory=Webhooks)
@@ -356,7 +365,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Config(Settings, frozen=True, kw_only=True):
-    """The settings in force, and where they came from."""
+    """The settings in force, and their places on disk."""
 
     #: the state directory
     home: Path
@@ -381,7 +390,7 @@ class Setting(NamedTuple):
     type: Any
     default: Any
     help: str
-    #: environment names, ours first, then those of the systems that Moongate stands in for
+    #: environment names: ours first, then those of the systems that Moongate replaces
     env: tuple[str, ...]
 
 
@@ -404,10 +413,10 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Conf
 
     Args:
         env: the environment; `MOONGATE_HOME` and `MOONGATE_CONFIG` say where to look.
-        flags: dotted setting names with values from the command line; None is not given.
+        flags: dotted setting names with values from the command line; None means not given.
 
     Raises:
-        ConfigError: a source has an unknown name or an unfit value; the message names it.
+        ConfigError: a source has an unknown name or an invalid value; the message names it.
     """
     return parse_config(read_config_file(env), env, flags)
 
@@ -422,7 +431,7 @@ def read_config_file(env: Mapping[str, str]) -> bytes | None:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        if env.get("MOONGATE_CONFIG"):  # its defaults are not what was meant
+        if env.get("MOONGATE_CONFIG"):  # the user did not mean the defaults
             raise ConfigError(f"there is no config file {display_path(file)}.") from None
         return None
     except OSError as error:
@@ -430,10 +439,10 @@ def read_config_file(env: Mapping[str, str]) -> bytes | None:
 
 
 def parse_config(content: bytes | None, env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
-    """Return the settings in force with this content of the config file; see `load`.
+    """Return the settings in force for a content of the config file; see `load`.
 
     Raises:
-        ConfigError: a source has an unknown name or an unfit value; the message names it.
+        ConfigError: a source has an unknown name or an invalid value; the message names it.
     """
     home, file = paths.state_directory(env), paths.config_file(env)
     raw = _decode_file(content, file)
@@ -458,18 +467,18 @@ def parse_config(content: bytes | None, env: Mapping[str, str], flags: Mapping[s
 
 
 def read_dotenv(home: Path) -> dict[str, str]:
-    """Return what `.env` in the state directory sets; nothing when there is none."""
+    """Return the variables that `.env` in the state directory sets; empty if there is no such file."""
     file = home / ".env"
-    if not os.path.exists(file):  # unlike `Path.exists`, without an error where nothing may be looked at
+    if not os.path.exists(file):  # unlike `Path.exists`, no error if the directory is not readable
         return {}
-    import dotenv  # late: most have no such file, and the supervisor keeps all that it ever loads
+    import dotenv  # late: most users have no such file, and a loaded module stays in the supervisor's memory
 
     found = dotenv.dotenv_values(file, interpolate=False)
     return {name: value for name, value in found.items() if value is not None}
 
 
 def display_path(path: Path) -> str:
-    """Return a path as people write it: with `~` for their home directory."""
+    """Return a path with `~` for the home directory."""
     try:
         return f"~/{path.relative_to(Path.home())}"
     except ValueError:
@@ -477,7 +486,7 @@ def display_path(path: Path) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address to listen on can be reached from this machine only."""
+    """Return whether an address to listen on can be reached only from this machine."""
     if host == "localhost":
         return True
     try:
@@ -507,7 +516,7 @@ def _set_value(raw: dict[str, Any], name: str, value: Any) -> None:
     for parent in parents:
         inner = place.setdefault(parent, {})
         if not isinstance(inner, dict):
-            return  # the file has something else there: the whole is refused with that name below
+            return  # the file has another type there: the conversion of the whole refuses it
         place = inner
     place[last] = value
 
@@ -527,4 +536,6 @@ def _check_exposure(config: Config) -> None:
             remedy='Set gateway.host to 127.0.0.1, or auth.mode to "token".',
         )
     if config.gateway.auth.token == "":
-        raise ConfigError("gateway.auth.token: an empty token protects nothing.", remedy="Remove it, or set one.")
+        raise ConfigError(
+            "gateway.auth.token: an empty token protects nothing.", remedy="Remove the setting, or set a token."
+        )

@@ -102,9 +102,9 @@ def load_plugins(group: str, kind: type[K], taken: Collection[str]) -> Registere
         except (Exception, SystemExit) as error:  # foreign code may raise anything
             loaded, why = None, f"{point.value} raises {type(error).__name__}: {error}"
         else:
-            why = f"{point.value} is no {kind.__name__}"
+            why = f"{point.value} is not a {kind.__name__}"
         if point.name in taken or point.name in usable:
-            broken[point.name] = BrokenPlugin(origin, f"there is another one that is called {point.name!r}")
+            broken[point.name] = BrokenPlugin(origin, f"the name {point.name!r} is already used")
         elif isinstance(loaded, kind):
             usable[point.name], origins[point.name] = loaded, origin
         else:

@@ -151,10 +151,10 @@ class SignalLifecycle:
         return grace
 
     def _may_restart(self, number: int) -> bool:
-        """Return whether a signal restarts: a restart was requested or needs no request, and the settings can be used."""
+        """Return whether a signal restarts: it has an intent or needs none, and the settings are valid."""
         asked = intent.take_intents(self._lock, os.getpid())
         if number != signals.RELOAD_SIGNAL and not asked and not restart_plan.may_restart_by_signal(os.environ):
-            _log.info("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
+            _log.info("restart.ignored", reason="SIGUSR1 came without an intent, and it may not restart by itself")
             return False
         self._asked += asked
         try:

@@ -132,7 +132,7 @@ def test_asking_for_no_token_is_refused_elsewhere(tmp_path: Path, host: str) -> 
             {"default": "a", "list": [{"id": "a", "backend": "echo", "enabled": False}]},
             'the agent "a" is disabled',
         ),
-        ({"list": [{"id": "a", "backend": "echo", "env": {"LD_PRELOAD": "x"}}]}, "'LD_PRELOAD' cannot be handed"),
+        ({"list": [{"id": "a", "backend": "echo", "env": {"LD_PRELOAD": "x"}}]}, "'LD_PRELOAD' cannot be passed"),
     ],
 )
 def test_a_wrong_agent_is_told_in_one_line_that_names_it(tmp_path: Path, agents: Any, said: str) -> None:
@@ -167,8 +167,8 @@ def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("webhooks", "why"),
     [
-        ({"secret": "whsec_%"}, "webhooks.secret: a secret of Standard Webhooks is whsec_ and base64."),
-        ({"secret": "whsec_"}, "webhooks.secret: a secret of Standard Webhooks has a key."),
+        ({"secret": "whsec_%"}, "webhooks.secret: a Standard Webhooks secret is whsec_ followed by base64."),
+        ({"secret": "whsec_"}, "webhooks.secret: a Standard Webhooks secret needs a key after whsec_."),
         ({"secret": ["whsec_MDEyMw==", "?"]}, "webhooks.secret: a secret"),
         ({"secrets": {"https://a.example": "?"}}, 'webhooks.secrets: "https://a.example": a secret'),
         ({"secrets": {"a.example": "whsec_MDEyMw=="}}, 'webhooks.secrets: "a.example" is not the beginning of a URL'),

@@ -63,9 +63,7 @@ def test_of_two_with_one_name_the_second_is_told(site: Path) -> None:
 def test_a_name_of_our_own_is_not_given_away(site: Path) -> None:
     install(site, "usurper", "opencode = usurper:BACKEND", ECHO)
 
-    assert (
-        backends.find_registered_backends().broken["opencode"].why == "there is another one that is called 'opencode'"
-    )
+    assert backends.find_registered_backends().broken["opencode"].why == "the name 'opencode' is already used"
     assert backends.find_backends()["opencode"] is not backends.find_backends()["echo"]
 
 

@@ -88,7 +88,7 @@ def child_environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[
     """
     for name in own:
         if not may_be_set(name) or "\0" in name + own[name]:
-            raise ConfigError(f"env: {name!r} cannot be handed to an agent.", remedy="Set it in a wrapper script.")
+            raise ConfigError(f"env: {name!r} cannot be passed to an agent.", remedy="Set it in a wrapper script.")
     passed = {name: value for name, value in given.items() if _matches_any(name, INHERITED_VARIABLES)}
     return passed | dict(own)
 

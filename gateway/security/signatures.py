@@ -28,7 +28,7 @@ def require_header(headers: Mapping[str, str], name: str) -> str:
     """
     value = headers.get(name, "").strip()
     if not value:
-        raise Unauthorized(f"the header {name} is missing or empty.", remedy="Requests here have to be signed.")
+        raise Unauthorized(f"the header {name} is missing or empty.", remedy="Requests must be signed.")
     return value
 
 
@@ -46,7 +46,7 @@ def check_time(text: str, now: int) -> None:
         raise Unauthorized("the signature's time is not a number of seconds since 1970.")
     if abs(now - int(text)) > SIGNATURE_WINDOW_SECONDS:
         raise Unauthorized(
-            f"the signature is not of the last {SIGNATURE_WINDOW_SECONDS} s.",
+            f"the signature is not from the last {SIGNATURE_WINDOW_SECONDS} s.",
             remedy="Sign each attempt with its own time, and compare both clocks.",
         )
 
@@ -65,9 +65,9 @@ def decode_standard_key(secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(STANDARD_PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ConfigError(f"a secret of Standard Webhooks is {STANDARD_PREFIX} and base64.") from error
+        raise ConfigError(f"a Standard Webhooks secret is {STANDARD_PREFIX} followed by base64.") from error
     if not key:
-        raise ConfigError("a secret of Standard Webhooks has a key.")
+        raise ConfigError(f"a Standard Webhooks secret needs a key after {STANDARD_PREFIX}.")
     return key
 
 
@@ -93,7 +93,7 @@ def check_hex_signature(sent: str, signed: bytes, secrets: Sequence[str]) -> Non
 
 def wrong_signature() -> Unauthorized:
     return Unauthorized(
-        "the signature is wrong.", remedy="Both sides need the same secret, and the body as it was signed."
+        "the signature is wrong.", remedy="Both sides need the same secret. Send the body exactly as it was signed."
     )
 
 
@@ -106,5 +106,5 @@ def read_text_at(payload: object, *path: str) -> str:
     for step in path:
         payload = payload.get(step) if isinstance(payload, dict) else None
     if not isinstance(payload, str) or not payload:
-        raise InvalidRequest(f"{'.'.join(path)}: a text is missing there.")
+        raise InvalidRequest(f"{'.'.join(path)}: a text is missing.")
     return payload

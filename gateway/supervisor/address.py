@@ -20,7 +20,7 @@ class ListenAddress:
 
     def __init__(self, host: str, number: int, announce: Callable[[str, int], None]) -> None:
         """Args:
-        announce: called with the host and the port that is really bound when the gateway has moved.
+        announce: called with the host and the bound port after the gateway has moved.
         """
         self.configured = host, number
         self._next = self.configured

@@ -1,4 +1,4 @@
-"""How long to wait before a crashed generation is replaced."""
+"""The time to wait before a crashed generation is replaced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 #: seconds: the first wait after a second crash in a row, and the longest one
 FIRST_DELAY_SECONDS = 0.5
 MAX_DELAY_SECONDS = 60.0
-#: seconds after which a generation counts as stable: its crash is the first one again
+#: seconds after which a generation counts as stable: its next crash counts as the first one
 STABLE_AFTER_SECONDS = 300.0
 
 

@@ -1,4 +1,4 @@
-"""The config file over time: what it says now, and a copy of what last worked."""
+"""The config file over time: its present content, and a copy of the last content that worked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.errors import ConfigError
 
 
 class ConfigReading(NamedTuple):
-    """One reading of the config file: its content, and the settings that exactly this content gives."""
+    """One reading of the config file: its content, and the settings that result from exactly this content."""
 
     #: None if there is no file: all settings have their defaults
     content: bytes | None
@@ -42,7 +42,7 @@ class ConfigHistory:
         self._rejected = path.with_name(f"{path.name}.rejected")
 
     def keep_last_good(self, content: bytes | None) -> None:
-        """Keep what the file said as the last good copy: a generation serves with it."""
+        """Keep this content as the last good copy: a generation serves with it."""
         with contextlib.suppress(OSError):  # a full disk is no reason to end
             if content is None:
                 self._good.unlink(missing_ok=True)

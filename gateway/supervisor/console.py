@@ -1,10 +1,10 @@
-"""The log as shown on the terminal of a gateway in the foreground."""
+"""The log on the terminal of a gateway in the foreground."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: events of every start, also of one that fails because of a bad config: there the error is enough
+#: events of every start, even of one that fails because of a bad config; then the error alone is shown
 _START_EVENTS = (
     "supervisor.started",
     "generation.started",

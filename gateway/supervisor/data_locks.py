@@ -1,4 +1,4 @@
-"""One gateway per data directory: two gateways on one directory would each take the other's work for lost.
+"""One gateway per data directory: of two gateways on one directory, each would treat the other's runs as lost.
 
 The supervisor holds the lock, so that its generations, which take over from each other, share it.
 A directory is held until the gateway ends: a generation that drains may still use it.
@@ -22,7 +22,7 @@ class DataLocks:
 
     def __init__(self, kept: Mapping[str, int]) -> None:
         """Args:
-        kept: descriptors by directory, from before a re-execution.
+        kept: descriptors by directory, kept over a re-execution.
         """
         for descriptor in kept.values():
             os.set_inheritable(descriptor, False)
@@ -48,7 +48,7 @@ class DataLocks:
             taken.write_record(self._mine)
 
     def write_records(self, mine: Record) -> None:
-        """Write into the lock files who holds them."""
+        """Write the holder's record into the lock files."""
         self._mine = mine
         for held in self._held.values():
             held.write_record(mine)

@@ -1,4 +1,4 @@
-"""Deadlines of generations: one that is not ready in time, hangs, or does not end is killed."""
+"""Deadlines of generations: a generation that is not ready in time, hangs, or does not end is killed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, Self
 from gateway.config import Config
 from gateway.supervisor.generation import Generation, GenerationState
 
-#: seconds that a migration may take: it rewrites all that was ever stored
+#: seconds that a migration may take: it may rewrite the whole database
 MIGRATION_LIMIT_SECONDS = 600.0
-#: seconds that a hung generation gets to write down where it hangs
+#: seconds that a hung generation has to log where it hangs
 HANG_DUMP_SECONDS = 1.0
-#: seconds without a look after which this process was stopped, and not the generations silent
+#: seconds between two checks after which this process itself was suspended; then no generation counts as silent
 ABSENCE_SECONDS = 3.0
 
 
@@ -35,7 +35,7 @@ class TimeLimits(NamedTuple):
 
 
 class DeadlineWatch:
-    """Looks at the generations again and again, and kills those whose time is up."""
+    """Checks the generations regularly, and kills those whose deadline has passed."""
 
     def __init__(self, log: Callable[..., Any]) -> None:
         self._log = log
@@ -64,9 +64,9 @@ class DeadlineWatch:
             one.deadline = now
 
     def _condemn_hung(self, one: Generation, limits: TimeLimits, now: float) -> None:
-        """Kill a generation that hangs, after it has had time to write down where."""
+        """Kill a generation that hangs, after it has had time to log where."""
         one.hangs = True
-        one.error = f"it hung: nothing was heard of it for {limits.hang:g} s"
+        one.error = f"it hung: it sent no heartbeat for {limits.hang:g} s"
         one.deadline = min(one.deadline or now + HANG_DUMP_SECONDS, now + HANG_DUMP_SECONDS)
         self._log("generation.hangs", generation=one.number, error=one.error)
         one.send_signal(signal.SIGUSR2)

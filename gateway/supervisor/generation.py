@@ -1,4 +1,4 @@
-"""One serving process under the supervisor: its start, its messages, its log and its end."""
+"""One serving process of the supervisor: its start, its messages, its log and its end."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from gateway.control_channel import ControlChannel, Message, MessageType
 
 #: exit code of a generation whose configuration cannot be used
 BAD_CONFIG_EXIT_CODE = 78
-#: bytes of log read at once, and reads in one turn: together they empty the largest pipe, so that
-#: one turn reads all that a dead process wrote
+#: bytes of one read of the log, and reads in one turn: together they empty the largest pipe, so that
+#: one turn reads everything that a dead process wrote
 _LOG_BLOCK_BYTES = 64 * 1024
 _LOG_BLOCKS_PER_TURN = 16
 #: bytes of a log line; a longer one is written in pieces
@@ -29,15 +29,15 @@ class GenerationState(Enum):
     STARTING = "starting"
     #: answers requests, but does not claim runs
     STANDBY = "standby"
-    #: has been told to step down, and has not yet said that it did
+    #: was asked to step down, and has not confirmed it yet
     YIELDING = "yielding"
     LEADING = "leading"
-    #: answers nothing new, finishes what it has
+    #: accepts nothing new, finishes its runs and requests
     DRAINING = "draining"
 
 
-#: the only moves there are. One that was told to step down may be told again by a later successor,
-#: and one that drains may be told to end sooner.
+#: the only moves. A generation that was asked to step down may be asked again for a later successor,
+#: and one that drains may be asked to end sooner.
 GENERATION_MOVES: Mapping[GenerationState, frozenset[GenerationState]] = {
     GenerationState.STARTING: frozenset({GenerationState.STANDBY, GenerationState.DRAINING}),
     GenerationState.STANDBY: frozenset({GenerationState.LEADING, GenerationState.DRAINING}),
@@ -50,7 +50,7 @@ _STATE_EVENTS = {GenerationState.LEADING: "generation.leads"}
 
 
 def _log_nothing(event: str, **_: Any) -> None:
-    """Stand in for a log."""
+    """Log nothing."""
 
 
 class Generation:
@@ -61,7 +61,7 @@ class Generation:
     ) -> None:
         """Args:
         log: the pipe that its log comes over.
-        log_event: told of its moves.
+        log_event: called for each of its moves.
         """
         self.number = number
         self.pid = pid
@@ -73,13 +73,13 @@ class Generation:
         self.started = self.heard = time.monotonic()
         #: monotonic seconds of its last move
         self.moved_at = self.started
-        #: monotonic seconds when it is killed, if it has not ended by then
+        #: monotonic seconds at which it is killed if it still runs
         self.deadline: float | None = None
-        #: why it failed, in its own words
+        #: why it failed
         self.error = ""
-        #: whether it waits for all others to end, to migrate the database
+        #: whether it waits until all others have ended, to migrate the database
         self.migrates = False
-        #: whether it was asked to write down where it hangs
+        #: whether it was asked to log where it hangs
         self.hangs = False
         self._rest = b""
         self._open: dict[str, Any] = {"log": log, "line": line.end}
@@ -103,7 +103,7 @@ class Generation:
     def _spawn_process(
         number: int, listener: socket.socket, line: socket.socket, env: Mapping[str, str]
     ) -> tuple[int, int]:
-        """Return the PID of a new process, and the pipe that its log comes over."""
+        """Return the PID of a new process, and the pipe for its log."""
         reader, writer = os.pipe()
         try:
             process = subprocess.Popen(
@@ -151,7 +151,7 @@ class Generation:
             "rest": self._rest.decode("latin-1"),
         }
 
-    # --- telling ----------------------------------------------------------------------------
+    # --- sending ----------------------------------------------------------------------------
 
     def move_to(self, to: GenerationState) -> None:
         """Move to another state: check that the table has the move, note the time, and log it.
@@ -171,12 +171,12 @@ class Generation:
         self.move_to(GenerationState.STANDBY)
 
     def start_leading(self) -> None:
-        """Have it claim runs."""
+        """Ask it to claim runs."""
         self.move_to(GenerationState.LEADING)
         self.line.send_message(MessageType.LEAD)
 
     def step_down(self, drain: float, within: float) -> None:
-        """Have it stop claiming, which it must confirm within `within` seconds, then finish its runs and end."""
+        """Ask it to stop claiming, finish its runs and end; it must confirm the first within `within` seconds."""
         self.move_to(GenerationState.YIELDING)
         self.line.send_message(MessageType.STEP_DOWN, seconds=drain)
         self.deadline = time.monotonic() + within
@@ -187,7 +187,7 @@ class Generation:
         self.deadline = time.monotonic() + seconds
 
     def stop_within(self, grace: float, within: float) -> None:
-        """Have it end within `grace` seconds; it is killed `within` seconds after that."""
+        """Ask it to end within `grace` seconds; kill it `within` seconds after that."""
         self.move_to(GenerationState.DRAINING)
         self.line.send_message(MessageType.STOP, seconds=grace)
         self.deadline = min(self.deadline or float("inf"), time.monotonic() + grace + within)
@@ -196,7 +196,7 @@ class Generation:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    # --- hearing ----------------------------------------------------------------------------
+    # --- receiving --------------------------------------------------------------------------
 
     def receive_messages(self) -> list[Message]:
         """Return its new messages; any message is a sign of life."""
@@ -209,11 +209,11 @@ class Generation:
 
     @property
     def open_sources(self) -> list[Any]:
-        """The descriptors to wait on: a closed one is left out, as it would be readable for ever."""
+        """The descriptors to wait on, without closed ones: these would always be readable."""
         return list(self._open.values())
 
     def read_log(self, write: Callable[[bytes], None]) -> None:
-        """Pass on whole log lines, as many as fit into one turn."""
+        """Write the complete log lines that one turn of reading brings."""
         for _ in range(_LOG_BLOCKS_PER_TURN):
             try:
                 data = os.read(self.log, _LOG_BLOCK_BYTES)
@@ -229,13 +229,13 @@ class Generation:
                 self.flush_log(write)
 
     def flush_log(self, write: Callable[[bytes], None]) -> None:
-        """Pass on the last line, which has no end."""
+        """Write the last line, which has no line end."""
         if self._rest:
             write(self._rest)
         self._rest = b""
 
     def reap_exit_code(self) -> int | None:
-        """Reap it if it has ended: its exit code, negative for a signal; None while it lives."""
+        """Reap the process if it has ended; return its exit code, negative for a signal, or None while it lives."""
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
@@ -247,5 +247,5 @@ class Generation:
         os.close(self.log)
 
     def silent_for(self) -> float:
-        """Seconds since its last sign of life."""
+        """Return the seconds since its last sign of life."""
         return time.monotonic() - self.heard

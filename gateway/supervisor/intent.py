@@ -1,6 +1,6 @@
-"""What a signal alone cannot say: small files next to the lock file, each for one signal to one process.
+"""The details of a signal: small files next to the lock file, each for one signal to one process.
 
-`gateway restart` leaves an intent, bound to the supervisor's PID and good for a minute, and sends
+`gateway restart` leaves an intent, valid for the supervisor's PID and for a minute, and sends
 SIGUSR1. So a restart needs no environment variable, and a stray signal does nothing. `gateway stop
 --timeout` leaves the grace in the same way.
 """
@@ -26,22 +26,22 @@ S = TypeVar("S", bound=Struct)
 
 
 class Intent(Struct, frozen=True):
-    """A restart that somebody asked for."""
+    """A request for a restart."""
 
-    #: which request this is, so that its answer can be told from others
+    #: id of the request, which its outcome repeats
     id: str
-    #: the supervisor that is meant
+    #: PID of the supervisor
     pid: int
-    #: when it was asked for, in seconds since 1970 UTC
+    #: time of the request, in seconds since 1970 UTC
     at: float
     hard: bool
     reason: str
 
 
 class Outcome(Struct, frozen=True):
-    """How a restart went."""
+    """The outcome of a restart."""
 
-    #: the intent that it answers; empty for a bare signal
+    #: id of the intent; empty for a signal without one
     id: str
     ok: bool
     #: numbers of the generations before and after
@@ -51,10 +51,10 @@ class Outcome(Struct, frozen=True):
 
 
 class Grace(Struct, frozen=True):
-    """How long a stop may take."""
+    """The grace of a stop."""
 
     pid: int
-    #: when it was said, in seconds since 1970 UTC
+    #: when it was left, in seconds since 1970 UTC
     at: float
     seconds: float
 
@@ -65,7 +65,7 @@ def leave_grace(lock: Path, pid: int, seconds: float) -> None:
 
 
 def take_grace(lock: Path, pid: int) -> float | None:
-    """Return the grace that was left for this process, once; None if there is no valid one."""
+    """Return the grace that was left for this process, and delete it; None if there is no valid one."""
     found = _read_struct(_grace_path(lock), Grace)
     if found is None or found.pid != pid or not 0 <= time.time() - found.at <= INTENT_VALID_SECONDS:
         return None
@@ -81,9 +81,9 @@ def leave_intent(lock: Path, pid: int, *, hard: bool, reason: str) -> Intent:
 
 
 def take_intents(lock: Path, pid: int) -> list[Intent]:
-    """Return the valid intents that were left for this process, each once; delete the others.
+    """Return the valid intents that were left for this process, and delete all intents.
 
-    One signal may stand for several: the system merges them.
+    One signal may stand for several intents: the system merges signals.
     """
     taken = []
     for path in sorted(lock.parent.glob(_intent_path(lock, "*").name)):
@@ -95,7 +95,7 @@ def take_intents(lock: Path, pid: int) -> list[Intent]:
 
 
 def write_outcome(lock: Path, outcome: Outcome) -> None:
-    """Write the outcome of a restart. Delete old outcomes: those who asked may be gone."""
+    """Write the outcome of a restart. Delete old outcomes: their clients may be gone."""
     for path in lock.parent.glob(_outcome_path(lock, "*").name):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > INTENT_VALID_SECONDS:
@@ -105,7 +105,7 @@ def write_outcome(lock: Path, outcome: Outcome) -> None:
 
 
 def take_outcome(lock: Path, intent: Intent) -> Outcome | None:
-    """Return the outcome of a restart, once; None while it is under way."""
+    """Return the outcome of a restart, and delete it; None while the restart is under way."""
     path = _outcome_path(lock, intent.id)
     found = _read_struct(path, Outcome)
     if found is None or found.id != intent.id:
@@ -127,7 +127,9 @@ def _grace_path(lock: Path) -> Path:
 
 
 def _write_struct(path: Path, content: Struct) -> None:
-    private_file.replace_private_file(path, msgspec.json.encode(content), durable=False)  # it is good for a minute
+    private_file.replace_private_file(
+        path, msgspec.json.encode(content), durable=False
+    )  # it is valid for a minute only
 
 
 def _read_struct(path: Path, kind: type[S]) -> S | None:

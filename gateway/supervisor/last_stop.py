@@ -1,4 +1,4 @@
-"""When the gateway ended, and why: a small file next to the lock file.
+"""The time and the reason of the last stop: a small file next to the lock file.
 
 Standard library only, so that `gateway status` is quick.
 """
@@ -15,14 +15,14 @@ from gateway import private_file
 
 #: bytes of the file that are read
 MAX_LAST_STOP_BYTES = 16 * 1024
-#: characters of a reason that are kept
+#: characters of the stored reason
 MAX_REASON_CHARS = 500
 
 
 class LastStop(NamedTuple):
     """How a gateway ended."""
 
-    #: the start that ended
+    #: id of the start that ended
     instance: str
     #: when, in milliseconds since 1970 UTC
     at: int
@@ -32,7 +32,7 @@ class LastStop(NamedTuple):
 
 
 def write_last_stop(lock: Path, instance: str, code: int, reason: str) -> None:
-    """Record that a gateway ends now; a disk error is ignored, so that it can end."""
+    """Record that a gateway ends now; ignore disk errors, because it must end."""
     found = LastStop(instance, time.time_ns() // 1_000_000, code, reason[:MAX_REASON_CHARS])
     with contextlib.suppress(OSError):
         private_file.replace_private_file(_last_stop_path(lock), json.dumps(found._asdict()).encode())

@@ -1,7 +1,7 @@
 """One gateway per config: a kernel lock that is held until the process ends.
 
-The file stays after a stop; only the lock counts. It is never stolen by age and never unlinked, and
-what is written in it is information for people and for `gateway status`.
+The file stays after a stop; only the lock counts. A lock never expires, and its file is never removed.
+The file's content is information for people and for `gateway status`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Lock:
         self._guard = guard
 
     def write_record(self, mine: Record) -> None:
-        """Write who holds it."""
+        """Write the holder's record into the file."""
         data = mine.encode_line()
         before = os.fstat(self.descriptor).st_size
         os.lseek(self.descriptor, 0, os.SEEK_SET)
-        # In one piece over all that was there: somebody may be reading it.
+        # One write over the whole old content: another process may be reading it.
         os.write(self.descriptor, data.ljust(before))
         os.ftruncate(self.descriptor, len(data))
 
@@ -76,7 +76,7 @@ def try_lock(path: Path) -> Lock | None:
 
 
 def lock_holder(path: Path) -> Record | None:
-    """Return the record of the gateway that holds a lock; None if nobody holds it, whatever the file says."""
+    """Return the record of a lock's holder; None if no process holds the lock, even if the file has a record."""
     found = record.read_record(path)
     if found is None or not found.is_alive:
         return None
@@ -89,7 +89,7 @@ def lock_holder(path: Path) -> Record | None:
 
 def _open_lock_file(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe in its place must not hold us
+    flags |= getattr(os, "O_NONBLOCK", 0)  # if the path is a pipe, it must not block
     try:
         paths.make_private_directory(path.parent)
         descriptor = os.open(path, flags, 0o600)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway import paths
 
-#: bytes of one file, and how many rotated ones are kept
+#: bytes of one file, and number of rotated files
 MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
 ROTATED_LOG_FILES = 5
 
@@ -25,12 +25,12 @@ class LogFile:
         self._open_file()
 
     def write_line(self, line: bytes) -> None:
-        """Append a line; its line feed is added.
+        """Append a line and a line feed.
 
         Raises:
-            OSError: the disk refuses; the file stays usable.
+            OSError: the line cannot be written; the file stays usable.
         """
-        if self._descriptor is None:  # an earlier rotation was refused half way
+        if self._descriptor is None:  # an earlier rotation failed half way
             self._open_file()
         elif self._written + len(line) > self._size and self._written:
             self._rotate_files()
@@ -52,7 +52,7 @@ class LogFile:
         self._written = os.fstat(self._descriptor).st_size
 
     def _rotate_files(self) -> None:
-        # Never keep a number that is closed: another file would get it, the database perhaps.
+        # Forget the closed descriptor: another file, perhaps the database, may get its number.
         self.close()
         self._descriptor = None
         for number in range(self._count - 1, 0, -1):
@@ -69,7 +69,7 @@ class LogFile:
 class RepeatFilter:
     """Counts a repeated line instead of writing it again.
 
-    Two lines are the same if they differ in their time only.
+    Lines are equal if only their times differ.
     """
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
@@ -87,7 +87,7 @@ class RepeatFilter:
         self._write(line)
 
     def flush_repeats(self) -> None:
-        """Write down how often the last line was repeated."""
+        """Write how often the last line was repeated."""
         if self._repeated:
             repeated, self._repeated = self._repeated, 0
             self._write(

@@ -1,8 +1,8 @@
 """Messages to systemd over its socket: sd_notify(3). Without the socket, nothing happens.
 
-systemd also keeps the listening socket: a client that connects between a crash and the next start waits
+systemd also stores the listening socket: a client that connects between a crash and the next start waits
 in its backlog. The socket is stored under a name made from its address, so that only a gateway that
-is to listen on that address takes it back.
+must listen on that address takes it back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping, MutableMapping
 
 from gateway.errors import ConfigError
 
-#: variables that systemd sets for us alone; they must not reach children
+#: variables that systemd sets only for this process; children must not get them
 SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 #: first descriptor that systemd hands over
 FIRST_DESCRIPTOR = 3
@@ -24,7 +24,7 @@ _STORED_NAME_PREFIX = "moongate-"
 
 
 class Notifier:
-    """The line to the service manager; takes its variables out of the environment."""
+    """The connection to the service manager; removes its variables from the environment."""
 
     def __init__(self, env: MutableMapping[str, str]) -> None:
         given = {name: env.pop(name, "") for name in SYSTEMD_VARIABLES}
@@ -41,14 +41,14 @@ class Notifier:
         self.kept = {name: value for name, value in given.items() if value and not name.startswith("LISTEN")}
 
     def take_listener(self, host: str, number: int) -> socket.socket | None:
-        """Return the socket to listen on that the manager holds for us, or None; the others are closed.
+        """Return the stored socket for this address, or None; close the other stored sockets.
 
         Args:
-            host: where to listen, as the settings say; what was stored for another place is given up.
-            number: the port, likewise.
+            host: the host to listen on, as in the settings.
+            number: the port, as in the settings.
 
         Raises:
-            ConfigError: what it handed over is no socket.
+            ConfigError: a descriptor from the manager is not a socket.
         """
         wanted, found = _stored_name(host, number), None
         for descriptor, name in self.descriptors.items():
@@ -63,16 +63,16 @@ class Notifier:
         return found
 
     def store_listener(self, listener: socket.socket, host: str, number: int) -> None:
-        """Have the manager keep a listening socket over a crash of ours."""
-        # Not polled: before it listens it would count as hung up, and be thrown away.
+        """Store a listening socket in the manager, in case this process crashes."""
+        # FDPOLL=0: a polled socket that does not listen yet counts as hung up, and is removed.
         self._send_datagram({"FDSTORE": 1, "FDPOLL": 0, "FDNAME": _stored_name(host, number)}, [listener.fileno()])
 
     def remove_listener(self, host: str, number: int) -> None:
-        """Have the manager close what it keeps: nobody is to wait in its backlog any more."""
+        """Ask the manager to close the stored socket: no client must wait in its backlog any more."""
         self.send_state(FDSTOREREMOVE=1, FDNAME=_stored_name(host, number))
 
     def send_state(self, **words: str | int) -> None:
-        """Send `NAME=value` lines; a manager that is gone is no error."""
+        """Send `NAME=value` lines; ignore it if the manager is gone."""
         self._send_datagram(words, [])
 
     def _send_datagram(self, words: Mapping[str, str | int], descriptors: list[int]) -> None:
@@ -87,7 +87,7 @@ class Notifier:
 
 
 def _stored_name(host: str, number: int) -> str:
-    """Return a name for an address as the settings say it: a colon would end the name, and it is bounded."""
+    """Return the name of an address in the manager: without a colon, which would end it, and of limited length."""
     return _STORED_NAME_PREFIX + hashlib.sha256(f"{host} {number}".encode()).hexdigest()[:16]
 
 
@@ -96,4 +96,4 @@ def _adopt_socket(descriptor: int) -> socket.socket:
         os.set_inheritable(descriptor, False)
         return socket.socket(fileno=descriptor)
     except OSError as error:
-        raise ConfigError(f"LISTEN_FDS: descriptor {descriptor} is no socket: {error.strerror}.") from error
+        raise ConfigError(f"LISTEN_FDS: descriptor {descriptor} is not a socket: {error.strerror}.") from error

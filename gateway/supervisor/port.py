@@ -17,14 +17,14 @@ def bind_port(host: str, port: int) -> socket.socket:
 
     Raises:
         PortTaken: another program has the port; the message says which.
-        ConfigError: the host is none of this machine's.
+        ConfigError: the host is not an address of this machine.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # UnicodeError: not a name that could be looked up
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be resolved
         raise ConfigError(f"gateway.host: cannot listen on {host!r}: {error}.") from error
     if os.name == "posix":  # on Windows it would let two programs share the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,7 +45,7 @@ def bind_port(host: str, port: int) -> socket.socket:
 
 def port_holders(port: int) -> list[Identity]:
     """Return the processes that listen on a port, as far as this user can see them."""
-    import psutil  # late: only when there is something to explain
+    import psutil  # late: only needed to explain an error
 
     try:
         pids = {
@@ -59,7 +59,7 @@ def port_holders(port: int) -> list[Identity]:
 
 
 def describe_holder(port: int) -> str:
-    """Say who listens on a port, as far as can be seen; without a full stop."""
+    """Return which process listens on a port, as far as this user can see it; without a full stop."""
     import psutil
 
     for who in port_holders(port):

@@ -1,4 +1,4 @@
-"""What a running gateway writes about itself into its lock file. Information only: the kernel lock counts.
+"""The record that a running gateway writes into its lock file. Information only: the kernel lock counts.
 
 Standard library only, so that `gateway status` is quick.
 """
@@ -15,12 +15,12 @@ from gateway.process.identity import Identity
 
 #: bytes of a lock file that are read
 MAX_RECORD_BYTES = 64 * 1024
-#: times that an invalid record is read: it may be half written
+#: number of reads of an invalid record: another process may be writing it
 MAX_RECORD_READS = 3
 
 
 class Record(NamedTuple):
-    """Names as in the seed's lock file, and what distinguishes a recycled PID."""
+    """The fields of the seed's lock file, and fields that detect a recycled PID."""
 
     pid: int
     #: start of the gateway, in milliseconds since 1970 UTC
@@ -41,7 +41,7 @@ class Record(NamedTuple):
 
     @property
     def is_alive(self) -> bool:
-        """Whether the very process that wrote this still runs."""
+        """Whether the process that wrote this record still runs."""
         return identity.is_alive(self.process_identity)
 
     def encode_line(self) -> bytes:
@@ -51,7 +51,7 @@ class Record(NamedTuple):
 def read_record(path: Path) -> Record | None:
     """Return the record in a lock file; None if there is no file or no valid record.
 
-    It takes no lock and changes nothing; a link is not followed.
+    This takes no lock and changes nothing, and does not follow a link.
     """
     for _ in range(MAX_RECORD_READS):
         try:

@@ -1,7 +1,7 @@
 """Re-execution in place: the supervisor becomes its new version with the same PID, lock, sockets and generations.
 
-What the old version keeps goes over in one environment variable, as JSON; descriptors are inherited.
-The two versions may be different releases: what is kept may gain names, but none may change.
+The old version passes its state in one environment variable, as JSON; descriptors are inherited.
+The two versions may be different releases: the state may get new names, but no name may change.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from gateway.process import identity
 from gateway.supervisor import signals
 from gateway.supervisor.signals import SignalInbox
 
-#: environment name under which a re-executed supervisor finds what it had
+#: environment variable with the state of a re-executed supervisor
 RESUME_VARIABLE = "MOONGATE_RESUME"
 
 
 def reexec_in_place(
     kept: Mapping[str, Any], descriptors: Iterable[int], inbox: SignalInbox, env: Mapping[str, str]
 ) -> str:
-    """Execute this program again with what is kept.
+    """Execute this program again, with the state that is kept.
 
     Args:
         descriptors: inherited by the new version.
-        inbox: the signals in it are sent again, to the new version.
+        inbox: its signals are sent again, to the new version.
 
     Returns:
         What was wrong; if nothing was, it does not return.
@@ -39,14 +39,14 @@ def reexec_in_place(
         os.kill(os.getpid(), number)
     whole = {**env, RESUME_VARIABLE: json.dumps({**kept, "who": str(identity.own_identity())})}
     try:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], whole)  # noqa: S606 ourselves again
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], whole)  # noqa: S606 this program
     except OSError as error:
         signals.unblock_handled()
         return f"{sys.executable} cannot be started: {error.strerror}"
 
 
 def find_kept(given: str) -> dict[str, Any] | None:
-    """Return what the old version kept; None for anything that another process put into the environment."""
+    """Return the state of the old version; None if another process set the variable."""
     try:
         found = json.loads(given)
         return found if found["who"] == str(identity.own_identity()) else None

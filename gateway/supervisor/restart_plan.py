@@ -1,4 +1,4 @@
-"""How to restart: decided from the environment alone, so that a table can test it."""
+"""How to restart: depends on the environment only, so that a table can test it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RestartPlan(Enum):
 
 
 def choose_plan(env: Mapping[str, str], platform: str, hard: bool) -> RestartPlan:
-    """Decide how a restart is done.
+    """Return how to restart.
 
     Args:
         env: the supervisor's environment.
@@ -64,7 +64,7 @@ def has_service_manager(env: Mapping[str, str]) -> bool:
 
 
 def may_restart_by_signal(env: Mapping[str, str]) -> bool:
-    """Return whether SIGUSR1 restarts without an intent."""
+    """Return whether SIGUSR1 causes a restart without an intent."""
     return "1" in (env.get("MOONGATE_ALLOW_SIGUSR1_RESTART"), env.get("XOPC_ALLOW_SIGUSR1_RESTART"))
 
 
@@ -75,7 +75,7 @@ def detached_options() -> dict[str, Any]:
 
 
 def command_without_option(option: str) -> list[str]:
-    """Return the command of this process, the program first, without an option and its value."""
+    """Return the command line of this process, without an option and its value."""
     kept = [sys.executable]
     given = iter(sys.orig_argv[1:])
     for word in given:
@@ -103,11 +103,11 @@ def start_successor(env: Mapping[str, str], said: Path) -> None:
             stderr=console,
             **detached_options(),
         )
-    process.returncode = 0  # it outlives this process, which is no leak
+    process.returncode = 0  # it outlives this process on purpose: no warning about a leak
 
 
 def rehearse_start(env: Mapping[str, str]) -> str | None:
-    """Return why the installed version cannot start, or None if it can: there is no way back after a re-execution."""
+    """Return why the installed version cannot start, or None if it can: a re-execution cannot be undone."""
     words = [sys.executable, "-c", _REHEARSAL_CODE]
     try:
         done = subprocess.run(

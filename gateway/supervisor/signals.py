@@ -1,4 +1,4 @@
-"""Signals only enqueue: their number goes into a pipe, and the loop decides."""
+"""Signal handling: a signal only writes its number into a pipe, and the loop handles it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ HANDLED_SIGNALS = [
     for name in ("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP", "SIGUSR1", "SIGCHLD")
     if hasattr(signal, name)
 ]
-#: signals that stop; Windows has one more, for a closed console
+#: signals that stop the gateway; Windows has one more, for a closed console
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
-#: a child has ended; the settings are to be read again
+#: a child has ended; the settings must be read again
 CHILD_SIGNAL, RELOAD_SIGNAL = (getattr(signal, name, 0) for name in ("SIGCHLD", "SIGHUP"))
 
 
 def block_restart_signal() -> None:
-    """Block SIGUSR1, whose default is to kill, until there is a handler. Call this first."""
+    """Block SIGUSR1 until it has a handler: without one, it kills the process. Call this first."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 

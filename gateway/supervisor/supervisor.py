@@ -31,20 +31,20 @@ from gateway.supervisor.intent import Intent, Outcome
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.signals import SignalInbox
 
-#: seconds between two checks of the clock: while something is under way, and otherwise
+#: seconds between two checks of the clock: while a generation starts or ends, and otherwise
 STARTING_POLL_SECONDS, CALM_POLL_SECONDS = 0.1, 1.0
 #: seconds from the end of a grace to the kill: less than `gateway stop` gives
 KILL_MARGIN_SECONDS = 0.8
-#: seconds that a generation may take to say that it has stepped down; its successor waits meanwhile
+#: seconds that a generation has to confirm that it has stepped down; meanwhile its successor waits
 YIELD_TIMEOUT_SECONDS = 8.0
 #: seconds from the end of a drain to the kill: interrupted runs are queued again
 DRAIN_KILL_MARGIN_SECONDS = 6.0
-#: seconds that requests and runs get when a migration waits, and connections with it
+#: seconds that requests and runs have to finish when a migration waits; new connections wait, too
 MIGRATION_GRACE_SECONDS = 5.0
 
 
 class Supervisor:
-    """Runs until it is told to stop, and ends with an exit code."""
+    """Keeps the gateway serving until it is asked to stop."""
 
     def __init__(
         self,
@@ -63,16 +63,16 @@ class Supervisor:
         resumed: Mapping[str, Any] | None = None,
     ) -> None:
         """Args:
-        listener: bound; generations inherit it; closed here.
-        reading: the config file as it was read at this start; its settings can be used.
-        lock_path: the lock file; restarts are asked for and answered next to it.
-        env: what generations get as their environment.
-        write: takes finished log lines.
-        greet: called with what the first generation says when it is ready.
+        listener: a bound socket; generations inherit it; closed here.
+        reading: the config file as read at this start; its settings can be used.
+        lock_path: the lock file; restart requests and their outcomes are files next to it.
+        env: the environment of the generations.
+        write: writes a finished log line.
+        greet: called with the first generation's description when it is ready.
         configs: keeps the last good copy of the config file.
         address: the address to listen on.
         data: the locks of the data directories.
-        resumed: what the version before a re-execution kept.
+        resumed: the state that the version before a re-execution kept.
         """
         self._listener = listener
         self._next: socket.socket | None = None
@@ -80,7 +80,7 @@ class Supervisor:
         self._data = data
         assert reading.settings is not None
         self._limits = TimeLimits.from_config(reading.settings)
-        #: the reading that the next generation starts with; None: the file is read then
+        #: the reading that the next generation starts with; None means that the file is read then
         self._next_reading: ConfigReading | None = reading
         #: the content of the config file that the newest generation started with
         self._content = reading.content
@@ -95,7 +95,7 @@ class Supervisor:
         before = resumed or {}
         self._generations = [Generation.from_kept(kept, self._log_event) for kept in before.get("kept", ())]
         self._number: int = before.get("number", 0)
-        #: the generation that a restart is to replace
+        #: number of the generation that a restart replaces
         self._old: int = before.get("old", 0)
         self._intents: list[Intent] = []
         self._resumed = None if resumed is None else [Intent(**kept) for kept in resumed["intents"]]
@@ -109,15 +109,15 @@ class Supervisor:
         self._stopping = False
         self._graces = 0
         self._code: int | None = None
-        #: why it could not start to serve; empty if it could
+        #: why the gateway could not start to serve; empty if it could
         self.failure = ""
-        #: why it ended, once it has
+        #: why the gateway ended
         self.why = ""
         self._proof = 0.0
         self._served = resumed is not None
 
     def run(self) -> int:
-        """Keep a generation serving until told to stop; returns the exit code."""
+        """Keep a generation serving until asked to stop; return the exit code."""
         self._log_event("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
         if self._resumed is not None:
             self._intents, self._restarting = self._resumed, True
@@ -135,7 +135,7 @@ class Supervisor:
         self._log_event("supervisor.ended", code=self._code)
         return self._code
 
-    # --- the seven verbs --------------------------------------------------------------------
+    # --- the steps of the loop --------------------------------------------------------------
 
     def _start_due_work(self) -> None:
         if self._stopping:
@@ -144,7 +144,7 @@ class Supervisor:
             waiting, self._waiting = self._waiting, []
             self._request_restart(waiting)
         if self._begin_at is None and not any(one.state is not GenerationState.DRAINING for one in self._generations):
-            self._begin_at = time.monotonic()  # whatever happened before, a gateway must serve
+            self._begin_at = time.monotonic()  # in every case, a gateway must serve
         if self._begin_at is not None and time.monotonic() >= self._begin_at:
             self._begin_at = None
             self._start_generation()
@@ -156,10 +156,10 @@ class Supervisor:
         reading, self._next_reading = self._next_reading or config_history.read_config(env), None
         self._content = reading.content
         try:
-            if reading.settings is not None:  # otherwise the generation says what is wrong with them
+            if reading.settings is not None:  # otherwise the generation reports what is wrong
                 self._data.lock_directory(reading.settings.data_directory)
             one = Generation.start_process(self._number, listener, env, self._log_event)
-        except (OSError, GatewayError) as error:  # no process or no descriptor is left, or another gateway has the data
+        except (OSError, GatewayError) as error:  # no resources for a process, or another gateway has the data
             why = str(error) if isinstance(error, GatewayError) else f"it cannot be started: {error.strerror}"
             self._schedule_after_crash(self._number, why, 1.0)
             return
@@ -167,9 +167,9 @@ class Supervisor:
         self._log_event("generation.started", generation=one.number, pid=one.pid)
 
     def _wait_for_events(self) -> None:
-        """Sleep until something happens, or until it is time to look at the clock."""
+        """Sleep until something happens, or until the next check of the clock."""
         busy = self._begin_at is not None or any(one.state is not GenerationState.LEADING for one in self._generations)
-        with selectors.PollSelector() as selector:  # needs no descriptor, of which there may be none left
+        with selectors.PollSelector() as selector:  # needs no descriptor: there may be none left
             selector.register(self._inbox, selectors.EVENT_READ)
             for source in (source for one in self._generations for source in one.open_sources):
                 selector.register(source, selectors.EVENT_READ)
@@ -217,7 +217,7 @@ class Supervisor:
             self._proof = time.monotonic()
             self._notifier.send_state(WATCHDOG=1)
 
-    # --- what generations say ---------------------------------------------------------------
+    # --- messages from generations ----------------------------------------------------------
 
     def _handle_message(self, one: Generation, message: Message) -> None:
         match message.word:
@@ -259,7 +259,7 @@ class Supervisor:
             self._promote_generation(successor)
 
     def _stop_others_for_migration(self, one: Generation) -> None:
-        """A migration waits: all others end first; connections wait in the socket's backlog."""
+        """End all other generations before a migration; connections wait in the socket's backlog."""
         one.migrates = True
         for other in self._generations:
             if other is not one:
@@ -302,10 +302,10 @@ class Supervisor:
             (one for one in self._generations if one.state in (GenerationState.LEADING, GenerationState.YIELDING)), None
         )
 
-    # --- deaths -----------------------------------------------------------------------------
+    # --- exits ------------------------------------------------------------------------------
 
     def _on_exit(self, one: Generation, code: int) -> None:
-        """Decide what a generation's end means."""
+        """Handle the end of a generation."""
         if self._stopping or one.state is GenerationState.DRAINING:
             self._let_migrate()
             return
@@ -319,12 +319,12 @@ class Supervisor:
         leader = self._current_leader
         if (
             leader is not None and leader.state is GenerationState.LEADING
-        ):  # it was to replace the leader, which goes on
+        ):  # it should have replaced the leader, which continues
             if code == BAD_CONFIG_EXIT_CODE:
                 self._publish_note("config", f"not taken: {why}")
             self._answer_restarts(ok=False, new=one.number, error=why)
             return
-        if one.state is GenerationState.LEADING and self._is_changing:  # another one is about to lead anyway
+        if one.state is GenerationState.LEADING and self._is_changing:  # its successor will lead
             self._log_event("generation.crashed", generation=one.number, error=why)
             return
         if code == BAD_CONFIG_EXIT_CODE:
@@ -332,7 +332,7 @@ class Supervisor:
         self._schedule_after_crash(one.number, why, time.monotonic() - one.started)
 
     def _schedule_after_crash(self, number: int, why: str, lasted: float) -> None:
-        """Schedule the next start, at once or after a backoff; answer a restart that is under way as failed."""
+        """Schedule the next start, at once or after a backoff; a restart that is under way has failed."""
         self._crashes = 1 if lasted > backoff.STABLE_AFTER_SECONDS else self._crashes + 1
         pause = backoff.restart_delay(self._crashes)
         self._log_event("generation.crashed", generation=number, error=why, next_in=round(pause, 2))
@@ -342,14 +342,14 @@ class Supervisor:
             self._begin_at = time.monotonic() + pause
 
     def _fall_back(self, why: str) -> None:
-        """Go on with the configuration that last worked."""
+        """Continue with the last good config."""
         good = self._configs.fall_back()
         if good is not None:
             self._fallback = {"MOONGATE_CONFIG": str(good)}
-            self._publish_note("config", f"not taken, the last good one is used: {why}")
+            self._publish_note("config", f"not used, the last good config is in use: {why}")
 
     def _publish_note(self, name: str, text: str) -> None:
-        """Have `/health` show a note."""
+        """Show a note in `/health`."""
         self._notes[name] = text
         if (leader := self._current_leader) is not None:
             leader.line.send_message(MessageType.NOTE, **self._notes)
@@ -359,7 +359,9 @@ class Supervisor:
     def _handle_restart_signal(self) -> None:
         asked = intent.take_intents(self._lock_path, os.getpid())
         if not asked and not restart_plan.may_restart_by_signal(self._env):
-            self._log_event("restart.ignored", reason="no intent was left for SIGUSR1, and it is not allowed alone")
+            self._log_event(
+                "restart.ignored", reason="SIGUSR1 came without an intent, and it may not restart by itself"
+            )
             return
         self._request_restart(asked)
 
@@ -367,7 +369,7 @@ class Supervisor:
         if self._stopping:
             return
         if self._is_changing:
-            # One more restart after this one answers all that ask meanwhile.
+            # One more restart after this one answers all requests that come meanwhile.
             asked = asked or [Intent("", 0, 0.0, False, "signal")]
             self._waiting += [one for one in asked if one.id or not self._waiting]
             return
@@ -385,7 +387,7 @@ class Supervisor:
             self._start_successor()
 
     def _start_successor(self, reading: ConfigReading | None = None) -> None:
-        """Start a new generation if the settings can be used; all that follows uses this one reading of them."""
+        """Start a new generation if the settings can be used; the whole restart uses this one reading of them."""
         reading = reading or config_history.read_config(os.environ)
         if (settings := reading.settings) is None:
             self._publish_note("config", f"not taken: {reading.error}")
@@ -403,7 +405,7 @@ class Supervisor:
         self._begin_at = time.monotonic()
 
     def _answer_restarts(self, *, ok: bool, new: int, error: str = "") -> None:
-        """Answer those who asked for the restart."""
+        """Write the outcome for each request for this restart."""
         for asked in self._intents:
             with contextlib.suppress(OSError):
                 intent.write_outcome(self._lock_path, Outcome(asked.id, ok, self._old, new, error))

@@ -1,4 +1,4 @@
-"""Ending another gateway: a process is signalled only when it is proved to be a gateway."""
+"""Ends another gateway: a process is signalled only if it is certainly a gateway."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gateway.supervisor import port, record
 from gateway.supervisor.address import connect_host
 from gateway.supervisor.record import Record
 
-#: the signal that a process cannot refuse; on Windows all are like that
+#: a signal that a process cannot ignore; on Windows, no signal can be ignored
 KILL_SIGNAL = getattr(signal, "SIGKILL", signal.SIGTERM)
 #: seconds from SIGTERM to SIGKILL with `--force`: as in the seed
 FORCE_GRACE_SECONDS = 0.7
 #: seconds between two checks whether a process is gone
 EXIT_POLL_SECONDS = 0.02
-#: seconds that serving processes get to end by themselves after their supervisor
+#: seconds that serving processes have to end by themselves after their supervisor
 ORPHAN_GRACE_SECONDS = 3.0
-#: seconds that a killed process and its port may take to be gone
+#: seconds that a killed process has to disappear, and its port to become free
 KILL_TIMEOUT_SECONDS = 5.0
 
 
 def signal_process(who: Identity, number: int) -> bool:
-    """Signal exactly this process; returns False if it has gone, even if its PID is another's now."""
+    """Signal exactly this process; return False if it has ended, even if another process has its PID now."""
     if not hasattr(os, "pidfd_open"):
         if not identity.is_alive(who):
             return False
@@ -40,7 +40,7 @@ def signal_process(who: Identity, number: int) -> bool:
     except OSError:
         return False
     try:
-        # The descriptor stands for one process. It is checked after it was opened, so it is the right one.
+        # The descriptor stands for one process. The check comes after the opening, so it is the right process.
         if not identity.is_alive(who):
             return False
         signal.pidfd_send_signal(descriptor, number)
@@ -52,7 +52,7 @@ def signal_process(who: Identity, number: int) -> bool:
 
 
 def wait_gone(who: Identity, seconds: float) -> bool:
-    """Wait until a process has ended; returns whether it has."""
+    """Wait until a process has ended; return whether it has."""
     deadline = time.monotonic() + seconds
     while identity.is_alive(who):
         if time.monotonic() > deadline:
@@ -62,7 +62,7 @@ def wait_gone(who: Identity, seconds: float) -> bool:
 
 
 def wait_free(host: str, number: int, seconds: float) -> bool:
-    """Wait until a port can be bound; returns whether it can."""
+    """Wait until a port can be bound; return whether it can."""
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(PortTaken):
@@ -77,14 +77,14 @@ def end_gateway(found: Record, grace: float, first: signal.Signals = signal.SIGT
     """End a gateway: first by a signal, after the grace by SIGKILL; return when its port is free.
 
     Raises:
-        Unavailable: it does not end, or its port stays taken.
+        Unavailable: it does not end, or its port stays in use.
     """
     generations = _child_identities(found.process_identity)
     if signal_process(found.process_identity, first) and not wait_gone(found.process_identity, grace):
         signal_process(found.process_identity, KILL_SIGNAL)
     if not wait_gone(found.process_identity, KILL_TIMEOUT_SECONDS):
         raise Unavailable(f"the gateway does not end (pid {found.pid}).")
-    if wait_free(found.host, found.port, ORPHAN_GRACE_SECONDS):  # its serving processes notice, and end by themselves
+    if wait_free(found.host, found.port, ORPHAN_GRACE_SECONDS):  # its serving processes end by themselves
         return
     for who in generations:
         signal_process(who, KILL_SIGNAL)
@@ -93,7 +93,7 @@ def end_gateway(found: Record, grace: float, first: signal.Signals = signal.SIGT
 
 
 def _child_identities(who: Identity) -> list[Identity]:
-    import psutil  # late: `gateway run` does without
+    import psutil  # late: `gateway run` does not need it
 
     try:
         found = [identity.identify_process(child.pid) for child in psutil.Process(who.pid).children()]
@@ -120,13 +120,13 @@ def take_port(host: str, number: int, locks: Path, *, kill_foreign: bool) -> Non
         raise PortTaken(
             f"Port {number} is already in use. Use --force to kill existing process.",
             remedy=f"{port.describe_holder(number)}, which is not a Moongate gateway: --force will not touch it.\n"
-            "Choose another port with --port, end that process, or say --kill-foreign.",
+            "Choose another port with --port, end that process, or use --kill-foreign.",
         )
     for who in holders:
         if signal_process(who, signal.SIGTERM) and not wait_gone(who, FORCE_GRACE_SECONDS):
             signal_process(who, KILL_SIGNAL)
     if not wait_free(host, number, KILL_TIMEOUT_SECONDS):
-        raise Unavailable(f"port {number} stays taken.", remedy=port.describe_holder(number))
+        raise Unavailable(f"port {number} is still in use.", remedy=port.describe_holder(number))
 
 
 def _live_records(locks: Path) -> list[Record]:

@@ -130,9 +130,9 @@ def test_doctor_lists_the_plugins_of_other_packages(served: Live) -> None:
 BROKEN = {
     "absent": ("no_such_module:BACKEND", "no_such_module:BACKEND raises ModuleNotFoundError: No module named"),
     "empty": ("broken_plugin:NOTHING", "broken_plugin:NOTHING raises AttributeError"),
-    "other": ("broken_plugin:OTHER", "broken_plugin:OTHER is no BackendType"),
+    "other": ("broken_plugin:OTHER", "broken_plugin:OTHER is not a BackendType"),
     "quits": ("quitting_plugin:BACKEND", "quitting_plugin:BACKEND raises SystemExit: 3"),
-    "echo": ("broken_plugin:OTHER", "there is another one that is called 'echo'"),
+    "echo": ("broken_plugin:OTHER", "the name 'echo' is already used"),
 }
 
 
@@ -166,8 +166,8 @@ def test_a_gateway_starts_without_broken_plugins_and_says_so(live: Any, broken: 
     named = {one["check"]: one for one in doctor.json["findings"] if one["check"].startswith("plugin")}
     assert doctor.code == 1
     assert set(named) == {f"plugin {name}" for name in told}
-    assert named["plugin odd"]["finding"] == "the channel from moongate-broken 0.2 cannot be used"
-    assert named["plugin odd"]["cause"] == "broken_plugin:OTHER is no ChannelType"
+    assert named["plugin odd"]["finding"] == "the channel of moongate-broken 0.2 cannot be used"
+    assert named["plugin odd"]["cause"] == "broken_plugin:OTHER is not a ChannelType"
 
 
 @pytest.mark.parametrize(
