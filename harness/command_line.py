@@ -1,4 +1,4 @@
-"""A user at a shell: runs the command line in separate processes, in pipes or at a terminal."""
+"""A user at a shell: runs commands of the CLI in separate processes, with pipes or in a terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Shell:
         self.cwd = cwd
 
     def __call__(self, *words: str, given: str = "", env: Mapping[str, str] | None = None) -> Result:
-        """Run a command to its end, in pipes."""
+        """Run a command with pipes until it ends."""
         done = subprocess.run(
             _command(words),
             input=given,
@@ -56,12 +56,12 @@ class Shell:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command in pipes. The caller must end it."""
+        """Start a command with pipes. The caller must end it."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen(_command(words), env=self.env, cwd=self.cwd, text=True, **pipes)
 
     def terminal(self, *words: str, env: Mapping[str, str] | None = None) -> Terminal:
-        """Start a command at a terminal."""
+        """Start a command in a terminal."""
         return Terminal([*_PROGRAM, *words], {**self.env, "TERM": "xterm", **(env or {})}, self.cwd)
 
 
@@ -71,7 +71,7 @@ def _command(words: Sequence[str]) -> list[str]:
 
 
 class Terminal:
-    """A command at its own terminal: reads what it shows, and presses keys."""
+    """A command in its own terminal: reads its output, and presses keys."""
 
     def __init__(self, argv: list[str], env: Mapping[str, str], cwd: Path) -> None:
         self._master, inner = os.openpty()
@@ -100,7 +100,7 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def wait_for(self, text: str) -> None:
-        """Wait until a text is shown."""
+        """Wait until the terminal shows a text."""
         deadline = time.monotonic() + PATIENCE
         while text not in self.shown:
             assert time.monotonic() < deadline, f"not shown: {text!r} in {self.shown!r}"
@@ -117,20 +117,20 @@ class Terminal:
         try:
             ready, _, _ = select.select([self._master], [], [], PATIENCE)
             data = os.read(self._master, 65536) if ready else b""
-        except OSError:  # the other side is closed
+        except OSError:  # the command has closed the terminal
             return False
         self.shown += data.decode("utf-8", "replace")
         return bool(data)
 
 
-#: makes the terminal the controlling one, so that ^C reaches the program, then becomes the program
+#: makes the terminal the controlling terminal, so that ^C reaches the program, then executes the program
 _AT_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
 def next_line(stream: IO[str] | None) -> Any:
-    """Wait for the next line of JSON, and read no further."""
+    """Return the next line of JSON as soon as it comes; read no further."""
     assert stream is not None
     line = b""
     while not line.endswith(b"\n"):

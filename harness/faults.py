@@ -1,4 +1,4 @@
-"""Serving processes that misbehave: code that they run first of all, in place of hooks in the product."""
+"""Serving processes that misbehave: they run this code first, so the product needs no hooks for tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from harness.live_gateway import Live
 
 _DIRECTORY = Path(__file__).parent / "misbehaviour"
 
-#: it cannot be imported
+#: its import fails
 NO_IMPORT = "raise SystemExit('ImportError: no module named missing')"
-#: it never says that it is ready
+#: it never reports that it is ready
 NEVER_READY = "import time; time.sleep(3600)"
 #: SIGWINCH blocks its event loop: handlers run in the loop's thread
 HANGS_ON_SIGWINCH = """
@@ -19,7 +19,7 @@ import signal, time
 def hang_here(*_): time.sleep(3600)
 signal.signal(signal.SIGWINCH, hang_here)
 """
-#: one more migration than there is
+#: there is one more migration
 PENDING_MIGRATION = """
 from gateway.store.sqlite import opening
 known = opening.migrations()
@@ -29,14 +29,14 @@ opening.migrations = lambda: [*known, further]
 
 
 def able(live: Live) -> Live:
-    """Make a gateway's serving processes able to misbehave; not started yet."""
+    """Prepare a gateway that has not started, so that its serving processes can misbehave; return it."""
     path = os.pathsep.join(filter(None, [str(_DIRECTORY), live.env.get("PYTHONPATH")]))
     live.env |= {"PYTHONPATH": path, "MOONGATE_TEST_FAULT": str(live.home / "fault.py")}
     return live
 
 
 def give(live: Live, fault: str) -> None:
-    """Have the serving processes that start from now on misbehave."""
+    """Make all serving processes that start from now on misbehave."""
     (live.home / "fault.py").write_text(fault)
 
 

@@ -1,6 +1,6 @@
 """A real gateway: its own processes, its own state directory, real signals.
 
-`process` is the supervisor, whose PID the lock's record has; what serves is its `generation`.
+`process` is the supervisor, whose PID is in the lock's record; its `generation` is the serving process.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Live:
         settings |= config or {}
         settings["gateway"] = {"port": 0} | settings.get("gateway", {})
         self.config.write_text(json.dumps(settings))
-        # How long a busy machine takes to start a process, or keeps one from its turn, is not what is tested.
+        # The tests do not measure how long a busy machine takes to start or schedule a process.
         own = {"HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONWARNINGS": "error"}
         own |= {"MOONGATE_READY_TIMEOUT": str(2 * PATIENCE), "MOONGATE_HANG_TIMEOUT": str(2 * PATIENCE)}
         keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -112,18 +112,18 @@ class Live:
         headers: Mapping[str, str] | None = None,
         timeout: float = PATIENCE,
     ) -> Answer:
-        """Make one request with the gateway's token; an error status is an answer, too."""
+        """Return the answer to one request with the gateway's token, whatever its status."""
         token = self.token if (self.home / "token").exists() else None
         return call(self.url, method, path, body, token=token, headers=headers, timeout=timeout)
 
     def stop(self) -> int:
-        """End it politely and return its exit code."""
+        """End it with SIGTERM, and return its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """End all of it, as a crash of the machine does: the supervisor first, so that it replaces nothing."""
+        """Kill all its processes, as a crash of the machine does: the supervisor first, so that it replaces none."""
         assert self.process is not None
         generations = self.generations
         self.process.kill()
@@ -134,7 +134,7 @@ class Live:
             assert terminate.wait_gone(one, PATIENCE)
 
     def close(self) -> None:
-        """End what is left, whatever the test has done to it."""
+        """End all processes that the test has left."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
         found = self.record
@@ -143,7 +143,7 @@ class Live:
 
     @property
     def generations(self) -> list[Identity]:
-        """The serving processes that there are, the oldest first."""
+        """Return the serving processes, the oldest first."""
         found = self.record
         if found is None or not found.is_alive:
             return []
@@ -155,12 +155,12 @@ class Live:
 
     @property
     def generation(self) -> Identity:
-        """The only serving process, as soon as there is only one."""
+        """Return the only serving process, as soon as there is only one."""
         until_sync(lambda: len(self.generations) == 1, "there is one serving process")
         return self.generations[0]
 
     def signal(self, number: int, who: Identity | None = None) -> None:
-        """Signal the supervisor, or one serving process."""
+        """Send a signal to the supervisor, or to one serving process."""
         target = who or (self.record and self.record.process_identity)
         assert target is not None
         assert terminate.signal_process(target, number)
@@ -179,7 +179,7 @@ class Live:
         return [line for line in lines if isinstance(line, dict) and line.get("event") == event]
 
     def wait_logged(self, event: str, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until an event was logged so often."""
+        """Return the log lines of an event as soon as there are `count`."""
         until_sync(lambda: len(self.logged(event)) >= count, f"{event} is logged {count} times")
         return self.logged(event)
 
@@ -194,7 +194,7 @@ def call(
     headers: Mapping[str, str] | None = None,
     timeout: float = PATIENCE,
 ) -> Answer:
-    """Make one request; an error status is an answer, too."""
+    """Return the answer to one request, whatever its status."""
     sent = {"Authorization": f"Bearer {token}"} if token is not None else {}
     data = None if body is None else json.dumps(body).encode()
     if data is not None:

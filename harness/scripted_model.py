@@ -1,26 +1,26 @@
-"""A server that speaks OpenAI's protocol and does what the prompt tells it to.
+"""A server that speaks OpenAI's protocol and follows directives in the prompt.
 
-One directive in the last user message is obeyed; without one the answer is `echo: <message>`:
+It follows one directive in the last user message; without one, it answers `echo: <message>`:
 
     [[say TEXT]]                  answer TEXT
     [[think TEXT]]                reason TEXT, then answer
     [[slow N MS]]                 stream N words, MS milliseconds before each
-    [[history]]                   answer how many messages were sent, and their roles
+    [[history]]                   answer the number of messages in the request, and their roles
     [[recall]]                    answer the first user message
-    [[tool NAME {json}]]          call the tool; when its result is there, answer with that
+    [[tool NAME {json}]]          call the tool; when its result comes, answer with it
     [[error CODE TIMES AFTER]]    fail with that HTTP status, the first TIMES times (else always),
                                   asking to retry after AFTER seconds
-    [[midfail]]                   stream a piece, then cut the connection
-    [[stop]]                      stream a piece, then end with neither a reason nor [DONE]
+    [[midfail]]                   stream a piece, then break the connection
+    [[stop]]                      stream a piece, then end without a reason and without [DONE]
     [[refuse TEXT]]               stream a piece, then an error in the stream
-    [[garbage]]                   stream a piece, then what is not JSON
+    [[garbage]]                   stream a piece, then something that is not JSON
     [[bytes]]                     stream a piece, then bytes that are not UTF-8
-    [[line MB]]                   stream one line of so many megabytes
-    [[flood MB]]                  stream so many megabytes of text
+    [[line MB]]                   stream one line of MB megabytes
+    [[flood MB]]                  stream MB megabytes of text
     [[hang]]                      accept, and never answer
 
 `python -m harness.scripted_model PORT [LOG]` serves it on loopback; `GET /state` shows its
-counters, and LOG gets one JSON line a request.
+counters, and LOG gets one JSON line per request.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Words to stream, after some thought."""
+    """Words to stream, after some reasoning."""
 
     words: list[str]
     thought: str = ""
@@ -66,7 +66,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool that the model wants to be used."""
+    """A call of a tool."""
 
     name: str
     #: JSON
@@ -78,7 +78,7 @@ class Refusal:
     """An HTTP error."""
 
     status: int
-    #: how often, for one and the same message; None for always
+    #: how many times, for the same message; None for always
     times: int | None
     #: seconds for the header Retry-After
     after: str | None
@@ -97,12 +97,12 @@ Plan = Answer | Call | Refusal | Trouble
 
 @dataclass(slots=True)
 class Counters:
-    """What happened so far."""
+    """Counts of what has happened so far."""
 
     requests: int = 0
-    #: answers that are being streamed, or will never be
+    #: answers that are being streamed, or that hang
     active: int = 0
-    #: callers that went away before the end
+    #: clients that disconnected before the end
     disconnects: int = 0
 
 
@@ -110,12 +110,12 @@ class Counters:
 class ScriptedModel:
     """The server's state; `application` makes the server."""
 
-    #: where it listens, once it does: the base URL that clients are given
+    #: base URL for clients; empty until it listens
     base_url: str = ""
     counters: Counters = field(default_factory=Counters)
-    #: bodies and headers of the requests so far: `path`, `headers`, `body`
+    #: the requests so far, each with `path`, `headers` and `body`
     requests: list[dict[str, Any]] = field(default_factory=list)
-    #: file that gets one JSON line a request
+    #: file that gets one JSON line per request
     log: Path | None = None
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -138,7 +138,7 @@ class ScriptedModel:
         )
 
     async def _tags(self, request: web.Request) -> web.Response:
-        """List the models as Ollama does."""
+        """Return the list of models as Ollama does."""
         return web.json_response({"models": [{"name": name, "model": name} for name in SCRIPTED_MODELS]})
 
     async def _state(self, request: web.Request) -> web.Response:
@@ -224,7 +224,7 @@ def last_user_text(messages: list[dict[str, Any]]) -> str:
 
 
 def read(messages: list[dict[str, Any]]) -> Plan:
-    """Decide what to do about a conversation."""
+    """Return what to do for a conversation."""
     asked = last_user_text(messages)
     if _wants_title(messages, asked):
         return Answer(words=["Scripted", " title"])
@@ -235,7 +235,7 @@ def read(messages: list[dict[str, Any]]) -> Plan:
 
 
 def _wants_title(messages: list[dict[str, Any]], asked: str) -> bool:
-    """Agents ask the model for a title of the conversation on the side; that is no prompt."""
+    """Return whether an agent asks for a title of the conversation; such a request is not a prompt."""
     system = " ".join(text_of(m.get("content")) for m in messages if m["role"] in ("system", "developer"))
     return "title generator" in system.lower() or "generate a title" in asked[:200].lower()
 
@@ -408,7 +408,7 @@ async def _stream_trouble(chat: _Chat, trouble: Trouble) -> None:
 
 
 def _messages(given: Any) -> list[dict[str, Any]]:
-    """Return the input of the Responses API as messages of a chat."""
+    """Return the input of the Responses API as chat messages."""
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     results = {"function_call_output": "tool", "custom_tool_call_output": "tool"}
@@ -422,7 +422,7 @@ def _message(text: str) -> dict[str, Any]:
 
 
 def _response(body: dict[str, Any], output: list[dict[str, Any]], status: str) -> dict[str, Any]:
-    """Return a whole object of the Responses API."""
+    """Return a complete response object of the Responses API."""
     written = sum(_tokens(json.dumps(item)) for item in output)
     usage = {
         "input_tokens": 5,
@@ -543,9 +543,9 @@ async def _trouble_response(stream: _Response, trouble: Trouble) -> None:
 
 @contextlib.asynccontextmanager
 async def serve_model(port: int = 0, log: Path | None = None) -> AsyncIterator[ScriptedModel]:
-    """Serve a scripted model on loopback; port 0 takes a free one."""
+    """Serve a scripted model on loopback; port 0 means any free port."""
     model = ScriptedModel(log=log)
-    # Without handler_cancellation a caller that went away would not be noticed.
+    # Without handler_cancellation, the server would not notice that a client has disconnected.
     runner = web.AppRunner(model.application(), handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:

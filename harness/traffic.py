@@ -1,4 +1,4 @@
-"""Clients that never retry: what goes wrong for one of them has gone wrong."""
+"""Clients that never retry, so that they see each failure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PAUSE = 0.01
 
 
 class Traffic:
-    """Threads that ask a gateway without a break, half of them with a new connection each time."""
+    """Threads that send requests to a gateway all the time; half of them use a new connection for each."""
 
     def __init__(self, port: int, keeping: int = 16, coming: int = 16) -> None:
         self.failures: list[str] = []
-        #: seconds that each answer took
+        #: seconds that each answer has taken
         self.times: list[float] = []
         self._port = port
         self._over = threading.Event()

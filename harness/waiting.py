@@ -1,4 +1,4 @@
-"""Waiting for something that cannot tell by itself that it has happened."""
+"""Waits for a condition by polling."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import asyncio
 import time
 from collections.abc import Callable
 
-#: seconds after which a wait is a failed test: many times what it takes, also where all is slow
+#: seconds after which a wait fails: many times as long as necessary, also on a slow machine
 PATIENCE = 60.0
 
 
 async def until(condition: Callable[[], object], what: str, within: float = PATIENCE) -> None:
-    """Return as soon as the condition holds.
+    """Wait until the condition holds.
 
     Raises:
-        AssertionError: it did not within so many seconds.
+        AssertionError: it did not hold within `within` seconds.
     """
     try:
         async with asyncio.timeout(within):
             while not condition():
                 await asyncio.sleep(0.005)
     except TimeoutError:
-        raise AssertionError(f"waited {within} s in vain until {what}") from None
+        raise AssertionError(f"not within {within} s: {what}") from None
 
 
 def until_sync(condition: Callable[[], object], what: str = "it holds", within: float = PATIENCE) -> None:
-    """Return as soon as the condition holds; for tests without an event loop.
+    """Wait until the condition holds; for tests without an event loop.
 
     Raises:
-        AssertionError: it did not within so many seconds.
+        AssertionError: it did not hold within `within` seconds.
     """
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {within} s in vain until {what}")
+            raise AssertionError(f"not within {within} s: {what}")
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks that does what a test tells it, request by request."""
+"""A receiver of webhooks that follows a script, request by request."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 
 class Request(NamedTuple):
-    """One request that came in whole."""
+    """One complete request."""
 
     path: str
     #: names in lower case
     headers: Mapping[str, str]
     body: bytes
-    #: when it had come in, in seconds since 1970
+    #: when it was complete, in seconds since 1970
     at: float
 
     @property
@@ -34,22 +34,22 @@ class Request(NamedTuple):
 
 
 class Receiver:
-    """Answers each request by the next line of its script, and 200 when that is at its end.
+    """Answers each request by the next line of its script, and with 200 after the last line.
 
-    A line is what to answer: a status with header fields (`503`, `429 Retry-After: 30`), `hang`
-    for nothing, `slow` for 200 after half a second, `reset` for a connection that breaks off after
+    A line gives the answer: a status with header fields (`503`, `429 Retry-After: 30`), `hang`
+    for none, `slow` for 200 after half a second, `reset` for a connection that breaks after
     the status 200, `drip` for a body without an end, `flood` for one of 10 MB.
     """
 
     def __init__(self) -> None:
         self.script: deque[str] = deque()
         self.requests: list[Request] = []
-        #: connections that were opened
+        #: number of connections so far
         self.connections = 0
         self.port = 0
-        #: what is answered when the script is at its end
+        #: the answer after the last line of the script
         self.otherwise = "200"
-        #: ids that came while they were being answered already
+        #: ids of requests that came again before the first one was answered
         self.overlapping: set[str] = set()
         self._answering: set[str] = set()
         self._server: asyncio.Server | None = None
@@ -64,12 +64,12 @@ class Receiver:
         return {request.id for request in self.requests}
 
     async def up(self) -> None:
-        """Listen; at the same port as before, if there was one."""
+        """Listen; on the same port as before, if it listened before."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """Listen no more: who comes is refused."""
+        """Stop listening: connections are refused."""
         if self._server is not None:
             self._server.close()
             for writer in list(self._open):
@@ -134,7 +134,7 @@ class Receiver:
 
 @asynccontextmanager
 async def serve_receiver(*script: str) -> AsyncIterator[Receiver]:
-    """Listen on a port of loopback for the time of the block."""
+    """Listen on a loopback port while the block runs."""
     receiver = Receiver()
     receiver.script.extend(script)
     await receiver.up()
@@ -145,7 +145,7 @@ async def serve_receiver(*script: str) -> AsyncIterator[Receiver]:
 
 
 class Elsewhere:
-    """A receiver that works on a thread of its own, for whoever has no event loop."""
+    """A receiver on its own thread, for callers without an event loop."""
 
     def __init__(self) -> None:
         self.receiver = Receiver()
@@ -168,7 +168,7 @@ class Elsewhere:
 
 @contextmanager
 def receiving_elsewhere() -> Iterator[Elsewhere]:
-    """Listen on a thread for the time of the block."""
+    """Listen on a thread while the block runs."""
     elsewhere = Elsewhere()
     try:
         elsewhere.up()
