@@ -1,4 +1,4 @@
-"""Hold the drills and print how they went: `scripts/drill [--long] [NAME ...]`."""
+"""Run the drills and print their outcomes: `scripts/drill [--long] [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from drills.catalogue import DRILLS
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/drill", description="Hold the reliability drills.")
-    parser.add_argument("--long", action="store_true", help="hold the long forms")
-    parser.add_argument("names", nargs="*", help="drills to hold; all when none is named")
+    parser = argparse.ArgumentParser(prog="scripts/drill", description="Run the reliability drills.")
+    parser.add_argument("--long", action="store_true", help="run the long forms")
+    parser.add_argument("names", nargs="*", help="drills to run; all if none is named")
     options = parser.parse_args()
     table = Table("drill", "outcome", "s", "figures", title="Drills, long form" if options.long else "Drills")
     failed = 0
@@ -37,14 +37,14 @@ def main() -> int:
 
 
 def _hold(drill: Drill) -> tuple[str, str]:
-    """Hold a drill in a directory of its own, which is kept if it fails; returns its outcome, and words about it."""
+    """Run a drill in a new directory, which is kept if it fails; return its outcome, and a description."""
     directory = tempfile.mkdtemp(prefix="drill-")
     try:
         figures = drill(Path(directory))
     except Impossible as why:
         outcome, words = "skipped", str(why)
     except Exception:
-        return "failed", f"{traceback.format_exc(limit=-1).strip()}\nWhat it left is in {directory}"
+        return "failed", f"{traceback.format_exc(limit=-1).strip()}\nIts files are in {directory}"
     else:
         outcome, words = "passed", ", ".join(f"{name}: {figure}" for name, figure in figures.items())
     shutil.rmtree(directory, ignore_errors=True)

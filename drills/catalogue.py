@@ -1,4 +1,4 @@
-"""All drills: held by `scripts/drill`, and in their short forms on each push."""
+"""All drills: `scripts/drill` runs them, and each push runs their short forms."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from drills import (
 
 class Row(NamedTuple):
     name: str
-    #: held on each push
+    #: runs on each push
     short: Drill
-    #: held by `scripts/drill --long`, where it is another one
+    #: runs with `scripts/drill --long`; None if the short form runs there, too
     long: Drill | None = None
 
 

@@ -1,4 +1,4 @@
-"""What the drills do with a gateway: hand in, wait, look into what is left."""
+"""What the drills do with a gateway: submit tasks, wait, and read its database."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T | None], what: str, within: float = PATIENCE, pace: float = 0.01) -> T:
-    """Return what the condition returns as soon as that is true.
+    """Return the value of the condition as soon as it is true.
 
     Args:
-        pace: seconds between two looks.
+        pace: seconds between two checks.
 
     Raises:
-        AssertionError: it did not become true within so many seconds.
+        AssertionError: it did not become true within `within` seconds.
     """
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         if found := condition():
             return found
         time.sleep(pace)
-    raise AssertionError(f"waited {within:g} s in vain until {what}")
+    raise AssertionError(f"not within {within:g} s: {what}")
 
 
 def task(live: Live, text: str, key: str | None = None, **fields: Any) -> Answer:
-    """Hand in a task."""
+    """Submit a task; return the answer."""
     headers = {"Idempotency-Key": key} if key else {}
     return live.call("POST", "/api/tasks", {"input": text, **fields}, headers=headers)
 
 
 def accepted(live: Live, text: str, **fields: Any) -> str:
-    """Hand in a task that must be taken; returns its id."""
+    """Submit a task that must be accepted; return its id."""
     answer = task(live, text, **fields)
     assert answer.status == 202, answer
     return str(answer.body["task"]["id"])
 
 
 def try_task(live: Live, text: str, key: str) -> Answer | None:
-    """Hand in a task to a gateway that may be dead, or die of it; None if nothing was answered."""
+    """Submit a task to a gateway that may be dead or die meanwhile; None if no answer came."""
     try:
         return task(live, text, key)
     except (OSError, http.client.HTTPException, AssertionError):
@@ -59,7 +59,7 @@ def show(live: Live, run: str) -> dict[str, Any]:
 
 
 def wait_for(live: Live, run: str, *statuses: str) -> dict[str, Any]:
-    """Wait until a task has one of these statuses."""
+    """Wait until a task has one of these statuses; return the task."""
 
     def look() -> dict[str, Any] | None:
         found = show(live, run)
@@ -69,7 +69,7 @@ def wait_for(live: Live, run: str, *statuses: str) -> dict[str, Any]:
 
 
 def wait_idle(live: Live, within: float = 120.0) -> None:
-    """Wait until nothing is queued or running."""
+    """Wait until no task is queued or running."""
 
     def idle() -> bool:
         return not any(
@@ -80,7 +80,7 @@ def wait_idle(live: Live, within: float = 120.0) -> None:
 
 
 def rows(database: Path, query: str) -> Sequence[tuple[Any, ...]]:
-    """Ask a database that no gateway has open."""
+    """Return the rows of a query on a database that no gateway has open."""
     connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         return list(connection.execute(query))

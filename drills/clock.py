@@ -1,6 +1,6 @@
 """The machine's clock is set forward and back: by an hour, by years, over the changes of daylight saving time.
 
-The gateway's processes run with libfaketime, which reads from a file what to tell them.
+The gateway's processes run with libfaketime, which reads the time that they see from a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.webhook_receiver import Receiver, receiving_elsewhere
 
 
 class Step(NamedTuple):
-    """The clock is set to a moment, and these times fire, all others do not."""
+    """A moment that the clock is set to, and the times that must fire then, and no others."""
 
     moment: str
     once: Sequence[str] = ()
@@ -28,9 +28,9 @@ class Step(NamedTuple):
     berlin: Sequence[str] = ()
 
 
-#: Half past: a slow machine has half an hour until the next time comes by itself. `once` and `all` have a time each
-#: hour, `all` makes up for six hours; `berlin` has one at 2:15 there, which is left out in spring, and comes at 3:00,
-#: and is there twice in autumn.
+#: Half past: a slow machine has half an hour until the next time comes by itself. `once` and `all` fire every hour,
+#: and `all` catches up on six hours; `berlin` fires at 2:15 there: in spring that time is skipped, and it fires at
+#: 3:00; in autumn the time comes twice.
 BEGIN = "2027-03-27T12:30"
 STEPS = [
     Step("2027-03-27T13:30", once=["2027-03-27T13:00"], all=["2027-03-27T13:00"]),
@@ -47,7 +47,7 @@ STEPS = [
                                                             "2037-10-31T00:00", "2037-10-31T01:00"],
          berlin=["2037-10-31T01:15"]),
 ]  # fmt: skip
-#: then it goes back by twenty years, and to the last step again
+#: then the clock goes back by twenty years, and then to the last step again
 EARLY = "2017-10-31T01:30"
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     "skip": {"schedule": "0 * * * *", "misfire": "skip"},
@@ -58,10 +58,10 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
 
 
 def is_moved(directory: Path, more: int = 0, seed: str = "moon") -> Figures:
-    """Set the clock forward and back, and see what fires.
+    """Set the clock forward and back, and check what fires.
 
     Args:
-        more: how often it is set to any moment within twenty years, after all steps.
+        more: how many times the clock is set to a random moment within twenty years, after all steps.
     """
     clock = _Clock(directory)
     clock.set(_read(BEGIN))
@@ -97,7 +97,7 @@ def is_moved(directory: Path, more: int = 0, seed: str = "moon") -> Figures:
 
 
 def _go_far_back(live: Live, clock: _Clock, receiver: Receiver) -> None:
-    """Set the clock back while something waits to be delivered: that is not left waiting for that moment to return."""
+    """Set the clock back while a delivery waits: it must not wait until its moment comes again."""
     receiver.script.append("500")
     waiting = client.accepted(live, "@@ say first", webhook=receiver.url)
     client.until(lambda: receiver.requests and _status(live, waiting) == "pending", "it waits")
@@ -107,18 +107,18 @@ def _go_far_back(live: Live, clock: _Clock, receiver: Receiver) -> None:
 
 
 def _moments(count: int, seed: str) -> list[float]:
-    dice = random.Random(seed)  # noqa: S311 no secret
+    dice = random.Random(seed)  # noqa: S311 not a secret
     return [dice.uniform(_read(EARLY), _read(STEPS[-1].moment)) for _ in range(count)]
 
 
 def _status(live: Live, task: str) -> str:
-    """Return how far word of a task's end has come."""
+    """Return the status of the delivery about a task's end."""
     found = live.call("GET", f"/api/tasks/{task}").body["deliveries"]
     return str(found[0]["status"]) if found else ""
 
 
 class _Schedules:
-    """The drill's schedules, and what has fired of them."""
+    """The drill's schedules, and their fires."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -126,13 +126,13 @@ class _Schedules:
         self._fired: dict[str, list[str]] = {name: [] for name in POLICIES}
 
     def notice_by_itself(self, clock: _Clock) -> None:
-        """Take the first step, of which nobody tells the gateway."""
+        """Take the first step; the gateway must notice it by itself."""
         clock.set(_read(STEPS[0].moment))
         client.until(lambda: self._found("once"), "it is noticed that the clock was set forward", pace=0.2)
         self.see(STEPS[0])
 
     def see(self, step: Step) -> None:
-        """See that nothing has fired but what the step says."""
+        """Check that exactly the times of the step have fired."""
         self.look()
         for name, expected in (("skip", []), ("once", step.once), ("all", step.all), ("berlin", step.berlin)):
             self._fired[name] += expected
@@ -140,12 +140,12 @@ class _Schedules:
             assert found == sorted(self._fired[name]), (step.moment, name, found[-10:], expected)
 
     def look(self) -> None:
-        """Wait until the gateway has looked for what is due: a schedule that was made now has fired."""
+        """Wait until the gateway has checked for due schedules: a schedule that is created now has fired."""
         before = len(self._found("once"))
         marker = self._made({"schedule": "every 1s"})
         client.until(lambda: self._fires(marker), "the marker fires", pace=0.2)
         assert self._live.call("DELETE", f"/api/cron/{marker}").status == 200
-        assert len(self._found("once")) <= before + 1, "more than one time was made up for"
+        assert len(self._found("once")) <= before + 1, "it caught up on more than one time"
 
     def _made(self, fields: Mapping[str, Any]) -> str:
         body = {"name": "drill", "prompt": "Hello", "fresh": True, **fields}
@@ -164,7 +164,7 @@ class _Schedules:
 
 
 def _judge(database: Path) -> Figures:
-    """See that no time became two runs: each has a session of its own, named after its schedule and its time."""
+    """Check that no time became two runs: each run has its own session, named after its schedule and time."""
     sessions = [str(session) for (session,) in client.rows(database, "SELECT session FROM runs WHERE source = 'cron'")]
     assert len(sessions) == len(set(sessions)), "a time has become two runs"
     assert client.rows(database, "PRAGMA integrity_check") == [("ok",)]
@@ -172,21 +172,21 @@ def _judge(database: Path) -> Figures:
 
 
 class _Clock:
-    """What the gateway's processes take for the present."""
+    """The clock that the gateway's processes see."""
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "clock"
         self.env = _environment(self._file)
 
     def set(self, moment: float) -> None:
-        """Have it be a moment now, in seconds since 1970 UTC."""
+        """Set it to a moment, in seconds since 1970 UTC."""
         draft = self._file.with_suffix(".new")
         draft.write_text(f"{moment - time.time():+.3f}\n")
-        draft.replace(self._file)  # never read half written
+        draft.replace(self._file)  # so that no process reads it half written
 
 
 def _environment(file: Path) -> dict[str, str]:
-    """Return what has a program read the wall clock from a file; the clock that waits go by is left alone."""
+    """Return an environment in which a program reads the wall clock from a file; the monotonic clock is unchanged."""
     if shutil.which("faketime") is None:
         raise Impossible("faketime is not installed")
     shown = subprocess.run(["faketime", "-m", "-f", "+0", "env"], capture_output=True, text=True, check=True).stdout
@@ -196,7 +196,7 @@ def _environment(file: Path) -> dict[str, str]:
         "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else waits for another thread's lock return at once, again and again
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else a wait for another thread's lock returns at once, again and again
         "NO_FAKE_STAT": "1",
     }
 

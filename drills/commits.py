@@ -1,4 +1,4 @@
-"""What the system sees: no request is acknowledged before its commit has reached the disk."""
+"""Seen from the operating system: no request is acknowledged before its commit has reached the disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CALL = re.compile(r"^(\d+)\s+(?:<\.\.\. )?(\w+)(.*)$")
 
 
 def no_answer_before_its_sync(directory: Path) -> Figures:
-    """Watch the gateway's system calls while it accepts."""
+    """Watch the gateway's system calls while it accepts tasks."""
     if sys.platform != "linux" or shutil.which("strace") is None:
         raise Impossible("strace is not installed")
     trace = directory / "trace"
@@ -48,7 +48,7 @@ def no_answer_before_its_sync(directory: Path) -> Figures:
 
 
 def _judge(calls: list[str]) -> int:
-    """Walk through the calls in the order of time; returns how many requests were acknowledged."""
+    """Check the calls in the order of time; return how many requests were acknowledged."""
     syncing: dict[str, bool] = {}
     synced, answers = False, 0
     for line in calls:

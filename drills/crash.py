@@ -1,4 +1,4 @@
-"""Kill -9, orphans, and stops: what was accepted is done, and not by two at once."""
+"""Kill -9, orphans, and stops: each accepted task is done, and never by two processes at once."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from gateway.supervisor import terminate
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
 
-#: seconds in which a gateway is to be ready again; ten times that is a failure
+#: seconds in which a gateway should be ready again; ten times that is a failure
 READY = 2.0
 WRITERS = 4
 
-#: does its work in a file, where it can be counted: one line an attempt
+#: writes its work to a file, where it can be counted: one line per attempt
 _WORK = 'IFS= read -r line; printf "%s\\n" "$line" >> effects; sleep 0.05; printf "did %s" "$line"'
 
-#: starts a child; both do not hear the polite signals, and work on for ever
+#: starts a child; both ignore SIGTERM, SIGHUP and SIGINT, and never end
 _STUBBORN = """trap '' TERM HUP INT
 echo "$$ begin" >> effects
 (trap '' TERM HUP INT; while :; do echo "$$ tick" >> effects; sleep 0.02; done) &
 wait
 """
 
-#: takes a minute the first time, and no time after that
+#: takes a minute at the first time, and no time after that
 _SLOW_ONCE = "if [ -e begun ]; then printf again; else touch begun; sleep 60; fi"
 
 
@@ -42,15 +42,15 @@ def shell(directory: Path, script: str, name: str = "main", **more: Any) -> dict
 
 
 class Writers:
-    """Clients that hand in tasks, each under a key, and try again until they are answered."""
+    """Clients that submit tasks, each with an idempotency key, and try again until they get an answer."""
 
     def __init__(self, live: Live, count: int) -> None:
         self._live = live
         self._going = threading.Event()
         self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(count)]
-        #: what was acknowledged: the text of each task, with its id
+        #: acknowledged tasks: ids by text
         self.acknowledged: dict[str, str] = {}
-        #: requests that were not answered, and were made again
+        #: requests that got no answer, and were sent again
         self.unanswered = 0
 
     def start(self) -> None:
@@ -79,10 +79,10 @@ class Writers:
 
 
 def kill_at_random(directory: Path, kills: int = 10, seed: str = "moon", strict: bool = False) -> Figures:
-    """Kill with -9 at random moments under four writers: all of the gateway, and what serves alone, in turn.
+    """Kill -9 at random moments under four writers: in turn, the whole gateway, and only the serving process.
 
     Args:
-        strict: whether the time until it is ready again, which depends on the machine, is a promise, too.
+        strict: whether the time until it is ready again, which depends on the machine, is checked, too.
     """
     work = directory / "work"
     agent = shell(work, _WORK, max_concurrent=8)
@@ -114,11 +114,11 @@ def kill_at_random(directory: Path, kills: int = 10, seed: str = "moon", strict:
 
 
 def _kill(live: Live, *, alone: bool) -> float:
-    """Kill all of a gateway, or what serves alone; returns the seconds until it is ready again."""
+    """Kill the whole gateway, or only the serving process; return the seconds until it is ready again."""
     if alone:
         serving = live.generation
         live.signal(signal.SIGKILL, serving)
-        assert terminate.wait_gone(serving, PATIENCE), "what serves survives a kill -9"
+        assert terminate.wait_gone(serving, PATIENCE), "the serving process survives a kill -9"
         began = time.monotonic()
         live.wait_ready()
     else:
@@ -129,7 +129,7 @@ def _kill(live: Live, *, alone: bool) -> float:
 
 
 def _judge(database: Path, acknowledged: dict[str, str], effects: list[str]) -> Figures:
-    """See that the promises were kept: of the database, of the effects, and of both together."""
+    """Check the promises about the database, about the effects, and about both together."""
     damage = client.rows(database, "PRAGMA integrity_check")
     assert damage == [("ok",)], damage[:5]
     runs = {
@@ -147,8 +147,8 @@ def _judge(database: Path, acknowledged: dict[str, str], effects: list[str]) -> 
         assert status in ("succeeded", "failed"), (run, status)
         assert done[text] <= attempt, f"{text} was done {done[text]} times in {attempt} attempts"
         if status == "succeeded":
-            assert done[text] >= 1, f"{text} is reported done, and is not"
-            assert result == f"did {text}", f"{text} is answered by {result!r}"
+            assert done[text] >= 1, f"{text} is reported as done, but is not"
+            assert result == f"did {text}", f"the result of {text} is {result!r}"
     ends = dict(
         client.rows(
             database,
@@ -156,7 +156,7 @@ def _judge(database: Path, acknowledged: dict[str, str], effects: list[str]) -> 
         )
     )
     odd = {run: count for run, count in ends.items() if count != 1}
-    assert odd == {}, f"runs with another number of ends than one: {odd}"
+    assert odd == {}, f"runs without exactly one end: {odd}"
     gaps = client.rows(database, "SELECT run FROM events GROUP BY run HAVING count(*) <> max(n) OR min(n) <> 1")
     assert gaps == [], f"{len(gaps)} runs have gaps in their events"
     return {
@@ -168,7 +168,7 @@ def _judge(database: Path, acknowledged: dict[str, str], effects: list[str]) -> 
 
 
 def no_orphan_beside_a_retry(directory: Path) -> Figures:
-    """Kill the gateway while an agent works that will not die: it is ended before its run is tried again."""
+    """Kill the gateway while a stubborn agent works: the agent is ended before its run is tried again."""
     work = directory / "work"
     effects = work / "effects"
     live = Live(directory / "home", {"agents": {"list": [shell(work, _STUBBORN)]}})
@@ -178,7 +178,7 @@ def no_orphan_beside_a_retry(directory: Path) -> Figures:
         client.until(lambda: len(client.lines(effects)) > 5, "the agent works")
         live.kill()
         orphaned = len(client.lines(effects))
-        client.until(lambda: len(client.lines(effects)) > orphaned + 3, "the orphan works on")
+        client.until(lambda: len(client.lines(effects)) > orphaned + 3, "the orphan continues to work")
         live.start()
         client.until(lambda: sum("begin" in line for line in client.lines(effects)) == 2, "the run is tried again")
         again = len(client.lines(effects))
@@ -187,18 +187,18 @@ def no_orphan_beside_a_retry(directory: Path) -> Figures:
         client.wait_for(live, run, "cancelled")
         ended = client.lines(effects)
         assert live.stop() == 0
-        assert client.lines(effects) == ended, "what was cancelled still works"
+        assert client.lines(effects) == ended, "the cancelled agent still works"
     finally:
         live.close()
     first, second = (line.split()[0] for line in ended if "begin" in line)
     beginning = ended.index(f"{second} begin")
     beside = [line for line in ended[beginning:] if line.startswith(f"{first} ")]
-    assert beside == [], f"{len(beside)} lines of the orphan beside the retry"
+    assert beside == [], f"{len(beside)} lines of the orphan during the retry"
     return {"lines of the orphan after the kill": beginning - orphaned, "beside the retry": len(beside)}
 
 
 def a_stop_drains(directory: Path) -> Figures:
-    """Stop politely: what ends within the grace ends, the rest is queued again and done after the next start."""
+    """Stop gracefully: runs that end within the grace end; the others are requeued, and done after the next start."""
     agents = [{"id": "main", "backend": "echo", "script": True}, shell(directory / "work", _SLOW_ONCE, "slow")]
     live = Live(directory / "home", {"gateway": {"stop_grace": 8.0}, "agents": {"list": agents}})
     try:
@@ -221,7 +221,7 @@ def a_stop_drains(directory: Path) -> Figures:
 
 
 def a_second_signal_cuts_the_grace(directory: Path) -> Figures:
-    """Ask twice to stop: the second time means now."""
+    """Ask twice to stop: at the second request, the gateway stops at once."""
     live = Live(directory / "home", {"gateway": {"stop_grace": 300.0}})
     try:
         live.start()

@@ -1,4 +1,4 @@
-"""Webhooks on bad days: kill -9 before they are sent, receivers in every mood, receivers that are dead."""
+"""Webhooks under failures: kill -9 before they are sent, receivers that misbehave, receivers that are dead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.live_gateway import Live
 from harness.webhook_receiver import Receiver, Request, receiving_elsewhere
 
 SECRET = "whsec_" + base64.b64encode(b"drill" * 6).decode()
-#: seconds in which a delivery to a well receiver is to arrive, whatever else goes on
+#: seconds in which a delivery to a healthy receiver should arrive, whatever else happens
 SOON = 2.0
 
 
@@ -27,7 +27,7 @@ def _settings(**webhooks: Any) -> dict[str, Any]:
 
 
 def _ids(requests: list[Request]) -> dict[str, set[str]]:
-    """Return the ids under which each task was told, each verified."""
+    """Return the webhook ids of each task; verify each webhook."""
     found = defaultdict(set)
     for request in requests:
         told: Any = Webhook(SECRET).verify(request.body, dict(request.headers))
@@ -36,7 +36,7 @@ def _ids(requests: list[Request]) -> dict[str, set[str]]:
 
 
 def kill_before_delivery(directory: Path, kills: int = 3, seed: str = "moon") -> Figures:
-    """Kill the gateway with -9 between the end of tasks and their deliveries: all come, each under one id."""
+    """Kill -9 the gateway between the end of tasks and their deliveries: all arrive, each with one id."""
     live = Live(directory / "home", _settings(schedule=[0.0] + [0.5] * 40))
     dice = random.Random(seed)  # noqa: S311 no secret
     tasks: list[str] = []
@@ -46,11 +46,11 @@ def kill_before_delivery(directory: Path, kills: int = 3, seed: str = "moon") ->
         try:
             live.start()
             for _ in range(kills):
-                receiver.otherwise = "hang"  # it has come, and its answer does not: the kill falls in between
+                receiver.otherwise = "hang"  # the request has come, its answer does not: the kill happens in between
                 seen = len(receiver.requests)
                 tasks += [client.accepted(live, "@@ say done", webhook=receiver.url) for _ in range(3)]
                 if dice.random() < 0.5:
-                    client.until(lambda seen=seen: len(receiver.requests) > seen, "the first one is on its way")
+                    client.until(lambda seen=seen: len(receiver.requests) > seen, "the first delivery is on its way")
                 time.sleep(dice.uniform(0.0, 0.03))
                 live.kill()
                 left = client.rows(
@@ -101,7 +101,7 @@ def _count(live: Live, status: str) -> int:
 
 
 def every_mood(directory: Path, tasks: int = 20, down: float = 1.0, seed: str = "moon") -> Figures:
-    """A receiver that is down, then misbehaves in all ways, then is well: all is delivered, each under one id.
+    """A receiver is down, then misbehaves in all ways, then works: all deliveries arrive, each with one id.
 
     The waits are scaled down: an hour is `down` seconds.
     """
@@ -138,7 +138,7 @@ def every_mood(directory: Path, tasks: int = 20, down: float = 1.0, seed: str = 
 
 
 def _dead_and_back(live: Live, receiver: Receiver) -> str:
-    """Have a delivery refused for good, see it dead, and bring it back; returns its task."""
+    """Make a delivery dead by refusing it, and send it again; return its task."""
     receiver.script.append("410")
     task = client.accepted(live, "@@ say refused", webhook=receiver.url)
     path = f"/api/deliveries?task={task}"
@@ -154,10 +154,10 @@ def _dead_and_back(live: Live, receiver: Receiver) -> str:
 
 
 def a_dead_receiver_delays_nobody(directory: Path, dead: int = 40, well: int = 20, strict: bool = False) -> Figures:
-    """Many deliveries to a receiver that hangs: those to another arrive as soon as ever.
+    """Many deliveries go to a receiver that hangs: those to another receiver arrive as fast as usual.
 
     Args:
-        strict: whether how soon that is, which depends on the machine, is a promise, too.
+        strict: whether their delay, which depends on the machine, is checked, too.
     """
     live = Live(directory / "home", _settings())
     with receiving_elsewhere() as hanging, receiving_elsewhere() as fine:
@@ -171,7 +171,7 @@ def a_dead_receiver_delays_nobody(directory: Path, dead: int = 40, well: int = 2
             for number in range(well):
                 client.accepted(live, f"@@ say {number}", webhook=fine.receiver.url)
             client.until(lambda: len(fine.receiver.requests) >= well, "the other one has all")
-            # The last answers are on their way when the requests have come.
+            # When the last requests have come, their answers are still on their way.
             client.until(lambda: _waiting(live) == dead, "only those to the dead one wait")
         finally:
             live.close()

@@ -1,4 +1,4 @@
-"""No descriptor is left: what is there goes on, what comes waits, and all is well again when there are some."""
+"""No descriptor is left: open connections are served, new ones wait, and all work again later."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from harness.command_line import Shell
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
 
-#: connections that are made, and descriptors that are left for them
+#: number of connections, and number of descriptors that are left for them
 CONNECTIONS, LEFT = 60, 8
-#: bytes of log that a bad time may cost
+#: bytes that such a time may add to the log
 LOG = 100_000
 
 
 def none_left(directory: Path, seconds: float = 2.0) -> Figures:
-    """Take the descriptors from the serving process by connections, then from its supervisor.
+    """Use up the descriptors of the serving process with connections, then those of its supervisor.
 
     Args:
         seconds: how long the connections stay.
@@ -57,7 +57,7 @@ def _none_to_serve(live: Live, seconds: float) -> Figures:
         before = sum(serving.cpu_times()[:2])
         over = time.monotonic() + seconds
         while time.monotonic() < over:
-            assert _alive(known), "who is there is served"
+            assert _alive(known), "an open connection is not served"
             time.sleep(0.1)
         busy = sum(serving.cpu_times()[:2]) - before
     known.close()
@@ -72,7 +72,7 @@ def _none_to_serve(live: Live, seconds: float) -> Figures:
 
 
 def _none_to_restart(live: Live) -> None:
-    """See that a supervisor without descriptors keeps what serves, and says why."""
+    """Check that a supervisor without descriptors keeps its serving process, and reports why."""
     supervisor = psutil.Process(live.process.pid if live.process is not None else 0)
     shell = Shell(live.env, live.home)
     generation = live.health["generation"]
@@ -93,7 +93,7 @@ def _alive(connection: http.client.HTTPConnection) -> bool:
 
 @contextmanager
 def _limited(pid: int, count: int) -> Iterator[None]:
-    """Let a process have so many descriptors."""
+    """Limit the descriptors of a process while the block runs."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, before[1]))
     try:

@@ -1,6 +1,6 @@
-"""A disk that is full, refuses, or cannot be written to: nothing is acknowledged that is not on it.
+"""A disk that is full, fails, or is read-only: nothing is acknowledged that is not on the disk.
 
-The full and the read-only disk are small file systems in memory, mounted where only this process and
+The full and the read-only disk are small file systems in memory, mounted so that only this process and
 its children see them.
 """
 
@@ -23,17 +23,17 @@ _TEXT = "x" * 20_000
 
 
 def full(directory: Path) -> Figures:
-    """Fill the disk under a gateway at work."""
+    """Fill the disk while the gateway works."""
     return _in_private(_full, directory)
 
 
 def read_only(directory: Path) -> Figures:
-    """Start on a disk that cannot be written to, and on one that has no room for a database."""
+    """Start on a read-only disk, and on one without room for a database."""
     return _in_private(_read_only, directory)
 
 
 def refusing(directory: Path) -> Figures:
-    """Have the system refuse every write to a file, while the gateway is at work."""
+    """Let the system refuse every write to a file while the gateway works."""
     if sys.platform != "linux":
         raise Impossible("another process's limits can be set on Linux only")
     live = Live(directory / "home")
@@ -45,7 +45,7 @@ def refusing(directory: Path) -> Figures:
         client.wait_for(live, taken[0], "running", "succeeded")
         resource.prlimit(serving, resource.RLIMIT_FSIZE, (0, before[1]))
         refused = _refused(live, taken)
-        client.until(lambda: live.call("GET", "/readyz").status == 503, "it says that it takes nothing")
+        client.until(lambda: live.call("GET", "/readyz").status == 503, "it reports that it is not ready")
         assert live.call("GET", "/health").body["status"] == "degraded"
         resource.prlimit(serving, resource.RLIMIT_FSIZE, before)
         return _went_on(live, live.home / "data", taken, refused)
@@ -53,7 +53,7 @@ def refusing(directory: Path) -> Figures:
         live.close()
 
 
-# --- on a file system of our own --------------------------------------------------------------
+# --- on a separate file system ----------------------------------------------------------------
 
 
 def _full(directory: Path) -> Figures:
@@ -97,7 +97,7 @@ def _read_only(directory: Path) -> Figures:
 
 
 def _does_not_start(live: Live) -> None:
-    """See that a gateway says which database it cannot use."""
+    """Check that a gateway names the database that it cannot use."""
     process = live.start(wait=False).process
     assert process is not None
     assert process.wait(PATIENCE) == 78
@@ -107,7 +107,7 @@ def _does_not_start(live: Live) -> None:
 
 
 def _refused(live: Live, taken: list[str]) -> int:
-    """See that a gateway without a disk takes nothing, says so, and still can be read; counts refusals."""
+    """Check that a gateway without disk space refuses tasks and still answers reads; return the number of refusals."""
     statuses = [client.task(live, _TEXT).status for _ in range(5)]
     assert set(statuses) <= {503, 507}, statuses
     assert live.call("GET", "/livez").status == 200
@@ -118,7 +118,7 @@ def _refused(live: Live, taken: list[str]) -> int:
 
 
 def _went_on(live: Live, disk: Path, taken: list[str], refused: int) -> Figures:
-    """See that a gateway goes on by itself, and that it has exactly what it said it had."""
+    """Check that a gateway recovers by itself, and has exactly the tasks that it acknowledged."""
     began = time.monotonic()
 
     def take() -> str | None:
@@ -136,7 +136,7 @@ def _went_on(live: Live, disk: Path, taken: list[str], refused: int) -> Figures:
 
 
 def _fill(file: Path, leave: int) -> Path:
-    """Take all space of a file system but so many bytes."""
+    """Fill a file system except for `leave` bytes; return the file that fills it."""
     with file.open("wb", buffering=0) as filler:
         space = os.statvfs(file.parent)
         for size in (space.f_bavail * space.f_frsize - leave, *([4096] * 16 if not leave else [])):
@@ -153,11 +153,11 @@ _HELD: dict[str, Callable[[Path], Figures]] = {"_full": _full, "_read_only": _re
 
 
 def _in_private(held: Callable[[Path], Figures], directory: Path) -> Figures:
-    """Hold a drill in a process with mounts of its own."""
+    """Run a drill in a process with its own mounts."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        raise Impossible("a small file system can be mounted by root on Linux only")
+        raise Impossible("only root on Linux can mount a small file system")
     if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0:
-        raise Impossible("this system allows no private mounts")
+        raise Impossible("this system does not allow private mounts")
     root = Path(__file__).parents[1]
     command = ["unshare", "-m", sys.executable, "-m", "drills.disk", held.__name__, str(directory)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=root, timeout=300)

@@ -1,4 +1,4 @@
-"""Agents that misbehave in every way: each run ends, nothing of them is left, and the gateway goes on as before."""
+"""Agents that misbehave in every way: each run ends, no process is left, and the gateway works as before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 from drills import Figures, client, crash
 from harness.live_gateway import Live
 
-#: seconds that an agent may take, and that its end may take then; ten times that is a failure on a busy machine
+#: seconds that an agent may work, and that its end may take after that; ten times as long is a failure
 TIMEOUT, ENDING = 2.0, 5.0
 #: megabytes by which the gateway may grow
 GROWTH = 30.0
@@ -19,11 +19,11 @@ _STUBBORN = "trap '' TERM HUP INT; (trap '' TERM HUP INT; while :; do sleep 1; d
 
 
 def agents(directory: Path, megabytes: int = 50, *, strict: bool = False) -> Figures:
-    """Have each agent work once, all at the same time, and see what is left.
+    """Run each agent once, all at the same time, and check what is left.
 
     Args:
-        megabytes: how much the one writes that floods.
-        strict: whether to hold the gateway to the time and the memory.
+        megabytes: output of each agent that writes too much.
+        strict: whether to check the time and the memory.
     """
     scripts = {
         "hangs": "sleep 600",
@@ -46,8 +46,8 @@ def agents(directory: Path, megabytes: int = 50, *, strict: bool = False) -> Fig
         ended = {name: client.wait_for(live, run, "succeeded", "failed") for name, run in runs.items()}
         took, grown = time.monotonic() - began, (serving.memory_info().rss - before) / 1e6
         _works(live)
-        client.until(lambda: not _left(work), "nothing of them is left")
-        assert live.generation.pid == serving.pid, "it was replaced"
+        client.until(lambda: not _left(work), "none of their processes is left")
+        assert live.generation.pid == serving.pid, "the serving process was replaced"
         assert live.stop() == 0
     finally:
         live.close()
@@ -65,5 +65,5 @@ def _works(live: Live) -> None:
 
 
 def _left(work: Path) -> list[int]:
-    """Return the processes that still work in a directory."""
+    """Return the PIDs of processes with this work directory."""
     return [one.pid for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(work)]

@@ -1,4 +1,4 @@
-"""A store that has grown: the start, the lists and the memory do not grow with it."""
+"""A large store: the start does not get slower, nor the lists, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from gateway.domain.times import wall_clock
 from gateway.store.sqlite.store import SqliteStore
 from harness.live_gateway import Live
 
-#: every so many runs fail, are the other agent's, have a label
+#: one in so many runs fails, belongs to the other agent, has a label
 FAILED, OTHER, LABELLED = 11, 4, 7
-#: runs that wait for a day far away
+#: number of runs that wait for a day far in the future
 DELAYED = 20
-#: runs that are handed in together
+#: number of runs that are submitted together
 TOGETHER = 500
-#: seconds for the start, milliseconds for the slowest hundredth of the answers, megabytes of all its processes
+#: seconds for the start, milliseconds for the 99th percentile of answers, megabytes of all its processes
 START, P99, MEMORY = 3.0, 100.0, 150.0
 
 _FAR = 4_000_000_000_000
@@ -34,12 +34,12 @@ _AGENTS = {"agents": {"list": [{"id": name, "backend": "echo", "max_concurrent":
 def is_kept(
     directory: Path, sessions: int = 150, runs: int = 1500, calls: int = 1, limit: int = 100, *, strict: bool = False
 ) -> Figures:
-    """Fill a store, serve it, and read all of its lists from end to end.
+    """Fill a store, serve it, and read all its lists from beginning to end.
 
     Args:
-        calls: how often each kind of list is asked for.
+        calls: number of requests for each kind of list.
         limit: rows of a page.
-        strict: whether to hold the gateway to the times and the memory.
+        strict: whether to check the times and the memory.
     """
     live = Live(directory / "home", _AGENTS)
     specs = [_spec(number, number % sessions) for number in range(runs)]
@@ -89,7 +89,7 @@ def _spec(number: int, session: int) -> RunSpec:
 
 
 async def _fill(database: Path, specs: list[RunSpec]) -> None:
-    """Hand in runs and end them, as an engine does it: through the store's own methods."""
+    """Submit runs and end them, as an engine does: through the store's own methods."""
     database.parent.mkdir(parents=True)
     store = SqliteStore(database, clock=wall_clock)
     limits = RunLimits(total=TOGETHER, agents={"main": TOGETHER, "other": TOGETHER})
@@ -119,7 +119,7 @@ def _fails(seq: int) -> bool:
 
 
 def _all_is_listed_once(live: Live, specs: list[RunSpec], limit: int) -> None:
-    """Read lists page by page: each has all that belongs in it, once, in its order."""
+    """Check lists page by page: each has all its entries once, in the right order."""
     late = specs[DELAYED:]
     expected = {
         "": [spec.input for spec in specs],
@@ -148,7 +148,7 @@ def _walked(live: Live, path: str, name: str, limit: int) -> Iterator[dict[str, 
 
 
 def _paths(live: Live) -> Iterable[str]:
-    """Return lists that people look at: from the beginning, from the middle, narrowed down in several ways."""
+    """Return paths of lists that people read: from the beginning, from the middle, with several filters."""
     everything = live.call("GET", "/api/tasks?limit=1").body["next_cursor"]
     middle = int(everything) // 2
     session = live.call("GET", "/api/sessions?limit=1").body["sessions"][0]["key"]
@@ -173,7 +173,7 @@ def _paths(live: Live) -> Iterable[str]:
 
 
 def _times(live: Live, path: str, calls: int) -> Iterator[float]:
-    """Yield how many milliseconds each answer took."""
+    """Yield the milliseconds that each answer took."""
     for _ in range(calls):
         began = time.monotonic()
         answer = live.call("GET", path)

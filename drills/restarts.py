@@ -1,4 +1,4 @@
-"""Restarts under load, and what is told of a gateway that comes and goes: with the commands that people use."""
+"""Restarts under load, and the status of a gateway that starts and stops: with the commands that people use."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _ECHO = {"id": "main", "backend": "echo", "script": True, "max_concurrent": 64}
 
 
 def under_load(directory: Path, restarts: int = 5, seconds: float = 2.5, p99: float | None = None) -> Figures:
-    """Restart under 32 clients that never retry, a run and a request in flight each time; every other one `--hard`.
+    """Restart under 32 clients that never retry, with a run and a request in flight; every second one with `--hard`.
 
     Args:
         seconds: how long each run takes.
-        p99: milliseconds that the slowest hundredth of the answers may take; None promises nothing.
+        p99: milliseconds that the 99th percentile of answers may take; None sets no limit.
     """
     live = Live(directory / "home", {"agents": {"list": [_ECHO]}})
     faults.able(live).start()
@@ -42,7 +42,7 @@ def under_load(directory: Path, restarts: int = 5, seconds: float = 2.5, p99: fl
             ended = [client.wait_for(live, run, "succeeded", "failed", "cancelled") for run in runs]
         assert traffic.failures == [], traffic.failures
         assert [(answer.status, answer.body["reply"]) for answer in answers] == [(200, "answered")] * restarts
-        # the third one waits for a migration: what it cuts short is tried again, and still ends once
+        # the third restart waits for a migration: runs that it interrupts are tried again, and still end once
         cut = 3 if seconds > MIGRATION_GRACE_SECONDS else 0
         assert [run["result"] for run in ended] == ["done"] * restarts
         assert all(run["attempt"] in (1, 2) for run in ended[:cut]), ended
@@ -63,7 +63,7 @@ def under_load(directory: Path, restarts: int = 5, seconds: float = 2.5, p99: fl
 
 
 def status_over_starts(directory: Path, turns: int = 6, calls: int = 10) -> Figures:
-    """Ask for the status all the time while it is started and stopped: it says running only while that is so."""
+    """Ask for the status all the time during starts and stops: it says "running" only while that is true."""
     live = Live(directory / "home")
     shell = Shell(live.env, live.home)
     up, down, over = threading.Event(), threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""kill -9 around the times of schedules: each time becomes at most one run, and what was missed can be seen."""
+"""kill -9 around the times of schedules: each time becomes at most one run, and missed times are recorded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.live_gateway import Live
 
 
 def kill_around_fires(directory: Path, kills: int = 4, seed: str = "moon") -> Figures:
-    """Kill the gateway with -9 again and again, while three schedules fire every second."""
+    """Kill -9 the gateway again and again, while three schedules fire every second."""
     live = Live(directory / "home")
     dice = random.Random(seed)  # noqa: S311 no secret
     try:
@@ -33,7 +33,7 @@ def kill_around_fires(directory: Path, kills: int = 4, seed: str = "moon") -> Fi
 
 
 def _judge(database: Path, kills: int) -> Figures:
-    """See that fires and runs belong together one to one, and that no time is without a word."""
+    """Check that each fire has one run and each run one fire, and that every time has an outcome."""
     fires = client.rows(database, "SELECT schedule, scheduled_for, run, outcome FROM fires ORDER BY 1, 2")
     runs = {run for (run,) in client.rows(database, "SELECT id FROM runs WHERE spec ->> '$.source' = 'cron'")}
     fired = [run for _, _, run, _ in fires if run is not None]

@@ -1,4 +1,4 @@
-"""Mixed work for a long time: memory, descriptors and threads stay as they are, and nothing breaks in silence."""
+"""Mixed work for a long time: memory, descriptors and threads do not grow, and every failure is reported."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from harness.live_gateway import Live
 from harness.webhook_receiver import receiving_elsewhere
 
 WORKERS = 3
-#: seconds between two things that one of them does
+#: seconds between two actions of a worker
 PACE = 0.05
-#: descriptors and threads that may come after the first round: readers of the store and workers of pools, which are
-#: made when they are needed first
+#: descriptors and threads that may be added after the first round: readers of the store and workers of pools, which
+#: are created at their first use
 SPARE = 12
-#: the same for a long time, and megabytes, from one middle of the rounds to the end
+#: descriptors and threads, and megabytes, that may be added in the second half of the rounds
 STEADY, GROWTH = 3, 10.0
 
 _AGENTS = [{"id": "main", "backend": "echo", "script": True, "max_concurrent": 8}]
 
 
 class _Sample(NamedTuple):
-    """What the gateway's processes have while nothing is to be done."""
+    """The resources of the gateway's processes while they are idle."""
 
     megabytes: float
     descriptors: int
@@ -41,10 +41,10 @@ class _Sample(NamedTuple):
 def goes_on(
     directory: Path, rounds: int = 3, seconds: float = 3.0, seed: str = "moon", *, strict: bool = False
 ) -> Figures:
-    """Do all kinds of work for some rounds, each followed by a moment without any, at which is measured.
+    """Do all kinds of work for some rounds; after each round, wait until the gateway is idle, and measure.
 
     Args:
-        strict: whether to hold the second half of the rounds to what there was at its beginning.
+        strict: whether to compare the second half of the rounds with its beginning.
     """
     command = crash.shell(directory / "work", "cat", "command", max_concurrent=4)
     settings = {"agents": {"list": [*_AGENTS, command]}, "webhooks": {"schedule": [0.0, 0.2, 0.2]}}
@@ -93,7 +93,7 @@ def _judge(samples: list[_Sample], *, strict: bool) -> None:
 
 
 def _settled(live: Live) -> _Sample:
-    """Measure as soon as the connections of the work that ended are closed."""
+    """Return the resources as soon as the connections of the finished work are closed."""
     assert live.process is not None
     gateway = psutil.Process(live.process.pid)
     serving = psutil.Process(live.generation.pid)
@@ -116,7 +116,7 @@ def _settled(live: Live) -> _Sample:
 
 
 def _work(live: Live, hook: str, seconds: float, seed: str) -> Counter[str]:
-    """Have some workers do what they draw; returns how often each thing was done."""
+    """Let some workers do random actions; return the count of each action."""
     workers = [_Worker(live, hook, time.monotonic() + seconds, f"{seed}-{number}") for number in range(WORKERS)]
     for worker in workers:
         worker.start()
@@ -129,7 +129,7 @@ def _work(live: Live, hook: str, seconds: float, seed: str) -> Counter[str]:
 
 
 class _Worker(threading.Thread):
-    """Draws something to do again and again."""
+    """Does one random action after the other."""
 
     def __init__(self, live: Live, hook: str, over: float, seed: str) -> None:
         super().__init__(name=seed)

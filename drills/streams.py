@@ -1,4 +1,4 @@
-"""Readers who take nothing, and readers over a restart: nobody is held up, and whoever comes back misses nothing."""
+"""Stalled readers, and readers over a restart: they delay nobody, and miss nothing when they come back."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from drills import Figures, client
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE
 
-#: MiB that one reader who takes nothing may cost
+#: MiB that a stalled reader may cost
 COST = 1.0
-#: milliseconds within which fast readers hear of a change, however many others take nothing
+#: milliseconds within which fast readers get a change, however many other readers stall
 FAST = 250.0
-#: bytes of one change, and how many there are for each to catch up with: more than kernels hold for a reader
+#: bytes of one change, and number of changes for each reader: more than kernels buffer for a reader
 WIDE, CHANGES = 2600, 4000
 
 _UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n"
@@ -33,11 +33,11 @@ _KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
 
 
 def stalled_readers(directory: Path, readers: int = 20, back: int = 3, strict: bool = False) -> Figures:
-    """Let as many readers of each kind take nothing: they are dropped, cost little, and come back without a gap.
+    """Let readers of each kind stall: they are disconnected, cost little, and come back without a gap.
 
     Args:
         back: how many of each kind come back.
-        strict: whether figures that depend on the machine are promises, too.
+        strict: whether figures that depend on the machine are checked, too.
     """
     live = Live(directory / "home", {"limits": {"stall_seconds": 4}})
     live.start().stop()
@@ -56,7 +56,7 @@ def stalled_readers(directory: Path, readers: int = 20, back: int = 3, strict: b
             most, tasks = max(most, measure.memory(who.pid)), tasks + 1
         late = fast.stop(3 * tasks)
         cost = (most - before) / len(stalled)
-        assert cost <= COST, f"a reader that takes nothing costs {cost:.2f} MiB"
+        assert cost <= COST, f"a stalled reader costs {cost:.2f} MiB"
         for one in stalled[: 2 * back]:
             seen = [*one.received(), *asyncio.run(_rest(live, one.kind, one.last, last))]
             assert seen == list(range(1, last + 1)), f"{one.kind}: {len(seen)} of {last}"
@@ -75,7 +75,7 @@ def stalled_readers(directory: Path, readers: int = 20, back: int = 3, strict: b
 
 
 def over_a_restart(directory: Path, restarts: int = 1) -> Figures:
-    """Follow everything and one task while the gateway restarts: closed with 1012 and a hint, and nothing is missed."""
+    """Follow all changes and one task while the gateway restarts: sockets close with 1012, and nothing is missed."""
     live = Live(directory / "home").start()
     try:
         return asyncio.run(_follow_over_restarts(live, restarts))
@@ -83,11 +83,11 @@ def over_a_restart(directory: Path, restarts: int = 1) -> Figures:
         live.close()
 
 
-# --- readers who take nothing -----------------------------------------------------------------
+# --- stalled readers --------------------------------------------------------------------------
 
 
 def _fill(database: Path) -> int:
-    """Write changes that are too many to be sent to one who does not read; returns the last one's number."""
+    """Write too many changes to be sent to a reader that does not read; return the number of the last one."""
     connection = apsw.Connection(str(database))
     try:
         insert = (
@@ -107,7 +107,7 @@ def _established(who: psutil.Process, port: int) -> list[Any]:
 
 
 class _Stalled:
-    """Asks for all changes, and takes nothing until it is dropped."""
+    """Asks for all changes, and reads nothing until it is disconnected."""
 
     def __init__(self, live: Live, kind: str) -> None:
         self.kind = kind
@@ -125,16 +125,16 @@ class _Stalled:
         self._socket.close()
 
     def begun(self) -> bool:
-        """Tell whether anything has come, which is not taken."""
+        """Return whether data has come, without reading it."""
         try:
             return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except BlockingIOError:
             return False
-        except ConnectionError:  # it was dropped already
+        except ConnectionError:  # it was disconnected already
             return True
 
     def received(self) -> list[int]:
-        """Return the numbers of the changes that came whole before it was dropped."""
+        """Return the numbers of the changes that came completely before it was disconnected."""
         data = bytearray()
         with contextlib.suppress(ConnectionError), self._socket:
             while chunk := self._socket.recv(1 << 16):
@@ -145,7 +145,7 @@ class _Stalled:
 
 
 async def _rest(live: Live, kind: str, after: int, last: int) -> list[int]:
-    """Come back, and return the numbers of what follows."""
+    """Connect again, and return the numbers of the remaining changes."""
     numbers: list[int] = []
     async with asyncio.timeout(PATIENCE), _session(live) as session:
         if kind == "ws":
@@ -169,7 +169,7 @@ def _session(live: Live) -> aiohttp.ClientSession:
 
 
 class _Fast:
-    """Two readers of each kind who take all that comes after a position at once, and note how late each change is."""
+    """Two readers of each kind that read every change after a position at once, and record its delay."""
 
     def __init__(self, live: Live, after: int) -> None:
         self._live = live
@@ -182,8 +182,8 @@ class _Fast:
         self._ready.wait(PATIENCE)
 
     def stop(self, least: int) -> list[float]:
-        """Wait until each has heard of so many changes; returns by how many milliseconds each was late."""
-        client.until(lambda: len(self._late) >= 4 * least, "fast readers have heard of all")
+        """Wait until each reader has `least` changes; return the delays in milliseconds."""
+        client.until(lambda: len(self._late) >= 4 * least, "fast readers have all changes")
         self._stopping.set()
         self._thread.join()
         return self._late
@@ -239,17 +239,17 @@ async def _follow_over_restarts(live: Live, restarts: int) -> Figures:
         await asyncio.gather(*following, return_exceptions=True)
     assert one_task.seen == list(range(1, newest + 1)), one_task.seen
     assert all_changes.seen == all_in_frames.seen == list(range(1, len(all_changes.seen) + 1)), all_changes.seen
-    assert set(all_changes.ends) == {1012}, all_changes.ends  # more than once where a kept connection was used again
+    assert set(all_changes.ends) == {1012}, all_changes.ends  # more than once if a kept connection was used again
     return {"restarts": restarts, "changes": len(all_changes.seen), "events of the task": newest}
 
 
 class _Follower:
-    """Follows a stream or a socket from its beginning, and comes back whenever it ends."""
+    """Follows a stream or a socket from its beginning, and connects again whenever it ends."""
 
     def __init__(self, session: aiohttp.ClientSession, path: str) -> None:
         self._session = session
         self._path = path
-        #: numbers of what came, and how each connection ended
+        #: numbers of the changes that came, and how each connection ended
         self.seen: list[int] = []
         self.ends: list[int | None] = []
 

@@ -1,4 +1,4 @@
-"""Two generations on one store, both writing all that they can: neither starves."""
+"""Two generations on one store, both writing as fast as they can: neither starves."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from gateway.domain.run import RunSpec, Source
 from gateway.domain.times import wall_clock
 from gateway.store.sqlite.store import SqliteStore
 
-#: callers in each process that accept one run after the other
+#: number of callers in each process; each accepts one run after the other
 CALLERS = 16
-#: seconds that anybody may wait at the most, or he is refused
+#: longest wait in seconds; a caller that waits longer is refused
 LONGEST = 5.0
 
 
 def two(directory: Path, seconds: float = 1.0, share: float | None = None) -> Figures:
-    """Have two processes accept runs into one database.
+    """Let two processes accept runs into one database.
 
     Args:
-        share: of what the busier one accepts, the least that the other one may, compared with how it is without
-            the pause between batches; None promises only that both get on.
+        share: smallest allowed ratio of the slower process's count to the faster one's; with it, a run without the
+            pause between batches is measured, too. None only checks that both make progress.
     """
     first, second, worst = _measure(directory / "with", seconds, "shared")
     assert min(first, second) > 0
@@ -43,7 +43,7 @@ def two(directory: Path, seconds: float = 1.0, share: float | None = None) -> Fi
 
 
 def _measure(directory: Path, seconds: float, shared: str) -> tuple[int, int, float]:
-    """Return what each accepted, and the longest wait in seconds."""
+    """Return how many runs each process accepted, and the longest wait in seconds."""
     directory.mkdir()
     words = [sys.executable, "-m", "drills.writers", str(directory), str(seconds), shared]
     both = [_ready(words), _ready(words)]
@@ -64,7 +64,7 @@ def _ready(words: list[str]) -> subprocess.Popen[str]:
 
 
 async def _write(directory: Path, seconds: float, shared: bool) -> tuple[int, float]:
-    """Accept runs for so long; returns how many, and the longest wait in seconds."""
+    """Accept runs for `seconds` seconds; return how many, and the longest wait in seconds."""
     store = SqliteStore(directory / "moongate.db", clock=wall_clock)
     store.set_concurrent_writer(shared)
     sys.stdout.write("ready\n")
