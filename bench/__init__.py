@@ -1,1 +1,1 @@
-"""Benchmarks: one row a file in `rows/`, each a ratio to something plain on the same machine."""
+"""Benchmarks: one file per row in `rows/`, each with a ratio to a plain program on the same machine."""

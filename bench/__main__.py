@@ -16,7 +16,7 @@ def main() -> None:
     rows: dict[str, report.Row] = dict(plugins.discover_modules("bench.rows", "ROW"))
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure against bare counterparts.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(rows)}")
-    parser.add_argument("--quick", action="store_true", help="only see that every row runs")
+    parser.add_argument("--quick", action="store_true", help="only check that every row runs")
     parser.add_argument("--peers", action="store_true", help="also measure peers, installed into build/peers")
     arguments = parser.parse_args()
     unknown = set(arguments.rows) - set(rows)
@@ -27,7 +27,7 @@ def main() -> None:
     before = report.earlier(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     print(report.table(found, before))
     if arguments.rows or arguments.quick:
-        print("\nNot written down: only a full run of all rows is.")
+        print("\nRESULTS.md is unchanged: only a full run of all rows writes it.")
         return
     RESULTS.write_text(report.document(found, before, Path(tempfile.gettempdir())), "utf-8")
 

@@ -1,4 +1,4 @@
-"""The engine and its store in this process, with an agent that does nothing."""
+"""The engine and its store in this process, with an agent that does no work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.supervisor.logfile import LogFile
 
 
 class Noop:
-    """An agent that answers `ok` at once, and remembers when it was asked."""
+    """An agent that answers `ok` at once, and records when its turn began."""
 
     def __init__(self) -> None:
         #: when the newest turn began
@@ -46,7 +46,7 @@ class Noop:
 
 @asynccontextmanager
 async def engine(home: Path) -> AsyncIterator[tuple[Engine, Noop]]:
-    """Open an engine; it logs to a file as the gateway's does."""
+    """Open an engine that logs to a file, as the gateway does."""
     noop = Noop()
     store = SqliteStore(home / "data" / "moongate.db")
     with _logging(home):
@@ -67,7 +67,7 @@ def message(number: int) -> RunSpec:
 
 
 def sync_time(directory: Path, count: int = 50) -> float:
-    """Return the milliseconds that this disk takes for one small write and its fdatasync: the floor of a commit."""
+    """Return the milliseconds of one small write with fdatasync on this disk: the minimum for a commit."""
     descriptor = os.open(directory / "sync", os.O_CREAT | os.O_WRONLY, 0o600)
     try:
         taken = []

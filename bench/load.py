@@ -1,7 +1,7 @@
-"""A load generator in a process of its own: keep-alive clients on raw sockets, each with one request at a time.
+"""A load generator in its own process: keep-alive clients on raw sockets, each with one request at a time.
 
-Reads a `Load` from standard input and writes a `Slice` to standard output, as JSON. The server's CPU
-is taken here, right at the two ends of the slice, so that connecting and warming up do not count.
+Reads a `Load` from standard input and writes a `Slice` to standard output, as JSON. It reads the server's
+CPU time exactly at the two ends of the slice, so that connecting and warming up do not count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Load(msgspec.Struct, frozen=True):
     port: int
     #: pid of the server
     pid: int
-    #: one request for each client, sent over and over
+    #: one request for each client, which sends it again and again
     requests: list[bytes]
     seconds: float
     #: seconds before the slice begins
@@ -32,13 +32,13 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """What came of it."""
+    """The result of one slice."""
 
     answers: int
     seconds: float
-    #: seconds of processor that the server used, all threads
+    #: CPU seconds that the server used, all threads
     server_cpu: float
-    #: the same for this generator: near `seconds` it is the bottleneck
+    #: the same for this generator; if it is near `seconds`, the generator is the bottleneck
     client_cpu: float
     #: milliseconds from a request to the end of its answer
     p50: float
@@ -46,24 +46,24 @@ class Slice(msgspec.Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.answers / self.seconds
 
     @property
     def cost(self) -> float:
-        """Microseconds of the server's processor for an answer."""
+        """CPU microseconds of the server per answer."""
         return self.server_cpu / self.answers * 1e6
 
 
 def run(load: Load) -> Slice:
-    """Run one slice in a process of its own."""
+    """Run one slice in a new process."""
     command = [sys.executable, "-m", "bench.load"]
     done = subprocess.run(command, input=msgspec.json.encode(load), stdout=subprocess.PIPE, check=True, timeout=120)
     return msgspec.json.decode(done.stdout, type=Slice)
 
 
 class _Client:
-    """One connection, and the request that it is waiting for."""
+    """One connection, with one request under way."""
 
     def __init__(self, port: int, request: bytes) -> None:
         self.request = request
@@ -76,10 +76,10 @@ class _Client:
         self.socket.sendall(self.request)
 
     def receive(self) -> bool:
-        """Take what has come; returns whether the answer is complete.
+        """Read the data that has come; return whether the answer is complete.
 
         Raises:
-            RuntimeError: the answer is not 200, or the server hung up.
+            RuntimeError: the answer is not 200, or the server closed the connection.
         """
         data = self.socket.recv(65536)
         self._received += data
@@ -120,7 +120,7 @@ def _drive(load: Load) -> Slice:
 
 
 def _exchange(selector: selectors.BaseSelector, seconds: float) -> list[float]:
-    """Answer each answer with the next request for some time; returns how long each took."""
+    """Send the next request after each answer, for `seconds`; return how long each answer took."""
     taken: list[float] = []
     now = time.perf_counter()
     until = now + seconds

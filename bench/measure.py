@@ -10,9 +10,9 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-#: the middle half of the ratios may be this wide, as a part of their median; else more slices are taken
+#: largest width of the middle half of the ratios, as a part of their median; above it, more slices are taken
 STEADY = 0.08
-#: how many times as many slices at the most
+#: largest multiple of the planned slices
 PATIENCE = 2
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -43,7 +43,7 @@ class Sample(NamedTuple):
 
 
 def pairs(ours: Callable[[], T], theirs: Callable[[], T], count: int, ratio: Callable[[T, T], float]) -> list[T]:
-    """Take slices of both sides in turn, more than `count` pairs while the ratio is not steady.
+    """Take slices of both sides in turn; take more than `count` pairs while the ratio is not steady.
 
     Returns:
         The slices of our side and of theirs, alternating.
@@ -51,7 +51,7 @@ def pairs(ours: Callable[[], T], theirs: Callable[[], T], count: int, ratio: Cal
     slices: list[T] = []
     ratios: list[float] = []
     while len(ratios) < count or (len(ratios) < PATIENCE * count and not Sample.of(ratios).steady):
-        # Whoever goes first changes with each pair: a machine that gets slower favours neither.
+        # The side that goes first changes with each pair, so a machine that gets slower favours neither.
         if len(ratios) % 2:
             second, first = theirs(), ours()
         else:
@@ -62,7 +62,7 @@ def pairs(ours: Callable[[], T], theirs: Callable[[], T], count: int, ratio: Cal
 
 
 def halves(slices: list[T]) -> Iterator[tuple[T, T]]:
-    """Yield the pairs that `pairs` took, ours first."""
+    """Yield the pairs of slices, ours first."""
     return zip(slices[::2], slices[1::2], strict=True)
 
 
@@ -72,8 +72,8 @@ def percentile(numbers: Iterable[float], part: float) -> float:
 
 
 def cpu(pid: int) -> float:
-    """Return the seconds of processor that a process and its descendants have used, user and system, all threads:
-    see proc(5). The gateway serves in a child of its supervisor.
+    """Return the CPU seconds (user and system, all threads) of a process and its descendants: see proc(5).
+    The gateway serves in a child of its supervisor.
     """
     stat = Path(f"/proc/{pid}/stat").read_bytes()
     fields = stat[stat.rindex(b")") + 2 :].split()
@@ -81,7 +81,7 @@ def cpu(pid: int) -> float:
 
 
 def memory(pid: int) -> float:
-    """Return the MiB that a process and its descendants hold, shared pages in parts (PSS)."""
+    """Return the MiB of a process and its descendants; shared pages count in parts (PSS)."""
     own = 0
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):

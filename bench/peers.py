@@ -1,4 +1,4 @@
-"""Peers from the registry, in virtual environments of their own, only when asked for with `--peers`."""
+"""Other projects to compare with, in their own virtual environments; only with `--peers`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.servers import ROOT
 
-#: as its own documentation says to install it for production: with uvloop and httptools
+#: as its documentation recommends for production: with uvloop and httptools
 FASTAPI = ("fastapi", "uvicorn[standard]")
 APSCHEDULER = ("apscheduler>=3,<4",)
 
@@ -16,12 +16,12 @@ wanted = False
 
 
 def fastapi() -> str | None:
-    """Return a Python that has FastAPI and uvicorn; None unless peers are wanted."""
+    """Return a Python that has FastAPI and uvicorn; None without `--peers`."""
     return _with(FASTAPI)
 
 
 def apscheduler() -> str | None:
-    """Return a Python that has APScheduler; None unless peers are wanted."""
+    """Return a Python that has APScheduler; None without `--peers`."""
     return _with(APSCHEDULER)
 
 
@@ -37,7 +37,7 @@ def _with(packages: Sequence[str]) -> str | None:
 
 
 def versions(python: str) -> str:
-    """Return what is installed there, as `name version, ...`."""
+    """Return the installed packages, as `name version, ...`."""
     program = (
         "from importlib.metadata import version as v;"
         "print(', '.join(f'{n} {v(n)}' for n in ('fastapi', 'uvicorn', 'uvloop', 'httptools')))"

@@ -1,4 +1,4 @@
-"""What a row is, what it found, and how that is written down."""
+"""The rows, their results, and the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import apsw
 from bench.measure import Sample
 from gateway.store.sqlite.opening import find_file_system
 
-#: what the numbers depend on
+#: packages that the numbers depend on
 PACKAGES = ("aiohttp", "apsw", "click", "msgspec", "structlog")
 
 _HEAD = ("what", "value", "spread", "reach", "kept", "before")
@@ -24,12 +24,12 @@ _HEAD = ("what", "value", "spread", "reach", "kept", "before")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One number that a row found."""
+    """One number in a row's result."""
 
     name: str
     sample: Sample
     unit: str
-    #: the greatest that is good, or the least if not `at_most`; None: for information
+    #: the goal: the largest good value, or the smallest if not `at_most`; None means information only
     reach: float | None = None
     at_most: bool = True
 
@@ -49,7 +49,7 @@ class Figure:
         return [self.name, value, spread, aim, self.kept, self._compared(before.get(self.name, ""))]
 
     def _compared(self, before: str) -> str:
-        """Return the earlier value; says so if this one is worse by more than its spread."""
+        """Return the earlier value, with a mark if the new one is worse by more than its spread."""
         number = re.match(r"[\d.,]+", before)
         if self.reach is None or number is None:
             return before
@@ -60,10 +60,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a row found in one run."""
+    """The result of one run of a row."""
 
     figures: list[Figure] = field(default_factory=list)
-    #: absolute numbers, shares, and whatever helps to judge the figures
+    #: absolute numbers, shares, and other information that helps to judge the figures
     notes: list[str] = field(default_factory=list)
     #: why nothing could be measured
     skipped: str = ""
@@ -71,12 +71,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One thing that is measured; a row module's attribute `ROW`."""
+    """One measurement; a row module's attribute `ROW`."""
 
     title: str
-    #: what is set up and what is compared, for the report
+    #: the setup and the comparison, for the report
     setup: str
-    #: measures; with `quick` only so much that every line is run
+    #: measures; with True, only enough to run every line
     run: Callable[[bool], Result]
 
 
@@ -93,10 +93,10 @@ def table(found: Iterable[tuple[Row, Result]], before: Mapping[str, str]) -> str
 
 
 def document(found: list[tuple[Row, Result]], before: Mapping[str, str], place: Path) -> str:
-    """Return the whole of `RESULTS.md`.
+    """Return the content of `RESULTS.md`.
 
     Args:
-        place: a directory on the disk that was written to.
+        place: a directory on the disk that the benchmarks wrote to.
     """
     parts = [
         "# Results",
@@ -112,7 +112,7 @@ def document(found: list[tuple[Row, Result]], before: Mapping[str, str], place: 
 
 
 def machine(place: Path) -> list[str]:
-    """Return lines about the machine and the versions."""
+    """Return lines that describe the machine and the versions."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     return [
         f"{datetime.now(UTC):%Y-%m-%d}. {_processor()}, {os.cpu_count()} cores, {platform.system()}"

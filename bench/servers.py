@@ -1,4 +1,4 @@
-"""The two sides, each a process of its own on a free port of the loopback: the gateway, and bare servers."""
+"""The two sides, each in its own process on a free loopback port: the gateway, and bare servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 TOKEN = "a-token-for-benchmarks-of-some-length"
 #: seconds until a server must answer
 PATIENCE = 30.0
-#: the directory that `bench` is in
+#: the directory that contains `bench`
 ROOT = Path(__file__).parents[1]
 
 _HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -27,7 +27,7 @@ class Server:
 
     def __init__(self, command: Sequence[str], port: int, env: Mapping[str, str], output: int, path: str) -> None:
         self.port = port
-        #: where it takes messages
+        #: path that takes messages
         self.path = path
         began = time.perf_counter()
         self._process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -53,7 +53,7 @@ class Server:
         return head.encode() + data
 
     def exchange(self, request: bytes) -> bytes:
-        """Send one request over a new connection and return what comes first."""
+        """Send one request over a new connection, and return the first part of the answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             connection.sendall(request)
             return connection.recv(65536)
@@ -88,11 +88,11 @@ def bare(program: str = "aiohttp_echo", python: str = sys.executable) -> Iterato
 
 @contextmanager
 def gateway(home: Path, settings: Mapping[str, Any] | None = None) -> Iterator[Server]:
-    """Run the gateway as `gateway run` does, in the foreground, its console in a file.
+    """Run the gateway in the foreground, as `gateway run` does, with its console in a file.
 
     Args:
-        home: its state directory; used again as it is left.
-        settings: over the usual ones: an echo agent, no limit that a benchmark meets.
+        home: its state directory, which the next start uses again.
+        settings: added to the usual ones: an echo agent, and limits that no benchmark reaches.
     """
     port = free_port()
     home.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def gateway(home: Path, settings: Mapping[str, Any] | None = None) -> Iterator[S
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the environment of everything that belongs to one state directory."""
+    """Return the environment for commands that use one state directory."""
     return {**_environment(), "HOME": str(home), "MOONGATE_HOME": str(home), "PYTHONPATH": str(ROOT)}
 
 
@@ -128,7 +128,7 @@ def _environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that was free a moment ago."""
+    """Return a loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,1 +1,1 @@
-"""What the gateway is compared with: the plainest program that does the same on the wire."""
+"""The programs that the gateway is compared with: minimal ones that do the same on the wire."""

@@ -1,4 +1,4 @@
-"""The plainest aiohttp server with a bearer check: `GET /health`, `POST /echo`. Arguments: port, token."""
+"""A minimal aiohttp server with a bearer check: `GET /health`, `POST /echo`. Arguments: port, token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plainest aiohttp server of events: `GET /events`, and `POST /tell` writes one to all. Arguments: port, token."""
+"""A minimal aiohttp server of events: `GET /events`, and `POST /tell` writes one to all. Arguments: port, token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from aiohttp import web
 
 TOKEN = f"Bearer {sys.argv[2]}".encode()
-#: as long as one of the gateway's changes
+#: as long as a change of the gateway
 DATA = b"id: 1\nevent: session\ndata: {" + b"x" * 150 + b"}\n\n"
 
 readers: list[web.StreamResponse] = []

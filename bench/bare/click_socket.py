@@ -1,4 +1,4 @@
-"""The plainest command: imports click and asks a socket for `/health`. Argument: port."""
+"""A minimal command: imports click and asks for `/health` over a socket. Argument: port."""
 
 from __future__ import annotations
 

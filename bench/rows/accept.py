@@ -1,4 +1,4 @@
-"""Accepting a message durably, against an aiohttp server that only echoes."""
+"""Durable acceptance of a message, compared with an aiohttp server that only echoes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def run(quick: bool) -> Result:
 
 
 def _busy_agent() -> dict[str, object]:
-    """One agent that does one run at a time."""
+    """Return the settings of one agent that does one run at a time."""
     return {"agents": {"list": [{"id": "main", "backend": "echo", "script": True, "max_concurrent": 1}]}}
 
 
 def _occupy(gateway: servers.Server) -> None:
-    """Give the agent a run that does not end."""
+    """Start a run that does not end."""
     gateway.exchange(gateway.post("/api/message", {"channel": "webchat", "chat_id": "busy", "content": "@@ hang"}))
 
 
@@ -82,9 +82,9 @@ def _note(name: str, slices: list[Slice]) -> str:
 
 ROW = Row(
     title="Durable accept",
-    setup=f"`POST /api/message` from {CLIENTS} keep-alive clients, each in a chat of its own, against `POST /echo` of"
+    setup=f"`POST /api/message` from {CLIENTS} keep-alive clients, each in its own chat, compared with `POST /echo` of"
     " `bench/bare/aiohttp_echo.py` with the same body and a bearer check. A 200 means that the run is on disk"
-    " (fdatasync). The gateway runs with its default log level and its one agent is at its limit with a run that does"
-    " not end, so what is measured is accepting, and no run.",
+    " (fdatasync). The gateway has its default log level, and a run that does not end keeps its only agent busy, so"
+    " the row measures the acceptance only.",
     run=run,
 )

@@ -1,4 +1,4 @@
-"""What committing together gains."""
+"""The gain of group commits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(quick: bool) -> Result:
 
 
 async def _accept(path: Path, batch: int, seconds: float) -> float:
-    """Accept runs for some time with at most `batch` in a transaction; returns how many a second."""
+    """Accept runs for `seconds` with at most `batch` in a transaction; return the number per second."""
     store = SqliteStore(path, queue_limit=100_000_000)
     usual, database.MAX_BATCH_OPERATIONS = database.MAX_BATCH_OPERATIONS, batch
     done, until = 0, time.perf_counter() + seconds

@@ -30,14 +30,14 @@ def _pair(seconds: float) -> tuple[float, float]:
 
 
 def _use(server: servers.Server, seconds: float) -> None:
-    """Have some requests answered: a process that was never used has not loaded all that it needs."""
+    """Send some requests: an unused process has not loaded all its modules yet."""
     request = server.post(server.path, {"channel": "webchat", "chat_id": "one", "content": "What is the time?"})
     load.run(Load(server.port, server.pid, [request], seconds))
 
 
 ROW = Row(
     title="Idle memory",
-    setup="PSS of the gateway and all processes below it, and of the bare aiohttp server, both running, after a second"
-    " of requests from one client (each of the gateway's is a run of the echo agent).",
+    setup="PSS of the gateway and all its descendants, and of the bare aiohttp server, while both run, after a second"
+    " of requests from one client (at the gateway, each is a run of the echo agent).",
     run=run,
 )

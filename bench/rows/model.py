@@ -1,4 +1,4 @@
-"""A task from its creation to its end through a model on this machine, and what many of them leave behind."""
+"""Time of a task, from its creation to its end, with a model on this machine; memory after many tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench import measure, peers, servers
 from bench.measure import Sample
 from bench.report import Figure, Result, Row
 
-#: tasks that are made one after the other, and how many of them come before it counts as idle
+#: number of tasks, one after the other, and how many of them run before the first measurement of memory
 TASKS, WARM = 600, 20
 
 
@@ -53,7 +53,7 @@ def _p50(taken: list[float]) -> Sample:
 
 
 def _created_to_done(server: servers.Server, count: int) -> list[float]:
-    """Return the milliseconds from a task's POST to the end of its stream of events, each."""
+    """Return the milliseconds from each task's POST to the end of its event stream."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=servers.PATIENCE)
     taken = []
     for _ in range(count):
@@ -88,7 +88,7 @@ def _call(connection: http.client.HTTPConnection, method: str, path: str, body: 
 
 @contextmanager
 def _model() -> Iterator[int]:
-    """Run the scripted model in a process of its own; yields its port."""
+    """Run the scripted model in its own process; yield its port."""
     port = servers.free_port()
     command = [sys.executable, "-m", "harness.scripted_model", str(port)]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(servers.ROOT)}
@@ -117,8 +117,8 @@ def _wait(port: int) -> None:
 
 ROW = Row(
     title="Tasks through a local model",
-    setup="One client makes one task after the other with `POST /api/tasks`, each in a session of its own, and follows"
-    " its events to the end; the agent is of the backend `openai`, its model a scripted server on this machine."
-    " Memory is PSS of the gateway and all processes below it, after the first tasks and after all.",
+    setup="One client creates one task after the other with `POST /api/tasks`, each in its own session, and follows"
+    " its events to the end; the agent has the backend `openai`, and its model is a scripted server on this machine."
+    " Memory is PSS of the gateway and all its descendants, after the first tasks and after all tasks.",
     run=run,
 )

@@ -1,4 +1,4 @@
-"""Whole runs, from `submit_run` to a settled end on disk."""
+"""Complete runs, from `submit` to a settled end on disk."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _slices(home: Path, count: int, each: int) -> tuple[list[float], list[
 
 ROW = Row(
     title="Durable runs",
-    setup=f"In process: {CLIENTS} clients, each in a session of its own, submit a run, wait for its end and submit the"
+    setup=f"In process: {CLIENTS} clients, each in its own session, submit a run, wait for its end and submit the"
     " next. The agent answers `ok` at once. Every run is accepted, claimed and settled on disk.",
     run=run,
 )

@@ -1,4 +1,4 @@
-"""Many schedules: how long until they are ready to fire, and what firing one costs."""
+"""Many schedules: the time until they are ready to fire, and the cost of one fire."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.domain.times import wall_clock
 from gateway.store.sqlite.store import SqliteStore
 
 MANY, FEW = 10_000, 1_000
-#: schedules that are due at once
+#: number of schedules that are due at the same time
 DUE = 100
 
 _PEER = """
@@ -57,7 +57,7 @@ def run(quick: bool) -> Result:
         theirs = [_peer(python, many) for _ in range(count)]
         ratio = Sample.of(load / 1000 / peer for load, peer in zip(loads, theirs, strict=True))
         figures.append(Figure(name="ready to fire / APScheduler's load", sample=ratio, unit="x", reach=0.35))
-    return Result(figures=figures, notes=["A fire is its row, its run and the next time, in one transaction."])
+    return Result(figures=figures, notes=["A fire stores its row, its run and the next time, in one transaction."])
 
 
 async def _fill(home: Path, count: int) -> None:
@@ -72,7 +72,7 @@ def _spec(number: int) -> ScheduleSpec:
 
 
 async def _measured(home: Path) -> tuple[float, float]:
-    """Return the seconds from the opened store to its first look, and those that one fire of many takes."""
+    """Return the seconds from the opening of the store to its first check, and the seconds of one fire of many."""
     store = SqliteStore(home / "data" / "moongate.db")
     try:
         began = time.perf_counter()
@@ -98,7 +98,7 @@ def _peer(python: str, count: int) -> float:
 
 ROW = Row(
     title="Schedules",
-    setup=f"In process, {MANY:,} cron schedules on disk. With --peers beside APScheduler, which adds as many cron jobs"
-    " to its memory.",
+    setup=f"In process, {MANY:,} cron schedules on disk. With --peers, compared with APScheduler, which adds as many"
+    " cron jobs to its memory.",
     run=run,
 )

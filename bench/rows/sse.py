@@ -1,4 +1,4 @@
-"""Many readers of one stream who mostly wait."""
+"""Many readers of one stream that mostly wait."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.measure import Sample
 from bench.report import Figure, Result, Row
 
 READERS = 5000
-#: readers that connect at once
+#: number of readers that connect at the same time
 ABREAST = 100
-#: seconds that all readers may take to be reached
+#: seconds within which all readers must have a change
 PATIENCE = 60.0
 
 
@@ -33,8 +33,8 @@ def run(quick: bool) -> Result:
         ],
         notes=[
             f"gateway: {ours}; bare aiohttp: {theirs}; {readers} readers, {count} pairs of fresh processes,"
-            f" {rounds} changes each, told in turn.",
-            "The gateway's time begins with the request that causes the change, and has its commit in it.",
+            f" {rounds} changes each, one after the other.",
+            "The gateway's time begins with the request that causes the change, and includes its commit.",
         ],
     )
 
@@ -68,7 +68,7 @@ class _Side:
 
     def __init__(self, server: servers.Server, path: str, cause: str) -> None:
         """Args:
-        path: of the stream.
+        path: path of the stream.
         cause: path of the POST that makes one change.
         """
         self._server = server
@@ -76,16 +76,16 @@ class _Side:
         self._cause = cause
         self._tally = _Tally()
         self._transports: list[asyncio.BaseTransport] = []
-        #: of memory a reader
+        #: memory per reader
         self.bytes = 0.0
-        #: seconds until the last reader had a change, of each change
+        #: for each change, seconds until the last reader had it
         self.times: list[float] = []
 
     async def connect(self, readers: int) -> None:
         """Connect all readers."""
         host = f"Host: 127.0.0.1:{self._server.port}"
         head = f"GET {self._path} HTTP/1.1\r\n{host}\r\nAuthorization: Bearer {servers.TOKEN}\r\n\r\n"
-        await self._change("before")  # what the first one brings is no reader's
+        await self._change("before")  # the memory of the first change does not count for the readers
         before = measure.memory(self._server.pid)
         self._transports = await _connected(self._server.port, self._tally, head.encode(), readers)
         await asyncio.sleep(0.5)
@@ -104,7 +104,7 @@ class _Side:
             transport.close()
 
     async def _change(self, name: str) -> None:
-        """Have a session made that there was not."""
+        """Create a new session."""
         body = {"chat_id": f"chat-{name}"}
         await asyncio.to_thread(self._server.exchange, self._server.post(self._cause, body))
 
@@ -122,11 +122,11 @@ async def _connected(port: int, tally: _Tally, request: bytes, readers: int) -> 
 
 
 class _Tally:
-    """Counts what all readers have, and notes when the last one had it."""
+    """Counts the changes that readers have, and records when the last reader had its change."""
 
     def __init__(self) -> None:
         self.counts = {b"HTTP/1.1 200": 0, b"data: ": 0}
-        #: when the number that is waited for was reached
+        #: when the count was reached
         self.at = 0.0
         self._waits: tuple[bytes, int, asyncio.Future[None]] | None = None
 
@@ -140,7 +140,7 @@ class _Tally:
                 future.set_result(None)
 
     async def reached(self, what: bytes, number: int) -> None:
-        """Wait until there are so many."""
+        """Wait until the count of `what` is `number`."""
         future = asyncio.get_running_loop().create_future()
         self._waits = (what, number, future)
         self.take(b"")
@@ -148,7 +148,7 @@ class _Tally:
 
 
 class _Reader(asyncio.Protocol):
-    """One connection that asks for the stream and reads on."""
+    """One connection that requests the stream and reads it."""
 
     def __init__(self, tally: _Tally, request: bytes) -> None:
         self._tally = tally
@@ -164,7 +164,7 @@ class _Reader(asyncio.Protocol):
 
 ROW = Row(
     title="Idle SSE readers",
-    setup=f"{READERS} readers of `GET /api/events`, against the plainest aiohttp server that writes a frame to each of"
-    " as many responses. Memory is what PSS grows by once all have connected; then changes come one at a time.",
+    setup=f"{READERS} readers of `GET /api/events`, compared with a minimal aiohttp server that writes a frame to each"
+    " of as many responses. Memory is the growth of PSS after all have connected; then changes come one at a time.",
     run=run,
 )

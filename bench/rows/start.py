@@ -1,4 +1,4 @@
-"""From the start of the process to the first answer."""
+"""Time from the start of the process to the first answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.report import Figure, Result, Row
 def run(quick: bool) -> Result:
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
-        _start(home)  # makes the database, and fills the caches of both sides
+        _start(home)  # creates the database, and fills the caches for both sides
         _start(None)
         slices = measure.pairs(lambda: _start(home), lambda: _start(None), 1 if quick else 15, lambda a, b: a / b)
     ratio = Sample.of(one / two for one, two in measure.halves(slices))
@@ -31,7 +31,7 @@ def _start(home: Path | None) -> float:
 
 ROW = Row(
     title="Cold start",
-    setup="From the start of `python -m gateway` to the first 200 of `/health`, asked as often as it goes, against the"
-    " same of the bare aiohttp server. The state directory exists; the bytecode is cached on both sides.",
+    setup="Time from the start of `python -m gateway` to the first 200 of `/health`, with requests as fast as possible,"
+    " compared with the bare aiohttp server. The state directory exists; the bytecode is cached on both sides.",
     run=run,
 )

@@ -1,4 +1,4 @@
-"""How long `gateway status` takes, as a person feels it."""
+"""The time that `gateway status` takes for a person."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _time(command: Sequence[str], env: Mapping[str, str]) -> float:
 
 ROW = Row(
     title="Status",
-    setup="The whole of `gateway status` against a running gateway, and of `bench/bare/click_socket.py`, which imports"
-    " click and asks the same gateway for `/health` over a socket.",
+    setup="The total time of `gateway status` with a running gateway, and of `bench/bare/click_socket.py`, which"
+    " imports click and asks the same gateway for `/health` over a socket.",
     run=run,
 )

@@ -1,4 +1,4 @@
-"""From `submit_run` to the agent's first step, when nothing else is going on."""
+"""Time from `submit` to the agent's first step in an idle gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench import inside, measure
 from bench.measure import Sample
 from bench.report import Figure, Result, Row
 
-#: seconds between runs, so that each finds the gateway at rest
+#: seconds between runs, so that the gateway is idle before each
 PAUSE = 0.005
 
 
@@ -29,7 +29,7 @@ def run(quick: bool) -> Result:
             Figure(name="idle submit -> run starts: p99", sample=Sample.exactly(p99), unit="ms", reach=5.0),
         ],
         notes=[
-            f"{len(taken)} runs, one after the other; two commits each (accepted, claimed) before the agent is asked.",
+            f"{len(taken)} runs, one after the other; two commits each (accepted, claimed) before the agent starts.",
             f"One write of 4 KiB with fdatasync takes {floor:.2f} ms on this disk.",
         ],
     )
