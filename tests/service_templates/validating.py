@@ -15,8 +15,8 @@ DATA = Path(__file__).parent.parent / "data"
 def lint(*options: str, document: bytes) -> str:
     """Return the errors that xmllint finds in a document; empty if it is valid."""
     if shutil.which("xmllint") is None:
-        assert not os.environ.get("MOONGATE_TEST_ALL"), "all tests are to be run, and there is no xmllint"
-        pytest.skip("there is no xmllint: install libxml2-utils")
+        assert not os.environ.get("MOONGATE_TEST_ALL"), "all tests must run, but xmllint is not installed"
+        pytest.skip("xmllint is not installed: install libxml2-utils")
     done = subprocess.run(
         ["xmllint", "--noout", "--nonet", *options, "-"], input=document, capture_output=True, timeout=30, check=False
     )

@@ -1,6 +1,6 @@
-"""A gateway, or a command, as on Windows: no supervisor, and signals that only kill.
+"""A gateway or a command that runs as on Windows: without a supervisor, and with signals that only kill.
 
-`python -m tests.support.as_windows [--port …]` is the gateway; with `cli` as first word, the command line.
+`python -m tests.support.as_windows [--port …]` runs the gateway; with `cli` as first argument, the CLI.
 """
 
 from __future__ import annotations

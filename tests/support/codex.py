@@ -1,4 +1,4 @@
-"""The real codex-acp, set up for tests: with the scripted model, in a home of its own."""
+"""The real codex-acp, set up for tests: with the scripted model, in its own home directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGED = _ROOT / ".opencode/node_modules/@zed-industries/codex-acp-linux-x64/
 
 CODEX_MISSING = "codex-acp is not installed: run scripts/codex, or set MOONGATE_TEST_CODEX to the program"
 
-#: a name that codex knows: of others it says in each answer that it does not
+#: a model name that codex knows: with an unknown name, each answer contains a warning
 CODEX_MODEL = "gpt-5.2-codex"
 
 _CONFIG = """
@@ -32,7 +32,7 @@ stream_max_retries = 0
 
 
 def find_codex() -> str | None:
-    """Return the path of the program: the one that the environment names, ours, or any on PATH."""
+    """Return the path of the program: from the environment, from `.opencode/`, or from PATH."""
     named = os.environ.get("MOONGATE_TEST_CODEX")
     if named:
         return named if Path(named).is_file() else None
@@ -40,7 +40,7 @@ def find_codex() -> str | None:
 
 
 def environment(home: Path, model_url: str) -> dict[str, str]:
-    """Make a home in which codex has the scripted model, and return what keeps it there."""
+    """Make a home directory in which codex has the scripted model, and return the environment for it."""
     home.mkdir(parents=True)
     (home / "config.toml").write_text(_CONFIG.format(model=CODEX_MODEL, url=model_url))
     return {"HOME": str(home), "CODEX_HOME": str(home)}

@@ -1,4 +1,4 @@
-"""Fixtures that several folders of tests share. A conftest takes them in by importing them."""
+"""Fixtures that several test folders share; a conftest imports them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.ledger import MemoryLedger
 
 @pytest.fixture
 async def scripted_model() -> AsyncIterator[ScriptedModel]:
-    """A scripted model that listens on loopback: `scripted_model.base_url`."""
+    """A scripted model on loopback, at `scripted_model.base_url`."""
     async with serve_model() as model:
         yield model
 
@@ -25,5 +25,5 @@ def ledger() -> MemoryLedger:
 
 @pytest.fixture
 def children(ledger: MemoryLedger) -> Children:
-    """What starts processes, from an environment that has little more than a PATH."""
+    """Starts processes, with an environment that has little more than a PATH."""
     return Children(ledger, {"PATH": "/usr/local/bin:/usr/bin:/bin", "OPENAI_API_KEY": "sk-of-the-gateway"})

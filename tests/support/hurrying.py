@@ -1,4 +1,4 @@
-"""Letting time pass for what runs in the test's event loop, without waiting for it."""
+"""Lets time pass in the test's event loop without waiting."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 
 
 class Hurry:
-    """An event loop's clock that can be set forward.
+    """An event loop's clock that a test can set forward.
 
-    A timer that a test sets off so is not a race with the work that has to come first, however short or
-    long that takes. What waits then, the test's own deadlines, too, has waited so long.
+    So a timer does not race with work that must come first, however long that work takes. All waits in the
+    loop, including the test's own deadlines, see the new time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -18,7 +18,7 @@ class Hurry:
         loop.time = self._now  # type: ignore[method-assign]
 
     def __call__(self, seconds: float) -> None:
-        """Let so many seconds pass at once."""
+        """Let `seconds` seconds pass at once."""
         self._ahead += seconds
 
     def _now(self) -> float:

@@ -1,4 +1,4 @@
-"""A gateway inside the test's own event loop: real store, real engine, real sockets on port 0."""
+"""A gateway in the test's own event loop: real store, real engine, real sockets on port 0."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = "test-token-of-more-than-24-characters"
 
 
 class Serving:
-    """A served gateway and a client for it."""
+    """A gateway that serves, and a client for it."""
 
     def __init__(self, context: ServerContext, client: aiohttp.ClientSession, bound: int) -> None:
         self.context = context
@@ -44,7 +44,7 @@ async def serving(
     clock: Clock = wall_clock,
     grace: float = 0.0,
 ) -> AsyncIterator[Serving]:
-    """Serve with these settings over the usual ones: a scripted echo agent `main`, `TOKEN`, port 0."""
+    """Serve with these settings in addition to the usual ones: a scripted echo agent `main`, `TOKEN`, port 0."""
     home.mkdir(parents=True, exist_ok=True)
     given: dict[str, Any] = {
         "agents": {"list": [{"id": "main", "backend": "echo", "script": True}]},

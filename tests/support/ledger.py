@@ -1,4 +1,4 @@
-"""A ledger of processes that lives in memory."""
+"""A ledger of processes in memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from gateway.process.identity import Identity
 
 
 class MemoryLedger:
-    """Remembers which processes are recorded now, and all that ever were."""
+    """Records the processes that are in the ledger now, and all that ever were."""
 
     def __init__(self) -> None:
-        #: processes that are recorded, each with the run that it works for
+        #: recorded processes, each with its run
         self.recorded: dict[Identity, str | None] = {}
         #: every process that was ever recorded, in order
         self.seen: list[Identity] = []
@@ -23,5 +23,5 @@ class MemoryLedger:
         self.recorded.pop(who, None)
 
     def alive(self) -> list[Identity]:
-        """Return the processes that were ever recorded and still run."""
+        """Return all processes that were ever recorded and still run."""
         return [who for who in self.seen if identity.is_alive(who)]

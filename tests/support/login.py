@@ -1,6 +1,6 @@
-"""A real `systemd --user`: a user's session with Moongate installed, in namespaces of its own.
+"""A real `systemd --user`: a user's session with Moongate installed, in its own namespaces.
 
-What the user types goes through `nsenter`; what the gateway serves is on this machine's loopback.
+The user's commands run through `nsenter`; the gateway serves on this machine's loopback.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from harness.waiting import PATIENCE, until_sync
 PROJECT = Path(__file__).parent.parent.parent
 USER = 61234
 UNIT = "moongate.service"
-#: a home directory whose name must be escaped in every way
+#: a home directory whose name needs every kind of escaping
 ODD = "/mnt/home/a b 100%h 'c' \"d\" żółć"
 
 
 @cache
 def missing() -> str | None:
-    """Return why there can be no manager here; None if there can.
+    """Return why a manager cannot run here; None if it can.
 
     Raises:
-        AssertionError: `MOONGATE_TEST_ALL` is set, and the machine lacks a program.
+        AssertionError: `MOONGATE_TEST_ALL` is set, and a program is missing.
     """
     if sys.platform != "linux" or os.getuid() != 0:
-        return "a real systemd --user is started by root on Linux only"
+        return "only root on Linux can start a real systemd --user"
     programs = ("systemctl", "systemd-analyze", "unshare", "nsenter", "setpriv", "/lib/systemd/systemd")
     absent = [name for name in programs if shutil.which(name) is None]
     if absent:
-        assert not os.environ.get("MOONGATE_TEST_ALL"), f"all tests are to be run, and there is no {absent[0]}"
-        return f"there is no {absent[0]}: install systemd"
+        assert not os.environ.get("MOONGATE_TEST_ALL"), f"all tests must run, but {absent[0]} is not installed"
+        return f"{absent[0]} is not installed: install systemd"
     tried = subprocess.run(["unshare", "--mount", "sh", "-c", _TRIAL], capture_output=True, text=True, check=False)
-    return None if tried.returncode == 0 else f"no cgroup can be made here: {tried.stderr.strip()}"
+    return None if tried.returncode == 0 else f"cannot create a cgroup here: {tried.stderr.strip()}"
 
 
-#: what a manager of its own needs of the machine
+#: tests what a manager needs: it must be able to create a cgroup
 _TRIAL = "mount -t cgroup2 cgroup2 /mnt && mkdir /mnt/moongate-trial.$$ && rmdir /mnt/moongate-trial.$$"
 
 
@@ -91,7 +91,7 @@ class Login:
         self.configure()
 
     def close(self) -> None:
-        """Log out: everything ends."""
+        """Log out: all processes of the session end."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(PATIENCE)
@@ -99,7 +99,7 @@ class Login:
         self._process.stdout.close()
 
     def run(self, *words: str, env: Mapping[str, str] | None = None) -> Result:
-        """Run a command as the user, to its end."""
+        """Run a command as the user until it ends."""
         inside = ["nsenter", "--target", str(self._inside), "--mount", "--pid", "--cgroup", "--ipc"]
         inside += ["setpriv", "--reuid", str(USER), "--regid", str(USER), "--init-groups"]
         done = subprocess.run(
@@ -122,14 +122,14 @@ class Login:
         return self.run("systemctl", "--user", *words, env={"XDG_RUNTIME_DIR": f"/run/user/{USER}"})
 
     def show(self, name: str) -> str:
-        """Return a property of the unit, as the manager has it."""
+        """Return a property of the unit, as the manager reports it."""
         return self.systemctl("show", UNIT, f"--property={name}", "--value").out.strip()
 
     def wait_state(self, state: str) -> None:
         until_sync(lambda: self.show("ActiveState") == state, f"the unit is {state}", PATIENCE)
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file as the user's own."""
+        """Write a file that the user owns."""
         for directory in reversed([one for one in path.parents if one.is_relative_to(self.home)]):
             if not directory.exists():
                 directory.mkdir(mode=0o700)
@@ -138,12 +138,12 @@ class Login:
         os.chown(path, USER, USER)
 
     def configure(self, *agents: Mapping[str, Any]) -> None:
-        """Write a config with a scripted agent, and others, and any free port."""
+        """Write a config with a scripted agent, the given agents, and any free port."""
         listed = [{"id": "main", "backend": "echo", "script": True}, *agents]
         self.write(self.state / "config.json", json.dumps({"gateway": {"port": 0}, "agents": {"list": listed}}))
 
     def hasten(self, **settings: str) -> None:
-        """Have the manager be quicker than the unit says."""
+        """Give the unit shorter times."""
         lines = ["[Service]", "RestartSec=200ms", *(f"{name}={value}" for name, value in settings.items())]
         self.write(self.unit.parent / f"{UNIT}.d" / "hasten.conf", "\n".join(lines) + "\n")
 
@@ -154,7 +154,7 @@ class Login:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the gateway says in its lock file."""
+        """Return the gateway's record in its lock file."""
         (file,) = (self.state / "locks").glob("gateway.*.lock")
         return dict(json.loads(file.read_text()))
 
@@ -164,24 +164,24 @@ class Login:
 
     @property
     def command_lines(self) -> str:
-        """The command lines of all processes of the session, and the environments of the user's."""
+        """Return the command lines of all processes of the session, and the environments of the user's processes."""
         return self.run("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; true").out
 
     def call(self, method: str, path: str, body: Any = None, token: str | None = None) -> Answer:
-        """Make one request, with the gateway's token unless another one is given."""
+        """Return the answer to one request, with the gateway's token or the given one."""
         token = token or (self.state / "token").read_text().strip()
         return call(f"http://127.0.0.1:{self.record['port']}", method, path, body, token=token)
 
     @property
     def health(self) -> dict[str, Any]:
-        """What the gateway says of itself; nothing while it does not answer."""
+        """Return the gateway's health; empty while it does not answer."""
         try:
             return dict(self.call("GET", "/health").body)
         except (OSError, ValueError):
             return {}
 
     def wait_health(self, condition: Callable[[dict[str, Any]], object], what: str) -> None:
-        """Wait until the gateway answers, and says something of itself."""
+        """Wait until the gateway answers and its health meets the condition."""
 
         def holds() -> object:
             found = self.health

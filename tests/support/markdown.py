@@ -1,4 +1,4 @@
-"""What a page in Markdown links to, and what it can be linked by, as GitHub shows it."""
+"""The links and the anchors of a Markdown page, as on GitHub."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SHOWN = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 
 
 def links(page: str) -> list[str]:
-    """Return where a page links to, but for what it shows as code."""
+    """Return the targets of a page's links, except links in code."""
     text = _CODE.sub("", _FENCE.sub("", page))
     return [inline or reference for inline, reference in _LINK.findall(text)]
 
 
 def anchors(page: str) -> set[str]:
-    """Return what may stand behind a `#` in a link to a page: its headings, and what it names by hand."""
+    """Return the anchors of a page: those of its headings, and those that are written by hand."""
     text = _FENCE.sub("", page)
     seen: Counter[str] = Counter()
     found = set(_NAMED.findall(text))
@@ -32,7 +32,7 @@ def anchors(page: str) -> set[str]:
 
 
 def slug(heading: str) -> str:
-    """Return the anchor that GitHub makes of a heading.
+    """Return the anchor that GitHub makes from a heading.
 
     Source: https://github.com/gjtorikian/html-pipeline/blob/main/lib/html_pipeline/node_filter/table_of_contents_filter.rb
     """

@@ -1,4 +1,4 @@
-"""The real opencode, set up for tests: offline, with the scripted model, in a home of its own."""
+"""The real opencode, set up for tests: offline, with the scripted model, in its own home directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 #: the version that the tests are written for; `scripts/opencode` installs it
 OPENCODE_VERSION = "1.18.33"
-#: the model's name in the words of opencode
+#: opencode's name for the model
 OPENCODE_MODEL = "scripted/scripted"
 
 _ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ OPENCODE_MISSING = "opencode is not installed: run scripts/opencode, or set MOON
 
 
 def find_opencode() -> str | None:
-    """Return the path of the program: the one that the environment names, ours, or any on PATH."""
+    """Return the path of the program: from the environment, from `.opencode/`, or from PATH."""
     named = os.environ.get("MOONGATE_TEST_OPENCODE")
     if named:
         return named if Path(named).is_file() else None
@@ -28,7 +28,7 @@ def find_opencode() -> str | None:
 
 
 def config(model_url: str) -> dict[str, Any]:
-    """Return opencode's configuration for a scripted model at that base URL."""
+    """Return opencode's configuration for a scripted model at a base URL."""
     models: dict[str, Any] = {"scripted": {}, "scripted-b": {}}
     return {
         "model": OPENCODE_MODEL,
@@ -45,7 +45,7 @@ def config(model_url: str) -> dict[str, Any]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return what keeps opencode offline and out of the user's home."""
+    """Return an environment that keeps opencode offline and out of the user's home directory."""
     home.mkdir(parents=True, exist_ok=True)
     return {
         "HOME": str(home),
@@ -72,7 +72,7 @@ def agent(model_url: str, home: Path, **more: Any) -> dict[str, Any]:
 
 
 def home(directory: Path, model_url: str) -> Path:
-    """Make a home in which opencode has the scripted model, as its user would have set it up."""
+    """Make a home directory in which opencode has the scripted model, as a user would set it up."""
     settings = directory / ".config" / "opencode" / "opencode.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps(config(model_url)))
@@ -80,7 +80,7 @@ def home(directory: Path, model_url: str) -> Path:
 
 
 def shell(home: Path) -> dict[str, str]:
-    """Return the environment of somebody with that home and opencode on PATH; `find_opencode()` must have found it."""
+    """Return the environment of a user with this home directory and opencode on PATH; `find()` must have found it."""
     program = find_opencode()
     assert program is not None
     return {**environment(home), "PATH": f"{Path(program).parent}:{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""Who is asked for permissions, and says what a test says."""
+"""People who answer permission requests as a test says."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from gateway.domain.permission import Answer, PermissionQuestion
 
 
 class People:
-    """Answers what agents ask to be allowed; without a word for that they take their time."""
+    """Answers permission requests of agents; without a scripted answer, the request waits."""
 
     def __init__(self, says: Answer | None = None) -> None:
         self.asked: list[PermissionQuestion] = []
         self.says = says
-        #: how often nobody waited for their answer any more
+        #: how many requests were withdrawn before an answer came
         self.given_up = 0
 
     async def ask(self, wanted: PermissionQuestion) -> Answer:

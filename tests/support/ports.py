@@ -1,4 +1,4 @@
-"""Ports for gateways that have to be told theirs before they start."""
+"""Ports for gateways that need a fixed port before they start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 
 
 def free() -> int:
-    """Return a port that is free, and that the system gives to nobody who asks for any port."""
+    """Return a free port that the system never gives to a program that asks for any port."""
     dice = random.SystemRandom()
     while True:
         port = dice.randrange(10_000, 30_000)

@@ -1,4 +1,4 @@
-"""Requests as the providers sign them: one valid request of each, to be sent as it is or spoiled."""
+"""Requests that are signed as providers sign them: one valid request of each, which tests send or break."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ STANDARD_SECRET = "whsec_" + base64.b64encode(b"a secret of Standard Webhooks 24
 
 @dataclass(frozen=True)
 class WebhookProvider:
-    """One provider, as its server does it."""
+    """One provider's way of sending webhooks."""
 
     name: str
     payload: Mapping[str, Any]
-    #: makes the headers that go with a body
+    #: makes the headers for a body
     sign: Callable[[bytes, str, int], dict[str, str]]
-    #: the header that holds the signature or the secret
+    #: name of the header with the signature or the secret
     signature: str
-    #: the header that holds the time; None where nothing is timed
+    #: name of the header with the time; None if the provider sends none
     timed: str | None
-    #: what the agent is told, and in which session
+    #: the agent's input, and the session that gets it
     told: str
     session: str
     secret: str = SHARED_SECRET
@@ -138,7 +138,7 @@ WEBHOOK_SENDERS = [
 
 
 def make_endpoint_settings() -> dict[str, Any]:
-    """Return the settings that take what all the senders send, each under its own name."""
+    """Return settings with an endpoint for each provider, under the provider's name."""
     return {
         sender.name: {"provider": sender.name, "secret": sender.secret, **sender.settings} for sender in WEBHOOK_SENDERS
     }

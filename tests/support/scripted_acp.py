@@ -1,23 +1,23 @@
-"""A program that speaks ACP and does what its prompt tells it to; it needs nothing but Python.
+"""A program that speaks ACP and follows directives in its prompt; it needs only Python.
 
-Directives as in `scripted_agent`, and besides:
+It has the directives of `scripted_agent`, and these:
 
-    [[ask TEXT]]     ask to be allowed TEXT, and answer what was chosen
-    [[offer KINDS]]  as ask, and offer only these choices
-    [[sulk TEXT]]    as ask, and end without a word
+    [[ask TEXT]]     ask permission for TEXT, and answer the choice
+    [[offer KINDS]]  like ask, with only these choices
+    [[sulk TEXT]]    like ask, and end without an answer
     [[tool NAME]]    use a tool; then answer its name
-    [[deaf N MS]]    as slow, but a cancel is not heard
-    [[stray]]        start a child in a session of its own, and answer its PID
-    [[cost]]         say what the session has cost so far: a dollar a prompt
-    [[balk]]         say what it has cost, then end the turn as refused
-    [[endless]]      say that it has cost infinitely much
-    [[half]]         say half a character, and use a tool with it
+    [[deaf N MS]]    like slow, but ignore a cancel
+    [[stray]]        start a child in a new process session, and answer its PID
+    [[cost]]         report the cost of the session so far: a dollar per prompt
+    [[balk]]         report the cost, then end the turn as refused
+    [[endless]]      report an infinite cost
+    [[half]]         answer half a character, and use a tool with it
     [[hangup]]       answer, then close the pipe and stay alive
 
-What a session remembers is a file in its working directory. A file `busy-PID` there says that this
-process is at work. `--no-load`: sessions cannot be taken up again. `--no-auth`: wants a sign-in first. `--held`: writes
-`held-PID` there at its start, and goes on when there is a file `go`. `--weak N`: the first N that are
-started there end at once. `--odd`: the option for the model has another id than its category.
+A session's memory is a file in its working directory. A file `busy-PID` there means that this process
+works. `--no-load`: sessions cannot be loaded again. `--no-auth`: requires a sign-in first. `--held`: writes
+`held-PID` there at its start, and continues when there is a file `go`. `--weak N`: the first N processes
+that start there end at once. `--odd`: the id of the model option differs from its category.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OPTION = "llm" if "--odd" in sys.argv else "model"
 
 places: dict[str, Path] = {}
 cancelled: dict[str, threading.Event] = {}
-#: prompts that a session had before
+#: number of earlier prompts, by session
 before: dict[str, int] = {}
 answers: dict[int, Any] = {}
 answered = threading.Condition()
@@ -92,7 +92,7 @@ def ask(session: str, what: str, kinds: Sequence[str] = ("allow_always", "allow_
 
 
 def remember(session: str) -> int:
-    """Count a prompt of this session, and return how many came before."""
+    """Count a prompt of this session, and return the number of earlier ones."""
     file = places[session] / session
     count = int(file.read_text()) if file.exists() else 0
     file.write_text(str(count + 1))
@@ -259,7 +259,7 @@ def heed(message: dict[str, Any]) -> None:
             cancelled[params["sessionId"]].set()
         case "session/prompt":
             text = "".join(part.get("text", "") for part in params["prompt"])
-            if "[[stubborn" in text:  # signals are the main thread's affair
+            if "[[stubborn" in text:  # only the main thread may set signal handlers
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             cancelled[params["sessionId"]] = threading.Event()  # before a cancel can be read
             threading.Thread(target=prompt, args=[number, params["sessionId"], text], daemon=True).start()

@@ -1,20 +1,20 @@
-"""A program that acts as an agent and does what its prompt tells it to; it needs nothing but Python.
+"""A program that acts as an agent and follows directives in its prompt; it needs only Python.
 
-The prompt comes on standard input. One directive in it is obeyed; without one the answer is
+The prompt comes on standard input. The program follows one directive in it; without one, the answer is
 `echo: <prompt>`:
 
     [[say TEXT]]     answer TEXT            [[slow N MS]]   answer N words, MS milliseconds before each
-    [[history]]      answer how many prompts this session had before
-    [[fail TEXT]]    fail with TEXT         [[die]]         be killed in the middle of the answer
-    [[hang]]         never answer           [[mute]]        close standard output, and end well later
-    [[bytes]]        answer what is not UTF-8, and is not JSON
-    [[line MB]]      write a line of so many megabytes
-    [[flood MB]]     write so many megabytes of answer
-    [[noise MB]]     write so many megabytes to standard error
-    [[stubborn]]     start a child; both ignore the polite signal, and never end
+    [[history]]      answer the number of earlier prompts in this session
+    [[fail TEXT]]    fail with TEXT         [[die]]         die in the middle of the answer
+    [[hang]]         never answer           [[mute]]        close standard output, and succeed later
+    [[bytes]]        answer bytes that are neither UTF-8 nor JSON
+    [[line MB]]      write a line of MB megabytes
+    [[flood MB]]     write an answer of MB megabytes
+    [[noise MB]]     write MB megabytes to standard error
+    [[stubborn]]     start a child; both ignore SIGTERM, and never end
 
 `--jsonl` writes JSON lines: `session`, `text`, `usage`, `error`. `--session ID` continues a session;
-what it remembers is a file in the working directory.
+its memory is a file in the working directory.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def answer(text: str) -> None:
 
 
 def remember() -> int:
-    """Count a prompt of this session, and return how many came before."""
+    """Count a prompt of this session, and return the number of earlier ones."""
     name = sys.argv[sys.argv.index("--session") + 1] if "--session" in sys.argv else f"s-{uuid.uuid4().hex}"
     file = Path(name)
     before = int(file.read_text()) if file.exists() else 0

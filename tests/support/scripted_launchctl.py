@@ -1,7 +1,7 @@
-"""A `launchctl` that keeps state, and fails where it is told to: `scripted_launchctl.py STATE VERB …`.
+"""A `launchctl` that keeps state, and fails on request: `scripted_launchctl.py STATE VERB …`.
 
-`STATE/state.json` is what launchd would know; a test writes there what is to happen. With "real" a service is a
-process in the environment that launchd gives; else it has a PID only.
+`STATE/state.json` holds the state that launchd would have; a test writes there what must happen. With "real", a
+service is a process in the environment that launchd gives; without it, a service has only a PID.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _state(pid: int) -> str:
 
 
 def obey(words: list[str], state: dict[str, Any]) -> tuple[int, str]:
-    """Return the exit code, and what is printed."""
+    """Return the exit code and the output."""
     return asked(words, state) if words[0].startswith("print") else told(words, state)
 
 

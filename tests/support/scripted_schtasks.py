@@ -1,7 +1,7 @@
-"""A `schtasks` that keeps state, and fails where it is told to: `scripted_schtasks.py STATE /VERB …`.
+"""A `schtasks` that keeps state, and fails on request: `scripted_schtasks.py STATE /VERB …`.
 
-`STATE/state.json` is what Task Scheduler would know; a test writes there what is to happen. With "real" a task runs
-what it says; else a process that only looks like a gateway, with a record in its lock file.
+`STATE/state.json` holds the state that Task Scheduler would have; a test writes there what must happen. With "real",
+a task runs its command; without it, a process that only looks like a gateway, with a record in its lock file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def text_of(task: str, element: str) -> str:
 
 
 def run(task: str, state: dict[str, Any]) -> int:
-    """Start what a task says, in the environment of its user; return its PID."""
+    """Start a task's command in the environment of its user; return the PID."""
     said = [text_of(task, "Command"), *windows_words(text_of(task, "Arguments"))]
     process = subprocess.Popen(
         said if state["real"] else _STAND_IN,
@@ -52,14 +52,14 @@ def run(task: str, state: dict[str, Any]) -> int:
 
 
 def record_of(pid: int) -> Record:
-    """Return what a gateway with this PID would write, on a port where nothing answers."""
+    """Return the record of a gateway with this PID, with a port where nothing answers."""
     who = identity.identify_process(pid)
     assert who is not None
     return Record(pid, 1, "", who.started, who.boot, "an-instance", "127.0.0.1", 1, "1")
 
 
 def end(state: dict[str, Any]) -> None:
-    """End the process of a task as Windows does: at once."""
+    """End the process of a task at once, as Windows does."""
     with contextlib.suppress(ProcessLookupError):
         if state["pid"]:
             os.kill(state["pid"], signal.SIGKILL)
@@ -67,7 +67,7 @@ def end(state: dict[str, Any]) -> None:
 
 
 def obey(words: list[str], state: dict[str, Any]) -> tuple[int, str]:
-    """Return the exit code, and what is printed."""
+    """Return the exit code and the output."""
     tasks = state["tasks"]
     match words:
         case ["/create", "/tn", name, "/xml", file, "/f"]:

@@ -1,12 +1,12 @@
-"""A Bot API server as documented, for one bot, on loopback; the test is everybody who writes to the bot.
+"""A Bot API server as documented, for one bot, on loopback; the test plays the people who write to the bot.
 
 It speaks getMe, getUpdates, setWebhook, deleteWebhook, sendMessage, editMessageText, sendChatAction
-and answerCallbackQuery, and holds to their rules: unconfirmed updates come again, one poller at a time, no
-polling while a webhook is set, messages of 1 to 4096 UTF-16 units after their formatting, and
-whatever `Telegram.trouble` says.
+and answerCallbackQuery, and follows their rules: unconfirmed updates come again, one poller at a time, no
+polling while a webhook is set, messages of 1 to 4096 UTF-16 units after their formatting.
+`Telegram.trouble` adds failures.
 
-`python -m tests.support.telegram_server PORT` serves it for trying things out: `POST /said {chat, text}`
-speaks to the bot, `GET /chats` shows what it answered.
+`python -m tests.support.telegram_server PORT` serves it for experiments: `POST /said {chat, text}`
+writes to the bot, `GET /chats` shows its answers.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ _TAG = re.compile(r"</?(pre|code|b)>")
 
 @dataclass(frozen=True)
 class Trouble:
-    """What a call is answered instead of what it asked for."""
+    """A failure that a call gets instead of its result."""
 
     code: int
     description: str
     retry_after: int | None = None
-    #: cuts the connection: before the call has done what it says, or after
+    #: breaks the connection, before or after the call takes effect
     cut: str = ""
     migrate_to: int | None = None
 
 
 @dataclass
 class Chat:
-    """One chat as a person sees it."""
+    """One chat, as a person sees it."""
 
-    #: messages of the bot by their number, as they are now
+    #: the bot's messages by number, with their present text
     messages: dict[int, str] = field(default_factory=dict)
-    #: all that each message ever was
+    #: all texts of each message, in order
     history: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
-    #: the buttons of each message that has some: what each says, and what it sends
+    #: buttons of messages: the data that each button sends, by its label
     buttons: dict[int, dict[str, str]] = field(default_factory=dict)
-    #: what was told to who has pressed one
+    #: texts that were shown to the person who pressed a button
     told: list[str] = field(default_factory=list)
-    #: how often the bot was seen typing
+    #: how often the bot showed that it is typing
     typing: int = 0
 
     @property
@@ -72,17 +72,17 @@ class Telegram:
     def __init__(self) -> None:
         self.base_url = ""
         self.chats: defaultdict[int, Chat] = defaultdict(Chat)
-        #: calls so far: method and parameters
+        #: the calls so far: method and parameters
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        #: answers instead, by method, each used once; a function decides by the parameters
+        #: failures by method, each used once; a function chooses one by the call's parameters
         self.trouble: defaultdict[str, list[Trouble | Callable[[dict[str, Any]], Trouble | None]]] = defaultdict(list)
-        #: refuses all connections while set
+        #: whether all connections are refused
         self.cut = False
         self.webhook: dict[str, Any] | None = None
         self.unconfirmed: list[dict[str, Any]] = []
-        #: how often each update was handed out
+        #: how often each update was delivered
         self.given: Counter[int] = Counter()
-        #: presses that the bot has not answered, by their ids, and their chats
+        #: chats of presses that the bot has not answered, by the id of the press
         self.pressed: dict[str, int] = {}
         self._updates = itertools.count(1000)
         self._messages = itertools.count(1)
@@ -92,7 +92,7 @@ class Telegram:
     # --- people -----------------------------------------------------------------------------
 
     async def say(self, chat: int, text: str, **more: Any) -> int:
-        """Write to the bot; returns the update's number."""
+        """Write to the bot; return the update's number."""
         message = {
             "message_id": next(self._messages),
             "date": 0,
@@ -109,10 +109,10 @@ class Telegram:
         return int(update["update_id"])
 
     async def press(self, chat: int, label: str, *, at: int | None = None) -> None:
-        """Press the button of that name, below whichever message has it.
+        """Press the button with this label, below the message that has it.
 
         Args:
-            at: the chat that the press is said to come from, if another one.
+            at: the chat that the press claims to come from, if it is another one.
         """
         ((number, data),) = [(n, row[label]) for n, row in self.chats[chat].buttons.items() if label in row]
         number_of_update = next(self._updates)
@@ -128,7 +128,7 @@ class Telegram:
         self._wake()
 
     async def post(self, update: dict[str, Any]) -> int:
-        """Post an update to the webhook; returns the status."""
+        """Post an update to the webhook; return the status."""
         assert self.webhook is not None
         headers = {"X-Telegram-Bot-Api-Secret-Token": self.webhook["secret_token"]}
         async with (
@@ -138,7 +138,7 @@ class Telegram:
             return answer.status
 
     async def until(self, condition: Callable[[], object], what: str = "it happens") -> None:
-        """Wait until something is so."""
+        """Wait until a condition holds."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while not condition():
@@ -148,7 +148,7 @@ class Telegram:
             raise AssertionError(f"waited too long until {what}: {self.calls[-5:]}") from None
 
     async def answered(self, chat: int, *texts: str) -> None:
-        """Wait until exactly these messages are in a chat."""
+        """Wait until a chat has exactly these messages."""
         await self.until(lambda: self.chats[chat].texts == list(texts), f"{chat} has {texts}")
 
     def count(self, method: str) -> int:
@@ -216,7 +216,7 @@ class Telegram:
         if self.webhook is not None:
             raise _Refused(409, "Conflict: can't use getUpdates method while webhook is active")
         if self._poll is not None and not self._poll.done():
-            self._poll.set_result(None)  # the earlier poller is the one that is refused
+            self._poll.set_result(None)  # the earlier poller is refused
         poll = self._poll = asyncio.get_running_loop().create_future()
         offset = params.get("offset", 0)
         self.unconfirmed = [update for update in self.unconfirmed if update["update_id"] >= offset]
@@ -275,7 +275,7 @@ class Telegram:
     def _wake(self) -> None:
         self._changed.set()
 
-    # --- for trying things out --------------------------------------------------------------
+    # --- for experiments --------------------------------------------------------------------
 
     async def _said(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -291,7 +291,7 @@ class _Refused(Exception):
 
 
 def _read(params: dict[str, Any]) -> str:
-    """Return a message's text without its formatting, or refuse it."""
+    """Return a message's text without its formatting, or refuse the message."""
     text = str(params["text"])
     if params.get("parse_mode") == "HTML":
         bare = _TAG.sub("", text)
@@ -306,7 +306,7 @@ def _read(params: dict[str, Any]) -> str:
 
 
 def _keyboard(params: dict[str, Any]) -> dict[str, str]:
-    """Return the buttons of a message, or refuse them."""
+    """Return the buttons of a message, or refuse the message."""
     rows = params.get("reply_markup", {}).get("inline_keyboard", [])
     buttons = {button["text"]: button["callback_data"] for row in rows for button in row}
     if any(not 1 <= len(data.encode()) <= 64 for data in buttons.values()):
@@ -333,7 +333,7 @@ def _snake(method: str) -> str:
 
 @asynccontextmanager
 async def serve_telegram(port: int = 0) -> AsyncIterator[Telegram]:
-    """Serve on loopback."""
+    """Serve on loopback while the block runs."""
     telegram = Telegram()
     runner = web.AppRunner(telegram.application(), handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

@@ -1,4 +1,4 @@
-"""Servers for tests that block: they run in a thread of their own."""
+"""Servers for tests that block: a server runs in its own thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @contextmanager
 def in_thread(server: AbstractAsyncContextManager[T]) -> Iterator[T]:
-    """Open a server in a thread, and close it there."""
+    """Open a server in a thread; close it there at the end of the block."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="server")
     thread.start()

@@ -1,4 +1,4 @@
-"""Turns to give to a backend, and what was heard of it."""
+"""Turns for a backend, and its answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def message(role: Role, content: str, run: str = "earlier") -> Message:
 
 
 def exchange(asked: str, answered: str, run: str) -> list[Message]:
-    """Return what a turn that succeeded leaves in the transcript."""
+    """Return the transcript messages of a turn that succeeded."""
     return [message(Role.USER, asked, run), message(Role.ASSISTANT, answered, run)]
 
 
@@ -50,7 +50,7 @@ def turn(
 
 @dataclass(slots=True)
 class Heard:
-    """What a backend said in one turn."""
+    """The answers of a backend in one turn."""
 
     said: list[BackendEvent | SessionRef | FullReply] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ class Heard:
 
 
 async def listen(backend: Backend, given: Turn, heard: Heard | None = None) -> Heard:
-    """Hear a turn to its end; what was heard before an error is in `heard`."""
+    """Stream a turn to its end; answers that come before an error are in `heard`."""
     heard = heard if heard is not None else Heard()
     async with aclosing(backend.stream_turn(given)) as stream:  # type: ignore[type-var]
         async for said in stream:

@@ -1,13 +1,13 @@
-"""What Windows does with a command line."""
+"""Windows' rules for a command line."""
 
 from __future__ import annotations
 
 
 def windows_words(line: str) -> list[str]:
-    """Take a line apart by the rules that Microsoft documents for CommandLineToArgvW, the program's name apart.
+    """Return the arguments in a line, by Microsoft's rules for CommandLineToArgvW, except those for the program's name.
 
-    2n backslashes and a quote are n backslashes, and the quote opens or closes; 2n + 1 and a quote are n
-    backslashes and that quote itself; other backslashes are themselves; blanks and tabs part words.
+    2n backslashes before a quote mean n backslashes, and the quote opens or closes; 2n + 1 before a quote mean n
+    backslashes and a literal quote; other backslashes are literal; blanks and tabs separate arguments.
     """
     words: list[str] = []
     word, inside, begun, at = "", False, False, 0
