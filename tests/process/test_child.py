@@ -1,4 +1,4 @@
-"""Agent processes: what they inherit, when they begin, and that nothing of them is left."""
+"""Agent processes: what they inherit, when they start, and that none is left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.ledger import MemoryLedger
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
 
 ROOT = Path(__file__).parents[2]
-#: says its PID and that of a grandchild, and then neither heeds the polite signal
+#: prints its PID and that of a grandchild; both ignore SIGTERM
 STUBBORN = "trap '' TERM; sh -c 'echo $$; exec sleep 600' & echo $$; wait"
 
 
@@ -42,7 +42,7 @@ def ledger() -> MemoryLedger:
 @pytest.fixture
 async def children(ledger: MemoryLedger) -> AsyncIterator[Children]:
     yield Children(ledger, {"PATH": os.environ["PATH"], "HOME": "/home/someone", "SECRET": "s3cret"})
-    assert not ledger.recorded, "every child is struck off when it has ended"
+    assert not ledger.recorded, "every child leaves the ledger when it has ended"
 
 
 async def spawn(children: Children, *argv: str, run: str | None = None) -> Child:
@@ -63,7 +63,7 @@ async def output(child: Child) -> bytes:
 # --- environment ------------------------------------------------------------------------------
 
 
-def test_a_child_inherits_only_names_that_are_known_to_be_harmless() -> None:
+def test_a_child_inherits_only_harmless_variables() -> None:
     given = {"PATH": "/bin", "LC_TIME": "C", "XDG_DATA_HOME": "/d", "OPENAI_API_KEY": "k", "MOONGATE_TOKEN": "t"}
 
     passed = child_environment(given, {})
@@ -71,7 +71,7 @@ def test_a_child_inherits_only_names_that_are_known_to_be_harmless() -> None:
     assert passed == {"PATH": "/bin", "LC_TIME": "C", "XDG_DATA_HOME": "/d"}
 
 
-def test_an_agents_own_names_are_added_and_win() -> None:
+def test_an_agents_own_variables_are_added_and_win() -> None:
     passed = child_environment({"PATH": "/bin", "HOME": "/root"}, {"HOME": "/home/a", "OPENAI_API_KEY": "own"})
 
     assert passed == {"PATH": "/bin", "HOME": "/home/a", "OPENAI_API_KEY": "own"}
@@ -80,7 +80,7 @@ def test_an_agents_own_names_are_added_and_win() -> None:
 @pytest.mark.parametrize(
     "name", ["LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_TOKEN"]
 )
-def test_names_that_put_code_into_a_child_are_neither_inherited_nor_accepted(name: str) -> None:
+def test_variables_that_load_code_into_a_child_are_neither_inherited_nor_accepted(name: str) -> None:
     assert child_environment({name: "x"}, {}) == {}
     with pytest.raises(ConfigError, match=name):
         child_environment({}, {name: "x"})
@@ -99,7 +99,7 @@ async def test_a_child_sees_no_secret_of_the_gateway(children: Children) -> None
     assert b"s3cret" not in said
 
 
-async def test_a_child_is_told_how_deep_its_run_is(children: Children) -> None:
+async def test_a_child_gets_the_depth_of_its_run(children: Children) -> None:
     child = await children.spawn_child(
         ["sh", "-c", 'echo "$MOONGATE_DEPTH"'], cwd="/", env=children.make_environment({}, depth=3)
     )
@@ -107,7 +107,7 @@ async def test_a_child_is_told_how_deep_its_run_is(children: Children) -> None:
     assert await output(child) == b"3\n"
 
 
-async def test_a_child_is_told_its_directory(children: Children, tmp_path: Path) -> None:
+async def test_a_child_gets_its_directory(children: Children, tmp_path: Path) -> None:
     child = await children.spawn_child(
         ["sh", "-c", 'echo "$PWD"; pwd'], cwd=str(tmp_path), env=children.make_environment({})
     )
@@ -118,7 +118,7 @@ async def test_a_child_is_told_its_directory(children: Children, tmp_path: Path)
 # --- starting ---------------------------------------------------------------------------------
 
 
-async def test_a_program_that_is_not_there_is_named(children: Children) -> None:
+async def test_a_missing_program_is_named(children: Children) -> None:
     with pytest.raises(AgentError, match="no-such-agent"):
         await spawn(children, "no-such-agent")
 
@@ -149,7 +149,7 @@ async def test_an_argument_that_the_system_cannot_take_is_an_agent_error(childre
         await spawn(children, "echo", argument)
 
 
-async def test_without_descriptors_a_program_is_not_started_now_and_later_is(children: Children) -> None:
+async def test_without_descriptors_a_program_starts_only_later(children: Children) -> None:
     import resource  # late: Windows has none
 
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -164,7 +164,7 @@ async def test_without_descriptors_a_program_is_not_started_now_and_later_is(chi
     assert await output(await shell(children, "echo hi")) == b"hi\n"
 
 
-async def test_arguments_reach_the_program_as_they_are(children: Children) -> None:
+async def test_arguments_reach_the_program_unchanged(children: Children) -> None:
     tricky = ["-n", "--help", "$(id)", "`id`", "a b", "", "'\"", "*", "é\n"]
 
     said = await output(await spawn(children, "printf", "%s\\0", *tricky))
@@ -172,7 +172,7 @@ async def test_arguments_reach_the_program_as_they_are(children: Children) -> No
     assert said.decode().split("\0")[:-1] == tricky
 
 
-async def test_the_gate_takes_no_byte_of_what_is_meant_for_the_program(children: Children) -> None:
+async def test_the_gate_takes_no_byte_of_the_programs_input(children: Children) -> None:
     child = await spawn(children, "cat")
 
     await child.write_stdin(b"\nfirst\nsecond")
@@ -198,7 +198,7 @@ async def test_a_program_does_not_begin_while_its_record_is_being_written(tmp_pa
     ledger = SlowLedger()
     children = Children(ledger, os.environ)
     starting = asyncio.create_task(shell(children, f"touch {tmp_path}/begun; echo begun"))
-    await until(lambda: ledger.recorded, "the child stands at the gate")
+    await until(lambda: ledger.recorded, "the child waits at the gate")
     stood_at_gate = Path(f"/proc/{ledger.seen[0].pid}/cmdline").read_bytes() if sys.platform == "linux" else b"gate"
     begun_early = (tmp_path / "begun").exists()
     written.set()
@@ -222,18 +222,18 @@ async def test_a_program_whose_record_fails_never_begins(tmp_path: Path) -> None
     assert not (tmp_path / "begun").exists()
 
 
-#: starts a child, with a ledger that says who is at the gate and then never returns
+#: starts a child with a ledger that prints the process at the gate, and then never returns
 _GATEWAY_THAT_STOPS_AT_THE_RECORD = """
 import asyncio, os, sys
 from gateway.process.child import Children
 
 class Ledger:
-    async def record(self, who, run):
+    async def record_process(self, who, run):
         print(who, flush=True)
         await asyncio.Event().wait()
-    async def forget(self, who): ...
+    async def forget_process(self, who): ...
 
-asyncio.run(Children(Ledger(), os.environ).spawn(["touch", sys.argv[1]], cwd="/", env=dict(os.environ)))
+asyncio.run(Children(Ledger(), os.environ).spawn_child(["touch", sys.argv[1]], cwd="/", env=dict(os.environ)))
 """
 
 
@@ -246,7 +246,7 @@ async def test_a_child_whose_gateway_is_killed_before_the_record_never_runs_its_
         assert identity.is_alive(child)
         gateway.kill()
 
-    await until(lambda: not identity.is_alive(child), "the child has gone away from the gate")
+    await until(lambda: not identity.is_alive(child), "the child has left the gate")
 
     assert not begun.exists()
 
@@ -254,7 +254,7 @@ async def test_a_child_whose_gateway_is_killed_before_the_record_never_runs_its_
 # --- ending -----------------------------------------------------------------------------------
 
 
-async def test_the_status_and_the_last_of_stderr_are_known(children: Children) -> None:
+async def test_the_status_and_the_end_of_stderr_are_known(children: Children) -> None:
     child = await shell(children, "head -c 100000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 3")
 
     assert await child.wait_ended() == 3
@@ -291,7 +291,7 @@ async def test_a_grandchild_that_outlives_its_parent_is_ended(children: Children
     await until(lambda: not identity.is_alive(grandchild), "the grandchild is dead")
 
 
-async def test_a_grandchild_that_left_the_group_cannot_hold_up_the_end(children: Children) -> None:
+async def test_a_grandchild_that_left_the_group_does_not_delay_the_end(children: Children) -> None:
     program = "import subprocess as s; print(s.Popen(['sleep', '600'], start_new_session=True).pid)"
     child = await spawn(children, sys.executable, "-c", program)
     grandchild = int(await child.stdout.readline())
@@ -304,7 +304,7 @@ async def test_a_grandchild_that_left_the_group_cannot_hold_up_the_end(children:
         os.kill(grandchild, signal.SIGKILL)
 
 
-async def test_stopping_is_carried_through_when_its_caller_is_cancelled(children: Children) -> None:
+async def test_stopping_completes_when_its_caller_is_cancelled(children: Children) -> None:
     child = await shell(children, STUBBORN)
     await child.stdout.readline()
     stopping = asyncio.create_task(child.stop_group())
@@ -317,7 +317,7 @@ async def test_stopping_is_carried_through_when_its_caller_is_cancelled(children
         assert await child.wait_ended() == -signal.SIGKILL
 
 
-async def test_stopping_twice_is_fine(children: Children) -> None:
+async def test_stopping_twice_is_harmless(children: Children) -> None:
     child = await spawn(children, "cat")
 
     await asyncio.gather(child.stop_group(), child.stop_group())
@@ -351,8 +351,8 @@ async def test_writing_to_a_child_that_does_not_read_is_no_error(children: Child
     assert await child.wait_ended() == 0
 
 
-async def test_a_slow_reader_loses_nothing_of_what_a_dead_child_wrote(children: Children) -> None:
-    # One byte more than the buffer and one read can take, so that some of it stays in the pipe of 64 KiB.
+async def test_a_slow_reader_gets_everything_that_a_dead_child_wrote(children: Children) -> None:
+    # One byte more than the buffer and one read take, so that some data stays in the pipe of 64 KiB.
     size = 2 * OUTPUT_BUFFER_BYTES + 64 * 1024 + 1
     child = await shell(children, f"head -c {size} /dev/zero")
 
@@ -369,26 +369,26 @@ async def lines_of(children: Children, script: str, limit: int = 100_000) -> lis
         await child.stop_group()
 
 
-async def test_lines_come_without_their_ends_and_the_last_need_not_have_one(children: Children) -> None:
+async def test_lines_come_without_line_ends_and_the_last_may_lack_one(children: Children) -> None:
     assert await lines_of(children, r"printf 'a\n\n\377b\nlast'") == [b"a", b"", b"\xffb", b"last"]
 
 
-async def test_nothing_at_all_is_no_line(children: Children) -> None:
+async def test_no_output_has_no_line(children: Children) -> None:
     assert await lines_of(children, "exit 0") == []
 
 
-async def test_lines_are_put_together_however_they_are_cut(children: Children) -> None:
+async def test_lines_are_joined_from_any_pieces(children: Children) -> None:
     said = await lines_of(children, "head -c 90000 /dev/zero | tr '\\0' x; echo; echo after")
 
     assert said == [b"x" * 90_000, b"after"]
 
 
-async def test_a_line_without_end_is_an_error_before_it_fills_the_memory(children: Children) -> None:
+async def test_an_endless_line_is_an_error_before_it_fills_the_memory(children: Children) -> None:
     with pytest.raises(AgentError, match="a line of more than 97 KiB"):
         await lines_of(children, "head -c 10000000 /dev/zero")
 
 
-# --- groups of a gateway that is gone ---------------------------------------------------------
+# --- groups of a dead gateway -----------------------------------------------------------------
 
 
 _ORPHAN = """
@@ -399,7 +399,7 @@ print(subprocess.Popen(["sleep", "600"], start_new_session=True, stdout=subproce
 
 @pytest.fixture
 def sleeper() -> Identity:
-    """A process in a group of its own, reaped by init as an orphan would be."""
+    """A process in its own group, which init reaps like an orphan."""
     started = subprocess.run(
         [sys.executable, "-c", _ORPHAN],
         stdout=subprocess.PIPE,
@@ -416,7 +416,7 @@ def test_a_recorded_group_is_ended(sleeper: Identity) -> None:
     assert not identity.is_alive(sleeper)
 
 
-def test_a_process_under_a_recycled_pid_is_not_touched(sleeper: Identity) -> None:
+def test_a_process_with_a_recycled_pid_is_not_touched(sleeper: Identity) -> None:
     assert not kill_group(sleeper._replace(started="1"))
 
     assert identity.is_alive(sleeper)
@@ -444,7 +444,7 @@ def test_a_group_whose_leader_is_gone_is_ended() -> None:
     assert not identity.is_alive(member)
 
 
-def test_a_group_that_is_gone_is_nothing_to_end() -> None:
+def test_a_group_that_has_ended_needs_no_signal() -> None:
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as gone:
         who = identity.identify_process(gone.pid)
         gone.kill()

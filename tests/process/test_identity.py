@@ -1,4 +1,4 @@
-"""Who a process is, beyond a PID that may be recycled."""
+"""The identity of a process: a PID alone may be recycled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.process import identity
 from gateway.process.identity import Identity
 
 
-def test_we_are_alive_and_nobody_else_is_us() -> None:
+def test_only_this_process_has_its_identity() -> None:
     me = identity.own_identity()
 
     assert identity.is_alive(me)
@@ -22,7 +22,7 @@ def test_we_are_alive_and_nobody_else_is_us() -> None:
     assert not identity.is_alive(me._replace(pid=2**22 + 1))
 
 
-def test_an_identity_is_read_back_as_it_was_written() -> None:
+def test_an_identity_is_parsed_back() -> None:
     for who in (identity.own_identity(), Identity(1, "Sat Nov 21 05:00:00 2026", ""), Identity(1, "2", "a/b")):
         assert Identity.parse_identity(str(who)) == who
     with pytest.raises(ValueError, match="unpack"):

@@ -1,4 +1,4 @@
-"""Directories for what programs unpack: one each, gone with them, and cleared after a crash."""
+"""Directories for files that programs unpack: one per program, removed with it, and cleared after a crash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.process.scratch import ScratchSpace
 from tests.support.ledger import MemoryLedger
 
 
-def test_what_a_dead_process_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+def test_only_directories_of_dead_processes_are_cleared(tmp_path: Path) -> None:
     me = identity.own_identity()
     ours = Path(ScratchSpace(tmp_path, "x-").make_directory())
     (tmp_path / f"x-999999999_{me.started}_{me.boot}_abc" / "deep").mkdir(parents=True)
@@ -28,13 +28,13 @@ def test_what_a_dead_process_left_is_cleared_and_nothing_else(tmp_path: Path) ->
     assert set(os.listdir(tmp_path)) == kept
 
 
-def test_a_place_that_is_not_there_has_nothing_to_clear(tmp_path: Path) -> None:
+def test_a_missing_place_has_nothing_to_clear(tmp_path: Path) -> None:
     ScratchSpace(tmp_path / "nowhere").clear_abandoned()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the programs here are POSIX shell scripts")
 class TestOfAChild:
-    async def test_each_child_has_one_of_its_own_which_goes_with_it(self, tmp_path: Path) -> None:
+    async def test_each_child_has_its_own_directory_which_is_removed_with_it(self, tmp_path: Path) -> None:
         children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path))
         script = 'echo library > "$BUN_TMPDIR/lib.so"; echo "$BUN_TMPDIR"; cat "$BUN_TMPDIR/lib.so"; read line'
         two = [await children.spawn_child(["sh", "-c", script], cwd="/", env=dict(os.environ)) for _ in range(2)]
@@ -48,7 +48,7 @@ class TestOfAChild:
 
         assert not list(tmp_path.iterdir())
 
-    async def test_the_first_child_finds_what_was_left_behind_cleared(self, tmp_path: Path) -> None:
+    async def test_the_first_child_clears_old_directories(self, tmp_path: Path) -> None:
         left = tmp_path / "999999999_1_boot_abc"
         left.mkdir()
         children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path))
@@ -57,7 +57,7 @@ class TestOfAChild:
 
         assert not left.exists()
 
-    async def test_an_agent_may_say_where_its_program_unpacks(self, tmp_path: Path) -> None:
+    async def test_an_agent_may_choose_where_its_program_unpacks(self, tmp_path: Path) -> None:
         children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path))
         env = {**os.environ, "BUN_TMPDIR": "/elsewhere"}
 
@@ -66,7 +66,7 @@ class TestOfAChild:
         assert await child.stdout.read() == b"/elsewhere\n"
         await child.wait_ended()
 
-    async def test_a_program_starts_though_there_is_no_place_for_it(self, tmp_path: Path) -> None:
+    async def test_a_program_starts_even_without_a_directory(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         children = Children(MemoryLedger(), os.environ, ScratchSpace(tmp_path / "file"))
 

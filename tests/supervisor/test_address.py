@@ -1,4 +1,4 @@
-"""A changed address: another port is bound, another host on the same port is refused with a remedy."""
+"""A changed address: a new port is bound; a new host on the same port is refused with a remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_another_port_is_bound(free_port: int) -> None:
         assert bound.getsockname()[1] == free_port
 
 
-def test_another_host_on_the_same_port_is_refused_with_what_to_do() -> None:
+def test_another_host_on_the_same_port_is_refused_with_a_remedy() -> None:
     with port.bind_port("127.0.0.1", 0) as present:
         present.listen()
         number = present.getsockname()[1]
@@ -38,7 +38,7 @@ def test_another_host_on_the_same_port_is_refused_with_what_to_do() -> None:
     assert raised.value.remedy == "Stop the gateway, and start it again."
 
 
-def test_the_address_that_was_bound_is_announced() -> None:
+def test_the_bound_address_is_announced() -> None:
     announced: list[tuple[str, int]] = []
     address = ListenAddress("127.0.0.1", 1, lambda *told: announced.append(told))
     with port.bind_port("127.0.0.1", 0) as present:

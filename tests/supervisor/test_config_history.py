@@ -1,4 +1,4 @@
-"""The config file over time: one reading is one version, and the last good copy is what was read."""
+"""The config file over time: one reading is one version, and the last good copy has the content that was read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_an_edit_during_a_restart_gives_one_version(tmp_path: Path, monkeypatch:
     parse = config.parse_config
 
     def edit_then_parse(*given: object) -> object:
-        file.write_bytes(second)  # somebody saves the file between its reading and its use
+        file.write_bytes(second)  # a user saves the file between its reading and its use
         return parse(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(config, "parse_config", edit_then_parse)
@@ -33,7 +33,7 @@ def test_an_edit_during_a_restart_gives_one_version(tmp_path: Path, monkeypatch:
     assert paths.last_good_config(file).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_bad_file_is_read_with_what_is_wrong(tmp_path: Path) -> None:
+def test_a_bad_file_is_read_with_its_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"{")
 
     reading = config_history.read_config({"MOONGATE_HOME": str(tmp_path)})
@@ -42,7 +42,7 @@ def test_a_bad_file_is_read_with_what_is_wrong(tmp_path: Path) -> None:
     assert "not valid JSON" in reading.error
 
 
-def test_no_file_is_a_good_one_and_removes_the_copy(tmp_path: Path) -> None:
+def test_a_missing_file_is_valid_and_removes_the_copy(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     paths.last_good_config(file).write_bytes(b"{}")
 

@@ -1,4 +1,4 @@
-"""What is shown in the foreground."""
+"""The log lines that are shown in the foreground."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def line(event: str) -> bytes:
     return json.dumps({"time": "2026-01-01T00:00:00.000Z", "level": "info", "event": event}).encode()
 
 
-def test_a_start_that_a_bad_config_ends_shows_no_line() -> None:
+def test_a_start_that_fails_on_a_bad_config_shows_no_line() -> None:
     shown: list[bytes] = []
     console = Console(shown.append)
 
@@ -21,12 +21,12 @@ def test_a_start_that_a_bad_config_ends_shows_no_line() -> None:
     assert shown == []
 
 
-def test_whatever_else_is_said_brings_all_lines_in_their_order_and_those_that_follow() -> None:
+def test_another_line_brings_all_held_lines_in_order_and_later_ones() -> None:
     shown: list[bytes] = []
     console = Console(shown.append)
     said = [line(event) for event in ("supervisor.started", "generation.started", "gateway.ready", "generation.ended")]
 
-    for one in [*said, b"no JSON at all"]:
+    for one in [*said, b"not JSON"]:
         console.write_line(one)
 
-    assert shown == [*said, b"no JSON at all"]
+    assert shown == [*said, b"not JSON"]

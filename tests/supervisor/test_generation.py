@@ -1,4 +1,4 @@
-"""A serving process as its supervisor hears it: all lines, bounded, and nothing half said."""
+"""A serving process as its supervisor sees it: all log lines, within limits, and only complete messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEGABYTES = 100
 
 
 class Heard:
-    """A generation without a process: the test has the other ends."""
+    """A generation without a process: the test holds the other ends of its pipes."""
 
     def __init__(self) -> None:
         reader, self.writer = os.pipe()
@@ -39,7 +39,7 @@ def heard() -> Iterator[Heard]:
     made.close()
 
 
-def test_a_hundred_megabytes_of_log_stay_bounded_and_a_follower_misses_nothing(heard: Heard, tmp_path: Path) -> None:
+def test_a_hundred_megabytes_of_log_are_bounded_and_a_follower_misses_nothing(heard: Heard, tmp_path: Path) -> None:
     path = tmp_path / "gateway.log"
     file = LogFile(path)
     follower = log_reader.LogFollower(path)
@@ -74,7 +74,7 @@ def test_a_hundred_megabytes_of_log_stay_bounded_and_a_follower_misses_nothing(h
     file.close()
 
 
-def test_one_turn_of_reading_ends_though_more_comes(heard: Heard) -> None:
+def test_one_turn_of_reading_ends_even_if_more_comes(heard: Heard) -> None:
     over = threading.Event()
 
     def pour() -> None:
@@ -104,7 +104,7 @@ def test_a_line_without_end_is_written_in_pieces(heard: Heard) -> None:
     assert max(map(len, written)) < 400_000
 
 
-def test_what_is_closed_is_not_listened_to_any_more(heard: Heard) -> None:
+def test_a_closed_source_is_left_out(heard: Heard) -> None:
     os.close(heard.writer)
     heard.line.close()
 
@@ -114,7 +114,7 @@ def test_what_is_closed_is_not_listened_to_any_more(heard: Heard) -> None:
     assert heard.generation.open_sources == []
 
 
-def test_words_wait_for_room_and_arrive_whole_and_in_order(heard: Heard) -> None:
+def test_messages_wait_for_room_and_arrive_complete_and_in_order(heard: Heard) -> None:
     said = [f"{number:05d}" + "x" * 2_000 for number in range(500)]
 
     for text in said:
@@ -130,7 +130,7 @@ def test_words_wait_for_room_and_arrive_whole_and_in_order(heard: Heard) -> None
 @pytest.mark.parametrize(
     "garbage", [b"\n", b"{\n", b"7\n", b"[]\n", b'{"word": "x"}\n', b"[" * 60_000 + b"\n", b"\xff\n"]
 )
-def test_garbage_on_the_line_is_passed_over(heard: Heard, garbage: bytes) -> None:
+def test_garbage_on_the_channel_is_ignored(heard: Heard, garbage: bytes) -> None:
     heard.line.sendall(garbage + b'\n{"word": "beat"}\n')
 
     assert [message.word for message in heard.generation.receive_messages()] == [MessageType.BEAT]
@@ -138,7 +138,7 @@ def test_garbage_on_the_line_is_passed_over(heard: Heard, garbage: bytes) -> Non
 
 @pytest.mark.parametrize("start", GenerationState)
 @pytest.mark.parametrize("to", GenerationState)
-def test_only_the_moves_of_the_table_are_made(heard: Heard, start: GenerationState, to: GenerationState) -> None:
+def test_only_the_moves_of_the_table_are_allowed(heard: Heard, start: GenerationState, to: GenerationState) -> None:
     allowed = {
         (GenerationState.STARTING, GenerationState.STANDBY),
         (GenerationState.STARTING, GenerationState.DRAINING),

@@ -1,4 +1,4 @@
-"""What a signal alone cannot say: once, in time, and to the process that is meant."""
+"""The details of a signal: taken once, in time, and by the right process."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / "gateway.0123456789abcdef.lock"
 
 
-def test_an_intent_is_taken_once_by_the_process_that_is_meant(lock: Path) -> None:
+def test_an_intent_is_taken_once_by_its_process(lock: Path) -> None:
     asked = intent.leave_intent(lock, 7, hard=True, reason="why")
 
     assert intent.take_intents(lock, 7) == [asked]
     assert intent.take_intents(lock, 7) == []
 
 
-def test_an_intent_for_another_process_is_cleared_away(lock: Path) -> None:
+def test_an_intent_for_another_process_is_deleted(lock: Path) -> None:
     intent.leave_intent(lock, 7, hard=False, reason="")
 
     assert intent.take_intents(lock, 8) == []
     assert list(lock.parent.iterdir()) == []
 
 
-def test_intents_of_one_moment_are_all_taken_and_answered(lock: Path) -> None:
+def test_intents_of_the_same_moment_are_all_taken_and_answered(lock: Path) -> None:
     asked = [intent.leave_intent(lock, 7, hard=False, reason=str(number)) for number in range(3)]
 
     assert {one.id for one in intent.take_intents(lock, 7)} == {one.id for one in asked}
@@ -43,7 +43,7 @@ def test_intents_of_one_moment_are_all_taken_and_answered(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("shift", [-intent.INTENT_VALID_SECONDS - 1, 3600.0])
-def test_an_old_intent_and_one_from_the_future_are_not_good(
+def test_an_old_intent_and_one_from_the_future_are_not_valid(
     lock: Path, monkeypatch: pytest.MonkeyPatch, shift: float
 ) -> None:
     import time
@@ -56,13 +56,13 @@ def test_an_old_intent_and_one_from_the_future_are_not_good(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 20_000, b"\xff", b'{"id": 1}'])
-def test_garbage_is_no_intent(lock: Path, content: bytes) -> None:
+def test_garbage_is_not_an_intent(lock: Path, content: bytes) -> None:
     (lock.parent / "gateway.0123456789abcdef.x.restart").write_bytes(content)
 
     assert intent.take_intents(lock, 7) == []
 
 
-def test_answers_that_nobody_fetched_go_away(lock: Path) -> None:
+def test_outcomes_that_nobody_reads_are_deleted(lock: Path) -> None:
     intent.write_outcome(lock, Outcome("old", True, 1, 2, ""))
     (left,) = lock.parent.iterdir()
     os.utime(left, (0, 0))
@@ -72,7 +72,7 @@ def test_answers_that_nobody_fetched_go_away(lock: Path) -> None:
     assert list(lock.parent.iterdir()) == []
 
 
-def test_a_grace_is_said_to_one_process_once(lock: Path) -> None:
+def test_a_grace_is_taken_once_by_its_process(lock: Path) -> None:
     intent.leave_grace(lock, 7, 1.5)
 
     assert [intent.take_grace(lock, 8), intent.take_grace(lock, 7), intent.take_grace(lock, 7)] == [None, 1.5, None]

@@ -1,4 +1,4 @@
-"""When the gateway ended, and why, on disk."""
+"""The time and the reason of the last stop, on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / "gateway.0123.lock"
 
 
-def test_what_is_written_is_read_and_nobody_else_may_read_it(lock: Path) -> None:
+def test_the_record_is_read_back_and_private(lock: Path) -> None:
     last_stop.write_last_stop(lock, "one", 78, "x" * 10_000)
 
     found = last_stop.read_last_stop(lock)
@@ -30,7 +30,7 @@ def test_what_is_written_is_read_and_nobody_else_may_read_it(lock: Path) -> None
     "data",
     [b"", b"{", b"[]", b'{"instance": "x"}', b'{"instance": 1, "at": 1, "code": 0, "reason": ""}', b"[" * 10_000],
 )
-def test_what_we_would_not_have_written_is_nothing(data: bytes, lock: Path) -> None:
+def test_an_invalid_record_counts_as_none(data: bytes, lock: Path) -> None:
     lock.with_suffix(".ended").write_bytes(data)
 
     assert last_stop.read_last_stop(lock) is None
@@ -43,7 +43,7 @@ def test_a_link_is_not_followed(lock: Path, tmp_path: Path) -> None:
     assert last_stop.read_last_stop(lock) is None
 
 
-def test_a_directory_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_directory_is_no_error(tmp_path: Path) -> None:
     last_stop.write_last_stop(tmp_path / "gone" / "gateway.lock", "one", 0, "")
 
     assert not (tmp_path / "gone").exists()

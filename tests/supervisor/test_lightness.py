@@ -1,4 +1,4 @@
-"""The supervisor stays for the life of the gateway, next to the serving processes: it keeps all that it loads."""
+"""The supervisor runs as long as the gateway, next to the serving processes, so it must load few modules."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-#: what serving takes, and what few gateways need
+#: modules for serving, and modules that few gateways need
 OTHERS = (
     "aiohttp asyncio structlog psutil apsw ssl email rich click gateway.app gateway.engine gateway.store"
     " dotenv importlib.metadata prometheus_client"
 ).split()
 
 
-def test_it_loads_nothing_that_others_need(tmp_path: Path) -> None:
+def test_it_loads_no_module_that_only_others_need(tmp_path: Path) -> None:
     code = "import os, sys; from gateway import __main__, config; config.load(os.environ); print(*sys.modules)"
     env = {"MOONGATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
 

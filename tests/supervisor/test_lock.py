@@ -1,4 +1,4 @@
-"""One gateway a config: only the kernel's lock counts."""
+"""One gateway per config: only the kernel's lock counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mine(port: int = 1) -> Record:
     return Record(who.pid, 1, "/c", who.started, who.boot, "instance", "127.0.0.1", port, "0")
 
 
-def test_a_lock_is_held_by_one(path: Path) -> None:
+def test_only_one_process_holds_a_lock(path: Path) -> None:
     held = lock.acquire_lock(path)
     held.write_record(mine(port=4711))
     with pytest.raises(AlreadyRunning, match=rf"pid {os.getpid()}, port 4711"):
@@ -38,7 +38,7 @@ def test_a_lock_is_held_by_one(path: Path) -> None:
     lock.acquire_lock(path).release()
 
 
-def test_the_holder_that_is_gone_is_not_named(path: Path) -> None:
+def test_a_dead_holder_is_not_named(path: Path) -> None:
     held = lock.acquire_lock(path)
     held.write_record(mine()._replace(startTime="1"))
 
@@ -49,7 +49,7 @@ def test_the_holder_that_is_gone_is_not_named(path: Path) -> None:
     assert "pid" not in str(caught.value)
 
 
-def test_a_lock_outlives_what_is_done_to_what_is_written_in_it(path: Path) -> None:
+def test_a_lock_outlives_changes_to_its_files_content(path: Path) -> None:
     held = lock.acquire_lock(path)
     path.write_bytes(b"")
 
@@ -59,7 +59,7 @@ def test_a_lock_outlives_what_is_done_to_what_is_written_in_it(path: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"{}", b"[" * 100_000, b"\xff\xfe", b'{"pid": 1}'])
-def test_what_is_written_in_a_lock_that_nobody_holds_does_not_matter(path: Path, content: bytes) -> None:
+def test_the_content_of_a_free_lock_does_not_matter(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
 
@@ -94,7 +94,7 @@ def test_its_file_is_private(path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("kind", ["link", "dangling link", "directory", "pipe"])
-def test_only_a_plain_file_is_taken(path: Path, tmp_path: Path, kind: str) -> None:
+def test_only_a_plain_file_can_be_locked(path: Path, tmp_path: Path, kind: str) -> None:
     path.parent.mkdir()
     target = tmp_path / "precious"
     match kind:
@@ -120,7 +120,7 @@ def test_only_a_plain_file_is_taken(path: Path, tmp_path: Path, kind: str) -> No
 # --- records ----------------------------------------------------------------------------------
 
 
-def test_a_record_is_read_back_and_tells_whether_its_writer_lives() -> None:
+def test_a_record_is_read_back_and_shows_whether_its_writer_lives() -> None:
     assert record.parse_record(mine().encode_line()) == mine()
     assert mine().is_alive
     assert not mine()._replace(startTime="1").is_alive
@@ -128,5 +128,5 @@ def test_a_record_is_read_back_and_tells_whether_its_writer_lives() -> None:
 
 
 @pytest.mark.parametrize("change", [{"pid": 0}, {"pid": -1}, {"pid": "1"}, {"port": None}, {"host": 3}, {"pid": True}])
-def test_a_forged_record_is_none(change: dict[str, object]) -> None:
+def test_a_forged_record_counts_as_none(change: dict[str, object]) -> None:
     assert record.parse_record(mine()._replace(**change).encode_line()) is None  # type: ignore[arg-type]

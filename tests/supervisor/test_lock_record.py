@@ -1,4 +1,4 @@
-"""The lock's record as others read it while it is written."""
+"""The lock's record, read by others while it is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.supervisor import lock, record
 from gateway.supervisor.record import Record
 
 
-def test_whoever_reads_while_it_is_written_anew_sees_a_whole_record(tmp_path: Path) -> None:
+def test_a_reader_during_a_write_sees_a_complete_record(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "gateway.lock"
     held = lock.acquire_lock(path)
     mine = Record(1, 0, "/x", "1", "b", "i", "127.0.0.1", 1, "0")

@@ -1,4 +1,4 @@
-"""The log file: bounded, private, and never somebody else's."""
+"""The log file: bounded, private, and never another file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "logs" / "gateway.log"
 
 
-def test_lines_are_added_to_what_was_there(path: Path) -> None:
+def test_lines_are_appended_to_the_present_file(path: Path) -> None:
     for line in (b"one", b"two"):
         file = LogFile(path)
         file.write_line(line)
@@ -26,7 +26,7 @@ def test_lines_are_added_to_what_was_there(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_it_keeps_so_many_files_of_a_size(path: Path) -> None:
+def test_it_keeps_a_number_of_files_of_a_size(path: Path) -> None:
     file = LogFile(path, size=100, count=3)
     for number in range(100):
         file.write_line(b"%030d" % number)
@@ -39,7 +39,7 @@ def test_it_keeps_so_many_files_of_a_size(path: Path) -> None:
     assert [*lines, *map(int, path.read_bytes().split())] == list(range(100 - len(lines) - 1, 100))
 
 
-def test_a_line_that_is_longer_than_a_file_is_written_whole(path: Path) -> None:
+def test_a_line_that_is_longer_than_a_file_is_written_completely(path: Path) -> None:
     file = LogFile(path, size=10)
     file.write_line(b"x" * 100)
     file.close()
@@ -47,7 +47,7 @@ def test_a_line_that_is_longer_than_a_file_is_written_whole(path: Path) -> None:
     assert path.read_bytes() == b"x" * 100 + b"\n"
 
 
-def test_a_refused_rotation_never_writes_into_another_file(
+def test_a_failed_rotation_never_writes_into_another_file(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = LogFile(path, size=20)
@@ -56,7 +56,7 @@ def test_a_refused_rotation_never_writes_into_another_file(
         patch.setattr(LogFile, "_open_file", lambda _: (_ for _ in ()).throw(OSError("no space")))
         with pytest.raises(OSError, match="no space"):
             file.write_line(b"y" * 15)
-        other = os.open(tmp_path / "database", os.O_RDWR | os.O_CREAT)  # gets the number that is free now
+        other = os.open(tmp_path / "database", os.O_RDWR | os.O_CREAT)  # gets the descriptor that is free now
         with pytest.raises(OSError, match="no space"):
             file.write_line(b"z" * 15)
     file.write_line(b"again")

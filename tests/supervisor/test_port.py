@@ -29,7 +29,7 @@ def test_a_taken_port_is_explained() -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 300, "no such host.invalid", "203.0.113.1", "\ud800"])
-def test_a_host_that_is_none_of_ours_is_named(host: str) -> None:
+def test_a_host_that_is_not_of_this_machine_is_named(host: str) -> None:
     with pytest.raises(ConfigError, match=r"gateway\.host"):
         port.bind_port(host, 0)
 

@@ -1,4 +1,4 @@
-"""How to begin again, as a table: the seed's three modes among them."""
+"""How to restart, as a table that includes the seed's three modes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SEED_NO_RESPAWN, SEED_MARKER = {"XOPC_NO_RESPAWN": "1"}, {"XOPC_SERVICE_MARKER":
 @pytest.mark.parametrize(
     ("env", "platform", "hard", "plan"),
     [
-        # the seed's three: told not to, looked after by a service manager, plain
+        # the seed's three modes: forbidden, under a service manager, plain
         (NO_RESPAWN, "linux", False, RestartPlan.IN_PROCESS),
         (MARKER, "linux", False, RestartPlan.GENERATION),
         ({}, "linux", False, RestartPlan.GENERATION),
-        # under the seed's names
+        # with the seed's names
         (SEED_NO_RESPAWN, "linux", True, RestartPlan.IN_PROCESS),
         (SEED_MARKER, "win32", True, RestartPlan.EXIT),
-        # hard ones replace the supervisor in place, so that a service manager sees nothing
+        # a hard restart replaces the supervisor in place, so that a service manager sees no change
         (MARKER, "linux", True, RestartPlan.REEXEC),
         ({}, "darwin", True, RestartPlan.REEXEC),
         (NO_RESPAWN, "linux", True, RestartPlan.IN_PROCESS),
-        # where there is no such thing as becoming another program
+        # on a system that cannot re-execute
         (MARKER, "win32", False, RestartPlan.EXIT),
         ({}, "win32", True, RestartPlan.SUCCESSOR),
         (NO_RESPAWN | MARKER, "win32", True, RestartPlan.IN_PROCESS),
-        # systemd's own variable alone says nothing: a terminal under systemd has it too
+        # systemd's own variable does not count: a terminal under systemd has it, too
         ({"INVOCATION_ID": "1"}, "win32", True, RestartPlan.SUCCESSOR),
         ({"MOONGATE_NO_RESPAWN": ""}, "linux", False, RestartPlan.GENERATION),
     ],
@@ -51,11 +51,11 @@ def test_the_plan(env: dict[str, str], platform: str, hard: bool, plan: RestartP
         ({"MOONGATE_ALLOW_SIGUSR1_RESTART": "0"}, False),
     ],
 )
-def test_a_signal_alone_restarts_only_where_it_may(env: dict[str, str], allowed: bool) -> None:
+def test_a_signal_without_an_intent_restarts_only_where_it_may(env: dict[str, str], allowed: bool) -> None:
     assert restart_plan.may_restart_by_signal(env) is allowed
 
 
-def test_a_rehearsal_tells_what_would_go_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rehearsal_reports_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restart_plan, "REHEARSAL_TIMEOUT_SECONDS", PATIENCE)
     env = {"MOONGATE_HOME": str(tmp_path), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
 
