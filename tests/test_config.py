@@ -169,8 +169,8 @@ def test_agents_without_a_model_take_the_common_one(tmp_path: Path) -> None:
     [
         ({"secret": "whsec_%"}, "webhooks.secret: a Standard Webhooks secret is whsec_ followed by base64."),
         ({"secret": "whsec_"}, "webhooks.secret: a Standard Webhooks secret needs a key after whsec_."),
-        ({"secret": ["whsec_MDEyMw==", "?"]}, "webhooks.secret: a secret"),
-        ({"secrets": {"https://a.example": "?"}}, 'webhooks.secrets: "https://a.example": a secret'),
+        ({"secret": ["whsec_MDEyMw==", "?"]}, "webhooks.secret: a Standard Webhooks secret"),
+        ({"secrets": {"https://a.example": "?"}}, 'webhooks.secrets: "https://a.example": a Standard Webhooks secret'),
         ({"secrets": {"a.example": "whsec_MDEyMw=="}}, 'webhooks.secrets: "a.example" is not the beginning of a URL'),
         ({"secrets": {"https://a.example/b": "whsec_MDEyMw=="}}, "is not the beginning of a URL"),
         (

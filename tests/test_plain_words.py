@@ -1,4 +1,4 @@
-"""The house stays as CONTRIBUTING.md describes it: folders of one job, short modules, names that say the whole thing."""
+"""The code keeps the rules of CONTRIBUTING.md: one job per folder, short modules, and complete names."""
 
 from __future__ import annotations
 

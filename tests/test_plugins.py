@@ -92,7 +92,10 @@ def test_a_package_in_an_archive_is_found_too(site: Path, monkeypatch: pytest.Mo
 
 
 def test_a_backend_that_no_agent_has_is_not_loaded() -> None:
-    code = "import sys; from gateway import backends; backends.kinds()['echo']; print(*backends.kinds(), *sys.modules)"
+    code = (
+        "import sys; from gateway import backends; kinds = backends.find_backends(); kinds['echo'];"
+        " print(*kinds, *sys.modules)"
+    )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -166,7 +166,7 @@ def test_a_gateway_starts_without_broken_plugins_and_says_so(live: Any, broken: 
     named = {one["check"]: one for one in doctor.json["findings"] if one["check"].startswith("plugin")}
     assert doctor.code == 1
     assert set(named) == {f"plugin {name}" for name in told}
-    assert named["plugin odd"]["finding"] == "the channel of moongate-broken 0.2 cannot be used"
+    assert named["plugin odd"]["finding"] == "the channel from moongate-broken 0.2 cannot be used"
     assert named["plugin odd"]["cause"] == "broken_plugin:OTHER is not a ChannelType"
 
 
