@@ -174,7 +174,7 @@ def no_orphan_beside_a_retry(directory: Path) -> Figures:
     live = Live(directory / "home", {"agents": {"list": [shell(work, _STUBBORN)]}})
     try:
         live.start()
-        run = client.accepted(live, "work for ever")
+        run = client.accepted(live, "work without end")
         client.until(lambda: len(client.lines(effects)) > 5, "the agent works")
         live.kill()
         orphaned = len(client.lines(effects))

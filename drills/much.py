@@ -82,7 +82,7 @@ def _spec(number: int, session: int) -> RunSpec:
         source=Source.TASK,
         agent=agent,
         session=f"{agent}:task:{session}",
-        input=f"What is to be done as number {number}, and not too short for a message?",
+        input=f"What is task number {number}? This message has an ordinary length.",
         labels={"batch": str(number % 3)} if number % LABELLED == 0 else {},
         run_at=_FAR if number < DELAYED else None,
     )

@@ -49,7 +49,7 @@ class Sink(Protocol):
 
 
 class LogWriter:
-    """Hands lines to the sinks on a thread of its own."""
+    """Passes lines to the sinks on its own thread."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
         self._sinks = list(sinks)

@@ -58,7 +58,7 @@ class Shutdown(NamedTuple):
 class Lifecycle(Protocol):
     """Tells a serving process when to lead and when to end."""
 
-    async def on_ready(self, around: ServerContext) -> None:
+    async def on_ready(self, context: ServerContext) -> None:
         """Do what is due when requests are answered."""
 
     async def wait_to_lead(self) -> None:
@@ -77,7 +77,12 @@ class Lifecycle(Protocol):
 
 
 async def serve_requests(
-    settings: Config, agents: Sequence[Agent], listener: socket.socket, owner: Owner, life: Lifecycle, generation: int
+    settings: Config,
+    agents: Sequence[Agent],
+    listener: socket.socket,
+    owner: Owner,
+    lifecycle: Lifecycle,
+    generation: int,
 ) -> None:
     """Serve until asked to end, then drain; a second request shortens the grace.
 
@@ -88,42 +93,42 @@ async def serve_requests(
     Raises:
         ConfigError: the database cannot be used.
     """
-    async with app.open_gateway(settings, agents, owner, generation=generation, control=life.control) as context:
+    async with app.open_gateway(settings, agents, owner, generation=generation, control=lifecycle.control) as context:
         server = ApiServer(context)
         await server.start_serving(listener)
         _log.info("gateway.ready", generation=generation, port=listener.getsockname()[1])
-        leading = asyncio.create_task(_lead_when_told(life, context), name="lead")
-        ending = await _wait_for_shutdown(life, leading)
+        leading = asyncio.create_task(_lead_when_told(lifecycle, context), name="lead")
+        ending = await _wait_for_shutdown(lifecycle, leading)
         leading.cancel()
         _log.info("gateway.ending", generation=generation, why=ending.why, grace=ending.grace)
         listener.close()
         await server.stop_accepting()
         await context.engine.step_down()
-        await life.on_passive()
-        shortening = asyncio.create_task(_shorten_grace(life, server, context), name="shorten-grace")
+        await lifecycle.on_passive()
+        hurry = asyncio.create_task(_shorten_grace(lifecycle, server, context), name="hurry")
         await server.close(ending.grace, context.engine.drain_runs, handed_over=ending.handed_over)
-        shortening.cancel()
+        hurry.cancel()
     _log.info("gateway.ended", generation=generation)
 
 
-async def _wait_for_shutdown(life: Lifecycle, leading: asyncio.Task[None]) -> Shutdown:
+async def _wait_for_shutdown(lifecycle: Lifecycle, leading: asyncio.Task[None]) -> Shutdown:
     """Wait for a request to end. If this process cannot lead, raise the error: it would accept work and never do it."""
-    ending = asyncio.create_task(life.wait_for_shutdown(), name="ending")
+    ending = asyncio.create_task(lifecycle.wait_for_shutdown(), name="ending")
     await asyncio.wait({ending, leading}, return_when=asyncio.FIRST_COMPLETED)
     if not ending.done():
         leading.result()
     return await ending
 
 
-async def _lead_when_told(life: Lifecycle, context: ServerContext) -> None:
-    await life.on_ready(context)
-    await life.wait_to_lead()
+async def _lead_when_told(lifecycle: Lifecycle, context: ServerContext) -> None:
+    await lifecycle.on_ready(context)
+    await lifecycle.wait_to_lead()
     await context.engine.start_leading()
 
 
-async def _shorten_grace(life: Lifecycle, server: ApiServer, context: ServerContext) -> None:
+async def _shorten_grace(lifecycle: Lifecycle, server: ApiServer, context: ServerContext) -> None:
     while True:
-        ending = await life.wait_for_shutdown()
+        ending = await lifecycle.wait_for_shutdown()
         await asyncio.sleep(ending.grace)
         context.engine.skip_grace()
         server.skip_grace()
@@ -155,8 +160,8 @@ class SupervisedLifecycle:
             line._beating.cancel()
             writer.close()
 
-    async def on_ready(self, around: ServerContext) -> None:
-        self.send_message(MessageType.READY, **await describe_default_agent(around))
+    async def on_ready(self, context: ServerContext) -> None:
+        self.send_message(MessageType.READY, **await describe_default_agent(context))
         gc.freeze()  # objects of the start live until the exit: the collector need not visit them
         gc.enable()
 
@@ -190,8 +195,8 @@ class SupervisedLifecycle:
             wait.cancel()
         return not waits[1].done()
 
-    def send_message(self, word: MessageType, **about: Any) -> None:
-        self._writer.write(control_channel.encode_message(word, **about))
+    def send_message(self, message_type: MessageType, **about: Any) -> None:
+        self._writer.write(control_channel.encode_message(message_type, **about))
 
     async def _send_heartbeats(self) -> None:
         while True:
@@ -219,7 +224,7 @@ class SupervisedLifecycle:
                 self._notes.update(message.about)
 
 
-async def describe_default_agent(around: ServerContext) -> dict[str, Any]:
+async def describe_default_agent(context: ServerContext) -> dict[str, Any]:
     """Return the default agent and whether it answers, for the banner."""
     try:
         default = context.engine.agents.default_agent

@@ -46,22 +46,24 @@ def run_unsupervised(
         Whether another process must start the gateway again.
     """
 
-    async def greet_ready(context: ServerContext) -> None:
+    async def welcome(context: ServerContext) -> None:
         greet(await serve.describe_default_agent(context))
 
     async def serve_by_signals() -> bool:
-        with SignalLifecycle(lock, greet_ready).handle_signals() as life:
-            while life.again and (here or not life.generation):
-                life.begin_serving()
+        with SignalLifecycle(lock, welcome).handle_signals() as lifecycle:
+            while lifecycle.again and (here or not lifecycle.generation):
+                lifecycle.begin_serving()
                 writer = log.configure_logging(
-                    life.settings.log.level, sinks, app.collect_secrets(life.settings, life.agents)
+                    lifecycle.settings.log.level, sinks, app.collect_secrets(lifecycle.settings, lifecycle.agents)
                 )
                 try:
                     owner = Owner(instance, identity.own_identity())
-                    await serve.serve_requests(life.settings, life.agents, listener.dup(), owner, life, life.generation)
+                    await serve.serve_requests(
+                        lifecycle.settings, lifecycle.agents, listener.dup(), owner, lifecycle, lifecycle.generation
+                    )
                 finally:
                     writer.close()
-            return life.again
+            return lifecycle.again
 
     return asyncio.run(serve_by_signals())
 

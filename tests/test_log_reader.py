@@ -116,7 +116,7 @@ def test_the_last_lines_are_found_between_two_steps_of_a_rotation(tmp_path: Path
 
 def test_what_serves_does_not_bring_what_only_a_terminal_needs() -> None:
     code = (
-        "import sys; from gateway import serve; from gateway.api import routing; routing.all_routes();"
+        "import sys; from gateway import serve; from gateway.api import routing; routing.discover_routes();"
         " print(*sys.modules)"
     )
     late = ("rich", "click", "psutil", "dotenv", "prometheus_client")

@@ -53,11 +53,11 @@ def _is_abandoned(found: str) -> bool:
         return False
 
 
-def _end_matching(meant: Callable[[str], bool]) -> None:
+def _end_matching(matches: Callable[[str], bool]) -> None:
     import psutil  # late: many programs that may start children never do
 
     for _ in range(_MAX_SCAN_ROUNDS):
-        found = [process for process in psutil.process_iter() if meant(_mark_of(process))]
+        found = [process for process in psutil.process_iter() if matches(_mark_of(process))]
         if not found:
             return
         for process in found:

@@ -39,14 +39,14 @@ class DeadlineWatch:
 
     def __init__(self, log: Callable[..., Any]) -> None:
         self._log = log
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def enforce_deadlines(self, generations: Sequence[Generation], limits: TimeLimits) -> None:
         """Kill the generations whose deadline has passed; set a deadline for those that are late or hang."""
         now = time.monotonic()
-        away, self._looked = now - self._looked > ABSENCE_SECONDS, now
+        was_suspended, self._checked_at = now - self._checked_at > ABSENCE_SECONDS, now
         for one in generations:
-            if away:
+            if was_suspended:
                 one.heard = now
             if one.deadline is not None and now > one.deadline:
                 self._log("generation.killed", generation=one.number, state=one.state.value)

@@ -38,12 +38,12 @@ def unblock_handled() -> None:
 class SignalInbox:
     """A pipe that becomes readable when a signal has come."""
 
-    def __init__(self, heard: Iterable[signal.Signals] = HANDLED_SIGNALS) -> None:
+    def __init__(self, handled: Iterable[signal.Signals] = HANDLED_SIGNALS) -> None:
         self._reader, writer = os.pipe()
         for descriptor in (self._reader, writer):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in heard:
+        for number in handled:
             signal.signal(number, _do_nothing)
         unblock_handled()
 
