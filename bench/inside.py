@@ -35,10 +35,10 @@ class Noop:
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    async def health(self, agent: Agent) -> AgentHealth:
+    async def check_health(self, agent: Agent) -> AgentHealth:
         return AgentHealth(ok=True)
 
-    async def prompt(self, turn: Turn) -> AsyncIterator[BackendEvent | SessionRef | FullReply]:
+    async def stream_turn(self, turn: Turn) -> AsyncIterator[BackendEvent | SessionRef | FullReply]:
         self.began = time.perf_counter()
         self.asked.set()
         yield Text(delta="ok")

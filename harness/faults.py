@@ -22,9 +22,9 @@ signal.signal(signal.SIGWINCH, hang_here)
 #: there is one more migration
 PENDING_MIGRATION = """
 from gateway.store.sqlite import opening
-known = opening.migrations()
+known = opening.read_migrations()
 further = opening.Migration(len(known) + 1, "further.sql", "CREATE TABLE further (x)")
-opening.migrations = lambda: [*known, further]
+opening.read_migrations = lambda: [*known, further]
 """
 
 
