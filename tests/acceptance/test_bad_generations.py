@@ -80,8 +80,10 @@ def test_a_migration_may_take_longer_than_a_start(live: Callable[..., Live]) -> 
     one.home.chmod(0o700)
     faults.able(one).start()
     shell = Shell(one.env, one.home)
-    slow = "first = opening._migrate\ndef slowly(*given):\n    import time; time.sleep(21)\n    first(*given)\n"
-    faults.give(one, f"{faults.PENDING_MIGRATION}\n{slow}opening._migrate = slowly\n")
+    slow = (
+        "first = opening._apply_migrations\ndef slowly(*given):\n    import time; time.sleep(21)\n    first(*given)\n"
+    )
+    faults.give(one, f"{faults.PENDING_MIGRATION}\n{slow}opening._apply_migrations = slowly\n")
 
     result = shell("restart")
 
@@ -161,8 +163,8 @@ def test_a_generation_that_cannot_lead_is_replaced(live: Callable[..., Live]) ->
     faults.give(
         one,
         "from gateway.engine.engine import Engine\n"
-        "async def lead(self): raise RuntimeError('it cannot')\n"
-        "Engine.lead = lead\n",
+        "async def start_leading(self): raise RuntimeError('it cannot')\n"
+        "Engine.start_leading = start_leading\n",
     )
     one.start(wait=False)
     one.wait_logged("generation.crashed")

@@ -419,11 +419,11 @@ def test_a_standby_that_dies_as_its_predecessor_steps_down_is_replaced(one: Live
     faults.give(
         one,
         "import os\nfrom gateway import serve\n"
-        "first = serve.Line.ready\n"
-        "async def ready_and_die(self, around):\n"
-        "    await first(self, around); await self._writer.drain()\n"
+        "first = serve.SupervisedLifecycle.on_ready\n"
+        "async def ready_and_die(self, context):\n"
+        "    await first(self, context); await self._writer.drain()\n"
         "    os.unlink(os.environ['MOONGATE_TEST_FAULT']); os._exit(9)\n"
-        "serve.Line.ready = ready_and_die\n",
+        "serve.SupervisedLifecycle.on_ready = ready_and_die\n",
     )
     # The module runs as the program; it uses this patched copy of itself.
     faults.give(one, (one.home / "fault.py").read_text() + "import sys\n" + AS_PROGRAM)
