@@ -87,7 +87,7 @@ async def serve_requests(
     """Serve until asked to end, then drain; a second request shortens the grace.
 
     Args:
-        agents: as `app.check` returned them.
+        agents: as `app.check_agents` returned them.
         listener: a bound socket; closed here when the shutdown begins.
 
     Raises:

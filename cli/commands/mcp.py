@@ -26,4 +26,5 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     """
     client = connect_to_gateway()
     mcp_relay.check_access(client)
-    McpRelay(client, sys.stdout.buffer).relay_lines(sys.stdin.buffer)
+    with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as out:
+        McpRelay(client, out).relay_lines(sys.stdin.buffer)

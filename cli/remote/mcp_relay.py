@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPResponse
+from io import RawIOBase
 from typing import Any, BinaryIO
 
 from cli.remote import sse
@@ -44,7 +45,10 @@ def check_access(client: GatewayClient) -> None:
 class McpRelay:
     """Relays messages between one client and the gateway."""
 
-    def __init__(self, client: GatewayClient, out: BinaryIO) -> None:
+    def __init__(self, client: GatewayClient, out: RawIOBase) -> None:
+        """Args:
+        out: unbuffered, because a buffer that a thread is writing to aborts the end of the interpreter.
+        """
         self._client = client
         self._out = out
         self._writing = threading.Lock()
@@ -136,8 +140,9 @@ class McpRelay:
     def _send_message(self, message: Mapping[str, Any]) -> None:
         # The client is gone, so the end of its messages follows.
         with self._writing, suppress(BrokenPipeError):
-            self._out.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
-            self._out.flush()
+            rest = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+            while rest:
+                rest = rest[self._out.write(rest) :]
 
 
 def _request_key(id_: object) -> str:

@@ -17,5 +17,5 @@ def test_each_manager_has_all_that_is_promised_of_one(name: str) -> None:
     made = getattr(importlib.import_module(f"cli.service.managers.{module}"), kind)
 
     promised = {name for name in (*vars(ServiceManager), *ServiceManager.__annotations__) if not name.startswith("_")}
-    assert promised > {"journal", "name"}
+    assert promised > {"journal_command", "name"}
     assert promised - set(dir(made)) == set()
