@@ -28,7 +28,7 @@ from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
 from gateway.security import secret_file
 from gateway.supervisor import config_history, last_stop, lock, port, record, reexec, restart_plan, signals, terminate
-from gateway.supervisor.address import ListenAddress, connect_host
+from gateway.supervisor.address import ListenAddress, choose_connect_host
 from gateway.supervisor.config_history import ConfigHistory, ConfigReading
 from gateway.supervisor.console import Console
 from gateway.supervisor.data_locks import DataLocks
@@ -324,7 +324,7 @@ def _print_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> Non
 
 
 def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
-    host = connect_host(settings.gateway.host)
+    host = choose_connect_host(settings.gateway.host)
     url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
     shown = config.display_path(paths.token_file(settings.home))
     token = settings.gateway.auth.token or secret_file.read_secret(paths.token_file(settings.home)) or ""

@@ -267,7 +267,7 @@ def _as_list(secret: str | list[str] | None) -> list[str]:
     return [secret] if isinstance(secret, str) else secret or []
 
 
-def _gather_body_formats() -> Mapping[str, BodyEncoder]:
+def _gather_body_encoders() -> Mapping[str, BodyEncoder]:
     """Return the encoders of the notice that a run has ended, by format name; API modules declare them."""
     return plugins.gather_mappings("gateway.api.routes", "BODIES") | plugins.gather_mappings(
         "gateway.api.compat", "BODIES"
@@ -333,7 +333,7 @@ async def open_gateway(
             channels=await _open_channels(stack, config, environ, clock),
             delivery_setup=DeliverySetup(
                 senders={WEBHOOK_KIND: _make_webhook_sender(config, clock)},
-                bodies=_gather_body_formats(),
+                bodies=_gather_body_encoders(),
                 address_policy=_make_address_policy(config),
                 retry_delays=config.webhooks.schedule,
             ),

@@ -29,12 +29,12 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
     inner = f"{path}." if path else ""
     if found := re.search(r"unknown field `(.*)`", what, re.DOTALL):
         name = found[1][:MAX_QUOTED_CHARS]
-        return f"{inner}{name}: unknown field{suggest_name(name, _field_names(_type_at(struct, path)))}"
+        return f"{inner}{name}: unknown field{suggest_name(name, _field_names(_find_field_type(struct, path)))}"
     if found := re.search(r"missing required field `(.*)`", what):
         return f"{inner}{found[1]}: is missing"
     if found := re.search(r"Invalid enum value '(.*)'", what, re.DOTALL):
         name = found[1][:MAX_QUOTED_CHARS]
-        return f'{path}: unknown value "{name}"{suggest_name(name, _list_choices(_type_at(struct, path)))}'
+        return f'{path}: unknown value "{name}"{suggest_name(name, _list_choices(_find_field_type(struct, path)))}'
     return f"{path or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
 
 
@@ -57,7 +57,7 @@ def _list_choices(found: Any) -> list[str]:
     return [str(choice) for choice in get_args(found)]
 
 
-def _type_at(struct: Any, path: str) -> Any:
+def _find_field_type(struct: Any, path: str) -> Any:
     """Return the type at a dotted path below a struct."""
     found = struct
     for step in filter(None, re.sub(r"\[[^]]*\]", "", path).split(".")):

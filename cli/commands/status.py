@@ -53,13 +53,13 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
     instance = Instance.from_environment(current_invocation().merged_environment)
     found = probe.probe_gateway(instance)
     if current_invocation().json:
-        output.print_json(_build_json(instance, found) | (_build_deep_json(instance, found) if deep else {}))
+        output.print_json(_build_json(instance, found) | (_build_deep_checks_json(instance, found) if deep else {}))
     else:
         {State.RUNNING: _print_running, State.UNRESPONSIVE: _print_unresponsive, State.STOPPED: _print_stopped}[
             found.state
         ](instance, found)
         if deep:
-            _print_deep(instance, found)
+            _print_deep_checks(instance, found)
     context.exit(0 if found.state is State.RUNNING else 3)
 
 
@@ -93,14 +93,14 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
     }
 
 
-def _build_deep_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
+def _build_deep_checks_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
     from cli.doctor import environment  # late: imports psutil and the settings
 
     findings = [one._asdict() for one in environment.examine_environment(instance, found)]
     return {"port_owner": environment.find_port_owner(instance, found), "findings": findings}
 
 
-def _print_deep(instance: Instance, found: ProbeResult) -> None:
+def _print_deep_checks(instance: Instance, found: ProbeResult) -> None:
     from cli.doctor import environment, finding
 
     output.print_text("")

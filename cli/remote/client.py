@@ -22,7 +22,7 @@ from cli.remote.probe import ProbeResult, State
 from cli.remote.sse import Event
 from gateway import errors, paths
 from gateway.errors import GatewayError, InternalError, NotRunning, TimedOut, Unauthorized, Unavailable
-from gateway.supervisor.address import connect_host
+from gateway.supervisor.address import choose_connect_host
 
 #: seconds that a call may take
 CLIENT_CALL_TIMEOUT_SECONDS = 30.0
@@ -236,7 +236,7 @@ class GatewayClient:
     ) -> HTTPResponse:
         record = self._found.record
         assert record is not None
-        connection = InterruptibleConnection(connect_host(record.host), record.port, timeout=timeout)
+        connection = InterruptibleConnection(choose_connect_host(record.host), record.port, timeout=timeout)
         try:
             connection.request(method, target, data, headers)
             return connection.getresponse()

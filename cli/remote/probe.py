@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cli.instance import Instance
 from gateway import health_probe
-from gateway.supervisor.address import connect_host
+from gateway.supervisor.address import choose_connect_host
 from gateway.supervisor.record import Record
 
 #: seconds that a gateway on this machine may take to answer
@@ -39,7 +39,7 @@ def probe_gateway(instance: Instance) -> ProbeResult:
     found = instance.lock_record
     if found is None or not found.is_alive:
         return ProbeResult(State.STOPPED)
-    answer = health_probe.ask_health(connect_host(found.host), found.port, PROBE_TIMEOUT_SECONDS)
+    answer = health_probe.ask_health(choose_connect_host(found.host), found.port, PROBE_TIMEOUT_SECONDS)
     if answer is None or answer.get("instance") != found.instance:
         return ProbeResult(State.UNRESPONSIVE, found)
     return ProbeResult(State.RUNNING, found, answer)
@@ -47,7 +47,7 @@ def probe_gateway(instance: Instance) -> ProbeResult:
 
 def local_url(record: Record) -> str:
     """Return the URL of a gateway for people and programs on this machine."""
-    host = connect_host(record.host)
+    host = choose_connect_host(record.host)
     shown = "localhost" if host in ("127.0.0.1", "::1") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{record.port}"
 
@@ -69,7 +69,7 @@ def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
     if found.state is not State.RUNNING or found.record is None:
         return WorkReport()
     header = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
-    host, port = connect_host(found.record.host), found.record.port
+    host, port = choose_connect_host(found.record.host), found.record.port
     answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header)
     drift = {200: False, 401: True, 429: True}.get(answer.status or 0)
     return WorkReport(drift, answer.body if answer.status == 200 else None)

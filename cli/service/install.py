@@ -24,7 +24,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError, Conflict, PortTaken, Unavailable
 from gateway.security import secret_file
 from gateway.supervisor import port
-from gateway.supervisor.address import connect_host
+from gateway.supervisor.address import choose_connect_host
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
 
@@ -92,8 +92,8 @@ class InstallationPlan(NamedTuple):
             steps.append(_stop_step(self.instance, before))
         answer = Step(
             "wait until the gateway answers",
-            f"GET http://{connect_host(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
-            lambda: self._see_it_answer(before, wait),
+            f"GET http://{choose_connect_host(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
+            lambda: self._wait_until_service_answers(before, wait),
             undo_nothing,
             f"See: gateway logs, or {self.manager.journal_command}",
         )
@@ -106,7 +106,7 @@ class InstallationPlan(NamedTuple):
     def _is_service(self, found: Record) -> bool:
         return self.manager.is_present and self.manager.ask_status().pid == found.pid
 
-    def _see_it_answer(self, before: Record | None, wait: float) -> None:
+    def _wait_until_service_answers(self, before: Record | None, wait: float) -> None:
         """Wait until the gateway of the service answers, and not the one from before."""
         deadline = time.monotonic() + wait
         while True:

@@ -107,7 +107,7 @@ class Timing(NamedTuple):
     def _iterate_cron_times(self, moment: int) -> Iterator[int]:
         try:
             begin = datetime.fromtimestamp(moment // 1000, UTC).astimezone(self.zone)
-            walk = _ZoneAwareCronSim(self.cron, begin)
+            walk = _HalfHourShiftCronSim(self.cron, begin)
             for found in walk:
                 time = int(found.timestamp()) * 1000
                 if walk.fixup_tz is None and not self._clock_shows(time, walk):
@@ -124,7 +124,7 @@ class Timing(NamedTuple):
         return real.hour in walk.hours and real.minute in walk.minutes
 
 
-class _ZoneAwareCronSim(CronSim):
+class _HalfHourShiftCronSim(CronSim):
     """The library's iterator, made exact: by whole hours, it is late after a clock change of half an hour."""
 
     def advance_hour(self) -> bool:

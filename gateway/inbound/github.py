@@ -16,13 +16,13 @@ GITHUB_EVENT_HEADER = "X-GitHub-Event"
 
 
 def check_headers(headers: Headers, secrets: Secrets, now: int) -> None:
-    _find_signature(headers)
+    _require_signature(headers)
     signatures.require_header(headers, GITHUB_DELIVERY_HEADER)
     signatures.require_header(headers, GITHUB_EVENT_HEADER)
 
 
 def verify_signature(headers: Headers, body: bytes, secrets: Secrets) -> None:
-    signatures.check_hex_signature(_find_signature(headers), body, secrets)
+    signatures.check_hex_signature(_require_signature(headers), body, secrets)
 
 
 def read_webhook(headers: Headers, body: bytes, payload: Payload) -> ParsedWebhook:
@@ -35,7 +35,7 @@ def read_webhook(headers: Headers, body: bytes, payload: Payload) -> ParsedWebho
     )
 
 
-def _find_signature(headers: Headers) -> str:
+def _require_signature(headers: Headers) -> str:
     kind, _, signature = signatures.require_header(headers, GITHUB_SIGNATURE_HEADER).partition("=")
     if kind != "sha256" or len(signature) != 64:
         raise Unauthorized(f"the header {GITHUB_SIGNATURE_HEADER} is not sha256=<64 hexadecimal digits>.")

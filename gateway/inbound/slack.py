@@ -22,7 +22,7 @@ _RESPONSE_URL_PATTERN = re.compile(r"https://hooks\.slack\.com/[\w/.-]{1,500}")
 
 
 def check_headers(headers: Headers, secrets: Secrets, now: int) -> None:
-    _find_signature(headers)
+    _require_signature(headers)
     signatures.check_time(signatures.require_header(headers, SLACK_TIME_HEADER), now)
 
 
@@ -30,7 +30,7 @@ def verify_signature(headers: Headers, body: bytes, secrets: Secrets) -> None:
     signed = (
         b"v0:" + signatures.require_header(headers, SLACK_TIME_HEADER).encode("utf-8", "surrogateescape") + b":" + body
     )
-    signatures.check_hex_signature(_find_signature(headers), signed, secrets)
+    signatures.check_hex_signature(_require_signature(headers), signed, secrets)
 
 
 def read_webhook(headers: Headers, body: bytes, payload: Payload) -> ParsedWebhook:
@@ -65,7 +65,7 @@ def _read_command(payload: Payload) -> ParsedWebhook:
     )
 
 
-def _find_signature(headers: Headers) -> str:
+def _require_signature(headers: Headers) -> str:
     version, _, signature = signatures.require_header(headers, SLACK_SIGNATURE_HEADER).partition("=")
     if version != "v0" or len(signature) != 64:
         raise Unauthorized(f"the header {SLACK_SIGNATURE_HEADER} is not v0=<64 hexadecimal digits>.")

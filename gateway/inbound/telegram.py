@@ -10,11 +10,11 @@ from gateway.errors import InvalidRequest
 from gateway.inbound import Headers, ParsedWebhook, Payload, Provider, Secrets
 from gateway.security import signatures
 
-TELEGRAM_SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
+WEBHOOK_SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
 
 
 def check_headers(headers: Headers, secrets: Secrets, now: int) -> None:
-    sent = signatures.require_header(headers, TELEGRAM_SECRET_HEADER)
+    sent = signatures.require_header(headers, WEBHOOK_SECRET_HEADER)
     if not any(signatures.equals_constant_time(sent, secret) for secret in secrets):
         raise signatures.wrong_signature()
 

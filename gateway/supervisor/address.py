@@ -9,7 +9,7 @@ from gateway.errors import PortTaken
 from gateway.supervisor import port
 
 
-def connect_host(listen_host: str) -> str:
+def choose_connect_host(listen_host: str) -> str:
     """Return the host to connect to on this machine when a gateway listens on `listen_host`."""
     host = listen_host.strip("[]")
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104

@@ -13,7 +13,7 @@ from gateway.errors import PortTaken, Unavailable
 from gateway.process import identity
 from gateway.process.identity import Identity
 from gateway.supervisor import port, record
-from gateway.supervisor.address import connect_host
+from gateway.supervisor.address import choose_connect_host
 from gateway.supervisor.record import Record
 
 #: a signal that a process cannot ignore; on Windows, no signal can be ignored
@@ -136,5 +136,5 @@ def _live_records(locks: Path) -> list[Record]:
 
 def _is_answering(found: Record) -> bool:
     """Return whether exactly the instance of this record answers on its port."""
-    answer = health_probe.ask_health(connect_host(found.host), found.port, 2.0)
+    answer = health_probe.ask_health(choose_connect_host(found.host), found.port, 2.0)
     return answer is not None and answer.get("instance") == found.instance

@@ -87,12 +87,12 @@ async def test_older_messages_are_reindexed_by_character_step_by_step(
     store = SqliteStore(path)
     check(path)
     before = await found(store, "東京")
-    await store.sessions.reindex_some()
+    await store.sessions.reindex_message_batch()
     check(path)
     between = await found(store, "東京")
     await store.sessions.delete("main:x:b", force=False)
     check(path)
-    while await store.sessions.reindex_some():
+    while await store.sessions.reindex_message_batch():
         check(path)
     await store.sessions.delete("main:x:a", force=False)
     left = [await found(store, "東京"), await found(store, "北京"), await found(store, "last")]
@@ -119,7 +119,7 @@ async def test_a_message_that_reuses_the_rowid_of_a_deleted_one_is_found(
     await store.runs.accept(spec("main:test:a", "大阪に行く"))
     await finish(store, await claim_one(store), done("はい"))
     check(path)
-    while await store.sessions.reindex_some():
+    while await store.sessions.reindex_message_batch():
         pass
     again = await found(store, "大阪")
     await store.close()

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.errors import PortTaken
 from gateway.supervisor import port
-from gateway.supervisor.address import ListenAddress, connect_host
+from gateway.supervisor.address import ListenAddress, choose_connect_host
 
 
 def test_the_same_address_keeps_its_socket() -> None:
@@ -64,4 +64,4 @@ def test_the_bound_address_is_announced() -> None:
     ],
 )
 def test_the_host_to_connect_to(listen: str, connect: str) -> None:
-    assert connect_host(listen) == connect
+    assert choose_connect_host(listen) == connect

@@ -38,7 +38,7 @@ MAX_LOAD_TRIES = 3
 #: seconds between tries
 LOAD_PAUSE_SECONDS = 1.0
 #: seconds that launchd may take to start a loaded service: more than its pause between two starts
-LAUNCHD_START_SECONDS = 15.0
+LAUNCHD_START_TIMEOUT_SECONDS = 15.0
 #: seconds beyond the time for a stop that launchd may take to unload a service
 UNLOAD_MARGIN_SECONDS = 10.0
 #: matches a failure that is temporary: the service is still being unloaded
@@ -153,7 +153,7 @@ class Launchd:
                     self._format_command("enable", self._service_target),
                     lambda: self._run_checked("enable", self._service_target),
                     lambda: self._run_checked("disable", self._service_target),
-                    self._look_hint,
+                    self._status_hint,
                 )
             )
         if start:
@@ -163,14 +163,14 @@ class Launchd:
                     self._format_command("bootout", self._service_target),
                     self._unload_service,
                     undo_nothing,  # `restore_unit` starts it again, after it has restored the property list
-                    self._look_hint,
+                    self._status_hint,
                 ),
                 Step(
                     "start the service",
                     self._format_command("bootstrap", self._launchd_domain, str(self.unit_path)),
                     self._load_service,
                     self._unload_service,
-                    f"See why: gateway logs, or {self.journal_command}\n{self._look_hint}",
+                    f"See why: gateway logs, or {self.journal_command}\n{self._status_hint}",
                 ),
             ]
         return steps
@@ -185,7 +185,7 @@ class Launchd:
                 self._format_command("bootout", self._service_target),
                 self._unload_service,
                 lambda: self.start_service() if was.running else None,
-                self._look_hint,
+                self._status_hint,
             ),
             Step(
                 "remove the property list",
@@ -250,13 +250,13 @@ class Launchd:
                 raise GatewayError(f"{command}: {describe_failure(done)}")
             self._unload_service()
             time.sleep(LOAD_PAUSE_SECONDS)
-        self._see_it_run()
+        self._ensure_process_runs()
 
-    def _see_it_run(self) -> None:
-        if wait_until(lambda: self._has_process, LAUNCHD_START_SECONDS):
+    def _ensure_process_runs(self) -> None:
+        if wait_until(lambda: self._has_process, LAUNCHD_START_TIMEOUT_SECONDS):
             return
         self._run_launchctl("kickstart", "-k", self._service_target)
-        if not wait_until(lambda: self._has_process, LAUNCHD_START_SECONDS):
+        if not wait_until(lambda: self._has_process, LAUNCHD_START_TIMEOUT_SECONDS):
             raise GatewayError(f"launchd has loaded the service but starts no process: {self.ask_status().state}.")
 
     def _unload_service(self) -> None:
@@ -301,7 +301,7 @@ class Launchd:
         if not self._is_loaded:
             self._load_service()
         elif not self._has_process:
-            self._see_it_run()
+            self._ensure_process_runs()
 
     def stop_service(self, *, force: bool = False) -> None:
         if force:
@@ -341,7 +341,7 @@ class Launchd:
         return " ".join(["launchctl", *words])
 
     @property
-    def _look_hint(self) -> str:
+    def _status_hint(self) -> str:
         return f"See: {self._format_command('print', self._service_target)}"
 
 

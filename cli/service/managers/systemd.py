@@ -149,14 +149,14 @@ class Systemd:
                 self._format_command("daemon-reload"),
                 self._reload_units,
                 undo_nothing,
-                self._look_hint("status"),
+                self._status_hint("status"),
             ),
             Step(
                 "enable the service",
                 self._format_command("enable", self.service_name),
                 lambda: self._run_checked("enable", self.service_name),
                 disable_unit,
-                self._look_hint("status"),
+                self._status_hint("status"),
             ),
         ]
         if start:
@@ -189,14 +189,14 @@ class Systemd:
                 self._format_command("stop", self.service_name),
                 stop_unit,
                 lambda: self._run_checked("start", self.service_name) if was.running else None,
-                self._look_hint("status"),
+                self._status_hint("status"),
             ),
             Step(
                 "disable the service",
                 self._format_command("disable", self.service_name),
                 lambda: self._run_checked("disable", self.service_name),
                 lambda: self._run_checked("enable", self.service_name) if was.enabled else None,
-                self._look_hint("status"),
+                self._status_hint("status"),
             ),
             Step(
                 "remove the unit",
@@ -210,7 +210,7 @@ class Systemd:
                 self._format_command("daemon-reload"),
                 self._forget_unit,
                 undo_nothing,
-                self._look_hint("status"),
+                self._status_hint("status"),
             ),
         ]
 
@@ -302,7 +302,7 @@ class Systemd:
     def _format_command(self, *words: str) -> str:
         return " ".join([*self._command_words, *words])
 
-    def _look_hint(self, verb: str) -> str:
+    def _status_hint(self, verb: str) -> str:
         return f"See: {self._format_command(verb, self.service_name)}"
 
 

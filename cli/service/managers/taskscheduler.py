@@ -125,7 +125,7 @@ class TaskScheduler:
                 self._format_command("/create", "/tn", self.service_name, "/xml", str(self.unit_path), "/f"),
                 lambda: self._register_task(instead),
                 register_again,
-                f"{self._look_hint} If this user may not create tasks,"
+                f"{self._status_hint} If this user may not create tasks,"
                 f" check who may write to {self.script_path.parent}",
             ),
         ]
@@ -140,7 +140,7 @@ class TaskScheduler:
                     self._format_command("/run", "/tn", self.service_name),
                     self._begin_running,
                     self.stop_service,
-                    f"See why: gateway logs, or {self.journal_command}\n{self._look_hint}",
+                    f"See why: gateway logs, or {self.journal_command}\n{self._status_hint}",
                 )
             )
         return steps
@@ -161,7 +161,7 @@ class TaskScheduler:
                 self._format_command("/delete", "/tn", self.service_name, "/f"),
                 self._delete_task,
                 lambda: self._restore_task(old_script),
-                self._look_hint,
+                self._status_hint,
             ),
             Step(
                 "remove the task's file",
@@ -307,7 +307,7 @@ class TaskScheduler:
         return subprocess.list2cmdline(["schtasks", *words])
 
     @property
-    def _look_hint(self) -> str:
+    def _status_hint(self) -> str:
         return f"See: {self._format_command('/query', '/tn', self.service_name, '/v', '/fo', 'list')}"
 
 

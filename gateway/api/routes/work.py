@@ -11,7 +11,7 @@ from gateway.domain.token import Scope
 ROUTES = Routes("work")
 
 #: milliseconds in a day
-DAY_MILLISECONDS = 86_400_000
+LAST_DAY_MILLISECONDS = 86_400_000
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class Work(Struct, frozen=True, kw_only=True):
 async def work(call: Call[Nothing, Nothing]) -> Work:
     """Show what the gateway has to do, and what it did."""
     engine = call.engine
-    runs = await engine.count_totals(since=call.server.clock() - DAY_MILLISECONDS)
+    runs = await engine.count_totals(since=call.server.clock() - LAST_DAY_MILLISECONDS)
     deliveries = await engine.deliveries.count_undelivered()
     return Work(
         running=runs.running,

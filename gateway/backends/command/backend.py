@@ -83,7 +83,7 @@ class CommandBackend:
 
     def _find_program(self, agent: Agent) -> str:
         place = os.path.expanduser(agent.workspace) if agent.workspace else self._directory
-        return find_program(agent.options.expand_preset.command[0], self._build_environment(agent), place)
+        return find_program(agent.options.expanded_options.command[0], self._build_environment(agent), place)
 
     def _build_environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:
         given = self._resources.environ
@@ -107,7 +107,7 @@ class CommandBackend:
     async def _run_program(
         self, turn: Turn, known: KnownProgram | None
     ) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
-        options = turn.agent.options.expand_preset
+        options = turn.agent.options.expanded_options
         given = build_prompt(turn).encode("utf-8", "replace") if options.prompt is PromptChannel.STDIN else b""
         child = await self._start_program(turn, build_arguments(turn), known)
         feeding = asyncio.create_task(_write_prompt(child, given), name="child-feed")
@@ -158,7 +158,7 @@ def build_arguments(turn: Turn) -> list[str]:
     Raises:
         AgentError: the program could read the name of the model or the session as an option.
     """
-    options: Options = turn.agent.options.expand_preset
+    options: Options = turn.agent.options.expanded_options
     model = turn.model or turn.agent.model
     values = (
         (options.model_args, "{model}", _check_value("model", model)),

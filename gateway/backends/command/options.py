@@ -76,7 +76,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return None if self.preset is None else KNOWN_PROGRAMS[self.preset]
 
     @property
-    def expand_preset(self) -> Options:
+    def expanded_options(self) -> Options:
         """The same options, with the preset replaced by the options that it stands for."""
         if (known := self.known_program) is None:
             return self

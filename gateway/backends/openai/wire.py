@@ -124,7 +124,7 @@ def _find_message(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def estimate_tokens(text: str) -> int:
+def estimate_message_tokens(text: str) -> int:
     """Estimate the tokens of a message: one for four characters, and four for its frame."""
     return len(text) // 4 + 4
 
@@ -136,11 +136,11 @@ def build_messages(system: str | None, history: Sequence[Message], given: str, b
     first. Adjacent messages of one role are joined, because a failed turn has no answer, and many
     models need alternating roles.
     """
-    left = budget - estimate_tokens(system or "") - estimate_tokens(given)
+    left = budget - estimate_message_tokens(system or "") - estimate_message_tokens(given)
     kept: list[tuple[str, str]] = []
     for _, turn in groupby(reversed(history), key=lambda message: message.run):
         said = [(message.role.value, message.content) for message in turn if message.content]
-        left -= sum(estimate_tokens(content) for _, content in said)
+        left -= sum(estimate_message_tokens(content) for _, content in said)
         if left < 0:
             break
         kept += said

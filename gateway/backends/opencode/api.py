@@ -88,7 +88,7 @@ class OpencodeApi:
     async def is_busy(self, session: wire.Session) -> bool:
         """Tell whether a session is at work. The server knows that only with the session's directory."""
         directory = session.directory
-        states = await self._send_request(dict[str, wire.SessionState], "GET", "/session/status", directory=directory)
+        states = await self._send_request(dict[str, wire.SessionStatus], "GET", "/session/status", directory=directory)
         return session.id in states and states[session.id].type != "idle"
 
     async def send_prompt(self, session: wire.Session, body: Mapping[str, Any]) -> None:

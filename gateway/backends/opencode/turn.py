@@ -121,9 +121,9 @@ class TurnRunner:
             case wire.MessageUpdated():
                 self._note_message(event.info)
                 return []
-        return await self._handle_own_event(event) if event.session in ("", self._session.id) else []
+        return await self._handle_main_session_event(event) if event.session in ("", self._session.id) else []
 
-    async def _handle_own_event(self, event: wire.WireEvent) -> Sequence[BackendEvent | FullReply]:
+    async def _handle_main_session_event(self, event: wire.WireEvent) -> Sequence[BackendEvent | FullReply]:
         """Handle an event of the session itself; the sessions of helpers do not need it."""
         match event:
             case wire.PartDelta():
@@ -154,7 +154,7 @@ class TurnRunner:
         mark = self._mark
         return mark is not None and (info.id <= mark or (info.parent != "" and info.parent <= mark))
 
-    def _read_status(self, state: wire.SessionState) -> Sequence[BackendEvent]:
+    def _read_status(self, state: wire.SessionStatus) -> Sequence[BackendEvent]:
         self._begun = self._begun or state.type != "idle"
         if state.type != "retry":
             return []

@@ -141,7 +141,7 @@ class MessageUpdated(Struct, rename={"session": "sessionID"}):
     info: MessageInfo
 
 
-class SessionState(Struct):
+class SessionStatus(Struct):
     """The state of a session: `busy`, `idle`, or `retry` after the model has failed."""
 
     type: str
@@ -151,7 +151,7 @@ class SessionState(Struct):
 
 class StatusChanged(Struct, rename={"session": "sessionID"}):
     session: str
-    status: SessionState
+    status: SessionStatus
 
 
 class SessionIdle(Struct, rename={"session": "sessionID"}):

@@ -235,7 +235,7 @@ class SessionStore(Protocol):
         """Return the messages that match, newest first."""
         ...
 
-    async def reindex_some(self) -> bool:
+    async def reindex_message_batch(self) -> bool:
         """Index some old messages by their characters, so that search finds them. Returns False if none is left."""
         ...
 

@@ -36,7 +36,7 @@ class Housekeeping:
             "housekeeping", self._run_round, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
         )
         self._reindexing = ServiceLoop(
-            "reindexing", self._reindex_some, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
+            "reindexing", self._reindex_message_batch, log_error, retry_seconds=HOUSEKEEPING_INTERVAL_SECONDS
         )
 
     def start(self) -> None:
@@ -55,9 +55,9 @@ class Housekeeping:
         await self._agents.fail_orphaned_runs(configured=False)
         return HOUSEKEEPING_INTERVAL_SECONDS
 
-    async def _reindex_some(self) -> float | None:
+    async def _reindex_message_batch(self) -> float | None:
         """Reindex some of the messages that an older version wrote. The loop ends when none is left."""
-        more = await until_stored(self._store.sessions.reindex_some)
+        more = await until_stored(self._store.sessions.reindex_message_batch)
         return REINDEXING_PAUSE_SECONDS if more else None
 
 

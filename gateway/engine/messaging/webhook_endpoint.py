@@ -26,7 +26,7 @@ MAX_WEBHOOK_ID_CHARACTERS = 255
 #: how many fields a form may have
 MAX_FORM_FIELDS = 200
 #: the media type of forms
-FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
+WEBHOOK_FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 
 _log = log.get()
 
@@ -148,7 +148,7 @@ def _fill_template(where: str, template: Template, payload: Mapping[str, Any]) -
 
 def _decode_payload(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
     """Decode a body: JSON, a form, or JSON in the field `payload` of a form, as GitHub and Slack send it."""
-    if headers.get("Content-Type", "").lower().startswith(FORM_MEDIA_TYPE):
+    if headers.get("Content-Type", "").lower().startswith(WEBHOOK_FORM_MEDIA_TYPE):
         fields = _decode_form_fields(body)
         if "payload" not in fields:
             return fields

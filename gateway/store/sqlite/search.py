@@ -70,7 +70,7 @@ def _strip_marks(marked: str) -> str:
     return join_characters(marked).replace(_MATCH_BEGIN, "").replace(_MATCH_END, "")
 
 
-def reindex_some(tx: Transaction) -> bool:
+def reindex_message_batch(tx: Transaction) -> bool:
     """Index some old messages by single characters. Returns False when there are none left."""
     found: Any = tx.execute("SELECT next, last FROM respacing").fetchone()
     next_, last = found

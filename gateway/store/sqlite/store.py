@@ -71,7 +71,7 @@ def in_read(query: Callable[Concatenate[Reader, P], R]) -> Callable[Concatenate[
     return read
 
 
-class Runs(NounStore):
+class SqliteRunStore(NounStore):
     accept = in_write(runs.accept_run)
     claim = in_write(claiming.claim_runs)
     save_backend_ref = in_write(runs.save_backend_ref)
@@ -92,14 +92,14 @@ class Runs(NounStore):
     next_due_at = in_read(run_queries.next_due_at)
 
 
-class Events(NounStore):
+class SqliteEventStore(NounStore):
     append = in_write(runs.append_events)
     read_after = in_read(event_log.read_events_after)
     read_changes_after = in_read(event_log.read_changes_after)
     last_change = in_read(event_log.last_change)
 
 
-class Permissions(NounStore):
+class SqlitePermissionStore(NounStore):
     ask = in_write(permissions.ask_permission)
     answer = in_write(permissions.answer_permission)
     close = in_write(permissions.close_permission)
@@ -107,7 +107,7 @@ class Permissions(NounStore):
     list = in_read(permissions.list_requests)
 
 
-class Deliveries(NounStore):
+class SqliteDeliveryStore(NounStore):
     take_due = in_write(deliveries.take_due)
     record_attempt = in_write(deliveries.record_attempt)
     release_in_flight = in_write(deliveries.release_in_flight)
@@ -118,7 +118,7 @@ class Deliveries(NounStore):
     count_undelivered = in_read(deliveries.count_undelivered)
 
 
-class Schedules(NounStore):
+class SqliteScheduleStore(NounStore):
     create = in_write(schedules.create_schedule)
     replace = in_write(schedules.replace_schedule)
     delete = in_write(schedules.delete_schedule)
@@ -132,12 +132,12 @@ class Schedules(NounStore):
     next_fire_at = in_read(schedules.next_fire_at)
 
 
-class Usage(NounStore):
+class SqliteUsageStore(NounStore):
     sum_days = in_read(usage.sum_days)
     sum_today = in_read(usage.sum_today)
 
 
-class Owners(NounStore):
+class SqliteOwnerStore(NounStore):
     list = in_read(run_queries.list_owners)
     rescue_runs = in_write(runs.rescue_runs)
     record_process = in_write(processes.record_process)
@@ -145,11 +145,11 @@ class Owners(NounStore):
     list_processes = in_read(processes.list_processes)
 
 
-class Sessions(NounStore):
+class SqliteSessionStore(NounStore):
     open = in_write(sessions.open_session)
     open_empty = in_write(sessions.open_empty_session)
     delete = in_write(session_deletion.delete_with_runs)
-    reindex_some = in_write(search.reindex_some)
+    reindex_message_batch = in_write(search.reindex_message_batch)
     find = in_read(sessions.find_session)
     find_newest = in_read(sessions.find_newest)
     list = in_read(sessions.list_sessions)
@@ -157,7 +157,7 @@ class Sessions(NounStore):
     search = in_read(search.search_messages)
 
 
-class Agents(NounStore):
+class SqliteAgentStore(NounStore):
     create = in_write(agents.create_agent)
     edit = in_write(agents.edit_agent)
     delete = in_write(agents.delete_agent)
@@ -165,13 +165,13 @@ class Agents(NounStore):
     count_loads = in_read(agents.count_loads)
 
 
-class Notes(NounStore):
+class SqliteNoteStore(NounStore):
     save = in_write(notes.save_notes)
     get = in_read(notes.get_note)
     list = in_read(notes.list_notes)
 
 
-class Tokens(NounStore):
+class SqliteTokenStore(NounStore):
     add = in_write(tokens.add_token)
     revoke = in_write(tokens.revoke_token)
     add_ticket = in_write(tickets.add_ticket)
@@ -179,7 +179,7 @@ class Tokens(NounStore):
     list = in_read(tokens.list_tokens)
 
 
-class Retention(NounStore):
+class SqliteRetentionStore(NounStore):
     """Looks for what is old with a reader, and deletes it in a short transaction."""
 
     async def prune_expired(self) -> None:
@@ -226,18 +226,18 @@ class SqliteStore:
             ConfigError: the file cannot be used.
         """
         self._database = database = Database(path, clock, days or CalendarDays(), queue_limit)
-        self.runs = Runs(database)
-        self.events = Events(database)
-        self.permissions = Permissions(database)
-        self.deliveries = Deliveries(database)
-        self.schedules = Schedules(database)
-        self.usage = Usage(database)
-        self.owners = Owners(database)
-        self.sessions = Sessions(database)
-        self.agents = Agents(database)
-        self.notes = Notes(database)
-        self.tokens = Tokens(database)
-        self.retention = Retention(database)
+        self.runs = SqliteRunStore(database)
+        self.events = SqliteEventStore(database)
+        self.permissions = SqlitePermissionStore(database)
+        self.deliveries = SqliteDeliveryStore(database)
+        self.schedules = SqliteScheduleStore(database)
+        self.usage = SqliteUsageStore(database)
+        self.owners = SqliteOwnerStore(database)
+        self.sessions = SqliteSessionStore(database)
+        self.agents = SqliteAgentStore(database)
+        self.notes = SqliteNoteStore(database)
+        self.tokens = SqliteTokenStore(database)
+        self.retention = SqliteRetentionStore(database)
 
     def subscribe(self, listener: Listener) -> None:
         self._database.subscribe(listener)

@@ -103,7 +103,7 @@ async def test_who_leads_brings_the_search_index_up_to_date_step_by_step_and_onc
 
     class Behind(Between):
         async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kw: Any) -> Any:
-            return steps.pop(0) if name == "sessions.reindex_some" else await operation(*args, **kw)
+            return steps.pop(0) if name == "sessions.reindex_message_batch" else await operation(*args, **kw)
 
     async with staged(tmp_path, wrap=Behind) as stage:
         await until(lambda: not steps, "there is nothing left")

@@ -43,7 +43,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     monkeypatch.setattr(lookup, "MANAGER_CLASSES", {"linux": "launchd.Launchd"})
     monkeypatch.setattr(launchd, "LAUNCH_DAEMONS_DIRECTORY", tmp_path / "LaunchDaemons")
     monkeypatch.setattr(launchd, "LOAD_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(launchd, "LAUNCHD_START_SECONDS", 0.0)
+    monkeypatch.setattr(launchd, "LAUNCHD_START_TIMEOUT_SECONDS", 0.0)
     made = Machine(tmp_path, "launchctl", STATE, "-S")
     made.script("plutil", "")
     yield made
@@ -285,7 +285,7 @@ def test_one_of_the_whole_system_is_a_daemon_of_its_user(machine: Machine) -> No
 
 
 def test_a_gateway_is_installed_replaced_and_removed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launchd, "LAUNCHD_START_SECONDS", 60.0)
+    monkeypatch.setattr(launchd, "LAUNCHD_START_TIMEOUT_SECONDS", 60.0)
     machine.set(real=True)
     instance = Instance.from_environment(machine.env)
     output = machine.config.parent / "logs" / "service.log"
