@@ -52,12 +52,13 @@ class ServiceLoop:
         self._log_error = log_error
         self._retry_seconds = retry_seconds
         self._woken = asyncio.Event()
-        self._finishing = False
-        self._stopping = False
+        #: whether no more steps are to begin
+        self._ending = False
+        self._cancelled = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self, delay: float = 0.0) -> None:
-        """Start the loop.
+        """Start the loop, unless it was stopped before.
 
         Args:
             delay: seconds before the first step.
@@ -71,32 +72,50 @@ class ServiceLoop:
 
     async def finish_step(self, seconds: float) -> None:
         """Start no more steps. Wait at most so many seconds for the step under way, and do not cancel it."""
-        self._finishing = True
+        self._ending = True
         self.wake()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=seconds)
 
     async def stop(self) -> None:
         """Cancel the loop and the step under way, and wait for their end. Stopping twice is fine."""
+        self._ending = True  # a step may catch its cancellation: then the loop ends after it
         if self._task is not None:
-            if not self._stopping:  # a second cancellation would interrupt the cleanup after the first
-                self._stopping = True
+            if not self._cancelled:  # a second cancellation would interrupt the cleanup after the first
+                self._cancelled = True
                 self._task.cancel()
             await asyncio.wait({self._task})
 
     async def _repeat_step(self, delay: float) -> None:
-        if delay:
+        if delay and not self._ending:
             await self._sleep_until_woken(delay)
-        while not self._finishing:
+        while not self._ending:
             self._woken.clear()
-            try:
-                seconds = await self._step()
-            except Exception as error:  # whatever it is: the service must go on
-                self._log_error(error)
-                seconds = self._retry_seconds
+            seconds = await self._run_step()
             if seconds is None:
                 return
-            await self._sleep_until_woken(seconds)
+            if not self._ending:
+                await self._sleep_until_woken(seconds)
+
+    async def _run_step(self) -> float | None:
+        """Run one step; log what it raises, whatever it is: the service must go on."""
+        try:
+            return await self._step()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            cancelled = RuntimeError("something that the step awaited was cancelled, but the step was not.")
+            cancelled.__cause__ = error
+            self._log_safely(cancelled)
+        except Exception as error:
+            self._log_safely(error)
+        return self._retry_seconds
+
+    def _log_safely(self, error: Exception) -> None:
+        """Log an error. A log that cannot be written must not end the loop."""
+        with contextlib.suppress(Exception):
+            self._log_error(error)
 
     async def _sleep_until_woken(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -217,3 +217,75 @@ async def test_a_loop_that_was_finished_before_its_start_does_nothing() -> None:
     await settle()
 
     assert steps.begun == 0
+
+
+async def test_a_loop_that_was_stopped_before_its_start_does_nothing() -> None:
+    steps = Steps()
+    loop = ServiceLoop("test", steps, log_errors("test.waits"))
+    await loop.stop()
+    loop.start(delay=HOUR)
+    await settle()
+    loop.wake()
+    await settle()
+    await loop.stop()
+
+    assert steps.begun == 0
+
+
+def swallow() -> float:
+    return 0.0
+
+
+@pytest.mark.parametrize("act", [swallow, raising(ValueError("cancelled")), raising(Unavailable("cancelled"))])
+async def test_a_stop_ends_the_loop_though_the_step_catches_its_cancellation(act: Callable[[], float]) -> None:
+    begun = 0
+
+    async def step() -> float | None:
+        nonlocal begun
+        begun += 1
+        if begun == 2:
+            return None
+        try:
+            await asyncio.sleep(HOUR)
+        except asyncio.CancelledError:
+            return act()
+        return HOUR
+
+    async with started(step, retry_seconds=0.0):
+        await settle()
+
+    assert begun == 1
+
+
+async def test_a_step_that_awaits_something_cancelled_is_logged_and_retried() -> None:
+    begun = 0
+
+    async def step() -> float:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+        return HOUR
+
+    with structlog.testing.capture_logs() as lines:
+        async with started(step, retry_seconds=0.001):
+            await until(lambda: begun == 2, "it is retried")
+
+    (line,) = lines
+    assert (line["event"], line["log_level"]) == ("test.broke", "error")
+    assert isinstance(line["exc_info"].__cause__, asyncio.CancelledError)
+
+
+async def test_a_log_that_cannot_be_written_does_not_end_the_loop() -> None:
+    def log_error(error: Exception) -> None:
+        raise OSError("the disk is full")
+
+    steps = Steps(raising(ValueError()), raising(Unavailable("full")))
+    loop = ServiceLoop("test", steps, log_error, retry_seconds=0.001)
+    loop.start()
+    try:
+        await until(lambda: steps.begun == 3, "it is retried twice")
+    finally:
+        await loop.stop()
