@@ -19,16 +19,19 @@ RETRY_SECONDS = 1.0
 _log = log.get()
 
 
-def log_errors(event: str, bug_event: str | None = None, **fields: Any) -> Callable[[Exception], None]:
+def log_errors(
+    event: str, bug_event: str | None = None, *, all_as_bugs: bool = False, **fields: Any
+) -> Callable[[Exception], None]:
     """Return a function that logs what a step raises: our own errors as warnings, bugs with their traceback.
 
     Args:
         bug_event: the name of the event for bugs; `event` if not given.
+        all_as_bugs: log our own errors like bugs, too.
         fields: added to both events.
     """
 
     def log_error(error: Exception) -> None:
-        if isinstance(error, GatewayError):
+        if isinstance(error, GatewayError) and not all_as_bugs:
             _log.warning(event, error=str(error), **fields)
         else:
             _log.error(bug_event or event, exc_info=error, **fields)

@@ -136,6 +136,14 @@ async def test_a_step_that_fails_is_logged_and_retried(error: Exception, logged:
     assert line == {**logged, "about": "a"}
 
 
+async def test_our_own_errors_can_be_logged_like_bugs() -> None:
+    error = Unavailable("full")
+    with structlog.testing.capture_logs() as lines:
+        log_errors("test.broke", all_as_bugs=True, about="a")(error)
+
+    assert lines == [{"event": "test.broke", "log_level": "error", "exc_info": error, "about": "a"}]
+
+
 async def test_a_step_that_fails_is_not_retried_at_once_unless_somebody_wakes_the_loop() -> None:
     steps = Steps(raising(Unavailable("full")), raising(Unavailable("full")))
     async with started(steps) as loop:

@@ -226,7 +226,8 @@ class Channels:
 
     def _start_loop(self, task: str, step: Step, name: str) -> None:
         """Start a loop. A channel that fails is started again, so that it does not stay silent for ever."""
-        loop = ServiceLoop(task, step, log_errors("channel.broke", channel=name), retry_seconds=CHANNEL_RETRY_SECONDS)
+        log_error = log_errors("channel.broke", all_as_bugs=True, channel=name)
+        loop = ServiceLoop(task, step, log_error, retry_seconds=CHANNEL_RETRY_SECONDS)
         loop.start()
         self._loops.append(loop)
 
