@@ -76,12 +76,14 @@ def _write_draft(path: Path, content: bytes, *, durable: bool) -> Iterator[Path]
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make a new name in a directory durable. Windows cannot open a directory, and needs no such step."""
+    """Make a new name in a directory durable, if possible. Windows cannot open a directory, and needs no such step."""
     if os.name == "nt":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some file systems refuse it; the file itself is complete
+    # The file itself is complete. Some file systems refuse this step, a directory may be unreadable, and a process
+    # may have too many open files.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)

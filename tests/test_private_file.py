@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -123,6 +124,23 @@ def test_the_file_and_then_its_directory_are_synced(
     write(tmp_path / "file", b"content")
 
     assert synced == ["file", "directory"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_directory_that_cannot_be_opened_does_not_fail_a_file_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, bytes], object]
+) -> None:
+    really_open = os.open
+
+    def refuse_directories(path: Path, flags: int, mode: int = 0o777) -> int:
+        if path == tmp_path:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse_directories)
+    write(tmp_path / "file", b"content")
+
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"content")]
 
 
 def test_a_file_that_need_not_last_waits_for_no_disk(tmp_path: Path, synced: list[str]) -> None:
