@@ -78,10 +78,9 @@ class Worker:
         self._loop.start()
 
     async def stop_claiming(self) -> None:
-        """Stop claiming. When this returns, all claimed runs have begun."""
-        await self._loop.finish_step(
-            LAST_CLAIM_TIMEOUT_SECONDS
-        )  # not cancelled: a run whose claim is on disk must begin
+        """Stop claiming. When this returns, all claimed runs have begun, unless a claim takes longer than 5 seconds."""
+        # A claim in progress is not cancelled: a run whose claim is on disk must begin.
+        await self._loop.finish_step(LAST_CLAIM_TIMEOUT_SECONDS)
 
     async def stop(self, grace: float) -> None:
         """Stop claiming, give attempts `grace` seconds, then interrupt them: their runs are requeued."""
