@@ -332,6 +332,18 @@ async def test_so_many_refused_times_in_a_row_disable_the_schedule(store: Store)
     assert (found.reason or "").startswith("it failed 1 times in a row; last: the session main:cron:s is busy.")
 
 
+async def test_a_schedule_that_is_disabled_by_a_refusal_refuses_no_other_time_of_its_plan(store: Store) -> None:
+    await store.runs.accept(spec("main:cron:s"))
+    schedule = await store.schedules.create(made(max_failures=2))
+    times = [START + number * MINUTE for number in range(1, 5)]
+    await store.schedules.fire(firing(schedule, *times, admission=rules(SessionMode.REJECT)))
+
+    found = await store.schedules.get("s")
+    assert await told_fires(store) == [(2 * MINUTE, "refused"), (MINUTE, "refused")]
+    assert (found.enabled, found.failures) == (False, 2)
+    assert (found.reason or "").startswith("it failed 2 times in a row; last: the session main:cron:s is busy.")
+
+
 async def test_a_time_can_interrupt_what_runs_in_its_session(store: Store) -> None:
     await store.runs.accept(spec("main:cron:s"))
     running = await claim_one(store)
@@ -423,6 +435,16 @@ async def test_refused_times_are_recorded_and_count_as_failures(store: Store) ->
     (fire,) = await store.schedules.list_fires("s", PAGE)
     assert (fire.outcome, fire.error, fire.run) == (FireOutcome.REFUSED, "the agent is gone", None)
     assert (found.enabled, found.reason) == (False, "it failed 1 times in a row; last: the agent is gone")
+
+
+async def test_a_schedule_that_is_disabled_by_a_refused_time_refuses_no_other_one(store: Store) -> None:
+    schedule = await store.schedules.create(made(max_failures=2))
+    times = tuple(START + number * MINUTE for number in range(1, 5))
+    await store.schedules.fire(firing(schedule, refused_times=times, error="the agent is gone"))
+
+    found = await store.schedules.get("s")
+    assert await told_fires(store) == [(2 * MINUTE, "refused"), (MINUTE, "refused")]
+    assert (found.enabled, found.reason) == (False, "it failed 2 times in a row; last: the agent is gone")
 
 
 async def test_without_a_limit_no_number_of_failures_disables_it(store: Store) -> None:

@@ -121,6 +121,7 @@ class ScheduleStore(Protocol):
         """Queue a run for each time that has come, record the other times, and set the next time.
 
         A run that its agent refuses is recorded as a refused fire, with the reason. No time ever makes two runs.
+        When refusals disable the schedule, the rest of the plan is left out.
         Does nothing if the schedule was edited, fired or deleted since it was read.
         """
         ...

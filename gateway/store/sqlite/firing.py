@@ -33,8 +33,9 @@ def fire_schedule(tx: Transaction, plan: FirePlan) -> list[AcceptedRun]:
     for time in plan.missed_times:
         schedules.record_fire(tx, schedule.id, time, FireOutcome.MISSED)
     for time in plan.refused_times:
-        if schedules.record_fire(tx, schedule.id, time, FireOutcome.REFUSED, error=plan.error):
-            schedules.count_failure(tx, schedule.id, plan.error or "")
+        is_new = schedules.record_fire(tx, schedule.id, time, FireOutcome.REFUSED, error=plan.error)
+        if is_new and schedules.count_failure(tx, schedule.id, plan.error or ""):
+            break  # the schedule is disabled now: its other times do not count
     started = []
     for planned in plan.runs:
         if schedules.record_fire(tx, schedule.id, planned.time, FireOutcome.FIRED):
@@ -42,7 +43,8 @@ def fire_schedule(tx: Transaction, plan: FirePlan) -> list[AcceptedRun]:
                 accepted = runs.accept_run(tx, planned.spec, None, planned.admission)
             except (AgentNotFound, AgentDisabled, AgentBusy) as error:  # raised before anything was written
                 schedules.refuse_fire(tx, schedule.id, planned.time, str(error))
-                schedules.count_failure(tx, schedule.id, str(error))
+                if schedules.count_failure(tx, schedule.id, str(error)):
+                    break
             else:
                 schedules.record_start(tx, schedule.id, planned.time, accepted.run)
                 started.append(accepted)

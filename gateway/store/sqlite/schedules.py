@@ -129,13 +129,16 @@ def record_run_end(tx: Transaction, run: Run) -> None:
         tx.execute("UPDATE schedules SET failures = 0 WHERE id = ?", (row[0],))
 
 
-def count_failure(tx: Transaction, schedule_id: str, error: str) -> None:
+def count_failure(tx: Transaction, schedule_id: str, error: str) -> bool:
+    """Count one more failure in a row. Returns whether it has disabled the schedule."""
     tx.execute("UPDATE schedules SET failures = failures + 1 WHERE id = ?", (schedule_id,))
     found = get_schedule(tx, schedule_id)
-    if found.enabled and 0 < found.spec.max_failures <= found.failures:
-        reason = f"it failed {found.failures} times in a row; last: {error}"[:500]
-        tx.execute("UPDATE schedules SET enabled = 0, reason = ? WHERE id = ?", (reason, schedule_id))
-        note_change(tx, found, "disabled")
+    if not found.enabled or not 0 < found.spec.max_failures <= found.failures:
+        return False
+    reason = f"it failed {found.failures} times in a row; last: {error}"[:500]
+    tx.execute("UPDATE schedules SET enabled = 0, reason = ? WHERE id = ?", (reason, schedule_id))
+    note_change(tx, found, "disabled")
+    return True
 
 
 def record_fire(tx: Transaction, schedule_id: str, time: int, outcome: FireOutcome, error: str | None = None) -> bool:
