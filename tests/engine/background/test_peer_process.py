@@ -66,6 +66,7 @@ async def test_what_could_not_be_read_when_another_process_committed_is_read_aga
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer_process, "RESCUE_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(peer_process, "IDLE_POLL_SECONDS", 0.05)
     between: list[Between] = []
 
     def wrap(store: SqliteStore) -> Between:
@@ -73,13 +74,18 @@ async def test_what_could_not_be_read_when_another_process_committed_is_read_aga
         return between[0]
 
     async with staged(tmp_path, wrap=wrap) as stage:
-        between[0].refuse["agents.list"] = [Unavailable("the disk refuses.")]
+        between[0].refuse["agents.list"] = [Unavailable("the disk refuses.") for _ in range(10_000)]
         other = SqliteStore(tmp_path / "moongate.db", clock=wall_clock)
         try:
             await other.agents.create(AgentDraft(slug="late"), "main", None)
         finally:
             await other.close()
+        left = len(between[0].refuse["agents.list"])
+        # The first of these reads may be due to an earlier commit; the second one is due to the other process.
+        await until(lambda: len(between[0].refuse["agents.list"]) <= left - 2, "two reads are refused")
+        assert stage.engine.agents.find_by_name("late") is None
 
+        between[0].refuse["agents.list"] = []
         await until(lambda: stage.engine.agents.find_by_name("late"), "the agent of the other process is seen")
 
 
