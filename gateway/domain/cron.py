@@ -125,7 +125,21 @@ class Timing(NamedTuple):
 
 
 class _HalfHourShiftCronSim(CronSim):
-    """The library's iterator, made exact: by whole hours, it is late after a clock change of half an hour."""
+    """CronSim without its error after a clock change of half an hour.
+
+    CronSim moves forward by whole hours. After such a change it reaches the hour at half past, and misses the first half.
+    """
+
+    def advance_minute(self) -> bool:
+        before = self.dt
+        moved = super().advance_minute()
+        if before.tzinfo is not None and self.dt.utcoffset() != before.utcoffset():
+            self.dt = before.replace(second=0)
+            while self.dt.minute not in self.minutes:  # minute by minute: the clock may show one of them twice
+                self.tick(60)
+                if self.dt.minute == 0:
+                    break  # check the month, the day and the hour again
+        return moved
 
     def advance_hour(self) -> bool:
         moved = super().advance_hour()
