@@ -118,7 +118,7 @@ def format_elapsed(start: str | None, end: str | None) -> str:
 
 
 def shorten_text(text: str, width: int = 60) -> str:
-    """Return the beginning of a text on one line of at most `width` characters."""
+    """Return a text as one line of at most `width` characters; a text that is cut ends with "…"."""
     joined = " ".join(text.split())
     return joined if len(joined) <= width else joined[: width - 1] + "…"
 

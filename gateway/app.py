@@ -268,7 +268,7 @@ def _as_list(secret: str | list[str] | None) -> list[str]:
 
 
 def _gather_body_encoders() -> Mapping[str, BodyEncoder]:
-    """Return the encoders of the notice that a run has ended, by format name; API modules declare them."""
+    """Return the encoders of delivery bodies by format name, from `BODIES` in `api/routes` and `api/compat`."""
     return plugins.gather_mappings("gateway.api.routes", "BODIES") | plugins.gather_mappings(
         "gateway.api.compat", "BODIES"
     )

@@ -20,7 +20,7 @@ import msgspec
 
 @contextlib.contextmanager
 def _hide_module(name: str) -> Iterator[None]:
-    """Hide a module from imports in the block, unless it is loaded already."""
+    """Make imports of a module fail inside the `with` block, unless the module is loaded already."""
     missing = sys.modules.setdefault(name, None) is None  # type: ignore[arg-type]
     try:
         yield

@@ -109,9 +109,10 @@ class LogFollower:
         return [line for line in lines if line]
 
     def _open_newer(self) -> IO[bytes] | None:
-        """Return the next file, opened; None if the present file is still written to.
+        """Open the log file that follows the current one; return None if the current one is the newest.
 
-        The present file may have been rotated more than once since the last check, or be gone.
+        After several rotations this is the next file, not the newest. If the current file is gone, it is the oldest
+        that exists.
         """
         for _ in range(MAX_ROTATION_CHECKS):
             newer, found = self._find_next_file()

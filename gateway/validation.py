@@ -58,7 +58,7 @@ def _list_choices(found: Any) -> list[str]:
 
 
 def _find_field_type(struct: Any, path: str) -> Any:
-    """Return the type at a dotted path below a struct."""
+    """Return the type of the field that a dotted path leads to from a struct, or None if it leads nowhere."""
     found = struct
     for step in filter(None, re.sub(r"\[[^]]*\]", "", path).split(".")):
         if not (isinstance(found, type) and issubclass(found, Struct)):

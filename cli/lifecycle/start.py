@@ -28,10 +28,11 @@ GATEWAY_COMMAND = [sys.executable, "-m", "gateway"]
 
 
 def start_in_background(instance: Instance, port: int | None, host: str | None, wait: float) -> ProbeResult:
-    """Start the gateway of an instance in its own session, and wait until it answers.
+    """Start the gateway as a detached process, which outlives this terminal, and wait until it answers.
 
     Raises:
-        GatewayError: it ended, with its own message and exit code; or it does not answer in time.
+        GatewayError: the gateway ended; the error has its message and its exit code.
+        Unavailable: it does not answer in time.
     """
     said = paths.start_output_file(instance.home, instance.config)
     paths.make_private_directory(said.parent)

@@ -18,7 +18,7 @@ START_WITHOUT_SERVICE = "Without a service: gateway start"
 
 
 class ServiceIdentity(NamedTuple):
-    """Identifies one service: of which config, and of a user or of the whole system."""
+    """Identifies a service: which config it runs, and whether it belongs to a user or to the whole system."""
 
     #: as `ServiceSpec` has it
     suffix: str

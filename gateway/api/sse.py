@@ -60,7 +60,7 @@ def encode_change(change: Change) -> bytes:
 
 @lru_cache(maxsize=4)  # each chunk is sent to every reader, one after the other
 def _encode_chunk(data: bytes) -> bytes:
-    """Return a chunk of a body of unknown length: https://www.rfc-editor.org/rfc/rfc9112#section-7.1."""
+    """Encode data as one chunk of HTTP/1.1 chunked encoding: https://www.rfc-editor.org/rfc/rfc9112#section-7.1."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 

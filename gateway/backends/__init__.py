@@ -68,7 +68,7 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def find_registered_backends() -> RegisteredPlugins[BackendType]:
-    """Return the backends of other distributions, and those that cannot be loaded."""
+    """Return the backends that other installed Python packages register, and those of them that fail to load."""
     return plugins.load_plugins("moongate.backends", BackendType, _find_own_backends())
 
 

@@ -129,12 +129,7 @@ def must_wait(budget: Budget, used: UsageTotals, recent: UsageTotals, at_work: i
 
 
 def describe_refusal(whose: str, found: ReachedLimit, resets_at: int) -> str:
-    """Return the error of a run that is refused because a limit has been reached.
-
-    Args:
-        whose: the budget's owner, such as `agent 'main'`.
-        resets_at: when the budget starts again from zero, in milliseconds since 1970 UTC.
-    """
+    """Return the error message for a run that is refused because of a budget."""
     reset = times.format_rfc3339(resets_at)
     if not found.amounts:
         return (

@@ -127,7 +127,8 @@ class Timing(NamedTuple):
 class _HalfHourShiftCronSim(CronSim):
     """CronSim without its error after a clock change of half an hour.
 
-    CronSim moves forward by whole hours. After such a change it reaches the hour at half past, and misses the first half.
+    CronSim moves forward by whole hours. After such a change it reaches the hour at half past,
+    and misses the first half.
     """
 
     def advance_minute(self) -> bool:

@@ -44,7 +44,10 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def receiver(self) -> str:
-        """The receiver: deliveries to the same receiver wait for each other, others do not."""
+        """Return the key that groups deliveries: the origin of a URL, or a channel with its chat.
+
+        The number of deliveries in flight is limited for each receiver, so a slow receiver does not delay the others.
+        """
         if self.kind != WEBHOOK_KIND:
             return f"{self.kind}:{self.address}"
         parts = urlsplit(self.address)

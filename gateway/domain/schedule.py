@@ -135,7 +135,7 @@ class PlannedRun(Struct, frozen=True, kw_only=True):
 
 
 class FirePlan(Struct, frozen=True, kw_only=True):
-    """What one transaction does about a schedule that is due."""
+    """All that one transaction stores for a schedule that is due."""
 
     schedule: Schedule
     #: runs of the times to run

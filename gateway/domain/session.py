@@ -26,10 +26,10 @@ class SessionKey(NamedTuple):
 
     @classmethod
     def from_parts(cls, agent: str, channel: str, chat: str) -> SessionKey:
-        """Return the key of parts that came from outside.
+        """Check the channel and the chat, which may come from a client, and return the session key.
 
         Raises:
-            InvalidRequest: a part has characters or a length that a key cannot have.
+            InvalidRequest: the channel or the chat has characters or a length that a key cannot have.
         """
         if not is_slug(channel):
             raise InvalidRequest("channel: use only letters, digits and . _ @ - (at most 64 characters).")

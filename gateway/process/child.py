@@ -415,7 +415,7 @@ def kill_group(who: Identity, wait: float = 2.0) -> bool:
 
 
 def _is_group_running(group: int) -> bool:
-    """Return whether any process of a group still runs. An orphan that init has not reaped yet does not count."""
+    """Return whether any process of a process group still runs. Zombies do not count."""
     import psutil  # late: only after a crash
 
     try:

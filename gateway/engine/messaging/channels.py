@@ -225,7 +225,7 @@ class Channels:
             await channel.stop_progress()
 
     def _start_loop(self, task: str, step: Step, name: str) -> None:
-        """Start a loop. A channel that fails is started again, so that it does not stay silent for ever."""
+        """Start a loop that repeats a step. A failed step is retried: a channel must not fall silent."""
         log_error = log_errors("channel.broke", all_as_bugs=True, channel=name)
         loop = ServiceLoop(task, step, log_error, retry_seconds=CHANNEL_RETRY_SECONDS)
         loop.start()

@@ -283,7 +283,7 @@ class Agents:
             raise Conflict(f"there is already an agent {slug!r} in the config file.", remedy="Choose another slug.")
 
     def _explain_disabled(self, agent: Agent) -> str:
-        """Return why a stored agent is disabled, if the reason is its base; else an empty text."""
+        """Return the end of an error message if a stored agent is disabled because of its base agent; otherwise ""."""
         stored = self._stored.get(agent.id)
         if stored is None or not stored.enabled:
             return ""

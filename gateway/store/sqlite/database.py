@@ -41,7 +41,7 @@ READER_CONNECTIONS = 2
 
 
 class Reader:
-    """What a query gets: a connection, and the time of the query."""
+    """What a query works with: the connection, and the time of the query."""
 
     def __init__(self, connection: apsw.Connection, now: int, days: CalendarDays) -> None:
         self.connection = connection
@@ -53,7 +53,9 @@ class Reader:
 
 
 class Transaction(Reader):
-    """What an operation gets: a connection, one time for all that it writes, and lists of what to announce."""
+    """What a write operation works with: the connection, one timestamp for all its rows, and lists of the events and
+    changes to announce after the commit.
+    """
 
     def __init__(self, connection: apsw.Connection, now: int, days: CalendarDays, queue_limit: int) -> None:
         super().__init__(connection, now, days)
