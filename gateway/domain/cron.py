@@ -128,7 +128,7 @@ class _HalfHourShiftCronSim(CronSim):
     """CronSim without its error after a clock change of half an hour.
 
     CronSim moves forward by whole hours. After such a change it reaches the hour at half past,
-    and misses the first half.
+    and misses the first half; or it misses the second time of a half hour that is repeated.
     """
 
     def advance_minute(self) -> bool:
