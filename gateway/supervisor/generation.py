@@ -49,39 +49,49 @@ GENERATION_MOVES: Mapping[GenerationState, frozenset[GenerationState]] = {
 _STATE_EVENTS = {GenerationState.LEADING: "generation.leads"}
 
 
-def _log_nothing(event: str, **_: Any) -> None:
-    """Log nothing."""
-
-
 class Generation:
     """A serving process with its number. Its log comes over a pipe, its messages over the control channel."""
 
     def __init__(
-        self, number: int, pid: int, line: ControlChannel, log: int, log_event: Callable[..., None] = _log_nothing
+        self,
+        number: int,
+        pid: int,
+        line: ControlChannel,
+        log: int,
+        log_event: Callable[..., None],
+        *,
+        state: GenerationState = GenerationState.STARTING,
+        started: float | None = None,
+        deadline: float | None = None,
+        rest: bytes = b"",
     ) -> None:
         """Args:
         log: the pipe that its log comes over.
-        log_event: called for each of its moves.
+        log_event: told of its moves.
+        state: where it begins; another one than STARTING if it was started before a re-execution.
+        started: monotonic seconds of its start; None is now.
+        deadline: monotonic seconds when it is killed, if it has not ended by then.
+        rest: the beginning of a log line whose end has not come yet.
         """
         self.number = number
         self.pid = pid
         self.line = line
         self.log = log
         self._log_event = log_event
-        self.state = GenerationState.STARTING
-        #: monotonic seconds of its start, and of its last sign of life
-        self.started = self.heard = time.monotonic()
-        #: monotonic seconds of its last move
-        self.moved_at = self.started
-        #: monotonic seconds at which it is killed if it still runs
-        self.deadline: float | None = None
-        #: why it failed
+        self.state = state
+        #: monotonic seconds of its last sign of life
+        self.heard = time.monotonic()
+        #: monotonic seconds of its start
+        self.started = self.heard if started is None else started
+        #: monotonic seconds when it is killed, if it has not ended by then
+        self.deadline = deadline
+        #: why it failed, in its own words
         self.error = ""
         #: whether it waits until all others have ended, to migrate the database
         self.migrates = False
         #: whether it was asked to log where it hangs
         self.hangs = False
-        self._rest = b""
+        self._rest = rest
         self._open: dict[str, Any] = {"log": log, "line": line.end}
 
     @classmethod
@@ -128,13 +138,17 @@ class Generation:
         """Return a generation that was started before a re-execution."""
         for descriptor in (kept["line"], kept["log"]):
             os.set_inheritable(descriptor, False)
-        found = cls(
-            kept["number"], kept["pid"], ControlChannel(socket.socket(fileno=kept["line"])), kept["log"], log_event
+        return cls(
+            kept["number"],
+            kept["pid"],
+            ControlChannel(socket.socket(fileno=kept["line"])),
+            kept["log"],
+            log_event,
+            state=GenerationState(kept["state"]),
+            started=kept["started"],
+            deadline=kept["deadline"],
+            rest=kept["rest"].encode("latin-1"),
         )
-        found.state = GenerationState(kept["state"])
-        found.started, found.deadline = kept["started"], kept["deadline"]
-        found._rest = kept["rest"].encode("latin-1")
-        return found
 
     def keep_for_reexec(self) -> dict[str, Any]:
         """Return what `from_kept` needs, and make its descriptors inheritable."""
@@ -151,10 +165,10 @@ class Generation:
             "rest": self._rest.decode("latin-1"),
         }
 
-    # --- sending ----------------------------------------------------------------------------
+    # --- moves ------------------------------------------------------------------------------
 
     def move_to(self, to: GenerationState) -> None:
-        """Move to another state: check that the table has the move, note the time, and log it.
+        """Move to another state: check that the table has the move, and log it.
 
         Raises:
             ValueError: the table does not have it.
@@ -162,7 +176,6 @@ class Generation:
         if to not in GENERATION_MOVES[self.state]:
             raise ValueError(f"generation {self.number} cannot move from {self.state.value} to {to.value}")
         self.state = to
-        self.moved_at = time.monotonic()
         if to in _STATE_EVENTS:
             self._log_event(_STATE_EVENTS[to], generation=self.number)
 

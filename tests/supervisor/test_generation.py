@@ -21,11 +21,15 @@ MEGABYTES = 100
 class Heard:
     """A generation without a process: the test holds the other ends of its pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: GenerationState = GenerationState.STARTING) -> None:
+        self.logged: list[tuple[str, object]] = []
         reader, self.writer = os.pipe()
         ours, self.line = socket.socketpair()
         os.set_blocking(reader, False)
-        self.generation = Generation(1, 0, ControlChannel(ours), reader)
+        self.generation = Generation(1, 0, ControlChannel(ours), reader, self.log_event, state=state)
+
+    def log_event(self, event: str, **about: object) -> None:
+        self.logged.append((event, about))
 
     def close(self) -> None:
         self.generation.close()
@@ -138,7 +142,7 @@ def test_garbage_on_the_channel_is_ignored(heard: Heard, garbage: bytes) -> None
 
 @pytest.mark.parametrize("start", GenerationState)
 @pytest.mark.parametrize("to", GenerationState)
-def test_only_the_moves_of_the_table_are_allowed(heard: Heard, start: GenerationState, to: GenerationState) -> None:
+def test_only_the_moves_of_the_table_are_made(start: GenerationState, to: GenerationState) -> None:
     allowed = {
         (GenerationState.STARTING, GenerationState.STANDBY),
         (GenerationState.STARTING, GenerationState.DRAINING),
@@ -150,7 +154,7 @@ def test_only_the_moves_of_the_table_are_allowed(heard: Heard, start: Generation
         (GenerationState.YIELDING, GenerationState.DRAINING),
         (GenerationState.DRAINING, GenerationState.DRAINING),
     }
-    heard.generation.state = start
+    heard = Heard(start)
 
     if (start, to) in allowed:
         heard.generation.move_to(to)
@@ -159,22 +163,37 @@ def test_only_the_moves_of_the_table_are_allowed(heard: Heard, start: Generation
         with pytest.raises(ValueError, match=f"cannot move from {start.value} to {to.value}"):
             heard.generation.move_to(to)
         assert heard.generation.state is start
+    heard.close()
 
 
 def test_every_state_can_be_drained() -> None:
     assert all(GenerationState.DRAINING in targets for targets in GENERATION_MOVES.values())
 
 
-def test_a_move_notes_the_time_and_the_lead_is_logged() -> None:
-    logged: list[tuple[str, object]] = []
-    ours, theirs = socket.socketpair()
-    generation = Generation(7, 0, ControlChannel(ours), -1, lambda event, **about: logged.append((event, about)))
-    generation.moved_at = 0.0
+def test_the_lead_is_logged(heard: Heard) -> None:
+    heard.generation.stand_by()
+    heard.generation.start_leading()
 
-    generation.stand_by()
-    generation.start_leading()
+    assert heard.logged == [("generation.leads", {"generation": 1})]
 
-    assert generation.moved_at > 0.0
-    assert logged == [("generation.leads", {"generation": 7})]
-    ours.close()
-    theirs.close()
+
+def test_what_a_re_execution_keeps_begins_in_its_state(heard: Heard) -> None:
+    heard.generation.stand_by()
+    heard.generation.start_leading()
+    heard.generation.start_draining(60.0)
+    os.write(heard.writer, b"half a li")
+    heard.generation.read_log(lambda line: None)
+    kept = heard.generation.keep_for_reexec()
+    kept |= {"line": os.dup(kept["line"]), "log": os.dup(kept["log"])}
+
+    found = Generation.from_kept(kept, heard.log_event)
+
+    assert (found.number, found.state) == (1, GenerationState.DRAINING)
+    assert (found.started, found.deadline) == (heard.generation.started, heard.generation.deadline)
+    os.write(heard.writer, b"ne\n")
+    written: list[bytes] = []
+    found.read_log(written.append)
+    assert written == [b"half a line"]
+    with pytest.raises(ValueError, match="cannot move from draining to leading"):
+        found.start_leading()
+    found.close()
