@@ -92,8 +92,6 @@ def run(options: Mapping[str, Any]) -> int:
     resumed = reexec.find_kept(os.environ.pop(reexec.RESUME_VARIABLE, ""))
     reading = config_history.read_config(os.environ)
     settings = reading.settings
-    if settings is None:
-        raise ConfigError(reading.error)
     if resumed:
         data = DataLocks(resumed.get("data", {}))
         held, listener = _restore_lock(resumed), socket.socket(fileno=resumed["listener"])
@@ -108,7 +106,7 @@ def run(options: Mapping[str, Any]) -> int:
         with listener:
             if not resumed:  # only now: the gateway that --force ended may have held the data, too
                 data.lock_directory(settings.data_directory)
-            code = _run_supervisor(settings, reading, held, data, listener, notifier, resumed)
+            code = _run_supervisor(reading, held, data, listener, notifier, resumed)
     finally:
         data.release_all()
         held.release()
@@ -154,7 +152,6 @@ def _restore_lock(resumed: Mapping[str, Any]) -> Lock:
 
 
 def _run_supervisor(
-    settings: Config,
     reading: ConfigReading,
     held: Lock,
     data: DataLocks,
@@ -162,7 +159,7 @@ def _run_supervisor(
     notifier: Notifier,
     resumed: Mapping[str, Any] | None,
 ) -> int:
-    bound = listener.getsockname()[1]
+    settings, bound = reading.settings, listener.getsockname()[1]
     instance = resumed["instance"] if resumed else os.urandom(8).hex()
     before = record.read_record(paths.lock_file(settings.home, settings.path))
     same = before is not None and before.instance == instance  # with its supervisor replaced
@@ -192,14 +189,13 @@ def _run_supervisor(
 
     supervisor = Supervisor(
         listener,
-        reading,
         lock_path=paths.lock_file(settings.home, settings.path),
         lock_descriptor=held.descriptor,
         env=os.environ | {"MOONGATE_INSTANCE": instance},
         write=folding.write_line,
         greet=lambda about: _print_banner(settings, bound, about),
         notifier=notifier,
-        configs=ConfigHistory(settings.path),
+        configs=ConfigHistory(settings.path, reading),
         address=ListenAddress(said[0], said[1], announce),
         data=data,
         resumed=resumed,
@@ -228,6 +224,7 @@ def _serve_in_process(settings: Config, listener: socket.socket, instance: str) 
             listener,
             instance,
             path,
+            settings=settings,
             sinks=[lambda line, _: file.write_line(line), lambda line, _: console(line)],
             greet=lambda about: _print_banner(settings, bound, about),
             here=plan is restart_plan.RestartPlan.IN_PROCESS,

@@ -14,7 +14,7 @@ from gateway import backends, channels, log, paths, plugins
 from gateway.api.routing import Control, ServerContext
 from gateway.backends import BackendResources, BackendType
 from gateway.channels import ChannelResources, ChannelType
-from gateway.config import Config, is_loopback, read_dotenv
+from gateway.config import Config, is_loopback
 from gateway.domain.address_policy import AddressPolicy
 from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
@@ -159,8 +159,8 @@ def _log_broken_plugins() -> None:
 
 
 def known_environment(config: Config, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment, plus the variables that only `.env` in the state directory sets."""
-    return {**read_dotenv(config.home), **environ}
+    """Return the environment, with what `.env` in the state directory adds."""
+    return {**config.dotenv, **environ}
 
 
 def _check_channels(config: Config, environ: Mapping[str, str]) -> None:

@@ -364,6 +364,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log: Log = field(default_factory=Log)
 
 
+class ConfigSources(Struct, frozen=True):
+    """What one reading of the files found. With the environment, it gives the settings.
+
+    It goes from a supervisor to its generations, which may be a newer release: it may gain fields with
+    a default, but none may change.
+    """
+
+    #: the content of the config file; None if there is none: all settings have their defaults
+    content: bytes | None
+    #: what `.env` in the state directory sets
+    dotenv: dict[str, str] = field(default_factory=dict)
+
+
 class Config(Settings, frozen=True, kw_only=True):
     """The settings in force, and their places on disk."""
 
@@ -371,6 +384,8 @@ class Config(Settings, frozen=True, kw_only=True):
     home: Path
     #: the config file, which need not exist
     path: Path
+    #: what `.env` in the state directory set when the settings were read
+    dotenv: dict[str, str] = field(default_factory=dict)
 
     @property
     def data_directory(self) -> Path:
@@ -418,35 +433,39 @@ def load(env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Conf
     Raises:
         ConfigError: a source has an unknown name or an invalid value; the message names it.
     """
-    return parse_config(read_config_file(env), env, flags)
+    return parse_config(read_sources(env), env, flags)
 
 
-def read_config_file(env: Mapping[str, str]) -> bytes | None:
-    """Return the content of the config file; None if there is none.
+def read_sources(env: Mapping[str, str]) -> ConfigSources:
+    """Read the config file and `.env`.
 
     Raises:
-        ConfigError: it cannot be read, or `MOONGATE_CONFIG` names a file that does not exist.
+        ConfigError: one cannot be read, or `MOONGATE_CONFIG` names a file that does not exist.
     """
-    file = paths.config_file(env)
+    content = _read_config_file(paths.config_file(env), named=bool(env.get("MOONGATE_CONFIG")))
+    return ConfigSources(content, _read_dotenv(paths.state_directory(env) / ".env"))
+
+
+def _read_config_file(file: Path, *, named: bool) -> bytes | None:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        if env.get("MOONGATE_CONFIG"):  # the user did not mean the defaults
+        if named:  # its defaults are not what was meant
             raise ConfigError(f"there is no config file {display_path(file)}.") from None
         return None
     except OSError as error:
         raise ConfigError(f"cannot read {display_path(file)}: {error.strerror}.") from error
 
 
-def parse_config(content: bytes | None, env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
-    """Return the settings in force for a content of the config file; see `load`.
+def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
+    """Return the settings in force with what a reading found; see `load`.
 
     Raises:
         ConfigError: a source has an unknown name or an invalid value; the message names it.
     """
     home, file = paths.state_directory(env), paths.config_file(env)
-    raw = _decode_file(content, file)
-    sources = (("", env), (".env: ", read_dotenv(home)))
+    raw = _decode_file(given.content, file)
+    sources = (("", env), (".env: ", given.dotenv))
     for setting in list_settings():
         for source, values in sources:
             name = next((name for name in setting.env if values.get(name)), None)
@@ -461,19 +480,22 @@ def parse_config(content: bytes | None, env: Mapping[str, str], flags: Mapping[s
     except msgspec.ValidationError as error:
         why = explain_error(error, Settings, "the file")
         raise ConfigError(f"{display_path(file)}: {why}") from error
-    config = Config(**{name: getattr(settings, name) for name in Settings.__struct_fields__}, home=home, path=file)
+    known = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    config = Config(**known, home=home, path=file, dotenv=given.dotenv)
     _check_exposure(config)
     return config
 
 
-def read_dotenv(home: Path) -> dict[str, str]:
-    """Return the variables that `.env` in the state directory sets; empty if there is no such file."""
-    file = home / ".env"
-    if not os.path.exists(file):  # unlike `Path.exists`, no error if the directory is not readable
+def _read_dotenv(file: Path) -> dict[str, str]:
+    """Return what `.env` sets; nothing when there is none."""
+    if not os.path.exists(file):  # unlike `Path.exists`, without an error where nothing may be looked at
         return {}
     import dotenv  # late: most users have no such file, and a loaded module stays in the supervisor's memory
 
-    found = dotenv.dotenv_values(file, interpolate=False)
+    try:
+        found = dotenv.dotenv_values(file, interpolate=False)
+    except OSError as error:
+        raise ConfigError(f"cannot read {display_path(file)}: {error.strerror}.") from error
     return {name: value for name, value in found.items() if value is not None}
 
 

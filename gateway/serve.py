@@ -25,10 +25,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
-from gateway import app, config, control_channel, log
+from gateway import app, config, config_handover, control_channel, log
 from gateway.api.routing import Control, ServerContext
 from gateway.api.server import ApiServer
-from gateway.config import Config
+from gateway.config import Config, ConfigSources
 from gateway.control_channel import MessageType
 from gateway.domain.agent import Agent
 from gateway.engine.execution.owner import Owner
@@ -242,6 +242,7 @@ async def describe_default_agent(context: ServerContext) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """Serve as a generation; `argv` has the listening socket, the control channel and the number."""
     listener, line, number = map(int, argv)
+    sources = config_handover.take_sources(os.environ)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):  # the supervisor handles them
@@ -249,18 +250,23 @@ def main(argv: list[str]) -> int:
     for descriptor in (listener, line):
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_exit_after_supervisor, args=[os.dup(line)], name="outlive", daemon=True).start()
-    return asyncio.run(_serve_generation(socket.socket(fileno=listener), line, number))
+    return asyncio.run(_serve_generation(socket.socket(fileno=listener), line, number, sources))
 
 
-async def _serve_generation(listener: socket.socket, descriptor: int, number: int) -> int:
+async def _serve_generation(
+    listener: socket.socket, descriptor: int, number: int, sources: ConfigSources | None
+) -> int:
     with listener:
-        return await _serve_supervised(listener, descriptor, number)
+        return await _serve_supervised(listener, descriptor, number, sources)
 
 
-async def _serve_supervised(listener: socket.socket, descriptor: int, number: int) -> int:
+async def _serve_supervised(
+    listener: socket.socket, descriptor: int, number: int, sources: ConfigSources | None
+) -> int:
     async with SupervisedLifecycle.open_channel(descriptor, number) as line:
         try:
-            settings = config.load(os.environ)
+            # A supervisor of 0.1.0, which an upgrade in place leaves running, hands over nothing.
+            settings = config.load(os.environ) if sources is None else config.parse_config(sources, os.environ)
             agents = app.check_agents(settings, os.environ)
             writer = log.configure_logging(settings.log.level, [_write_to_pipe], app.collect_secrets(settings, agents))
             try:

@@ -33,6 +33,7 @@ def run_unsupervised(
     instance: str,
     lock: Path,
     *,
+    settings: Config,
     sinks: Sequence[log.Sink],
     greet: Callable[[dict[str, Any]], None],
     here: bool = True,
@@ -40,17 +41,22 @@ def run_unsupervised(
     """Serve in the foreground without a supervisor.
 
     Args:
-        here: whether a restart happens inside this process; meanwhile connections wait in the socket.
+        settings: what to serve with until a restart.
+        here: whether a restart happens inside this process; connections wait in the socket meanwhile.
 
     Returns:
-        Whether another process must start the gateway again.
+        Whether another process must start it again.
+
+    Raises:
+        GatewayError: the settings, or the database, cannot be used.
     """
+    agents = app.check_agents(settings, os.environ)
 
     async def welcome(context: ServerContext) -> None:
         greet(await serve.describe_default_agent(context))
 
     async def serve_by_signals() -> bool:
-        with SignalLifecycle(lock, welcome).handle_signals() as lifecycle:
+        with SignalLifecycle(lock, welcome, settings, agents).handle_signals() as lifecycle:
             while lifecycle.again and (here or not lifecycle.generation):
                 lifecycle.begin_serving()
                 writer = log.configure_logging(
@@ -71,18 +77,25 @@ def run_unsupervised(
 class SignalLifecycle:
     """The lifecycle of a process without a supervisor: it leads from the start; signals stop or restart it."""
 
-    def __init__(self, lock: Path, greet: Callable[[ServerContext], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self,
+        lock: Path,
+        greet: Callable[[ServerContext], Coroutine[Any, Any, None]],
+        settings: Config,
+        agents: list[Agent],
+    ) -> None:
         """Args:
-        lock: the lock file; restart requests and their outcomes are files next to it.
-        greet: awaited once, when the gateway answers requests for the first time.
+        lock: the lock file; restarts are asked for and answered next to it.
+        greet: awaited when requests are answered for the first time.
+        settings, agents: what to begin with.
         """
         self._lock = lock
         self._greet = greet
         self._received: asyncio.Queue[int] = asyncio.Queue()
         self._asked: list[Intent] = []
-        #: settings and agents that a restart has read, for the next `begin_serving`
-        self._checked: tuple[Config, list[Agent]] | None = None
-        #: how many times it has begun to serve
+        #: what the next `begin_serving` takes: a restart reads it once
+        self._checked = settings, agents
+        #: number of times that it has begun to serve
         self.generation = 0
         #: whether it must serve again after this shutdown
         self.again = True
@@ -108,13 +121,8 @@ class SignalLifecycle:
                 signal.signal(number, handler)
 
     def begin_serving(self) -> None:
-        """Read the settings, and count one more generation.
-
-        Raises:
-            ConfigError: the settings cannot be used.
-        """
-        self.settings, self.agents = self._checked or _read_settings()
-        self._checked = None
+        """Begin to serve, or to serve once more, with the settings that were checked last."""
+        self.settings, self.agents = self._checked
         self.generation += 1
         self.again = False
         self._grace = self.settings.gateway.stop_grace

@@ -1,58 +1,121 @@
-"""The config file over time: its present content, and a copy of the last content that worked."""
+"""The config over time: the reading that is in force, and a copy of the file that last worked."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from gateway import config, paths, private_file
-from gateway.config import Config
+from gateway.config import Config, ConfigSources
 from gateway.errors import ConfigError
+
+#: errors of a reading that say nothing about the file
+_PASSING_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+class ReadingPostponed(ConfigError):
+    """Nothing could be read now, which says nothing about the file: the next try may read it."""
 
 
 class ConfigReading(NamedTuple):
-    """One reading of the config file: its content, and the settings that result from exactly this content."""
+    """One reading of the config file and `.env`, and the settings that exactly this reading gives."""
 
-    #: None if there is no file: all settings have their defaults
-    content: bytes | None
-    #: None if the settings cannot be used
-    settings: Config | None
-    #: why they cannot be used
-    error: str = ""
+    sources: ConfigSources
+    settings: Config
 
 
 def read_config(env: Mapping[str, str]) -> ConfigReading:
-    """Read the config file once, with the other sources of settings."""
-    content = None
-    try:
-        content = config.read_config_file(env)
-        return ConfigReading(content, config.parse_config(content, env))
-    except ConfigError as error:
-        return ConfigReading(content, None, str(error))
+    """Read the settings once, and keep what they were read from.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
+    sources = config.read_sources(env)
+    return ConfigReading(sources, config.parse_config(sources, env))
 
 
 class ConfigHistory:
-    """Keeps the last good copy of one config file."""
+    """Gives generations the readings that they start with, and keeps the last good copy of one config file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reading: ConfigReading) -> None:
+        """Args:
+        reading: what the first generation starts with.
+        """
         self._path = path
         self._good = paths.last_good_config(path)
         self._rejected = path.with_name(f"{path.name}.rejected")
+        #: what the next generation starts with; None: the file is read then
+        self._prepared: ConfigReading | None = reading
+        #: what the newest generation that led was started with
+        self._confirmed = reading
+        #: the content that was read last, also if it cannot be used
+        self._content = reading.sources.content
+        #: the reading in force: of the generation that is being started, else of the one that leads
+        self.current = reading
+        #: what generations get in addition to their environment while the last good copy stands in for the file
+        self.fallback: dict[str, str] = {}
 
-    def keep_last_good(self, content: bytes | None) -> None:
-        """Keep this content as the last good copy: a generation serves with it."""
+    def take_reading(self, env: Mapping[str, str]) -> ConfigReading:
+        """Return the reading that was prepared, or read the file; it is in force from now on.
+
+        Raises:
+            ReadingPostponed: no descriptor or memory is left.
+            ConfigError: the settings cannot be used.
+        """
+        reading, self._prepared = self._prepared, None
+        if reading is None:
+            reading = self._read_again(env)
+        self._content = reading.sources.content
+        self.current = reading
+        return reading
+
+    def prepare_restart(self, reading: ConfigReading) -> None:
+        """Have the next generation start with a reading of the file, no longer with the last good copy."""
+        self._prepared = reading
+        self.fallback = {}
+
+    def confirm_current(self) -> bool:
+        """Keep the reading in force as the last good one: a generation serves with it.
+
+        Returns:
+            False if it is the last good copy that stands in for the file.
+        """
+        self._confirmed = self.current
+        if self.fallback:
+            return False
+        content = self.current.sources.content
         with contextlib.suppress(OSError):  # a full disk is no reason to end
             if content is None:
                 self._good.unlink(missing_ok=True)
             else:
                 private_file.replace_private_file(self._good, content)
+        return True
 
-    def fall_back(self) -> Path | None:
-        """Return the copy that last worked, and put the bad file aside; None if there is no copy."""
+    def revert_to_confirmed(self) -> None:
+        """Put the reading of the generation that goes on in force again: the new one was refused."""
+        self._prepared = None
+        self.current = self._confirmed
+
+    def fall_back(self) -> bool:
+        """Go on with the copy that last worked, and put the bad content aside; return False if there is no copy."""
         if not self._good.exists():
-            return None
-        with contextlib.suppress(OSError):
-            private_file.replace_private_file(self._rejected, self._path.read_bytes())
-        return self._good
+            return False
+        if self._content is not None:
+            with contextlib.suppress(OSError):
+                private_file.replace_private_file(self._rejected, self._content)
+        self.fallback = {"MOONGATE_CONFIG": str(self._good)}
+        return True
+
+    def _read_again(self, env: Mapping[str, str]) -> ConfigReading:
+        self._content = None
+        try:
+            sources = config.read_sources(env)
+        except ConfigError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING_ERRORS:
+                raise ReadingPostponed(str(error)) from error
+            raise
+        self._content = sources.content
+        return ConfigReading(sources, config.parse_config(sources, env))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
+from gateway import config_handover
+from gateway.config import ConfigSources
 from gateway.control_channel import ControlChannel, Message, MessageType
 
 #: exit code of a generation whose configuration cannot be used
@@ -96,14 +98,23 @@ class Generation:
 
     @classmethod
     def start_process(
-        cls, number: int, listener: socket.socket, env: Mapping[str, str], log_event: Callable[..., None]
+        cls,
+        number: int,
+        listener: socket.socket,
+        env: Mapping[str, str],
+        sources: ConfigSources,
+        log_event: Callable[..., None],
     ) -> Generation:
-        """Start a serving process on a bound socket."""
+        """Start a serving process on a bound socket, with the settings that `sources` and `env` give.
+
+        Raises:
+            OSError: no process, no descriptor or no space is left.
+        """
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             try:
-                pid, log = cls._spawn_process(number, listener, theirs, env)
+                pid, log = cls._spawn_process(number, listener, theirs, env, sources)
             finally:
                 theirs.close()
             undo.pop_all()
@@ -111,19 +122,20 @@ class Generation:
 
     @staticmethod
     def _spawn_process(
-        number: int, listener: socket.socket, line: socket.socket, env: Mapping[str, str]
+        number: int, listener: socket.socket, line: socket.socket, env: Mapping[str, str], sources: ConfigSources
     ) -> tuple[int, int]:
         """Return the PID of a new process, and the pipe for its log."""
         reader, writer = os.pipe()
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.serve", str(listener.fileno()), str(line.fileno()), str(number)],
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=writer,
-                pass_fds=(listener.fileno(), line.fileno()),
-            )
+            with config_handover.open_handover(sources) as handover:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "gateway.serve", str(listener.fileno()), str(line.fileno()), str(number)],
+                    env={**env, config_handover.CONFIG_DESCRIPTOR_VARIABLE: str(handover)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=writer,
+                    stderr=writer,
+                    pass_fds=(listener.fileno(), line.fileno(), handover),
+                )
         except OSError:
             os.close(reader)
             raise

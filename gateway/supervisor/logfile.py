@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gateway import paths
 
@@ -64,6 +66,13 @@ class LogFile:
 
     def _rotated_path(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def encode_event(event: str, about: Mapping[str, Any]) -> bytes:
+    """Return the log line of an event that happens now."""
+    now = time.time_ns()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now // 10**6 % 1000:03d}Z"
+    return json.dumps({"time": stamp, "level": "info", "event": event, **about}).encode()
 
 
 class RepeatFilter:

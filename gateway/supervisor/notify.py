@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Mapping, MutableMapping
 
 from gateway.errors import ConfigError
@@ -32,6 +33,8 @@ class Notifier:
         mine = given["WATCHDOG_PID"] in ("", str(os.getpid()))
         #: seconds between watchdog pings, or None if systemd asks for none
         self.interval = int(given["WATCHDOG_USEC"]) / 2e6 if mine and given["WATCHDOG_USEC"].isdigit() else None
+        #: monotonic seconds of the last ping
+        self._pinged = 0.0
         listens = given["LISTEN_PID"] == str(os.getpid()) and given["LISTEN_FDS"].isdigit()
         count = int(given["LISTEN_FDS"]) if listens else 0
         names = given["LISTEN_FDNAMES"].split(":") if given["LISTEN_FDNAMES"] else []
@@ -74,6 +77,12 @@ class Notifier:
     def send_state(self, **words: str | int) -> None:
         """Send `NAME=value` lines; ignore it if the manager is gone."""
         self._send_datagram(words, [])
+
+    def ping_watchdog(self) -> None:
+        """Ping systemd's watchdog if it asks for that and a ping is due."""
+        if self.interval is not None and time.monotonic() - self._pinged >= self.interval:
+            self._pinged = time.monotonic()
+            self.send_state(WATCHDOG=1)
 
     def _send_datagram(self, words: Mapping[str, str | int], descriptors: list[int]) -> None:
         if not self._address:

@@ -7,7 +7,6 @@ socket. The supervisor has no event loop, no HTTP and no database.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
@@ -20,10 +19,10 @@ from typing import Any
 import msgspec
 
 from gateway.control_channel import Message, MessageType
-from gateway.errors import GatewayError
-from gateway.supervisor import backoff, config_history, intent, reexec, restart_plan
+from gateway.errors import ConfigError, GatewayError
+from gateway.supervisor import backoff, intent, logfile, reexec, restart_plan
 from gateway.supervisor.address import ListenAddress
-from gateway.supervisor.config_history import ConfigHistory, ConfigReading
+from gateway.supervisor.config_history import ConfigHistory, ReadingPostponed
 from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.deadlines import DeadlineWatch, TimeLimits
 from gateway.supervisor.generation import BAD_CONFIG_EXIT_CODE, Generation, GenerationState
@@ -49,7 +48,6 @@ class Supervisor:
     def __init__(
         self,
         listener: socket.socket,
-        reading: ConfigReading,
         *,
         lock_path: Any,
         lock_descriptor: int,
@@ -63,13 +61,12 @@ class Supervisor:
         resumed: Mapping[str, Any] | None = None,
     ) -> None:
         """Args:
-        listener: a bound socket; generations inherit it; closed here.
-        reading: the config file as read at this start; its settings can be used.
-        lock_path: the lock file; restart requests and their outcomes are files next to it.
-        env: the environment of the generations.
-        write: writes a finished log line.
-        greet: called with the first generation's description when it is ready.
-        configs: keeps the last good copy of the config file.
+        listener: bound; generations inherit it; closed here.
+        lock_path: the lock file; restarts are asked for and answered next to it.
+        env: what generations get as their environment.
+        write: takes finished log lines.
+        greet: called with what the first generation says when it is ready.
+        configs: the readings of the config file; the first generation starts with the one at this start.
         address: the address to listen on.
         data: the locks of the data directories.
         resumed: the state that the version before a re-execution kept.
@@ -78,12 +75,6 @@ class Supervisor:
         self._next: socket.socket | None = None
         self._address = address
         self._data = data
-        assert reading.settings is not None
-        self._limits = TimeLimits.from_config(reading.settings)
-        #: the reading that the next generation starts with; None means that the file is read then
-        self._next_reading: ConfigReading | None = reading
-        #: the content of the config file that the newest generation started with
-        self._content = reading.content
         self._lock_path = lock_path
         self._lock_descriptor = lock_descriptor
         self._env = dict(env)
@@ -100,7 +91,6 @@ class Supervisor:
         self._intents: list[Intent] = []
         self._resumed = None if resumed is None else [Intent(**kept) for kept in resumed["intents"]]
         self._waiting: list[Intent] = []
-        self._fallback: dict[str, str] = {}
         self._notes: dict[str, str] = {}
         self._begin_at: float | None = None
         self._crashes = 0
@@ -113,7 +103,6 @@ class Supervisor:
         self.failure = ""
         #: why the gateway ended
         self.why = ""
-        self._proof = 0.0
         self._served = resumed is not None
 
     def run(self) -> int:
@@ -121,7 +110,7 @@ class Supervisor:
         self._log_event("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
         if self._resumed is not None:
             self._intents, self._restarting = self._resumed, True
-            self._start_successor(self._next_reading)
+            self._start_successor()
         else:
             self._notifier.store_listener(self._listener, *self._address.configured)
         while self._code is None:
@@ -131,7 +120,7 @@ class Supervisor:
             self._read_generations()
             self._reap_generations()
             self._watch.enforce_deadlines(self._generations, self._limits)
-            self._ping_watchdog()
+            self._notifier.ping_watchdog()
         self._log_event("supervisor.ended", code=self._code)
         return self._code
 
@@ -152,14 +141,19 @@ class Supervisor:
     def _start_generation(self) -> None:
         self._number += 1
         listener = self._next or self._listener
-        env = self._env | self._fallback | {"MOONGATE_PORT": str(listener.getsockname()[1])}
-        reading, self._next_reading = self._next_reading or config_history.read_config(env), None
-        self._content = reading.content
+        env = self._env | self._configs.fallback | {"MOONGATE_PORT": str(listener.getsockname()[1])}
         try:
-            if reading.settings is not None:  # otherwise the generation reports what is wrong
-                self._data.lock_directory(reading.settings.data_directory)
-            one = Generation.start_process(self._number, listener, env, self._log_event)
-        except (OSError, GatewayError) as error:  # no resources for a process, or another gateway has the data
+            reading = self._configs.take_reading(env)
+        except ReadingPostponed as error:
+            self._schedule_after_crash(self._number, str(error), 1.0)
+            return
+        except ConfigError as error:
+            self._on_bad_config(self._number, str(error), 1.0)
+            return
+        try:
+            self._data.lock_directory(reading.settings.data_directory)
+            one = Generation.start_process(self._number, listener, env, reading.sources, self._log_event)
+        except (OSError, GatewayError) as error:  # no process or no descriptor is left, or another gateway has the data
             why = str(error) if isinstance(error, GatewayError) else f"it cannot be started: {error.strerror}"
             self._schedule_after_crash(self._number, why, 1.0)
             return
@@ -211,13 +205,7 @@ class Supervisor:
         if self._stopping and not self._generations:
             self._code = 0
 
-    def _ping_watchdog(self) -> None:
-        interval = self._notifier.interval
-        if interval is not None and time.monotonic() - self._proof >= interval:
-            self._proof = time.monotonic()
-            self._notifier.send_state(WATCHDOG=1)
-
-    # --- messages from generations ----------------------------------------------------------
+    # --- what generations say ---------------------------------------------------------------
 
     def _handle_message(self, one: Generation, message: Message) -> None:
         match message.word:
@@ -277,8 +265,7 @@ class Supervisor:
             self._listener.close()
             self._listener, self._next = self._next, None
             self._confirm_address()
-        if not self._fallback:
-            self._configs.keep_last_good(self._content)
+        if self._configs.confirm_current():
             self._notes.clear()
         one.line.send_message(MessageType.NOTE, **self._notes)
         self._notifier.send_state(READY=1, STATUS=f"generation {one.number} serves", MAINPID=os.getpid())
@@ -289,6 +276,10 @@ class Supervisor:
         with contextlib.suppress(GatewayError, OSError):  # the disk is full
             self._address.confirm_move(self._listener)
         self._notifier.store_listener(self._listener, *self._address.configured)
+
+    @property
+    def _limits(self) -> TimeLimits:
+        return TimeLimits.from_config(self._configs.current.settings)
 
     @property
     def _is_changing(self) -> bool:
@@ -313,9 +304,6 @@ class Supervisor:
             self._hand_over(one)
             return
         why = one.error or f"it ended with exit code {code}"
-        if not self._served and code == BAD_CONFIG_EXIT_CODE:
-            self._code, self.failure, self.why = BAD_CONFIG_EXIT_CODE, why, why
-            return
         leader = self._current_leader
         if (
             leader is not None and leader.state is GenerationState.LEADING
@@ -327,9 +315,11 @@ class Supervisor:
         if one.state is GenerationState.LEADING and self._is_changing:  # its successor will lead
             self._log_event("generation.crashed", generation=one.number, error=why)
             return
+        lasted = time.monotonic() - one.started
         if code == BAD_CONFIG_EXIT_CODE:
-            self._fall_back(why)
-        self._schedule_after_crash(one.number, why, time.monotonic() - one.started)
+            self._on_bad_config(one.number, why, lasted)
+        else:
+            self._schedule_after_crash(one.number, why, lasted)
 
     def _schedule_after_crash(self, number: int, why: str, lasted: float) -> None:
         """Schedule the next start, at once or after a backoff; a restart that is under way has failed."""
@@ -341,12 +331,14 @@ class Supervisor:
         if self._begin_at is None:
             self._begin_at = time.monotonic() + pause
 
-    def _fall_back(self, why: str) -> None:
-        """Continue with the last good config."""
-        good = self._configs.fall_back()
-        if good is not None:
-            self._fallback = {"MOONGATE_CONFIG": str(good)}
-            self._publish_note("config", f"not used, the last good config is in use: {why}")
+    def _on_bad_config(self, number: int, why: str, lasted: float) -> None:
+        """Go on with the configuration that last worked; at the first start, end instead."""
+        if not self._served:
+            self._code, self.failure, self.why = BAD_CONFIG_EXIT_CODE, why, why
+            return
+        if self._configs.fall_back():
+            self._publish_note("config", f"not taken, the last good one is used: {why}")
+        self._schedule_after_crash(number, why, lasted)
 
     def _publish_note(self, name: str, text: str) -> None:
         """Show a note in `/health`."""
@@ -386,22 +378,22 @@ class Supervisor:
         else:
             self._start_successor()
 
-    def _start_successor(self, reading: ConfigReading | None = None) -> None:
-        """Start a new generation if the settings can be used; the whole restart uses this one reading of them."""
-        reading = reading or config_history.read_config(os.environ)
-        if (settings := reading.settings) is None:
-            self._publish_note("config", f"not taken: {reading.error}")
-            self._answer_restarts(ok=False, new=self._number, error=reading.error)
+    def _start_successor(self) -> None:
+        """Start a new generation if the settings can be used; all that follows uses this one reading of them."""
+        try:
+            reading = self._configs.take_reading(os.environ)
+        except ConfigError as error:
+            self._publish_note("config", f"not taken: {error}")
+            self._answer_restarts(ok=False, new=self._number, error=str(error))
             return
+        settings = reading.settings
         try:
             self._data.lock_directory(settings.data_directory)
             self._next = self._address.bind_if_changed(self._listener, settings.gateway.host, settings.gateway.port)
         except GatewayError as error:
             self._answer_restarts(ok=False, new=self._number, error=str(error))
             return
-        self._limits = TimeLimits.from_config(settings)
-        self._next_reading = reading
-        self._fallback = {}
+        self._configs.prepare_restart(reading)
         self._begin_at = time.monotonic()
 
     def _answer_restarts(self, *, ok: bool, new: int, error: str = "") -> None:
@@ -412,7 +404,7 @@ class Supervisor:
         if not ok:
             self._log_event("restart.failed", error=error)
             self._notifier.send_state(READY=1, STATUS=f"restart failed: {error}"[:200].replace("\n", " "))
-            self._next_reading = None
+            self._configs.revert_to_confirmed()
             if self._next is not None:
                 self._next.close()
                 self._next = None
@@ -456,5 +448,4 @@ class Supervisor:
             one.stop_within(grace, KILL_MARGIN_SECONDS)
 
     def _log_event(self, event: str, **about: Any) -> None:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1_000_000 % 1000:03d}Z"
-        self._write(json.dumps({"time": stamp, "level": "info", "event": event, **about}).encode())
+        self._write(logfile.encode_event(event, about))

@@ -117,16 +117,26 @@ def test_a_rejected_config_shows_in_health_until_it_is_fixed(one: Live, shell: S
     assert (mended.code, one.health["status"]) == (0, "healthy")
 
 
-def test_after_a_crash_with_a_bad_config_the_last_good_one_is_used(one: Live, shell: Shell) -> None:
-    write_config(one, [{"id": "main", "backend": "ecko"}])
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (json.dumps({"gateway": {"port": 0}, "agents": {"list": [{"id": "main", "backend": "ecko"}]}}), "ecko"),
+        ('{"gateway', "not valid JSON"),
+    ],
+    ids=["the generation refuses it", "the supervisor refuses it"],
+)
+def test_after_a_crash_with_a_bad_config_the_last_good_one_is_used(one: Live, bad: str, why: str) -> None:
+    good = one.config.read_text()
+    one.config.write_text(bad)
 
     one.signal(signal.SIGKILL, one.generation)
     until_sync(lambda: one.logged("generation.leads")[-1]["generation"] > 1, "another generation leads")
 
     assert one.health["status"] == "degraded"
-    assert "ecko" in one.health["checks"]["config"]
-    assert "ecko" in one.config.with_name("config.json.rejected").read_text()
-    assert "ecko" in one.config.read_text()
+    assert why in one.health["checks"]["config"]
+    assert one.config.with_name("config.json.rejected").read_text() == bad
+    assert one.config.with_name("config.json.last-good").read_text() == good
+    assert one.config.read_text() == bad
     assert one.call("POST", "/api/agent", {"message": "hi"}).body["reply"] == "echo: hi"
 
 

@@ -307,6 +307,79 @@ def test_changed_timeouts_apply_from_the_next_restart(one: Live, shell: Shell) -
     assert one.wait_logged("gateway.ending")[-1]["grace"] == 0.5
 
 
+@pytest.mark.parametrize("way", [[], ["--hard"]], ids=["plain", "hard"])
+def test_an_edit_while_the_new_generation_starts_waits_for_the_next_restart(
+    live: Callable[..., Live], way: list[str]
+) -> None:
+    """Supervisor, generation, data lock and last good copy are all of the version that the restart read."""
+    one = live()
+    one.home.chmod(0o700)
+    write_version(one, "first", 1.0)
+    faults.able(one).start()
+    shell, go = Shell(one.env, one.home), one.home / "go"
+    faults.give(one, f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n")
+    meant = write_version(one, "second", 2.0)
+    restart = shell.start("restart", *way)
+    one.wait_logged("generation.started", 2)
+
+    later = write_version(one, "third", 3.0)
+    go.touch()
+
+    assert "generation 1 → 2" in restart.communicate(timeout=PATIENCE)[0]
+    assert version_of(one) == "second"
+    assert one.config.with_name("config.json.last-good").read_text() == meant
+    assert (one.home / "second" / "gateway.lock").exists()
+    assert not (one.home / "third").exists()
+    assert shell("restart").code == 0
+    assert version_of(one) == "third"
+    assert one.config.with_name("config.json.last-good").read_text() == later
+    assert one.stop() == 0
+    assert one.logged("supervisor.stopping")[-1]["grace"] == 3.0
+
+
+def test_a_refused_restart_leaves_the_times_of_the_supervisor_as_they_were(one: Live, shell: Shell) -> None:
+    write_version(one, "first", 1.0)
+    one.start()
+    settings = json.loads(write_version(one, "second", 2.0))
+    settings["agents"]["list"][0]["backend"] = "ecko"
+    one.config.write_text(json.dumps(settings))
+
+    assert shell("restart").code == 1
+
+    assert one.stop() == 0
+    assert one.logged("supervisor.stopping")[-1]["grace"] == 1.0
+
+
+def test_a_generation_of_a_supervisor_that_hands_no_config_over_reads_it(one: Live) -> None:
+    """As that of 0.1.0 does after an upgrade in place."""
+    write_version(one, "first", 1.0)
+    faults.give(faults.able(one), "import os\nos.environ.pop('MOONGATE_CONFIG_FD')\n")
+
+    one.start()
+
+    assert version_of(one) == "first"
+
+
+def write_version(live: Live, name: str, grace: float) -> str:
+    """Write a config whose version shows in the agent, in the data directory, and in how the gateway stops."""
+    text = json.dumps(
+        {
+            "gateway": {"port": 0, "stop_grace": grace},
+            "agents": {"list": [ECHO | {"id": name}]},
+            "data": {"directory": str(live.home / name)},
+        }
+    )
+    live.config.write_text(text)
+    return text
+
+
+def version_of(live: Live) -> str:
+    """Return the version that is served: its agent answers, and its data directory has the database."""
+    (agent,) = live.call("GET", "/api/agents").body["agents"]
+    assert (live.home / agent["id"] / "moongate.db").exists()
+    return str(agent["id"])
+
+
 def test_after_a_crash_the_generation_that_is_starting_takes_over(one: Live, shell: Shell) -> None:
     faults.able(one).start()
     old = one.generation
