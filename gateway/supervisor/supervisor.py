@@ -99,10 +99,8 @@ class Supervisor:
         self._stopping = False
         self._graces = 0
         self._code: int | None = None
-        #: why the gateway could not start to serve; empty if it could
-        self.failure = ""
-        #: why the gateway ended
-        self.why = ""
+        #: why the gateway could not start to serve (empty if it could), and why it ended
+        self.failure = self.why = ""
         self._served = resumed is not None
 
     def run(self) -> int:

@@ -296,7 +296,7 @@ def complaint(answer: Answer) -> tuple[int, str]:
         ),
         ("POST", "/v1/tasks", {"input": "x", "pack": "nope"}, 400, "unknown pack"),
         ("POST", "/v1/tasks", {"input": "x", "webhook": "ftp://x/"}, 400, "http"),
-        ("POST", "/v1/tasks", {"input": "x", "webhook": "not a url"}, 400, "webhook: a URL"),
+        ("POST", "/v1/tasks", {"input": "x", "webhook": "not a url"}, 400, "webhook: the URL"),
         ("POST", "/v1/tasks", {"input": "x", "webhook": "http://10.0.0.1/"}, 400, "10.0.0.1"),
         ("POST", "/v1/tasks", {}, 400, "input"),
         ("POST", "/v1/run", {"mode": "goal"}, 400, "goal"),
