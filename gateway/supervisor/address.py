@@ -47,6 +47,17 @@ class ListenAddress:
         self._next = host, number
         return bound
 
+    def pin_to_environment(self, listener: socket.socket, *, moving: bool) -> dict[str, str]:
+        """Return the variables that make a config name the address of the socket, whatever its file says by now.
+
+        The settings are then checked against the address that is served: a public one needs a token.
+
+        Args:
+            moving: whether `bind_if_changed` has bound the socket, and the move is not confirmed yet.
+        """
+        host = (self._next if moving else self.configured)[0]
+        return {"MOONGATE_HOST": host, "MOONGATE_PORT": str(listener.getsockname()[1])}
+
     def confirm_move(self, to: socket.socket) -> None:
         """Record that the gateway now serves on the socket that `bind_if_changed` bound."""
         self.configured = self._next

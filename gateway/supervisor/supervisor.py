@@ -108,7 +108,7 @@ class Supervisor:
         self._log_event("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
         if self._resumed is not None:
             self._intents, self._restarting = self._resumed, True
-            self._start_successor()
+            self._schedule_successor()
         else:
             self._notifier.store_listener(self._listener, *self._address.configured)
         while self._code is None:
@@ -139,7 +139,8 @@ class Supervisor:
     def _start_generation(self) -> None:
         self._number += 1
         listener = self._next or self._listener
-        env = self._env | self._configs.fallback | {"MOONGATE_PORT": str(listener.getsockname()[1])}
+        pinned = self._address.pin_to_environment(listener, moving=self._next is not None)
+        env = self._env | self._configs.fallback | pinned
         try:
             reading = self._configs.take_reading(env)
         except ReadingPostponed as error:
@@ -374,10 +375,10 @@ class Supervisor:
             self._publish_note("supervisor", f"not replaced: {wrong}")
             self._answer_restarts(ok=False, new=self._number, error=wrong)
         else:
-            self._start_successor()
+            self._schedule_successor()
 
-    def _start_successor(self) -> None:
-        """Start a new generation if the settings can be used; all that follows uses this one reading of them."""
+    def _schedule_successor(self) -> None:
+        """Read the config and schedule the next generation; if it cannot be used, answer the restart as failed."""
         try:
             reading = self._configs.take_reading(os.environ)
         except ConfigError as error:

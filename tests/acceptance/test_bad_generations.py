@@ -140,6 +140,20 @@ def test_after_a_crash_with_a_bad_config_the_last_good_one_is_used(one: Live, ba
     assert one.call("POST", "/api/agent", {"message": "hi"}).body["reply"] == "echo: hi"
 
 
+def test_after_a_crash_the_socket_on_a_public_address_still_asks_for_a_token(live: Callable[..., Live]) -> None:
+    """The edited address counts from a restart on, and so must what is safe on that address alone."""
+    one = live()
+    write_config(one, [ECHO], host="0.0.0.0")
+    one.start()
+    write_config(one, [ECHO], host="127.0.0.1", auth={"mode": "none"})
+
+    one.signal(signal.SIGKILL, one.generation)
+    until_sync(lambda: one.logged("generation.leads")[-1]["generation"] > 1, "another generation leads")
+
+    assert one.call("GET", "/api/sessions", headers={"Authorization": ""}).status == 401
+    assert "is allowed on a loopback address only" in one.health["checks"]["config"]
+
+
 def test_a_killed_generation_is_replaced_at_once(one: Live) -> None:
     one.signal(signal.SIGKILL, one.generation)
 
