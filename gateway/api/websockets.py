@@ -17,7 +17,6 @@ from msgspec import Meta
 
 from gateway.api import sse
 from gateway.api.routing import Call
-from gateway.engine.latch import Latch
 from gateway.errors import GatewayError, InvalidRequest
 
 #: bytes of a message from a client, which has nothing to send
@@ -29,18 +28,15 @@ MAX_CLOSE_REASON_BYTES = 123
 Ticket = Annotated[str | None, Meta(description="From POST /api/tickets; replaces the Authorization header.")]
 
 
-async def serve_websocket(
-    call: Call[Any, Any], frames: AsyncGenerator[bytes, None], *, until: Latch | None = None
-) -> web.StreamResponse:
-    """Answer with a WebSocket that sends these texts, until there are no more; it ignores what the client sends.
+async def serve_websocket(call: Call[Any, Any], frames: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+    """Answer with a WebSocket that sends `frames` until they end. What the client sends is ignored.
 
-    The close code is 1000 at the end; 1012 when the server closes (then reconnect, and ask for what came after
-    the last frame); 1008 when the caller's token expires or is revoked; 1011 after an error. The connection is
-    dropped when the client reads nothing for `limits.stall_seconds` or answers no ping.
+    Close codes: 1000, the frames ended; 1012, the server is closing: reconnect, and ask for what came after the
+    last frame; 1008, the token expired or was revoked; 1011, an error. The connection is dropped when the client
+    reads nothing for `limits.stall_seconds` or answers no ping.
 
     Args:
-        frames: the texts; the generator is closed at the end.
-        until: is set when the server closes; `call.server.closing` when left out.
+        frames: texts; the generator is closed at the end.
 
     Raises:
         InvalidRequest: the request does not ask for a WebSocket.
@@ -55,7 +51,7 @@ async def serve_websocket(
     if not socket.can_prepare(call.request):
         raise InvalidRequest("this path speaks WebSocket.", remedy="Open it with a WebSocket client.")
     await socket.prepare(call.request)
-    closing = until or call.server.closing
+    closing = call.server.closing
     deadline = asyncio.timeout(sse.seconds_until_token_expires(call))
 
     def end_early(_: object = None) -> None:
@@ -86,9 +82,11 @@ async def serve_websocket(
     return socket
 
 
-async def _send_texts(frames: AsyncGenerator[bytes, None], socket: web.WebSocketResponse, patience: float) -> None:
+async def _send_texts(
+    frames: AsyncGenerator[bytes, None], socket: web.WebSocketResponse, timeout_seconds: float
+) -> None:
     async for data in frames:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout_seconds):
             await socket.send_frame(data, WSMsgType.TEXT)
 
 
