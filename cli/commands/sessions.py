@@ -122,9 +122,9 @@ def _format_heading(message: dict[str, Any]) -> str:
 
 @COMMAND.command("delete")
 @click.argument("key")
-@click.option("--force", is_flag=True, help="First cancel the tasks that run in it.")
+@click.option("--force", is_flag=True, help="First cancel its running and waiting tasks.")
 def delete_session(key: str, force: bool) -> None:
-    """Delete a session with its messages. Refused while a task runs in it.
+    """Delete a session with its messages. Refused while tasks run or wait in it.
 
     \b
     Example:
