@@ -19,7 +19,7 @@ import msgspec
 
 
 @contextlib.contextmanager
-def _hide_module(name: str) -> Iterator[None]:
+def _block_import(name: str) -> Iterator[None]:
     """Make imports of a module fail inside the `with` block, unless the module is loaded already."""
     missing = sys.modules.setdefault(name, None) is None  # type: ignore[arg-type]
     try:
@@ -30,7 +30,7 @@ def _hide_module(name: str) -> Iterator[None]:
 
 
 # structlog imports rich, if installed, for a console that is not used here; that takes 35 ms of each start.
-with _hide_module("rich"):
+with _block_import("rich"):
     import structlog
 
 #: lines that may wait to be written

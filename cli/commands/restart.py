@@ -100,11 +100,13 @@ def _check_restartable(instance: Instance) -> float:
     return settings.gateway.stop_grace
 
 
-def _stop_and_start(instance: Instance, found: Record | None, patience: float, wait: float, *, force: bool) -> Outcome:
+def _stop_and_start(
+    instance: Instance, found: Record | None, timeout_seconds: float, wait: float, *, force: bool
+) -> Outcome:
     """Stop the gateway, and start it again.
 
     Args:
-        patience: seconds to wait for the gateway to end by itself.
+        timeout_seconds: seconds to wait for the gateway to end by itself.
         force: whether a service manager kills it without waiting.
     """
     old = 0
@@ -118,7 +120,7 @@ def _stop_and_start(instance: Instance, found: Record | None, patience: float, w
         return Outcome("", True, old, int((probe.probe_gateway(instance).health or {}).get("generation", 1)), "")
     port, host = (None, None) if found is None else _read_listen_options(found)
     if found is not None:
-        stop.end_gateway(instance, found, patience)
+        stop.end_gateway(instance, found, timeout_seconds)
     started = start.start_in_background(instance, port, host, wait)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
 

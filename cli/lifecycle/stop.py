@@ -15,23 +15,23 @@ from gateway.supervisor.record import Record
 KILL_DELAY_SECONDS = 1.0
 
 
-def end_gateway(instance: Instance, found: Record, patience: float, *, force: bool = False) -> None:
+def end_gateway(instance: Instance, found: Record, timeout_seconds: float, *, force: bool = False) -> None:
     """End a gateway, and wait until its port is free.
 
     Args:
-        patience: seconds that it may take to end by itself; then it is killed.
+        timeout_seconds: seconds that it may take to end by itself; then it is killed.
         force: kill it at once.
 
     Raises:
         Unavailable: it does not end, or its port does not become free.
     """
     if not force and restart_plan.CURRENT_PLATFORM == "win32":  # where any signal kills
-        request_stop(instance, found, patience)
-    terminate.end_gateway(found, patience, terminate.KILL_SIGNAL if force else signal.SIGTERM)
+        request_stop(instance, found, timeout_seconds)
+    terminate.end_gateway(found, timeout_seconds, terminate.KILL_SIGNAL if force else signal.SIGTERM)
 
 
-def request_stop(instance: Instance, found: Record, patience: float) -> None:
+def request_stop(instance: Instance, found: Record, timeout_seconds: float) -> None:
     """Ask a gateway to end over HTTP, and wait. Does nothing else if it does not answer or does not end."""
     with contextlib.suppress(GatewayError):
         client.GatewayClient(instance).post("/api/gateway/stop")
-        terminate.wait_gone(found.process_identity, patience)
+        terminate.wait_gone(found.process_identity, timeout_seconds)

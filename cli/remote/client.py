@@ -157,8 +157,8 @@ class GatewayClient:
                     remedy=f"Start it: gateway start\nThen: gateway tasks watch {run}",
                 )
             if not said:
-                patience = output.format_duration(RETURN_TIMEOUT_SECONDS)
-                tell(f"The gateway is gone; waiting {patience} for it. The task is kept.")
+                duration = output.format_duration(RETURN_TIMEOUT_SECONDS)
+                tell(f"The gateway is gone; waiting {duration} for it. The task is kept.")
                 said = True
             time.sleep(RECONNECT_POLL_SECONDS)
         self._found = found

@@ -35,8 +35,8 @@ class _InterruptibleReader(io.RawIOBase):
         Raises:
             TimeoutError: no data arrived within the timeout of the socket.
         """
-        patience = self._socket.gettimeout()
-        deadline = None if patience is None else time.monotonic() + patience
+        timeout_seconds = self._socket.gettimeout()
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while not select.select([self._socket], [], [], READ_TURN_SECONDS)[0]:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError("no data arrived in time")

@@ -28,7 +28,7 @@ class CommandResult(NamedTuple):
 CommandRunner = Callable[[Sequence[str], Mapping[str, str], float], CommandResult]
 
 
-def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -> CommandResult:
+def run_command(words: Sequence[str], env: Mapping[str, str], timeout_seconds: float) -> CommandResult:
     """Run a command to its end. This is the usual `CommandRunner`.
 
     Raises:
@@ -41,13 +41,13 @@ def run_command(words: Sequence[str], env: Mapping[str, str], patience: float) -
             env=dict(env),
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=patience,
+            timeout=timeout_seconds,
             check=False,
         )
     except OSError as error:
         raise Unavailable(f"cannot run {words[0]}: {error.strerror}.") from error
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{' '.join(words)} did not end within {patience:g} s.") from error
+        raise Unavailable(f"{' '.join(words)} did not end within {timeout_seconds:g} s.") from error
     return CommandResult(
         done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
     )
@@ -58,9 +58,9 @@ def describe_failure(done: CommandResult) -> str:
     return done.err.strip() or done.out.strip() or f"exit code {done.code}"
 
 
-def wait_until(met: Callable[[], bool], patience: float) -> bool:
-    """Wait until a condition is met, for at most `patience` seconds. Returns whether it is met."""
-    deadline = time.monotonic() + patience
+def wait_until(met: Callable[[], bool], timeout_seconds: float) -> bool:
+    """Wait until a condition is met, for at most `timeout_seconds` seconds. Returns whether it is met."""
+    deadline = time.monotonic() + timeout_seconds
     while not met():
         if time.monotonic() > deadline:
             return False

@@ -39,10 +39,10 @@ class DriverTask:
         self._task: asyncio.Task[None] | None = None
         loop.call_soon_threadsafe(self._start_task, work)
 
-    def cancel_and_wait(self, patience: float) -> None:
-        """Cancel the task, and wait up to `patience` seconds for its end."""
+    def cancel_and_wait(self, timeout_seconds: float) -> None:
+        """Cancel the task, and wait up to `timeout_seconds` seconds for its end."""
         self._loop.call_soon_threadsafe(self._cancel_task)
-        self._done.wait(patience)
+        self._done.wait(timeout_seconds)
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = self._loop.create_task(work, name="turn")

@@ -270,14 +270,14 @@ class OpenCodeRunner:
 
     # --- in any thread ----------------------------------------------------------------------
 
-    def _cancel_turn(self, patience: float) -> bool:
+    def _cancel_turn(self, timeout_seconds: float) -> bool:
         with self._lock:
             turn = self._turn
             if turn is None or turn.state is not RunState.RUNNING or turn.work is None:
                 return False
             self._end_turn(turn, RunState.INTERRUPTED)
             work = turn.work
-        work.cancel_and_wait(patience)
+        work.cancel_and_wait(timeout_seconds)
         return True
 
     def _end_turn(self, turn: _RunnerTurn, state: RunState, error: str | None = None) -> None:

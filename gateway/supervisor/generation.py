@@ -147,7 +147,7 @@ class Generation:
 
     @classmethod
     def from_kept(cls, kept: Mapping[str, Any], log_event: Callable[..., None]) -> Generation:
-        """Return a generation that was started before a re-execution."""
+        """Rebuild, from the state that the supervisor kept, a generation that it started before it re-executed."""
         for descriptor in (kept["line"], kept["log"]):
             os.set_inheritable(descriptor, False)
         return cls(

@@ -20,7 +20,7 @@ from gateway.supervisor.record import Record
 
 
 class Lock:
-    """A held lock. Children do not inherit it."""
+    """The held lock: one gateway for each config. Child processes do not inherit it."""
 
     def __init__(self, descriptor: int, guard: int) -> None:
         self.descriptor = descriptor

@@ -263,9 +263,10 @@ class Launchd:
         """Stop the service for good, and wait until it is unloaded."""
         if not self._is_loaded:
             return
-        done = self._run_launchctl("bootout", self._service_target, patience=self._stop_seconds)
+        done = self._run_launchctl("bootout", self._service_target, timeout_seconds=self._stop_timeout_seconds)
         if not wait_until(
-            lambda: not self._is_loaded, self._stop_seconds if done.code == 0 or _is_temporary_failure(done) else 0.0
+            lambda: not self._is_loaded,
+            self._stop_timeout_seconds if done.code == 0 or _is_temporary_failure(done) else 0.0,
         ):
             raise GatewayError(f"{self._format_command('bootout', self._service_target)}: {describe_failure(done)}")
 
@@ -325,11 +326,11 @@ class Launchd:
         if done.code:
             raise GatewayError(f"{self._format_command(*words)}: {describe_failure(done)}")
 
-    def _run_launchctl(self, *words: str, patience: float = MANAGER_TIMEOUT_SECONDS) -> CommandResult:
-        return self._run(["launchctl", *words], self._env, patience)
+    def _run_launchctl(self, *words: str, timeout_seconds: float = MANAGER_TIMEOUT_SECONDS) -> CommandResult:
+        return self._run(["launchctl", *words], self._env, timeout_seconds)
 
     @property
-    def _stop_seconds(self) -> float:
+    def _stop_timeout_seconds(self) -> float:
         with contextlib.suppress(GatewayError):
             found = self.read_installed_spec()
             if found is not None:

@@ -164,8 +164,8 @@ class Systemd:
                 Step(
                     "start the service",
                     self._format_command("restart", self.service_name),
-                    lambda: self._run_checked("restart", self.service_name, patience=self._stop_seconds),
-                    lambda: self._run_checked("stop", self.service_name, patience=self._stop_seconds),
+                    lambda: self._run_checked("restart", self.service_name, timeout_seconds=self._stop_timeout_seconds),
+                    lambda: self._run_checked("stop", self.service_name, timeout_seconds=self._stop_timeout_seconds),
                     f"See why: gateway logs, or {self.journal_command}",
                 )
             )
@@ -181,7 +181,7 @@ class Systemd:
 
         def stop_unit() -> None:
             if before is not None or was.running:  # systemd refuses to stop an unknown service
-                self._run_checked("stop", self.service_name, patience=self._stop_seconds)
+                self._run_checked("stop", self.service_name, timeout_seconds=self._stop_timeout_seconds)
 
         return [
             Step(
@@ -259,7 +259,7 @@ class Systemd:
                 "stop", "--no-block", self.service_name
             )  # first, because systemd would otherwise start it again
             self._run_systemctl("kill", "--signal=SIGKILL", self.service_name)
-        self._run_checked("stop", self.service_name, patience=self._stop_seconds)
+        self._run_checked("stop", self.service_name, timeout_seconds=self._stop_timeout_seconds)
 
     def find_rivals(self, spec: ServiceSpec) -> list[Path]:
         return unit_file.find_rivals(
@@ -281,18 +281,18 @@ class Systemd:
         said = dict(line.split("=", 1) for line in done.out.splitlines() if "=" in line)
         return {name: said.get(name, "") for name in properties}
 
-    def _run_checked(self, *words: str, patience: float = MANAGER_TIMEOUT_SECONDS) -> None:
-        done = self._run_systemctl(*words, patience=patience)
+    def _run_checked(self, *words: str, timeout_seconds: float = MANAGER_TIMEOUT_SECONDS) -> None:
+        done = self._run_systemctl(*words, timeout_seconds=timeout_seconds)
         if done.code:
             rootless = self._site.system and os.geteuid() != 0
             remedy = f"Run: sudo {self._format_command(*words)}" if rootless else None
             raise GatewayError(f"{self._format_command(*words)}: {describe_failure(done)}", remedy=remedy)
 
-    def _run_systemctl(self, *words: str, patience: float = MANAGER_TIMEOUT_SECONDS) -> CommandResult:
-        return self._run([*self._command_words, *words], self._env, patience)
+    def _run_systemctl(self, *words: str, timeout_seconds: float = MANAGER_TIMEOUT_SECONDS) -> CommandResult:
+        return self._run([*self._command_words, *words], self._env, timeout_seconds)
 
     @property
-    def _stop_seconds(self) -> float:
+    def _stop_timeout_seconds(self) -> float:
         with contextlib.suppress(GatewayError):
             found = self.read_installed_spec()
             if found is not None:

@@ -273,13 +273,13 @@ class TaskScheduler:
     def stop_service(self, *, force: bool = False) -> None:
         found = self._find_own_record()
         if found is not None and not force:
-            stop.request_stop(self._instance, found, self._stop_seconds)
+            stop.request_stop(self._instance, found, self._stop_timeout_seconds)
         self._run_schtasks("/end", "/tn", self.service_name)  # it fails if the task has ended already, which is fine
         if found is not None:
             stop.end_gateway(self._instance, found, 0.0, force=True)
 
     @property
-    def _stop_seconds(self) -> float:
+    def _stop_timeout_seconds(self) -> float:
         with contextlib.suppress(GatewayError):
             return config.load(self._env).gateway.stop_grace + TASK_STOP_MARGIN_SECONDS
         return TASK_STOP_MARGIN_SECONDS

@@ -101,7 +101,10 @@ class _LineTransport:
 
 
 class _Client:
-    """Handles the agent's requests: only for permissions. It has files and terminals of its own."""
+    """Our side of the connection: receives the agent's updates and answers its permission requests.
+
+    It offers no files and no terminals; the agent uses its own.
+    """
 
     def __init__(self, room: asyncio.Event) -> None:
         self._room = room

@@ -189,7 +189,10 @@ async def _stream_answer(
 
 
 async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Session, Log | None]:
-    """Return the session of a turn, and a warning if it is not the earlier one."""
+    """Return the session for a turn: the earlier one if it can be continued, else a new one.
+
+    With a new one in place of an earlier one comes a warning that says why.
+    """
     remark = None
     if turn.session_ref is not None:
         try:

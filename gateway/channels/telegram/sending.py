@@ -53,7 +53,7 @@ class AnswerSender:
             age = (self._clock() - out.at) / 1000
             if age > self._options.stale_after:
                 return PermanentFailure(f"it is {age:.0f} s old: channels.telegram.stale_after keeps it back")
-            await self._end_draft(out.run)
+            await self._stop_drafting(out.run)
             return await self._try_to_send(out, context, UNREACHABLE_RETRY_SECONDS)
 
     def show_draft(self, run: str, chat: str, context: ChannelContext) -> None:
@@ -71,7 +71,7 @@ class AnswerSender:
         self._accepts_drafts = False
         await asyncio.gather(*(draft.end_draft(DRAFT_HANDOVER_SECONDS) for draft in list(self._drafts.values())))
 
-    async def _end_draft(self, run: str) -> None:
+    async def _stop_drafting(self, run: str) -> None:
         self._answered[run] = None
         if len(self._answered) > MAX_ANSWERED_RUNS:
             self._answered.popitem(last=False)

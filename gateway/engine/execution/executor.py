@@ -255,11 +255,11 @@ class Executor:
             if attempt.done or attempt.rounds >= run.spec.max_rounds:
                 return
             ended = GoalRound(number=attempt.rounds, reply=recorder.current_reply, usage=recorder.usage)
-            await self._store_round(run, ended, await recorder.close())
+            await self._store_goal_round(run, ended, await recorder.close())
             recorder.start_next_round()
             attempt.rounds += 1
 
-    async def _store_round(self, run: Run, ended: GoalRound, said: Sequence[BackendEvent]) -> None:
+    async def _store_goal_round(self, run: Run, ended: GoalRound, said: Sequence[BackendEvent]) -> None:
         await until_stored(lambda: self._store.runs.end_round(run.id, run.epoch, ended, said))
 
     def _timeout_seconds(self, run: Run) -> float:

@@ -74,7 +74,7 @@ class Worker:
             attempt.interrupt(why)
 
     def start(self) -> None:
-        """Start claiming."""
+        """Start claiming queued runs and executing them."""
         self._loop.start()
 
     async def stop_claiming(self) -> None:

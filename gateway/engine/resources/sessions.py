@@ -70,7 +70,10 @@ class Sessions:
         return found
 
     def _expand_slug(self, name: str) -> str:
-        """Return a full key with the id of its agent, if it names the agent by slug; else the name as it is."""
+        """Return a session key with the agent's slug replaced by the agent's id.
+
+        A name that is not a full key, or whose agent is unknown, is returned unchanged.
+        """
         full = SessionKey.parse_key(name)
         agent = self._agents.find_by_name(full.agent) if full else None
         return str(full._replace(agent=agent.id)) if full and agent else name

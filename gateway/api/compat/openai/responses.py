@@ -128,7 +128,7 @@ def _encode_response_error(error: GatewayError) -> bytes:
 
 
 async def _stream_response_events(call: Call[ResponseRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
-    """Yield the events that the SDK's stream helper needs, in its order."""
+    """Yield a run as server-sent events, in the order that the stream helper of the OpenAI SDK expects."""
     numbers = itertools.count()
     where = {"item_id": f"msg_{run.id}", "output_index": 0, "content_index": 0}
 
