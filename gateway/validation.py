@@ -38,6 +38,11 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
     return f"{path or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
 
 
+def end_sentence(text: str) -> str:
+    """Return a text with a full stop, unless it ends with a question."""
+    return text if text.endswith("?") else f"{text}."
+
+
 def suggest_name(given: str, known: Iterable[str]) -> str:
     """Return `; did you mean "…"?` with the nearest known name, or the list of choices."""
     choices = list(known)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-#: seconds of one turn
-READ_TURN_SECONDS = 0.1
+#: seconds between two looks for Ctrl-C
+READ_POLL_SECONDS = 0.1
 
 
 class _InterruptibleReader(io.RawIOBase):
@@ -37,7 +37,7 @@ class _InterruptibleReader(io.RawIOBase):
         """
         timeout_seconds = self._socket.gettimeout()
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        while not select.select([self._socket], [], [], READ_TURN_SECONDS)[0]:
+        while not select.select([self._socket], [], [], READ_POLL_SECONDS)[0]:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError("no data arrived in time")
         return self._socket.recv_into(buffer)

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.errors import InvalidRequest, TimedOut, TooLarge, UnsupportedMedia
-from gateway.validation import explain_error
+from gateway.validation import end_sentence, explain_error
 
 S = TypeVar("S", bound=Struct)
 
@@ -102,7 +102,7 @@ def parse_body(data: bytes, kind: type[S]) -> S:
     try:
         return decoder.decode(data or b"{}")
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain_error(error, kind, "the body") + ".") from error
+        raise InvalidRequest(end_sentence(explain_error(error, kind, "the body"))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {_first_line(error)}.") from error
     except RecursionError as error:
@@ -125,7 +125,7 @@ def parse_query(request: web.Request, kind: type[S]) -> S:
             return nothing
         return msgspec.convert(flat, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"query: {explain_error(error, kind, 'the query')}.") from error
+        raise InvalidRequest(end_sentence(f"query: {explain_error(error, kind, 'the query')}")) from error
 
 
 @cache

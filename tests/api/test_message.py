@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.api.client import ask, done
@@ -80,6 +82,7 @@ async def test_a_refusal_names_the_field(moongate: Serving, change: dict[str, ob
 
     assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
     assert said in answer.message
+    assert re.search(r"\w[^\w.?]*[.?]$", answer.message), "one mark ends the sentence"
 
 
 async def test_an_unknown_agent_is_not_found(moongate: Serving) -> None:

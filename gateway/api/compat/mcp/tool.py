@@ -15,7 +15,7 @@ from gateway.domain.event import Event, Status, Text
 from gateway.domain.event import Tool as ToolUsed
 from gateway.domain.token import Scope
 from gateway.errors import Forbidden, InvalidRequest
-from gateway.validation import explain_error
+from gateway.validation import end_sentence, explain_error
 
 #: receives each event of a run while a tool waits for it
 TellEvent = Callable[[Event], Awaitable[None]]
@@ -70,7 +70,7 @@ async def run_tool(tool: Tool, call: _Call, given: dict[str, Any], tell: TellEve
     try:
         asked = msgspec.convert(given, tool.arguments_type)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain_error(error, tool.arguments_type, "the arguments") + ".") from error
+        raise InvalidRequest(end_sentence(explain_error(error, tool.arguments_type, "the arguments"))) from error
     return await tool.handler(call, asked, tell)
 
 
