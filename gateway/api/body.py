@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -19,8 +19,16 @@ S = TypeVar("S", bound=Struct)
 JSON_MEDIA_TYPE, FORM_MEDIA_TYPE = "application/json", "application/x-www-form-urlencoded"
 
 
+class BodyLimit(NamedTuple):
+    """How long a body may be, and what the receiver may change."""
+
+    max_bytes: int
+    #: the setting that limits it; None if nothing can be set
+    setting: str | None
+
+
 async def read_body(
-    request: web.Request, limit: int, seconds: float, *, types: Collection[str] = (JSON_MEDIA_TYPE,)
+    request: web.Request, limit: BodyLimit, seconds: float, *, types: Collection[str] = (JSON_MEDIA_TYPE,)
 ) -> bytes:
     """Return the whole body.
 
@@ -28,31 +36,31 @@ async def read_body(
 
     Raises:
         UnsupportedMedia: the body is not one of `types`, or it has a Content-Encoding.
-        TooLarge: the body has more than `limit` bytes.
+        TooLarge: the body is longer than the limit.
         TimedOut: the body was not complete within `seconds`.
         InvalidRequest: the body ended too early or is malformed.
     """
     if not request.can_read_body:
         return b""
     _check_type(request, types)
-    if (request.content_length or 0) > limit:
+    if (request.content_length or 0) > limit.max_bytes:
         raise _too_large(limit)
     try:
         if request.content.is_eof():  # it came together with the header
             data = request.content.read_nowait()
         else:
             async with asyncio.timeout(seconds):
-                data = await _receive_body(request, limit)
+                data = await _receive_body(request, limit.max_bytes)
     except TimeoutError:
         raise TimedOut(f"the body was not complete within {seconds:g} s.") from None
     except web.RequestPayloadError as error:
         raise InvalidRequest("the body does not fit its header, or ended too early.") from error
-    if len(data) > limit:
+    if len(data) > limit.max_bytes:
         raise _too_large(limit)
     return data
 
 
-async def _receive_body(request: web.Request, limit: int) -> bytes:
+async def _receive_body(request: web.Request, max_bytes: int) -> bytes:
     """Return the body; of one that is too large, only the beginning."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -60,7 +68,7 @@ async def _receive_body(request: web.Request, limit: int) -> bytes:
     data = bytearray()
     async for chunk in request.content.iter_any():
         data += chunk
-        if len(data) > limit:
+        if len(data) > max_bytes:
             break
     return bytes(data)
 
@@ -69,8 +77,9 @@ async def defer_expect_continue(request: web.Request) -> None:
     """Do nothing with `Expect: 100-continue`: `read_body` answers it, so that a refused client sends no body."""
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body is larger than {limit} bytes.", remedy="Send less, or raise limits.body.")
+def _too_large(limit: BodyLimit) -> TooLarge:
+    remedy = "Send less." if limit.setting is None else f"Send less, or raise {limit.setting}."
+    return TooLarge(f"the body is larger than {limit.max_bytes} bytes.", remedy=remedy)
 
 
 def _check_type(request: web.Request, types: Collection[str]) -> None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway import plugins
 from gateway.api import errors
-from gateway.api.body import JSON_MEDIA_TYPE
+from gateway.api.body import JSON_MEDIA_TYPE, BodyLimit
 from gateway.api.readiness import StorageCheck
 from gateway.config import Config
 from gateway.domain.idempotency import IdempotencyKey
@@ -151,6 +151,13 @@ class Call(Generic[B, Q]):
 Handler = Callable[[Any], Awaitable[Any]]
 #: checks the header of a request before its body is read
 Gate = Callable[[web.Request, "ServerContext"], None]
+#: returns how long the body of a request may be
+ChooseBodyLimit = Callable[[web.Request, "ServerContext"], BodyLimit]
+
+
+def limit_by_body_setting(request: web.Request, server: ServerContext) -> BodyLimit:
+    """Return the limit of most bodies: `limits.body`."""
+    return BodyLimit(server.config.limits.body, "limits.body")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +191,7 @@ class Route:
     answer: type[Struct] | type[list[Any]] | None
     status: int
     summary: str
+    choose_body_limit: ChooseBodyLimit
     #: status of an empty answer, if the route gives one: an MCP notification has no answer
     silent_status: int | None = None
     #: whether it can also answer with a stream of server-sent events
@@ -194,8 +202,6 @@ class Route:
     answer_media_type: str = "application/json"
     #: for senders that sign their requests: checks the header first; the handler then gets the raw bytes of the body
     gate: Gate | None = None
-    #: the most bytes that a body may have, if that is less than `limits.body`
-    max_body_bytes: int | None = None
     #: media types that the body may have
     media_types: Sequence[str] = (JSON_MEDIA_TYPE,)
     dialect: Dialect = NATIVE_DIALECT
@@ -225,7 +231,7 @@ class Routes:
         socket: bool = False,
         answer_media_type: str = "application/json",
         gate: Gate | None = None,
-        max_body_bytes: int | None = None,
+        body_limit: ChooseBodyLimit = limit_by_body_setting,
         media_types: Sequence[str] = (JSON_MEDIA_TYPE,),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as a route; the first line of its docstring is the route's summary."""
@@ -247,7 +253,7 @@ class Routes:
                     socket=socket,
                     answer_media_type=answer_media_type,
                     gate=gate,
-                    max_body_bytes=max_body_bytes,
+                    choose_body_limit=body_limit,
                     media_types=media_types,
                     dialect=self.dialect,
                 )

@@ -210,8 +210,9 @@ class ApiServer:
         async def read_and_serve(request: web.Request, principal: Principal, query: Struct) -> web.StreamResponse:
             if route.gate is not None:
                 route.gate(request, self._context)
-            largest = min(limits.body, route.max_body_bytes or limits.body)
-            data = await body.read_body(request, largest, limits.body_seconds, types=route.media_types)
+            data = await body.read_body(
+                request, route.choose_body_limit(request, self._context), limits.body_seconds, types=route.media_types
+            )
             call: Call[Any, Any] = Call(
                 request,
                 route,

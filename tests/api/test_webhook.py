@@ -327,6 +327,7 @@ async def test_a_huge_payload_is_refused_and_nothing_stored(taking: Serving, clo
     answer = await signed(taking, clock, body)
 
     assert (answer.status, answer.code) == (413, "TOO_LARGE")
+    assert "limits.body" not in answer.message, "raising it would change nothing"
     assert await runs(taking) == []
 
 

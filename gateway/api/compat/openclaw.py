@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
+from aiohttp import web
 from msgspec import Meta, Struct, field
 
 from gateway.api import fields, openclaw_callback, views
-from gateway.api.routing import Call, Dialect, Routes, Unheeded
+from gateway.api.body import BodyLimit
+from gateway.api.routing import Call, Dialect, Routes, ServerContext, Unheeded
 from gateway.domain import ids
 from gateway.domain.delivery import CHAT_FORMAT, Target
 from gateway.domain.ids import MODEL_PATTERN
@@ -91,8 +93,13 @@ class AgentHooked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reply: str | None = None
 
 
+def limit_hook_body(request: web.Request, server: ServerContext) -> BodyLimit:
+    """Return how long the body of a hook may be."""
+    return BodyLimit(min(MAX_HOOK_BYTES, server.config.limits.body), None)
+
+
 @ROUTES.add(
-    "POST", "/hooks/wake", scope=Scope.WRITE, body=Wake, query=Unheeded, answer=Woken, max_body_bytes=MAX_HOOK_BYTES
+    "POST", "/hooks/wake", scope=Scope.WRITE, body=Wake, query=Unheeded, answer=Woken, body_limit=limit_hook_body
 )
 async def wake(call: Call[Wake, Unheeded]) -> Woken:
     """Send a text to the main session of the default agent."""
@@ -112,7 +119,7 @@ async def wake(call: Call[Wake, Unheeded]) -> Woken:
     body=AgentHook,
     query=Unheeded,
     answer=AgentHooked,
-    max_body_bytes=MAX_HOOK_BYTES,
+    body_limit=limit_hook_body,
 )
 async def run_agent_hook(call: Call[AgentHook, Unheeded]) -> AgentHooked:
     """Run an agent in a session; a callback reports its end."""

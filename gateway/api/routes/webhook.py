@@ -43,6 +43,11 @@ def check_headers(request: web.Request, server: ServerContext) -> None:
     server.engine.channels.find_webhook_receiver(request.match_info["channel"]).check_headers(request.headers)
 
 
+def limit_webhook_body(request: web.Request, server: ServerContext) -> body.BodyLimit:
+    """Return how long the body of a webhook may be."""
+    return body.BodyLimit(min(MAX_WEBHOOK_BYTES, server.config.limits.body), None)
+
+
 @ROUTES.add(
     "POST",
     "/api/webhook/{channel}",
@@ -51,7 +56,7 @@ def check_headers(request: web.Request, server: ServerContext) -> None:
     answer=Taken,
     status=202,
     gate=check_headers,
-    max_body_bytes=MAX_WEBHOOK_BYTES,
+    body_limit=limit_webhook_body,
     media_types=(body.JSON_MEDIA_TYPE, body.FORM_MEDIA_TYPE),
 )
 async def take(call: Call[bytes, Nothing]) -> Taken | web.Response:
