@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
@@ -172,6 +172,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     depth: int = 0
     on_interrupt: OnInterrupt = OnInterrupt.RETRY
     max_attempts: int = MAX_ATTEMPTS
+    #: fields of the client's request that its front door repeats when it shows the run; nothing else reads them
+    request_fields: dict[str, Any] = field(default_factory=dict)
 
     @property
     def schedule_id(self) -> str | None:

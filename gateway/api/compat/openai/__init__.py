@@ -9,6 +9,7 @@ from gateway.api.compat.openai.wire import (
     Model,
     ModelList,
     OpenAIError,
+    ResponseQuery,
     ResponseRequest,
     ResponseShown,
 )
@@ -17,13 +18,27 @@ from gateway.domain.token import Scope
 
 ROUTES = Routes("openai", dialect=Dialect(error_type=OpenAIError, render_error=request.render_openai_error))
 
-ROUTES.add("POST", "/v1/chat/completions", scope=Scope.WRITE, body=ChatRequest, answer=ChatCompletion, streams=True)(
-    chat.create_chat_completion
+ROUTES.add(
+    "POST",
+    "/v1/chat/completions",
+    scope=Scope.WRITE,
+    body=ChatRequest,
+    answer=ChatCompletion,
+    streams=True,
+    body_limit=request.limit_history_body,
+)(chat.create_chat_completion)
+ROUTES.add(
+    "POST",
+    "/v1/responses",
+    scope=Scope.WRITE,
+    body=ResponseRequest,
+    answer=ResponseShown,
+    streams=True,
+    body_limit=request.limit_history_body,
+)(responses.create_response)
+ROUTES.add("GET", "/v1/responses/{id}", scope=Scope.READ, query=ResponseQuery, answer=ResponseShown, streams=True)(
+    responses.show_response
 )
-ROUTES.add("POST", "/v1/responses", scope=Scope.WRITE, body=ResponseRequest, answer=ResponseShown, streams=True)(
-    responses.create_response
-)
-ROUTES.add("GET", "/v1/responses/{id}", scope=Scope.READ, answer=ResponseShown)(responses.show_response)
 ROUTES.add("POST", "/v1/responses/{id}/cancel", scope=Scope.WRITE, answer=ResponseShown)(responses.cancel_response)
 
 

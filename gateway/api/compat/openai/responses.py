@@ -5,9 +5,8 @@ The order of a stream's events: https://platform.openai.com/docs/api-reference/r
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from gateway.api.compat.openai import request
 from gateway.api.compat.openai.wire import (
     OutputMessage,
     OutputText,
+    ResponseQuery,
     ResponseRequest,
     ResponseShown,
     ResponseUsage,
@@ -27,10 +27,16 @@ from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Status, Text
 from gateway.domain.run import Run
 from gateway.domain.run import Status as RunStatus
-from gateway.errors import GatewayError, Unavailable
+from gateway.engine.engine import Engine
+from gateway.errors import GatewayError, TimedOut, Unavailable
 
 #: the beginning of a response's id; the id of the run follows
 RESPONSE_ID_PREFIX = "resp_"
+#: seconds in which an agent stops when its run is cancelled, with room
+CANCEL_TIMEOUT_SECONDS = 5.0
+#: fields of the request that a response repeats
+REPEATED_FIELDS = ("model", "instructions", "previous_response_id", "metadata", "background")
+_LAST_STEPS = frozenset({"response.completed", "response.failed"})
 _encode = msgspec.json.Encoder().encode
 _RESPONSE_STATUSES = {
     RunStatus.QUEUED: "queued",
@@ -44,65 +50,63 @@ _RESPONSE_STATUSES = {
 async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown | web.StreamResponse:
     """Answer an input."""
     asked = call.body
-    messages = [Said(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
-    if asked.instructions is not None:
-        messages = [Said(role="system", content=asked.instructions), *messages]
-    session = None
+    previous = None
     if asked.previous_response_id is not None:
-        session = (
-            await call.engine.get_run(request.parse_run_id(asked.previous_response_id, RESPONSE_ID_PREFIX))
-        ).spec.session
-    spec = request.build_spec(call, asked.model, messages, user=asked.user, session=session)
+        previous = await call.engine.get_run(request.parse_run_id(asked.previous_response_id, RESPONSE_ID_PREFIX))
+    spec = request.build_spec(
+        call,
+        [Said(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input,
+        field="input",
+        instructions=asked.instructions or "",
+        previous=previous,
+        request_fields={name: value for name in REPEATED_FIELDS if (value := getattr(asked, name))},
+    )
     run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
     request.add_run_headers(call, run)
     if asked.stream:
-        stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
-        frames = _stream_response_events(call, run)
-        return await sse.send_stream(call, frames, until=call.engine.drained, farewell=_encode_response_error(stopping))
+        return await _send_stream(call, run, after=None)
     if not asked.background:
         answered = await request.wait_for_answer(call, run)
         if isinstance(answered, web.Response):
             return answered
         run, _ = answered
-    return _render_response(run, asked)
+    return _render_response(run)
 
 
-async def show_response(call: Call[Nothing, Nothing]) -> ResponseShown:
-    """Show a response."""
-    return _render_response(await call.engine.get_run(request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX)), None)
+async def show_response(call: Call[Nothing, ResponseQuery]) -> ResponseShown | web.StreamResponse:
+    """Show a response, or follow it as a stream."""
+    run = await call.engine.get_run(request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX))
+    if call.query.stream:
+        return await _send_stream(call, run, after=call.query.starting_after)
+    return _render_response(run)
 
 
 async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
     """Cancel a response that is not complete."""
-    return _render_response(
-        await call.engine.cancel_run(
-            request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX), call.read_idempotency_key()
-        ),
-        None,
-    )
+    run_id = request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX)
+    run = await call.engine.cancel_run(run_id, call.read_idempotency_key())
+    with suppress(TimedOut, Unavailable):
+        run = await call.engine.wait_for_run(run.id, CANCEL_TIMEOUT_SECONDS)
+    return _render_response(run, status=None if run.status.is_final else "cancelled")
 
 
-def _render_response(run: Run, asked: ResponseRequest | None, *, status: str | None = None) -> ResponseShown:
+def _render_response(run: Run, *, status: str | None = None) -> ResponseShown:
     """Return a run as a response.
 
     Args:
-        asked: the request, some of whose fields are repeated; None when it is no longer known.
         status: the status in a stream, which may be older than the run's.
     """
     status = status or _RESPONSE_STATUSES.get(run.status, "queued")
     failed = status == "failed"
+    repeated = {"model": "/".join(filter(None, (run.spec.agent, run.spec.model))), **run.spec.request_fields}
     return ResponseShown(
         id=RESPONSE_ID_PREFIX + run.id,
         created_at=run.created // 1000,
         status=status,
-        model=asked.model if asked else "/".join(filter(None, (run.spec.agent, run.spec.model))),
         output=[_render_output_message(run, run.result or "", "completed")] if status == "completed" else [],
         usage=_render_response_usage(run) if status == "completed" else None,
         error={"code": "server_error", "message": run.error or "the run failed."} if failed else None,
-        previous_response_id=asked.previous_response_id if asked else None,
-        instructions=asked.instructions if asked else None,
-        metadata=(asked.metadata if asked else None) or {},
-        background=bool(asked and asked.background),
+        **repeated,
     )
 
 
@@ -127,42 +131,66 @@ def _encode_response_error(error: GatewayError) -> bytes:
     return sse.encode_frame(_encode(told), event="error")
 
 
-async def _stream_response_events(call: Call[ResponseRequest, Nothing], run: Run) -> AsyncGenerator[bytes, None]:
-    """Yield a run as server-sent events, in the order that the stream helper of the OpenAI SDK expects."""
-    numbers = itertools.count()
-    where = {"item_id": f"msg_{run.id}", "output_index": 0, "content_index": 0}
-
-    def encode_step(kind: str, **about: Any) -> bytes:
-        return sse.encode_frame(_encode({"type": kind, "sequence_number": next(numbers), **about}), event=kind)
-
-    under_way = _render_response(run, call.body, status="in_progress")
-    yield encode_step("response.created", response=under_way)
-    yield encode_step("response.in_progress", response=under_way)
-    yield encode_step(
-        "response.output_item.added", output_index=0, item=_render_output_message(run, None, "in_progress")
+async def _send_stream(call: Call[Any, Any], run: Run, *, after: int | None) -> web.StreamResponse:
+    """Answer with a run as a stream, from the beginning or after the event with this sequence number."""
+    stopping = Unavailable("the gateway is stopping; the run goes on when it is back.", details={"run_id": run.id})
+    return await sse.send_stream(
+        call,
+        _stream_response_events(call.engine, run, after),
+        until=call.engine.drained,
+        farewell=_encode_response_error(stopping),
     )
-    yield encode_step("response.content_part.added", **where, part=OutputText(text=""))
-    spoken: list[str] = []
+
+
+async def _stream_response_events(engine: Engine, run: Run, after: int | None) -> AsyncGenerator[bytes, None]:
+    """Yield a run as server-sent events, in the order that the stream helper of the OpenAI SDK expects.
+
+    The numbers of a run's events are the same each time. The last event comes in any case.
+    """
+    async with aclosing(_describe_response(engine, run)) as steps:
+        number = -1
+        async for kind, fields in steps:
+            number += 1
+            if after is None or number > after or kind in _LAST_STEPS:
+                step = {"type": kind, "sequence_number": number, **fields}
+                yield sse.encode_frame(_encode(step), event=kind)
+
+
+async def _describe_response(engine: Engine, run: Run) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    """Yield the steps of a response: the type and the fields of each event.
+
+    The text of attempts before the one that is known at the beginning is left out: it is not part of the answer.
+    """
+    where = {"item_id": f"msg_{run.id}", "output_index": 0, "content_index": 0}
+    under_way = _render_response(run, status="in_progress")
+    yield "response.created", {"response": under_way}
+    yield "response.in_progress", {"response": under_way}
+    item = _render_output_message(run, None, "in_progress")
+    yield "response.output_item.added", {"output_index": 0, "item": item}
+    yield "response.content_part.added", {**where, "part": OutputText(text="")}
+    spoke = False
+    current = 1
     try:
-        async with aclosing(call.engine.watch_run(run.id)) as events:
+        async with aclosing(engine.watch_run(run.id)) as events:
             async for event in events:
                 match event.data:
-                    case Text(delta=delta):
-                        spoken.append(delta)
-                        yield encode_step("response.output_text.delta", **where, delta=delta, logprobs=[])
-                    case Status(attempt=attempt) if attempt > 1 and spoken:
-                        raise request.restarted_answer_error(run)
-        ended = await call.engine.get_run(run.id)
+                    case Text(delta=delta) if current >= run.attempt:
+                        spoke = True
+                        yield "response.output_text.delta", {**where, "delta": delta, "logprobs": []}
+                    case Status(attempt=attempt):
+                        current = max(current, attempt)
+                        if spoke and attempt > max(run.attempt, 1):
+                            raise request.restarted_answer_error(run)
+        ended = await engine.get_run(run.id)
         answer = views.result_or_raise(ended)
     except GatewayError as error:  # the status has been sent
         ended = msgspec.structs.replace(run, error=str(error))
-        yield encode_step("response.failed", response=_render_response(ended, call.body, status="failed"))
+        yield "response.failed", {"response": _render_response(ended, status="failed")}
         return
-    if not spoken:
-        yield encode_step("response.output_text.delta", **where, delta=answer, logprobs=[])
-    yield encode_step("response.output_text.done", **where, text=answer, logprobs=[])
-    yield encode_step("response.content_part.done", **where, part=OutputText(text=answer))
-    yield encode_step(
-        "response.output_item.done", output_index=0, item=_render_output_message(ended, answer, "completed")
-    )
-    yield encode_step("response.completed", response=_render_response(ended, call.body))
+    if not spoke:
+        yield "response.output_text.delta", {**where, "delta": answer, "logprobs": []}
+    yield "response.output_text.done", {**where, "text": answer, "logprobs": []}
+    yield "response.content_part.done", {**where, "part": OutputText(text=answer)}
+    item = _render_output_message(ended, answer, "completed")
+    yield "response.output_item.done", {"output_index": 0, "item": item}
+    yield "response.completed", {"response": _render_response(ended)}
