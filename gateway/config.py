@@ -222,6 +222,15 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body: Annotated[int, Meta(ge=1024, le=64 << 20, description="Maximum size of a request's body in bytes.")] = (
         1_000_000
     )
+    history: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=64 << 20,
+            description="Maximum size in bytes of a request to OpenAI's API, whose clients repeat the conversation"
+            " each time; the text that the agent gets of it is limited by `limits.body`.",
+        ),
+    ] = 16_000_000
     header_seconds: Annotated[
         float, Meta(gt=0, description="Seconds that a client has to send a request's header.")
     ] = 10.0

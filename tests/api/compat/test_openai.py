@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,8 +12,11 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from gateway.domain.page import Page
+from gateway.domain.run import RunFilter
+from gateway.domain.run import Status as RunStatus
 from harness.waiting import PATIENCE
-from tests.support.inprocess import TOKEN, Serving
+from tests.support.inprocess import TOKEN, Serving, serving
 
 
 @pytest.fixture
@@ -93,15 +97,108 @@ async def test_given_messages_are_the_whole_context(sdk: AsyncOpenAI) -> None:
     )
 
 
-@pytest.mark.parametrize("how", ["user", "header"])
+@pytest.mark.parametrize("how", ["metadata", "header"])
 async def test_a_named_session_remembers_and_is_told_only_what_is_new(sdk: AsyncOpenAI, how: str) -> None:
-    named: dict[str, Any] = {"user": "ada"} if how == "user" else {"extra_headers": {"X-Session": "ada"}}
+    named: dict[str, Any] = (
+        {"metadata": {"session": "ada"}} if how == "metadata" else {"extra_headers": {"X-Session": "ada"}}
+    )
     first = await sdk.chat.completions.create(model="main", messages=said("one"), **named)
     messages = said("one") + said(first.choices[0].message.content or "", role="assistant") + said("@@ history")
 
     second = await sdk.chat.completions.create(model="main", messages=messages, **named)
 
     assert second.choices[0].message.content == "2 messages"
+
+
+async def test_a_user_is_a_label_and_no_session(sdk: AsyncOpenAI, moongate: Serving) -> None:
+    for _ in range(2):
+        answer = await sdk.chat.completions.create(model="main", messages=said("@@ history"), user="user-1\u009b")
+        assert answer.choices[0].message.content == "0 messages", "all clients that send a constant would share it"
+
+    run = await moongate.engine.get_run(answer.id.removeprefix("chatcmpl-"))
+    assert run.spec.labels == {"user": "user-1"}
+
+
+@pytest.mark.parametrize("how", ["user", "metadata", "header"])
+async def test_no_name_speaks_in_the_session_of_another_channel(sdk: AsyncOpenAI, moongate: Serving, how: str) -> None:
+    key = "main:telegram:42"
+    named: dict[str, Any] = {
+        "user": {"user": key},
+        "metadata": {"metadata": {"session": key}},
+        "header": {"extra_headers": {"X-Session": key}},
+    }[how]
+    answer = await sdk.chat.completions.create(model="main", messages=said("Hello"), **named)
+
+    run = await moongate.engine.get_run(answer.id.removeprefix("chatcmpl-"))
+    assert run.spec.session.startswith("main:openai:")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "a\nb", 7, ["a"]])
+async def test_a_session_without_a_proper_name_is_refused(sdk: AsyncOpenAI, moongate: Serving, name: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        await sdk.chat.completions.create(model="main", messages=said("Hello"), metadata={"session": name})
+
+    assert raised.value.param == "metadata.session"
+    assert await runs(moongate) == 0
+
+
+async def test_a_long_history_is_passed_over_in_a_named_session(sdk: AsyncOpenAI) -> None:
+    messages: Any = [*said("x" * 2_000_000), {"role": "assistant", "content": 7}, {"type": "???"}, *said("Hello")]
+
+    answer = await sdk.chat.completions.create(
+        model="main", messages=messages, extra_headers={"X-Session": "long conversation"}
+    )
+    with pytest.raises(openai.APIStatusError, match="X-Session") as raised:
+        await sdk.chat.completions.create(model="main", messages=messages)
+
+    assert answer.choices[0].message.content == "echo: Hello"
+    assert raised.value.status_code == 413
+
+
+EARLIER: list[tuple[Any, str]] = [
+    ({"role": "user", "content": [PICTURE, {"type": "text", "text": " What is it?"}]}, "User: [picture] What is it?"),
+    ({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}, "User: [audio]"),
+    ({"role": "user", "content": [{"type": "file", "file": {}}]}, "User: [file]"),
+    ({"role": "user", "content": [{"type": "hologram"}, 7, None]}, "User: [hologram]"),
+    ({"role": "assistant", "content": [{"type": "refusal", "refusal": "I will not."}]}, "Assistant: I will not."),
+    ({"role": "assistant", "content": None, "tool_calls": [{}]}, ""),
+    ({"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm."}]}, ""),
+    ({"role": "tool", "content": "4", "tool_call_id": "c"}, "Tool: 4"),
+    ({"type": "reasoning", "summary": [], "id": "rs_1"}, ""),
+    ({"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"}, "Note: [tool call]"),
+    ({"type": "function_call_output", "output": "4", "call_id": "c"}, "Note: [result of a tool call]"),
+    ({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi."}]}, "Assistant: Hi."),
+]
+
+
+@pytest.mark.parametrize(("item", "told"), EARLIER)
+@pytest.mark.parametrize("how", ["chat", "responses"])
+async def test_earlier_messages_are_never_refused(sdk: AsyncOpenAI, item: Any, told: str, how: str) -> None:
+    items: Any = [item, *said("Yes.", role="assistant"), *said("Hello")]
+    if how == "chat":
+        answered = await sdk.chat.completions.create(model="main", messages=items)
+        text = answered.choices[0].message.content or ""
+    else:
+        text = (await sdk.responses.create(model="main", input=items)).output_text
+
+    lines = text.removeprefix("echo: ").split("\n\n")
+    assert lines == [
+        "The conversation so far:",
+        *filter(None, [told]),
+        "Assistant: Yes.",
+        "The user's next message, which is yours to answer:",
+        "Hello",
+    ]
+
+
+async def test_a_message_that_was_refused_does_not_spoil_the_next_one(sdk: AsyncOpenAI) -> None:
+    picture: Any = {"role": "user", "content": [PICTURE]}
+    with pytest.raises(openai.BadRequestError):
+        await sdk.chat.completions.create(model="main", messages=[picture])
+
+    answer = await sdk.chat.completions.create(model="main", messages=[picture, *said("Hello")])
+
+    assert answer.choices[0].message.content == "echo: [picture]\n\nHello"
 
 
 async def test_without_a_name_nothing_is_remembered(sdk: AsyncOpenAI) -> None:
@@ -140,11 +237,30 @@ async def test_an_error_in_a_stream_is_raised(sdk: AsyncOpenAI) -> None:
 
 
 async def test_a_failed_run_is_not_begun_again_by_the_sdk(sdk: AsyncOpenAI, moongate: Serving) -> None:
-    with pytest.raises(openai.InternalServerError, match="no luck") as raised:
+    with pytest.raises(openai.APIStatusError, match="no luck") as raised:
         await sdk.chat.completions.create(model="main", messages=said("@@ fail no luck"))
 
-    assert raised.value.status_code == 502
+    assert raised.value.status_code == 424
     assert await runs(moongate) == 1
+
+
+async def test_no_failure_of_a_stored_run_has_a_status_that_clients_repeat(tmp_path: Path) -> None:
+    """Some clients repeat each 408, 409, 429 and 5xx, whatever the headers say."""
+    async with serving(tmp_path / "home", {"limits": {"wait_seconds": 3.0}}) as served:
+
+        async def ask_for_status(text: str) -> int:
+            async with served.client.post("/v1/responses", json={"model": "main", "input": text}) as response:
+                return response.status
+
+        async def cancel_when_running() -> None:
+            async for _ in await served.engine.follow_changes(0):
+                if listed := await served.engine.list_runs(RunFilter(status=RunStatus.RUNNING), Page(limit=1)):
+                    await served.engine.cancel_run(listed[0].id)
+                    return
+
+        assert await ask_for_status("@@ fail no luck") == 424
+        assert (await asyncio.gather(ask_for_status("@@ hang"), cancel_when_running()))[0] == 424
+        assert await ask_for_status("@@ hang") == 424, "the run goes on after the wait"
 
 
 async def test_the_same_key_gives_the_same_answer(sdk: AsyncOpenAI, moongate: Serving) -> None:
@@ -220,6 +336,49 @@ async def test_a_response_goes_on_with_an_earlier_one(sdk: AsyncOpenAI) -> None:
     assert (second.output_text, second.previous_response_id) == ("2 messages", first.id)
 
 
+async def test_a_response_repeats_what_was_asked_also_later(sdk: AsyncOpenAI) -> None:
+    first = await sdk.responses.create(model="main", input="one")
+    made = await sdk.responses.create(
+        model="main/big",
+        input="two",
+        previous_response_id=first.id,
+        metadata={"ticket": "42"},
+        instructions="Be brief.",
+        background=True,
+    )
+
+    later = await sdk.responses.retrieve(made.id)
+
+    for shown in (made, later):
+        assert (shown.model, shown.previous_response_id, shown.metadata) == ("main/big", first.id, {"ticket": "42"})
+        assert (shown.instructions, shown.background) == ("Be brief.", True)
+
+
+async def test_a_response_is_followed_again_as_a_stream(sdk: AsyncOpenAI) -> None:
+    made = await sdk.responses.create(model="main", input="@@ words 20 0.01", background=True)
+
+    whole = [event async for event in await sdk.responses.retrieve(made.id, stream=True)]
+    rest = [event async for event in await sdk.responses.retrieve(made.id, stream=True, starting_after=10)]
+    end = [event async for event in await sdk.responses.retrieve(made.id, stream=True, starting_after=10_000)]
+
+    assert [event.sequence_number for event in whole] == list(range(len(whole)))
+    assert whole[-1].type == "response.completed"
+    assert whole[-1].response.output_text == "".join(f"w{number} " for number in range(20))
+    assert [event.model_dump() for event in rest] == [event.model_dump() for event in whole[11:]]
+    assert [event.type for event in end] == ["response.completed"]
+
+
+async def test_the_field_that_was_sent_is_named(sdk: AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        await sdk.responses.create(
+            model="main",
+            instructions="Be brief.",
+            input=[{"role": "user", "content": [PICTURE]}],  # type: ignore[list-item]
+        )
+
+    assert raised.value.param == "input[0].content"
+
+
 async def test_an_unknown_earlier_response_is_refused(sdk: AsyncOpenAI, moongate: Serving) -> None:
     with pytest.raises(openai.NotFoundError):
         await sdk.responses.create(model="main", input="Hello", previous_response_id="resp_nothing")
@@ -263,7 +422,7 @@ async def test_a_background_response_is_asked_for_later_and_cancelled(sdk: Async
     response = await sdk.responses.create(model="main", input="@@ hang", background=True)
     assert response.status in ("queued", "in_progress")
 
-    await sdk.responses.cancel(response.id)
+    assert (await sdk.responses.cancel(response.id)).status == "cancelled"
 
     await moongate.engine.wait_for_run(response.id.removeprefix("resp_"), 20)
     assert (await sdk.responses.retrieve(response.id)).status == "cancelled"

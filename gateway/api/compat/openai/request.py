@@ -1,24 +1,29 @@
-"""Turns a request of an OpenAI client into a run: the agent, the conversation and the prompt."""
+"""Turns a request of an OpenAI client into a run, and the run's errors into answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from gateway.api import reply, views
+from gateway.api.body import BodyLimit
+from gateway.api.compat.openai import prompt
 from gateway.api.compat.openai.wire import OpenAIComplaint, OpenAIError, Said
-from gateway.api.routing import Call
+from gateway.api.routing import Call, ServerContext
 from gateway.domain import ids
 from gateway.domain.run import Run, RunSpec, Source
-from gateway.errors import AgentError, AgentNotFound, GatewayError, InvalidRequest
+from gateway.domain.session import MAX_CHAT_CHARACTERS, SessionKey
+from gateway.errors import AgentError, AgentNotFound, GatewayError, InvalidRequest, OverBudget
 
 #: the channel in the keys of sessions that are named here
 OPENAI_CHANNEL = "openai"
-#: roles of messages that are instructions, and of messages that the user wrote
-INSTRUCTION_ROLES, USER_ROLES = frozenset({"system", "developer"}), frozenset({"user"})
+#: HTTP status when a run has no answer: 424 Failed Dependency, which no client repeats by itself
+RUN_FAILED_STATUS = 424
+#: characters of the label with the client's name of its user
+MAX_USER_LABEL_CHARACTERS = 128
 
 
 class NoSuchModel(AgentNotFound):
@@ -49,77 +54,84 @@ def choose_agent(call: Call[Any, Any], name: str) -> AgentChoice:
 
 
 def build_spec(
-    call: Call[Any, Any], model: str, messages: Sequence[Said], *, user: str | None, session: str | None = None
+    call: Call[Any, Any],
+    messages: Sequence[Said],
+    *,
+    field: str,
+    instructions: str = "",
+    previous: Run | None = None,
+    request_fields: Mapping[str, Any] | None = None,
 ) -> RunSpec:
     """Return the run that answers a conversation.
 
+    The header `X-Session`, or `session` in the request's metadata, names a session of this channel. Without one, the
+    agent only knows the messages of the request.
+
     Args:
-        user: names a session, as the header `X-Session` does; without a session, the agent only knows the
-            messages of the request.
-        session: key of a session to continue.
+        field: the field of the request that the messages come from, for errors.
+        previous: the run whose conversation is continued.
+        request_fields: what to repeat when the run is shown.
 
     Raises:
-        InvalidRequest: there is no text to answer, the messages have parts that are not text, or the session is
-            another agent's.
+        InvalidRequest: there is no text to answer, the last message has parts that are not text, the name of the
+            session is not valid, or the conversation to continue is another agent's.
         NoSuchModel: there is no agent for the model.
+        TooLarge: the text for the agent is too long.
     """
-    meant = choose_agent(call, model)
-    if session is not None and session.partition(":")[0] != meant.agent:
-        raise InvalidRequest(f"previous_response_id: that conversation is not one with {meant.agent!r}.")
-    named = call.request.headers.get("X-Session") or user
-    if session is None and named is not None:
-        session = str(call.engine.sessions.resolve_key(named, OPENAI_CHANNEL, meant.agent))
-    remembers = session is not None
-    fresh = f"{meant.agent}:{OPENAI_CHANNEL}:{ids.make_ulid(call.server.clock()).lower()}"
+    asked = call.body
+    meant = choose_agent(call, asked.model)
+    chat = None if previous is not None else _read_session_name(call)
+    if previous is not None:
+        session = previous.spec.session
+        if session.partition(":")[0] != meant.agent:
+            raise InvalidRequest(f"previous_response_id: that conversation is not one with {meant.agent!r}.")
+    else:
+        fresh = ids.make_ulid(call.server.clock()).lower()
+        session = str(SessionKey.from_parts(meant.agent, OPENAI_CHANNEL, fresh if chat is None else chat))
     return RunSpec(
         source=Source.OPENAI,
         agent=meant.agent,
-        session=session or fresh,
-        input=build_prompt(messages, remembers=remembers),
+        session=session,
+        input=prompt.build_prompt(
+            messages,
+            field=field,
+            instructions=instructions,
+            remembers=previous is not None or chat is not None,
+            max_bytes=call.server.config.limits.body,
+        ),
         model=meant.model,
+        labels={"user": label} if (label := _make_user_label(asked.user)) else {},
+        request_fields=dict(request_fields or {}),
     )
 
 
-def build_prompt(messages: Sequence[Said], *, remembers: bool) -> str:
-    """Return the prompt for an agent: instructions, earlier messages, and the last message.
-
-    Args:
-        remembers: whether the agent knows the messages up to its last answer.
-
-    Raises:
-        InvalidRequest: the last message is not the user's, or a message has parts that are not text.
-    """
-    told = [(message.role, read_text(message, number)) for number, message in enumerate(messages)]
-    talk = [(role, said) for role, said in told if role not in INSTRUCTION_ROLES and said]
-    if not talk or talk[-1][0] not in USER_ROLES:
-        raise InvalidRequest(
-            "messages: the last one must be the user's, and have a text.", details=_param_details("messages")
-        )
-    instructions = [said for role, said in told if role in INSTRUCTION_ROLES and said]
-    last = len(talk) - 1
-    while last and talk[last - 1][0] in USER_ROLES:
-        last -= 1
-    asked = "\n\n".join(said for _, said in talk[last:])
-    before = [] if remembers else [f"{role.capitalize()}: {said}" for role, said in talk[:last]]
-    if before:
-        before = ["The conversation so far:", *before, "The user's next message, which is yours to answer:"]
-    return "\n\n".join([*instructions, *before, asked])
+def limit_history_body(request: web.Request, server: ServerContext) -> BodyLimit:
+    """Return how long the body of a request may be that repeats a conversation."""
+    return BodyLimit(server.config.limits.history, "limits.history")
 
 
-def read_text(message: Said, number: int) -> str:
-    """Return a message's text.
+def _read_session_name(call: Call[Any, Any]) -> str | None:
+    """Return the name of the session that the request continues, or None.
+
+    It is always the name of a chat of this channel, never the key of another channel's session.
 
     Raises:
-        InvalidRequest: it has parts that are not text.
+        InvalidRequest: it is not a name.
     """
-    if message.content is None or isinstance(message.content, str):
-        return message.content or ""
-    for part in message.content:
-        if part.text is None:
-            where = f"messages[{number}].content"
-            what = f"{where}: {part.type!r} cannot be handed to an agent, only text."
-            raise InvalidRequest(what, details=_param_details(where))
-    return "".join(part.text or "" for part in message.content)
+    given: Any = call.request.headers.get("X-Session")
+    where = "X-Session"
+    if given is None:
+        given, where = (call.body.metadata or {}).get("session"), "metadata.session"
+    if given is None:
+        return None
+    if not (isinstance(given, str) and 1 <= len(given) <= MAX_CHAT_CHARACTERS and given.isprintable()):
+        raise InvalidRequest(f"{where}: use 1 to {MAX_CHAT_CHARACTERS} printable characters.", details={"param": where})
+    return given
+
+
+def _make_user_label(user: str | None) -> str:
+    """Return a client's name of its user as a label: printable, and cut where a label ends."""
+    return "".join(letter for letter in user or "" if letter.isprintable())[:MAX_USER_LABEL_CHARACTERS]
 
 
 def parse_run_id(name: str, prefix: str) -> str:
@@ -148,13 +160,16 @@ def restarted_answer_error(run: Run) -> GatewayError:
 async def wait_for_answer(call: Call[Any, Any], run: Run) -> tuple[Run, str] | web.Response:
     """Wait for a run's end; return the run and its answer, or a response with its error.
 
-    The error is not raised, so that its response keeps the header that forbids a retry.
+    Such a response never asks for the same request again: the run is stored, and an agent may have acted already. Some
+    clients do not know the header that says so, and repeat whatever has a status of 5xx, 408, 409 or 429; so the status
+    is another one, unless the run was not allowed to begin.
     """
     try:
         run = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
         return run, views.result_or_raise(run)
     except GatewayError as error:
-        return reply.json_response(render_openai_error(error), error.status, call.headers)
+        status = error.status if isinstance(error, OverBudget) else RUN_FAILED_STATUS
+        return reply.json_response(render_openai_error(error), status, call.headers)
 
 
 def add_run_headers(call: Call[Any, Any], run: Run) -> None:
@@ -165,7 +180,3 @@ def add_run_headers(call: Call[Any, Any], run: Run) -> None:
 
 _ERROR_TYPES = {429: "rate_limit_error"}
 _ERROR_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
-
-
-def _param_details(name: str) -> dict[str, str]:
-    return {"param": name}

@@ -33,7 +33,7 @@ from gateway.errors import GatewayError, TimedOut, Unavailable
 #: the beginning of a response's id; the id of the run follows
 RESPONSE_ID_PREFIX = "resp_"
 #: seconds in which an agent stops when its run is cancelled, with room
-CANCEL_TIMEOUT_SECONDS = 5.0
+CANCEL_ANSWER_TIMEOUT_SECONDS = 5.0
 #: fields of the request that a response repeats
 REPEATED_FIELDS = ("model", "instructions", "previous_response_id", "metadata", "background")
 _LAST_STEPS = frozenset({"response.completed", "response.failed"})
@@ -86,7 +86,7 @@ async def cancel_response(call: Call[Nothing, Nothing]) -> ResponseShown:
     run_id = request.parse_run_id(call.path["id"], RESPONSE_ID_PREFIX)
     run = await call.engine.cancel_run(run_id, call.read_idempotency_key())
     with suppress(TimedOut, Unavailable):
-        run = await call.engine.wait_for_run(run.id, CANCEL_TIMEOUT_SECONDS)
+        run = await call.engine.wait_for_run(run.id, CANCEL_ANSWER_TIMEOUT_SECONDS)
     return _render_response(run, status=None if run.status.is_final else "cancelled")
 
 

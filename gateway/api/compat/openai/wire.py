@@ -10,24 +10,24 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+#: messages and other items of one request
+MAX_ITEMS = 100_000
 #: an agent's id, or `agent/model`
 ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
-#: the user; names the session
-UserName = Annotated[str, Meta(min_length=1, max_length=128)]
-
-
-class Part(Struct, frozen=True, kw_only=True):
-    """A part of a message; an agent can only read text."""
-
-    type: str
-    text: str | None = None
+#: data of the client, which it gets back; `session` names a session
+Metadata = dict[str, Any]
 
 
 class Said(Struct, frozen=True, kw_only=True):
-    """One message of a conversation."""
+    """One message of a conversation, or another item that a client repeats, such as reasoning or a tool's result.
 
-    role: str
-    content: str | list[Part] | None = None
+    Only the last message is checked: what an agent cannot read of the earlier ones becomes a note.
+    """
+
+    role: str | None = None
+    type: str | None = None
+    #: a text, or a list of parts
+    content: Any = None
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
@@ -38,11 +38,13 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     """A conversation that needs its next message."""
 
     model: ModelName
-    messages: Annotated[list[Said], Meta(min_length=1, max_length=10_000)]
+    messages: Annotated[list[Said], Meta(min_length=1, max_length=MAX_ITEMS)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = 1
-    user: UserName | None = None
+    #: the client's name of its user; becomes a label of the run
+    user: str | None = None
+    metadata: Metadata | None = None
 
 
 class ChatMessage(Struct, frozen=True, kw_only=True):
@@ -83,15 +85,25 @@ class ResponseRequest(Struct, frozen=True, kw_only=True):
     """An input that wants a response."""
 
     model: ModelName
-    input: str | Annotated[list[Said], Meta(min_length=1, max_length=10_000)]
+    input: str | Annotated[list[Said], Meta(min_length=1, max_length=MAX_ITEMS)]
     instructions: str | None = None
     #: the response whose conversation is continued
     previous_response_id: Annotated[str, Meta(max_length=64)] | None = None
     stream: bool | None = False
     #: whether to answer at once; a later request gets the result
     background: bool | None = False
-    user: UserName | None = None
-    metadata: dict[str, Any] | None = None
+    #: the client's name of its user; becomes a label of the run
+    user: str | None = None
+    metadata: Metadata | None = None
+
+
+class ResponseQuery(Struct, frozen=True, kw_only=True):
+    """How to show a response."""
+
+    #: whether to follow it as a stream
+    stream: bool = False
+    #: the stream begins after the event with this sequence number
+    starting_after: Annotated[int, Meta(ge=0)] | None = None
 
 
 class OutputText(Struct, frozen=True, kw_only=True):
