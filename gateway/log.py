@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.security import redaction
+
 
 @contextlib.contextmanager
 def _block_import(name: str) -> Iterator[None]:
@@ -99,7 +101,7 @@ def configure_logging(level: str, sinks: Iterable[Sink], secrets: Iterable[str] 
         secrets: values that are never written.
     """
     writer = LogWriter(sinks)
-    hide = _Redactor([secret for secret in secrets if len(secret) >= 4])
+    hide = _Redactor([secret for secret in secrets if redaction.can_hide_secret(secret)])
 
     def write(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
         number = _LEVEL_NUMBERS.get(event.get("level", method), 20)
@@ -140,7 +142,7 @@ class _Redactor:
     def __call__(self, line: bytes) -> bytes:
         for form in self._forms:
             if form in line:
-                line = line.replace(form, b"***")
+                line = line.replace(form, redaction.HIDDEN.encode())
         return line
 
 

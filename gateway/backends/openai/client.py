@@ -18,6 +18,7 @@ from gateway.backends.openai import wire
 from gateway.backends.openai.options import Options
 from gateway.domain.event import BackendEvent, Log, Text, Thinking
 from gateway.errors import AgentError
+from gateway.security import redaction
 
 #: seconds for a server to list its models
 LIST_TIMEOUT_SECONDS = 5.0
@@ -54,7 +55,7 @@ class ServerCall:
 
     def clean_message(self, text: str) -> str:
         """Return a server's text for an error message: short, and without the key."""
-        return wire.shorten_line(text.replace(self.key, "…") if self.key else text)
+        return wire.shorten_line(redaction.hide_secret(text, self.key))
 
 
 async def stream_answer(call: ServerCall) -> AsyncGenerator[BackendEvent, None]:

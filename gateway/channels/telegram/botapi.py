@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.channels.telegram.wire import BotUser, CallParams, Response, SentMessage
+from gateway.security import redaction
 
 T = TypeVar("T")
 
@@ -177,7 +178,7 @@ class BotApi:
 
     def _hide_token(self, error: Exception) -> str:
         """Return the error's text without the token, which is part of every URL."""
-        return (str(error) or type(error).__name__).replace(self._token, "***")
+        return redaction.hide_secret(str(error) or type(error).__name__, self._token)
 
 
 def _message_params(chat: str, text: str, html: str | None, buttons: Sequence[Button] = ()) -> dict[str, Any]:
