@@ -29,6 +29,8 @@ STREAM_HEARTBEAT_SECONDS = 15.0
 FAREWELL_TIMEOUT_SECONDS = 1.0
 #: bytes of a frame that can always be written at once to an empty buffer: half of what asyncio buffers before it pauses
 MAX_IMMEDIATE_FRAME_BYTES = 32 << 10
+#: HTTP status when a stream has no more events
+ALL_SEEN_STATUS = 204
 HEARTBEAT_COMMENT = b": still here\n\n"
 #: asks the client to reconnect after a second
 RECONNECT_FRAME = b"retry: 1000\n\n"
@@ -78,6 +80,17 @@ def read_resume_point(call: Call[Any, Any], given: int | None) -> int | None:
     if not (header.isascii() and header.isdigit() and len(header) < 19):
         raise InvalidRequest("Last-Event-ID: send the id of an event of this stream, a whole number.")
     return int(header)
+
+
+def answer_finished_stream(call: Call[Any, Any], run: Run, after: int) -> web.Response | None:
+    """Return the answer to a reader who has seen all events of a run that has ended; None if there is more to send.
+
+    An EventSource connects again whenever a stream ends. It stops at status 204:
+    https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model.
+    """
+    if run.status.is_final and after >= run.last_event:
+        return web.Response(status=ALL_SEEN_STATUS, headers=call.headers)
+    return None
 
 
 class StreamSource(Protocol):

@@ -195,12 +195,22 @@ async def retry_task(call: Call[Nothing, Nothing]) -> TaskAnswer:
     return _render_task_answer(call, await call.engine.retry_run(call.path["id"], call.read_idempotency_key()))
 
 
-@ROUTES.add("GET", "/api/tasks/{id}/events", scope=Scope.READ, query=After, answer=EventList, streams=True)
+@ROUTES.add(
+    "GET",
+    "/api/tasks/{id}/events",
+    scope=Scope.READ,
+    query=After,
+    answer=EventList,
+    silent_status=sse.ALL_SEEN_STATUS,
+    streams=True,
+)
 async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamResponse:
     """Follow a task's log from any point to its end; with `Accept: application/json`, read a part of it."""
     run = await call.engine.get_run(call.path["id"])
     after = sse.read_resume_point(call, call.query.after) or 0
     if not call.wants_json:
+        if (finished := sse.answer_finished_stream(call, run, after)) is not None:
+            return finished
         return await sse.send_stream(call, _stream_task_events(call, run, after))
     events = await call.engine.read_events(run.id, after, call.query.limit)
     shown = [EventShown(id=event.number, at=times.format_rfc3339(event.at), data=event.data) for event in events]

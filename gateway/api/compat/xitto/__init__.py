@@ -150,11 +150,20 @@ async def show_background_task(call: Call[Any, Unheeded]) -> XittoTaskShown:
     return XittoTaskShown(**render_task(run), result=render_result(run))
 
 
-@ROUTES.add("GET", "/v1/tasks/{id}/events", scope=Scope.READ, query=Unheeded, streams=True)
+@ROUTES.add(
+    "GET",
+    "/v1/tasks/{id}/events",
+    scope=Scope.READ,
+    query=Unheeded,
+    silent_status=sse.ALL_SEEN_STATUS,
+    streams=True,
+)
 async def background_task_events(call: Call[Any, Unheeded]) -> web.StreamResponse:
     """Follow a background task from its beginning, or after `Last-Event-ID`, to its end."""
     run = await _find_background_task(call)
     after = sse.read_resume_point(call, None) or 0
+    if (finished := sse.answer_finished_stream(call, run, after)) is not None:
+        return finished
     return await sse.send_stream(call, _stream_task_events(call.engine, run, after))
 
 
