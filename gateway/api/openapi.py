@@ -95,7 +95,7 @@ def _build_operation(route: Route, of: dict[Any, Any], components: dict[str, Any
         },
     }
     if route.silent_status is not None:
-        operation["responses"][str(route.silent_status)] = {"description": "Accepted; there is no answer."}
+        operation["responses"][str(route.silent_status)] = {"description": "Done; there is nothing to answer."}
     parameters = [
         *_build_path_parameters(route),
         *_build_query_parameters(route, of, components),
@@ -110,9 +110,14 @@ def _build_operation(route: Route, of: dict[Any, Any], components: dict[str, Any
         needed = any(field.required for field in msgspec.structs.fields(route.body))
         operation["requestBody"] = {
             "required": needed,
-            "content": {kind: {"schema": of[route.body]} for kind in route.media_types},
+            "content": {kind: {"schema": _build_body_schema(route, of)} for kind in route.media_types},
         }
     return operation
+
+
+def _build_body_schema(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
+    one: dict[str, Any] = of[route.body]
+    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]} if route.batches else one
 
 
 def _build_answer_content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:

@@ -99,6 +99,12 @@ class Call(Generic[B, Q]):
         #: headers that are sent with the answer
         self.headers: dict[str, str] = {}
 
+    def copy_with_body(self, body: Any) -> Call[Any, Q]:
+        """Return this request with another body: one of those in a batch."""
+        return Call(
+            self.request, self.route, self.server, id=self.id, principal=self.principal, body=body, query=self.query
+        )
+
     @property
     def engine(self) -> Engine:
         return self.server.engine
@@ -196,6 +202,8 @@ class Route:
     silent_status: int | None = None
     #: whether it can also answer with a stream of server-sent events
     streams: bool = False
+    #: whether the body may also be a list of such objects; the handler then gets the list
+    batches: bool = False
     #: whether it is a WebSocket, which a ticket may open
     socket: bool = False
     #: media type of an answer that has no struct
@@ -228,6 +236,7 @@ class Routes:
         status: int = 200,
         silent_status: int | None = None,
         streams: bool = False,
+        batches: bool = False,
         socket: bool = False,
         answer_media_type: str = "application/json",
         gate: Gate | None = None,
@@ -250,6 +259,7 @@ class Routes:
                     silent_status=silent_status,
                     summary=(handler.__doc__ or "").partition("\n")[0].rstrip("."),
                     streams=streams,
+                    batches=batches,
                     socket=socket,
                     answer_media_type=answer_media_type,
                     gate=gate,

@@ -335,14 +335,15 @@ async def test_whoever_waits_is_told_that_the_gateway_stops(moongate: Serving) -
 HOSTILE: dict[str, bytes] = {
     "nothing": b"",
     "not JSON": b"hello",
-    "a batch": b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]',
+    "an empty batch": b"[]",
+    "a batch with something else": b'[{"jsonrpc":"2.0","id":1,"method":"ping"}, 1]',
+    "a batch that is too long": b"[" + b",".join([b'{"jsonrpc":"2.0","id":1,"method":"ping"}'] * 65) + b"]",
     "of another protocol": b'{"jsonrpc":"1.0","id":1,"method":"ping"}',
     "without a method": b'{"jsonrpc":"2.0","id":1,"result":{}}',
     "an id that is null": b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
     "an id that is no whole number": b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
     "an id that is a flag": b'{"jsonrpc":"2.0","id":true,"method":"ping"}',
     "parameters by position": b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}',
-    "a lone surrogate": b'{"jsonrpc":"2.0","id":"\\ud800","method":"ping"}',
     "not UTF-8": b'{"jsonrpc":"2.0","id":"\xff","method":"ping"}',
     "too deep": b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}}",
 }
@@ -353,6 +354,36 @@ async def test_what_is_no_message_is_refused_as_one(moongate: Serving, body: byt
     answer = read(await raw(moongate, post("/mcp", body)))
 
     assert (answer.status, answer.body["id"], answer.body["error"]["code"]) == (400, None, -32600)
+
+
+async def test_a_batch_is_answered_in_one_list(moongate: Serving) -> None:
+    batch = [
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        using("send_message", message="Hello"),
+        {**using("make_coffee"), "id": "two"},
+    ]
+    answer = await ask(moongate, "POST", "/mcp", batch)
+
+    assert [said["id"] for said in answer.body] == [1, "two"]
+    assert answer.body[0]["result"]["structuredContent"]["reply"] == "echo: Hello"
+    assert "make_coffee" in answer.body[1]["error"]["message"]
+
+
+async def test_a_batch_of_notifications_is_taken_and_not_answered(moongate: Serving) -> None:
+    answer = await ask(moongate, "POST", "/mcp", [{"jsonrpc": "2.0", "method": "notifications/initialized"}])
+
+    assert answer.status == 202
+
+
+@pytest.mark.parametrize(
+    ("header", "why"), [({"MCP_Protocol_Version": "2025-06-18"}, "2025-06-18"), ({"Idempotency_Key": "k"}, "single")]
+)
+async def test_a_batch_that_cannot_be_one_is_refused(moongate: Serving, header: dict[str, str], why: str) -> None:
+    answer = await ask(moongate, "POST", "/mcp", [using("send_message", message="Hello")], **header)
+
+    assert answer.status == 400
+    assert why in answer.body["error"]["message"]
+    assert await runs(moongate) == 0
 
 
 @pytest.mark.parametrize(

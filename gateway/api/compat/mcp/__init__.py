@@ -20,11 +20,13 @@ from gateway.domain.token import Scope
 ROUTES = Routes("mcp", dialect=Dialect(error_type=McpError, render_error=render_mcp_error))
 
 
-@ROUTES.add("POST", "/mcp", scope=Scope.READ, body=Message, answer=McpAnswer, silent_status=202, streams=True)
-async def speak_mcp(call: Call[Message, Nothing]) -> web.StreamResponse:
-    """Answer a message of an MCP client; the token's scope decides which tools it may use."""
+@ROUTES.add(
+    "POST", "/mcp", scope=Scope.READ, body=Message, answer=McpAnswer, silent_status=202, streams=True, batches=True
+)
+async def speak_mcp(call: Call[Message | list[Message], Nothing]) -> web.StreamResponse:
+    """Answer a message of an MCP client, or a batch of them; the token's scope decides which tools it may use."""
     call.read_idempotency_key()  # refuse a malformed key, whatever the message is
-    answer: web.StreamResponse = await (await _load_protocol()).answer_message(call)
+    answer: web.StreamResponse = await (await _load_protocol()).answer_body(call)
     return answer
 
 

@@ -57,9 +57,14 @@ from gateway.api.compat.mcp.wire import McpAnswer, McpComplaint, Message, render
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Event
 from gateway.domain.token import Scope
-from gateway.errors import GatewayError, Unavailable
+from gateway.errors import GatewayError, InvalidRequest, Unavailable
 
 _Call = Call[Message, Nothing]
+
+#: the only version of the protocol that has batches: https://modelcontextprotocol.io/specification/2025-03-26/basic
+BATCH_VERSION = "2025-03-26"
+#: messages of one batch
+MAX_BATCH_MESSAGES = 64
 
 _MCP_INSTRUCTIONS = """\
 Moongate runs AI agents. What you submit here is on disk, and is done even if you disconnect.
@@ -67,6 +72,36 @@ send_message sends a message to an agent and waits for its reply; run_task submi
 follow with wait_task or follow_task. A wait ends after some seconds with the state so far: then wait again.\
 """
 _GATEWAY_STOPPING = Unavailable("the gateway is stopping; submitted work goes on when it is back.")
+
+
+async def answer_body(call: Call[Any, Nothing]) -> web.StreamResponse:
+    """Answer a message or a batch of messages."""
+    return await (_answer_batch(call, call.body) if isinstance(call.body, list) else answer_message(call))
+
+
+async def _answer_batch(call: Call[Any, Nothing], messages: list[Message]) -> web.StreamResponse:
+    """Answer several messages together; only version 2025-03-26 of the protocol has batches.
+
+    Raises:
+        InvalidRequest: the batch is empty or too long, the client speaks another version, or it sent an
+            Idempotency-Key, which can only stand for one message.
+    """
+    version = call.request.headers.get(MCP_PROTOCOL_VERSION_HEADER, BATCH_VERSION)
+    if version != BATCH_VERSION:
+        raise InvalidRequest(f"version {version[:32]} of the protocol has no batches: send one message.")
+    if not 1 <= len(messages) <= MAX_BATCH_MESSAGES:
+        raise InvalidRequest(f"a batch has 1 to {MAX_BATCH_MESSAGES} messages.")
+    if call.read_idempotency_key() is not None:
+        raise InvalidRequest("Idempotency-Key: it stands for one message, not for a batch: send single messages.")
+    connection = Connection.from_envelope(version, None, None)
+    requests = [(call.copy_with_body(message), message.id) for message in messages]
+    async with asyncio.TaskGroup() as group:
+        answering = [
+            group.create_task(_Exchange(one, id_).run_request(connection)) for one, id_ in requests if id_ is not UNSET
+        ]
+    if not answering:
+        return web.Response(status=202)
+    return web.json_response(body=msgspec.json.encode([task.result() for task in answering]), headers=call.headers)
 
 
 async def answer_message(call: _Call) -> web.StreamResponse:
