@@ -145,6 +145,8 @@ def _body(title: str, content: Mapping[str, Any], document: Mapping[str, Any]) -
     schema = content.get("application/json", {}).get("schema")
     if schema is None:
         return []
+    if "anyOf" in schema:  # one object, or a list of such
+        title, schema = f"{title} (or a list of these)", schema["anyOf"][0]
     found = _resolved(schema, document)
     required = found.get("required", [])
     rows = [
@@ -176,7 +178,7 @@ def _kind(schema: Mapping[str, Any], document: Mapping[str, Any] | None = None) 
 
 
 def _default(schema: Mapping[str, Any]) -> str:
-    default = schema.get("default")
+    default = schema.get("default", schema.get("x-default"))
     return f" = {_code(default)}" if default not in (None, {}, []) else ""
 
 

@@ -210,6 +210,8 @@ class Route:
     answer_media_type: str = "application/json"
     #: for senders that sign their requests: checks the header first; the handler then gets the raw bytes of the body
     gate: Gate | None = None
+    #: whether the OpenAPI document lists it; not where it is another spelling of a route that is listed
+    documented: bool = True
     #: media types that the body may have
     media_types: Sequence[str] = (JSON_MEDIA_TYPE,)
     dialect: Dialect = NATIVE_DIALECT
@@ -241,6 +243,7 @@ class Routes:
         answer_media_type: str = "application/json",
         gate: Gate | None = None,
         body_limit: ChooseBodyLimit = limit_by_body_setting,
+        documented: bool = True,
         media_types: Sequence[str] = (JSON_MEDIA_TYPE,),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as a route; the first line of its docstring is the route's summary."""
@@ -264,6 +267,7 @@ class Routes:
                     answer_media_type=answer_media_type,
                     gate=gate,
                     choose_body_limit=body_limit,
+                    documented=documented,
                     media_types=media_types,
                     dialect=self.dialect,
                 )

@@ -57,7 +57,8 @@ def test_every_scope_is_as_documented() -> None:
     """
     for route in GUARDED:
         admin = route.path.startswith(("/api/tokens", "/api/logs", "/api/gateway", "/api/channels/")) or (
-            route.path in ("/api/agents", "/api/agents/{id}", "/agents/", "/agents/{id}") and route.method != "GET"
+            route.path in ("/api/agents", "/api/agents/{id}", "/agents", "/agents/", "/agents/{id}")
+            and route.method != "GET"
         )
         # a ticket only opens what may be read; tools of MCP have scopes of their own
         reads = route.method == "GET" or route.path in ("/api/tickets", "/mcp")

@@ -86,13 +86,17 @@ class TeamOk(Struct, frozen=True):
     ok: bool = True
 
 
-@ROUTES.add("GET", "/agents/", scope=Scope.READ, query=Unheeded)
+@ROUTES.add("GET", "/agents", scope=Scope.READ, query=Unheeded)
+@ROUTES.add("GET", "/agents/", scope=Scope.READ, query=Unheeded, documented=False)
 async def list_team_agents(call: Call[Nothing, Unheeded]) -> list[TeamAgent]:
     """List all agents, oldest first."""
     return [_render_team_agent(call, view) for view in await call.engine.agents.list_views()]
 
 
-@ROUTES.add("POST", "/agents/", scope=Scope.ADMIN, body=TeamAgentCreate, query=Unheeded, answer=TeamAgent)
+@ROUTES.add("POST", "/agents", scope=Scope.ADMIN, body=TeamAgentCreate, query=Unheeded, answer=TeamAgent)
+@ROUTES.add(
+    "POST", "/agents/", scope=Scope.ADMIN, body=TeamAgentCreate, query=Unheeded, answer=TeamAgent, documented=False
+)
 async def create_team_agent(call: Call[TeamAgentCreate, Unheeded]) -> TeamAgent:
     """Make an agent."""
     return _render_team_agent(
