@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway.api.compat import xitto
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until
 from harness.webhook_receiver import Receiver, serve_receiver
@@ -158,6 +159,23 @@ async def test_states_go_from_queued_through_running_to_done(moongate: Serving) 
     }  # fmt: skip
     assert ended["createdAt"] <= ended["startedAt"] <= ended["finishedAt"]
     assert (await shown(moongate, first["taskId"]))["status"] == "error"
+
+
+async def test_a_task_is_running_in_the_answer_where_there_is_room(moongate: Serving) -> None:
+    told = [await add(moongate, "@@ hang"), await add(moongate, "@@ hang"), await add(moongate, "@@ hang")]
+
+    assert [(one["status"], one["active"], one["queued"]) for one in told] == [
+        ("running", 1, 0), ("running", 2, 0), ("queued", 2, 1),
+    ]  # fmt: skip
+
+
+async def test_a_task_that_waits_for_its_session_is_queued_in_the_answer(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xitto, "START_TIMEOUT_SECONDS", 0.05)
+    await add(moongate, "@@ hang", sessionId="s-1")
+
+    assert (await add(moongate, "hi", sessionId="s-1"))["status"] == "queued"
 
 
 async def test_a_task_whose_agent_fails_has_the_agents_error(moongate: Serving) -> None:

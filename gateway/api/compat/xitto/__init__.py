@@ -5,8 +5,9 @@ Its clients only need another base URL; `docs/clients/xitto.md` says what differ
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ from gateway.errors import GatewayError, NotFound, RunNotFound, Unavailable
 
 #: the most background tasks in a list: the newest ones
 MAX_XITTO_TASKS = 10_000
+#: seconds in which a task starts when there is room, with room for a busy machine
+START_TIMEOUT_SECONDS = 2.0
 
 _encode = msgspec.json.Encoder().encode
 
@@ -118,16 +121,29 @@ async def add_background_task(call: Call[BackgroundJob, Unheeded]) -> XittoAccep
         spec = msgspec.structs.replace(
             spec, deliver=(call.engine.deliveries.make_webhook_target(call.body.webhook, "xitto"),)
         )
-    run = (await call.engine.submit_run(spec, call.read_idempotency_key())).run
+    run, is_new, _ = msgspec.structs.astuple(await call.engine.submit_run(spec, call.read_idempotency_key()))
     call.headers["X-Run-Id"] = run.id
     backlog = await call.engine.count_background_runs()
+    if is_new and backlog.active < call.server.config.limits.background:
+        run = await _wait_for_start(call.engine, run)
+        backlog = await call.engine.count_background_runs()
     return XittoAccepted(
         task_id=run.id,
-        status=XITTO_STATUSES[run.status],
+        status=XITTO_STATUSES[RunStatus.RUNNING if is_new and run.status is not RunStatus.QUEUED else run.status],
         active=backlog.active,
         queued=backlog.queued,
         total=backlog.total,
     )
+
+
+async def _wait_for_start(engine: Engine, run: Run) -> Run:
+    """Return a run when it has started, or as it is after a moment: it may wait for its session or its agent."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(START_TIMEOUT_SECONDS), aclosing(engine.watch_run(run.id)) as events:
+            async for event in events:
+                if isinstance(event.data, Status) and event.data.status != RunStatus.QUEUED:
+                    break
+    return await engine.get_run(run.id)
 
 
 @ROUTES.add("GET", "/v1/tasks", scope=Scope.READ, query=Unheeded, answer=XittoTasks)
