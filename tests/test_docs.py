@@ -7,12 +7,14 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
+import msgspec
 import pytest
 
 from gateway import app, config
 from gateway.api import routing
-from gateway.domain import run
+from gateway.domain import event, run
 from tests.support import markdown
 
 ROOT = Path(__file__).parent.parent
@@ -117,3 +119,12 @@ def _public_types(folder: str) -> set[str]:
                 names = [target.id for target in node.targets if isinstance(target, ast.Name)]
                 found |= {name for name in names if re.fullmatch(r"([A-Z][a-z]+)+", name)}
     return found
+
+
+def test_the_page_about_tasks_explains_every_event() -> None:
+    page = (ROOT / "docs" / "tasks.md").read_text()
+    kinds = [member.__struct_config__.tag for member in get_args(event.AnyEventData)]
+
+    assert [kind for kind in kinds if f"`{kind}`" not in page] == []
+    fields = {field.encode_name for member in get_args(event.AnyEventData) for field in msgspec.structs.fields(member)}
+    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
