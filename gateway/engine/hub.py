@@ -28,6 +28,8 @@ T_contra = TypeVar("T_contra", contravariant=True)
 MAX_TAIL_LINES = 64
 #: how many lines are read from the store at once
 MAX_LINES_PER_READ = 64
+#: seconds until the store is read again if it does not have lines that were announced
+MISSING_LINES_PAUSE_SECONDS = 0.05
 #: how many characters of text a reader holds at once; a single longer event is held all the same
 MAX_HELD_CHARACTERS = 256 * 1024
 
@@ -139,7 +141,10 @@ class Reader(Generic[T]):
             lines = await self._stored(self.cursor) if known is None else _take_first_lines(known)
             if not lines:
                 try:  # without a separate coroutine: thousands of readers wait here
-                    await self._log.wait_for_more(self, refreshes)
+                    more = self._log.wait_for_more(self, refreshes)
+                    if known is None and more.done():  # the store had none of them
+                        await asyncio.sleep(MISSING_LINES_PAUSE_SECONDS)
+                    await more
                 finally:
                     self._log.stop_waiting(self)
             self._lines = iter(lines)

@@ -14,6 +14,7 @@ from gateway.domain.queue import GatewayCounts
 from gateway.domain.run import Run
 from gateway.domain.search import SearchQuery
 from gateway.errors import RunNotFound
+from gateway.store.sqlite import pruning
 from tests.contracts.stores import ALL, PAGE, START, SteppedClock, claim_one, finish, key, spec
 
 DAY = 86_400_000
@@ -247,3 +248,11 @@ async def test_a_long_session_is_pruned_in_several_steps(store: Store, clock: St
 
     assert (first.more, left) == (True, 20)
     assert await store.sessions.list(PAGE) == []
+
+
+async def test_what_cannot_be_deleted_is_not_looked_for_again_at_once(
+    store: Store, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "find_old_runs", lambda reader, before: [1])  # as a reader would say from the past
+
+    assert not (await store.retention.prune_runs(clock.now)).more

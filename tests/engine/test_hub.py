@@ -15,7 +15,7 @@ from gateway.domain.event import Change, End, Event, Text
 from gateway.domain.ports.store import Store
 from gateway.domain.run import Run
 from gateway.engine import hub as module
-from gateway.engine.hub import Hub, Reader
+from gateway.engine.hub import MISSING_LINES_PAUSE_SECONDS, Hub, Reader
 from gateway.errors import RunNotFound
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE, until
@@ -328,3 +328,28 @@ async def test_a_sink_gets_in_order_what_two_processes_write_in_turn(tmp_path: P
 
     assert [number for number, _ in bucket.seen] == list(range(1, 13))
     assert {passed for _, passed in bucket.seen} == {True, False}
+
+
+async def test_a_reader_whose_store_lacks_announced_lines_does_not_spin(
+    store: SqliteStore, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    seen, found = asyncio.Event(), store.events.read_changes_after
+
+    async def read_from_the_past(after: int, limit: int) -> Sequence[Change]:
+        nonlocal reads
+        reads += 1
+        if reads == 5:
+            seen.set()
+        return [] if reads <= 5 else await found(after, limit)
+
+    monkeypatch.setattr(store.events, "read_changes_after", read_from_the_past)
+    reader = await hub.follow_changes(None)
+    hub._changes._latest = 1 << 40  # announced, and in no tail
+    following = asyncio.create_task(anext(reader))
+    began = asyncio.get_running_loop().time()
+    await seen.wait()
+    paused = asyncio.get_running_loop().time() - began
+    following.cancel()
+
+    assert paused >= 3 * MISSING_LINES_PAUSE_SECONDS

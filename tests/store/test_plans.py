@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
@@ -20,7 +21,8 @@ from gateway.domain.run import RunFilter, Source, Status
 from gateway.domain.search import SearchQuery, SearchTerm
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite import opening, runs
-from gateway.store.sqlite.database import Database, Reader
+from gateway.store.sqlite.database import Database
+from gateway.store.sqlite.readers import TimeLimit
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import LIMITS, SteppedClock, claim_one, finish, spec
 
@@ -57,17 +59,13 @@ class Plans:
             patch.setattr(Database, "_run_query", self._read(Database._run_query))
             yield
 
-    def _read(self, inner: object) -> object:
-        def read(database: Database, query: object) -> object:
-            def traced(reader: Reader) -> object:
-                connection = reader.connection
-                connection.exec_trace = lambda cursor, sql, bindings: self.note(connection, sql, bindings)
-                try:
-                    return query(reader)  # type: ignore[operator]
-                finally:
-                    connection.exec_trace = None
-
-            return inner(database, traced)  # type: ignore[operator]
+    def _read(self, inner: Any) -> Any:
+        def read(database: Database, query: Any, connection: apsw.Connection, limit: TimeLimit) -> Any:
+            connection.exec_trace = lambda cursor, sql, bindings: self.note(connection, sql, bindings)
+            try:
+                return inner(database, query, connection, limit)
+            finally:
+                connection.exec_trace = None
 
         return read
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway import log
 from gateway.domain.ports.store import Store
 from gateway.domain.run import AcceptedRun
 from gateway.domain.schedule import FirePlan, PlannedRun, Schedule, decide_fires
@@ -22,6 +23,8 @@ from gateway.errors import GatewayError
 MAX_SCHEDULES_PER_BATCH = 200
 #: seconds after which the scheduler reads the clock again
 MAX_SCHEDULER_SLEEP_SECONDS = 10.0
+
+_log = log.get()
 
 
 class Scheduler:
@@ -63,8 +66,14 @@ class Scheduler:
 
     async def _fire_due(self) -> float:
         """Fire all schedules that are due. Returns the seconds until the next one."""
+        before: set[tuple[str, int, int | None]] = set()
         while found := await self._store.schedules.list_due(self._clock(), MAX_SCHEDULES_PER_BATCH):
             now = self._clock()
+            due = {(schedule.id, schedule.revision, schedule.next_at) for schedule in found}
+            if due == before:  # their fires have changed nothing: to repeat them at once would not either
+                _log.warning("scheduler.stuck", schedules=sorted(schedule.id for schedule in found)[:10])
+                return RETRY_SECONDS
+            before = due
             made = await asyncio.gather(
                 *(self._fire_schedule(self._plan_fires(schedule, now)) for schedule in found), return_exceptions=True
             )

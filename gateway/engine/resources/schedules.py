@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,10 @@ _Times = list[int]
 
 #: maximum number of times in a preview
 MAX_PREVIEW_TIMES = 100
+#: how often an edit is applied to the newest version of its schedule, when other edits come first each time
+MAX_EDIT_ATTEMPTS = 10
+#: seconds between these attempts: the first pause, and each is twice as long as the one before
+EDIT_PAUSE_SECONDS = 0.005
 
 
 class Schedules:
@@ -218,7 +223,9 @@ class Schedules:
         return SessionKey.from_parts(key.agent, key.channel, f"{key.chat}~{time}") if found.spec.fresh else key
 
     async def _replace_schedule(self, id_: str, change: Callable[[Schedule], Schedule]) -> Schedule:
-        while True:
+        for attempt in range(MAX_EDIT_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(EDIT_PAUSE_SECONDS * 2 ** (attempt - 1))
             changed = change(await self._store.schedules.get(id_))
             self._check_runnable(changed)
             try:
@@ -227,6 +234,10 @@ class Schedules:
                 self._changed()
             if replaced is not None:
                 return replaced
+        raise Conflict(
+            f"the schedule {id_!r} was changed {MAX_EDIT_ATTEMPTS} times while this edit was made.",
+            remedy="Look at it, then edit it again.",
+        )
 
     def _check_runnable(self, made: Schedule) -> None:
         """Raise an error if a run of this schedule would be refused."""

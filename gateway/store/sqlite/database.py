@@ -13,8 +13,8 @@ import contextlib
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +27,7 @@ from gateway.domain.ports.store import Listener
 from gateway.domain.times import Clock
 from gateway.errors import StorageFull, Unavailable
 from gateway.store.sqlite import opening
+from gateway.store.sqlite.readers import ReaderPool, TimeLimit
 
 T = TypeVar("T")
 
@@ -38,18 +39,41 @@ MAX_WAITING_OPERATIONS = 20_000
 SHARED_WRITER_PAUSE_SECONDS = 0.002
 #: read-only connections, one thread each
 READER_CONNECTIONS = 2
+#: seconds that a read may take
+READ_TIMEOUT_SECONDS = 10.0
 
 
 class Reader:
     """What a query works with: the connection, and the time of the query."""
 
-    def __init__(self, connection: apsw.Connection, now: int, days: CalendarDays) -> None:
-        self.connection = connection
-        self.execute = connection.execute
+    def __init__(
+        self, connection: apsw.Connection, now: int, days: CalendarDays, limit: TimeLimit | None = None
+    ) -> None:
+        self._execute = connection.execute
+        self._cursors: list[weakref.ref[apsw.Cursor]] = []
         #: milliseconds since 1970 UTC
         self.now = now
         #: tells which day that is
         self.days = days
+        #: until when the query may go on; None if it has no limit
+        self.limit = limit
+
+    def execute(self, statement: str, bindings: apsw.Bindings | None = None) -> apsw.Cursor:
+        """Run a statement; its rows can be read until the query ends."""
+        cursor = self._execute(statement, bindings)
+        self._cursors.append(weakref.ref(cursor))
+        return cursor
+
+    def close_cursors(self) -> None:
+        """Reset the statements whose rows were not all read.
+
+        After an error its traceback keeps their cursors alive. An open statement keeps its connection at the moment
+        at which it began: every later read would answer from the past, and every later write would fail.
+        """
+        for reference in self._cursors:
+            if (cursor := reference()) is not None:
+                cursor.close(True)
+        self._cursors.clear()
 
 
 class Transaction(Reader):
@@ -61,6 +85,8 @@ class Transaction(Reader):
         super().__init__(connection, now, days)
         self.pragma = connection.pragma
         self.changes_made = connection.changes
+        #: returns how many rows were written since the connection was opened
+        self.total_changes = connection.total_changes
         #: returns the number of the row that was written last: cheaper than RETURNING, which takes two steps
         self.last_row = connection.last_insert_rowid
         #: runs that may be queued or held
@@ -97,9 +123,7 @@ class Database:
         self._listeners: list[Listener] = []
         self._closed = False
         self._concurrent_writer = False
-        self._local = threading.local()
-        self._reading: list[apsw.Connection] = []
-        self._readers = ThreadPoolExecutor(READER_CONNECTIONS, thread_name_prefix="store-reader")
+        self._readers = ReaderPool(path, "store-reader", READER_CONNECTIONS)
         self._thread = threading.Thread(target=self._run_writer, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -123,10 +147,16 @@ class Database:
         return await future
 
     async def read(self, query: Callable[[Reader], T]) -> T:
-        """Run a query on a read-only connection; it sees everything that is committed."""
+        """Run a query on a read-only connection; it sees everything that is committed.
+
+        Raises:
+            TimedOut: it took longer than `READ_TIMEOUT_SECONDS`.
+        """
         if self._closed:
             raise Unavailable("the gateway is stopping.")
-        return await self._loop.run_in_executor(self._readers, self._run_query, query)
+        return await self._readers.run_read(
+            lambda connection, limit: self._run_query(query, connection, limit), READ_TIMEOUT_SECONDS
+        )
 
     def set_concurrent_writer(self, present: bool) -> None:
         """Say whether another process writes to the same database; then pause after each batch.
@@ -150,21 +180,21 @@ class Database:
         self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._readers.shutdown)
-        for reader in self._reading:
-            reader.close()
+        await asyncio.to_thread(self._readers.close)
         self._connection.close()  # the last connection to close: it moves the write-ahead log into the database
 
-    def _run_query(self, query: Callable[[Reader], T]) -> T:
+    def _run_query(self, query: Callable[[Reader], T], connection: apsw.Connection, limit: TimeLimit) -> T:
+        reader = Reader(connection, self._clock(), self._days, limit)
         try:
-            if not hasattr(self._local, "connection"):
-                self._local.connection = opening.open_reader(self._path)
-                self._reading.append(self._local.connection)
-            return query(Reader(self._local.connection, self._clock(), self._days))
+            return query(reader)
+        except apsw.InterruptError:
+            raise
         except Exception as error:
             if (told := _translate_error(error, self._path)) is error:
                 raise
             raise told from error
+        finally:
+            reader.close_cursors()
 
     # --- on the writer's thread -------------------------------------------------------------
 
@@ -210,6 +240,8 @@ class Database:
             if self._connection.total_changes() != before or not self._connection.in_transaction:
                 raise
             return _OperationResult(item.future, None, _translate_error(error, self._path))
+        finally:
+            transaction.close_cursors()
 
     def _roll_back(self) -> None:
         # After some errors SQLite has already rolled back. If this fails, the next BEGIN raises.

@@ -189,25 +189,29 @@ class SqliteRetentionStore(NounStore):
 
     async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
         old = await self.database.read(lambda reader: pruning.find_old_logs(reader, before, newest))
-        done = await self.database.write(lambda tx: pruning.delete_logs(tx, old)) if old else []
-        return Pruned(bool(old), tuple(done))
+        return await self._delete(lambda tx: pruning.delete_logs(tx, old)) if old else Pruned(False)
 
     async def prune_runs(self, before: int) -> Pruned:
         old = await self.database.read(lambda reader: pruning.find_old_runs(reader, before))
-        done = await self.database.write(lambda tx: pruning.delete_runs(tx, old)) if old else []
-        return Pruned(bool(old), tuple(done))
+        return await self._delete(lambda tx: pruning.delete_runs(tx, old)) if old else Pruned(False)
 
     async def prune_sessions(self, before: int) -> Pruned:
         old = await self.database.read(lambda reader: pruning.find_old_sessions(reader, before))
-        if old:
-            await self.database.write(lambda tx: pruning.delete_sessions(tx, old, before))
-        return Pruned(bool(old))
+        return await self._delete(lambda tx: pruning.delete_sessions(tx, old, before)) if old else Pruned(False)
 
     async def prune_dead_letters(self, before: int) -> Pruned:
         old = await self.database.read(lambda reader: pruning.find_old_dead_letters(reader, before))
-        if old:
-            await self.database.write(lambda tx: pruning.delete_dead_letters(tx, old, before))
-        return Pruned(bool(old))
+        return await self._delete(lambda tx: pruning.delete_dead_letters(tx, old, before)) if old else Pruned(False)
+
+    async def _delete(self, delete: Callable[[Transaction], list[str] | None]) -> Pruned:
+        """Delete what a reader has found. If nothing is deleted, there is no more: to look again would not help."""
+
+        def delete_and_count(tx: Transaction) -> Pruned:
+            before = tx.total_changes()
+            done = delete(tx)
+            return Pruned(tx.total_changes() > before, tuple(done or ()))
+
+        return await self.database.write(delete_and_count)
 
 
 class SqliteStore:

@@ -14,6 +14,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import RunFilter, Source
 from gateway.domain.schedule import Misfire, ScheduleSpec
 from gateway.engine.engine import Engine
+from gateway.engine.service_loop import RETRY_SECONDS
 from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, ScheduleNotFound, Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
@@ -345,3 +346,26 @@ async def test_a_schedule_whose_zone_has_gone_is_disabled_and_keeps_no_other_fro
     assert await outcomes(stage.engine, lost.id) == ["refused"]
     assert not found.enabled
     assert "there is no time zone 'Mars/Olympus'" in (found.reason or "")
+
+
+class FiringInVain(Between):
+    """A store whose readers still see a schedule as due after it was fired."""
+
+    async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        found = await super().perform(name, operation, *args, **kwargs)
+        if name == "schedules.list_due":
+            self.seen = found or getattr(self, "seen", [])
+            return self.seen
+        return found
+
+
+async def test_fires_that_change_nothing_are_not_repeated_at_once(tmp_path: Path, clock: SteppedClock) -> None:
+    async with staged(tmp_path, clock=clock, wrap=FiringInVain) as stage:
+        await stage.engine.schedules.create_schedule(wanted("every 15m"))
+        await stage.engine._scheduler.stop_firing()
+        clock.forward(15 * MINUTE)
+
+        pause = await stage.engine._scheduler._fire_due()
+
+        assert pause == RETRY_SECONDS
+        assert stage.engine._store.calls["schedules.fire"] <= 2

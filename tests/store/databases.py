@@ -1,0 +1,21 @@
+"""Databases for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.domain.budget import CalendarDays
+from gateway.domain.times import wall_clock
+from gateway.store.sqlite.database import Database
+
+
+@asynccontextmanager
+async def open_database(directory: Path) -> AsyncIterator[Database]:
+    """Open the database of a directory; create it if there is none."""
+    database = Database(directory / "moongate.db", wall_clock, CalendarDays(), queue_limit=100)
+    try:
+        yield database
+    finally:
+        await database.close()
