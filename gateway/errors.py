@@ -40,6 +40,12 @@ class InternalError(GatewayError):
     """The gateway broke; the log says more, under this request's id."""
 
 
+class Unreadable(GatewayError):
+    """What is stored there cannot be read."""
+
+    code = "UNREADABLE"
+
+
 class InvalidRequest(GatewayError):
     """The request is not valid."""
 

@@ -41,6 +41,7 @@ from gateway.engine.resources.queue_status import QueueStatus
 from gateway.engine.resources.schedules import Schedules
 from gateway.engine.resources.sessions import Sessions
 from gateway.engine.resources.tokens import Tokens
+from gateway.engine.resources.unreadable import UnreadableRows
 from gateway.engine.resources.usage import UsageReporter
 from gateway.engine.storage_retry import until_stored
 from gateway.engine.submission import Submitter
@@ -125,6 +126,7 @@ class Engine:
         self.schedules = Schedules(
             store, self.agents, self.sessions, clock, self._submitter, changed=lambda: self._scheduler.wake()
         )
+        self.unreadable = UnreadableRows(store)
         self.usage = UsageReporter(store, self.agents, days or CalendarDays(), clock)
         self.queue_status = QueueStatus(store, self.agents, self._current_limits, clock)
         self._scheduler = Scheduler(store, self.schedules.plan_run, self._submitter.announce_run, clock)
@@ -158,6 +160,7 @@ class Engine:
     async def _rescue_and_reload(self) -> int:
         """Rescue the runs of processes that are gone. Returns the position after which all changes are seen."""
         await rescuer.rescue_runs(self._store, self._owner)
+        await self._store.unreadable.retry()
         await self.tokens.load_tokens()
         position = await self._store.events.last_change()
         await self.agents.fail_orphaned_runs(configured=True)

@@ -20,7 +20,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import RunFilter, Source, Status
 from gateway.domain.search import SearchQuery, SearchTerm
 from gateway.errors import DeliveryNotFound
-from gateway.store.sqlite import opening, runs
+from gateway.store.sqlite import lanes, opening
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.readers import TimeLimit
 from gateway.store.sqlite.store import SqliteStore
@@ -226,7 +226,7 @@ def test_a_statement_is_planned_once_and_not_for_each_value(tmp_path: Path, read
         counts = []
         for session in ("main:test:1", "main:test:2", "main:test:3"):
             connection.execute(
-                f"SELECT seq FROM {runs.OPEN_RUNS_OF_SESSION} ORDER BY seq LIMIT 1", (session,)
+                f"SELECT seq FROM {lanes.OPEN_RUNS_OF_SESSION} ORDER BY seq LIMIT 1", (session,)
             ).fetchall()
             counts.append(len(asked))
         connection.authorizer = None

@@ -55,7 +55,7 @@ class Alive(Struct, frozen=True):
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Show the state of the gateway."""
     store = await call.server.storage_check.check_storage(call.engine)
-    checks = {"store": store, **call.engine.channels.channel_problems, **call.server.control.notes}
+    checks = {"store": store, **_check_rows(call), **call.engine.channels.channel_problems, **call.server.control.notes}
     return Health(
         packs=list(call.engine.agents.list_pack_names("general")),
         model=_default_model(call),
@@ -67,6 +67,12 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         generation=call.server.generation,
         checks=checks,
     )
+
+
+def _check_rows(call: Call[Nothing, Nothing]) -> dict[str, str]:
+    """Return the check `rows` if something in the database cannot be read."""
+    found = call.engine.unreadable.describe_rows()
+    return {"rows": found} if found else {}
 
 
 def _default_model(call: Call[Nothing, Nothing]) -> str:

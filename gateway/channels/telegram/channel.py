@@ -24,7 +24,7 @@ from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreac
 from gateway.channels.telegram.options import Options, derive_webhook_secret, find_token
 from gateway.channels.telegram.sending import AnswerSender
 from gateway.channels.telegram.strangers import RefusalLimit
-from gateway.channels.telegram.wire import CallbackQuery, Message, NumberedUpdate, Update
+from gateway.channels.telegram.wire import CallbackQuery, Message, NumberedUpdate, Update, parse_note_number
 from gateway.domain.delivery import CHAT_FORMAT, SendResult, Target
 from gateway.domain.inbound import ImmediateReply, InboundMessage
 from gateway.domain.permission import Answer
@@ -125,7 +125,7 @@ class TelegramChannel:
         """Ask Telegram for messages, again and again."""
         self._username = (await self._api.get_me()).username
         await self._api.delete_webhook()  # Telegram refuses getUpdates while a webhook is set
-        offset = int(await context.read_note("offset") or 0)
+        offset = parse_note_number(await context.read_note("offset"))
         last_update, seconds = time.monotonic(), 0  # the first answer comes at once, and shows that it works
         while True:
             for update in await self._api.get_updates(offset, seconds):

@@ -11,6 +11,7 @@ from typing import Any
 from gateway import log
 from gateway.channels.telegram import text
 from gateway.channels.telegram.botapi import BotApi, Button, CallRefused, TelegramUnreachable
+from gateway.channels.telegram.wire import parse_note_number
 from gateway.domain.event import End, Permission, Status, Text
 from gateway.domain.permission import Answer
 from gateway.domain.ports.channel import ChannelContext
@@ -113,7 +114,7 @@ class LiveDraft:
         """Continue the draft of an earlier attempt, if there is one."""
         chat, _, number = (await self._context.read_note(draft_note_name(self._run)) or "").rpartition(" ")
         if chat == self._chat:
-            self._message = int(number)
+            self._message = parse_note_number(number) or None
 
     async def _update_message(self, shown: str, asked: Permission | None) -> None:
         buttons = _make_buttons(self._run, asked) if asked else ()

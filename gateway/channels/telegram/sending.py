@@ -16,6 +16,7 @@ from gateway.channels.telegram import live, text
 from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable, call_with_wait
 from gateway.channels.telegram.live import LiveDraft
 from gateway.channels.telegram.options import Options
+from gateway.channels.telegram.wire import parse_note_number
 from gateway.domain.delivery import Delivered, PermanentFailure, RetryLater, SendResult
 from gateway.domain.ports.channel import ChannelContext, OutgoingMessage
 from gateway.domain.times import Clock
@@ -108,7 +109,7 @@ class AnswerSender:
     async def _send_parts(self, out: OutgoingMessage, chat: str, context: ChannelContext) -> None:
         parts = text.split_text(out.text) or ["(The answer is empty.)"]
         note = f"sent:{out.id}"
-        sent = int(await context.read_note(note) or 0)
+        sent = parse_note_number(await context.read_note(note))
         for number, part in enumerate(parts[sent:], sent):
             if number > 0 or not await self._replace_draft(out.run, chat, part, context):
                 await call_with_wait(partial(self._api.send_message, chat, part, html=text.format_html(part)))
@@ -120,7 +121,9 @@ class AnswerSender:
         if draft_chat != chat:
             return False
         try:
-            await call_with_wait(partial(self._api.edit_message, chat, int(number), part, html=text.format_html(part)))
+            await call_with_wait(
+                partial(self._api.edit_message, chat, parse_note_number(number), part, html=text.format_html(part))
+            )
         except CallRefused as error:
             if error.code != 400 or error.new_chat is not None:
                 raise

@@ -86,3 +86,8 @@ class SentMessage(Struct, frozen=True):
 
 
 CallParams = dict[str, Any]
+
+
+def parse_note_number(text: str | None) -> int:
+    """Return the number that a note of ours holds; 0 if there is no note, or if it holds no number."""
+    return int(text) if text is not None and text.isascii() and text.isdecimal() else 0

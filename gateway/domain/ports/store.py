@@ -20,6 +20,7 @@ from gateway.domain.schedule import FirePlan, FireRecord, Schedule
 from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.token import Ticket, Token
+from gateway.domain.unreadable import RowKind, UnreadableRow
 from gateway.process.identity import Identity
 
 
@@ -355,6 +356,34 @@ class RetentionStore(Protocol):
         ...
 
 
+class UnreadableStore(Protocol):
+    """The rows that could not be decoded. They are set aside; others of their kind go on without them."""
+
+    def note(self, kind: RowKind, key: Sequence[str], error: Exception) -> None:
+        """Add a row whose content the caller could not decode."""
+        ...
+
+    def list_found(self) -> Sequence[UnreadableRow]:
+        """Return the rows that were found so far, without looking whether they are still there."""
+        ...
+
+    async def list(self) -> Sequence[UnreadableRow]:
+        """Return the rows that were found so far and are still there."""
+        ...
+
+    async def remove(self, kind: RowKind, id_: str) -> None:
+        """Delete such a row.
+
+        Raises:
+            NotFound: no such row is known to be unreadable.
+        """
+        ...
+
+    async def retry(self) -> None:
+        """Try to read again what was set aside before. A process does this when it begins to lead."""
+        ...
+
+
 class Store(Protocol):
     """Truth on disk. Each operation is one transaction; when it returns, it is committed.
 
@@ -397,6 +426,9 @@ class Store(Protocol):
 
     @property
     def retention(self) -> RetentionStore: ...
+
+    @property
+    def unreadable(self) -> UnreadableStore: ...
 
     def subscribe(self, listener: Listener) -> None:
         """Call a function after each commit, on the event loop, with what is now on disk."""

@@ -29,7 +29,15 @@ class StoreLedger:
 
 async def has_other_owners(store: Store, me: Owner) -> bool:
     """Return whether another process still has runs or agent processes in this store."""
-    return any(Owner.parse_owner(text) != me for text in await store.owners.list())
+    return any(_parse_owner(text) != me for text in await store.owners.list())
+
+
+def _parse_owner(text: str) -> Owner | None:
+    """Return an owner; None if no serving process of ours has such a name: then it is as good as dead."""
+    try:
+        return Owner.parse_owner(text)
+    except ValueError:
+        return None
 
 
 async def rescue_runs(store: Store, me: Owner) -> int:
@@ -40,8 +48,8 @@ async def rescue_runs(store: Store, me: Owner) -> int:
     """
     rescued = 0
     for text in await store.owners.list():
-        owner = Owner.parse_owner(text)
-        if owner == me or owner.is_alive:
+        owner = _parse_owner(text)
+        if owner is not None and (owner == me or owner.is_alive):
             continue
         await asyncio.gather(*(_kill_process(store, left) for left in await store.owners.list_processes(text)))
         for run in await store.owners.rescue_runs(text):

@@ -19,6 +19,7 @@ from gateway.domain.retention import DAY_MILLISECONDS
 from gateway.domain.run import AcceptedRun, Run, RunFilter, RunSpec, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
+from gateway.domain.unreadable import RowKind
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.permissions import Permissions
 from gateway.errors import Conflict, GatewayError
@@ -140,8 +141,12 @@ class EngineChannelContext:
         )
 
     async def start_new_session(self, chat: str) -> None:
-        number = int(await self.read_note(f"session:{chat}") or 1)
-        await self.write_note(f"session:{chat}", str(number + 1))
+        name = f"session:{chat}"
+        number = await self.read_note(name) or "1"
+        if not number.isdecimal():
+            self._store.unreadable.note(RowKind.NOTE, (self._name, name), ValueError(f"{number!r} is no number"))
+            number = str(self._clock() // 1000)  # higher than all numbers before
+        await self.write_note(name, str(int(number) + 1))
 
     async def current_session_name(self, chat: str) -> str:
         """Return the name of a chat's current session: the chat's id, with a number from its second session on."""
@@ -197,8 +202,14 @@ class EngineChannelContext:
     async def list_paired_chats(self) -> list[PairedChat]:
         """Return the paired chats."""
         found: Mapping[str, str] = await self._store.notes.list(self._name, "chat:")
-        known = {name.removeprefix("chat:"): json.loads(value) for name, value in found.items()}
-        return [PairedChat(chat, about["title"], about["at"]) for chat, about in known.items()]
+        paired = []
+        for name, value in found.items():
+            try:
+                about = json.loads(value)
+                paired.append(PairedChat(name.removeprefix("chat:"), str(about["title"]), int(about["at"])))
+            except (ValueError, TypeError, KeyError) as error:  # the chat stays paired
+                self._store.unreadable.note(RowKind.NOTE, (self._name, name), error)
+        return paired
 
     # --- notes ------------------------------------------------------------------------------
 

@@ -16,9 +16,10 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.store import Store
 from gateway.domain.session import SessionKey
 from gateway.domain.times import Clock
+from gateway.domain.unreadable import RowKind
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.sessions import Sessions
-from gateway.errors import SessionNotFound
+from gateway.errors import SessionNotFound, Unreadable
 
 #: the prefix of the notes' names
 _NOTE_NAME_PREFIX = "session:"
@@ -55,7 +56,13 @@ class NamedSessions:
     async def list_sessions(self, channel: str) -> Sequence[NamedSession]:
         """Return the named sessions of a channel, the oldest first."""
         kept = await self._store.notes.list(channel, _NOTE_NAME_PREFIX)
-        return [msgspec.json.decode(value, type=NamedSession) for value in kept.values()]
+        found = []
+        for name, value in kept.items():
+            try:
+                found.append(msgspec.json.decode(value, type=NamedSession))
+            except msgspec.DecodeError as error:
+                self._store.unreadable.note(RowKind.NOTE, (channel, name), error)
+        return found
 
     async def get_session(self, channel: str, id_: str) -> NamedSession:
         """Return a named session by its id.
@@ -66,7 +73,11 @@ class NamedSessions:
         kept = await self._store.notes.get(channel, _NOTE_NAME_PREFIX + id_)
         if kept is None:
             raise SessionNotFound(f"there is no session {id_[:200]!r}.")
-        return msgspec.json.decode(kept, type=NamedSession)
+        try:
+            return msgspec.json.decode(kept, type=NamedSession)
+        except msgspec.DecodeError as error:
+            self._store.unreadable.note(RowKind.NOTE, (channel, _NOTE_NAME_PREFIX + id_), error)
+            raise Unreadable(f"the session {id_[:200]!r} cannot be read: {error}.") from error
 
     async def delete_session(self, channel: str, id_: str) -> None:
         """Delete a named session. Its unfinished runs are cancelled.

@@ -13,9 +13,11 @@ from gateway.domain.budget import Budget
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.queue import AdmissionRules, AgentLoad
 from gateway.domain.run import RunSpec, Source
+from gateway.domain.unreadable import RowKind
 from gateway.errors import AgentBusy, AgentDisabled, AgentNotFound, Conflict
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
 #: agents that can be stored
 MAX_AGENTS = 256
@@ -132,7 +134,8 @@ def admit_run(tx: Transaction, spec: RunSpec, admission: AdmissionRules) -> None
 
 
 def list_agents(reader: Reader) -> list[StoredAgent]:
-    return [_decode_agent(row) for row in reader.execute(f"SELECT {_AGENT_COLUMNS} FROM agents ORDER BY created, id")]
+    rows = reader.execute(f"SELECT {_AGENT_COLUMNS} FROM agents ORDER BY created, id")
+    return decode_rows(reader, RowKind.AGENT, rows, _decode_agent, lambda row: (row[0],))
 
 
 def count_loads(reader: Reader) -> dict[str, AgentLoad]:
@@ -151,7 +154,7 @@ def _count_by_agent(reader: Reader, which: str) -> dict[str, int]:
 
 def _find_agent(tx: Transaction, agent_id: str) -> StoredAgent | None:
     row = tx.execute(f"SELECT {_AGENT_COLUMNS} FROM agents WHERE id = ?", (agent_id,)).fetchone()
-    return _decode_agent(row) if row else None
+    return decode_row(tx, RowKind.AGENT, row, _decode_agent, (agent_id,)) if row else None
 
 
 def _encode_budget(budget: Budget | None) -> str | None:

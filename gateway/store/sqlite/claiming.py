@@ -14,9 +14,11 @@ from gateway.domain.run import (
     Status,
 )
 from gateway.store.sqlite import (
+    lanes,
     run_queries,
     runs,
     sessions,
+    setting_aside,
     tally,
     usage,
 )
@@ -90,7 +92,12 @@ def _list_ready(tx: Transaction, index: str, is_background: str, agent: str, lim
         " ORDER BY priority DESC, seq LIMIT ?",
         (agent, limit),
     )
-    return [run_queries.decode_run(row) for row in rows.fetchall()]
+    found = rows.fetchall()
+    readable = run_queries.decode_runs(tx, found)
+    if len(readable) < len(found):  # their sessions go on without them, and there is room for others
+        setting_aside.set_aside_unreadable(tx, found, readable)
+        return _list_ready(tx, index, is_background, agent, limit, but)
+    return readable
 
 
 def _refuse_run(tx: Transaction, run: Run, error: str) -> Run:
@@ -111,7 +118,7 @@ def _admit_due_runs(tx: Transaction) -> None:
         (tx.now,),
     ).fetchall()
     for (session,) in due:
-        runs.advance_lane(tx, str(session))
+        lanes.advance_lane(tx, str(session))
 
 
 def _count_running_background(tx: Transaction) -> int:

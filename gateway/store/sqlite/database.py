@@ -28,6 +28,7 @@ from gateway.domain.times import Clock
 from gateway.errors import StorageFull, Unavailable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.readers import ReaderPool, TimeLimit
+from gateway.store.sqlite.unreadable import UnreadableRows
 
 T = TypeVar("T")
 
@@ -47,7 +48,12 @@ class Reader:
     """What a query works with: the connection, and the time of the query."""
 
     def __init__(
-        self, connection: apsw.Connection, now: int, days: CalendarDays, limit: TimeLimit | None = None
+        self,
+        connection: apsw.Connection,
+        now: int,
+        days: CalendarDays,
+        unreadable: UnreadableRows,
+        limit: TimeLimit | None = None,
     ) -> None:
         self._execute = connection.execute
         self._cursors: list[weakref.ref[apsw.Cursor]] = []
@@ -55,6 +61,8 @@ class Reader:
         self.now = now
         #: tells which day that is
         self.days = days
+        #: the rows that could not be decoded
+        self.unreadable = unreadable
         #: until when the query may go on; None if it has no limit
         self.limit = limit
 
@@ -81,8 +89,10 @@ class Transaction(Reader):
     changes to announce after the commit.
     """
 
-    def __init__(self, connection: apsw.Connection, now: int, days: CalendarDays, queue_limit: int) -> None:
-        super().__init__(connection, now, days)
+    def __init__(
+        self, connection: apsw.Connection, now: int, days: CalendarDays, unreadable: UnreadableRows, queue_limit: int
+    ) -> None:
+        super().__init__(connection, now, days, unreadable)
         self.pragma = connection.pragma
         self.changes_made = connection.changes
         #: returns how many rows were written since the connection was opened
@@ -117,6 +127,7 @@ class Database:
         self._queue_limit = queue_limit
         self._days = days
         self._clock = clock
+        self.unreadable = UnreadableRows(clock)
         self._connection = opening.open_writer(path, clock)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_WaitingOperation | None] = queue.SimpleQueue()
@@ -184,7 +195,7 @@ class Database:
         self._connection.close()  # the last connection to close: it moves the write-ahead log into the database
 
     def _run_query(self, query: Callable[[Reader], T], connection: apsw.Connection, limit: TimeLimit) -> T:
-        reader = Reader(connection, self._clock(), self._days, limit)
+        reader = Reader(connection, self._clock(), self._days, self.unreadable, limit)
         try:
             return query(reader)
         except apsw.InterruptError:
@@ -215,7 +226,7 @@ class Database:
                 time.sleep(SHARED_WRITER_PAUSE_SECONDS)
 
     def _commit_batch(self, batch: list[_WaitingOperation]) -> None:
-        transaction = Transaction(self._connection, self._clock(), self._days, self._queue_limit)
+        transaction = self._make_transaction(self._clock())
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             done = [self._run_operation(item, transaction) for item in batch]
@@ -227,8 +238,11 @@ class Database:
                     self._commit_batch([item])
                 return
             done = [_OperationResult(item.future, None, _translate_error(error, self._path)) for item in batch]
-            transaction = Transaction(self._connection, 0, self._days, self._queue_limit)
+            transaction = self._make_transaction(0)
         self._loop.call_soon_threadsafe(self._announce_commit, done, transaction)
+
+    def _make_transaction(self, now: int) -> Transaction:
+        return Transaction(self._connection, now, self._days, self.unreadable, self._queue_limit)
 
     def _run_operation(self, item: _WaitingOperation, transaction: Transaction) -> _OperationResult:
         """Run one operation. Its error fails the whole batch only if it has written something."""

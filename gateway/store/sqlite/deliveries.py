@@ -6,7 +6,7 @@ receiver, finding what waits for another costs the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.domain import ids
@@ -22,9 +22,11 @@ from gateway.domain.delivery import (
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Run
+from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, DeliveryNotFound
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
 _SELECT_DELIVERY = (
     "SELECT deliveries.seq, deliveries.id, runs.id, kind, address, format, trusted, deliveries.status,"
@@ -113,7 +115,8 @@ def take_due(tx: Transaction, limit: int, each: int) -> list[Delivery]:
         taken += tx.execute(_FIRST_DUE, (receiver, tx.now, min(room, limit - len(taken)))).fetchall()
     for (seq,) in taken:
         tx.execute("UPDATE deliveries SET status = 'sending', attempt = attempt + 1 WHERE seq = ?", (seq,))
-    return [_get_by_seq(tx, seq) for (seq,) in taken]
+    rows = [tx.execute(f"{_SELECT_DELIVERY} WHERE deliveries.seq = ?", (seq,)).fetchone() for (seq,) in taken]
+    return _decode_deliveries(tx, rows)
 
 
 def record_attempt(tx: Transaction, delivery: Delivery) -> bool:
@@ -181,7 +184,11 @@ def _note_change(tx: Transaction, seq: int, status: DeliveryStatus) -> None:
 def _get_by_seq(tx: Transaction, seq: int) -> Delivery:
     row = tx.execute(f"{_SELECT_DELIVERY} WHERE deliveries.seq = ?", (seq,)).fetchone()
     assert row is not None
-    return _decode_delivery(row)
+    return decode_row(tx, RowKind.DELIVERY, row, _decode_delivery, (row[1],))
+
+
+def _decode_deliveries(reader: Reader, rows: Iterable[Any]) -> list[Delivery]:
+    return decode_rows(reader, RowKind.DELIVERY, rows, _decode_delivery, lambda row: (row[1],))
 
 
 def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
@@ -198,7 +205,7 @@ def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
         ).fetchall()
     if len(rows) != 1:
         raise DeliveryNotFound(f"{'no' if not rows else 'more than one'} delivery has the id {delivery_id[:64]!r}.")
-    return _decode_delivery(rows[0])
+    return decode_row(reader, RowKind.DELIVERY, rows[0], _decode_delivery, (rows[0][1],))
 
 
 def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[Delivery]:
@@ -214,7 +221,7 @@ def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[D
         f"{_SELECT_DELIVERY} WHERE {where} ORDER BY deliveries.seq DESC LIMIT ?",
         (*(value for _, value in conditions), page.limit),
     )
-    return [_decode_delivery(row) for row in rows]
+    return _decode_deliveries(reader, rows)
 
 
 def next_due_at(reader: Reader, now: int) -> int | None:

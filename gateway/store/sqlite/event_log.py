@@ -9,7 +9,10 @@ import msgspec
 
 from gateway.domain.event import AnyEventData, Change, Event
 from gateway.domain.run import Run
+from gateway.domain.unreadable import RowKind
+from gateway.store.sqlite import setting_aside
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import DECODING_ERRORS
 
 _decode = msgspec.json.Decoder(AnyEventData).decode
 _encode = msgspec.json.Encoder().encode
@@ -69,18 +72,31 @@ def _append_change(tx: Transaction, topic: str, ref: str, state: str, agent: str
 
 def read_events_after(reader: Reader, run_id: str, after: int, limit: int, size: int | None = None) -> list[Event]:
     rows = reader.execute(
-        "SELECT n, at, data FROM events WHERE run = (SELECT seq FROM runs WHERE id = ?) AND n > ? ORDER BY n LIMIT ?",
+        "SELECT run, n, at, CAST(data AS BLOB) FROM events WHERE run = (SELECT seq FROM runs WHERE id = ?) AND n > ?"
+        " ORDER BY n LIMIT ?",
         (run_id, after, limit),
     )
     found: list[Event] = []
     room = size if size is not None else 1 << 62
-    for n, at, data in rows:
+    for seq, n, at, data in rows:
+        assert isinstance(seq, int)
+        assert isinstance(data, bytes)
         room -= len(data)
         if room < 0 and found:
             rows.close(True)
             break
-        found.append(Event(run=run_id, number=n, at=at, data=_decode(data)))
+        found.append(Event(run=run_id, number=n, at=at, data=_decode_data(reader, seq, n, data)))
     return found
+
+
+def _decode_data(reader: Reader, run: int, n: int, data: bytes) -> AnyEventData:
+    """Return the content of an event, or what stands for it if it cannot be read: numbers have no gaps."""
+    try:
+        decoded: AnyEventData = _decode(data)
+    except DECODING_ERRORS as error:
+        reader.unreadable.note_row(RowKind.EVENT, (run, n), error)
+        return setting_aside.replace_event(reader, run, n)
+    return decoded
 
 
 def read_changes_after(reader: Reader, after: int, limit: int) -> list[Change]:

@@ -5,7 +5,7 @@ A request waits only while the attempt that asked it is at work: whatever moves 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,11 +16,13 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.permission import Answer, DenialReason, PermissionQuestion, PermissionRequest
 from gateway.domain.run import Run
+from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, PermissionNotFound
 from gateway.store.sqlite import event_log, idempotency, run_queries
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
-_PERMISSION_COLUMNS = "n, event, action, choices, asked, expires, answer, answered, by, lapse"
+_PERMISSION_COLUMNS = "n, event, action, CAST(choices AS BLOB), asked, expires, answer, answered, by, lapse"
 _encode = msgspec.json.Encoder().encode
 _choices = msgspec.json.Decoder(tuple[Answer, ...]).decode
 
@@ -118,7 +120,7 @@ def withdraw_open(tx: Transaction, run: Run) -> list[Permission]:
         f" RETURNING {_PERMISSION_COLUMNS}",
         (Answer.DENY, tx.now, DenialReason.WITHDRAWN, run.seq),
     ).fetchall()
-    withdrawn = sorted((_decode_request(run.id, row) for row in rows), key=lambda request: request.number)
+    withdrawn = sorted(_decode_requests(tx, run, rows), key=lambda request: request.number)
     for request in withdrawn:
         event_log.note_permission(tx, run, request.id, Answer.DENY)
     return [_permission_event(request) for request in withdrawn]
@@ -130,7 +132,13 @@ def _get_of_run(reader: Reader, run: Run, n: int) -> PermissionRequest:
     ).fetchone()
     if row is None:
         raise PermissionNotFound(f"the run {run.id} has no permission request p{n}.")
-    return _decode_request(run.id, row)
+    return decode_row(reader, RowKind.PERMISSION, row, lambda row: _decode_request(run.id, row), (run.seq, n))
+
+
+def _decode_requests(reader: Reader, run: Run, rows: Iterable[Any]) -> list[PermissionRequest]:
+    return decode_rows(
+        reader, RowKind.PERMISSION, rows, lambda row: _decode_request(run.id, row), lambda row: (run.seq, row[0])
+    )
 
 
 def get_request(reader: Reader, run_id: str, n: int) -> PermissionRequest:
@@ -144,7 +152,7 @@ def list_requests(reader: Reader, run_id: str, page: Page) -> list[PermissionReq
         f"SELECT {_PERMISSION_COLUMNS} FROM permissions WHERE run = ? AND n < ? ORDER BY n DESC LIMIT ?",
         (run.seq, before, page.limit),
     )
-    return [_decode_request(run.id, row) for row in rows]
+    return _decode_requests(reader, run, rows)
 
 
 def _record_answer(

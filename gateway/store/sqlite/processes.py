@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from gateway.domain.ports.store import AgentProcess
+from gateway.domain.unreadable import RowKind
 from gateway.process.identity import Identity
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_rows
 
 
 def record_process(tx: Transaction, process: AgentProcess) -> None:
@@ -20,4 +25,9 @@ def forget_process(tx: Transaction, who: Identity) -> None:
 
 def list_processes(reader: Reader, owner: str) -> list[AgentProcess]:
     rows = reader.execute("SELECT who, run FROM processes WHERE owner = ?", (owner,))
-    return [AgentProcess(who=Identity.parse_identity(who), owner=owner, run=run) for who, run in rows]
+
+    def decode_process(row: Sequence[Any]) -> AgentProcess:
+        who, run = row
+        return AgentProcess(who=Identity.parse_identity(who), owner=owner, run=run)
+
+    return decode_rows(reader, RowKind.PROCESS, rows, decode_process, lambda row: (row[0],))

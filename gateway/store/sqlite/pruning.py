@@ -42,7 +42,7 @@ def find_old_logs(reader: Reader, before: int | None, newest: int | None) -> lis
 def find_old_runs(reader: Reader, before: int) -> list[int]:
     """Return ended runs that are too old and that nothing refers to, oldest first."""
     needed = (
-        f"SELECT json_extract(spec, '$.{name}') AS id FROM runs INDEXED BY runs_status"
+        f"SELECT iif(json_valid(spec), json_extract(spec, '$.{name}'), NULL) AS id FROM runs INDEXED BY runs_status"
         f" WHERE status IN ({_OPEN_STATUSES})"
         for name in ("parent", "retry_of")
     )

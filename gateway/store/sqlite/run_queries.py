@@ -20,12 +20,14 @@ from gateway.domain.run import (
     Source,
     Status,
 )
+from gateway.domain.unreadable import RowKind
 from gateway.errors import RunNotFound
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
 RUN_COLUMNS = (
-    "seq, id, spec, status, outcome, attempt, epoch, owner, cancel_requested, last_event, result, usage, error,"
-    " rounds, done, created, started, finished"
+    "seq, id, CAST(spec AS BLOB), status, outcome, attempt, epoch, owner, cancel_requested, last_event, result, usage,"
+    " error, rounds, done, created, started, finished"
 )
 #: ended runs with a label that a history shows
 ENDED_WITH_LABEL = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
@@ -33,7 +35,21 @@ _decode_spec = msgspec.json.Decoder(RunSpec).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
 
-def decode_run(row: Sequence[Any]) -> Run:
+def decode_runs(reader: Reader, rows: Iterable[Any]) -> list[Run]:
+    """Decode rows with `RUN_COLUMNS`; set aside those that cannot be decoded."""
+    return decode_rows(reader, RowKind.TASK, rows, _decode_run, lambda row: (row[1],))
+
+
+def decode_run(reader: Reader, row: Sequence[Any]) -> Run:
+    """Decode a row with `RUN_COLUMNS`.
+
+    Raises:
+        Unreadable: it cannot be decoded.
+    """
+    return decode_row(reader, RowKind.TASK, row, _decode_run, (row[1],))
+
+
+def _decode_run(row: Sequence[Any]) -> Run:
     (
         seq,
         id_,
@@ -78,7 +94,7 @@ def decode_run(row: Sequence[Any]) -> Run:
 def get_by_seq(tx: Transaction, seq: int) -> Run:
     row = tx.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE seq = ?", (seq,)).fetchone()
     assert row is not None
-    return decode_run(row)
+    return decode_run(tx, row)
 
 
 def get_run(reader: Reader, run_id: str) -> Run:
@@ -90,7 +106,7 @@ def get_run(reader: Reader, run_id: str) -> Run:
     exact = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?"
     row = reader.execute(exact, (run_id,)).fetchone()
     if row is not None:
-        return decode_run(row)
+        return decode_run(reader, row)
     prefix = run_id.upper()
     rows: list[Any] = []
     if prefix.isalnum() and len(prefix) <= 26:
@@ -98,7 +114,7 @@ def get_run(reader: Reader, run_id: str) -> Run:
         rows = reader.execute(near, (prefix, prefix + "~")).fetchall()
     if len(rows) != 1:
         raise RunNotFound(f"{'no' if not rows else 'more than one'} run has the id {run_id[:64]!r}.")
-    return decode_run(rows[0])
+    return decode_run(reader, rows[0])
 
 
 def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
@@ -113,7 +129,7 @@ def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
     ).fetchone()
     if row is None:
         raise Fenced(run_id)
-    return decode_run(row)
+    return decode_run(tx, row)
 
 
 def list_runs(reader: Reader, which: RunFilter, page: Page) -> list[Run]:
@@ -133,7 +149,7 @@ def list_runs(reader: Reader, which: RunFilter, page: Page) -> list[Run]:
         f"SELECT {RUN_COLUMNS} FROM runs {_choose_index(which)} WHERE {where} ORDER BY seq DESC LIMIT ?",
         (*_flatten(value for _, value in conditions), page.limit),
     )
-    return [decode_run(row) for row in rows]
+    return decode_runs(reader, rows)
 
 
 def _choose_index(which: RunFilter) -> str:
@@ -155,7 +171,7 @@ def list_finished(reader: Reader, label: str, limit: int) -> list[Run]:
         f"SELECT {RUN_COLUMNS} FROM runs WHERE {ENDED_WITH_LABEL} ORDER BY finished DESC, seq DESC LIMIT ?",
         (label, limit),
     )
-    return [decode_run(row) for row in rows]
+    return decode_runs(reader, rows)
 
 
 def count_backlog(reader: Reader) -> BackgroundCounts:

@@ -1,12 +1,8 @@
-"""Runs, from their acceptance to their end. One function makes every change of status.
-
-A session's queued runs form a lane, first come, first served. The one that may be claimed next has
-`ready = 1`: there is at most one such run in a lane, and none while one is running. So a claim is
-a look-up in an index, however long a lane is. A delayed run joins its lane when it is due.
-"""
+"""Runs, from their acceptance to their end. One function makes every change of status."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +28,7 @@ from gateway.domain.run import (
     Status,
 )
 from gateway.domain.session import SessionKey
-from gateway.errors import AgentBusy, Unavailable
+from gateway.errors import AgentBusy, Unavailable, Unreadable
 from gateway.store.sqlite import (
     agents,
     deliveries,
@@ -42,16 +38,13 @@ from gateway.store.sqlite import (
     run_queries,
     schedules,
     sessions,
+    setting_aside,
     tally,
     usage,
 )
 from gateway.store.sqlite.database import Transaction
+from gateway.store.sqlite.lanes import FIRST_OF_SESSION, OPEN_RUNS_OF_SESSION, advance_lane
 
-#: the open runs of a session. INDEXED BY, because SQLite does not know that these indexes are small, and because
-#: a missing index shall be an error, not a slow gateway
-OPEN_RUNS_OF_SESSION = "runs INDEXED BY runs_lane WHERE session = ?1 AND status IN ('queued', 'running')"
-#: the run of a session that is running or may be claimed next
-FIRST_OF_SESSION = "runs INDEXED BY runs_head WHERE session = ?1 AND (status = 'running' OR ready = 1)"
 encode_json = msgspec.json.Encoder().encode
 
 
@@ -110,12 +103,12 @@ def accept_run(
 
 def _find_waiting_duplicate(tx: Transaction, spec: RunSpec) -> Run | None:
     """Return a queued run of the session that has the same source and input."""
-    row = tx.execute(
+    rows = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND source = ?2"
-        " AND json_extract(spec, '$.input') = ?3 ORDER BY seq LIMIT 1",
+        " AND iif(json_valid(spec), json_extract(spec, '$.input'), NULL) = ?3 ORDER BY seq LIMIT 1",
         (spec.session, spec.source, spec.input),
-    ).fetchone()
-    return run_queries.decode_run(row) if row else None
+    )
+    return next(iter(run_queries.decode_runs(tx, rows)), None)
 
 
 def release_run(tx: Transaction, run_id: str, busy: SessionMode, key: IdempotencyKey | None = None) -> AcceptedRun:
@@ -141,7 +134,8 @@ def _apply_session_mode(tx: Transaction, session: str, busy: SessionMode) -> tup
     """Treat a busy session as its mode says. Returns the runs that were asked to stop."""
     if busy is SessionMode.QUEUE:
         return ()
-    if busy is SessionMode.REJECT and tx.execute(f"SELECT 1 FROM {OPEN_RUNS_OF_SESSION} LIMIT 1", (session,)).get:
+    open_runs = f"SELECT 1 FROM {OPEN_RUNS_OF_SESSION} AND run_at IS NOT {setting_aside.NEVER} LIMIT 1"
+    if busy is SessionMode.REJECT and tx.execute(open_runs, (session,)).get:
         raise AgentBusy(f"the session {session} is busy.", remedy="Wait for its answer, or use another session.")
     running = tx.execute(
         "UPDATE runs INDEXED BY runs_head SET cancel_requested = 1 WHERE session = ?"
@@ -272,8 +266,10 @@ def rescue_runs(tx: Transaction, owner: str) -> list[Run]:
     rows = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM runs INDEXED BY runs_running WHERE status = 'running' AND owner = ?",
         (owner,),
-    )
-    return [_requeue(tx, run, "its gateway ended") for run in [run_queries.decode_run(row) for row in rows.fetchall()]]
+    ).fetchall()
+    readable = run_queries.decode_runs(tx, rows)
+    setting_aside.set_aside_unreadable(tx, rows, readable)
+    return [_requeue(tx, run, "its gateway ended") for run in readable]
 
 
 def cancel_run(tx: Transaction, run_id: str, key: IdempotencyKey | None = None) -> Run:
@@ -290,7 +286,10 @@ def cancel_run(tx: Transaction, run_id: str, key: IdempotencyKey | None = None) 
 def cancel_session_runs(tx: Transaction, session: str) -> list[str]:
     """Cancel all open runs of a session. Returns the running ones, which were asked to stop."""
     lane = tx.execute(f"SELECT id FROM {OPEN_RUNS_OF_SESSION} ORDER BY seq DESC", (session,)).fetchall()
-    asked = [cancel_run(tx, str(identifier)) for (identifier,) in lane]
+    asked = []
+    for (identifier,) in lane:
+        with contextlib.suppress(Unreadable):  # it never begins: it was set aside
+            asked.append(cancel_run(tx, str(identifier)))
     return [run.id for run in asked if run.status is Status.RUNNING]
 
 
@@ -298,11 +297,13 @@ def abandon_runs(tx: Transaction, agent: str, limit: int) -> list[Run]:
     """Fail queued runs of an agent that no longer exists, oldest first, so that transcripts stay in order."""
     rows = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM runs INDEXED BY runs_waiting WHERE status = 'queued' AND agent = ?"
-        " ORDER BY seq LIMIT ?",
+        f" AND run_at IS NOT {setting_aside.NEVER} ORDER BY seq LIMIT ?",
         (agent, limit),
-    )
+    ).fetchall()
     abandoned = []
-    for run in [run_queries.decode_run(row) for row in rows.fetchall()]:
+    readable = run_queries.decode_runs(tx, rows)
+    setting_aside.set_aside_unreadable(tx, rows, readable)
+    for run in readable:
         error = f"the agent {run.spec.agent!r} was removed before this run began."
         abandoned.append(move_run(tx, run, Move.ABANDON, outcome=Outcome.AGENT_ERROR, error=error))
         sessions.write_transcript(tx, abandoned[-1])
@@ -326,20 +327,6 @@ def append_events(tx: Transaction, run_id: str, epoch: int, said: Sequence[AnyEv
 def save_backend_ref(tx: Transaction, run_id: str, epoch: int, backend_ref: str) -> None:
     run = run_queries.current_attempt(tx, run_id, epoch)
     sessions.set_backend_ref(tx, run, backend_ref)
-
-
-# --- lanes and tallies ------------------------------------------------------------------------
-
-
-def advance_lane(tx: Transaction, session: str) -> None:
-    """Make the first due run of a session's lane ready, unless one is ready or running already."""
-    first: Any = tx.execute(
-        f"SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM {FIRST_OF_SESSION}) THEN"
-        f" (SELECT seq FROM {OPEN_RUNS_OF_SESSION} AND status = 'queued' AND run_at IS NULL ORDER BY seq LIMIT 1) END",
-        (session,),
-    ).get
-    if first is not None:
-        tx.execute("UPDATE runs SET ready = 1 WHERE seq = ?", (first,))
 
 
 # --- reading ----------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,9 +12,11 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Outcome, Run, Source, Status
 from gateway.domain.schedule import FireOutcome, FireRecord, Schedule, ScheduleSpec
-from gateway.errors import Conflict, ScheduleNotFound
+from gateway.domain.unreadable import RowKind
+from gateway.errors import Conflict, ScheduleNotFound, Unreadable
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
 #: schedules that can be stored
 MAX_SCHEDULES = 50_000
@@ -21,8 +24,8 @@ MAX_SCHEDULES = 50_000
 FIRE_RETENTION_MS = 30 * 86_400_000
 
 _SELECT_SCHEDULE = (
-    "SELECT schedules.seq, schedules.id, schedules.spec, enabled, reason, revision, anchor, next_at, last_at,"
-    " last_run, runs.status, failures, missed, schedules.created, schedules.updated"
+    "SELECT schedules.seq, schedules.id, CAST(schedules.spec AS BLOB), enabled, reason, revision, anchor, next_at,"
+    " last_at, last_run, runs.status, failures, missed, schedules.created, schedules.updated"
     " FROM schedules LEFT JOIN runs ON runs.id = last_run"
 )
 _SCHEDULES_WITH_NEXT_TIME = "schedules INDEXED BY schedules_due WHERE enabled = 1 AND next_at IS NOT NULL"
@@ -59,7 +62,7 @@ def create_schedule(tx: Transaction, schedule: Schedule, key: IdempotencyKey | N
     earlier = idempotency.find_used(tx, key)
     if earlier is not None:
         return get_schedule(tx, earlier)
-    if _find_schedule(tx, schedule.id) is not None:
+    if _is_stored(tx, schedule.id):
         raise Conflict(f"there is a schedule {schedule.id!r} already.")
     number: Any = tx.execute("SELECT count(*) FROM schedules").get
     if number >= MAX_SCHEDULES:
@@ -108,9 +111,20 @@ def replace_schedule(tx: Transaction, schedule: Schedule) -> Schedule | None:
 
 
 def delete_schedule(tx: Transaction, schedule_id: str) -> None:
-    found = get_schedule(tx, schedule_id)
-    tx.execute("DELETE FROM schedules WHERE id = ?", (found.id,))
-    note_change(tx, found, "deleted")
+    """Delete a schedule, even one that cannot be read.
+
+    Raises:
+        ScheduleNotFound: there is none.
+    """
+    if not _is_stored(tx, schedule_id):
+        raise _not_found(schedule_id)
+    try:
+        agent = get_schedule(tx, schedule_id).spec.agent or ""
+    except Unreadable:
+        agent = ""
+    tx.execute("DELETE FROM schedules WHERE id = ?", (schedule_id,))
+    tx.unreadable.forget_row(RowKind.SCHEDULE, (schedule_id,))
+    event_log.note_schedule(tx, schedule_id, "deleted", agent)
 
 
 # --- fires ------------------------------------------------------------------------------------
@@ -132,7 +146,10 @@ def record_run_end(tx: Transaction, run: Run) -> None:
 def count_failure(tx: Transaction, schedule_id: str, error: str) -> bool:
     """Count one more failure in a row. Returns whether it has disabled the schedule."""
     tx.execute("UPDATE schedules SET failures = failures + 1 WHERE id = ?", (schedule_id,))
-    found = get_schedule(tx, schedule_id)
+    try:
+        found = get_schedule(tx, schedule_id)
+    except Unreadable:  # the run's own end is stored all the same
+        return False
     if not found.enabled or not 0 < found.spec.max_failures <= found.failures:
         return False
     reason = f"it failed {found.failures} times in a row; last: {error}"[:500]
@@ -174,7 +191,25 @@ def prune_fires(tx: Transaction) -> None:
 
 def _find_schedule(reader: Reader, schedule_id: str) -> Schedule | None:
     row = reader.execute(f"{_SELECT_SCHEDULE} WHERE schedules.id = ?", (schedule_id,)).fetchone()
-    return _decode_schedule(row) if row else None
+    return decode_row(reader, RowKind.SCHEDULE, row, _decode_schedule, (schedule_id,)) if row else None
+
+
+def _is_stored(reader: Reader, schedule_id: str) -> bool:
+    return bool(reader.execute("SELECT 1 FROM schedules WHERE id = ?", (schedule_id,)).get)
+
+
+def _not_found(schedule_id: str) -> ScheduleNotFound:
+    return ScheduleNotFound(f"there is no schedule {schedule_id[:64]!r}.")
+
+
+def _decode_schedules(reader: Reader, rows: Iterable[Any]) -> list[Schedule]:
+    return decode_rows(reader, RowKind.SCHEDULE, rows, _decode_schedule, lambda row: (row[1],))
+
+
+def _not_set_aside(reader: Reader) -> tuple[str, str]:
+    """Return a condition that leaves out the schedules that were set aside, and its value."""
+    aside = json.dumps(reader.unreadable.list_keys(RowKind.SCHEDULE))
+    return "schedules.id NOT IN (SELECT value FROM json_each(?))", aside
 
 
 def get_schedule(reader: Reader, schedule_id: str) -> Schedule:
@@ -182,10 +217,11 @@ def get_schedule(reader: Reader, schedule_id: str) -> Schedule:
 
     Raises:
         ScheduleNotFound: there is none.
+        Unreadable: it cannot be decoded.
     """
     found = _find_schedule(reader, schedule_id)
     if found is None:
-        raise ScheduleNotFound(f"there is no schedule {schedule_id[:64]!r}.")
+        raise _not_found(schedule_id)
     return found
 
 
@@ -194,30 +230,41 @@ def list_schedules(reader: Reader, page: Page) -> list[Schedule]:
     rows = reader.execute(
         f"{_SELECT_SCHEDULE} WHERE schedules.seq < ? ORDER BY schedules.seq DESC LIMIT ?", (before, page.limit)
     )
-    return [_decode_schedule(row) for row in rows]
+    return _decode_schedules(reader, rows)
+
+
+def check_schedules(reader: Reader) -> None:
+    """Find the schedules that cannot be read, before they are due."""
+    for row in reader.execute(_SELECT_SCHEDULE):
+        _decode_schedules(reader, [row])
 
 
 def list_budgeted(reader: Reader, limit: int) -> list[Schedule]:
     rows = reader.execute(
-        f"{_SELECT_SCHEDULE} WHERE json_extract(schedules.spec, '$.budget') IS NOT NULL"
-        " ORDER BY schedules.seq DESC LIMIT ?",
+        f"{_SELECT_SCHEDULE} WHERE iif(json_valid(schedules.spec), json_extract(schedules.spec, '$.budget'), NULL)"
+        " IS NOT NULL ORDER BY schedules.seq DESC LIMIT ?",
         (limit,),
     )
-    return [_decode_schedule(row) for row in rows]
+    return _decode_schedules(reader, rows)
 
 
 def list_due(reader: Reader, now: int, limit: int) -> list[Schedule]:
     """Return enabled schedules whose next time has come, the longest due first."""
+    readable, aside = _not_set_aside(reader)
     rows = reader.execute(
         f"{_SELECT_SCHEDULE} WHERE schedules.seq IN"
-        f" (SELECT seq FROM {_SCHEDULES_WITH_NEXT_TIME} AND next_at <= ? ORDER BY next_at LIMIT ?) ORDER BY next_at",
-        (now, limit),
+        f" (SELECT seq FROM {_SCHEDULES_WITH_NEXT_TIME} AND next_at <= ? AND {readable}"
+        " ORDER BY next_at LIMIT ?) ORDER BY next_at",
+        (now, aside, limit),
     )
-    return [_decode_schedule(row) for row in rows]
+    return _decode_schedules(reader, rows)
 
 
 def next_fire_at(reader: Reader) -> int | None:
-    found: Any = reader.execute(f"SELECT min(next_at) FROM {_SCHEDULES_WITH_NEXT_TIME}").get
+    readable, aside = _not_set_aside(reader)
+    found: Any = reader.execute(
+        f"SELECT next_at FROM {_SCHEDULES_WITH_NEXT_TIME} AND {readable} ORDER BY next_at LIMIT 1", (aside,)
+    ).get
     return found  # type: ignore[no-any-return]
 
 
@@ -229,7 +276,9 @@ def list_fires(reader: Reader, schedule_id: str, page: Page) -> list[FireRecord]
         " WHERE schedule = ? AND scheduled_for < ? ORDER BY scheduled_for DESC LIMIT ?",
         (schedule_id, before, page.limit),
     )
-    return [
-        FireRecord(scheduled_for=time, at=at, outcome=FireOutcome(outcome), run=run, status=status, error=error)
-        for time, at, outcome, run, status, error in rows
-    ]
+    return decode_rows(reader, RowKind.FIRE, rows, _decode_fire, lambda row: (schedule_id, row[0]))
+
+
+def _decode_fire(row: Sequence[Any]) -> FireRecord:
+    time, at, outcome, run, status, error = row
+    return FireRecord(scheduled_for=time, at=at, outcome=FireOutcome(outcome), run=run, status=status, error=error)

@@ -6,12 +6,15 @@ Triggers in the migrations keep the index up to date.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.page import Page
 from gateway.domain.search import SearchHit, SearchQuery, SearchTerm, join_characters, separate_characters
 from gateway.domain.session import Role
+from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_rows
 
 #: words in a snippet
 MAX_SNIPPET_WORDS = 32
@@ -39,19 +42,21 @@ def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[Sear
         f" WHERE {' AND '.join(conditions)} AND words.rowid < ? ORDER BY words.rowid DESC LIMIT ?",
         (*values, page.before if page.before is not None else 1 << 62, page.limit),
     )
-    return [
-        SearchHit(
-            position=position,
-            session=session,
-            agent=agent,
-            role=Role(role),
-            run=run,
-            at=at,
-            snippet=_strip_marks(marked),
-            matches=tuple(dict.fromkeys(map(join_characters, _MARKED_MATCH.findall(marked)))),
-        )
-        for position, session, agent, role, run, at, marked in rows
-    ]
+    return decode_rows(reader, RowKind.MESSAGE, rows, _decode_hit, lambda row: (row[0],))
+
+
+def _decode_hit(row: Sequence[Any]) -> SearchHit:
+    position, session, agent, role, run, at, marked = row
+    return SearchHit(
+        position=position,
+        session=session,
+        agent=agent,
+        role=Role(role),
+        run=run,
+        at=at,
+        snippet=_strip_marks(marked),
+        matches=tuple(dict.fromkeys(map(join_characters, _MARKED_MATCH.findall(marked)))),
+    )
 
 
 def _match_expression(terms: tuple[SearchTerm, ...]) -> str:

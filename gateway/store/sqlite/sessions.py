@@ -10,8 +10,10 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, Role, Session, SessionKey
+from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite import event_log, idempotency
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_rows
 
 _SELECT_SESSION = (
     "SELECT key, agent, channel, chat, title, backend_ref, last_n,"
@@ -146,6 +148,12 @@ def list_sessions(reader: Reader, page: Page) -> list[Session]:
 
 def read_history(reader: Reader, key: str, limit: int) -> list[Message]:
     rows = reader.execute(
-        "SELECT role, content, at, run FROM transcript WHERE session = ? ORDER BY n DESC LIMIT ?", (key, limit)
-    ).fetchall()
-    return [Message(role=Role(role), content=content, at=at, run=run) for role, content, at, run in reversed(rows)]
+        "SELECT id, role, content, at, run FROM transcript WHERE session = ? ORDER BY n DESC LIMIT ?", (key, limit)
+    )
+    newest_first = decode_rows(reader, RowKind.MESSAGE, rows, _decode_message, lambda row: (row[0],))
+    return newest_first[::-1]
+
+
+def _decode_message(row: Sequence[Any]) -> Message:
+    _, role, content, at, run = row
+    return Message(role=Role(role), content=content, at=at, run=run)

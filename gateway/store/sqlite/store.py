@@ -6,13 +6,14 @@ into a method that runs it on the database; its other parameters and its result 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gateway.domain.budget import CalendarDays
 from gateway.domain.ports.store import Listener, Pruned
 from gateway.domain.times import Clock, wall_clock
+from gateway.domain.unreadable import RowKind, UnreadableRow
 from gateway.store.sqlite import (
     agents,
     claiming,
@@ -31,6 +32,7 @@ from gateway.store.sqlite import (
     search,
     session_deletion,
     sessions,
+    setting_aside,
     tickets,
     tokens,
     usage,
@@ -185,6 +187,7 @@ class SqliteRetentionStore(NounStore):
     async def prune_expired(self) -> None:
         for prune in (idempotency.prune_keys, notes.prune_notes, schedules.prune_fires, usage.prune_usage):
             await self.database.write(prune)
+        await self.database.read(self.database.unreadable.forget_missing)
         await self.database.write(lambda tx: event_log.prune_changes(tx, MAX_CHANGES_KEPT))
 
     async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
@@ -212,6 +215,24 @@ class SqliteRetentionStore(NounStore):
             return Pruned(tx.total_changes() > before, tuple(done or ()))
 
         return await self.database.write(delete_and_count)
+
+
+class SqliteUnreadableStore(NounStore):
+    remove = in_write(setting_aside.remove_row)
+
+    def note(self, kind: RowKind, key: Sequence[str], error: Exception) -> None:
+        self.database.unreadable.note_row(kind, key, error)
+
+    def list_found(self) -> list[UnreadableRow]:
+        return self.database.unreadable.list_rows()
+
+    async def list(self) -> list[UnreadableRow]:
+        await self.database.read(self.database.unreadable.forget_missing)
+        return self.list_found()
+
+    async def retry(self) -> None:
+        await self.database.write(setting_aside.retry_runs)
+        await self.database.read(schedules.check_schedules)
 
 
 class SqliteStore:
@@ -242,6 +263,7 @@ class SqliteStore:
         self.notes = SqliteNoteStore(database)
         self.tokens = SqliteTokenStore(database)
         self.retention = SqliteRetentionStore(database)
+        self.unreadable = SqliteUnreadableStore(database)
 
     def subscribe(self, listener: Listener) -> None:
         self._database.subscribe(listener)

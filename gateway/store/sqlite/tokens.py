@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import apsw
 
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.token import Scope, Token
+from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict
 from gateway.store.sqlite import idempotency
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.unreadable import decode_rows
 
 
 def add_token(tx: Transaction, token: Token, key: IdempotencyKey | None = None) -> None:
@@ -31,7 +36,9 @@ def revoke_token(tx: Transaction, name: str) -> bool:
 
 def list_tokens(reader: Reader) -> list[Token]:
     rows = reader.execute("SELECT name, hash, scope, expires, created FROM tokens ORDER BY name")
-    return [
-        Token(name=name, hash=hash_, scope=Scope(scope), expires=expires, created=created)
-        for name, hash_, scope, expires, created in rows
-    ]
+    return decode_rows(reader, RowKind.TOKEN, rows, _decode_token, lambda row: (row[0],))
+
+
+def _decode_token(row: Sequence[Any]) -> Token:
+    name, hash_, scope, expires, created = row
+    return Token(name=name, hash=hash_, scope=Scope(scope), expires=expires, created=created)

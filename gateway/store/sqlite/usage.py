@@ -152,7 +152,7 @@ def _sum_today(reader: Reader, by: UsageGrouping, name: str) -> tuple[UsageTotal
     mine = (
         "agent = ?2"
         if by is UsageGrouping.AGENT
-        else "source = 'cron' AND json_extract(spec, '$.labels.schedule') = ?2"
+        else "source = 'cron' AND iif(json_valid(spec), json_extract(spec, '$.labels.schedule'), NULL) = ?2"
     )
     row: Any = reader.execute(
         "SELECT count(*), coalesce(sum(attempt = 1 AND started >= ?1), 0)"

@@ -1,0 +1,157 @@
+"""Sets aside rows that cannot be decoded: a newer version wrote them, or something damaged them.
+
+The list of such rows is kept in memory: each start tries to read them again. A row leaves the list when it is
+removed, or when it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from gateway import log
+from gateway.domain.times import Clock
+from gateway.domain.unreadable import RowKind, UnreadableRow
+from gateway.errors import Unreadable
+
+if TYPE_CHECKING:
+    from gateway.store.sqlite.database import Reader
+
+T = TypeVar("T")
+
+#: what decoding a row raises when the row is not as this version writes it
+DECODING_ERRORS = (msgspec.MsgspecError, ValueError, TypeError, KeyError)
+#: unreadable rows that are listed; the others are set aside all the same
+MAX_LISTED_ROWS = 1000
+#: characters of a reason
+MAX_REASON_CHARACTERS = 300
+
+
+class _Place(NamedTuple):
+    table: str
+    #: columns of the primary key
+    key: tuple[str, ...]
+
+
+PLACES = {
+    RowKind.TASK: _Place("runs", ("id",)),
+    RowKind.EVENT: _Place("events", ("run", "n")),
+    RowKind.PERMISSION: _Place("permissions", ("run", "n")),
+    RowKind.DELIVERY: _Place("deliveries", ("id",)),
+    RowKind.SCHEDULE: _Place("schedules", ("id",)),
+    RowKind.FIRE: _Place("fires", ("schedule", "scheduled_for")),
+    RowKind.MESSAGE: _Place("transcript", ("id",)),
+    RowKind.AGENT: _Place("agents", ("id",)),
+    RowKind.TOKEN: _Place("tokens", ("name",)),
+    RowKind.NOTE: _Place("notes", ("scope", "name")),
+    RowKind.PROCESS: _Place("processes", ("who",)),
+}
+_log = log.get()
+
+
+class UnreadableRows:
+    """The unreadable rows of one process. All threads of the store use it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rows: dict[tuple[RowKind, tuple[Any, ...]], UnreadableRow] = {}
+
+    def note_row(self, kind: RowKind, key: Sequence[Any], error: Exception) -> UnreadableRow:
+        """Add a row that cannot be decoded. The first time, log it."""
+        place = (kind, tuple(key))
+        known = self._rows.get(place)
+        if known is not None:
+            return known
+        row = UnreadableRow(kind=kind, id="/".join(map(str, key)), reason=_describe_error(error), found=self._clock())
+        if len(self._rows) < MAX_LISTED_ROWS:
+            self._rows[place] = row
+        _log.error("store.unreadable", kind=str(kind), id=row.id, reason=row.reason)
+        return row
+
+    def list_rows(self) -> list[UnreadableRow]:
+        """Return all rows, in the order in which they were found."""
+        return list(self._rows.values())
+
+    def list_keys(self, kind: RowKind) -> list[Any]:
+        """Return the first parts of the keys of one kind."""
+        return [key[0] for found, key in list(self._rows) if found is kind]
+
+    def find_key(self, kind: RowKind, id_: str) -> tuple[Any, ...] | None:
+        """Return the key of a row, or None if no such row is known to be unreadable."""
+        return next((key for (found, key), row in list(self._rows.items()) if (found, row.id) == (kind, id_)), None)
+
+    def forget_row(self, kind: RowKind, key: tuple[Any, ...]) -> None:
+        self._rows.pop((kind, key), None)
+
+    def forget_missing(self, reader: Reader) -> None:
+        """Forget the rows that are no longer in the database."""
+        for kind, key in list(self._rows):
+            if not reader.execute(f"SELECT 1 FROM {where_key(kind)}", key).get:
+                self.forget_row(kind, key)
+
+
+def where_key(kind: RowKind) -> str:
+    """Return the table of a kind, and the condition that selects a row by its key."""
+    place = PLACES[kind]
+    return f"{place.table} WHERE {' AND '.join(f'{column} = ?' for column in place.key)}"
+
+
+def decode_rows(
+    reader: Reader,
+    kind: RowKind,
+    rows: Iterable[Any],
+    decode: Callable[[Any], T],
+    key_of: Callable[[Any], Sequence[Any]],
+) -> list[T]:
+    """Decode rows; set aside those that cannot be decoded.
+
+    Args:
+        key_of: returns the primary key of a row.
+    """
+    found: list[T] = []
+    iterator = iter(rows)
+    while True:
+        try:
+            row = next(iterator)
+        except StopIteration:
+            return found
+        except UnicodeDecodeError:  # apsw goes on with the next row
+            _find_damaged_text(reader, kind)
+            continue
+        try:
+            found.append(decode(row))
+        except DECODING_ERRORS as error:
+            reader.unreadable.note_row(kind, key_of(row), error)
+
+
+def decode_row(reader: Reader, kind: RowKind, row: Any, decode: Callable[[Any], T], key: Sequence[Any]) -> T:
+    """Decode one row.
+
+    Raises:
+        Unreadable: it cannot be decoded.
+    """
+    try:
+        return decode(row)
+    except DECODING_ERRORS as error:
+        noted = reader.unreadable.note_row(kind, key, error)
+        raise Unreadable(
+            f"the {kind} {noted.id} cannot be read: {noted.reason}.",
+            remedy=f"Upgrade Moongate if a newer version wrote it, or: gateway unreadable remove {kind} {noted.id}",
+        ) from error
+
+
+def _find_damaged_text(reader: Reader, kind: RowKind) -> None:
+    """Find the rows of a kind whose text is not UTF-8: their keys are not in the rows that failed."""
+    place = PLACES[kind]
+    for key in reader.execute(f"SELECT {', '.join(place.key)} FROM {place.table}"):
+        try:
+            reader.execute(f"SELECT * FROM {where_key(kind)}", key).fetchall()
+        except UnicodeDecodeError as error:
+            reader.unreadable.note_row(kind, key, error)
+
+
+def _describe_error(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text[:MAX_REASON_CHARACTERS]

@@ -1,0 +1,316 @@
+"""Rows that cannot be decoded are set aside: the others of their kind go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import pytest
+
+from gateway.domain.agent import AgentDraft, SessionMode
+from gateway.domain.delivery import DeliveryFilter, Target
+from gateway.domain.permission import PermissionQuestion
+from gateway.domain.ports.store import AgentProcess
+from gateway.domain.run import Run, Status
+from gateway.domain.schedule import Schedule, ScheduleSpec
+from gateway.domain.search import SearchQuery, SearchTerm
+from gateway.domain.token import Scope, Token
+from gateway.domain.unreadable import RowKind
+from gateway.errors import Conflict, NotFound, ScheduleNotFound, Unreadable
+from gateway.process.identity import Identity
+from gateway.store.sqlite import opening
+from gateway.store.sqlite.store import SqliteStore
+from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, claim_one, finish, rules, spec
+
+TARGET = Target(kind="webhook", address="http://127.0.0.1/")
+OLD = "1/1/an-earlier-boot"
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[SqliteStore]:
+    opened = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    yield opened
+    await opened.close()
+
+
+def damage(store: SqliteStore, statement: str, *values: Any) -> None:
+    """Change the database as another program would."""
+    connection = apsw.Connection(str(store._database._path))
+    opening.add_functions(connection)
+    connection.set_busy_timeout(5000)
+    assert connection.execute(statement, values).connection.changes() == 1, statement
+    connection.close()
+
+
+async def found(store: SqliteStore) -> list[tuple[str, str]]:
+    return [(row.kind, row.id) for row in await store.unreadable.list()]
+
+
+async def ended(store: SqliteStore, session: str = "main:test:a", **fields: Any) -> Run:
+    await store.runs.accept(spec(session, **fields))
+    return await finish(store, await claim_one(store))
+
+
+async def two_schedules(store: SqliteStore) -> Callable[[], Awaitable[list[str]]]:
+    for name in ("bad", "good"):
+        made = ScheduleSpec(expression="every 1m", input="wake")
+        await store.schedules.create(
+            Schedule(id=name, spec=made, anchor=START, next_at=START, created=START, updated=START)
+        )
+    return lambda: listed(store.schedules.list(PAGE), "id")
+
+
+async def listed(listing: Any, field: str) -> list[str]:
+    return sorted(str(getattr(one, field)) for one in await listing)
+
+
+@pytest.mark.parametrize("damaged", ['{"expression": "every 1m", "input": "", "misfire": "never"}', "{", "[]"])
+async def test_a_schedule_that_cannot_be_read_stops_no_other_and_can_be_deleted(
+    store: SqliteStore, damaged: str
+) -> None:
+    names = await two_schedules(store)
+    damage(store, "UPDATE schedules SET spec = ? WHERE id = 'bad'", damaged)
+
+    assert await names() == ["good"]
+    assert await listed(store.schedules.list_due(START, 10), "id") == ["good"]
+    assert await listed(store.schedules.list_budgeted(10), "id") == []
+    with pytest.raises(Unreadable, match="gateway unreadable remove schedule bad"):
+        await store.schedules.get("bad")
+    assert await found(store) == [("schedule", "bad")]
+
+    with pytest.raises(Conflict, match="already"):
+        await store.schedules.create(msgspec.structs.replace(await store.schedules.get("good"), id="bad"))
+    await store.schedules.delete("bad")
+
+    assert await found(store) == []
+    with pytest.raises(ScheduleNotFound):
+        await store.schedules.delete("bad")
+
+
+async def test_a_schedule_that_cannot_be_read_is_not_due(store: SqliteStore) -> None:
+    await two_schedules(store)
+    await store.schedules.delete("good")
+    damage(store, "UPDATE schedules SET spec = '{}' WHERE id = 'bad'")
+
+    assert await store.schedules.list_due(START, 10) == []
+    assert await store.schedules.next_fire_at() is None, "the scheduler would look again at once, without end"
+
+
+async def test_a_schedule_that_cannot_be_read_is_found_before_it_is_due(store: SqliteStore) -> None:
+    await two_schedules(store)
+    damage(store, "UPDATE schedules SET spec = '{}', next_at = ? WHERE id = 'bad'", 1 << 60)
+
+    await store.unreadable.retry()
+
+    assert await found(store) == [("schedule", "bad")]
+
+
+async def test_a_fire_that_cannot_be_read_hides_no_other(store: SqliteStore, clock: SteppedClock) -> None:
+    await two_schedules(store)
+    for _ in range(2):
+        clock.forward(1)
+        await store.schedules.trigger("good", spec("main:cron:good"))
+    damage(store, "UPDATE fires SET outcome = 'postponed' WHERE scheduled_for = ?", clock.now)
+
+    assert len(await store.schedules.list_fires("good", PAGE)) == 1
+    await store.unreadable.remove(RowKind.FIRE, f"good/{clock.now}")
+    assert await found(store) == []
+
+
+async def test_a_queued_run_that_cannot_be_read_stops_neither_its_session_nor_others(store: SqliteStore) -> None:
+    bad, after = [(await store.runs.accept(spec())).run for _ in range(2)]
+    other = (await store.runs.accept(spec("main:test:b"))).run
+    damage(store, "UPDATE runs SET spec = replace(spec, 'task', 'telepathy') WHERE id = ?", bad.id)
+
+    claimed = await store.runs.claim("owner", LIMITS)
+
+    assert {run.id for run in claimed} == {after.id, other.id}
+    assert [run.id for run in await store.runs.list(ALL, PAGE)] == [other.id, after.id]
+    assert await found(store) == [("task", bad.id)]
+    with pytest.raises(Unreadable, match=bad.id):
+        await store.runs.get(bad.id)
+    assert (await store.runs.count_totals(0)).queued == 1, "it is still there"
+
+    await store.unreadable.remove(RowKind.TASK, bad.id)
+    assert (await store.runs.count_totals(0)).queued == 0
+    assert await found(store) == []
+
+
+async def test_a_run_that_was_set_aside_is_tried_again_by_a_version_that_can_read_it(
+    store: SqliteStore, tmp_path: Path, clock: SteppedClock
+) -> None:
+    run = (await store.runs.accept(spec())).run
+    damage(store, "UPDATE runs SET spec = replace(spec, 'task', 'telepathy') WHERE id = ?", run.id)
+    assert await store.runs.claim("owner", LIMITS) == []
+    damage(store, "UPDATE runs SET spec = replace(spec, 'telepathy', 'task') WHERE id = ?", run.id)
+
+    newer = SqliteStore(tmp_path / "moongate.db", clock=clock)
+    await newer.unreadable.retry()
+    claimed = await newer.runs.claim("owner", LIMITS)
+    await newer.close()
+
+    assert [one.id for one in claimed] == [run.id]
+
+
+async def test_a_running_run_that_cannot_be_read_is_rescued_out_of_the_way(store: SqliteStore) -> None:
+    for session in ("main:test:a", "main:test:b"):
+        await store.runs.accept(spec(session))
+    bad, good = sorted(await store.runs.claim("dead", LIMITS), key=lambda run: run.seq)
+    damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
+
+    rescued = await store.owners.rescue_runs("dead")
+
+    assert [run.id for run in rescued] == [good.id]
+    assert await store.owners.list() == []
+    counts = await store.runs.count_totals(0)
+    assert (counts.running, counts.queued) == (0, 2)
+
+
+async def test_runs_of_a_removed_agent_fail_around_one_that_cannot_be_read(store: SqliteStore) -> None:
+    bad, good = [(await store.runs.accept(spec(f"gone:test:{n}"))).run for n in range(2)]
+    damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
+
+    assert [run.id for run in await store.runs.abandon("gone", 10)] == [good.id]
+    assert await store.runs.abandon("gone", 10) == []
+
+
+async def test_a_session_with_a_run_that_cannot_be_read_takes_others_and_can_be_deleted(store: SqliteStore) -> None:
+    bad = (await store.runs.accept(spec())).run
+    damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
+    assert await store.runs.claim("owner", LIMITS) == []
+
+    taken = await store.runs.accept(spec(), None, rules(SessionMode.REJECT))
+    await store.sessions.delete("main:test:a", force=True)
+
+    assert (await store.runs.get(taken.run.id)).status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("column", ["spec", "usage", "status", "outcome"])
+async def test_an_ended_run_that_cannot_be_read_hides_no_other(store: SqliteStore, column: str) -> None:
+    bad, good = await ended(store), await ended(store)
+    damage(store, f"UPDATE runs SET {column} = '!' WHERE id = ?", bad.id)
+
+    assert [run.id for run in await store.runs.list(ALL, PAGE)] == [good.id]
+    assert await found(store) == [("task", bad.id)]
+
+
+async def test_text_that_is_not_utf8_is_set_aside_too(store: SqliteStore) -> None:
+    bad, good = await ended(store), await ended(store)
+    damage(store, "UPDATE runs SET result = CAST(X'ff41' AS TEXT) WHERE id = ?", bad.id)
+
+    assert [run.id for run in await store.runs.list(ALL, PAGE)] == [good.id]
+    assert await found(store) == [("task", bad.id)]
+
+
+async def test_old_runs_are_pruned_around_an_open_one_that_cannot_be_read(store: SqliteStore) -> None:
+    old = await ended(store)
+    bad = (await store.runs.accept(spec("main:test:b"))).run
+    damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
+
+    pruned = await store.retention.prune_runs(START)
+
+    assert pruned.runs == (old.id,)
+
+
+async def test_an_event_that_cannot_be_read_leaves_no_gap(store: SqliteStore) -> None:
+    run = await ended(store)
+    damage(store, 'UPDATE events SET data = \'{"kind":"smell"}\' WHERE n = 2')
+    damage(store, "UPDATE events SET data = '{' WHERE n = ?", run.last_event)
+
+    events = await store.events.read_after(run.id, 0, 100)
+
+    assert [event.number for event in events] == list(range(1, run.last_event + 1))
+    assert (events[1].kind, events[-1].kind) == ("log", "end")
+    for kind, id_ in await found(store):
+        await store.unreadable.remove(RowKind(kind), id_)
+    assert await store.events.read_after(run.id, 0, 100) == events
+    assert await found(store) == []
+
+
+async def test_a_permission_request_that_cannot_be_read_does_not_keep_its_run_from_ending(store: SqliteStore) -> None:
+    await store.runs.accept(spec())
+    run = await claim_one(store)
+    for _ in range(2):
+        await store.permissions.ask(run.id, run.epoch, PermissionQuestion(action="write"), START + 1000)
+    damage(store, "UPDATE permissions SET choices = '[\"perhaps\"]' WHERE n = 1")
+
+    assert [one.number for one in await store.permissions.list(run.id, PAGE)] == [2]
+    assert (await finish(store, run)).status is Status.SUCCEEDED
+
+
+async def test_a_delivery_that_cannot_be_read_hides_no_other(store: SqliteStore) -> None:
+    for name in "ab":
+        await ended(store, f"main:test:{name}", deliver=(TARGET,))
+    damage(store, "UPDATE deliveries SET status = 'lost' WHERE seq = 1")
+
+    assert [one.seq for one in await store.deliveries.list(DeliveryFilter(), PAGE)] == [2]
+    assert [one.seq for one in await store.deliveries.take_due(10, 10)] == [2]
+
+
+async def test_a_message_that_cannot_be_read_hides_no_other(store: SqliteStore) -> None:
+    await ended(store, text="hello")
+    damage(store, "UPDATE transcript SET role = 'prophet' WHERE n = 1")
+
+    assert [one.role for one in await store.sessions.read_history("main:test:a", 10)] == ["assistant"]
+    query = SearchQuery(terms=(SearchTerm("hello"),))
+    assert await store.sessions.search(query, PAGE) == []
+
+
+async def test_a_token_that_cannot_be_read_is_nobodys(store: SqliteStore) -> None:
+    for name in ("bad", "good"):
+        await store.tokens.add(Token(name=name, hash=name, scope=Scope.READ, expires=None, created=START))
+    damage(store, "UPDATE tokens SET scope = 'oracle' WHERE name = 'bad'")
+
+    assert await listed(store.tokens.list(), "name") == ["good"]
+    await store.unreadable.remove(RowKind.TOKEN, "bad")
+    await store.tokens.add(Token(name="bad", hash="new", scope=Scope.READ, expires=None, created=START))
+
+
+async def test_an_agent_that_cannot_be_read_hides_no_other(store: SqliteStore) -> None:
+    for slug in ("bad", "good"):
+        await store.agents.create(AgentDraft(slug=slug), "main")
+    damage(store, "UPDATE agents SET budget = '{\"runs\": \"many\"}' WHERE slug = 'bad'")
+
+    assert await listed(store.agents.list(), "slug") == ["good"]
+
+
+async def test_a_process_that_cannot_be_read_hides_no_other(store: SqliteStore) -> None:
+    await store.owners.record_process(AgentProcess(who=Identity.parse_identity(OLD), owner="dead", run=None))
+    await store.owners.record_process(AgentProcess(who=Identity(2, "2", "x"), owner="dead", run=None))
+    damage(store, "UPDATE processes SET who = 'somebody' WHERE who = ?", OLD)
+
+    assert [one.who.pid for one in await store.owners.list_processes("dead")] == [2]
+
+
+async def test_only_what_is_known_to_be_unreadable_can_be_removed(store: SqliteStore) -> None:
+    await two_schedules(store)
+
+    with pytest.raises(NotFound, match="no unreadable schedule"):
+        await store.unreadable.remove(RowKind.SCHEDULE, "good")
+
+    assert len(await store.schedules.list(PAGE)) == 2
+
+
+async def test_a_row_that_is_gone_is_no_longer_listed(store: SqliteStore) -> None:
+    bad = await ended(store)
+    damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
+    await store.runs.list(ALL, PAGE)
+    before = store.unreadable.list_found()
+    damage(store, "DELETE FROM runs WHERE id = ?", bad.id)
+
+    await store.retention.prune_expired()
+
+    assert (len(before), store.unreadable.list_found()) == (1, [])
+
+
+async def test_many_readers_find_a_bad_row_once(store: SqliteStore) -> None:
+    await two_schedules(store)
+    damage(store, "UPDATE schedules SET spec = '{}' WHERE id = 'bad'")
+
+    await asyncio.gather(*(store.schedules.list(PAGE) for _ in range(20)))
+
+    assert await found(store) == [("schedule", "bad")]
