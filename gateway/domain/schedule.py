@@ -6,6 +6,7 @@ import zlib
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct, field
 
 from gateway.domain import cron
@@ -16,6 +17,10 @@ from gateway.domain.run import RunSpec
 
 #: milliseconds after which a time counts as missed; until then it is only late
 MISFIRE_GRACE_MILLISECONDS = 60_000
+
+
+#: fields of a spec that say what a run does: failures of before such a field changed say nothing about the next run
+_RUN_FIELDS = ("input", "agent", "session", "fresh", "model", "timeout")
 
 
 class Misfire(StrEnum):
@@ -100,6 +105,16 @@ class Schedule(Struct, frozen=True, kw_only=True):
     def timing(self) -> cron.Timing:
         return cron.parse_expression(self.spec.expression, self.spec.timezone)
 
+    @property
+    def has_ended(self) -> bool:
+        """Return whether it was disabled because none of its times is left."""
+        return not self.enabled and self.reason is not None and self.next_at is None
+
+    @property
+    def has_failed(self) -> bool:
+        """Return whether it was disabled because its runs failed."""
+        return not self.enabled and self.reason is not None and self.next_at is not None
+
 
 class FireRecord(Struct, frozen=True, kw_only=True):
     """One time of a schedule and its outcome. Times are milliseconds since 1970 UTC."""
@@ -169,6 +184,25 @@ def decide_fires(schedule: Schedule, now: int) -> FireDecision:
         missed = (schedule.next_at, *missed)
     count = len(missed) if counted is None else counted - len(fire)
     return FireDecision(fire, missed, count, timing.next_after(now, schedule.anchor))
+
+
+def apply_edit(schedule: Schedule, edited: ScheduleSpec, anchor: int, next_at: int | None) -> Schedule:
+    """Return a schedule with another spec.
+
+    It is enabled again if the edit removes the reason for which it was disabled by itself: it has a time again, its
+    runs do something else than those that failed, or it may fail more often. Disabled by hand, it stays disabled.
+
+    Args:
+        anchor: the moment that an interval counts from now on.
+        next_at: the next time by the new spec; None if there is none.
+    """
+    runs_change = any(getattr(edited, name) != getattr(schedule.spec, name) for name in _RUN_FIELDS)
+    failures = 0 if runs_change else schedule.failures
+    may_fail_more = edited.max_failures == 0 or failures < edited.max_failures
+    changed = msgspec.structs.replace(schedule, spec=edited, anchor=anchor, failures=failures)
+    if next_at is not None and (schedule.has_ended or (schedule.has_failed and may_fail_more)):
+        return msgspec.structs.replace(changed, enabled=True, reason=None, failures=0, next_at=next_at)
+    return msgspec.structs.replace(changed, next_at=next_at)
 
 
 def apply_jitter(schedule: str, time: int, jitter: float) -> int | None:

@@ -227,10 +227,9 @@ async def edit_job(call: Call[JobFields, Nothing]) -> JobAnswer:
     id_, schedules = call.path["id"], call.engine.schedules
     found = await schedules.get_schedule(id_)
     changes = _read_spec_fields(call, found.spec.deliver)
-    if changes:
-        found = await asyncio.shield(schedules.edit_schedule(id_, changes))
-    if call.body.enabled is not UNSET and call.body.enabled != found.enabled:
-        found = await asyncio.shield(schedules.toggle_schedule(id_, call.body.enabled))
+    enabled = None if call.body.enabled is UNSET else call.body.enabled
+    if changes or enabled is not None:
+        found = await asyncio.shield(schedules.edit_schedule(id_, changes, enabled))
     return JobAnswer(job=_render_job(found))
 
 

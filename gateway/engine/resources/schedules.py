@@ -84,22 +84,25 @@ class Schedules:
         finally:  # if the caller is cancelled before the store answers, the schedule may still be on disk
             self._changed()
 
-    async def edit_schedule(self, id_: str, changes: Mapping[str, Any]) -> Schedule:
-        """Change fields of a schedule's spec. Its next time is computed from now on.
+    async def edit_schedule(self, id_: str, changes: Mapping[str, Any], enabled: bool | None = None) -> Schedule:
+        """Change fields of a schedule's spec. A new time is computed from now on.
+
+        An edit that removes the reason for which it was disabled by itself enables it again.
+
+        Args:
+            enabled: enables or disables it in the same step; None leaves that to the edit.
 
         Raises:
             ScheduleNotFound: there is none.
             InvalidRequest, AgentNotFound: as for a new schedule. Nothing was changed.
+            Conflict: it cannot be enabled, because its only time has passed.
         """
 
         def apply_changes(found: Schedule) -> Schedule:
-            spec = msgspec.structs.replace(found.spec, **changes)
-            if (spec.expression, spec.timezone) == (found.spec.expression, found.spec.timezone):
-                return msgspec.structs.replace(found, spec=spec)
-            now = self._clock()
-            anchor = now // 1000 * 1000
-            next_at = self._compute_next_time(spec, now, anchor)
-            return msgspec.structs.replace(found, spec=spec, anchor=anchor, next_at=next_at)
+            edited = self._apply_spec_changes(found, changes)
+            if enabled is None or (enabled and edited.enabled):
+                return edited
+            return self._apply_toggle(edited, enabled)
 
         return await self._replace_schedule(id_, apply_changes)
 
@@ -112,16 +115,9 @@ class Schedules:
             ScheduleNotFound: there is none.
             Conflict: its only time has passed.
         """
-
-        def apply_toggle(found: Schedule) -> Schedule:
-            if not (not found.enabled if enabled is None else enabled):
-                return msgspec.structs.replace(found, enabled=False, reason=None)
-            next_at = found.timing.next_after(self._clock(), found.anchor)
-            if next_at is None:
-                raise Conflict("its time has passed.", remedy="Set another time first.")
-            return msgspec.structs.replace(found, enabled=True, reason=None, failures=0, next_at=next_at)
-
-        return await self._replace_schedule(id_, apply_toggle)
+        return await self._replace_schedule(
+            id_, lambda found: self._apply_toggle(found, not found.enabled if enabled is None else enabled)
+        )
 
     async def delete_schedule(self, id_: str) -> None:
         """Delete a schedule. Its runs stay.
@@ -221,6 +217,23 @@ class Schedules:
         name = found.spec.session or found.id
         key = self._sessions.resolve_key(name, SCHEDULE_CHANNEL, agent)
         return SessionKey.from_parts(key.agent, key.channel, f"{key.chat}~{time}") if found.spec.fresh else key
+
+    def _apply_spec_changes(self, found: Schedule, changes: Mapping[str, Any]) -> Schedule:
+        spec = msgspec.structs.replace(found.spec, **changes)
+        now = self._clock()
+        if (spec.expression, spec.timezone) != (found.spec.expression, found.spec.timezone):
+            anchor = now // 1000 * 1000
+            return schedule.apply_edit(found, spec, anchor, self._compute_next_time(spec, now, anchor))
+        next_at = found.timing.next_after(now, found.anchor) if found.has_failed else found.next_at
+        return schedule.apply_edit(found, spec, found.anchor, next_at)
+
+    def _apply_toggle(self, found: Schedule, enabled: bool) -> Schedule:
+        if not enabled:
+            return msgspec.structs.replace(found, enabled=False, reason=None)
+        next_at = found.timing.next_after(self._clock(), found.anchor)
+        if next_at is None:
+            raise Conflict("its time has passed.", remedy="Set another time first.")
+        return msgspec.structs.replace(found, enabled=True, reason=None, failures=0, next_at=next_at)
 
     async def _replace_schedule(self, id_: str, change: Callable[[Schedule], Schedule]) -> Schedule:
         for attempt in range(MAX_EDIT_ATTEMPTS):

@@ -16,13 +16,14 @@ def fire_schedule(tx: Transaction, plan: FirePlan) -> list[AcceptedRun]:
     schedule = plan.schedule
     over = plan.next_at is None
     tx.execute(
-        "UPDATE schedules SET next_at = ?, missed = missed + ?, enabled = ?, reason = ?"
+        "UPDATE schedules SET next_at = ?, missed = missed + ?, enabled = ?, reason = ?, revision = revision + ?"
         " WHERE id = ? AND revision = ? AND next_at = ? AND enabled = 1",
         (
             plan.next_at,
             plan.missed_count,
             int(not over),
             (plan.error or "its time has passed") if over else None,
+            int(over),  # an edit that was based on the enabled schedule is made again
             schedule.id,
             schedule.revision,
             schedule.next_at,

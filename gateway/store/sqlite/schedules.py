@@ -153,7 +153,10 @@ def count_failure(tx: Transaction, schedule_id: str, error: str) -> bool:
     if not found.enabled or not 0 < found.spec.max_failures <= found.failures:
         return False
     reason = f"it failed {found.failures} times in a row; last: {error}"[:500]
-    tx.execute("UPDATE schedules SET enabled = 0, reason = ? WHERE id = ?", (reason, schedule_id))
+    # A new revision: an edit that was based on the enabled schedule is made again.
+    tx.execute(
+        "UPDATE schedules SET enabled = 0, reason = ?, revision = revision + 1 WHERE id = ?", (reason, schedule_id)
+    )
     note_change(tx, found, "disabled")
     return True
 

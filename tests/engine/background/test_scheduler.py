@@ -259,6 +259,111 @@ async def test_a_moment_comes_once_and_is_over(stage: Stage, clock: SteppedClock
         await stage.engine.schedules.toggle_schedule(made.id, True)
 
 
+@pytest.mark.parametrize("when", ["while it runs", "after it ran"])
+async def test_a_single_time_that_is_given_another_time_fires_again(
+    tmp_path: Path, clock: SteppedClock, when: str
+) -> None:
+    done = asyncio.Event()
+
+    async def working(turn: Turn) -> Any:
+        await done.wait()
+        return
+        yield
+
+    async with staged(tmp_path, working, clock=clock) as stage:
+        made = await stage.engine.schedules.create_schedule(wanted("2023-11-14T23:00:00Z"))
+        clock.forward(60 * MINUTE)
+        await tick(stage.engine)
+        (first,) = await stage.engine.schedules.list_fires(made.id, PAGE)
+        if when == "after it ran":
+            done.set()
+            await stage.ended(str(first.run))
+        edited = await stage.engine.schedules.edit_schedule(made.id, {"expression": "2023-11-15T00:00:00Z"})
+        done.set()
+        clock.forward(60 * MINUTE)
+        await tick(stage.engine)
+
+        assert (edited.enabled, edited.reason, edited.next_at) == (True, None, START - 20_000 + 107 * MINUTE)
+        assert await outcomes(stage.engine, made.id) == ["fired", "fired"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "enabled"),
+    [
+        ({"max_failures": 0}, True),
+        ({"max_failures": 4}, True),
+        ({"max_failures": 3}, False),
+        ({"agent": "other"}, True),
+        ({"input": "try this"}, True),
+        ({"session": "new"}, True),
+        ({"timeout": 60.0}, True),
+        ({"name": "renamed"}, False),
+        ({"expression": "every 2m"}, False),
+    ],
+)
+async def test_an_edit_that_removes_the_reason_of_its_disabling_enables_it_again(
+    tmp_path: Path, clock: SteppedClock, changes: dict[str, Any], enabled: bool
+) -> None:
+    async def failing(turn: Turn) -> Any:
+        raise AgentError("no key")
+        yield
+
+    async with staged(tmp_path, failing, clock=clock, agents={"main": {}, "other": {}}) as stage:
+        made = await stage.engine.schedules.create_schedule(wanted("every 1m", max_failures=3))
+        for _ in range(3):
+            await stage.ended((await stage.engine.schedules.trigger_schedule(made.id)).run)
+        disabled = await stage.engine.schedules.get_schedule(made.id)
+        clock.forward(60 * MINUTE)
+        edited = await stage.engine.schedules.edit_schedule(made.id, changes)
+
+    assert not disabled.enabled
+    assert (edited.enabled, edited.reason is None) == (enabled, enabled)
+    if enabled:
+        assert (edited.failures, edited.next_at) == (0, START + 61 * MINUTE), "times while it was disabled are past"
+
+
+async def test_an_edit_leaves_a_schedule_disabled_that_somebody_disabled(stage: Stage, clock: SteppedClock) -> None:
+    by_hand = await stage.engine.schedules.create_schedule(wanted(), enabled=False)
+    over = await stage.engine.schedules.create_schedule(wanted("2023-11-14T23:00:00Z"))
+    clock.forward(60 * MINUTE)
+    await tick(stage.engine)
+    at_once = await stage.engine.schedules.edit_schedule(over.id, {"expression": "2024-11-14T23:00:00Z"}, False)
+    later = await stage.engine.schedules.edit_schedule(over.id, {"expression": "2025-11-14T23:00:00Z"})
+
+    edited = await stage.engine.schedules.edit_schedule(by_hand.id, {"expression": "every 1m", "max_failures": 0})
+    assert [one.enabled for one in (edited, at_once, later)] == [False] * 3
+
+
+async def test_a_schedule_that_disables_itself_during_an_edit_stays_disabled(
+    tmp_path: Path, clock: SteppedClock
+) -> None:
+    async def failing(turn: Turn) -> Any:
+        raise AgentError("no key")
+        yield
+
+    class FailingMeanwhile(Between):
+        stage: Stage
+
+        async def perform(self, name: str, operation: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+            if name == "schedules.replace" and self.calls.get(name, 0) == 0:
+                self.calls[name] = 1
+                await self.stage.ended((await self.stage.engine.schedules.trigger_schedule(args[0].id)).run)
+            return await operation(*args, **kwargs)
+
+    between: list[FailingMeanwhile] = []
+
+    def wrap(store: SqliteStore) -> Between:
+        between.append(FailingMeanwhile(store))
+        return between[0]
+
+    async with staged(tmp_path, failing, clock=clock, wrap=wrap) as stage:
+        between[0].stage = stage
+        made = await stage.engine.schedules.create_schedule(wanted("every 1m", max_failures=1))
+        edited = await stage.engine.schedules.edit_schedule(made.id, {"name": "renamed"})
+
+    assert (edited.spec.name, edited.enabled, edited.failures) == ("renamed", False, 1)
+
+
 async def test_a_trigger_is_a_run_that_leaves_the_next_time_as_it_is(stage: Stage, clock: SteppedClock) -> None:
     made = await stage.engine.schedules.create_schedule(wanted("every 1m"), enabled=False)
     clock.now = START + MINUTE
