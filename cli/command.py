@@ -161,7 +161,7 @@ def _find_first_other_word(args: list[str]) -> int:
 def _version_option() -> click.Option:
     def show_version(context: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
-            click.echo(f"Moongate {gateway.__version__}")
+            click.echo(f"Moongate {gateway.__version__}")  # not `output`, which imports this module
             context.exit()
 
     return click.Option(

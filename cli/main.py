@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import sys
@@ -55,7 +54,7 @@ def _run_guarded(invocation: Invocation, arguments: Sequence[str] | None) -> int
     try:
         result = COMMAND.main(arguments, prog_name=_program_name(), obj=invocation, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        output.print_error(error.format_message())
         return 2
     except click.ClickException as error:
         return _report_error(invocation, "USAGE", error.format_message(), _usage_hint(error), error.exit_code)
@@ -93,14 +92,14 @@ def _report_error(
     """Print what went wrong and what to do. Returns the exit code."""
     remedies = [line for line in (remedy or "").splitlines() if line]
     if exit_code == Interrupted.exit_code and sys.stderr.isatty():
-        click.echo("\n" + "\n   ".join([message, *remedies]), err=True)  # the terminal has printed ^C on this line
+        output.print_error("\n" + "\n   ".join([message, *remedies]))  # the terminal has printed ^C on this line
     elif output.wants_decoration(sys.stderr):
-        click.echo("\n   ".join([f"❌ {message}", *remedies]), err=True)
+        output.print_error("\n   ".join([f"❌ {message}", *remedies]))
     else:
-        click.echo(" ".join([message, *remedies]), err=True)
+        output.print_error(" ".join([message, *remedies]))
     if invocation.json:
         whole = " ".join([message, *remedies])
-        click.echo(json.dumps({"error": {"code": code, "message": whole, **({"details": details} if details else {})}}))
+        output.print_json_line({"error": {"code": code, "message": whole, **({"details": details} if details else {})}})
     return exit_code
 
 

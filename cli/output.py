@@ -1,4 +1,8 @@
-"""Prints for people and programs: results on stdout, notes on stderr, colour and emoji only on a terminal."""
+"""Prints for people and programs: results on stdout, notes on stderr, colour and emoji only on a terminal.
+
+Everything that a command prints goes through this module, because it makes text from outside safe to show:
+`tests/cli/test_output.py` checks that no other module prints. A result in a pipe is data, and stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,7 @@ from typing import Any, Protocol, TextIO
 import click
 
 from cli.command import current_invocation
-
-#: control characters that could take over a terminal, and their replacement; tab and line feed stay
-_CONTROL_CHARACTERS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+from gateway.security.unsafe_text import escape_unsafe, protect_terminal, replace_unsafe
 
 
 def wants_decoration(stream: TextIO) -> bool:
@@ -34,29 +36,38 @@ def dim_text(text: str) -> str:
     return click.style(text, dim=True) if wants_decoration(sys.stderr) else text
 
 
-def replace_controls(text: str, stream: TextIO) -> str:
-    """Return text for a stream; on a terminal, without control characters that could take it over."""
-    return text.translate(_CONTROL_CHARACTERS) if stream.isatty() else text
+def print_text(text: str, *, end: str = "\n") -> None:
+    """Print a result, or a part of it, as text."""
+    click.echo(protect_terminal(text, sys.stdout) + end, nl=False, color=True)  # in a pipe unchanged, with all escapes
 
 
-def print_text(text: str) -> None:
-    """Print a result as text."""
-    click.echo(replace_controls(text, sys.stdout), color=True)  # in a pipe unchanged, with all escapes
+def print_note(text: str, *, end: str = "\n") -> None:
+    """Print a note, or a part of it, on stderr: something that is not the result."""
+    click.echo(dim_text(replace_unsafe(text)) + end, nl=False, err=True)
 
 
-def print_note(text: str) -> None:
-    """Print a note on stderr: something that is not the result."""
-    click.echo(dim_text(replace_controls(text, sys.stderr)), err=True)
+def print_error(text: str) -> None:
+    """Print on stderr what went wrong."""
+    click.echo(replace_unsafe(text), err=True)
+
+
+def ask_question(text: str) -> None:
+    """Print a question on stderr; the user types the answer on the same line."""
+    click.echo(replace_unsafe(text), err=True, nl=False)
 
 
 def print_json(value: Any) -> None:
     """Print a result as JSON: one line, or several on a terminal."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    _print_document(value, 2 if sys.stdout.isatty() else None)
 
 
 def print_json_line(value: Any) -> None:
     """Print one of many results as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    _print_document(value, None)
+
+
+def _print_document(value: Any, indent: int | None) -> None:
+    click.echo(escape_unsafe(json.dumps(value, ensure_ascii=False, indent=indent)))
 
 
 def print_result(value: Any, text: str, *, as_line: bool = False) -> None:
@@ -124,8 +135,8 @@ def shorten_text(text: str, width: int = 60) -> str:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows in columns."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    """Print rows in columns, each on one line."""
+    cells = [[replace_unsafe(str(cell)).replace("\n", " ") for cell in row] for row in rows]
     if wants_decoration(sys.stdout):
         _print_rich_table(headers, cells)
     else:
@@ -136,7 +147,7 @@ def print_fields(pairs: Sequence[tuple[str, object]]) -> None:
     """Print names and values, one pair a line."""
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
-        shown = str(value).replace("\n", "\n" + " " * (width + 3))
+        shown = replace_unsafe(str(value)).replace("\n", "\n" + " " * (width + 3))
         print_text(f"{name:<{width}}   {shown}".rstrip())
 
 
@@ -155,7 +166,7 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for header in headers:
         made.add_column(header, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(replace_controls(cell, sys.stdout)) for cell in row))
+        made.add_row(*(Text(cell) for cell in row))
     Console().print(made)
 
 

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from gateway.security.unsafe_text import replace_unsafe
+
 
 class Spinner:
     """Shown on stderr inside its `with` block, or until `stop_showing`. Then the line is removed."""
@@ -20,7 +22,7 @@ class Spinner:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._progress.add_task(what)
+        self._task = self._progress.add_task(replace_unsafe(what))
         self._over = False
 
     def __enter__(self) -> Spinner:
@@ -31,10 +33,10 @@ class Spinner:
         self._progress.stop()
 
     def set_text(self, what: str) -> None:
-        self._progress.update(self._task, description=what)
+        self._progress.update(self._task, description=replace_unsafe(what))
 
     def print_above(self, text: str) -> None:
-        self._progress.console.print(Text(text, style="dim"))
+        self._progress.console.print(Text(replace_unsafe(text), style="dim"))
 
     def pause_showing(self) -> None:
         self._progress.stop()

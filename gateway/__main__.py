@@ -27,6 +27,7 @@ from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
 from gateway.security import secret_file
+from gateway.security.unsafe_text import replace_unsafe
 from gateway.supervisor import config_history, last_stop, lock, port, record, reexec, restart_plan, signals, terminate
 from gateway.supervisor.address import ListenAddress, choose_connect_host
 from gateway.supervisor.config_history import ConfigHistory, ConfigReading
@@ -60,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(vars(arguments))
     except GatewayError as error:
-        sys.stderr.write(f"❌ {error}\n" if sys.stderr.isatty() else f"{error}\n")
+        said = replace_unsafe(str(error))
+        sys.stderr.write(f"❌ {said}\n" if sys.stderr.isatty() else f"{said}\n")
         return error.exit_code
 
 
@@ -308,7 +310,7 @@ def _discard_line(line: bytes) -> None:
 
 def _print_line(line: bytes) -> None:
     """Print a line without blocking: a reader that does not read (a full pipe, ^S) misses it."""
-    data = memoryview((log_reader.format_line(line) + "\n").encode("utf-8", "backslashreplace"))
+    data = memoryview((replace_unsafe(log_reader.format_line(line)) + "\n").encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError, ValueError):
         while data and (os.name == "nt" or select.select([], [2], [], 0)[1]):
             data = data[os.write(2, data[:512]) :]
@@ -316,7 +318,7 @@ def _print_line(line: bytes) -> None:
 
 def _print_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # the reader may be gone
-        sys.stdout.write(_format_banner(settings, bound, about) + "\n")
+        sys.stdout.write(replace_unsafe(_format_banner(settings, bound, about)) + "\n")
         sys.stdout.flush()
 
 

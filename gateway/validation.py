@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Struct
 
+from gateway.security.unsafe_text import UNSAFE_CHARACTERS
+
 #: characters of a sender's text that a message repeats
 MAX_QUOTED_CHARS = 200
 
@@ -35,6 +37,9 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
     if found := re.search(r"Invalid enum value '(.*)'", what, re.DOTALL):
         name = found[1][:MAX_QUOTED_CHARS]
         return f'{path}: unknown value "{name}"{suggest_name(name, _list_choices(_find_field_type(struct, path)))}'
+    if repr(UNSAFE_CHARACTERS)[1:-1] in what:  # msgspec shows the pattern as a Python literal
+        equals = "an equals sign, " if "[^=" in what else ""
+        return f"{path or whole}: has {equals}a control character, a mark of direction, or a wrong length"
     return f"{path or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from cli import output
 from cli.command import CommandWithoutJson
 
 
@@ -24,4 +25,4 @@ def COMMAND(context: click.Context, shell: str) -> None:  # noqa: N802 the seam'
     name = root.info_name or "gateway"
     kind = get_completion_class(shell)
     assert kind is not None, "click knows these shells"
-    click.echo(kind(root.command, {}, name, f"_{name.upper()}_COMPLETE").source())
+    output.print_text(kind(root.command, {}, name, f"_{name.upper()}_COMPLETE").source())

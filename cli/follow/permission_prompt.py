@@ -8,8 +8,6 @@ import threading
 from datetime import datetime
 from typing import Any
 
-import click
-
 from cli import output
 from cli.output import WaitIndicator
 from cli.remote.client import GatewayClient, quote_part
@@ -80,7 +78,7 @@ class PermissionPrompt:
             if self._open.pop(request, None) is None or not asked:
                 return
             if request not in self._told:
-                click.echo(err=True)  # ends the line of the question
+                output.print_note("")  # ends the line of the question
             following = next(iter(self._open.values()), None)
             if following is not None:
                 _print_question(following)
@@ -121,7 +119,7 @@ def _is_interactive() -> bool:
 def _print_question(data: dict[str, Any]) -> None:
     offers = ", ".join(_ANSWER_KEYS[choice] for choice in data["choices"])
     question = f"{_describe_request(data)}\nAllow it? {offers} (denied at {_format_deadline(data)}): "
-    click.echo(output.replace_controls(question, sys.stderr), err=True, nl=False)
+    output.ask_question(question)
 
 
 def _describe_request(data: dict[str, Any]) -> str:

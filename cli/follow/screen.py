@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
-
-import click
 
 from cli import output
 from cli.remote.sse import Event
@@ -40,12 +37,12 @@ class EventScreen:
             self.end_line()
         elif self._talk and (said := _describe_event(kind, data)):
             self.end_line()
-            self._note(output.replace_controls(said, sys.stderr))
+            self._note(said)
 
     def end_line(self) -> None:
         """End the current line, if it has not ended."""
         if self._open:
-            click.echo(err=self._open == "thinking")
+            (output.print_note if self._open == "thinking" else output.print_text)("")
         self._open = ""
 
     def _write_delta(self, kind: str, delta: str) -> None:
@@ -54,10 +51,7 @@ class EventScreen:
         self._begin()
         if self._open != kind:
             self.end_line()
-        if kind == "text":
-            click.echo(output.replace_controls(delta, sys.stdout), nl=False, color=True)
-        else:
-            click.echo(output.dim_text(output.replace_controls(delta, sys.stderr)), nl=False, err=True)
+        (output.print_text if kind == "text" else output.print_note)(delta, end="")
         self._open = "" if delta.endswith("\n") else kind
 
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.domain.budget import Budget
 from gateway.domain.ids import AGENT_SLUG_PATTERN, MODEL_PATTERN, SLUG_PATTERN
 from gateway.domain.run import OnInterrupt
+from gateway.security.unsafe_text import UNSAFE_CHARACTERS
 
 
 class PermissionPolicy(StrEnum):
@@ -64,7 +65,7 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 #: the name of an agent that people see
-DisplayName = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,100}$(?!\n)")]
+DisplayName = Annotated[str, Meta(pattern=rf"^[^{UNSAFE_CHARACTERS}]{{1,100}}$(?!\n)")]
 #: fits into one command-line argument, and cannot be mistaken for an option
 SystemPrompt = Annotated[str, Meta(max_length=30_000, pattern=r"^([^\-\x00][^\x00]*)?$(?!\n)")]
 #: the name of a model

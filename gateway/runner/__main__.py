@@ -8,6 +8,7 @@ import click
 
 from gateway.errors import GatewayError
 from gateway.runner.command import COMMAND
+from gateway.security.unsafe_text import replace_unsafe
 
 
 def main() -> int:
@@ -19,7 +20,7 @@ def main() -> int:
     except click.Abort:
         return 130
     except GatewayError as error:
-        click.echo(str(error), err=True)
+        click.echo(replace_unsafe(str(error)), err=True)
         return error.exit_code
     return 0
 

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from gateway.errors import AgentError, InvalidRequest
 from gateway.runner.runner import OpenCodeRunner, RunState
 from gateway.runner.sources import ModelSource, ModelSourceType
+from gateway.security import unsafe_text
 
 #: file in the current directory with model sources
 MODELS_ENV_FILE = ".env"
@@ -80,17 +81,25 @@ def COMMAND(  # noqa: N802 the seam's name
     if no_wait:
         _work_in_background(runner.task_dir, said, as_json)
         return
-    click.echo(f"Working in {runner.task_dir}", err=True)
+    _print_note(f"Working in {runner.task_dir}")
     _end_on_signals()
     try:
         result = runner.run(said, model_source_type)
     except ValueError as error:
         raise InvalidRequest(f"the prompt or the context cannot be sent: {error}") from error
-    click.echo(json.dumps(result) if as_json else result["output"])
+    _print_result(json.dumps(result) if as_json else result["output"])
     if save_markdown:
-        click.echo(f"Saved to {runner.save_markdown()}", err=True)
+        _print_note(f"Saved to {runner.save_markdown()}")
     if result["state"] != RunState.COMPLETED.value:
         raise AgentError(result["error"])
+
+
+def _print_result(text: str) -> None:
+    click.echo(unsafe_text.protect_terminal(text, sys.stdout), color=True)
+
+
+def _print_note(text: str) -> None:
+    click.echo(unsafe_text.replace_unsafe(text), err=True)
 
 
 def _load_models(config: str | None, no_env: bool) -> ModelSource | None:
@@ -133,9 +142,9 @@ def _work_in_background(directory: Path, said: str, as_json: bool) -> None:
             start_new_session=True,
         )
     if as_json:
-        click.echo(json.dumps({"task_dir": str(directory), "pid": child.pid, "log": str(log)}))
+        _print_result(json.dumps({"task_dir": str(directory), "pid": child.pid, "log": str(log)}))
     else:
-        click.echo(f"Working in {directory} (pid {child.pid}); what it says goes to {log}")
+        _print_result(f"Working in {directory} (pid {child.pid}); what it says goes to {log}")
 
 
 def _repeat_options() -> list[str]:

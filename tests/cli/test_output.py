@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import time
+from pathlib import Path
 
 import pytest
 
+import cli
 from cli import output
+
+#: a control of Latin-1 that begins an escape sequence, DEL, and a mark that turns the direction of a text
+HOSTILE = "\x9b31m\x7f\u202e"
 
 
 @pytest.mark.parametrize(
@@ -70,3 +76,52 @@ def test_the_lines_of_a_value_are_kept_together(capsys: pytest.CaptureFixture[st
     output.print_fields([("A", 1), ("Long", "x\ny")])
 
     assert capsys.readouterr().out == "A      1\nLong   x\n       y\n"
+
+
+def test_text_from_outside_is_shown_safely_in_tables_fields_notes_and_errors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.print_table(("name", "count"), [(HOSTILE, "a\nb")])
+    output.print_fields([("A", HOSTILE)])
+    output.print_note(HOSTILE)
+    output.print_error(HOSTILE)
+    output.ask_question(HOSTILE)
+
+    safe = "\ufffd31m\ufffd\ufffd"
+    assert capsys.readouterr() == (
+        f"NAME    COUNT\n{safe}  a b\nA   {safe}\n",
+        f"{safe}\n{safe}\n{safe}",
+    )
+
+
+def test_json_is_safe_and_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"a": HOSTILE})
+    output.print_json_line({"a": HOSTILE})
+
+    assert capsys.readouterr().out == '{"a": "\\u009b31m\\u007f\\u202e"}\n' * 2
+
+
+def test_a_result_in_a_pipe_is_data_and_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_text(HOSTILE)
+
+    assert capsys.readouterr().out == f"{HOSTILE}\n"
+
+
+def test_all_commands_print_through_one_module_so_that_none_forgets_to_be_safe() -> None:
+    root = Path(cli.__file__).parent
+    printing = {"echo", "secho", "print", "print_exc", "write"}
+    found = [
+        f"{file.relative_to(root)}: {ast.unparse(node)}"
+        for file in sorted(root.rglob("*.py"))
+        if file.name not in {"output.py", "spinner.py"}
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in printing
+    ]
+
+    assert found == [
+        "command.py: click.echo(f'Moongate {gateway.__version__}')",  # before there is any output from outside
+        "commands/export.py: out.write('\\n')",  # a file
+        "main.py: traceback.print_exc()",  # for whoever asks with MOONGATE_DEBUG
+        "remote/mcp_relay.py: self._out.write(rest)",  # a protocol
+        "service/unit_file.py: draft.write(content)",  # a file
+    ]

@@ -67,7 +67,7 @@ class AgentHook(Struct, frozen=True, kw_only=True):
 
     message: fields.Prompt
     #: the sender's name, kept as a label
-    name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,256}$(?!\n)")] | None = None
+    name: Annotated[str, Meta(max_length=256, pattern=fields.SHOWN_NAME_PATTERN)] | None = None
     #: id or slug; `main` is the default agent unless an agent has that name
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
     #: a new session when left out

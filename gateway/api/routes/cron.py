@@ -22,7 +22,7 @@ from gateway.errors import InvalidRequest
 ROUTES = Routes("cron")
 
 Expression = Annotated[str, Meta(min_length=1, max_length=cron.MAX_SCHEDULE_EXPRESSION_CHARACTERS)]
-Name = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,100}$(?!\n)")]
+Name = Annotated[str, Meta(max_length=100, pattern=fields.SHOWN_NAME_PATTERN)]
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
 Days = Annotated[float, Meta(ge=0, le=31_622_400)]
 Failures = Annotated[int, Meta(ge=0, le=1000)]

@@ -131,12 +131,17 @@ def test_at_a_terminal_it_shows_what_it_waits_for(shell: Shell, served: Live) ->
 
 
 def test_what_an_agent_says_cannot_take_over_the_terminal(shell: Shell) -> None:
-    with shell.terminal("agent", "--session", "escape", "evil \x1b]0;title\x07\x9b31m") as at:
+    with shell.terminal("agent", "--session", "escape", "evil \x1b]0;title\x07\x9b31m\u202e") as at:
         at.end()
+    with shell.terminal("agent", "--session", "escape", "--json", "--stream", "evil \x9b31m\x7f\u202e") as as_json:
+        as_json.end()
+    with shell.terminal("sessions", "show", "escape") as transcript:
+        transcript.end()
     piped = shell("agent", "--session", "escape", "evil \x1b[31m")
 
-    assert "\x1b]0;" not in at.shown
-    assert "\x9b" not in at.shown
+    for shown in (at.shown, as_json.shown, transcript.shown):
+        assert "evil" in shown
+        assert not any(unsafe in shown for unsafe in ("\x1b]0;", "\x9b", "\x7f", "\u202e"))
     assert piped.out == "echo: evil \x1b[31m\n"
 
 

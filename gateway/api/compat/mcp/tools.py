@@ -383,7 +383,7 @@ class AddSchedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ),
     ]
     prompt: fields.Prompt
-    name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,100}$(?!\n)")] = ""
+    name: Annotated[str, Meta(max_length=100, pattern=fields.SHOWN_NAME_PATTERN)] = ""
     agent: _Agent | None = None
     timezone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a time zone.")] | None = None
 

@@ -32,7 +32,7 @@ class NewXCClawSchedule(Struct, frozen=True, kw_only=True):
 
     #: the gateway makes one when left out
     id: Annotated[str, Meta(pattern=SLUG_PATTERN)] | None = None
-    name: Annotated[str, Meta(max_length=100)] = ""
+    name: Annotated[str, Meta(max_length=100, pattern=fields.SHOWN_NAME_PATTERN)] = ""
     #: a cron expression, in the time zone `cron.timezone`
     cron: str
     prompt: fields.Prompt

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from gateway.api import views
+from gateway.api import fields, views
 from gateway.api.compat.xcclaw.wire import (
     XCCLAW_CHANNEL,
     XCCLAW_DIALECT,
@@ -29,7 +29,7 @@ ROUTES = Routes("xcclaw", dialect=XCCLAW_DIALECT)
 class NameGiven(Struct, frozen=True, kw_only=True):
     """The name of a session, in the query or in the body."""
 
-    name: Annotated[str, Meta(max_length=200)] | None = None
+    name: Annotated[str, Meta(max_length=200, pattern=fields.SHOWN_NAME_PATTERN)] | None = None
 
 
 class PersistentSession(Struct, frozen=True, kw_only=True):
