@@ -2,7 +2,7 @@
 
 The policy checks each address right before the connection is made, not the host name that resolved to it.
 The table of networks is our own, because `ipaddress.is_global` counts 64:ff9b::/96, 2002::/16 and fec0::/10
-as public.
+as public, and does not look at the IPv4 address inside ::ffff:0:0:0/96.
 https://www.iana.org/assignments/iana-ipv4-special-registry,
 https://www.iana.org/assignments/iana-ipv6-special-registry.
 """
@@ -28,7 +28,10 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _FORBIDDEN_RANGES = (
     "0.0.0.0/8 169.254.0.0/16 224.0.0.0/4 240.0.0.0/4 100.100.100.200/32 168.63.129.16/32 192.0.0.192/32"
     " ::/128 fe80::/10 ff00::/8 fd00:ec2::254/128 fd20:ce::254/128 2001::/32 100::/64"
+    " 100:0:0:1::/64 2001:10::/28 2001:20::/28"
 )
+#: networks whose addresses end in an IPv4 address: NAT64 (RFC 6052), IPv4-translated (RFC 2765)
+_IPV4_EMBEDDING_NETWORKS = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::ffff:0:0:0/96"))
 _LOOPBACK_RANGES = "127.0.0.0/8 ::1/128"
 _PRIVATE_RANGES = (
     "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 198.18.0.0/15 192.0.0.0/24 192.0.2.0/24 198.51.100.0/24"
@@ -146,7 +149,7 @@ def _unwrap_address(address: _Address) -> _Address | None:
         return address.ipv4_mapped
     if address.sixtofour is not None:
         return address.sixtofour
-    if address in ipaddress.ip_network("64:ff9b::/96"):
+    if any(address in network for network in _IPV4_EMBEDDING_NETWORKS):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if int(address) >> 32 == 0 and int(address) > 1:  # IPv4-compatible (RFC 4291): no network routes these
         return None

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import os
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -162,11 +163,23 @@ def _describe_failure(error: Exception) -> str:
     """Return a short reason, for people, why a try had no answer."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"cannot find the host: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"cannot trust the receiver's certificate: {_describe_tls_error(error.certificate_error)}"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ssl.SSLError):
+        return f"cannot agree on TLS: {_describe_tls_error(error.os_error)}"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         return f"cannot connect: {os.strerror(error.os_error.errno)}"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer broke off"
     return f"{type(error).__name__}: {error}"
+
+
+def _describe_tls_error(error: Exception) -> str:
+    """Return what OpenSSL says. Its error numbers are not those of the operating system."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.rstrip(".")
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    return reason.replace("_", " ").lower() if reason else str(error)
 
 
 def _judge_answer(answer: aiohttp.ClientResponse, text: bytes, now: int) -> SendResult:

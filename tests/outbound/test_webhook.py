@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,8 +33,11 @@ DISGUISED_LOOPBACK_HOSTS = [
     *["127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001", "0177.0.0.1"],
     *["localhost", "LOCALHOST", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]"],
     *["127.0.0.1.", "127.127.127.127", "0.0.0.0", "0", "[::]", "[::ffff:0.0.0.0]", "inside.example"],
-    *["[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::127.0.0.1]"],
+    *["[::ffff:0:127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::127.0.0.1]"],
 ]
+
+#: a key, and a certificate for localhost and 127.0.0.1 that nobody else has signed
+SELF_SIGNED_CERTIFICATE = Path(__file__).parents[1] / "data" / "self_signed.pem"
 
 SIGNING_KEYS = [b"k" * 32]
 
@@ -132,6 +137,33 @@ async def test_an_allowed_address_gets_the_webhook(host: str, reach: AddressPoli
         assert await sent(f"http://{host}:{receiver.port}/", reach, Names(["127.0.0.1"]), **fields) == Delivered()
 
     assert [request.body for request in receiver.requests] == [b"{}"]
+
+
+async def test_a_certificate_that_cannot_be_trusted_is_named_as_the_fault() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(SELF_SIGNED_CERTIFICATE)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        result = await sent(url, AddressPolicy(loopback_only=True))
+
+    assert result == RetryLater("cannot trust the receiver's certificate: self-signed certificate")
+
+
+async def test_a_receiver_without_tls_at_an_https_url_is_named_as_the_fault() -> None:
+    async def answer_in_plain_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer_in_plain_text, "127.0.0.1", 0)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        result = await sent(url, AddressPolicy(loopback_only=True))
+
+    assert isinstance(result, RetryLater)
+    assert result.reason in ("cannot agree on TLS: wrong version number", "cannot agree on TLS: record layer failure")
 
 
 async def test_an_unknown_host_is_tried_again() -> None:
