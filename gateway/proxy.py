@@ -7,7 +7,6 @@ https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies.
 from __future__ import annotations
 
 import ipaddress
-import urllib.request
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -63,6 +62,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_excepted(host: str, port: int | None, environ: Mapping[str, str]) -> bool:
-    excepted = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    place = f"{host}:{port}" if port else host
-    return bool(excepted and urllib.request.proxy_bypass_environment(place, {"no": excepted}))
+    """Return whether a host, or a domain that it belongs to, is in `NO_PROXY`."""
+    given = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").lower().split(",")
+    names = {name.strip().removeprefix("*.").lstrip(".") for name in given}
+    domains = {host} | {host[at + 1 :] for at, letter in enumerate(host) if letter == "."}
+    return "*" in names or bool(names & (domains | {f"{domain}:{port}" for domain in domains}))

@@ -25,6 +25,12 @@ class MemoryChannelContext:
         spec = RunSpec(source=Source.MESSAGE, agent="main", session="main:x:y", input=inbound.content)
         return Run(id=inbound.id, seq=1, spec=spec, status=Status.QUEUED, created=0)
 
+    async def find_run(self, label: str, value: str) -> Run | None:
+        return None
+
+    async def change_input(self, run: str, content: str) -> bool:
+        return False
+
     async def cancel_runs(self, chat: str) -> int:
         return 0
 

@@ -22,7 +22,7 @@ from gateway.domain.run import (
     Source,
     Status,
 )
-from gateway.errors import AgentBusy, Conflict, Unavailable
+from gateway.errors import AgentBusy, Conflict, RunNotFound, Unavailable
 from tests.contracts.stores import LIMITS, PAGE, Shelf, SteppedClock, claim_one, finish, spec
 
 BUSY = SessionMode.QUEUE
@@ -30,6 +30,27 @@ BUSY = SessionMode.QUEUE
 
 async def held(store: Store, **fields: object) -> Run:
     return (await store.runs.accept(spec(held=True, **fields))).run  # type: ignore[arg-type]
+
+
+# --- changing a run that waits ----------------------------------------------------------------
+
+
+async def test_what_a_run_asks_can_be_changed_until_an_agent_has_seen_it(store: Store) -> None:
+    run = (await store.runs.accept(spec(text="tow", labels={"a": "b"}))).run
+    assert await store.runs.change_input(run.id, "two")
+
+    claimed = await claim_one(store)
+
+    assert claimed.spec == msgspec.structs.replace(run.spec, input="two")
+    assert not await store.runs.change_input(run.id, "three")
+    await store.runs.requeue(run.id, claimed.epoch, "the gateway stops")
+    assert not await store.runs.change_input(run.id, "three"), "an agent may have seen it"
+    assert (await store.runs.get(run.id)).spec.input == "two"
+
+
+async def test_an_unknown_run_cannot_be_changed(store: Store) -> None:
+    with pytest.raises(RunNotFound):
+        await store.runs.change_input("none", "x")
 
 
 # --- held -------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from harness.waiting import PATIENCE
 
 BOT_TOKEN = "123456:AAtest-token_of-the-bot"
 
-_TAG = re.compile(r"</?(pre|code|b)>")
+_TAG = re.compile(r"</?(pre|code|b|i|s)>")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,12 @@ class Chat:
     buttons: dict[int, dict[str, str]] = field(default_factory=dict)
     #: texts that were shown to the person who pressed a button
     told: list[str] = field(default_factory=list)
+    #: topics of messages that were sent to one
+    topics: dict[int, int] = field(default_factory=dict)
     #: how often the bot showed that it is typing
     typing: int = 0
+    #: topics in which it did so
+    typing_topics: set[int | None] = field(default_factory=set)
 
     @property
     def texts(self) -> list[str]:
@@ -91,7 +95,7 @@ class Telegram:
 
     # --- people -----------------------------------------------------------------------------
 
-    async def say(self, chat: int, text: str, **more: Any) -> int:
+    async def say(self, chat: int, text: str, /, **more: Any) -> int:
         """Write to the bot; return the update's number."""
         message = {
             "message_id": next(self._messages),
@@ -107,6 +111,25 @@ class Telegram:
         if self.webhook is not None:
             await self.post(update)
         return int(update["update_id"])
+
+    async def say_in_group(self, chat: int, text: str, *, name: str = "Ada", **more: Any) -> int:
+        """Write in a group that the bot is in; return the update's number."""
+        group = {"id": chat, "type": "supergroup", "title": "Moon", "is_forum": True}
+        person = {"id": 5, "is_bot": False, "first_name": name}
+        return await self.say(chat, text, **{"chat": group, "from": person, **more})
+
+    async def edit(self, number: int, chat: int, text: str, **more: Any) -> None:
+        """Change the text of a message that was written to the bot."""
+        message = {
+            "message_id": number,
+            "date": 0,
+            "chat": {"id": chat, "type": "private", "first_name": "Ada"},
+            "from": {"id": abs(chat), "is_bot": False, "first_name": "Ada"},
+            "text": text,
+            **more,
+        }
+        self.unconfirmed.append({"update_id": next(self._updates), "edited_message": message})
+        self._wake()
 
     async def press(self, chat: int, label: str, *, at: int | None = None) -> None:
         """Press the button with this label, below the message that has it.
@@ -248,6 +271,8 @@ class Telegram:
         chat.messages[number] = text
         chat.history[number].append(text)
         chat.buttons[number] = _keyboard(params)
+        if "message_thread_id" in params:
+            chat.topics[number] = params["message_thread_id"]
         return {"message_id": number, "date": 0, "chat": {"id": int(params["chat_id"])}, "text": text}
 
     async def _edit_message_text(self, params: dict[str, Any]) -> Any:
@@ -269,7 +294,9 @@ class Telegram:
         return True
 
     async def _send_chat_action(self, params: dict[str, Any]) -> Any:
-        self.chats[int(params["chat_id"])].typing += 1
+        chat = self.chats[int(params["chat_id"])]
+        chat.typing += 1
+        chat.typing_topics.add(params.get("message_thread_id"))
         return True
 
     def _wake(self) -> None:

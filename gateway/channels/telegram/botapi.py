@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 from msgspec import Raw
 
-from gateway.channels.telegram.wire import BotUser, CallParams, Response, SentMessage
+from gateway.channels.telegram.wire import BotUser, CallParams, Response, SentMessage, parse_address
 from gateway.security import redaction
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ T = TypeVar("T")
 #: seconds that a call may take, at most
 BOT_CALL_TIMEOUT_SECONDS = 15.0
 #: kinds of updates that we ask for
-ALLOWED_UPDATES = ["message", "callback_query"]
+ALLOWED_UPDATES = ["message", "edited_message", "callback_query"]
 #: characters of the answer to a pressed button, at most
 MAX_BUTTON_ANSWER_CHARACTERS = 200
 #: bytes of a response, at most
@@ -26,6 +26,8 @@ MAX_RESPONSE_BYTES = 8 << 20
 #: seconds that we wait when Telegram asks for it; a call that would have to wait longer fails
 MAX_FLOOD_WAIT_SECONDS = 30
 
+#: words of refusals that no other text would change
+_ABOUT_CHAT = ("chat not found", "chat_", "upgraded", "message to edit", "message can't be edited", "not enough rights")
 _decode_response = msgspec.json.Decoder(Response).decode
 
 
@@ -45,6 +47,17 @@ class CallRefused(Exception):
     def is_permanent(self) -> bool:
         """Whether another try would fail too: the chat is gone, or has blocked the bot."""
         return self.code in (400, 403)
+
+    @property
+    def is_missing_topic(self) -> bool:
+        """Whether the topic of a forum is gone; its chat may still be there."""
+        return self.code == 400 and "thread not found" in self.description.lower()
+
+    @property
+    def is_about_text(self) -> bool:
+        """Whether another text may be accepted: it is not about the chat."""
+        said = self.description.lower()
+        return self.code == 400 and self.new_chat is None and not any(word in said for word in _ABOUT_CHAT)
 
 
 class TelegramUnreachable(Exception):
@@ -73,9 +86,10 @@ class Button(NamedTuple):
 class BotApi:
     """One bot's calls. Open as an async context manager."""
 
-    def __init__(self, base_url: str, token: str) -> None:
+    def __init__(self, base_url: str, token: str, proxy: str | None = None) -> None:
         self._url = f"{base_url.rstrip('/')}/bot{token}/"
         self._token = token
+        self._proxy = proxy
 
     async def __aenter__(self) -> BotApi:
         self._session = aiohttp.ClientSession(
@@ -99,32 +113,36 @@ class BotApi:
     async def send_message(
         self, chat: str, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()
     ) -> int:
-        """Send a message and return its number. If Telegram refuses the formatted text, send the plain text."""
+        """Send a message and return its number. If Telegram refuses the formatted text, send the plain text.
+
+        A message for a topic that is gone is sent to the chat.
+        """
         try:
             result = await self.call_method("sendMessage", _message_params(chat, text, html, buttons))
         except CallRefused as error:
-            if html is None or error.code != 400 or "entit" not in error.description.lower():
+            if error.is_missing_topic:
+                return await self.send_message(parse_address(chat).chat, text, html=html, buttons=buttons)
+            if html is None or not error.is_about_text:
                 raise
-            result = await self.call_method("sendMessage", _message_params(chat, text, None))
+            result = await self.call_method("sendMessage", _message_params(chat, text, None, buttons))
         return msgspec.json.decode(result, type=SentMessage).message_id
 
     async def edit_message(
         self, chat: str, message: int, text: str, *, html: str | None = None, buttons: Sequence[Button] = ()
     ) -> None:
         """Replace the text and the buttons of a message. No change is no error."""
-        params = {**_message_params(chat, text, html, buttons), "message_id": message}
+        params = {**_message_params(parse_address(chat).chat, text, html, buttons), "message_id": message}
         try:
             await self.call_method("editMessageText", params)
         except CallRefused as error:
-            said = error.description.lower()
-            if "not modified" in said:
+            if "not modified" in error.description.lower():
                 return
-            if html is None or error.code != 400 or "entit" not in said:
+            if html is None or not error.is_about_text:
                 raise
-            await self.edit_message(chat, message, text)
+            await self.edit_message(chat, message, text, buttons=buttons)
 
     async def send_typing(self, chat: str) -> None:
-        await self.call_method("sendChatAction", {"chat_id": chat, "action": "typing"})
+        await self.call_method("sendChatAction", {**_chat_params(chat), "action": "typing"})
 
     async def answer_button(self, query: str, said: str) -> None:
         """Show a short answer to the person who has pressed a button."""
@@ -149,7 +167,7 @@ class BotApi:
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._session.post(self._url + method, json=params, allow_redirects=False) as answer,
+                self._session.post(self._url + method, json=params, allow_redirects=False, proxy=self._proxy) as answer,
             ):
                 data = await answer.content.read(MAX_RESPONSE_BYTES)
                 while not answer.content.at_eof():
@@ -181,8 +199,14 @@ class BotApi:
         return redaction.hide_secret(str(error) or type(error).__name__, self._token)
 
 
+def _chat_params(chat: str) -> dict[str, Any]:
+    address = parse_address(chat)
+    topic = {} if address.topic is None else {"message_thread_id": address.topic}
+    return {"chat_id": address.chat, **topic}
+
+
 def _message_params(chat: str, text: str, html: str | None, buttons: Sequence[Button] = ()) -> dict[str, Any]:
-    params: dict[str, Any] = {"chat_id": chat, "text": text, "link_preview_options": {"is_disabled": True}}
+    params = {**_chat_params(chat), "text": text, "link_preview_options": {"is_disabled": True}}
     if buttons:
         row = [{"text": button.label, "callback_data": button.data} for button in buttons]
         params["reply_markup"] = {"inline_keyboard": [row]}

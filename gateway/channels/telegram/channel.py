@@ -19,7 +19,7 @@ from msgspec import Raw
 
 from gateway import log
 from gateway.channels import ChannelResources
-from gateway.channels.telegram import live
+from gateway.channels.telegram import incoming, live
 from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable, call_with_wait
 from gateway.channels.telegram.options import Options, derive_webhook_secret, find_token
 from gateway.channels.telegram.sending import AnswerSender
@@ -31,6 +31,7 @@ from gateway.domain.permission import Answer
 from gateway.domain.ports.channel import ChannelContext, ChannelState, OutgoingMessage, WebhookReceiver
 from gateway.domain.run import Run
 from gateway.errors import Conflict, GatewayError, InvalidRequest, StorageFull, Unavailable
+from gateway.proxy import choose_proxy
 from gateway.security import signatures
 
 TELEGRAM_SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 a header's name
@@ -41,6 +42,8 @@ RECONNECT_PAUSES_SECONDS = 1.0, 60.0
 TELEGRAM_STORAGE_RETRY_SECONDS = 1.0
 #: days without an update after which Telegram may start to count from another number; ours is forgotten earlier
 OFFSET_NOTE_DAYS = 6.0
+#: label of runs: chat and number of the message that asked for it
+MESSAGE_LABEL = "telegram_message"
 #: replies to commands that may wait to be sent
 MAX_WAITING_REPLIES = 100
 
@@ -65,7 +68,8 @@ class TelegramChannel:
         self.agent = options.agent
         self._options = options
         self._secret = derive_webhook_secret(token)
-        self._api = BotApi(options.base_url, token)
+        proxy = choose_proxy(options.base_url, resources.environ, options.proxy, "channels.telegram.proxy")
+        self._api = BotApi(options.base_url, token, proxy)
         self._sender = AnswerSender(self._api, options, resources.clock)
         self._refusals = RefusalLimit()
         self._state = ChannelState(state="passive", detail="another process leads, or none does yet")
@@ -74,6 +78,8 @@ class TelegramChannel:
         #: the bot's name; None until Telegram has told it
         self._username: str | None = None
         self._replies: set[asyncio.Task[None]] = set()
+        #: the album whose sender was told last that only text is read
+        self._last_album = ""
 
     async def __aenter__(self) -> TelegramChannel:
         await self._api.__aenter__()
@@ -163,37 +169,68 @@ class TelegramChannel:
         return await self._handle_update(_read_update(body), context)
 
     async def _handle_update(self, update: Update, context: ChannelContext) -> Run | ImmediateReply:
-        message = update.message
         if update.callback_query is not None:
             await self._handle_button(update.callback_query, context)
-        if message is None or message.sender.is_bot:
+        message = update.message or update.edited_message
+        if message is None or not incoming.is_from_person(message):
             return _OK_REPLY
-        chat, said = str(message.chat.id), message.text or message.caption
+        said = message.text or message.caption
+        if incoming.is_for_other_bot(said, self._username) or not (said or message.has_media):
+            return _OK_REPLY
         command = _COMMAND_PATTERN.fullmatch(said)
-        if message.chat.id not in self._options.chats and not await context.is_paired(chat):
-            await self._handle_stranger(
-                message, command["word"] if command and command["word"] else said.strip(), context
-            )
+        if message.chat.id not in self._options.chats and not await context.is_paired(str(message.chat.id)):
+            code = command["word"] if command and command["word"] else said.strip()
+            await self._handle_stranger(message, code, context)
         elif not said:
-            self._reply_later(chat, "This bot reads only text.")
-        elif command and self._username and command["bot"] not in (None, self._username):
-            pass  # the command is for another bot
+            self._explain_media(message)
+        elif update.edited_message is not None:
+            return await self._handle_edit(update.update_id, message, command is not None, context)
         elif command:
-            await self._handle_command(command["verb"], chat, context)
+            await self._handle_command(command["verb"], incoming.read_address(message), context)
         else:
-            return await self._submit_text(update.update_id, chat, said, context)
+            return await self._submit_text(update.update_id, message, context)
         return _OK_REPLY
 
-    async def _submit_text(self, number: int, chat: str, said: str, context: ChannelContext) -> Run | ImmediateReply:
-        reply_to = Target(kind=self.name, address=chat, format=CHAT_FORMAT, trusted=True)
+    def _explain_media(self, message: Message) -> None:
+        """Say that only text is read, once an album; in a group only to a reply to the bot."""
+        if not incoming.is_addressed_to_bot(message, self._username):
+            return
+        if message.media_group_id and message.media_group_id == self._last_album:
+            return
+        self._last_album = message.media_group_id
+        self._reply_later(incoming.read_address(message), "This bot reads only text.")
+
+    async def _handle_edit(
+        self, number: int, message: Message, is_command: bool, context: ChannelContext
+    ) -> Run | ImmediateReply:
+        """Change a message that waits; one that the agent has seen is said again, if the settings want that."""
+        earlier = await context.find_run(*_message_label(message))
+        if is_command or earlier is None:
+            return _OK_REPLY
+        inbound = self._compose_message(number, message)
+        if await context.change_input(earlier.id, inbound.content) or self._options.edits != "again":
+            return _OK_REPLY
+        return await self._submit_text(number, message, context)
+
+    def _compose_message(self, number: int, message: Message) -> InboundMessage:
+        chat = incoming.read_address(message)
+        name, value = _message_label(message)
+        return InboundMessage(
+            id=str(number),
+            chat=chat,
+            content=incoming.compose_input(message, message.text or message.caption, self._username),
+            reply_to=Target(kind=self.name, address=chat, format=CHAT_FORMAT, trusted=True),
+            labels={name: value},
+        )
+
+    async def _submit_text(self, number: int, message: Message, context: ChannelContext) -> Run | ImmediateReply:
+        inbound = self._compose_message(number, message)
         try:
-            return await context.submit_message(
-                InboundMessage(id=str(number), chat=chat, content=said, reply_to=reply_to)
-            )
+            return await context.submit_message(inbound)
         except (Unavailable, StorageFull):
             raise
         except GatewayError as error:  # only the people in the chat can do something about it
-            self._reply_later(chat, f"The gateway did not accept that: {error.message}")
+            self._reply_later(inbound.chat, f"The gateway did not accept that: {error.message}")
             return _OK_REPLY
 
     async def _handle_command(self, command: str, chat: str, context: ChannelContext) -> None:
@@ -222,8 +259,8 @@ class TelegramChannel:
         meant = live.parse_button(query.data)
         if meant is None or query.message is None:
             return
-        chat = str(query.message.chat.id)
-        if query.message.chat.id not in self._options.chats and not await context.is_paired(chat):
+        chat = incoming.read_address(query.message)
+        if query.message.chat.id not in self._options.chats and not await context.is_paired(str(query.message.chat.id)):
             return
         run, request, answer = meant
         try:
@@ -244,14 +281,17 @@ class TelegramChannel:
 
     async def _handle_stranger(self, message: Message, code: str, context: ChannelContext) -> None:
         """Pair a chat that sends a valid code; tell another one, once a day, that it needs a code."""
-        chat = str(message.chat.id)
+        chat, address = str(message.chat.id), incoming.read_address(message)
         if _PAIRING_CODE_PATTERN.fullmatch(code) and await context.redeem_code(code, chat, message.chat.display_name):
             _log.info("telegram.paired", chat=chat)
-            self._reply_later(chat, f"Paired. {_HELP_TEXT}")
+            self._reply_later(address, f"Paired. {_HELP_TEXT}")
             return
         _log.info("telegram.stranger", chat=chat)
         if self._refusals.may_refuse(chat):
-            self._reply_later(chat, "This bot talks only to paired chats. Ask the person who runs it for a code.")
+            self._reply_later(
+                incoming.read_address(message),
+                "This bot talks only to paired chats. Ask the person who runs it for a code.",
+            )
 
     # --- sending ----------------------------------------------------------------------------
 
@@ -297,6 +337,11 @@ class TelegramChannel:
         detail = f"{reasons.get(code, 'Telegram cannot be reached')}: {error}"
         self._state = ChannelState(state="refused" if code in (401, 404) else "waiting", detail=detail)
         _log.warning("telegram.trouble", error=detail)
+
+
+def _message_label(message: Message) -> tuple[str, str]:
+    """Return the name and the value of the label by which a message's run is found."""
+    return MESSAGE_LABEL, f"{message.chat.id}/{message.message_id}"
 
 
 def _read_update(data: bytes | Raw) -> Update:

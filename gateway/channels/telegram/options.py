@@ -33,8 +33,13 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     webhook_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] | None = None
     #: URL of the Bot API: Telegram's, or that of your own server
     base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)")] = TELEGRAM_API_URL
+    #: URL of the HTTP proxy for requests to the Bot API; `HTTPS_PROXY` or `ALL_PROXY` when not set
+    proxy: Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+/?$(?!\n)")] | None = None
     #: ids of chats that may talk to the agent, in addition to paired chats; ids of groups are negative
     chats: list[int] = field(default_factory=list)
+    #: what an edited message does: `queued` changes it while it waits; with `again`, one that the agent has seen is
+    #: also said again
+    edits: Literal["queued", "again"] = "queued"
     #: id or slug of the agent that answers; the default one when not set
     agent: str | None = None
     #: seconds after which a reply that could not be sent is not sent any more

@@ -16,7 +16,7 @@ from gateway.channels.telegram import live, text
 from gateway.channels.telegram.botapi import BotApi, CallRefused, TelegramUnreachable, call_with_wait
 from gateway.channels.telegram.live import LiveDraft
 from gateway.channels.telegram.options import Options
-from gateway.channels.telegram.wire import parse_note_number
+from gateway.channels.telegram.wire import parse_address, parse_note_number
 from gateway.domain.delivery import Delivered, PermanentFailure, RetryLater, SendResult
 from gateway.domain.ports.channel import ChannelContext, OutgoingMessage
 from gateway.domain.times import Clock
@@ -103,7 +103,7 @@ class AnswerSender:
         except CallRefused as error:
             if error.new_chat is None:
                 raise
-            await context.rename_chat(out.chat, str(error.new_chat))
+            await context.rename_chat(parse_address(out.chat).chat, str(error.new_chat))
             await self._send_parts(out, str(error.new_chat), context)
 
     async def _send_parts(self, out: OutgoingMessage, chat: str, context: ChannelContext) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Raw, Struct, field
 
@@ -32,7 +32,28 @@ class BotUser(Struct, frozen=True):
 
 class Chat(Struct, frozen=True):
     id: int
+    #: private, group, supergroup or channel
+    type: str = "private"
     title: str = ""
+    username: str = ""
+    first_name: str = ""
+    last_name: str = ""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether several people can write in it."""
+        return self.type in ("group", "supergroup")
+
+    @property
+    def display_name(self) -> str:
+        """The name that people see."""
+        return self.title or _join_names(self.first_name, self.last_name) or self.username
+
+
+class Person(Struct, frozen=True):
+    """The user or bot that wrote a message."""
+
+    is_bot: bool = False
     username: str = ""
     first_name: str = ""
     last_name: str = ""
@@ -40,12 +61,13 @@ class Chat(Struct, frozen=True):
     @property
     def display_name(self) -> str:
         """The name that people see."""
-        person = " ".join(filter(None, (self.first_name, self.last_name)))
-        return self.title or person or self.username
+        return _join_names(self.first_name, self.last_name) or self.username
 
 
-class MessageSender(Struct, frozen=True):
-    is_bot: bool = False
+class Quote(Struct, frozen=True):
+    """The part of another message that a reply quotes."""
+
+    text: str = ""
 
 
 class Message(Struct, frozen=True):
@@ -53,7 +75,49 @@ class Message(Struct, frozen=True):
     chat: Chat
     text: str = ""
     caption: str = ""
-    sender: MessageSender = field(name="from", default=MessageSender())
+    sender: Person = field(name="from", default=Person())
+    #: the chat in whose name it was written: a channel, or the group itself by an anonymous administrator
+    sender_chat: Chat | None = None
+    message_thread_id: int | None = None
+    #: whether it is in a topic of a forum; then `message_thread_id` is the topic, and otherwise a thread of replies
+    is_topic_message: bool = False
+    reply_to_message: Message | None = None
+    quote: Quote | None = None
+    #: the same for all messages of an album
+    media_group_id: str = ""
+    #: is there if the message opened a topic
+    forum_topic_created: Any = None
+    # media; only whether they are there counts
+    animation: Any = None
+    audio: Any = None
+    contact: Any = None
+    dice: Any = None
+    document: Any = None
+    game: Any = None
+    location: Any = None
+    paid_media: Any = None
+    photo: Any = None
+    poll: Any = None
+    sticker: Any = None
+    story: Any = None
+    video: Any = None
+    video_note: Any = None
+    voice: Any = None
+
+    @property
+    def has_media(self) -> bool:
+        """Whether a person sent something else than text; notices of the service have neither."""
+        return any(getattr(self, name) is not None for name in MEDIA_FIELDS)
+
+    @property
+    def is_topic_start(self) -> bool:
+        return self.forum_topic_created is not None
+
+
+#: fields of messages that are not text
+MEDIA_FIELDS = (
+    "animation audio contact dice document game location paid_media photo poll sticker story video video_note voice"
+).split()
 
 
 class CallbackQuery(Struct, frozen=True):
@@ -70,6 +134,8 @@ class Update(Struct, frozen=True):
 
     update_id: int
     message: Message | None = None
+    #: the new text of an earlier message
+    edited_message: Message | None = None
     callback_query: CallbackQuery | None = None
 
 
@@ -86,6 +152,29 @@ class SentMessage(Struct, frozen=True):
 
 
 CallParams = dict[str, Any]
+
+
+class Address(NamedTuple):
+    """Where a message goes: a chat, or a topic of a forum."""
+
+    #: a number, or the name of a public chat
+    chat: str
+    topic: int | None
+
+
+def format_address(chat: int, topic: int | None) -> str:
+    """Return the id of a chat as the gateway knows it: `chat`, or `chat:topic`."""
+    return str(chat) if topic is None else f"{chat}:{topic}"
+
+
+def parse_address(chat: str) -> Address:
+    """Return the parts of a chat's id."""
+    name, colon, topic = chat.rpartition(":")
+    return Address(name, int(topic)) if colon and topic.isascii() and topic.isdecimal() else Address(chat, None)
+
+
+def _join_names(*names: str) -> str:
+    return " ".join(filter(None, names))
 
 
 def parse_note_number(text: str | None) -> int:

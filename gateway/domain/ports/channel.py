@@ -35,6 +35,14 @@ class ChannelContext(Protocol):
         """
         ...
 
+    async def find_run(self, label: str, value: str) -> Run | None:
+        """Return the newest run with this label, or None if there is none."""
+        ...
+
+    async def change_input(self, run: str, content: str) -> bool:
+        """Change what a run asks, unless an agent has seen it; return whether it was changed."""
+        ...
+
     async def cancel_runs(self, chat: str) -> int:
         """Cancel the queued and running runs of a chat's session, and return how many there were."""
         ...

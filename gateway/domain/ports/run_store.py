@@ -62,6 +62,14 @@ class RunStore(Protocol):
         """Queue an interrupted run again, or fail it, by its policy."""
         ...
 
+    async def change_input(self, run_id: str, content: str) -> bool:
+        """Change the input of a run that no agent has seen; return False if it is too late.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        ...
+
     async def cancel(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Cancel a queued run at once; flag a running one for its owner.
 

@@ -110,6 +110,13 @@ class EngineChannelContext:
         )
         return (await self._engine.submit_run(spec, key)).run
 
+    async def find_run(self, label: str, value: str) -> Run | None:
+        found = await self._store.runs.list(RunFilter(label=f"{label}={value}"), Page(limit=1))
+        return found[0] if found else None
+
+    async def change_input(self, run: str, content: str) -> bool:
+        return await self._store.runs.change_input(run, content)
+
     async def cancel_runs(self, chat: str) -> int:
         stopped = 0
         for run in await self._list_open_runs(chat):

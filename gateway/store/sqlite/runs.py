@@ -272,6 +272,16 @@ def rescue_runs(tx: Transaction, owner: str) -> list[Run]:
     return [_requeue(tx, run, "its gateway ended") for run in readable]
 
 
+def change_input(tx: Transaction, run_id: str, content: str) -> bool:
+    run = run_queries.get_run(tx, run_id)
+    if run.status not in (Status.QUEUED, Status.HELD) or run.attempt:
+        return False
+    changed = msgspec.structs.replace(run, spec=msgspec.structs.replace(run.spec, input=content))
+    tx.execute("UPDATE runs SET spec = ? WHERE seq = ?", (encode_json(changed.spec).decode(), run.seq))
+    event_log.note_run(tx, changed)
+    return True
+
+
 def cancel_run(tx: Transaction, run_id: str, key: IdempotencyKey | None = None) -> Run:
     run = run_queries.get_run(tx, run_id)
     if idempotency.find_used(tx, key) is not None:

@@ -80,6 +80,7 @@ class SqliteRunStore(NounStore):
     end_round = in_write(runs.end_round)
     finish = in_write(runs.finish_run)
     requeue = in_write(runs.requeue_run)
+    change_input = in_write(runs.change_input)
     cancel = in_write(runs.cancel_run)
     release = in_write(runs.release_run)
     abandon = in_write(runs.abandon_runs)

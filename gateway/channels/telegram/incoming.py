@@ -1,0 +1,75 @@
+"""Reads what people write in Telegram: which chat it belongs to, and what the agent is told of it."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.channels.telegram.wire import Chat, Message, Person, format_address
+
+#: characters of a quoted message that the agent is told
+MAX_QUOTED_CHARACTERS = 1000
+#: characters of a person's name that the agent is told
+MAX_NAME_CHARACTERS = 64
+
+_COMMAND_FOR_BOT_PATTERN = re.compile(r"/\w+@(\w+)\b")
+
+
+def read_address(message: Message) -> str:
+    """Return the address of the chat that a message belongs to. A topic of a forum is a chat of its own."""
+    return format_address(message.chat.id, message.message_thread_id if message.is_topic_message else None)
+
+
+def is_from_person(message: Message) -> bool:
+    """Return whether a person wrote a message: not a bot, and no channel.
+
+    An anonymous administrator writes in the name of the group itself, through a bot of Telegram.
+    """
+    if message.sender_chat is not None:
+        return message.sender_chat.id == message.chat.id
+    return not message.sender.is_bot
+
+
+def is_for_other_bot(said: str, username: str | None) -> bool:
+    """Return whether a text is a command for another bot, such as `/weather@other_bot`."""
+    named = _COMMAND_FOR_BOT_PATTERN.match(said)
+    return bool(named and username and named[1].lower() != username.lower())
+
+
+def is_addressed_to_bot(message: Message, username: str | None) -> bool:
+    """Return whether a message without text is meant for this bot: in a private chat, or as a reply to the bot."""
+    replied = message.reply_to_message
+    return not message.chat.is_group or bool(replied and username and replied.sender.username == username)
+
+
+def compose_input(message: Message, said: str, username: str | None) -> str:
+    """Return what the agent is told: who speaks, in a group, and what the message answers, if it is a reply."""
+    text = f"{_name_author(message)}: {said}" if message.chat.is_group else said
+    quoted = _describe_reply(message, username)
+    return f"{quoted}\n\n{text}" if quoted else text
+
+
+def _describe_reply(message: Message, username: str | None) -> str:
+    """Return a line that tells what a message replies to; empty if it is no reply with a text."""
+    replied = message.reply_to_message
+    if replied is not None and replied.is_topic_start:
+        replied = None  # each message of a topic formally replies to the topic's first one
+    quote = message.quote.text if message.quote is not None else (replied.text or replied.caption) if replied else ""
+    quote = quote.strip()
+    if not quote:
+        return ""
+    if len(quote) > MAX_QUOTED_CHARACTERS:
+        quote = f"{quote[:MAX_QUOTED_CHARACTERS]}…"
+    if replied is None:
+        whose = "a message"
+    elif replied.sender.is_bot and username and replied.sender.username == username:
+        whose = "your message"
+    else:
+        whose = f"a message of {_name_author(replied)}"
+    lines = "\n".join(f"> {line}" for line in quote.splitlines())
+    return f"(In reply to {whose}:)\n{lines}"
+
+
+def _name_author(message: Message) -> str:
+    author: Chat | Person = message.sender_chat or message.sender
+    name = "".join(letter if letter.isprintable() else " " for letter in author.display_name)
+    return " ".join(name.split())[:MAX_NAME_CHARACTERS] or "somebody"
