@@ -43,7 +43,7 @@ def COMMAND(  # noqa: N802 the seam's name
 
     \b
     --json prints
-      {"status": "ok", "reply": str, "session": str, "run_id": str,
+      {"status": "ok", "reply": str, "finish": str | null, "session": str, "run_id": str,
        "usage": {"input": int, "output": int, "cached": int, "cost": float}}
     With --stream, one line for each event comes first: {"id": int, "data": {"kind": str, ...}}.
     """
@@ -53,9 +53,9 @@ def COMMAND(  # noqa: N802 the seam's name
     client = connect_to_gateway()
     with hint_on_early_interrupt():
         run, opened = client.start_run("/api/agent", body)
-    reply, usage = follow_run(client, run, opened, live=live, talk=sys.stderr.isatty())
+    reply, finish, usage = follow_run(client, run, opened, live=live, talk=sys.stderr.isatty())
     if as_json:
-        whole = {"status": "ok", "reply": reply, "session": session, "run_id": run, "usage": usage}
+        whole = {"status": "ok", "reply": reply, "finish": finish, "session": session, "run_id": run, "usage": usage}
         (output.print_json_line if live else output.print_json)(whole)
     elif not live:
         output.print_text(reply)

@@ -40,7 +40,7 @@ def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, syn
     if not sync:
         output.print_result(said, said["message_id"])
         return
-    reply, _ = follow_run(client, said["message_id"], None, live=False)
+    reply, *_ = follow_run(client, said["message_id"], None, live=False)
     if current_invocation().json:
         session = client.get(f"/api/tasks/{said['message_id']}")["task"]["session"]
         output.print_json({"status": "ok", "reply": reply, "message_id": said["message_id"], "session": session})

@@ -13,6 +13,7 @@ from cli import output
 from cli.arguments import parse_labels, read_text
 from cli.command import Group, current_invocation
 from cli.follow.follow import follow_run, hint_on_early_interrupt
+from cli.follow.screen import describe_finish
 from cli.remote.client import connect_to_gateway, quote_part
 
 PERMISSION_ANSWERS = ("allow", "allow_always", "deny")
@@ -37,7 +38,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     With --json, a task is
       {"id", "status", "outcome", "agentId", "session", "source", "input", "model", "priority",
        "labels", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
-       "waits": {"why", "until"} or null, "last_event", "result", "error", "usage", "created_at",
+       "waits": {"why", "until"} or null, "last_event", "result", "finish", "error", "usage", "created_at",
        "run_at", "started_at", "finished_at"}
     """
 
@@ -206,7 +207,7 @@ def watch_task(id_: str) -> None:
 
     \b
     --json prints a line for each event: {"id": int, "data": {"kind": str, ...}}; the last is
-      {"id": int, "data": {"kind": "end", "status", "outcome", "result"?, "error"?}}
+      {"id": int, "data": {"kind": "end", "status", "outcome", "result"?, "finish"?, "error"?}}
     """
     _follow_task(id_)
 
@@ -310,6 +311,7 @@ def _print_task(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: l
         *(("Delivery", _describe_delivery(delivery)) for delivery in deliveries),
         ("Error", task["error"] or ""),
         ("Result", task["result"] or ""),
+        ("Cut", describe_finish(task.get("finish"))),
     ]
     output.print_fields([(name, value) for name, value in pairs if value not in ("", "-")])
 

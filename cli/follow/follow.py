@@ -33,6 +33,8 @@ class Answer(NamedTuple):
     """The result of a run."""
 
     reply: str
+    #: why the reply ended: `stop`, `length` or `content_filter`; None if an older gateway does not say it
+    finish: str | None
     #: tokens `input`, `output` and `cached`, and `cost`
     usage: dict[str, float]
 
@@ -72,7 +74,7 @@ def follow_run(
             show(event)
             if event.kind == "usage":
                 usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
-    return Answer(_read_result(run, event.data), usage)
+    return Answer(_read_result(run, event.data), event.data.get("finish"), usage)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from cli import output
 from cli.remote.sse import Event
+from gateway.domain.run import FinishReason
 
 #: characters of a tool's arguments or output that are shown
 MAX_DETAIL_CHARACTERS = 100
@@ -35,6 +36,8 @@ class EventScreen:
             self._write_delta("thinking", data["delta"])
         elif kind == "end":
             self.end_line()
+            if not self._talk and (remark := describe_finish(data.get("finish"))):  # else its log line was printed
+                self._note(remark)
         elif self._talk and (said := _describe_event(kind, data)):
             self.end_line()
             self._note(said)
@@ -73,6 +76,12 @@ def _describe_event(kind: str, data: dict[str, Any]) -> str:
         case "log":
             return f"· {data['message']}"
     return ""
+
+
+def describe_finish(finish: str | None) -> str:
+    """Return why an answer is not complete; empty if it is."""
+    remark = FinishReason(finish).remark if finish in set(FinishReason) else ""
+    return remark[:1].upper() + remark[1:]
 
 
 def _describe_permission(data: dict[str, Any]) -> str:

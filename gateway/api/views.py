@@ -96,6 +96,8 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     #: number of the last event in its log
     last_event: int
     result: str | None
+    #: why the answer ended: stop, or length or content_filter if it was cut; null if there is no answer
+    finish: str | None
     error: str | None
     usage: UsageShown
     #: in goal mode: how often the agent was asked
@@ -129,6 +131,7 @@ def render_task(run: Run, wait: WaitReason | None = None) -> TaskShown:
         waits=None if wait is None else WaitShown(why=wait.text, until=render_time(wait.until)),
         last_event=run.last_event,
         result=run.result,
+        finish=run.finish,
         error=run.error,
         usage=render_usage(run.usage),
         rounds=run.rounds,

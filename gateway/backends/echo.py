@@ -5,6 +5,7 @@ With `script` on, it carries out each line `@@ verb argument` of the input inste
     @@ say TEXT      answer TEXT               @@ sleep S      wait S seconds
     @@ fail TEXT     fail with TEXT            @@ hang         never answer
     @@ words N S     stream N words, S seconds apart
+    @@ finish WHY    end the answer because of WHY: length or content_filter
     @@ history       answer how many messages came before
     @@ goal N        reach a goal in the Nth turn of the session
     @@ ask TEXT      ask for permission to TEXT, and answer what people said
@@ -24,6 +25,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Text, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
+from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 
 
@@ -47,7 +49,9 @@ class Echo:
     async def check_health(self, agent: Agent) -> AgentHealth:
         return AgentHealth(ok=True, detail="built in: repeats its input")
 
-    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+    async def stream_turn(
+        self, turn: Turn
+    ) -> AsyncGenerator[BackendEvent | SessionRef | FullReply | FinishReason, None]:
         if turn.agent.options.script and "@@ " in turn.input:
             for line in turn.input.splitlines():
                 if line.startswith("@@ "):
@@ -58,7 +62,7 @@ class Echo:
         yield Usage(input=len(turn.input.split()), output=len(turn.input.split()) + 1)
 
 
-async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[BackendEvent, None]:
+async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[BackendEvent | FinishReason, None]:
     verb, _, argument = line.partition(" ")
     match verb:
         case "say" | "history" | "goal" | "ask":
@@ -70,6 +74,8 @@ async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[BackendEvent, 
             for number in range(int(count)):
                 await asyncio.sleep(float(pause or 0))
                 yield Text(delta=f"w{number} ")
+        case "finish":
+            yield FinishReason(argument)
         case "fail":
             raise AgentError(argument or "told to fail")
         case "hang":

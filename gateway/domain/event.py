@@ -105,6 +105,8 @@ class End(EventData, frozen=True):
     status: str
     outcome: str
     result: str | None = None
+    #: why the answer ended, if there is one: `stop`, `length` or `content_filter`
+    finish: str | None = None
     error: str | None = None
 
 

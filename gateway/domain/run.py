@@ -73,6 +73,28 @@ class Outcome(StrEnum):
     OVER_BUDGET = "over_budget"
 
 
+class FinishReason(StrEnum):
+    """Why an answer ended."""
+
+    #: the agent has said all
+    STOP = "stop"
+    #: a limit cut it: of tokens, or of steps
+    LENGTH = "length"
+    #: the model or its server withheld the rest
+    CONTENT_FILTER = "content_filter"
+
+    @property
+    def remark(self) -> str:
+        """What to tell the reader of the answer; empty if it is complete."""
+        return _FINISH_REMARKS.get(self, "")
+
+
+_FINISH_REMARKS = {
+    FinishReason.LENGTH: "the answer is not complete: it reached a limit of tokens or steps.",
+    FinishReason.CONTENT_FILTER: "the answer is not complete: a filter, or the model itself, withheld the rest.",
+}
+
+
 class OnInterrupt(StrEnum):
     """What happens to a run that a crash or a stop interrupted."""
 
@@ -204,6 +226,8 @@ class Run(Struct, frozen=True, kw_only=True):
     #: number of the last event in its log
     last_event: int = 0
     result: str | None = None
+    #: why the answer ended; None without an answer
+    finish: FinishReason | None = None
     usage: Usage = Usage()
     error: str | None = None
     #: in goal mode: completed rounds, including the last one, whatever its result
@@ -221,6 +245,7 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     move: Move
     outcome: Outcome
     result: str | None = None
+    finish: FinishReason | None = None
     error: str | None = None
     #: usage of the attempt; in goal mode, of its last round only
     usage: Usage = Usage()

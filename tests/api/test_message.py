@@ -40,6 +40,17 @@ async def test_a_message_can_wait_for_its_reply(moongate: Serving) -> None:
     assert answer.body["session"] == "main:webchat:123"
 
 
+async def test_a_reply_that_was_cut_says_why(moongate: Serving) -> None:
+    cut = {**HELLO, "content": "@@ say half\n@@ finish length"}
+    answer = await ask(moongate, "POST", "/api/message/sync", cut)
+    asked = await ask(moongate, "POST", "/api/agent", {"message": cut["content"]})
+    task = await ask(moongate, "GET", f"/api/tasks/{answer.body['message_id']}")
+
+    assert (answer.body["reply"], answer.body["finish"]) == ("half", "length")
+    assert (asked.body["reply"], asked.body["finish"]) == ("half", "length")
+    assert task.body["task"]["finish"] == "length"
+
+
 @pytest.mark.parametrize("route", ["/api/message", "/api/message/sync"])
 @pytest.mark.parametrize("channel", ["telegram", "nowhere"])
 async def test_an_unknown_channel_is_not_found(moongate: Serving, route: str, channel: str) -> None:

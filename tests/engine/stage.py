@@ -13,7 +13,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
 from gateway.domain.event import BackendEvent, Text
 from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
-from gateway.domain.run import Run
+from gateway.domain.run import FinishReason, Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
@@ -22,7 +22,7 @@ from gateway.store.sqlite.store import NounStore, SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import spec
 
-Anything = BackendEvent | SessionRef | FullReply
+Anything = BackendEvent | SessionRef | FullReply | FinishReason
 Act = Callable[[Turn], AsyncGenerator[Anything, None]]
 
 

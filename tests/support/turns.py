@@ -10,6 +10,7 @@ from typing import Any
 from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
 from gateway.domain.ports.backend import Backend, FullReply, SessionRef, Turn
+from gateway.domain.run import FinishReason
 from gateway.domain.session import Message, Role
 
 
@@ -52,7 +53,7 @@ def turn(
 class Heard:
     """The answers of a backend in one turn."""
 
-    said: list[BackendEvent | SessionRef | FullReply] = field(default_factory=list)
+    said: list[BackendEvent | SessionRef | FullReply | FinishReason] = field(default_factory=list)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [said for said in self.said if isinstance(said, kind)]
@@ -73,6 +74,10 @@ class Heard:
     @property
     def logs(self) -> list[str]:
         return [said.message for said in self.of(Log)]
+
+    @property
+    def finish(self) -> FinishReason:
+        return ([FinishReason.STOP, *self.of(FinishReason)])[-1]
 
     @property
     def session_ref(self) -> str | None:

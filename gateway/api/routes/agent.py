@@ -39,6 +39,8 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     status: str = "ok"
     reply: str
+    #: why the reply ended: stop, or length or content_filter if it was cut; null for a run of an older version
+    finish: str | None
     #: the name that was sent
     session: str
     run_id: str
@@ -71,7 +73,11 @@ async def ask(call: Call[Ask, Nothing]) -> Answer | web.StreamResponse:
 
 def _render_answer(call: Call[Ask, Nothing], run: Run) -> Answer:
     return Answer(
-        reply=views.result_or_raise(run), session=call.body.session, run_id=run.id, usage=views.render_usage(run.usage)
+        reply=views.result_or_raise(run),
+        finish=run.finish,
+        session=call.body.session,
+        run_id=run.id,
+        usage=views.render_usage(run.usage),
     )
 
 

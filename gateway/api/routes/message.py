@@ -52,6 +52,8 @@ class Replied(Struct, frozen=True, kw_only=True):
 
     status: str = "ok"
     reply: str
+    #: why the reply ended: stop, or length or content_filter if it was cut; null for a run of an older version
+    finish: str | None
     message_id: str
     #: key of the session
     session: str
@@ -68,7 +70,7 @@ async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
     """Send a message in a chat and wait for the reply, which also goes to that chat."""
     run = await _submit_message(call)
     ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
-    return Replied(reply=views.result_or_raise(ended), message_id=run.id, session=run.spec.session)
+    return Replied(reply=views.result_or_raise(ended), finish=ended.finish, message_id=run.id, session=run.spec.session)
 
 
 async def _submit_message(call: Call[Say, Nothing]) -> Run:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent
 from gateway.domain.permission import Answer, PermissionQuestion
+from gateway.domain.run import FinishReason
 from gateway.domain.session import Message
 
 
@@ -69,16 +70,17 @@ class Turn(Struct, frozen=True, kw_only=True):
 class Backend(Protocol):
     """Drives all agents of one kind. The gateway opens it once, as an async context manager.
 
-    `stream_turn` yields events while they happen, and ends when the answer is complete. It raises
-    `AgentError` when the agent fails. Closing the iterator cancels the turn: within two seconds
-    the work has stopped and its processes are gone. It never waits forever for a dead agent, and
-    never holds more than a bounded part of the agent's output in memory.
+    `stream_turn` yields events while they happen, and ends when the answer is complete. It yields a `FinishReason`
+    if a limit or a filter ended the answer. It raises `AgentError` when the agent fails. Closing the
+    iterator cancels the turn: within two seconds the work has stopped and its processes are gone. It
+    never waits forever for a dead agent, and never holds more than a bounded part of the agent's output
+    in memory.
     """
 
     async def __aenter__(self) -> Backend: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]: ...
+    def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply | FinishReason, None]: ...
 
     async def check_health(self, agent: Agent) -> AgentHealth: ...

@@ -185,7 +185,12 @@ class Executor:
             _log.exception("run.backend_broke")
             return _make_failure(f"the backend failed with a bug: {type(error).__name__}: {error}")
         if finished:
-            return AttemptResult(move=Move.SUCCEED, outcome=Outcome.COMPLETED, result=recorder.current_reply)
+            return AttemptResult(
+                move=Move.SUCCEED,
+                outcome=Outcome.COMPLETED,
+                result=recorder.current_reply,
+                finish=recorder.finish,
+            )
         if attempt.interrupted_by is None:
             seconds = self._timeout_seconds(attempt.run)
             return AttemptResult(

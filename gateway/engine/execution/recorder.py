@@ -19,7 +19,7 @@ from gateway.domain.event import AnyEventData, BackendEvent, Log, Text, Thinking
 from gateway.domain.ports.backend import FullReply, SessionRef
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
-from gateway.domain.run import Run
+from gateway.domain.run import FinishReason, Run
 from gateway.engine.storage_retry import until_stored
 from gateway.errors import AgentError
 
@@ -65,13 +65,15 @@ class Recorder:
         self._write_timer: asyncio.TimerHandle | None = None
         self._write_task: asyncio.Task[None] | None = None
         self.usage = Usage()
+        #: why the answer ended
+        self.finish = FinishReason.STOP
 
     @property
     def current_reply(self) -> str:
         """The answer so far."""
         return self._reply if self._reply is not None else "".join(self._answer)
 
-    async def record_output(self, said: BackendEvent | SessionRef | FullReply) -> None:
+    async def record_output(self, said: BackendEvent | SessionRef | FullReply | FinishReason) -> None:
         """Record one thing that the backend yielded.
 
         Raises:
@@ -87,6 +89,11 @@ class Recorder:
                 _normalize_event(Text(delta=text))
                 self._reply = text
                 return
+            case FinishReason():
+                self.finish = said
+                if not said.remark:
+                    return
+                said = Log(level="warning", message=said.remark)
             case ToolEnd(output=output) if len(output) > MAX_EVENT_CHARACTERS:
                 said = await asyncio.to_thread(self._spill_output, said)
             case Log(message=message) if len(message) > MAX_EVENT_CHARACTERS:
@@ -119,6 +126,7 @@ class Recorder:
     def start_next_round(self) -> None:
         """Begin the next round, with an answer and a usage of its own."""
         self._answer, self._length, self._reply, self.usage = [], 0, None, Usage()
+        self.finish = FinishReason.STOP
 
     def _count_output(self, said: BackendEvent) -> None:
         match said:

@@ -265,6 +265,8 @@ def make_chat_reply(run: Run) -> bytes:
     match run.status:
         case Status.SUCCEEDED:
             text = run.result or ""
+            if run.finish is not None and run.finish.remark:
+                text = f"{text}\n\n({run.finish.remark})"
         case Status.CANCELLED:
             text = f"{run.result}\n\n(stopped)" if run.result else "(stopped)"
         case _:

@@ -13,6 +13,7 @@ from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import BackgroundCounts, GatewayCounts
 from gateway.domain.run import (
     FINAL_STATUSES,
+    FinishReason,
     Outcome,
     Run,
     RunFilter,
@@ -26,8 +27,8 @@ from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
 RUN_COLUMNS = (
-    "seq, id, CAST(spec AS BLOB), status, outcome, attempt, epoch, owner, cancel_requested, last_event, result, usage,"
-    " error, rounds, done, created, started, finished"
+    "seq, id, CAST(spec AS BLOB), status, outcome, attempt, epoch, owner, cancel_requested, last_event, result,"
+    " finish, usage, error, rounds, done, created, started, finished"
 )
 #: ended runs with a label that a history shows
 ENDED_WITH_LABEL = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
@@ -62,6 +63,7 @@ def _decode_run(row: Sequence[Any]) -> Run:
         cancel,
         last,
         result,
+        finish,
         used,
         error,
         rounds,
@@ -81,6 +83,7 @@ def _decode_run(row: Sequence[Any]) -> Run:
         cancel_requested=bool(cancel),
         last_event=last,
         result=result,
+        finish=FinishReason(finish) if finish else None,
         usage=_decode_usage(used),
         error=error,
         rounds=rounds,

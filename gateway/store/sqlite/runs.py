@@ -169,7 +169,7 @@ def move_run(
     moved = msgspec.structs.replace(moved, last_event=last)
     tx.execute(
         "UPDATE runs SET status = ?, ready = ?, outcome = ?, attempt = ?, epoch = ?, owner = ?, last_event = ?,"
-        " result = ?, usage = ?, error = ?, rounds = ?, done = ?, started = ?, finished = ? WHERE seq = ?",
+        " result = ?, finish = ?, usage = ?, error = ?, rounds = ?, done = ?, started = ?, finished = ? WHERE seq = ?",
         (
             status,
             int(move is Move.REQUEUE),
@@ -179,6 +179,7 @@ def move_run(
             moved.owner,
             last,
             moved.result,
+            moved.finish,
             encode_json(moved.usage).decode(),
             moved.error,
             moved.rounds,
@@ -203,7 +204,7 @@ def _status_event(run: Run, reason: str) -> AnyEventData:
     """Return the event that reports a run's new status."""
     if run.status.is_final:
         assert run.outcome is not None, "an ended run has an outcome"
-        return End(status=run.status, outcome=run.outcome, result=run.result, error=run.error)
+        return End(status=run.status, outcome=run.outcome, result=run.result, finish=run.finish, error=run.error)
     return StatusEvent(status=run.status, attempt=run.attempt, reason=reason)
 
 
@@ -227,6 +228,7 @@ def finish_run(tx: Transaction, run_id: str, epoch: int, result: AttemptResult, 
         said,
         outcome=result.outcome,
         result=result.result,
+        finish=result.finish,
         error=result.error,
         usage=run.usage + result.usage,
         rounds=result.rounds,

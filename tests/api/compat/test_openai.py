@@ -78,6 +78,16 @@ async def test_a_chat_is_answered(sdk: AsyncOpenAI) -> None:
     assert answer.model == "main"
 
 
+@pytest.mark.parametrize("why", ["length", "content_filter"])
+async def test_a_chat_says_why_its_answer_was_cut(sdk: AsyncOpenAI, why: str) -> None:
+    messages = said(f"@@ say half\n@@ finish {why}")
+    answer = await sdk.chat.completions.create(model="main", messages=messages)
+    chunks = [one async for one in await sdk.chat.completions.create(model="main", messages=messages, stream=True)]
+
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("half", why)
+    assert [one.choices[0].finish_reason for one in chunks if one.choices][-1] == why
+
+
 async def test_the_model_after_the_slash_is_the_agents_own(sdk: AsyncOpenAI, moongate: Serving) -> None:
     answer = await sdk.chat.completions.create(model="main/some/model", messages=said("Hello"))
 
@@ -377,6 +387,23 @@ async def test_the_field_that_was_sent_is_named(sdk: AsyncOpenAI) -> None:
         )
 
     assert raised.value.param == "input[0].content"
+
+
+@pytest.mark.parametrize(("why", "reason"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
+async def test_a_response_that_was_cut_is_incomplete(sdk: AsyncOpenAI, why: str, reason: str) -> None:
+    asked = f"@@ say half\n@@ finish {why}"
+    at_once = await sdk.responses.create(model="main", input=asked)
+    later = await sdk.responses.retrieve(at_once.id)
+    async with sdk.responses.stream(model="main", input=asked) as stream:
+        last = [event async for event in stream][-1]
+
+    assert last.type == "response.incomplete"
+    for response in (at_once, later, last.response):
+        assert (response.status, response.output_text) == ("incomplete", "half")
+        assert response.incomplete_details is not None
+        assert response.incomplete_details.reason == reason
+        assert response.output[0].status == "incomplete"  # type: ignore[union-attr]
+        assert response.usage is not None
 
 
 async def test_an_unknown_earlier_response_is_refused(sdk: AsyncOpenAI, moongate: Serving) -> None:

@@ -31,6 +31,17 @@ def test_the_message_is_read_from_the_input(words: list[str], shell: Shell) -> N
     assert result.out == "echo: of two\nlines\n"
 
 
+def test_an_answer_that_was_cut_says_so_on_the_error_stream(shell: Shell) -> None:
+    said = "@@ say half\n@@ finish length"
+    plain, as_json = shell("agent", "--session", "cut", said), shell("agent", "--json", "--session", "cut", said)
+    shown = shell("tasks", "show", as_json.json["run_id"])
+
+    assert (plain.code, plain.out) == (0, "half\n")
+    assert "The answer is not complete: it reached a limit" in plain.err
+    assert (as_json.json["reply"], as_json.json["finish"]) == ("half", "length")
+    assert "The answer is not complete" in shown.out
+
+
 def test_an_empty_message_is_wrong_usage(shell: Shell) -> None:
     assert shell("agent", given="").code == 2
 
@@ -45,7 +56,7 @@ def test_at_a_terminal_without_a_message_it_does_not_wait_for_one(shell: Shell) 
 def test_json_is_what_the_api_answers(shell: Shell) -> None:
     result = shell("agent", "--json", "--session", "as-json", "Hi")
 
-    assert set(result.json) == {"status", "reply", "session", "run_id", "usage"}
+    assert set(result.json) == {"status", "reply", "finish", "session", "run_id", "usage"}
     assert (result.json["reply"], result.json["session"]) == ("echo: Hi", "as-json")
     assert set(result.json["usage"]) == {"input", "output", "cached", "cost"}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.event import Log, Text, Usage
+from gateway.domain.event import End, Log, Text, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef, Turn
-from gateway.domain.run import Outcome, Run, Status
+from gateway.domain.run import FinishReason, Outcome, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import executor
 from gateway.errors import AgentError, ConfigError, Exhausted, StorageFull, Unavailable
@@ -47,6 +47,31 @@ async def test_a_reply_replaces_the_text_that_was_streamed(tmp_path: Path) -> No
     run = await outcome_of(tmp_path, act)
 
     assert (run.result, run.usage) == ("42", Usage(input=5, output=1, cost=0.5))
+
+
+@pytest.mark.parametrize("why", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER])
+async def test_a_run_keeps_why_its_answer_was_cut(tmp_path: Path, why: FinishReason) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="half")
+        yield why
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.do()
+        said = [event.data async for event in stage.engine.watch_run(run.id)]
+
+    assert (run.status, run.result, run.finish) == (Status.SUCCEEDED, "half", why)
+    assert Log(level="warning", message=why.remark) in said
+    assert isinstance(said[-1], End)
+    assert said[-1].finish == why
+
+
+async def test_a_run_without_an_answer_has_no_reason_for_its_end(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield FinishReason.LENGTH
+        raise AgentError("no credit")
+
+    assert (await outcome_of(tmp_path, answering)).finish is FinishReason.STOP
+    assert (await outcome_of(tmp_path / "2", act)).finish is None
 
 
 async def test_a_run_fails_with_the_error_of_its_agent(tmp_path: Path) -> None:

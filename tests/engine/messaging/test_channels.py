@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import structlog
 
+from gateway.domain.run import FinishReason, Run, Status
 from gateway.engine.messaging import channels
 from gateway.errors import Unavailable
 from harness.waiting import until
+from tests.contracts.stores import spec
 
 
 async def _yield_nothing(*_: object) -> Any:
@@ -52,3 +54,18 @@ async def test_a_channel_that_fails_is_logged_as_an_error_with_its_traceback_and
             await receiving.stop_receiving()
 
     assert lines == [{"event": "channel.broke", "log_level": "error", "exc_info": error, "channel": "chat"}]
+
+
+@pytest.mark.parametrize(
+    ("finish", "text"),
+    [
+        (None, "half"),
+        (FinishReason.STOP, "half"),
+        (FinishReason.LENGTH, f"half\n\n({FinishReason.LENGTH.remark})"),
+        (FinishReason.CONTENT_FILTER, f"half\n\n({FinishReason.CONTENT_FILTER.remark})"),
+    ],
+)
+def test_a_chat_is_told_that_its_answer_was_cut(finish: FinishReason | None, text: str) -> None:
+    run = Run(id="1", seq=1, spec=spec(), status=Status.SUCCEEDED, result="half", finish=finish, created=0)
+
+    assert channels.make_chat_reply(run).decode() == text

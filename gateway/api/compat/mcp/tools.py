@@ -60,6 +60,8 @@ class TaskSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     session: str
     input: str | None = None
     reply: str | None = None
+    #: why the reply ended: stop, or length or content_filter if it was cut
+    finish: str | None = None
     error: str | None = None
     created_at: str | None = None
     finished_at: str | None = None
@@ -78,6 +80,7 @@ def _summarize_task(run: Run, *, listed: bool = False) -> TaskSummary:
         session=run.spec.session,
         input=run.spec.input[:MAX_LISTED_INPUT_CHARACTERS] if listed else None,
         reply=None if listed else run.result,
+        finish=run.finish,
         error=run.error,
         created_at=times.format_rfc3339(run.created),
         finished_at=views.render_time(run.finished),

@@ -14,7 +14,7 @@ from gateway.api.compat.openai import request
 from gateway.api.compat.openai.wire import ChatCompletion, ChatMessage, ChatRequest, ChatUsage, Choice
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Status, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.run import Run
+from gateway.domain.run import FinishReason, Run
 from gateway.errors import GatewayError, InvalidRequest, Unavailable
 
 _encode = msgspec.json.Encoder().encode
@@ -41,7 +41,7 @@ async def create_chat_completion(call: Call[ChatRequest, Nothing]) -> ChatComple
         id=f"chatcmpl-{run.id}",
         created=run.created // 1000,
         model=asked.model,
-        choices=[Choice(message=ChatMessage(content=answer))],
+        choices=[Choice(message=ChatMessage(content=answer), finish_reason=_render_finish_reason(run))],
         usage=_render_chat_usage(run.usage),
     )
 
@@ -80,10 +80,14 @@ async def _stream_chunks(call: Call[ChatRequest, Nothing], run: Run) -> AsyncGen
         return
     if not spoke:
         yield encode_chunk({"content": answer})
-    yield encode_chunk({}, finish="stop")
+    yield encode_chunk({}, finish=_render_finish_reason(ended))
     if call.body.stream_options is not None and call.body.stream_options.include_usage:
         yield encode_chunk(None, usage=_render_chat_usage(ended.usage))
     yield DONE_FRAME
+
+
+def _render_finish_reason(run: Run) -> str:
+    return run.finish or FinishReason.STOP
 
 
 def _render_chat_usage(used: Usage) -> ChatUsage:

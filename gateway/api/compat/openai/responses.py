@@ -25,7 +25,7 @@ from gateway.api.compat.openai.wire import (
 )
 from gateway.api.routing import Call, Nothing
 from gateway.domain.event import Status, Text
-from gateway.domain.run import Run
+from gateway.domain.run import FinishReason, Run
 from gateway.domain.run import Status as RunStatus
 from gateway.engine.engine import Engine
 from gateway.errors import GatewayError, TimedOut, Unavailable
@@ -36,7 +36,7 @@ RESPONSE_ID_PREFIX = "resp_"
 CANCEL_ANSWER_TIMEOUT_SECONDS = 5.0
 #: fields of the request that a response repeats
 REPEATED_FIELDS = ("model", "instructions", "previous_response_id", "metadata", "background")
-_LAST_STEPS = frozenset({"response.completed", "response.failed"})
+_LAST_STEPS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _encode = msgspec.json.Encoder().encode
 _RESPONSE_STATUSES = {
     RunStatus.QUEUED: "queued",
@@ -45,6 +45,10 @@ _RESPONSE_STATUSES = {
     RunStatus.FAILED: "failed",
     RunStatus.CANCELLED: "cancelled",
 }
+
+
+#: the API's reasons for an incomplete response
+_INCOMPLETE_REASONS = {FinishReason.LENGTH: "max_output_tokens", FinishReason.CONTENT_FILTER: "content_filter"}
 
 
 async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown | web.StreamResponse:
@@ -96,15 +100,17 @@ def _render_response(run: Run, *, status: str | None = None) -> ResponseShown:
     Args:
         status: the status in a stream, which may be older than the run's.
     """
-    status = status or _RESPONSE_STATUSES.get(run.status, "queued")
-    failed = status == "failed"
+    reason = _INCOMPLETE_REASONS.get(run.finish) if run.finish else None
+    status = status or ("incomplete" if reason else _RESPONSE_STATUSES.get(run.status, "queued"))
+    failed, answered = status == "failed", status in ("completed", "incomplete")
     repeated = {"model": "/".join(filter(None, (run.spec.agent, run.spec.model))), **run.spec.request_fields}
     return ResponseShown(
         id=RESPONSE_ID_PREFIX + run.id,
         created_at=run.created // 1000,
         status=status,
-        output=[_render_output_message(run, run.result or "", "completed")] if status == "completed" else [],
-        usage=_render_response_usage(run) if status == "completed" else None,
+        output=[_render_output_message(run, run.result or "", status)] if answered else [],
+        usage=_render_response_usage(run) if answered else None,
+        incomplete_details={"reason": reason} if reason and answered else None,
         error={"code": "server_error", "message": run.error or "the run failed."} if failed else None,
         **repeated,
     )
@@ -191,6 +197,6 @@ async def _describe_response(engine: Engine, run: Run) -> AsyncGenerator[tuple[s
         yield "response.output_text.delta", {**where, "delta": answer, "logprobs": []}
     yield "response.output_text.done", {**where, "text": answer, "logprobs": []}
     yield "response.content_part.done", {**where, "part": OutputText(text=answer)}
-    item = _render_output_message(ended, answer, "completed")
-    yield "response.output_item.done", {"output_index": 0, "item": item}
-    yield "response.completed", {"response": _render_response(ended)}
+    response = _render_response(ended)
+    yield "response.output_item.done", {"output_index": 0, "item": response.output[0]}
+    yield f"response.{response.status}", {"response": response}

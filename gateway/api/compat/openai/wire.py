@@ -56,6 +56,7 @@ class ChatMessage(Struct, frozen=True, kw_only=True):
 class Choice(Struct, frozen=True, kw_only=True):
     message: ChatMessage
     index: int = 0
+    #: stop, length or content_filter
     finish_reason: str = "stop"
     logprobs: None = None
 
@@ -137,7 +138,7 @@ class ResponseShown(Struct, frozen=True, kw_only=True):
     id: str
     #: seconds since 1970 UTC
     created_at: int
-    #: queued, in_progress, completed, failed or cancelled
+    #: queued, in_progress, completed, incomplete, failed or cancelled
     status: str
     model: str
     output: list[OutputMessage]
@@ -148,7 +149,8 @@ class ResponseShown(Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = field(default_factory=dict)
     background: bool = False
     object: Literal["response"] = "response"
-    incomplete_details: None = None
+    #: why an incomplete response was cut: `reason` is max_output_tokens or content_filter
+    incomplete_details: dict[str, str] | None = None
     parallel_tool_calls: bool = False
     tool_choice: str = "auto"
     tools: list[Any] = field(default_factory=list)
