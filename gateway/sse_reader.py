@@ -29,13 +29,18 @@ class OversizedEvent(NamedTuple):
 class EventReader:
     """Reads the events of one stream. Holds at most one event, up to the limit."""
 
-    def __init__(self, max_event_bytes: int, *, one_line_events: bool = False) -> None:
+    def __init__(
+        self, max_event_bytes: int, *, one_line_events: bool = False, unknown_lines_type: str | None = None
+    ) -> None:
         """Args:
         max_event_bytes: largest size of an event.
         one_line_events: end an event with its data line, for servers that leave out the empty line.
+        unknown_lines_type: return each line that the format does not know as an event of this type, for servers
+            that leave the format when they fail.
         """
         self._max_event_bytes = max_event_bytes
         self._one_line_events = one_line_events
+        self._unknown_lines_type = unknown_lines_type
         #: the line that is not complete yet
         self._line = bytearray()
         self._is_first_line = True
@@ -119,3 +124,7 @@ class EventReader:
             self._type = value.decode("utf-8", "replace")
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode("utf-8", "replace")
+        elif name and name not in (b"id", b"retry") and self._unknown_lines_type is not None:
+            self._data.append(line)
+            self._data_bytes += len(line) + 1
+            self._type = self._unknown_lines_type

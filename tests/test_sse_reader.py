@@ -121,3 +121,16 @@ def test_a_one_line_event_over_the_limit_does_not_take_the_next_one_with_it() ->
     events = reader.feed(b"data: " + b"x" * 2 * MAX_EVENT_BYTES + b"\ndata: next\n")
 
     assert events == [OversizedEvent(), ServerSentEvent(b"next")]
+
+
+def test_a_line_that_the_format_does_not_know_is_skipped_unless_it_is_wanted() -> None:
+    said = b'data: one\n\n: a comment\nretry: 5\nid: \0\nerror: {"code": 500}\nBad Gateway\n'
+    strict = EventReader(MAX_EVENT_BYTES, one_line_events=True)
+    reader = EventReader(MAX_EVENT_BYTES, one_line_events=True, unknown_lines_type="unknown")
+
+    assert strict.feed(said) == [ServerSentEvent(b"one")]
+    assert reader.feed(said) == [
+        ServerSentEvent(b"one"),
+        ServerSentEvent(b'error: {"code": 500}', "unknown"),
+        ServerSentEvent(b"Bad Gateway", "unknown"),
+    ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from email.utils import formatdate
 from pathlib import Path
 from time import time
@@ -30,6 +29,7 @@ from harness.scripted_model import ScriptedModel
 from harness.waiting import until
 from tests.support.fixtures import children, ledger, scripted_model
 from tests.support.hurrying import Hurry
+from tests.support.raw_model import chunk, reply, serve_raw_model
 from tests.support.turns import Heard, exchange, listen, message, turn
 
 NOTHING_SET = config.load({"MOONGATE_HOME": "/nonexistent"})
@@ -180,11 +180,13 @@ async def test_reasoning_is_thinking(ask: Ask) -> None:
     assert (heard.thought, heard.answer) == ("about it", "done thinking")
 
 
-async def test_a_tool_call_is_noted_and_the_text_is_the_answer(ask: Ask) -> None:
-    heard = await ask('[[tool bash {"command": "ls"}]]')
+async def test_a_tool_call_in_place_of_an_answer_is_a_failure(ask: Ask, scripted_model: ScriptedModel) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError, match="called a tool and gave no answer"):
+        await ask('[[tool bash {"command": "ls"}]]', heard=heard)
 
-    assert heard.answer == ""
     assert heard.logs == ["the model called a tool; this agent has none."]
+    assert scripted_model.counters.requests == 1
 
 
 async def test_closing_the_answer_closes_the_connection(backend: OpenAIBackend, scripted_model: ScriptedModel) -> None:
@@ -282,34 +284,13 @@ Respond = Callable[[bytes], Awaitable[str]]
 
 @pytest.fixture
 async def raw_server() -> AsyncIterator[Respond]:
-    """Start servers that answer any request with given bytes, and then close."""
-    servers: list[asyncio.Server] = []
+    """Start servers that answer any request with given bytes."""
+    async with AsyncExitStack() as servers:
 
-    async def start(answer: bytes) -> str:
-        async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next((line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), b":0")
-            await reader.readexactly(int(length.split(b":")[1]))
-            writer.write(answer)
-            writer.close()
-            await writer.wait_closed()
+        async def start(answer: bytes) -> str:
+            return (await servers.enter_async_context(serve_raw_model(answer))).base_url
 
-        server = await asyncio.start_server(respond, "127.0.0.1", 0)
-        servers.append(server)
-        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-
-    yield start
-    for server in servers:
-        server.close()
-        await server.wait_closed()
-
-
-def reply(body: bytes, kind: str = "text/event-stream", status: str = "200 OK", more: str = "") -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n{more}\r\n".encode() + body
-
-
-def chunk(**delta: Any) -> bytes:
-    return b"data: " + json.dumps({"choices": [{"delta": delta}]}).encode() + b"\n\n"
+        yield start
 
 
 @pytest.mark.parametrize(
@@ -329,7 +310,8 @@ def chunk(**delta: Any) -> bytes:
         (reply(b'data: {"choices": 7}\n\n'), "cannot be read"),
         (reply(b'data: {"choices": [{"delta": {"content": 5}}]}\n\n'), "cannot be read"),
         (reply(b"data: " + b"[" * 100_000 + b"\n\n"), "cannot be read"),
-        (reply(b'data: {"usage": {"prompt_tokens": ' + b"9" * 5000 + b"}}\n\n"), "cannot be read"),
+        (reply(b'data: {"choices": [[]]}\n\n'), "cannot be read"),
+        (reply(b'data: {"choices": [{"delta": "hello"}]}\n\n'), "cannot be read"),
     ],
 )
 async def test_whatever_a_server_answers_is_an_agent_error(
@@ -373,24 +355,11 @@ async def test_the_last_usage_counts_when_there_are_several(backend: OpenAIBacke
         b'data: {"usage": {"prompt_tokens": 7, "completion_tokens": 5, "cost": 0.5,'
         b' "prompt_tokens_details": {"cached_tokens": 3}}}\n\n'
     )
-    url = await raw_server(reply(first + last + b"data: [DONE]\n\n"))
+    url = await raw_server(reply(first + chunk(content="hello") + last + b"data: [DONE]\n\n"))
 
     heard = await listen(backend, turn(agent(url), "hello"))
 
     assert heard.of(Usage) == [Usage(input=7, output=5, cached=3, cost=0.5)]
-
-
-@pytest.mark.parametrize(("reason", "log"), [("length", "limit of tokens"), ("content_filter", "content filter")])
-async def test_an_answer_that_was_cut_says_so(
-    backend: OpenAIBackend, raw_server: Respond, reason: str, log: str
-) -> None:
-    end = json.dumps({"choices": [{"finish_reason": reason}]}).encode()
-    url = await raw_server(reply(chunk(content="half") + b"data: " + end + b"\n\n"))
-
-    heard = await listen(backend, turn(agent(url), "hello"))
-
-    assert heard.answer == "half"
-    assert log in heard.logs[0]
 
 
 async def test_an_exhausted_quota_is_not_tried_again(backend: OpenAIBackend, raw_server: Respond) -> None:

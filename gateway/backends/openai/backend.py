@@ -3,8 +3,8 @@
     {"id": "main", "backend": "openai", "base_url": "http://127.0.0.1:11434/v1", "model": "qwen3:4b"}
 
 Every turn sends the end of the session's transcript, up to `context_tokens`. If no model is named, the
-first model of the server is used. After a temporary failure (429, 5xx, no connection) the request is
-tried again, but only while no part of the answer has come.
+first model of the server is used. After a temporary failure (429, 5xx, no connection, an answer without a
+text) the request is tried again, but only while no part of the answer has come.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import aiohttp
 
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.openai import client, wire
-from gateway.backends.openai.client import ServerCall, TemporaryFailure
+from gateway.backends.openai.client import ServerCall
 from gateway.backends.openai.detection import detect_agent
+from gateway.backends.openai.failure import TemporaryFailure
 from gateway.backends.openai.options import OPENAI_URL, Options, find_key
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent, Log
+from gateway.domain.event import BackendEvent, Log, Text, Thinking
 from gateway.domain.ports.backend import AgentHealth, Turn
+from gateway.domain.run import FinishReason
 from gateway.errors import GatewayError
 
 #: seconds between two tries, at most, whatever Retry-After asks for
@@ -62,7 +64,7 @@ class OpenAIBackend:
             return AgentHealth(ok=False, detail=f"{options.base_url}: {str(error) or 'no answer'}")
         return AgentHealth(ok=True, detail=f"{options.base_url} ({len(models)} models)")
 
-    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | FinishReason, None]:
         options: Options = turn.agent.options
         call = self._make_call(options, await build_request(turn))
         for attempt in range(options.retries + 1):
@@ -70,7 +72,7 @@ class OpenAIBackend:
             try:
                 async with aclosing(client.stream_answer(call)) as answer:
                     async for said in answer:
-                        spoken = True
+                        spoken = spoken or isinstance(said, Text | Thinking)
                         yield said
                 return
             except TemporaryFailure as error:

@@ -15,8 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from gateway.backends.openai import wire
+from gateway.backends.openai.answer import AnswerReader
+from gateway.backends.openai.failure import REMEDY_BY_STATUS, TemporaryFailure, read_error_body
 from gateway.backends.openai.options import Options
-from gateway.domain.event import BackendEvent, Log, Text, Thinking
+from gateway.domain.event import BackendEvent
+from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 from gateway.security import redaction
 
@@ -24,15 +27,6 @@ from gateway.security import redaction
 LIST_TIMEOUT_SECONDS = 5.0
 #: bytes of an error's body and of a list of models that are read, at most
 MAX_ERROR_BODY_BYTES, MAX_MODEL_LIST_BYTES = 16 * 1024, 4 * 1024 * 1024
-
-
-class TemporaryFailure(AgentError):
-    """The model's server failed, but another try may succeed."""
-
-    def __init__(self, message: str, after: float | None = None) -> None:
-        super().__init__(message)
-        #: seconds that the server asks to wait; None if it did not
-        self.retry_after = after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +52,7 @@ class ServerCall:
         return wire.shorten_line(redaction.hide_secret(text, self.key))
 
 
-async def stream_answer(call: ServerCall) -> AsyncGenerator[BackendEvent, None]:
+async def stream_answer(call: ServerCall) -> AsyncGenerator[BackendEvent | FinishReason, None]:
     """Ask once and stream the answer."""
     options = call.options
     body = call.body if "model" in call.body else {**call.body, "model": await find_first_model(call)}
@@ -72,7 +66,7 @@ async def stream_answer(call: ServerCall) -> AsyncGenerator[BackendEvent, None]:
             allow_redirects=False,  # the key must not go to another server
         ) as response:
             await _check_response(call, response)
-            async with aclosing(_read_stream(call, response)) as reading:
+            async with aclosing(_read_answer(call, response)) as reading:
                 async for said in reading:
                     yield said
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -102,23 +96,15 @@ async def _check_response(call: ServerCall, response: aiohttp.ClientResponse) ->
     streaming = "json" not in kind and "html" not in kind
     if response.status == HTTPStatus.OK and streaming:
         return
-    why = call.clean_message(wire.read_error(await _read_body(response, MAX_ERROR_BODY_BYTES)))
+    body = await _read_body(response, MAX_ERROR_BODY_BYTES)
+    complaint = read_error_body(body)
+    why = call.clean_message(complaint.words)
     if response.status == HTTPStatus.OK:
-        raise AgentError(f"the model's server did not stream an answer: {why}")
+        raise complaint.make_error(f"the model's server did not stream an answer: {why}")
     message = f"the model's server answered {response.status}: {why or response.reason or 'no reason given'}"
-    if _is_temporary(response.status, why):
-        raise TemporaryFailure(message, parse_retry_after(response.headers.get("Retry-After")))
-    raise AgentError(message, remedy=_REMEDY_BY_STATUS.get(response.status))
-
-
-_KEY_REMEDY = "Check `api_key`, `api_key_file` or `api_key_env`."
-_REMEDY_BY_STATUS = {401: _KEY_REMEDY, 403: _KEY_REMEDY, 404: "Check `base_url` and the model's name."}
-
-
-def _is_temporary(status: int, why: str) -> bool:
-    if "quota" in why.lower():  # OpenAI also answers 429 for an account without credit
-        return False
-    return status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500
+    raise complaint._replace(status=response.status).make_error(
+        message, retry_after=parse_retry_after(response.headers.get("Retry-After"))
+    )
 
 
 async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -129,76 +115,26 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return bytes(read)
 
 
-async def _read_stream(call: ServerCall, response: aiohttp.ClientResponse) -> AsyncGenerator[BackendEvent, None]:
-    reading = _AnswerReader(call)
-    async with aclosing(wire.read_event_data(response.content.iter_any())) as lines:
-        async for data in lines:
-            if data == b"[DONE]":
-                reading.is_finished = True
-                break
-            for said in reading.read_chunk(wire.decode_chunk(data)):
-                yield said
-    for said in reading.finish_answer():
-        yield said
-
-
-class _AnswerReader:
-    """Reads the pieces of one answer."""
-
-    def __init__(self, call: ServerCall) -> None:
-        self._call = call
-        self._size = 0
-        self._usage: wire.Usage | None = None
-        self._reason = ""
-        self._called = False
-        self.is_finished = False
-
-    def read_chunk(self, chunk: wire.Chunk) -> list[BackendEvent]:
-        """Return the events of one piece of the stream.
-
-        Raises:
-            AgentError: the server reports an error, or the answer is too long.
-        """
-        if chunk.error:
-            why = self._call.clean_message(wire.read_error(msgspec.json.encode(chunk.error)))
-            raise AgentError(f"the model's server failed in the middle of the answer: {why}")
-        # Some servers send the total so far with every piece: the last one counts.
-        self._usage = chunk.usage or self._usage
-        said: list[BackendEvent] = []
-        for choice in (chunk.choices or [])[:1]:
-            if choice.finish_reason:
-                self._reason, self.is_finished = choice.finish_reason, True
-            said += self._read_delta(choice.delta or wire.Delta())
-        return said
-
-    def _read_delta(self, delta: wire.Delta) -> list[BackendEvent]:
-        said: list[BackendEvent] = []
-        if thought := delta.reasoning_content or delta.reasoning:
-            said.append(Thinking(delta=thought))
-        if piece := delta.content or delta.refusal:
-            said.append(Text(delta=piece))
-        if delta.tool_calls and not self._called:
-            self._called = True
-            said.append(Log(level="warning", message="the model called a tool; this agent has none."))
-        self._size += sum(len(part.encode()) for part in (thought, piece) if part)
-        if self._size > self._call.options.max_output:
-            raise AgentError(f"the model's answer is longer than {self._call.options.max_output} bytes.")
-        return said
-
-    def finish_answer(self) -> list[BackendEvent]:
-        """Return the events for the end of the stream.
-
-        Raises:
-            AgentError: the stream ended before the answer was complete.
-        """
-        if not self.is_finished:
-            raise TemporaryFailure("the model's server ended the answer before it was complete.")
-        said: list[BackendEvent] = []
-        if self._reason == "length":
-            said.append(Log(level="warning", message="the answer was cut: it reached the limit of tokens."))
-        if self._reason == "content_filter":
-            said.append(Log(level="warning", message="the answer was cut by the server's content filter."))
-        return [*said, self._usage.to_event()] if self._usage else said
+async def _read_answer(
+    call: ServerCall, response: aiohttp.ClientResponse
+) -> AsyncGenerator[BackendEvent | FinishReason, None]:
+    """Yield the answer, what it used, and why it ended, unless it ended in the normal way."""
+    reader = AnswerReader(call.options.max_output, call.clean_message)
+    try:
+        async with aclosing(wire.read_stream_events(response.content.iter_any())) as events:
+            async for event in events:
+                if event.data.strip() == b"[DONE]":
+                    reader.is_finished = True
+                    break
+                for said in reader.read_event(event):
+                    yield said
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        if not reader.is_complete:  # else the server only did not end the stream
+            raise
+    for used in reader.take_usage():
+        yield used
+    if (finish := reader.end_answer()) is not FinishReason.STOP:
+        yield finish
 
 
 class _Model(Struct):
@@ -221,7 +157,7 @@ async def list_models(call: ServerCall) -> list[str]:
             if response.status != HTTPStatus.OK:
                 raise AgentError(
                     f"the model's server answered {response.status} when asked for its models.",
-                    remedy=_REMEDY_BY_STATUS.get(response.status),
+                    remedy=REMEDY_BY_STATUS.get(response.status),
                 )
             found = msgspec.json.decode(await _read_body(response, MAX_MODEL_LIST_BYTES), type=_Models)
     except wire.DECODE_ERRORS:

@@ -1,110 +1,70 @@
-"""The wire format of chat completions: builds the messages of a request, and reads the streamed answer.
+"""The wire format of chat completions: builds the messages of a request, and reads events and errors.
 
-The format: https://platform.openai.com/docs/api-reference/chat-streaming, with the names that other
-servers use for reasoning. Fields that we do not read are not checked.
+The format: https://platform.openai.com/docs/api-reference/chat-streaming.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from itertools import groupby
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from gateway import surrogates
-from gateway.domain import event
 from gateway.domain.session import Message
 from gateway.errors import AgentError
-from gateway.sse_reader import EventReader, OversizedEvent
+from gateway.sse_reader import EventReader, OversizedEvent, ServerSentEvent
 
 #: bytes of one event of a stream
 MAX_STREAM_LINE_BYTES = 1024 * 1024
 #: characters of a server's message that are shown, at most
 MAX_SHOWN_MESSAGE_CHARACTERS = 300
 
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+#: type of the events that stand for lines outside the format
+UNKNOWN_LINE_TYPE = "unknown"
+#: what `decode_json` and msgspec raise for text that is not JSON
+DECODE_ERRORS = (msgspec.DecodeError, ValueError, RecursionError)
 
 
-class CachedTokens(Struct):
-    cached_tokens: int | None = None
-
-
-class Usage(Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: CachedTokens | None = None
-    #: in US dollars; OpenRouter's
-    cost: float | None = None
-
-    def to_event(self) -> event.Usage:
-        cached = self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens
-        return event.Usage(
-            input=self.prompt_tokens or 0,
-            output=self.completion_tokens or 0,
-            cached=cached or 0,
-            cost=self.cost or 0.0,
-        )
-
-
-class Delta(Struct):
-    content: str | None = None
-    #: the text in place of an answer that the model refuses to give
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    #: the name of `reasoning_content` at Ollama, OpenRouter and newer vLLM
-    reasoning: str | None = None
-    tool_calls: list[Any] | None = None
-
-
-class Choice(Struct):
-    delta: Delta | None = None
-    finish_reason: str | None = None
-
-
-class Chunk(Struct):
-    choices: list[Choice] | None = None
-    usage: Usage | None = None
-    error: Any = None
-
-
-_chunk = msgspec.json.Decoder(Chunk)
-
-
-def decode_chunk(data: bytes) -> Chunk:
-    """Read one piece of a stream.
+def decode_json(data: bytes) -> Any:
+    """Return a JSON value. Halves of characters, NaN and numbers of any size are read, because they may stand beside
+    what matters.
 
     Raises:
-        AgentError: it does not fit the protocol.
+        DECODE_ERRORS: it is not JSON, or nested too deep.
     """
-    try:
-        return _chunk.decode(surrogates.replace_lone_surrogates(data))
-    except DECODE_ERRORS as error:
-        raise AgentError(f"the model's server sent something that cannot be read: {error}.") from None
+    return json.loads(surrogates.replace_lone_surrogates(data).decode(), parse_int=_parse_integer)
 
 
-async def read_event_data(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield the data of server-sent events. Some servers leave out the empty line that ends an event.
+def _parse_integer(digits: str) -> float:
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+async def read_stream_events(pieces: AsyncIterable[bytes]) -> AsyncGenerator[ServerSentEvent, None]:
+    """Yield server-sent events. Some servers leave out the empty line that ends an event.
+
+    A line outside the format is an event, too: when they fail, llama.cpp sends `error: {…}`, and Ollama bare JSON.
 
     Raises:
         AgentError: an event is larger than `MAX_STREAM_LINE_BYTES`.
     """
-    reader = EventReader(MAX_STREAM_LINE_BYTES, one_line_events=True)
+    reader = EventReader(MAX_STREAM_LINE_BYTES, one_line_events=True, unknown_lines_type=UNKNOWN_LINE_TYPE)
     async for piece in pieces:
         for found in reader.feed(piece):
             if isinstance(found, OversizedEvent):
                 raise AgentError(f"the model's server sent an event of more than {MAX_STREAM_LINE_BYTES // 1024} KiB.")
-            yield found.data.strip()
+            yield found
     if (last := reader.finish()) is not None:
-        yield last.data.strip()
+        yield last
 
 
 def read_error(body: bytes) -> str:
     """Return the message in the body of an error."""
     try:
-        return _find_message(msgspec.json.decode(body))
+        return find_message(decode_json(body))
     except DECODE_ERRORS:
         # An HTML page of a proxy: keep the text between the tags.
         return re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", body.decode("utf-8", "replace"), flags=re.DOTALL)
@@ -116,12 +76,14 @@ def shorten_line(text: str) -> str:
     return line if len(line) <= MAX_SHOWN_MESSAGE_CHARACTERS else line[: MAX_SHOWN_MESSAGE_CHARACTERS - 1] + "…"
 
 
-def _find_message(value: Any) -> str:
+def find_message(value: Any) -> str:
     """Find the message in an error; servers put it in different places."""
-    for name in ("error", "message", "detail"):
-        if isinstance(value, dict) and value.get(name):
-            return _find_message(value[name])
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, list) and value:
+        return find_message(value[0])
+    for name in ("error", "errors", "error_message", "message", "detail", "msg", "status_msg", "base_resp"):
+        if isinstance(value, dict) and isinstance(found := value.get(name), str | dict | list) and found:
+            return find_message(found)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def estimate_message_tokens(text: str) -> int:
