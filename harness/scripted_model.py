@@ -3,6 +3,7 @@
 It follows one directive in the last user message; without one, it answers `echo: <message>`:
 
     [[say TEXT]]                  answer TEXT
+    [[cut TEXT]]                  answer TEXT, and say that the limit of tokens was reached
     [[think TEXT]]                reason TEXT, then answer
     [[slow N MS]]                 stream N words, MS milliseconds before each
     [[history]]                   answer the number of messages in the request, and their roles
@@ -43,7 +44,7 @@ from aiohttp import web
 SCRIPTED_MODELS = ("scripted", "scripted-b")
 
 _DIRECTIVE = re.compile(
-    r"\[\[(say|think|slow|history|recall|tool|error|midfail|stop|refuse|garbage|bytes|line|flood|hang)"
+    r"\[\[(say|cut|think|slow|history|recall|tool|error|midfail|stop|refuse|garbage|bytes|line|flood|hang)"
     r"\b\s*(.*?)\]\]",
     re.DOTALL,
 )
@@ -58,6 +59,8 @@ class Answer:
     thought: str = ""
     #: seconds before each word
     pause: float = 0.0
+    #: why it ends
+    reason: str = "stop"
 
     @property
     def text(self) -> str:
@@ -244,6 +247,8 @@ def _obey(kind: str, argument: str, messages: list[dict[str, Any]]) -> Plan:
     match kind, argument.split():
         case "say", _:
             return Answer(words=_words(argument))
+        case "cut", _:
+            return Answer(words=_words(argument), reason="length")
         case "think", _:
             return Answer(words=["done", " thinking"], thought=argument)
         case "slow", [count, *pause]:
@@ -306,6 +311,7 @@ async def _whole_chat(body: dict[str, Any], plan: Plan) -> web.Response:
         case Answer():
             await asyncio.sleep(plan.pause * len(plan.words))
             message["content"] = plan.text
+            reason = plan.reason
             if plan.thought:
                 message["reasoning_content"] = plan.thought
         case Call(name, arguments):
@@ -375,7 +381,7 @@ async def _stream_answer(chat: _Chat, answer: Answer) -> None:
     for word in answer.words:
         await asyncio.sleep(answer.pause)
         await chat.delta({"content": word})
-    await chat.delta({}, "stop")
+    await chat.delta({}, answer.reason)
 
 
 async def _stream_call(chat: _Chat, name: str, arguments: str) -> None:

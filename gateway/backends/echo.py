@@ -24,7 +24,7 @@ from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Text, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
-from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
+from gateway.domain.ports.backend import AgentHealth, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 
@@ -49,9 +49,7 @@ class Echo:
     async def check_health(self, agent: Agent) -> AgentHealth:
         return AgentHealth(ok=True, detail="built in: repeats its input")
 
-    async def stream_turn(
-        self, turn: Turn
-    ) -> AsyncGenerator[BackendEvent | SessionRef | FullReply | FinishReason, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         if turn.agent.options.script and "@@ " in turn.input:
             for line in turn.input.splitlines():
                 if line.startswith("@@ "):

@@ -21,8 +21,9 @@ import msgspec
 
 from gateway.domain import ids
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent, Text
-from gateway.domain.ports.backend import FullReply, SessionRef, Turn
+from gateway.domain.event import Log, Text
+from gateway.domain.ports.backend import FullReply, SessionRef, Turn, TurnOutput
+from gateway.domain.run import FinishReason
 from gateway.domain.session import Message, Role
 from gateway.errors import AgentError, GatewayError
 from gateway.runner import setup
@@ -256,7 +257,7 @@ class OpenCodeRunner:
         else:
             self._end_turn(turn, RunState.COMPLETED)
 
-    def _note_event(self, turn: _RunnerTurn, said: BackendEvent | SessionRef | FullReply) -> None:
+    def _note_event(self, turn: _RunnerTurn, said: TurnOutput) -> None:
         match said:
             case SessionRef(ref=ref):
                 self._session = ref
@@ -264,6 +265,10 @@ class OpenCodeRunner:
             case FullReply(text=text):
                 turn.reply = text
                 return
+            case FinishReason():
+                if not said.remark:
+                    return
+                said = Log(level="warning", message=said.remark)
             case Text(delta=delta):
                 turn.text.append(delta)
         turn.events.append(msgspec.to_builtins(said))

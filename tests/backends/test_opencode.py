@@ -31,9 +31,10 @@ from gateway.backends.opencode.events import EventInbox, EventsLost
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.server import SharedServer
 from gateway.domain.agent import Agent, PermissionPolicy
-from gateway.domain.event import BackendEvent, Log, Permission, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.event import Log, Permission, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer
-from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
+from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn, TurnOutput
+from gateway.domain.run import FinishReason
 from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.process import orphans
@@ -65,7 +66,7 @@ GATEWAY_ENVIRON = {
 class Answered:
     """What a turn yielded."""
 
-    said: list[BackendEvent | SessionRef | FullReply] = field(default_factory=list)
+    said: list[TurnOutput] = field(default_factory=list)
     #: how it failed, if it did
     error: AgentError | None = None
 
@@ -116,7 +117,7 @@ class Rig:
 
     def turn(
         self, prompt: str, workspace: Path, ref: str | None = None, model: str | None = None
-    ) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+    ) -> AsyncGenerator[TurnOutput, None]:
         turn = Turn(
             run="run",
             attempt=1,
@@ -413,6 +414,37 @@ async def test_a_temporary_failure_of_the_model_is_logged_and_survived(rig: Rig)
 
     assert answered.reply == "recovered"
     assert "scripted error 503" in answered.of(Log)[0].message
+
+
+async def test_a_model_that_only_fails_ends_the_turn_after_a_while(rig: Rig) -> None:
+    workspace = rig.workspace()
+    answered = await rig.but(options={"retry_timeout": 3.0}).ask("[[error 429]]", workspace)
+
+    assert answered.error is not None
+    assert answered.error.message.startswith("opencode cannot reach the model: scripted error 429 (")
+    assert answered.of(Log)
+    assert (await rig.ask("[[say on we go]]", workspace, answered.ref)).reply == "on we go"
+
+
+async def test_a_next_try_that_is_too_late_is_not_waited_for(rig: Rig) -> None:
+    answered = await rig.ask("[[error 429 9 3600]]")
+
+    assert answered.error is not None
+    assert "scripted error 429 (the next try is in 36" in answered.error.message
+    assert answered.error.remedy == "The agent's `retry_timeout` lets it try longer."
+
+
+async def test_a_turn_that_was_cut_says_why(rig: Rig) -> None:
+    answered = await rig.ask("[[cut half of it]]")
+
+    assert (answered.reply, answered.of(FinishReason)) == ("half of it", [FinishReason.LENGTH])
+
+
+async def test_a_turn_without_an_answer_is_a_failure(rig: Rig) -> None:
+    answered = await rig.ask("[[cut]]")
+
+    assert answered.error is not None
+    assert answered.error.message == "opencode ended the turn without an answer: length."
 
 
 async def test_endless_retries_end_with_the_turn(rig: Rig) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
-from gateway.domain.event import BackendEvent, Text
-from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
-from gateway.domain.run import FinishReason, Run
+from gateway.domain.event import Text
+from gateway.domain.ports.backend import AgentHealth, Turn, TurnOutput
+from gateway.domain.run import Run
 from gateway.domain.times import Clock, wall_clock
 from gateway.engine.engine import Engine
 from gateway.engine.execution.owner import Owner
@@ -22,7 +22,7 @@ from gateway.store.sqlite.store import NounStore, SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import spec
 
-Anything = BackendEvent | SessionRef | FullReply | FinishReason
+Anything = TurnOutput
 Act = Callable[[Turn], AsyncGenerator[Anything, None]]
 
 

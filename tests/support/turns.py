@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
-from gateway.domain.ports.backend import Backend, FullReply, SessionRef, Turn
+from gateway.domain.event import Log, Text, Thinking, Usage
+from gateway.domain.ports.backend import Backend, FullReply, SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.domain.session import Message, Role
 
@@ -53,7 +53,7 @@ def turn(
 class Heard:
     """The answers of a backend in one turn."""
 
-    said: list[BackendEvent | SessionRef | FullReply | FinishReason] = field(default_factory=list)
+    said: list[TurnOutput] = field(default_factory=list)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [said for said in self.said if isinstance(said, kind)]

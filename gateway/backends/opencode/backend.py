@@ -27,8 +27,8 @@ from gateway.backends.opencode.turn import TurnRunner
 from gateway.backends.opencode.wire import Session
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent, Log
-from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
+from gateway.domain.event import Log
+from gateway.domain.ports.backend import AgentHealth, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 
 _INSTALL_REMEDY = "Install it (https://opencode.ai), or give its path as `command`."
@@ -54,7 +54,7 @@ class OpencodeBackend:
     async def __aexit__(self, *exc: object) -> None:
         await asyncio.gather(*(each.close() for each in self._servers.values()))
 
-    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         prompt = _build_prompt(turn)
         if not await asyncio.to_thread(os.path.isdir, turn.workspace):
             # opencode would accept it, and fail later with errors that do not tell why
@@ -176,7 +176,7 @@ class OpencodeBackend:
 
 async def _stream_answer(
     connection: ServerConnection, turn: Turn, session: Session, prompt: dict[str, Any]
-) -> AsyncGenerator[BackendEvent | FullReply, None]:
+) -> AsyncGenerator[TurnOutput, None]:
     with connection.stream.subscribe_session(session.id) as inbox:
         runner = TurnRunner(connection.api, inbox, session, turn)
         try:

@@ -26,5 +26,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass_env: list[str] = field(default_factory=list)
     #: seconds for the server to be ready
     start_timeout: Annotated[float, Meta(gt=0, le=600)] = 60.0
+    #: seconds in which the model only fails until the turn fails, too; opencode would try again for ever
+    retry_timeout: Annotated[float, Meta(gt=0, le=604_800)] = 300.0
     #: seconds without a turn until the server is stopped
     idle_stop: Annotated[float, Meta(gt=0)] = 900.0

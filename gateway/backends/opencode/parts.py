@@ -27,6 +27,11 @@ class PartReader:
         self._started_tools: set[str] = set()
         self._ended_tools: set[str] = set()
 
+    @property
+    def used_tools(self) -> bool:
+        """Whether the turn has used a tool, so that it may have done its work without a word."""
+        return bool(self._started_tools)
+
     def mark_gap(self) -> None:
         """Stop streaming the parts that have begun: some of their deltas are lost."""
         for progress in self._texts.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from gateway.backends.opencode.events import EventInbox, EventsLost, InboxEvent,
 from gateway.backends.opencode.parts import PartReader
 from gateway.backends.opencode.permissions import PermissionResponder
 from gateway.domain.event import BackendEvent, Log, Usage
-from gateway.domain.ports.backend import FullReply, Turn
+from gateway.domain.ports.backend import FullReply, Turn, TurnOutput
+from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 
 #: seconds without an event until the server is asked for the current state
@@ -27,6 +29,8 @@ POLL_INTERVAL_SECONDS = 15.0
 STALL_TIMEOUT_SECONDS = 120.0
 #: seconds for the server to answer an abort
 ABORT_TIMEOUT_SECONDS = 1.5
+#: opencode's words for the end of an answer that was cut
+FINISH_REASONS = {"length": FinishReason.LENGTH, "content-filter": FinishReason.CONTENT_FILTER}
 #: how many times we abort the earlier work of a busy session
 _MAX_STOP_TRIES = 50
 
@@ -49,12 +53,14 @@ class TurnRunner:
         self._complaint: str | None = None
         self._error: AgentError | None = None
         self._idle_since: float | None = None
+        #: since when the model has only failed; None if it works
+        self._failing_since: float | None = None
         self._over = False
         #: whether the server has started the prompt; before that, an abort has no effect
         self._begun = False
         self._cut = False
 
-    async def stream_events(self, prompt: dict[str, Any]) -> AsyncGenerator[BackendEvent | FullReply, None]:
+    async def stream_events(self, prompt: dict[str, Any]) -> AsyncGenerator[TurnOutput, None]:
         """Send the prompt and yield events until the answer. Closing the generator stops the work."""
         await self._stop_earlier_work()
         self._mark = await self._api.find_newest_message(self._session)
@@ -99,7 +105,7 @@ class TurnRunner:
         except TimeoutError:
             return None
 
-    async def _handle_event(self, event: InboxEvent | None) -> Sequence[BackendEvent | FullReply]:
+    async def _handle_event(self, event: InboxEvent | None) -> Sequence[TurnOutput]:
         match event:
             case None:
                 return await self._catch_up()
@@ -121,17 +127,19 @@ class TurnRunner:
             case wire.MessageUpdated():
                 self._note_message(event.info)
                 return []
+            case wire.StatusChanged(status=state):
+                return self._read_status(state, is_main=event.session == self._session.id)
+            case wire.PartDelta() | wire.PartUpdated(part=wire.Part(type="text" | "reasoning" | "tool")):
+                self._failing_since = None
         return await self._handle_main_session_event(event) if event.session in ("", self._session.id) else []
 
-    async def _handle_main_session_event(self, event: wire.WireEvent) -> Sequence[BackendEvent | FullReply]:
+    async def _handle_main_session_event(self, event: wire.WireEvent) -> Sequence[TurnOutput]:
         """Handle an event of the session itself; the sessions of helpers do not need it."""
         match event:
             case wire.PartDelta():
                 return self._parts.read_delta(event)
             case wire.PartUpdated(part=part):
                 return list(self._parts.read_part(part, fresh=True)) if part.message in self._answers else []
-            case wire.StatusChanged(status=state):
-                return self._read_status(state)
             case wire.SessionIdle():
                 return await self._read_stored_messages()
             case wire.SessionFailed(error=error) if error.name != "MessageAbortedError":
@@ -154,17 +162,31 @@ class TurnRunner:
         mark = self._mark
         return mark is not None and (info.id <= mark or (info.parent != "" and info.parent <= mark))
 
-    def _read_status(self, state: wire.SessionStatus) -> Sequence[BackendEvent]:
-        self._begun = self._begun or state.type != "idle"
+    def _read_status(self, state: wire.SessionStatus, *, is_main: bool) -> Sequence[BackendEvent]:
+        """Read the state of the session, or of a helper's.
+
+        Raises:
+            AgentError: the model has only failed for too long, or its next try is too late. opencode has no limit.
+        """
+        self._begun = self._begun or (is_main and state.type != "idle")
         if state.type != "retry":
             return []
-        # opencode retries for ever; the timeout of the run ends it.
+        now, limit = asyncio.get_running_loop().time(), self._turn.agent.options.retry_timeout
+        self._failing_since = self._failing_since or now
+        pause = max(0.0, state.next / 1000 - time.time()) if state.next else 0.0
+        failing = now - self._failing_since
+        if failing + pause > limit:
+            how = f"it has only failed for {failing:.0f} s" if failing > pause else f"the next try is in {pause:.0f} s"
+            raise AgentError(
+                f"opencode cannot reach the model: {state.message} ({how}).",
+                remedy="The agent's `retry_timeout` lets it try longer.",
+            )
         return [Log(level="warning", message=f"opencode tries again ({state.attempt}): {state.message}")]
 
     # --- stored messages ----------------------------------------------------------------------
 
-    async def _catch_up(self) -> Sequence[BackendEvent | FullReply]:
-        said: list[BackendEvent | FullReply] = []
+    async def _catch_up(self) -> Sequence[TurnOutput]:
+        said: list[TurnOutput] = []
         helpers = await self._api.list_helper_sessions(self._session)
         ours = self._inbox.sessions | {helper.id for helper in helpers}
         open_ = await self._api.list_permission_requests(self._session.directory)
@@ -186,7 +208,7 @@ class TurnRunner:
         ):
             self._end_turn(AgentError("opencode stopped working on this without an answer."))
 
-    async def _read_stored_messages(self, *, sure: bool = False) -> Sequence[BackendEvent | FullReply]:
+    async def _read_stored_messages(self, *, sure: bool = False) -> Sequence[TurnOutput]:
         """Read the stored messages, and end the turn if they show that it is over.
 
         Args:
@@ -195,7 +217,7 @@ class TurnRunner:
         busy = await self._api.is_busy(self._session)
         found = await self._api.read_messages_after(self._session, self._mark)
         messages = [message for message in found if not self._is_of_earlier_turn(message.info)]
-        said: list[BackendEvent | FullReply] = []
+        said: list[TurnOutput] = []
         for message in messages:
             self._note_message(message.info)
             if message.info.is_answer:
@@ -209,7 +231,7 @@ class TurnRunner:
             said += self._decide_end([message for message in messages if message.info.is_answer], sure)
         return said
 
-    def _decide_end(self, answers: Sequence[wire.Message], sure: bool) -> Sequence[BackendEvent | FullReply]:
+    def _decide_end(self, answers: Sequence[wire.Message], sure: bool) -> Sequence[TurnOutput]:
         """End the turn of an idle session, unless it has not started or may still write a message."""
         last = answers[-1].info if answers else None
         if last is not None and last.time.completed is None and not sure:
@@ -224,20 +246,23 @@ class TurnRunner:
         )
         return self._total_usage()
 
-    def _build_answer(
-        self, answers: Sequence[wire.Message], last: wire.MessageInfo
-    ) -> Sequence[BackendEvent | FullReply]:
+    def _build_answer(self, answers: Sequence[wire.Message], last: wire.MessageInfo) -> Sequence[TurnOutput]:
         rest = [
             said for message in answers for part in message.parts for said in self._parts.read_part(part, final=True)
         ]
         texts = [text for message in answers if (text := _join_text(message))]
+        finish = FINISH_REASONS.get(last.finish, FinishReason.STOP)
         if not last.finish:
             self._end_turn(AgentError("opencode was told to stop before it had answered."))
         elif self._permissions.denied and (not texts or last.finish == "tool-calls"):
             self._end_turn(self._permissions.denial_error())
+        elif last.finish == "error":
+            self._end_turn(AgentError("opencode: the model's server broke off the answer."))
+        elif not texts and (finish is not FinishReason.STOP or not self._parts.used_tools):
+            self._end_turn(AgentError(f"opencode ended the turn without an answer: {last.finish}."))
         else:
             self._end_turn(None)
-            return [*rest, *self._total_usage(), FullReply(texts[-1] if texts else "")]
+            return [*rest, *self._total_usage(), FullReply(texts[-1] if texts else ""), finish]
         return [*rest, *self._total_usage()]
 
     def _end_turn(self, error: AgentError | None) -> None:

@@ -146,7 +146,10 @@ class SessionStatus(Struct):
 
     type: str
     attempt: int = 0
+    #: why the model has failed
     message: str = ""
+    #: when it is tried again, in milliseconds since 1970 UTC; 0 if that is not known
+    next: float = 0
 
 
 class StatusChanged(Struct, rename={"session": "sessionID"}):

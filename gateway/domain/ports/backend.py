@@ -26,6 +26,10 @@ class FullReply(Struct, frozen=True):
     text: str
 
 
+#: what a backend yields in a turn
+TurnOutput = BackendEvent | SessionRef | FullReply | FinishReason
+
+
 class AgentHealth(Struct, frozen=True, kw_only=True):
     """Whether an agent is able to answer now."""
 
@@ -81,6 +85,6 @@ class Backend(Protocol):
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply | FinishReason, None]: ...
+    def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]: ...
 
     async def check_health(self, agent: Agent) -> AgentHealth: ...

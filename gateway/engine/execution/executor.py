@@ -192,11 +192,14 @@ class Executor:
                 finish=recorder.finish,
             )
         if attempt.interrupted_by is None:
-            seconds = self._timeout_seconds(attempt.run)
-            return AttemptResult(
-                move=Move.FAIL, outcome=Outcome.TIMEOUT, error=f"the agent did not finish within {seconds:g} s."
-            )
+            return self._make_timeout(attempt.run, recorder.last_remark)
         return None
+
+    def _make_timeout(self, run: Run, last_remark: str) -> AttemptResult:
+        seconds = self._timeout_seconds(run)
+        said = f"; its last remark: {last_remark}" if last_remark else "."
+        failure = _make_failure(f"the agent did not finish within {seconds:g} s{said}")
+        return msgspec.structs.replace(failure, outcome=Outcome.TIMEOUT)
 
     async def _drive_backend(self, attempt: Attempt, recorder: Recorder) -> bool:
         """Work until the end, the deadline, or an interrupt. Returns whether the agent finished."""

@@ -16,7 +16,7 @@ import msgspec
 
 from gateway import log
 from gateway.domain.event import AnyEventData, BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
-from gateway.domain.ports.backend import FullReply, SessionRef
+from gateway.domain.ports.backend import FullReply, SessionRef, TurnOutput
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
 from gateway.domain.run import FinishReason, Run
@@ -67,13 +67,15 @@ class Recorder:
         self.usage = Usage()
         #: why the answer ended
         self.finish = FinishReason.STOP
+        #: the remark after which the agent has said nothing else; empty if it has
+        self.last_remark = ""
 
     @property
     def current_reply(self) -> str:
         """The answer so far."""
         return self._reply if self._reply is not None else "".join(self._answer)
 
-    async def record_output(self, said: BackendEvent | SessionRef | FullReply | FinishReason) -> None:
+    async def record_output(self, said: TurnOutput) -> None:
         """Record one thing that the backend yielded.
 
         Raises:
@@ -126,7 +128,7 @@ class Recorder:
     def start_next_round(self) -> None:
         """Begin the next round, with an answer and a usage of its own."""
         self._answer, self._length, self._reply, self.usage = [], 0, None, Usage()
-        self.finish = FinishReason.STOP
+        self.finish, self.last_remark = FinishReason.STOP, ""
 
     def _count_output(self, said: BackendEvent) -> None:
         match said:
@@ -136,6 +138,7 @@ class Recorder:
                 self._answer.append(delta)
             case Usage():
                 self.usage += said
+        self.last_remark = said.message if isinstance(said, Log) else ""
 
     def _check_length(self, length: int) -> None:
         if length > self._limit:

@@ -74,6 +74,28 @@ async def test_a_run_without_an_answer_has_no_reason_for_its_end(tmp_path: Path)
     assert (await outcome_of(tmp_path / "2", act)).finish is None
 
 
+@pytest.mark.parametrize(
+    ("then", "error"),
+    [
+        (None, "the agent did not finish within 0.2 s; its last remark: it tries again (7): Rate limit"),
+        (Text(delta="hello"), "the agent did not finish within 0.2 s."),
+    ],
+)
+async def test_a_run_that_is_not_done_in_time_says_what_the_agent_said_last(
+    tmp_path: Path, then: Text | None, error: str
+) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Log(level="warning", message="it tries again (7): Rate limit")
+        if then is not None:
+            yield then
+        await asyncio.Event().wait()
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.do(timeout=0.2)
+
+    assert (run.outcome, run.error) == (Outcome.TIMEOUT, error)
+
+
 async def test_a_run_fails_with_the_error_of_its_agent(tmp_path: Path) -> None:
     async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
         yield Text(delta="half")
