@@ -19,9 +19,10 @@ from gateway.backends import BackendResources
 from gateway.backends.acp.backend import AcpBackend, detect_agent
 from gateway.backends.acp.options import KNOWN_AGENTS, AgentPreset, Options
 from gateway.domain.agent import Agent, PermissionPolicy
-from gateway.domain.event import BackendEvent, Log, Permission, Text, Tool, ToolEnd, Usage
+from gateway.domain.event import Log, Permission, Text, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
-from gateway.domain.ports.backend import FullReply, SessionRef, Turn
+from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
+from gateway.domain.run import FinishReason
 from gateway.domain.session import Message
 from gateway.errors import AgentError, ConfigError
 from gateway.process import identity
@@ -64,9 +65,7 @@ class Rig:
         given = msgspec.structs.replace(self.agent.options, command=[*SCRIPTED_ACP_COMMAND, *arguments], **options)
         self.agent = msgspec.structs.replace(self.agent, options=given, **changes)
 
-    async def ask(
-        self, prompt: str, ref: str | None = None, model: str | None = None
-    ) -> list[BackendEvent | SessionRef | FullReply]:
+    async def ask(self, prompt: str, ref: str | None = None, model: str | None = None) -> list[TurnOutput]:
         turn = Turn(
             run="run",
             attempt=1,
@@ -323,6 +322,31 @@ async def test_a_failed_turn_reports_its_cost_too(rig: Rig) -> None:
 
     assert sum(used.cost for used in heard.of(Usage)) == 1.0
     assert sum(used.input for used in heard.of(Usage)) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("end_turn", FinishReason.STOP),
+        ("max_tokens", FinishReason.LENGTH),
+        ("max_turn_requests", FinishReason.LENGTH),
+        ("refusal", FinishReason.CONTENT_FILTER),
+    ],
+)
+async def test_the_end_of_a_turn_has_its_reason(rig: Rig, reason: str, finish: FinishReason) -> None:
+    said = await rig.ask(f"[[cut {reason} half]]")
+
+    assert (text(said), of(said, FinishReason)) == ("half", [finish])
+
+
+@pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "max_turn_requests", "refusal"])
+async def test_a_turn_without_an_answer_is_a_failure(rig: Rig, reason: str) -> None:
+    with pytest.raises(AgentError, match=f"without an answer: {reason}"):
+        await rig.ask(f"[[cut {reason}]]")
+
+
+async def test_a_command_of_the_agents_own_may_end_without_a_word(rig: Rig) -> None:
+    assert text(await rig.ask("/compact [[cut end_turn]]")) == ""
 
 
 async def test_model_and_mode_are_set(rig: Rig) -> None:

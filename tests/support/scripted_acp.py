@@ -9,6 +9,7 @@ It has the directives of `scripted_agent`, and these:
     [[deaf N MS]]    like slow, but ignore a cancel
     [[stray]]        start a child in a new process session, and answer its PID
     [[cost]]         report the cost of the session so far: a dollar per prompt
+    [[cut WHY TEXT]] answer TEXT, then end the turn because of WHY
     [[balk]]         report the cost, then end the turn as refused
     [[endless]]      report an infinite cost
     [[half]]         answer half a character, and use a tool with it
@@ -166,7 +167,8 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "sulk": ask,
     "offer": lambda session, kinds: say(session, ask(session, "go on", kinds.split())),
     "tool": use_tool,
-    "cost": lambda session, _: costs(session, before[session] + 1.0),
+    "cut": lambda session, argument: say(session, argument.partition(" ")[2]),
+    "cost": lambda session, _: (costs(session, before[session] + 1.0), say(session, "paid")),
     "balk": lambda session, _: costs(session, before[session] + 1.0),
     "endless": lambda session, _: costs(session, float("inf")),
     "half": half,
@@ -201,6 +203,7 @@ def prompt(number: int, session: str, text: str) -> None:
         usage = {"totalTokens": words + 1, "inputTokens": words, "outputTokens": 1}
         reason = "cancelled" if cancelled[session].is_set() else "end_turn"
         reason = "refusal" if found and found[1] == "balk" else reason
+        reason = found[2].partition(" ")[0] if found and found[1] == "cut" else reason
         send(id=number, result={"stopReason": reason, "usage": usage})
         if found and found[1] == "hangup":
             os.close(1)

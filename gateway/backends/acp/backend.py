@@ -22,8 +22,7 @@ from gateway.backends import BackendResources, BackendType
 from gateway.backends.acp.options import KNOWN_AGENTS, Options
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent
-from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
+from gateway.domain.ports.backend import AgentHealth, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import find_program
 
@@ -83,7 +82,7 @@ class AcpBackend:
             return ""
         return f"no credential was found, neither in {', '.join(known.keys)} nor in {files[0]}. {known.sign_in}"
 
-    async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
+    async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         _require_library()
         from gateway.backends.acp.turn import TurnRunner
 

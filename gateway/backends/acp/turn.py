@@ -25,7 +25,8 @@ from gateway.backends.acp.connection import AgentConnection, LoadedSession
 from gateway.domain.agent import PermissionPolicy
 from gateway.domain.event import BackendEvent, Log, Permission, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
-from gateway.domain.ports.backend import SessionRef, Turn
+from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
+from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 
 #: seconds that an agent has to end a cancelled turn; then its process is ended
@@ -37,6 +38,13 @@ _OPTION_KINDS = {
     Answer.ALLOW: ("allow_once", "allow_always"),
     Answer.ALLOW_ALWAYS: ("allow_always",),
     Answer.DENY: ("reject_once", "reject_always"),
+}
+#: the protocol's reasons for the end of a turn that has an answer
+FINISH_BY_STOP_REASON = {
+    "end_turn": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "max_turn_requests": FinishReason.LENGTH,
+    "refusal": FinishReason.CONTENT_FILTER,
 }
 _ALLOW_REMEDY = 'The agent\'s `"permissions": "allow"` lets it do everything it asks for.'
 
@@ -55,11 +63,12 @@ class TurnRunner:
         self._refused: list[str] = []
         #: whether the agent has written text since the last denial
         self._spoke = True
+        self._has_text = self._has_used_tool = False
         self._running: set[str] = set()
         #: whether another turn can use the connection
         self.is_reusable = False
 
-    async def stream_events(self) -> AsyncGenerator[BackendEvent | SessionRef, None]:
+    async def stream_events(self) -> AsyncGenerator[TurnOutput, None]:
         """Send the prompt and yield events until the turn ends.
 
         Raises:
@@ -88,8 +97,7 @@ class TurnRunner:
                 self._withdraw_questions()
         if (used := response.usage) is not None:
             yield Usage(input=used.input_tokens, output=used.output_tokens, cached=used.cached_read_tokens or 0)
-        if (ending := self._check_stop_reason(response.stop_reason)) is not None:
-            yield ending
+        yield self._check_stop_reason(response.stop_reason)
 
     async def _stream_updates(
         self, session: str, asking: asyncio.Task[PromptResponse]
@@ -203,12 +211,14 @@ class TurnRunner:
     def _read_update(self, session: str, update: Any) -> list[BackendEvent]:
         match update:
             case AgentMessageChunk(content=TextContentBlock(text=text)):
-                self._spoke = self._spoke or bool(text.strip())
+                if text.strip():
+                    self._spoke = self._has_text = True
                 return [Text(delta=text)]
             case AgentThoughtChunk(content=TextContentBlock(text=text)):
                 return [Thinking(delta=text)]
             case ToolCallStart():
                 self._running.add(update.tool_call_id)
+                self._has_used_tool = True
                 begun = Tool(
                     id=update.tool_call_id, name=update.title or str(update.kind or "tool"), args=update.raw_input
                 )
@@ -238,22 +248,26 @@ class TurnRunner:
         spent, note.settled_cost = note.cost - note.settled_cost, note.cost
         return [Usage(cost=spent)] if spent else []
 
-    def _check_stop_reason(self, reason: str) -> Log | None:
-        """Return a warning about the stop reason, or None.
+    def _check_stop_reason(self, reason: str) -> FinishReason:
+        """Return why the answer ended.
 
         Raises:
-            AgentError: the turn did not end normally.
+            AgentError: the turn did not end normally, or without an answer. A turn that used tools, and a command of
+                the agent's own such as `/compact`, may end without a word.
         """
-        match reason:
-            case "end_turn" if self._spoke:
-                return None
-            case "max_tokens" | "max_turn_requests":
-                return Log(level="warning", message=f"the agent stopped at a limit: {reason}")
+        finish = FINISH_BY_STOP_REASON.get(reason)
+        is_silent_work = self._has_used_tool or self._turn.input.startswith("/")
+        if finish is FinishReason.STOP and self._spoke and (self._has_text or is_silent_work):
+            return finish
+        if finish is not None and finish is not FinishReason.STOP and self._has_text:
+            return finish
         if self._refused:  # codex ends its turn after a denial and tells why; opencode ends it without text
             asks = self._turn.agent.permissions is PermissionPolicy.ASK
             remedy = None if asks else _ALLOW_REMEDY
             raise AgentError(f"the agent stopped when it was not allowed: {self._refused[-1]}.", remedy=remedy)
-        raise AgentError(f"the agent ended its turn: {reason}.")
+        if finish is None:
+            raise AgentError(f"the agent ended its turn: {reason}.")
+        raise AgentError(f"the agent ended its turn without an answer: {reason}.")
 
     # --- what it asks -----------------------------------------------------------------------
 
