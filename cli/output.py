@@ -56,6 +56,14 @@ def ask_question(text: str) -> None:
     click.echo(replace_unsafe(text), err=True, nl=False)
 
 
+def print_refused_webhooks(refused: Sequence[str]) -> None:
+    """Warn on stderr of webhooks that the settings refuse."""
+    for one in refused:
+        print_note(f"Refused by these settings: {one}.")
+    if refused:
+        print_note("To allow them, add their hosts or networks to webhooks.allow_private.")
+
+
 def print_json(value: Any) -> None:
     """Print a result as JSON: one line, or several on a terminal."""
     _print_document(value, 2 if sys.stdout.isatty() else None)

@@ -15,7 +15,7 @@ from gateway.api.routing import Control, ServerContext
 from gateway.backends import BackendResources, BackendType
 from gateway.channels import ChannelResources, ChannelType
 from gateway.config import Config, is_loopback
-from gateway.domain.address_policy import AddressPolicy
+from gateway.domain.address_policy import AddressPolicy, RefusedWebhook
 from gateway.domain.agent import Agent
 from gateway.domain.budget import CalendarDays
 from gateway.domain.delivery import WEBHOOK_KIND
@@ -30,6 +30,7 @@ from gateway.engine.latch import Latch
 from gateway.engine.messaging import webhook_endpoint
 from gateway.engine.messaging.channels import OpenChannels
 from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
+from gateway.engine.resources.deliveries import MAX_WEBHOOK_USES
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
 from gateway.plugins import BrokenPlugin
@@ -37,6 +38,7 @@ from gateway.process import child
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
+from gateway.store.sqlite import deliveries as stored_deliveries
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
 from gateway.validation import explain_error, suggest_name
@@ -352,6 +354,15 @@ async def open_gateway(
             closing=Latch(),
             control=control,
         )
+
+
+def find_refused_webhooks(config: Config) -> Sequence[RefusedWebhook]:
+    """Return the webhooks of schedules and waiting deliveries that these settings refuse.
+
+    Reads the database as it is, also while a gateway uses it. If it cannot be read, nothing is found.
+    """
+    uses = stored_deliveries.read_webhook_uses(config.database_path, MAX_WEBHOOK_USES)
+    return _make_address_policy(config).find_refused(uses)
 
 
 def is_migration_pending(config: Config) -> bool:

@@ -54,14 +54,16 @@ def print_path() -> None:
 def check_config() -> None:
     """Check the config file, .env and the environment, as the gateway does when it starts.
 
-    If something is wrong, the exit code is 78 and one line says what.
+    If something is wrong, the exit code is 78 and one line says what. Webhooks of schedules and
+    of waiting deliveries that these settings would refuse are named.
 
     \b
     Example:
       gateway config check --config ./work.json
 
     \b
-    --json prints {"status": "ok", "config": path, "agents": [{"id", "backend", "enabled"}]}
+    --json prints {"status": "ok", "config": path, "agents": [{"id", "backend", "enabled"}],
+      "refused_webhooks": [what the settings refuse, and why]}
     """
     from gateway import app  # late: imports all backends
 
@@ -71,10 +73,12 @@ def check_config() -> None:
     named = ", ".join(f"{agent.id} ({agent.backend})" for agent in agents)
     found = "" if settings.agents.entries else ", found on this machine"
     where = output.shorten_home(settings.path) if settings.path.exists() else "no config file, all defaults"
+    refused = [str(one) for one in app.find_refused_webhooks(settings)]
     output.print_result(
-        {"status": "ok", "config": str(settings.path), "agents": shown},
+        {"status": "ok", "config": str(settings.path), "agents": shown, "refused_webhooks": refused},
         output.add_mark("✅", f"{where}: fine. Agents: {named}{found}."),
     )
+    output.print_refused_webhooks(refused)
 
 
 @COMMAND.command("show")

@@ -17,7 +17,7 @@ from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup
 from gateway import paths
-from gateway.errors import GatewayError, NotRunning, Unavailable
+from gateway.errors import ConfigError, GatewayError, NotRunning, Unavailable
 from gateway.supervisor import intent, lock, restart_plan, terminate
 from gateway.supervisor.intent import Outcome
 from gateway.supervisor.record import Record
@@ -57,7 +57,8 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
 
     \b
     --json prints
-      {"restarted": true, "pid", "old": generation, "new": generation, "seconds"}
+      {"restarted": true, "pid", "old": generation, "new": generation, "seconds",
+       "refused_webhooks": [what the new settings refuse, and why]}
     """
     instance = Instance.from_environment(current_invocation().merged_environment)
     found = lock.lock_holder(paths.lock_file(instance.home, instance.config))
@@ -74,6 +75,7 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
         outcome = _restart_by_signal(instance, found, hard or found.version != gateway.__version__, reason, wait)
     present = instance.lock_record
     seconds = round(time.monotonic() - began, 2)
+    refused = _find_refused_webhooks(instance, present)
     text = f"generation {outcome.old} → {outcome.new}, {output.format_duration(seconds)}"
     output.print_result(
         {
@@ -82,9 +84,22 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
             "old": outcome.old,
             "new": outcome.new,
             "seconds": seconds,
+            "refused_webhooks": refused,
         },
         f"{output.add_mark('✅', 'Gateway restarted')} ({text})",
     )
+    output.print_refused_webhooks(refused)
+
+
+def _find_refused_webhooks(instance: Instance, present: Record | None) -> list[str]:
+    """Return the webhooks in use that the settings refuse, with the address on which the gateway listens now."""
+    from gateway import app, config  # late: they import all of the gateway
+
+    try:
+        settings = config.load(instance.env, {"gateway.host": present and present.host})
+    except ConfigError:  # it was edited since
+        return []
+    return [str(one) for one in app.find_refused_webhooks(settings)]
 
 
 def _check_restartable(instance: Instance) -> float:

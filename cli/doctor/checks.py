@@ -42,6 +42,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
         *findings,
         examine_database(settings, found),
         _examine_port(settings, found),
+        *_examine_webhooks(settings),
         *examine_agents(settings, agents, instance, found),
     ]
 
@@ -97,6 +98,19 @@ def _examine_token(instance: Instance, found: ProbeResult) -> Iterator[Finding]:
             f"the gateway refuses the one in {known.source}" if known else "the gateway needs one, but none is stored"
         )
         yield Finding("token in use", Level.ERROR, said, "it was changed after the start", "gateway restart")
+
+
+def _examine_webhooks(settings: Config) -> Iterator[Finding]:
+    """Report webhooks of schedules and waiting deliveries that the settings refuse."""
+    refused = app.find_refused_webhooks(settings)
+    if refused:
+        yield Finding(
+            "webhooks",
+            Level.WARNING,
+            "the settings refuse webhooks that are in use",
+            "; ".join(map(str, refused)),
+            "add their hosts or networks to webhooks.allow_private, then gateway restart",
+        )
 
 
 def _examine_port(settings: Config, found: ProbeResult) -> Finding:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from urllib.parse import SplitResult, urlsplit
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -48,6 +49,30 @@ _NETWORKS_BY_KIND = {
     "loopback": _parse_networks(_LOOPBACK_RANGES),
     "private": _parse_networks(_PRIVATE_RANGES),
 }
+
+
+class WebhookUse(Struct, frozen=True, kw_only=True):
+    """A webhook that a schedule has, or a receiver that deliveries wait for; the configuration trusts neither."""
+
+    #: a URL; of a receiver, its beginning
+    address: str
+    #: id and name of the schedule; None for a receiver
+    schedule: tuple[str, str] | None = None
+    #: why the last attempt to send to this receiver was refused; empty if it was not
+    refusal: str = ""
+
+
+class RefusedWebhook(NamedTuple):
+    """A webhook in use that the settings refuse."""
+
+    use: WebhookUse
+    reason: str
+
+    def __str__(self) -> str:
+        if self.use.schedule is None:
+            return f"deliveries to {self.use.address}: {self.reason}"
+        id_, name = self.use.schedule
+        return f"the schedule {f'{name!r} ({id_})' if name else id_}, webhook {self.use.address}: {self.reason}"
 
 
 class AddressPolicy(Struct, frozen=True, kw_only=True):
@@ -98,6 +123,26 @@ class AddressPolicy(Struct, frozen=True, kw_only=True):
             return None
         return f"{address} is a {kind} address, and webhooks.allow_private does not list it"
 
+    def explain_url_refusal(self, url: str) -> str | None:
+        """Return why a URL that a caller gave is refused, or None.
+
+        A host name is judged when it is resolved, before each connection; only `localhost` is judged by its name.
+        """
+        host = urlsplit(url).hostname or ""
+        address = _find_address(host)
+        return None if address is None else self.explain_refusal(host, address)
+
+    def find_refused(self, uses: Sequence[WebhookUse]) -> list[RefusedWebhook]:
+        """Return those of the webhooks in use that this policy refuses, with the reason."""
+        judged = [(use, self._explain_use_refusal(use)) for use in uses]
+        return [RefusedWebhook(use, why) for use, why in judged if why]
+
+    def _explain_use_refusal(self, use: WebhookUse) -> str | None:
+        host = urlsplit(use.address).hostname or ""
+        if _find_address(host) is None:  # only an attempt shows what a host name resolves to
+            return None if host in self.allowed_hosts else use.refusal
+        return self.explain_url_refusal(use.address)
+
     def make_webhook_target(self, url: str, body: str = "task", secret: str = "") -> Target:
         """Return the delivery target for a URL that a caller gave.
 
@@ -108,12 +153,8 @@ class AddressPolicy(Struct, frozen=True, kw_only=True):
         Raises:
             InvalidRequest: the URL is not valid, or the policy forbids its address.
         """
-        parts = _split_url(url)
-        host = parts.hostname or ""
-        try:
-            why = self.explain_refusal(host, host)
-        except ValueError:  # a host name: it is checked when it is resolved
-            why = None
+        _check_url(url)
+        why = self.explain_url_refusal(url)
         if why is not None:
             raise InvalidRequest(f"webhook: {why}.")
         return Target(kind=WEBHOOK_KIND, address=url, format=body, secret=secret)
@@ -124,7 +165,13 @@ class AddressPolicy(Struct, frozen=True, kw_only=True):
         )
 
 
-def _split_url(url: str) -> SplitResult:
+def is_never_allowed(address: str) -> bool:
+    """Return whether webhooks are never sent to an address, whatever the settings say."""
+    meant = _unwrap_address(ipaddress.ip_address(address.partition("%")[0]))
+    return meant is None or _classify_address(meant) == "never"
+
+
+def _check_url(url: str) -> None:
     if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
         raise InvalidRequest("webhook: the URL must contain only printable ASCII characters and no spaces.")
     if len(url) > MAX_WEBHOOK_URL_CHARACTERS:
@@ -138,7 +185,15 @@ def _split_url(url: str) -> SplitResult:
         raise InvalidRequest("webhook: the URL must begin with http:// or https:// and name a host.")
     if "@" in parts.netloc:
         raise InvalidRequest("webhook: the URL must not contain a user name or a password.")
-    return parts
+
+
+def _find_address(host: str) -> str | None:
+    """Return the address that a host of a URL certainly is; None for other host names, whose address may change."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return "127.0.0.1" if host == "localhost" else None
+    return host
 
 
 def _unwrap_address(address: _Address) -> _Address | None:

@@ -24,6 +24,8 @@ MAX_RETRY_DELAY_SECONDS = 604_800.0
 RETRY_JITTER_SHARE = 0.1
 #: longest wait that a receiver may ask for, in seconds
 MAX_RETRY_AFTER_SECONDS = 86_400.0
+#: how the error of an attempt begins that the address policy refused
+REFUSED_PREFIX = "refused: "
 #: characters of an error that are stored
 MAX_DELIVERY_ERROR_CHARACTERS = 500
 

@@ -21,9 +21,17 @@ import aiohttp
 from yarl import URL
 
 import gateway
-from gateway.domain import times
+from gateway.domain import address_policy, times
 from gateway.domain.address_policy import AddressPolicy
-from gateway.domain.delivery import Delivered, Delivery, PermanentFailure, RetryLater, SendResult, Target
+from gateway.domain.delivery import (
+    REFUSED_PREFIX,
+    Delivered,
+    Delivery,
+    PermanentFailure,
+    RetryLater,
+    SendResult,
+    Target,
+)
 from gateway.domain.times import Clock
 from gateway.outbound import resolver
 from gateway.outbound.resolver import LookUpHost, ThreadResolver
@@ -76,7 +84,7 @@ class WebhookSender:
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             return PermanentFailure(f"not a URL: {error}")
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            return PermanentFailure(guard.refusal) if guard.refusal else RetryLater(_describe_failure(error))
+            return guard.judge_refusal() or RetryLater(_describe_failure(error))
 
     async def _post_once(self, delivery: Delivery, body: bytes, guard: _SocketGuard) -> SendResult:
         # One connection for each delivery: a connection that was allowed for a trusted URL is never used
@@ -137,15 +145,27 @@ class _SocketGuard:
         self._host = URL(delivery.target.address).host or ""
         self._trusted = delivery.target.trusted
         #: why an address was refused; empty if none was
-        self.refusal = ""
+        self._refusal = ""
+        #: whether all addresses so far were some that webhooks are never sent to
+        self._all_forbidden = True
 
     def open_socket(self, found: Any) -> socket.socket:
         family, kind, protocol, _, address = found
         why = self._address_policy.explain_refusal(self._host, address[0], trusted=self._trusted)
+        self._all_forbidden &= why is not None and address_policy.is_never_allowed(address[0])
         if why is not None:
-            self.refusal = f"refused: {why}"
-            raise OSError(self.refusal)
+            self._refusal = f"{REFUSED_PREFIX}{why}"
+            raise OSError(self._refusal)
         return socket.socket(family, kind, protocol)
+
+    def judge_refusal(self) -> SendResult | None:
+        """Return the result of an attempt that the policy refused; None if it did not.
+
+        What other settings would allow is tried again: it may have been accepted under those.
+        """
+        if not self._refusal:
+            return None
+        return PermanentFailure(self._refusal) if self._all_forbidden else RetryLater(self._refusal)
 
 
 async def _read_answer(answer: aiohttp.ClientResponse) -> bytes:

@@ -391,6 +391,32 @@ async def test_what_was_not_sent_when_the_gateway_ended_is_sent_by_the_next_one(
     assert receiver.ids == {done["id"]}
 
 
+async def test_what_was_accepted_under_another_policy_waits_is_reported_and_is_sent_when_allowed(
+    tmp_path: Path,
+) -> None:
+    opened = {"gateway": {"host": "0.0.0.0"}}
+    async with serve_receiver("503") as receiver:
+        async with gateway(tmp_path, schedule=[0, 3600, 3600]) as served:
+            task = await submit(served, receiver.url)
+            await delivery_with(served, "pending", 1)
+            healthy = await get(served, "/health")
+        async with serving(tmp_path, {**opened, "webhooks": {"secret": SECRET, "schedule": [0, 3600, 3600]}}) as served:
+            (waiting,) = (await get(served, f"/api/deliveries?task={task['id']}"))["deliveries"]
+            await retry(served, waiting["id"])
+            refused = await delivery_with(served, "pending", 1)
+            health = await get(served, "/health")
+        allowing = {"secret": SECRET, "schedule": [0, 3600, 3600], "allow_private": ["127.0.0.1"]}
+        async with serving(tmp_path, {**opened, "webhooks": allowing}) as served:
+            done = await delivery_with(served, "delivered", 1)
+            mended = await get(served, "/health")
+
+    assert (healthy["status"], health["status"], mended["status"]) == ("healthy", "degraded", "healthy")
+    assert refused["error"] == "refused: 127.0.0.1 is a loopback address, and webhooks.allow_private does not list it"
+    assert "1 receivers of waiting deliveries" in health["checks"]["webhooks"]
+    assert str(receiver.port) not in health["checks"]["webhooks"], "who asks without a token learns no address"
+    assert {done["id"]} == receiver.ids
+
+
 async def test_a_gateway_that_has_stood_down_sends_nothing(tmp_path: Path) -> None:
     async with serve_receiver() as receiver, gateway(tmp_path) as served:
         await served.engine.step_down()

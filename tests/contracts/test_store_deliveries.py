@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway.domain.address_policy import WebhookUse
 from gateway.domain.delivery import (
     MAX_RETRY_DELAY_SECONDS,
     RETRY_JITTER_SHARE,
@@ -16,6 +17,7 @@ from gateway.domain.delivery import (
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
 from gateway.domain.run import AttemptResult, Move, OnInterrupt, Outcome, Run
+from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.errors import Conflict, DeliveryNotFound
 from tests.contracts.stores import PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, running, spec
 
@@ -205,6 +207,37 @@ async def test_a_delivery_whose_process_ended_while_sending_is_due_immediately(s
 
     (again,) = await store.deliveries.take_due(10, 1)
     assert (again.id, again.attempt) == (taken.id, 2)
+
+
+async def test_an_attempt_that_the_settings_refused_is_due_again_at_a_start_and_does_not_count(store: Store) -> None:
+    refused = Target(kind="webhook", address="http://127.0.0.1/hook")
+    await ended(store, HOOK, refused)
+    for delivery in await store.deliveries.take_due(10, 4):
+        error = "refused: why" if delivery.target == refused else "answered 503"
+        await recorded(store, delivery, DeliveryStatus.PENDING, next_at=START + 60_000, error=error)
+
+    assert await store.deliveries.take_due(10, 4) == []
+    await store.deliveries.release_in_flight()
+    assert [(one.target, one.attempt) for one in await store.deliveries.take_due(10, 4)] == [(refused, 1)]
+
+
+async def test_webhooks_of_schedules_and_receivers_of_waiting_deliveries_are_in_use(store: Store) -> None:
+    chat = Target(kind="telegram", address="1")
+    wake = ScheduleSpec(expression="every 1h", input="wake", name="nightly", deliver=(chat, HOOK))
+    for number, (spec_, enabled) in enumerate(
+        [(wake, True), (wake, False), (msgspec.structs.replace(wake, deliver=(OTHER,)), True)]
+    ):
+        made = Schedule(id=str(number), spec=spec_, enabled=enabled, anchor=START, next_at=START, created=0, updated=0)
+        await store.schedules.create(made)
+    again = msgspec.structs.replace(HOOK, address="https://one.example/another")
+    await ended(store, again, OTHER, chat)
+    (taken,) = [one for one in await store.deliveries.take_due(10, 4) if one.target == again]
+    await recorded(store, taken, DeliveryStatus.PENDING, error="refused: why")
+
+    assert await store.deliveries.list_webhook_uses(10) == [
+        WebhookUse(schedule=("0", "nightly"), address=HOOK.address),
+        WebhookUse(address="https://one.example", refusal="why"),
+    ]
 
 
 async def test_a_dead_delivery_can_be_retried_with_all_its_attempts(store: Store, clock: SteppedClock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.address_policy import AddressPolicy
+from gateway.domain.address_policy import AddressPolicy, WebhookUse
 from gateway.errors import ConfigError, InvalidRequest
 
 LOCAL = AddressPolicy(loopback_only=True)
@@ -135,3 +135,33 @@ def test_a_url_with_a_forbidden_address_is_refused_at_once() -> None:
 def test_an_invalid_webhook_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest, match="webhook: "):
         LOCAL.make_webhook_target(url)
+
+
+def test_localhost_in_a_url_is_refused_at_once_when_others_reach_the_gateway() -> None:
+    assert LOCAL.make_webhook_target("http://localhost:9/hook").address == "http://localhost:9/hook"
+    for url in ("http://localhost:9/hook", "http://LocalHost/", "http://127.0.0.1/"):
+        with pytest.raises(InvalidRequest, match=r"127\.0\.0\.1 is a loopback address"):
+            OPEN.make_webhook_target(url)
+
+
+def test_webhooks_in_use_that_the_settings_refuse_are_named_with_the_reason() -> None:
+    uses = [
+        WebhookUse(schedule=("a1", "nightly"), address="http://127.0.0.1:9/hook"),
+        WebhookUse(schedule=("b2", ""), address="http://localhost/hook"),
+        WebhookUse(schedule=("c3", ""), address="https://example.org/"),
+        WebhookUse(address="http://10.0.0.1:80"),
+        WebhookUse(address="http://inside.example", refusal="10.0.0.2 is a private address"),
+        WebhookUse(address="http://8.8.8.8", refusal="of settings that are gone"),
+    ]
+
+    assert [str(one) for one in OPEN.find_refused(uses)] == [
+        "the schedule 'nightly' (a1), webhook http://127.0.0.1:9/hook: "
+        "127.0.0.1 is a loopback address, and webhooks.allow_private does not list it",
+        "the schedule b2, webhook http://localhost/hook: "
+        "127.0.0.1 is a loopback address, and webhooks.allow_private does not list it",
+        "deliveries to http://10.0.0.1:80: 10.0.0.1 is a private address, and webhooks.allow_private does not list it",
+        "deliveries to http://inside.example: 10.0.0.2 is a private address",
+    ]
+    assert [one.use.address for one in LOCAL.find_refused(uses)] == ["http://10.0.0.1:80", "http://inside.example"]
+    allowing = AddressPolicy.from_allow_list(["10.0.0.0/8", "inside.example"], local=True)
+    assert allowing.find_refused(uses) == []

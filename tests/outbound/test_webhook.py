@@ -87,8 +87,24 @@ async def test_loopback_in_any_disguise_is_not_connected_to(host: str) -> None:
         names = Names(["127.0.0.1"])
         receipt = await sent(f"http://{host}:{canary.port}/", AddressPolicy(loopback_only=False), names)
 
-    assert isinstance(receipt, PermanentFailure)
+    assert not isinstance(receipt, Delivered)
+    assert receipt.reason.startswith(("refused: ", "not a URL: "))
     assert (canary.connections, canary.requests) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("addresses", "result"),
+    [
+        (["127.0.0.1"], RetryLater),
+        (["10.0.0.1"], RetryLater),
+        (["169.254.169.254"], PermanentFailure),
+        (["169.254.169.254", "127.0.0.1"], RetryLater),
+    ],
+)
+async def test_what_other_settings_would_allow_is_tried_again(addresses: list[str], result: type[SendResult]) -> None:
+    receipt = await sent("http://moved.example/", AddressPolicy(loopback_only=False), Names(addresses))
+
+    assert isinstance(receipt, result)
 
 
 async def test_a_redirect_to_a_forbidden_address_is_not_followed() -> None:
@@ -105,7 +121,7 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_one_that_is_conn
         names("rebinding.example", 80)  # an earlier look-up would have found an allowed address
         receipt = await sent(f"http://rebinding.example:{canary.port}/", AddressPolicy(loopback_only=True), names)
 
-    assert receipt == PermanentFailure(
+    assert receipt == RetryLater(
         "refused: 127.0.0.1 is a loopback address, and webhooks.allow_private does not list it"
     )
     assert (canary.connections, names.asked) == (0, ["rebinding.example"] * 2)

@@ -55,7 +55,13 @@ class Alive(Struct, frozen=True):
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Show the state of the gateway."""
     store = await call.server.storage_check.check_storage(call.engine)
-    checks = {"store": store, **_check_rows(call), **call.engine.channels.channel_problems, **call.server.control.notes}
+    checks = {
+        "store": store,
+        **_check_rows(call),
+        **call.engine.channels.channel_problems,
+        **await _describe_refused_webhooks(call),
+        **call.server.control.notes,
+    }
     return Health(
         packs=list(call.engine.agents.list_pack_names("general")),
         model=_default_model(call),
@@ -81,6 +87,19 @@ def _default_model(call: Call[Nothing, Nothing]) -> str:
     except AgentNotFound:
         return ""
     return agent.model or agent.backend
+
+
+async def _describe_refused_webhooks(call: Call[Nothing, Nothing]) -> dict[str, str]:
+    """Return how many webhooks in use the settings refuse. Their names are not for everybody."""
+    try:
+        refused = await call.engine.deliveries.find_refused_webhooks()
+    except GatewayError:
+        return {}
+    if not refused:
+        return {}
+    schedules = sum(one.use.schedule is not None for one in refused)
+    said = f"{schedules} of schedules, {len(refused) - schedules} receivers of waiting deliveries"
+    return {"webhooks": f"the settings refuse webhooks that are in use ({said}); gateway doctor names them."}
 
 
 async def _count_background_tasks(call: Call[Nothing, Nothing]) -> BackgroundTasks | None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.domain.address_policy import WebhookUse
 from gateway.domain.agent import AgentDraft, AgentEdit, StoredAgent
 from gateway.domain.budget import UsageGroup, UsageGrouping, UsageTotals
 from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter
@@ -59,8 +60,9 @@ class DeliveryStore(Protocol):
         ...
 
     async def release_in_flight(self) -> int:
-        """Make due again what was in flight when its process ended. Only a new leader does this.
+        """Make due again what was in flight when its process ended, and what the settings refused.
 
+        Only a new leader does this. A refused attempt does not count: the settings may be other ones now.
         Returns how many deliveries that were.
         """
         ...
@@ -89,6 +91,10 @@ class DeliveryStore(Protocol):
         ...
 
     async def count_undelivered(self) -> DeliveryCounts: ...
+
+    async def list_webhook_uses(self, limit: int) -> Sequence[WebhookUse]:
+        """Return webhooks of enabled schedules, and receivers of webhooks that deliveries wait for: so many of each."""
+        ...
 
 
 class ScheduleStore(Protocol):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 
-from gateway.domain.address_policy import AddressPolicy
+from gateway.domain.address_policy import AddressPolicy, RefusedWebhook
 from gateway.domain.delivery import Delivery, DeliveryCounts, DeliveryFilter, Target
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.security import signatures
+
+#: how many schedules, and how many receivers, are checked for webhooks that the settings refuse
+MAX_WEBHOOK_USES = 1000
+#: seconds that the result of this check is reused
+REFUSED_WEBHOOKS_LIFETIME_SECONDS = 2.0
 
 
 class Deliveries:
@@ -19,6 +26,8 @@ class Deliveries:
     def __init__(self, store: Store, address_policy: AddressPolicy) -> None:
         self._store = store
         self._address_policy = address_policy
+        self._refused: Sequence[RefusedWebhook] = ()
+        self._refused_at = -math.inf
 
     def make_webhook_target(self, url: str, body: str = "task", secret: str | None = None) -> Target:
         """Return the target for a caller's URL, to be set in `RunSpec.deliver`.
@@ -56,6 +65,17 @@ class Deliveries:
             Conflict: it was delivered, or is in flight.
         """
         return await self._store.deliveries.retry(delivery, key)
+
+    async def find_refused_webhooks(self) -> Sequence[RefusedWebhook]:
+        """Return the schedules' webhooks, and the receivers of waiting deliveries, that the settings refuse.
+
+        The result is reused for some seconds.
+        """
+        if time.monotonic() - self._refused_at >= REFUSED_WEBHOOKS_LIFETIME_SECONDS:
+            uses = await self._store.deliveries.list_webhook_uses(MAX_WEBHOOK_USES)
+            self._refused = self._address_policy.find_refused(uses)
+            self._refused_at = time.monotonic()
+        return self._refused
 
     async def count_undelivered(self) -> DeliveryCounts:
         return await self._store.deliveries.count_undelivered()

@@ -6,13 +6,20 @@ receiver, finding what waits for another costs the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import apsw
+
 from gateway.domain import ids
+from gateway.domain.address_policy import WebhookUse
 from gateway.domain.delivery import (
     MAX_RETRY_DELAY_SECONDS,
+    REFUSED_PREFIX,
     RETRY_JITTER_SHARE,
+    WEBHOOK_KIND,
     Delivery,
     DeliveryCounts,
     DeliveryFilter,
@@ -24,7 +31,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, DeliveryNotFound
-from gateway.store.sqlite import event_log, idempotency
+from gateway.store.sqlite import event_log, idempotency, opening
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
@@ -34,17 +41,20 @@ _SELECT_DELIVERY = (
     " FROM deliveries CROSS JOIN runs ON runs.seq = deliveries.run"
 )
 
-#: receivers that have something due and room for it. A chat gets one delivery at a time, so that its messages stay in
-#: order. The recursion visits one receiver after the other and skips the rest of its entries in the index:
-#: https://www.sqlite.org/lang_with.html
-_RECEIVERS_WITH_ROOM = """
+#: receivers that deliveries wait for. The recursion visits one after the other and skips the rest of its entries in
+#: the index: https://www.sqlite.org/lang_with.html
+_RECEIVERS = """
 WITH RECURSIVE receivers (name) AS (
     SELECT min(receiver) FROM deliveries INDEXED BY deliveries_line WHERE status = 'pending'
     UNION ALL
     SELECT (SELECT min(receiver) FROM deliveries INDEXED BY deliveries_line
             WHERE status = 'pending' AND receiver > name)
     FROM receivers WHERE name IS NOT NULL
-), lines (name, first, room) AS (
+)"""
+
+#: receivers that have something due and room for it. A chat gets one delivery at a time, so that its messages stay in
+#: order
+_RECEIVERS_WITH_ROOM = f"""{_RECEIVERS}, lines (name, first, room) AS (
     SELECT name,
            (SELECT min(next_at) FROM deliveries INDEXED BY deliveries_line
             WHERE status = 'pending' AND receiver = name),
@@ -53,6 +63,22 @@ WITH RECURSIVE receivers (name) AS (
     FROM receivers WHERE name IS NOT NULL
 )
 SELECT name, room FROM lines WHERE first <= ?1 AND room > 0 ORDER BY first LIMIT ?3
+"""
+
+#: receivers of webhooks that deliveries wait for, with the error of the next one of them
+_WEBHOOK_RECEIVERS = f"""{_RECEIVERS}
+SELECT address, error FROM receivers JOIN deliveries ON seq = (
+    SELECT seq FROM deliveries INDEXED BY deliveries_line
+    WHERE status = 'pending' AND receiver = name AND trusted = 0 ORDER BY next_at LIMIT 1)
+WHERE kind = '{WEBHOOK_KIND}' ORDER BY name LIMIT ?
+"""
+
+_SCHEDULED_WEBHOOKS = f"""
+SELECT schedules.id, coalesce(json_extract(spec, '$.name'), ''), json_extract(target.value, '$.address')
+FROM schedules, json_each(iif(json_valid(spec), spec, '{{}}'), '$.deliver') AS target
+WHERE enabled = 1 AND spec GLOB '*"{WEBHOOK_KIND}"*' AND json_extract(target.value, '$.kind') = '{WEBHOOK_KIND}'
+    AND NOT coalesce(json_extract(target.value, '$.trusted'), 0)
+ORDER BY schedules.seq LIMIT ?
 """
 
 #: milliseconds from now within which every waiting delivery is due
@@ -140,7 +166,15 @@ def record_attempt(tx: Transaction, delivery: Delivery) -> bool:
 
 
 def release_in_flight(tx: Transaction) -> int:
-    """Make due again what was in flight when its process ended. Returns the number."""
+    """Make due again what was in flight when its process ended. Returns the number.
+
+    What the settings refused is due again, too, and that attempt does not count: the settings may be other ones now.
+    """
+    tx.execute(
+        "UPDATE deliveries INDEXED BY deliveries_due SET next_at = ?1, attempt = max(attempt - 1, 0)"
+        f" WHERE status = 'pending' AND next_at > ?1 AND error GLOB '{REFUSED_PREFIX}*'",
+        (tx.now,),
+    )
     tx.execute(
         "UPDATE deliveries INDEXED BY deliveries_sending SET status = 'pending', next_at = ? WHERE status = 'sending'",
         (tx.now,),
@@ -229,6 +263,35 @@ def next_due_at(reader: Reader, now: int) -> int | None:
         "SELECT min(next_at) FROM deliveries INDEXED BY deliveries_due WHERE status = 'pending' AND next_at > ?", (now,)
     ).get
     return found  # type: ignore[no-any-return]
+
+
+def list_webhook_uses(reader: Reader, limit: int) -> list[WebhookUse]:
+    """Return webhooks of enabled schedules, and receivers of webhooks that deliveries wait for: so many of each."""
+    return _query_webhook_uses(reader.execute, limit)
+
+
+def read_webhook_uses(path: Path, limit: int) -> list[WebhookUse]:
+    """Return the same without a store, from the database as it is; nothing if it cannot be read."""
+    try:
+        with closing(opening.open_reader(path)) as connection:
+            return _query_webhook_uses(connection.execute, limit)
+    except apsw.Error:
+        return []
+
+
+def _query_webhook_uses(execute: Callable[..., apsw.Cursor], limit: int) -> list[WebhookUse]:
+    scheduled = [
+        WebhookUse(schedule=(id_, name), address=address)
+        for id_, name, address in execute(_SCHEDULED_WEBHOOKS, (limit,))
+    ]
+    waiting = [
+        WebhookUse(
+            address=Target(kind=WEBHOOK_KIND, address=address).receiver,
+            refusal=error.removeprefix(REFUSED_PREFIX) if error and error.startswith(REFUSED_PREFIX) else "",
+        )
+        for address, error in execute(_WEBHOOK_RECEIVERS, (limit,))
+    ]
+    return scheduled + waiting
 
 
 def count_undelivered(reader: Reader) -> DeliveryCounts:

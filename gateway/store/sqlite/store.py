@@ -119,6 +119,7 @@ class SqliteDeliveryStore(NounStore):
     list = in_read(deliveries.list_deliveries)
     next_due_at = in_read(deliveries.next_due_at)
     count_undelivered = in_read(deliveries.count_undelivered)
+    list_webhook_uses = in_read(deliveries.list_webhook_uses)
 
 
 class SqliteScheduleStore(NounStore):

@@ -47,6 +47,7 @@ def test_a_good_config_is_called_fine(alone: tuple[Live, Shell]) -> None:
         "status": "ok",
         "config": str(live.config),
         "agents": [{"id": "main", "backend": "echo", "enabled": True}],
+        "refused_webhooks": [],
     }
 
 
