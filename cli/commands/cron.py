@@ -28,9 +28,9 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     \b
     With --json, a job is
       {"id", "name", "schedule", "timezone", "prompt", "agentId", "session", "fresh", "model",
-       "timeout", "enabled", "reason", "deliver", "webhook", "misfire", "max_age", "jitter",
-       "failures", "max_failures", "budget", "next_run", "last_run", "last_status", "last_run_id", "missed",
-       "created_at", "updated_at"}
+       "timeout", "enabled", "reason", "deliver", "webhook", "misfire", "overlap", "max_age",
+       "jitter", "failures", "max_failures", "budget", "next_run", "last_run", "last_status", "last_run_id",
+       "missed", "skipped", "skip_reason", "created_at", "updated_at"}
     """
 
 
@@ -54,6 +54,12 @@ def _add_schedule_options(command: Any) -> Any:
             "--misfire",
             type=click.Choice(["skip", "once", "all"]),
             help="Which missed times to make up for: none, the newest, or all.  [default: once]",
+        ),
+        click.option(
+            "--overlap",
+            type=click.Choice(["queue_one", "queue", "skip", "replace"]),
+            help="What happens at a time while earlier runs have not ended: one run waits, all wait, the time is"
+            " skipped, or the earlier runs are cancelled.  [default: queue_one]",
         ),
         click.option("--max-age", "max_age", type=float, metavar="SECONDS", help="Skip missed times older than this."),
         click.option("--jitter", type=float, metavar="SECONDS", help="Start later by a random time up to this."),
@@ -194,7 +200,7 @@ def trigger_schedule(id_: str) -> None:
 @click.argument("id_", metavar="ID")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
 def list_runs(id_: str, limit: int) -> None:
-    """Show the past times of a schedule and their results, newest first. Missed times are included.
+    """Show the past times of a schedule and their results, newest first. Missed and skipped times are included.
 
     \b
     Example:

@@ -165,6 +165,11 @@ def find_time_zone(name: str) -> zoneinfo.ZoneInfo:
         ) from None
 
 
+def is_single_time(text: str) -> bool:
+    """Return whether an expression is a single moment."""
+    return _TIMESTAMP_PATTERN.match(text.strip()) is not None
+
+
 def parse_expression(text: str, timezone: str) -> Timing:
     """Parse an expression.
 
@@ -178,7 +183,7 @@ def parse_expression(text: str, timezone: str) -> Timing:
         )
     if words.lower().startswith("every"):
         return Timing("", time_zone, interval=_parse_interval(words))
-    if _TIMESTAMP_PATTERN.match(words):
+    if is_single_time(words):
         return Timing("", time_zone, only_time=_parse_timestamp(words))
     cron = " ".join(_CRON_ALIASES.get(words.lower(), words).split())
     if cron.count(" ") != 4:

@@ -282,7 +282,7 @@ class AcceptedRun(Struct, frozen=True):
     run: Run
     #: False if the idempotency key was used before, or an equal run waits already: `run` is the earlier one then
     is_new: bool
-    #: ids of the runs that `SessionMode.INTERRUPT` asks to stop
+    #: ids of the runs that are asked to stop in favour of this one
     interrupted_runs: tuple[str, ...] = ()
 
 

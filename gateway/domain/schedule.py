@@ -19,6 +19,11 @@ from gateway.domain.run import RunSpec
 MISFIRE_GRACE_MILLISECONDS = 60_000
 
 
+#: runs of one schedule that may wait, whatever its policy is
+MAX_WAITING_RUNS_PER_SCHEDULE = 100
+#: how many times that were skipped one after the other are listed, in addition to the first one
+MAX_LISTED_SKIPS = 100
+
 #: fields of a spec that say what a run does: failures of before such a field changed say nothing about the next run
 _RUN_FIELDS = ("input", "agent", "session", "fresh", "model", "timeout")
 
@@ -32,12 +37,27 @@ class Misfire(StrEnum):
     ALL = "all"
 
 
+class Overlap(StrEnum):
+    """What happens at a time while earlier runs of the schedule have not ended."""
+
+    #: its run waits, too
+    QUEUE = "queue"
+    #: its run waits, unless one waits already: then the time is skipped
+    QUEUE_ONE = "queue_one"
+    #: the time is skipped
+    SKIP = "skip"
+    #: the earlier runs are cancelled
+    REPLACE = "replace"
+
+
 class FireOutcome(StrEnum):
     #: it became a run on time or late
     FIRED = "fired"
     #: somebody asked for the run
     TRIGGERED = "triggered"
     MISSED = "missed"
+    #: earlier runs of the schedule had not ended
+    SKIPPED = "skipped"
     #: its agent does not exist, is disabled, or refuses the run because its session is busy
     REFUSED = "refused"
 
@@ -63,6 +83,8 @@ class ScheduleSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deliver: tuple[Target, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     misfire: Misfire = Misfire.ONCE
+    #: what happens while earlier runs have not ended; when not set, what `overlap_policy` says
+    overlap: Overlap | None = None
     #: age in seconds beyond which a missed time is not run any more
     max_age: float | None = None
     #: longest random delay of a run, in seconds
@@ -71,6 +93,12 @@ class ScheduleSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_failures: int = 0
     #: daily limits of its runs, in addition to the budget of their agent
     budget: Budget | None = None
+
+    @property
+    def overlap_policy(self) -> Overlap:
+        """Return `overlap`. By default, no time is skipped that is the only one, or that `misfire` makes up for."""
+        each_counts = self.misfire is Misfire.ALL or cron.is_single_time(self.expression)
+        return self.overlap or (Overlap.QUEUE if each_counts else Overlap.QUEUE_ONE)
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
@@ -98,6 +126,10 @@ class Schedule(Struct, frozen=True, kw_only=True):
     failures: int = 0
     #: times that were missed since it was created
     missed: int = 0
+    #: times that were skipped since it was created
+    skipped: int = 0
+    #: why the last of them was skipped
+    skip_reason: str | None = None
     created: int
     updated: int
 
@@ -184,6 +216,23 @@ def decide_fires(schedule: Schedule, now: int) -> FireDecision:
         missed = (schedule.next_at, *missed)
     count = len(missed) if counted is None else counted - len(fire)
     return FireDecision(fire, missed, count, timing.next_after(now, schedule.anchor))
+
+
+def explain_skip(policy: Overlap, waiting: int, running: int) -> str | None:
+    """Return why a time is skipped, or None if its run is started.
+
+    Args:
+        waiting: queued runs of the schedule.
+        running: running runs of the schedule.
+    """
+    match policy:
+        case Overlap.SKIP if waiting or running:
+            return "an earlier run of this schedule has not ended"
+        case Overlap.QUEUE_ONE if waiting:
+            return "an earlier run of this schedule is still waiting"
+        case Overlap.QUEUE if waiting >= MAX_WAITING_RUNS_PER_SCHEDULE:
+            return f"{waiting} earlier runs of this schedule are still waiting"
+    return None
 
 
 def apply_edit(schedule: Schedule, edited: ScheduleSpec, anchor: int, next_at: int | None) -> Schedule:

@@ -15,7 +15,17 @@ from gateway.domain.page import Page
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import AdmissionRules
 from gateway.domain.run import AttemptResult, Move, Outcome, Run, RunSpec, Source, Status
-from gateway.domain.schedule import FireOutcome, FirePlan, FireRecord, Misfire, PlannedRun, Schedule, ScheduleSpec
+from gateway.domain.schedule import (
+    MAX_LISTED_SKIPS,
+    FireOutcome,
+    FirePlan,
+    FireRecord,
+    Misfire,
+    Overlap,
+    PlannedRun,
+    Schedule,
+    ScheduleSpec,
+)
 from gateway.errors import AgentBusy, Conflict, ScheduleNotFound, Unavailable
 from tests.contracts.stores import ALL, PAGE, START, Shelf, SteppedClock, Told, claim_one, finish, key, rules, spec
 
@@ -33,6 +43,7 @@ WORDS = ScheduleSpec(
     deliver=(Target(kind="telegram", address="1", format="chat"),),
     labels={"a": "b"},
     misfire=Misfire.ALL,
+    overlap=Overlap.REPLACE,
     max_age=60.0,
     jitter=1.5,
     max_failures=3,
@@ -314,7 +325,7 @@ async def test_a_refused_time_is_not_tried_again(store: Store) -> None:
 
 
 async def test_a_refused_run_leaves_the_other_times_of_its_plan_as_they_are(store: Store) -> None:
-    schedule = await store.schedules.create(made())
+    schedule = await store.schedules.create(made(overlap=Overlap.QUEUE))
     times = [START + number * MINUTE for number in (1, 2)]
     fired = await store.schedules.fire(firing(schedule, *times, admission=rules(SessionMode.REJECT)))
 
@@ -385,6 +396,69 @@ async def test_triggers_never_take_the_place_of_a_time(store: Store, clock: Step
 
     assert len(fired) == 1
     assert [outcome for _, outcome in await told_fires(store)] == ["triggered", "triggered", "triggered", "fired"]
+
+
+# --- overlap ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overlap", "started", "open_runs"),
+    [
+        (None, 2, ["running", "queued"]),
+        (Overlap.QUEUE_ONE, 2, ["running", "queued"]),
+        (Overlap.QUEUE, 5, ["running", "queued", "queued", "queued", "queued"]),
+        (Overlap.SKIP, 1, ["running"]),
+        (Overlap.REPLACE, 5, ["running", "queued"]),
+    ],
+)
+async def test_what_becomes_of_a_time_whose_earlier_runs_have_not_ended_goes_by_the_policy(
+    store: Store, overlap: Overlap | None, started: int, open_runs: list[str]
+) -> None:
+    schedule = await store.schedules.create(made(overlap=overlap))
+    fired = list(await store.schedules.fire(firing(schedule, START + MINUTE)))
+    await claim_one(store)
+    for number in range(2, 6):
+        due = await store.schedules.get("s")
+        fired += await store.schedules.fire(firing(due, START + number * MINUTE))
+
+    left = [run.status for run in reversed(await store.runs.list(ALL, PAGE)) if not run.status.is_final]
+    found = await store.schedules.get("s")
+    assert (len(fired), left, found.skipped, found.failures) == (started, open_runs, 5 - started, 0)
+    outcomes = [outcome for _, outcome in await told_fires(store)]
+    assert (outcomes.count("fired"), outcomes.count("skipped")) == (started, 5 - started)
+    if overlap is Overlap.REPLACE:
+        assert {run for accepted in fired for run in accepted.interrupted_runs} == {fired[0].run.id}
+        assert await store.runs.find_cancel_requested([fired[0].run.id]) == [fired[0].run.id]
+
+
+async def test_a_skipped_time_says_why(store: Store) -> None:
+    schedule = await store.schedules.create(made())
+    await store.schedules.fire(firing(schedule, START + MINUTE, START + 2 * MINUTE))
+
+    (skipped, _) = await store.schedules.list_fires("s", PAGE)
+    why = "an earlier run of this schedule is still waiting"
+    assert (skipped.error, (await store.schedules.get("s")).skip_reason) == (why, why)
+
+
+async def test_runs_of_others_and_runs_that_somebody_asked_for_do_not_count_as_earlier_runs(store: Store) -> None:
+    other = await store.schedules.create(made(id_="other"))
+    await store.schedules.fire(firing(other, START + MINUTE))
+    await store.runs.accept(spec(labels={"schedule": "s"}))
+    schedule = await store.schedules.create(made(overlap=Overlap.SKIP))
+    await store.schedules.trigger("s", work())
+
+    assert len(await store.schedules.fire(firing(schedule, START + MINUTE))) == 1
+
+
+async def test_of_times_skipped_one_after_the_other_the_first_and_the_newest_are_listed(store: Store) -> None:
+    schedule = await store.schedules.create(made())
+    times = [START + number * 1000 for number in range(MAX_LISTED_SKIPS + 51)]
+    await store.schedules.fire(firing(schedule, *times))
+
+    found = [(time // 1000, outcome) for time, outcome in await told_fires(store)]
+    newest = range(MAX_LISTED_SKIPS + 50, 50, -1)
+    assert found == [*((number, "skipped") for number in newest), (1, "skipped"), (0, "fired")]
+    assert (await store.schedules.get("s")).skipped == MAX_LISTED_SKIPS + 50
 
 
 async def test_the_same_key_triggers_once(store: Store) -> None:

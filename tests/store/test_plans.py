@@ -18,6 +18,7 @@ from gateway.domain.delivery import DeliveryFilter, DeliveryStatus, Target
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import RunFilter, Source, Status
+from gateway.domain.schedule import FirePlan, PlannedRun, Schedule, ScheduleSpec
 from gateway.domain.search import SearchQuery, SearchTerm
 from gateway.errors import DeliveryNotFound
 from gateway.store.sqlite import lanes, opening
@@ -109,6 +110,27 @@ async def test_no_write_scans_a_whole_table(store: SqliteStore, plans: Plans) ->
 
     assert len(plans.lines) > 20
     assert [line for line in plans.lines if LARGE.search(line) or HISTORY.search(line)] == []
+
+
+async def test_a_fire_finds_the_earlier_runs_of_its_schedule_by_an_index(store: SqliteStore, plans: Plans) -> None:
+    schedule = Schedule(
+        id="s",
+        spec=ScheduleSpec(expression="every 1m", input="wake"),
+        anchor=0,
+        next_at=60_000,
+        created=0,
+        updated=0,
+    )
+    due = await store.schedules.create(schedule)
+    writer = store._database._connection
+    writer.exec_trace = lambda cursor, sql, bindings: plans.note(writer, sql, bindings)
+    work = msgspec.structs.replace(spec(labels={"schedule": "s"}), source=Source.CRON)
+    runs = tuple(PlannedRun(time=time, spec=work) for time in (60_000, 120_000))
+    await store.schedules.fire(FirePlan(schedule=due, runs=runs, next_at=180_000))
+    writer.exec_trace = None
+
+    assert [line for line in plans.lines if LARGE.search(line) or HISTORY.search(line)] == []
+    assert [line for line in plans.lines if "runs_of_schedule (<expr>=?)" in line]
 
 
 async def test_a_claim_reads_only_indexes(store: SqliteStore, plans: Plans) -> None:

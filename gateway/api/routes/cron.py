@@ -15,7 +15,7 @@ from gateway.domain.address_policy import MAX_WEBHOOK_URL_CHARACTERS
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import CHAT_FORMAT, Target
 from gateway.domain.ids import MODEL_PATTERN
-from gateway.domain.schedule import FireRecord, Misfire, Schedule, ScheduleSpec
+from gateway.domain.schedule import FireRecord, Misfire, Overlap, Schedule, ScheduleSpec
 from gateway.domain.token import Scope
 from gateway.errors import InvalidRequest
 
@@ -65,6 +65,10 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     webhook_secret: fields.WebhookSecret | None = None
     #: what happens with times at which the gateway was not running
     misfire: Misfire | UnsetType = UNSET
+    #: what happens at a time while earlier runs have not ended: `queue_one` lets one run wait, `queue` up to 100, and
+    #: further times are skipped; `skip` lets none wait; `replace` cancels the earlier runs. When left out or null:
+    #: `queue_one`, or `queue` for a single time and if `misfire` is `all`
+    overlap: Overlap | UnsetType | None = UNSET
     #: seconds after which a missed time is not made up for
     max_age: Days | UnsetType | None = UNSET
     #: a run starts up to so many seconds later, at random
@@ -93,6 +97,8 @@ class JobShown(Struct, frozen=True, kw_only=True):
     webhook: str | None
     #: skip, once or all
     misfire: str
+    #: queue, queue_one, skip or replace
+    overlap: str
     max_age: float | None
     jitter: float
     #: failures in a row
@@ -108,6 +114,10 @@ class JobShown(Struct, frozen=True, kw_only=True):
     last_run_id: str | None
     #: times that were missed since it was made
     missed: int
+    #: times that were skipped since it was made, because earlier runs had not ended
+    skipped: int
+    #: why the last of them was skipped
+    skip_reason: str | None
     created_at: str
     updated_at: str
 
@@ -159,7 +169,7 @@ class FireShown(Struct, frozen=True, kw_only=True):
     scheduled_for: str
     #: when the outcome was decided
     at: str
-    #: fired, triggered, missed or refused
+    #: fired, triggered, missed, skipped or refused
     outcome: str
     run_id: str | None
     #: status of the run
@@ -259,7 +269,7 @@ async def trigger_job(call: Call[Which, Nothing]) -> Triggered:
 
 @ROUTES.add("GET", "/api/cron/{id}/runs", scope=Scope.READ, query=paging.Paging, answer=FireList)
 async def job_runs(call: Call[Nothing, paging.Paging]) -> FireList:
-    """Show what happened at a schedule's times, newest first, including the missed ones."""
+    """Show what happened at a schedule's times, newest first, including those that were missed or skipped."""
     found = await call.engine.schedules.list_fires(call.path["id"], paging.page_to_fetch(call.query))
     fires, cursor = paging.cut_page(call.query, found, lambda fire: fire.scheduled_for)
     return FireList(runs=[_render_fire(fire) for fire in fires], next_cursor=cursor)
@@ -325,6 +335,7 @@ def _render_job(job: Schedule) -> JobShown:
         deliver=None if chat is None else {"channel": chat.kind, "chat_id": chat.address},
         webhook=next((target.address for target in spec.deliver if target.kind == "webhook"), None),
         misfire=spec.misfire,
+        overlap=spec.overlap_policy,
         max_age=spec.max_age,
         jitter=spec.jitter,
         failures=job.failures,
@@ -335,6 +346,8 @@ def _render_job(job: Schedule) -> JobShown:
         last_status=job.last_status,
         last_run_id=job.last_run,
         missed=job.missed,
+        skipped=job.skipped,
+        skip_reason=job.skip_reason,
         created_at=times.format_rfc3339(job.created),
         updated_at=times.format_rfc3339(job.updated),
     )

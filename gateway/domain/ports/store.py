@@ -127,7 +127,8 @@ class ScheduleStore(Protocol):
     async def fire(self, plan: FirePlan) -> Sequence[AcceptedRun]:
         """Queue a run for each time that has come, record the other times, and set the next time.
 
-        A run that its agent refuses is recorded as a refused fire, with the reason. No time ever makes two runs.
+        A run that its agent refuses is recorded as a refused fire, with the reason. A time that `explain_skip` skips
+        is recorded, too. No time ever makes two runs.
         When refusals disable the schedule, the rest of the plan is left out.
         Does nothing if the schedule was edited, fired or deleted since it was read.
         """

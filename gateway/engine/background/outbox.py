@@ -142,8 +142,11 @@ class Outbox:
             chance = random.random()  # noqa: S311 it spreads retries, and protects nothing
             done = apply_send_result(delivery, result, self._clock(), chance, self._setup.retry_delays)
             await until_stored(lambda: self._store.deliveries.record_attempt(done))
-            tell = _log.info if done.error is None else _log.warning
-            tell(f"delivery.{done.status}", attempt=done.attempt, receiver=done.target.receiver, error=done.error)
+            told = {"attempt": done.attempt, "receiver": done.target.receiver, "error": done.error}
+            if done.error is None:
+                _log.info(f"delivery.{done.status}", **told)
+            else:
+                _log.warning(f"delivery.{done.status}", **told)
 
     async def _attempt_send(self, delivery: Delivery) -> SendResult:
         """Make one attempt. No error that a sender raises gets past here."""

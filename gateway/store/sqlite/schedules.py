@@ -11,7 +11,7 @@ import msgspec
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Outcome, Run, Source, Status
-from gateway.domain.schedule import FireOutcome, FireRecord, Schedule, ScheduleSpec
+from gateway.domain.schedule import MAX_LISTED_SKIPS, FireOutcome, FireRecord, Schedule, ScheduleSpec
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, ScheduleNotFound, Unreadable
 from gateway.store.sqlite import event_log, idempotency
@@ -25,7 +25,7 @@ FIRE_RETENTION_MS = 30 * 86_400_000
 
 _SELECT_SCHEDULE = (
     "SELECT schedules.seq, schedules.id, CAST(schedules.spec AS BLOB), enabled, reason, revision, anchor, next_at,"
-    " last_at, last_run, runs.status, failures, missed, schedules.created, schedules.updated"
+    " last_at, last_run, runs.status, failures, missed, schedules.created, schedules.updated, skipped, skip_reason"
     " FROM schedules LEFT JOIN runs ON runs.id = last_run"
 )
 _SCHEDULES_WITH_NEXT_TIME = "schedules INDEXED BY schedules_due WHERE enabled = 1 AND next_at IS NOT NULL"
@@ -35,7 +35,7 @@ _encode = msgspec.json.Encoder().encode
 
 def _decode_schedule(row: Sequence[Any]) -> Schedule:
     seq, id_, spec, enabled, reason, revision, anchor, next_at, last_at, last_run, last_status, *rest = row
-    failures, missed, created, updated = rest
+    failures, missed, created, updated, skipped, skip_reason = rest
     return Schedule(
         seq=seq,
         id=id_,
@@ -50,6 +50,8 @@ def _decode_schedule(row: Sequence[Any]) -> Schedule:
         last_status=last_status,
         failures=failures,
         missed=missed,
+        skipped=skipped,
+        skip_reason=skip_reason,
         created=created,
         updated=updated,
     )
@@ -174,6 +176,22 @@ def refuse_fire(tx: Transaction, schedule_id: str, time: int, error: str) -> Non
         "UPDATE fires SET outcome = ?, error = ? WHERE schedule = ? AND scheduled_for = ?",
         (FireOutcome.REFUSED, error, schedule_id, time),
     )
+
+
+def record_skip(tx: Transaction, schedule_id: str, time: int, why: str) -> None:
+    """Record that a time was skipped. Of many that follow each other, the first and the newest ones are listed."""
+    tx.execute(
+        "UPDATE fires SET outcome = ?, error = ? WHERE schedule = ? AND scheduled_for = ?",
+        (FireOutcome.SKIPPED, why, schedule_id, time),
+    )
+    tx.execute("UPDATE schedules SET skipped = skipped + 1, skip_reason = ? WHERE id = ?", (why, schedule_id))
+    before = tx.execute(
+        "SELECT scheduled_for, outcome FROM fires WHERE schedule = ? AND scheduled_for < ?"
+        " ORDER BY scheduled_for DESC LIMIT ?",
+        (schedule_id, time, MAX_LISTED_SKIPS + 1),
+    ).fetchall()
+    if len(before) > MAX_LISTED_SKIPS and all(outcome == FireOutcome.SKIPPED for _, outcome in before):
+        tx.execute("DELETE FROM fires WHERE schedule = ? AND scheduled_for = ?", (schedule_id, before[-2][0]))
 
 
 def record_start(tx: Transaction, schedule_id: str, time: int, run: Run) -> None:

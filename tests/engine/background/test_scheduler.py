@@ -11,15 +11,15 @@ import pytest
 
 from gateway.domain import cron
 from gateway.domain.page import Page
-from gateway.domain.run import RunFilter, Source
-from gateway.domain.schedule import Misfire, ScheduleSpec
+from gateway.domain.run import RunFilter, Source, Status
+from gateway.domain.schedule import Misfire, Overlap, ScheduleSpec
 from gateway.engine.engine import Engine
 from gateway.engine.service_loop import RETRY_SECONDS
 from gateway.errors import AgentError, AgentNotFound, Conflict, InvalidRequest, ScheduleNotFound, Unavailable
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
 from tests.contracts.stores import START, SteppedClock
-from tests.engine.stage import Between, Stage, Turn, staged
+from tests.engine.stage import Between, Stage, Turn, hanging, staged
 
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
@@ -227,6 +227,48 @@ async def test_a_success_ends_the_row_of_failures(tmp_path: Path, clock: Stepped
 
         found = await stage.engine.schedules.get_schedule(made.id)
         assert (found.enabled, found.failures) == (True, 1)
+
+
+async def test_a_schedule_that_fires_faster_than_its_runs_end_does_not_fill_the_queue(
+    tmp_path: Path, clock: SteppedClock
+) -> None:
+    begun, done = asyncio.Event(), asyncio.Event()
+
+    async def working(turn: Turn) -> Any:
+        begun.set()
+        await done.wait()
+        return
+        yield
+
+    async with staged(tmp_path, working, clock=clock) as stage:
+        made = [await stage.engine.schedules.create_schedule(wanted("every 1s")) for _ in range(5)]
+        for _ in range(30):
+            clock.forward(1000)
+            await tick(stage.engine)
+            async with asyncio.timeout(PATIENCE):
+                await begun.wait()
+        waiting = await stage.engine.list_runs(RunFilter(status=Status.QUEUED), PAGE)
+        found = [await stage.engine.schedules.get_schedule(one.id) for one in made]
+        done.set()
+
+        assert len(waiting) <= len(made)
+        assert all(27 <= one.skipped <= 29 and one.skip_reason for one in found)
+
+
+async def test_replace_stops_the_run_of_the_time_before(tmp_path: Path, clock: SteppedClock) -> None:
+    async with staged(tmp_path, hanging, clock=clock) as stage:
+        made = await stage.engine.schedules.create_schedule(wanted("every 1m", overlap=Overlap.REPLACE))
+        clock.forward(MINUTE)
+        await tick(stage.engine)
+        (first,) = await stage.engine.schedules.list_fires(made.id, PAGE)
+        await stage.said(await stage.store.runs.get(str(first.run)))
+        await stage.engine.schedules.edit_schedule(made.id, {"input": "the next one"})
+        clock.forward(MINUTE)
+        await tick(stage.engine)
+        (second, _) = await stage.engine.schedules.list_fires(made.id, PAGE)
+
+        assert (await stage.ended(str(first.run))).status == "cancelled"
+        assert (await stage.ended(str(second.run))).status == "succeeded"
 
 
 async def test_a_full_queue_keeps_the_time_for_later(tmp_path: Path, clock: SteppedClock) -> None:
