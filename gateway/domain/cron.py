@@ -6,11 +6,12 @@ change.
 
 from __future__ import annotations
 
+import heapq
 import re
 import zoneinfo
 from collections import deque
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 from cronsim import CronSim, CronSimError
@@ -27,14 +28,25 @@ MAX_LISTED_TIMES = 100
 #: steps forward from the first missed time; if there are more, the search goes backward from now
 MAX_FORWARD_STEPS = 1000
 
+#: the greatest change of a zone's clocks: to the other side of the date line
+MAX_CLOCK_CHANGE = timedelta(days=1)
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 readings of clocks have no zone
 _SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _CRON_ALIASES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
     "@weekly": "0 0 * * 0",
     "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
 }
+_FULL_NAMES = (
+    "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY"
+    " JANUARY FEBRUARY MARCH APRIL JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
+).split()
+_FULL_NAME_PATTERN = re.compile(rf"(?<![A-Z])({'|'.join(_FULL_NAMES)})(?![A-Z])", re.IGNORECASE | re.ASCII)
 _INTERVAL_PATTERN = re.compile(r"every\s+([0-9]{1,9})\s*([smhd])", re.ASCII)
 _TIMESTAMP_PATTERN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]", re.ASCII)
 
@@ -52,7 +64,8 @@ class Timing(NamedTuple):
 
     #: the five fields of a cron expression; empty for an interval or a single moment
     cron: str
-    zone: zoneinfo.ZoneInfo
+    #: time zone of the fields
+    zone: tzinfo = UTC
     #: interval between two times, in milliseconds; 0 if the expression is not an interval
     interval: int = 0
     #: the only time; 0 if there is more than one
@@ -105,50 +118,95 @@ class Timing(NamedTuple):
             yield from self._iterate_cron_times(moment)
 
     def _iterate_cron_times(self, moment: int) -> Iterator[int]:
+        zone = self.zone
+        begin = datetime.fromtimestamp(moment // 1000, UTC)
+        # Where the clocks are set back within the next day, begin with what they show after that: what they show
+        # twice is then found in time.
+        shown = min(begin.astimezone(zone).replace(tzinfo=None), _show_clock(begin + MAX_CLOCK_CHANGE, zone))
         try:
-            begin = datetime.fromtimestamp(moment // 1000, UTC).astimezone(self.zone)
-            walk = _HalfHourShiftCronSim(self.cron, begin)
-            for found in walk:
-                time = int(found.timestamp()) * 1000
-                if walk.fixup_tz is None and not self._clock_shows(time, walk):
-                    continue  # a midnight that the clocks skip
-                if time > moment:  # in a repeated hour, the clock has shown this time before
+            readings = CronSim(self.cron, shown - timedelta(seconds=1))
+            found = (
+                _find_first_times(readings, zone) if self._names_minute_and_hour else _find_all_times(readings, zone)
+            )
+            for second in found:
+                time = second * 1000
+                if time > moment:  # several readings may be due at the end of one gap
                     moment = time
                     yield time
         except (OverflowError, ValueError):  # after the year 9999
             return
 
-    def _clock_shows(self, time: int, walk: CronSim) -> bool:
-        """Return whether a clock in the zone shows the hour and minute of the expression at this time."""
-        real = datetime.fromtimestamp(time // 1000, self.zone)
-        return real.hour in walk.hours and real.minute in walk.minutes
+    @property
+    def _names_minute_and_hour(self) -> bool:
+        minute, hour = self.cron.split()[:2]
+        return not minute.startswith("*") and not hour.startswith("*")
 
 
-class _HalfHourShiftCronSim(CronSim):
-    """CronSim without its error after a clock change of half an hour.
+def _show_clock(later: datetime, zone: tzinfo) -> datetime:
+    """Return what a clock would show `MAX_CLOCK_CHANGE` before a moment if it ran as it does at that moment."""
+    return later.astimezone(zone).replace(tzinfo=None) - MAX_CLOCK_CHANGE
 
-    CronSim moves forward by whole hours. After such a change it reaches the hour at half past,
-    and misses the first half; or it misses the second time of a half hour that is repeated.
+
+def _find_first_times(readings: Iterable[datetime], zone: tzinfo) -> Iterator[int]:
+    """Yield when the clocks of a zone first show each reading: in seconds since 1970, in the order of the readings.
+
+    A reading that they skip counts as shown at the end of the gap.
     """
+    gap_end: datetime | None = None
+    for reading in readings:
+        if gap_end is not None and reading < gap_end:
+            continue  # skipped by the same change as the reading before
+        first, second = _find_offsets(reading, zone)
+        if first >= second:
+            yield _count_seconds(reading - first)
+        else:
+            end = _find_change(_count_seconds(reading - second), _count_seconds(reading - first), zone)
+            gap_end = datetime.fromtimestamp(end, zone).replace(tzinfo=None)
+            yield end
 
-    def advance_minute(self) -> bool:
-        before = self.dt
-        moved = super().advance_minute()
-        if before.tzinfo is not None and self.dt.utcoffset() != before.utcoffset():
-            self.dt = before.replace(second=0)
-            while self.dt.minute not in self.minutes:  # minute by minute: the clock may show one of them twice
-                self.tick(60)
-                if self.dt.minute == 0:
-                    break  # check the month, the day and the hour again
-        return moved
 
-    def advance_hour(self) -> bool:
-        moved = super().advance_hour()
-        if self.dt.tzinfo is not None and moved and self.dt.minute:
-            begin = (self.dt.astimezone(UTC) - timedelta(minutes=self.dt.minute)).astimezone(self.dt.tzinfo)
-            if begin.hour == self.dt.hour:
-                self.dt = begin
-        return moved
+def _find_all_times(readings: Iterable[datetime], zone: tzinfo) -> Iterator[int]:
+    """Yield all times at which the clocks of a zone show one of the readings: in seconds since 1970, in their order."""
+    repeated: list[int] = []  # readings that will be shown a second time, the earliest first
+    for reading in readings:
+        first, second = _find_offsets(reading, zone)
+        time = _count_seconds(reading - first)
+        while repeated and repeated[0] <= time:
+            yield heapq.heappop(repeated)
+        if first >= second:
+            yield time
+        if first > second:
+            heapq.heappush(repeated, _count_seconds(reading - second))
+    while repeated:
+        yield heapq.heappop(repeated)
+
+
+def _find_offsets(reading: datetime, zone: tzinfo) -> tuple[timedelta, timedelta]:
+    """Return the UTC offsets with which the clocks of a zone may show a reading.
+
+    They are equal if it is shown once. It is shown twice if the first one is greater, and skipped if it is less
+    (PEP 495).
+    """
+    first, second = (reading.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
+    assert first is not None, "a time zone has an offset at any time"
+    assert second is not None, "as above"
+    return first, second
+
+
+def _find_change(before: int, after: int, zone: tzinfo) -> int:
+    """Return when the clocks change between two moments, in seconds since 1970."""
+    offset = datetime.fromtimestamp(after, zone).utcoffset()
+    while after - before > 1:
+        middle = (before + after) // 2
+        if datetime.fromtimestamp(middle, zone).utcoffset() == offset:
+            after = middle
+        else:
+            before = middle
+    return after
+
+
+def _count_seconds(utc: datetime) -> int:
+    return (utc - _EPOCH) // timedelta(seconds=1)
 
 
 def find_time_zone(name: str) -> zoneinfo.ZoneInfo:
@@ -171,28 +229,29 @@ def is_single_time(text: str) -> bool:
 
 
 def parse_expression(text: str, timezone: str) -> Timing:
-    """Parse an expression.
+    """Parse an expression. Only a cron expression needs its time zone.
 
     Raises:
         InvalidRequest: the expression is not valid, or its time never comes; the message says why.
     """
-    time_zone, words = find_time_zone(timezone), text.strip()
+    words = text.strip()
     if len(words) > MAX_SCHEDULE_EXPRESSION_CHARACTERS:
         raise InvalidRequest(
             f"schedule: the expression is longer than {MAX_SCHEDULE_EXPRESSION_CHARACTERS} characters."
         )
     if words.lower().startswith("every"):
-        return Timing("", time_zone, interval=_parse_interval(words))
+        return Timing("", interval=_parse_interval(words))
     if is_single_time(words):
-        return Timing("", time_zone, only_time=_parse_timestamp(words))
+        return Timing("", only_time=_parse_timestamp(words))
     cron = " ".join(_CRON_ALIASES.get(words.lower(), words).split())
+    cron = _FULL_NAME_PATTERN.sub(lambda name: name[0][:3], cron)
     if cron.count(" ") != 4:
         raise InvalidRequest(
             f"schedule: {words!r} is not a cron expression of five fields, nor an interval such as 'every 15m', nor a"
             " time such as 2030-01-31T09:00:00Z."
         )
     try:
-        timing = Timing(cron, time_zone)
+        timing = Timing(cron, find_time_zone(timezone))
         CronSim(cron, datetime.now(UTC))
     except CronSimError as error:
         field = str(error).removeprefix("Bad ")

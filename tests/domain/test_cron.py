@@ -17,6 +17,8 @@ BERLIN, NEW_YORK, SYDNEY = "Europe/Berlin", "America/New_York", "Australia/Sydne
 CAIRO, SAO_PAULO, BEIRUT = "Africa/Cairo", "America/Sao_Paulo", "Asia/Beirut"
 #: a zone whose clocks change by half an hour
 LORD_HOWE = "Australia/Lord_Howe"
+#: a zone whose clocks change at a quarter to three and a quarter to four
+CHATHAM = "Pacific/Chatham"
 #: days close to something special: both clock changes of each zone, a leap day, ends of months
 SPECIAL = {
     BERLIN: ["2026-03-29", "2026-10-25", "2028-02-29"],
@@ -26,6 +28,28 @@ SPECIAL = {
     SAO_PAULO: ["2018-02-18", "2018-11-04"],
     BEIRUT: ["2024-03-31", "2024-10-27"],
     LORD_HOWE: ["2024-04-07", "2024-10-06"],
+    # one of each kind of change since 1970: by 15 minutes to a day, in both directions, at odd minutes, around midnight
+    CHATHAM: ["2026-04-05", "2026-09-27"],
+    "Africa/Algiers": ["1971-04-25", "1978-09-22"],
+    "America/Caracas": ["2007-12-09", "2016-05-01"],
+    "America/Goose_Bay": ["1987-04-05", "1987-10-25", "1988-04-03", "1988-10-30"],
+    "America/Guyana": ["1975-08-01"],
+    "America/Iqaluit": ["1999-10-31"],
+    "America/Montevideo": ["1974-01-13", "1974-03-10", "1974-09-01"],
+    "America/St_Johns": ["1987-10-25", "1988-04-03", "1988-10-30", "2026-03-08", "2026-11-01"],
+    "Antarctica/Casey": ["2009-10-18", "2010-03-05", "2020-10-04", "2021-03-14"],
+    "Antarctica/Troll": ["2026-03-29", "2026-10-25"],
+    "Antarctica/Vostok": ["1994-02-01", "1994-11-01"],
+    "Asia/Bishkek": ["1997-03-30", "1997-10-26"],
+    "Asia/Colombo": ["1996-05-25", "1996-10-26", "2006-04-15"],
+    "Asia/Kathmandu": ["1986-01-01"],
+    "Asia/Pyongyang": ["2015-08-15", "2018-05-05"],
+    "Australia/Eucla": ["2008-10-26", "2009-03-29"],
+    "Europe/Dublin": ["2026-03-29", "2026-10-25"],
+    "Pacific/Apia": ["2011-12-30"],
+    "Pacific/Guam": ["1976-08-22"],
+    "Pacific/Kiritimati": ["1979-10-01"],
+    "Pacific/Norfolk": ["2015-10-04"],
 }
 _NAMES = {name: number for number, name in enumerate("SUN MON TUE WED THU FRI SAT".split())}
 _MONTHS = {name: n for n, name in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), start=1)}
@@ -74,8 +98,8 @@ def _oracle(expression: str, zone: ZoneInfo, begin: datetime, days: int) -> list
                 found.add(moment)
         return sorted(found)
     # by the clock on the wall: each time of day once, and those in a gap at the end of the gap
-    wall = begin.astimezone(zone).replace(tzinfo=None) - timedelta(hours=3)
-    while wall <= end.astimezone(zone).replace(tzinfo=None) + timedelta(hours=3):
+    wall = begin.astimezone(zone).replace(tzinfo=None) - timedelta(hours=26)
+    while wall <= end.astimezone(zone).replace(tzinfo=None) + timedelta(hours=26):
         if _fits(expression, wall):
             moment, later = wall, wall.replace(tzinfo=zone)
             while later.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != moment:
@@ -138,7 +162,25 @@ _where = st.sampled_from([(zone, day) for zone, days in SPECIAL.items() for day 
 @example("*/20 * * * *", (LORD_HOWE, "2024-10-06"))
 @example("30 * * * *", (LORD_HOWE, "2024-04-07"))
 @example("45 */1 * * *", (LORD_HOWE, "2024-04-07"))
+@example("* 2 * * *", (CHATHAM, "2026-04-05"))
+@example("*/5 2-3 * * *", (CHATHAM, "2026-04-05"))
+@example("50 2 * * *", (CHATHAM, "2026-04-05"))
+@example("50 2,3 * * *", (CHATHAM, "2026-09-27"))
+@example("* * * * *", (CHATHAM, "2026-09-27"))
+@example("7 * * * *", ("Asia/Kathmandu", "1986-01-01"))
+@example("*/10 0 * * *", ("America/Guyana", "1975-08-01"))
+@example("40 * * * *", ("Pacific/Kiritimati", "1979-10-01"))
+@example("*/15 12 * * *", ("Pacific/Apia", "2011-12-30"))
+@example("15 12 * * *", ("Pacific/Apia", "2011-12-30"))
+@example("*/30 17-23 * * *", ("Antarctica/Vostok", "1994-02-01"))
+@example("30 17-23 * * *", ("Antarctica/Vostok", "1994-02-01"))
+@example("*/15 23,0 * * *", ("Antarctica/Casey", "2021-03-14"))
+@example("*/7 22-23 * * *", ("America/St_Johns", "1988-10-30"))
 def test_times_are_those_of_the_oracle(expression: str, where: tuple[str, str]) -> None:
+    _check_against_oracle(expression, where)
+
+
+def _check_against_oracle(expression: str, where: tuple[str, str]) -> None:
     name, day = where
     begin = datetime.fromisoformat(f"{day}T00:00:00+00:00") - timedelta(days=1)
     timing, found, moment = cron.parse_expression(expression, name), [], _ms(begin)
@@ -201,6 +243,62 @@ def test_clock_changes_at_midnight_and_by_half_an_hour_are_handled(
         found.append(datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M"))
 
     assert found == times
+
+
+@pytest.mark.parametrize("place", [(zone, day) for zone, days in SPECIAL.items() for day in days])
+@pytest.mark.parametrize("expression", ["*/5 0-3,23 * * *", "5,35 0-3,22-23 * * *"])
+@pytest.mark.slow
+def test_around_each_kind_of_clock_change_the_times_are_those_of_the_oracle(
+    expression: str, place: tuple[str, str]
+) -> None:
+    _check_against_oracle(expression, place)
+
+
+def test_a_zone_whose_offset_has_seconds_is_followed() -> None:
+    """The clocks of Monrovia were 44 minutes and 30 seconds behind UTC until 7 January 1972."""
+    timing, moment = cron.parse_expression("30 23 * * *", "Africa/Monrovia"), _ms(datetime(1972, 1, 6, 12, tzinfo=UTC))
+    first = timing.next_after(moment, 0)
+
+    assert first == _ms(datetime(1972, 1, 7, 0, 14, 30, tzinfo=UTC))
+    assert timing.next_after(first, 0) == _ms(datetime(1972, 1, 7, 23, 30, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ("@midnight", "0 0 * * *"),
+        ("@MidNight", "0 0 * * *"),
+        ("@annually", "0 0 1 1 *"),
+        ("@YEARLY", "0 0 1 1 *"),
+        ("0 9 * * MONDAY", "0 9 * * 1"),
+        ("0 9 * * monday-Friday", "0 9 * * 1-5"),
+        ("0 9 * * Tue,Thursday,saturday,SUNDAY", "0 9 * * 2,4,6,0"),
+        ("0 9 * * wednesday#2", "0 9 * * 3#2"),
+        ("0 9 1 January,march-MAY,August *", "0 9 1 1,3-5,8 *"),
+        ("0 9 1 february,april,june,july,september,october,november,december *", "0 9 1 2,4,6,7,9-12 *"),
+    ],
+)
+def test_names_of_days_months_and_expressions_may_be_written_in_full_and_in_any_case(given: str, same: str) -> None:
+    timings = [cron.parse_expression(text, BERLIN) for text in (given, same)]
+    moment = _ms(datetime(2026, 1, 1, tzinfo=UTC))
+
+    for _ in range(20):
+        times = {timing.next_after(moment, 0) for timing in timings}
+        assert len(times) == 1
+        (time,) = times
+        assert time is not None
+        moment = time
+
+
+@pytest.mark.parametrize("word", ["MOONDAY", "MONDAYS", "XMONDAY", "JANU"])
+def test_a_name_that_is_none_is_refused(word: str) -> None:
+    with pytest.raises(InvalidRequest, match="not valid"):
+        cron.parse_expression(f"0 9 * {word} *" if word == "JANU" else f"0 9 * * {word}", "UTC")
+
+
+@pytest.mark.parametrize("expression", ["every 15m", "2030-01-31T09:00:00+01:00"])
+def test_an_expression_that_needs_no_zone_is_parsed_without_it(expression: str) -> None:
+    assert cron.parse_expression(expression, "Nowhere/Land") == cron.parse_expression(expression, "UTC")
 
 
 def test_weekday_0_and_7_are_sunday() -> None:

@@ -66,6 +66,7 @@ class Schedules:
             Conflict: there is one with that id already, or the key was used with another body.
         """
         now = self._clock()
+        cron.find_time_zone(spec.timezone)
         if id_ is not None and not ids.is_slug(id_):
             raise InvalidRequest("id: only letters, digits and . _ @ - (at most 64 characters).")
         anchor = now // 1000 * 1000
@@ -171,6 +172,7 @@ class Schedules:
         Raises:
             InvalidRequest: it cannot be read, or never comes.
         """
+        cron.find_time_zone(timezone)
         now = self._clock()
         anchor = now // 1000 * 1000
         timing, last = cron.parse_expression(expression, timezone), now
@@ -220,6 +222,8 @@ class Schedules:
 
     def _apply_spec_changes(self, found: Schedule, changes: Mapping[str, Any]) -> Schedule:
         spec = msgspec.structs.replace(found.spec, **changes)
+        if spec.timezone != found.spec.timezone:
+            cron.find_time_zone(spec.timezone)
         now = self._clock()
         if (spec.expression, spec.timezone) != (found.spec.expression, found.spec.timezone):
             anchor = now // 1000 * 1000

@@ -473,6 +473,32 @@ async def test_what_is_deleted_is_gone(stage: Stage, clock: SteppedClock) -> Non
     assert await stage.engine.list_runs(_ALL, PAGE) == []
 
 
+async def test_an_interval_and_a_single_time_go_on_without_their_zone(
+    stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interval = await stage.engine.schedules.create_schedule(wanted("every 1h", timezone="Europe/Berlin"))
+    single = await stage.engine.schedules.create_schedule(wanted("2023-11-14T23:00:00Z", timezone="Europe/Berlin"))
+    known = cron.find_time_zone
+    monkeypatch.setattr(cron, "find_time_zone", lambda name: known("Mars/Olympus" if name != "UTC" else name))
+    clock.forward(60 * MINUTE)
+    await tick(stage.engine)
+    edited = await stage.engine.schedules.edit_schedule(interval.id, {"input": "something else"})
+
+    assert await outcomes(stage.engine, interval.id) == await outcomes(stage.engine, single.id) == ["fired"]
+    assert (edited.enabled, edited.next_at) == (True, START + 120 * MINUTE)
+
+
+@pytest.mark.parametrize("expression", ["every 1h", "2029-11-14T23:00:00Z"])
+async def test_an_unknown_zone_is_refused_even_where_the_times_need_none(stage: Stage, expression: str) -> None:
+    kept = await stage.engine.schedules.create_schedule(wanted(expression))
+    with pytest.raises(InvalidRequest, match="Nowhere/Land"):
+        await stage.engine.schedules.create_schedule(wanted(expression, timezone="Nowhere/Land"))
+    with pytest.raises(InvalidRequest, match="Nowhere/Land"):
+        await stage.engine.schedules.edit_schedule(kept.id, {"timezone": "Nowhere/Land"})
+    with pytest.raises(InvalidRequest, match="Nowhere/Land"):
+        stage.engine.schedules.preview_times(expression, "Nowhere/Land", 1)
+
+
 async def test_a_schedule_whose_zone_has_gone_is_disabled_and_keeps_no_other_from_firing(
     stage: Stage, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
