@@ -9,6 +9,9 @@ from msgspec import Meta, Struct, field
 
 from gateway.domain.delivery import Target
 
+#: bytes that the body of a webhook may have, if the settings do not say otherwise
+MAX_WEBHOOK_BYTES = 5_000_000
+
 
 class WebhookEndpointSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry of `inbound`: what `POST /api/webhook/{name}` accepts, and the run that it becomes."""
@@ -31,6 +34,8 @@ class WebhookEndpointSettings(Struct, frozen=True, kw_only=True, forbid_unknown_
     events: list[str] = field(default_factory=list)
     #: chat that the answer is sent to, in addition to the session: for example `telegram:123`
     deliver: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w.@-]*:.+$")] | None = None
+    #: the most bytes that a webhook's body may have, whatever `limits.body` says
+    max_bytes: Annotated[int, Meta(ge=1024, le=64 << 20)] = MAX_WEBHOOK_BYTES
     #: when false, nothing is accepted
     enabled: bool = True
 

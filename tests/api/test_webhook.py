@@ -18,6 +18,7 @@ import pytest
 from gateway import app, config
 from gateway.api import auth
 from gateway.api.routes import webhook
+from gateway.domain.inbound import MAX_WEBHOOK_BYTES
 from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter
 from gateway.errors import ConfigError
@@ -322,13 +323,39 @@ async def signed(served: Serving, clock: SteppedClock, body: bytes, name: str = 
     return await post(served, name, body, providers.generic(body, providers.SHARED_SECRET, clock() // 1000))
 
 
+def message_of(size: int) -> bytes:
+    """Return the body of a webhook with so many bytes."""
+    empty = json.dumps({"event": "message", "data": {"chat_id": "1", "content": ""}})
+    return empty.replace('content": "', f'content": "{"x" * (size - len(empty))}').encode()
+
+
 async def test_a_huge_payload_is_refused_and_nothing_stored(taking: Serving, clock: SteppedClock) -> None:
-    body = json.dumps({"event": "message", "data": {"chat_id": "1", "content": "x" * 300_000}}).encode()
-    answer = await signed(taking, clock, body)
+    answer = await signed(taking, clock, message_of(MAX_WEBHOOK_BYTES + 1))
 
     assert (answer.status, answer.code) == (413, "TOO_LARGE")
+    assert "inbound.generic.max_bytes" in answer.message
     assert "limits.body" not in answer.message, "raising it would change nothing"
     assert await runs(taking) == []
+
+
+async def test_a_payload_larger_than_other_bodies_is_taken(taking: Serving, clock: SteppedClock) -> None:
+    answer = await signed(taking, clock, message_of(MAX_WEBHOOK_BYTES))
+
+    assert answer.status == 202
+    assert taking.context.config.limits.body < MAX_WEBHOOK_BYTES
+
+
+async def test_each_endpoint_has_its_own_limit(tmp_path: Path, clock: SteppedClock) -> None:
+    entry = {"secret": providers.SHARED_SECRET, "provider": "generic"}
+    inbound = {"small": {**entry, "max_bytes": 1024}, "generic": entry}
+    async with serving(tmp_path, {"inbound": inbound}, clock=clock) as served:
+        fits = await signed(served, clock, message_of(1024), "small")
+        too_large = await signed(served, clock, message_of(1025), "small")
+        elsewhere = await signed(served, clock, message_of(1025))
+
+    assert (fits.status, too_large.status, elsewhere.status) == (202, 413, 202)
+    assert "larger than 1024 bytes" in too_large.message
+    assert "inbound.small.max_bytes" in too_large.message
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ from gateway.engine.messaging.channels import make_chat_reply
 
 ROUTES = Routes("webhooks in")
 
-#: bytes that the body of a webhook may have
-MAX_WEBHOOK_BYTES = 256 * 1024
 #: characters that a message in Slack may have
 MAX_SLACK_CHARACTERS = 40_000
 
@@ -45,7 +43,7 @@ def check_headers(request: web.Request, server: ServerContext) -> None:
 
 def limit_webhook_body(request: web.Request, server: ServerContext) -> body.BodyLimit:
     """Return how long the body of a webhook may be."""
-    return body.BodyLimit(min(MAX_WEBHOOK_BYTES, server.config.limits.body), None)
+    return body.BodyLimit(*server.engine.channels.find_webhook_body_limit(request.match_info["channel"]))
 
 
 @ROUTES.add(

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from gateway.domain.delivery import CHAT_FORMAT, Delivery, SendResult
 from gateway.domain.event import Change
-from gateway.domain.inbound import ImmediateReply
+from gateway.domain.inbound import MAX_WEBHOOK_BYTES, ImmediateReply
 from gateway.domain.page import Page
 from gateway.domain.ports.channel import Channel, ChannelState, OutgoingMessage, WebhookReceiver
 from gateway.domain.run import Run, RunFilter, Status
@@ -177,6 +177,13 @@ class Channels:
                 remedy="Configure it under inbound, with a secret.",
             )
         return found
+
+    def find_webhook_body_limit(self, name: str) -> tuple[int, str | None]:
+        """Return how many bytes a webhook may have, and the setting that says so; None if no setting does."""
+        endpoint = self._opened.webhook_endpoints.get(name)
+        if endpoint is None:
+            return MAX_WEBHOOK_BYTES, None
+        return endpoint.max_body_bytes, f"inbound.{name}.max_bytes"
 
     async def receive_webhook(self, name: str, headers: Mapping[str, str], body: bytes) -> Run | ImmediateReply:
         """Verify and parse a webhook whose headers the receiver has checked, and submit it."""

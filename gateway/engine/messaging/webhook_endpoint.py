@@ -54,6 +54,10 @@ class WebhookEndpoint:
     def agent(self) -> str | None:
         return self._settings.agent
 
+    @property
+    def max_body_bytes(self) -> int:
+        return self._settings.max_bytes
+
     def check_headers(self, headers: Mapping[str, str]) -> None:
         self._provider.check_headers(headers, self.secrets, self._clock() // 1000)
 
