@@ -83,18 +83,19 @@ def join_characters(text: str) -> str:
 
 
 def parse_terms(query: str) -> tuple[SearchTerm, ...]:
-    """Return the words and phrases of a query.
+    """Return the words and phrases of a query, each once.
 
     Raises:
         InvalidRequest: the query has no word that must occur.
     """
-    found = []
+    found: dict[tuple[str, bool, bool], SearchTerm] = {}
     for minus, phrase, word in _TERM_PATTERN.findall("".join(c if c.isprintable() else " " for c in query)):
         text = phrase or word
         if any(c.isalnum() for c in text):  # the index has only letters and digits
             goes_on = bool(word) and (word.endswith("*") or (not minus and len(word) >= MIN_PREFIX_LETTERS))
-            found.append(SearchTerm(text, prefix=goes_on, excluded=bool(minus)))
-    found = found[:MAX_QUERY_TERMS]
-    if all(term.excluded for term in found):
+            term = SearchTerm(text, prefix=goes_on, excluded=bool(minus))
+            found.setdefault((text.casefold().rstrip("*"), goes_on, term.excluded), term)
+    terms = tuple(found.values())[:MAX_QUERY_TERMS]
+    if all(term.excluded for term in terms):
         raise InvalidRequest("q: the query needs at least one word to search for.")
-    return tuple(found)
+    return terms

@@ -30,7 +30,15 @@ def test_a_query_without_a_word_to_find_is_refused(query: str) -> None:
 
 
 def test_words_beyond_the_limit_are_ignored() -> None:
-    assert len(search.parse_terms("word " * 400)) == MAX_QUERY_TERMS
+    words = " ".join(f"word{number}" for number in range(40))
+
+    assert len(search.parse_terms(words)) == MAX_QUERY_TERMS
+
+
+def test_a_word_that_is_said_twice_is_searched_once() -> None:
+    found = search.parse_terms('word Word word* "a phrase" "A Phrase" -not -not word other')
+
+    assert [term.text for term in found] == ["word", "a phrase", "not", "other"]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 from aiohttp import web
@@ -13,6 +14,9 @@ from gateway.domain.token import Scope
 from gateway.errors import AgentNotFound, GatewayError, Unavailable
 
 ROUTES = Routes("health")
+
+#: seconds that `/health` waits for the numbers of tasks: a probe must have its answer, whatever the readers do
+COUNTING_TIMEOUT_SECONDS = 0.8
 
 
 class BackgroundTasks(Struct, frozen=True, kw_only=True):
@@ -104,8 +108,9 @@ async def _describe_refused_webhooks(call: Call[Nothing, Nothing]) -> dict[str, 
 
 async def _count_background_tasks(call: Call[Nothing, Nothing]) -> BackgroundTasks | None:
     try:
-        found = await call.engine.count_background_runs()
-    except GatewayError:
+        async with asyncio.timeout(COUNTING_TIMEOUT_SECONDS):
+            found = await call.engine.count_background_runs()
+    except (GatewayError, TimeoutError):
         return None
     return BackgroundTasks(active=found.active, queued=found.queued, total=found.total)
 

@@ -5,26 +5,21 @@ Triggers in the migrations keep the index up to date.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.page import Page
-from gateway.domain.search import SearchHit, SearchQuery, SearchTerm, join_characters, separate_characters
+from gateway.domain.search import SearchHit, SearchQuery, SearchTerm, separate_characters
 from gateway.domain.session import Role
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite.database import Reader, Transaction
+from gateway.store.sqlite.excerpts import MATCH_BEGIN, MATCH_END, cut_excerpt
 from gateway.store.sqlite.unreadable import decode_rows
 
-#: words in a snippet
-MAX_SNIPPET_WORDS = 32
 #: characters of a message that are indexed; the migrations use the same number
 MAX_INDEXED_CHARACTERS = 65536
 #: one step of reindexing ends after this many messages, or after this many characters
 REINDEX_STEP_MESSAGES, REINDEX_STEP_CHARACTERS = 200, 65536
-#: mark the beginning and the end of a match in a snippet; shown text never contains them
-_MATCH_BEGIN, _MATCH_END = "\x02", "\x03"
-_MARKED_MATCH = re.compile(f"{_MATCH_BEGIN}([^{_MATCH_BEGIN}{_MATCH_END}]*){_MATCH_END}")
 
 
 def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[SearchHit]:
@@ -36,17 +31,24 @@ def search_messages(reader: Reader, query: SearchQuery, page: Page) -> list[Sear
             values.append(value)
     rows = reader.execute(
         "SELECT words.rowid, transcript.session, sessions.agent, role, run, at,"
-        f" snippet(words, 0, '{_MATCH_BEGIN}', '{_MATCH_END}', '…', {MAX_SNIPPET_WORDS})"
+        f" highlight(words, 0, '{MATCH_BEGIN}', '{MATCH_END}')"
         " FROM words CROSS JOIN transcript ON transcript.id = words.rowid"
         " CROSS JOIN sessions ON sessions.key = transcript.session"
         f" WHERE {' AND '.join(conditions)} AND words.rowid < ? ORDER BY words.rowid DESC LIMIT ?",
         (*values, page.before if page.before is not None else 1 << 62, page.limit),
     )
-    return decode_rows(reader, RowKind.MESSAGE, rows, _decode_hit, lambda row: (row[0],))
+
+    def decode_in_time(row: Sequence[Any]) -> SearchHit:
+        if reader.limit is not None:  # SQLite works long on each row, in few steps
+            reader.limit.check()
+        return _decode_hit(row)
+
+    return decode_rows(reader, RowKind.MESSAGE, rows, decode_in_time, lambda row: (row[0],))
 
 
 def _decode_hit(row: Sequence[Any]) -> SearchHit:
     position, session, agent, role, run, at, marked = row
+    excerpt = cut_excerpt(marked)
     return SearchHit(
         position=position,
         session=session,
@@ -54,8 +56,8 @@ def _decode_hit(row: Sequence[Any]) -> SearchHit:
         role=Role(role),
         run=run,
         at=at,
-        snippet=_strip_marks(marked),
-        matches=tuple(dict.fromkeys(map(join_characters, _MARKED_MATCH.findall(marked)))),
+        snippet=excerpt.text,
+        matches=excerpt.matches,
     )
 
 
@@ -69,10 +71,6 @@ def _match_expression(terms: tuple[SearchTerm, ...]) -> str:
 def _quote_term(term: SearchTerm) -> str:
     text = separate_characters(term.text).replace('"', '""')
     return f'"{text}"' + ("*" if term.prefix else "")
-
-
-def _strip_marks(marked: str) -> str:
-    return join_characters(marked).replace(_MATCH_BEGIN, "").replace(_MATCH_END, "")
 
 
 def reindex_message_batch(tx: Transaction) -> bool:
