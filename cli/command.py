@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,14 @@ import click
 import gateway
 from cli import commands
 from gateway.errors import ConfigError, GatewayError
+from gateway.supervisor.command_line import spell_program
+
+_COMMAND_NAMES = sorted(found.name.replace("_", "-") for found in pkgutil.iter_modules(commands.__path__))
+#: our name where a command follows; not "the gateway status", and not with --config
+_COMMANDS_IN_TEXT = re.compile(
+    r"(?<![\w./-])(?<!\bthe )(?<!\ba )(?<!\bthat )(?<!\bthis )gateway"
+    rf"(?= (?:{'|'.join(_COMMAND_NAMES)})\b(?![^\n;,]*--config))"
+)
 
 
 class Interrupted(GatewayError):
@@ -37,6 +47,19 @@ class Invocation:
 def current_invocation() -> Invocation:
     """Return the invocation of the command that runs now."""
     return click.get_current_context().ensure_object(Invocation)
+
+
+def complete_commands(text: str, env: Mapping[str, str] | None = None) -> str:
+    """Return a text of ours with all that its commands need to reach the gateway of an environment.
+
+    `Start it: gateway start` becomes `Start it: gateway --config work.json start`. A command that names its
+    config already stays as it is.
+
+    Args:
+        env: that of the command that runs now, if it is left out; a thread has no such command.
+    """
+    spelled = spell_program(current_invocation().merged_environment if env is None else env)
+    return text if spelled == "gateway" else _COMMANDS_IN_TEXT.sub(lambda _: spelled, text)
 
 
 def require_config() -> None:
@@ -128,7 +151,7 @@ class Program(Group):
         self.params += [_config_option(), _version_option()]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(found.name.replace("_", "-") for found in pkgutil.iter_modules(commands.__path__))
+        return _COMMAND_NAMES
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):

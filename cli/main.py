@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from cli import output
-from cli.command import Interrupted, Invocation, Program
+from cli.command import Interrupted, Invocation, Program, complete_commands
 from gateway.errors import GatewayError
 
 
@@ -90,7 +90,7 @@ def _report_error(
     details: dict[str, object] | None = None,
 ) -> int:
     """Print what went wrong and what to do. Returns the exit code."""
-    remedies = [line for line in (remedy or "").splitlines() if line]
+    remedies = [line for line in complete_commands(remedy or "", invocation.merged_environment).splitlines() if line]
     if exit_code == Interrupted.exit_code and sys.stderr.isatty():
         output.print_error("\n" + "\n   ".join([message, *remedies]))  # the terminal has printed ^C on this line
     elif output.wants_decoration(sys.stderr):

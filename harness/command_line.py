@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -53,7 +54,8 @@ class Shell:
             check=False,
         )
         assert "Traceback" not in done.stderr
-        return Result(done.returncode, done.stdout, done.stderr)
+        home = {**self.env, **(env or {})}.get("MOONGATE_HOME")
+        return Result(done.returncode, _leave_out_home(done.stdout, home), _leave_out_home(done.stderr, home))
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command with pipes. The caller must end it."""
@@ -63,6 +65,14 @@ class Shell:
     def terminal(self, *words: str, env: Mapping[str, str] | None = None) -> Terminal:
         """Start a command in a terminal."""
         return Terminal([*_PROGRAM, *words], {**self.env, "TERM": "xterm", **(env or {})}, self.cwd)
+
+
+def _leave_out_home(text: str, home: str | None) -> str:
+    """Return what a command printed, with its commands as for the usual state directory.
+
+    Each test has a state directory of its own, which the commands that are printed name.
+    """
+    return text.replace(f"MOONGATE_HOME={shlex.quote(home)} gateway", "gateway") if home else text
 
 
 def _command(words: Sequence[str]) -> list[str]:
@@ -85,7 +95,8 @@ class Terminal:
             start_new_session=True,
         )
         os.close(inner)
-        self.shown = ""
+        self._home = env.get("MOONGATE_HOME")
+        self._raw = ""
 
     def __enter__(self) -> Terminal:
         return self
@@ -95,6 +106,10 @@ class Terminal:
             self.process.kill()
         self.process.wait(PATIENCE)
         os.close(self._master)
+
+    @property
+    def shown(self) -> str:
+        return _leave_out_home(self._raw, self._home)
 
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
@@ -119,7 +134,7 @@ class Terminal:
             data = os.read(self._master, 65536) if ready else b""
         except OSError:  # the command has closed the terminal
             return False
-        self.shown += data.decode("utf-8", "replace")
+        self._raw += data.decode("utf-8", "replace")
         return bool(data)
 
 

@@ -8,7 +8,7 @@ import click
 
 from cli import output
 from cli.arguments import add_budget_options, describe_budget, pop_budget
-from cli.command import Group, current_invocation
+from cli.command import Group, complete_commands, current_invocation
 from cli.remote.client import connect_to_gateway, quote_part
 
 
@@ -126,9 +126,8 @@ def add_agent(prompt: str | None, prompt_file: TextIO | None, disabled: bool, **
     body = fields | budget | {"system_prompt": _read_prompt(prompt, prompt_file), "is_enabled": not disabled}
     made = connect_to_gateway().post("/api/agents", body)
     agent = made["agent"]
-    output.print_result(
-        made, f'Made {agent["slug"]} over {agent["base"]}: gateway agent --agent {agent["slug"]} "Hello"'
-    )
+    try_it = complete_commands(f'gateway agent --agent {agent["slug"]} "Hello"')
+    output.print_result(made, f"Made {agent['slug']}, based on {agent['base']}. Try it: {try_it}")
 
 
 @COMMAND.command("edit")

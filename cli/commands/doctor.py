@@ -40,7 +40,7 @@ def COMMAND(context: click.Context, fix: bool) -> None:  # noqa: N802 the seam's
         found = checks.examine_gateway(environ)
     broken = any(one.level is Level.ERROR for one in found)
     if current_invocation().json:
-        findings = [one._asdict() for one in found]
+        findings = [one.complete()._asdict() for one in found]
         output.print_json({"ok": not broken, "findings": findings, "fixed": repairs.done, "failed": repairs.failed})
     else:
         for said in repairs.done:

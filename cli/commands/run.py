@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.command import CommandWithoutJson, current_invocation, require_config
+from cli.command import CommandWithoutJson, complete_commands, current_invocation, require_config
 from cli.instance import Instance
 from cli.service import lookup
 
@@ -55,6 +55,5 @@ def _stop_installed_service() -> None:
     manager = lookup.find_owner(Instance.from_environment(current_invocation().merged_environment))
     if manager is not None:
         manager.stop_service()
-        output.print_note(
-            f"Stopped {manager.service_name}. It starts at the next login, or with: gateway service-start"
-        )
+        back = complete_commands("or with: gateway service-start")
+        output.print_note(f"Stopped {manager.service_name}. It starts at the next login, {back}")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cli import output
-from cli.command import Command, current_invocation
+from cli.command import Command, complete_commands, current_invocation
 from cli.doctor import finding, service_drift
 from cli.doctor.finding import Level
 from cli.instance import Instance
@@ -42,14 +42,14 @@ def COMMAND(context: click.Context) -> None:  # noqa: N802 the seam's name
     manager = lookup.find_installed(instance)
     if manager is None:
         shown = {"installed": False, "running": False}
-        output.print_result(shown, "\n".join([*_head_rows("No"), "   Install it: gateway install"]))
+        output.print_result(shown, "\n".join([*_head_rows("No"), complete_commands("   Install it: gateway install")]))
         context.exit(3)
     found, status = probe.probe_gateway(instance), _ask_status(manager)
     shape = _build_json(instance, manager, status, found)
     if current_invocation().json:
         output.print_json(shape)
     else:
-        output.print_text("\n".join(_status_rows(shape)))
+        output.print_text(complete_commands("\n".join(_status_rows(shape))))
         for one in service_drift.examine_service(instance, found):
             if one.level is not Level.OK:
                 finding.print_finding(one)
@@ -61,7 +61,7 @@ def _ask_status(manager: ServiceManager) -> ServiceStatus:
         manager.require_available()
         return manager.ask_status()
     except GatewayError as error:
-        output.print_note(str(error))
+        output.print_note(complete_commands(str(error)))
         return ServiceStatus("not known", running=False, pid=None, enabled=False)
 
 
@@ -88,7 +88,7 @@ def _build_json(
         "version": spec and spec.version,
         "url": found.record and probe.local_url(found.record),
         "token": token and mask_secret(token.value),
-        "findings": [one._asdict() for one in service_drift.examine_service(instance, found)],
+        "findings": [one.complete()._asdict() for one in service_drift.examine_service(instance, found)],
     }
 
 

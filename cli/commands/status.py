@@ -10,7 +10,7 @@ import click
 
 import gateway
 from cli import output
-from cli.command import Command, current_invocation
+from cli.command import Command, complete_commands, current_invocation
 from cli.instance import Instance
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State, WorkReport
@@ -96,7 +96,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
 def _build_deep_checks_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
     from cli.doctor import environment  # late: imports psutil and the settings
 
-    findings = [one._asdict() for one in environment.examine_environment(instance, found)]
+    findings = [one.complete()._asdict() for one in environment.examine_environment(instance, found)]
     return {"port_owner": environment.find_port_owner(instance, found), "findings": findings}
 
 
@@ -175,7 +175,7 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
         "   gateway logs --follow   # what it does",
         "   gateway doctor          # what is wrong, and how to fix it",
     ]
-    output.print_text("\n".join(rows))
+    output.print_text(complete_commands("\n".join(rows)))
 
 
 def _print_unresponsive(instance: Instance, found: ProbeResult) -> None:
@@ -183,7 +183,7 @@ def _print_unresponsive(instance: Instance, found: ProbeResult) -> None:
     assert record is not None
     output.print_text(
         output.add_mark("❌", f"Gateway does not answer: pid {record.pid} is there, port {record.port} is silent")
-        + "\n   It may be starting or stopping. See: gateway logs"
+        + complete_commands("\n   It may be starting or stopping. See: gateway logs")
     )
 
 
@@ -191,7 +191,7 @@ def _print_stopped(instance: Instance, found: ProbeResult) -> None:
     rows = [output.add_mark("❌", "Gateway is not running")]
     if (last := _describe_last_stop(instance, found)) is not None:
         rows.append(f"   Last stop: {last['at'] or 'not seen'} ({last['reason']})")
-    output.print_text("\n".join([*rows, "   Start it: gateway start"]))
+    output.print_text("\n".join([*rows, complete_commands("   Start it: gateway start")]))
 
 
 def _uptime_seconds(record: Record) -> int:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from cli import output
+from cli.command import complete_commands
 
 _LEVEL_MARKS = {"ok": "✅", "warning": "⚠️ ", "error": "❌"}
 
@@ -26,9 +27,16 @@ class Finding(NamedTuple):
     cause: str | None = None
     remedy: str | None = None
 
+    def complete(self) -> Finding:
+        """Return the finding as it is shown: its commands reach the gateway that this command line names."""
+        return self._replace(
+            finding=complete_commands(self.finding), remedy=self.remedy and complete_commands(self.remedy)
+        )
+
 
 def print_finding(found: Finding) -> None:
     """Print a finding for people."""
+    found = found.complete()
     mark = _LEVEL_MARKS[found.level] if output.wants_decoration(sys.stdout) else f"{found.level:<7}"
     output.print_text(f"{mark} {found.check}: {found.finding}")
     if found.cause:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from cli import output
+from cli.command import complete_commands
 from cli.output import WaitIndicator
 from cli.remote.client import GatewayClient, quote_part
 from gateway.errors import GatewayError
@@ -58,7 +59,7 @@ class PermissionPrompt:
 
     def _format_hint(self, data: dict[str, Any]) -> str:
         choices = " | ".join(data["choices"])
-        command = f"gateway tasks answer {self._run} {data['id']} {choices}"
+        command = complete_commands(f"gateway tasks answer {self._run} {data['id']} {choices}")
         return f"{_describe_request(data)}\nAnswer before {_format_deadline(data)}: {command}"
 
     def _ask_user(self, data: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from cli import output
+from cli.command import complete_commands
 from cli.instance import Instance
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State
@@ -114,7 +115,7 @@ def wait_until_settled(instance: Instance, wait: float) -> ProbeResult:
 
 def _read_start_error(code: int, said: Path | None) -> GatewayError:
     """Return the error of a gateway that has ended: its own message and exit code."""
-    words = said.read_text(errors="replace").strip() if said is not None else ""
+    words = complete_commands(said.read_text(errors="replace").strip()) if said is not None else ""
     error: GatewayError = (
         AlreadyRunning(words) if code == EXIT_CODE_TAKEN else GatewayError(words or f"it ended with {code}.")
     )

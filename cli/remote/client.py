@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from cli import output
-from cli.command import current_invocation
+from cli.command import complete_commands, current_invocation
 from cli.instance import Instance
 from cli.remote import probe, sse
 from cli.remote.connection import InterruptibleConnection
@@ -273,18 +273,18 @@ class GatewayClient:
             )
         if code == Unauthorized.code:
             return self._explain_unauthorized()
-        return _ERRORS_BY_CODE.get(code, InternalError)(message, details=details)
+        return _ERRORS_BY_CODE.get(code, InternalError)(complete_commands(message, self._instance.env), details=details)
 
     def _explain_unauthorized(self) -> Unauthorized:
-        token, file = self._instance.access_token, paths.token_file(self._instance.home)
+        token = self._instance.access_token
+        started = "The gateway was started with another token, perhaps one in a variable of the shell that started it"
         if token is None:
-            return Unauthorized("the gateway needs a token, and none was found.", remedy="Set MOONGATE_TOKEN.")
-        what = (
-            "Does it belong to another gateway?"
-            if token.source.endswith(str(file))
-            else f"The right one may be in {file}."
-        )
-        return Unauthorized(f"the gateway refuses the token from {token.source}.", remedy=what)
+            remedy = f"{started}. Set MOONGATE_TOKEN to that one."
+            return Unauthorized("the gateway needs a token, and none was found.", remedy=remedy)
+        file = paths.token_file(self._instance.home)
+        other = "" if token.source.endswith(str(file)) or not file.exists() else f", or the one in {file}"
+        remedy = f"{started}{other}. Set MOONGATE_TOKEN to that one."
+        return Unauthorized(f"the gateway refuses the token from {token.source}.", remedy=remedy)
 
 
 def quote_part(text: str) -> str:

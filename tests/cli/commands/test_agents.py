@@ -72,7 +72,9 @@ def test_an_agent_is_made_changed_and_removed(shell: Shell, tmp_path: Path) -> N
 
 
 def test_what_was_done_is_said_in_words(shell: Shell) -> None:
-    assert shell("agents", "add", "mine").out == 'Made mine over main: gateway agent --agent mine "Hello"\n'
+    assert (
+        shell("agents", "add", "mine").out == 'Made mine, based on main. Try it: gateway agent --agent mine "Hello"\n'
+    )
     assert shell("agents", "edit", "mine", "--name", "M").out == "Changed mine.\n"
     assert shell("agents", "remove", "mine").out == "Removed mine.\n"
 
