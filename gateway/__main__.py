@@ -28,7 +28,18 @@ from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
 from gateway.security import secret_file
 from gateway.security.unsafe_text import replace_unsafe
-from gateway.supervisor import config_history, last_stop, lock, port, record, reexec, restart_plan, signals, terminate
+from gateway.supervisor import (
+    command_line,
+    config_history,
+    last_stop,
+    lock,
+    port,
+    record,
+    reexec,
+    restart_plan,
+    signals,
+    terminate,
+)
 from gateway.supervisor.address import ListenAddress, choose_connect_host
 from gateway.supervisor.config_history import ConfigHistory, ConfigReading
 from gateway.supervisor.console import Console
@@ -325,25 +336,42 @@ def _print_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> Non
 def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> str:
     host = choose_connect_host(settings.gateway.host)
     url = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
-    shown = config.display_path(paths.token_file(settings.home))
     token = settings.gateway.auth.token or secret_file.read_secret(paths.token_file(settings.home)) or ""
     asked = settings.gateway.auth.mode == "token"
+    program = command_line.spell_program(os.environ, _shell_command())
+    place, in_shell = _find_token(settings, program)
     rows = [
         f"Moongate {gateway.__version__}",
         f"  URL      {url}",
-        f"  Token    {secret_file.mask_secret(token)}   file: {shown}"
+        f"  Token    {secret_file.mask_secret(token)}   {place}"
         if asked
         else "  Token    not needed (auth.mode: none)",
         f"  Agent    {about['agent']}: {about['introduction']}   change: {config.display_path(settings.path)}",
         f"  Data     {config.display_path(settings.database_path)}",
         "",
         "Try it:",
-        f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer $(cat {shown})"' if asked else "") + " \\",
+        f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer {in_shell}"' if asked else "") + " \\",
         """       -H "Content-Type: application/json" -d '{"message": "Hello"}'""",
-        f'  {_shell_command()} agent "Hello"',
-        f"Ctrl-C stops. In the background: {_shell_command()} start. At login: {_shell_command()} install.",
+        f'  {program} agent "Hello"',
+        f"Ctrl-C stops. In the background: {program} start. At login: {program} install.",
     ]
     return "\n".join(rows)
+
+
+def _find_token(settings: Config, program: str) -> tuple[str, str]:
+    """Return where the gateway's token is, in words, and the words that give it to a command in another shell."""
+    names = next(setting.env for setting in config.list_settings() if setting.name == "gateway.auth.token")
+    if (name := next((name for name in names if os.environ.get(name)), None)) is not None:
+        return f"variable: {name} (set it in the other shell, too)", f"${name}"
+    printed = f"$({program} config token)"
+    if (name := next((name for name in names if settings.dotenv.get(name)), None)) is not None:
+        return f"variable: {name} in {config.display_path(settings.home / '.env')}", printed
+    if settings.gateway.auth.token:
+        return f"setting: gateway.auth.token in {config.display_path(settings.path)}", printed
+    file = paths.token_file(settings.home)
+    shown = config.display_path(file)
+    word = shown if command_line.quote_word(shown.removeprefix("~")) == shown.removeprefix("~") else None
+    return f"file: {shown}", f"$(cat {word or command_line.quote_word(str(file))})"
 
 
 def _shell_command() -> str:

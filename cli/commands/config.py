@@ -11,6 +11,7 @@ import click
 from cli import output
 from cli.command import Group, current_invocation, require_config
 from cli.instance import Instance, get_nested
+from gateway.errors import NotFound
 from gateway.security.secret_file import mask_secret
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _SECRET_FIELD = re.compile(r"(token|password|secret|api_?key|credential)s?$", re
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """Show and check the settings, and print the path of the config file.
+    """Show and check the settings, and print the path of the config file or the token.
 
     \b
     Examples:
@@ -48,6 +49,28 @@ def print_path() -> None:
     output.print_result(value, str(instance.config))
     if not instance.config.exists() and not current_invocation().json:
         output.print_note("The file does not exist: all settings have their defaults.")
+
+
+@COMMAND.command("token")
+def print_token() -> None:
+    """Print the gateway's token, wherever it is set: for a script on this machine.
+
+    It is looked for in the environment, in .env, in the config file, and in the token file.
+
+    \b
+    Example:
+      curl -H "Authorization: Bearer $(gateway config token)" http://127.0.0.1:18790/api/agents
+
+    \b
+    --json prints {"token": str, "source": where it was found}
+    """
+    found = Instance.from_environment(current_invocation().merged_environment).access_token
+    if found is None:
+        raise NotFound(
+            "there is no token.",
+            remedy="With auth.mode none, none is needed; else the first start makes one: gateway start",
+        )
+    output.print_result({"token": found.value, "source": found.source}, found.value)
 
 
 @COMMAND.command("check")

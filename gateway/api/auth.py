@@ -111,7 +111,7 @@ class RequestGuard:
             self._refuse_attempt(
                 request,
                 Unauthorized(
-                    "the token is wrong.", remedy="The right one is in the file token in the state directory."
+                    "the token is wrong.", remedy="On the gateway's machine, gateway config token prints the right one."
                 ),
             )
         return found

@@ -150,3 +150,17 @@ def test_the_file_that_is_checked_is_the_one_that_is_named(tmp_path: Path, alone
     result = alone[1]("config", "check", "--config", "other.json")
 
     assert (result.code, "other.json: gateway.port" in result.err) == (78, True)
+
+
+def test_the_token_is_printed_wherever_it_is(alone: tuple[Live, Shell]) -> None:
+    own, shell = alone
+
+    none = shell("config", "token")
+    in_environment = shell("config", "token", "--json", env={"OPENCLAW_TOKEN": "abc"})
+    (own.home / "token").write_text("from-the-file\n")
+    (own.home / "token").chmod(0o600)
+
+    assert (none.code, none.out) == (1, "")
+    assert "gateway start" in none.err
+    assert in_environment.json == {"token": "abc", "source": "OPENCLAW_TOKEN"}
+    assert shell("config", "token") == (0, "from-the-file\n", "")
