@@ -1,9 +1,11 @@
-"""Options and arguments that several commands share: the text to send, labels, and a daily budget."""
+"""Options and arguments that several commands share: the text to send, labels, ids, durations, and a daily budget."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -34,6 +36,80 @@ def parse_labels(words: tuple[str, ...]) -> dict[str, str]:
         if "=" not in word:
             raise click.UsageError(f'--label: "{word}" is not of the form name=value.', click.get_current_context())
     return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+# --- durations ------------------------------------------------------------------------------------
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
+    """A duration such as 30s, 5m, 2h or 1h30m; a plain number counts in a unit of its own."""
+
+    name = "duration"
+
+    def __init__(
+        self, unit: str = "s", *, most: float | None = None, least: float = 0.0, above: float | None = None
+    ) -> None:
+        """Args:
+        unit: unit of a plain number, and of the value.
+        most, least: bounds, in that unit.
+        above: what the value must be greater than.
+        """
+        self._unit, self._least, self._most, self._above = unit, least, most, above
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = self._parse(str(value).strip())
+        if number is None:
+            self.fail(f"{str(value)[:64]!r} is not a duration: write it as 30s, 5m or 2h.", param, ctx)
+        too_small = number < self._least or (self._above is not None and number <= self._above)
+        if too_small or (self._most is not None and number > self._most):
+            bounds = f"at least {self._least:g}" if self._above is None else f"more than {self._above:g}"
+            bounds += f" and at most {self._most:g}" if self._most is not None else ""
+            self.fail(f"{str(value)[:64]!r} is out of range: {bounds} {_UNIT_NAMES[self._unit]}.", param, ctx)
+        return number
+
+    def _parse(self, text: str) -> float | None:
+        if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII):
+            return float(text)
+        if not re.fullmatch(rf"({_DURATION_PART.pattern})+", text, re.ASCII):
+            return None
+        seconds = sum(float(count) * _SECONDS_PER_UNIT[unit] for count, unit in _DURATION_PART.findall(text))
+        return round(seconds / _SECONDS_PER_UNIT[self._unit], 9)
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A moment in the past: how long ago, such as 2h, or a date or time; local time if it has no zone."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            if _DURATION_PART.match(value):
+                return datetime.now(UTC) - timedelta(seconds=Duration().convert(value, param, ctx))
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            said = f"{value[:64]!r} is not a time: write it as 2h (ago), 2026-11-21, or 2026-11-21T09:00."
+            self.fail(said, param, ctx)
+
+
+_UNIT_NAMES = {"ms": "milliseconds", "s": "seconds", "d": "days"}
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+def add_id_argument(noun: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that adds the argument ID, and `--last` for the newest one."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option("--last", is_flag=True, help=f"The newest {noun}, without its ID.")(command)
+        return click.argument("id_", metavar="[ID]", required=False)(command)
+
+    return decorate
 
 
 # --- the daily budget of an agent or a schedule ---------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -38,14 +38,20 @@ def format_line(line: bytes) -> str:
     return f"{stamp[11:19]} {level:<7} {event} {rest}".rstrip() + (f"\n{trace}" if trace else "")
 
 
-def read_last_lines(file: Path, count: int, level: str = "debug") -> list[bytes]:
-    """Return the last lines of at least a level, oldest first; read rotated files if necessary."""
+def read_last_lines(
+    file: Path, count: int, level: str = "debug", wanted: Callable[[bytes], bool] = bool
+) -> list[bytes]:
+    """Return the last lines of at least a level, oldest first; read rotated files if necessary.
+
+    Args:
+        wanted: tells of a line whether it is wanted, too.
+    """
     found: list[bytes] = []
     for path in _existing_files(file):
         if len(found) >= count:
             break
         for line in _read_backwards(path):
-            if has_level(line, level):
+            if has_level(line, level) and wanted(line):
                 found.append(line)
                 if len(found) >= count:
                     break

@@ -7,7 +7,7 @@ import sys
 import click
 
 from cli import output
-from cli.arguments import read_text
+from cli.arguments import Duration, read_text
 from cli.command import Command, current_invocation
 from cli.follow.follow import follow_run, hint_on_early_interrupt
 from cli.remote.client import connect_to_gateway
@@ -20,9 +20,9 @@ from cli.remote.client import connect_to_gateway
 @click.option("--model", help="Model to use, as the agent names it.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Longest time that the run may take.",
+    type=Duration(above=0),
+    metavar="DURATION",
+    help="Longest time that the answer may take: 90s, 10m; a plain number is in seconds.",
 )
 @click.option(
     "--stream/--no-stream", default=None, help="Print the answer as it arrives.  [default: only on a terminal]"

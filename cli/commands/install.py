@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import output
-from cli.command import Command, current_invocation, require_config
+from cli.arguments import Duration
+from cli.command import Command, complete_commands, current_invocation, require_config
 from gateway.supervisor import restart_plan
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ TOKEN_VARIABLE = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(0, 3600),
+    type=Duration(most=3600),
     default=60.0,
-    metavar="SECONDS",
-    help="How long to wait until the gateway answers.  [default: 60]",
+    metavar="DURATION",
+    help="How long to wait until the gateway answers.  [default: 60s]",
 )
 @click.option("--dry-run", is_flag=True, help="Print the unit and the commands; change nothing.")
 def COMMAND(  # noqa: N802 the seam's name
@@ -109,4 +110,4 @@ def _print_plan(plan: InstallationPlan) -> None:
 def _print_rows(told: dict[str, Any], words: list[str]) -> None:
     output.print_result(told, "\n".join(words))
     for hint in told["hints"]:
-        output.print_note(hint)
+        output.print_note(complete_commands(hint))

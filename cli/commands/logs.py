@@ -5,23 +5,33 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli import output
+from cli.arguments import Moment
 from cli.command import Command, current_invocation
 from cli.instance import Instance
 from gateway import log_reader, paths
 
 #: seconds between two reads of a file that is followed
 LOG_POLL_SECONDS = 0.25
+#: lines that are shown when nothing says which
+DEFAULT_LINES = 50
+#: lines that are shown of a time or a task
+MAX_LINES = 1_000_000
 
 
 @click.command(cls=Command)
-@click.option("--lines", type=click.IntRange(0), default=50, show_default=True, help="Number of lines to show.")
+@click.option(
+    "--lines", type=click.IntRange(0), help="Number of lines to show.  [default: 50; all with --since or --task]"
+)
+@click.option("--since", type=Moment(), metavar="TIME", help="Only lines since then: 2h (ago), or a date or time.")
+@click.option("--task", metavar="ID", help="Only lines about this task; a part of its ID is enough.")
 @click.option("--follow", "-f", is_flag=True, help="Show new lines until Ctrl-C, also across restarts.")
 @click.option(
     "--level",
@@ -30,12 +40,15 @@ LOG_POLL_SECONDS = 0.25
     show_default=True,
     help="Lowest level to show.",
 )
-def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the seam's name
+def COMMAND(  # noqa: N802 the seam's name
+    lines: int | None, since: datetime | None, task: str | None, follow: bool, level: str
+) -> None:
     """Show the last lines of the gateway's log. The gateway need not run.
 
     \b
     Examples:
-      gateway logs --lines 100 --level warning
+      gateway logs --since 2h --level warning
+      gateway logs --task 73F9KQ
       gateway logs --follow
 
     \b
@@ -51,19 +64,44 @@ def COMMAND(lines: int, follow: bool, level: str) -> None:  # noqa: N802 the sea
         if (manager := lookup.find_installed(instance)) is not None:
             output.print_note(f"To see what the service printed before it could log: {manager.journal_command}")
     show = _print_json if current_invocation().json else _print_readable
-    with contextlib.closing(_read_lines(file, lines, follow, level)) as chosen:
+    if lines is None:
+        lines = DEFAULT_LINES if since is None and task is None else MAX_LINES
+    with contextlib.closing(_read_lines(file, lines, follow, level, _choose_lines(since, task))) as chosen:
         for line in chosen:
             show(line)
 
 
-def _read_lines(file: Path, lines: int, follow: bool, level: str) -> Generator[bytes, None, None]:
+def _choose_lines(since: datetime | None, task: str | None) -> Callable[[bytes], bool]:
+    """Return a function that tells of a line whether it is since a time, and about a task."""
+    part = task and task.upper()
+
+    def is_wanted(line: bytes) -> bool:
+        record = _parse_record(line)
+        if part is not None and part not in str(record.get("run", "")).upper():
+            return False
+        return since is None or _is_since(str(record.get("time", "")), since)
+
+    return bool if since is None and task is None else is_wanted
+
+
+def _is_since(at: str, since: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(at) >= since
+    except (ValueError, TypeError):  # no time, or one without a zone: nobody knows
+        return False
+
+
+def _read_lines(
+    file: Path, lines: int, follow: bool, level: str, wanted: Callable[[bytes], bool]
+) -> Generator[bytes, None, None]:
     """Yield the last lines of at least a level, then new lines if `follow` is set."""
     with contextlib.ExitStack() as stack:
         follower = stack.enter_context(contextlib.closing(log_reader.LogFollower(file))) if follow else None
         if lines:
-            yield from log_reader.read_last_lines(file, lines, level)
+            yield from log_reader.read_last_lines(file, lines, level, wanted)
         while follower is not None:
-            yield from (line for line in follower.read_new_lines() if log_reader.has_level(line, level))
+            new = follower.read_new_lines()
+            yield from (line for line in new if log_reader.has_level(line, level) and wanted(line))
             time.sleep(LOG_POLL_SECONDS)
 
 

@@ -10,6 +10,7 @@ import click
 
 import gateway
 from cli import output
+from cli.arguments import Duration
 from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import start, stop
@@ -35,10 +36,10 @@ RESTART_TIMEOUT_SECONDS = 45.0
 @click.option("--hard", is_flag=True, help="Also replace the supervisor. Its PID stays the same.")
 @click.option(
     "--wait",
-    type=click.FloatRange(0, 3600),
+    type=Duration(most=3600),
     default=RESTART_TIMEOUT_SECONDS,
-    metavar="SECONDS",
-    help="How long to wait for the restart.  [default: 45]",
+    metavar="DURATION",
+    help="How long to wait for the restart.  [default: 45s]",
 )
 @click.option("--reason", default="gateway restart", help="Reason to write to the log.")
 def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa: N802 the seam's name

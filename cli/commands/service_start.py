@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import output
+from cli.arguments import Duration
 from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import start
@@ -15,10 +16,10 @@ from cli.service import lookup
 @click.command(cls=Command)
 @click.option(
     "--wait",
-    type=click.FloatRange(0, 3600),
+    type=Duration(most=3600),
     default=60.0,
-    metavar="SECONDS",
-    help="How long to wait until the gateway answers.  [default: 60]",
+    metavar="DURATION",
+    help="How long to wait until the gateway answers.  [default: 60s]",
 )
 def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
     """Start the installed service, and wait until the gateway answers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import output
+from cli.arguments import Duration
 from cli.command import Command, current_invocation, require_config
 from cli.instance import Instance
 from cli.lifecycle import start
@@ -19,10 +20,10 @@ from gateway.errors import Conflict, Unavailable
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option(
     "--wait",
-    type=click.FloatRange(0, 3600),
+    type=Duration(most=3600),
     default=30.0,
-    metavar="SECONDS",
-    help="How long to wait until the gateway answers.  [default: 30]",
+    metavar="DURATION",
+    help="How long to wait until the gateway answers.  [default: 30s]",
 )
 def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N802 the seam's name
     """Start the gateway in the background, and wait until it answers.

@@ -8,6 +8,7 @@ import time
 import click
 
 from cli import output
+from cli.arguments import Duration
 from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import stop
@@ -21,12 +22,12 @@ from gateway.supervisor import intent, lock
 @click.option("--force", is_flag=True, help="Kill it at once, without a grace period.")
 @click.option(
     "--timeout",
-    type=click.IntRange(0, 3_600_000),
-    default=5000,
-    metavar="MS",
-    help="Grace period for running tasks.  [default: 5000]",
+    type=Duration("ms", most=3_600_000),
+    default=5000.0,
+    metavar="DURATION",
+    help="Grace period for running tasks: 10s, 2m; a plain number is in milliseconds.  [default: 5s]",
 )
-def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
+def COMMAND(force: bool, timeout: float) -> None:  # noqa: N802 the seam's name
     """Stop the gateway. Tasks that do not finish within the grace period are queued again.
 
     The command returns when the process has ended and the port is free. Exit code 3 if the gateway
@@ -36,7 +37,7 @@ def COMMAND(force: bool, timeout: int) -> None:  # noqa: N802 the seam's name
     \b
     Examples:
       gateway stop
-      gateway stop --timeout 10000
+      gateway stop --timeout 10s
       gateway stop --force
 
     \b

@@ -49,3 +49,37 @@ def test_limits_and_no_budget_together_are_refused() -> None:
     assert arguments.pop_budget({**dict.fromkeys(options), "no_budget": False}) == {}
     with pytest.raises(click.UsageError, match="not both"):
         arguments.pop_budget({**options, "no_budget": True})
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("30s", "s", 30),
+        ("5m", "s", 300),
+        ("2h", "s", 7200),
+        ("1h30m", "s", 5400),
+        ("1.5d", "s", 129_600),
+        ("500ms", "s", 0.5),
+        ("45", "s", 45),
+        ("2.5", "s", 2.5),
+        ("5000", "ms", 5000),
+        ("5s", "ms", 5000),
+        ("12h", "d", 0.5),
+        ("90", "d", 90),
+    ],
+)
+def test_a_duration_has_a_unit_or_counts_in_the_documented_one(text: str, unit: str, value: float) -> None:
+    assert arguments.Duration(unit).convert(text, None, None) == value
+
+
+@pytest.mark.parametrize("text", ["", "x", "5 m", "5x", "m", "-5", "1e3", "inf", "nan", "5m3", "\u0665s"])
+def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="write it as 30s, 5m or 2h"):
+        arguments.Duration().convert(text, None, None)
+
+
+def test_a_duration_out_of_range_is_refused_with_the_range() -> None:
+    with pytest.raises(click.BadParameter, match="at least 0 and at most 3600 seconds"):
+        arguments.Duration(most=3600).convert("2h", None, None)
+    with pytest.raises(click.BadParameter, match="more than 0 seconds"):
+        arguments.Duration(above=0).convert("0s", None, None)

@@ -90,3 +90,21 @@ def test_the_log_of_a_running_gateway_is_shown(shell: Shell) -> None:
     shell("agent", "--session", "logged", "hi")
 
     assert " info    run.settled " in shell("logs").out
+
+
+def test_lines_of_a_task_and_since_a_time_are_chosen(log: Path, alone: tuple[Live, Shell]) -> None:
+    with log.open("ab") as file:
+        file.write(
+            json.dumps({"time": "2026-03-01T00:00:00Z", "event": "run.claimed", "run": "01M7AAAA73F9KQ"}).encode()
+        )
+        file.write(b"\n" + json.dumps({"time": "2026-03-02T00:00:00Z", "event": "other", "run": "01M7BBBB"}).encode())
+        file.write(b"\nnot JSON\n")
+
+    def events(*words: str) -> list[str]:
+        return [line["event"] for line in alone[1]("logs", "--json", *words).lines]
+
+    assert events("--task", "73f9kq") == ["run.claimed"]
+    assert events("--since", "2026-03-01T12:00Z") == ["other"]
+    assert len(events("--since", "2026-01-01T00:00Z")) == 62
+    assert events("--since", "2026-01-01T00:00Z", "--lines", "1") == ["other"]
+    assert alone[1]("logs", "--since", "soon").code == 2
