@@ -21,7 +21,11 @@ from gateway import paths
 from gateway.domain.delivery import DELIVERY_RETRY_DELAYS_SECONDS, MAX_RETRY_DELAY_SECONDS
 from gateway.domain.inbound import WebhookEndpointSettings
 from gateway.errors import ConfigError
+from gateway.machine_zone import find_machine_zone
 from gateway.validation import explain_error
+
+#: the value of `cron.timezone` that means the zone of this machine
+LOCAL_ZONE = "local"
 
 _Env = dict[str, tuple[str, ...]]
 
@@ -321,10 +325,11 @@ class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timezone: Annotated[
         str,
         Meta(
-            description="IANA time zone of schedules that name none, and of the days of budgets.",
+            description="IANA time zone of schedules that name none, and of the days of budgets; `local` is the zone"
+            " of this machine.",
             extra=_env_names("MOONGATE_TIMEZONE"),
         ),
-    ] = "UTC"
+    ] = LOCAL_ZONE
     max_failures: Annotated[
         int,
         Meta(ge=0, le=1000, description="Failures in a row after which a new schedule is disabled; 0 means never."),
@@ -490,6 +495,8 @@ def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[st
         why = explain_error(error, Settings, "the file")
         raise ConfigError(f"{display_path(file)}: {why}") from error
     known = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    if settings.cron.timezone == LOCAL_ZONE:
+        known["cron"] = msgspec.structs.replace(settings.cron, timezone=find_machine_zone(env))
     config = Config(**known, home=home, path=file, dotenv=given.dotenv)
     _check_exposure(config)
     return config

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import zoneinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import click
@@ -22,6 +24,7 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     \b
     Examples:
       gateway cron add "0 9 * * 1-5" --tz Europe/Berlin "summarise my inbox" --deliver telegram:123
+      gateway cron show 01m7...
       gateway cron runs 01m7...
       gateway cron next "every 15m"
 
@@ -38,7 +41,9 @@ def _add_schedule_options(command: Any) -> Any:
     """Add the options that `add` and `edit` share."""
     for option in (
         click.option("--name", help="Display name."),
-        click.option("--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin."),
+        click.option(
+            "--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin.  [default: the gateway's]"
+        ),
         click.option(
             "--agent", "agentId", metavar="ID", help="Agent that does the work.  [default: the default agent]"
         ),
@@ -92,13 +97,38 @@ def list_schedules(limit: int) -> None:
             job["id"],
             job["name"],
             job["schedule"],
-            output.format_time(job["next_run"]) if job["enabled"] else job["reason"] or "disabled",
+            job["timezone"],
+            _format_in_zone(job["next_run"], job["timezone"]) if job["enabled"] else job["reason"] or "disabled",
+            job["agentId"] or "default",
+            _describe_target(job) or "-",
             job["last_status"] or "-",
             job["missed"],
+            job["skipped"],
+            output.shorten_text(job["prompt"], 40),
         )
         for job in page["jobs"]
     ]
-    output.print_list(("job", "name", "schedule", "next", "last", "missed"), rows, page["next_cursor"])
+    headers = ("job", "name", "schedule", "zone", "next", "agent", "target", "last", "missed", "skipped", "prompt")
+    output.print_list(headers, rows, page["next_cursor"])
+
+
+@COMMAND.command("show")
+@click.argument("id_", metavar="ID")
+def show_schedule(id_: str) -> None:
+    """Show a schedule, with its next times in its own time zone.
+
+    \b
+    Example:
+      gateway cron show 01m7...
+
+    \b
+    --json prints {"status": "ok", "job": job and "next_runs": [RFC 3339 in UTC]}
+    """
+    found = connect_to_gateway().get(f"/api/cron/{quote_part(id_)}")
+    if current_invocation().json:
+        output.print_json(found)
+    else:
+        _print_schedule(found["job"])
 
 
 @COMMAND.command("add")
@@ -126,6 +156,9 @@ def add_schedule(schedule: str, prompt: str | None, disabled: bool, yes: bool, *
     body = {"schedule": schedule, "prompt": read_text(prompt), "enabled": not disabled, **_build_body(given)}
     made = client.post("/api/cron/create", body)
     output.print_result(made, made["job"]["id"])
+    job = made["job"]
+    if not current_invocation().json and job["enabled"]:
+        output.print_note(f"Next: {_format_in_zone(job['next_run'], job['timezone'])} ({job['timezone']}).")
 
 
 @COMMAND.command("edit")
@@ -144,7 +177,10 @@ def edit_schedule(id_: str, **given: Any) -> None:
     --json prints {"status": "ok", "job": job}
     """
     found = connect_to_gateway().patch(f"/api/cron/{quote_part(id_)}", _build_body(given))
-    output.print_result(found, f"Next: {output.format_time(found['job']['next_run'])}.")
+    job = found["job"]
+    disabled = f"Disabled: {job['reason'] or 'by hand'}."
+    next_run = f"Next: {_format_in_zone(job['next_run'], job['timezone'])} ({job['timezone']})."
+    output.print_result(found, next_run if job["enabled"] else disabled)
 
 
 @COMMAND.command("remove")
@@ -228,10 +264,12 @@ def list_runs(id_: str, limit: int) -> None:
 
 @COMMAND.command("next")
 @click.argument("schedule")
-@click.option("--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin.")
+@click.option("--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin.  [default: the gateway's]")
 @click.option("--count", type=click.IntRange(1, 100), default=5, show_default=True, help="Number of times to show.")
 def show_next_times(schedule: str, timezone: str | None, count: int) -> None:
-    """Show the next times of a schedule. Nothing is created.
+    """Show the next times of a schedule, in its time zone. Nothing is created.
+
+    Without --tz, the zone is the setting cron.timezone, which is that of the gateway's machine if not set.
 
     \b
     Example:
@@ -250,7 +288,57 @@ def show_next_times(schedule: str, timezone: str | None, count: int) -> None:
 def _print_times(found: dict[str, Any], *, talk: bool = False) -> None:
     tell = output.print_note if talk else output.print_text
     for time in found["times"]:
-        tell(output.format_time(time))
+        tell(f"{_format_in_zone(time, found['timezone'])} ({found['timezone']})")
+
+
+def _format_in_zone(text: str | None, zone: str) -> str:
+    """Return an RFC 3339 time as a clock in a time zone shows it; in UTC if this machine does not know the zone."""
+    if text is None:
+        return "-"
+    try:
+        known: tzinfo = zoneinfo.ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        known = UTC
+    return datetime.fromisoformat(text).astimezone(known).strftime("%a %Y-%m-%d %H:%M:%S %Z")
+
+
+def _describe_target(job: dict[str, Any]) -> str:
+    """Return where the results of a schedule are sent; empty if nowhere."""
+    chat = job["deliver"]
+    targets = [f"{chat['channel']}:{chat['chat_id']}"] if chat else []
+    return ", ".join([*targets, *([job["webhook"]] if job["webhook"] else [])])
+
+
+def _print_schedule(job: dict[str, Any]) -> None:
+    zone = job["timezone"]
+    next_runs = [_format_in_zone(time, zone) for time in job["next_runs"]]
+    budget = ", ".join(f"{value} {name}" for name, value in (job["budget"] or {}).items() if value is not None)
+    disabling = f"; {job['max_failures']} disable it" if job["max_failures"] else ""
+    rows = [
+        ("Schedule", job["id"]),
+        ("Name", job["name"]),
+        ("Times", job["schedule"]),
+        ("Time zone", zone),
+        ("Enabled", "yes" if job["enabled"] else f"no: {job['reason']}" if job["reason"] else "no"),
+        ("Next", next_runs[0] if next_runs else ""),
+        *(("", time) for time in next_runs[1:]),
+        ("Agent", job["agentId"] or "the default agent"),
+        ("Model", job["model"]),
+        ("Session", job["session"] or ("a new one each time" if job["fresh"] else "its own")),
+        ("Target", _describe_target(job)),
+        ("Misfire", job["misfire"] + (f", at most {job['max_age']:g} s old" if job["max_age"] is not None else "")),
+        ("Overlap", job["overlap"]),
+        ("Jitter", f"up to {job['jitter']:g} s" if job["jitter"] else ""),
+        ("Timeout", f"{job['timeout']:g} s" if job["timeout"] is not None else ""),
+        ("Budget", f"{budget} a day" if budget else ""),
+        ("Last run", _format_in_zone(job["last_run"], zone)),
+        ("Last task", f"{job['last_run_id']} ({job['last_status']})" if job["last_run_id"] else ""),
+        ("Failures", f"{job['failures']} in a row{disabling}"),
+        ("Missed", job["missed"]),
+        ("Skipped", f"{job['skipped']}; last: {job['skip_reason']}" if job["skip_reason"] else job["skipped"]),
+        ("Prompt", job["prompt"]),
+    ]
+    output.print_fields([(name, value) for name, value in rows if value not in ("", "-", None)])
 
 
 def _build_body(given: dict[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,38 @@ async def test_next_shows_times_and_keeps_nothing(served: Serving) -> None:
     assert (await ask(served, "GET", "/api/cron")).body["jobs"] == []
 
 
+async def test_a_schedule_is_shown_with_its_next_times(served: Serving) -> None:
+    job = await create(served, schedule="0 9 * * *")
+    shown = (await ask(served, "GET", f"/api/cron/{job['id']}")).body["job"]
+    await ask(served, "PATCH", f"/api/cron/{job['id']}", {"enabled": False})
+    disabled = (await ask(served, "GET", f"/api/cron/{job['id']}")).body["job"]
+    moment = await create(served, schedule="2100-01-31T09:00:00Z")
+    single = (await ask(served, "GET", f"/api/cron/{moment['id']}")).body["job"]
+
+    assert {name: value for name, value in shown.items() if name != "next_runs"} == job
+    assert (len(shown["next_runs"]), shown["next_runs"][0]) == (5, job["next_run"])
+    assert (disabled["next_runs"], single["next_runs"]) == ([], ["2100-01-31T09:00:00.000Z"])
+
+
+async def test_the_policy_for_times_that_overlap_is_set_shown_and_set_back(served: Serving) -> None:
+    job = await create(served)
+    path = f"/api/cron/{job['id']}"
+    replaced = (await ask(served, "PATCH", path, {"overlap": "replace"})).body["job"]
+    back = (await ask(served, "PATCH", path, {"overlap": None, "misfire": "all"})).body["job"]
+    wrong = await ask(served, "PATCH", path, {"overlap": "buffer"})
+
+    assert [one["overlap"] for one in (job, replaced, back)] == ["queue_one", "replace", "queue"]
+    assert (job["skipped"], job["skip_reason"], wrong.status) == (0, None, 400)
+
+
+async def test_a_single_time_that_has_passed_is_enabled_by_another_time(served: Serving) -> None:
+    job = await create(served, schedule="2100-01-31T09:00:00Z", enabled=False)
+    path = f"/api/cron/{job['id']}"
+    both = (await ask(served, "PATCH", path, {"schedule": "2101-01-31T09:00:00Z", "enabled": True})).body["job"]
+
+    assert (both["enabled"], both["next_run"]) == (True, "2101-01-31T09:00:00.000Z")
+
+
 async def test_the_same_key_makes_one_schedule(served: Serving) -> None:
     made = [await ask(served, "POST", "/api/cron/create", NINE, Idempotency_Key="k") for _ in range(2)]
 
@@ -118,6 +150,7 @@ async def test_bad_input_is_refused_and_nothing_is_kept(
         ("POST", "/api/cron/trigger", {"job_id": "abc123"}),
         ("PATCH", "/api/cron/abc123", {}),
         ("DELETE", "/api/cron/abc123", None),
+        ("GET", "/api/cron/abc123", None),
         ("POST", "/api/cron/abc123/toggle", None),
         ("GET", "/api/cron/abc123/runs", None),
     ],

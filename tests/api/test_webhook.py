@@ -325,8 +325,9 @@ async def signed(served: Serving, clock: SteppedClock, body: bytes, name: str = 
 
 def message_of(size: int) -> bytes:
     """Return the body of a webhook with so many bytes."""
-    empty = json.dumps({"event": "message", "data": {"chat_id": "1", "content": ""}})
-    return empty.replace('content": "', f'content": "{"x" * (size - len(empty))}').encode()
+    data = {"chat_id": "1", "content": "hi", "rest": ""}
+    empty = len(json.dumps({"event": "message", "data": data}))
+    return json.dumps({"event": "message", "data": {**data, "rest": "x" * (size - empty)}}).encode()
 
 
 async def test_a_huge_payload_is_refused_and_nothing_stored(taking: Serving, clock: SteppedClock) -> None:

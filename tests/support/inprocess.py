@@ -52,7 +52,7 @@ async def serving(
     }
     given["gateway"] = {"port": 0, "auth": {"token": TOKEN}, **given.get("gateway", {})}
     (home / "config.json").write_text(json.dumps(given))
-    loaded = config.load({"MOONGATE_HOME": str(home)})
+    loaded = config.load({"MOONGATE_HOME": str(home), "TZ": "UTC"})
     listener = port.bind_port(loaded.gateway.host, loaded.gateway.port)
     owner = Owner("test-instance", identity.own_identity())
     env = environ if environ is not None else {"PATH": "/usr/bin:/bin", "HOME": str(home)}

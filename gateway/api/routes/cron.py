@@ -21,6 +21,9 @@ from gateway.errors import InvalidRequest
 
 ROUTES = Routes("cron")
 
+#: how many of its next times a schedule is shown with
+SHOWN_NEXT_TIMES = 5
+
 Expression = Annotated[str, Meta(min_length=1, max_length=cron.MAX_SCHEDULE_EXPRESSION_CHARACTERS)]
 Name = Annotated[str, Meta(max_length=100, pattern=fields.SHOWN_NAME_PATTERN)]
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -43,7 +46,7 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schedule: Expression | UnsetType = UNSET
     #: the same as `schedule`
     cron: Expression | UnsetType = UNSET
-    #: IANA name of a time zone; the setting `cron.timezone` when left out
+    #: IANA name of a time zone; the setting `cron.timezone`, or else the zone of this machine, when left out
     timezone: Zone | UnsetType = UNSET
     prompt: fields.Prompt | UnsetType = UNSET
     #: the same as `prompt`
@@ -120,6 +123,16 @@ class JobShown(Struct, frozen=True, kw_only=True):
     skip_reason: str | None
     created_at: str
     updated_at: str
+
+
+class JobDetails(JobShown, frozen=True, kw_only=True):
+    #: its next times, in UTC; without the random delay of `jitter`
+    next_runs: list[str]
+
+
+class JobDetailsAnswer(Struct, frozen=True, kw_only=True):
+    status: str = "ok"
+    job: JobDetails
 
 
 class JobList(Struct, frozen=True, kw_only=True):
@@ -213,6 +226,15 @@ async def next_times(call: Call[Nothing, Preview]) -> Times:
     zone = asked.timezone or call.server.config.cron.timezone
     found = call.engine.schedules.preview_times(asked.schedule, zone, asked.count)
     return Times(schedule=asked.schedule, timezone=zone, times=[times.format_rfc3339(time) for time in found])
+
+
+@ROUTES.add("GET", "/api/cron/{id}", scope=Scope.READ, answer=JobDetailsAnswer)
+async def show_job(call: Call[Nothing, Nothing]) -> JobDetailsAnswer:
+    """Show a schedule and its next times."""
+    found = await call.engine.schedules.get_schedule(call.path["id"])
+    next_times = call.engine.schedules.list_next_times(found, SHOWN_NEXT_TIMES)
+    shown = msgspec.structs.asdict(_render_job(found))
+    return JobDetailsAnswer(job=JobDetails(**shown, next_runs=[times.format_rfc3339(time) for time in next_times]))
 
 
 @ROUTES.add("POST", "/api/cron/create", scope=Scope.WRITE, body=JobFields, answer=JobAnswer)

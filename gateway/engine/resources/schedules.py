@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -183,6 +184,16 @@ class Schedules:
         if not found:
             raise _never_due_error(expression)
         return found
+
+    def list_next_times(self, found: Schedule, count: int) -> _Times:
+        """Return the next times of a schedule; none if it is disabled or its zone is no longer known here."""
+        times: _Times = []
+        last: int | None = found.next_at if found.enabled else None
+        with suppress(InvalidRequest):
+            while last is not None and len(times) < count:
+                times.append(last)
+                last = found.timing.next_after(last, found.anchor)
+        return times
 
     def plan_run(self, found: Schedule, time: int) -> PlannedRun:
         """Return the run that a time of a schedule becomes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.command_line import Shell
+from harness.live_gateway import Live
 
 
 @pytest.fixture
@@ -32,6 +33,52 @@ def test_a_schedule_is_made_listed_edited_and_removed(shell: Shell, job: str) ->
 def test_next_shows_five_times(shell: Shell) -> None:
     assert len(shell("cron", "next", "every 1h").out.splitlines()) == 5
     assert set(shell("cron", "next", "every 1h", "--json").json) == {"schedule", "timezone", "times"}
+
+
+def test_next_shows_times_in_the_zone_that_is_asked_for(shell: Shell) -> None:
+    tokyo = shell("cron", "next", "0 9 * * *", "--tz", "Asia/Tokyo", "--count", "2").out.splitlines()
+
+    assert len(tokyo) == 2
+    assert all(line.endswith("09:00:00 JST (Asia/Tokyo)") for line in tokyo)
+
+
+def test_without_a_zone_it_is_that_of_the_gateways_machine_and_is_said(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.env["TZ"] = "Asia/Tokyo"
+    live.start()
+    added = shell("cron", "add", "0 9 * * *", "hi")
+
+    assert shell("cron", "next", "0 9 * * *").out.splitlines()[0].endswith("09:00:00 JST (Asia/Tokyo)")
+    assert added.err.endswith("09:00:00 JST (Asia/Tokyo).\n")
+    assert shell("cron", "show", added.out.strip(), "--json").json["job"]["timezone"] == "Asia/Tokyo"
+
+
+def test_list_shows_zone_next_time_agent_target_and_prompt(shell: Shell) -> None:
+    added = shell(
+        *("cron", "add", "0 9 * * *", "--tz", "Asia/Tokyo", "--agent", "main", "summarise my inbox"),
+        *("--webhook", "http://127.0.0.1:9/hook"),
+    )
+    id_ = added.out.strip()
+    header, *rows = shell("cron", "list").out.splitlines()
+    row = next(row for row in rows if row.startswith(id_))
+
+    assert header.lower().split() == "job name schedule zone next agent target last missed skipped prompt".split()
+    for said in ("Asia/Tokyo", "09:00:00 JST", "main", "http://127.0.0.1:9/hook", "summarise my inbox"):
+        assert said in row
+
+
+def test_show_says_all_about_a_schedule_with_its_next_times_in_its_zone(shell: Shell, job: str) -> None:
+    shell("cron", "edit", job, "--overlap", "replace", "--budget-runs", "3", "--fresh")
+    shown = shell("cron", "show", job)
+    told = shell("cron", "show", job, "--json").json["job"]
+
+    assert (shown.code, shown.out.count("09:00:00 CE")) == (0, 5)
+    for said in (job, "inbox", "0 9 * * 1-5", "Europe/Berlin", "replace", "3 runs a day", "a new one each time"):
+        assert said in shown.out
+    assert (len(told["next_runs"]), told["next_runs"][0]) == (5, told["next_run"])
+    shell("cron", "toggle", job)
+    assert "Enabled     no\n" in shell("cron", "show", job).out
+    assert shell("cron", "show", "abc123").code != 0
 
 
 def test_at_a_terminal_times_are_shown_before_it_is_made(shell: Shell) -> None:
