@@ -244,7 +244,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(gt=0, description="Seconds that a synchronous call waits before it answers 504; the run continues."),
     ] = 600.0
     stall_seconds: Annotated[
-        float, Meta(gt=0, description="Seconds after which a stream's reader is disconnected if it reads nothing.")
+        float, Meta(gt=0, description="Seconds after which a client is disconnected if it reads nothing of its answer.")
     ] = 20.0
     output: Annotated[
         int, Meta(ge=1024, description="Maximum size of an agent's answer in bytes; with a longer one, the run fails.")

@@ -69,9 +69,13 @@ def show_session(key: str, limit: int) -> None:
 
     \b
     --json prints
-      {"session": {as in list}, "messages": [{"role", "content", "at", "run_id"}]}
+      {"session": {as in list}, "messages": [{"role", "content", "at", "run_id"}], "next_cursor": str or null}
     """
-    found = connect_to_gateway().get(f"/api/sessions/{quote_part(key)}", limit=limit)
+    gateway, path = connect_to_gateway(), f"/api/sessions/{quote_part(key)}"
+    found = gateway.get(path, limit=limit)
+    while found["next_cursor"] is not None and (missing := limit - len(found["messages"])) > 0:
+        earlier = gateway.get(path, limit=missing, cursor=found["next_cursor"])
+        found = {**earlier, "messages": earlier["messages"] + found["messages"]}
     if current_invocation().json:
         output.print_json(found)
         return

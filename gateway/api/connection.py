@@ -1,7 +1,8 @@
-"""Limits on connections: how many may be open, and how long a request's header may take.
+"""Limits on connections: how many may be open, how long a request's header may take, and how long a client may take
+nothing of its answer.
 
-aiohttp has no deadline for a request's header: a client that sends half a header would hold its
-connection forever. Checked with aiohttp 3.14; see the version pin.
+aiohttp has no deadline for a request's header, and none for an answer: a client that sends half a header, or reads
+nothing, would hold its connection, and the answer's memory, forever. Checked with aiohttp 3.14; see the version pin.
 """
 
 from __future__ import annotations
@@ -34,14 +35,17 @@ _log = log.get()
 
 
 class Connection(RequestHandler):
-    """One connection, with a deadline for each request's header."""
+    """One connection, with a deadline for each request's header, and one for the client to read what is sent."""
 
-    __slots__ = ("_deadline", "_refused")
+    __slots__ = ("_deadline", "_refused", "_stall_timer", "_unread")
 
     def __init__(self, manager: LimitedServer, **options: Any) -> None:
         super().__init__(manager, **options)
         self._deadline: asyncio.TimerHandle | None = None
         self._refused = False
+        self._stall_timer: asyncio.TimerHandle | None = None
+        #: bytes that the client had not taken when this was last looked at
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = cast("LimitedServer", self._manager)
@@ -53,12 +57,46 @@ class Connection(RequestHandler):
             self._refused = True
             return
         super().connection_made(transport)
+        # Without a buffer that counts as empty: then `pause_writing` tells of each answer that the client has not
+        # taken, and `resume_writing` that it has taken all.
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
         self._start_header_deadline(server.limits.header_seconds)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._cancel_header_deadline()
+        self._cancel_stall_timer()
         if not self._refused:
             super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if not self._refused:
+            self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel_stall_timer()
+
+    def _watch_reader(self) -> None:
+        """Look again after a while whether the client has taken anything."""
+        if self.transport is not None:
+            self._unread = self.transport.get_write_buffer_size()
+            seconds = cast("LimitedServer", self._manager).limits.stall_seconds
+            self._stall_timer = self._loop.call_later(seconds, self._drop_stalled_reader)
+
+    def _drop_stalled_reader(self) -> None:
+        """Drop the connection, and all that waits to be sent, if the client has taken nothing for so long."""
+        if self.transport is None:
+            return
+        if self.transport.get_write_buffer_size() < self._unread:
+            self._watch_reader()
+        else:
+            self.transport.abort()
+
+    def _cancel_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def data_received(self, data: bytes) -> None:
         if self._refused:

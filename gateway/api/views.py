@@ -80,6 +80,7 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     agent_id: str = field(name="agentId")
     session: str
     source: str
+    #: in lists, at most its first 4,096 characters; `shortened` says so
     input: str
     #: turn or goal
     mode: str
@@ -95,10 +96,13 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     waits: WaitShown | None
     #: number of the last event in its log
     last_event: int
+    #: the agent's answer; in lists, at most its first 4,096 characters
     result: str | None
     #: why the answer ended: stop, or length or content_filter if it was cut; null if there is no answer
     finish: str | None
     error: str | None
+    #: in lists: whether `input`, `result` or `error` is shortened and ends with `…`; the whole task is at its own path
+    shortened: bool
     usage: UsageShown
     #: in goal mode: how often the agent was asked
     rounds: int | None
@@ -133,6 +137,7 @@ def render_task(run: Run, wait: WaitReason | None = None) -> TaskShown:
         result=run.result,
         finish=run.finish,
         error=run.error,
+        shortened=run.shortened,
         usage=render_usage(run.usage),
         rounds=run.rounds,
         done=run.done,

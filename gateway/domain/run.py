@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Struct, field
 
 from gateway.domain import goal
@@ -154,6 +155,8 @@ def draw_diagram() -> str:
 
 #: how often a run is attempted in all, when crashes interrupt it
 MAX_ATTEMPTS = 3
+#: characters of a run's input, result or error in a list
+MAX_LISTED_TEXT_CHARACTERS = 4096
 #: how often an agent is prompted at most until its goal is reached
 MAX_ROUNDS = 10
 
@@ -237,6 +240,8 @@ class Run(Struct, frozen=True, kw_only=True):
     created: int
     started: int | None = None
     finished: int | None = None
+    #: whether its input, result or error is cut to `MAX_LISTED_TEXT_CHARACTERS`, as in lists
+    shortened: bool = False
 
 
 class AttemptResult(Struct, frozen=True, kw_only=True):
@@ -261,6 +266,24 @@ class GoalRound(Struct, frozen=True, kw_only=True):
     number: int
     reply: str
     usage: Usage
+
+
+def shorten_texts(run: Run) -> Run:
+    """Return a run as lists show it: long texts are cut, and end with `…`."""
+    texts = (run.spec.input, run.result, run.error)
+    if not any(text is not None and len(text) > MAX_LISTED_TEXT_CHARACTERS for text in texts):
+        return run
+    return msgspec.structs.replace(
+        run,
+        spec=msgspec.structs.replace(run.spec, input=_cut_text(run.spec.input)),
+        result=None if run.result is None else _cut_text(run.result),
+        error=None if run.error is None else _cut_text(run.error),
+        shortened=True,
+    )
+
+
+def _cut_text(text: str) -> str:
+    return text if len(text) <= MAX_LISTED_TEXT_CHARACTERS else text[: MAX_LISTED_TEXT_CHARACTERS - 1] + "…"
 
 
 def decide_after_interruption(spec: RunSpec, attempt: int, why: str) -> AttemptResult | None:

@@ -81,3 +81,5 @@ class Message(Struct, frozen=True, kw_only=True):
     at: int
     #: id of the run that it belongs to
     run: str
+    #: position in the transcript, from 1
+    number: int = 0

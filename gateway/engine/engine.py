@@ -47,6 +47,9 @@ from gateway.engine.storage_retry import until_stored
 from gateway.engine.submission import Submitter
 from gateway.errors import AgentDisabled, Conflict, TimedOut, Unavailable
 
+#: runs, and characters of their text, that are read at once while many are listed
+MAX_RUNS_PER_READ, MAX_CHARACTERS_PER_READ = 200, 1 << 20
+
 
 class Engine:
     """The runs, sessions, agents and tokens of one serving process.
@@ -315,14 +318,28 @@ class Engine:
         return await self._store.runs.get(run_id)
 
     async def list_runs(self, which: RunFilter, page: Page) -> Sequence[Run]:
+        """Return a page of runs, with long texts shortened."""
         return await self._store.runs.list(which, page)
 
-    async def list_finished_runs(self, label: str, limit: int) -> Sequence[Run]:
-        """Return ended runs that have a label and are not hidden, the last to end first."""
-        return await self._store.runs.list_finished(label, limit)
+    async def iterate_runs(self, which: RunFilter, limit: int) -> AsyncGenerator[Run, None]:
+        """Yield the newest runs, oldest first and whole, with few of them in memory."""
+        async for run in self._iterate_batches(await self._store.runs.list_ids(which, limit)):
+            yield run
+
+    async def iterate_finished_runs(self, label: str, limit: int) -> AsyncGenerator[Run, None]:
+        """Yield ended runs that have a label and are not hidden, the last to end first."""
+        async for run in self._iterate_batches(await self._store.runs.list_finished_ids(label, limit)):
+            yield run
+
+    async def _iterate_batches(self, ids: Sequence[str]) -> AsyncGenerator[Run, None]:
+        while ids:
+            count, runs = await self._store.runs.read_batch(ids[:MAX_RUNS_PER_READ], MAX_CHARACTERS_PER_READ)
+            for run in runs:
+                yield run
+            ids = ids[count:]
 
     async def hide_finished_runs(self, label: str) -> int:
-        """Hide the ended runs that have a label from `list_finished_runs`. Returns how many it hides."""
+        """Hide the ended runs that have a label from `iterate_finished_runs`. Returns how many it hides."""
         return await self._store.runs.hide_finished(label)
 
     async def count_background_runs(self) -> BackgroundCounts:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.api.client import ask
+from gateway.api.routes import health
+from gateway.domain.search import SearchHit
+from gateway.store.sqlite import database, search
+from gateway.store.sqlite.database import Reader
+from gateway.store.sqlite.readers import TimeLimit
+from harness.waiting import PATIENCE, until
+from tests.api.client import ask, done, submit
 from tests.support.inprocess import Serving, serving
 
 FOUND = {"session", "agentId", "role", "at", "run_id", "snippet", "matches"}
@@ -58,3 +65,68 @@ async def test_what_was_said_is_found_after_a_restart(tmp_path: Path) -> None:
         await say(served, "the fox")
     async with serving(tmp_path / "home") as served:
         assert len((await ask(served, "GET", "/api/search?q=fox")).body["results"]) == 2
+
+
+def count_slowly(reader: Reader, *_: object) -> list[SearchHit]:
+    """Keep SQLite busy for minutes."""
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1 << 40) SELECT count(*) FROM n"
+    reader.execute(endless).fetchall()
+    return []
+
+
+async def test_searches_that_take_long_keep_nobody_else_waiting(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "search_messages", count_slowly)
+    monkeypatch.setattr(database, "SEARCH_TIMEOUT_SECONDS", PATIENCE)
+    task = await submit(moongate, "hi")
+    bombs = [asyncio.create_task(ask(moongate, "GET", "/api/search?q=hi")) for _ in range(5)]
+    await until(lambda: moongate.engine._store._database._slow_reader._limits, "a search is at work")
+
+    answers = [await ask(moongate, "GET", path) for path in ("/health", "/metrics", "/api/tasks")]
+    ended = await done(moongate, task["id"])
+    busy = [bomb for bomb in bombs if not bomb.done()]
+    for bomb in bombs:
+        bomb.cancel()
+
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert (ended["status"], len(busy)) == ("succeeded", 5)
+
+
+async def test_a_search_whose_client_goes_away_ends(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = moongate.engine._store._database._slow_reader._limits
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "search_messages", count_slowly)
+        patch.setattr(database, "SEARCH_TIMEOUT_SECONDS", PATIENCE)
+        asking = asyncio.create_task(ask(moongate, "GET", "/api/search?q=hi"))
+        await until(lambda: any(limit.is_started for limit in limits), "it searches")
+        asking.cancel()
+        await until(lambda: not limits, "nobody waits for it")
+
+    assert (await ask(moongate, "GET", "/api/search?q=hi")).status == 200
+
+
+async def test_a_search_that_takes_too_long_says_so(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "search_messages", count_slowly)
+    monkeypatch.setattr(database, "SEARCH_TIMEOUT_SECONDS", 0.05)
+
+    answer = await ask(moongate, "GET", "/api/search?q=hi")
+
+    assert (answer.status, answer.code) == (504, "TIMEOUT")
+    assert "took longer than 0.05 s" in answer.message
+
+
+async def test_a_search_has_a_limit_for_its_rows_too(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    await done(moongate, (await submit(moongate, "hi"))["id"])
+    monkeypatch.setattr(TimeLimit, "is_reached", lambda limit: limit.is_started)
+
+    assert (await ask(moongate, "GET", "/api/search?q=hi")).status == 504
+
+
+async def test_health_does_not_wait_for_readers(moongate: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moongate.engine, "count_background_runs", asyncio.Event().wait)
+    monkeypatch.setattr(health, "COUNTING_TIMEOUT_SECONDS", 0.05)
+
+    answer = await ask(moongate, "GET", "/health")
+
+    assert (answer.status, answer.body["tasks"]) == (200, None)

@@ -9,7 +9,8 @@ from gateway.domain import search
 from gateway.domain.delivery import Delivery, DeliveryFilter, DeliveryStatus, Target
 from gateway.domain.event import Text
 from gateway.domain.page import Page
-from gateway.domain.ports.store import Pruned, Store
+from gateway.domain.ports.store import Store
+from gateway.domain.ports.upkeep_store import Pruned
 from gateway.domain.queue import GatewayCounts
 from gateway.domain.run import Run
 from gateway.domain.search import SearchQuery

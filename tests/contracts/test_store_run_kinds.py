@@ -285,8 +285,8 @@ async def test_a_history_starts_with_the_run_that_ended_last(store: Store, clock
     await ended(store, clock, "another")
     await store.runs.accept(spec(labels={"origin": "x"}))
 
-    assert [run.id for run in await store.runs.list_finished("origin", 10)] == [second, first]
-    assert [run.id for run in await store.runs.list_finished("origin", 1)] == [second]
+    assert await store.runs.list_finished_ids("origin", 10) == [second, first]
+    assert await store.runs.list_finished_ids("origin", 1) == [second]
 
 
 async def test_a_run_hidden_from_the_history_still_exists(store: Store, clock: SteppedClock) -> None:
@@ -295,6 +295,6 @@ async def test_a_run_hidden_from_the_history_still_exists(store: Store, clock: S
     assert await store.runs.hide_finished("origin") == 1
 
     later = await ended(store, clock, "origin")
-    assert [run.id for run in await store.runs.list_finished("origin", 10)] == [later]
+    assert await store.runs.list_finished_ids("origin", 10) == [later]
     assert [run.id for run in await store.runs.list(RunFilter(label="origin"), PAGE)] == [later, first]
     assert await store.runs.hide_finished("origin") == 1

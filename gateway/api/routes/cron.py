@@ -215,8 +215,8 @@ class Times(Struct, frozen=True, kw_only=True):
 async def list_jobs(call: Call[Nothing, WhichJobs]) -> JobList:
     """List schedules, newest first."""
     found = await call.engine.schedules.list_schedules(paging.page_to_fetch(call.query))
-    jobs, cursor = paging.cut_page(call.query, found, lambda job: job.seq)
-    return JobList(jobs=[_render_job(job) for job in jobs], next_cursor=cursor)
+    jobs, cursor = paging.render_page(call.query, found, lambda job: job.seq, _render_job)
+    return JobList(jobs=jobs, next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/cron/next", scope=Scope.READ, query=Preview, answer=Times)
@@ -293,8 +293,8 @@ async def trigger_job(call: Call[Which, Nothing]) -> Triggered:
 async def job_runs(call: Call[Nothing, paging.Paging]) -> FireList:
     """Show what happened at a schedule's times, newest first, including those that were missed or skipped."""
     found = await call.engine.schedules.list_fires(call.path["id"], paging.page_to_fetch(call.query))
-    fires, cursor = paging.cut_page(call.query, found, lambda fire: fire.scheduled_for)
-    return FireList(runs=[_render_fire(fire) for fire in fires], next_cursor=cursor)
+    fires, cursor = paging.render_page(call.query, found, lambda fire: fire.scheduled_for, _render_fire)
+    return FireList(runs=fires, next_cursor=cursor)
 
 
 _SPEC_FIELD_NAMES = {

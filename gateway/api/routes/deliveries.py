@@ -42,8 +42,8 @@ async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
     found = await call.engine.deliveries.list_deliveries(
         DeliveryFilter(status=asked.status, run=run), paging.page_to_fetch(asked)
     )
-    deliveries, cursor = paging.cut_page(asked, found, lambda delivery: delivery.seq)
-    return DeliveryList(deliveries=[views.render_delivery(delivery) for delivery in deliveries], next_cursor=cursor)
+    deliveries, cursor = paging.render_page(asked, found, lambda delivery: delivery.seq, views.render_delivery)
+    return DeliveryList(deliveries=deliveries, next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DeliveryAnswer)

@@ -39,8 +39,8 @@ class WhichPermissions(paging.Paging, frozen=True, kw_only=True, forbid_unknown_
 async def list_permissions(call: Call[Nothing, WhichPermissions]) -> PermissionList:
     """List the permission requests of a task, newest first; those that wait have no `answer`."""
     found = await call.engine.permissions.list_requests(call.path["id"], paging.page_to_fetch(call.query))
-    requests, cursor = paging.cut_page(call.query, found, lambda request: request.number)
-    return PermissionList(permissions=[views.render_permission(request) for request in requests], next_cursor=cursor)
+    requests, cursor = paging.render_page(call.query, found, lambda request: request.number, views.render_permission)
+    return PermissionList(permissions=requests, next_cursor=cursor)
 
 
 @ROUTES.add("POST", "/api/tasks/{id}/permissions/{pid}", scope=Scope.WRITE, body=Given, answer=PermissionAnswer)

@@ -54,10 +54,9 @@ async def search_transcripts(call: Call[Nothing, Query]) -> FoundList:
     named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     agent = asked.agent if named is None else named.id  # messages of a removed agent can still be found
     query = search.SearchQuery(terms=terms, session=session, agent=agent)
-    found, cursor = paging.cut_page(
-        asked, await call.engine.sessions.search_messages(query, paging.page_to_fetch(asked)), lambda one: one.position
-    )
-    return FoundList(results=[_render_match(one) for one in found], next_cursor=cursor)
+    found = await call.engine.sessions.search_messages(query, paging.page_to_fetch(asked))
+    results, cursor = paging.render_page(asked, found, lambda one: one.position, _render_match)
+    return FoundList(results=results, next_cursor=cursor)
 
 
 def _render_match(one: search.SearchHit) -> FoundShown:

@@ -38,23 +38,29 @@ class SessionList(Struct, frozen=True, kw_only=True):
 
 
 class SessionWithMessages(Struct, frozen=True, kw_only=True):
+    """A session with its newest messages, oldest first."""
+
     session: views.SessionShown
     messages: list[views.MessageShown]
+    #: send it as `cursor` to get the messages before these; null when there are none
+    next_cursor: str | None
 
 
 class History(Struct, frozen=True, kw_only=True):
-    """A transcript, oldest message first."""
+    """A transcript: its newest messages, oldest first."""
 
     session_key: str = field(name="sessionKey")
     messages: list[views.MessageShown]
+    #: send it as `cursor` to get the messages before these; null when there are none
+    next_cursor: str | None
 
 
 class Ok(Struct, frozen=True):
     status: str = "ok"
 
 
-class HowMany(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many of the newest messages to show."""
+class HowMany(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many of the newest messages to show; a page with long messages has fewer."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_MESSAGES_PER_ANSWER)] = MAX_MESSAGES_PER_ANSWER
 
@@ -78,26 +84,33 @@ async def open_session(call: Call[Open, Nothing]) -> Opened:
 async def list_sessions(call: Call[Nothing, paging.Paging]) -> SessionList:
     """List sessions, the last used one first."""
     found = await call.engine.sessions.list_sessions(paging.page_to_fetch(call.query))
-    shown, cursor = paging.cut_page(call.query, found, lambda session: session.last_use_order)
-    return SessionList(sessions=[views.render_session(session) for session in shown], next_cursor=cursor)
+    shown, cursor = paging.render_page(call.query, found, lambda session: session.last_use_order, views.render_session)
+    return SessionList(sessions=shown, next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/sessions/{key}", scope=Scope.READ, query=HowMany, answer=SessionWithMessages)
 async def show_session(call: Call[Nothing, HowMany]) -> SessionWithMessages:
     """Show a session with its messages."""
     found = await call.engine.sessions.get_session(call.path["key"])
-    messages = await call.engine.sessions.read_history(found.key, call.query.limit)
-    return SessionWithMessages(
-        session=views.render_session(found), messages=[views.render_message(line) for line in messages]
-    )
+    messages, cursor = await _read_page(call, found.key)
+    return SessionWithMessages(session=views.render_session(found), messages=messages, next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/sessions/{key}/history", scope=Scope.READ, query=HowMany, answer=History)
 async def history(call: Call[Nothing, HowMany]) -> History:
     """Show a session's messages, oldest first."""
     found = await call.engine.sessions.get_session(call.path["key"])
-    messages = await call.engine.sessions.read_history(found.key, call.query.limit)
-    return History(session_key=call.path["key"], messages=[views.render_message(line) for line in messages])
+    messages, cursor = await _read_page(call, found.key)
+    return History(session_key=call.path["key"], messages=messages, next_cursor=cursor)
+
+
+async def _read_page(call: Call[Nothing, HowMany], key: str) -> tuple[list[views.MessageShown], str | None]:
+    """Return the asked part of a transcript, oldest message first, and the cursor of the part before it."""
+    found = await call.engine.sessions.read_history(key, paging.page_to_fetch(call.query))
+    newest_first, cursor = paging.render_page(
+        call.query, found[::-1], lambda message: message.number, views.render_message
+    )
+    return newest_first[::-1], cursor
 
 
 @ROUTES.add("DELETE", "/api/sessions/{key}", scope=Scope.WRITE, query=Force, answer=Ok)

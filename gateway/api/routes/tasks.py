@@ -152,15 +152,17 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
 
 @ROUTES.add("GET", "/api/tasks", scope=Scope.READ, query=Which, answer=TaskList)
 async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
-    """List tasks, newest first: all runs, whichever route or channel they came from."""
+    """List tasks, newest first: all runs, whichever route or channel they came from. Long texts are shortened."""
     asked = call.query
     session = None if asked.session is None else await _find_session_key(call, asked.session)
     named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
     which = RunFilter(status=asked.status, agent=named.id if named else asked.agent, session=session, label=asked.label)
     found = await call.engine.list_runs(which, paging.page_to_fetch(asked))
-    runs, cursor = paging.cut_page(asked, found, lambda run: run.seq)
-    waits = await call.engine.queue_status.explain_waits(runs)
-    return TaskList(tasks=[views.render_task(run, waits.get(run.id)) for run in runs], next_cursor=cursor)
+    waits = await call.engine.queue_status.explain_waits(found)
+    tasks, cursor = paging.render_page(
+        asked, found, lambda run: run.seq, lambda run: views.render_task(run, waits.get(run.id))
+    )
+    return TaskList(tasks=tasks, next_cursor=cursor)
 
 
 @ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskDetails)
@@ -212,7 +214,7 @@ async def task_events(call: Call[Nothing, After]) -> EventList | web.StreamRespo
         if (finished := sse.answer_finished_stream(call, run, after)) is not None:
             return finished
         return await sse.send_stream(call, _stream_task_events(call, run, after))
-    events = await call.engine.read_events(run.id, after, call.query.limit)
+    events = await call.engine.read_events(run.id, after, call.query.limit, paging.MAX_PAGE_BYTES)
     shown = [EventShown(id=event.number, at=times.format_rfc3339(event.at), data=event.data) for event in events]
     return EventList(events=shown, status=run.status)
 

@@ -101,18 +101,31 @@ class RunStore(Protocol):
         """
         ...
 
-    async def list(self, which: RunFilter, page: Page) -> Sequence[Run]: ...
+    async def list(self, which: RunFilter, page: Page) -> Sequence[Run]:
+        """Return a page of runs, newest first, with long texts shortened: `Run.shortened` says so."""
+        ...
+
+    async def list_ids(self, which: RunFilter, limit: int) -> Sequence[str]:
+        """Return the ids of the newest runs, oldest first."""
+        ...
+
+    async def list_finished_ids(self, label: str, limit: int) -> Sequence[str]:
+        """Return the ids of ended runs that have a label of that name and are not hidden, the latest end first."""
+        ...
+
+    async def read_batch(self, ids: Sequence[str], size: int) -> tuple[int, Sequence[Run]]:
+        """Look up some runs in this order, until they have `size` characters of text.
+
+        Returns how many were looked up, at least one, and those of them that are still there.
+        """
+        ...
 
     async def find_blockers(self, runs: Sequence[Run], limits: RunLimits) -> Mapping[str, RunBlockers]:
         """Return what keeps queued runs from beginning, by their ids."""
         ...
 
-    async def list_finished(self, label: str, limit: int) -> Sequence[Run]:
-        """Return ended runs that have a label of that name and are not hidden, the latest end first."""
-        ...
-
     async def hide_finished(self, label: str) -> int:
-        """Leave the ended runs with that label out of `list_finished` from now on. Returns their number."""
+        """Leave the ended runs with that label out of `list_finished_ids` from now on. Returns their number."""
         ...
 
     async def count_backlog(self) -> BackgroundCounts: ...

@@ -15,13 +15,13 @@ from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
+from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore
 from gateway.domain.queue import AdmissionRules, AgentLoad
 from gateway.domain.run import AcceptedRun, Run, RunSpec
 from gateway.domain.schedule import FirePlan, FireRecord, Schedule
 from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.session import Message, Session, SessionKey
 from gateway.domain.token import Ticket, Token
-from gateway.domain.unreadable import RowKind, UnreadableRow
 from gateway.process.identity import Identity
 
 
@@ -33,15 +33,6 @@ class AgentProcess(Struct, frozen=True, kw_only=True):
     owner: str
     #: the run that it works for; None for a server that outlives runs
     run: str | None
-
-
-class Pruned(Struct, frozen=True):
-    """What one transaction forgot: little, so that others need not wait long."""
-
-    #: whether there may be more to forget
-    more: bool
-    #: runs whose events are gone
-    runs: tuple[str, ...] = ()
 
 
 #: told once per commit, on the event loop, what is now on disk
@@ -159,6 +150,10 @@ class ScheduleStore(Protocol):
 
     async def list(self, page: Page) -> Sequence[Schedule]: ...
 
+    async def list_ids(self, label: str, limit: int) -> Sequence[str]:
+        """Return the ids of the newest schedules that have a label of that name, oldest first."""
+        ...
+
     async def list_due(self, now: int, limit: int) -> Sequence[Schedule]:
         """Return enabled schedules whose next time has come, the longest due first."""
         ...
@@ -236,8 +231,13 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def read_history(self, key: str, limit: int) -> Sequence[Message]:
-        """Return the newest messages of a session, oldest first."""
+    async def read_history(
+        self, key: str, limit: int, before: int | None = None, max_bytes: int = ...
+    ) -> Sequence[Message]:
+        """Return the newest messages of a session that come before number `before`, oldest first.
+
+        They end, counted from the newest, after `max_bytes` characters, but not before the second one.
+        """
         ...
 
     async def search(self, query: SearchQuery, page: Page) -> Sequence[SearchHit]:
@@ -333,61 +333,6 @@ class TokenStore(Protocol):
 
     async def redeem_ticket(self, hash_: str) -> str | None:
         """Use up a ticket and return the token that it stands for; None if there is none or it has expired."""
-        ...
-
-
-class RetentionStore(Protocol):
-    """Deletes what is old, a little in each transaction, so that others need not wait long."""
-
-    async def prune_expired(self) -> None:
-        """Delete expired idempotency keys, notes, fires, usage and old changes."""
-        ...
-
-    async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
-        """Delete the events of some runs that ended before then, or are not among the `newest` ended ones.
-
-        The last event of each run stays.
-        """
-        ...
-
-    async def prune_runs(self, before: int) -> Pruned:
-        """Delete some runs that ended before then and that nothing needs."""
-        ...
-
-    async def prune_dead_letters(self, before: int) -> Pruned:
-        """Delete some deliveries that were given up before then."""
-        ...
-
-    async def prune_sessions(self, before: int) -> Pruned:
-        """Delete some sessions that were not used since then, with their transcripts."""
-        ...
-
-
-class UnreadableStore(Protocol):
-    """The rows that could not be decoded. They are set aside; others of their kind go on without them."""
-
-    def note(self, kind: RowKind, key: Sequence[str], error: Exception) -> None:
-        """Add a row whose content the caller could not decode."""
-        ...
-
-    def list_found(self) -> Sequence[UnreadableRow]:
-        """Return the rows that were found so far, without looking whether they are still there."""
-        ...
-
-    async def list(self) -> Sequence[UnreadableRow]:
-        """Return the rows that were found so far and are still there."""
-        ...
-
-    async def remove(self, kind: RowKind, id_: str) -> None:
-        """Delete such a row.
-
-        Raises:
-            NotFound: no such row is known to be unreadable.
-        """
-        ...
-
-    async def retry(self) -> None:
-        """Try to read again what was set aside before. A process does this when it begins to lead."""
         ...
 
 

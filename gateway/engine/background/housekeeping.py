@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway import log
-from gateway.domain.ports.store import Pruned, Store
+from gateway.domain.ports.store import Store
+from gateway.domain.ports.upkeep_store import Pruned
 from gateway.domain.retention import Retention, compute_cutoff
 from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Agents

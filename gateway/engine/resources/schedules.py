@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +21,7 @@ from gateway.domain.times import Clock
 from gateway.engine.resources.agents import Agents
 from gateway.engine.resources.sessions import Sessions
 from gateway.engine.submission import Submitter
-from gateway.errors import Conflict, InvalidRequest
+from gateway.errors import Conflict, InvalidRequest, ScheduleNotFound, Unreadable
 
 #: the channel of the sessions that belong to a schedule
 SCHEDULE_CHANNEL = "cron"
@@ -158,6 +159,12 @@ class Schedules:
 
     async def list_schedules(self, page: Page) -> Sequence[Schedule]:
         return await self._store.schedules.list(page)
+
+    async def iterate_schedules(self, label: str, limit: int) -> AsyncGenerator[Schedule, None]:
+        """Yield the newest schedules that have a label, oldest first, with one of them in memory."""
+        for id_ in await self._store.schedules.list_ids(label, limit):
+            with contextlib.suppress(ScheduleNotFound, Unreadable):  # it was deleted meanwhile, or is set aside
+                yield await self._store.schedules.get(id_)
 
     async def list_fires(self, id_: str, page: Page) -> Sequence[FireRecord]:
         """Return what happened at a schedule's times, newest first.

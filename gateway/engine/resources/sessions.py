@@ -81,8 +81,11 @@ class Sessions:
     async def list_sessions(self, page: Page) -> Sequence[Session]:
         return await self._store.sessions.list(page)
 
-    async def read_history(self, key: str, limit: int) -> Sequence[Message]:
-        return await self._store.sessions.read_history(key, limit)
+    async def read_history(self, key: str, page: Page) -> Sequence[Message]:
+        """Return a page of a session's messages: the newest ones, oldest first."""
+        if page.max_bytes is None:
+            return await self._store.sessions.read_history(key, page.limit, page.before)
+        return await self._store.sessions.read_history(key, page.limit, page.before, page.max_bytes)
 
     async def search_messages(self, query: SearchQuery, page: Page) -> Sequence[SearchHit]:
         """Return the messages that match, newest first."""

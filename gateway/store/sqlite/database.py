@@ -25,7 +25,7 @@ from gateway.domain.budget import CalendarDays
 from gateway.domain.event import Change, Event
 from gateway.domain.ports.store import Listener
 from gateway.domain.times import Clock
-from gateway.errors import StorageFull, Unavailable
+from gateway.errors import StorageFull, TimedOut, Unavailable
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.readers import ReaderPool, TimeLimit
 from gateway.store.sqlite.unreadable import UnreadableRows
@@ -40,8 +40,8 @@ MAX_WAITING_OPERATIONS = 20_000
 SHARED_WRITER_PAUSE_SECONDS = 0.002
 #: read-only connections, one thread each
 READER_CONNECTIONS = 2
-#: seconds that a read may take
-READ_TIMEOUT_SECONDS = 10.0
+#: seconds that a read, a search, and a read of housekeeping may take
+READ_TIMEOUT_SECONDS, SEARCH_TIMEOUT_SECONDS, HOUSEKEEPING_READ_TIMEOUT_SECONDS = 10.0, 5.0, 60.0
 
 
 class Reader:
@@ -135,6 +135,8 @@ class Database:
         self._closed = False
         self._concurrent_writer = False
         self._readers = ReaderPool(path, "store-reader", READER_CONNECTIONS)
+        #: what may take long has a reader of its own, so that no other read waits for it
+        self._slow_reader = ReaderPool(path, "store-slow-reader", 1)
         self._thread = threading.Thread(target=self._run_writer, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -163,11 +165,26 @@ class Database:
         Raises:
             TimedOut: it took longer than `READ_TIMEOUT_SECONDS`.
         """
+        return await self._read_in(self._readers, query, READ_TIMEOUT_SECONDS)
+
+    async def read_slowly(self, query: Callable[[Reader], T], seconds: float) -> T:
+        """Run a query that may take long: one at a time, on a connection that other reads do not use.
+
+        Raises:
+            TimedOut: it took longer than so many seconds, or those before it did.
+        """
+        try:
+            async with asyncio.timeout(2 * seconds):
+                return await self._read_in(self._slow_reader, query, seconds)
+        except TimeoutError:
+            raise TimedOut(
+                f"other searches have kept the database busy for {2 * seconds:g} s.", remedy="Try again later."
+            ) from None
+
+    async def _read_in(self, pool: ReaderPool, query: Callable[[Reader], T], seconds: float) -> T:
         if self._closed:
             raise Unavailable("the gateway is stopping.")
-        return await self._readers.run_read(
-            lambda connection, limit: self._run_query(query, connection, limit), READ_TIMEOUT_SECONDS
-        )
+        return await pool.run_read(lambda connection, limit: self._run_query(query, connection, limit), seconds)
 
     def set_concurrent_writer(self, present: bool) -> None:
         """Say whether another process writes to the same database; then pause after each batch.
@@ -192,6 +209,7 @@ class Database:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._readers.close)
+        await asyncio.to_thread(self._slow_reader.close)
         self._connection.close()  # the last connection to close: it moves the write-ahead log into the database
 
     def _run_query(self, query: Callable[[Reader], T], connection: apsw.Connection, limit: TimeLimit) -> T:

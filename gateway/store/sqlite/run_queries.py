@@ -13,6 +13,7 @@ from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import BackgroundCounts, GatewayCounts
 from gateway.domain.run import (
     FINAL_STATUSES,
+    MAX_LISTED_TEXT_CHARACTERS,
     FinishReason,
     Outcome,
     Run,
@@ -20,6 +21,7 @@ from gateway.domain.run import (
     RunSpec,
     Source,
     Status,
+    shorten_texts,
 )
 from gateway.domain.unreadable import RowKind
 from gateway.errors import RunNotFound
@@ -29,6 +31,18 @@ from gateway.store.sqlite.unreadable import decode_row, decode_rows
 RUN_COLUMNS = (
     "seq, id, CAST(spec AS BLOB), status, outcome, attempt, epoch, owner, cancel_requested, last_event, result,"
     " finish, usage, error, rounds, done, created, started, finished"
+)
+#: the same with no more of long texts than a list shows, and one character more, which shows that they are cut.
+#: `octet_length` does not read the text: https://www.sqlite.org/lang_corefunc.html#octet_length
+_LISTED_TEXT = MAX_LISTED_TEXT_CHARACTERS + 1
+_LISTED_COLUMNS = (
+    RUN_COLUMNS.replace(
+        "CAST(spec AS BLOB)",
+        f"CAST(iif(octet_length(spec) <= {_LISTED_TEXT}, spec, iif(json_valid(spec), json_set(spec, '$.input',"
+        f" substr(json_extract(spec, '$.input'), 1, {_LISTED_TEXT})), 'damaged')) AS BLOB)",
+    )
+    .replace(" result,", f" substr(result, 1, {_LISTED_TEXT}),")
+    .replace(" error,", f" substr(error, 1, {_LISTED_TEXT}),")
 )
 #: ended runs with a label that a history shows
 ENDED_WITH_LABEL = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
@@ -136,23 +150,55 @@ def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
 
 
 def list_runs(reader: Reader, which: RunFilter, page: Page) -> list[Run]:
+    """Return a page of runs, with long texts shortened."""
+    where, values = _build_conditions(which, page.before)
+    rows = reader.execute(
+        f"SELECT {_LISTED_COLUMNS} FROM runs {_choose_index(which)} WHERE {where} ORDER BY seq DESC LIMIT ?",
+        (*values, page.limit),
+    )
+    return [shorten_texts(run) for run in decode_runs(reader, rows)]
+
+
+def list_run_ids(reader: Reader, which: RunFilter, limit: int) -> list[str]:
+    """Return the ids of the newest runs, oldest first."""
+    where, values = _build_conditions(which)
+    rows = reader.execute(
+        f"SELECT id FROM runs {_choose_index(which)} WHERE {where} ORDER BY seq DESC LIMIT ?", (*values, limit)
+    )
+    return [str(identifier) for (identifier,) in rows][::-1]
+
+
+def read_runs(reader: Reader, ids: Sequence[str], size: int) -> tuple[int, list[Run]]:
+    """Return how many of some runs were looked up, and those that are still there; at least one is looked up.
+
+    Args:
+        size: characters of text after which no more are looked up.
+    """
+    found: list[Run] = []
+    for count, run_id in enumerate(ids, 1):
+        row = reader.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", (run_id,)).fetchone()
+        found += decode_runs(reader, [row] if row else [])
+        size -= sum(len(value) for value in row or () if isinstance(value, (str, bytes)))
+        if size <= 0:
+            return count, found
+    return len(ids), found
+
+
+def _build_conditions(which: RunFilter, before: int | None = None) -> tuple[str, list[Any]]:
+    """Return the condition of a filter, and its values."""
     conditions: list[tuple[str, Any]] = []
     for column in ("status", "agent", "session"):
         value = getattr(which, column)
         if value is not None:
             conditions.append((f"{column} = ?", value))
-    if page.before is not None:
-        conditions.append(("seq < ?", page.before))
+    if before is not None:
+        conditions.append(("seq < ?", before))
     if which.label is not None:
         name, equals, value = which.label.partition("=")
         wanted = "SELECT run FROM labels WHERE name = ?" + (" AND value = ?" if equals else "")
         conditions.append((f"seq IN ({wanted})", (name, value) if equals else (name,)))
     where = " AND ".join(text for text, _ in conditions) or "TRUE"
-    rows = reader.execute(
-        f"SELECT {RUN_COLUMNS} FROM runs {_choose_index(which)} WHERE {where} ORDER BY seq DESC LIMIT ?",
-        (*_flatten(value for _, value in conditions), page.limit),
-    )
-    return decode_runs(reader, rows)
+    return where, list(_flatten(value for _, value in conditions))
 
 
 def _choose_index(which: RunFilter) -> str:
@@ -169,12 +215,12 @@ def _flatten(values: Iterable[Any]) -> Iterable[Any]:
         yield from value if isinstance(value, tuple) else (value,)
 
 
-def list_finished(reader: Reader, label: str, limit: int) -> list[Run]:
+def list_finished_ids(reader: Reader, label: str, limit: int) -> list[str]:
+    """Return the ids of ended runs with a label that are not hidden, the latest end first."""
     rows = reader.execute(
-        f"SELECT {RUN_COLUMNS} FROM runs WHERE {ENDED_WITH_LABEL} ORDER BY finished DESC, seq DESC LIMIT ?",
-        (label, limit),
+        f"SELECT id FROM runs WHERE {ENDED_WITH_LABEL} ORDER BY finished DESC, seq DESC LIMIT ?", (label, limit)
     )
-    return decode_runs(reader, rows)
+    return [str(identifier) for (identifier,) in rows]
 
 
 def count_backlog(reader: Reader) -> BackgroundCounts:

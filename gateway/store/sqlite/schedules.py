@@ -15,6 +15,7 @@ from gateway.domain.schedule import MAX_LISTED_SKIPS, FireOutcome, FireRecord, S
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, ScheduleNotFound, Unreadable
 from gateway.store.sqlite import event_log, idempotency
+from gateway.store.sqlite.bounded import limit_bytes
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
@@ -251,7 +252,17 @@ def list_schedules(reader: Reader, page: Page) -> list[Schedule]:
     rows = reader.execute(
         f"{_SELECT_SCHEDULE} WHERE schedules.seq < ? ORDER BY schedules.seq DESC LIMIT ?", (before, page.limit)
     )
-    return _decode_schedules(reader, rows)
+    return _decode_schedules(reader, limit_bytes(rows, page.max_bytes, lambda row: len(row[2])))
+
+
+def list_schedule_ids(reader: Reader, label: str, limit: int) -> list[str]:
+    """Return the ids of the newest schedules that have a label, oldest first."""
+    rows = reader.execute(
+        "SELECT id FROM schedules WHERE iif(json_valid(spec), json_type(spec, '$.labels.' || json_quote(?)), NULL)"
+        " IS NOT NULL ORDER BY seq DESC LIMIT ?",
+        (label, limit),
+    )
+    return [str(identifier) for (identifier,) in rows][::-1]
 
 
 def check_schedules(reader: Reader) -> None:

@@ -12,6 +12,7 @@ from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, Role, Session, SessionKey
 from gateway.domain.unreadable import RowKind
 from gateway.store.sqlite import event_log, idempotency
+from gateway.store.sqlite.bounded import limit_bytes
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows
 
@@ -23,6 +24,8 @@ _SELECT_SESSION = (
 )
 #: characters of the first message that become a session's title
 MAX_TITLE_CHARACTERS = 80
+#: characters after which a history ends, counted from its newest message
+MAX_HISTORY_BYTES = 8 << 20
 
 
 def _decode_session(row: Sequence[Any]) -> Session:
@@ -146,14 +149,18 @@ def list_sessions(reader: Reader, page: Page) -> list[Session]:
     return [_decode_session(row) for row in rows]
 
 
-def read_history(reader: Reader, key: str, limit: int) -> list[Message]:
+def read_history(
+    reader: Reader, key: str, limit: int, before: int | None = None, max_bytes: int = MAX_HISTORY_BYTES
+) -> list[Message]:
     rows = reader.execute(
-        "SELECT id, role, content, at, run FROM transcript WHERE session = ? ORDER BY n DESC LIMIT ?", (key, limit)
+        "SELECT id, role, content, at, run, n FROM transcript WHERE session = ? AND n < ? ORDER BY n DESC LIMIT ?",
+        (key, before if before is not None else 1 << 62, limit),
     )
-    newest_first = decode_rows(reader, RowKind.MESSAGE, rows, _decode_message, lambda row: (row[0],))
+    fitting = limit_bytes(rows, max_bytes, lambda row: len(row[2]))
+    newest_first = decode_rows(reader, RowKind.MESSAGE, fitting, _decode_message, lambda row: (row[0],))
     return newest_first[::-1]
 
 
 def _decode_message(row: Sequence[Any]) -> Message:
-    _, role, content, at, run = row
-    return Message(role=Role(role), content=content, at=at, run=run)
+    _, role, content, at, run, n = row
+    return Message(role=Role(role), content=content, at=at, run=run, number=n)

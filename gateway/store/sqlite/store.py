@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gateway.domain.budget import CalendarDays
-from gateway.domain.ports.store import Listener, Pruned
+from gateway.domain.page import Page
+from gateway.domain.ports.store import Listener
+from gateway.domain.ports.upkeep_store import Pruned
+from gateway.domain.search import SearchHit, SearchQuery
 from gateway.domain.times import Clock, wall_clock
 from gateway.domain.unreadable import RowKind, UnreadableRow
 from gateway.store.sqlite import (
     agents,
     claiming,
+    database,
     deliveries,
     event_log,
     firing,
@@ -87,7 +91,9 @@ class SqliteRunStore(NounStore):
     hide_finished = in_write(runs.hide_finished)
     get = in_read(run_queries.get_run)
     list = in_read(run_queries.list_runs)
-    list_finished = in_read(run_queries.list_finished)
+    list_ids = in_read(run_queries.list_run_ids)
+    list_finished_ids = in_read(run_queries.list_finished_ids)
+    read_batch = in_read(run_queries.read_runs)
     find_blockers = in_read(queue_status.find_blockers)
     find_cancel_requested = in_read(run_queries.find_cancel_requested)
     count_backlog = in_read(run_queries.count_backlog)
@@ -130,6 +136,7 @@ class SqliteScheduleStore(NounStore):
     trigger = in_write(firing.trigger_schedule)
     get = in_read(schedules.get_schedule)
     list = in_read(schedules.list_schedules)
+    list_ids = in_read(schedules.list_schedule_ids)
     list_due = in_read(schedules.list_due)
     list_fires = in_read(schedules.list_fires)
     list_budgeted = in_read(schedules.list_budgeted)
@@ -158,7 +165,11 @@ class SqliteSessionStore(NounStore):
     find_newest = in_read(sessions.find_newest)
     list = in_read(sessions.list_sessions)
     read_history = in_read(sessions.read_history)
-    search = in_read(search.search_messages)
+
+    async def search(self, query: SearchQuery, page: Page) -> Sequence[SearchHit]:
+        return await self.database.read_slowly(
+            lambda reader: search.search_messages(reader, query, page), database.SEARCH_TIMEOUT_SECONDS
+        )
 
 
 class SqliteAgentStore(NounStore):
@@ -193,20 +204,23 @@ class SqliteRetentionStore(NounStore):
         await self.database.write(lambda tx: event_log.prune_changes(tx, MAX_CHANGES_KEPT))
 
     async def prune_events(self, before: int | None, newest: int | None) -> Pruned:
-        old = await self.database.read(lambda reader: pruning.find_old_logs(reader, before, newest))
+        old = await self._find(lambda reader: pruning.find_old_logs(reader, before, newest))
         return await self._delete(lambda tx: pruning.delete_logs(tx, old)) if old else Pruned(False)
 
     async def prune_runs(self, before: int) -> Pruned:
-        old = await self.database.read(lambda reader: pruning.find_old_runs(reader, before))
+        old = await self._find(lambda reader: pruning.find_old_runs(reader, before))
         return await self._delete(lambda tx: pruning.delete_runs(tx, old)) if old else Pruned(False)
 
     async def prune_sessions(self, before: int) -> Pruned:
-        old = await self.database.read(lambda reader: pruning.find_old_sessions(reader, before))
+        old = await self._find(lambda reader: pruning.find_old_sessions(reader, before))
         return await self._delete(lambda tx: pruning.delete_sessions(tx, old, before)) if old else Pruned(False)
 
     async def prune_dead_letters(self, before: int) -> Pruned:
-        old = await self.database.read(lambda reader: pruning.find_old_dead_letters(reader, before))
+        old = await self._find(lambda reader: pruning.find_old_dead_letters(reader, before))
         return await self._delete(lambda tx: pruning.delete_dead_letters(tx, old, before)) if old else Pruned(False)
+
+    async def _find(self, query: Callable[[Reader], list[R]]) -> list[R]:
+        return await self.database.read_slowly(query, database.HOUSEKEEPING_READ_TIMEOUT_SECONDS)
 
     async def _delete(self, delete: Callable[[Transaction], list[str] | None]) -> Pruned:
         """Delete what a reader has found. If nothing is deleted, there is no more: to look again would not help."""

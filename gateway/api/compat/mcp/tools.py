@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
-from gateway.api import fields, views
+from gateway.api import fields, paging, views
 from gateway.api.compat.mcp.tool import TellEvent, ToolTable
 from gateway.api.routing import Call
 from gateway.domain import cron, ids, times
@@ -334,7 +334,7 @@ class Transcript(Struct, frozen=True, kw_only=True):
 async def read_session(call: _Call, asked: WhichSession, tell: TellEvent | None) -> Transcript:
     """Read the newest messages of a conversation."""
     key = (await call.engine.sessions.get_session(asked.session)).key
-    messages = await call.engine.sessions.read_history(key, asked.limit)
+    messages = await call.engine.sessions.read_history(key, Page(limit=asked.limit, max_bytes=paging.MAX_PAGE_BYTES))
     return Transcript(session=key, messages=[views.render_message(line) for line in messages])
 
 
@@ -372,7 +372,12 @@ def _summarize_schedule(one: Schedule) -> ScheduleSummary:
 async def list_schedules(call: _Call, asked: HowMany, tell: TellEvent | None) -> ScheduleSummaries:
     """List schedules, newest first."""
     return ScheduleSummaries(
-        [_summarize_schedule(one) for one in await call.engine.schedules.list_schedules(Page(limit=asked.limit))]
+        [
+            _summarize_schedule(one)
+            for one in await call.engine.schedules.list_schedules(
+                Page(limit=asked.limit, max_bytes=paging.MAX_PAGE_BYTES)
+            )
+        ]
     )
 
 

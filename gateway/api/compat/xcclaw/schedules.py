@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
+from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.api import fields, views
+from gateway.api import fields, reply, views
 from gateway.api.compat.xcclaw.wire import (
     MAX_XCCLAW_ROWS,
     XCCLAW_CHANNEL,
@@ -18,7 +20,6 @@ from gateway.api.compat.xcclaw.wire import (
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids, times
 from gateway.domain.ids import SLUG_PATTERN
-from gateway.domain.page import Page
 from gateway.domain.schedule import Schedule, ScheduleSpec
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
@@ -79,10 +80,14 @@ async def create_xcclaw_schedule(call: Call[NewXCClawSchedule, Unheeded]) -> XCC
 
 
 @ROUTES.add("GET", f"{XCCLAW_PATH}/schedule", scope=Scope.READ, query=Unheeded, answer=list[XCClawSchedule])
-async def list_xcclaw_schedules(call: Call[Any, Unheeded]) -> list[XCClawSchedule]:
+async def list_xcclaw_schedules(call: Call[Any, Unheeded]) -> web.StreamResponse:
     """List the schedules that were made through this API, oldest first."""
-    found = await call.engine.schedules.list_schedules(Page(limit=MAX_XCCLAW_ROWS))
-    return [_render_xcclaw_schedule(one) for one in reversed(found) if XCCLAW_LABEL in one.spec.labels]
+
+    async def render_schedules() -> AsyncGenerator[XCClawSchedule, None]:
+        async for found in call.engine.schedules.iterate_schedules(XCCLAW_LABEL, MAX_XCCLAW_ROWS):
+            yield _render_xcclaw_schedule(found)
+
+    return await reply.send_list(call.request, render_schedules(), headers=call.headers)
 
 
 @ROUTES.add(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
+from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.api import fields
+from gateway.api import fields, reply
 from gateway.api.compat.xcclaw.wire import (
     MAX_XCCLAW_ROWS,
     XCCLAW_CHANNEL,
@@ -24,7 +27,6 @@ from gateway.api.compat.xcclaw.wire import (
 )
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids
-from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter, Status
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
@@ -69,10 +71,9 @@ async def create_xcclaw_task(call: Call[NewXCClawTask, Unheeded]) -> XCClawTask:
 
 
 @ROUTES.add("GET", f"{XCCLAW_PATH}/task", scope=Scope.READ, query=Unheeded, answer=list[XCClawTask])
-async def list_xcclaw_tasks(call: Call[Any, Unheeded]) -> list[XCClawTask]:
+async def list_xcclaw_tasks(call: Call[Any, Unheeded]) -> web.StreamResponse:
     """List the tasks, oldest first."""
-    found = await call.engine.list_runs(RunFilter(label=XCCLAW_LABEL), Page(limit=MAX_XCCLAW_ROWS))
-    return [render_xcclaw_task(run) for run in reversed(found)]
+    return await _send_tasks(call, call.engine.iterate_runs(RunFilter(label=XCCLAW_LABEL), MAX_XCCLAW_ROWS))
 
 
 @ROUTES.add("GET", f"{XCCLAW_PATH}/task/{{id}}", scope=Scope.READ, query=Unheeded, answer=XCClawTask)
@@ -122,9 +123,9 @@ async def abort_xcclaw_task(call: Call[Any, Unheeded]) -> XCClawTask:
 
 
 @ROUTES.add("GET", f"{XCCLAW_PATH}/history", scope=Scope.READ, query=HistoryLimit, answer=list[XCClawTask])
-async def xcclaw_history(call: Call[Any, HistoryLimit]) -> list[XCClawTask]:
+async def xcclaw_history(call: Call[Any, HistoryLimit]) -> web.StreamResponse:
     """List the tasks that have ended, the latest end first."""
-    return [render_xcclaw_task(run) for run in await call.engine.list_finished_runs(XCCLAW_LABEL, call.query.limit)]
+    return await _send_tasks(call, call.engine.iterate_finished_runs(XCCLAW_LABEL, call.query.limit))
 
 
 @ROUTES.add("DELETE", f"{XCCLAW_PATH}/history", scope=Scope.WRITE, body=Unheeded, query=Unheeded, answer=Hidden)
@@ -164,6 +165,17 @@ async def _execute_task(call: Call[Any, Any]) -> Run:
     if run.status is not Status.HELD and key is None:
         raise Conflict(f"the task was executed already: it is {XCCLAW_STATUSES[run.status]}.")
     return await call.engine.release_run(run.id, key)
+
+
+async def _send_tasks(call: Call[Any, Any], runs: AsyncGenerator[Run, None]) -> web.StreamResponse:
+    """Answer with tasks as they are read: all of them may be more than fits into memory."""
+
+    async def render_tasks() -> AsyncGenerator[XCClawTask, None]:
+        async with aclosing(runs):
+            async for run in runs:
+                yield render_xcclaw_task(run)
+
+    return await reply.send_list(call.request, render_tasks(), headers=call.headers)
 
 
 def _answer_task(call: Call[Any, Any], run: Run) -> XCClawTask:

@@ -22,6 +22,7 @@ from gateway.api.compat.xitto.wire import (
     Job,
     UnknownPack,
     XittoAccepted,
+    XittoBacklog,
     XittoError,
     XittoResult,
     XittoTask,
@@ -36,7 +37,6 @@ from gateway.api.compat.xitto.wire import (
 )
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain.event import End, Event, Status
-from gateway.domain.page import Page
 from gateway.domain.run import Run, RunFilter, Source
 from gateway.domain.run import Status as RunStatus
 from gateway.domain.token import Scope
@@ -147,15 +147,18 @@ async def _wait_for_start(engine: Engine, run: Run) -> Run:
 
 
 @ROUTES.add("GET", "/v1/tasks", scope=Scope.READ, query=Unheeded, answer=XittoTasks)
-async def list_background_tasks(call: Call[Any, Unheeded]) -> XittoTasks:
+async def list_background_tasks(call: Call[Any, Unheeded]) -> web.StreamResponse:
     """List background tasks, oldest first, with the numbers of running and queued ones."""
-    found = await call.engine.list_runs(RunFilter(label=XITTO_LABEL), Page(limit=MAX_XITTO_TASKS))
     backlog = await call.engine.count_background_runs()
-    return XittoTasks(
-        tasks=[XittoTask(**render_task(run)) for run in reversed(found) if run.spec.source is Source.BACKGROUND],
-        active=backlog.active,
-        queued=backlog.queued,
-        total=backlog.total,
+    numbers = _encode(XittoBacklog(active=backlog.active, queued=backlog.queued, total=backlog.total))
+
+    async def render_tasks() -> AsyncGenerator[XittoTask, None]:
+        async for run in call.engine.iterate_runs(RunFilter(label=XITTO_LABEL), MAX_XITTO_TASKS):
+            if run.spec.source is Source.BACKGROUND:
+                yield XittoTask(**render_task(run))
+
+    return await reply.send_list(
+        call.request, render_tasks(), headers=call.headers, begin=b'{"tasks":[', end=b"]," + numbers[1:]
     )
 
 
