@@ -27,6 +27,7 @@ from gateway.domain.ports.store import Listener
 from gateway.domain.times import Clock
 from gateway.errors import StorageFull, TimedOut, Unavailable
 from gateway.store.sqlite import opening
+from gateway.store.sqlite.database_files import DatabaseFiles
 from gateway.store.sqlite.readers import ReaderPool, TimeLimit
 from gateway.store.sqlite.unreadable import UnreadableRows
 
@@ -129,6 +130,7 @@ class Database:
         self._clock = clock
         self.unreadable = UnreadableRows(clock)
         self._connection = opening.open_writer(path, clock)
+        self._files = DatabaseFiles(path, self._connection)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_WaitingOperation | None] = queue.SimpleQueue()
         self._listeners: list[Listener] = []
@@ -246,9 +248,11 @@ class Database:
     def _commit_batch(self, batch: list[_WaitingOperation]) -> None:
         transaction = self._make_transaction(self._clock())
         try:
+            self._files.check_files()
             self._connection.execute("BEGIN IMMEDIATE")
             done = [self._run_operation(item, transaction) for item in batch]
             self._connection.execute("COMMIT")
+            self._files.check_files()
         except Exception as error:
             self._roll_back()
             if len(batch) > 1 and not isinstance(error, apsw.BusyError):  # each one would wait that long again
