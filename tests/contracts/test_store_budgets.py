@@ -290,6 +290,29 @@ async def test_a_waiting_run_starts_when_runs_in_progress_leave_enough_budget(st
     assert (none, third.status) == ([], Status.RUNNING)
 
 
+@pytest.mark.parametrize("schedules", [1, 40], ids=["one schedule", "many schedules"])
+async def test_runs_that_wait_for_a_schedules_budget_keep_no_other_from_starting(store: Store, schedules: int) -> None:
+    own, within = Budget(cost=10.0), RunLimits(total=1000, agents={"main": 4 if schedules == 1 else 60})
+    for number in range(schedules):  # with a cost limit, the very first run of each goes alone
+        await store.runs.accept(scheduled(f"main:cron:first-{number}", f"s{number}", own))
+    assert len(await go(store, within)) == schedules
+    for number in range(100):
+        await store.runs.accept(scheduled(f"main:cron:{number}", f"s{number % schedules}", own))
+    innocent = (await store.runs.accept(spec("main:test:innocent"))).run
+
+    assert [run.id for run in await go(store, within)] == [innocent.id]
+
+
+async def test_runs_that_wait_for_their_agents_budget_keep_no_other_agent_from_starting(store: Store) -> None:
+    within = msgspec.structs.replace(limits(cost=10.0), total=2)
+    await accept(store)
+    assert len(await go(store, within)) == 1
+    await accept(store, 100)
+    await accept(store, agent="other")
+
+    assert [run.spec.agent for run in await go(store, within)] == ["other"]
+
+
 async def test_with_a_cost_limit_the_first_run_goes_alone_and_shows_its_cost(store: Store) -> None:
     await accept(store, 3)
     (first,) = await go(store, limits(cost=10.0))

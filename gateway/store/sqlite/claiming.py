@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import json
+from collections.abc import Iterator
 from typing import Any
 
+from gateway.domain.budget import UsageGrouping
 from gateway.domain.queue import RunLimits
 from gateway.domain.run import (
     Move,
@@ -25,78 +28,122 @@ from gateway.store.sqlite import (
 from gateway.store.sqlite.database import Transaction
 
 #: how often one claim looks for other runs in place of those that a budget refuses or delays
-MAX_CLAIM_ROUNDS = 8
+MAX_CLAIM_ROUNDS = 64
+#: runs that one claim has dealt with when it looks for no others: writes wait for its end
+MAX_RUNS_PER_CLAIM = 500
+#: runs of each agent that it looks at then, in addition to those for which there is room
+EXTRA_CANDIDATES = 16
+
+
+class _Waits:
+    """What cannot begin now because of a budget: all runs of these agents and schedules."""
+
+    def __init__(self) -> None:
+        self.agents: set[str] = set()
+        self.schedules: set[str] = set()
+
+    def add_run(self, run: Run, by: UsageGrouping | None) -> None:
+        schedule = run.spec.schedule_id
+        if by is UsageGrouping.SCHEDULE and schedule is not None:
+            self.schedules.add(schedule)
+        else:
+            self.agents.add(run.spec.agent)
+
+    def includes(self, run: Run) -> bool:
+        return run.spec.agent in self.agents or run.spec.schedule_id in self.schedules
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.agents or self.schedules)
+
+
+class _Room:
+    """How many runs may begin now."""
+
+    def __init__(self, tx: Transaction, limits: RunLimits) -> None:
+        self.free = max(limits.total - tally.count_runs(tx, Status.RUNNING), 0)
+        running = _count_running_background(tx)
+        self.background = self.free if limits.background is None else max(limits.background - running, 0)
+        self.agents = {agent: max(limit - _count_running(tx, agent), 0) for agent, limit in limits.agents.items()}
+
+    def has_place(self, run: Run) -> bool:
+        background = run.spec.source is Source.BACKGROUND
+        return self.free > 0 and self.agents[run.spec.agent] > 0 and not (background and not self.background)
+
+    def take_place(self, run: Run) -> None:
+        self.free -= 1
+        self.agents[run.spec.agent] -= 1
+        self.background -= run.spec.source is Source.BACKGROUND
 
 
 def claim_runs(tx: Transaction, owner: str, limits: RunLimits) -> list[Run]:
     _admit_due_runs(tx)
     done: list[Run] = []
-    waiting: set[int] = set()
+    room, waits = _Room(tx, limits), _Waits()
     for _ in range(MAX_CLAIM_ROUNDS):
-        all_went = True
-        for run in _choose_runs(tx, limits, waiting):
+        found_obstacle = False
+        for run in _list_candidates(tx, room, waits):
+            if not room.has_place(run) or waits.includes(run):
+                continue
             asked = usage.check_budgets(tx, run, limits)
-            all_went &= asked.go
+            found_obstacle |= not asked.go
             if asked.go:
+                room.take_place(run)
                 done.append(_claim_run(tx, run, owner))
             elif asked.refusal is not None:
                 done.append(_refuse_run(tx, run, asked.refusal))
             else:
-                waiting.add(run.seq)
-        if all_went:
+                waits.add_run(run, asked.by)
+        if not found_obstacle or len(done) >= MAX_RUNS_PER_CLAIM:
             break
     return done
 
 
-def _choose_runs(tx: Transaction, limits: RunLimits, waiting: set[int]) -> list[Run]:
-    """Return the runs for which there is room, in the order in which they begin."""
-    free = max(limits.total - tally.count_runs(tx, Status.RUNNING), 0)
-    behind = free if limits.background is None else max(limits.background - _count_running_background(tx), 0)
-    room = {agent: limit - _count_running(tx, agent) for agent, limit in limits.agents.items()}
-    lines = [_list_claimable(tx, agent, min(free, room[agent]), behind, waiting) for agent in room]
-    chosen: list[Run] = []
+def _list_candidates(tx: Transaction, room: _Room, waits: _Waits) -> Iterator[Run]:
+    """Return runs that may begin now, in that order, for all places and maybe more."""
+    extra = 0 if waits.is_empty else EXTRA_CANDIDATES
+    lines = [
+        _list_claimable(tx, agent, min(room.free, places) + extra, room.background, waits)
+        for agent, places in room.agents.items()
+        if min(room.free, places) > 0 and agent not in waits.agents
+    ]
     # Agents share what is free: the one whose next run has waited longest goes first, so none starves.
-    for run in heapq.merge(*lines, key=lambda run: run.seq):
-        background = run.spec.source is Source.BACKGROUND
-        if len(chosen) == free or (background and not behind) or not room[run.spec.agent]:
-            continue
-        chosen.append(run)
-        room[run.spec.agent] -= 1
-        behind -= background
-    return chosen
+    return heapq.merge(*lines, key=lambda run: run.seq)
 
 
-def _list_claimable(tx: Transaction, agent: str, room: int, behind: int, waiting: set[int]) -> list[Run]:
+def _list_claimable(tx: Transaction, agent: str, most: int, behind: int, waits: _Waits) -> list[Run]:
     """Return the runs of an agent that may be claimed now, the most urgent first.
 
     There may be more of them than there is room for, because runs of source `background` have a limit of their own.
 
     Args:
         behind: how many runs of source `background` may begin.
-        waiting: numbers of runs that wait for a budget.
     """
-    if room <= 0:
-        return []
-    but = f" AND seq NOT IN ({', '.join(map(str, waiting))})" if waiting else ""
-    found = _list_ready(tx, "runs_ready", "<>", agent, room, but)
+    aside = json.dumps(sorted(waits.schedules))
+    found = _list_ready(tx, "runs_ready", "<>", agent, most, aside)
     if behind:
-        found += _list_ready(tx, "runs_behind", "=", agent, min(room, behind), but)
+        found += _list_ready(tx, "runs_behind", "=", agent, min(most, behind), aside)
         found.sort(key=lambda run: (-run.spec.priority, run.seq))
     return found
 
 
-def _list_ready(tx: Transaction, index: str, is_background: str, agent: str, limit: int, but: str) -> list[Run]:
+def _list_ready(tx: Transaction, index: str, is_background: str, agent: str, limit: int, aside: str) -> list[Run]:
+    """Return ready runs of an agent, except those of some schedules, which `aside` names as a list in JSON."""
+    but = (
+        " AND NOT (source = 'cron' AND EXISTS (SELECT 1 FROM labels, json_each(?) AS aside"
+        " WHERE labels.name = 'schedule' AND labels.value = aside.value AND labels.run = runs.seq))"
+    )
     rows = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM runs INDEXED BY {index}"
         f" WHERE agent = ? AND status = 'queued' AND ready = 1 AND source {is_background} 'background'{but}"
         " ORDER BY priority DESC, seq LIMIT ?",
-        (agent, limit),
+        (agent, aside, limit),
     )
     found = rows.fetchall()
     readable = run_queries.decode_runs(tx, found)
     if len(readable) < len(found):  # their sessions go on without them, and there is room for others
         setting_aside.set_aside_unreadable(tx, found, readable)
-        return _list_ready(tx, index, is_background, agent, limit, but)
+        return _list_ready(tx, index, is_background, agent, limit, aside)
     return readable
 
 

@@ -39,6 +39,8 @@ class BudgetDecision(NamedTuple):
     refusal: str | None = None
     #: why it must wait
     wait: str | None = None
+    #: whose budget refuses or delays it: that of its agent or of its schedule
+    by: UsageGrouping | None = None
 
 
 # --- counting ---------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ def check_budgets(reader: Reader, run: Run, limits: RunLimits) -> BudgetDecision
     ):
         if limit is not None and asked.refusal is None:
             found = _check_budget(reader, run, limit, by, name, f"{whose} {name!r}")
-            asked = found if not found.go else asked
+            asked = found._replace(by=by) if not found.go else asked
     return asked
 
 
