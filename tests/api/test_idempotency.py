@@ -129,3 +129,15 @@ async def test_a_key_that_cannot_be_one_is_refused(moongate: Serving, key: str) 
 
     assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
     assert answer.message.startswith("Idempotency-Key")
+
+
+async def test_a_token_made_again_under_an_old_name_does_not_share_its_keys(moongate: Serving) -> None:
+    first = await token(moongate, "bot", "write")
+    old = await ask(moongate, "POST", "/api/tasks", {"input": "old"}, token=first, Idempotency_Key="k")
+    await ask(moongate, "DELETE", "/api/tokens/bot")
+    second = await token(moongate, "bot", "write")
+
+    new = await ask(moongate, "POST", "/api/tasks", {"input": "new"}, token=second, Idempotency_Key="k")
+
+    assert (old.status, new.status) == (202, 202)
+    assert old.body["task"]["id"] != new.body["task"]["id"]

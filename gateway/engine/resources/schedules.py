@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -196,7 +195,7 @@ class Schedules:
         """Return the next times of a schedule; none if it is disabled or its zone is no longer known here."""
         times: _Times = []
         last: int | None = found.next_at if found.enabled else None
-        with suppress(InvalidRequest):
+        with contextlib.suppress(InvalidRequest):
             while last is not None and len(times) < count:
                 times.append(last)
                 last = found.timing.next_after(last, found.anchor)

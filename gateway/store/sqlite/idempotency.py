@@ -34,5 +34,12 @@ def save_key(tx: Transaction, key: IdempotencyKey | None, ref: str) -> None:
         )
 
 
+def delete_keys_of_token(tx: Transaction, name: str) -> None:
+    """Delete the keys that a token has used. Their scope is the token's name, a method and a path."""
+    tx.execute(
+        "DELETE FROM idempotency WHERE scope > ? AND scope < ? AND instr(scope, ' /') > 0", (f"{name} ", f"{name}!")
+    )
+
+
 def prune_keys(tx: Transaction) -> None:
     tx.execute("DELETE FROM idempotency WHERE expires <= ?", (tx.now,))

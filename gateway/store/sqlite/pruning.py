@@ -2,7 +2,8 @@
 
 A reader finds what is old; the transaction checks again what may have changed since. Never deleted are: runs that
 have not ended; runs with an undelivered delivery, dead letters included while they are kept; the parent, and the
-run that was retried, of a run that has not ended; and the newest run, because the numbers of later runs go on from it.
+run that was retried, of a run that has not ended; runs whose request may be repeated, because its idempotency key is
+still valid; and the newest run, because the numbers of later runs go on from it.
 """
 
 from __future__ import annotations
@@ -47,11 +48,12 @@ def find_old_runs(reader: Reader, before: int) -> list[int]:
         for name in ("parent", "retry_of")
     )
     rows = reader.execute(
-        f"WITH needed AS MATERIALIZED ({' UNION '.join(needed)})"
+        f"WITH needed AS MATERIALIZED ({' UNION '.join(needed)}"
+        " UNION SELECT ref FROM idempotency INDEXED BY idempotency_expires WHERE expires > ?)"
         f" SELECT seq FROM runs INDEXED BY runs_finished WHERE finished <= ? AND NOT {_HAS_UNDELIVERED}"
         " AND NOT EXISTS (SELECT 1 FROM needed WHERE needed.id = runs.id)"
         f" AND seq < (SELECT max(seq) FROM runs) ORDER BY finished LIMIT {MAX_PRUNED_AT_ONCE}",
-        (before,),
+        (reader.now, before),
     )
     return [seq for (seq,) in rows]
 

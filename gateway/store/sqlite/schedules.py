@@ -63,7 +63,7 @@ def _decode_schedule(row: Sequence[Any]) -> Schedule:
 
 def create_schedule(tx: Transaction, schedule: Schedule, key: IdempotencyKey | None = None) -> Schedule:
     earlier = idempotency.find_used(tx, key)
-    if earlier is not None:
+    if earlier is not None and _is_stored(tx, earlier):  # else it was deleted: the same request creates it again
         return get_schedule(tx, earlier)
     if _is_stored(tx, schedule.id):
         raise Conflict(f"there is a schedule {schedule.id!r} already.")

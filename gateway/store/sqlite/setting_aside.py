@@ -82,6 +82,7 @@ def _delete_run(tx: Transaction, run_id: str) -> None:
     row = tx.execute(
         "DELETE FROM runs WHERE id = ? RETURNING session, status, source || ' ' || status", (run_id,)
     ).fetchone()
+    tx.execute("DELETE FROM idempotency WHERE ref = ?", (run_id,))  # the same request makes a new run
     if row is not None:
         session, *tallied = row
         tx.execute("UPDATE tally SET n = n - 1 WHERE status IN (?, ?)", tallied)

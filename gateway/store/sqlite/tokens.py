@@ -30,8 +30,12 @@ def add_token(tx: Transaction, token: Token, key: IdempotencyKey | None = None) 
 
 
 def revoke_token(tx: Transaction, name: str) -> bool:
+    """Delete a token, and its idempotency keys: another token of that name is another caller."""
     tx.execute("DELETE FROM tokens WHERE name = ?", (name,))
-    return tx.changes_made() > 0
+    revoked = tx.changes_made() > 0
+    if revoked:
+        idempotency.delete_keys_of_token(tx, name)
+    return revoked
 
 
 def list_tokens(reader: Reader) -> list[Token]:
