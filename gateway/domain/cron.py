@@ -7,7 +7,9 @@ change.
 from __future__ import annotations
 
 import heapq
+import io
 import re
+import struct
 import zoneinfo
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -47,6 +49,8 @@ _FULL_NAMES = (
     " JANUARY FEBRUARY MARCH APRIL JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER"
 ).split()
 _FULL_NAME_PATTERN = re.compile(rf"(?<![A-Z])({'|'.join(_FULL_NAMES)})(?![A-Z])", re.IGNORECASE | re.ASCII)
+#: UTC as a time zone file (RFC 9636, version 1): one type without an offset, and its name
+_UTC_FILE = b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lBB", 0, 0, 0) + b"UTC\0"
 _INTERVAL_PATTERN = re.compile(r"every\s+([0-9]{1,9})\s*([smhd])", re.ASCII)
 _TIMESTAMP_PATTERN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]", re.ASCII)
 
@@ -218,6 +222,8 @@ def find_time_zone(name: str) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
+        if name == "UTC":
+            return zoneinfo.ZoneInfo.from_file(io.BytesIO(_UTC_FILE), key=name)
         raise InvalidRequest(
             f"timezone: there is no time zone {name[:64]!r}; use an IANA name such as Europe/Berlin."
         ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -356,3 +358,24 @@ def test_the_newest_of_very_many_times_are_found_without_a_walk_through_all_of_t
     assert (found.total, len(found.times), found.times[-1]) == (None, cron.MAX_LISTED_TIMES, year)
     daily = cron.parse_expression("* * 1 * *", "UTC").collect_due_times(0, year, 0)
     assert (daily.total, len(daily.times), daily.times[-1] <= year) == (None, cron.MAX_LISTED_TIMES, True)
+
+
+def test_utc_needs_no_time_zone_database() -> None:
+    block = "import sys; sys.modules['tzdata'] = None\n"
+    code = "from gateway.domain import cron\nzone = cron.find_time_zone('UTC')\nprint(zone, zone.utcoffset(None))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", block + code], env={"PYTHONTZPATH": ""}, capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == ("UTC 0:00:00\n", "")
+
+
+def test_time_zones_are_known_without_a_database_of_the_system() -> None:
+    code = "from gateway.domain import cron; print(cron.find_time_zone('Europe/Berlin'))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONTZPATH": ""}, capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == ("Europe/Berlin\n", "")
