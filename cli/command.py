@@ -7,13 +7,13 @@ import os
 import pkgutil
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 import gateway
 from cli import commands
+from gateway import paths
 from gateway.errors import ConfigError, GatewayError
 from gateway.supervisor.command_line import spell_program
 
@@ -69,7 +69,7 @@ def require_config() -> None:
         ConfigError: there is no such file.
     """
     named = current_invocation().config
-    if named is not None and not Path(named).expanduser().exists():
+    if named is not None and not paths.expand_path(named, "--config").exists():
         raise ConfigError(f"there is no config file {named}.", remedy="Give --config the path of an existing file.")
 
 

@@ -5,21 +5,22 @@ It reads the few settings that it needs itself, because `gateway.config` is slow
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway import paths
+from gateway import paths, private_file
+from gateway.config_files import env_file, json_file, variables
+from gateway.errors import ConfigError
 from gateway.security import secret_file
-from gateway.supervisor import last_stop, record
+from gateway.supervisor import last_stop, lock_search, record
 from gateway.supervisor.last_stop import LastStop
 from gateway.supervisor.record import Record
 
 #: the settings that are read here, with their environment variables, as in `gateway.config`
 TOKEN_SETTING = ("gateway.auth.token", ("MOONGATE_TOKEN", "XITTO_SERVER_TOKEN", "OPENCLAW_TOKEN"))
 AUTH_MODE_SETTING = ("gateway.auth.mode", ("MOONGATE_AUTH_MODE",))
+DATA_SETTING = ("data.directory", ("MOONGATE_DATA_DIR", "XCCLAW_DATA_DIR"))
 
 
 class FoundToken(NamedTuple):
@@ -43,19 +44,29 @@ class Instance(NamedTuple):
     @property
     def lock_record(self) -> Record | None:
         """What the gateway wrote into its lock file; None if none ever ran."""
-        return record.read_record(paths.lock_file(self.home, self.config))
+        return record.read_record(self.lock_file)
+
+    @property
+    def lock_file(self) -> Path:
+        """The lock file of the gateway that runs; if none does, that of the next one."""
+        return lock_search.find_lock(self.home, self.config, self._find_data_directory)
+
+    @property
+    def requests_base(self) -> Path:
+        """The file next to which the running gateway looks for requests."""
+        return lock_search.requests_base(self.lock_file, self.home)
 
     @property
     def last_stop(self) -> LastStop | None:
         """How the last gateway ended; None if it could not record that."""
-        return last_stop.read_last_stop(paths.lock_file(self.home, self.config))
+        return last_stop.read_last_stop(self.lock_file)
 
     @property
     def access_token(self) -> FoundToken | None:
         """The token: from the environment, `.env`, the config file, or the token file. None if none is needed or found.
 
         Raises:
-            ConfigError: the token file cannot be used.
+            ConfigError: the token file or `.env` cannot be used.
         """
         if (mode := self._read_setting(*AUTH_MODE_SETTING)) is not None and mode.value == "none":
             return None
@@ -66,33 +77,36 @@ class Instance(NamedTuple):
         found = secret_file.read_secret(file)
         return None if found is None else FoundToken(found, f"the file {file}")
 
+    def _find_data_directory(self) -> Path | None:
+        """Return the data directory; None if the settings cannot be read."""
+        try:
+            given = self._read_setting(*DATA_SETTING)
+            return self.home / "data" if given is None else paths.expand_path(given.value, given.source)
+        except ConfigError:
+            return None
+
     def _read_setting(self, name: str, names: tuple[str, ...]) -> FoundToken | None:
         for values, origin in ((self.env, ""), (self.dotenv_values, " in .env")):
             for known in names:
                 if values.get(known):
                     return FoundToken(str(values[known]), known + origin)
-        value = get_nested(self.config_content, name)
+        value = json_file.get_nested(self.config_content, name)
         return FoundToken(value, f"{name} in {self.config}") if isinstance(value, str) and value else None
 
     @property
-    def dotenv_values(self) -> Mapping[str, str | None]:
-        """The variables that `.env` in the state directory sets."""
-        file = self.home / ".env"
-        if not file.exists():
-            return {}
-        import dotenv  # late: most users have no such file
+    def dotenv_values(self) -> Mapping[str, str]:
+        """The variables that `.env` in the state directory sets.
 
-        return dotenv.dotenv_values(file, interpolate=False)
+        Raises:
+            ConfigError: the file cannot be used.
+        """
+        return env_file.read_env_file(paths.env_file(self.home))
 
     @property
     def config_content(self) -> Any:
-        """The content of the config file; None if it cannot be read."""
+        """The content of the config file, with the variables that it names; None if it cannot be used."""
         try:
-            return json.loads(self.config.read_bytes().decode("utf-8-sig"))
-        except (OSError, ValueError, RecursionError):
+            written = json_file.decode_config(private_file.read_plain_file(self.config), str(self.config))
+            return variables.substitute_variables(written, {**self.dotenv_values, **self.env}, str(self.config))
+        except (OSError, ConfigError):
             return None  # `gateway config check` says what is wrong with it
-
-
-def get_nested(value: Any, name: str) -> Any:
-    """Return the value at a dotted name in nested objects; None if there is none."""
-    return reduce(lambda found, part: found.get(part) if isinstance(found, dict) else None, name.split("."), value)

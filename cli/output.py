@@ -18,6 +18,7 @@ from typing import Any, Protocol, TextIO
 import click
 
 from cli.command import current_invocation
+from gateway import paths
 from gateway.security.unsafe_text import escape_unsafe, protect_terminal, replace_unsafe
 
 
@@ -121,10 +122,7 @@ def format_rfc3339(milliseconds: int) -> str:
 
 def shorten_home(path: Path) -> str:
     """Return a path with `~` for the home directory."""
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except ValueError:
-        return str(path)
+    return paths.display_path(path)
 
 
 def format_elapsed(start: str | None, end: str | None) -> str:

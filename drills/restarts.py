@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drills import Figures, client
-from gateway.supervisor.supervisor import MIGRATION_GRACE_SECONDS
+from gateway.supervisor.deadlines import MIGRATION_GRACE_SECONDS
 from harness import faults
 from harness.command_line import Shell
 from harness.live_gateway import Live

@@ -17,12 +17,12 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import gateway
-from gateway import config, log_reader, paths
+from gateway import config, log_reader, paths, private_file
 from gateway.config import Config
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError
 from gateway.process import identity
@@ -33,6 +33,7 @@ from gateway.supervisor import (
     config_history,
     last_stop,
     lock,
+    lock_search,
     port,
     record,
     reexec,
@@ -107,11 +108,12 @@ def run(options: Mapping[str, Any]) -> int:
     settings = reading.settings
     if resumed:
         data = DataLocks(resumed.get("data", {}))
-        held, listener = _restore_lock(resumed), socket.socket(fileno=resumed["listener"])
+        held, listener = _restore_lock(resumed, settings), socket.socket(fileno=resumed["listener"])
         os.set_inheritable(resumed["listener"], False)
     else:
         force, kill_foreign = bool(options.get("force")), bool(options.get("kill_foreign"))
-        paths.make_private_directory(settings.home)
+        with _refuse_unusable(settings.home):
+            paths.make_private_directory(settings.home)
         held, data = _acquire_lock(settings, force=force or kill_foreign), DataLocks({})
         kept = notifier.take_listener(settings.gateway.host, settings.gateway.port)
         listener = kept or _bind_port(settings, force=force, kill_foreign=kill_foreign)
@@ -135,15 +137,18 @@ def run(options: Mapping[str, Any]) -> int:
 
 def _acquire_lock(settings: Config, *, force: bool) -> Lock:
     """Take the lock of the config; with `force`, first end the gateway that holds it."""
-    path = paths.lock_file(settings.home, settings.path)
+    mine, found = paths.lock_file(settings.home, settings.path), lock_search.find_lock(settings.home, settings.path)
+    holder = None if found == mine else lock.lock_holder(found)
     try:
-        return lock.acquire_lock(path)
+        if holder is not None:  # it was started with another path of this config, or by version 0.1.0
+            raise lock.refuse_second(holder)
+        return lock.acquire_lock(mine)
     except AlreadyRunning:
-        holder = record.read_record(path)
+        holder = holder or record.read_record(mine)
         if not force or holder is None or not holder.is_alive:
             raise
         terminate.end_gateway(holder, terminate.FORCE_GRACE_SECONDS)
-        return lock.acquire_lock(path)
+        return lock.acquire_lock(mine)
 
 
 def _bind_port(settings: Config, *, force: bool, kill_foreign: bool) -> socket.socket:
@@ -159,9 +164,10 @@ def _bind_port(settings: Config, *, force: bool, kill_foreign: bool) -> socket.s
     return port.bind_port(host, number)
 
 
-def _restore_lock(resumed: Mapping[str, Any]) -> Lock:
-    os.set_inheritable(resumed["lock"], False)
-    return Lock(resumed["lock"], resumed["lock"])
+def _restore_lock(resumed: Mapping[str, Any], settings: Config) -> Lock:
+    descriptor = resumed["lock"]
+    os.set_inheritable(descriptor, False)
+    return Lock(lock_search.find_path_of(descriptor, settings.home, settings.path), descriptor, descriptor)
 
 
 def _run_supervisor(
@@ -174,7 +180,7 @@ def _run_supervisor(
 ) -> int:
     settings, bound = reading.settings, listener.getsockname()[1]
     instance = resumed["instance"] if resumed else os.urandom(8).hex()
-    before = record.read_record(paths.lock_file(settings.home, settings.path))
+    before = record.read_record(held.path)
     same = before is not None and before.instance == instance  # with its supervisor replaced
     began = before.createdAt if before is not None and same else time.time_ns() // 1_000_000
 
@@ -188,8 +194,8 @@ def _run_supervisor(
         restart_plan.choose_plan(os.environ, restart_plan.CURRENT_PLATFORM, hard=False)
         is not restart_plan.RestartPlan.GENERATION
     ):
-        return _serve_in_process(settings, listener, instance)
-    file = LogFile(paths.log_file(settings.home, settings.path))
+        return _serve_in_process(settings, held.path, listener, instance)
+    file = _open_log(settings)
     console = Console(_choose_console())
 
     def write(line: bytes) -> None:
@@ -202,8 +208,7 @@ def _run_supervisor(
 
     supervisor = Supervisor(
         listener,
-        lock_path=paths.lock_file(settings.home, settings.path),
-        lock_descriptor=held.descriptor,
+        held=held,
         env=os.environ | {"MOONGATE_INSTANCE": instance},
         write=folding.write_line,
         greet=lambda about: _print_banner(settings, bound, about),
@@ -215,7 +220,7 @@ def _run_supervisor(
     )
     try:
         code = supervisor.run()
-        last_stop.write_last_stop(paths.lock_file(settings.home, settings.path), instance, code, supervisor.why)
+        last_stop.write_last_stop(held.path, instance, code, supervisor.why)
         if supervisor.failure:
             raise ConfigError(supervisor.failure)
         return code
@@ -224,14 +229,14 @@ def _run_supervisor(
         file.close()
 
 
-def _serve_in_process(settings: Config, listener: socket.socket, instance: str) -> int:
+def _serve_in_process(settings: Config, path: Path, listener: socket.socket, instance: str) -> int:
     """Serve inside this process, without generations; return RESTART_EXIT_CODE if the gateway must start again."""
     from gateway import unsupervised  # late: a supervisor needs none of its imports
 
-    file = LogFile(paths.log_file(settings.home, settings.path))
+    file = _open_log(settings)
     console = _choose_console()
     try:
-        bound, path = listener.getsockname()[1], paths.lock_file(settings.home, settings.path)
+        bound = listener.getsockname()[1]
         plan = restart_plan.choose_plan(os.environ, restart_plan.CURRENT_PLATFORM, hard=False)
         again = unsupervised.run_unsupervised(
             listener,
@@ -247,6 +252,28 @@ def _serve_in_process(settings: Config, listener: socket.socket, instance: str) 
         return restart_plan.RESTART_EXIT_CODE if again else 0
     finally:
         file.close()
+
+
+def _open_log(settings: Config) -> LogFile:
+    file = paths.log_file(settings.home, settings.path)
+    with _refuse_unusable(file):
+        return LogFile(file)
+
+
+@contextlib.contextmanager
+def _refuse_unusable(path: Path) -> Iterator[None]:
+    """Turn an error about a path of the state directory into one that names it.
+
+    Raises:
+        ConfigError: the path cannot be used.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use {paths.display_path(path)}: {error.strerror}.",
+            remedy="Move it away, or choose another state directory with MOONGATE_HOME.",
+        ) from error
 
 
 def _make_record(settings: Config, instance: str, began: int, host: str, bound: int) -> Record:
@@ -266,7 +293,9 @@ def _make_record(settings: Config, instance: str, began: int, host: str, bound: 
 
 def _store_token(token: str) -> None:
     """Store a token, then execute this program again without it: the process list must not show it."""
-    home = paths.make_private_directory(paths.state_directory(os.environ))
+    home = paths.state_directory(os.environ)
+    with _refuse_unusable(home):
+        paths.make_private_directory(home)
     secret_file.store_secret(paths.token_file(home), token)
     if restart_plan.CURRENT_PLATFORM == "win32":  # exec there looks like an exit to the parent
         return
@@ -280,10 +309,9 @@ def _redirect_output(name: str) -> None:
         ConfigError: the file cannot be opened for writing.
     """
     file = Path(name)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     try:
         paths.make_private_directory(file.parent)
-        descriptor = os.open(file, flags, 0o600)
+        descriptor = private_file.open_output_file(file, append=True)
     except OSError as error:
         raise ConfigError(f"cannot write to {file}: {error.strerror}.") from error
     for number in (1, 2):
@@ -346,8 +374,8 @@ def _format_banner(settings: Config, bound: int, about: Mapping[str, Any]) -> st
         f"  Token    {secret_file.mask_secret(token)}   {place}"
         if asked
         else "  Token    not needed (auth.mode: none)",
-        f"  Agent    {about['agent']}: {about['introduction']}   change: {config.display_path(settings.path)}",
-        f"  Data     {config.display_path(settings.database_path)}",
+        f"  Agent    {about['agent']}: {about['introduction']}   change: {paths.display_path(settings.path)}",
+        f"  Data     {paths.display_path(settings.database_path)}",
         "",
         "Try it:",
         f"  curl -s {url}/api/agent" + (f' -H "Authorization: Bearer {in_shell}"' if asked else "") + " \\",
@@ -365,11 +393,11 @@ def _find_token(settings: Config, program: str) -> tuple[str, str]:
         return f"variable: {name} (set it in the other shell, too)", f"${name}"
     printed = f"$({program} config token)"
     if (name := next((name for name in names if settings.dotenv.get(name)), None)) is not None:
-        return f"variable: {name} in {config.display_path(settings.home / '.env')}", printed
+        return f"variable: {name} in {paths.display_path(settings.home / '.env')}", printed
     if settings.gateway.auth.token:
-        return f"setting: gateway.auth.token in {config.display_path(settings.path)}", printed
+        return f"setting: gateway.auth.token in {paths.display_path(settings.path)}", printed
     file = paths.token_file(settings.home)
-    shown = config.display_path(file)
+    shown = paths.display_path(file)
     word = shown if command_line.quote_word(shown.removeprefix("~")) == shown.removeprefix("~") else None
     return f"file: {shown}", f"$(cat {word or command_line.quote_word(str(file))})"
 

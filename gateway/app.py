@@ -116,7 +116,8 @@ def _parse_agent(config: Config, number: int, entry: Mapping[str, Any], kinds: M
         known = sorted({*_AGENT_FIELDS, *kind.options.__struct_encode_fields__})
         raise ConfigError(f"{where}.{unknown}: unknown field{suggest_name(unknown, known)}")
     child.child_environment({}, agent.env)
-    agent = msgspec.structs.replace(agent, options=_convert_options(own, kind.options, where))
+    workspace = agent.workspace and str(paths.expand_path(agent.workspace, f"{where}.workspace"))
+    agent = msgspec.structs.replace(agent, workspace=workspace, options=_convert_options(own, kind.options, where))
     return _fill_defaults(config, agent, kinds)
 
 

@@ -8,8 +8,6 @@ file, `.env` in the state directory, the environment, flags.
 from __future__ import annotations
 
 import ipaddress
-import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
@@ -17,11 +15,13 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
-from gateway import paths
+from gateway import paths, private_file
+from gateway.config_files import env_file, json_file, variables
 from gateway.domain.delivery import DELIVERY_RETRY_DELAYS_SECONDS, MAX_RETRY_DELAY_SECONDS
 from gateway.domain.inbound import WebhookEndpointSettings
 from gateway.errors import ConfigError
 from gateway.machine_zone import find_machine_zone
+from gateway.paths import display_path
 from gateway.validation import explain_error
 
 #: the value of `cron.timezone` that means the zone of this machine
@@ -404,7 +404,7 @@ class Config(Settings, frozen=True, kw_only=True):
     @property
     def data_directory(self) -> Path:
         given = self.data.directory
-        return Path(given).expanduser().absolute() if given else self.home / "data"
+        return paths.expand_path(given, "data.directory") if given else self.home / "data"
 
     @property
     def database_path(self) -> Path:
@@ -457,12 +457,12 @@ def read_sources(env: Mapping[str, str]) -> ConfigSources:
         ConfigError: one cannot be read, or `MOONGATE_CONFIG` names a file that does not exist.
     """
     content = _read_config_file(paths.config_file(env), named=bool(env.get("MOONGATE_CONFIG")))
-    return ConfigSources(content, _read_dotenv(paths.state_directory(env) / ".env"))
+    return ConfigSources(content, env_file.read_env_file(paths.env_file(paths.state_directory(env))))
 
 
 def _read_config_file(file: Path, *, named: bool) -> bytes | None:
     try:
-        return file.read_bytes()
+        return private_file.read_plain_file(file)
     except FileNotFoundError:
         if named:  # its defaults are not what was meant
             raise ConfigError(f"there is no config file {display_path(file)}.") from None
@@ -478,7 +478,7 @@ def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[st
         ConfigError: a source has an unknown name or an invalid value; the message names it.
     """
     home, file = paths.state_directory(env), paths.config_file(env)
-    raw = _decode_file(given.content, file)
+    raw = _decode_file(given, env, file)
     sources = (("", env), (".env: ", given.dotenv))
     for setting in list_settings():
         for source, values in sources:
@@ -498,29 +498,9 @@ def parse_config(given: ConfigSources, env: Mapping[str, str], flags: Mapping[st
     if settings.cron.timezone == LOCAL_ZONE:
         known["cron"] = msgspec.structs.replace(settings.cron, timezone=find_machine_zone(env))
     config = Config(**known, home=home, path=file, dotenv=given.dotenv)
+    paths.expand_path(str(config.data_directory), "data.directory")
     _check_exposure(config)
     return config
-
-
-def _read_dotenv(file: Path) -> dict[str, str]:
-    """Return what `.env` sets; nothing when there is none."""
-    if not os.path.exists(file):  # unlike `Path.exists`, without an error where nothing may be looked at
-        return {}
-    import dotenv  # late: most users have no such file, and a loaded module stays in the supervisor's memory
-
-    try:
-        found = dotenv.dotenv_values(file, interpolate=False)
-    except OSError as error:
-        raise ConfigError(f"cannot read {display_path(file)}: {error.strerror}.") from error
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def display_path(path: Path) -> str:
-    """Return a path with `~` for the home directory."""
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except ValueError:
-        return str(path)
 
 
 def is_loopback(host: str) -> bool:
@@ -533,18 +513,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _decode_file(content: bytes | None, file: Path) -> dict[str, Any]:
-    if content is None:
+def _decode_file(given: ConfigSources, env: Mapping[str, str], file: Path) -> dict[str, Any]:
+    """Return what the config file says, with the variables that it names replaced by their values."""
+    if given.content is None:
         return {}
-    text = content.removeprefix(b"\xef\xbb\xbf")
-    try:
-        raw = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        at = re.search(r"byte (\d+)", str(error))
-        line = f" line {text[: int(at[1])].count(10) + 1}:" if at else ""
-        raise ConfigError(f"{display_path(file)}:{line} not valid JSON: {error}.") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{display_path(file)}: not a JSON object.")
+    shown = display_path(file)
+    written = json_file.decode_config(given.content, shown)
+    raw: dict[str, Any] = variables.substitute_variables(written, {**given.dotenv, **env}, shown)
+    for setting in list_settings():  # a variable is text, also where the setting is a number
+        text = json_file.get_nested(written, setting.name)
+        if isinstance(text, str) and variables.has_variable(text):
+            _set_value(raw, setting.name, _parse_value(json_file.get_nested(raw, setting.name), setting, shown))
     return raw
 
 
@@ -560,6 +539,8 @@ def _set_value(raw: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _parse_value(text: str, setting: Setting, source: str) -> Any:
+    if not json_file.is_unicode(text):
+        raise ConfigError(f"{source}: not valid UTF-8 (sets {setting.name}).")
     try:
         return msgspec.convert(text, setting.type, strict=False)
     except msgspec.ValidationError as error:
@@ -573,7 +554,18 @@ def _check_exposure(config: Config) -> None:
             f'gateway.auth.mode: "none" is allowed on a loopback address only, not on {config.gateway.host}.',
             remedy='Set gateway.host to 127.0.0.1, or auth.mode to "token".',
         )
-    if config.gateway.auth.token == "":
+    if config.gateway.auth.token is not None:
+        _check_token(config.gateway.auth.token)
+
+
+def _check_token(token: str) -> None:
+    """Refuse a token that no client could send in a header."""
+    if token == "":
         raise ConfigError(
             "gateway.auth.token: an empty token protects nothing.", remedy="Remove the setting, or set a token."
+        )
+    if not token.isprintable() or token != token.strip():
+        raise ConfigError(
+            "gateway.auth.token: a token is one line of printable characters, without blanks around it.",
+            remedy="Look for a line break at its end, which some editors and shells add.",
         )

@@ -7,22 +7,75 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.errors import ConfigError
+
 _LAST_GOOD = ".last-good"
 
 
 def state_directory(env: Mapping[str, str]) -> Path:
-    """Return the state directory: `MOONGATE_HOME`, else `~/.moongate`."""
+    """Return the state directory: `MOONGATE_HOME`, else `~/.moongate`.
+
+    Raises:
+        ConfigError: the path cannot be used, or nothing says where the home directory is.
+    """
     given = env.get("MOONGATE_HOME")
     if given:
-        return Path(given).expanduser().absolute()
+        return expand_path(given, "MOONGATE_HOME")
     base = env.get("HOME") or env.get("USERPROFILE")
-    return (Path(base) if base else Path.home()) / ".moongate"
+    return expand_path(base or "~", "HOME") / ".moongate"
 
 
 def config_file(env: Mapping[str, str]) -> Path:
-    """Return the config file: `MOONGATE_CONFIG`, else `config.json` in the state directory."""
+    """Return the config file: `MOONGATE_CONFIG`, else `config.json` in the state directory.
+
+    Raises:
+        ConfigError: as with `state_directory`.
+    """
     given = env.get("MOONGATE_CONFIG")
-    return Path(given).expanduser().absolute() if given else state_directory(env) / "config.json"
+    return expand_path(given, "MOONGATE_CONFIG") if given else state_directory(env) / "config.json"
+
+
+def expand_path(given: str, name: str) -> Path:
+    """Return an absolute path, with `~` expanded. Links stay as they are.
+
+    Args:
+        name: what gives the path, for the message.
+
+    Raises:
+        ConfigError: the path names a user who does not exist, or no program can pass it on.
+    """
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(given).decode("utf-8", "backslashreplace")
+        raise ConfigError(
+            f"{name}: the path {shown} is not valid UTF-8.", remedy="Rename it, or use another."
+        ) from None
+    if "\0" in given:
+        raise ConfigError(f"{name}: a path cannot contain the character NUL.")
+    try:
+        return Path(os.path.abspath(Path(given).expanduser()))
+    except RuntimeError:  # Python knows no home directory
+        user = given.partition("/")[0].removeprefix("~")
+        if user:
+            why, remedy = f"there is no user {user!r}, so {given} is nowhere", "Give the whole path."
+        else:
+            why, remedy = "this user has no home directory", "Set HOME or MOONGATE_HOME."
+        raise ConfigError(f"{name}: {why}.", remedy=remedy) from None
+
+
+def display_path(path: Path) -> str:
+    """Return a path with `~` for the home directory."""
+    home = os.path.expanduser("~")
+    try:
+        return f"~/{path.relative_to(home)}" if os.path.isabs(home) else str(path)
+    except ValueError:
+        return str(path)
+
+
+def env_file(state: Path) -> Path:
+    """Return the file of variables that the state directory may have."""
+    return state / ".env"
 
 
 def token_file(state: Path) -> Path:
@@ -41,7 +94,7 @@ def logs_directory(state: Path) -> Path:
 def log_file(state: Path, config_file: Path) -> Path:
     """Return the log file of a config; the last good copy of a config has the same log file."""
     meant = config_file.with_name(config_file.name.removesuffix(_LAST_GOOD))
-    usual = meant.resolve() == (state / "config.json").resolve()
+    usual = os.path.abspath(meant) == os.path.abspath(state / "config.json")
     return logs_directory(state) / ("gateway.log" if usual else f"gateway.{_path_digest(meant)}.log")
 
 
@@ -64,15 +117,16 @@ def locks_directory(state: Path) -> Path:
 
 
 def lock_file(state: Path, config_file: Path) -> Path:
-    """Return the lock file of a config, named by the hash of its resolved path.
+    """Return the lock file of a config, named by the hash of its path as it is given.
 
-    So two configs can run two gateways at the same time, and two spellings of one path name one lock.
+    So two configs can run two gateways at the same time, and a link in the path may get another target while
+    one runs. `gateway.supervisor.lock_search` finds a gateway that was started with another path of the same file.
     """
     return locks_directory(state) / f"gateway.{_path_digest(config_file)}.lock"
 
 
 def _path_digest(config_file: Path) -> str:
-    return hashlib.sha256(os.fsencode(config_file.resolve())).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(os.path.abspath(config_file))).hexdigest()[:16]
 
 
 def data_lock_file(data_directory: Path) -> Path:

@@ -1,12 +1,16 @@
 """Private files: written completely or not at all, readable by their owner only; links are never followed.
 
+Files of other people, such as a config file, are read here, too: opened once, and checked before the first byte.
+
 Standard library only, so that `gateway status` is quick.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,16 +50,96 @@ def create_private_file(path: Path, content: bytes) -> bool:
 
 
 def read_private_file(path: Path, max_bytes: int) -> bytes:
-    """Return at most the first `max_bytes` of a file.
+    """Return at most the first `max_bytes` of a file that only this user and root may change.
 
     Raises:
-        OSError: there is no such file, it is a link or a directory, or it cannot be read.
+        OSError: there is no such file, it is a link or no plain file, another user may change it, or it cannot
+            be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT)  # if the path is a pipe, it must not block
-    try:
+    with open_plain_file(path, follow=False) as descriptor:
+        check_owner(os.fstat(descriptor))
         return os.read(descriptor, max_bytes)
+
+
+def read_plain_file(path: Path, max_bytes: int | None = None, *, owned: bool = False) -> bytes:
+    """Return a file, or its first `max_bytes`; a link is followed.
+
+    Args:
+        owned: whether only this user and root may be able to change it.
+
+    Raises:
+        OSError: there is no such file, it is no plain file, the link leads nowhere, it cannot be read, or another
+            user may change it.
+    """
+    with open_plain_file(path, follow=True) as descriptor:
+        if owned:
+            check_owner(os.fstat(descriptor))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(-1 if max_bytes is None else max_bytes)
+
+
+@contextlib.contextmanager
+def open_plain_file(path: Path, *, follow: bool) -> Iterator[int]:
+    """Open a file for reading, and check that it is one: a pipe would block, a directory has no bytes.
+
+    Raises:
+        FileNotFoundError: nothing has this name.
+        OSError: it is something else, or it cannot be opened.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | _NO_WAIT
+    try:
+        descriptor = os.open(path, flags if follow else flags | _NO_FOLLOW)
+    except FileNotFoundError:
+        if follow and os.path.islink(path):
+            raise OSError(errno.ENOLINK, f"it is a link to {os.readlink(path)}, which does not exist") from None
+        raise
+    except OSError as error:
+        if not follow and os.path.islink(path):
+            raise OSError(error.errno, "it is a link, which is not followed") from None
+        raise
+    try:
+        if (kind := describe_kind(os.fstat(descriptor).st_mode)) is not None:
+            raise OSError(errno.EINVAL, f"it is {kind}, not a plain file")
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def open_output_file(path: Path, *, append: bool) -> int:
+    """Return the descriptor of a file to write to, which is created if it is missing, or emptied unless `append`.
+
+    Raises:
+        OSError: there is something else than a plain file, or it cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | _NO_FOLLOW | _NO_WAIT
+    descriptor = os.open(path, flags | (os.O_APPEND if append else os.O_TRUNC), 0o600)
+    if (kind := describe_kind(os.fstat(descriptor).st_mode)) is not None:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"it is {kind}, not a plain file")
+    return descriptor
+
+
+def describe_kind(mode: int) -> str | None:
+    """Return what something in the place of a plain file is; None if it is a plain file."""
+    if stat.S_ISREG(mode):
+        return None
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def check_owner(found: os.stat_result) -> None:
+    """Check that only this user and root can change a file.
+
+    Raises:
+        OSError: it belongs to another user, or everyone may write to it.
+    """
+    if os.name != "posix":
+        return
+    me = os.geteuid()
+    if me != 0 and found.st_uid not in (0, me):  # root may work for the owner of a state directory
+        raise OSError(errno.EPERM, "it belongs to another user")
+    if found.st_mode & stat.S_IWOTH:
+        raise OSError(errno.EPERM, "everyone may write to it")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,74 @@ def test_a_wrong_file_is_told_in_one_line_that_names_the_setting(tmp_path: Path,
 def test_a_wrong_environment_value_names_the_variable_and_the_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"MOONGATE_PORT: .*\(sets gateway\.port\)"):
         load(tmp_path, env={"MOONGATE_PORT": "abc"})
+
+
+@pytest.mark.parametrize(
+    ("content", "env", "said"),
+    [
+        ({"data": {"directory": "~nosuchuser/x"}}, {}, "data.directory: there is no user 'nosuchuser'"),
+        ({"data": {"directory": "/tmp/a\0b"}}, {}, "data.directory: a path cannot contain the character NUL"),
+        ({}, {"MOONGATE_DATA_DIR": "~nosuchuser"}, "data.directory: there is no user 'nosuchuser'"),
+        ({}, {"MOONGATE_CONFIG": "~nosuchuser/c"}, "MOONGATE_CONFIG: there is no user 'nosuchuser'"),
+        ({}, {"MOONGATE_HOME": "~nosuchuser/c"}, "MOONGATE_HOME: there is no user 'nosuchuser'"),
+        ({}, {"MOONGATE_HOME": "/caf\udce9"}, "MOONGATE_HOME: the path /caf\\xe9 is not valid UTF-8"),
+        ({}, {"MOONGATE_DATA_DIR": "/caf\udce9"}, "MOONGATE_DATA_DIR: not valid UTF-8 (sets data.directory)"),
+        ({}, {"MOONGATE_TOKEN": "caf\udce9"}, "MOONGATE_TOKEN: not valid UTF-8 (sets gateway.auth.token)"),
+    ],
+)
+def test_a_path_or_value_that_nobody_can_use_is_told_by_its_name(
+    tmp_path: Path, content: Any, env: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, content, env)
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("workspace", ["~nosuchuser/x", "a\0b"])
+def test_a_workspace_that_is_no_path_is_told_with_its_agent(tmp_path: Path, workspace: str) -> None:
+    loaded = load(tmp_path, {"agents": {"list": [{"id": "a", "backend": "echo", "workspace": workspace}]}})
+
+    with pytest.raises(ConfigError, match=r"agents\.list\[0\]\.workspace: "):
+        app.check_agents(loaded, {})
+
+
+@pytest.mark.parametrize("token", ["a\nb", "secret\n", " secret", "a\tb", "a\x7fb", "a\u202eb"])
+@pytest.mark.parametrize("place", ["file", "environment", ".env"])
+def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path, token: str, place: str) -> None:
+    (tmp_path / ".env").write_text(f"MOONGATE_TOKEN={json.dumps(token, ensure_ascii=False)}" * (place == ".env"))
+    content = {"gateway": {"auth": {"token": token}}} if place == "file" else {}
+
+    with pytest.raises(ConfigError, match=r"gateway\.auth\.token: a token is one line of printable characters"):
+        load(tmp_path, content, {"MOONGATE_TOKEN": token} if place == "environment" else {})
+
+
+def test_variables_in_the_file_come_from_the_environment_and_from_dotenv(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MY_PORT=2\nMY_TOKEN=of-dotenv\n")
+    content = {"gateway": {"port": "${MY_PORT}", "auth": {"token": "x-${MY_TOKEN}"}}, "agents": {"model": "$${M}"}}
+
+    loaded = load(tmp_path, content, {"MY_TOKEN": "of-env"})
+
+    assert (loaded.gateway.port, loaded.gateway.auth.token, loaded.agents.model) == (2, "x-of-env", "${M}")
+
+
+def test_a_variable_in_the_file_that_is_not_set_is_told_with_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.json: gateway\.port: the variable MY_PORT is not set\."):
+        load(tmp_path, {"gateway": {"port": "${MY_PORT}"}})
+
+
+def test_a_variable_that_is_no_number_is_told_with_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.json: .*\(sets gateway\.port\)"):
+        load(tmp_path, {"gateway": {"port": "${MY_PORT}"}}, {"MY_PORT": "many"})
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "dangling link"])
+def test_a_config_that_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "config.json"
+    {"directory": file.mkdir, "pipe": lambda: os.mkfifo(file), "dangling link": lambda: file.symlink_to("gone")}[kind]()
+
+    with pytest.raises(ConfigError, match=r"cannot read .*config\.json: it is a (directory|pipe|link)"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.1"])

@@ -10,7 +10,8 @@ import click
 
 from cli import output
 from cli.command import Group, current_invocation, require_config
-from cli.instance import Instance, get_nested
+from cli.instance import Instance
+from gateway.config_files.json_file import get_nested
 from gateway.errors import NotFound
 from gateway.security.secret_file import mask_secret
 

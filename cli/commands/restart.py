@@ -17,7 +17,6 @@ from cli.lifecycle import start, stop
 from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup
-from gateway import paths
 from gateway.errors import ConfigError, GatewayError, NotRunning, Unavailable
 from gateway.supervisor import intent, lock, restart_plan, terminate
 from gateway.supervisor.intent import Outcome
@@ -62,7 +61,7 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
        "refused_webhooks": [what the new settings refuse, and why]}
     """
     instance = Instance.from_environment(current_invocation().merged_environment)
-    found = lock.lock_holder(paths.lock_file(instance.home, instance.config))
+    found = lock.lock_holder(instance.lock_file)
     began = time.monotonic()
     if force:
         outcome = _stop_and_start(instance, found, terminate.FORCE_GRACE_SECONDS, wait, force=True)
@@ -162,7 +161,7 @@ def _restart_by_signal(instance: Instance, found: Record, hard: bool, reason: st
         GatewayError: the supervisor refused, or the new generation failed; the old one goes on.
         Unavailable: the supervisor did not answer in time.
     """
-    file = paths.lock_file(instance.home, instance.config)
+    file = instance.requests_base
     try:
         asked = intent.leave_intent(file, found.pid, hard=hard, reason=reason)
     except OSError as error:

@@ -14,8 +14,9 @@ from cli.command import Command, complete_commands, current_invocation
 from cli.instance import Instance
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State, WorkReport
+from gateway.errors import ConfigError
 from gateway.security.secret_file import mask_secret
-from gateway.supervisor.marker import SERVICE_MARKER_VARIABLE
+from gateway.supervisor.marker import read_marker
 from gateway.supervisor.record import Record
 
 
@@ -113,15 +114,17 @@ def _print_deep_checks(instance: Instance, found: ProbeResult) -> None:
 def _find_service_manager(found: ProbeResult) -> str | None:
     """Return the service manager that started the gateway, from the variable that each sets; None if none did."""
     try:
-        variables = Path(f"/proc/{found.record and found.record.pid}/environ").read_bytes().split(b"\0")
+        given = Path(f"/proc/{found.record and found.record.pid}/environ").read_bytes().decode("utf-8", "replace")
     except OSError:  # not Linux, or the process of another user
         return None
-    mark = f"{SERVICE_MARKER_VARIABLE}=".encode()
-    return next((one.removeprefix(mark).decode("ascii", "replace") for one in variables if one.startswith(mark)), None)
+    return read_marker(dict(pair.split("=", 1) for pair in given.split("\0") if "=" in pair))
 
 
 def _read_token(instance: Instance) -> str | None:
-    found = instance.access_token
+    try:
+        found = instance.access_token
+    except ConfigError:  # `gateway doctor` says what is wrong with it
+        return None
     return None if found is None else found.value
 
 

@@ -13,7 +13,6 @@ from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import stop
 from cli.service import lookup
-from gateway import paths
 from gateway.errors import NotRunning
 from gateway.supervisor import intent, lock
 
@@ -45,14 +44,14 @@ def COMMAND(force: bool, timeout: float) -> None:  # noqa: N802 the seam's name
       {"stopped": true, "pid", "seconds": how long it took}
     """
     instance = Instance.from_environment(current_invocation().merged_environment)
-    found = lock.lock_holder(paths.lock_file(instance.home, instance.config))
+    found = lock.lock_holder(instance.lock_file)
     manager = lookup.find_owner(instance)
     if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     began = time.monotonic()
     if not force and found is not None:
         with contextlib.suppress(OSError):  # a full disk: then the grace period of the settings counts
-            intent.leave_grace(paths.lock_file(instance.home, instance.config), found.pid, timeout / 1000)
+            intent.leave_grace(instance.requests_base, found.pid, timeout / 1000)
     if manager is not None:  # otherwise the manager would start it again
         with output.show_waiting("stopping the service"):
             manager.stop_service(force=force)

@@ -16,10 +16,11 @@ import psutil
 from cli import output
 from cli.doctor import service_drift
 from cli.doctor.finding import Finding, Level
-from cli.instance import Instance, get_nested
+from cli.instance import Instance
 from cli.remote.probe import ProbeResult, State
 from gateway import config, paths
 from gateway.config import Config
+from gateway.config_files.json_file import get_nested
 from gateway.errors import ConfigError
 from gateway.supervisor import port, record
 
@@ -136,7 +137,7 @@ def _list_agent_programs(written: Any) -> list[str]:
 def _examine_data_directory(settings: Config) -> Finding:
     shown = output.shorten_home(settings.data_directory)
     holder = record.read_record(paths.data_lock_file(settings.data_directory))
-    if holder is None or not holder.is_alive or holder.configPath == str(settings.path):
+    if holder is None or not holder.is_alive or os.path.realpath(holder.configPath) == os.path.realpath(settings.path):
         return Finding("data directory", Level.OK, f"{shown}, used only by this gateway")
     cause = f"the gateway with config {holder.configPath} uses it (pid {holder.pid}, port {holder.port})"
     remedy = f"set data.directory to another path, or gateway stop --config {holder.configPath}"

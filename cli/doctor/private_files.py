@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cli import output
 from cli.doctor.finding import Finding, Level
 from cli.instance import Instance
-from gateway import paths
+from gateway import paths, private_file
 
 
 class PrivatePath(NamedTuple):
@@ -22,6 +22,8 @@ class PrivatePath(NamedTuple):
     mode: int
     #: how bad it is if others can read it
     level: Level
+    #: whether it may be a link; None for a directory
+    link: bool | None = None
 
 
 def examine_private_paths(instance: Instance) -> Iterator[Finding]:
@@ -34,9 +36,9 @@ def private_paths(instance: Instance) -> list[PrivatePath]:
     """Return what must be private. A path that holds secrets is an error if it is not."""
     found = [
         PrivatePath("state directory", instance.home, 0o700, Level.WARNING),
-        PrivatePath("token", paths.token_file(instance.home), 0o600, Level.ERROR),
-        PrivatePath("webhook secret", paths.webhook_secret_file(instance.home), 0o600, Level.ERROR),
-        PrivatePath(".env", instance.home / ".env", 0o600, Level.ERROR),
+        PrivatePath("token", paths.token_file(instance.home), 0o600, Level.ERROR, link=False),
+        PrivatePath("webhook secret", paths.webhook_secret_file(instance.home), 0o600, Level.ERROR, link=False),
+        PrivatePath(".env", paths.env_file(instance.home), 0o600, Level.ERROR, link=True),
     ]
     if instance.config.parent != instance.home:  # inside the state directory, the check of that covers it
         found.insert(2, PrivatePath("config file", instance.config, 0o600, Level.WARNING))
@@ -51,13 +53,17 @@ def is_open_to_others(path: Path) -> bool:
     return not stat.S_ISLNK(found.st_mode) and found.st_uid == os.getuid() and bool(found.st_mode & 0o077)
 
 
-def _examine_path(check: str, path: Path, wanted: int, level: Level) -> Iterator[Finding]:
+def _examine_path(check: str, path: Path, wanted: int, level: Level, link: bool | None) -> Iterator[Finding]:
     try:
         found = path.stat()
+        if link is not None:  # a start opens it in the same way
+            with private_file.open_plain_file(path, follow=link) as descriptor:
+                private_file.check_owner(os.fstat(descriptor))
     except FileNotFoundError:
         return
     except OSError as error:
-        yield Finding(check, Level.ERROR, f"cannot look at {output.shorten_home(path)}", error.strerror)
+        remedy = f"move {output.shorten_home(path)} away, or correct its owner and mode"
+        yield Finding(check, Level.ERROR, f"cannot use {output.shorten_home(path)}", error.strerror, remedy)
         return
     if os.name != "posix":
         return

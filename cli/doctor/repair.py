@@ -24,7 +24,7 @@ def repair_all(environ: Mapping[str, str]) -> Repairs:
     """Close private files to others, and rewrite a service unit that is out of date."""
     instance = Instance.from_environment(environ)
     repairs = Repairs([], [])
-    for check, path, mode, _ in private_paths(instance):
+    for check, path, mode, *_ in private_paths(instance):
         try:
             if is_open_to_others(path):
                 path.chmod(mode)

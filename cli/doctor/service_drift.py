@@ -11,12 +11,13 @@ from pathlib import Path
 import gateway
 from cli import output
 from cli.doctor.finding import Finding, Level
-from cli.instance import Instance, get_nested
+from cli.instance import Instance
 from cli.remote.probe import ProbeResult
 from cli.service import lookup, unit
 from cli.service.manager import ServiceManager, ServiceStatus
 from cli.service.steps import carry_out
 from cli.service.unit_file import read_content
+from gateway.config_files.json_file import get_nested
 from gateway.errors import ConfigError, GatewayError
 from service_templates import ServiceSpec
 

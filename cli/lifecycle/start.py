@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from cli import output
 from cli.command import complete_commands
@@ -15,8 +16,8 @@ from cli.remote import probe
 from cli.remote.probe import ProbeResult, State
 from cli.service.manager import ServiceManager
 from cli.service.start_failure import StartFailure
-from gateway import paths
-from gateway.errors import AlreadyRunning, GatewayError, Unavailable
+from gateway import paths, private_file
+from gateway.errors import AlreadyRunning, ConfigError, GatewayError, Unavailable
 from gateway.supervisor import lock, restart_plan
 from gateway.supervisor.record import Record
 
@@ -36,11 +37,11 @@ def start_in_background(instance: Instance, port: int | None, host: str | None, 
         Unavailable: it does not answer in time.
     """
     said = paths.start_output_file(instance.home, instance.config)
-    paths.make_private_directory(said.parent)
+    console = _open_console(said)
     words = [*GATEWAY_COMMAND]
     words += ["--port", str(port)] if port is not None else []
     words += ["--host", host] if host is not None else []
-    with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
+    with console:
         process = subprocess.Popen(
             words,
             env={**instance.env, **_absolute_paths(instance), "MOONGATE_DETACHED": "1"},
@@ -53,6 +54,19 @@ def start_in_background(instance: Instance, port: int | None, host: str | None, 
         return wait_for_answer(instance, process, said, wait)
     finally:
         process.returncode = process.returncode or 0  # the process goes on without us; Popen should not warn about that
+
+
+def _open_console(said: Path) -> BinaryIO:
+    """Open the file for what the gateway prints before it opens its log.
+
+    Raises:
+        ConfigError: it cannot be made there.
+    """
+    try:
+        paths.make_private_directory(said.parent)
+        return os.fdopen(private_file.open_output_file(said, append=False), "wb")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {paths.display_path(said)}: {error.strerror}.") from error
 
 
 def _absolute_paths(instance: Instance) -> dict[str, str]:
@@ -105,7 +119,7 @@ def wait_until_settled(instance: Instance, wait: float) -> ProbeResult:
     """
     deadline = time.monotonic() + wait
     while (found := probe.probe_gateway(instance)).state is State.UNRESPONSIVE:
-        if lock.lock_holder(paths.lock_file(instance.home, instance.config)) is None:
+        if lock.lock_holder(instance.lock_file) is None:
             return ProbeResult(State.STOPPED)
         if time.monotonic() > deadline:
             raise Unavailable(f"the gateway does not answer after {wait:g} s.", remedy="See: gateway logs")

@@ -15,8 +15,8 @@ from cli.service import managers
 from cli.service.manager import ServiceIdentity, ServiceManager
 from cli.service.manager_command import CommandRunner, run_command
 from gateway import paths
-from gateway.errors import Forbidden, NotRunning, Unavailable
-from gateway.supervisor.marker import SERVICE_MARKER_VARIABLE
+from gateway.errors import Forbidden, NotFound, NotRunning, Unavailable
+from gateway.supervisor.marker import read_marker
 
 #: module and class of the service manager of each platform
 MANAGER_CLASSES = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
@@ -28,14 +28,17 @@ def find_manager(instance: Instance, *, system: bool = False, run: CommandRunner
     Raises:
         Unavailable: Moongate knows none for this platform.
     """
+    return _make_manager(instance, choose_suffix(instance, system=system), system=system, run=run)
+
+
+def _make_manager(instance: Instance, suffix: str, *, system: bool, run: CommandRunner = run_command) -> ServiceManager:
     known = MANAGER_CLASSES.get(sys.platform)
     if known is None:
         raise Unavailable(f"there is no login service for {sys.platform} yet.", remedy="Start it: gateway start")
     module, _, name = known.partition(".")
     user = user_name(instance, system=system)
-    site = ServiceIdentity(
-        name_suffix(instance), system, user, str(paths.logs_directory(instance.home) / "service.log"), instance.env
-    )
+    output = str(paths.logs_directory(instance.home) / "service.log")
+    site = ServiceIdentity(suffix, system, user, output, instance.env)
     made: ServiceManager = getattr(importlib.import_module(f"{managers.__name__}.{module}"), name)(site, run)
     return made
 
@@ -86,7 +89,14 @@ def system_environment(env: Mapping[str, str]) -> dict[str, str]:
         return dict(env)
     import pwd  # late: does not exist on Windows, where there is no service of the whole system
 
-    return {**env, "HOME": pwd.getpwnam(_real_user_name(env)).pw_dir}
+    name = _real_user_name(env)
+    try:
+        return {**env, "HOME": pwd.getpwnam(name).pw_dir}
+    except KeyError:
+        raise NotFound(
+            f"there is no user {name!r} on this system, so no service can run as that user.",
+            remedy="Run this command as a user with an entry in /etc/passwd.",
+        ) from None
 
 
 def require_root(command: str) -> None:
@@ -108,22 +118,41 @@ def user_name(instance: Instance, *, system: bool) -> str:
 
 
 def _real_user_name(env: Mapping[str, str]) -> str:
-    return env.get("SUDO_USER") or getpass.getuser()
+    return env.get("SUDO_USER") or _process_user()
 
 
 def _login_name(env: Mapping[str, str]) -> str:
     """Return the name of this user; on Windows with its domain, because the name alone can mean another user."""
     domain = env.get("USERDOMAIN") if os.name == "nt" else None
-    return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
+    return f"{domain}\\{_process_user()}" if domain else _process_user()
 
 
-def name_suffix(instance: Instance) -> str:
-    """Return the suffix for names of the service of this config; empty for the config at its default path."""
+def _process_user() -> str:
+    """Return the name of this process's user; the number of one whom the system does not know by name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # Python 3.13 raises another error than those before
+        return str(os.getuid())
+
+
+def choose_suffix(instance: Instance, *, system: bool) -> str:
+    """Return the suffix for names of the service of this config; empty for the config at its default path.
+
+    It follows from the path as it is given, so that a link in it may get another target. Version 0.1.0 made it
+    from the target: a unit that has such a name keeps it.
+    """
     usual = {name: value for name, value in instance.env.items() if not name.startswith("MOONGATE_")}
-    resolved = instance.config.resolve()
-    if resolved == paths.config_file(usual).resolve():
-        return ""
-    return hashlib.sha256(os.fsencode(resolved)).hexdigest()[:8]
+    default = str(paths.config_file(usual))
+    suffix = _name_suffix(str(instance.config), default)
+    older = _name_suffix(os.path.realpath(instance.config), os.path.realpath(default))
+    if older != suffix and sys.platform in MANAGER_CLASSES:
+        present = [one for one in (suffix, older) if _make_manager(instance, one, system=system).is_present]
+        return present[0] if present else suffix
+    return suffix
+
+
+def _name_suffix(config_file: str, default: str) -> str:
+    return "" if config_file == default else hashlib.sha256(os.fsencode(config_file)).hexdigest()[:8]
 
 
 def _was_started_by_manager(instance: Instance) -> bool:
@@ -132,6 +161,6 @@ def _was_started_by_manager(instance: Instance) -> bool:
 
     found = instance.lock_record
     try:
-        return found is not None and found.is_alive and SERVICE_MARKER_VARIABLE in psutil.Process(found.pid).environ()
+        return found is not None and found.is_alive and read_marker(psutil.Process(found.pid).environ()) is not None
     except psutil.Error:
         return True

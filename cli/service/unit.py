@@ -57,7 +57,7 @@ def build_spec(
             confined=settings.gateway.confined,
             user=lookup.user_name(instance, system=system),
             system=system,
-            suffix=lookup.name_suffix(instance),
+            suffix=lookup.choose_suffix(instance, system=system),
             version=gateway.__version__,
         )
     except ValueError as error:
@@ -119,7 +119,7 @@ def require_lasting_path(program: str, env: Mapping[str, str]) -> str:
 
 def _temporary_directories(env: Mapping[str, str]) -> set[str]:
     """Return directories that are cleared automatically: of the system, and the caches of uvx and pipx run."""
-    cache = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or Path.home()) / ".cache")
+    cache = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME") or os.path.expanduser("~")) / ".cache")
     system = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", "/run"}  # noqa: S108 these are refused
     return system | {cache, env.get("UV_CACHE_DIR") or cache}
 
@@ -153,13 +153,18 @@ def _ask_login_shell(env: Mapping[str, str], user: str | None) -> str:
         return ""
     import pwd  # late: does not exist on Windows
 
-    entry = pwd.getpwuid(os.getuid()) if user is None else pwd.getpwnam(user)
-    shell = (env.get("SHELL") if user is None else None) or entry.pw_shell or "/bin/sh"
+    try:
+        entry = pwd.getpwuid(os.getuid()) if user is None else pwd.getpwnam(user)
+    except KeyError:  # as in a container with any user id
+        home, known_shell = env.get("HOME", "/"), None
+    else:
+        home, known_shell = entry.pw_dir, entry.pw_shell
+    shell = (env.get("SHELL") if user is None else None) or known_shell or "/bin/sh"
     words = [shell, "-l", "-c", "/usr/bin/env"]
     try:
         done = subprocess.run(
             words,
-            env={"HOME": entry.pw_dir, **(env if user is None else {}), "PATH": os.defpath},
+            env={"HOME": home, **(env if user is None else {}), "PATH": os.defpath},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=LOGIN_SHELL_TIMEOUT_SECONDS,

@@ -42,7 +42,7 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: the model, by the name that the backend knows
     model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | None = None
     system_prompt: str | None = None
-    #: working directory; when not set, each session has its own below `workspaces/`
+    #: working directory, `~` is expanded; when not set, each session has its own below `workspaces/`
     workspace: str | None = None
     #: longest time that a run may take, in seconds
     timeout: Annotated[float, Meta(gt=0, le=604_800)] = 1800.0

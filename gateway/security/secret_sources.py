@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway import paths, private_file
 from gateway.errors import ConfigError
 
 #: bytes of a file with a secret
@@ -20,14 +21,13 @@ def find_secret(given: str | None, file: str | None, variable: str | None, envir
     if given:
         return given
     if file:
-        return _read_first_line(Path(file).expanduser())
+        return _read_first_line(paths.expand_path(file, "the file of a secret"))
     return (environ.get(variable, "").strip() or None) if variable else None
 
 
 def _read_first_line(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            lines = opened.read(MAX_SECRET_FILE_BYTES).splitlines()
+        lines = private_file.read_plain_file(file, MAX_SECRET_FILE_BYTES).splitlines()
     except OSError as error:
         raise ConfigError(f"cannot read the secret in {file}: {error.strerror}.") from error
     secret = lines[0].decode("latin-1").strip() if lines else ""

@@ -26,7 +26,10 @@ class DataLocks:
         """
         for descriptor in kept.values():
             os.set_inheritable(descriptor, False)
-        self._held = {directory: Lock(descriptor, descriptor) for directory, descriptor in kept.items()}
+        self._held = {
+            directory: Lock(paths.data_lock_file(Path(directory)), descriptor, descriptor)
+            for directory, descriptor in kept.items()
+        }
         self._mine: Record | None = None
 
     def lock_directory(self, directory: Path) -> None:
@@ -36,7 +39,7 @@ class DataLocks:
             AlreadyRunning: another gateway holds it.
             ConfigError: the lock file cannot be made there.
         """
-        key = str(directory.resolve())
+        key = os.path.realpath(directory)
         if key in self._held:
             return
         file = paths.data_lock_file(directory)

@@ -10,6 +10,14 @@ from typing import Any, NamedTuple, Self
 from gateway.config import Config
 from gateway.supervisor.generation import Generation, GenerationState
 
+#: seconds from the end of a grace to the kill: less than `gateway stop` gives
+KILL_MARGIN_SECONDS = 0.8
+#: seconds that a generation has to confirm that it has stepped down; meanwhile its successor waits
+YIELD_TIMEOUT_SECONDS = 8.0
+#: seconds from the end of a drain to the kill: interrupted runs are queued again
+DRAIN_KILL_MARGIN_SECONDS = 6.0
+#: seconds that requests and runs have to finish when a migration waits; new connections wait, too
+MIGRATION_GRACE_SECONDS = 5.0
 #: seconds that a migration may take: it may rewrite the whole database
 MIGRATION_LIMIT_SECONDS = 600.0
 #: seconds that a hung generation has to log where it hangs

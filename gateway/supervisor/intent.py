@@ -69,7 +69,7 @@ def take_grace(lock: Path, pid: int) -> float | None:
     found = _read_struct(_grace_path(lock), Grace)
     if found is None or found.pid != pid or not 0 <= time.time() - found.at <= INTENT_VALID_SECONDS:
         return None
-    _grace_path(lock).unlink(missing_ok=True)
+    _forget_file(_grace_path(lock))
     return max(0.0, found.seconds)
 
 
@@ -88,7 +88,7 @@ def take_intents(lock: Path, pid: int) -> list[Intent]:
     taken = []
     for path in sorted(lock.parent.glob(_intent_path(lock, "*").name)):
         found = _read_struct(path, Intent)
-        path.unlink(missing_ok=True)
+        _forget_file(path)
         if found is not None and found.pid == pid and 0 <= time.time() - found.at <= INTENT_VALID_SECONDS:
             taken.append(found)
     return taken
@@ -112,6 +112,12 @@ def take_outcome(lock: Path, intent: Intent) -> Outcome | None:
         return None
     path.unlink(missing_ok=True)
     return found
+
+
+def _forget_file(path: Path) -> None:
+    """Delete a file; if that is impossible, it expires by itself."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _intent_path(lock: Path, which: str) -> Path:

@@ -22,7 +22,8 @@ from gateway.supervisor.record import Record
 class Lock:
     """The held lock: one gateway for each config. Child processes do not inherit it."""
 
-    def __init__(self, descriptor: int, guard: int) -> None:
+    def __init__(self, path: Path, descriptor: int, guard: int) -> None:
+        self.path = path
         self.descriptor = descriptor
         self._guard = guard
 
@@ -50,12 +51,14 @@ def acquire_lock(path: Path) -> Lock:
     """
     held = try_lock(path)
     if held is None:
-        found = record.read_record(path)
-        who = f" (pid {found.pid}, port {found.port})" if found is not None and found.is_alive else ""
-        raise AlreadyRunning(
-            f"a gateway is already running with this configuration{who}.", remedy="See: gateway status"
-        )
+        raise refuse_second(record.read_record(path))
     return held
+
+
+def refuse_second(holder: Record | None) -> AlreadyRunning:
+    """Return the error of a start while another gateway runs with the same config."""
+    who = f" (pid {holder.pid}, port {holder.port})" if holder is not None and holder.is_alive else ""
+    return AlreadyRunning(f"a gateway is already running with this configuration{who}.", remedy="See: gateway status")
 
 
 def try_lock(path: Path) -> Lock | None:
@@ -72,7 +75,7 @@ def try_lock(path: Path) -> Lock | None:
         if guard != descriptor:
             os.close(guard)
         return None
-    return Lock(descriptor, guard)
+    return Lock(path, descriptor, guard)
 
 
 def lock_holder(path: Path) -> Record | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway import paths
+from gateway import paths, private_file
 
 #: bytes of one file, and number of rotated files
 MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
@@ -34,7 +35,10 @@ class LogFile:
         """
         if self._descriptor is None:  # an earlier rotation failed half way
             self._open_file()
-        elif self._written + len(line) > self._size and self._written:
+        elif not self._is_in_place():
+            with contextlib.suppress(OSError):  # the open file takes the line
+                self._open_file()
+        if self._written + len(line) > self._size and self._written:
             self._rotate_files()
         assert self._descriptor is not None
         data = line + b"\n"
@@ -46,17 +50,29 @@ class LogFile:
     def close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
+        self._descriptor = None  # another file, perhaps the database, may get its number
+
+    def _is_in_place(self) -> bool:
+        """Return whether the open file still has its name: a log rotation or a person may have moved or removed it."""
+        assert self._descriptor is not None
+        try:
+            found = self._path.lstat()
+        except FileNotFoundError:
+            return False
+        except OSError:  # nobody can say; the open file takes the line
+            return True
+        self._written = found.st_size  # it may have been emptied, too
+        return os.path.samestat(found, os.fstat(self._descriptor))
 
     def _open_file(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        """Open the file, and create it if it is missing; a file that was open before stays open until then."""
         paths.make_private_directory(self._path.parent)
-        self._descriptor = os.open(self._path, flags, 0o600)
-        self._written = os.fstat(self._descriptor).st_size
+        opened = private_file.open_output_file(self._path, append=True)
+        self.close()
+        self._descriptor, self._written = opened, os.fstat(opened).st_size
 
     def _rotate_files(self) -> None:
-        # Forget the closed descriptor: another file, perhaps the database, may get its number.
         self.close()
-        self._descriptor = None
         for number in range(self._count - 1, 0, -1):
             older = self._rotated_path(number)
             if older.exists():

@@ -10,7 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from gateway.supervisor.marker import SERVICE_MARKER_VARIABLE
+from gateway import private_file
+from gateway.supervisor.marker import read_marker
 
 #: the system of this process; tests choose another
 CURRENT_PLATFORM: str = sys.platform
@@ -60,7 +61,7 @@ def choose_plan(env: Mapping[str, str], platform: str, hard: bool) -> RestartPla
 
 def has_service_manager(env: Mapping[str, str]) -> bool:
     """Return whether a service manager runs this gateway: only our own marker counts."""
-    return bool(env.get(SERVICE_MARKER_VARIABLE) or env.get("XOPC_SERVICE_MARKER"))
+    return read_marker(env) is not None
 
 
 def may_restart_by_signal(env: Mapping[str, str]) -> bool:
@@ -95,7 +96,7 @@ def start_successor(env: Mapping[str, str], said: Path) -> None:
     Raises:
         OSError: no process can be started, or the file cannot be written.
     """
-    with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as console:
+    with os.fdopen(private_file.open_output_file(said, append=False), "wb") as console:
         process = subprocess.Popen(
             [sys.executable, *sys.orig_argv[1:]],
             env={**env, "MOONGATE_DETACHED": "1"},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 from collections.abc import Iterable
+from typing import Any
 
 #: signals that the supervisor handles; not all systems have all of them
 HANDLED_SIGNALS = [
@@ -49,6 +51,13 @@ class SignalInbox:
 
     def fileno(self) -> int:
         return self._reader
+
+    def wait_with(self, sources: Iterable[Any], seconds: float) -> None:
+        """Sleep until a signal has come or a source is readable, for at most `seconds`."""
+        with selectors.PollSelector() as selector:  # needs no descriptor: there may be none left
+            for source in (self, *sources):
+                selector.register(source, selectors.EVENT_READ)
+            selector.select(seconds)
 
     def take_signals(self) -> list[signal.Signals]:
         """Return the signals that came, in order."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import signal
 import socket
 import sys
@@ -20,26 +19,22 @@ import msgspec
 
 from gateway.control_channel import Message, MessageType
 from gateway.errors import ConfigError, GatewayError
-from gateway.supervisor import backoff, intent, logfile, reexec, restart_plan
+from gateway.supervisor import backoff, deadlines, intent, logfile, reexec, restart_plan
 from gateway.supervisor.address import ListenAddress
 from gateway.supervisor.config_history import ConfigHistory, ReadingPostponed
 from gateway.supervisor.data_locks import DataLocks
 from gateway.supervisor.deadlines import DeadlineWatch, TimeLimits
 from gateway.supervisor.generation import BAD_CONFIG_EXIT_CODE, Generation, GenerationState
+from gateway.supervisor.guard import StepGuard
 from gateway.supervisor.intent import Intent, Outcome
+from gateway.supervisor.lock import Lock
 from gateway.supervisor.notify import Notifier
 from gateway.supervisor.signals import SignalInbox
 
 #: seconds between two checks of the clock: while a generation starts or ends, and otherwise
 STARTING_POLL_SECONDS, CALM_POLL_SECONDS = 0.1, 1.0
-#: seconds from the end of a grace to the kill: less than `gateway stop` gives
-KILL_MARGIN_SECONDS = 0.8
-#: seconds that a generation has to confirm that it has stepped down; meanwhile its successor waits
-YIELD_TIMEOUT_SECONDS = 8.0
-#: seconds from the end of a drain to the kill: interrupted runs are queued again
-DRAIN_KILL_MARGIN_SECONDS = 6.0
-#: seconds that requests and runs have to finish when a migration waits; new connections wait, too
-MIGRATION_GRACE_SECONDS = 5.0
+#: what a restart is told after an exception that nobody foresaw
+UNEXPECTED_FAILURE = "it failed unexpectedly; see: gateway logs --level error"
 
 
 class Supervisor:
@@ -49,8 +44,7 @@ class Supervisor:
         self,
         listener: socket.socket,
         *,
-        lock_path: Any,
-        lock_descriptor: int,
+        held: Lock,
         env: Mapping[str, str],
         write: Callable[[bytes], None],
         greet: Callable[[Mapping[str, Any]], None],
@@ -62,7 +56,7 @@ class Supervisor:
     ) -> None:
         """Args:
         listener: bound; generations inherit it; closed here.
-        lock_path: the lock file; restarts are asked for and answered next to it.
+        held: the lock of the config; restarts are asked for and answered next to its file.
         env: what generations get as their environment.
         write: takes finished log lines.
         greet: called with what the first generation says when it is ready.
@@ -75,8 +69,7 @@ class Supervisor:
         self._next: socket.socket | None = None
         self._address = address
         self._data = data
-        self._lock_path = lock_path
-        self._lock_descriptor = lock_descriptor
+        self._held = held
         self._env = dict(env)
         self._write = write
         self._greet = greet
@@ -95,6 +88,7 @@ class Supervisor:
         self._begin_at: float | None = None
         self._crashes = 0
         self._watch = DeadlineWatch(self._log_event)
+        self._guard = StepGuard(self._log_event)
         self._restarting = False
         self._stopping = False
         self._graces = 0
@@ -108,17 +102,14 @@ class Supervisor:
         self._log_event("supervisor.started", pid=os.getpid(), resumed=self._resumed is not None)
         if self._resumed is not None:
             self._intents, self._restarting = self._resumed, True
-            self._schedule_successor()
+            self._attempt_restart(self._schedule_successor)
         else:
             self._notifier.store_listener(self._listener, *self._address.configured)
+        listen = [self._start_due_work, self._wait_for_events, self._handle_signals, self._read_generations]
+        act = [self._reap_generations, self._enforce_deadlines, self._notifier.ping_watchdog]
         while self._code is None:
-            self._start_due_work()
-            self._wait_for_events()
-            self._handle_signals()
-            self._read_generations()
-            self._reap_generations()
-            self._watch.enforce_deadlines(self._generations, self._limits)
-            self._notifier.ping_watchdog()
+            if [step for step in (*listen, *act) if not self._guard.run_step(step)]:
+                time.sleep(STARTING_POLL_SECONDS)  # it may fail again at once
         self._log_event("supervisor.ended", code=self._code)
         return self._code
 
@@ -134,7 +125,8 @@ class Supervisor:
             self._begin_at = time.monotonic()  # in every case, a gateway must serve
         if self._begin_at is not None and time.monotonic() >= self._begin_at:
             self._begin_at = None
-            self._start_generation()
+            if not self._guard.run_step(self._start_generation):
+                self._schedule_after_crash(self._number, UNEXPECTED_FAILURE, 1.0)
 
     def _start_generation(self) -> None:
         self._number += 1
@@ -162,47 +154,49 @@ class Supervisor:
     def _wait_for_events(self) -> None:
         """Sleep until something happens, or until the next check of the clock."""
         busy = self._begin_at is not None or any(one.state is not GenerationState.LEADING for one in self._generations)
-        with selectors.PollSelector() as selector:  # needs no descriptor: there may be none left
-            selector.register(self._inbox, selectors.EVENT_READ)
-            for source in (source for one in self._generations for source in one.open_sources):
-                selector.register(source, selectors.EVENT_READ)
-            selector.select(
-                STARTING_POLL_SECONDS if busy else min(CALM_POLL_SECONDS, self._notifier.interval or CALM_POLL_SECONDS)
-            )
+        calm = min(CALM_POLL_SECONDS, self._notifier.interval or CALM_POLL_SECONDS)
+        sources = [source for one in self._generations for source in one.open_sources]
+        self._inbox.wait_with(sources, STARTING_POLL_SECONDS if busy else calm)
 
     def _handle_signals(self) -> None:
         stops = (signal.SIGTERM, signal.SIGINT)
         # Stop signals first: a restart may re-execute this process, and signals not yet handled would be lost.
         for number in sorted(self._inbox.take_signals(), key=lambda number: number not in stops):
-            match number:
-                case signal.SIGTERM | signal.SIGINT:
-                    self._stop_all(number)
-                case signal.SIGHUP:
-                    self._request_restart([])
-                case signal.SIGUSR1:
-                    self._handle_restart_signal()
+            self._guard.run_step(self._handle_signal, number)
+
+    def _handle_signal(self, number: signal.Signals) -> None:
+        match number:
+            case signal.SIGTERM | signal.SIGINT:
+                self._stop_all(number)
+            case signal.SIGHUP:
+                self._request_restart([])
+            case signal.SIGUSR1:
+                self._handle_restart_signal()
 
     def _read_generations(self) -> None:
         for one in list(self._generations):
-            one.read_log(self._write)
-            for message in one.receive_messages():
-                self._handle_message(one, message)
+            self._guard.run_step(self._read_generation, one)
+
+    def _read_generation(self, one: Generation) -> None:
+        one.read_log(self._write)
+        for message in one.receive_messages():
+            self._guard.run_step(self._handle_message, one, message)
 
     def _reap_generations(self) -> None:
         for one in list(self._generations):
-            code = one.reap_exit_code()
-            if code is None:
-                continue
-            for message in one.receive_messages():
-                self._handle_message(one, message)
-            one.read_log(self._write)
-            one.flush_log(self._write)
-            one.close()
-            self._generations.remove(one)
-            self._log_event("generation.ended", generation=one.number, pid=one.pid, code=code, state=one.state.value)
-            self._on_exit(one, code)
+            if (code := one.reap_exit_code()) is not None:
+                self._guard.run_step(self._read_generation, one)
+                self._guard.run_step(one.flush_log, self._write)
+                self._generations.remove(one)
+                self._guard.run_step(one.close)
+                about = {"generation": one.number, "pid": one.pid, "code": code, "state": one.state.value}
+                self._log_event("generation.ended", **about)
+                self._guard.run_step(self._on_exit, one, code)
         if self._stopping and not self._generations:
             self._code = 0
+
+    def _enforce_deadlines(self) -> None:
+        self._watch.enforce_deadlines(self._generations, self._limits)
 
     # --- what generations say ---------------------------------------------------------------
 
@@ -230,17 +224,17 @@ class Supervisor:
             return
         one.stand_by()
         if not self._served:
-            self._greet(about)
+            self._guard.run_step(self._greet, about)
         leader = self._current_leader
         if leader is None:
             self._promote_generation(one)
         else:
-            leader.step_down(self._limits.drain, YIELD_TIMEOUT_SECONDS)
+            leader.step_down(self._limits.drain, deadlines.YIELD_TIMEOUT_SECONDS)
 
     def _hand_over(self, old: Generation) -> None:
         if old.state is not GenerationState.YIELDING:
             return
-        old.start_draining(self._limits.drain + DRAIN_KILL_MARGIN_SECONDS)
+        old.start_draining(self._limits.drain + deadlines.DRAIN_KILL_MARGIN_SECONDS)
         successor = next((one for one in self._generations if one.state is GenerationState.STANDBY), None)
         if successor is not None:
             self._promote_generation(successor)
@@ -250,7 +244,7 @@ class Supervisor:
         one.migrates = True
         for other in self._generations:
             if other is not one:
-                other.stop_within(MIGRATION_GRACE_SECONDS, DRAIN_KILL_MARGIN_SECONDS)
+                other.stop_within(deadlines.MIGRATION_GRACE_SECONDS, deadlines.DRAIN_KILL_MARGIN_SECONDS)
         self._let_migrate()
 
     def _let_migrate(self) -> None:
@@ -306,7 +300,7 @@ class Supervisor:
         leader = self._current_leader
         if (
             leader is not None and leader.state is GenerationState.LEADING
-        ):  # it should have replaced the leader, which continues
+        ):  # it was to replace the leader, which goes on
             if code == BAD_CONFIG_EXIT_CODE:
                 self._publish_note("config", f"not taken: {why}")
             self._answer_restarts(ok=False, new=one.number, error=why)
@@ -348,11 +342,10 @@ class Supervisor:
     # --- restart and stop -------------------------------------------------------------------
 
     def _handle_restart_signal(self) -> None:
-        asked = intent.take_intents(self._lock_path, os.getpid())
+        asked = intent.take_intents(self._held.path, os.getpid())
         if not asked and not restart_plan.may_restart_by_signal(self._env):
-            self._log_event(
-                "restart.ignored", reason="SIGUSR1 came without an intent, and it may not restart by itself"
-            )
+            why = "SIGUSR1 came without an intent, and it may not restart by itself"
+            self._log_event("restart.ignored", reason=why)
             return
         self._request_restart(asked)
 
@@ -370,12 +363,18 @@ class Supervisor:
         hard = any(one.hard for one in asked)
         self._log_event("restart.begun", hard=hard, reason=", ".join(one.reason for one in asked) or "signal")
         self._notifier.send_state(RELOADING=1)
-        if restart_plan.choose_plan(self._env, sys.platform, hard) is restart_plan.RestartPlan.REEXEC:
-            wrong = restart_plan.rehearse_start(os.environ) or self._reexec()
-            self._publish_note("supervisor", f"not replaced: {wrong}")
-            self._answer_restarts(ok=False, new=self._number, error=wrong)
-        else:
-            self._schedule_successor()
+        plan = restart_plan.choose_plan(self._env, sys.platform, hard)
+        step = self._replace_supervisor if plan is restart_plan.RestartPlan.REEXEC else self._schedule_successor
+        self._attempt_restart(step)
+
+    def _attempt_restart(self, step: Callable[[], None]) -> None:
+        if not self._guard.run_step(step):
+            self._answer_restarts(ok=False, new=self._number, error=UNEXPECTED_FAILURE)
+
+    def _replace_supervisor(self) -> None:
+        wrong = restart_plan.rehearse_start(os.environ) or self._reexec()
+        self._publish_note("supervisor", f"not replaced: {wrong}")
+        self._answer_restarts(ok=False, new=self._number, error=wrong)
 
     def _schedule_successor(self) -> None:
         """Read the config and schedule the next generation; if it cannot be used, answer the restart as failed."""
@@ -385,10 +384,10 @@ class Supervisor:
             self._publish_note("config", f"not taken: {error}")
             self._answer_restarts(ok=False, new=self._number, error=str(error))
             return
-        settings = reading.settings
+        wanted = reading.settings.gateway
         try:
-            self._data.lock_directory(settings.data_directory)
-            self._next = self._address.bind_if_changed(self._listener, settings.gateway.host, settings.gateway.port)
+            self._data.lock_directory(reading.settings.data_directory)
+            self._next = self._address.bind_if_changed(self._listener, wanted.host, wanted.port)
         except GatewayError as error:
             self._answer_restarts(ok=False, new=self._number, error=str(error))
             return
@@ -399,7 +398,7 @@ class Supervisor:
         """Write the outcome for each request for this restart."""
         for asked in self._intents:
             with contextlib.suppress(OSError):
-                intent.write_outcome(self._lock_path, Outcome(asked.id, ok, self._old, new, error))
+                intent.write_outcome(self._held.path, Outcome(asked.id, ok, self._old, new, error))
         if not ok:
             self._log_event("restart.failed", error=error)
             self._notifier.send_state(READY=1, STATUS=f"restart failed: {error}"[:200].replace("\n", " "))
@@ -415,24 +414,24 @@ class Supervisor:
         Returns:
             What was wrong; if nothing was, it does not return.
         """
-        kept = {
+        kept: dict[str, Any] = {
             "kept": [one.keep_for_reexec() for one in self._generations],
             "number": self._number,
             "intents": [msgspec.structs.asdict(one) for one in self._intents],
             "listener": self._listener.fileno(),
-            "lock": self._lock_descriptor,
+            "lock": self._held.descriptor,
             "data": self._data.make_inheritable(),
             "instance": self._env["MOONGATE_INSTANCE"],
             "address": self._address.configured,
             "old": self._old,
         }
         self._log_event("supervisor.re-executes")
-        descriptors = (self._listener.fileno(), self._lock_descriptor)
-        return reexec.reexec_in_place(kept, descriptors, self._inbox, {**os.environ, **self._notifier.kept})
+        env = {**os.environ, **self._notifier.kept}
+        return reexec.reexec_in_place(kept, (kept["listener"], kept["lock"]), self._inbox, env)
 
     def _stop_all(self, number: int) -> None:
         self._graces += 1
-        said = intent.take_grace(self._lock_path, os.getpid())
+        said = intent.take_grace(self._held.path, os.getpid())
         grace = (self._limits.stop_grace if said is None else said) if self._graces == 1 else 0.0
         self._log_event("supervisor.stopping", signal=signal.Signals(number).name, grace=grace)
         self._stopping = True
@@ -444,7 +443,7 @@ class Supervisor:
             if listener is not None:
                 listener.close()
         for one in self._generations:
-            one.stop_within(grace, KILL_MARGIN_SECONDS)
+            one.stop_within(grace, deadlines.KILL_MARGIN_SECONDS)
 
     def _log_event(self, event: str, **about: Any) -> None:
         self._write(logfile.encode_event(event, about))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import service_templates
-from gateway.supervisor import restart_plan
+from gateway.supervisor import marker
 
 
 def test_units_carry_the_mark_that_the_gateway_looks_for() -> None:
-    assert restart_plan.SERVICE_MARKER_VARIABLE == service_templates.MARKER
+    assert marker.SERVICE_MARKER_VARIABLE == service_templates.MARKER

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config, paths
+from gateway import config, paths, private_file
 from gateway.errors import ConfigError
 from gateway.supervisor import config_history
 from gateway.supervisor.config_history import ConfigHistory, ReadingPostponed
@@ -97,11 +97,11 @@ def test_a_file_that_cannot_be_read_now_keeps_the_copy(
     file.write_bytes(FIRST)
     configs = start_history(file, env)
 
-    def no_descriptor(self: Path) -> bytes:
+    def no_descriptor(_: Path) -> bytes:
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", no_descriptor)
+        patch.setattr(private_file, "read_plain_file", no_descriptor)
         with pytest.raises(ReadingPostponed, match="Too many open files"):
             configs.take_reading(env)
         configs.confirm_current()

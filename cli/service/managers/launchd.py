@@ -79,7 +79,7 @@ class Launchd:
     def _unit_directory(self) -> Path:
         if self._site.system:
             return LAUNCH_DAEMONS_DIRECTORY
-        return Path(self._env.get("HOME") or Path.home()) / "Library" / "LaunchAgents"
+        return Path(self._env.get("HOME") or os.path.expanduser("~")) / "Library" / "LaunchAgents"
 
     @cached_property
     def _launchd_domain(self) -> str:

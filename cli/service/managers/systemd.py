@@ -75,7 +75,9 @@ class Systemd:
     def _unit_directory(self) -> Path:
         if self._site.system:
             return SYSTEM_UNIT_DIRECTORY
-        base = self._env.get("XDG_CONFIG_HOME") or str(Path(self._env.get("HOME") or Path.home()) / ".config")
+        base = self._env.get("XDG_CONFIG_HOME") or str(
+            Path(self._env.get("HOME") or os.path.expanduser("~")) / ".config"
+        )
         return Path(base) / "systemd" / "user"
 
     @property

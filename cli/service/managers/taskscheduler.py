@@ -8,6 +8,7 @@ file is our own copy of the task.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -78,7 +79,7 @@ class TaskScheduler:
     @property
     def script_path(self) -> Path:
         """The path of the script that replaces a task."""
-        base = self._env.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")
+        base = self._env.get("APPDATA") or os.path.expanduser("~/AppData/Roaming")
         return Path(base) / _STARTUP_FOLDER / f"{self.service_name}.cmd"
 
     def require_available(self) -> None:

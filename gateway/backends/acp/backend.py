@@ -75,7 +75,8 @@ class AcpBackend:
         """Return which credential a known agent seems to lack. It may have one elsewhere; a turn will show that."""
         options: Options = agent.options
         known, env = options.known_agent, self._build_environment(agent)
-        files = [Path(env.get("HOME", "~")).expanduser() / name for name in known.files]
+        home = Path(os.path.expanduser(env.get("HOME", "~")))
+        files = [home / name for name in known.files]
         if not files or sys.platform == "darwin":  # credentials are in the keychain there, which we cannot read
             return ""
         if any(env.get(name) for name in options.passed_variables) or any(file.exists() for file in files):
@@ -180,7 +181,7 @@ class AcpBackend:
         return self._resources.children.make_environment(passed | agent.env, depth)
 
     def _working_directory(self, agent: Agent) -> str:
-        return os.path.expanduser(agent.workspace) if agent.workspace else str(self._resources.directory)
+        return agent.workspace or str(self._resources.directory)
 
 
 def _require_library() -> None:

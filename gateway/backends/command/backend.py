@@ -32,7 +32,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
-import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -82,7 +81,7 @@ class CommandBackend:
             return AgentHealth(ok=False, detail=f"{error.message} {known.install}" if known else str(error))
 
     def _find_program(self, agent: Agent) -> str:
-        place = os.path.expanduser(agent.workspace) if agent.workspace else self._directory
+        place = agent.workspace or self._directory
         return find_program(agent.options.expanded_options.command[0], self._build_environment(agent), place)
 
     def _build_environment(self, agent: Agent, depth: int = 0) -> dict[str, str]:

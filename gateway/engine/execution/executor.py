@@ -151,7 +151,7 @@ class Executor:
 
     def _ensure_workspace(self, agent: Agent, session: str) -> Path:
         if agent.workspace is not None:
-            given = Path(agent.workspace).expanduser().absolute()
+            given = Path(agent.workspace)
             if not given.is_dir():
                 raise AgentError(
                     f"the agent's workspace {given} is not a directory.", remedy="Create it, or change it."

@@ -1,0 +1,1 @@
+"""The files that the settings come from: how they are read, and what is said about a wrong one."""
