@@ -8,7 +8,7 @@ import signal
 from cli.instance import Instance
 from cli.remote import client
 from gateway.errors import GatewayError
-from gateway.supervisor import restart_plan, terminate
+from gateway.supervisor import restart_plan, signals, terminate
 from gateway.supervisor.record import Record
 
 #: seconds from the end of a grace period to the kill
@@ -27,7 +27,7 @@ def end_gateway(instance: Instance, found: Record, timeout_seconds: float, *, fo
     """
     if not force and restart_plan.CURRENT_PLATFORM == "win32":  # where any signal kills
         request_stop(instance, found, timeout_seconds)
-    terminate.end_gateway(found, timeout_seconds, terminate.KILL_SIGNAL if force else signal.SIGTERM)
+    terminate.end_gateway(found, timeout_seconds, signals.KILL_SIGNAL if force else signal.SIGTERM)
 
 
 def request_stop(instance: Instance, found: Record, timeout_seconds: float) -> None:

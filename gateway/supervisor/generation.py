@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 from gateway import config_handover
 from gateway.config import ConfigSources
 from gateway.control_channel import ControlChannel, Message, MessageType
+from gateway.supervisor.signals import KILL_SIGNAL
 
 #: exit code of a generation whose configuration cannot be used
 BAD_CONFIG_EXIT_CODE = 78
@@ -217,7 +217,7 @@ class Generation:
         self.line.send_message(MessageType.STOP, seconds=grace)
         self.deadline = min(self.deadline or float("inf"), time.monotonic() + grace + within)
 
-    def send_signal(self, number: int = signal.SIGKILL) -> None:
+    def send_signal(self, number: int = KILL_SIGNAL) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 

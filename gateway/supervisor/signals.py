@@ -16,6 +16,8 @@ HANDLED_SIGNALS = [
 ]
 #: signals that stop the gateway; Windows has one more, for a closed console
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
+#: a signal that a process cannot ignore; on Windows, no signal can be ignored
+KILL_SIGNAL = getattr(signal, "SIGKILL", signal.SIGTERM)
 #: a child has ended; the settings must be read again
 CHILD_SIGNAL, RELOAD_SIGNAL = (getattr(signal, name, 0) for name in ("SIGCHLD", "SIGHUP"))
 

@@ -12,12 +12,10 @@ from gateway import health_probe
 from gateway.errors import PortTaken, Unavailable
 from gateway.process import identity
 from gateway.process.identity import Identity
-from gateway.supervisor import port, record
+from gateway.supervisor import port, record, signals
 from gateway.supervisor.address import choose_connect_host
 from gateway.supervisor.record import Record
 
-#: a signal that a process cannot ignore; on Windows, no signal can be ignored
-KILL_SIGNAL = getattr(signal, "SIGKILL", signal.SIGTERM)
 #: seconds from SIGTERM to SIGKILL with `--force`: as in the seed
 FORCE_GRACE_SECONDS = 0.7
 #: seconds between two checks whether a process is gone
@@ -81,13 +79,13 @@ def end_gateway(found: Record, grace: float, first: signal.Signals = signal.SIGT
     """
     generations = _child_identities(found.process_identity)
     if signal_process(found.process_identity, first) and not wait_gone(found.process_identity, grace):
-        signal_process(found.process_identity, KILL_SIGNAL)
+        signal_process(found.process_identity, signals.KILL_SIGNAL)
     if not wait_gone(found.process_identity, KILL_TIMEOUT_SECONDS):
         raise Unavailable(f"the gateway does not end (pid {found.pid}).")
     if wait_free(found.host, found.port, ORPHAN_GRACE_SECONDS):  # its serving processes end by themselves
         return
     for who in generations:
-        signal_process(who, KILL_SIGNAL)
+        signal_process(who, signals.KILL_SIGNAL)
     if not wait_free(found.host, found.port, KILL_TIMEOUT_SECONDS):
         raise Unavailable(f"the gateway has ended, but port {found.port} is not free.")
 
@@ -124,7 +122,7 @@ def take_port(host: str, number: int, locks: Path, *, kill_foreign: bool) -> Non
         )
     for who in holders:
         if signal_process(who, signal.SIGTERM) and not wait_gone(who, FORCE_GRACE_SECONDS):
-            signal_process(who, KILL_SIGNAL)
+            signal_process(who, signals.KILL_SIGNAL)
     if not wait_free(host, number, KILL_TIMEOUT_SECONDS):
         raise Unavailable(f"port {number} is still in use.", remedy=port.describe_holder(number))
 
