@@ -12,6 +12,7 @@ import click
 
 from cli import output
 from cli.command import Interrupted, Invocation, Program, complete_commands
+from gateway.config_files.json_file import is_unicode
 from gateway.errors import GatewayError
 
 
@@ -46,7 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # not every terminal can show every character
     invocation = Invocation()
-    code = _run_guarded(invocation, arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    undecodable = next((word for word in words if not is_unicode(word)), None)
+    if undecodable is None:
+        code = _run_guarded(invocation, words)
+    else:
+        invocation.json = "--json" in words
+        shown = os.fsencode(undecodable).decode("utf-8", "backslashreplace")
+        what = f'the argument "{shown}" is not valid UTF-8.'
+        code = _report_error(invocation, "USAGE", what, "Correct it, or give the text on standard input.", 2)
     return _flush_output(code)
 
 

@@ -16,6 +16,7 @@ from gateway.api import openapi, routing
 from gateway.domain import run
 from gateway.domain.agent import Agent
 from gateway.domain.inbound import WebhookEndpointSettings
+from gateway.runner.sources import ModelSourceType
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,7 +67,20 @@ def environment() -> str:
             also = f" (also {', '.join(others)})" if others else ""
             default = "" if setting.default is None else setting.default
             lines += ["", f"# {setting.help}{also}", f"#{first}={default}"]
+    lines += ["", *_model_variables()]
     return "\n".join(lines) + "\n"
+
+
+def _model_variables() -> list[str]:
+    """Return the lines of an example `.env` for the models of the Python library and of `gateway exec`."""
+    lines = [
+        "# Models of the Python library and of `gateway exec`, which read `.env` in the working directory: see",
+        "# docs/library.md. A purpose without a model uses that of DEFAULT. A temperature and a maximum of tokens may",
+        "# be set, too: MODEL_DEFAULT_TEMPERATURE=, MODEL_DEFAULT_MAX_TOKENS=.",
+    ]
+    for purpose in ModelSourceType:
+        lines += [f"#MODEL_{purpose.name}_{what}=" for what in ("BASEURL", "APIKEY", "MODEL")]
+    return lines
 
 
 def settings() -> str:

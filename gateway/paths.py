@@ -53,15 +53,13 @@ def expand_path(given: str, name: str) -> Path:
         ) from None
     if "\0" in given:
         raise ConfigError(f"{name}: a path cannot contain the character NUL.")
-    try:
-        return Path(os.path.abspath(Path(given).expanduser()))
-    except RuntimeError:  # Python knows no home directory
-        user = given.partition("/")[0].removeprefix("~")
-        if user:
-            why, remedy = f"there is no user {user!r}, so {given} is nowhere", "Give the whole path."
-        else:
-            why, remedy = "this user has no home directory", "Set HOME or MOONGATE_HOME."
-        raise ConfigError(f"{name}: {why}.", remedy=remedy) from None
+    expanded = os.path.expanduser(given)
+    if os.path.isabs(expanded) or not given.startswith("~"):
+        return Path(os.path.abspath(expanded))
+    user = given.partition("/")[0].removeprefix("~")
+    if user:
+        raise ConfigError(f"{name}: there is no user {user!r}, so there is no {given}.", remedy="Give the whole path.")
+    raise ConfigError(f"{name}: this user has no home directory.", remedy="Set HOME or MOONGATE_HOME.")
 
 
 def display_path(path: Path) -> str:

@@ -169,9 +169,10 @@ class SignalLifecycle:
         self._asked += asked
         try:
             self._checked = _read_settings()
-        except GatewayError as error:
-            _log.warning("restart.failed", error=str(error))
-            self._answer_restarts(self.generation, ok=False, error=str(error))
+        except Exception as error:  # whatever is wrong with the settings, it must not end what serves
+            why = str(error) if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
+            _log.warning("restart.failed", error=why, exc_info=not isinstance(error, GatewayError))
+            self._answer_restarts(self.generation, ok=False, error=why)
             return False
         return True
 

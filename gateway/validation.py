@@ -31,7 +31,7 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
     inner = f"{path}." if path else ""
     if found := re.search(r"unknown field `(.*)`", what, re.DOTALL):
         name = found[1][:MAX_QUOTED_CHARS]
-        return f"{inner}{name}: unknown field{suggest_name(name, _field_names(_find_field_type(struct, path)))}"
+        return f"{inner}{name}: unknown field{_suggest_field(name, path, struct)}"
     if found := re.search(r"missing required field `(.*)`", what):
         return f"{inner}{found[1]}: is missing"
     if found := re.search(r"Invalid enum value '(.*)'", what, re.DOTALL):
@@ -41,6 +41,26 @@ def explain_error(error: msgspec.ValidationError, struct: type[Struct], whole: s
         equals = "an equals sign, " if "[^=" in what else ""
         return f"{path or whole}: has {equals}a control character, a mark of direction, or a wrong length"
     return f"{path or whole}: {what[0].lower()}{what[1:].replace('`', '')}"
+
+
+def _suggest_field(name: str, path: str, struct: type[Struct]) -> str:
+    """Return a suggestion for an unknown field: a deeper place of this name, a near name, or the name elsewhere."""
+    here = _find_field_type(struct, path)
+    deeper = [f"{path}.{place}".lstrip(".") for place in _find_places(name, here)]
+    near = suggest_name(name, _field_names(here))
+    places = deeper or ([] if near.endswith("?") else _find_places(name, struct))
+    quoted = [f'"{place}"' for place in places]
+    return f"; did you mean {' or '.join(quoted)}?" if quoted else near
+
+
+def _find_places(name: str, struct: Any) -> list[str]:
+    """Return the dotted places below a struct, not directly in it, at which a field has this name."""
+    found = []
+    for known in _field_names(struct):
+        inner = _find_field_type(struct, known)
+        found += [f"{known}.{name}"] if name in _field_names(inner) else []
+        found += [f"{known}.{place}" for place in _find_places(name, inner)]
+    return found
 
 
 def end_sentence(text: str) -> str:

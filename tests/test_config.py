@@ -81,6 +81,12 @@ def test_the_seeds_sample_config_works_unchanged(tmp_path: Path) -> None:
     [
         ({"gateway": {"prot": 1}}, 'gateway.prot: unknown field; did you mean "port"?'),
         ({"gatway": {}}, 'gatway: unknown field; did you mean "gateway"?'),
+        ({"auth": {"token": "x"}}, 'auth: unknown field; did you mean "gateway.auth"?'),
+        ({"token": "x"}, 'token: unknown field; did you mean "gateway.auth.token"?'),
+        ({"host": "x"}, 'host: unknown field; did you mean "gateway.host" or "opencode.host"?'),
+        ({"gateway": {"token": "x"}}, 'gateway.token: unknown field; did you mean "gateway.auth.token"?'),
+        ({"agents": {"runs": 3}}, 'agents.runs: unknown field; did you mean "limits.runs"?'),
+        ({"zzz": 1}, "zzz: unknown field; one of gateway, agents,"),
         ({"gateway": {"port": "x"}}, "gateway.port: expected int, got str"),
         ({"gateway": {"port": 70000}}, "gateway.port: expected int <= 65535"),
         ({"gateway": {"auth": {"mode": "nope"}}}, 'gateway.auth.mode: unknown value "nope"; did you mean "none"?'),

@@ -79,7 +79,7 @@ def examine_disk(check: str, place: Path) -> Finding:
 def examine_interpreter(program: Path) -> Finding:
     """Check whether the gateway could be started again with its interpreter."""
     remedy = "install Moongate permanently, then: gateway stop, gateway start"
-    if not program.exists():
+    if not os.path.exists(program):  # unlike `Path.exists`, without an error where nothing may be looked at
         cause = "no new generation can be started"
         return Finding("interpreter", Level.ERROR, f"{program} is gone", cause, remedy)
     if any(program.is_relative_to(place) for place in {tempfile.gettempdir(), "/tmp", "/var/tmp"}):  # noqa: S108

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -269,3 +270,12 @@ def test_the_command_is_named_as_a_shell_finds_it(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setenv("PATH", str(programs))
     assert foreground._shell_command() == "gateway"
+
+
+@pytest.mark.parametrize("words", [["agent", "caf\udce9"], ["--config", "caf\udce9", "status"], ["caf\udce9"]])
+def test_an_argument_that_is_not_utf_8_is_a_usage_error(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "cli.main", *words, "--json"], capture_output=True, check=False)
+
+    assert done.returncode == 2
+    assert b'the argument "caf\\xe9" is not valid UTF-8.' in done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "USAGE"
