@@ -55,36 +55,38 @@ class ConfigHistory:
         self._content = reading.sources.content
         #: the reading in force: of the generation that is being started, else of the one that leads
         self.current = reading
-        #: what generations get in addition to their environment while the last good copy stands in for the file
-        self.fallback: dict[str, str] = {}
+        self._stands_in = False
 
     def take_reading(self, env: Mapping[str, str]) -> ConfigReading:
-        """Return the reading that was prepared, or read the file; it is in force from now on.
+        """Return the prepared reading, or the one that stands in, or read the files; it is in force from now on.
 
         Raises:
             ReadingPostponed: no descriptor or memory is left.
             ConfigError: the settings cannot be used.
         """
         reading, self._prepared = self._prepared, None
-        if reading is None:
+        if reading is None and self._stands_in:
+            sources = self._confirmed.sources
+            reading = ConfigReading(sources, config.parse_config(sources, env))
+        elif reading is None:
             reading = self._read_again(env)
         self._content = reading.sources.content
         self.current = reading
         return reading
 
     def prepare_restart(self, reading: ConfigReading) -> None:
-        """Have the next generation start with a reading of the file, no longer with the last good copy."""
+        """Have the next generation start with a new reading, no longer with the last good one."""
         self._prepared = reading
-        self.fallback = {}
+        self._stands_in = False
 
     def confirm_current(self) -> bool:
         """Keep the reading in force as the last good one: a generation serves with it.
 
         Returns:
-            False if it is the last good copy that stands in for the file.
+            False if it is the last good one, which stands in for the files.
         """
         self._confirmed = self.current
-        if self.fallback:
+        if self._stands_in:
             return False
         content = self.current.sources.content
         with contextlib.suppress(OSError):  # a full disk is no reason to end
@@ -99,15 +101,17 @@ class ConfigHistory:
         self._prepared = None
         self.current = self._confirmed
 
-    def fall_back(self) -> bool:
-        """Go on with the copy that last worked, and put the bad content aside; return False if there is no copy."""
-        if not self._good.exists():
-            return False
-        if self._content is not None:
+    def fall_back(self) -> None:
+        """Go on with the reading that last worked, of the config file and of `.env`, and put the bad content aside."""
+        if self._content is not None and not self._stands_in:
             with contextlib.suppress(OSError):
                 private_file.replace_private_file(self._rejected, self._content)
-        self.fallback = {"MOONGATE_CONFIG": str(self._good)}
-        return True
+        self._stands_in = True
+
+    @property
+    def stand_in_variables(self) -> dict[str, str]:
+        """What generations get in addition to their environment: it names the copy that stands in for the config."""
+        return {"MOONGATE_CONFIG": str(self._good)} if self._stands_in and self._good.exists() else {}
 
     def _read_again(self, env: Mapping[str, str]) -> ConfigReading:
         self._content = None

@@ -132,7 +132,7 @@ class Supervisor:
         self._number += 1
         listener = self._next or self._listener
         pinned = self._address.pin_to_environment(listener, moving=self._next is not None)
-        env = self._env | self._configs.fallback | pinned
+        env = self._env | self._configs.stand_in_variables | pinned
         try:
             reading = self._configs.take_reading(env)
         except ReadingPostponed as error:
@@ -329,8 +329,8 @@ class Supervisor:
         if not self._served:
             self._code, self.failure, self.why = BAD_CONFIG_EXIT_CODE, why, why
             return
-        if self._configs.fall_back():
-            self._publish_note("config", f"not taken, the last good one is used: {why}")
+        self._configs.fall_back()
+        self._publish_note("config", f"not taken, the last good one is used: {why}")
         self._schedule_after_crash(number, why, lasted)
 
     def _publish_note(self, name: str, text: str) -> None:

@@ -122,18 +122,17 @@ def test_the_bad_content_is_put_aside_for_the_last_good_copy(file: Path, env: di
     file.write_bytes(FIRST)
     configs = ConfigHistory(file, config_history.read_config(env))
     configs.take_reading(env)
-    assert not configs.fall_back()
     configs.confirm_current()
     file.write_bytes(b"bad")
     with pytest.raises(ConfigError):
         configs.take_reading(env)
     file.write_bytes(b"edited once more")
 
-    assert configs.fall_back()
+    configs.fall_back()
 
-    assert configs.fallback == {"MOONGATE_CONFIG": str(paths.last_good_config(file))}
+    assert configs.stand_in_variables == {"MOONGATE_CONFIG": str(paths.last_good_config(file))}
     assert file.with_name("config.json.rejected").read_bytes() == b"bad"
-    assert configs.take_reading(env | configs.fallback).sources.content == FIRST
+    assert configs.take_reading(env | configs.stand_in_variables).sources.content == FIRST
     assert not configs.confirm_current()
     assert paths.last_good_config(file).read_bytes() == FIRST
 
@@ -148,3 +147,20 @@ def test_the_variables_of_dotenv_are_read_once_too(tmp_path: Path, env: dict[str
     assert settings == reading.settings
     assert settings.gateway.port == 1001
     assert settings.dotenv["TOKEN_OF_SOMETHING"] == "first"
+
+
+def test_the_last_good_variables_of_dotenv_stand_in_too(tmp_path: Path, file: Path, env: dict[str, str]) -> None:
+    (tmp_path / ".env").write_text("MOONGATE_PORT=1001\n")
+    configs = start_history(file, env)
+    (tmp_path / ".env").write_bytes(b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"\.env: line 1"):
+        configs.take_reading(env)
+
+    configs.fall_back()
+
+    assert configs.take_reading(env | configs.stand_in_variables).settings.gateway.port == 1001
+    assert not configs.confirm_current()
+    (tmp_path / ".env").write_text("MOONGATE_PORT=2002\n")
+    assert configs.take_reading(env).settings.gateway.port == 1001
+    configs.prepare_restart(config_history.read_config(env))
+    assert configs.take_reading(env).settings.gateway.port == 2002

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,25 @@ def test_deep_finds_a_program_that_the_gateways_path_lacks(alone: tuple[Live, Sh
 )
 def test_an_interpreter_that_will_not_last_is_found(program: str, level: Level) -> None:
     assert environment.examine_interpreter(Path(program)).level is level
+
+
+def test_a_gateway_that_a_unit_of_the_seed_started_names_its_service(live: Callable[..., Live]) -> None:
+    one = live(env={"XOPC_SERVICE_MARKER": "xopc"})
+    one.start()
+
+    assert Shell(one.env, one.home)("status", "--json").json["service"] == "xopc"
+
+
+@pytest.mark.parametrize("name", ["token", ".env"])
+def test_a_file_that_cannot_be_read_does_not_hide_a_running_gateway(live: Callable[..., Live], name: str) -> None:
+    one = live()
+    one.start()
+    path = one.home / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+    result = Shell(one.env, one.home)("status")
+    path.rmdir()
+
+    assert result.code == 0
+    assert result.out.startswith("Gateway is running")
