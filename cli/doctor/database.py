@@ -9,6 +9,7 @@ import apsw
 from cli import output
 from cli.doctor.finding import Finding, Level
 from cli.remote.probe import ProbeResult, State
+from gateway import private_file
 from gateway.config import Config
 from gateway.store.sqlite.opening import APPLICATION_ID
 
@@ -23,8 +24,7 @@ def examine_database(settings: Config, found: ProbeResult) -> Finding:
         return Finding("database", Level.OK, f"{shown}, in use by the gateway")
     restore = f"move {shown} and its -wal file away, and restore a backup"
     try:
-        with file.open("rb") as opened:
-            header = opened.read(HEADER_BYTES)
+        header = private_file.read_plain_file(file, HEADER_BYTES)
     except FileNotFoundError:
         return _no_database(file)
     except OSError as error:

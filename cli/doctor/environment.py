@@ -136,6 +136,9 @@ def _list_agent_programs(written: Any) -> list[str]:
 
 def _examine_data_directory(settings: Config) -> Finding:
     shown = output.shorten_home(settings.data_directory)
+    if os.path.lexists(settings.data_directory) and not settings.data_directory.is_dir():
+        remedy = f"move {shown} away, or set data.directory"
+        return Finding("data directory", Level.ERROR, f"cannot use {shown}", "it is not a directory", remedy)
     holder = record.read_record(paths.data_lock_file(settings.data_directory))
     if holder is None or not holder.is_alive or os.path.realpath(holder.configPath) == os.path.realpath(settings.path):
         return Finding("data directory", Level.OK, f"{shown}, used only by this gateway")

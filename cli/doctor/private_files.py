@@ -30,6 +30,24 @@ def examine_private_paths(instance: Instance) -> Iterator[Finding]:
     """Yield what is found about each private path that exists."""
     for wanted in private_paths(instance):
         yield from _examine_path(*wanted)
+    yield from _examine_kinds(instance)
+
+
+def _examine_kinds(instance: Instance) -> Iterator[Finding]:
+    """Report what stands in the place of a directory or a log of the gateway and is none; a start would refuse it."""
+    log, lock = paths.log_file(instance.home, instance.config), paths.lock_file(instance.home, instance.config)
+    console = paths.start_output_file(instance.home, instance.config)
+    for directory in (log.parent, lock.parent, paths.scratch_directory(instance.home)):
+        if os.path.lexists(directory) and not directory.is_dir():
+            yield _wrong_kind(directory, "it is not a directory")
+    for file in (log, console, lock):
+        if os.path.lexists(file) and (kind := private_file.describe_kind(file.lstat().st_mode)) is not None:
+            yield _wrong_kind(file, f"it is {kind}, not a plain file")
+
+
+def _wrong_kind(path: Path, cause: str) -> Finding:
+    shown = output.shorten_home(path)
+    return Finding("state directory", Level.ERROR, f"cannot use {shown}", cause, f"move {shown} away")
 
 
 def private_paths(instance: Instance) -> list[PrivatePath]:

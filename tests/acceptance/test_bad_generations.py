@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_read_is_refused(one: Live, shell: Shell, way: lis
     result = shell("restart", *way)
 
     assert result.code == 1
-    assert "~/config.json: not valid JSON" in result.err
+    assert "~/config.json: line 1: not valid JSON" in result.err
     assert "Generation 1 goes on." in result.err
     assert (one.health["generation"], one.health["status"]) == (1, "degraded")
 
