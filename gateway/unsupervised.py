@@ -164,14 +164,14 @@ class SignalLifecycle:
         """Return whether a signal restarts: it has an intent or needs none, and the settings are valid."""
         asked = intent.take_intents(self._lock, os.getpid())
         if number != signals.RELOAD_SIGNAL and not asked and not restart_plan.may_restart_by_signal(os.environ):
-            _log.info("restart.ignored", reason="SIGUSR1 came without an intent, and it may not restart by itself")
+            _log.warning("restart.ignored", reason="SIGUSR1 came without an intent, and it may not restart by itself")
             return False
         self._asked += asked
         try:
             self._checked = _read_settings()
         except Exception as error:  # whatever is wrong with the settings, it must not end what serves
             why = str(error) if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
-            _log.warning("restart.failed", error=why, exc_info=not isinstance(error, GatewayError))
+            _log.error("restart.failed", error=why, exc_info=not isinstance(error, GatewayError))
             self._answer_restarts(self.generation, ok=False, error=why)
             return False
         return True

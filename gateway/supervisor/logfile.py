@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,16 @@ from gateway import paths, private_file
 #: bytes of one file, and number of rotated files
 MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
 ROTATED_LOG_FILES = 5
+#: levels of the events that mean that something failed
+_LEVELS = {
+    "generation.crashed": "error",
+    "generation.failed": "error",
+    "generation.hangs": "error",
+    "generation.killed": "warning",
+    "restart.failed": "error",
+    "restart.ignored": "warning",
+}
+_LEVEL_FIELD = re.compile(rb'"level": ?"(debug|info|warning|error)"')
 
 
 class LogFile:
@@ -88,7 +99,12 @@ def encode_event(event: str, about: Mapping[str, Any]) -> bytes:
     """Return the log line of an event that happens now."""
     now = time.time_ns()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now // 10**6 % 1000:03d}Z"
-    return json.dumps({"time": stamp, "level": "info", "event": event, **about}).encode()
+    return json.dumps({"time": stamp, "level": _choose_level(event, about), "event": event, **about}).encode()
+
+
+def _choose_level(event: str, about: Mapping[str, Any]) -> str:
+    """Return the level of an event: above `info` if something failed, also the end of a process with an error."""
+    return _LEVELS.get(event) or ("warning" if about.get("code") else "info")
 
 
 class RepeatFilter:
@@ -116,9 +132,15 @@ class RepeatFilter:
         if self._repeated:
             repeated, self._repeated = self._repeated, 0
             self._write(
-                b'{"level": "info", "event": "log.repeated", "times": %d, "line": %s}'
-                % (repeated, _quote_line(self._last))
+                b'{"level": "%s", "event": "log.repeated", "times": %d, "line": %s}'
+                % (_read_level(self._last), repeated, _quote_line(self._last))
             )
+
+
+def _read_level(said: bytes) -> bytes:
+    """Return the level of a line; `info` if it names none."""
+    found = _LEVEL_FIELD.search(said)
+    return found[1] if found else b"info"
 
 
 def _quote_line(said: bytes) -> bytes:

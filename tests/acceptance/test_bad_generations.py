@@ -70,6 +70,7 @@ def test_a_generation_that_fails_to_start_leaves_the_old_one_serving(
     assert (result.code, one.health["generation"], one.generation) == (1, 1, old)
     assert why in result.err
     assert "Generation 1 goes on." in result.err
+    assert "restart.failed" in shell("logs", "--level", "error").out
     faults.cure(one)
     write_config(one, [ECHO], ready_timeout=2 * PATIENCE)
     assert "generation 1 → 3" in shell("restart").out

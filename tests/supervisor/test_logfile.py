@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.supervisor import logfile
 from gateway.supervisor.logfile import LogFile
 
 
@@ -73,3 +76,44 @@ def test_a_link_in_its_place_is_not_followed(path: Path, tmp_path: Path) -> None
 
     with pytest.raises(OSError, match="symbolic"):
         LogFile(path)
+
+
+@pytest.mark.parametrize(
+    ("event", "about", "level"),
+    [
+        ("generation.failed", {"error": "x"}, "error"),
+        ("generation.crashed", {"error": "x"}, "error"),
+        ("generation.hangs", {}, "error"),
+        ("generation.killed", {}, "warning"),
+        ("generation.ended", {"code": -9}, "warning"),
+        ("generation.ended", {"code": 0}, "info"),
+        ("generation.leads", {}, "info"),
+        ("restart.failed", {"error": "x"}, "error"),
+        ("restart.ignored", {"reason": "x"}, "warning"),
+        ("restart.begun", {}, "info"),
+        ("supervisor.ended", {"code": 78}, "warning"),
+        ("supervisor.ended", {"code": 0}, "info"),
+    ],
+)
+def test_an_event_has_the_level_of_what_it_means(event: str, about: dict[str, Any], level: str) -> None:
+    line = json.loads(logfile.encode_event(event, about))
+
+    assert (line["event"], line["level"]) == (event, level)
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        (b'{"time": "1", "level": "error", "event": "x"}', "error"),
+        (b'{"time":"1","level":"warning","event":"x"}', "warning"),
+        (b"Traceback", "info"),
+    ],
+)
+def test_the_count_of_a_repeated_line_has_the_level_of_the_line(line: bytes, level: str) -> None:
+    lines: list[bytes] = []
+    repeats = logfile.RepeatFilter(lines.append)
+    for _ in range(3):
+        repeats.write_line(line)
+    repeats.flush_repeats()
+
+    assert [json.loads(last)["level"] for last in lines[1:]] == [level]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 
@@ -43,6 +44,8 @@ PACING_INTERVAL_SECONDS = 1.0
 SEND_TIMEOUT_SECONDS = 60.0
 #: seconds that deliveries get to finish when another process is going to lead
 SENDING_GRACE_SECONDS = 1.0
+#: levels of the log lines about attempts that failed
+_LOG_LEVELS = {DeliveryStatus.PENDING: logging.WARNING, DeliveryStatus.DEAD: logging.ERROR}
 
 _log = log.get()
 
@@ -142,11 +145,14 @@ class Outbox:
             chance = random.random()  # noqa: S311 it spreads retries, and protects nothing
             done = apply_send_result(delivery, result, self._clock(), chance, self._setup.retry_delays)
             await until_stored(lambda: self._store.deliveries.record_attempt(done))
-            told = {"attempt": done.attempt, "receiver": done.target.receiver, "error": done.error}
-            if done.error is None:
-                _log.info(f"delivery.{done.status}", **told)
-            else:
-                _log.warning(f"delivery.{done.status}", **told)
+            level = _LOG_LEVELS.get(done.status, logging.INFO)
+            _log.log(
+                level,
+                f"delivery.{done.status}",
+                attempt=done.attempt,
+                receiver=done.target.receiver,
+                error=done.error,
+            )
 
     async def _attempt_send(self, delivery: Delivery) -> SendResult:
         """Make one attempt. No error that a sender raises gets past here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from enum import Enum
@@ -19,7 +20,7 @@ from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import Backend, Turn
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
-from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Run
+from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Run, Status
 from gateway.engine.execution.recorder import Recorder
 from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS, until_stored
 from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, Unavailable
@@ -312,7 +313,8 @@ async def _store_settlement(settle: Callable[[], Awaitable[Run]]) -> None:
     except Fenced:
         _log.warning("run.fenced")
     else:
-        _log.info("run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
+        level = logging.WARNING if ended.status is Status.FAILED else logging.INFO
+        _log.log(level, "run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
 
 
 def _make_failure(error: str) -> AttemptResult:

@@ -6,8 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import structlog
 
-from gateway.domain.delivery import Delivered, Delivery, DeliveryFilter, DeliveryStatus, SendResult, Target
+from gateway.domain.delivery import (
+    Delivered,
+    Delivery,
+    DeliveryFilter,
+    DeliveryStatus,
+    PermanentFailure,
+    RetryLater,
+    SendResult,
+    Target,
+)
 from gateway.domain.page import Page
 from gateway.engine.background import outbox
 from gateway.engine.background.outbox import DeliverySetup
@@ -30,6 +40,7 @@ class Recorded:
         self.working = 0
         self.most = 0
         self.error: Exception | None = None
+        self.result: SendResult = Delivered()
 
     async def send_delivery(self, delivery: Delivery, body: bytes) -> SendResult:
         assert body == b"told"
@@ -40,7 +51,7 @@ class Recorded:
             await self.gate.wait()
             if self.error is not None:
                 raise self.error
-            return Delivered()
+            return self.result
         finally:
             self.working -= 1
 
@@ -170,3 +181,23 @@ async def test_after_standing_down_nothing_is_on_its_way(tmp_path: Path, monkeyp
 
         assert sender.working == 0
         assert await stage.store.deliveries.release_in_flight() == 1
+
+
+@pytest.mark.parametrize(
+    ("result", "event", "level"),
+    [
+        (Delivered(), "delivery.delivered", "info"),
+        (RetryLater("no answer"), "delivery.pending", "warning"),
+        (PermanentFailure("not a URL"), "delivery.dead", "error"),
+    ],
+    ids=["delivered", "tried again", "given up"],
+)
+async def test_a_failed_attempt_is_logged_as_one(tmp_path: Path, result: SendResult, event: str, level: str) -> None:
+    sender = Recorded()
+    sender.result = result
+    with structlog.testing.capture_logs() as lines:
+        async with staged(tmp_path, delivery_setup=delivery_setup(sender)) as stage:
+            await stage.do(deliver=(HOOK,))
+            await until(lambda: any(line["event"] == event for line in lines), "the attempt is logged")
+
+    assert next(line["log_level"] for line in lines if line["event"] == event) == level

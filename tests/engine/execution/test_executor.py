@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from gateway.domain.event import End, Log, Text, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef, Turn
@@ -104,6 +105,19 @@ async def test_a_run_fails_with_the_error_of_its_agent(tmp_path: Path) -> None:
     run = await outcome_of(tmp_path, act)
 
     assert (run.status, run.outcome, run.error) == (Status.FAILED, Outcome.AGENT_ERROR, "no credit Pay.")
+
+
+async def failing(turn: Turn) -> AsyncGenerator[Anything, None]:
+    yield Text(delta="half")
+    raise AgentError("no credit")
+
+
+@pytest.mark.parametrize(("act", "level"), [(answering, "info"), (failing, "warning")], ids=["a success", "a failure"])
+async def test_a_run_that_failed_is_logged_as_a_warning(tmp_path: Path, act: Act, level: str) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await outcome_of(tmp_path, act)
+
+    assert next(line["log_level"] for line in lines if line["event"] == "run.settled") == level
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), ConfigError("odd"), TimeoutError(), KeyError("k")])
