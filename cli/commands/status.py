@@ -83,7 +83,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "uptime": record and _uptime_seconds(record),
         "generation_uptime": health.get("uptime"),
         "health": health.get("status"),
-        "checks": health.get("checks"),
+        "checks": inside.checks,
         "work": inside.work,
         "installed_version": gateway.__version__,
         "version_drift": _has_version_drift(found),
@@ -150,10 +150,11 @@ def _mask_token(instance: Instance) -> str | None:
 def _print_running(instance: Instance, found: ProbeResult) -> None:
     record, health, inside = found.record, found.health or {}, probe.ask_work(found, _read_token(instance))
     assert record is not None
-    wrong = {name: said for name, said in health.get("checks", {}).items() if said != "ok"}
+    wrong = {name: said for name, said in (inside.checks or {}).items() if said != "ok"}
+    ill = bool(wrong) or health.get("status") == "degraded"
     generation = health.get("generation", 1)
     rows = [
-        output.add_mark("⚠️ " if wrong else "✅", "Gateway is running" + (", and is not well" if wrong else "")),
+        output.add_mark("⚠️ " if ill else "✅", "Gateway is running" + (", and is not well" if ill else "")),
         *(f"   {name}: {said}" for name, said in wrong.items()),
         *_drift_rows(found, inside),
         "",

@@ -13,7 +13,7 @@ from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_private_paths
 from cli.instance import Instance
 from cli.remote import probe
-from cli.remote.probe import ProbeResult, State
+from cli.remote.probe import ProbeResult, State, WorkReport
 from gateway import app, backends, channels, config
 from gateway.config import Config
 from gateway.domain.agent import Agent
@@ -25,9 +25,10 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
     """Return the findings of all checks. Without a usable config, the checks that need one are left out."""
     instance = Instance.from_environment(environ)
     found = probe.probe_gateway(instance)
+    inside = _ask_work(instance, found)
     findings = [
-        _examine_process(found),
-        *_examine_token(instance, found),
+        _examine_process(found, inside),
+        *_examine_token(instance, inside),
         *examine_private_paths(instance),
         *environment.examine_environment(instance, found),
         *_examine_plugins(),
@@ -52,7 +53,15 @@ def _describe_config(settings: Config, agents: Iterable[Agent]) -> str:
     return f"{file}; agents: {', '.join(agent.id for agent in agents)}"
 
 
-def _examine_process(found: ProbeResult) -> Finding:
+def _ask_work(instance: Instance, found: ProbeResult) -> WorkReport:
+    try:
+        known = instance.access_token
+    except ConfigError:
+        return WorkReport()  # another check reports the token file
+    return probe.ask_work(found, None if known is None else known.value)
+
+
+def _examine_process(found: ProbeResult, inside: WorkReport) -> Finding:
     record, health = found.record, found.health or {}
     if record is None:
         return Finding("gateway", Level.OK, "not running; start it: gateway start")
@@ -61,10 +70,10 @@ def _examine_process(found: ProbeResult) -> Finding:
         return Finding(
             "gateway", Level.ERROR, said, "it is starting, stopping or hanging", f"gateway logs, then kill {record.pid}"
         )
-    wrong = [f"{name}: {said}" for name, said in health.get("checks", {}).items() if said != "ok"]
-    if wrong:
+    wrong = "; ".join(f"{name}: {said}" for name, said in (inside.checks or {}).items() if said != "ok")
+    if wrong or health.get("status") == "degraded":
         return Finding(
-            "gateway", Level.ERROR, "running, but not healthy", "; ".join(wrong), "gateway logs --level warning"
+            "gateway", Level.ERROR, "running, but not healthy", wrong or None, "gateway logs --level warning"
         )
     if record.version != gateway.__version__:
         said = f"running version {record.version}; installed is {gateway.__version__}"
@@ -87,13 +96,10 @@ def _examine_plugins() -> Iterator[Finding]:
             )
 
 
-def _examine_token(instance: Instance, found: ProbeResult) -> Iterator[Finding]:
+def _examine_token(instance: Instance, inside: WorkReport) -> Iterator[Finding]:
     """Check whether the running gateway accepts the stored token."""
-    try:
+    if inside.token_drift:
         known = instance.access_token
-    except ConfigError:
-        return  # another check reports the token file
-    if probe.ask_work(found, None if known is None else known.value).token_drift:
         said = (
             f"the gateway refuses the one in {known.source}" if known else "the gateway needs one, but none is stored"
         )

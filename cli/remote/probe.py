@@ -59,6 +59,8 @@ class WorkReport(NamedTuple):
     token_drift: bool | None = None
     #: its answer to `GET /api/work`
     work: dict[str, Any] | None = None
+    #: results by what it checks: `ok`, or what is wrong
+    checks: dict[str, str] | None = None
 
 
 def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
@@ -71,5 +73,7 @@ def ask_work(found: ProbeResult, secret: str | None) -> WorkReport:
     header = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
     host, port = choose_connect_host(found.record.host), found.record.port
     answer = health_probe.get_json(host, port, "/api/work", PROBE_TIMEOUT_SECONDS, header)
-    drift = {200: False, 401: True, 429: True}.get(answer.status or 0)
-    return WorkReport(drift, answer.body if answer.status == 200 else None)
+    if answer.status != 200:
+        return WorkReport({401: True, 429: True}.get(answer.status or 0))
+    health = health_probe.get_json(host, port, "/health", PROBE_TIMEOUT_SECONDS, header).body or {}
+    return WorkReport(False, answer.body, health.get("checks"))

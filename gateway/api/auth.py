@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import socket
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -14,18 +12,18 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from gateway.api.addresses import is_loopback, parse_address
+from gateway.api.audience import Audience
+from gateway.api.failed_attempts import FailedAttempts
 from gateway.domain.token import Scope
 from gateway.engine.resources.tokens import Principal, Tokens
 from gateway.errors import ConfigError, Forbidden, InvalidRequest, Misdirected, RateLimited, Unauthorized
 
-#: failed attempts of one address within the window; after them each further wrong token gets a 429
-MAX_FAILED_ATTEMPTS = 10
-#: seconds that a failed attempt counts
-FAILED_ATTEMPT_WINDOW_SECONDS = 60.0
-#: addresses whose failed attempts are remembered
-MAX_REMEMBERED_ADDRESSES = 10_000
 #: allowed Host headers that are remembered
 MAX_REMEMBERED_HOSTS = 256
+
+#: headers that proxies add: a request with one of them was made elsewhere
+FORWARDING_HEADERS = ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto")
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -50,8 +48,7 @@ class RequestGuard:
         self._good_hosts: set[str] = set()
         self.cors_origins = frozenset(cors_origins)
         self._proxies = [_parse_network(text) for text in trusted_proxies]
-        self._clock = clock
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._failures = FailedAttempts(clock)
 
     def check_host(self, request: web.Request) -> None:
         """Refuse a request for another host name: an attacker can point the DNS of their own site at this gateway.
@@ -116,6 +113,17 @@ class RequestGuard:
             )
         return found
 
+    def classify_caller(self, request: web.Request) -> Audience:
+        """Return who asks on a route that needs no token; a wrong token counts as none, and as a failed attempt."""
+        if self._tokens.anonymous_principal is not None:
+            return Audience.HOLDER
+        secret = _read_bearer_token(request, None)
+        if secret and self._tokens.authenticate_token(secret) is not None:
+            return Audience.HOLDER
+        if secret:
+            self._failures.count_attempt(self.client_address(request), request.method, request.path)
+        return Audience.MACHINE if self._is_local(request) else Audience.WORLD
+
     async def redeem_ticket(self, request: web.Request, ticket: str) -> Principal:
         """Return the caller that a one-time ticket names, and use the ticket up.
 
@@ -154,8 +162,7 @@ class RequestGuard:
 
     def client_address(self, request: web.Request) -> str:
         """Return the caller's address; `X-Forwarded-For` counts only when it comes from a trusted proxy."""
-        peer = request.transport.get_extra_info("peername") if request.transport else None
-        address = str(peer[0]) if peer else "?"
+        address = _read_address(request, "peername")
         if not self._proxies or not self.is_trusted_proxy(address):
             return address
         # A proxy appends to what the client sent, which may be made up: read from the end, where the proxies write.
@@ -167,22 +174,22 @@ class RequestGuard:
 
     def is_trusted_proxy(self, address: str) -> bool:
         """Return whether an address belongs to a trusted proxy."""
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._proxies)
+        parsed = parse_address(address)
+        return parsed is not None and any(parsed in network for network in self._proxies)
+
+    def _is_local(self, request: web.Request) -> bool:
+        """Return whether a request was made on this machine, and not only passed on by a proxy on this machine."""
+        if any(name in request.headers for name in FORWARDING_HEADERS):
+            told = "X-Forwarded-For" in request.headers and self.is_trusted_proxy(_read_address(request, "peername"))
+            if not told:
+                return False
+        address = self.client_address(request)
+        return is_loopback(address) or address == _read_address(request, "sockname")
 
     def _refuse_attempt(self, request: web.Request, error: Unauthorized) -> NoReturn:
-        now, key = self._clock(), _rate_limit_key(self.client_address(request))
-        failures = self._failures.setdefault(key, deque(maxlen=MAX_FAILED_ATTEMPTS))
-        self._failures.move_to_end(key)
-        if len(self._failures) > MAX_REMEMBERED_ADDRESSES:
-            self._failures.popitem(last=False)
-        if len(failures) == MAX_FAILED_ATTEMPTS and now - failures[0] < FAILED_ATTEMPT_WINDOW_SECONDS:
-            seconds = math.ceil(FAILED_ATTEMPT_WINDOW_SECONDS - (now - failures[0]))
+        seconds = self._failures.count_attempt(self.client_address(request), request.method, request.path)
+        if seconds:
             raise RateLimited(f"too many wrong tokens; try again in {seconds} s.", details={"retry_after": seconds})
-        failures.append(now)
         raise error
 
     def _is_ours(self, host: str) -> bool:
@@ -233,14 +240,7 @@ def _read_bearer_token(request: web.Request, also: str | None) -> bytes | None:
     return secret.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
 
 
-def _rate_limit_key(address: str) -> str:
-    """Return the part of an address that counts as one caller: an IPv4 address, or the /64 network of an IPv6 one."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+def _read_address(request: web.Request, end: str) -> str:
+    """Return the address of one end of a request's connection: `peername` or `sockname`."""
+    found = request.transport.get_extra_info(end) if request.transport else None
+    return "?" if not found else str(parse_address(str(found[0])) or found[0])

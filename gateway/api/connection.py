@@ -8,7 +8,6 @@ nothing, would hold its connection, and the answer's memory, forever. Checked wi
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 from collections import Counter
 from typing import Any, cast
@@ -19,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway import log
 from gateway.api import errors
+from gateway.api.addresses import is_loopback
 from gateway.config import Limits
 from gateway.errors import GatewayError, InternalError, InvalidRequest, Unavailable
 
@@ -169,7 +169,7 @@ class LimitedServer(web.Server):
         if len(self._connections) >= self.limits.connections:
             return "too many connections are open."
         address = _peer_address(transport)
-        if self._addresses[address] >= self.limits.per_client and not (_is_loopback(address) or self._trusts(address)):
+        if self._addresses[address] >= self.limits.per_client and not (is_loopback(address) or self._trusts(address)):
             return "too many connections are open from your address."
         return None
 
@@ -210,10 +210,3 @@ class LimitedRunner(web.AppRunner):
 def _peer_address(transport: asyncio.BaseTransport) -> str:
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if peer else "?"
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

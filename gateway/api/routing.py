@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway import plugins
 from gateway.api import errors
+from gateway.api.audience import Audience
 from gateway.api.body import JSON_MEDIA_TYPE, BodyLimit
 from gateway.api.readiness import StorageCheck
 from gateway.config import Config
@@ -76,7 +77,7 @@ class ServerContext:
 class Call(Generic[B, Q]):
     """One request that has passed all checks, with its parsed body and query."""
 
-    __slots__ = ("body", "headers", "id", "principal", "query", "request", "route", "server")
+    __slots__ = ("_classify_caller", "body", "headers", "id", "principal", "query", "request", "route", "server")
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class Call(Generic[B, Q]):
         *,
         id: str,  # noqa: A002 the usual word
         principal: Principal,
+        classify_caller: Callable[[web.Request], Audience],
         body: B,
         query: Q,
     ) -> None:
@@ -94,6 +96,7 @@ class Call(Generic[B, Q]):
         self.server = server
         self.id = id
         self.principal = principal
+        self._classify_caller = classify_caller
         self.body = body
         self.query = query
         #: headers that are sent with the answer
@@ -102,7 +105,14 @@ class Call(Generic[B, Q]):
     def copy_with_body(self, body: Any) -> Call[Any, Q]:
         """Return this request with another body: one of those in a batch."""
         return Call(
-            self.request, self.route, self.server, id=self.id, principal=self.principal, body=body, query=self.query
+            self.request,
+            self.route,
+            self.server,
+            id=self.id,
+            principal=self.principal,
+            classify_caller=self._classify_caller,
+            body=body,
+            query=self.query,
         )
 
     @property
@@ -123,6 +133,10 @@ class Call(Generic[B, Q]):
     def wants_json(self) -> bool:
         """Whether the Accept header names JSON and no server-sent events."""
         return "application/json" in self.request.headers.get("Accept", "").lower() and not self.wants_stream
+
+    def find_audience(self) -> Audience:
+        """Return who asks on a route that needs no token. A wrong token counts as a failed attempt."""
+        return self._classify_caller(self.request)
 
     @property
     def nesting_depth(self) -> int:

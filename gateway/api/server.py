@@ -219,6 +219,7 @@ class ApiServer:
                 self._context,
                 id=request[_REQUEST_ID],
                 principal=principal,
+                classify_caller=self._bouncer.classify_caller,
                 body=_parse_body(data, route),
                 query=query,
             )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from gateway import config
-from gateway.api import auth
+from gateway.api import failed_attempts
 from gateway.api.routing import NATIVE_DIALECT, Route, discover_routes
 from gateway.domain.token import Scope
 from gateway.errors import ConfigError
@@ -73,7 +74,7 @@ def test_every_scope_is_as_documented() -> None:
 async def test_every_guarded_route_refuses_bad_credentials(
     moongate: Serving, credentials: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "MAX_FAILED_ATTEMPTS", 10_000)
+    monkeypatch.setattr(failed_attempts, "MAX_FAILED_ATTEMPTS", 10_000)
     for route in GUARDED:
         more = [] if credentials is None else [f"Authorization: {credentials}"]
         answer = read(await raw(moongate, head(f"{route.method} {filled(route)}", *more, bearer=None)))
@@ -250,6 +251,63 @@ async def test_the_eleventh_wrong_token_is_refused_unseen_and_a_right_one_passes
     assert right.status == 200
     assert (last.code, 1 <= int(last.headers["Retry-After"]) <= 60) == ("RATE_LIMITED", True)
     assert without.status == 429  # an empty token is a wrong one
+
+
+async def refusals(served: Serving, *requests: bytes) -> list[MutableMapping[str, Any]]:
+    """Return the lines about wrong tokens that these requests leave in the log."""
+    with structlog.testing.capture_logs() as lines:
+        for request in requests:
+            await raw(served, request)
+    return [line for line in lines if line["event"] == "auth.refused"]
+
+
+async def test_a_wrong_token_leaves_a_warning_with_its_address(moongate: Serving) -> None:
+    (line,) = await refusals(moongate, head("GET /api/tasks?x=1", bearer="wrong"))
+
+    assert line == {
+        "log_level": "warning",
+        "event": "auth.refused",
+        "address": "127.0.0.1",
+        "method": "GET",
+        "path": "/api/tasks",
+        "attempts": 1,
+    }
+
+
+@pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/nowhere"])
+async def test_no_path_lets_tokens_be_guessed_unseen(moongate: Serving, path: str) -> None:
+    seen = path in ("/health", "/nowhere")  # the others tell nothing that depends on the token
+
+    assert len(await refusals(moongate, head(f"GET {path}", bearer="wrong"))) == seen
+    assert await refusals(moongate, head(f"GET {path}", bearer=None), head(f"GET {path}", bearer=TOKEN)) == []
+
+
+async def test_one_address_does_not_fill_the_log(moongate: Serving) -> None:
+    lines = await refusals(moongate, *[head("GET /api/tasks", bearer="wrong")] * 25)
+
+    assert [line["attempts"] for line in lines] == list(range(1, 11))
+
+
+async def test_many_addresses_do_not_fill_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failed_attempts, "MAX_LOGGED_ATTEMPTS", 3)
+    async with serving(tmp_path / "home", {"gateway": {"trusted_proxies": ["127.0.0.1"]}}) as served:
+        requests = [head("GET /api/tasks", f"X-Forwarded-For: 192.0.2.{n}", bearer="wrong") for n in range(8)]
+        lines = await refusals(served, *requests)
+
+    assert [line["address"] for line in lines] == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]
+
+
+def test_what_was_not_logged_is_counted_in_the_next_line() -> None:
+    now = 0.0
+    attempts = failed_attempts.FailedAttempts(lambda: now)
+    with structlog.testing.capture_logs() as lines:
+        for number in range(failed_attempts.MAX_LOGGED_ATTEMPTS + 7):
+            attempts.count_attempt(f"192.0.{number // 256}.{number % 256}", "GET", "/")
+        now = failed_attempts.FAILED_ATTEMPT_WINDOW_SECONDS
+        attempts.count_attempt("198.51.100.1", "GET", "/")
+
+    assert len(lines) == failed_attempts.MAX_LOGGED_ATTEMPTS + 1
+    assert lines[-1]["unlogged"] == 7
 
 
 async def test_who_has_no_token_is_not_counted(moongate: Serving) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ import gateway
 from gateway.api import readiness
 from gateway.errors import GatewayError, StorageFull, Unavailable
 from harness.waiting import PATIENCE
-from tests.api.client import Answer, ask, done, submit
-from tests.support.inprocess import Serving
+from tests.api.client import Answer, ask, done, head, raw, read, submit, token
+from tests.support.inprocess import TOKEN, Serving, serving
 
 
 async def test_health_is_in_the_shape_of_the_seed(moongate: Serving) -> None:
@@ -22,6 +24,97 @@ async def test_health_is_in_the_shape_of_the_seed(moongate: Serving) -> None:
     assert answer.body["uptime"] in range(int(PATIENCE))
     assert (answer.body["version"], answer.body["instance"]) == (gateway.__version__, "test-instance")
     assert answer.body["checks"] == {"store": "ok"}
+
+
+# --- who is told what -------------------------------------------------------------------------
+
+#: what everyone is told, and what callers on the gateway's own machine are told in addition
+FOR_THE_WORLD = {"status", "uptime", "version"}
+FOR_THIS_MACHINE = FOR_THE_WORLD | {"ok", "packs", "model", "tasks", "instance", "generation"}
+FOR_HOLDERS = FOR_THIS_MACHINE | {"checks"}
+
+
+async def told(served: Serving, bearer: str | None, *lines: str, host: str = "localhost") -> set[str]:
+    """Return the names of what `GET /health` tells."""
+    answer = read(await raw(served, head("GET /health", *lines, host=host, bearer=bearer)))
+    assert answer.status == 200
+    return set(answer.body)
+
+
+@pytest.mark.parametrize("bearer", [None, "", "wrong"])
+async def test_a_caller_on_this_machine_needs_no_token_for_what_the_seeds_read(
+    moongate: Serving, bearer: str | None
+) -> None:
+    assert await told(moongate, bearer) == FOR_THIS_MACHINE
+
+
+async def test_checks_are_told_to_who_has_a_token(moongate: Serving) -> None:
+    reader = await token(moongate, "monitor", "read")
+
+    assert await told(moongate, TOKEN) == await told(moongate, reader) == FOR_HOLDERS
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-For: 127.0.0.1",
+        "Forwarded: for=127.0.0.1",
+        "Via: 1.1 proxy",
+        "X-Real-IP: 127.0.0.1",
+        "X-Forwarded-Proto: https",
+    ],
+)
+async def test_what_a_proxy_on_this_machine_passes_on_is_from_elsewhere(moongate: Serving, line: str) -> None:
+    assert await told(moongate, None, line) == await told(moongate, "wrong", line) == FOR_THE_WORLD
+    assert await told(moongate, TOKEN, line) == FOR_HOLDERS
+
+
+async def test_behind_a_trusted_proxy_the_client_s_address_decides(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"gateway": {"trusted_proxies": ["127.0.0.1"]}}) as served:
+        assert await told(served, None, "X-Forwarded-For: 192.0.2.7") == FOR_THE_WORLD
+        assert await told(served, None, "X-Forwarded-For: 127.0.0.1, 192.0.2.7") == FOR_THE_WORLD
+        assert await told(served, None, "X-Forwarded-For: 127.0.0.1") == FOR_THIS_MACHINE
+        assert await told(served, None, "Forwarded: for=192.0.2.7") == FOR_THE_WORLD
+        assert await told(served, None) == FOR_THIS_MACHINE  # a command on this machine
+
+
+async def test_a_gateway_that_listens_everywhere_knows_its_own_machine(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"gateway": {"host": "::"}}) as served:  # IPv4 callers are ::ffff:127.0.0.1
+        assert await told(served, None) == FOR_THIS_MACHINE
+
+
+async def test_an_address_of_this_machine_is_no_foreign_one(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: the system chooses the address that it would send from
+        except OSError:
+            pytest.skip("this machine has only loopback")
+        own = probe.getsockname()[0]
+    async with serving(tmp_path / "home", {"gateway": {"host": own}}) as served:
+        reader, writer = await asyncio.open_connection(own, served.port)
+        writer.write(head("GET /health", bearer=None))
+        answer = read(await reader.read())
+        writer.close()
+
+    assert set(answer.body) == FOR_THIS_MACHINE
+
+
+async def test_a_caller_from_elsewhere_is_told_that_it_is_not_ready_but_not_why(
+    moongate: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check() -> None:
+        raise StorageFull
+
+    monkeypatch.setattr(moongate.engine, "check_writable", check)
+    answer = read(await raw(moongate, head("GET /readyz", "X-Forwarded-For: 192.0.2.7", bearer=None)))
+
+    assert (answer.status, answer.message) == (503, "The gateway cannot do this now.")
+
+
+async def test_with_mode_none_health_tells_all(tmp_path: Path) -> None:
+    async with serving(tmp_path / "home", {"gateway": {"auth": {"mode": "none"}}}) as served:
+        assert await told(served, None) == FOR_HOLDERS
 
 
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/api/tasks", "/metrics", "/openapi.json"])

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from gateway import app, config
-from gateway.api import auth
+from gateway.api import failed_attempts
 from gateway.api.routes import webhook
 from gateway.domain.inbound import MAX_WEBHOOK_BYTES
 from gateway.domain.page import Page
@@ -278,10 +278,11 @@ async def test_too_many_failures_are_refused_unseen_but_the_right_one_passes(
     generic = BY_NAME["generic"]
     wrong = {"X-Moongate-Signature": f"t={clock() // 1000},v1={'0' * 64}"}
     statuses = [
-        (await post(taking, "generic", generic.body, wrong)).status for _ in range(auth.MAX_FAILED_ATTEMPTS + 1)
+        (await post(taking, "generic", generic.body, wrong)).status
+        for _ in range(failed_attempts.MAX_FAILED_ATTEMPTS + 1)
     ]
 
-    assert statuses == [401] * auth.MAX_FAILED_ATTEMPTS + [429]
+    assert statuses == [401] * failed_attempts.MAX_FAILED_ATTEMPTS + [429]
     assert (await send(taking, generic, clock)).status == 202
 
 

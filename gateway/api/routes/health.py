@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
+import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 import gateway
+from gateway.api.audience import Audience
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
 from gateway.errors import AgentNotFound, GatewayError, Unavailable
@@ -28,27 +30,31 @@ class BackgroundTasks(Struct, frozen=True, kw_only=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """The state of the gateway. `degraded` also has the status 200: it serves, but has a problem."""
+    """The state of the gateway. `degraded` also has the status 200: it serves, but has a problem.
+
+    Without a token, callers from elsewhere get `status`, `uptime` and `version` only, and callers from the
+    gateway's own machine get everything but `checks`.
+    """
 
     #: for clients of xitto-kernel: it serves
-    ok: bool = True
+    ok: bool | UnsetType = UNSET
     #: names that those clients may use: `general`, which is the default agent, and the agents
-    packs: list[str]
+    packs: list[str] | UnsetType = UNSET
     #: model of the default agent; its backend when it names no model
-    model: str
+    model: str | UnsetType = UNSET
     #: null while the database does not answer
-    tasks: BackgroundTasks | None
+    tasks: BackgroundTasks | UnsetType | None = UNSET
 
     status: Literal["healthy", "degraded"]
     #: whole seconds since its start
     uptime: int
     version: str
     #: id of this start of the gateway
-    instance: str
+    instance: str | UnsetType = UNSET
     #: number of this serving process; the first is 1
-    generation: int
+    generation: int | UnsetType = UNSET
     #: results by what was checked: `ok`, or what is wrong
-    checks: dict[str, str]
+    checks: dict[str, str] | UnsetType = UNSET
 
 
 class Alive(Struct, frozen=True):
@@ -66,16 +72,23 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         **await _describe_refused_webhooks(call),
         **call.server.control.notes,
     }
-    return Health(
-        packs=list(call.engine.agents.list_pack_names("general")),
-        model=_default_model(call),
-        tasks=await _count_background_tasks(call),
+    public = Health(
         status="healthy" if set(checks.values()) == {"ok"} else "degraded",
         uptime=max(0, call.server.clock() - call.server.started) // 1000,
         version=gateway.__version__,
+    )
+    audience = call.find_audience()
+    if audience is Audience.WORLD:
+        return public
+    return msgspec.structs.replace(
+        public,
+        ok=True,
+        packs=list(call.engine.agents.list_pack_names("general")),
+        model=_default_model(call),
+        tasks=await _count_background_tasks(call),
         instance=call.server.instance,
         generation=call.server.generation,
-        checks=checks,
+        checks=checks if audience is Audience.HOLDER else UNSET,
     )
 
 
@@ -128,7 +141,7 @@ async def ready(call: Call[Nothing, Nothing]) -> Alive:
         raise Unavailable("the gateway is stopping.")
     found = await call.server.storage_check.check_storage(call.engine)
     if found != "ok":
-        raise Unavailable(found)
+        raise Unavailable(None if call.find_audience() is Audience.WORLD else found)
     return Alive()
 
 
