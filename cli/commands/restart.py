@@ -32,6 +32,7 @@ RESTART_TIMEOUT_SECONDS = 45.0
 @click.option(
     "--force", is_flag=True, help="Kill the gateway (SIGTERM, after 700 ms SIGKILL) and start it, even if none runs."
 )
+@click.option("--kill-foreign", is_flag=True, help="With --force: also kill any other program that uses the port.")
 @click.option("--hard", is_flag=True, help="Also replace the supervisor. Its PID stays the same.")
 @click.option(
     "--wait",
@@ -41,7 +42,7 @@ RESTART_TIMEOUT_SECONDS = 45.0
     help="How long to wait for the restart.  [default: 45s]",
 )
 @click.option("--reason", default="gateway restart", help="Reason to write to the log.")
-def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa: N802 the seam's name
+def COMMAND(force: bool, kill_foreign: bool, hard: bool, wait: float, reason: str) -> None:  # noqa: N802 the seam's name
     """Restart the gateway without losing a request.
 
     The old generation serves until the new one is ready, and finishes its tasks. If the new
@@ -63,8 +64,8 @@ def COMMAND(force: bool, hard: bool, wait: float, reason: str) -> None:  # noqa:
     instance = Instance.from_environment(current_invocation().merged_environment)
     found = lock.lock_holder(instance.lock_file)
     began = time.monotonic()
-    if force:
-        outcome = _stop_and_start(instance, found, terminate.FORCE_GRACE_SECONDS, wait, force=True)
+    if force or kill_foreign:
+        outcome = _stop_and_start(instance, found, terminate.FORCE_GRACE_SECONDS, wait, force=True, kill=kill_foreign)
     elif found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
     elif restart_plan.CURRENT_PLATFORM == "win32":
@@ -116,13 +117,21 @@ def _check_restartable(instance: Instance) -> float:
 
 
 def _stop_and_start(
-    instance: Instance, found: Record | None, timeout_seconds: float, wait: float, *, force: bool
+    instance: Instance,
+    found: Record | None,
+    timeout_seconds: float,
+    wait: float,
+    *,
+    force: bool,
+    kill: bool = False,
 ) -> Outcome:
     """Stop the gateway, and start it again.
 
     Args:
         timeout_seconds: seconds to wait for the gateway to end by itself.
-        force: whether a service manager kills it without waiting.
+        force: whether a service manager kills it without waiting, and another gateway of this user is ended for
+            the port.
+        kill: whether any other program is ended for the port.
     """
     old = 0
     manager = lookup.find_owner(instance)
@@ -131,12 +140,12 @@ def _stop_and_start(
         old = int(answer.get("generation", 0))
     if manager is not None:
         manager.stop_service(force=force)
-        start.start_by_service(manager, instance, wait)
+        start.start_by_service(manager, instance, wait, force=force, kill=kill)
         return Outcome("", True, old, int((probe.probe_gateway(instance).health or {}).get("generation", 1)), "")
     port, host = (None, None) if found is None else _read_listen_options(found)
     if found is not None:
         stop.end_gateway(instance, found, timeout_seconds)
-    started = start.start_in_background(instance, port, host, wait)
+    started = start.start_in_background(instance, port, host, wait, force=force, kill=kill)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
 
 

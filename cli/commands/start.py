@@ -25,7 +25,11 @@ from gateway.errors import Conflict, Unavailable
     metavar="DURATION",
     help="How long to wait until the gateway answers.  [default: 30s]",
 )
-def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N802 the seam's name
+@click.option("--force", is_flag=True, help="Stop another gateway of yours that uses the port.")
+@click.option("--kill-foreign", is_flag=True, help="Also kill any other program that uses the port.")
+def COMMAND(  # noqa: N802 the seam's name
+    port: int | None, host: str | None, wait: float, force: bool, kill_foreign: bool
+) -> None:
     """Start the gateway in the background, and wait until it answers.
 
     If it runs already, nothing is changed and the command succeeds. If it is installed as a service,
@@ -45,25 +49,27 @@ def COMMAND(port: int | None, host: str | None, wait: float) -> None:  # noqa: N
     found = start.wait_until_settled(instance, wait)
     started = found.state is State.STOPPED
     if started:
-        found = _start_gateway(instance, port, host, wait)
+        found = _start_gateway(instance, port, host, wait, force, kill_foreign)
     _print_started(found, started)
 
 
-def _start_gateway(instance: Instance, port: int | None, host: str | None, wait: float) -> ProbeResult:
+def _start_gateway(
+    instance: Instance, port: int | None, host: str | None, wait: float, force: bool, kill: bool
+) -> ProbeResult:
     manager = lookup.find_installed(instance)
     if manager is None:
-        return start.start_in_background(instance, port, host, wait)
+        return start.start_in_background(instance, port, host, wait, force=force, kill=kill)
     try:
         manager.require_available()
     except Unavailable as error:
         output.print_note(f"Starting it without the installed service: {error.message}")
-        return start.start_in_background(instance, port, host, wait)
+        return start.start_in_background(instance, port, host, wait, force=force, kill=kill)
     if port is not None or host is not None:
         raise Conflict(
             "the gateway is installed as a service, and its unit sets where it listens.",
             remedy="Change it: gateway install --port PORT --host ADDRESS",
         )
-    start.start_by_service(manager, instance, wait)
+    start.start_by_service(manager, instance, wait, force=force, kill=kill)
     return probe.probe_gateway(instance)
 
 

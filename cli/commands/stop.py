@@ -59,6 +59,7 @@ def COMMAND(force: bool, timeout: float) -> None:  # noqa: N802 the seam's name
         stop.end_gateway(instance, found, timeout / 1000 + stop.KILL_DELAY_SECONDS, force=force)
     seconds = round(time.monotonic() - began, 2)
     pid = found.pid if found is not None else None
-    by = f", {manager.service_name}" if manager is not None else ""
-    text = f"{output.add_mark('✅', 'Gateway stopped')} (pid {pid}{by}, {output.format_duration(seconds)})"
+    named = [f"pid {pid}" if pid is not None else "", manager.service_name if manager is not None else ""]
+    about = ", ".join(filter(None, [*named, output.format_duration(seconds)]))
+    text = f"{output.add_mark('✅', 'Gateway stopped')} ({about})"
     output.print_result({"stopped": True, "pid": pid, "seconds": seconds}, text)

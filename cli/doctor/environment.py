@@ -51,12 +51,10 @@ def find_port_owner(instance: Instance, found: ProbeResult) -> dict[str, Any] | 
     if found.state is State.RUNNING or settings is None:
         return None
     number = settings.gateway.port if found.record is None else found.record.port
-    for who in port.port_holders(number) if number else []:
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(who.pid)
-            ours = found.record is not None and found.record.pid in (who.pid, process.ppid())
-            if not ours:
-                return {"pid": who.pid, "name": process.name(), "user": process.username()}
+    for holder in port.find_holders(number) if number else []:
+        if holder.gateway is None or found.record is None or holder.gateway.instance != found.record.instance:
+            pid = holder.who.pid if holder.gateway is None else holder.gateway.pid
+            return {"pid": pid, "name": holder.command, "user": holder.user}
     return None
 
 

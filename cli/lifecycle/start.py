@@ -18,7 +18,7 @@ from cli.service.manager import ServiceManager
 from cli.service.start_failure import StartFailure
 from gateway import paths, private_file
 from gateway.errors import AlreadyRunning, ConfigError, GatewayError, Unavailable
-from gateway.supervisor import lock, restart_plan
+from gateway.supervisor import lock, restart_plan, terminate
 from gateway.supervisor.record import Record
 
 #: exit code of a gateway whose lock or port is already taken
@@ -29,8 +29,14 @@ START_POLL_SECONDS = 0.05
 GATEWAY_COMMAND = [sys.executable, "-m", "gateway"]
 
 
-def start_in_background(instance: Instance, port: int | None, host: str | None, wait: float) -> ProbeResult:
+def start_in_background(
+    instance: Instance, port: int | None, host: str | None, wait: float, *, force: bool = False, kill: bool = False
+) -> ProbeResult:
     """Start the gateway as a detached process, which outlives this terminal, and wait until it answers.
+
+    Args:
+        force: whether it takes its port from another gateway of this user.
+        kill: whether it takes its port from any other program.
 
     Raises:
         GatewayError: the gateway ended; the error has its message and its exit code.
@@ -41,6 +47,8 @@ def start_in_background(instance: Instance, port: int | None, host: str | None, 
     words = [*GATEWAY_COMMAND]
     words += ["--port", str(port)] if port is not None else []
     words += ["--host", host] if host is not None else []
+    words += ["--force"] if force else []
+    words += ["--kill-foreign"] if kill else []
     with console:
         process = subprocess.Popen(
             words,
@@ -75,8 +83,13 @@ def _absolute_paths(instance: Instance) -> dict[str, str]:
     return {name: str(path) for name, path in named.items() if instance.env.get(name)}
 
 
-def start_by_service(manager: ServiceManager, instance: Instance, wait: float) -> Record:
+def start_by_service(
+    manager: ServiceManager, instance: Instance, wait: float, *, force: bool = False, kill: bool = False
+) -> Record:
     """Start the service, and wait until it answers.
+
+    Args:
+        force, kill: as for `start_in_background`.
 
     Raises:
         ConfigError: the gateway could not run with the present settings.
@@ -86,11 +99,27 @@ def start_by_service(manager: ServiceManager, instance: Instance, wait: float) -
 
     manager.require_available()
     app.check_agents(config.load(instance.env), instance.env)  # the manager would only say that the start failed
+    if force or kill:
+        _free_service_port(manager, instance, kill=kill)
     with output.show_waiting("starting the service"), StartFailure(instance, manager).explain_errors():
         manager.start_service()
         found = wait_for_answer(instance, None, None, wait)
     assert found.record is not None
     return found.record
+
+
+def _free_service_port(manager: ServiceManager, instance: Instance, *, kill: bool) -> None:
+    """Take the port of the service from the program that holds it.
+
+    Raises:
+        PortTaken: the holder may not be ended.
+    """
+    from cli.service import unit  # late: imports the settings
+
+    spec = manager.read_installed_spec()
+    if spec is not None and not manager.ask_status().keeps_listener:
+        known = unit.load_service_settings(spec, instance).gateway
+        terminate.take_port(known.host, known.port, paths.locks_directory(instance.home), kill_foreign=kill)
 
 
 def wait_for_answer(

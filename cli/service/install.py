@@ -19,7 +19,7 @@ from cli.service.manager import ServiceManager
 from cli.service.start_failure import StartFailure
 from cli.service.steps import UNWRITABLE_REMEDY, Step, carry_out, undo_nothing
 from cli.service.unit import Runtime
-from gateway import app, config, paths
+from gateway import app, paths
 from gateway.config import Config
 from gateway.errors import ConfigError, Conflict, PortTaken, Unavailable
 from gateway.security import secret_file
@@ -88,8 +88,11 @@ class InstallationPlan(NamedTuple):
         steps = [_directory_step(self.instance, self.spec)]
         if self.token is not None:
             steps.append(_token_step(self.instance, self.spec, self.token))
-        if before is not None and before.is_alive and not self._is_service(before):
-            steps.append(_stop_step(self.instance, before))
+        if before is not None and before.is_alive:
+            if not self._is_service(before):
+                steps.append(_stop_step(self.instance, before))
+        elif _keeps_listener(self.manager):
+            steps.append(_stop_service_step(self.instance, self.manager, self.settings))
         answer = Step(
             "wait until the gateway answers",
             f"GET http://{choose_connect_host(self.settings.gateway.host)}:{self.settings.gateway.port}/health",
@@ -171,27 +174,12 @@ def plan_installation(
     rivals = manager.find_rivals(spec)
     if rivals:
         raise Conflict(f"{rivals[0]} already runs a gateway with this config.", remedy="First: gateway uninstall")
-    settings = _load_settings(spec, instance)
+    settings = unit.load_service_settings(spec, instance)
+    app.check_agents(settings, unit.service_environment(spec, instance))
     _check_token(instance, settings, token)
-    if earnest:
+    if earnest and not _keeps_listener(manager):
         _check_port(instance, settings)
     return InstallationPlan(instance, manager, spec, settings, token)
-
-
-def _load_settings(spec: ServiceSpec, instance: Instance) -> Config:
-    """Return the settings as the service will see them.
-
-    Raises:
-        ConfigError: the gateway could not start with them.
-    """
-    seen = {"HOME": instance.env.get("HOME", ""), "PATH": spec.path, **dict(spec.environment)}
-    listens = dict(zip(spec.arguments, spec.arguments[1:], strict=False))
-    for option, name in (("--host", "MOONGATE_HOST"), ("--port", "MOONGATE_PORT")):
-        if option in listens:
-            seen[name] = listens[option]
-    settings = config.load(seen)
-    app.check_agents(settings, seen)
-    return settings
 
 
 def _check_token(instance: Instance, settings: Config, token: str | None) -> None:
@@ -204,6 +192,11 @@ def _check_token(instance: Instance, settings: Config, token: str | None) -> Non
 
 
 def _check_port(instance: Instance, settings: Config) -> None:
+    """Check that the service could listen.
+
+    Raises:
+        PortTaken: another program has the port.
+    """
     found = instance.lock_record
     host, number = settings.gateway.host, settings.gateway.port
     if number == 0 or (found is not None and found.is_alive and found.port == number):
@@ -270,6 +263,28 @@ def _stop_step(instance: Instance, found: Record) -> Step:
         lambda: stop.end_gateway(instance, found, STOP_GRACE_SECONDS + stop.KILL_DELAY_SECONDS),
         start_again,
         "Kill it: gateway stop --force",
+    )
+
+
+def _keeps_listener(manager: ServiceManager) -> bool:
+    """Return whether the manager itself keeps the gateway's socket open, as after a crash."""
+    return manager.is_present and manager.ask_status().keeps_listener
+
+
+def _stop_service_step(instance: Instance, manager: ServiceManager, settings: Config) -> Step:
+    """Return the step that makes the manager close the socket that it keeps for the service."""
+    was = manager.ask_status()
+
+    def stop_service() -> None:
+        manager.stop_service()
+        _check_port(instance, settings)
+
+    return Step(
+        "stop the service, so that its socket is closed",
+        "gateway service-stop",
+        stop_service,
+        lambda: manager.start_service() if was.running else None,
+        f"See: {manager.journal_command}",
     )
 
 

@@ -41,6 +41,8 @@ class ServiceStatus(NamedTuple):
     pid: int | None
     #: whether it starts automatically, at login or at boot
     enabled: bool
+    #: whether the manager keeps the gateway's socket open, also while the gateway does not run
+    keeps_listener: bool = False
 
 
 class ServiceManager(Protocol):

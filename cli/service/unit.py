@@ -75,6 +75,25 @@ def build_current_spec(instance: Instance, present: ServiceSpec) -> ServiceSpec:
     return build_spec(instance, arguments=given, runtime=runtime, path=present.path, system=present.system)
 
 
+def service_environment(spec: ServiceSpec, instance: Instance) -> dict[str, str]:
+    """Return the environment of the service, with the options of its unit as the variables that mean the same."""
+    seen = {"HOME": instance.env.get("HOME", ""), "PATH": spec.path, **dict(spec.environment)}
+    listens = dict(zip(spec.arguments, spec.arguments[1:], strict=False))
+    for option, name in (("--host", "MOONGATE_HOST"), ("--port", "MOONGATE_PORT")):
+        if option in listens:
+            seen[name] = listens[option]
+    return seen
+
+
+def load_service_settings(spec: ServiceSpec, instance: Instance) -> Config:
+    """Return the settings as the service will see them.
+
+    Raises:
+        ConfigError: the gateway could not start with them.
+    """
+    return config.load(service_environment(spec, instance))
+
+
 def compute_stop_seconds(settings: Config) -> int:
     return math.ceil(settings.gateway.stop_grace) + STOP_MARGIN_SECONDS
 

@@ -103,28 +103,27 @@ def _child_identities(who: Identity) -> list[Identity]:
 def take_port(host: str, number: int, locks: Path, *, kill_foreign: bool) -> None:
     """Free a port: end another gateway of this user, or with `kill_foreign` any program that holds it.
 
+    A service manager is never ended: it would end all services with it.
+
     Raises:
-        PortTaken: another program holds it, and `kill_foreign` is False.
+        PortTaken: another program holds it, and `kill_foreign` is False; or a service manager holds it.
         Unavailable: its holder does not end.
     """
     if wait_free(host, number, 0):
         return
-    ours = next((found for found in _live_records(locks) if found.port == number and _is_answering(found)), None)
+    holders = port.find_holders(number)
+    ours = next((one.gateway for one in holders if one.gateway is not None and one.is_own), None)
+    ours = ours or next((one for one in _live_records(locks) if one.port == number and _is_answering(one)), None)
     if ours is not None:
         end_gateway(ours, FORCE_GRACE_SECONDS)
         return
-    holders = port.port_holders(number)
-    if not kill_foreign or not holders:
-        raise PortTaken(
-            f"Port {number} is already in use. Use --force to kill existing process.",
-            remedy=f"{port.describe_holder(number)}, which is not a Moongate gateway: --force will not touch it.\n"
-            "Choose another port with --port, end that process, or use --kill-foreign.",
-        )
-    for who in holders:
-        if signal_process(who, signal.SIGTERM) and not wait_gone(who, FORCE_GRACE_SECONDS):
-            signal_process(who, signals.KILL_SIGNAL)
+    if not kill_foreign or not holders or any(one.is_manager for one in holders):
+        raise port.make_taken_error(number)
+    for holder in holders:
+        if signal_process(holder.who, signal.SIGTERM) and not wait_gone(holder.who, FORCE_GRACE_SECONDS):
+            signal_process(holder.who, signals.KILL_SIGNAL)
     if not wait_free(host, number, KILL_TIMEOUT_SECONDS):
-        raise Unavailable(f"port {number} is still in use.", remedy=port.describe_holder(number))
+        raise Unavailable(f"port {number} is still in use.", remedy=f"{port.describe_holder(number)}.")
 
 
 def _live_records(locks: Path) -> list[Record]:

@@ -332,6 +332,58 @@ def test_force_takes_the_port_from_another_gateway_of_the_same_home(live: Callab
     second.stop()
 
 
+def test_a_port_held_by_another_gateway_of_this_user_is_named_by_its_config_and_the_pid_that_status_shows(
+    live: Callable[..., Live],
+) -> None:
+    first, second = live("first").start(), live("second")
+    assert first.process is not None
+
+    result = Shell(second.env, second.home)("start", "--port", str(first.port))
+
+    assert result.code == 75
+    assert f"Held by pid {first.process.pid} (the gateway of {first.config}" in result.err
+
+
+@pytest.mark.parametrize("words", [["run"], ["start"]], ids=["run", "start"])
+def test_force_takes_the_port_from_a_gateway_of_another_home(live: Callable[..., Live], words: list[str]) -> None:
+    first, second = live("first").start(), live("second")
+    second.home.chmod(0o700)
+    port = first.port
+    assert first.process is not None
+
+    if words == ["run"]:
+        second.start("--force", "--port", str(port))
+    else:
+        assert Shell(second.env, second.home)("start", "--force", "--port", str(port)).code == 0
+
+    assert first.process.wait(PATIENCE) == 0
+    assert second.port == port
+    assert Shell(second.env, second.home)("stop").code == 0
+
+
+@pytest.mark.parametrize("command", ["start", "restart"])
+def test_a_start_in_the_background_takes_the_port_of_a_stranger_only_when_told(
+    one: Live, shell: Shell, command: str
+) -> None:
+    with stranger() as (process, port):
+        write_port(one, port)
+
+        refused = shell(command, "--force")
+        assert (refused.code, process.poll()) == (75, None)
+        assert "which is not a Moongate gateway of this user: --force will not touch it." in refused.err
+        assert "--kill-foreign" in refused.err
+
+        assert shell(command, "--force", "--kill-foreign").code == 0
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+        assert one.port == port
+        assert shell("stop").code == 0
+
+
+def write_port(one: Live, port: int) -> None:
+    settings = json.loads(one.config.read_text())
+    one.config.write_text(json.dumps({**settings, "gateway": {"port": port}}))
+
+
 def test_force_ends_the_gateway_with_this_config(one: Live, live: Callable[..., Live]) -> None:
     one.start()
     before = one.process

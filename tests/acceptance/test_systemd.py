@@ -80,6 +80,27 @@ def test_after_a_crash_the_gateway_is_back_and_clients_that_waited_are_answered(
     assert login.show("NRestarts") == "1"
 
 
+@pytest.mark.parametrize("words", [[], ["--host", "0.0.0.0"]], ids=["same address", "another address"])
+def test_after_a_crash_with_a_moved_program_it_can_be_installed_again(login: Login, words: list[str]) -> None:
+    login.hasten()
+    number = login.install()["url"].rpartition(":")[2]
+    login.write(
+        login.state / "config.json", (login.state / "config.json").read_text().replace('"port": 0', f'"port": {number}')
+    )
+    assert login.gateway("restart").code == 0
+    supervisor = login.show("MainPID")
+    login.write(login.unit, login.unit.read_text().replace("/mnt/moongate/bin/python", "/mnt/moved/bin/python"))
+    assert login.systemctl("daemon-reload").code == 0
+    assert login.run("kill", "-KILL", supervisor).code == 0
+    login.wait_state("activating")  # it is tried again and again, and systemd keeps the socket meanwhile
+    assert login.show("NFileDescriptorStore") == "1"
+
+    installed = login.install(*words)
+
+    assert installed["url"].endswith(f":{number}")
+    assert login.show("ActiveState") == "active"
+
+
 def test_a_supervisor_that_hangs_is_replaced(login: Login) -> None:
     login.hasten(WatchdogSec="8s")
     supervisor = str(login.install()["pid"])

@@ -244,12 +244,16 @@ class Systemd:
     # --- asking -----------------------------------------------------------------------------
 
     def ask_status(self) -> ServiceStatus:
-        said = self._read_properties("ActiveState", "SubState", "MainPID", "UnitFileState")
+        said = self._read_properties("ActiveState", "SubState", "MainPID", "UnitFileState", "NFileDescriptorStore")
         state, detail = said["ActiveState"], said["SubState"]
         pid = int(said["MainPID"]) if said["MainPID"].isdigit() else 0
         shown = f"{state} ({detail})" if detail else state
         return ServiceStatus(
-            shown, running=state in _ACTIVE_STATES, pid=pid or None, enabled=said["UnitFileState"] == "enabled"
+            shown,
+            running=state in _ACTIVE_STATES,
+            pid=pid or None,
+            enabled=said["UnitFileState"] == "enabled",
+            keeps_listener=said["NFileDescriptorStore"] not in ("", "0"),
         )
 
     def start_service(self) -> None:

@@ -16,6 +16,7 @@ from cli.instance import Instance
 from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup, steps, unit
+from cli.service.manager import ServiceStatus
 from cli.service.managers import launchd
 from gateway.errors import ConfigError, Conflict, GatewayError, Unavailable
 from tests.cli.service.managers.machine import Machine
@@ -237,7 +238,7 @@ def test_a_stopped_service_stays_away_and_is_there_at_the_next_login(machine: Ma
     found = machine.manager
 
     found.stop_service()
-    assert found.ask_status() == ("not loaded", False, None, True)
+    assert found.ask_status() == ServiceStatus("not loaded", running=False, pid=None, enabled=True)
     assert unit_file(machine).exists()
 
     found.start_service()

@@ -15,6 +15,7 @@ from cli.instance import Instance
 from cli.remote import client, probe
 from cli.remote.probe import State
 from cli.service import lookup, steps, unit
+from cli.service.manager import ServiceStatus
 from cli.service.managers import taskscheduler
 from gateway.errors import ConfigError, GatewayError, Unavailable
 from gateway.supervisor import terminate
@@ -179,7 +180,7 @@ def test_a_gateway_that_somebody_started_otherwise_is_not_the_service(machine: M
     written = lock.read_bytes()
     lock.write_bytes(record_of(os.getpid()).encode_line())
 
-    assert machine.manager.ask_status() == ("ready", False, None, True)
+    assert machine.manager.ask_status() == ServiceStatus("ready", running=False, pid=None, enabled=True)
 
     lock.write_bytes(written)  # so that the gateway is ended
 
