@@ -52,6 +52,17 @@ class InvalidRequest(GatewayError):
     code, status, exit_code = "INVALID_REQUEST", 400, 2
 
 
+class AgentUnusable(InvalidRequest):
+    """The agent is disabled."""
+
+    exit_code = 1  # the command was right
+    #: `details.reason` of this error, which has no code of its own
+    REASON = "agent_disabled"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, details={"reason": self.REASON})
+
+
 class Unauthorized(GatewayError):
     """A bearer token is needed."""
 
@@ -176,6 +187,12 @@ class Unavailable(GatewayError):
     """The gateway cannot do this now."""
 
     code, status, exit_code = "UNAVAILABLE", 503, 75
+
+
+class NoServiceManager(Unavailable):
+    """No service manager can run the gateway here."""
+
+    exit_code = 1  # another try would not help
 
 
 class Exhausted(GatewayError):

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cli import output
 from cli.arguments import Duration
@@ -15,21 +16,29 @@ from gateway.supervisor import restart_plan
 
 if TYPE_CHECKING:
     from cli.service.install import InstallationPlan
+    from cli.service.unit import Runtime
 
 #: variable that hands the token to this command when it executes itself again without `--token`
 TOKEN_VARIABLE = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
 
+#: platforms by the name of their service manager
+PLATFORMS = {"systemd": "linux", "launchd": "darwin", "task-scheduler": "win32"}
+
 
 @click.command(cls=Command)
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: from the settings]")
-@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: from the settings]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on.  [default: as installed, else from the settings]"
+)
+@click.option(
+    "--host", metavar="ADDRESS", help="Address to listen on.  [default: as installed, else from the settings]"
+)
 @click.option("--token", help="Store this as the gateway's token in its token file. The unit does not contain it.")
 @click.option(
     "--runtime",
-    type=click.Choice(["python", "binary"]),
+    type=click.Choice(["python", "binary", "node"]),
     default="python",
-    show_default=True,
-    help="What the service runs: this Python interpreter, or the gateway command on PATH.",
+    help="What the service runs: this Python interpreter (also called node), or the gateway command on PATH."
+    "  [default: as installed, else python]",
 )
 @click.option(
     "--system", is_flag=True, help="Install it for the whole system: it starts at boot and runs as you. Needs root."
@@ -42,19 +51,35 @@ TOKEN_VARIABLE = "MOONGATE_INSTALL_TOKEN"  # noqa: S105 a name
     help="How long to wait until the gateway answers.  [default: 60s]",
 )
 @click.option("--dry-run", is_flag=True, help="Print the unit and the commands; change nothing.")
+@click.option(
+    "--print",
+    "platform",
+    type=click.Choice([*PLATFORMS]),
+    help="Print the unit for this service manager, on any platform; change nothing.",
+)
+@click.pass_context
 def COMMAND(  # noqa: N802 the seam's name
-    port: int | None, host: str | None, token: str | None, runtime: str, system: bool, wait: float, dry_run: bool
+    context: click.Context,
+    port: int | None,
+    host: str | None,
+    token: str | None,
+    runtime: str,
+    system: bool,
+    wait: float,
+    dry_run: bool,
+    platform: str | None,
 ) -> None:
     """Install the gateway as a service that starts at login, and start it.
 
-    If a step fails, all steps are undone. If you install again, the new unit replaces the old one;
-    do so after you move Python or Moongate.
+    If a step fails, all steps are undone. If you install again, the new unit replaces the old one,
+    with its options unless you give others; do so after you move Python or Moongate.
 
     \b
     Examples:
       gateway install
       gateway install --port 8080 --token my-secret-token
       gateway install --dry-run
+      gateway install --print launchd
       sudo gateway install --system
 
     \b
@@ -63,6 +88,7 @@ def COMMAND(  # noqa: N802 the seam's name
        "hints": [what you should know]}
     with --dry-run {"installed": false, "manager", "service", "file", "unit": its text, "steps": [commands],
        "hints"}
+    with --print {"installed": false, "manager", "unit": its text}
     """
     from cli.service import install  # late: imports all of the gateway
 
@@ -71,13 +97,16 @@ def COMMAND(  # noqa: N802 the seam's name
     token = os.environ.pop(TOKEN_VARIABLE, None)  # before any child process can see it
     require_config()
     arguments = (("--port", str(port)) if port is not None else ()) + (("--host", host) if host is not None else ())
+    wanted: Runtime | None = "binary" if runtime == "binary" else "python"
+    if context.get_parameter_source("runtime") is ParameterSource.DEFAULT:
+        wanted = None
+    environ = current_invocation().merged_environment
+    if platform is not None:
+        text = install.render_unit(environ, PLATFORMS[platform], arguments=arguments, runtime=wanted, system=system)
+        output.print_result({"installed": False, "manager": platform, "unit": text}, text.rstrip("\n"))
+        return
     plan = install.plan_installation(
-        current_invocation().merged_environment,
-        arguments=arguments,
-        token=token,
-        runtime="binary" if runtime == "binary" else "python",
-        system=system,
-        earnest=not dry_run,
+        environ, arguments=arguments, token=token, runtime=wanted, system=system, earnest=not dry_run
     )
     if dry_run:
         _print_plan(plan)

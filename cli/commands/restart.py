@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from itertools import pairwise
 
 import click
 
@@ -14,6 +13,7 @@ from cli.arguments import Duration
 from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.lifecycle import start, stop
+from cli.lifecycle.listen_options import read_listen_options
 from cli.remote import probe
 from cli.remote.probe import State
 from cli.service import lookup
@@ -142,25 +142,11 @@ def _stop_and_start(
         manager.stop_service(force=force)
         start.start_by_service(manager, instance, wait, force=force, kill=kill)
         return Outcome("", True, old, int((probe.probe_gateway(instance).health or {}).get("generation", 1)), "")
-    port, host = (None, None) if found is None else _read_listen_options(found)
+    port, host = (None, None) if found is None else read_listen_options(found)
     if found is not None:
         stop.end_gateway(instance, found, timeout_seconds)
     started = start.start_in_background(instance, port, host, wait, force=force, kill=kill)
     return Outcome("", True, old, int((started.health or {}).get("generation", 1)), "")
-
-
-def _read_listen_options(found: Record) -> tuple[int | None, str | None]:
-    """Return the port and host options that a gateway was started with; the settings may have changed since."""
-    import psutil  # late: only needed here
-
-    try:
-        words = psutil.Process(found.pid).cmdline()
-    except psutil.Error:
-        words = []
-    said = {name: value for word in words for name, _, value in [word.partition("=")]}
-    said |= dict(pairwise(words))
-    port = said.get("--port", "")
-    return int(port) if port.isdigit() else None, said.get("--host")
 
 
 def _restart_by_signal(instance: Instance, found: Record, hard: bool, reason: str, wait: float) -> Outcome:

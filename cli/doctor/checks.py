@@ -12,6 +12,7 @@ from cli.doctor.database import examine_database
 from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_private_paths
 from cli.instance import Instance
+from cli.lifecycle.listen_options import read_listen_options
 from cli.remote import probe
 from cli.remote.probe import ProbeResult, State, WorkReport
 from gateway import app, backends, channels, config
@@ -123,26 +124,21 @@ def _examine_port(settings: Config, found: ProbeResult) -> Finding:
     host, wanted = settings.gateway.host, settings.gateway.port
     if found.record is not None:
         held = found.record.port
+        if read_listen_options(found.record)[0] is not None:
+            return Finding("port", Level.OK, f"{held}, held by the gateway, which was started with --port")
         if wanted not in (0, held):
             said = f"the gateway uses {held}; the settings say {wanted}"
-            return Finding(
-                "port",
-                Level.WARNING,
-                said,
-                "it was started with --port, or the settings changed",
-                "gateway stop, gateway start",
-            )
+            return Finding("port", Level.WARNING, said, "the settings changed after its start", "gateway restart")
         return Finding("port", Level.OK, f"{held}, held by the gateway")
     try:
         port.bind_port(host, wanted).close()
-    except PortTaken as error:
-        cause = (error.remedy or "").strip()
+    except PortTaken:
         return Finding(
             "port",
             Level.ERROR,
             f"{wanted} is taken",
-            cause,
-            "stop that program, or use another port: gateway run --port OTHER",
+            port.describe_holder(wanted),
+            "stop that program (a service: gateway stop), or use another port: gateway run --port OTHER",
         )
     except ConfigError as error:
         return Finding("port", Level.ERROR, error.message, remedy="set gateway.host or gateway.port")

@@ -17,12 +17,13 @@ from cli.service import lookup, unit
 from cli.service.manager import ServiceManager, ServiceStatus
 from cli.service.steps import carry_out
 from cli.service.unit_file import read_content
-from gateway.config_files.json_file import get_nested
 from gateway.errors import ConfigError, GatewayError
 from service_templates import ServiceSpec
 
 #: the command that fixes most differences
 REINSTALL_COMMAND = "gateway install"
+#: the commands that rewrite an outdated unit; the first does not restart the gateway
+REWRITE_COMMANDS = f"gateway doctor --fix, or {REINSTALL_COMMAND}"
 
 
 def examine_service(instance: Instance, found: ProbeResult) -> list[Finding]:
@@ -44,10 +45,11 @@ def examine_service(instance: Instance, found: ProbeResult) -> list[Finding]:
     wrong = [
         *_examine_status(manager, found),
         *_examine_unit(instance, manager, spec),
-        *_examine_unit_port(instance, spec),
         *_examine_rivals(manager, spec),
     ]
+    _, options = unit.read_options(spec)
     said = f"{output.shorten_home(manager.unit_path)}, {manager.name}"
+    said += f"; it sets {' '.join(options)}" if options else ""
     return wrong or [Finding("service", Level.OK, said), *_describe_login(manager)]
 
 
@@ -86,7 +88,7 @@ def _examine_unit(instance: Instance, manager: ServiceManager, spec: ServiceSpec
         yield Finding("service", Level.ERROR, said, "Python or Moongate was moved or upgraded", REINSTALL_COMMAND)
     if spec.version != gateway.__version__:
         said = f"the unit was written by Moongate {spec.version}; this is {gateway.__version__}"
-        yield Finding("service", Level.WARNING, said, "Moongate was upgraded since then", REINSTALL_COMMAND)
+        yield Finding("service", Level.WARNING, said, "Moongate was upgraded since then", REWRITE_COMMANDS)
         return
     try:
         wanted = manager.render_unit(unit.build_current_spec(instance, spec))
@@ -96,18 +98,7 @@ def _examine_unit(instance: Instance, manager: ServiceManager, spec: ServiceSpec
     if wanted != manager.unit_path.read_bytes():
         cause = "the settings or the installation of Moongate have changed, or the unit was edited"
         yield Finding(
-            "service", Level.WARNING, "the unit differs from what would be written now", cause, REINSTALL_COMMAND
-        )
-
-
-def _examine_unit_port(instance: Instance, spec: ServiceSpec) -> Iterator[Finding]:
-    """Check whether the unit sets another port than the config file. The unit takes precedence."""
-    said = dict(zip(spec.arguments, spec.arguments[1:], strict=False)).get("--port")
-    written = get_nested(instance.config_content, "gateway.port")
-    if said is not None and isinstance(written, int) and str(written) != said:
-        cause = f"the config file says {written}, but the unit takes precedence"
-        yield Finding(
-            "service", Level.WARNING, f"the unit says port {said}", cause, f"{REINSTALL_COMMAND} (without --port)"
+            "service", Level.WARNING, "the unit differs from what would be written now", cause, REWRITE_COMMANDS
         )
 
 

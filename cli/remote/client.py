@@ -21,7 +21,7 @@ from cli.remote.connection import InterruptibleConnection
 from cli.remote.probe import ProbeResult, State
 from cli.remote.sse import Event
 from gateway import errors, paths
-from gateway.errors import GatewayError, InternalError, NotRunning, TimedOut, Unauthorized, Unavailable
+from gateway.errors import AgentUnusable, GatewayError, InternalError, NotRunning, TimedOut, Unauthorized, Unavailable
 from gateway.supervisor.address import choose_connect_host
 
 #: seconds that a call may take
@@ -273,6 +273,8 @@ class GatewayClient:
             )
         if code == Unauthorized.code:
             return self._explain_unauthorized()
+        if (details or {}).get("reason") == AgentUnusable.REASON:
+            return AgentUnusable(complete_commands(message, self._instance.env))
         return _ERRORS_BY_CODE.get(code, InternalError)(complete_commands(message, self._instance.env), details=details)
 
     def _explain_unauthorized(self) -> Unauthorized:

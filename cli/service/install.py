@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import shutil
 import time
@@ -21,7 +22,7 @@ from cli.service.steps import UNWRITABLE_REMEDY, Step, carry_out, undo_nothing
 from cli.service.unit import Runtime
 from gateway import app, paths
 from gateway.config import Config
-from gateway.errors import ConfigError, Conflict, PortTaken, Unavailable
+from gateway.errors import ConfigError, Conflict, GatewayError, PortTaken, Unavailable
 from gateway.security import secret_file
 from gateway.supervisor import port
 from gateway.supervisor.address import choose_connect_host
@@ -55,7 +56,7 @@ class InstallationPlan(NamedTuple):
             "file": str(self.manager.unit_path),
             "unit": _decode_unit(self.manager.render_unit(self.spec)),
             "steps": [step.shown for step in self._build_steps(0.0)],
-            "hints": _unseen_hints(self.instance.env),
+            "hints": [*_unseen_hints(self.instance.env), *unit.list_program_hints(self.spec, self.instance.env)],
         }
 
     def carry_out(self, say: Callable[[str], None], wait: float) -> dict[str, Any]:
@@ -144,13 +145,14 @@ def plan_installation(
     *,
     arguments: tuple[str, ...],
     token: str | None,
-    runtime: Runtime,
+    runtime: Runtime | None,
     system: bool,
     earnest: bool,
 ) -> InstallationPlan:
     """Check everything that can be checked before anything is changed.
 
     Args:
+        arguments, runtime: what the user gave; the rest stays as it is in the installed unit.
         earnest: whether the plan will be carried out. If not, it need not be possible here and now.
 
     Raises:
@@ -167,10 +169,7 @@ def plan_installation(
     manager = lookup.find_manager(instance, system=system)
     if earnest:
         manager.require_available()
-    user = environ.get("SUDO_USER") if system else None
-    spec = unit.build_spec(
-        instance, arguments=arguments, runtime=runtime, path=unit.build_search_path(environ, user), system=system
-    )
+    spec = _build_spec(instance, manager, arguments, runtime, system=system, lasting=earnest)
     rivals = manager.find_rivals(spec)
     if rivals:
         raise Conflict(f"{rivals[0]} already runs a gateway with this config.", remedy="First: gateway uninstall")
@@ -180,6 +179,59 @@ def plan_installation(
     if earnest and not _keeps_listener(manager):
         _check_port(instance, settings)
     return InstallationPlan(instance, manager, spec, settings, token)
+
+
+def render_unit(
+    environ: Mapping[str, str], platform: str, *, arguments: tuple[str, ...], runtime: Runtime | None, system: bool
+) -> str:
+    """Return the unit that would be written on a platform, for this program and these settings.
+
+    Raises:
+        ConfigError: the settings cannot be used.
+    """
+    instance = Instance.from_environment(lookup.system_environment(environ) if system else environ)
+    manager = lookup.find_manager(instance, system=system, platform=platform)
+    spec = _build_spec(instance, manager, arguments, runtime, system=system, lasting=False)
+    unit.load_service_settings(spec, instance)
+    return _decode_unit(manager.render_unit(spec))
+
+
+def _build_spec(
+    instance: Instance,
+    manager: ServiceManager,
+    arguments: tuple[str, ...],
+    runtime: Runtime | None,
+    *,
+    system: bool,
+    lasting: bool,
+) -> ServiceSpec:
+    """Return the spec of the unit: what the user gave, else what the installed unit has."""
+    present = _read_present_spec(manager)
+    before: Runtime = "python"
+    options: tuple[str, ...] = ()
+    if present is not None:
+        before, options = unit.read_options(present)
+    user = instance.env.get("SUDO_USER") if system else None
+    return unit.build_spec(
+        instance,
+        arguments=_replace_options(options, arguments),
+        runtime=runtime or before,
+        path=unit.build_search_path(instance.env, user),
+        system=system,
+        lasting=lasting,
+    )
+
+
+def _replace_options(present: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the options of a unit, with the given ones instead of its own."""
+    chosen = {name: value for words in (present, given) for name, value in zip(words[::2], words[1::2], strict=True)}
+    return tuple(word for pair in chosen.items() for word in pair)
+
+
+def _read_present_spec(manager: ServiceManager) -> ServiceSpec | None:
+    with contextlib.suppress(GatewayError):  # a unit that somebody else wrote, or another platform's
+        return manager.read_installed_spec()
+    return None
 
 
 def _check_token(instance: Instance, settings: Config, token: str | None) -> None:

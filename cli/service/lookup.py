@@ -15,26 +15,35 @@ from cli.service import managers
 from cli.service.manager import ServiceIdentity, ServiceManager
 from cli.service.manager_command import CommandRunner, run_command
 from gateway import paths
-from gateway.errors import Forbidden, NotFound, NotRunning, Unavailable
+from gateway.errors import Forbidden, NoServiceManager, NotFound, NotRunning, Unavailable
 from gateway.supervisor.marker import read_marker
 
 #: module and class of the service manager of each platform
 MANAGER_CLASSES = {"linux": "systemd.Systemd", "darwin": "launchd.Launchd", "win32": "taskscheduler.TaskScheduler"}
 
 
-def find_manager(instance: Instance, *, system: bool = False, run: CommandRunner = run_command) -> ServiceManager:
-    """Return the service manager of this platform, for the service of one gateway.
+def find_manager(
+    instance: Instance, *, system: bool = False, run: CommandRunner = run_command, platform: str = sys.platform
+) -> ServiceManager:
+    """Return the service manager of a platform, for the service of one gateway.
 
     Raises:
-        Unavailable: Moongate knows none for this platform.
+        NoServiceManager: Moongate knows none for this platform.
     """
-    return _make_manager(instance, choose_suffix(instance, system=system), system=system, run=run)
+    return _make_manager(instance, choose_suffix(instance, system=system), system=system, run=run, platform=platform)
 
 
-def _make_manager(instance: Instance, suffix: str, *, system: bool, run: CommandRunner = run_command) -> ServiceManager:
-    known = MANAGER_CLASSES.get(sys.platform)
+def _make_manager(
+    instance: Instance,
+    suffix: str,
+    *,
+    system: bool,
+    run: CommandRunner = run_command,
+    platform: str = sys.platform,
+) -> ServiceManager:
+    known = MANAGER_CLASSES.get(platform)
     if known is None:
-        raise Unavailable(f"there is no login service for {sys.platform} yet.", remedy="Start it: gateway start")
+        raise NoServiceManager(f"there is no login service for {platform} yet.", remedy="Start it: gateway start")
     module, _, name = known.partition(".")
     user = user_name(instance, system=system)
     output = str(paths.logs_directory(instance.home) / "service.log")

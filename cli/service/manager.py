@@ -81,7 +81,7 @@ class ServiceManager(Protocol):
         """Check that the manager exists and can be reached.
 
         Raises:
-            Unavailable: it does not, or cannot; the remedy says what to do instead.
+            NoServiceManager: it does not, or cannot; the remedy says what to do instead.
         """
 
     def render_unit(self, spec: ServiceSpec) -> bytes:

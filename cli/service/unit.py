@@ -30,13 +30,20 @@ Runtime = Literal["python", "binary"]
 
 
 def build_spec(
-    instance: Instance, *, arguments: tuple[str, ...], runtime: Runtime, path: str, system: bool = False
+    instance: Instance,
+    *,
+    arguments: tuple[str, ...],
+    runtime: Runtime,
+    path: str,
+    system: bool = False,
+    lasting: bool = True,
 ) -> ServiceSpec:
     """Return the spec of the unit of a gateway.
 
     Args:
         arguments: options of the gateway that the user gave, such as the port.
         path: PATH for the agents.
+        lasting: whether to refuse a program that will not stay where it is.
 
     Raises:
         ConfigError: the program is in a temporary directory, or a unit cannot contain a value.
@@ -44,6 +51,8 @@ def build_spec(
     environment = tuple(_unit_environment(instance))
     settings = config.load({"HOME": instance.env.get("HOME", ""), **dict(environment)})
     program, before, reload = _find_program(runtime, instance.env)
+    if lasting:
+        require_lasting_path(program, instance.env)
     try:
         return ServiceSpec(
             program=program,
@@ -70,9 +79,15 @@ def build_current_spec(instance: Instance, present: ServiceSpec) -> ServiceSpec:
     Raises:
         ConfigError: the unit could not be written from here.
     """
-    runtime: Runtime = "python" if present.arguments[:2] == ("-m", "gateway") else "binary"
-    given = present.arguments[2:] if runtime == "python" else present.arguments[1:]
+    runtime, given = read_options(present)
     return build_spec(instance, arguments=given, runtime=runtime, path=present.path, system=present.system)
+
+
+def read_options(present: ServiceSpec) -> tuple[Runtime, tuple[str, ...]]:
+    """Return the runtime and the options of the gateway that an installed unit was written with."""
+    if present.arguments[:2] == ("-m", "gateway"):
+        return "python", present.arguments[2:]
+    return "binary", present.arguments[1:]
 
 
 def service_environment(spec: ServiceSpec, instance: Instance) -> dict[str, str]:
@@ -111,16 +126,16 @@ def _unit_environment(instance: Instance) -> Iterator[tuple[str, str]]:
 def _find_program(runtime: Runtime, env: Mapping[str, str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Return the program, the arguments that run the gateway, and the arguments that restart it."""
     if runtime == "python":
-        return require_lasting_path(sys.executable, env), ("-m", "gateway"), ("-m", "cli.main", "restart")
+        return sys.executable, ("-m", "gateway"), ("-m", "cli.main", "restart")
     called = sys.argv[0] if Path(sys.argv[0]).name in ("gateway", "moongate") else "gateway"
     found = shutil.which(called, path=env.get("PATH"))
     if found is None:
         raise ConfigError("there is no gateway command on PATH.", remedy="Use --runtime python.")
-    return require_lasting_path(os.path.abspath(found), env), ("run",), ("restart",)
+    return os.path.abspath(found), ("run",), ("restart",)
 
 
-def require_lasting_path(program: str, env: Mapping[str, str]) -> str:
-    """Return the path of a program, after a check that it will stay there.
+def require_lasting_path(program: str, env: Mapping[str, str]) -> None:
+    """Check that a program will stay where it is.
 
     Raises:
         ConfigError: the path is in a temporary directory, or may lead to another program later.
@@ -133,7 +148,15 @@ def require_lasting_path(program: str, env: Mapping[str, str]) -> str:
         raise ConfigError(f"{program} is in a temporary directory, which the system clears.", remedy=remedy)
     if path.parent.name == "shims":
         raise ConfigError(f"{program} is a shim, which may run another Python later.", remedy=remedy)
-    return program
+
+
+def list_program_hints(spec: ServiceSpec, env: Mapping[str, str]) -> list[str]:
+    """Return why an installation from here would be refused, if the program will not stay where it is."""
+    try:
+        require_lasting_path(spec.program, env)
+    except ConfigError as error:
+        return [f"The installation itself would be refused: {error}"]
+    return []
 
 
 def _temporary_directories(env: Mapping[str, str]) -> set[str]:

@@ -28,7 +28,7 @@ from cli.service.manager_command import (
 )
 from cli.service.steps import UNWRITABLE_REMEDY, Step, undo_nothing
 from gateway import paths
-from gateway.errors import ConfigError, GatewayError, Unavailable
+from gateway.errors import ConfigError, GatewayError, NoServiceManager
 from service_templates import ServiceSpec, launchd
 
 #: directory of the property lists of the whole system
@@ -95,12 +95,12 @@ class Launchd:
 
     def require_available(self) -> None:
         if shutil.which("launchctl", path=self._env.get("PATH")) is None:
-            raise Unavailable("this system has no launchd.", remedy=START_WITHOUT_SERVICE)
+            raise NoServiceManager("this system has no launchd.", remedy=START_WITHOUT_SERVICE)
         if self._site.system and os.geteuid() != 0:
-            raise Unavailable("only root can do that for the whole system.", remedy="Run the command with sudo.")
+            raise NoServiceManager("only root can do that for the whole system.", remedy="Run the command with sudo.")
         done = self._run_launchctl("print", self._launchd_domain)
         if done.code:
-            raise Unavailable(
+            raise NoServiceManager(
                 f"launchd cannot be reached from here: {describe_failure(done)}.",
                 remedy=f"Log in as {self._site.user} directly, not with su or sudo. {START_WITHOUT_SERVICE}",
             )

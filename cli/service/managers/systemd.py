@@ -12,7 +12,7 @@ from cli.service import unit_file
 from cli.service.manager import START_WITHOUT_SERVICE, ServiceIdentity, ServiceStatus
 from cli.service.manager_command import MANAGER_TIMEOUT_SECONDS, CommandResult, CommandRunner, describe_failure
 from cli.service.steps import UNWRITABLE_REMEDY, Step, undo_nothing
-from gateway.errors import ConfigError, GatewayError, Unavailable
+from gateway.errors import ConfigError, GatewayError, NoServiceManager, Unavailable
 from service_templates import ServiceSpec, systemd
 
 #: directory of the units of the whole system
@@ -86,15 +86,15 @@ class Systemd:
 
     def require_available(self) -> None:
         if shutil.which("systemctl", path=self._env.get("PATH")) is None:
-            raise Unavailable("this system has no systemd.", remedy=_START_WITHOUT_SYSTEMD)
+            raise NoServiceManager("this system has no systemd.", remedy=_START_WITHOUT_SYSTEMD)
         if self._site.system:
             if not Path("/run/systemd/system").is_dir():
-                raise Unavailable("this system was not started by systemd.", remedy=_START_WITHOUT_SYSTEMD)
+                raise NoServiceManager("this system was not started by systemd.", remedy=_START_WITHOUT_SYSTEMD)
             return
         # systemctl needs only this socket and no D-Bus; a container can have it, too.
         line = Path(self._env["XDG_RUNTIME_DIR"]) / "systemd" / "private"
         if not line.exists():
-            raise Unavailable(
+            raise NoServiceManager(
                 f"there is no systemd for this user: {line} does not exist.",
                 remedy="Log in as this user directly, not with su or sudo, or keep its services running:"
                 f" sudo loginctl enable-linger {self._site.user}\n"

@@ -29,7 +29,7 @@ from cli.service.manager_command import (
 )
 from cli.service.steps import UNWRITABLE_REMEDY, Step, undo_nothing
 from gateway import config
-from gateway.errors import ConfigError, GatewayError, Unavailable
+from gateway.errors import ConfigError, GatewayError, NoServiceManager
 from gateway.supervisor import restart_plan
 from gateway.supervisor.record import Record
 from service_templates import MARKER, ServiceSpec, taskscheduler
@@ -84,9 +84,9 @@ class TaskScheduler:
 
     def require_available(self) -> None:
         if self._site.system:
-            raise Unavailable("a task starts at your login, not with the system.", remedy="Leave out --system.")
+            raise NoServiceManager("a task starts at your login, not with the system.", remedy="Leave out --system.")
         if shutil.which("schtasks", path=self._env.get("PATH")) is None:
-            raise Unavailable("this system has no Task Scheduler.", remedy=START_WITHOUT_SERVICE)
+            raise NoServiceManager("this system has no Task Scheduler.", remedy=START_WITHOUT_SERVICE)
 
     def render_unit(self, spec: ServiceSpec) -> bytes:
         try:

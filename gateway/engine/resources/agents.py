@@ -19,7 +19,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.backend import AgentHealth, Backend
 from gateway.domain.ports.store import Store
 from gateway.domain.queue import AgentLoad
-from gateway.errors import AgentNotFound, Conflict, InvalidRequest
+from gateway.errors import AgentNotFound, AgentUnusable, Conflict, InvalidRequest
 from gateway.validation import suggest_name
 
 #: a name for the default agent, unless an agent has this id
@@ -139,14 +139,14 @@ class Agents:
 
         Raises:
             AgentNotFound: there is none.
-            InvalidRequest: it is disabled.
+            AgentUnusable: it is disabled.
         """
         if name == DEFAULT_AGENT_ALIAS and self.find_by_name(DEFAULT_AGENT_ALIAS) is None:
             name = None
         agent = self.default_agent if name is None else self.get_by_name(name)
         if not agent.enabled:
             reason = self._explain_disabled(agent)
-            raise InvalidRequest(f"the agent {name or agent.id!r} is disabled{reason}.")
+            raise AgentUnusable(f"the agent {name or agent.id!r} is disabled{reason}.")
         return agent
 
     def is_stored(self, agent_id: str) -> bool:

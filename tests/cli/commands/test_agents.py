@@ -71,6 +71,17 @@ def test_an_agent_is_made_changed_and_removed(shell: Shell, tmp_path: Path) -> N
     assert removed == {"status": "ok", "failed": 0}
 
 
+def test_a_disabled_agent_is_a_failure_and_not_wrong_usage(shell: Shell) -> None:
+    assert shell("agents", "add", "asleep").code == 0
+    assert shell("agents", "edit", "asleep", "--disable").code == 0
+
+    asked, added = shell("agent", "--agent", "asleep", "hi"), shell("tasks", "add", "--agent", "asleep", "hi")
+    assert shell("agents", "remove", "asleep").code == 0
+
+    assert (asked.code, added.code) == (1, 1)
+    assert "the agent 'asleep' is disabled" in asked.err
+
+
 def test_what_was_done_is_said_in_words(shell: Shell) -> None:
     assert (
         shell("agents", "add", "mine").out == 'Made mine, based on main. Try it: gateway agent --agent mine "Hello"\n'
