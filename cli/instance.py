@@ -5,13 +5,14 @@ It reads the few settings that it needs itself, because `gateway.config` is slow
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway import paths, private_file
 from gateway.config_files import env_file, json_file, variables
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Forbidden
 from gateway.security import secret_file
 from gateway.supervisor import last_stop, lock_search, record
 from gateway.supervisor.last_stop import LastStop
@@ -39,7 +40,14 @@ class Instance(NamedTuple):
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Instance:
-        return cls(paths.state_directory(env), paths.config_file(env), env)
+        """Return the instance that the environment names.
+
+        Raises:
+            Forbidden: its state directory belongs to another user, who lets nobody in.
+        """
+        home = paths.state_directory(env)
+        _require_readable(home)
+        return cls(home, paths.config_file(env), env)
 
     @property
     def lock_record(self) -> Record | None:
@@ -110,3 +118,27 @@ class Instance(NamedTuple):
             return variables.substitute_variables(written, {**self.dotenv_values, **self.env}, str(self.config))
         except (OSError, ConfigError):
             return None  # `gateway config check` says what is wrong with it
+
+
+def _require_readable(home: Path) -> None:
+    try:
+        paths.locks_directory(home).stat()
+    except PermissionError as error:
+        owner = _find_owner(home)
+        whose = f"belongs to {owner}" if owner else "belongs to another user"
+        raise Forbidden(
+            f"the state directory {home} {whose}, and this user cannot read it.",
+            remedy=f"Run the command as that user: sudo -u {owner or 'USER'} gateway …, or set MOONGATE_HOME.",
+        ) from error
+    except OSError:
+        pass  # there is none yet, or another check says what is wrong with it
+
+
+def _find_owner(path: Path) -> str | None:
+    """Return the user that a path belongs to, or else its nearest parent that can be seen."""
+    import pwd  # late: does not exist on Windows, where the directory raises no PermissionError
+
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError, KeyError):
+            return pwd.getpwuid(place.stat().st_uid).pw_name
+    return None

@@ -149,6 +149,7 @@ def _write_draft(path: Path, content: bytes, *, durable: bool) -> Iterator[Path]
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            _give_to_owner(descriptor, path.parent)
             file.write(content)
             file.flush()
             if durable:
@@ -157,6 +158,14 @@ def _write_draft(path: Path, content: bytes, *, durable: bool) -> Iterator[Path]
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def _give_to_owner(descriptor: int, directory: Path) -> None:
+    """Give a file that root makes to the owner of its directory, who could not read it otherwise."""
+    if os.name == "posix" and os.geteuid() == 0:
+        owner = directory.stat()
+        if owner.st_uid != 0:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _sync_directory(directory: Path) -> None:

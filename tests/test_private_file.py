@@ -157,3 +157,13 @@ def test_windows_syncs_no_directory(tmp_path: Path, synced: list[str], monkeypat
     private_file.replace_private_file(path, b"content")
 
     assert synced == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can write for another user")
+def test_what_root_writes_into_the_directory_of_a_user_belongs_to_the_user(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+
+    private_file.replace_private_file(tmp_path / "one", b"x")
+    private_file.create_private_file(tmp_path / "two", b"x")
+
+    assert [(tmp_path / name).stat().st_uid for name in ("one", "two")] == [65534, 65534]

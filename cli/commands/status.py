@@ -12,8 +12,9 @@ import gateway
 from cli import output
 from cli.command import Command, complete_commands, current_invocation
 from cli.instance import Instance
-from cli.remote import probe
+from cli.remote import config_drift, probe
 from cli.remote.probe import ProbeResult, State, WorkReport
+from cli.remote.token_drift import explain_token_drift, read_process_variables
 from gateway.errors import ConfigError
 from gateway.security.secret_file import mask_secret
 from gateway.supervisor.marker import read_marker
@@ -46,6 +47,7 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
          "ended": in the last 24 hours, "pending_deliveries", "dead_deliveries", "next_schedule": RFC 3339},
        "installed_version": of this command, "version_drift": whether another version runs,
        "token_drift": whether the gateway refuses the stored token,
+       "config_drift": file with settings that changed since the gateway read it,
        "last_stop": {"at": RFC 3339, "code": exit code, "reason"},
        "port_owner": {"pid", "name", "user"} of another program that holds the port,
        "findings": as in gateway doctor; both only with --deep}
@@ -88,6 +90,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "installed_version": gateway.__version__,
         "version_drift": _has_version_drift(found),
         "token_drift": inside.token_drift,
+        "config_drift": None if found.health is None else _shown_path(_find_changed_file(instance, found)),
         "last_stop": _describe_last_stop(instance, found),
         "port_owner": None,
         "findings": None,
@@ -112,12 +115,12 @@ def _print_deep_checks(instance: Instance, found: ProbeResult) -> None:
 
 
 def _find_service_manager(found: ProbeResult) -> str | None:
-    """Return the service manager that started the gateway, from the variable that each sets; None if none did."""
-    try:
-        given = Path(f"/proc/{found.record and found.record.pid}/environ").read_bytes().decode("utf-8", "replace")
-    except OSError:  # not Linux, or the process of another user
-        return None
-    return read_marker(dict(pair.split("=", 1) for pair in given.split("\0") if "=" in pair))
+    """Return the service manager that started the gateway, by the variable that it sets; None if none did."""
+    return None if found.record is None else read_marker(read_process_variables(found.record.pid))
+
+
+def _shown_path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _read_token(instance: Instance) -> str | None:
@@ -132,7 +135,7 @@ def _has_version_drift(found: ProbeResult) -> bool | None:
     """Return whether the supervisor or its generation has another version than this command."""
     if found.record is None:
         return None
-    return {found.record.version, (found.health or {}).get("version", gateway.__version__)} != {gateway.__version__}
+    return {found.record.version, _serving_version(found)} != {gateway.__version__}
 
 
 def _describe_last_stop(instance: Instance, found: ProbeResult) -> dict[str, Any] | None:
@@ -156,11 +159,12 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
     rows = [
         output.add_mark("⚠️ " if ill else "✅", "Gateway is running" + (", and is not well" if ill else "")),
         *(f"   {name}: {said}" for name, said in wrong.items()),
-        *_drift_rows(found, inside),
+        *_drift_rows(instance, found, inside),
         "",
         f"   Port: {record.port}",
         f"   Uptime: {output.format_duration(_uptime_seconds(record))}      Generation: {generation}"
-        f" (pid {record.pid}, version {record.version}, began {output.format_duration(health.get('uptime', 0))} ago)",
+        f" (pid {record.pid}, version {_serving_version(found)},"
+        f" began {output.format_duration(health.get('uptime', 0))} ago)",
         *(_work_rows(inside.work) if inside.work else []),
         f"   Config: {output.shorten_home(instance.config)}",
         *(
@@ -171,7 +175,7 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
         "",
         output.add_mark("🌐", "Access:"),
         f"   URL: {probe.local_url(record)}",
-        f"   Token: {_mask_token(instance) or 'none is asked for'}",
+        f"   Token: {_describe_token(instance, inside)}",
         "",
         output.add_mark("📝", "Management:"),
         "   gateway stop      # stop",
@@ -211,11 +215,33 @@ def _work_rows(work: dict[str, Any]) -> list[str]:
     return [said, *([f"   Waiting for agents that are disabled or gone: {stranded}"] if stranded else [])]
 
 
-def _drift_rows(found: ProbeResult, inside: WorkReport) -> list[str]:
+def _drift_rows(instance: Instance, found: ProbeResult, inside: WorkReport) -> list[str]:
     """Return a line for each way in which the running gateway differs from what is installed and stored."""
     said = []
-    if _has_version_drift(found) and found.record is not None:
-        said.append(f"   Version: {found.record.version} runs, {gateway.__version__} is installed: gateway restart")
+    if found.record is None:
+        return []
+    if _has_version_drift(found):
+        runs = " and ".join(dict.fromkeys([_serving_version(found), found.record.version]))
+        said.append(f"   Version: {runs} runs, {gateway.__version__} is installed: gateway restart")
+    if (changed := _find_changed_file(instance, found)) is not None:
+        said.append(f"   Config: {output.shorten_home(changed)} changed on disk since the start: gateway restart")
     if inside.token_drift:
-        said.append("   Token: the gateway refuses the stored one: gateway restart")
+        drift = explain_token_drift(instance, found.record)
+        said.append(f"   Token: {drift.finding}: {drift.remedy}")
     return said
+
+
+def _serving_version(found: ProbeResult) -> str:
+    """Return the version of the process that serves, which a restart may have failed to replace."""
+    return str((found.health or {}).get("version", found.record and found.record.version))
+
+
+def _find_changed_file(instance: Instance, found: ProbeResult) -> Path | None:
+    """Return the file with settings that changed since the running gateway read it; None if none did."""
+    began = time.time() - (found.health or {}).get("uptime", 0) - 1  # its uptime is in whole seconds
+    return config_drift.find_changed_file(instance, began)
+
+
+def _describe_token(instance: Instance, inside: WorkReport) -> str:
+    missing = "not known to this shell" if inside.token_drift else "none is asked for"
+    return _mask_token(instance) or missing

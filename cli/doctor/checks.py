@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 
 import gateway
@@ -13,8 +14,9 @@ from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_private_paths
 from cli.instance import Instance
 from cli.lifecycle.listen_options import read_listen_options
-from cli.remote import probe
+from cli.remote import config_drift, probe
 from cli.remote.probe import ProbeResult, State, WorkReport
+from cli.remote.token_drift import explain_token_drift
 from gateway import app, backends, channels, config
 from gateway.config import Config
 from gateway.domain.agent import Agent
@@ -29,7 +31,8 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
     inside = _ask_work(instance, found)
     findings = [
         _examine_process(found, inside),
-        *_examine_token(instance, inside),
+        *_examine_token(instance, found, inside),
+        *_examine_config_in_use(instance, found),
         *examine_private_paths(instance),
         *environment.examine_environment(instance, found),
         *_examine_plugins(),
@@ -76,8 +79,9 @@ def _examine_process(found: ProbeResult, inside: WorkReport) -> Finding:
         return Finding(
             "gateway", Level.ERROR, "running, but not healthy", wrong or None, "gateway logs --level warning"
         )
-    if record.version != gateway.__version__:
-        said = f"running version {record.version}; installed is {gateway.__version__}"
+    running = {record.version, health.get("version", record.version)} - {gateway.__version__}
+    if running:
+        said = f"running version {' and '.join(sorted(running))}; installed is {gateway.__version__}"
         return Finding("gateway", Level.WARNING, said, "it was upgraded after its start", "gateway restart")
     return Finding("gateway", Level.OK, f"running, pid {record.pid}, {probe.local_url(record)}")
 
@@ -97,14 +101,21 @@ def _examine_plugins() -> Iterator[Finding]:
             )
 
 
-def _examine_token(instance: Instance, inside: WorkReport) -> Iterator[Finding]:
+def _examine_token(instance: Instance, found: ProbeResult, inside: WorkReport) -> Iterator[Finding]:
     """Check whether the running gateway accepts the stored token."""
-    if inside.token_drift:
-        known = instance.access_token
-        said = (
-            f"the gateway refuses the one in {known.source}" if known else "the gateway needs one, but none is stored"
-        )
-        yield Finding("token in use", Level.ERROR, said, "it was changed after the start", "gateway restart")
+    if inside.token_drift and found.record is not None:
+        drift = explain_token_drift(instance, found.record)
+        yield Finding("token in use", Level.ERROR, drift.finding, remedy=drift.remedy)
+
+
+def _examine_config_in_use(instance: Instance, found: ProbeResult) -> Iterator[Finding]:
+    """Check whether the running gateway uses the settings that are on disk."""
+    if found.health is None:
+        return
+    changed = config_drift.find_changed_file(instance, time.time() - found.health.get("uptime", 0) - 1)
+    if changed is not None:
+        said = f"{output.shorten_home(changed)} changed on disk since the start"
+        yield Finding("config in use", Level.WARNING, said, "the gateway uses what it read before", "gateway restart")
 
 
 def _examine_webhooks(settings: Config) -> Iterator[Finding]:

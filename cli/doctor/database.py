@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import apsw
@@ -11,7 +13,7 @@ from cli.doctor.finding import Finding, Level
 from cli.remote.probe import ProbeResult, State
 from gateway import private_file
 from gateway.config import Config
-from gateway.store.sqlite.opening import APPLICATION_ID
+from gateway.store.sqlite.opening import APPLICATION_ID, read_migrations
 
 #: bytes of a SQLite file's header
 HEADER_BYTES = 100
@@ -35,6 +37,11 @@ def examine_database(settings: Config, found: ProbeResult) -> Finding:
         return Finding(
             "database", Level.ERROR, f"{shown} belongs to another program", None, "set data.directory elsewhere"
         )
+    if not os.access(file.parent, os.W_OK) or not os.access(file, os.W_OK):
+        remedy = "mount it writable, give this user the right to write there, or set data.directory"
+        return Finding("database", Level.ERROR, f"the gateway cannot write to {shown}", "it is read-only", remedy)
+    if (newer := _examine_schema(file)) is not None:
+        return newer
     wrong = _quick_check(file)
     if wrong:
         return Finding("database", Level.ERROR, f"{shown} is damaged", wrong, restore)
@@ -47,6 +54,29 @@ def _no_database(file: Path) -> Finding:
         said = f"{output.shorten_home(file)} is missing, but its write-ahead log is there"
         return Finding("database", Level.ERROR, said, None, f"restore it next to {wal.name}, or move that file away")
     return Finding("database", Level.OK, "none yet; the first start creates it")
+
+
+def _examine_schema(file: Path) -> Finding | None:
+    """Return what is wrong with the version of the schema; None if this Moongate can use it."""
+    known = len(read_migrations())
+    try:
+        with contextlib.closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+            present = int(connection.pragma("user_version"))
+    except apsw.Error:
+        return None  # the next check says what is wrong
+    if present <= known:
+        return None
+    usable = [
+        copy for number in range(1, known + 1) if (copy := file.with_name(f"{file.name}.schema-{number}")).exists()
+    ]
+    remedy = "upgrade Moongate again"
+    if usable:
+        remedy += (
+            f", or move the database with its -wal away and copy {output.shorten_home(usable[-1])} to its place:"
+            " what came after the upgrade is not in it"
+        )
+    said = f"{output.shorten_home(file)} has schema {present}; this Moongate knows {known}"
+    return Finding("database", Level.ERROR, said, "a newer Moongate has migrated it", remedy)
 
 
 def _quick_check(file: Path) -> str:

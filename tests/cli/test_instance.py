@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from cli import instance
 from cli.instance import FoundToken, Instance
 from gateway import config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Forbidden
 
 
 def make(home: Path, env: dict[str, str] | None = None) -> Instance:
@@ -66,3 +67,20 @@ def test_a_token_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError):
         _ = make(tmp_path).access_token
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
+def test_the_state_directory_of_another_user_is_named_with_its_owner(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "locks").mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(Forbidden) as caught:
+            Instance.from_environment({"MOONGATE_HOME": str(home)})
+    finally:
+        os.seteuid(0)
+
+    assert caught.value.exit_code == 1
+    assert "belongs to root" in caught.value.message
+    assert "sudo -u root gateway" in (caught.value.remedy or "")

@@ -80,6 +80,11 @@ def open_writer(path: Path, clock: Clock) -> apsw.Connection:
         with _closed_on_error(connection):
             _set_pragmas(connection)
             _apply_migrations(connection, path, clock)
+    except apsw.ReadOnlyError as error:
+        raise ConfigError(
+            f"the database {path} cannot be written to: it is read-only.",
+            remedy="Mount its directory writable, or set data.directory.",
+        ) from error
     except (apsw.Error, UnicodeDecodeError) as error:  # the second: the schema is no longer text
         raise ConfigError(
             f"cannot open the database {path}: {error}.",
@@ -217,7 +222,7 @@ def _apply_migrations(connection: apsw.Connection, path: Path, clock: Clock) -> 
     if present > len(known):
         raise ConfigError(
             f"the database {path} has schema {present}, newer than this Moongate's {len(known)}.",
-            remedy="Upgrade Moongate, or restore the copy that was made before the upgrade.",
+            remedy=f"Upgrade Moongate, or restore the copy that was made before the upgrade: {path.name}.schema-N.",
         )
     _check_history(connection, known[:present], path)
     if 0 < present < len(known):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,10 +12,14 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from cli.doctor import environment
+from cli.doctor.database import examine_database
 from cli.doctor.finding import Level
+from cli.remote.probe import ProbeResult, State
+from gateway import config
 from harness.command_line import Result, Shell
 from harness.live_gateway import Live
 
@@ -242,3 +247,44 @@ def test_a_token_that_the_running_gateway_refuses_is_an_error(alone: tuple[Live,
     row = findings(shell("doctor", "--json"))["token in use"]
 
     assert (row["level"], row["remedy"]) == ("error", "gateway restart")
+
+
+def test_a_database_of_a_newer_moongate_is_an_error_that_names_the_copy(used: tuple[Live, Shell]) -> None:
+    live, shell = used
+    file = live.home / "data" / "moongate.db"
+    with contextlib.closing(apsw.Connection(str(file))) as connection:
+        known = connection.pragma("user_version")
+        connection.pragma("user_version", known + 3)
+    shutil.copy(file, f"{file}.schema-{known}")
+
+    result = shell("doctor", "--json")
+
+    found = findings(result)["database"]
+    assert (result.code, found["level"]) == (1, "error")
+    assert f"has schema {known + 3}; this Moongate knows {known}" in found["finding"]
+    assert f"moongate.db.schema-{known}" in found["remedy"]
+
+
+def test_a_database_that_cannot_be_written_is_not_called_damaged(
+    used: tuple[Live, Shell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, _ = used
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+    found = examine_database(config.load({"MOONGATE_HOME": str(live.home)}), ProbeResult(State.STOPPED))
+
+    assert (found.level, found.cause) == (Level.ERROR, "it is read-only")
+    assert "damaged" not in found.finding
+
+
+def test_a_port_that_was_given_at_the_start_is_no_fault(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.config.write_text(json.dumps({**json.loads(live.config.read_text()), "gateway": {"port": 18790}}))
+    live.start("--port", "0")
+
+    found = findings(shell("doctor", "--json"))["port"]
+
+    assert (found["level"], found["finding"]) == (
+        "ok",
+        f"{live.port}, held by the gateway, which was started with --port",
+    )

@@ -94,6 +94,7 @@ def test_json_has_the_documented_keys_running_or_not(shell: Shell, alone: tuple[
         "port_owner",
         "findings",
         "service",
+        "config_drift",
     }
 
 
@@ -134,6 +135,49 @@ def test_a_token_that_is_written_down_and_refused_is_named(alone: tuple[Live, Sh
 
     assert (before, shell("status", "--json").json["token_drift"]) == (False, True)
     assert "   Token: the gateway refuses the stored one: gateway restart" in shell("status").out.splitlines()
+
+
+def test_a_token_of_the_shell_that_started_it_is_named_and_the_advice_helps(alone: tuple[Live, Shell]) -> None:
+    live, shell = alone
+    live.env["OPENCLAW_TOKEN"] = "a-token-of-the-other-shell-0123456789"
+    live.start()
+    del live.env["OPENCLAW_TOKEN"]
+
+    shown = shell("status").out.splitlines()
+    doctor = shell("doctor").out
+
+    advice = "set OPENCLAW_TOKEN here, too, or: gateway stop, then gateway start"
+    assert f"   Token: the gateway uses OPENCLAW_TOKEN of the shell that started it: {advice}" in shown
+    assert "   Token: not known to this shell" in shown
+    assert advice in doctor
+    live.env["OPENCLAW_TOKEN"] = "a-token-of-the-other-shell-0123456789"
+    assert Shell(live.env, live.home)("status", "--json").json["token_drift"] is False
+
+
+def test_a_token_of_this_shell_that_the_gateway_does_not_know_is_named(alone: tuple[Live, Shell]) -> None:
+    live, _ = alone
+    live.start()
+    live.env["MOONGATE_TOKEN"] = "a-token-of-this-shell-only-0123456789"
+
+    shown = Shell(live.env, live.home)("status").out
+
+    assert "the gateway refuses MOONGATE_TOKEN of this shell: unset MOONGATE_TOKEN here, or: gateway stop" in shown
+
+
+@pytest.mark.parametrize("content", [None, "{"], ids=["edited", "broken"])
+def test_a_config_that_changed_on_disk_is_named_until_a_restart(alone: tuple[Live, Shell], content: str | None) -> None:
+    live, shell = alone
+    live.start()
+    before, good = shell("status", "--json").json["config_drift"], live.config.read_text()
+    live.config.write_text(good + " " if content is None else content)
+
+    told, shown, doctor = shell("status", "--json").json, shell("status").out, shell("doctor").out
+
+    assert (before, told["config_drift"]) == (None, str(live.config))
+    assert "config.json changed on disk since the start: gateway restart" in shown
+    assert "config.json changed on disk since the start" in doctor or content is not None
+    live.config.write_text(good)
+    assert shell("status", "--json").json["config_drift"] is None
 
 
 def test_another_version_than_the_installed_one_is_named(alone: tuple[Live, Shell]) -> None:

@@ -1,0 +1,42 @@
+"""Finds files with settings that changed since the running gateway read them. Light: `gateway status` uses it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from cli.instance import Instance
+from gateway import paths
+
+
+def find_changed_file(instance: Instance, began: float) -> Path | None:
+    """Return the config file or `.env` if it changed since a gateway read it; None if neither did.
+
+    The supervisor keeps a copy of the config that it uses. Without one, and for `.env`, the time of the last change
+    counts.
+
+    Args:
+        began: when the running generation began, in seconds since 1970 UTC.
+    """
+    if _has_config_changed(instance.config, began):
+        return instance.config
+    dotenv = instance.home / ".env"
+    return dotenv if _changed_after(dotenv, began) else None
+
+
+def _has_config_changed(file: Path, began: float) -> bool:
+    used = _read(paths.last_good_config(file))
+    return _changed_after(file, began) if used is None else _read(file) != used
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes() if file.is_file() else None
+    except OSError:
+        return None
+
+
+def _changed_after(file: Path, began: float) -> bool:
+    with contextlib.suppress(OSError):
+        return file.stat().st_mtime > began
+    return False
