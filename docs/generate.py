@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -19,6 +19,36 @@ from gateway.domain.inbound import WebhookEndpointSettings
 from gateway.runner.sources import ModelSourceType
 
 ROOT = Path(__file__).parent.parent
+
+#: what fields of these names mean in every object whose own code does not say more
+COMMON_MEANINGS = {
+    "at": "when it happened",
+    "asked_at": "when it was asked",
+    "attempt": "number of the attempt, from 1",
+    "chat_id": "id of the chat in its channel",
+    "cost": "in US dollars",
+    "created_at": "when it was created",
+    "createdAt": "when it was created",
+    "error": "why it failed; null if it did not",
+    "expires_at": "when it ends",
+    "finished_at": "when it ended; null before",
+    "finishedAt": "when it ended; null before",
+    "last_activity": "when it was last used",
+    "limit": "the most entries of one answer",
+    "max_concurrent": "the most runs at the same time",
+    "model": "the model, by the name that the agent knows; null leaves the choice to the agent",
+    "next_cursor": "send it as `cursor` to get the next page; null on the last page",
+    "next_run": "the next time; null if there is none",
+    "reply": "the answer of the agent",
+    "run_id": "id of the run, which `GET /api/tasks/{id}` shows",
+    "scope": "`read`, `write` or `admin`; each includes the ones before",
+    "started_at": "when it began; null before",
+    "startedAt": "when it began; null before",
+    "system_prompt": "what the agent is told before every conversation",
+    "timezone": "name of a time zone, such as Europe/Berlin",
+    "updated_at": "when it was last changed",
+    "updatedAt": "when it was last changed",
+}
 
 
 def pages() -> Mapping[Path, str]:
@@ -122,13 +152,16 @@ def settings() -> str:
 def api() -> str:
     """Return the reference page of the HTTP API."""
     document = openapi.build_document(routing.discover_routes())
+    meanings = _collect_meanings()
     lines = [
         "# HTTP API",
         "",
         "One port (18790); requests and responses are JSON. Send `Authorization: Bearer <token>`. `GET /openapi.json`",
         "has this page for programs. Every POST accepts an `Idempotency-Key`. For 24 hours, the same key with the",
         "same body gives the same result, and with another body 409. Every response has an `X-Request-Id`. Errors are",
-        '`{"error": {"code", "message", "details"?}}`. Times are RFC 3339 in UTC.',
+        '`{"error": {"code", "message", "details"?}}`. Times are RFC 3339 in UTC, durations are in seconds, and costs',
+        "in US dollars, unless a field says otherwise. A field with `?` may be left out. [Objects](#objects) has the",
+        "fields of what is named here.",
     ]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -138,13 +171,83 @@ def api() -> str:
                 "",
                 f"{operation['summary']}. {operation.get('description', '')}".rstrip(),
             ]
-            lines += _body("Body", operation.get("requestBody", {}).get("content", {}), document)
+            lines += _body("Body", operation.get("requestBody", {}).get("content", {}), document, meanings)
             status, answer = next(iter(operation["responses"].items()))
-            lines += _body(f"Response {status}", answer.get("content", {}), document)
+            lines += _body(f"Response {status}", answer.get("content", {}), document, meanings)
             query = [p for p in operation.get("parameters", ()) if p["in"] == "query"]
             if query:
-                lines += ["", "Query: " + ", ".join(f"`{p['name']}` ({_kind(p['schema'])})" for p in query) + "."]
+                names = tuple(p["name"] for p in query)
+                said = meanings.get(names, {})
+                lines += ["", "Query:", ""]
+                lines += [
+                    _row(p["name"], p["schema"], said, document, required=p.get("required", False)) for p in query
+                ]
+    lines += ["", "## Objects", "", "What the fields above hold."]
+    shown: set[str] = set()
+    while more := sorted(set(re.findall(r"\]\(#(object-[^)]*)\)", "\n".join(lines))) - shown):
+        for anchor in more:
+            lines += _object(anchor, document, meanings)
+        shown |= set(more)
     return "\n".join(lines) + "\n"
+
+
+def _object(anchor: str, document: Mapping[str, Any], meanings: _Meanings) -> list[str]:
+    """Return the section of an object that others hold."""
+    name, schema = next(
+        (name, schema) for name, schema in document["components"]["schemas"].items() if _anchor(name) == anchor
+    )
+    rows = _rows(schema, document, meanings)
+    return ["", f"### Object: {_object_title(name)}", "", *(rows or [f"{schema.get('description', 'No fields.')}"])]
+
+
+def _object_title(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _anchor(name: str) -> str:
+    return f"object-{_object_title(name).lower()}"
+
+
+#: the meanings of fields by their names, by the names of all fields of a struct
+_Meanings = Mapping[tuple[str, ...], Mapping[str, str]]
+
+
+def _collect_meanings() -> _Meanings:
+    """Return what the `#:` lines above the fields of all structs of the API say.
+
+    A schema is found by the names of its fields, which no two structs with different meanings share.
+    """
+    routes = routing.discover_routes()
+    open_types: list[Any] = [kind for route in routes for kind in (route.body, route.answer, route.query)]
+    open_types += [route.dialect.error_type for route in routes]
+    seen: set[Any] = set()
+    meanings: dict[tuple[str, ...], Mapping[str, str]] = {}
+    while open_types:
+        kind = open_types.pop()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            if kind not in seen:
+                seen.add(kind)
+                open_types += get_type_hints(kind).values()
+                meanings[tuple(kind.__struct_encode_fields__)] = _read_meanings(kind)
+        else:
+            open_types += get_args(kind)
+    return meanings
+
+
+def _read_meanings(struct: type[msgspec.Struct]) -> Mapping[str, str]:
+    """Return the meanings of a struct's fields by the names that they have in JSON."""
+    sources = [inspect.getsource(kind) for kind in struct.__mro__ if kind.__module__.startswith("gateway.")]
+    found = {
+        field.encode_name: next(filter(None, (_comment(source, field.name) for source in sources)), "")
+        for field in msgspec.structs.fields(struct)
+    }
+    return {name: said for name, said in found.items() if said}
+
+
+def _comment(source: str, field: str) -> str:
+    """Return the `#:` lines above a field in the source of its struct."""
+    comment = re.search(rf"((?:^ +#:.*\n)*)^ +{field}:", source, re.MULTILINE)
+    return " ".join(re.findall(r"#: ?(.*)", comment[1])) if comment else ""
 
 
 def with_diagram(text: str) -> str:
@@ -156,20 +259,31 @@ def with_diagram(text: str) -> str:
     return re.sub(r"```mermaid\nstateDiagram-v2\n.*?```", lambda _: block, text, flags=re.DOTALL)
 
 
-def _body(title: str, content: Mapping[str, Any], document: Mapping[str, Any]) -> list[str]:
+def _body(title: str, content: Mapping[str, Any], document: Mapping[str, Any], meanings: _Meanings) -> list[str]:
     schema = content.get("application/json", {}).get("schema")
     if schema is None:
         return []
     if "anyOf" in schema:  # one object, or a list of such
         title, schema = f"{title} (or a list of these)", schema["anyOf"][0]
     found = _resolved(schema, document)
-    required = found.get("required", [])
-    rows = [
-        f"- `{name}`{'' if name in required else '?'}: {_kind(value, document)}{_default(value)}"
-        for name, value in found.get("properties", {}).items()
-    ]
+    rows = _rows(found, document, meanings)
     stream = " (with `Accept: text/event-stream`, a stream of events)" if "text/event-stream" in content else ""
     return ["", f"{title}{stream}:", "", *rows] if rows else []
+
+
+def _rows(schema: Mapping[str, Any], document: Mapping[str, Any], meanings: _Meanings) -> list[str]:
+    """Return a row for each field of an object: its name, its type, its default and its meaning."""
+    fields, required = schema.get("properties", {}), schema.get("required", [])
+    said = meanings.get(tuple(fields), {})
+    return [_row(name, value, said, document, required=name in required) for name, value in fields.items()]
+
+
+def _row(
+    name: str, schema: Mapping[str, Any], said: Mapping[str, str], document: Mapping[str, Any], *, required: bool
+) -> str:
+    meaning = said.get(name) or schema.get("description", "") or COMMON_MEANINGS.get(name, "")
+    ending = f". {meaning[:1].upper()}{meaning[1:].rstrip('.')}." if meaning else ""
+    return f"- `{name}`{'' if required else '?'}: {_kind(schema, document)}{_default(schema)}{ending}"
 
 
 def _resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -182,13 +296,16 @@ def _kind(schema: Mapping[str, Any], document: Mapping[str, Any] | None = None) 
         inner = _resolved(schema, document)
         if "enum" in inner:
             return _kind(inner)
-        return "{" + ", ".join(inner.get("properties", {})) + "}"
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{_object_title(name)}](#{_anchor(name)})"
     if "anyOf" in schema:
         return " or ".join(_kind(choice, document) for choice in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_kind(schema.get('items', {}), document)}"
+    if "properties" not in schema and isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {_kind(schema['additionalProperties'], document)}"
     return str(schema.get("format") or schema.get("type", "anything"))
 
 
@@ -204,8 +321,7 @@ def _fields(struct: type[msgspec.Struct], leave_out: frozenset[str] | set[str] =
     for field in msgspec.structs.fields(struct):
         if field.name in leave_out:
             continue
-        comment = re.search(rf"((?:^ +#:.*\n)*)^ +{field.name}:", source, re.MULTILINE)
-        said = " ".join(re.findall(r"#: ?(.*)", comment[1])) if comment else ""
+        said = _comment(source, field.name)
         default = (
             field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
         )

@@ -19,9 +19,13 @@ from gateway.errors import AgentError, Conflict, OverBudget, TimedOut
 class UsageShown(Struct, frozen=True, kw_only=True):
     """What a run used; zeros when the backend reports nothing."""
 
+    #: input tokens
     input: int
+    #: output tokens, including reasoning
     output: int
+    #: of the input tokens, those that came from a cache
     cached: int
+    #: in US dollars, as the backend reports it; 0 when it reports none
     cost: float
 
 
@@ -32,6 +36,7 @@ def render_usage(of: Usage) -> UsageShown:
 class BudgetShown(Struct, frozen=True, kw_only=True):
     """Limits a day; null means no limit."""
 
+    #: runs that start
     runs: int | None
     #: tokens read and written
     tokens: int | None
@@ -64,6 +69,7 @@ def result_or_raise(run: Run) -> str:
 class WaitShown(Struct, frozen=True, kw_only=True):
     """What a queued task waits for."""
 
+    #: the reason, for people
     why: str
     #: when the wait ends; null if that is not known
     until: str | None
@@ -72,34 +78,46 @@ class WaitShown(Struct, frozen=True, kw_only=True):
 class TaskShown(Struct, frozen=True, kw_only=True):
     """A run, as the HTTP API shows it."""
 
+    #: a ULID, which sorts by time; any unique part of it names the task
     id: str
     #: held, queued, running, succeeded, failed or cancelled
     status: str
     #: why it ended: completed, agent_error, timeout, interrupted, over_budget or cancelled_by_user
     outcome: str | None
+    #: id of the agent that works on it
     agent_id: str = field(name="agentId")
+    #: key of its session: agent:channel:chat
     session: str
+    #: where it came from, such as agent, task, cron or webhook
     source: str
-    #: in lists, at most its first 4,096 characters; `shortened` says so
+    #: what the agent is told; in lists, at most its first 4,096 characters: `shortened` says so
     input: str
     #: turn or goal
     mode: str
     model: str | None
+    #: among the tasks of one agent, higher ones start first
     priority: int
+    #: names and values by which it is found
     labels: dict[str, str]
+    #: id of the task that this one is part of
     parent: str | None
+    #: id of the task that this one repeats
     retry_of: str | None
+    #: attempts so far
     attempt: int
+    #: the most attempts; only interruptions and passing failures are tried again
     max_attempts: int
+    #: whether it was told to stop
     cancel_requested: bool
     #: what it waits for while it is queued; null when nothing holds it up, and in answers that do not look for it
     waits: WaitShown | None
     #: number of the last event in its log
     last_event: int
-    #: the agent's answer; in lists, at most its first 4,096 characters
+    #: the agent's answer; null before the end, and after a failure. In lists, at most its first 4,096 characters
     result: str | None
     #: why the answer ended: stop, or length or content_filter if it was cut; null if there is no answer
     finish: str | None
+    #: why it failed, for people; null if it did not
     error: str | None
     #: in lists: whether `input`, `result` or `error` is shortened and ends with `…`; the whole task is at its own path
     shortened: bool
@@ -108,7 +126,9 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     rounds: int | None
     #: in goal mode, at the end: whether the goal was reached
     done: bool | None
+    #: when it was accepted
     created_at: str
+    #: it starts no earlier than this
     run_at: str | None
     started_at: str | None
     finished_at: str | None
@@ -206,6 +226,7 @@ class PermissionShown(Struct, frozen=True, kw_only=True):
     expires_at: str
     #: the answer; null while it waits
     answer: str | None
+    #: when it was answered; null while it waits
     answered_at: str | None
     #: who answered: a token's name, or a channel and its chat; null if nobody did
     answered_by: str | None
@@ -231,10 +252,15 @@ def render_permission(of: PermissionRequest) -> PermissionShown:
 class SessionShown(Struct, frozen=True, kw_only=True):
     """A session, as the HTTP API shows it."""
 
+    #: agent:channel:chat
     key: str
+    #: id of its agent
     agent_id: str = field(name="agentId")
+    #: where its messages come from
     channel: str
+    #: its name in the channel
     chat_id: str
+    #: the beginning of its first message
     title: str
     #: messages in the transcript
     messages: int
@@ -261,7 +287,9 @@ def render_session(of: Session) -> SessionShown:
 class MessageShown(Struct, frozen=True, kw_only=True):
     """One message of a transcript."""
 
+    #: user or assistant
     role: str
+    #: the text
     content: str
     at: str
     run_id: str
@@ -277,10 +305,13 @@ class AgentShown(Struct, frozen=True, kw_only=True):
     id: str
     #: another name that requests may use; for an agent of the config file, its id
     slug: str
+    #: the name that people see
     name: str
     #: id of the agent that it builds on; null for an agent of the config file
     base: str | None
+    #: what drives it, such as opencode or openai
     backend: str
+    #: the model; null leaves the choice to the backend
     model: str | None
     system_prompt: str | None
     #: idle, working or disabled

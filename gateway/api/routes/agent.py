@@ -28,6 +28,7 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     message: fields.Prompt
     #: name of the session, or its full key
     session: fields.SessionName = "default"
+    #: id or slug of the agent; the default agent when left out
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
     model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | None = None
     #: seconds that the run may take

@@ -23,9 +23,11 @@ ONLY_ACCOUNT = "default"
 class Say(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A message in a chat."""
 
+    #: name of the channel
     channel: fields.ChannelName
     chat_id: fields.Chat
     content: fields.Prompt
+    #: id or slug of the agent; the default agent when left out
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
     account_id: (
         Annotated[

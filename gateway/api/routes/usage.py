@@ -37,7 +37,9 @@ class UseShown(Struct, frozen=True, kw_only=True):
     slug: str | None
     #: runs that started
     runs: int
+    #: input tokens
     input: int
+    #: output tokens, including reasoning
     output: int
     #: input tokens that came from a cache
     cached: int
