@@ -114,6 +114,13 @@ def format_time(text: str | None) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
+def format_cost(cost: float, *, unknown: bool = False) -> str:
+    """Return a cost in US dollars as people read it; an unknown one is not shown as nothing."""
+    if unknown:
+        return "unknown"
+    return f"${cost:,.2f}" if round(cost, 4) == round(cost, 2) else f"${cost:,.4f}"
+
+
 def format_rfc3339(milliseconds: int) -> str:
     """Return a time in milliseconds since 1970 UTC, in the form of the HTTP API."""
     text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -10,22 +10,24 @@ from typing import Any
 import click
 
 from cli import output
-from cli.arguments import add_budget_options, pop_budget, read_text
+from cli.arguments import Duration, add_budget_options, pop_budget, read_text
 from cli.command import Group, current_invocation
 from cli.remote.client import connect_to_gateway, quote_part
+from cli.remote.lookup import find_schedule_id
 
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
     """Manage schedules, which start tasks at set times, and see their results.
 
-    SCHEDULE is a cron expression, "every 15m" (s, m, h or d), or an RFC 3339 time.
+    ID is the name of a schedule, its id, or any part of its id that no other schedule has. SCHEDULE
+    is a cron expression, "every 15m" (s, m, h or d), or an RFC 3339 time.
 
     \b
     Examples:
-      gateway cron add "0 9 * * 1-5" --tz Europe/Berlin "summarise my inbox" --deliver telegram:123
-      gateway cron show 01m7...
-      gateway cron runs 01m7...
+      gateway cron add "0 9 * * 1-5" --tz Europe/Berlin "summarise my inbox" --name inbox
+      gateway cron show inbox
+      gateway cron runs inbox
       gateway cron next "every 15m"
 
     \b
@@ -51,7 +53,10 @@ def _add_schedule_options(command: Any) -> Any:
         click.option("--fresh/--no-fresh", default=None, help="Start a new conversation each time."),
         click.option("--model", help="Model to use, as the agent names it."),
         click.option(
-            "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Longest time of a run."
+            "--timeout",
+            type=Duration(above=0),
+            metavar="DURATION",
+            help="Longest time of a task: 90s, 10m; a plain number is in seconds.",
         ),
         click.option("--deliver", metavar="CHANNEL:CHAT", help="Chat that gets the answer."),
         click.option("--webhook", metavar="URL", help="Send a signed POST to this URL when a run ends."),
@@ -66,8 +71,10 @@ def _add_schedule_options(command: Any) -> Any:
             help="What happens at a time while earlier runs have not ended: one run waits, all wait, the time is"
             " skipped, or the earlier runs are cancelled.  [default: queue_one]",
         ),
-        click.option("--max-age", "max_age", type=float, metavar="SECONDS", help="Skip missed times older than this."),
-        click.option("--jitter", type=float, metavar="SECONDS", help="Start later by a random time up to this."),
+        click.option(
+            "--max-age", "max_age", type=Duration(), metavar="DURATION", help="Skip missed times older than this."
+        ),
+        click.option("--jitter", type=Duration(), metavar="DURATION", help="Start later by a random time up to this."),
         click.option(
             "--max-failures", "max_failures", type=int, help="Disable it after this many failures in a row; 0 is never."
         ),
@@ -124,7 +131,8 @@ def show_schedule(id_: str) -> None:
     \b
     --json prints {"status": "ok", "job": job and "next_runs": [RFC 3339 in UTC]}
     """
-    found = connect_to_gateway().get(f"/api/cron/{quote_part(id_)}")
+    client = connect_to_gateway()
+    found = client.get(f"/api/cron/{quote_part(find_schedule_id(client, id_))}")
     if current_invocation().json:
         output.print_json(found)
     else:
@@ -171,12 +179,13 @@ def edit_schedule(id_: str, **given: Any) -> None:
 
     \b
     Example:
-      gateway cron edit 01m7... --schedule "30 8 * * *"
+      gateway cron edit inbox --schedule "30 8 * * *"
 
     \b
     --json prints {"status": "ok", "job": job}
     """
-    found = connect_to_gateway().patch(f"/api/cron/{quote_part(id_)}", _build_body(given))
+    client = connect_to_gateway()
+    found = client.patch(f"/api/cron/{quote_part(find_schedule_id(client, id_))}", _build_body(given))
     job = found["job"]
     disabled = f"Disabled: {job['reason'] or 'by hand'}."
     next_run = f"Next: {_format_in_zone(job['next_run'], job['timezone'])} ({job['timezone']})."
@@ -190,12 +199,13 @@ def remove_schedule(id_: str) -> None:
 
     \b
     Example:
-      gateway cron remove 01m7...
+      gateway cron remove inbox
 
     \b
     --json prints {"status": "ok"}
     """
-    output.print_result(connect_to_gateway().delete(f"/api/cron/{quote_part(id_)}"), f"Removed {id_}.")
+    client = connect_to_gateway()
+    output.print_result(client.delete(f"/api/cron/{quote_part(find_schedule_id(client, id_))}"), f"Removed {id_}.")
 
 
 @COMMAND.command("toggle")
@@ -205,12 +215,13 @@ def toggle_schedule(id_: str) -> None:
 
     \b
     Example:
-      gateway cron toggle 01m7...
+      gateway cron toggle inbox
 
     \b
     --json prints {"status": "ok", "enabled": bool, "next_run": RFC 3339 or null}
     """
-    found = connect_to_gateway().post(f"/api/cron/{quote_part(id_)}/toggle")
+    client = connect_to_gateway()
+    found = client.post(f"/api/cron/{quote_part(find_schedule_id(client, id_))}/toggle")
     output.print_result(
         found, f"Enabled; next: {output.format_time(found['next_run'])}." if found["enabled"] else "Disabled."
     )
@@ -223,12 +234,13 @@ def trigger_schedule(id_: str) -> None:
 
     \b
     Example:
-      gateway tasks watch $(gateway cron trigger 01m7...)
+      gateway tasks watch $(gateway cron trigger inbox)
 
     \b
     --json prints {"status": "ok", "message": str, "run_id": str}
     """
-    found = connect_to_gateway().post("/api/cron/trigger", {"job_id": id_})
+    client = connect_to_gateway()
+    found = client.post("/api/cron/trigger", {"job_id": find_schedule_id(client, id_)})
     output.print_result(found, found["run_id"])
 
 
@@ -240,12 +252,13 @@ def list_runs(id_: str, limit: int) -> None:
 
     \b
     Example:
-      gateway cron runs 01m7...
+      gateway cron runs inbox
 
     \b
     --json prints {"runs": [{"scheduled_for", "at", "outcome", "run_id", "run_status", "error"}], "next_cursor"}
     """
-    page = connect_to_gateway().get_pages(f"/api/cron/{quote_part(id_)}/runs", "runs", limit)
+    client = connect_to_gateway()
+    page = client.get_pages(f"/api/cron/{quote_part(find_schedule_id(client, id_))}/runs", "runs", limit)
     if current_invocation().json:
         output.print_json(page)
         return

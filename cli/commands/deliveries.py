@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from cli import output
+from cli.arguments import add_id_argument
 from cli.command import Group, current_invocation
 from cli.remote.client import connect_to_gateway, quote_part
+from cli.remote.lookup import connect_for
 
 DELIVERY_STATUSES = ("pending", "sending", "delivered", "dead")
 
@@ -17,12 +19,13 @@ DELIVERY_STATUSES = ("pending", "sending", "delivered", "dead")
 def COMMAND() -> None:  # noqa: N802 the seam's name
     """List the results of tasks that are sent to webhooks and chats, and send failed ones again.
 
-    You can shorten the ID of a delivery to its first characters, if no other delivery has them.
+    For the ID of a delivery, any part that no other delivery's ID has is enough. --last is the newest
+    one.
 
     \b
     Examples:
       gateway deliveries list --status dead
-      gateway deliveries retry 01M7
+      gateway deliveries retry 73F9KQ
 
     \b
     With --json, a delivery is
@@ -66,18 +69,19 @@ def list_deliveries(status: str | None, task: str | None, limit: int) -> None:
 
 
 @COMMAND.command("show")
-@click.argument("id_", metavar="ID")
-def show_delivery(id_: str) -> None:
+@add_id_argument("delivery")
+def show_delivery(id_: str | None, last: bool) -> None:
     """Show a delivery.
 
     \b
     Example:
-      gateway deliveries show 01M7
+      gateway deliveries show 73F9KQ
 
     \b
     --json prints {"status": "ok", "delivery": delivery}
     """
-    found = connect_to_gateway().get(f"/api/deliveries/{quote_part(id_)}")
+    client, delivery_id = connect_for("deliveries", id_, last=last)
+    found = client.get(f"/api/deliveries/{quote_part(delivery_id)}")
     if current_invocation().json:
         output.print_json(found)
     else:
@@ -85,18 +89,19 @@ def show_delivery(id_: str) -> None:
 
 
 @COMMAND.command("retry")
-@click.argument("id_", metavar="ID")
-def retry_delivery(id_: str) -> None:
+@add_id_argument("delivery")
+def retry_delivery(id_: str | None, last: bool) -> None:
     """Send a dead or pending delivery now. It keeps its id and its count of tries.
 
     \b
     Example:
-      gateway deliveries retry 01M7
+      gateway deliveries retry 73F9KQ
 
     \b
     --json prints {"status": "ok", "delivery": delivery}
     """
-    found = connect_to_gateway().post(f"/api/deliveries/{quote_part(id_)}/retry")
+    client, delivery_id = connect_for("deliveries", id_, last=last)
+    found = client.post(f"/api/deliveries/{quote_part(delivery_id)}/retry")
     output.print_result(found, f"Sending {found['delivery']['id']}.")
 
 

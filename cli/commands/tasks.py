@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from cli import output
-from cli.arguments import parse_labels, read_text
+from cli.arguments import Duration, Moment, add_id_argument, parse_labels, read_text
 from cli.command import Group, current_invocation
 from cli.follow.follow import follow_run, hint_on_early_interrupt
 from cli.follow.screen import describe_finish
-from cli.remote.client import connect_to_gateway, quote_part
+from cli.remote.client import GatewayClient, connect_to_gateway, quote_part
+from cli.remote.lookup import connect_for, read_agent_names
 
 PERMISSION_ANSWERS = ("allow", "allow_always", "deny")
 #: the most frequent reasons for waiting that are printed below a list
@@ -26,12 +27,13 @@ TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 def COMMAND() -> None:  # noqa: N802 the seam's name
     """Submit tasks, follow them, and see their results.
 
-    You can shorten the ID of a task to its first characters, if no other task has them.
+    For the ID of a task, any part that no other task's ID has is enough. The last characters are
+    best: IDs of the same days begin alike. --last is the newest task.
 
     \b
     Examples:
       gateway tasks add "Review the open pull requests" --label kind=review
-      gateway tasks watch 01M7
+      gateway tasks watch --last
       gateway tasks list --status running
 
     \b
@@ -48,35 +50,53 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 @click.option("--agent", metavar="ID", help="Only tasks of this agent.")
 @click.option("--session", metavar="KEY", help="Only tasks of this session.")
 @click.option("--label", metavar="NAME[=VALUE]", help="Only tasks with this label.")
+@click.option(
+    "--since", type=Moment(), metavar="TIME", help="Only tasks created since then: 2h (ago), or a date or time."
+)
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
-def list_tasks(status: str | None, agent: str | None, session: str | None, label: str | None, limit: int) -> None:
+def list_tasks(
+    status: str | None, agent: str | None, session: str | None, label: str | None, since: datetime | None, limit: int
+) -> None:
     """List tasks, newest first: all runs, however they were submitted.
 
     \b
     Example:
-      gateway tasks list --status failed --limit 10
+      gateway tasks list --status failed --since 2h
 
     \b
     --json prints {"tasks": [task], "next_cursor": str or null}
     """
-    page = connect_to_gateway().get_pages(
-        "/api/tasks", "tasks", limit, status=status, agent=agent, session=session, label=label
+    client = connect_to_gateway()
+    page = client.get_pages(
+        "/api/tasks",
+        "tasks",
+        limit,
+        status=status,
+        agent=agent,
+        session=session,
+        label=label,
+        since=since and since.isoformat(),
     )
     if current_invocation().json:
         output.print_json(page)
         return
+    names = read_agent_names(client, [task["agentId"] for task in page["tasks"]])
     rows = [
         (
             task["id"],
             task["status"],
-            task["agentId"],
+            names.get(task["agentId"], task["agentId"]),
             output.format_time(task["created_at"]),
+            output.format_time(task["finished_at"]),
             output.format_elapsed(task["started_at"], task["finished_at"]),
+            _format_cost(task),
             output.shorten_text(task["input"], 40),
         )
         for task in page["tasks"]
     ]
-    output.print_list(("task", "status", "agent", "created", "took", "input"), rows, page["next_cursor"])
+    output.print_list(
+        ("task", "status", "agent", "created", "ended", "took", "cost", "input"), rows, page["next_cursor"]
+    )
     for why, count in Counter(task["waits"]["why"] for task in page["tasks"] if task["waits"]).most_common(
         MAX_WAIT_REASONS
     ):
@@ -84,75 +104,82 @@ def list_tasks(status: str | None, agent: str | None, session: str | None, label
 
 
 @COMMAND.command("show")
-@click.argument("id_", metavar="ID")
-def show_task(id_: str) -> None:
+@add_id_argument("task")
+def show_task(id_: str | None, last: bool) -> None:
     """Show a task and its result.
 
     \b
-    Example:
-      gateway tasks show 01M7
+    Examples:
+      gateway tasks show --last
+      gateway tasks show 73F9KQ
 
     \b
     --json prints {"status": "ok", "task": task, "deliveries": [delivery, see gateway deliveries --help],
                    "permissions": [open requests, see gateway tasks permissions --help]}
     """
-    found = connect_to_gateway().get(f"/api/tasks/{quote_part(id_)}")
+    client, task_id = connect_for("tasks", id_, last=last)
+    found = client.get(f"/api/tasks/{quote_part(task_id)}")
     if current_invocation().json:
         output.print_json(found)
-    else:
-        _print_task(found["task"], found["deliveries"], found["permissions"])
+        return
+    agent = found["task"]["agentId"]
+    name = read_agent_names(client, [agent]).get(agent, agent)
+    _print_task(found["task"], name, found["deliveries"], found["permissions"])
 
 
 @COMMAND.command("cancel")
-@click.argument("id_", metavar="ID")
-def cancel_task(id_: str) -> None:
+@add_id_argument("task")
+def cancel_task(id_: str | None, last: bool) -> None:
     """Cancel a task. A waiting task ends at once, a running one within seconds.
 
     \b
     Example:
-      gateway tasks cancel 01M7
+      gateway tasks cancel 73F9KQ
 
     \b
     --json prints {"status": "ok", "task": task}
     """
-    found = connect_to_gateway().post(f"/api/tasks/{quote_part(id_)}/cancel")
+    client, task_id = connect_for("tasks", id_, last=last)
+    found = client.post(f"/api/tasks/{quote_part(task_id)}/cancel")
     task = found["task"]
     done = task["status"] == "cancelled"
     output.print_result(found, f"Cancelled {task['id']}." if done else f"Told {task['id']} to stop.")
 
 
 @COMMAND.command("retry")
-@click.argument("id_", metavar="ID")
-def retry_task(id_: str) -> None:
+@add_id_argument("task")
+def retry_task(id_: str | None, last: bool) -> None:
     """Submit a failed or cancelled task again, and print the id of the new task.
 
     \b
     Example:
-      gateway tasks watch $(gateway tasks retry 01M7)
+      gateway tasks watch $(gateway tasks retry 73F9KQ)
 
     \b
     --json prints {"status": "ok", "task": task}
     """
-    found = connect_to_gateway().post(f"/api/tasks/{quote_part(id_)}/retry")
+    client, task_id = connect_for("tasks", id_, last=last)
+    found = client.post(f"/api/tasks/{quote_part(task_id)}/retry")
     output.print_result(found, found["task"]["id"])
 
 
 @COMMAND.command("permissions")
-@click.argument("id_", metavar="ID")
+@add_id_argument("task")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most entries to list.")
-def list_permissions(id_: str, limit: int) -> None:
+def list_permissions(id_: str | None, last: bool, limit: int) -> None:
     """List the permission requests of a task's agent and their answers, newest first.
 
     \b
     Example:
-      gateway tasks permissions 01M7
+      gateway tasks permissions 73F9KQ
 
     \b
     --json prints {"permissions": [permission], "next_cursor": str or null}, where a permission is
       {"id", "task", "action", "choices", "asked_at", "expires_at", "answer", "answered_at",
        "answered_by", "reason"}
     """
-    page = connect_to_gateway().get_pages(f"/api/tasks/{quote_part(id_)}/permissions", "permissions", limit)
+    client, task_id = connect_for("tasks", id_, last=last)
+    page = client.get_pages(f"/api/tasks/{quote_part(task_id)}/permissions", "permissions", limit)
     if current_invocation().json:
         output.print_json(page)
         return
@@ -181,7 +208,7 @@ def answer_permission(id_: str, request: str, answer_: str) -> None:
 
     \b
     Example:
-      gateway tasks answer 01M7 p1 allow
+      gateway tasks answer 73F9KQ p1 allow
 
     \b
     --json prints {"status": "ok", "permission": permission, see gateway tasks permissions --help}
@@ -194,8 +221,8 @@ def answer_permission(id_: str, request: str, answer_: str) -> None:
 
 
 @COMMAND.command("watch")
-@click.argument("id_", metavar="ID")
-def watch_task(id_: str) -> None:
+@add_id_argument("task")
+def watch_task(id_: str | None, last: bool) -> None:
     """Follow a task from its beginning to its end, also across restarts of the gateway.
 
     The answer goes to stdout, everything else to stderr. Exit code 0 if the task succeeded, else 1.
@@ -203,13 +230,13 @@ def watch_task(id_: str) -> None:
 
     \b
     Example:
-      gateway tasks watch 01M7
+      gateway tasks watch 73F9KQ
 
     \b
     --json prints a line for each event: {"id": int, "data": {"kind": str, ...}}; the last is
       {"id": int, "data": {"kind": "end", "status", "outcome", "result"?, "finish"?, "error"?}}
     """
-    _follow_task(id_)
+    _follow_task(*connect_for("tasks", id_, last=last))
 
 
 @COMMAND.command("add")
@@ -218,7 +245,10 @@ def watch_task(id_: str) -> None:
 @click.option("--session", help="Conversation to continue.  [default: a new one]")
 @click.option("--model", help="Model to use, as the agent names it.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Longest time of the run."
+    "--timeout",
+    type=Duration(above=0),
+    metavar="DURATION",
+    help="Longest time of the task: 90s, 10m; a plain number is in seconds.",
 )
 @click.option(
     "--priority", type=click.IntRange(-1000, 1000), help="Tasks of an agent with a higher one run first.  [default: 0]"
@@ -261,14 +291,14 @@ def add_task(
     if goal:
         body["mode"] = "goal"
     with hint_on_early_interrupt():
-        made = connect_to_gateway().post("/api/tasks", body)
+        client = connect_to_gateway()
+        made = client.post("/api/tasks", body)
     output.print_result(made, made["task"]["id"], as_line=follow)
     if follow:
-        _follow_task(made["task"]["id"])
+        _follow_task(client, made["task"]["id"])
 
 
-def _follow_task(id_: str) -> None:
-    client = connect_to_gateway()
+def _follow_task(client: GatewayClient, id_: str) -> None:
     task = client.get(f"/api/tasks/{quote_part(id_)}")["task"]
     if output.wants_decoration(sys.stderr) and not current_invocation().json:
         age = output.format_elapsed(task["created_at"], None)
@@ -289,20 +319,31 @@ def _add_local_zone(text: str | None) -> str | None:
         raise click.UsageError(f'--run-at: "{text}" is not a time. Write it as 2030-01-31T09:00.', context) from None
 
 
-def _print_task(task: dict[str, Any], deliveries: list[dict[str, Any]], asked: list[dict[str, Any]]) -> None:
+def _format_cost(task: dict[str, Any]) -> str:
+    """Return the cost of a task that has ended, as `gateway usage` counts it; `-` if nothing was used."""
+    usage = task["usage"]
+    unknown = usage["cost"] <= 0 and (task["status"] == "succeeded" or usage["input"] + usage["output"] > 0)
+    if task["finished_at"] is None or (usage["cost"] <= 0 and not unknown):
+        return "-"
+    return output.format_cost(usage["cost"], unknown=unknown)
+
+
+def _print_task(
+    task: dict[str, Any], agent: str, deliveries: list[dict[str, Any]], asked: list[dict[str, Any]]
+) -> None:
     usage = task["usage"]
     pairs: list[tuple[str, object]] = [
         ("Task", task["id"]),
         ("Status", task["status"] + (f" ({task['outcome']})" if task["outcome"] else "")),
         ("Waits", task["waits"]["why"] if task["waits"] else ""),
-        ("Agent", task["agentId"] + (f", model {task['model']}" if task["model"] else "")),
+        ("Agent", agent + (f", model {task['model']}" if task["model"] else "")),
         ("Session", task["session"]),
         ("Source", task["source"]),
         ("Attempt", f"{task['attempt']} of {task['max_attempts']}"),
         ("Created", output.format_time(task["created_at"])),
         ("Not before", output.format_time(task["run_at"])),
         ("Took", output.format_elapsed(task["started_at"], task["finished_at"])),
-        ("Usage", f"{usage['input']} in, {usage['output']} out, {usage['cached']} cached, ${usage['cost']:.4f}"),
+        ("Usage", f"{usage['input']} in, {usage['output']} out, {usage['cached']} cached, cost {_format_cost(task)}"),
         ("Labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
         ("Parent", task["parent"] or ""),
         ("Retry of", task["retry_of"] or ""),

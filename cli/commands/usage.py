@@ -63,7 +63,7 @@ def _format_day(given: datetime | None) -> str | None:
 
 
 def _usage_row(one: Mapping[str, Any]) -> tuple[object, ...]:
-    cost = _format_dollars(one["cost"])
+    cost = output.format_cost(one["cost"])
     if one["unpriced"]:
         cost += f" and {one['unpriced']} unknown"
     counts = (f"{one[name]:,}" for name in ("runs", "input", "output", "cached"))
@@ -79,8 +79,4 @@ def _budget_row(one: Mapping[str, Any]) -> tuple[object, ...]:
 def _format_left(name: str, left: float | None, limit: float | None) -> str:
     if left is None or limit is None:
         return "-"
-    return f"{_format_dollars(left)} of {_format_dollars(limit)}" if name == "cost" else f"{left:,} of {limit:,}"
-
-
-def _format_dollars(cost: float) -> str:
-    return f"${cost:,.2f}" if round(cost, 4) == round(cost, 2) else f"${cost:,.4f}"
+    return f"{output.format_cost(left)} of {output.format_cost(limit)}" if name == "cost" else f"{left:,} of {limit:,}"

@@ -18,7 +18,7 @@ Prompt = Annotated[str, Meta(min_length=1, description="What to tell the agent."
 ChannelName = Annotated[str, Meta(pattern=SLUG_PATTERN)]
 #: the id or slug of an agent
 AgentName = Annotated[str, Meta(min_length=1, max_length=128)]
-#: the id of a run, or a unique prefix of it
+#: the id of a run, or any unique part of it
 RunId = Annotated[str, Meta(min_length=1, max_length=26)]
 #: labels of a run, by which a caller finds it: `name=value`
 Labels = Annotated[

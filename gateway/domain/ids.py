@@ -25,7 +25,15 @@ MODEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,127}$(?!\n)"
 
 def make_ulid(now: int) -> str:
     """Return a new ULID for a time in milliseconds since 1970 UTC."""
-    value = (now & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    return _encode_ulid((now & (1 << 48) - 1) << 80 | secrets.randbits(80))
+
+
+def make_first_ulid(at: int) -> str:
+    """Return the lowest ULID of a time in milliseconds since 1970 UTC; of times before, the lowest one of all."""
+    return _encode_ulid(max(0, at) << 80)
+
+
+def _encode_ulid(value: int) -> str:
     return "".join(_CROCKFORD_DIGITS[value >> shift & 31] for shift in range(125, -1, -5))
 
 

@@ -317,3 +317,5 @@ class RunFilter(Struct, frozen=True, kw_only=True):
     session: str | None = None
     #: a label as `name=value`, or only its name
     label: str | None = None
+    #: runs that were created at this time or later, in milliseconds since 1970 UTC
+    since: int | None = None

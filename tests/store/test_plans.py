@@ -171,6 +171,7 @@ async def test_no_list_scans_or_sorts_a_whole_table(
         RunFilter(agent="main"),
         RunFilter(session="main:test:a"),
         RunFilter(label="a=b"),
+        RunFilter(since=1),
     ]
     with plans.noted(monkeypatch):
         for which in filters:

@@ -17,6 +17,8 @@ ROUTES = Routes("agents")
 
 class AgentList(Struct, frozen=True, kw_only=True):
     agents: list[views.AgentShown]
+    #: slugs of the agents that were deleted, by the ids that their tasks and their usage have
+    deleted: dict[str, str]
 
 
 class HealthShown(Struct, frozen=True, kw_only=True):
@@ -68,7 +70,10 @@ class Assigned(Struct, frozen=True, kw_only=True):
 @ROUTES.add("GET", "/api/agents", scope=Scope.READ, answer=AgentList)
 async def list_agents(call: Call[Nothing, Nothing]) -> AgentList:
     """List the agents."""
-    return AgentList(agents=[views.render_agent(view) for view in await call.engine.agents.list_views()])
+    return AgentList(
+        agents=[views.render_agent(view) for view in await call.engine.agents.list_views()],
+        deleted=dict(call.engine.agents.deleted_slugs),
+    )
 
 
 @ROUTES.add("POST", "/api/agents", scope=Scope.ADMIN, body=NewAgent, answer=AgentKept, status=201)

@@ -41,6 +41,7 @@ class Deliver(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields of a schedule."""
 
+    #: the name that people see
     name: Name | UnsetType = UNSET
     #: a cron expression, `every 15m`, or an RFC 3339 time
     schedule: Expression | UnsetType = UNSET
@@ -51,6 +52,7 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt: fields.Prompt | UnsetType = UNSET
     #: the same as `prompt`
     message: fields.Prompt | UnsetType = UNSET
+    #: id or slug of the agent; the default agent when null
     agent_id: fields.AgentName | UnsetType | None = field(default=UNSET, name="agentId")
     #: name of a session, or its full key; the schedule's own session when left out
     session: fields.SessionName | UnsetType | None = UNSET
@@ -59,6 +61,7 @@ class JobFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Annotated[str, Meta(pattern=MODEL_PATTERN)] | UnsetType | None = UNSET
     #: seconds that a run may take
     timeout: fields.Seconds | UnsetType | None = UNSET
+    #: whether it starts runs
     enabled: bool | UnsetType = UNSET
     deliver: Deliver | UnsetType | None = UNSET
     #: URL that receives a signed POST when a run ends

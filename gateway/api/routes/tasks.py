@@ -37,6 +37,7 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A task for an agent."""
 
     input: fields.Prompt
+    #: id or slug of the agent; the default agent when left out
     agent_id: fields.AgentName | None = field(default=None, name="agentId")
     #: name of a session, or its full key; a new session when left out
     session: fields.SessionName | None = None
@@ -51,6 +52,7 @@ class NewTask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     #: the task starts no earlier than this; RFC 3339 with a time zone
     run_at: Annotated[datetime, Meta(tz=True)] | None = None
+    #: up to 32 names and values by which the task is found
     labels: fields.Labels = field(default_factory=dict)
     #: id of the task that this one is part of
     parent: fields.RunId | None = None
@@ -92,11 +94,16 @@ class TaskList(Struct, frozen=True, kw_only=True):
 class Which(paging.Paging, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which tasks to list."""
 
+    #: only tasks with this status
     status: Status | None = None
+    #: only tasks of this agent, by its id or slug
     agent: str | None = None
+    #: only tasks of this session, by its key or name
     session: str | None = None
     #: `name=value`, or a name alone
     label: Annotated[str, Meta(max_length=400)] | None = None
+    #: only tasks that were created at this time or later; RFC 3339 with a time zone
+    since: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class After(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,7 +148,7 @@ async def create_task(call: Call[NewTask, Nothing]) -> TaskAnswer:
         model=wanted.model,
         timeout=wanted.timeout,
         priority=wanted.priority,
-        run_at=_parse_run_at(wanted.run_at),
+        run_at=_parse_time("run_at", wanted.run_at),
         labels=wanted.labels,
         parent=parent,
         deliver=deliver,
@@ -156,7 +163,13 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
     asked = call.query
     session = None if asked.session is None else await _find_session_key(call, asked.session)
     named = None if asked.agent is None else call.engine.agents.find_by_name(asked.agent)
-    which = RunFilter(status=asked.status, agent=named.id if named else asked.agent, session=session, label=asked.label)
+    which = RunFilter(
+        status=asked.status,
+        agent=named.id if named else asked.agent,
+        session=session,
+        label=asked.label,
+        since=_parse_time("since", asked.since),
+    )
     found = await call.engine.list_runs(which, paging.page_to_fetch(asked))
     waits = await call.engine.queue_status.explain_waits(found)
     tasks, cursor = paging.render_page(
@@ -167,7 +180,7 @@ async def list_tasks(call: Call[Nothing, Which]) -> TaskList:
 
 @ROUTES.add("GET", "/api/tasks/{id}", scope=Scope.READ, answer=TaskDetails)
 async def show_task(call: Call[Nothing, Nothing]) -> TaskDetails:
-    """Show a task with its deliveries and what it waits for, by its id or a unique prefix of it."""
+    """Show a task with its deliveries and what it waits for, by its id or any unique part of it."""
     run = await call.engine.get_run(call.path["id"])
     # Only a run that has targets and has ended has deliveries.
     told = bool(run.spec.deliver) and run.status.is_final
@@ -235,11 +248,12 @@ async def _find_session_key(call: Call[Any, Any], name: str) -> str:
         return name
 
 
-def _parse_run_at(given: datetime | None) -> int | None:
+def _parse_time(field_name: str, given: datetime | None) -> int | None:
+    """Return a time in milliseconds since 1970 UTC."""
     try:
         return None if given is None else times.to_milliseconds(given.astimezone(UTC))
     except OverflowError:
-        raise InvalidRequest("run_at: must lie in the years 1 to 9999, in UTC.") from None
+        raise InvalidRequest(f"{field_name}: must lie in the years 1 to 9999, in UTC.") from None
 
 
 def _render_task_answer(call: Call[Any, Any], run: Run) -> TaskAnswer:

@@ -281,7 +281,7 @@ class AgentStore(Protocol):
 
 
 class NoteStore(Protocol):
-    """Small values that a channel keeps, each under a name within the channel's scope."""
+    """Small values, each under a name within a scope: a channel's own, or that of the slugs of deleted agents."""
 
     async def get(self, scope: str, name: str) -> str | None:
         """Return the value of a note, or None if there is none or it has expired."""

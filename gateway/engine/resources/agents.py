@@ -26,6 +26,8 @@ from gateway.validation import suggest_name
 DEFAULT_AGENT_ALIAS = "main"
 #: runs of a deleted agent that are failed in one transaction
 ABANDON_BATCH_SIZE = 500
+#: scope of the notes that keep the slugs of deleted agents
+DELETED_SLUGS_SCOPE = "deleted agents"
 
 _log = log.get()
 
@@ -69,6 +71,8 @@ class Agents:
         self._store = store
         self._configured = {agent.id: agent for agent in configured}
         self._stored: dict[str, StoredAgent] = {}
+        #: slugs of the agents that were deleted, by id: their runs and their usage are kept
+        self._deleted_slugs: Mapping[str, str] = {}
         self._agents: Mapping[str, Agent] = self._configured
         self._backends = backends
         self._changed = changed
@@ -108,8 +112,15 @@ class Agents:
         return [default, *(name for name in names if name != default)]
 
     def display_name(self, agent_id: str) -> str:
-        """Return the name of an agent for people: its slug, if it has one."""
-        return self._stored[agent_id].slug if agent_id in self._stored else agent_id
+        """Return the name of an agent for people: its slug, if it has or had one."""
+        if agent_id in self._stored:
+            return self._stored[agent_id].slug
+        return self._deleted_slugs.get(agent_id, agent_id)
+
+    @property
+    def deleted_slugs(self) -> Mapping[str, str]:
+        """The slugs of the agents that were deleted, by their ids."""
+        return {id_: slug for id_, slug in self._deleted_slugs.items() if id_ not in self._stored}
 
     def find_by_id(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)
@@ -216,12 +227,14 @@ class Agents:
             Conflict: it is an agent of the config file.
         """
         agent = self._get_stored(name)
+        await self._store.notes.save(DELETED_SLUGS_SCOPE, {agent.id: agent.slug})
         await self._store.agents.delete(agent.id)
         await self.reload_stored_agents()
         return await self._fail_queued_runs(agent.id)
 
     async def reload_stored_agents(self) -> None:
         """Read the stored agents again: another process may have changed them."""
+        self._deleted_slugs = await self._store.notes.list(DELETED_SLUGS_SCOPE, "")
         stored = {agent.id: agent for agent in await self._store.agents.list()}
         if stored == self._stored:
             return

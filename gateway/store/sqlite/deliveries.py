@@ -31,7 +31,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, DeliveryNotFound
-from gateway.store.sqlite import event_log, idempotency, opening
+from gateway.store.sqlite import event_log, id_lookup, idempotency, opening
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
@@ -226,20 +226,17 @@ def _decode_deliveries(reader: Reader, rows: Iterable[Any]) -> list[Delivery]:
 
 
 def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
-    """Return a delivery by its id, or by a prefix that fits exactly one.
+    """Return a delivery by its id, or by a part of it that fits exactly one.
 
     Raises:
         DeliveryNotFound: none or several fit.
     """
-    prefix = delivery_id.upper()
-    rows: list[Any] = []
-    if prefix.isascii() and prefix.isalnum() and len(prefix) <= 26:
-        rows = reader.execute(
-            f"{_SELECT_DELIVERY} WHERE deliveries.id >= ? AND deliveries.id < ? LIMIT 2", (prefix, prefix + "~")
-        ).fetchall()
-    if len(rows) != 1:
-        raise DeliveryNotFound(f"{'no' if not rows else 'more than one'} delivery has the id {delivery_id[:64]!r}.")
-    return decode_row(reader, RowKind.DELIVERY, rows[0], _decode_delivery, (rows[0][1],))
+    found = id_lookup.find_ids(reader, "deliveries", delivery_id)
+    if len(found) != 1:
+        raise DeliveryNotFound(id_lookup.describe_misses("delivery", delivery_id, found))
+    row = reader.execute(f"{_SELECT_DELIVERY} WHERE deliveries.id = ?", (found[0],)).fetchone()
+    assert row is not None
+    return decode_row(reader, RowKind.DELIVERY, row, _decode_delivery, (row[1],))
 
 
 def list_deliveries(reader: Reader, which: DeliveryFilter, page: Page) -> list[Delivery]:

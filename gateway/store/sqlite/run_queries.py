@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.event import Usage
+from gateway.domain.ids import make_first_ulid
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.queue import BackgroundCounts, GatewayCounts
@@ -25,6 +26,7 @@ from gateway.domain.run import (
 )
 from gateway.domain.unreadable import RowKind
 from gateway.errors import RunNotFound
+from gateway.store.sqlite import id_lookup
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
@@ -115,7 +117,7 @@ def get_by_seq(tx: Transaction, seq: int) -> Run:
 
 
 def get_run(reader: Reader, run_id: str) -> Run:
-    """Return a run by its id, or by a prefix that fits exactly one run.
+    """Return a run by its id, or by a part of it that fits exactly one run; people know runs as tasks.
 
     Raises:
         RunNotFound: no run fits, or more than one.
@@ -124,14 +126,12 @@ def get_run(reader: Reader, run_id: str) -> Run:
     row = reader.execute(exact, (run_id,)).fetchone()
     if row is not None:
         return decode_run(reader, row)
-    prefix = run_id.upper()
-    rows: list[Any] = []
-    if prefix.isalnum() and len(prefix) <= 26:
-        near = f"SELECT {RUN_COLUMNS} FROM runs WHERE id >= ? AND id < ? LIMIT 2"
-        rows = reader.execute(near, (prefix, prefix + "~")).fetchall()
-    if len(rows) != 1:
-        raise RunNotFound(f"{'no' if not rows else 'more than one'} run has the id {run_id[:64]!r}.")
-    return decode_run(reader, rows[0])
+    found = id_lookup.find_ids(reader, "runs", run_id)
+    if len(found) != 1:
+        raise RunNotFound(id_lookup.describe_misses("task", run_id, found))
+    row = reader.execute(exact, (found[0],)).fetchone()
+    assert row is not None
+    return decode_run(reader, row)
 
 
 def current_attempt(tx: Transaction, run_id: str, epoch: int) -> Run:
@@ -193,6 +193,12 @@ def _build_conditions(which: RunFilter, before: int | None = None) -> tuple[str,
             conditions.append((f"{column} = ?", value))
     if before is not None:
         conditions.append(("seq < ?", before))
+    if which.since is not None:
+        # Ids sort by time: the first one since then ends the walk through the list.
+        conditions.append(
+            ("seq >= (SELECT seq FROM runs WHERE id >= ? ORDER BY id LIMIT 1)", make_first_ulid(which.since))
+        )
+        conditions.append(("created >= ?", which.since))
     if which.label is not None:
         name, equals, value = which.label.partition("=")
         wanted = "SELECT run FROM labels WHERE name = ?" + (" AND value = ?" if equals else "")

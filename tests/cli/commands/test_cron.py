@@ -94,3 +94,17 @@ def test_what_cannot_be_is_refused(shell: Shell) -> None:
 
     assert (found.code, "never comes" in found.err) == (2, True)
     assert shell("cron", "trigger", "abc123", "--json").json["error"]["code"] == "JOB_NOT_FOUND"
+
+
+def test_a_schedule_is_named_by_its_name_or_a_part_of_its_id(shell: Shell) -> None:
+    identifier = shell("cron", "add", "0 0 1 1 *", "hi", "--name", "new year").out.strip()
+    shell("cron", "add", "0 0 2 1 *", "hi", "--name", "twice")
+    shell("cron", "add", "0 0 3 1 *", "hi", "--name", "twice")
+
+    assert shell("cron", "edit", "new year", "--prompt", "ho", "--json").json["job"]["id"] == identifier
+    assert shell("cron", "toggle", identifier[-8:]).out == "Disabled.\n"
+    assert shell("cron", "runs", "New Year").err == "None.\n"
+    ambiguous, unknown = shell("cron", "remove", "twice"), shell("cron", "remove", "never")
+    assert (ambiguous.code, ambiguous.err.count("(twice)")) == (1, 2)
+    assert "See: gateway cron list" in unknown.err
+    assert shell("cron", "remove", "new year").code == 0

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.supervisor.command_line import spell_program
 from harness.command_line import Shell, next_line
 from harness.live_gateway import Live
 from harness.waiting import PATIENCE, until_sync
@@ -162,7 +163,7 @@ def test_watch_shows_events_as_they_come_and_ctrl_c_leaves_the_task_going(shell:
     _, told = process.communicate(timeout=PATIENCE)
 
     assert (came, process.returncode) == ("so far", 130)
-    assert told.endswith(f"Left; the task goes on. Come back: gateway tasks watch {identifier}\n")
+    assert told.endswith(f"Left; the task goes on. Come back: {spell_program(shell.env)} tasks watch {identifier}\n")
     assert served.call("GET", f"/api/tasks/{identifier}").body["task"]["status"] == "running"
     shell("tasks", "cancel", identifier)
 
@@ -249,7 +250,7 @@ def test_in_a_pipe_watch_says_how_to_answer(shell: Shell) -> None:
     out, rest = process.communicate(timeout=PATIENCE)
 
     assert told[0] == "The agent asks to be allowed: rm -rf build\n"
-    assert told[1].endswith(f": gateway tasks answer {identifier} p1 allow | allow_always | deny\n")
+    assert told[1].endswith(f": {spell_program(shell.env)} tasks answer {identifier} p1 allow | allow_always | deny\n")
     assert (out, rest.splitlines()[0]) == ("deny\n", "· asked to rm -rf build: deny, by owner")
 
 
@@ -281,3 +282,50 @@ def test_a_question_on_a_terminal_goes_when_somebody_else_has_answered(shell: Sh
         at.wait_for("Left; the task goes on.")
         assert at.end() == 130
     shell("tasks", "cancel", task["id"])
+
+
+def test_a_task_is_found_by_any_part_of_its_id_that_no_other_has(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "--watch", "by part").out.splitlines()[0]
+
+    for part in (identifier[-8:], identifier[-8:].lower(), identifier[8:20], identifier[:20]):
+        assert shell("tasks", "show", part, "--json").json["task"]["id"] == identifier
+
+
+def test_the_last_task_needs_no_id(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "--watch", "newest").out.splitlines()[0]
+
+    assert shell("tasks", "show", "--last", "--json").json["task"]["id"] == identifier
+    assert shell("tasks", "watch", "--last").out == "echo: newest\n"
+    both, none = shell("tasks", "show", "--last", identifier), shell("tasks", "show")
+    assert (both.code, none.code) == (2, 2)
+    assert "Give an ID, or --last" in none.err
+
+
+def test_an_ambiguous_part_lists_the_tasks_that_have_it(shell: Shell) -> None:
+    ids = [shell("tasks", "add", "--watch", "x").out.splitlines()[0] for _ in range(2)]
+
+    result = shell("tasks", "watch", ids[0][:4])
+    unknown = shell("tasks", "watch", "0000ZZZZ")
+
+    assert result.code == 1
+    assert all(identifier in result.err for identifier in ids)
+    assert "last characters" in result.err
+    assert unknown.err == "there is no task with the id '0000ZZZZ'.\n"
+
+
+def test_tasks_since_a_time_are_listed_with_their_end_and_cost(shell: Shell) -> None:
+    identifier = shell("tasks", "add", "--label", "since=1", "--watch", "x").out.splitlines()[0]
+
+    listed = shell("tasks", "list", "--label", "since=1", "--since", "1h").out
+    assert listed.splitlines()[0].split() == "TASK STATUS AGENT CREATED ENDED TOOK COST INPUT".split()
+    assert identifier in listed
+    assert "unknown" in listed  # the echo agent reports no cost
+    assert shell("tasks", "list", "--label", "since=1", "--since", "2099-01-01").err == "None.\n"
+    wrong = shell("tasks", "list", "--since", "yesterday")
+    assert (wrong.code, "2h" in wrong.err) == (2, True)
+
+
+def test_the_unknown_cost_of_a_task_is_said_as_usage_says_it(shell: Shell) -> None:
+    shell("tasks", "add", "--watch", "x")
+
+    assert re.search(r"^Usage .*cost unknown$", shell("tasks", "show", "--last").out, re.MULTILINE)
