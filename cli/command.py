@@ -18,10 +18,10 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.supervisor.command_line import spell_program
 
 _COMMAND_NAMES = sorted(found.name.replace("_", "-") for found in pkgutil.iter_modules(commands.__path__))
-#: our name where a command follows; not "the gateway status", and not with --config
+#: our name where a command follows; not "the gateway status", and not with --config or --help
 _COMMANDS_IN_TEXT = re.compile(
     r"(?<![\w./-])(?<!\bthe )(?<!\ba )(?<!\bthat )(?<!\bthis )gateway"
-    rf"(?= (?:{'|'.join(_COMMAND_NAMES)})\b(?![^\n;,]*--config))"
+    rf"(?= (?:{'|'.join(_COMMAND_NAMES)})\b(?![^\n;,]*--(?:config|help)\b))"
 )
 
 
@@ -127,6 +127,14 @@ class Group(click.Group):
     """A group of subcommands that suggests the nearest one for a typo."""
 
     command_class = Command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands, each with its whole first sentence; click would cut it off."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, one.get_short_help_str(formatter.width * 10)) for name, one in found if one is not None]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

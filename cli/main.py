@@ -99,15 +99,16 @@ def _report_error(
     details: dict[str, object] | None = None,
 ) -> int:
     """Print what went wrong and what to do. Returns the exit code."""
+    message = output.end_sentence(message)
     remedies = [line for line in complete_commands(remedy or "", invocation.merged_environment).splitlines() if line]
     if exit_code == Interrupted.exit_code and sys.stderr.isatty():
         output.print_error("\n" + "\n   ".join([message, *remedies]))  # the terminal has printed ^C on this line
     elif output.wants_decoration(sys.stderr):
         output.print_error("\n   ".join([f"❌ {message}", *remedies]))
     else:
-        output.print_error(" ".join([message, *remedies]))
+        output.print_error(output.join_sentences([message, *remedies]))
     if invocation.json:
-        whole = " ".join([message, *remedies])
+        whole = output.join_sentences([message, *remedies])
         output.print_json_line({"error": {"code": code, "message": whole, **({"details": details} if details else {})}})
     return exit_code
 

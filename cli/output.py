@@ -47,6 +47,24 @@ def print_note(text: str, *, end: str = "\n") -> None:
     click.echo(dim_text(replace_unsafe(text)) + end, nl=False, err=True)
 
 
+def join_sentences(parts: Sequence[str]) -> str:
+    """Return the sentences and commands of a message on one line, so that none runs into the next one."""
+    said = ""
+    for part in parts:
+        if said and said[-1] not in ".!?:;,…":
+            said += "; "
+            part = part[:1].lower() + part[1:] if part[1:2].islower() else part
+        elif said:
+            said += " "
+        said += part
+    return said
+
+
+def end_sentence(text: str) -> str:
+    """Return a text with a full stop, unless it ends with a mark of its own."""
+    return text if not text or text.rstrip()[-1:] in ".!?:;,…" else f"{text.rstrip()}."
+
+
 def print_error(text: str) -> None:
     """Print on stderr what went wrong."""
     click.echo(replace_unsafe(text), err=True)

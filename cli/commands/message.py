@@ -14,7 +14,7 @@ from cli.remote.client import connect_to_gateway
 @click.command(cls=Command)
 @click.argument("channel")
 @click.argument("chat")
-@click.argument("content", metavar="MESSAGE", required=False)
+@click.argument("content", metavar="[MESSAGE]", required=False)
 @click.option("--agent", metavar="ID", help="Agent that answers.  [default: the default agent]")
 @click.option("--sync", is_flag=True, help="Wait for the reply and print it.")
 def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, sync: bool) -> None:  # noqa: N802 the seam's name

@@ -31,7 +31,7 @@ def COMMAND(  # noqa: N802 the seam's name
 ) -> int:
     """Run the gateway in the foreground until Ctrl-C.
 
-    It prints its address, the file with its token, and the agent that it found. Press Ctrl-C again
+    It prints its address, where its token is, and the agent that it found. Press Ctrl-C again
     to stop at once.
 
     \b

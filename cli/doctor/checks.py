@@ -23,6 +23,9 @@ from gateway.domain.agent import Agent
 from gateway.errors import ConfigError, PortTaken
 from gateway.supervisor import port
 
+#: remedy of a wrong setting whose error names none
+_EDIT_CONFIG = "edit the file that is named, then: gateway config check"
+
 
 def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
     """Return the findings of all checks. Without a usable config, the checks that need one are left out."""
@@ -41,7 +44,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
         settings = config.load(environ)
         agents = app.check_agents(settings, environ)
     except ConfigError as error:
-        return [Finding("config", Level.ERROR, error.message, remedy=error.remedy or "Edit it."), *findings]
+        return [Finding("config", Level.ERROR, error.message, remedy=error.remedy or _EDIT_CONFIG), *findings]
     return [
         Finding("config", Level.OK, _describe_config(settings, agents)),
         *findings,

@@ -28,10 +28,24 @@ class Finding(NamedTuple):
     remedy: str | None = None
 
     def complete(self) -> Finding:
-        """Return the finding as it is shown: its commands reach the gateway that this command line names."""
+        """Return the finding as it is shown: its commands reach the gateway that this command line names.
+
+        Each part is a phrase without a final stop, although it may come from an error, whose parts are sentences.
+        """
         return self._replace(
-            finding=complete_commands(self.finding), remedy=self.remedy and complete_commands(self.remedy)
+            finding=complete_commands(_make_phrase(self.finding)),
+            cause=self.cause and _make_phrase(self.cause),
+            remedy=self.remedy and complete_commands(_make_phrase(self.remedy)),
         )
+
+
+def _make_phrase(text: str) -> str:
+    """Return a sentence as a phrase on one line: without its capital and its final stop; several sentences stay."""
+    joined = output.join_sentences([line.strip() for line in text.splitlines() if line.strip()])
+    if ". " in joined:
+        return joined
+    lowered = joined[:1].lower() + joined[1:] if joined[1:2].islower() else joined
+    return lowered.removesuffix(".") if not lowered.endswith("..") else lowered
 
 
 def print_finding(found: Finding) -> None:

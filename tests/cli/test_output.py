@@ -125,3 +125,10 @@ def test_all_commands_print_through_one_module_so_that_none_forgets_to_be_safe()
         "remote/mcp_relay.py: self._out.write(rest)",  # a protocol
         "service/unit_file.py: draft.write(content)",  # a file
     ]
+
+
+def test_sentences_and_commands_on_one_line_do_not_run_into_each_other() -> None:
+    assert output.join_sentences(["It ended.", "Start it: gateway start", "Then: gateway tasks watch 1"]) == (
+        "It ended. Start it: gateway start; then: gateway tasks watch 1"
+    )
+    assert [output.end_sentence(text) for text in ("a", "a.", "a?", "a:", "")] == ["a.", "a.", "a?", "a:", ""]
