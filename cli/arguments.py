@@ -117,16 +117,20 @@ def add_id_argument(noun: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
 def add_budget_options(command: Any) -> Any:
     """Add the options that set or remove a daily budget."""
-    for option in (
-        click.option("--budget-runs", type=click.IntRange(1), metavar="N", help="At most this many runs a day."),
-        click.option("--budget-tokens", type=click.IntRange(1), metavar="N", help="At most this many tokens a day."),
-        click.option(
-            "--budget-cost",
-            type=click.FloatRange(0, min_open=True),
-            metavar="USD",
-            help="At most this many US dollars a day.",
-        ),
-        click.option("--no-budget", is_flag=True, help="Remove the daily limits."),
+    for option in reversed(
+        (
+            click.option("--budget-runs", type=click.IntRange(1), metavar="N", help="At most this many runs a day."),
+            click.option(
+                "--budget-tokens", type=click.IntRange(1), metavar="N", help="At most this many tokens a day."
+            ),
+            click.option(
+                "--budget-cost",
+                type=click.FloatRange(0, min_open=True),
+                metavar="USD",
+                help="At most this many US dollars a day.",
+            ),
+            click.option("--no-budget", is_flag=True, help="Remove the daily limits."),
+        )
     ):
         command = option(command)
     return command

@@ -41,46 +41,61 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
 def _add_schedule_options(command: Any) -> Any:
     """Add the options that `add` and `edit` share."""
-    for option in (
-        click.option("--name", help="Display name."),
-        click.option(
-            "--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin.  [default: the gateway's]"
-        ),
-        click.option(
-            "--agent", "agentId", metavar="ID", help="Agent that does the work.  [default: the default agent]"
-        ),
-        click.option("--session", help="Conversation to continue.  [default: one of its own]"),
-        click.option("--fresh/--no-fresh", default=None, help="Start a new conversation each time."),
-        click.option("--model", help="Model to use, as the agent names it."),
-        click.option(
-            "--timeout",
-            type=Duration(above=0),
-            metavar="DURATION",
-            help="Longest time of a task: 90s, 10m; a plain number is in seconds.",
-        ),
-        click.option("--deliver", metavar="CHANNEL:CHAT", help="Chat that gets the answer."),
-        click.option("--webhook", metavar="URL", help="Send a signed POST to this URL when a run ends."),
-        click.option(
-            "--misfire",
-            type=click.Choice(["skip", "once", "all"]),
-            help="Which missed times to make up for: none, the newest, or all.  [default: once]",
-        ),
-        click.option(
-            "--overlap",
-            type=click.Choice(["queue_one", "queue", "skip", "replace"]),
-            help="What happens at a time while earlier runs have not ended: one run waits, all wait, the time is"
-            " skipped, or the earlier runs are cancelled.  [default: queue_one]",
-        ),
-        click.option(
-            "--max-age", "max_age", type=Duration(), metavar="DURATION", help="Skip missed times older than this."
-        ),
-        click.option("--jitter", type=Duration(), metavar="DURATION", help="Start later by a random time up to this."),
-        click.option(
-            "--max-failures", "max_failures", type=int, help="Disable it after this many failures in a row; 0 is never."
-        ),
+    command = add_budget_options(command)
+    for option in reversed(
+        (
+            click.option("--name", help="Display name."),
+            click.option(
+                "--tz", "timezone", metavar="ZONE", help="Time zone, such as Europe/Berlin.  [default: the gateway's]"
+            ),
+            click.option(
+                "--agent", "agentId", metavar="ID", help="Agent that does the work.  [default: the default agent]"
+            ),
+            click.option("--session", help="Conversation to continue.  [default: one of its own]"),
+            click.option("--fresh/--no-fresh", default=None, help="Start a new conversation each time."),
+            click.option("--model", help="Model to use, as the agent names it."),
+            click.option(
+                "--timeout",
+                type=Duration(above=0),
+                metavar="DURATION",
+                help="Longest time of a task: 90s, 10m; a plain number is in seconds.",
+            ),
+            click.option("--deliver", metavar="CHANNEL:CHAT", help="Chat that gets the answer."),
+            click.option("--webhook", metavar="URL", help="Send a signed POST to this URL when a run ends."),
+            click.option(
+                "--misfire",
+                type=click.Choice(["skip", "once", "all"]),
+                help="Which missed times to make up for: none, the newest, or all.  [default: once]",
+            ),
+            click.option(
+                "--overlap",
+                type=click.Choice(["queue_one", "queue", "skip", "replace"]),
+                help="What happens at a time while earlier runs have not ended: one run waits, all wait, the time is"
+                " skipped, or the earlier runs are cancelled.  [default: queue_one]",
+            ),
+            click.option(
+                "--max-age",
+                "max_age",
+                type=Duration(),
+                metavar="DURATION",
+                help="Skip missed times older than this: 30s, 2h; a plain number is in seconds.",
+            ),
+            click.option(
+                "--jitter",
+                type=Duration(),
+                metavar="DURATION",
+                help="Start later by a random time up to this: 30s, 5m; a plain number is in seconds.",
+            ),
+            click.option(
+                "--max-failures",
+                "max_failures",
+                type=int,
+                help="Disable it after this many failures in a row; 0 is never.",
+            ),
+        )
     ):
         command = option(command)
-    return add_budget_options(command)
+    return command
 
 
 @COMMAND.command("list")

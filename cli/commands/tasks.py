@@ -38,10 +38,11 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
 
     \b
     With --json, a task is
-      {"id", "status", "outcome", "agentId", "session", "source", "input", "model", "priority",
+      {"id", "status", "outcome", "agentId", "session", "source", "input", "mode", "model", "priority",
        "labels", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
-       "waits": {"why", "until"} or null, "last_event", "result", "finish", "error", "usage", "created_at",
-       "run_at", "started_at", "finished_at"}
+       "waits": {"why", "until"} or null, "last_event", "result", "finish", "error", "shortened",
+       "usage": {"input", "output", "cached", "cost"}, "rounds", "done", "created_at", "run_at",
+       "started_at", "finished_at"}
     """
 
 
@@ -240,7 +241,7 @@ def watch_task(id_: str | None, last: bool) -> None:
 
 
 @COMMAND.command("add")
-@click.argument("input_", metavar="INPUT", required=False)
+@click.argument("input_", metavar="[INPUT]", required=False)
 @click.option("--agent", metavar="ID", help="Agent that does the task.  [default: the default agent]")
 @click.option("--session", help="Conversation to continue.  [default: a new one]")
 @click.option("--model", help="Model to use, as the agent names it.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import output
+from cli.arguments import Duration
 from cli.command import Group, current_invocation
 from cli.remote.client import connect_to_gateway, quote_part
 
@@ -57,7 +58,10 @@ def list_tokens() -> None:
     help="What the token allows; each scope includes the one before.",
 )
 @click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True), help="Days until it expires.  [default: it does not expire]"
+    "--days",
+    type=Duration("d", above=0),
+    metavar="DURATION",
+    help="Time until it expires: 12h, 90d; a plain number is in days.  [default: it does not expire]",
 )
 def create_token(name: str, scope: str, days: float | None) -> None:
     """Create a token and print its secret. The secret is not stored and cannot be shown again.

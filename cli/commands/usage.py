@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from cli import output
+from cli.arguments import Moment
 from cli.command import Command, current_invocation
 from cli.remote.client import connect_to_gateway
-
-_DAY_TYPE = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command(cls=Command)
@@ -23,8 +22,10 @@ _DAY_TYPE = click.DateTime(["%Y-%m-%d"])
     show_default=True,
     help="How to group the usage.",
 )
-@click.option("--since", type=_DAY_TYPE, metavar="DAY", help="First day, such as 2026-11-21.  [default: 30 days ago]")
-@click.option("--until", type=_DAY_TYPE, metavar="DAY", help="Last day.  [default: today]")
+@click.option(
+    "--since", type=Moment(), metavar="DAY", help="First day: 2026-11-21, or 7d (ago).  [default: 30 days ago]"
+)
+@click.option("--until", type=Moment(), metavar="DAY", help="Last day.  [default: today]")
 @click.option("--agent", metavar="ID", help="Only the usage of this agent.")
 def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str | None) -> None:  # noqa: N802 the seam's name
     """Show usage by day, agent or schedule, and what is left of today's budgets.
@@ -59,13 +60,13 @@ def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str 
 
 
 def _format_day(given: datetime | None) -> str | None:
-    return None if given is None else given.date().isoformat()
+    return None if given is None else given.astimezone().date().isoformat()
 
 
 def _usage_row(one: Mapping[str, Any]) -> tuple[object, ...]:
     cost = output.format_cost(one["cost"])
-    if one["unpriced"]:
-        cost += f" and {one['unpriced']} unknown"
+    if one["unpriced"]:  # of so many tasks
+        cost = f"{cost} and {one['unpriced']} unknown" if one["cost"] else f"{one['unpriced']} unknown"
     counts = (f"{one[name]:,}" for name in ("runs", "input", "output", "cached"))
     return (one["slug"] or one["name"], *counts, cost)
 

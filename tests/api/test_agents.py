@@ -159,8 +159,11 @@ async def test_what_waits_for_a_deleted_agent_fails_and_what_is_at_work_goes_on(
     assert gone.body == {"status": "ok", "failed": 1}
     assert (failed["status"], failed["error"]) == (
         "failed",
-        f"the agent '{made['id']}' was removed before this run began.",
+        "the agent 'reviewer' was removed before this run began.",
     )
+    assert (await ask(moongate, "GET", "/api/agents")).body["deleted"] == {made["id"]: "reviewer"}
+    used = (await ask(moongate, "GET", "/api/usage?by=agent")).body["usage"]
+    assert [one["slug"] for one in used if one["name"] == made["id"]] == ["reviewer"]
     assert (await done(moongate, first["id"]))["status"] == "succeeded"
     assert (await ask(moongate, "DELETE", "/api/agents/reviewer")).status == 404
 

@@ -81,6 +81,18 @@ async def test_tasks_are_found_by_label_status_agent_and_session(moongate: Servi
     assert await listed(moongate, "?session=main:task:s") == ["one"]
 
 
+async def test_tasks_since_a_time_are_those_created_then_or_later(moongate: Serving) -> None:
+    first, second = await submit(moongate, "one"), await submit(moongate, "two", labels={"a": "b"})
+
+    at = second["created_at"]
+    expected = ["two"] if first["created_at"] < at else ["two", "one"]
+    assert await listed(moongate, f"?since={at}") == expected
+    assert await listed(moongate, f"?since={at}&label=a") == ["two"]
+    assert await listed(moongate, "?since=1970-01-01T00:00:00Z") == ["two", "one"]
+    assert await listed(moongate, "?since=2999-01-01T00:00:00Z") == []
+    assert (await ask(moongate, "GET", "/api/tasks?since=yesterday")).status == 400
+
+
 async def test_a_session_s_tasks_are_found_by_its_key_when_it_is_gone(moongate: Serving) -> None:
     await done(moongate, (await submit(moongate, "one", session="s"))["id"])
     await ask(moongate, "DELETE", "/api/sessions/main:task:s")
@@ -106,10 +118,10 @@ async def test_a_list_of_nothing_that_can_be(moongate: Serving, query: str, code
     assert (await ask(moongate, "GET", f"/api/tasks?{query}")).code == code
 
 
-async def test_a_unique_prefix_is_an_id(moongate: Serving) -> None:
+async def test_a_unique_part_is_an_id(moongate: Serving) -> None:
     task = await submit(moongate, "hi")
 
-    for name in (task["id"][:12], task["id"].lower()):
+    for name in (task["id"][:12], task["id"].lower(), task["id"][-6:], task["id"][12:20]):
         assert (await ask(moongate, "GET", f"/api/tasks/{name}")).body["task"]["id"] == task["id"]
 
 
@@ -120,7 +132,7 @@ async def test_a_prefix_of_several_ids_is_none(moongate: Serving) -> None:
     answer = await ask(moongate, "GET", "/api/tasks/0")
 
     assert (answer.status, answer.code) == (404, "RUN_NOT_FOUND")
-    assert "more than one" in answer.message
+    assert "several tasks have '0' in their ids" in answer.message
 
 
 @pytest.mark.parametrize("name", ["nothing", "%00", "%25", "*", "..%2F..", "Z" * 26, "Z" * 4000, "%F0%9F%92%A9"])

@@ -552,6 +552,28 @@ async def test_a_run_is_found_by_a_unique_prefix_of_its_id(store: Store, clock: 
     assert (await store.runs.get(second.id.lower())).id == second.id
 
 
+async def test_a_run_is_found_by_any_unique_part_of_four_characters_or_more(store: Store) -> None:
+    first, second = [(await store.runs.accept(spec())).run for _ in range(2)]
+
+    for part in (first.id[-8:], first.id[-8:].lower(), first.id[12:22]):
+        assert (await store.runs.get(part)).id == first.id
+    with pytest.raises(RunNotFound, match="there is no task"):
+        await store.runs.get(first.id[-3:])
+    with pytest.raises(RunNotFound, match=f"several tasks.*{second.id}.*{first.id}|{first.id}.*{second.id}"):
+        await store.runs.get(first.id[:4])
+
+
+async def test_runs_since_a_time_are_listed(store: Store, clock: SteppedClock) -> None:
+    await store.runs.accept(spec())
+    clock.forward(10)
+    second = (await store.runs.accept(spec())).run
+    clock.forward(10)
+    third = (await store.runs.accept(spec())).run
+
+    assert [run.id for run in await store.runs.list(RunFilter(since=second.created), Page())] == [third.id, second.id]
+    assert await store.runs.list(RunFilter(since=third.created + 1), Page()) == []
+
+
 @pytest.mark.parametrize("name", ["", "0", "%", "_", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "~", "0'--", "\N{CRAB}", "0" * 999])
 async def test_a_prefix_that_matches_no_run_or_several_finds_nothing(store: Store, name: str) -> None:
     for _ in range(2):

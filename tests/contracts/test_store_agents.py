@@ -203,9 +203,9 @@ async def test_queued_runs_of_a_deleted_agent_fail(store: Store) -> None:
     delayed = (await store.runs.accept(spec("gone:test:b", run_at=START + 1000))).run
     other = (await store.runs.accept(spec("main:test:a"))).run
 
-    assert len(await store.runs.abandon("gone", 2)) == 2
-    assert len(await store.runs.abandon("gone", 2)) == 1
-    assert await store.runs.abandon("gone", 2) == []
+    assert len(await store.runs.abandon("gone", 2, "gone")) == 2
+    assert len(await store.runs.abandon("gone", 2, "gone")) == 1
+    assert await store.runs.abandon("gone", 2, "gone") == []
 
     for run in [await store.runs.get(run.id) for run in (*waiting, delayed)]:
         assert (run.status, run.outcome) == (Status.FAILED, Outcome.AGENT_ERROR)
@@ -220,5 +220,5 @@ async def test_running_runs_of_a_deleted_agent_continue(store: Store) -> None:
     await store.runs.accept(spec("main:test:a"))
     run = await claim_one(store)
 
-    assert await store.runs.abandon("main", 10) == []
+    assert await store.runs.abandon("main", 10, "main") == []
     assert (await finish(store, run)).status is Status.SUCCEEDED

@@ -174,8 +174,8 @@ async def test_runs_of_a_removed_agent_fail_around_one_that_cannot_be_read(store
     bad, good = [(await store.runs.accept(spec(f"gone:test:{n}"))).run for n in range(2)]
     damage(store, "UPDATE runs SET spec = '{' WHERE id = ?", bad.id)
 
-    assert [run.id for run in await store.runs.abandon("gone", 10)] == [good.id]
-    assert await store.runs.abandon("gone", 10) == []
+    assert [run.id for run in await store.runs.abandon("gone", 10, "gone")] == [good.id]
+    assert await store.runs.abandon("gone", 10, "gone") == []
 
 
 async def test_a_session_with_a_run_that_cannot_be_read_takes_others_and_can_be_deleted(store: SqliteStore) -> None:

@@ -48,7 +48,7 @@ async def list_deliveries(call: Call[Nothing, WhichDeliveries]) -> DeliveryList:
 
 @ROUTES.add("GET", "/api/deliveries/{id}", scope=Scope.READ, answer=DeliveryAnswer)
 async def show_delivery(call: Call[Nothing, Nothing]) -> DeliveryAnswer:
-    """Show a delivery, by its id or a unique prefix of it."""
+    """Show a delivery, by its id or any unique part of it."""
     return DeliveryAnswer(delivery=views.render_delivery(await call.engine.deliveries.get_delivery(call.path["id"])))
 
 

@@ -89,12 +89,16 @@ class RunStore(Protocol):
         """
         ...
 
-    async def abandon(self, agent: str, limit: int) -> Sequence[Run]:
-        """Fail up to `limit` queued runs of an agent that no longer exists: nobody would ever claim them."""
+    async def abandon(self, agent: str, limit: int, name: str) -> Sequence[Run]:
+        """Fail up to `limit` queued runs of an agent that no longer exists: nobody would ever claim them.
+
+        Args:
+            name: what people called the agent; the error of each run has it.
+        """
         ...
 
     async def get(self, run_id: str) -> Run:
-        """Return a run by its id, or by a prefix that fits exactly one run.
+        """Return a run by its id, or by a part of it that fits exactly one run.
 
         Raises:
             RunNotFound: no run fits, or more than one.

@@ -260,7 +260,7 @@ class Agents:
 
     async def _fail_queued_runs(self, agent: str) -> int:
         failed = 0
-        while some := await self._store.runs.abandon(agent, ABANDON_BATCH_SIZE):
+        while some := await self._store.runs.abandon(agent, ABANDON_BATCH_SIZE, self.display_name(agent)):
             failed += len(some)
         return failed
 

@@ -233,7 +233,7 @@ def get_delivery(reader: Reader, delivery_id: str) -> Delivery:
     """
     found = id_lookup.find_ids(reader, "deliveries", delivery_id)
     if len(found) != 1:
-        raise DeliveryNotFound(id_lookup.describe_misses("delivery", delivery_id, found))
+        raise DeliveryNotFound(id_lookup.describe_misses("delivery", "deliveries", delivery_id, found))
     row = reader.execute(f"{_SELECT_DELIVERY} WHERE deliveries.id = ?", (found[0],)).fetchone()
     assert row is not None
     return decode_row(reader, RowKind.DELIVERY, row, _decode_delivery, (row[1],))

@@ -32,11 +32,11 @@ def find_ids(reader: Reader, table: Literal["runs", "deliveries"], part: str) ->
     return [str(id_) for (id_,) in reader.execute(containing, (wanted,))]
 
 
-def describe_misses(noun: str, part: str, found: Sequence[str]) -> str:
+def describe_misses(noun: str, nouns: str, part: str, found: Sequence[str]) -> str:
     """Return why a part of an id does not name one thing: there is none, or there are several, which are listed."""
     if not found:
         return f"there is no {noun} with the id {part[:64]!r}."
     listed = ", ".join(found[:MAX_CANDIDATES]) + (", …" if len(found) > MAX_CANDIDATES else "")
     return (
-        f"{part[:64]!r} is in the ids of several: {listed}. Give more of the {noun}'s id, such as its last characters."
+        f"several {nouns} have {part[:64]!r} in their ids: {listed}. Give more of the id, such as its last characters."
     )

@@ -128,7 +128,7 @@ def get_run(reader: Reader, run_id: str) -> Run:
         return decode_run(reader, row)
     found = id_lookup.find_ids(reader, "runs", run_id)
     if len(found) != 1:
-        raise RunNotFound(id_lookup.describe_misses("task", run_id, found))
+        raise RunNotFound(id_lookup.describe_misses("task", "tasks", run_id, found))
     row = reader.execute(exact, (found[0],)).fetchone()
     assert row is not None
     return decode_run(reader, row)

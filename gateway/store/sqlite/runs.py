@@ -305,7 +305,7 @@ def cancel_session_runs(tx: Transaction, session: str) -> list[str]:
     return [run.id for run in asked if run.status is Status.RUNNING]
 
 
-def abandon_runs(tx: Transaction, agent: str, limit: int) -> list[Run]:
+def abandon_runs(tx: Transaction, agent: str, limit: int, name: str) -> list[Run]:
     """Fail queued runs of an agent that no longer exists, oldest first, so that transcripts stay in order."""
     rows = tx.execute(
         f"SELECT {run_queries.RUN_COLUMNS} FROM runs INDEXED BY runs_waiting WHERE status = 'queued' AND agent = ?"
@@ -316,7 +316,7 @@ def abandon_runs(tx: Transaction, agent: str, limit: int) -> list[Run]:
     readable = run_queries.decode_runs(tx, rows)
     setting_aside.set_aside_unreadable(tx, rows, readable)
     for run in readable:
-        error = f"the agent {run.spec.agent!r} was removed before this run began."
+        error = f"the agent {name!r} was removed before this run began."
         abandoned.append(move_run(tx, run, Move.ABANDON, outcome=Outcome.AGENT_ERROR, error=error))
         sessions.write_transcript(tx, abandoned[-1])
     return abandoned

@@ -41,7 +41,7 @@ _Call = Call[Any, Any]
 _Wait = Annotated[
     float, Meta(ge=0, le=MAX_TOOL_WAIT_SECONDS, description="Seconds to wait before answering with what there is.")
 ]
-_TaskId = Annotated[fields.RunId, Meta(description="The task's id, or a unique prefix of it.")]
+_TaskId = Annotated[fields.RunId, Meta(description="The task's id, or any unique part of it.")]
 _Agent = Annotated[fields.AgentName, Meta(description="Id of the agent; the default agent when left out.")]
 _Model = Annotated[str, Meta(pattern=ids.MODEL_PATTERN, description="One of the agent's own models.")]
 _Limit = Annotated[int, Meta(ge=1, le=100, description="How many to list, newest first.")]
