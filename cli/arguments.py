@@ -41,7 +41,7 @@ def parse_labels(words: tuple[str, ...]) -> dict[str, str]:
 # --- durations ------------------------------------------------------------------------------------
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
-_SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
@@ -75,8 +75,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in ne
             return float(text)
         if not re.fullmatch(rf"({_DURATION_PART.pattern})+", text, re.ASCII):
             return None
-        seconds = sum(float(count) * _SECONDS_PER_UNIT[unit] for count, unit in _DURATION_PART.findall(text))
-        return round(seconds / _SECONDS_PER_UNIT[self._unit], 9)
+        seconds = sum(float(count) * _UNIT_SECONDS[unit] for count, unit in _DURATION_PART.findall(text))
+        return round(seconds / _UNIT_SECONDS[self._unit], 9)
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # as above

@@ -14,7 +14,7 @@ from gateway.errors import NotFound, ScheduleNotFound
 #: the id of an agent that was made with `gateway agents add`: a UUID
 _GENERATED_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: schedules among which a name or a part of an id is looked for
-MAX_SCHEDULES = 10_000
+MAX_LOOKED_UP_SCHEDULES = 10_000
 #: schedules that are listed when a name or a part is ambiguous
 MAX_LISTED = 5
 
@@ -45,7 +45,7 @@ def find_schedule_id(client: GatewayClient, given: str) -> str:
     Raises:
         ScheduleNotFound: none fits, or several do, which are listed.
     """
-    schedules = client.get_pages("/api/cron", "jobs", MAX_SCHEDULES)["jobs"]
+    schedules = client.get_pages("/api/cron", "jobs", MAX_LOOKED_UP_SCHEDULES)["jobs"]
     for fits in (
         lambda one: one["id"] == given,
         lambda one: one["name"] == given,

@@ -60,7 +60,7 @@ def list_commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterato
             yield from list_commands(found, (*path, name))
 
 
-@pytest.mark.parametrize("path", list_commands(COMMAND), ids=" ".join)
+@pytest.mark.parametrize("path", [*list_commands(COMMAND)], ids=" ".join)
 def test_no_help_ends_in_the_middle_of_a_sentence(path: tuple[str, ...]) -> None:
     command: click.Command = COMMAND
     context = click.Context(command, info_name="gateway", max_content_width=100)

@@ -165,7 +165,7 @@ def test_a_bug_shows_no_traceback_but_how_to_get_one(
 
     assert main(["status"]) == 1
     assert capsys.readouterr().err == (
-        "this command failed unexpectedly: ZeroDivisionError: division by zero"
+        "this command failed unexpectedly: ZeroDivisionError: division by zero."
         " This is a bug. Set MOONGATE_DEBUG=1 to see where.\n"
     )
 
