@@ -128,3 +128,14 @@ def test_the_page_about_tasks_explains_every_event() -> None:
     assert [kind for kind in kinds if f"`{kind}`" not in page] == []
     fields = {field.encode_name for member in get_args(event.AnyEventData) for field in msgspec.structs.fields(member)}
     assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
+
+
+def test_the_reference_says_what_each_field_of_a_task_means() -> None:
+    text = _generator().api()
+
+    for title in ("Object: TaskShown", "Object: UsageShown", "Object: SessionShown", "Object: PermissionShown"):
+        section = text.partition(f"### {title}\n")[2].partition("\n#")[0]
+        rows = re.findall(r"^- `.*$", section, re.MULTILINE)
+        assert rows, title
+        assert [row for row in rows if not re.search(r"\. [A-Z`].*\.$", row) and "](#object" not in row] == []
+    assert markdown.anchors(text) >= {link[1:] for link in markdown.links(text) if link.startswith("#")}

@@ -33,7 +33,7 @@ def COMMAND(  # noqa: N802 the seam's name
     """Ask an agent and print its answer.
 
     If MESSAGE is missing or -, it is read from standard input. Ctrl-C does not stop the agent; it
-    prints the command that shows the run again.
+    prints the command that follows its task again.
 
     \b
     Examples:

@@ -140,7 +140,7 @@ def apply_move(status: Status, move: Move) -> Status:
     """
     row = RUN_MOVES[move]
     if status not in row.from_statuses:
-        raise Conflict(f"cannot {move} a run that is {status}")
+        raise Conflict(f"cannot {move} a task that is {status}.")
     return row.to_status
 
 

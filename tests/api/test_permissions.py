@@ -127,7 +127,7 @@ async def test_what_is_unknown_or_wrong_is_refused(moongate: Serving) -> None:
     more = await ask(moongate, "POST", f"{path}/p1", {**allow, "more": 1})
 
     assert (unknown.status, unknown.code) == (404, "NOT_FOUND")
-    assert unknown.message == f"the run {task} has no permission request p2."
+    assert unknown.message == f"the task {task} has no permission request p2."
     assert (odd.status, nowhere.status, nowhere.code) == (404, 404, "RUN_NOT_FOUND")
     assert (wrong.status, more.status) == (400, 400)
     assert (await ask(moongate, "GET", path)).body["permissions"][0]["answer"] is None

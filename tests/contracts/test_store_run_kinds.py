@@ -78,7 +78,7 @@ async def test_only_a_held_run_is_released(store: Store) -> None:
     run = await held(store)
     await store.runs.release(run.id, BUSY)
 
-    with pytest.raises(Conflict, match="cannot release a run that is queued"):
+    with pytest.raises(Conflict, match="cannot release a task that is queued"):
         await store.runs.release(run.id, BUSY)
 
 

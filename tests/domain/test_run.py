@@ -35,7 +35,7 @@ def test_a_move_leads_where_the_table_says_or_nowhere(status: Status, move: Move
     if status in RUN_MOVES[move].from_statuses:
         assert apply_move(status, move) is RUN_MOVES[move].to_status
     else:
-        with pytest.raises(Conflict, match=f"cannot {move} a run that is {status}"):
+        with pytest.raises(Conflict, match=f"cannot {move} a task that is {status}"):
             apply_move(status, move)
 
 

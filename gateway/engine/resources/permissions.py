@@ -91,7 +91,7 @@ class Permissions:
         known = await self._store.runs.get(run)
         number = parse_request_id(request)
         if number is None:
-            raise PermissionNotFound(f"the run {known.id} has no permission request {request[:64]!r}.")
+            raise PermissionNotFound(f"the task {known.id} has no permission request {request[:64]!r}.")
         return await self._store.permissions.get(known.id, number)
 
     async def list_requests(self, run: str, page: Page) -> Sequence[PermissionRequest]:

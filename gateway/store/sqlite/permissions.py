@@ -131,7 +131,7 @@ def _get_of_run(reader: Reader, run: Run, n: int) -> PermissionRequest:
         f"SELECT {_PERMISSION_COLUMNS} FROM permissions WHERE run = ? AND n = ?", (run.seq, n)
     ).fetchone()
     if row is None:
-        raise PermissionNotFound(f"the run {run.id} has no permission request p{n}.")
+        raise PermissionNotFound(f"the task {run.id} has no permission request p{n}.")
     return decode_row(reader, RowKind.PERMISSION, row, lambda row: _decode_request(run.id, row), (run.seq, n))
 
 

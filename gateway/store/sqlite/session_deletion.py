@@ -18,7 +18,10 @@ def delete_with_runs(tx: Transaction, key: str, *, force: bool) -> list[str]:
     if found is None:
         raise SessionNotFound(f"there is no session {key!r}.")
     if found.active_runs and not force:
-        raise Conflict(f"the session {key} has {found.active_runs} runs at work or waiting.", remedy="Use ?force=true.")
+        raise Conflict(
+            f"the session {key} has tasks that run or wait: {found.active_runs}.",
+            remedy="To cancel them first: ?force=true, or gateway sessions delete --force.",
+        )
     stopping = runs.cancel_session_runs(tx, key)
     sessions.delete_session(tx, key)
     return stopping

@@ -163,7 +163,7 @@ async def test_an_unknown_request_is_not_found(tmp_path: Path, name: str) -> Non
         run = await stage.submit()
         await asked(stage, run)
 
-        with pytest.raises(PermissionNotFound, match=f"the run {run.id} has no permission request"):
+        with pytest.raises(PermissionNotFound, match=f"the task {run.id} has no permission request"):
             await stage.engine.permissions.answer_request(run.id, name, Answer.ALLOW, "anna")
 
 
