@@ -12,6 +12,7 @@ from cli import output
 from cli.arguments import Moment
 from cli.command import Command, current_invocation
 from cli.remote.client import connect_to_gateway
+from cli.remote.lookup import read_schedule_names
 
 
 @click.command(cls=Command)
@@ -43,14 +44,14 @@ def COMMAND(by: str, since: datetime | None, until: datetime | None, agent: str 
                     "left": amount, "over": bool}]}
     An amount is {"runs", "tokens", "cost"}; a value without a limit is null.
     """
-    found = connect_to_gateway().get(
-        "/api/usage", by=by, since=_format_day(since), until=_format_day(until), agent=agent
-    )
+    client = connect_to_gateway()
+    found = client.get("/api/usage", by=by, since=_format_day(since), until=_format_day(until), agent=agent)
     if current_invocation().json:
         output.print_json(found)
         return
     headers = (by, "runs", "tokens in", "out", "cached", "cost")
-    output.print_list(headers, [_usage_row(one) for one in found["usage"]])
+    names = read_schedule_names(client) if by == "schedule" else {}
+    output.print_list(headers, [_usage_row(one, names) for one in found["usage"]])
     if found["budgets"]:
         output.print_text("")
         output.print_table(
@@ -63,12 +64,12 @@ def _format_day(given: datetime | None) -> str | None:
     return None if given is None else given.astimezone().date().isoformat()
 
 
-def _usage_row(one: Mapping[str, Any]) -> tuple[object, ...]:
+def _usage_row(one: Mapping[str, Any], names: Mapping[str, str]) -> tuple[object, ...]:
     cost = output.format_cost(one["cost"])
     if one["unpriced"]:  # of so many tasks
         cost = f"{cost} and {one['unpriced']} unknown" if one["cost"] else f"{one['unpriced']} unknown"
     counts = (f"{one[name]:,}" for name in ("runs", "input", "output", "cached"))
-    return (one["slug"] or one["name"], *counts, cost)
+    return (one["slug"] or names.get(one["name"]) or one["name"], *counts, cost)
 
 
 def _budget_row(one: Mapping[str, Any]) -> tuple[object, ...]:

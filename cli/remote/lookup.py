@@ -64,6 +64,12 @@ def find_schedule_id(client: GatewayClient, given: str) -> str:
     raise ScheduleNotFound(f"there is no schedule {given[:64]!r}.", remedy="See: gateway cron list")
 
 
+def read_schedule_names(client: GatewayClient) -> Mapping[str, str]:
+    """Return the names of the schedules by their ids; schedules without a name are left out."""
+    found = client.get_pages("/api/cron", "jobs", MAX_LOOKED_UP_SCHEDULES)["jobs"]
+    return {one["id"]: one["name"] for one in found if one["name"]}
+
+
 def read_agent_names(client: GatewayClient, ids: Sequence[str]) -> Mapping[str, str]:
     """Return the names for people of agents that have another id, also of those that were removed."""
     if not any(_GENERATED_ID.fullmatch(id_) for id_ in ids):

@@ -16,7 +16,7 @@ def test_use_and_what_is_left_are_shown(shell: Shell) -> None:
     shell("cron", "remove", job)
 
     lines = [line.split() for line in shown.out.splitlines()]
-    assert [job, "1", "2", "3", "0", "1", "unknown"] in lines
+    assert ["counted", "1", "2", "3", "0", "1", "unknown"] in lines
     assert "schedule counted 19 of 20 4,995 of 5,000 $2.50 of $2.50 used up".split() in lines
     assert "Budgets start again at " in shown.err
     assert {"by", "timezone", "since", "until", "resets_at", "usage", "budgets"} == set(told)
