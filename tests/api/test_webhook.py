@@ -331,6 +331,14 @@ def message_of(size: int) -> bytes:
     return json.dumps({"event": "message", "data": {**data, "rest": "x" * (size - empty)}}).encode()
 
 
+async def test_the_event_that_becomes_a_label_cannot_hide_what_it_says(taking: Serving, clock: SteppedClock) -> None:
+    body = json.dumps({"event": "a\x9bb\u202ec", "data": {"chat_id": "1", "content": "x"}}).encode()
+    answer = await signed(taking, clock, body)
+
+    assert answer.status < 300
+    assert [run.spec.labels["event"] for run in await runs(taking)] == ["a\ufffdb\ufffdc"]
+
+
 async def test_a_huge_payload_is_refused_and_nothing_stored(taking: Serving, clock: SteppedClock) -> None:
     answer = await signed(taking, clock, message_of(MAX_WEBHOOK_BYTES + 1))
 

@@ -19,6 +19,7 @@ from gateway.domain.times import Clock
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.inbound import ParsedWebhook, Provider, find_providers
 from gateway.security import secret_sources
+from gateway.security.unsafe_text import replace_unsafe
 from gateway.validation import suggest_name
 
 #: characters of the id that a provider gives to a webhook
@@ -89,7 +90,7 @@ class WebhookEndpoint:
             chat=_fill_template(f"inbound.{self.name}.session", self._session, payload),
             content=_fill_template(f"inbound.{self.name}.prompt", self._prompt, payload),
             reply_to=self._reply_to or posted.reply_to,
-            labels={"event": posted.events[-1]} if posted.events else {},
+            labels={"event": replace_unsafe(posted.events[-1])} if posted.events else {},
         )
 
 
