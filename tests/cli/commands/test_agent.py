@@ -79,7 +79,7 @@ def test_a_failed_agent_exits_1_and_says_why_and_where_to_look(shell: Shell) -> 
     result = shell("agent", "--session", "failing", "@@ fail no luck today")
 
     assert (result.code, result.out) == (1, "")
-    assert result.err.startswith("no luck today See: gateway tasks show 01")
+    assert result.err.startswith("no luck today. See: gateway tasks show 01")
 
 
 def test_a_failed_agent_as_json_has_code_and_run(shell: Shell) -> None:

@@ -196,7 +196,7 @@ def test_add_with_watch_follows_to_the_end(shell: Shell) -> None:
     good, bad = shell("tasks", "add", "--watch", "Hello"), shell("tasks", "add", "--watch", "@@ fail no")
 
     assert (good.code, good.out.splitlines()[1:]) == (0, ["echo: Hello"])
-    assert (bad.code, bad.err.split(" See")[0]) == (1, "no")
+    assert (bad.code, bad.err.split(" See")[0]) == (1, "no.")
 
 
 def test_on_a_terminal_watch_says_what_it_watches_and_waits_in_sight(shell: Shell) -> None:
