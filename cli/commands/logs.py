@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from cli import output
 from cli.arguments import Moment
@@ -20,15 +21,13 @@ from gateway import log_reader, paths
 
 #: seconds between two reads of a file that is followed
 LOG_POLL_SECONDS = 0.25
-#: lines that are shown when nothing says which
-DEFAULT_LINES = 50
 #: lines that are shown of a time or a task
 MAX_LINES = 1_000_000
 
 
 @click.command(cls=Command)
 @click.option(
-    "--lines", type=click.IntRange(0), help="Number of lines to show.  [default: 50; all with --since or --task]"
+    "--lines", type=click.IntRange(0), default=50, help="Most lines to show.  [default: 50; all with --since or --task]"
 )
 @click.option("--since", type=Moment(), metavar="TIME", help="Only lines since then: 2h (ago), or a date or time.")
 @click.option("--task", metavar="ID", help="Only lines about this task; a part of its ID is enough.")
@@ -41,7 +40,7 @@ MAX_LINES = 1_000_000
     help="Lowest level to show.",
 )
 def COMMAND(  # noqa: N802 the seam's name
-    lines: int | None, since: datetime | None, task: str | None, follow: bool, level: str
+    lines: int, since: datetime | None, task: str | None, follow: bool, level: str
 ) -> None:
     """Show the last lines of the gateway's log. The gateway need not run.
 
@@ -64,8 +63,9 @@ def COMMAND(  # noqa: N802 the seam's name
         if (manager := lookup.find_installed(instance)) is not None:
             output.print_note(f"To see what the service printed before it could log: {manager.journal_command}")
     show = _print_json if current_invocation().json else _print_readable
-    if lines is None:
-        lines = DEFAULT_LINES if since is None and task is None else MAX_LINES
+    source = click.get_current_context().get_parameter_source("lines")
+    if source is ParameterSource.DEFAULT and (since is not None or task is not None):
+        lines = MAX_LINES
     with contextlib.closing(_read_lines(file, lines, follow, level, _choose_lines(since, task))) as chosen:
         for line in chosen:
             show(line)
