@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from gateway import backends, channels, log, paths, plugins
+from gateway import backends, channels, log, paths, plugins, validation
+from gateway.agent_setup import detection, entries
 from gateway.api.routing import Control, ServerContext
-from gateway.backends import BackendResources, BackendType
+from gateway.backends import BackendResources
 from gateway.channels import ChannelResources, ChannelType
 from gateway.config import Config, is_loopback
 from gateway.domain.address_policy import AddressPolicy, RefusedWebhook
@@ -33,33 +34,36 @@ from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
 from gateway.engine.resources.deliveries import MAX_WEBHOOK_USES
 from gateway.errors import ConfigError, InvalidRequest
 from gateway.outbound.webhook import WebhookSender
-from gateway.plugins import BrokenPlugin
-from gateway.process import child
 from gateway.process.child import Children
 from gateway.process.scratch import ScratchSpace
 from gateway.security import secret_file, signatures
 from gateway.store.sqlite import deliveries as stored_deliveries
 from gateway.store.sqlite import opening
 from gateway.store.sqlite.store import SqliteStore
-from gateway.validation import explain_error, suggest_name
+from gateway.validation import suggest_name
 
 _log = log.get()
 
-_AGENT_FIELDS = frozenset(Agent.__struct_fields__) - {"options"}
 
-
-def check_agents(config: Config, environ: Mapping[str, str]) -> list[Agent]:
+def check_agents(config: Config, environ: Mapping[str, str], *, remember: bool = False) -> list[Agent]:
     """Return the agents in force; their backends have checked their options.
 
-    Without a configured agent, use the first backend that is found on this machine.
+    Without a configured agent, it is the one that was found on this machine.
+
+    Args:
+        remember: whether the next starts use an agent that is found now; serving processes say so.
 
     Raises:
         ConfigError: a setting is wrong; the message names it.
     """
-    kinds = backends.find_backends()
-    agents = [_parse_agent(config, number, entry, kinds) for number, entry in enumerate(config.agents.entries)]
-    if not agents:
-        agents = [_fill_defaults(config, detect_agent(config, environ), kinds)]
+    listed = [
+        entries.parse_entry(f"{config.path}: agents.list[{number}]", entry)
+        for number, entry in enumerate(config.agents.entries)
+    ]
+    agents = [
+        _fill_defaults(config, agent)
+        for agent in listed or [detection.choose_agent(config, environ, remember=remember)]
+    ]
     ids = [agent.id for agent in agents]
     twice = next((name for name in ids if ids.count(name) > 1), None)
     if twice is not None:
@@ -83,66 +87,9 @@ def _make_days(config: Config) -> CalendarDays:
         raise ConfigError(f"cron.{error}") from error
 
 
-def detect_agent(config: Config, environ: Mapping[str, str]) -> Agent:
-    """Return the agent to use when none is configured: that of the first backend found on this machine."""
-    for name, kind in sorted(backends.find_backends().items(), key=lambda entry: entry[1].rank):
-        try:
-            found = kind.detect(environ, config) if kind.detect else None
-        except Exception as error:  # as in plugins: foreign code may raise anything
-            if name not in backends.find_registered_backends().usable:
-                raise
-            origin = backends.find_registered_backends().origins[name]
-            _log.warning("plugin.broken", plugin=name, origin=origin, why=f"detect raises {error!r}")
-            continue
-        if found is not None:
-            return found
-    raise AssertionError("the echo agent is always there")
-
-
-def _parse_agent(config: Config, number: int, entry: Mapping[str, Any], kinds: Mapping[str, BackendType]) -> Agent:
-    where = f"{config.path}: agents.list[{number}]"
-    name = entry.get("backend")
-    if not isinstance(name, str):
-        raise ConfigError(f"{where}.backend: is missing{suggest_name('', sorted(kinds))}")
-    kind = kinds.get(name)
-    if kind is None:
-        _refuse_broken_plugin(f"{where}.backend", name, backends.find_registered_backends().broken)
-        raise ConfigError(f'{where}.backend: unknown value "{name}"{suggest_name(name, sorted(kinds))}')
-    common = {key: value for key, value in entry.items() if key in _AGENT_FIELDS}
-    own = {key: value for key, value in entry.items() if key not in _AGENT_FIELDS}
-    agent = _convert_options(common, Agent, where)
-    unknown = next((key for key in own if key not in kind.options.__struct_encode_fields__), None)
-    if unknown is not None:
-        known = sorted({*_AGENT_FIELDS, *kind.options.__struct_encode_fields__})
-        raise ConfigError(f"{where}.{unknown}: unknown field{suggest_name(unknown, known)}")
-    child.child_environment({}, agent.env)
-    workspace = agent.workspace and str(paths.expand_path(agent.workspace, f"{where}.workspace"))
-    agent = msgspec.structs.replace(agent, workspace=workspace, options=_convert_options(own, kind.options, where))
-    return _fill_defaults(config, agent, kinds)
-
-
-def _refuse_broken_plugin(where: str, name: str, broken: Mapping[str, BrokenPlugin]) -> None:
-    """Raises:
-    ConfigError: the name belongs to a plugin that cannot be used.
-    """
-    if name in broken:
-        raise ConfigError(
-            f'{where}: the plugin "{name}" of {broken[name].origin} cannot be used: {broken[name].why}.',
-            remedy="Repair it or install another version.",
-        )
-
-
-def _convert_options(raw: Mapping[str, Any], kind: type[Any] | None, where: str, whole: str = "the agent") -> Any:
-    assert kind is not None
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}.{explain_error(error, kind, whole)}") from error
-
-
-def _fill_defaults(config: Config, agent: Agent, kinds: Mapping[str, BackendType]) -> Agent:
+def _fill_defaults(config: Config, agent: Agent) -> Agent:
     """Return the agent with its missing values taken from the settings."""
-    adapt = kinds[agent.backend].adapt
+    adapt = backends.find_backends()[agent.backend].adapt
     return msgspec.structs.replace(
         agent,
         model=agent.model or config.agents.model,
@@ -189,10 +136,10 @@ def _configured_channels(config: Config) -> Iterator[tuple[str, ChannelType, Any
         where = f"{config.path}: channels"
         kind = kinds.get(name)
         if kind is None or kind.options is None:
-            _refuse_broken_plugin(f"{where}.{name}", name, channels.find_registered_channels().broken)
+            plugins.refuse_broken_plugin(f"{where}.{name}", name, channels.find_registered_channels().broken)
             known = [name for name, kind in kinds.items() if kind.options is not None]
             raise ConfigError(f'{where}: there is no channel "{name}" to configure{suggest_name(name, known)}')
-        options = _convert_options(raw, kind.options, f"{where}.{name}", "the channel")
+        options = validation.convert_options(raw, kind.options, f"{where}.{name}", "the channel")
         if getattr(options, "enabled", True):
             yield name, kind, options
 

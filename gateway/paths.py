@@ -85,6 +85,11 @@ def webhook_secret_file(state: Path) -> Path:
     return state / "webhook-secret"
 
 
+def found_agent_file(state: Path) -> Path:
+    """Return the file that remembers which agent was found when none was configured."""
+    return state / "found-agent.json"
+
+
 def logs_directory(state: Path) -> Path:
     return state / "logs"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from gateway.errors import ConfigError
+
 K = TypeVar("K")
 
 
@@ -110,6 +112,17 @@ def load_plugins(group: str, kind: type[K], taken: Collection[str]) -> Registere
         else:
             broken[point.name] = BrokenPlugin(origin, why)
     return RegisteredPlugins(usable, origins, broken)
+
+
+def refuse_broken_plugin(where: str, name: str, broken: Mapping[str, BrokenPlugin]) -> None:
+    """Raises:
+    ConfigError: the name belongs to a plugin that cannot be used.
+    """
+    if name in broken:
+        raise ConfigError(
+            f'{where}: the plugin "{name}" of {broken[name].origin} cannot be used: {broken[name].why}.',
+            remedy="Repair it or install another version.",
+        )
 
 
 def _may_be_registered(group: str) -> bool:

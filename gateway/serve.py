@@ -26,6 +26,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
 from gateway import app, config, config_handover, control_channel, log
+from gateway.api import default_agent
 from gateway.api.routing import Control, ServerContext
 from gateway.api.server import ApiServer
 from gateway.config import Config, ConfigSources
@@ -230,13 +231,8 @@ async def describe_default_agent(context: ServerContext) -> dict[str, Any]:
         default = context.engine.agents.default_agent
     except AgentNotFound as error:
         return {"agent": "none", "introduction": str(error)}
-    try:
-        async with asyncio.timeout(INTRODUCTION_TIMEOUT_SECONDS):
-            health = await context.engine.agents.check_health(default)
-        said = f"{default.backend} {health.version}".strip() + (f" ({health.detail})" if health.detail else "")
-    except TimeoutError:
-        said = f"{default.backend} (does not answer yet)"
-    return {"agent": default.id, "introduction": said}
+    health = await context.agent_check.check_agent(context.engine, default, INTRODUCTION_TIMEOUT_SECONDS)
+    return {"agent": default.id, "introduction": default_agent.introduce_agent(default, health, context.config)}
 
 
 def main(argv: list[str]) -> int:
@@ -267,7 +263,7 @@ async def _serve_supervised(
         try:
             # A supervisor of 0.1.0, which an upgrade in place leaves running, hands over nothing.
             settings = config.load(os.environ) if sources is None else config.parse_config(sources, os.environ)
-            agents = app.check_agents(settings, os.environ)
+            agents = app.check_agents(settings, os.environ, remember=True)
             writer = log.configure_logging(settings.log.level, [_write_to_pipe], app.collect_secrets(settings, agents))
             try:
                 if app.is_migration_pending(settings) and not await line.wait_to_migrate():

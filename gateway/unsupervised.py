@@ -50,7 +50,7 @@ def run_unsupervised(
     Raises:
         GatewayError: the settings, or the database, cannot be used.
     """
-    agents = app.check_agents(settings, os.environ)
+    agents = app.check_agents(settings, os.environ, remember=True)
 
     async def welcome(context: ServerContext) -> None:
         greet(await serve.describe_default_agent(context))
@@ -186,4 +186,4 @@ class SignalLifecycle:
 
 def _read_settings() -> tuple[Config, list[Agent]]:
     settings = config.load(os.environ)
-    return settings, app.check_agents(settings, os.environ)
+    return settings, app.check_agents(settings, os.environ, remember=True)

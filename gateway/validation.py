@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Struct
 
+from gateway.errors import ConfigError
 from gateway.security.unsafe_text import UNSAFE_CHARACTERS
 
 #: characters of a sender's text that a message repeats
@@ -61,6 +62,22 @@ def _find_places(name: str, struct: Any) -> list[str]:
         found += [f"{known}.{name}"] if name in _field_names(inner) else []
         found += [f"{known}.{place}" for place in _find_places(name, inner)]
     return found
+
+
+def convert_options(raw: Mapping[str, Any], kind: type[Any], where: str, whole: str) -> Any:
+    """Return options of a config file as the struct that declares them.
+
+    Args:
+        where: what an error message calls the place of the options.
+        whole: name of the whole value, such as `the agent`.
+
+    Raises:
+        ConfigError: a field is wrong; the message names it.
+    """
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}.{explain_error(error, kind, whole)}") from error
 
 
 def end_sentence(text: str) -> str:

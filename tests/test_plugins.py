@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import app, backends, config, plugins
+from gateway import backends, config, plugins
+from gateway.agent_setup import detection
 from gateway.backends import BackendType
 
 
@@ -71,13 +72,14 @@ def test_one_that_fails_to_look_around_is_passed_over(site: Path, tmp_path: Path
     module = (
         "import msgspec\nfrom gateway.backends.echo import BACKEND as ECHO\n"
         "def look(environ, config):\n    raise RuntimeError('no eyes')\n"
-        "BACKEND = msgspec.structs.replace(ECHO, detect=look, rank=-1)\n"
+        "BACKEND = msgspec.structs.replace(ECHO, named=look, detect=look, rank=-1)\n"
     )
     install(site, "blind", "blind = blind:BACKEND", module)
 
-    found = app.detect_agent(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": ""})
+    found = detection.look_around(config.load({"MOONGATE_HOME": str(tmp_path)}), {"PATH": "", "OPENAI_API_KEY": "k"})
 
-    assert found.backend != "blind"
+    assert found is not None
+    assert found.backend == "openai"
 
 
 def test_a_package_in_an_archive_is_found_too(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`gateway agents`: lists the agents, checks whether one can answer, and manages agents made over others."""
+"""`gateway agents`: lists, finds and checks the agents, and manages agents made over others."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ import click
 
 from cli import output
 from cli.arguments import add_budget_options, describe_budget, pop_budget
-from cli.command import Group, complete_commands, current_invocation
+from cli.command import Group, complete_commands, current_invocation, require_config
 from cli.remote.client import connect_to_gateway, quote_part
+from gateway.errors import AgentNotFound, ConfigError, Conflict
+
+_NOTHING_FOUND_REMEDY = (
+    "Put opencode, claude-agent-acp, codex-acp or gemini on PATH, set OPENAI_BASE_URL or OPENAI_API_KEY,"
+    " or configure an agent in agents.list."
+)
 
 
 @click.group(cls=Group)
 def COMMAND() -> None:  # noqa: N802 the seam's name
-    """List agents, check whether one can answer, and add agents based on those in the config file.
+    """List agents, look for one on this machine, check them, and add agents based on those in the config file.
 
     \b
     Examples:
       gateway agents list
+      gateway agents detect
       gateway agents add reviewer --base main --prompt "You review code." --max-concurrent 3
       gateway agents edit reviewer --disable
       gateway agents remove reviewer
@@ -96,6 +103,50 @@ def show_agent(id_: str) -> None:
 
 
 _CONCURRENT_RUNS = click.IntRange(1, 1024)
+
+
+@COMMAND.command("detect")
+def detect_agent() -> None:
+    """Look for an agent on this machine, and use it from the next start or restart on.
+
+    For a gateway without agents in its config file. The first start looks by itself and remembers what it
+    found; this command looks again, with PATH and the OPENAI_ variables of this shell. If it finds
+    nothing, it changes nothing.
+
+    \b
+    Example:
+      gateway agents detect
+
+    \b
+    --json prints
+      {"agent": what was found, as an entry of agents.list, "before": what was remembered, or null,
+       "changed": bool}
+    """
+    from gateway import config  # late: they import all of the gateway
+    from gateway.agent_setup import detection, entries, memory
+
+    require_config()
+    environ = current_invocation().merged_environment
+    settings = config.load(environ)
+    if settings.agents.entries:
+        raise Conflict(
+            "the config file names the agents, so none needs to be found.", remedy=f"Edit agents.list: {settings.path}"
+        )
+    found = detection.look_around(settings, environ)
+    if found is None:
+        raise AgentNotFound("no agent was found on this machine.", remedy=_NOTHING_FOUND_REMEDY)
+    try:
+        before = memory.read_remembered_agent(settings.home)
+    except ConfigError:  # it is replaced
+        before = None
+    entry = entries.format_entry(found)
+    memory.remember_agent(settings.home, entry)
+    what = " ".join(f"{name}={value}" for name, value in entry.items() if name != "id")
+    output.print_result(
+        {"agent": entry, "before": before, "changed": entry != before},
+        f"Found: {what}\n"
+        + ("It was the agent already." if entry == before else "A gateway that runs takes it with: gateway restart"),
+    )
 
 
 @COMMAND.command("add")

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from cli import output
 from cli.arguments import Duration
 from cli.command import Command, complete_commands, current_invocation, require_config
+from cli.remote import probe
 from gateway.supervisor import restart_plan
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def COMMAND(  # noqa: N802 the seam's name
     \b
     --json prints
       {"installed": true, "replaced": whether one was there, "manager", "service", "file", "pid", "url",
-       "hints": [what you should know]}
+       "agent": the default agent as in GET /health, "hints": [what you should know]}
     with --dry-run {"installed": false, "manager", "service", "file", "unit": its text, "steps": [commands],
        "hints"}
     with --print {"installed": false, "manager", "unit": its text}
@@ -117,6 +118,7 @@ def COMMAND(  # noqa: N802 the seam's name
         f"{output.add_mark('✅', 'Service ' + ('replaced' if done['replaced'] else 'installed'))} (pid {done['pid']})",
         f"   Unit: {output.shorten_home(plan.manager.unit_path)}",
         f"   URL: {done['url']}",
+        *probe.describe_agent(done["agent"]),
     ]
     _print_rows(done, rows)
 

@@ -59,7 +59,8 @@ def COMMAND(force: bool, kill_foreign: bool, hard: bool, wait: float, reason: st
     \b
     --json prints
       {"restarted": true, "pid", "old": generation, "new": generation, "seconds",
-       "refused_webhooks": [what the new settings refuse, and why]}
+       "refused_webhooks": [what the new settings refuse, and why],
+       "agent": the default agent as in GET /health}
     """
     instance = Instance.from_environment(current_invocation().merged_environment)
     found = lock.lock_holder(instance.lock_file)
@@ -74,20 +75,21 @@ def COMMAND(force: bool, kill_foreign: bool, hard: bool, wait: float, reason: st
         )
     else:
         outcome = _restart_by_signal(instance, found, hard or found.version != gateway.__version__, reason, wait)
-    present = instance.lock_record
+    present = probe.probe_gateway(instance)
     seconds = round(time.monotonic() - began, 2)
-    refused = _find_refused_webhooks(instance, present)
+    refused = _find_refused_webhooks(instance, present.record)
     text = f"generation {outcome.old} → {outcome.new}, {output.format_duration(seconds)}"
     output.print_result(
         {
             "restarted": True,
-            "pid": present and present.pid,
+            "pid": present.record and present.record.pid,
             "old": outcome.old,
             "new": outcome.new,
             "seconds": seconds,
             "refused_webhooks": refused,
+            "agent": present.agent,
         },
-        f"{output.add_mark('✅', 'Gateway restarted')} ({text})",
+        "\n".join([f"{output.add_mark('✅', 'Gateway restarted')} ({text})", *probe.describe_agent(present.agent)]),
     )
     output.print_refused_webhooks(refused)
 

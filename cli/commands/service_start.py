@@ -32,12 +32,16 @@ def COMMAND(wait: float) -> None:  # noqa: N802 the seam's name
 
     \b
     --json prints
-      {"started": true, "service", "pid", "url"}
+      {"started": true, "service", "pid", "url", "agent": the default agent as in GET /health}
     """
     instance = Instance.from_environment(current_invocation().merged_environment)
     manager = lookup.require_installed(instance)
     record = start.start_by_service(manager, instance, wait)
-    output.print_result(
-        {"started": True, "service": manager.service_name, "pid": record.pid, "url": probe.local_url(record)},
-        f"{output.add_mark('✅', 'Service started')} (pid {record.pid})\n   URL: {probe.local_url(record)}",
-    )
+    found, url = probe.probe_gateway(instance), probe.local_url(record)
+    rows = [
+        f"{output.add_mark('✅', 'Service started')} (pid {record.pid})",
+        f"   URL: {url}",
+        *probe.describe_agent(found.agent),
+    ]
+    told = {"started": True, "service": manager.service_name, "pid": record.pid, "url": url}
+    output.print_result(told | {"agent": found.agent}, "\n".join(rows))

@@ -42,7 +42,7 @@ def COMMAND(  # noqa: N802 the seam's name
 
     \b
     --json prints
-      {"started": bool, "pid", "url"}
+      {"started": bool, "pid", "url", "agent": the default agent as in GET /health}
     """
     require_config()
     instance = Instance.from_environment(current_invocation().merged_environment)
@@ -77,5 +77,7 @@ def _print_started(found: ProbeResult, started: bool) -> None:
     record = found.record
     assert record is not None
     what = "Gateway started" if started else "Gateway is already running"
-    text = f"{output.add_mark('✅', what)} (pid {record.pid})\n   URL: {probe.local_url(record)}"
-    output.print_result({"started": started, "pid": record.pid, "url": probe.local_url(record)}, text)
+    url = probe.local_url(record)
+    rows = [f"{output.add_mark('✅', what)} (pid {record.pid})", f"   URL: {url}", *probe.describe_agent(found.agent)]
+    told = {"started": started, "pid": record.pid, "url": url, "agent": found.agent}
+    output.print_result(told, "\n".join(rows))

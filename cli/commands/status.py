@@ -43,6 +43,8 @@ def COMMAND(context: click.Context, deep: bool) -> None:  # noqa: N802 the seam'
        "generation": number, "started_at": RFC 3339, "uptime": seconds since then,
        "generation_uptime": seconds since this generation began, "health": "healthy" | "degraded",
        "checks": {name: "ok" or what is wrong},
+       "agent": the default agent: {"id", "backend", "origin": "config" | "found" | "fallback",
+         "ok": whether it can answer, "introduction"},
        "work": {"running", "queued", "stranded": {agent that is disabled or gone: number of its waiting tasks},
          "ended": in the last 24 hours, "pending_deliveries", "dead_deliveries", "next_schedule": RFC 3339},
        "installed_version": of this command, "version_drift": whether another version runs,
@@ -86,6 +88,7 @@ def _build_json(instance: Instance, found: ProbeResult) -> dict[str, Any]:
         "generation_uptime": health.get("uptime"),
         "health": health.get("status"),
         "checks": inside.checks,
+        "agent": found.agent,
         "work": inside.work,
         "installed_version": gateway.__version__,
         "version_drift": _has_version_drift(found),
@@ -166,6 +169,7 @@ def _print_running(instance: Instance, found: ProbeResult) -> None:
         f" (pid {record.pid}, version {_serving_version(found)},"
         f" began {output.format_duration(health.get('uptime', 0))} ago)",
         *(_work_rows(inside.work) if inside.work else []),
+        *([] if "agent" in wrong else probe.describe_agent(found.agent)),
         f"   Config: {output.shorten_home(instance.config)}",
         *(
             [f"   Service: {manager}      (gateway service-status)"]

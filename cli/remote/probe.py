@@ -5,6 +5,7 @@ Light, because `gateway status` is to be quick.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -33,6 +34,11 @@ class ProbeResult(NamedTuple):
     #: its answer to `GET /health`; None unless running
     health: dict[str, Any] | None = None
 
+    @property
+    def agent(self) -> dict[str, Any] | None:
+        """The agent that answers a request that names none; None if it is unknown, or if none is enabled."""
+        return (self.health or {}).get("agent")
+
 
 def probe_gateway(instance: Instance) -> ProbeResult:
     """Return whether the gateway of an instance runs, and what it reports about itself."""
@@ -43,6 +49,11 @@ def probe_gateway(instance: Instance) -> ProbeResult:
     if answer is None or answer.get("instance") != found.instance:
         return ProbeResult(State.UNRESPONSIVE, found)
     return ProbeResult(State.RUNNING, found, answer)
+
+
+def describe_agent(agent: Mapping[str, Any] | None) -> list[str]:
+    """Return the line about the default agent that commands print; none if it is unknown."""
+    return [f"   Agent: {agent['id']}: {agent['introduction']}"] if agent else []
 
 
 def local_url(record: Record) -> str:

@@ -81,6 +81,7 @@ class InstallationPlan(NamedTuple):
             "file": str(self.manager.unit_path),
             "pid": record.pid,
             "url": probe.local_url(record),
+            "agent": probe.probe_gateway(self.instance).agent,
             "hints": [*self.manager.list_hints(), *_unseen_hints(self.instance.env)],
         }
 

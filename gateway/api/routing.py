@@ -18,7 +18,7 @@ from gateway import plugins
 from gateway.api import errors
 from gateway.api.audience import Audience
 from gateway.api.body import JSON_MEDIA_TYPE, BodyLimit
-from gateway.api.readiness import StorageCheck
+from gateway.api.readiness import AgentCheck, StorageCheck
 from gateway.config import Config
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.times import Clock
@@ -72,6 +72,7 @@ class ServerContext:
     closing: Latch
     control: Control
     storage_check: StorageCheck = field(default_factory=StorageCheck)
+    agent_check: AgentCheck = field(default_factory=AgentCheck)
 
 
 class Call(Generic[B, Q]):

@@ -56,7 +56,9 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     options: type[msgspec.Struct]
     #: makes the backend; the gateway then enters it as an async context manager
     open: Callable[[BackendResources], Backend]
-    #: returns an agent that works here without configuration, or None
+    #: returns an agent that a setting or an environment variable names, or None; asked of all backends first
+    named: Callable[[Mapping[str, str], Config], Agent | None] | None = None
+    #: returns an agent that is found on this machine, such as a program on PATH, or None
     detect: Callable[[Mapping[str, str], Config], Agent | None] | None = None
     #: completes an agent's options with settings outside its entry
     adapt: Callable[[Any, Config], Any] | None = None

@@ -15,12 +15,11 @@ With `script` on, it carries out each line `@@ verb argument` of the input inste
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 
 from msgspec import Struct
 
 from gateway.backends import BackendResources, BackendType
-from gateway.config import Config
 from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Text, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
@@ -34,6 +33,15 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     #: carry out `@@` lines of the input
     script: bool = False
+    #: say below each answer that this is no real agent; so does the one that answers where none was found
+    mark: bool = False
+
+
+#: what stands below an answer that must not pass for that of a real agent
+ECHO_MARK = (
+    "\n\n(This is Moongate's built-in echo, which only repeats your message: no agent was found on this machine. "
+    "To look for one: gateway agents detect)"
+)
 
 
 class Echo:
@@ -57,6 +65,8 @@ class Echo:
                         yield said
         else:
             yield Text(delta=f"echo: {turn.input}")
+        if turn.agent.options.mark:
+            yield Text(delta=ECHO_MARK)
         yield Usage(input=len(turn.input.split()), output=len(turn.input.split()) + 1)
 
 
@@ -96,8 +106,4 @@ async def _compose_answer(turn: Turn, verb: str, argument: str) -> str:
     return argument
 
 
-def make_default_agent(environ: Mapping[str, str], config: Config) -> Agent:
-    return Agent(id="main", backend="echo", options=Options())
-
-
-BACKEND = BackendType(options=Options, open=Echo, detect=make_default_agent, rank=1000)
+BACKEND = BackendType(options=Options, open=Echo)

@@ -533,7 +533,7 @@ def no_ollama(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
 def test_a_server_that_the_environment_names_is_detected(
     environ: dict[str, str], base_url: str, model: str | None
 ) -> None:
-    found = detection.detect_agent(environ, NOTHING_SET)
+    found = detection.find_named_agent(environ, NOTHING_SET)
 
     assert found
     assert (found.id, found.backend, found.model) == ("main", "openai", model)
@@ -542,13 +542,16 @@ def test_a_server_that_the_environment_names_is_detected(
 
 @pytest.mark.usefixtures("no_ollama")
 def test_nothing_is_detected_where_there_is_nothing() -> None:
-    assert detection.detect_agent({"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}, NOTHING_SET) is None
+    environ = {"OPENAI_MODEL": "m", "OPENAI_API_KEY": ""}
+
+    assert detection.find_named_agent(environ, NOTHING_SET) is None
+    assert detection.detect_agent(environ, NOTHING_SET) is None
 
 
 @pytest.mark.parametrize("environ", [{"OPENAI_BASE_URL": "ftp://x"}, {"OPENAI_API_KEY": "k", "OPENAI_MODEL": "--yolo"}])
 def test_an_environment_that_cannot_be_used_is_a_config_error(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="OPENAI_"):
-        detection.detect_agent(environ, NOTHING_SET)
+        detection.find_named_agent(environ, NOTHING_SET)
 
 
 async def test_a_local_ollama_is_detected_with_its_first_model(

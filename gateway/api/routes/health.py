@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 import gateway
 from gateway.api.audience import Audience
+from gateway.api.default_agent import DefaultAgent, describe_default_agent
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
 from gateway.errors import AgentNotFound, GatewayError, Unavailable
@@ -53,6 +54,8 @@ class Health(Struct, frozen=True, kw_only=True):
     instance: str | UnsetType = UNSET
     #: number of this serving process; the first is 1
     generation: int | UnsetType = UNSET
+    #: null if no agent is enabled
+    agent: DefaultAgent | UnsetType | None = UNSET
     #: results by what was checked: `ok`, or what is wrong
     checks: dict[str, str] | UnsetType = UNSET
 
@@ -65,6 +68,7 @@ class Alive(Struct, frozen=True):
 async def health(call: Call[Nothing, Nothing]) -> Health:
     """Show the state of the gateway."""
     store = await call.server.storage_check.check_storage(call.engine)
+    agent = await describe_default_agent(call.server)
     checks = {
         "store": store,
         **_check_rows(call),
@@ -72,6 +76,8 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         **await _describe_refused_webhooks(call),
         **call.server.control.notes,
     }
+    if agent is not None and agent.ok is False:
+        checks["agent"] = f"{agent.id}: {agent.introduction}"
     public = Health(
         status="healthy" if set(checks.values()) == {"ok"} else "degraded",
         uptime=max(0, call.server.clock() - call.server.started) // 1000,
@@ -88,6 +94,7 @@ async def health(call: Call[Nothing, Nothing]) -> Health:
         tasks=await _count_background_tasks(call),
         instance=call.server.instance,
         generation=call.server.generation,
+        agent=agent,
         checks=checks if audience is Audience.HOLDER else UNSET,
     )
 

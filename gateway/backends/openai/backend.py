@@ -20,7 +20,7 @@ import aiohttp
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.openai import client, wire
 from gateway.backends.openai.client import ServerCall
-from gateway.backends.openai.detection import detect_agent
+from gateway.backends.openai.detection import detect_agent, find_named_agent
 from gateway.backends.openai.failure import TemporaryFailure
 from gateway.backends.openai.options import OPENAI_URL, Options, find_key
 from gateway.domain.agent import Agent
@@ -115,4 +115,11 @@ def compute_retry_wait(attempt: int, first: float, asked: float | None) -> float
     return max(wait, min(asked or 0.0, MAX_RETRY_WAIT_SECONDS))
 
 
-BACKEND = BackendType(options=Options, open=OpenAIBackend, detect=detect_agent, rank=30, secrets=("api_key",))
+BACKEND = BackendType(
+    options=Options,
+    open=OpenAIBackend,
+    named=find_named_agent,
+    detect=detect_agent,
+    rank=30,
+    secrets=("api_key",),
+)

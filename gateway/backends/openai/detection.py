@@ -24,12 +24,17 @@ CONNECT_TIMEOUT_SECONDS, MODEL_LIST_TIMEOUT_SECONDS = 0.2, 1.0
 MAX_TAGS_BYTES = 4 * 1024 * 1024
 
 
-def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
-    """Look for a server: the one that the environment names, or a local Ollama."""
+def find_named_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
+    """Find the server that the environment names."""
     base_url, key = environ.get("OPENAI_BASE_URL"), environ.get("OPENAI_API_KEY")
-    if base_url or key:
-        model = environ.get("OPENAI_MODEL") or (None if base_url else DEFAULT_OPENAI_MODEL)
-        return _make_agent(base_url or OPENAI_URL, model)
+    if not (base_url or key):
+        return None
+    model = environ.get("OPENAI_MODEL") or (None if base_url else DEFAULT_OPENAI_MODEL)
+    return _make_agent(base_url or OPENAI_URL, model)
+
+
+def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
+    """Find a local Ollama."""
     model = _find_ollama_model()
     return _make_agent("http://{}:{}/v1".format(*OLLAMA_ADDRESS), model) if model else None
 

@@ -236,10 +236,16 @@ def _build_prompt(turn: Turn) -> dict[str, Any]:
     return body
 
 
+def find_named_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
+    """Find the server that the settings name."""
+    if config.opencode.host or config.opencode.port:
+        return Agent(id="main", backend="opencode", options=Options())
+    return None
+
+
 def detect_agent(environ: Mapping[str, str], config: Config) -> Agent | None:
-    """Find the server that the settings name, or the program on PATH."""
-    named = config.opencode.host or config.opencode.port
-    if named or shutil.which("opencode", path=environ.get("PATH", os.defpath)):
+    """Find the program on PATH."""
+    if shutil.which("opencode", path=environ.get("PATH", os.defpath)):
         return Agent(id="main", backend="opencode", options=Options())
     return None
 
@@ -256,6 +262,7 @@ def use_configured_server(options: Options, config: Config) -> Options:
 BACKEND = BackendType(
     options=Options,
     open=OpencodeBackend,
+    named=find_named_agent,
     detect=detect_agent,
     adapt=use_configured_server,
     rank=10,
