@@ -24,13 +24,19 @@ from gateway.errors import AgentError, ConfigError, Exhausted
 from gateway.process import identity, orphans, scratch
 from gateway.process.identity import Identity
 from gateway.process.scratch import ScratchSpace
+from gateway.process.terminal_text import clean_bytes
 
 #: variables that a child inherits; a final `*` matches any ending
 INHERITED_VARIABLES = (
-    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE LC_* TZ TERM COLORTERM TMPDIR TEMP TMP XDG_* SSL_CERT_FILE "
+    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE LC_* TZ TMPDIR TEMP TMP XDG_* SSL_CERT_FILE "
     "SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy "
     "SYSTEMROOT COMSPEC PATHEXT APPDATA LOCALAPPDATA USERPROFILE PROGRAMDATA PROGRAMFILES"
 ).split()
+
+#: what says that there is no terminal, so that programs write plain text
+NO_TERMINAL = {"TERM": "dumb", "NO_COLOR": "1"}
+#: variables that would say that there is one
+TERMINAL_VARIABLES = ("TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
 
 #: variables that could load foreign code into a child
 REFUSED_VARIABLES = ("LD_*", "DYLD_*", "PYTHON*", "NODE_OPTIONS", "BASH_ENV", "ENV", "MOONGATE_*")
@@ -167,8 +173,8 @@ class Child:
         return self._transport.get_returncode()
 
     def stderr_tail(self) -> str:
-        """Return the end of its standard error."""
-        return self._stderr.decode("utf-8", "replace").strip()
+        """Return the end of its standard error, as a terminal would show it."""
+        return clean_bytes(bytes(self._stderr)).strip()
 
     async def wait_ended(self) -> int:
         """Wait until the process and its whole group have ended; return its exit status."""
@@ -299,7 +305,7 @@ class Children:
         Args:
             depth: depth of the child's run; the child may serve only runs of this depth.
         """
-        return child_environment(self._environ, own) | {DEPTH_VARIABLE: str(depth)}
+        return NO_TERMINAL | child_environment(self._environ, own) | {DEPTH_VARIABLE: str(depth)}
 
     async def spawn_child(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None, strays: bool = False
@@ -371,20 +377,26 @@ class Children:
             return None
 
 
-async def read_lines(stream: asyncio.StreamReader, limit: int) -> AsyncGenerator[bytes, None]:
+async def read_lines(
+    stream: asyncio.StreamReader, limit: int, begun: bytearray | None = None
+) -> AsyncGenerator[bytes, None]:
     """Yield the lines of a stream without line ends; the last line may lack its line end.
+
+    Args:
+        begun: gets the beginning of the line whose end has not come yet.
 
     Raises:
         AgentError: a line is longer than `limit` bytes.
     """
-    rest = bytearray()
+    rest = bytearray() if begun is None else begun
     while data := await stream.read(OUTPUT_BUFFER_BYTES):
-        *ends, begun = data.split(b"\n")
+        *ends, last = data.split(b"\n")
         for end in ends:
             rest += end
-            line, rest = bytes(rest), bytearray()  # a long line is in memory twice only until here
+            line = bytes(rest)
+            rest.clear()  # a long line is in memory twice only until here
             yield line
-        rest += begun
+        rest += last
         if len(rest) > limit:
             raise AgentError(f"the agent wrote a line of more than {limit // 1024} KiB.")
     if rest:

@@ -25,6 +25,7 @@ from gateway.domain.event import Log, Text
 from gateway.domain.ports.backend import FullReply, SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
 from gateway.domain.session import Message, Role
+from gateway.engine.execution.cleaning import clean_events
 from gateway.errors import AgentError, GatewayError
 from gateway.runner import setup
 from gateway.runner.conversation import ConversationLine, format_markdown
@@ -241,7 +242,7 @@ class OpenCodeRunner:
             read_history=_no_history,
         )
         try:
-            async with aclosing(Driver.get_driver().backend.stream_turn(asked)) as said:
+            async with aclosing(clean_events(Driver.get_driver().backend.stream_turn(asked))) as said:
                 async for one in said:
                     self._note_event(turn, one)
         except AgentError as error:

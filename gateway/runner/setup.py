@@ -88,5 +88,9 @@ def _build_provider(model: ModelConfig) -> dict[str, Any]:
 
 
 def _filter_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the gateway's variables and those that could load code into opencode."""
-    return {name: value for name, value in given.items() if not name.startswith("MODEL_") and child.may_be_set(name)}
+    """Return the environment without the gateway's variables, and those that could load code or name a terminal."""
+    return {
+        name: value
+        for name, value in given.items()
+        if not name.startswith("MODEL_") and child.may_be_set(name) and name not in child.TERMINAL_VARIABLES
+    }

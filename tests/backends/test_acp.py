@@ -438,6 +438,45 @@ async def test_a_process_that_closed_its_output_is_not_used_again(rig: Rig) -> N
     assert text(await rig.ask("Hello", first)) == "echo: Hello"
 
 
+#: sets a title and shows the cursor, without a line end
+TITLE = r"printf '\033]0;{agent}\007\033[?25h'; "
+
+
+def after(rig: Rig, shell: str) -> None:
+    """Run this in a shell before the agent."""
+    rig.agent = msgspec.structs.replace(
+        rig.agent, options=Options(command=["sh", "-c", f'{shell} exec "$@"', "sh", *SCRIPTED_ACP_COMMAND])
+    )
+
+
+async def test_what_a_program_writes_for_a_terminal_does_not_hide_its_first_message(rig: Rig) -> None:
+    after(rig, TITLE)
+
+    assert text(await rig.ask("hello")) == "echo: hello"
+
+
+async def test_text_before_the_first_message_is_passed_over(rig: Rig) -> None:
+    after(rig, "echo Welcome; printf 'config: {}\\nLoading {1} '; ")
+
+    assert text(await rig.ask("hello")) == "echo: hello"
+
+
+async def test_what_an_agent_wrote_instead_of_a_message_is_in_the_error(rig: Rig) -> None:
+    after(rig, TITLE + r"printf '\033[1mPlease log in.\033[0m\nCode: '; exec sleep 600;")
+    options = msgspec.structs.replace(rig.agent.options, start_timeout=1.0)
+    rig.agent = msgspec.structs.replace(rig.agent, options=options)
+
+    with pytest.raises(AgentError, match=r"`initialize` within 1 s\. It wrote: Please log in\.\nCode:$"):
+        await rig.ask("hello")
+
+
+async def test_what_an_agent_wrote_before_it_ended_is_in_the_error(rig: Rig) -> None:
+    after(rig, "echo 'No licence.'; echo 'see log' >&2; exit 7;")
+
+    with pytest.raises(AgentError, match=r"ended with status 7\. see log It wrote: No licence\.$"):
+        await rig.ask("hello")
+
+
 async def test_a_missing_sign_in_is_explained(rig: Rig) -> None:
     rig.but("--no-auth", preset=AgentPreset.CLAUDE)
 

@@ -80,9 +80,9 @@ TRICKY_PROMPTS = [
 
 @pytest.mark.parametrize("text", [*TRICKY_PROMPTS, "a\0b", "x" * 200_000])
 async def test_a_prompt_on_stdin_arrives_unchanged(ask: Ask, tmp_path: Path, text: str) -> None:
-    heard = await ask(agent("sh", "-c", "cat; echo ."), text)
+    await ask(script("cat >given"), text)
 
-    assert heard.answer == text + "."
+    assert (tmp_path / "given").read_bytes() == text.encode()
     assert not (tmp_path / "hacked").exists()
 
 
@@ -229,7 +229,7 @@ async def test_whatever_is_written_becomes_text(ask: Ask, written: str, answer: 
         ("exit 7", "the command exited with status 7."),
         ("kill -9 $$", "the command was killed by SIGKILL."),
         ("kill -40 $$", "the command was killed by signal 40."),
-        (r"printf '\033[31mred\007\n' >&2; exit 1", "the command exited with status 1: [31mred"),
+        (r"printf '\033[31mred\007\n' >&2; exit 1", "the command exited with status 1: red"),
     ],
 )
 async def test_a_failure_tells_the_status_and_the_reason(ask: Ask, ending: str, message: str) -> None:
@@ -452,7 +452,63 @@ async def test_lines_that_are_not_json_objects_are_skipped(ask: Ask) -> None:
     heard = await ask(writes(*strange, "", {"t": "ok"}, rules=[{"text": "t"}]))
 
     assert heard.answer == "ok"
-    assert heard.logs == ["passed over 7 lines that were not JSON objects."]
+    assert heard.logs[0].startswith("passed over 7 lines that were not JSON objects: Welcome!\n[1]\n7\n{\n[[[")
+    assert len(heard.logs[0]) < 1000
+
+
+def prints(out: bytes, *, err: bytes = b"", code: int = 0, **options: Any) -> Agent:
+    """Return an agent whose program prints these bytes."""
+    program = "import os, sys; out, err, code = sys.argv[1:]; [os.write(1, bytes.fromhex(one)) for one in out.split()]"
+    program += "; os.write(2, bytes.fromhex(err)); sys.exit(int(code))"
+    return agent(sys.executable, "-I", "-S", "-c", program, out.hex(), err.hex(), str(code), **options)
+
+
+JSON_LINES: dict[str, Any] = {"output": "jsonl", "map": [{"text": "t"}]}
+
+
+async def test_lines_begin_at_their_first_brace(ask: Ask) -> None:
+    """A program sets a title and hides the cursor before its first line, and resets a colour after it."""
+    written = b'\x1b]0;{title}\x07\x1b[?25h{"t":"one"}\x1b[0m\r\nLoading 9%\rLoading 100%\r{"t":" two"}\n'
+
+    heard = await ask(prints(written, **JSON_LINES))
+
+    assert heard.answer == "one two"
+    assert heard.logs == ["passed over text that was not JSON objects: Loading 100%"]
+
+
+async def test_what_stood_outside_of_the_json_lines_is_in_the_error(ask: Ask) -> None:
+    with pytest.raises(AgentError, match=r"the command exited with status 3: No licence$"):
+        await ask(prints(b"\x1b[31mNo licence\x1b[0m\n", code=3, **JSON_LINES))
+
+
+# --- what programs write for a terminal -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\x1b]0;agent\x07\x1b[?25l\x1b[32m\xe2\x9c\x94 passed\x1b[0m\nbold\n\x1b[?25h",
+        b"\x9b32m\xe2\x9c\x94 passed\xc2\x9b0m\r\n\x1b[1mbold\x1b(B\x1b[m\n",
+    ],
+)
+async def test_control_sequences_are_no_part_of_an_answer(ask: Ask, written: bytes) -> None:
+    assert (await ask(prints(written))).answer == "✔ passed\nbold"
+
+
+async def test_a_progress_bar_is_shown_as_it_was_in_the_end(ask: Ask) -> None:
+    written = b"Loading 10%\rLoading 50%\rLoading 100%\r\x1b[KDone\nok\n"
+
+    assert (await ask(prints(written))).answer == "Done\nok"
+
+
+async def test_an_error_has_no_control_sequences(ask: Ask) -> None:
+    with pytest.raises(AgentError, match=r"exited with status 1: Error: no$"):
+        await ask(prints(b"", err=b"\x1b[1;31mError:\x1b[0m no\r\n", code=1))
+
+
+async def test_a_program_is_told_that_there_is_no_terminal(ask: Ask) -> None:
+    assert (await ask(script('echo "$TERM $NO_COLOR ${COLORTERM-}"'))).answer == "dumb 1 "
+    assert (await ask(script('echo "$TERM"', env={"TERM": "xterm"}))).answer == "xterm"
 
 
 @pytest.mark.parametrize("used", [{"n": -1}, {"n": "5"}, {"n": 1e300}, {"n": None}, {"n": []}, {}, {"n": 10**40}])

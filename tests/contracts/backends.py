@@ -210,7 +210,8 @@ class BackendContract:
     async def test_a_prompt_is_data(self, stage: Stage, session: str, text: str) -> None:
         heard = await stage.ask(text, session)
 
-        assert heard.answer.endswith(text[-100:])
+        # A program's text has no control characters; in JSON, the engine removes them.
+        assert heard.answer.replace("\0", "").endswith(text[-100:].replace("\0", ""))
         assert not list(stage.directory.rglob("hacked"))
 
     async def test_turns_at_the_same_time_do_not_mix(self, stage: Stage, session: str) -> None:

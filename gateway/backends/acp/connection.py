@@ -29,9 +29,10 @@ from acp.schema import (
 )
 
 import gateway
-from gateway import surrogates
+from gateway import log, surrogates
 from gateway.errors import AgentError
 from gateway.process.child import Child, read_lines
+from gateway.process.terminal_text import clean_bytes, split_message
 
 #: bytes of one message, at most
 MAX_MESSAGE_BYTES = 16 << 20
@@ -43,6 +44,8 @@ ACP_CALL_TIMEOUT_SECONDS = 60.0
 MAX_SHOWN_ERROR_CHARACTERS = 500
 #: the protocol's error code for a missing sign-in
 AUTH_REQUIRED_CODE = -32000
+
+_log = log.get()
 
 #: asks for a permission: takes the tool call and the options; returns the chosen option, or None to cancel
 AskPermission = Callable[[ToolCallUpdate, Sequence[PermissionOption]], Awaitable[PermissionOption | None]]
@@ -69,10 +72,14 @@ class _LineTransport:
     def __init__(self, child: Child, room: asyncio.Event) -> None:
         self._child = child
         self._room = room
-        self._reading: AsyncGenerator[bytes, None] = read_lines(child.stdout, MAX_MESSAGE_BYTES)
+        #: the beginning of a line whose end has not come yet
+        self._begun = bytearray()
+        self._reading: AsyncGenerator[bytes, None] = read_lines(child.stdout, MAX_MESSAGE_BYTES, self._begun)
         self._writing = asyncio.Lock()
         #: whether the agent has closed its output
         self.over = False
+        #: the beginning of the lines that are no message
+        self._stray_text = ""
 
     async def send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -89,12 +96,25 @@ class _LineTransport:
             if line is None:
                 self.over = True
                 return None
-            if not line.startswith(b"{"):  # not a message: a program printed something
-                continue
+            before, data = split_message(line)
             with contextlib.suppress(ValueError, RecursionError):
-                message = json.loads(surrogates.replace_lone_surrogates(line))
-                if isinstance(message, dict):
-                    return message
+                message = json.loads(surrogates.replace_lone_surrogates(data))
+                if not before or "jsonrpc" in message:
+                    self._note_stray_text(before)
+                    return cast("dict[str, Any]", message)
+            self._note_stray_text(clean_bytes(line).strip())
+
+    def _note_stray_text(self, text: str) -> None:
+        """Log the first texts that are no message: a program printed something."""
+        if text and len(self._stray_text) < MAX_SHOWN_ERROR_CHARACTERS:
+            self._stray_text = f"{self._stray_text}\n{text}".strip()[:MAX_SHOWN_ERROR_CHARACTERS]
+            _log.warning("acp.not_a_message", pid=self._child.pid, text=text[:MAX_SHOWN_ERROR_CHARACTERS])
+
+    @property
+    def stray_text(self) -> str:
+        """The beginning of what the agent wrote that is no message."""
+        begun = clean_bytes(bytes(self._begun[:MAX_SHOWN_ERROR_CHARACTERS]))
+        return f"{self._stray_text}\n{begun}".strip()[:MAX_SHOWN_ERROR_CHARACTERS]
 
     async def close(self) -> None:
         await self._reading.aclose()
@@ -197,8 +217,9 @@ class AgentConnection:
 
     @property
     def last_error_output(self) -> str:
-        """The end of its standard error."""
-        return self.child.stderr_tail()[-MAX_SHOWN_ERROR_CHARACTERS:]
+        """The end of its standard error, and what it wrote to standard output that is no message."""
+        written = f"It wrote: {self._lines.stray_text}" if self._lines.stray_text else ""
+        return " ".join(filter(None, [self.child.stderr_tail()[-MAX_SHOWN_ERROR_CHARACTERS:], written]))
 
     async def describe_end(self) -> AgentError:
         """Return an error that tells how the process ended, or that it closed the connection."""

@@ -30,7 +30,6 @@ reason. An agent's `system_prompt` goes into `system_args`, or before the first 
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
 import signal
 from collections.abc import AsyncGenerator
@@ -47,6 +46,7 @@ from gateway.domain.event import BackendEvent, Log, Text
 from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import OUTPUT_BUFFER_BYTES, Child, find_program, read_lines
+from gateway.process.terminal_text import TerminalDecoder
 
 #: bytes of one JSON line, at most
 MAX_JSON_LINE_BYTES = 8 * 1024 * 1024
@@ -110,12 +110,16 @@ class CommandBackend:
         given = build_prompt(turn).encode("utf-8", "replace") if options.prompt is PromptChannel.STDIN else b""
         child = await self._start_program(turn, build_arguments(turn), known)
         feeding = asyncio.create_task(_write_prompt(child, given), name="child-feed")
-        read = _read_lines if options.output is OutputFormat.JSONL else _read_text
+        reader = LineReader(options.map)
+        read_output = (
+            _read_lines(child, options, reader) if options.output is OutputFormat.JSONL else _read_text(child, options)
+        )
         try:
-            async with aclosing(read(child, options)) as saying:
+            async with aclosing(read_output) as saying:
                 async for said in saying:
                     yield said
-            _check_exit(await child.wait_ended(), child.stderr_tail(), turn.session_ref, known)
+            complaint = child.stderr_tail()[-MAX_SHOWN_STDERR_CHARACTERS:] or reader.skipped_text
+            _check_exit(await child.wait_ended(), complaint, turn.session_ref, known)
         except AgentError as error:
             if known is not None and known.unclear in error.message:
                 raise AgentError(error.message, remedy=known.remedy) from error
@@ -195,24 +199,27 @@ async def _write_prompt(child: Child, data: bytes) -> None:
     child.close_stdin()
 
 
-async def _read_text(child: Child, options: Options) -> AsyncGenerator[Text, None]:
-    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+async def _read_text(child: Child, options: Options) -> AsyncGenerator[Text | FullReply, None]:
+    decoder = TerminalDecoder()
     held = ""
     size = 0
     while data := await child.stdout.read(OUTPUT_BUFFER_BYTES):
         size += len(data)
-        text = held + decode(data)
+        text = held + decoder.feed_bytes(data)
         piece = text.rstrip("\n")
         held = text[len(piece) :]
         if piece:
             yield Text(delta=piece)
         _check_size(size, options)
-    if last := decode(b"", final=True):
-        yield Text(delta=held + last)
+    if last := (held + decoder.feed_bytes(b"", final=True)).rstrip("\n"):
+        yield Text(delta=last)
+    if decoder.was_redrawn:
+        yield FullReply(decoder.whole_text.rstrip("\n"))
 
 
-async def _read_lines(child: Child, options: Options) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
-    reader = LineReader(options.map)
+async def _read_lines(
+    child: Child, options: Options, reader: LineReader
+) -> AsyncGenerator[BackendEvent | SessionRef | FullReply, None]:
     size = 0
     async with aclosing(read_lines(child.stdout, min(MAX_JSON_LINE_BYTES, options.max_output))) as written:
         async for line in written:
@@ -220,8 +227,9 @@ async def _read_lines(child: Child, options: Options) -> AsyncGenerator[BackendE
             _check_size(size, options)
             for said in reader.read_line(line):
                 yield said
-    if reader.skipped_lines:
-        yield Log(level="warning", message=f"passed over {reader.skipped_lines} lines that were not JSON objects.")
+    if reader.skipped_text:
+        how_much = f"{reader.skipped_lines} lines that were" if reader.skipped_lines else "text that was"
+        yield Log(level="warning", message=f"passed over {how_much} not JSON objects: {reader.skipped_text}")
     if reader.first_error:
         raise AgentError(reader.first_error)
 
@@ -234,16 +242,14 @@ def _check_size(size: int, options: Options) -> None:
         )
 
 
-def _check_exit(status: int, stderr: str, session: str | None, known: KnownProgram | None) -> None:
+def _check_exit(status: int, complaint: str, session: str | None, known: KnownProgram | None) -> None:
     """Raise `AgentError` unless the program succeeded."""
     if status == 0:
         return
-    if session is not None and known is not None and known.lost in stderr:
+    if session is not None and known is not None and known.lost in complaint:
         raise _SessionForgotten("the program has lost its session.")
     how = f"exited with status {status}" if status > 0 else f"was killed by {_signal_name(-status)}"
-    # The message goes to chats and logs: remove colours and other control characters.
-    shown = "".join(c for c in stderr[-MAX_SHOWN_STDERR_CHARACTERS:] if c.isprintable() or c == "\n").strip()
-    raise AgentError(f"the command {how}: {shown}" if shown else f"the command {how}.")
+    raise AgentError(f"the command {how}: {complaint}" if complaint else f"the command {how}.")
 
 
 def _signal_name(number: int) -> str:

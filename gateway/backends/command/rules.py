@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from gateway import surrogates
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef
+from gateway.process.terminal_text import clean_bytes, split_message
 
 #: characters of an error message, at most
 MAX_ERROR_CHARACTERS = 500
@@ -103,25 +104,30 @@ class LineReader:
         self._rules = rules
         self._spoken = False
         self._session = ""
-        #: number of lines that were not JSON objects
+        #: number of lines that were not JSON objects, and the beginning of what stood in them and before the objects
         self.skipped_lines = 0
+        self.skipped_text = ""
         #: the first error in a line
         self.first_error = ""
 
     def read_line(self, line: bytes) -> Iterator[BackendEvent | SessionRef | FullReply]:
         """Yield the events of a line, by every rule that applies."""
-        if not line.strip():
-            return
+        before, message = split_message(line)
         try:
-            value = msgspec.json.decode(surrogates.replace_lone_surrogates(line))
+            value = msgspec.json.decode(surrogates.replace_lone_surrogates(message)) if message else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            value = None
+            value, before = None, clean_bytes(line).strip()
+        self._note_skipped(before)
         if not isinstance(value, dict):
-            self.skipped_lines += 1
+            self.skipped_lines += bool(before)
             return
         for rule in self._rules:
             if all(value_at(path, value) == wanted for path, wanted in rule.when.items()):
                 yield from self._apply_rule(rule, value)
+
+    def _note_skipped(self, text: str) -> None:
+        if text and len(self.skipped_text) < MAX_ERROR_CHARACTERS:
+            self.skipped_text = f"{self.skipped_text}\n{text}".strip()[:MAX_ERROR_CHARACTERS]
 
     def _apply_rule(self, rule: Rule, line: Mapping[str, Any]) -> Iterator[BackendEvent | SessionRef | FullReply]:
         ref = text_at(rule.session, line)

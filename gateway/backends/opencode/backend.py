@@ -30,6 +30,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.event import Log
 from gateway.domain.ports.backend import AgentHealth, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
+from gateway.process.terminal_text import clean_bytes
 
 _INSTALL_REMEDY = "Install it (https://opencode.ai), or give its path as `command`."
 
@@ -118,7 +119,7 @@ class OpencodeBackend:
             return AgentHealth(ok=False, detail=f"`{' '.join(command)} --version` does not end. {_INSTALL_REMEDY}")
         finally:
             await child.stop_group()
-        version = said.decode("utf-8", "replace").strip()
+        version = clean_bytes(said).strip()
         if code != 0 or not version:
             return AgentHealth(ok=False, detail=f"`{' '.join(command)} --version` fails: {child.stderr_tail()}")
         return AgentHealth(ok=True, version=version, detail="its server is started when it is needed")

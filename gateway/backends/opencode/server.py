@@ -18,13 +18,14 @@ from gateway.backends.opencode.api import API_CALL_TIMEOUT_SECONDS, OpencodeApi
 from gateway.backends.opencode.connection import OUTPUT_CHUNK_BYTES, ServerConnection, describe_exit
 from gateway.errors import AgentError
 from gateway.process.child import Child, Children
+from gateway.process.terminal_text import clean_bytes
 
 #: seconds between two starts, by the number of failures in a row; the first failure waits for nothing
 START_BACKOFF_SECONDS = (0.0, 0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 #: seconds that a server must have run for its end to count as the first failure again
 STABLE_RUN_SECONDS = 60.0
 
-_LISTENING_LINE = re.compile(rb"listening on (http://\S+)\s")
+_LISTENING_LINE = re.compile(r"listening on (http://\S+)\s")
 
 
 class _EndedEarly(AgentError):
@@ -196,13 +197,20 @@ async def _read_url(child: Child, within: float) -> str:
         async with asyncio.timeout(within):
             while piece := await child.stdout.read(OUTPUT_CHUNK_BYTES):
                 output = (output + piece)[-2 * OUTPUT_CHUNK_BYTES :]
-                if (found := _LISTENING_LINE.search(output)) is not None:
-                    return found[1].decode("ascii", "replace")
+                if (found := _LISTENING_LINE.search(clean_bytes(output))) is not None:
+                    return found[1]
             code = await child.wait_ended()
     except TimeoutError:
         tail = child.stderr_tail()[-500:]
-        raise AgentError(f"opencode was not ready within {within:g} s. {tail}".rstrip()) from None
-    raise _EndedEarly(f"opencode did not start: {describe_exit(child, code)}.")
+        raise AgentError(
+            f"opencode was not ready within {within:g} s. {tail}{_quote_output(output)}".rstrip()
+        ) from None
+    raise _EndedEarly(f"opencode did not start: {describe_exit(child, code)}.{_quote_output(output)}")
+
+
+def _quote_output(output: bytes) -> str:
+    said = clean_bytes(output).strip()[-500:]
+    return f" It wrote: {said}" if said else ""
 
 
 async def _await_events(connection: ServerConnection) -> ServerConnection:

@@ -21,9 +21,11 @@ from gateway.domain.ports.backend import Backend, Turn
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
 from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Run, Status
+from gateway.engine.execution.cleaning import clean_events
 from gateway.engine.execution.recorder import Recorder
 from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS, until_stored
 from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, Unavailable
+from gateway.process.terminal_text import clean_text
 
 #: messages of a session that a backend may read
 MAX_HISTORY_MESSAGES = 500
@@ -237,7 +239,7 @@ class Executor:
 
     async def _take_turn(self, attempt: Attempt, recorder: Recorder) -> None:
         backend, prepared = await self._prepare_turn(attempt, recorder)
-        async with aclosing(backend.stream_turn(prepared)) as stream:
+        async with aclosing(clean_events(backend.stream_turn(prepared))) as stream:
             async for said in stream:
                 await recorder.record_output(said)
 
@@ -247,9 +249,10 @@ class Executor:
         """Answer a permission question by the agent's policy, which may be to ask people."""
         if agent.permissions is not PermissionPolicy.ASK:
             return Answer.ALLOW if agent.permissions is PermissionPolicy.ALLOW else Answer.DENY
+        cleaned = msgspec.structs.replace(question, action=clean_text(question.action))
         try:
             await recorder.flush_events()
-            return await self._ask(attempt.run, question, agent.permission_timeout)
+            return await self._ask(attempt.run, cleaned, agent.permission_timeout)
         except Fenced:
             attempt.interrupt(Interrupt.FENCED)
             return Answer.DENY
@@ -319,5 +322,5 @@ async def _store_settlement(settle: Callable[[], Awaitable[Run]]) -> None:
 
 def _make_failure(error: str) -> AttemptResult:
     # A program may say something that is not Unicode, or very long.
-    shown = error[:MAX_RUN_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
+    shown = clean_text(error)[:MAX_RUN_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
     return AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=shown)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.domain.event import End, Log, Text, Usage
+from gateway.domain.event import End, Log, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef, Turn
 from gateway.domain.run import FinishReason, Outcome, Run, Status
 from gateway.engine import storage_retry
@@ -95,6 +95,45 @@ async def test_a_run_that_is_not_done_in_time_says_what_the_agent_said_last(
         run = await stage.do(timeout=0.2)
 
     assert (run.outcome, run.error) == (Outcome.TIMEOUT, error)
+
+
+async def test_control_sequences_do_not_come_in_whatever_the_backend(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Thinking(delta="\x1b[2mhm")
+        yield Tool(id="1", name="\x1b[1mbash", args={"command": "printf '\x1b[1m'"})
+        yield ToolEnd(id="1", name="bash", output="10%\r100%\r\n\x1b[32m✔ passed\x1b[0m")
+        yield Log(level="warning", message="\x1b]0;title\x07slow")
+        for piece in ("\x1b[3", "2m✔ pas", "sed\x1b", "[0m"):
+            yield Text(delta=piece)
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.do()
+        events = [event.data for event in await stage.store.events.read_after(run.id, 0, 100)]
+
+    assert run.result == "✔ passed"
+    assert [one for one in events if isinstance(one, Thinking | Tool | ToolEnd | Log)] == [
+        Thinking(delta="hm"),
+        Tool(id="1", name="bash", args={"command": "printf '\x1b[1m'"}),
+        ToolEnd(id="1", name="bash", output="100%\n✔ passed"),
+        Log(level="warning", message="slow"),
+    ]
+    assert "".join(one.delta for one in events if isinstance(one, Text)) == "✔ passed"
+
+
+async def test_a_redrawn_line_is_in_the_result_as_it_was_in_the_end(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        for piece in ("10%", "\r50%", "\r100%\n", "done"):
+            yield Text(delta=piece)
+
+    assert (await outcome_of(tmp_path, act)).result == "100%\ndone"
+
+
+async def test_an_error_without_its_control_sequences_is_the_error_of_the_run(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        yield Text(delta="half")
+        raise AgentError("\x1b[31mno credit\x1b[0m")
+
+    assert (await outcome_of(tmp_path, act)).error == "no credit"
 
 
 async def test_a_run_fails_with_the_error_of_its_agent(tmp_path: Path) -> None:
