@@ -143,7 +143,7 @@ class Child:
         ledger: ProcessLedger,
         *,
         room: str | None,
-        mark: str | None,
+        mark: str,
     ) -> None:
         """Args: room: directory that is removed at its end. mark: processes with this mark are ended with it."""
         self._transport = transport
@@ -250,9 +250,8 @@ class Child:
                 self._protocol.pipe_data_received(1, os.read(file, OUTPUT_BUFFER_BYTES))
 
 
-def _clear_leftovers(room: str | None, mark: str | None) -> None:
-    if mark is not None:
-        orphans.end_marked(mark)
+def _clear_leftovers(room: str | None, mark: str) -> None:
+    orphans.end_marked(mark)
     if room is not None:
         scratch.clear_directory(room)
 
@@ -308,16 +307,18 @@ class Children:
         return NO_TERMINAL | child_environment(self._environ, own) | {DEPTH_VARIABLE: str(depth)}
 
     async def spawn_child(
-        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None, strays: bool = False
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], run: str | None = None
     ) -> Child:
         """Start a program with pipes for its three streams; its process is recorded before the program begins.
+
+        It gets a mark in its environment, which everything that it starts inherits, also outside of its group. All of
+        that is ended with it; if this gateway dies before, the next start of a program ends it.
 
         Args:
             argv: the program and its arguments; the program is looked up on the child's PATH.
             cwd: an existing directory.
             env: the whole environment of the child, see `make_environment`.
             run: id of the run that it works for; None for a server that outlives runs.
-            strays: whether processes that it starts leave its group; they are ended with it, too.
 
         Raises:
             AgentError: the program cannot be started.
@@ -329,11 +330,10 @@ class Children:
         if gated:
             command = ["/bin/sh", "-c", _GATE_SCRIPT, "gate", *command]
         room = await asyncio.to_thread(self._make_scratch)
-        mark = orphans.make_mark() if strays else None
-        if strays:
-            await asyncio.to_thread(orphans.end_abandoned)
+        mark = orphans.make_mark()
         loop = asyncio.get_running_loop()
         try:
+            await asyncio.to_thread(orphans.end_abandoned)
             transport, protocol = await loop.subprocess_exec(
                 lambda: _ExitProtocol(loop),
                 *command,
@@ -344,7 +344,7 @@ class Children:
                 env={
                     **({_UNPACK_VARIABLE: room} if room else {}),
                     **env,
-                    **({orphans.MARK_VARIABLE: mark} if mark else {}),
+                    orphans.MARK_VARIABLE: mark,
                     "PWD": cwd,
                 },
                 start_new_session=True,

@@ -91,8 +91,13 @@ def identify_process(pid: int) -> Identity | None:
 
 
 def own_identity() -> Identity:
-    """Return the identity of this process."""
-    me = identify_process(os.getpid())
+    """Return the identity of this process. It is read once: later, there may be no descriptor to read it with."""
+    return _read_own_identity(os.getpid())
+
+
+@cache
+def _read_own_identity(pid: int) -> Identity:
+    me = identify_process(pid)
     assert me is not None, "a running process has a start time"
     return me
 

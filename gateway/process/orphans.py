@@ -1,8 +1,8 @@
 """Finds processes that an agent leaves behind outside its process group.
 
 opencode starts each shell command in a new session, so a signal to its group does not reach the
-command, and the command outlives opencode; codex does the same. But a command inherits the environment: a
-mark there names the gateway that it belongs to.
+command, and the command outlives opencode; codex and any program that calls `setsid` do the same. But a
+command inherits the environment: a mark there names the gateway that it belongs to. Each agent process has one.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -479,6 +480,23 @@ async def test_lines_begin_at_their_first_brace(ask: Ask) -> None:
 async def test_what_stood_outside_of_the_json_lines_is_in_the_error(ask: Ask) -> None:
     with pytest.raises(AgentError, match=r"the command exited with status 3: No licence$"):
         await ask(prints(b"\x1b[31mNo licence\x1b[0m\n", code=3, **JSON_LINES))
+
+
+# --- what programs leave behind ----------------------------------------------------------------
+
+#: starts a process in a session of its own, and prints its PID
+STRAY = "import subprocess as s; print(s.Popen(['sleep', '600'], start_new_session=True, stdout=-3, stderr=-3).pid)"
+
+
+@pytest.mark.parametrize(("ending", "fails"), [("", False), ("; raise SystemExit(3)", True)])
+async def test_what_a_program_started_in_a_session_of_its_own_ends_with_the_turn(
+    ask: Ask, ending: str, fails: bool
+) -> None:
+    heard = Heard()
+    with pytest.raises(AgentError) if fails else contextlib.nullcontext():
+        await ask(agent(sys.executable, "-I", "-S", "-c", f"{STRAY}{ending}"), heard=heard)
+
+    assert identity.identify_process(int(heard.answer)) is None
 
 
 # --- what programs write for a terminal -------------------------------------------------------

@@ -121,9 +121,7 @@ class AcpBackend:
 
         options: Options = turn.agent.options
         try:
-            child = await self._resources.children.spawn_child(
-                options.known_agent.command, cwd=turn.workspace, env=env, strays=True
-            )
+            child = await self._resources.children.spawn_child(options.known_agent.command, cwd=turn.workspace, env=env)
         except AgentError as error:
             raise AgentError(error.message, remedy=options.known_agent.install) from error
         connection = AgentConnection(child)

@@ -148,9 +148,7 @@ class CommandBackend:
     async def _start_program(self, turn: Turn, argv: list[str], known: KnownProgram | None) -> Child:
         env = self._build_environment(turn.agent, turn.depth)
         try:
-            return await self._children.spawn_child(
-                argv, cwd=turn.workspace, env=env, run=turn.run, strays=known is not None
-            )
+            return await self._children.spawn_child(argv, cwd=turn.workspace, env=env, run=turn.run)
         except AgentError as error:
             raise AgentError(error.message, remedy=known.install if known else error.remedy) from error
 

@@ -179,7 +179,6 @@ async def _launch_once(
         [*command, "serve", "--hostname", "127.0.0.1", "--port", "0"],
         cwd=str(directory),
         env={**env, "OPENCODE_SERVER_PASSWORD": password},
-        strays=True,
     )
     try:
         child.close_stdin()

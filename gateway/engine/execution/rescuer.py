@@ -7,7 +7,7 @@ import asyncio
 from gateway import log
 from gateway.domain.ports.store import AgentProcess, Store
 from gateway.engine.execution.owner import Owner
-from gateway.process import child
+from gateway.process import child, orphans
 from gateway.process.identity import Identity
 
 _log = log.get()
@@ -52,6 +52,7 @@ async def rescue_runs(store: Store, me: Owner) -> int:
         if owner is not None and (owner == me or owner.is_alive):
             continue
         await asyncio.gather(*(_kill_process(store, left) for left in await store.owners.list_processes(text)))
+        await asyncio.to_thread(orphans.end_abandoned)  # what left the groups of these processes
         for run in await store.owners.rescue_runs(text):
             rescued += 1
             _log.warning("rescue.run", run=run.id, status=run.status, attempt=run.attempt)

@@ -17,7 +17,7 @@ from gateway.domain.ports.store import AgentProcess
 from gateway.domain.run import OnInterrupt, Outcome, Run, Status
 from gateway.engine.execution.owner import Owner
 from gateway.engine.execution.rescuer import StoreLedger, rescue_runs
-from gateway.process import child, identity
+from gateway.process import child, identity, orphans
 from gateway.process.identity import Identity
 from gateway.store.sqlite.store import SqliteStore
 from harness.waiting import PATIENCE
@@ -115,6 +115,20 @@ async def test_processes_are_ended_before_their_run_can_be_claimed(
     assert sorted(order[:-1]) == sorted(f"killed {who.pid} False" for who in processes)
     assert (await store.runs.get(run.id)).status is Status.QUEUED
     assert list(await store.owners.list()) == []
+    await store.close()
+
+
+async def test_what_left_the_group_of_a_recorded_process_is_ended_before_its_run_can_be_claimed(tmp_path: Path) -> None:
+    """A child that called `setsid` must not work beside the retry."""
+    store = SqliteStore(tmp_path / "moongate.db")
+    who = dead()
+    run = await left_by(store, who)
+    mark = f"{who.process}/abc"
+    with subprocess.Popen(["sleep", "600"], start_new_session=True, env={orphans.MARK_VARIABLE: mark}) as stray:
+        await rescue_runs(store, me())
+
+        assert stray.wait(PATIENCE) == -signal.SIGKILL
+    assert (await store.runs.get(run.id)).status is Status.QUEUED
     await store.close()
 
 
