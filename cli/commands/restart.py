@@ -20,6 +20,7 @@ from cli.service import lookup
 from gateway.errors import ConfigError, GatewayError, NotRunning, Unavailable
 from gateway.supervisor import intent, lock, restart_plan, terminate
 from gateway.supervisor.intent import Outcome
+from gateway.supervisor.own_agent import refuse_own_agent
 from gateway.supervisor.record import Record
 
 #: seconds between two looks for the answer
@@ -65,7 +66,10 @@ def COMMAND(force: bool, kill_foreign: bool, hard: bool, wait: float, reason: st
     instance = Instance.from_environment(current_invocation().merged_environment)
     found = lock.lock_holder(instance.lock_file)
     began = time.monotonic()
-    if force or kill_foreign:
+    forced = force or kill_foreign
+    if forced or hard or restart_plan.CURRENT_PLATFORM == "win32":
+        refuse_own_agent(found, "gateway restart" + (" --force" if forced else " --hard" if hard else ""))
+    if forced:
         outcome = _stop_and_start(instance, found, terminate.FORCE_GRACE_SECONDS, wait, force=True, kill=kill_foreign)
     elif found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")

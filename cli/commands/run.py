@@ -8,6 +8,7 @@ from cli import output
 from cli.command import CommandWithoutJson, complete_commands, current_invocation, require_config
 from cli.instance import Instance
 from cli.service import lookup
+from gateway.supervisor.own_agent import refuse_own_agent
 
 
 @click.command(cls=CommandWithoutJson)
@@ -52,7 +53,9 @@ def COMMAND(  # noqa: N802 the seam's name
 
 def _stop_installed_service() -> None:
     """Stop the service of this config through its manager, which would otherwise start it again."""
-    manager = lookup.find_owner(Instance.from_environment(current_invocation().merged_environment))
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    refuse_own_agent(instance.lock_record, "gateway run --force")
+    manager = lookup.find_owner(instance)
     if manager is not None:
         manager.stop_service()
         back = complete_commands("or with: gateway service-start")

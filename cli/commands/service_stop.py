@@ -10,6 +10,7 @@ from cli import output
 from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.service import lookup
+from gateway.supervisor.own_agent import refuse_own_agent
 
 
 @click.command(cls=Command)
@@ -26,7 +27,9 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
     --json prints
       {"stopped": true, "service", "seconds": how long it took}
     """
-    manager = lookup.require_installed(Instance.from_environment(current_invocation().merged_environment))
+    instance = Instance.from_environment(current_invocation().merged_environment)
+    manager = lookup.require_installed(instance)
+    refuse_own_agent(instance.lock_record, "gateway service-stop")
     manager.require_available()
     began = time.monotonic()
     with output.show_waiting("stopping the service"):

@@ -15,6 +15,7 @@ from cli.lifecycle import stop
 from cli.service import lookup
 from gateway.errors import NotRunning
 from gateway.supervisor import intent, lock
+from gateway.supervisor.own_agent import refuse_own_agent
 
 
 @click.command(cls=Command)
@@ -31,7 +32,7 @@ def COMMAND(force: bool, timeout: float) -> None:  # noqa: N802 the seam's name
 
     The command returns when the process has ended and the port is free. Exit code 3 if the gateway
     does not run. If it runs as a service, the service manager stops it; it starts again at the next
-    login.
+    login. A task of the gateway itself may not stop it.
 
     \b
     Examples:
@@ -48,6 +49,7 @@ def COMMAND(force: bool, timeout: float) -> None:  # noqa: N802 the seam's name
     manager = lookup.find_owner(instance)
     if manager is None and found is None:
         raise NotRunning("the gateway is not running.", remedy="Start it: gateway start")
+    refuse_own_agent(found, "gateway stop")
     began = time.monotonic()
     if not force and found is not None:
         with contextlib.suppress(OSError):  # a full disk: then the grace period of the settings counts

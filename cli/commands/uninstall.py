@@ -9,6 +9,7 @@ from cli.command import Command, current_invocation
 from cli.instance import Instance
 from cli.service import lookup
 from cli.service.steps import carry_out
+from gateway.supervisor.own_agent import refuse_own_agent
 
 
 @click.command(cls=Command)
@@ -28,9 +29,10 @@ def COMMAND(system: bool, dry_run: bool) -> None:  # noqa: N802 the seam's name
     with --dry-run {"uninstalled": false, "service", "file", "steps": [commands]}
     """
     environ = current_invocation().merged_environment
-    manager = lookup.find_manager(
-        Instance.from_environment(lookup.system_environment(environ) if system else environ), system=system
-    )
+    instance = Instance.from_environment(lookup.system_environment(environ) if system else environ)
+    if not dry_run:
+        refuse_own_agent(instance.lock_record, "gateway uninstall")
+    manager = lookup.find_manager(instance, system=system)
     about = {"service": manager.service_name, "file": str(manager.unit_path)}
     if not manager.is_present:
         output.print_result({"uninstalled": False, **about}, f"Nothing is installed: there is no {manager.unit_path}")

@@ -26,6 +26,7 @@ from gateway.errors import ConfigError, Conflict, GatewayError, PortTaken, Unava
 from gateway.security import secret_file
 from gateway.supervisor import port
 from gateway.supervisor.address import choose_connect_host
+from gateway.supervisor.own_agent import refuse_own_agent
 from gateway.supervisor.record import Record
 from service_templates import ServiceSpec
 
@@ -159,7 +160,7 @@ def plan_installation(
     Raises:
         ConfigError: the settings, the program or the token cannot be used.
         Unavailable: there is no manager, or it cannot be reached.
-        Conflict: another unit runs a gateway with this config.
+        Conflict: another unit runs a gateway with this config, or an agent of this gateway asks.
         PortTaken: another program uses the port.
     """
     if system:
@@ -169,6 +170,7 @@ def plan_installation(
     instance = Instance.from_environment(environ)
     manager = lookup.find_manager(instance, system=system)
     if earnest:
+        refuse_own_agent(instance.lock_record, "gateway install")
         manager.require_available()
     spec = _build_spec(instance, manager, arguments, runtime, system=system, lasting=earnest)
     rivals = manager.find_rivals(spec)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from gateway.process import identity
@@ -46,11 +46,21 @@ def end_abandoned() -> None:
     _end_matching(_is_abandoned)
 
 
-def _is_abandoned(found: str) -> bool:
+def find_marking_process(env: Mapping[str, str]) -> Identity | None:
+    """Return the serving process whose mark is in an environment; None without a mark."""
+    return _parse_mark(env.get(MARK_VARIABLE, ""))
+
+
+def _parse_mark(mark: str) -> Identity | None:
     try:
-        return not identity.is_alive(Identity.parse_identity(found.rpartition("/")[0]))
+        return Identity.parse_identity(mark.rpartition("/")[0])
     except ValueError:
-        return False
+        return None
+
+
+def _is_abandoned(found: str) -> bool:
+    marking = _parse_mark(found)
+    return marking is not None and not identity.is_alive(marking)
 
 
 def _end_matching(matches: Callable[[str], bool]) -> None:

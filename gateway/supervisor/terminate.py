@@ -14,6 +14,7 @@ from gateway.process import identity
 from gateway.process.identity import Identity
 from gateway.supervisor import port, record, signals
 from gateway.supervisor.address import choose_connect_host
+from gateway.supervisor.own_agent import refuse_own_agent
 from gateway.supervisor.record import Record
 
 #: seconds from SIGTERM to SIGKILL with `--force`: as in the seed
@@ -75,8 +76,10 @@ def end_gateway(found: Record, grace: float, first: signal.Signals = signal.SIGT
     """End a gateway: first by a signal, after the grace by SIGKILL; return when its port is free.
 
     Raises:
+        Conflict: this process is an agent of that gateway.
         Unavailable: it does not end, or its port stays in use.
     """
+    refuse_own_agent(found, "gateway stop")
     generations = _child_identities(found.process_identity)
     if signal_process(found.process_identity, first) and not wait_gone(found.process_identity, grace):
         signal_process(found.process_identity, signals.KILL_SIGNAL)

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.token import Scope
-from gateway.errors import Unavailable
+from gateway.errors import Conflict, Unavailable
 
 ROUTES = Routes("gateway")
 
@@ -38,6 +38,11 @@ async def restart_gateway(call: Call[Why, Nothing]) -> Begun:
 
 @ROUTES.add("POST", "/api/gateway/stop", scope=Scope.ADMIN, body=Why, answer=Begun, status=202)
 async def stop_gateway(call: Call[Why, Nothing]) -> Begun:
-    """Begin to stop; running runs get the usual grace period."""
+    """Begin to stop; running runs get the usual grace period. A request from a run's own agent is refused."""
+    if call.nesting_depth > 0:
+        raise Conflict(
+            "this comes from a task of the gateway itself, which would be interrupted and tried again.",
+            remedy="A person can stop it: gateway stop",
+        )
     call.server.control.stop()
     return Begun(generation=call.server.generation)
