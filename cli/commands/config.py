@@ -90,12 +90,15 @@ def check_config() -> None:
       "refused_webhooks": [what the settings refuse, and why]}
     """
     from gateway import app  # late: imports all backends
+    from gateway.agent_setup import detection
 
     settings = _load_config()
     agents = app.check_agents(settings, current_invocation().merged_environment)
     shown = [{"id": agent.id, "backend": agent.backend, "enabled": agent.enabled} for agent in agents]
     named = ", ".join(f"{agent.id} ({agent.backend})" for agent in agents)
-    found = "" if settings.agents.entries else ", found on this machine"
+    fallback = agents[0].backend == detection.FALLBACK_BACKEND
+    how = ", because no agent was found on this machine" if fallback else ", found on this machine"
+    found = "" if settings.agents.entries else how
     where = output.shorten_home(settings.path) if settings.path.exists() else "no config file, all defaults"
     refused = [str(one) for one in app.find_refused_webhooks(settings)]
     output.print_result(

@@ -55,7 +55,9 @@ class Echo:
     async def __aexit__(self, *exc: object) -> None: ...
 
     async def check_health(self, agent: Agent) -> AgentHealth:
-        return AgentHealth(ok=True, detail="built in: repeats its input")
+        missing = "no agent was found on this machine. To look for one: gateway agents detect"
+        detail = "built in: repeats its input"
+        return AgentHealth(ok=True, detail=detail, missing=missing if agent.options.mark else "")
 
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[TurnOutput, None]:
         if turn.agent.options.script and "@@ " in turn.input:

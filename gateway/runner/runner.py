@@ -27,6 +27,7 @@ from gateway.domain.run import FinishReason
 from gateway.domain.session import Message, Role
 from gateway.engine.execution.cleaning import clean_events
 from gateway.errors import AgentError, GatewayError
+from gateway.process.terminal_text import clean_text
 from gateway.runner import setup
 from gateway.runner.conversation import ConversationLine, format_markdown
 from gateway.runner.driver import Driver, DriverTask
@@ -246,7 +247,7 @@ class OpenCodeRunner:
                 async for one in said:
                     self._note_event(turn, one)
         except AgentError as error:
-            self._end_turn(turn, RunState.ERROR, str(error))
+            self._end_turn(turn, RunState.ERROR, clean_text(str(error)))
         except GatewayError as error:
             self._end_turn(turn, RunState.ERROR, f"cannot run opencode: {error}")
         except asyncio.CancelledError:

@@ -74,7 +74,10 @@ def test_where_no_agent_was_found_each_answer_says_that_it_is_an_echo(gateway: t
     started = shell("start", "--json").json
     asked = shell("agent", "important question")
     shown = shell("status")
+    examined = {one["check"]: one for one in shell("doctor", "--json").json["findings"]}
 
+    assert examined["agent main"]["level"] == "warning"
+    assert "no agent was found on this machine" in examined["agent main"]["cause"]
     assert (started["agent"]["backend"], started["agent"]["origin"]) == ("echo", "fallback")
     assert asked.out.startswith("echo: important question\n\n(This is Moongate's built-in echo")
     assert "Agent: main: echo, which only repeats messages: no agent was found." in shown.out

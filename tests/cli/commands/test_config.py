@@ -57,7 +57,10 @@ def test_without_a_file_the_agent_is_the_one_that_is_found(alone: tuple[Live, Sh
 
     result = shell("config", "check", env={"PATH": str(live.home)})
 
-    assert result.out == "no config file, all defaults: fine. Agents: main (echo), found on this machine.\n"
+    assert (
+        result.out
+        == "no config file, all defaults: fine. Agents: main (echo), because no agent was found on this machine.\n"
+    )
 
 
 @pytest.mark.parametrize(
