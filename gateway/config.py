@@ -17,10 +17,10 @@ from msgspec import Meta, Struct, field
 
 from gateway import paths, private_file
 from gateway.config_files import env_file, json_file, variables
+from gateway.config_files.machine_zone import find_machine_zone
 from gateway.domain.delivery import DELIVERY_RETRY_DELAYS_SECONDS, MAX_RETRY_DELAY_SECONDS
 from gateway.domain.inbound import WebhookEndpointSettings
 from gateway.errors import ConfigError
-from gateway.machine_zone import find_machine_zone
 from gateway.paths import display_path
 from gateway.validation import explain_error
 
