@@ -48,7 +48,8 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: Annotated[float, Meta(gt=0, le=604_800)] = 1800.0
     #: how many runs it works on at the same time
     max_concurrent: Annotated[int, Meta(ge=1, le=1024)] = 2
-    #: what happens to a message for a session that is busy
+    #: what happens to a message for a session that is busy: `queue` lets it wait, `interrupt` cancels what is running,
+    #: `reject` refuses it
     session_mode: SessionMode = SessionMode.QUEUE
     #: how permission requests are answered: `deny`, `allow`, or `ask` (people answer)
     permissions: PermissionPolicy = PermissionPolicy.DENY
@@ -56,7 +57,8 @@ class Agent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     permission_timeout: Annotated[float, Meta(gt=0, le=604_800)] = 300.0
     #: environment variables for the agent's process, in addition to the few that it inherits
     env: dict[str, str] = field(default_factory=dict)
-    #: what happens to a run that a crash or a stop interrupted
+    #: what happens to a run that a crash or a stop interrupted: `retry` tries it again, at most three times in all;
+    #: `fail` ends it as failed, so that it runs at most once
     on_interrupt: OnInterrupt = OnInterrupt.RETRY
     #: daily limits: `runs`, `tokens`, `cost` in US dollars
     budget: Budget | None = None
