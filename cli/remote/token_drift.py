@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cli.instance import TOKEN_SETTING, Instance
+from gateway.errors import ConfigError
 from gateway.supervisor.record import Record
 
 #: how a gateway gets other variables than those of its start
@@ -22,7 +23,11 @@ class TokenDrift(NamedTuple):
 
 def explain_token_drift(instance: Instance, found: Record) -> TokenDrift:
     """Return why a gateway refuses the token of this shell. A restart helps only if a file decides."""
-    known, (_, variables) = instance.access_token, TOKEN_SETTING
+    _, variables = TOKEN_SETTING
+    try:
+        known = instance.access_token
+    except ConfigError as error:
+        return TokenDrift(error.message.rstrip("."), error.remedy or "gateway doctor")
     if known is not None and known.source in variables:
         return TokenDrift(
             f"the gateway refuses {known.source} of this shell", f"unset {known.source} here, or: {_START_AGAIN}"
