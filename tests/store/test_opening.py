@@ -337,3 +337,9 @@ async def test_damage_found_while_running_names_the_file(path: Path) -> None:
     for result in results:
         assert isinstance(result, Unavailable)
         assert str(path) in str(result)
+
+
+def test_migrations_have_consecutive_numbers() -> None:
+    numbers = [migration.number for migration in opening.read_migrations()]
+
+    assert numbers == list(range(1, len(numbers) + 1))
