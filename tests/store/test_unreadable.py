@@ -314,3 +314,15 @@ async def test_many_readers_find_a_bad_row_once(store: SqliteStore) -> None:
     await asyncio.gather(*(store.schedules.list(PAGE) for _ in range(20)))
 
     assert await found(store) == [("schedule", "bad")]
+
+
+@pytest.mark.parametrize("damaged", ['{"deliver": ["webhook"]}', '{"deliver": "webhook"}', '{"webhook'])
+async def test_webhooks_are_listed_around_a_schedule_that_cannot_be_read(store: SqliteStore, damaged: str) -> None:
+    await two_schedules(store)
+    good = await store.schedules.get("good")
+    await store.schedules.replace(
+        msgspec.structs.replace(good, spec=msgspec.structs.replace(good.spec, deliver=(TARGET,)))
+    )
+    damage(store, "UPDATE schedules SET spec = ? WHERE id = 'bad'", damaged)
+
+    assert [use.schedule for use in await store.deliveries.list_webhook_uses(10)] == [("good", "")]

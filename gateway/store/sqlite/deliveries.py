@@ -76,8 +76,9 @@ WHERE kind = '{WEBHOOK_KIND}' ORDER BY name LIMIT ?
 _SCHEDULED_WEBHOOKS = f"""
 SELECT schedules.id, coalesce(json_extract(spec, '$.name'), ''), json_extract(target.value, '$.address')
 FROM schedules, json_each(iif(json_valid(spec), spec, '{{}}'), '$.deliver') AS target
-WHERE enabled = 1 AND spec GLOB '*"{WEBHOOK_KIND}"*' AND json_extract(target.value, '$.kind') = '{WEBHOOK_KIND}'
-    AND NOT coalesce(json_extract(target.value, '$.trusted'), 0)
+WHERE enabled = 1 AND spec GLOB '*"{WEBHOOK_KIND}"*'
+    AND iif(target.type = 'object', json_extract(target.value, '$.kind'), NULL) = '{WEBHOOK_KIND}'
+    AND iif(target.type = 'object', json_extract(target.value, '$.trusted'), 1) IS NOT 1
 ORDER BY schedules.seq LIMIT ?
 """
 
