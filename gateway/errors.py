@@ -183,6 +183,10 @@ class AgentError(GatewayError):
     code, status = "AGENT_ERROR", 502
 
 
+class PromptRefused(AgentError):
+    """The model refuses the prompt, and would refuse it again: later turns of its session leave it out."""
+
+
 class Unavailable(GatewayError):
     """The gateway cannot do this now."""
 

@@ -6,6 +6,7 @@ Clients see the field names as they are here.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
@@ -92,11 +93,22 @@ class Permission(EventData, frozen=True):
     reason: str = ""
 
 
+class Notice(StrEnum):
+    """What whoever reads an answer should know about the conversation behind it."""
+
+    #: the agent had lost its conversation: it began a new one, and was given the transcript
+    SESSION_RESTARTED = "session_restarted"
+    #: the model could not read the whole conversation: the oldest turns were left out
+    CONTEXT_SHORTENED = "context_shortened"
+
+
 class Log(EventData, frozen=True):
     """A remark about the run, such as a retry of the model or a shortened output."""
 
     level: str
     message: str
+    #: what it means for the answer, if the run shall carry that
+    notice: Notice | None = None
 
 
 class End(EventData, frozen=True):

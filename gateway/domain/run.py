@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from gateway.domain import goal
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Target
-from gateway.domain.event import Usage
+from gateway.domain.event import Notice, Usage
 from gateway.errors import Conflict
 
 
@@ -237,6 +237,8 @@ class Run(Struct, frozen=True, kw_only=True):
     rounds: int | None = None
     #: in goal mode, when the run has ended: whether the goal was reached
     done: bool | None = None
+    #: what the attempt that ended the run had to change about the conversation
+    notices: tuple[Notice, ...] = ()
     created: int
     started: int | None = None
     finished: int | None = None
@@ -257,6 +259,9 @@ class AttemptResult(Struct, frozen=True, kw_only=True):
     #: in goal mode: the round in which the run ended
     rounds: int | None = None
     done: bool | None = None
+    notices: tuple[Notice, ...] = ()
+    #: whether the model refused the prompt, so that later turns leave it out
+    prompt_refused: bool = False
 
 
 class GoalRound(Struct, frozen=True, kw_only=True):

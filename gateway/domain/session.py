@@ -83,3 +83,5 @@ class Message(Struct, frozen=True, kw_only=True):
     run: str
     #: position in the transcript, from 1
     number: int = 0
+    #: whether the model refused this prompt: later turns do not send it again
+    is_refused: bool = False

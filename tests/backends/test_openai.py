@@ -17,12 +17,13 @@ import pytest
 from gateway import config
 from gateway.backends import BackendResources
 from gateway.backends.openai import backend as openai
-from gateway.backends.openai import client, detection, wire
+from gateway.backends.openai import client, detection
 from gateway.backends.openai.backend import OpenAIBackend
+from gateway.backends.openai.context import build_context
 from gateway.backends.openai.options import OPENAI_URL, Options, find_key
 from gateway.domain.agent import Agent
 from gateway.domain.event import Log, Text, Usage
-from gateway.domain.session import Role
+from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError, ConfigError
 from gateway.process.child import Children
 from harness.scripted_model import ScriptedModel
@@ -30,7 +31,7 @@ from harness.waiting import until
 from tests.support.fixtures import children, ledger, scripted_model
 from tests.support.hurrying import Hurry
 from tests.support.raw_model import chunk, reply, serve_raw_model
-from tests.support.turns import Heard, exchange, listen, message, turn
+from tests.support.turns import Heard, exchange, listen, turn
 
 NOTHING_SET = config.load({"MOONGATE_HOME": "/nonexistent"})
 
@@ -50,6 +51,10 @@ def agent(base_url: str, model: str | None = "scripted", system_prompt: str | No
         system_prompt=system_prompt,
         options=msgspec.convert(wanted, Options),
     )
+
+
+def build_request_of(given: Turn) -> dict[str, Any]:
+    return openai.build_request(given, build_context(given, [], 1000))
 
 
 @pytest.fixture
@@ -97,9 +102,9 @@ async def test_what_is_not_set_is_not_sent(ask: Ask, scripted_model: ScriptedMod
     assert "Authorization" not in scripted_model.requests[0]["headers"]
 
 
-async def test_openai_itself_is_given_the_limit_under_its_new_name() -> None:
-    ours = await openai.build_request(turn(agent(OPENAI_URL, max_tokens=5), "hello"))
-    other = await openai.build_request(turn(agent("http://127.0.0.1:1/v1", max_tokens=5), "hello"))
+def test_openai_itself_is_given_the_limit_under_its_new_name() -> None:
+    ours = build_request_of(turn(agent(OPENAI_URL, max_tokens=5), "hello"))
+    other = build_request_of(turn(agent("http://127.0.0.1:1/v1", max_tokens=5), "hello"))
 
     assert ours["max_completion_tokens"] == other["max_tokens"] == 5
     assert "max_tokens" not in ours
@@ -132,36 +137,6 @@ async def test_the_transcript_is_sent_with_the_input(ask: Ask) -> None:
     heard = await ask("[[recall]]", history=exchange("my name is Ada", "hello Ada", "r1"))
 
     assert heard.answer == "my name is Ada"
-
-
-def test_the_oldest_turns_are_dropped_whole() -> None:
-    old, new = exchange("a" * 400, "b" * 400, "r1"), exchange("c" * 400, "d" * 400, "r2")
-
-    sent = wire.build_messages("system", [*old, *new], "now", budget=300)
-
-    assert [said["content"][:3] for said in sent] == ["sys", "ccc", "ddd", "now"]
-
-
-def test_no_newer_turn_is_skipped_for_an_older_one_that_would_fit() -> None:
-    history = [*exchange("tiny", "tiny", "r1"), *exchange("c" * 4000, "d", "r2"), *exchange("new", "new", "r3")]
-
-    sent = wire.build_messages(None, history, "now", budget=300)
-
-    assert [said["content"] for said in sent] == ["new", "new", "now"]
-
-
-def test_the_system_prompt_and_the_input_are_sent_even_over_budget() -> None:
-    sent = wire.build_messages("s" * 9000, exchange("a", "b", "r1"), "i" * 9000, budget=256)
-
-    assert [said["role"] for said in sent] == ["system", "user"]
-
-
-def test_adjacent_messages_of_one_role_are_joined() -> None:
-    failed, silent = message(Role.USER, "first", "r1"), exchange("second", "", "r2")
-
-    sent = wire.build_messages(None, [failed, *silent], "third", budget=1000)
-
-    assert sent == [{"role": "user", "content": "first\n\nsecond\n\nthird"}]
 
 
 # --- the answer -------------------------------------------------------------------------------

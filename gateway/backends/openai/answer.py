@@ -15,7 +15,7 @@ from gateway.backends.openai import wire
 from gateway.backends.openai.failure import ServerComplaint, TemporaryFailure, read_complaint
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Usage
 from gateway.domain.run import FinishReason
-from gateway.errors import AgentError
+from gateway.errors import AgentError, PromptRefused
 from gateway.sse_reader import ServerSentEvent
 
 #: the words of servers for the end of an answer, in lower case
@@ -184,7 +184,7 @@ class AnswerReader:
     def _explain_silence(self, finish: FinishReason) -> AgentError:
         """Return the error for an answer without a text: temporary, unless another try would end in the same way."""
         if finish is FinishReason.CONTENT_FILTER:
-            return AgentError("the server's content filter withheld the answer.")
+            return PromptRefused("the server's content filter withheld the answer.")
         if finish is FinishReason.LENGTH:
             return AgentError(
                 "the model reached its limit of tokens before it gave an answer.",

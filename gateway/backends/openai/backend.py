@@ -2,9 +2,10 @@
 
     {"id": "main", "backend": "openai", "base_url": "http://127.0.0.1:11434/v1", "model": "qwen3:4b"}
 
-Every turn sends the end of the session's transcript, up to `context_tokens`. If no model is named, the
-first model of the server is used. After a temporary failure (429, 5xx, no connection, an answer without a
-text) the request is tried again, but only while no part of the answer has come.
+Every turn sends the end of the session's transcript, so that it fits into `context_tokens` together with
+the answer. If the server refuses that as too long, the oldest turns are left out, and the request is sent
+once more. If no model is named, the first model of the server is used. After a temporary failure (429,
+5xx, no connection, an answer without a text) the request is tried again, but only while no part of the answer has come.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import Any
 import aiohttp
 
 from gateway.backends import BackendResources, BackendType
-from gateway.backends.openai import client, wire
+from gateway.backends.openai import client
 from gateway.backends.openai.client import ServerCall
+from gateway.backends.openai.context import Context, ContextBudgets, build_context
 from gateway.backends.openai.detection import detect_agent, find_named_agent
 from gateway.backends.openai.failure import TemporaryFailure
 from gateway.backends.openai.options import OPENAI_URL, Options, find_key
+from gateway.backends.openai.refusal import PromptTooLong
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent, Log, Text, Thinking
+from gateway.domain.event import BackendEvent, Log, Notice, Text, Thinking
 from gateway.domain.ports.backend import AgentHealth, Turn
 from gateway.domain.run import FinishReason
 from gateway.errors import GatewayError
@@ -40,6 +43,7 @@ class OpenAIBackend:
         self._environ = resources.environ
         self._stack = AsyncExitStack()
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._budgets = ContextBudgets()
 
     async def __aenter__(self) -> OpenAIBackend:
         for trust_env in (False, True):
@@ -65,8 +69,39 @@ class OpenAIBackend:
         return AgentHealth(ok=True, detail=f"{options.base_url} ({len(models)} models)")
 
     async def stream_turn(self, turn: Turn) -> AsyncGenerator[BackendEvent | FinishReason, None]:
+        history = await turn.read_history()
+        context = build_context(turn, history, self._budgets.find_budget(turn))
+        spoken = False
+        try:
+            async with aclosing(self._send_with_retries(turn, context)) as answer:
+                async for said in answer:
+                    spoken = spoken or isinstance(said, Text | Thinking)
+                    yield said
+            return
+        except PromptTooLong as error:
+            shorter = build_context(turn, history, self._budgets.reduce_budget(turn, context, error))
+            if spoken or shorter.left_out == context.left_out:
+                raise
+            refused = error
+        dropped = shorter.left_out - context.left_out
+        yield Log(
+            level="warning",
+            message=f"{refused.message.rstrip('.')}; trying once more without the {dropped} oldest turns.",
+            notice=Notice.CONTEXT_SHORTENED,
+        )
+        try:
+            async with aclosing(self._send_with_retries(turn, shorter)) as answer:
+                async for said in answer:
+                    yield said
+        except PromptTooLong as error:
+            self._budgets.reduce_budget(turn, shorter, error)
+            raise
+
+    async def _send_with_retries(
+        self, turn: Turn, context: Context
+    ) -> AsyncGenerator[BackendEvent | FinishReason, None]:
         options: Options = turn.agent.options
-        call = self._make_call(options, await build_request(turn))
+        call = self._make_call(options, build_request(turn, context))
         for attempt in range(options.retries + 1):
             spoken = False
             try:
@@ -87,14 +122,10 @@ class OpenAIBackend:
         return ServerCall(options=options, session=self._sessions[options.trust_env], key=key, body=body)
 
 
-async def build_request(turn: Turn) -> dict[str, Any]:
+def build_request(turn: Turn, context: Context) -> dict[str, Any]:
     """Return the request's body; without a `model` if none is named."""
     options: Options = turn.agent.options
-    said = await turn.read_history()
-    body: dict[str, Any] = {
-        "messages": wire.build_messages(turn.agent.system_prompt, said, turn.input, options.context_tokens),
-        "stream": True,
-    }
+    body: dict[str, Any] = {"messages": context.messages, "stream": True}
     # OpenAI's newer models refuse the old name; other servers may not know the new one.
     limit = "max_completion_tokens" if options.base_url.rstrip("/") == OPENAI_URL else "max_tokens"
     wanted = {

@@ -7,10 +7,12 @@ Servers have no common form for it. A failure may have an HTTP status as a numbe
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from gateway.backends.openai import wire
+from gateway.backends.openai import refusal, wire
 from gateway.errors import AgentError
 
 _KEY_REMEDY = "Check `api_key`, `api_key_file` or `api_key_env`."
@@ -48,6 +50,8 @@ class ServerComplaint(NamedTuple):
     status: int | None = None
     #: its own names for the failure, in lower case
     names: str = ""
+    #: the fields of the error itself
+    fields: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def is_temporary(self) -> bool:
@@ -59,7 +63,10 @@ class ServerComplaint(NamedTuple):
         return _PERMANENT_NAMES.search(self.names) is None
 
     def make_error(self, message: str, *, retry_after: float | None = None) -> AgentError:
-        """Return the error to raise: a `TemporaryFailure` if another try may succeed."""
+        """Return the error to raise: a refusal of the prompt, or a `TemporaryFailure` if another try may succeed."""
+        refused = refusal.find_refusal(self.status, f"{self.words} {self.names}".lower(), self.fields, message)
+        if refused is not None:
+            return refused
         if self.is_temporary:
             return TemporaryFailure(message, retry_after)
         return AgentError(message, remedy=REMEDY_BY_STATUS.get(self.status or 0))
@@ -81,7 +88,12 @@ def read_complaint(said: Any) -> ServerComplaint:
     fields = [part for part in reversed(parts) if isinstance(part, dict)]
     status = next((found for part in fields if (found := _find_status(part)) is not None), None)
     names = [part[name] for part in fields for name in _NAME_FIELDS if isinstance(part.get(name), str)]
-    return ServerComplaint(words=wire.find_message(said), status=status, names=" ".join(names).lower())
+    return ServerComplaint(
+        words=wire.find_message(said),
+        status=status,
+        names=" ".join(names).lower(),
+        fields=fields[0] if fields else {},
+    )
 
 
 def _find_inner_error(said: Any) -> Any:

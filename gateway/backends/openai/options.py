@@ -30,7 +30,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     #: tokens of one answer, at most
     max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
-    #: tokens of system prompt, transcript and input together, estimated at four characters each
+    #: tokens that the model can read and write at once: system prompt, transcript, input and answer together
     context_tokens: Annotated[int, Meta(ge=256, le=100_000_000)] = 32_000
     #: whether to ask for the usage; false for a server that refuses `stream_options`
     usage: bool = True

@@ -1,4 +1,4 @@
-"""The wire format of chat completions: builds the messages of a request, and reads events and errors.
+"""The wire format of chat completions: reads events and errors.
 
 The format: https://platform.openai.com/docs/api-reference/chat-streaming.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
-from itertools import groupby
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any
 
 import msgspec
 
 from gateway import surrogates
-from gateway.domain.session import Message
 from gateway.errors import AgentError
 from gateway.sse_reader import EventReader, OversizedEvent, ServerSentEvent
 
@@ -84,31 +82,3 @@ def find_message(value: Any) -> str:
         if isinstance(value, dict) and isinstance(found := value.get(name), str | dict | list) and found:
             return find_message(found)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def estimate_message_tokens(text: str) -> int:
-    """Estimate the tokens of a message: one for four characters, and four for its frame."""
-    return len(text) // 4 + 4
-
-
-def build_messages(system: str | None, history: Sequence[Message], given: str, budget: int) -> list[dict[str, str]]:
-    """Return the messages to send: the last turns that fit into the budget of tokens.
-
-    The system prompt and the current input are always sent. Turns are dropped whole, the oldest
-    first. Adjacent messages of one role are joined, because a failed turn has no answer, and many
-    models need alternating roles.
-    """
-    left = budget - estimate_message_tokens(system or "") - estimate_message_tokens(given)
-    kept: list[tuple[str, str]] = []
-    for _, turn in groupby(reversed(history), key=lambda message: message.run):
-        said = [(message.role.value, message.content) for message in turn if message.content]
-        left -= sum(estimate_message_tokens(content) for _, content in said)
-        if left < 0:
-            break
-        kept += said
-    talk = [*reversed(kept), ("user", given)]
-    joined = [
-        {"role": role, "content": "\n\n".join(content for _, content in group)}
-        for role, group in groupby(talk, key=lambda message: message[0])
-    ]
-    return [{"role": "system", "content": system}, *joined] if system else joined

@@ -24,7 +24,7 @@ from gateway.domain.run import AttemptResult, GoalRound, Mode, Move, Outcome, Ru
 from gateway.engine.execution.cleaning import clean_events
 from gateway.engine.execution.recorder import Recorder
 from gateway.engine.storage_retry import RETRYABLE_STORAGE_ERRORS, until_stored
-from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, Unavailable
+from gateway.errors import AgentError, AgentNotFound, Exhausted, GatewayError, PromptRefused, Unavailable
 from gateway.process.terminal_text import clean_text
 
 #: messages of a session that a backend may read
@@ -174,7 +174,7 @@ class Executor:
         try:
             finished = await self._drive_backend(attempt, recorder)
         except AgentError as error:
-            return _make_failure(str(error))
+            return _make_failure(str(error), prompt_refused=isinstance(error, PromptRefused))
         except RETRYABLE_STORAGE_ERRORS as error:  # the disk failed, not the agent
             _log.warning("run.disk_refuses", error=str(error))
             attempt.interrupt(Interrupt.DISK)
@@ -290,7 +290,12 @@ class Executor:
         if attempt.interrupted_by is Interrupt.FENCED:
             _log.warning("run.fenced")
         elif result is not None:
-            ended = {"usage": recorder.usage, "rounds": attempt.rounds, "done": attempt.done}
+            ended = {
+                "usage": recorder.usage,
+                "rounds": attempt.rounds,
+                "done": attempt.done,
+                "notices": recorder.notices,
+            }
             await self._finish_run(run, msgspec.structs.replace(result, **ended), said)
         else:
             why = (attempt.interrupted_by or Interrupt.STOP).value
@@ -320,7 +325,7 @@ async def _store_settlement(settle: Callable[[], Awaitable[Run]]) -> None:
         _log.log(level, "run.settled", status=ended.status, outcome=ended.outcome, error=ended.error)
 
 
-def _make_failure(error: str) -> AttemptResult:
+def _make_failure(error: str, *, prompt_refused: bool = False) -> AttemptResult:
     # A program may say something that is not Unicode, or very long.
     shown = clean_text(error)[:MAX_RUN_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
-    return AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=shown)
+    return AttemptResult(move=Move.FAIL, outcome=Outcome.AGENT_ERROR, error=shown, prompt_refused=prompt_refused)

@@ -15,7 +15,7 @@ from typing import cast
 import msgspec
 
 from gateway import log
-from gateway.domain.event import AnyEventData, BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.event import AnyEventData, BackendEvent, Log, Notice, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef, TurnOutput
 from gateway.domain.ports.run_store import Fenced
 from gateway.domain.ports.store import Store
@@ -69,6 +69,8 @@ class Recorder:
         self.finish = FinishReason.STOP
         #: the remark after which the agent has said nothing else; empty if it has
         self.last_remark = ""
+        #: what the run will carry, in the order in which it was said
+        self.notices: tuple[Notice, ...] = ()
 
     @property
     def current_reply(self) -> str:
@@ -99,7 +101,7 @@ class Recorder:
             case ToolEnd(output=output) if len(output) > MAX_EVENT_CHARACTERS:
                 said = await asyncio.to_thread(self._spill_output, said)
             case Log(message=message) if len(message) > MAX_EVENT_CHARACTERS:
-                said = Log(level=said.level, message=message[:MAX_EVENT_CHARACTERS] + "…")
+                said = msgspec.structs.replace(said, message=message[:MAX_EVENT_CHARACTERS] + "…")
         stored, size = _normalize_event(said)
         self._count_output(stored)
         self._buffer_event(stored, size)
@@ -138,6 +140,8 @@ class Recorder:
                 self._answer.append(delta)
             case Usage():
                 self.usage += said
+            case Log(notice=Notice() as notice) if notice not in self.notices:
+                self.notices += (notice,)
         self.last_remark = said.message if isinstance(said, Log) else ""
 
     def _check_length(self, length: int) -> None:

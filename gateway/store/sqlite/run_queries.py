@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.event import Usage
+from gateway.domain.event import Notice, Usage
 from gateway.domain.ids import make_first_ulid
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import Fenced
@@ -32,7 +32,7 @@ from gateway.store.sqlite.unreadable import decode_row, decode_rows
 
 RUN_COLUMNS = (
     "seq, id, CAST(spec AS BLOB), status, outcome, attempt, epoch, owner, cancel_requested, last_event, result,"
-    " finish, usage, error, rounds, done, created, started, finished"
+    " finish, usage, error, rounds, done, notices, created, started, finished"
 )
 #: the same with no more of long texts than a list shows, and one character more, which shows that they are cut.
 #: `octet_length` does not read the text: https://www.sqlite.org/lang_corefunc.html#octet_length
@@ -49,6 +49,7 @@ _LISTED_COLUMNS = (
 #: ended runs with a label that a history shows
 ENDED_WITH_LABEL = "seq IN (SELECT run FROM labels WHERE name = ?) AND finished IS NOT NULL AND hidden = 0"
 _decode_spec = msgspec.json.Decoder(RunSpec).decode
+_decode_notices = msgspec.json.Decoder(tuple[Notice, ...]).decode
 _decode_usage = msgspec.json.Decoder(Usage).decode
 
 
@@ -84,6 +85,7 @@ def _decode_run(row: Sequence[Any]) -> Run:
         error,
         rounds,
         done,
+        notices,
         *times,
     ) = row
     created, started, finished = times
@@ -104,6 +106,7 @@ def _decode_run(row: Sequence[Any]) -> Run:
         error=error,
         rounds=rounds,
         done=None if done is None else bool(done),
+        notices=_decode_notices(notices),
         created=created,
         started=started,
         finished=finished,

@@ -169,7 +169,8 @@ def move_run(
     moved = msgspec.structs.replace(moved, last_event=last)
     tx.execute(
         "UPDATE runs SET status = ?, ready = ?, outcome = ?, attempt = ?, epoch = ?, owner = ?, last_event = ?,"
-        " result = ?, finish = ?, usage = ?, error = ?, rounds = ?, done = ?, started = ?, finished = ? WHERE seq = ?",
+        " result = ?, finish = ?, usage = ?, error = ?, rounds = ?, done = ?, notices = ?, started = ?, finished = ?"
+        " WHERE seq = ?",
         (
             status,
             int(move is Move.REQUEUE),
@@ -184,6 +185,7 @@ def move_run(
             moved.error,
             moved.rounds,
             moved.done,
+            encode_json(moved.notices).decode(),
             moved.started,
             moved.finished,
             run.seq,
@@ -233,9 +235,10 @@ def finish_run(tx: Transaction, run_id: str, epoch: int, result: AttemptResult, 
         usage=run.usage + result.usage,
         rounds=result.rounds,
         done=result.done,
+        notices=result.notices,
     )
     usage.settle_run(tx, run, said, finished)
-    sessions.write_transcript(tx, finished)
+    sessions.write_transcript(tx, finished, refused=result.prompt_refused)
     return finished
 
 

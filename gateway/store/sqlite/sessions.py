@@ -99,27 +99,31 @@ def set_backend_ref(tx: Transaction, run: Run, backend_ref: str) -> None:
     )
 
 
-def write_transcript(tx: Transaction, run: Run) -> None:
-    """Add an ended run's messages to its session's transcript; nothing for a cancelled run or a deleted session."""
+def write_transcript(tx: Transaction, run: Run, *, refused: bool = False) -> None:
+    """Add an ended run's messages to its session's transcript; nothing for a cancelled run or a deleted session.
+
+    Args:
+        refused: whether the model refused the last prompt.
+    """
     if run.status is not Status.CANCELLED:
-        write_round(tx, run, run.rounds or 1, run.result)
+        write_round(tx, run, run.rounds or 1, run.result, refused=refused)
 
 
-def write_round(tx: Transaction, run: Run, number: int, reply: str | None) -> None:
+def write_round(tx: Transaction, run: Run, number: int, reply: str | None, *, refused: bool = False) -> None:
     """Add the prompt and the reply of one round to the transcript, unless the session was deleted."""
-    said = [(Role.USER, run.spec.build_prompt(number), run.created if number == 1 else tx.now)]
+    said = [(Role.USER, run.spec.build_prompt(number), run.created if number == 1 else tx.now, refused)]
     if reply is not None:
-        said.append((Role.ASSISTANT, reply, tx.now))
+        said.append((Role.ASSISTANT, reply, tx.now, False))
     row = tx.execute(
         "SELECT last_n, title FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)
     ).fetchone()
     if row is None:
         return
     last, title = row
-    rows = [(run.spec.session, n, *one, run.id) for n, one in enumerate(said, start=last + 1)]
+    rows = [(run.spec.session, n, run.id, *one) for n, one in enumerate(said, start=last + 1)]
     tx.execute(  # one statement: each statement that writes also writes the search index
-        "INSERT INTO transcript (session, n, role, content, at, run) VALUES "
-        + ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows)),
+        "INSERT INTO transcript (session, n, run, role, content, at, refused) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows)),
         tuple(itertools.chain.from_iterable(rows)),
     )
     tx.execute(
@@ -153,7 +157,8 @@ def read_history(
     reader: Reader, key: str, limit: int, before: int | None = None, max_bytes: int = MAX_HISTORY_BYTES
 ) -> list[Message]:
     rows = reader.execute(
-        "SELECT id, role, content, at, run, n FROM transcript WHERE session = ? AND n < ? ORDER BY n DESC LIMIT ?",
+        "SELECT id, role, content, at, run, n, refused FROM transcript"
+        " WHERE session = ? AND n < ? ORDER BY n DESC LIMIT ?",
         (key, before if before is not None else 1 << 62, limit),
     )
     fitting = limit_bytes(rows, max_bytes, lambda row: len(row[2]))
@@ -162,5 +167,5 @@ def read_history(
 
 
 def _decode_message(row: Sequence[Any]) -> Message:
-    _, role, content, at, run, n = row
-    return Message(role=Role(role), content=content, at=at, run=run, number=n)
+    _, role, content, at, run, n, refused = row
+    return Message(role=Role(role), content=content, at=at, run=run, number=n, is_refused=bool(refused))

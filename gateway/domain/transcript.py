@@ -1,0 +1,62 @@
+"""Chooses which turns of a transcript a model is given: the last ones that fit, without those that it refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from gateway.domain.session import Message
+
+#: estimated tokens that separate a message from the next one
+MESSAGE_FRAME_TOKENS = 4
+
+
+class Excerpt(NamedTuple):
+    """The end of a transcript."""
+
+    #: oldest first
+    messages: Sequence[Message]
+    #: estimated tokens of the messages
+    tokens: int
+    #: number of older turns that did not fit
+    left_out: int
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate the tokens of a text by what its characters take in UTF-8.
+
+    Four ASCII characters are one token, two characters of two bytes (Cyrillic, Arabic), one character of three bytes
+    (Chinese, Japanese, Korean, Hindi), and half a character of four bytes (emoji). No tokenizer is asked: each model
+    has its own, and all of them are near this.
+    """
+    if text.isascii():
+        return len(text) // 4
+    size = len(text.encode("utf-8", "surrogatepass"))
+    ascii_ = len(text.encode("ascii", "ignore"))
+    four = len(text.encode("utf-16-le", "surrogatepass")) // 2 - len(text)
+    other = len(text) - ascii_ - four  # of two or three bytes
+    three = size - ascii_ - 4 * four - 2 * other
+    return (ascii_ + 2 * (other - three)) // 4 + three + 2 * four
+
+
+def estimate_message_tokens(text: str) -> int:
+    """Estimate the tokens of a message with its frame."""
+    return estimate_tokens(text) + MESSAGE_FRAME_TOKENS
+
+
+def select_last_turns(history: Sequence[Message], budget: int) -> Excerpt:
+    """Return the last turns that fit into a budget of tokens.
+
+    Turns are dropped whole, the oldest first. Prompts that the model refused are left out: sent again, they would
+    be refused again, and every later prompt with them.
+    """
+    usable = [message for message in history if message.content and not message.is_refused]
+    turns = [list(turn) for _, turn in groupby(usable, key=lambda message: message.run)]
+    first, tokens = len(turns), 0
+    for number in range(len(turns) - 1, -1, -1):
+        size = sum(estimate_message_tokens(message.content) for message in turns[number])
+        if tokens + size > budget:
+            break
+        first, tokens = number, tokens + size
+    return Excerpt([message for turn in turns[first:] for message in turn], tokens, first)
