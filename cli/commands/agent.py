@@ -45,6 +45,8 @@ def COMMAND(  # noqa: N802 the seam's name
     --json prints
       {"status": "ok", "reply": str, "finish": str | null, "session": str, "run_id": str,
        "usage": {"input": int, "output": int, "cached": int, "cost": float}}
+    and "session_restarted": true if the agent had lost the conversation and was given the transcript, and
+    "context_shortened": true if the oldest turns were left out because the model could not read them all.
     With --stream, one line for each event comes first: {"id": int, "data": {"kind": str, ...}}.
     """
     body = {"message": read_text(message), "session": session, "agentId": agent, "model": model, "timeout": timeout}
@@ -53,9 +55,10 @@ def COMMAND(  # noqa: N802 the seam's name
     client = connect_to_gateway()
     with hint_on_early_interrupt():
         run, opened = client.start_run("/api/agent", body)
-    reply, finish, usage = follow_run(client, run, opened, live=live, talk=sys.stderr.isatty())
+    reply, finish, usage, notices = follow_run(client, run, opened, live=live, talk=sys.stderr.isatty())
     if as_json:
-        whole = {"status": "ok", "reply": reply, "finish": finish, "session": session, "run_id": run, "usage": usage}
+        told = {"reply": reply, "finish": finish, "session": session, "run_id": run, "usage": usage}
+        whole = {"status": "ok", **told, **notices}
         (output.print_json_line if live else output.print_json)(whole)
     elif not live:
         output.print_text(reply)

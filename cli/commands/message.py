@@ -31,7 +31,8 @@ def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, syn
     \b
     --json prints
       {"status": "ok", "message_id": str}                                  at once
-      {"status": "ok", "reply": str, "message_id": str, "session": str}    with --sync
+      {"status": "ok", "reply": str, "message_id": str, "session": str}    with --sync,
+    and "session_restarted" and "context_shortened" as `gateway agent` does.
     """
     body = {"channel": channel, "chat_id": chat, "content": read_text(content), "agentId": agent}
     client = connect_to_gateway()
@@ -40,9 +41,10 @@ def COMMAND(channel: str, chat: str, content: str | None, agent: str | None, syn
     if not sync:
         output.print_result(said, said["message_id"])
         return
-    reply, *_ = follow_run(client, said["message_id"], None, live=False)
+    reply, _, _, notices = follow_run(client, said["message_id"], None, live=False)
     if current_invocation().json:
         session = client.get(f"/api/tasks/{said['message_id']}")["task"]["session"]
-        output.print_json({"status": "ok", "reply": reply, "message_id": said["message_id"], "session": session})
+        whole = {"status": "ok", "reply": reply, "message_id": said["message_id"], "session": session, **notices}
+        output.print_json(whole)
     else:
         output.print_text(reply)

@@ -41,8 +41,8 @@ def COMMAND() -> None:  # noqa: N802 the seam's name
       {"id", "status", "outcome", "agentId", "session", "source", "input", "mode", "model", "priority",
        "labels", "parent", "retry_of", "attempt", "max_attempts", "cancel_requested",
        "waits": {"why", "until"} or null, "last_event", "result", "finish", "error", "shortened",
-       "usage": {"input", "output", "cached", "cost"}, "rounds", "done", "created_at", "run_at",
-       "started_at", "finished_at"}
+       "usage": {"input", "output", "cached", "cost"}, "rounds", "done",
+       "session_restarted", "context_shortened", "created_at", "run_at", "started_at", "finished_at"}
     """
 
 
@@ -351,11 +351,19 @@ def _print_task(
         ("Input", task["input"]),
         *(("Asks", f"{one['id']}, until {output.format_time(one['expires_at'])}: {one['action']}") for one in asked),
         *(("Delivery", _describe_delivery(delivery)) for delivery in deliveries),
+        ("Conversation", _describe_conversation(task)),
         ("Error", task["error"] or ""),
         ("Result", task["result"] or ""),
         ("Cut", describe_finish(task.get("finish"))),
     ]
     output.print_fields([(name, value) for name, value in pairs if value not in ("", "-")])
+
+
+def _describe_conversation(task: dict[str, Any]) -> str:
+    """Return what the agent did not have of the conversation; empty if it had all of it."""
+    restarted = "begun again with the transcript" if task["session_restarted"] else ""
+    shortened = "without its oldest turns" if task["context_shortened"] else ""
+    return ", ".join(filter(None, (restarted, shortened)))
 
 
 def _describe_delivery(delivery: dict[str, Any]) -> str:

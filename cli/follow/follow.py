@@ -37,6 +37,8 @@ class Answer(NamedTuple):
     finish: str | None
     #: tokens `input`, `output` and `cached`, and `cost`
     usage: dict[str, float]
+    #: what the API tells about the conversation behind the answer
+    notices: dict[str, bool]
 
 
 def follow_run(
@@ -53,13 +55,20 @@ def follow_run(
         Interrupted: the user pressed Ctrl-C; the run goes on.
     """
     usage: dict[str, float] = {"input": 0, "output": 0, "cached": 0, "cost": 0.0}
+    notices: dict[str, bool] = {}
     as_json = current_invocation().json
     with (
         hint_on_interrupt(run),
         output.show_waiting(_WAIT_TEXTS["queued"]) as waiting,
         explain_long_wait(client, run, waiting.print_above) as queued,
     ):
-        screen = EventScreen(waiting.stop_showing, text=live, talk=talk and not as_json, note=waiting.print_above)
+        screen = EventScreen(
+            waiting.stop_showing,
+            text=live,
+            talk=talk and not as_json,
+            notices=not as_json,
+            note=waiting.print_above,
+        )
         show, asking = (
             _print_json_event if live and as_json else screen,
             PermissionPrompt(client, run, waiting, here=not as_json),
@@ -74,7 +83,9 @@ def follow_run(
             show(event)
             if event.kind == "usage":
                 usage = {name: count + event.data.get(name, 0) for name, count in usage.items()}
-    return Answer(_read_result(run, event.data), event.data.get("finish"), usage)
+            if event.kind == "log" and event.data.get("notice"):
+                notices[event.data["notice"]] = True
+    return Answer(_read_result(run, event.data), event.data.get("finish"), usage, notices)
 
 
 @contextlib.contextmanager

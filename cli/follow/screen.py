@@ -18,13 +18,21 @@ class EventScreen:
     """Prints events as they arrive: the answer on stdout, everything else dim on stderr."""
 
     def __init__(
-        self, begin: Callable[[], None], *, text: bool, talk: bool, note: Callable[[str], None] = output.print_note
+        self,
+        begin: Callable[[], None],
+        *,
+        text: bool,
+        talk: bool,
+        notices: bool = True,
+        note: Callable[[str], None] = output.print_note,
     ) -> None:
         #: called before text is printed, and called with a whole line that may stand above the spinner
         self._begin, self._note = begin, note
         #: whether to print the answer, and whether to print what else happens
         self._text = text
         self._talk = talk
+        #: whether to print a remark that changes what the answer means, even if nothing else is printed
+        self._notices = notices
         #: kind of the text on the line that has not ended; empty if there is none
         self._open = ""
 
@@ -38,7 +46,7 @@ class EventScreen:
             self.end_line()
             if not self._talk and (remark := describe_finish(data.get("finish"))):  # else its log line was printed
                 self._note(remark)
-        elif self._talk and (said := _describe_event(kind, data)):
+        elif (self._talk or (self._notices and data.get("notice"))) and (said := _describe_event(kind, data)):
             self.end_line()
             self._note(said)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from gateway.domain import times
 from gateway.domain.budget import Budget
 from gateway.domain.delivery import Delivery, DeliveryStatus
-from gateway.domain.event import Usage
+from gateway.domain.event import Notice, Usage
 from gateway.domain.permission import PermissionRequest
 from gateway.domain.run import Outcome, Run
 from gateway.domain.session import Message, Session
@@ -64,6 +64,11 @@ def result_or_raise(run: Run) -> str:
     if run.outcome is Outcome.TIMEOUT:
         raise TimedOut(run.error, details=details)
     raise AgentError(run.error, details=details)
+
+
+def tell_notice(run: Run, notice: Notice) -> bool | UnsetType:
+    """Return True if a run has a notice; an answer leaves out the field of one that it does not have."""
+    return True if notice in run.notices else UNSET
 
 
 class WaitShown(Struct, frozen=True, kw_only=True):
@@ -126,6 +131,10 @@ class TaskShown(Struct, frozen=True, kw_only=True):
     rounds: int | None
     #: in goal mode, at the end: whether the goal was reached
     done: bool | None
+    #: whether the agent had lost its conversation, began a new one, and was given the transcript
+    session_restarted: bool
+    #: whether the oldest turns were left out, because the model could not read the whole conversation
+    context_shortened: bool
     #: when it was accepted
     created_at: str
     #: it starts no earlier than this
@@ -161,6 +170,8 @@ def render_task(run: Run, wait: WaitReason | None = None) -> TaskShown:
         usage=render_usage(run.usage),
         rounds=run.rounds,
         done=run.done,
+        session_restarted=Notice.SESSION_RESTARTED in run.notices,
+        context_shortened=Notice.CONTEXT_SHORTENED in run.notices,
         created_at=times.format_rfc3339(run.created),
         run_at=render_time(run.spec.run_at),
         started_at=render_time(run.started),

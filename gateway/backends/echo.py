@@ -9,6 +9,8 @@ With `script` on, it carries out each line `@@ verb argument` of the input inste
     @@ history       answer how many messages came before
     @@ goal N        reach a goal in the Nth turn of the session
     @@ ask TEXT      ask for permission to TEXT, and answer what people said
+    @@ refuse TEXT   refuse the prompt with TEXT
+    @@ notice WORD   tell that notice of the conversation
     @@ crash         raise an error that is not an `AgentError`
 """
 
@@ -21,11 +23,11 @@ from msgspec import Struct
 
 from gateway.backends import BackendResources, BackendType
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent, Text, Usage
+from gateway.domain.event import BackendEvent, Log, Notice, Text, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import AgentHealth, Turn, TurnOutput
 from gateway.domain.run import FinishReason
-from gateway.errors import AgentError
+from gateway.errors import AgentError, PromptRefused
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,8 +88,10 @@ async def _run_directive(turn: Turn, line: str) -> AsyncGenerator[BackendEvent |
                 yield Text(delta=f"w{number} ")
         case "finish":
             yield FinishReason(argument)
-        case "fail":
-            raise AgentError(argument or "told to fail")
+        case "fail" | "refuse":
+            raise (AgentError if verb == "fail" else PromptRefused)(argument or f"told to {verb}")
+        case "notice":
+            yield Log(level="warning", message=f"told to notice {argument}.", notice=Notice(argument))
         case "hang":
             await asyncio.Event().wait()
         case "crash":

@@ -30,6 +30,19 @@ async def test_a_named_session_is_remembered(moongate: Serving) -> None:
     assert replies == ["0 messages", "2 messages"]
 
 
+@pytest.mark.parametrize("notice", ["session_restarted", "context_shortened"])
+async def test_an_answer_tells_what_the_agent_did_not_have_of_the_conversation(moongate: Serving, notice: str) -> None:
+    answer = await ask(moongate, "POST", "/api/agent", {"message": f"@@ notice {notice}\n@@ say yes"})
+    task = (await ask(moongate, "GET", f"/api/tasks/{answer.body['run_id']}")).body["task"]
+    said = {"channel": "webchat", "chat_id": "1", "content": f"@@ notice {notice}\n@@ say yes"}
+    replied = await ask(moongate, "POST", "/api/message/sync", said)
+    plain = await ask(moongate, "POST", "/api/agent", {"message": "hello"})
+
+    assert (answer.body[notice], task[notice], replied.body[notice]) == (True, True, True)
+    assert sum(task[each] for each in ("session_restarted", "context_shortened")) == 1
+    assert notice not in plain.body
+
+
 async def test_a_stream_gives_the_events_and_then_what_the_answer_would_be(moongate: Serving) -> None:
     headers = {"Accept": "text/event-stream"}
     async with moongate.client.post("/api/agent", json={"message": "@@ words 3 0"}, headers=headers) as response:

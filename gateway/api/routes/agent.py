@@ -7,10 +7,11 @@ from contextlib import aclosing
 from typing import Annotated
 
 from aiohttp import web
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, sse, views
 from gateway.api.routing import Call, Nothing, Routes
+from gateway.domain.event import Notice
 from gateway.domain.ids import MODEL_PATTERN
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.token import Scope
@@ -46,6 +47,10 @@ class Answer(Struct, frozen=True, kw_only=True):
     session: str
     run_id: str
     usage: views.UsageShown
+    #: true if the agent had lost its conversation, began a new one, and was given the transcript
+    session_restarted: bool | UnsetType = UNSET
+    #: true if the oldest turns were left out, because the model could not read the whole conversation
+    context_shortened: bool | UnsetType = UNSET
 
 
 @ROUTES.add("POST", "/api/agent", scope=Scope.WRITE, body=Ask, answer=Answer, streams=True)
@@ -79,6 +84,8 @@ def _render_answer(call: Call[Ask, Nothing], run: Run) -> Answer:
         session=call.body.session,
         run_id=run.id,
         usage=views.render_usage(run.usage),
+        session_restarted=views.tell_notice(run, Notice.SESSION_RESTARTED),
+        context_shortened=views.tell_notice(run, Notice.CONTEXT_SHORTENED),
     )
 
 

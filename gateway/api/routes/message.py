@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.api import fields, views
 from gateway.api.routing import Call, Nothing, Routes
 from gateway.domain.delivery import CHAT_FORMAT, Target
+from gateway.domain.event import Notice
 from gateway.domain.run import Run, RunSpec, Source
 from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
@@ -59,6 +60,10 @@ class Replied(Struct, frozen=True, kw_only=True):
     message_id: str
     #: key of the session
     session: str
+    #: true if the agent had lost its conversation, began a new one, and was given the transcript
+    session_restarted: bool | UnsetType = UNSET
+    #: true if the oldest turns were left out, because the model could not read the whole conversation
+    context_shortened: bool | UnsetType = UNSET
 
 
 @ROUTES.add("POST", "/api/message", scope=Scope.WRITE, body=Say, answer=Said)
@@ -72,7 +77,14 @@ async def say_and_wait(call: Call[Say, Nothing]) -> Replied:
     """Send a message in a chat and wait for the reply, which also goes to that chat."""
     run = await _submit_message(call)
     ended = await call.engine.wait_for_run(run.id, call.server.config.limits.wait_seconds)
-    return Replied(reply=views.result_or_raise(ended), finish=ended.finish, message_id=run.id, session=run.spec.session)
+    return Replied(
+        reply=views.result_or_raise(ended),
+        finish=ended.finish,
+        message_id=run.id,
+        session=run.spec.session,
+        session_restarted=views.tell_notice(ended, Notice.SESSION_RESTARTED),
+        context_shortened=views.tell_notice(ended, Notice.CONTEXT_SHORTENED),
+    )
 
 
 async def _submit_message(call: Call[Say, Nothing]) -> Run:

@@ -142,6 +142,7 @@ class Recorder:
                 self.usage += said
             case Log(notice=Notice() as notice) if notice not in self.notices:
                 self.notices += (notice,)
+                _log.warning(f"run.{notice}", why=said.message)
         self.last_remark = said.message if isinstance(said, Log) else ""
 
     def _check_length(self, length: int) -> None:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from gateway.domain.delivery import CHAT_FORMAT, Delivery, SendResult
-from gateway.domain.event import Change
+from gateway.domain.event import Change, Notice
 from gateway.domain.inbound import MAX_WEBHOOK_BYTES, ImmediateReply
 from gateway.domain.page import Page
 from gateway.domain.ports.channel import Channel, ChannelState, OutgoingMessage, WebhookReceiver
-from gateway.domain.run import Run, RunFilter, Status
+from gateway.domain.run import Outcome, Run, RunFilter, Source, Status
 from gateway.domain.session import SessionKey
 from gateway.engine.messaging.context import EngineChannelContext, PairedChat
 from gateway.engine.messaging.webhook_endpoint import WebhookEndpoint
@@ -267,18 +267,31 @@ class Channels:
                     )
 
 
+#: what a chat is told about an answer, below it
+_CHAT_REMARKS = {
+    Notice.SESSION_RESTARTED: "(The agent had lost this conversation. It was given the transcript.)",
+    Notice.CONTEXT_SHORTENED: "(The model could not read the whole conversation: the oldest messages were left out.)",
+}
+_NEW_CONVERSATION_HINT = "If it goes on like this: /new starts a new conversation."
+
+
 def make_chat_reply(run: Run) -> bytes:
     """Return the reply that a chat gets when a run has ended."""
+    parts = [_describe_end(run), *(_CHAT_REMARKS[notice] for notice in run.notices)]
+    # What an agent cannot answer may lie in the conversation. Runs from elsewhere are in other sessions.
+    if run.outcome in (Outcome.AGENT_ERROR, Outcome.TIMEOUT) and run.spec.source is Source.MESSAGE:
+        parts.append(_NEW_CONVERSATION_HINT)
+    return "\n\n".join(parts).encode()
+
+
+def _describe_end(run: Run) -> str:
     match run.status:
         case Status.SUCCEEDED:
-            text = run.result or ""
-            if run.finish is not None and run.finish.remark:
-                text = f"{text}\n\n({run.finish.remark})"
+            remark = run.finish.remark if run.finish is not None else ""
+            return f"{run.result or ''}\n\n({remark})" if remark else run.result or ""
         case Status.CANCELLED:
-            text = f"{run.result}\n\n(stopped)" if run.result else "(stopped)"
-        case _:
-            text = f"That did not work: {run.error or run.outcome}"
-    return text.encode()
+            return f"{run.result}\n\n(stopped)" if run.result else "(stopped)"
+    return f"That did not work: {run.error or run.outcome}"
 
 
 #: the functions that make bodies for chats, by the name of the format

@@ -69,6 +69,15 @@ def test_json_with_stream_is_a_line_for_each_event_and_then_the_answer(shell: Sh
     assert last["reply"] == "echo: Hi"
 
 
+@pytest.mark.parametrize("notice", ["session_restarted", "context_shortened"])
+def test_it_tells_what_the_agent_did_not_have_of_the_conversation(shell: Shell, notice: str) -> None:
+    words = ("--session", "noticed", f"@@ notice {notice}\n@@ say yes")
+
+    assert shell("agent", *words) == (0, "yes\n", f"· told to notice {notice}.\n")
+    assert shell("agent", "--json", *words).json[notice] is True
+    assert notice in shell("agent", "--json", "--stream", *words).lines[-1]
+
+
 def test_a_session_is_a_conversation(shell: Shell) -> None:
     shell("agent", "--session", "talk", "one")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.domain.event import End, Log, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.event import End, Log, Notice, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef, Turn
-from gateway.domain.run import FinishReason, Outcome, Run, Status
+from gateway.domain.run import FinishReason, Mode, Outcome, Run, Status
 from gateway.engine import storage_retry
 from gateway.engine.execution import executor
-from gateway.errors import AgentError, ConfigError, Exhausted, StorageFull, Unavailable
+from gateway.errors import AgentError, ConfigError, Exhausted, PromptRefused, StorageFull, Unavailable
 from harness.waiting import until
 from tests.engine.stage import PATIENCE, Act, Anything, Between, answering, hanging, staged
 
@@ -423,3 +423,51 @@ async def test_a_run_that_waits_for_room_can_be_cancelled(tmp_path: Path, monkey
         await stage.engine.cancel_run(run.id)
 
         assert (await stage.ended(run)).outcome is Outcome.CANCELLED_BY_USER
+
+
+async def test_a_prompt_that_the_model_refused_is_marked_in_the_transcript(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        if "poison" in turn.input:
+            raise PromptRefused("flagged")
+        if "break" in turn.input:
+            raise AgentError("broken")
+        usable = [message.content for message in await turn.read_history() if not message.is_refused]
+        yield Text(delta=" ".join(usable))
+
+    async with staged(tmp_path, act) as stage:
+        refused, broken = await stage.do("poison"), await stage.do("break")
+        answered = await stage.do("hi")
+
+    assert (refused.outcome, refused.error) == (Outcome.AGENT_ERROR, "flagged")
+    assert broken.error == "broken"
+    assert answered.result == "break", "an error that is not about the prompt does not take it out"
+
+
+async def test_only_the_refused_round_of_a_goal_is_marked(tmp_path: Path) -> None:
+    rounds = 0
+
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 2:
+            raise PromptRefused("flagged")
+        yield Text(delta="not yet")
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.do("goal", mode=Mode.GOAL)
+        marks = [message.is_refused for message in await stage.store.sessions.read_history(run.spec.session, 10)]
+
+    assert marks == [False, False, True]
+
+
+async def test_a_run_carries_the_notices_of_its_backend(tmp_path: Path) -> None:
+    async def act(turn: Turn) -> AsyncGenerator[Anything, None]:
+        for notice in (Notice.CONTEXT_SHORTENED, Notice.SESSION_RESTARTED, Notice.CONTEXT_SHORTENED):
+            yield Log(level="warning", message="changed", notice=notice)
+        yield Text(delta="done")
+
+    async with staged(tmp_path, act) as stage:
+        run = await stage.do()
+        stored = await stage.store.runs.get(run.id)
+
+    assert run.notices == stored.notices == (Notice.CONTEXT_SHORTENED, Notice.SESSION_RESTARTED)

@@ -1,4 +1,4 @@
-"""Receiving the messages of channels: what is logged about one that fails, and that it is started again."""
+"""Channels: what is logged about one that fails, that it is started again, and what a chat is told at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.domain.run import FinishReason, Run, Status
+from gateway.domain.event import Notice
+from gateway.domain.run import FinishReason, Outcome, Run, RunSpec, Source, Status
 from gateway.engine.messaging import channels
 from gateway.errors import Unavailable
 from harness.waiting import until
@@ -69,3 +70,38 @@ def test_a_chat_is_told_that_its_answer_was_cut(finish: FinishReason | None, tex
     run = Run(id="1", seq=1, spec=spec(), status=Status.SUCCEEDED, result="half", finish=finish, created=0)
 
     assert channels.make_chat_reply(run).decode() == text
+
+
+def ended(outcome: Outcome, source: Source = Source.MESSAGE, **fields: Any) -> Run:
+    status = Status.SUCCEEDED if outcome is Outcome.COMPLETED else Status.FAILED
+    spec = RunSpec(source=source, agent="main", session="main:chat:1", input="hi")
+    return Run(id="01", seq=1, spec=spec, status=status, outcome=outcome, created=0, **fields)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.AGENT_ERROR, Outcome.TIMEOUT])
+def test_a_chat_whose_agent_failed_is_told_how_to_begin_again(outcome: Outcome) -> None:
+    reply = channels.make_chat_reply(ended(outcome, error="flagged.")).decode()
+
+    assert reply.startswith("That did not work: flagged.")
+    assert "/new starts a new conversation" in reply
+
+
+def test_a_failure_that_a_new_conversation_cannot_mend_does_not_name_it() -> None:
+    budget = ended(Outcome.OVER_BUDGET, error="the budget is used up.")
+    cron = ended(Outcome.AGENT_ERROR, Source.CRON, error="broken.")
+
+    assert channels.make_chat_reply(budget) == b"That did not work: the budget is used up."
+    assert channels.make_chat_reply(cron) == b"That did not work: broken."
+
+
+@pytest.mark.parametrize(
+    ("notice", "remark"),
+    [(Notice.SESSION_RESTARTED, "had lost this conversation"), (Notice.CONTEXT_SHORTENED, "oldest messages")],
+)
+def test_a_chat_is_told_what_the_agent_did_not_have_of_the_conversation(notice: Notice, remark: str) -> None:
+    answer, said = (
+        channels.make_chat_reply(ended(Outcome.COMPLETED, result="yes", notices=(notice,))).decode().split("\n\n")
+    )
+
+    assert answer == "yes"
+    assert remark in said

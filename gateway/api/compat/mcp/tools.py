@@ -16,7 +16,7 @@ from gateway.api import fields, paging, views
 from gateway.api.compat.mcp.tool import TellEvent, ToolTable
 from gateway.api.routing import Call
 from gateway.domain import cron, ids, times
-from gateway.domain.event import AnyEventData
+from gateway.domain.event import AnyEventData, Notice
 from gateway.domain.page import Page
 from gateway.domain.run import MAX_ROUNDS, Mode, Run, RunFilter, RunSpec, Source
 from gateway.domain.run import Status as RunStatus
@@ -65,6 +65,10 @@ class TaskSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     created_at: str | None = None
     finished_at: str | None = None
+    #: whether the agent had lost its conversation, began a new one, and was given the transcript
+    session_restarted: bool = False
+    #: whether the oldest turns were left out, because the model could not read the whole conversation
+    context_shortened: bool = False
     #: number of the last event in its log
     last_event: int = 0
     #: what to do while it has not ended
@@ -84,6 +88,8 @@ def _summarize_task(run: Run, *, listed: bool = False) -> TaskSummary:
         error=run.error,
         created_at=times.format_rfc3339(run.created),
         finished_at=views.render_time(run.finished),
+        session_restarted=Notice.SESSION_RESTARTED in run.notices,
+        context_shortened=Notice.CONTEXT_SHORTENED in run.notices,
         last_event=run.last_event,
         next=going,
     )
