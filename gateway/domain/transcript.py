@@ -1,4 +1,4 @@
-"""Chooses which turns of a transcript a model is given: the last ones that fit, without those that it refused."""
+"""Chooses which turns of a transcript an agent is given: the last ones that fit, without those that it refused."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from gateway.domain.session import Message
+import msgspec
+
+from gateway.domain.session import Message, Role
 
 #: estimated tokens that separate a message from the next one
 MESSAGE_FRAME_TOKENS = 4
+#: characters of one message in a recap
+MAX_RECAP_MESSAGE_CHARACTERS = 6000
+_SPEAKERS = {Role.USER: "User", Role.ASSISTANT: "Assistant"}
 
 
 class Excerpt(NamedTuple):
@@ -60,3 +65,38 @@ def select_last_turns(history: Sequence[Message], budget: int) -> Excerpt:
             break
         first, tokens = number, tokens + size
     return Excerpt([message for turn in turns[first:] for message in turn], tokens, first)
+
+
+class Recap(NamedTuple):
+    """A prompt that tells an agent a conversation which it has lost."""
+
+    prompt: str
+    #: number of turns that it tells, and of older ones that did not fit
+    turns: int
+    left_out: int
+
+
+def write_recap(history: Sequence[Message], prompt: str, budget: int) -> Recap:
+    """Return a prompt with the end of a transcript before it; the prompt alone if the transcript is empty.
+
+    Args:
+        budget: tokens that the transcript may have; its prompts and answers are shortened if they are very long.
+    """
+    short = [msgspec.structs.replace(message, content=_shorten_message(message.content)) for message in history]
+    told = select_last_turns(short, budget)
+    if not told.messages:
+        return Recap(prompt, 0, told.left_out)
+    talk = "\n\n".join(f"{_SPEAKERS[message.role]}: {message.content}" for message in told.messages)
+    part = "the end of it" if told.left_out else "its transcript"
+    said = (
+        f"You and the user have talked before, but you have lost that conversation. This is {part}:\n\n"
+        f"<transcript>\n{talk}\n</transcript>\n\nContinue the conversation. The user says now:\n\n{prompt}"
+    )
+    return Recap(said, len({message.run for message in told.messages}), told.left_out)
+
+
+def _shorten_message(text: str) -> str:
+    if len(text) <= MAX_RECAP_MESSAGE_CHARACTERS:
+        return text
+    half = MAX_RECAP_MESSAGE_CHARACTERS // 2
+    return f"{text[:half]} […] {text[-half:]}"

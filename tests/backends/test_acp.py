@@ -19,7 +19,7 @@ from gateway.backends import BackendResources
 from gateway.backends.acp.backend import AcpBackend, detect_agent
 from gateway.backends.acp.options import KNOWN_AGENTS, AgentPreset, Options
 from gateway.domain.agent import Agent, PermissionPolicy
-from gateway.domain.event import Log, Permission, Text, Tool, ToolEnd, Usage
+from gateway.domain.event import Log, Notice, Permission, Text, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
@@ -31,7 +31,7 @@ from harness.waiting import until
 from tests.support import scripted_acp
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
-from tests.support.turns import Heard, listen
+from tests.support.turns import Heard, exchange, listen
 
 SCRIPTED_ACP_COMMAND = [sys.executable, "-I", "-S", scripted_acp.__file__]
 
@@ -47,6 +47,10 @@ class Rig:
         self.stack = AsyncExitStack()
         self.agent = Agent(id="main", backend="acp", options=Options(command=SCRIPTED_ACP_COMMAND))
         self.people = People()
+        self.history: Sequence[Message] = ()
+
+    async def read_history(self) -> Sequence[Message]:
+        return self.history
 
     async def open(self) -> None:
         environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": "k"}
@@ -75,7 +79,7 @@ class Rig:
             session="main:test:one",
             session_ref=ref,
             workspace=str(self.workspace),
-            read_history=_no_history,
+            read_history=self.read_history,
             ask_permission=self.people.ask,
         )
         return [said async for said in self.backend.stream_turn(turn)]
@@ -84,10 +88,6 @@ class Rig:
     def chosen(self) -> str:
         """What was set last of the agent."""
         return (self.workspace / "chosen").read_text()
-
-
-async def _no_history() -> Sequence[Message]:
-    return ()
 
 
 def text(said: list[Any]) -> str:
@@ -132,13 +132,31 @@ async def test_an_agent_that_cannot_resume_a_session_starts_a_new_one_with_a_war
 
     assert text(said) == "0 prompts before"
     assert "cannot resume a conversation" in of(said, Log)[0].message
+    assert of(said, Log)[0].notice is Notice.SESSION_RESTARTED
 
 
 async def test_a_session_that_the_agent_has_lost_is_replaced(rig: Rig) -> None:
     said = await rig.ask("Hello", "s-unknown")
 
     assert text(said) == "echo: Hello"
-    assert "without memory" in of(said, Log)[0].message
+    assert "begins a new conversation, and there is no transcript to give it" in of(said, Log)[0].message
+
+
+@pytest.mark.parametrize("lost", [None, "s-unknown"])
+async def test_an_agent_without_the_conversation_of_its_session_is_given_the_transcript(
+    rig: Rig, lost: str | None
+) -> None:
+    rig.but(system_prompt="Be brief.")
+    rig.history = exchange("I am Ada", "Hello Ada", "r1")
+
+    said = await rig.ask("What is my name?", lost)
+    again = await rig.ask("And now?", ref(said))
+
+    assert text(said).startswith("echo: Be brief.\n\nYou and the user have talked before")
+    assert "User: I am Ada\n\nAssistant: Hello Ada" in text(said)
+    assert text(said).endswith("What is my name?")
+    assert [log.notice for log in of(said, Log)] == [Notice.SESSION_RESTARTED]
+    assert (text(again), of(again, Log)) == ("echo: And now?", [])
 
 
 async def test_the_system_prompt_goes_before_the_first_prompt_only(rig: Rig) -> None:
@@ -411,7 +429,7 @@ def _turn(rig: Rig, prompt: str) -> Turn:
         session="main:test:one",
         session_ref=None,
         workspace=str(rig.workspace),
-        read_history=_no_history,
+        read_history=rig.read_history,
     )
 
 

@@ -20,14 +20,14 @@ from gateway.backends.command.options import Options
 from gateway.backends.command.presets import KNOWN_PROGRAMS, ProgramPreset
 from gateway.backends.command.rules import value_at
 from gateway.domain.agent import Agent, PermissionPolicy
-from gateway.domain.event import Text, Tool, ToolEnd, Usage
+from gateway.domain.event import Log, Notice, Text, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import Turn
 from gateway.errors import AgentError
 from gateway.process import identity
 from gateway.process.child import Children
 from tests.support.fixtures import children, ledger
 from tests.support.ledger import MemoryLedger
-from tests.support.turns import Heard, listen, turn
+from tests.support.turns import Heard, exchange, listen, turn
 
 __all__ = ["children", "ledger"]
 
@@ -48,6 +48,13 @@ def agent(*argv: str, env: dict[str, str] | None = None, system_prompt: str | No
 
 def script(text: str, **options: Any) -> Agent:
     return agent("sh", "-c", text, "sh", **options)
+
+
+def resumable(*lines: str, **options: Any) -> Agent:
+    """Return an agent whose program names a session, and is told to continue it."""
+    rules = [{"session": "id"}, {"text": "text"}, {"error": "error"}]
+    resume = ["--session", "{session}"]
+    return script("\n".join(lines), output="jsonl", map=rules, resume_args=resume, **options)
 
 
 @pytest.fixture
@@ -339,7 +346,61 @@ async def test_a_session_that_a_known_program_has_lost_is_replaced_with_a_warnin
     heard = await ask(who, "Hello", session_ref="ses_1")
 
     assert (heard.answer, heard.session_ref) == ("Be brief.  Hello", "ses_2")
-    assert "without memory" in heard.logs[0]
+    assert "has lost its session: the agent begins a new conversation" in heard.logs[0]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error: Session not found",
+        "No conversation found with session ID: s-1",
+        "unknown session s-1",
+        "the thread s-1 does not exist",
+        "could not resume session s-1",
+    ],
+)
+@pytest.mark.parametrize("as_event", [False, True])
+async def test_a_command_that_has_lost_its_session_is_given_the_transcript(ask: Ask, said: str, as_event: bool) -> None:
+    fail = f"""echo '{{"error":"{said}"}}'""" if as_event else f"echo '{said}' >&2; exit 1"
+    who = resumable(
+        f'case "$*" in *--session*) {fail}; exit;; esac',
+        """printf '{"id":"s-2","text":"%s"}' "$(tr '\n' ' ')" """,
+    )
+
+    heard = await ask(who, "What is my name?", session_ref="s-1", history=exchange("I am Ada", "Hello Ada", "r1"))
+
+    assert "User: I am Ada  Assistant: Hello Ada" in heard.answer
+    assert heard.answer.rstrip().endswith("What is my name?")
+    assert heard.session_ref == "s-2"
+    assert [log.notice for log in heard.of(Log)] == [Notice.SESSION_RESTARTED]
+
+
+async def test_another_failure_of_a_resumed_session_is_not_tried_again(ask: Ask, tmp_path: Path) -> None:
+    who = resumable("echo again >> runs", "echo 'no credit' >&2; exit 1")
+
+    with pytest.raises(AgentError, match="no credit"):
+        await ask(who, "Hello", session_ref="s-1", history=exchange("I am Ada", "Hello Ada", "r1"))
+
+    assert (tmp_path / "runs").read_text() == "again\n"
+
+
+async def test_a_session_that_went_on_without_the_command_is_told_to_it(ask: Ask) -> None:
+    """For example after the agent has got another backend."""
+    who = resumable("""printf '{"id":"s-2","text":"%s"}' "$(tr '\n' ' ')" """)
+
+    heard = await ask(who, "What is my name?", history=exchange("I am Ada", "Hello Ada", "r1"))
+
+    assert "User: I am Ada" in heard.answer
+    assert [log.notice for log in heard.of(Log)] == [Notice.SESSION_RESTARTED]
+
+
+async def test_a_transcript_in_an_argument_is_no_longer_than_the_system_allows(ask: Ask) -> None:
+    who = resumable("""printf '{"id":"s-2","text":"%s"}' "$(printf %s "$2" | wc -c)" """, prompt="argument")
+    history = [said for n in range(40) for said in exchange("汉" * 3000, "é" * 3000, f"r{n}")]
+
+    heard = await ask(who, "x" * 100_000, history=history)
+
+    assert 100_000 < int(heard.answer) < 131_072
 
 
 async def test_a_failure_that_a_known_program_does_not_explain_comes_with_a_remedy(ask: Ask) -> None:

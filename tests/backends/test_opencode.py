@@ -31,7 +31,7 @@ from gateway.backends.opencode.events import EventInbox, EventsLost
 from gateway.backends.opencode.options import Options
 from gateway.backends.opencode.server import SharedServer
 from gateway.domain.agent import Agent, PermissionPolicy
-from gateway.domain.event import Log, Permission, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.event import Log, Notice, Permission, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer
 from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
@@ -45,6 +45,7 @@ from harness.waiting import PATIENCE, until
 from tests.support import opencode as real
 from tests.support.ledger import MemoryLedger
 from tests.support.people import People
+from tests.support.turns import exchange
 
 pytestmark = [
     pytest.mark.opencode,
@@ -101,6 +102,10 @@ class Rig:
     directory: Path
     count: int = 0
     people: People = field(default_factory=People)
+    history: Sequence[Message] = ()
+
+    async def read_history(self) -> Sequence[Message]:
+        return self.history
 
     def but(self, *, options: dict[str, Any] | None = None, **changes: Any) -> Rig:
         """Return the same with another agent."""
@@ -127,7 +132,7 @@ class Rig:
             session="main:test:one",
             session_ref=ref,
             workspace=str(workspace),
-            read_history=_no_history,
+            read_history=self.read_history,
             ask_permission=self.people.ask,
         )
         return self.backend.stream_turn(turn)
@@ -145,10 +150,6 @@ class Rig:
         except AgentError as error:
             answered.error = error
         return answered
-
-
-async def _no_history() -> Sequence[Message]:
-    return []
 
 
 @asynccontextmanager
@@ -342,9 +343,25 @@ async def test_an_unknown_session_is_replaced_with_a_warning(rig: Rig) -> None:
 
     for answered in answers:
         [log] = answered.of(Log)
-        assert "without memory" in log.message
+        assert "does not know the conversation any more: the agent begins a new conversation" in log.message
+        assert log.notice is Notice.SESSION_RESTARTED
         assert answered.ref.startswith("ses_")
         assert answered.reply.endswith(": system,user")
+
+
+@pytest.mark.parametrize("lost", [None, "ses_000000000000AAAAAAAAAAAAAA"])
+async def test_opencode_without_the_conversation_of_a_session_is_given_the_transcript(
+    rig: Rig, lost: str | None
+) -> None:
+    rig.history = exchange("I am Ada", "Hello Ada", "r1")
+    workspace = rig.workspace()
+
+    told = await rig.ask("What is my name?", workspace, lost)
+    again = await rig.ask("And now?", workspace, told.ref)
+
+    assert "User: I am Ada" in json.dumps([request["body"] for request in rig.model.requests])
+    assert [log.notice for log in told.of(Log)] == [Notice.SESSION_RESTARTED]
+    assert again.of(Log) == []
 
 
 async def test_a_session_does_not_follow_the_agent_into_another_workspace(rig: Rig) -> None:

@@ -1,11 +1,19 @@
-"""The turns of a transcript that fit into a budget of tokens."""
+"""The turns of a transcript that fit into a budget of tokens, and the recap of a lost conversation."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway.domain.transcript import estimate_tokens, select_last_turns
-from tests.support.turns import exchange
+from gateway.domain.agent import Agent
+from gateway.domain.event import Notice
+from gateway.domain.session import Role
+from gateway.domain.transcript import (
+    MAX_RECAP_MESSAGE_CHARACTERS,
+    estimate_tokens,
+    select_last_turns,
+    write_recap,
+)
+from tests.support.turns import exchange, message, turn
 
 
 @pytest.mark.parametrize(
@@ -33,3 +41,39 @@ def test_the_last_turns_that_fit_are_selected() -> None:
 
     assert [message.run for message in kept.messages] == ["r3", "r3", "r4", "r4"]
     assert (kept.tokens, kept.left_out) == (56, 3)
+
+
+def test_a_recap_tells_the_end_of_the_transcript_and_then_the_prompt() -> None:
+    history = [said for n in range(5) for said in exchange(f"q{n} " * 20, f"a{n}", f"r{n}")]
+
+    recap = write_recap(history, "and now?", 60)
+
+    assert "q2" not in recap.prompt
+    assert recap.prompt.index("User: q3") < recap.prompt.index("Assistant: a4") < recap.prompt.index("and now?")
+    assert recap.prompt.endswith("and now?")
+    assert (recap.turns, recap.left_out) == (2, 3)
+
+
+def test_a_very_long_message_is_shortened_in_a_recap_and_not_left_out() -> None:
+    history = exchange("begin " + "x" * 100_000, "y" * 100_000 + " end", "r1")
+
+    recap = write_recap(history, "and now?", 16_000)
+
+    assert "begin" in recap.prompt
+    assert "end" in recap.prompt
+    assert len(recap.prompt) < 2 * MAX_RECAP_MESSAGE_CHARACTERS + 500
+
+
+async def test_a_conversation_restarts_only_where_there_was_one() -> None:
+    agent = Agent(id="main", backend="any")
+    first = turn(agent, "hello")
+    failed_before = turn(agent, "hello", history=[message(Role.USER, "never answered")])
+    lost_at_once = turn(agent, "hello", session_ref="s-1")
+
+    assert await first.restart_conversation("gone") is None
+    assert await failed_before.restart_conversation("gone") is None
+    restarted = await lost_at_once.restart_conversation("it is gone.")
+    assert restarted is not None
+    assert (restarted.turn.input, restarted.turn.session_ref) == ("hello", None)
+    assert restarted.remark.notice is Notice.SESSION_RESTARTED
+    assert restarted.remark.message.startswith("it is gone: the agent begins a new conversation, and there is no")

@@ -23,7 +23,7 @@ from acp.schema import (
 
 from gateway.backends.acp.connection import AgentConnection, LoadedSession
 from gateway.domain.agent import PermissionPolicy
-from gateway.domain.event import BackendEvent, Log, Permission, Text, Thinking, Tool, ToolEnd, Usage
+from gateway.domain.event import BackendEvent, Permission, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.ports.backend import SessionRef, Turn, TurnOutput
 from gateway.domain.run import FinishReason
@@ -74,12 +74,13 @@ class TurnRunner:
         Raises:
             AgentError: the agent failed or refused.
         """
-        session, fresh, remark = await self._open_session()
-        if remark is not None:
-            yield remark
-        yield SessionRef(session)
+        session, lost = await self._open_session()
         text = self._turn.input
-        if fresh and self._turn.agent.system_prompt:
+        if lost is not None and (restarted := await self._turn.restart_conversation(lost)) is not None:
+            yield restarted.remark
+            text = restarted.turn.input
+        yield SessionRef(session)
+        if lost is not None and self._turn.agent.system_prompt:
             text = f"{self._turn.agent.system_prompt}\n\n{text}"
         with self._connection.listen_to(session, self._answer_request):
             prompt = self._connection.agent.prompt(
@@ -123,13 +124,13 @@ class TurnRunner:
 
     # --- the session ------------------------------------------------------------------------
 
-    async def _open_session(self) -> tuple[str, bool, Log | None]:
-        """Return the session, whether it is new, and a warning if an earlier conversation could not be resumed."""
-        connection, turn, remark = self._connection, self._turn, None
+    async def _open_session(self) -> tuple[str, str | None]:
+        """Return the session; with a new one, also what has become of the earlier one, if there was one."""
+        connection, turn, lost = self._connection, self._turn, "the agent has no conversation for this session"
         known = turn.session_ref
         if known is not None and known in connection.loaded_sessions:
             await self._choose_model_and_mode(known)
-            return known, False, None
+            return known, None
         if known is not None and (connection.can_resume or connection.can_load):
             again = connection.agent.resume_session if connection.can_resume else connection.agent.load_session
             connection.loaded_sessions[known] = LoadedSession()
@@ -139,22 +140,20 @@ class TurnRunner:
                 )
             except AgentError as error:
                 del connection.loaded_sessions[known]
-                remark = Log(
-                    level="warning", message=f"{error} It starts a new session, without memory of the conversation."
-                )
+                lost = str(error)
             else:
                 self._note_options(known, opened)
                 await self._choose_model_and_mode(known)
-                return known, False, None
+                return known, None
         elif known is not None:
-            remark = Log(level="warning", message="the agent cannot resume a conversation: it starts a new one")
+            lost = "the agent cannot resume a conversation"
         opened = await connection.await_answer(
             connection.agent.new_session(cwd=turn.workspace), "did not open a session"
         )
         connection.loaded_sessions[opened.session_id] = LoadedSession()
         self._note_options(opened.session_id, opened)
         await self._choose_model_and_mode(opened.session_id)
-        return opened.session_id, True, remark
+        return opened.session_id, lost
 
     def _note_options(self, session: str, opened: Any) -> None:
         """Note the options of an opened session; its cost until now belongs to earlier processes."""

@@ -31,11 +31,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-
-import msgspec
 
 from gateway.backends import BackendResources, BackendType
 from gateway.backends.command.options import Options, OutputFormat, PromptChannel
@@ -43,7 +42,14 @@ from gateway.backends.command.presets import KnownProgram
 from gateway.backends.command.rules import LineReader, is_safe_argument
 from gateway.domain.agent import Agent, PermissionPolicy
 from gateway.domain.event import BackendEvent, Log, Text
-from gateway.domain.ports.backend import AgentHealth, FullReply, SessionRef, Turn
+from gateway.domain.ports.backend import (
+    MAX_RECAP_TOKENS,
+    AgentHealth,
+    FullReply,
+    RestartedTurn,
+    SessionRef,
+    Turn,
+)
 from gateway.errors import AgentError, GatewayError
 from gateway.process.child import OUTPUT_BUFFER_BYTES, Child, find_program, read_lines
 from gateway.process.terminal_text import TerminalDecoder
@@ -52,8 +58,19 @@ from gateway.process.terminal_text import TerminalDecoder
 MAX_JSON_LINE_BYTES = 8 * 1024 * 1024
 #: characters of standard error that an error message shows, at most
 MAX_SHOWN_STDERR_CHARACTERS = 500
+#: bytes of one argument that Linux takes, at most (MAX_ARG_STRLEN), without some room for what frames a transcript
+MAX_ARGUMENT_BYTES = 131_072 - 1024
 #: seconds for a known program to prepare its home directory
 PREPARE_TIMEOUT_SECONDS = 60.0
+
+
+#: how programs say that they do not have the session that they were told to continue
+_LOST_SESSION_WORDS = re.compile(
+    r"\b(session|conversation|thread|chat)s?\b[^\n]{0,120}"
+    r"\b(not found|not exist|doesn't exist|no longer exists|expired)"
+    r"|\b(no|no such|unknown|invalid|find|found|load|resume)( the| a)? (session|conversation|thread|chat)\b",
+    re.IGNORECASE,
+)
 
 
 class _SessionForgotten(AgentError):
@@ -94,12 +111,19 @@ class CommandBackend:
         try:
             if known is not None:
                 await self._prepare_home(turn, known)
+            if turn.session_ref is None and turn.agent.options.expanded_options.resume_args:
+                restarted = await _restart_conversation(turn, "the program has no session for this conversation")
+                if restarted is not None:
+                    yield restarted.remark
+                    turn = restarted.turn
             async with aclosing(self._run_program(turn, known)) as saying:
                 async for said in saying:
                     yield said
         except _SessionForgotten as error:
-            yield Log(level="warning", message=f"{error} It starts a new session, without memory of the conversation.")
-            async with aclosing(self._run_program(msgspec.structs.replace(turn, session_ref=None), known)) as saying:
+            restarted = await _restart_conversation(turn, str(error))
+            assert restarted is not None, "only a session that there was can be lost"
+            yield restarted.remark
+            async with aclosing(self._run_program(restarted.turn, known)) as saying:
                 async for said in saying:
                     yield said
 
@@ -114,13 +138,17 @@ class CommandBackend:
         read_output = (
             _read_lines(child, options, reader) if options.output is OutputFormat.JSONL else _read_text(child, options)
         )
+        spoken = False
         try:
             async with aclosing(read_output) as saying:
                 async for said in saying:
+                    spoken = spoken or not isinstance(said, SessionRef | Log)
                     yield said
             complaint = child.stderr_tail()[-MAX_SHOWN_STDERR_CHARACTERS:] or reader.skipped_text
-            _check_exit(await child.wait_ended(), complaint, turn.session_ref, known)
+            _check_exit(await child.wait_ended(), complaint)
         except AgentError as error:
+            if turn.session_ref is not None and not spoken and _LOST_SESSION_WORDS.search(error.message):
+                raise _SessionForgotten("the program has lost its session.") from error
             if known is not None and known.unclear in error.message:
                 raise AgentError(error.message, remedy=known.remedy) from error
             raise
@@ -151,6 +179,15 @@ class CommandBackend:
             return await self._children.spawn_child(argv, cwd=turn.workspace, env=env, run=turn.run)
         except AgentError as error:
             raise AgentError(error.message, remedy=known.install if known else error.remedy) from error
+
+
+async def _restart_conversation(turn: Turn, why: str) -> RestartedTurn | None:
+    """Return the turn with the transcript, as much of it as an argument of the command can hold."""
+    if turn.agent.options.expanded_options.prompt is PromptChannel.STDIN:
+        return await turn.restart_conversation(why)
+    # An estimated token has at most four bytes.
+    room = MAX_ARGUMENT_BYTES - len(build_prompt(turn).encode("utf-8", "replace"))
+    return await turn.restart_conversation(why, max_tokens=min(MAX_RECAP_TOKENS, max(0, room // 5)))
 
 
 def build_arguments(turn: Turn) -> list[str]:
@@ -240,12 +277,10 @@ def _check_size(size: int, options: Options) -> None:
         )
 
 
-def _check_exit(status: int, complaint: str, session: str | None, known: KnownProgram | None) -> None:
+def _check_exit(status: int, complaint: str) -> None:
     """Raise `AgentError` unless the program succeeded."""
     if status == 0:
         return
-    if session is not None and known is not None and known.lost in complaint:
-        raise _SessionForgotten("the program has lost its session.")
     how = f"exited with status {status}" if status > 0 else f"was killed by {_signal_name(-status)}"
     raise AgentError(f"the command {how}: {complaint}" if complaint else f"the command {how}.")
 

@@ -31,8 +31,6 @@ class KnownProgram(NamedTuple):
     map: tuple[Rule, ...]
     #: arguments of a call that only prepares the home directory
     prepare: tuple[str, ...]
-    #: text on standard error that tells that the session is lost
-    lost: str
     install: str
     #: an error text without a reason, and what the user can do then
     unclear: str
@@ -74,7 +72,6 @@ KNOWN_PROGRAMS = {
             Rule(when={"type": "error"}, error="error.data.message"),
         ),
         prepare=("session", "list"),
-        lost="Session not found",
         install="Install opencode: npm install -g opencode-ai",
         unclear="Unexpected server error",
         remedy="`opencode models` lists the models that it can use; `opencode auth login` signs in to more.",

@@ -27,7 +27,6 @@ from gateway.backends.opencode.turn import TurnRunner
 from gateway.backends.opencode.wire import Session
 from gateway.config import Config
 from gateway.domain.agent import Agent
-from gateway.domain.event import Log
 from gateway.domain.ports.backend import AgentHealth, SessionRef, Turn, TurnOutput
 from gateway.errors import AgentError, GatewayError
 from gateway.process.terminal_text import clean_bytes
@@ -64,9 +63,11 @@ class OpencodeBackend:
             self._find_server(turn.agent, turn.depth).use_connection() as connection,
             connection.use_directory(turn.workspace),
         ):
-            session, remark = await _open_session(connection, turn)
-            if remark is not None:
-                yield remark
+            session, lost = await _open_session(connection, turn)
+            if lost is not None and (restarted := await turn.restart_conversation(lost)) is not None:
+                yield restarted.remark
+                turn = restarted.turn
+                prompt = _build_prompt(turn)
             yield SessionRef(session.id)
             await connection.wait_for_stop(session.id)
             async with aclosing(_stream_answer(connection, turn, session, prompt)) as said:
@@ -189,25 +190,24 @@ async def _stream_answer(
                 connection.keep_stopping(session)
 
 
-async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Session, Log | None]:
+async def _open_session(connection: ServerConnection, turn: Turn) -> tuple[Session, str | None]:
     """Return the session for a turn: the earlier one if it can be continued, else a new one.
 
-    With a new one in place of an earlier one comes a warning that says why.
+    With a new one comes what has become of the earlier one, if there was one.
     """
-    remark = None
+    lost = "opencode has no conversation for this session"
     if turn.session_ref is not None:
         try:
             known = await connection.api.read_session(turn.session_ref)
         except RequestRefused as error:
             if error.http_status not in (400, 404):
                 raise
-            why = "opencode does not know the conversation any more"
+            lost = "opencode does not know the conversation any more"
         else:
             if await asyncio.to_thread(_is_same_directory, known.directory, turn.workspace):
                 return known, None
-            why = "the workspace has changed, and an opencode conversation cannot move"
-        remark = Log(level="warning", message=f"{why}: the agent starts a new session, without memory of the old one")
-    return await connection.api.create_session(turn.workspace, turn.session), remark
+            lost = "the workspace has changed, and an opencode conversation cannot move"
+    return await connection.api.create_session(turn.workspace, turn.session), lost
 
 
 def _is_same_directory(one: str, other: str) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from gateway.domain.agent import Agent
-from gateway.domain.event import BackendEvent
+from gateway.domain.event import BackendEvent, Log, Notice
 from gateway.domain.permission import Answer, PermissionQuestion
 from gateway.domain.run import FinishReason
-from gateway.domain.session import Message
+from gateway.domain.session import Message, Role
+from gateway.domain.transcript import write_recap
 
 
 class SessionRef(Struct, frozen=True):
@@ -46,6 +48,19 @@ async def deny_permission(question: PermissionQuestion) -> Answer:
     return Answer.DENY
 
 
+#: estimated tokens of the transcript that an agent is given when it has lost its conversation
+MAX_RECAP_TOKENS = 16_000
+
+
+class RestartedTurn(NamedTuple):
+    """A turn that begins a new conversation in place of one that the agent has lost."""
+
+    #: the turn, without the lost conversation; its input tells the transcript
+    turn: Turn
+    #: what the backend yields about it, before anything else
+    remark: Log
+
+
 class Turn(Struct, frozen=True, kw_only=True):
     """One prompt to an agent, with all that a backend needs to know about it."""
 
@@ -69,6 +84,26 @@ class Turn(Struct, frozen=True, kw_only=True):
     #: returns the answer to a permission request of the agent: from its policy, or from people within
     #: `permission_timeout`. A backend that no longer needs the answer cancels the call; the end of the turn does too.
     ask_permission: Callable[[PermissionQuestion], Awaitable[Answer]] = deny_permission
+
+    async def restart_conversation(self, why: str, *, max_tokens: int = MAX_RECAP_TOKENS) -> RestartedTurn | None:
+        """Return the turn for an agent that begins a new conversation; None if the session had none before.
+
+        A backend whose agents keep their conversations calls it whenever it begins one: a conversation may be lost
+        by the agent, or belong to an earlier backend of the agent.
+
+        Args:
+            why: what has become of the earlier conversation.
+            max_tokens: tokens of the transcript, at most.
+        """
+        history = await self.read_history()
+        if self.session_ref is None and not any(message.role is Role.ASSISTANT for message in history):
+            return None
+        recap = write_recap(history, self.input, max_tokens)
+        told = f"the last {recap.turns} turns" if recap.left_out else "the transcript"
+        given = f"is given {told}" if recap.turns else "there is no transcript to give it"
+        said = f"{why.rstrip('.')}: the agent begins a new conversation, and {given}."
+        remark = Log(level="warning", message=said, notice=Notice.SESSION_RESTARTED)
+        return RestartedTurn(msgspec.structs.replace(self, input=recap.prompt, session_ref=None), remark)
 
 
 class Backend(Protocol):
