@@ -274,6 +274,7 @@ async def open_gateway(
             opened_backends,
             owner=owner,
             directory=config.home,
+            without_workspace=[name for name in opened_backends if not backends.find_backends()[name].uses_workspace],
             default=config.agents.default,
             token=gateway_token(config),
             max_runs=config.limits.runs,

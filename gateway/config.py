@@ -319,6 +319,14 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra=_env_names("MOONGATE_RETENTION_SESSIONS_DAYS"),
         ),
     ] = None
+    workspaces_days: Annotated[
+        _Days,
+        Meta(
+            description="Days after its last use that the directory of a session is kept, if its session is kept;"
+            " null keeps it.",
+            extra=_env_names("MOONGATE_RETENTION_WORKSPACES_DAYS"),
+        ),
+    ] = None
 
 
 class Cron(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from cli.doctor.agents import examine_agents
 from cli.doctor.database import examine_database
 from cli.doctor.finding import Finding, Level
 from cli.doctor.private_files import examine_private_paths
+from cli.doctor.workspaces import examine_workspaces
 from cli.instance import Instance
 from cli.lifecycle.listen_options import read_listen_options
 from cli.remote import config_drift, probe
@@ -49,6 +50,7 @@ def examine_gateway(environ: Mapping[str, str]) -> list[Finding]:
         Finding("config", Level.OK, _describe_config(settings, agents)),
         *findings,
         examine_database(settings, found),
+        examine_workspaces(settings),
         _examine_port(settings, found),
         *_examine_webhooks(settings),
         *examine_agents(settings, agents, instance, found),

@@ -62,6 +62,8 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     detect: Callable[[Mapping[str, str], Config], Agent | None] | None = None
     #: completes an agent's options with settings outside its entry
     adapt: Callable[[Any, Config], Any] | None = None
+    #: whether its agents work in a directory; if not, none is made, and `Turn.workspace` is empty
+    uses_workspace: bool = True
     #: names of options whose values never appear in logs or output
     secrets: tuple[str, ...] = ()
     #: order of detection: the lowest rank is asked first

@@ -112,4 +112,4 @@ async def _compose_answer(turn: Turn, verb: str, argument: str) -> str:
     return argument
 
 
-BACKEND = BackendType(options=Options, open=Echo)
+BACKEND = BackendType(options=Options, open=Echo, uses_workspace=False)

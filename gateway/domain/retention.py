@@ -20,6 +20,8 @@ class Retention(Struct, frozen=True, kw_only=True):
     dead_letters_days: float | None = None
     #: days to keep unused sessions with their transcripts
     sessions_days: float | None = None
+    #: days to keep unused workspaces of sessions that are kept
+    workspaces_days: float | None = None
 
 
 def compute_cutoff(now: int, days: float | None) -> int | None:

@@ -177,6 +177,8 @@ class RunSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     held: bool = False
     #: whether its session is deleted when it ends
     ephemeral: bool = False
+    #: whether its session's workspace stays when it ends; not if nobody can continue the conversation
+    keeps_workspace: bool = True
     model: str | None = None
     #: in seconds; None means the agent's timeout
     timeout: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from gateway.engine.background.housekeeping import Housekeeping, Pruner
 from gateway.engine.background.outbox import DeliverySetup, Outbox
 from gateway.engine.background.peer_process import PeerWatch
 from gateway.engine.background.scheduler import Scheduler
+from gateway.engine.background.workspace_removal import WorkspaceRemoval
 from gateway.engine.execution import rescuer
 from gateway.engine.execution.executor import Executor, Interrupt
 from gateway.engine.execution.owner import Owner
@@ -65,6 +66,7 @@ class Engine:
         *,
         owner: Owner,
         directory: Path,
+        without_workspace: Collection[str] = (),
         default: str | None = None,
         token: str | None = None,
         max_runs: int = 64,
@@ -81,6 +83,7 @@ class Engine:
         agents: their backends have checked their options.
         backends: the open backends, by name.
         directory: where workspaces and large outputs are stored.
+        without_workspace: names of the backends that need no workspace.
         default: id of the agent for requests that name none.
         token: the gateway's own token; None lets everyone in.
         max_runs: how many runs may be running at the same time.
@@ -104,9 +107,12 @@ class Engine:
             backends,
             self.permissions.ask_people,
             workspaces=directory / "workspaces",
+            without_workspace=without_workspace,
             outputs=directory / "outputs",
             output_limit=output_limit,
+            ended=lambda: self._workspace_removal.wake(),
         )
+        self._workspace_removal = WorkspaceRemoval(store, retention or Retention(), directory / "workspaces", clock)
         pruner = Pruner(store, retention or Retention(), directory / "outputs", clock)
         self._housekeeping = Housekeeping(store, pruner, self.agents)
         self._max_runs, self._max_background = max_runs, max_background
@@ -115,7 +121,11 @@ class Engine:
         #: set when this process executes no more runs: a run that has not ended will end in another process
         self.drained = Latch()
         self.sessions = Sessions(
-            store, self.agents, clock, stop=lambda run: self._worker.interrupt_run(run, Interrupt.CANCEL)
+            store,
+            self.agents,
+            clock,
+            stop=lambda run: self._worker.interrupt_run(run, Interrupt.CANCEL),
+            deleted=self._workspace_removal.wake,
         )
         self.named_sessions = NamedSessions(store, self.sessions, self.agents, clock)
         self.tokens = Tokens(store, token, clock)
@@ -148,6 +158,7 @@ class Engine:
         await self._outbox.stop_sending()
         await self.drain_runs(0)
         await self._housekeeping.stop()
+        await self._workspace_removal.stop()
         await self._peers.stop()
 
     async def start_leading(self) -> None:
@@ -155,6 +166,7 @@ class Engine:
         position = await until_stored(self._rescue_and_reload)
         self._peers.start_rescuing()
         self._housekeeping.start()
+        self._workspace_removal.start()
         self._worker.start()
         self.channels.start_receiving(position)
         await self._outbox.start_sending()

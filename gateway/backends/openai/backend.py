@@ -153,4 +153,5 @@ BACKEND = BackendType(
     detect=detect_agent,
     rank=30,
     secrets=("api_key",),
+    uses_workspace=False,
 )

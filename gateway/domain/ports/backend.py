@@ -75,7 +75,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     session: str
     #: the last `SessionRef` that this backend yielded in this session
     session_ref: str | None
-    #: absolute path of an existing directory
+    #: absolute path of an existing directory; empty if the backend declares that it uses none
     workspace: str
     #: number of runs above this one; the agent's processes get it, and what they submit is one level deeper
     depth: int = 0

@@ -15,7 +15,7 @@ from gateway.domain.event import Change, Event
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.ports.run_store import EventStore, PermissionStore, RunStore
-from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore
+from gateway.domain.ports.upkeep_store import RetentionStore, UnreadableStore, WorkspaceStore
 from gateway.domain.queue import AdmissionRules, AgentLoad
 from gateway.domain.run import AcceptedRun, Run, RunSpec
 from gateway.domain.schedule import FirePlan, FireRecord, Schedule
@@ -378,6 +378,9 @@ class Store(Protocol):
 
     @property
     def retention(self) -> RetentionStore: ...
+
+    @property
+    def workspaces(self) -> WorkspaceStore: ...
 
     @property
     def unreadable(self) -> UnreadableStore: ...

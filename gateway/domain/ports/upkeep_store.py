@@ -1,4 +1,4 @@
-"""What the engine asks of a store to keep it in order: pruning, and the rows that cannot be read."""
+"""What the engine asks of a store to keep it in order: pruning, workspaces, and the rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -71,4 +71,27 @@ class UnreadableStore(Protocol):
 
     async def retry(self) -> None:
         """Try to read again what was set aside before. A process does this when it begins to lead."""
+        ...
+
+
+class WorkspaceStore(Protocol):
+    """Which directory is the workspace of which session.
+
+    The end of a session releases its workspace. A released one is removed, and only then forgotten.
+    """
+
+    async def open(self, session: str) -> str:
+        """Return the name of the directory of a session, marked as used now; a new name if it has none."""
+        ...
+
+    async def release_unused(self, before: int) -> int:
+        """Release some workspaces that were not used since then, and have no open run. Returns their number."""
+        ...
+
+    async def list_released(self) -> Sequence[str]:
+        """Return the names of some released workspaces in which no agent works."""
+        ...
+
+    async def forget(self, names: Sequence[str]) -> None:
+        """Forget released workspaces whose directories are removed."""
         ...

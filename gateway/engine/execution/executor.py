@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from enum import Enum
 from pathlib import Path
@@ -93,14 +92,22 @@ class Executor:
         ask: AskPermission,
         *,
         workspaces: Path,
+        without_workspace: Collection[str],
         outputs: Path,
         output_limit: int,
+        ended: Callable[[], None],
     ) -> None:
+        """Args:
+        without_workspace: names of the backends that need no workspace.
+        ended: called when a run has ended that leaves a workspace which nobody uses any more.
+        """
         self._store = store
         self._agents = agents
         self._backends = backends
         self._ask = ask
         self._workspaces = workspaces
+        self._without_workspace = without_workspace
+        self._ended = ended
         self._outputs = outputs
         self._output_limit = output_limit
 
@@ -143,7 +150,7 @@ class Executor:
             model=run.spec.model or agent.model,
             session=run.spec.session,
             session_ref=ref if kind == agent.backend else None,
-            workspace=str(self._ensure_workspace(agent, run.spec.session)),
+            workspace=await self._ensure_workspace(agent, run.spec.session),
             read_history=lambda: self._store.sessions.read_history(run.spec.session, MAX_HISTORY_MESSAGES),
             ask_permission=lambda question: self._answer_permission(attempt, recorder, agent, question),
         )
@@ -152,20 +159,18 @@ class Executor:
         agent = self._agents(run.spec.agent)
         return agent.backend if agent else ""
 
-    def _ensure_workspace(self, agent: Agent, session: str) -> Path:
+    async def _ensure_workspace(self, agent: Agent, session: str) -> str:
+        """Return the directory in which a turn works; empty if its backend needs none."""
+        if agent.backend in self._without_workspace:
+            return ""
         if agent.workspace is not None:
-            given = Path(agent.workspace)
-            if not given.is_dir():
-                raise AgentError(
-                    f"the agent's workspace {given} is not a directory.", remedy="Create it, or change it."
-                )
-            return given
-        own = self._workspaces / hashlib.sha256(session.encode()).hexdigest()[:32]
+            return _find_named_workspace(agent.workspace)
+        own = self._workspaces / await self._store.workspaces.open(session)
         try:
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise Unavailable(f"cannot create the workspace {own}: {error.strerror}.") from error
-        return own
+        return str(own)
 
     # --- perform ----------------------------------------------------------------------------
 
@@ -297,12 +302,22 @@ class Executor:
                 "notices": recorder.notices,
             }
             await self._finish_run(run, msgspec.structs.replace(result, **ended), said)
+            # A cancelled run may have kept the workspace of a deleted session.
+            if result.move is Move.CANCEL or run.spec.ephemeral or not run.spec.keeps_workspace:
+                self._ended()
         else:
             why = (attempt.interrupted_by or Interrupt.STOP).value
             await _store_settlement(lambda: self._store.runs.requeue(run.id, run.epoch, why))
 
     async def _finish_run(self, run: Run, result: AttemptResult, said: Sequence[BackendEvent]) -> None:
         await _store_settlement(lambda: self._store.runs.finish(run.id, run.epoch, result, said))
+
+
+def _find_named_workspace(named: str) -> str:
+    given = Path(named)
+    if not given.is_dir():
+        raise AgentError(f"the agent's workspace {given} is not a directory.", remedy="Create it, or change it.")
+    return str(given)
 
 
 async def _cancel_turn(task: asyncio.Task[None]) -> None:

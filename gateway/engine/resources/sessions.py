@@ -18,14 +18,18 @@ from gateway.errors import InvalidRequest, SessionNotFound
 class Sessions:
     """Opens, finds and deletes sessions."""
 
-    def __init__(self, store: Store, agents: Agents, clock: Clock, stop: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, agents: Agents, clock: Clock, stop: Callable[[str], None], deleted: Callable[[], None]
+    ) -> None:
         """Args:
         stop: called with the id of each running run whose session is deleted.
+        deleted: called when a session is deleted.
         """
         self._store = store
         self._agents = agents
         self._clock = clock
         self._stop = stop
+        self._deleted = deleted
 
     def resolve_key(self, name: str, channel: str, agent: str | None) -> SessionKey:
         """Return the session key for a name from a client: a full key, or the name of a chat of this channel.
@@ -92,10 +96,11 @@ class Sessions:
         return await self._store.sessions.search(query, page)
 
     async def delete_session(self, key: str, *, force: bool) -> None:
-        """Delete a session with its transcript.
+        """Delete a session with its transcript and its workspace.
 
         Raises:
             Conflict: it has queued or running runs, and `force` is False.
         """
         for run in await self._store.sessions.delete(key, force=force):
             self._stop(run)
+        self._deleted()

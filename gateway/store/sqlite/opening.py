@@ -123,11 +123,15 @@ def _set_pragmas(connection: apsw.Connection) -> None:
 
 
 def add_functions(connection: apsw.Connection) -> None:
-    """Add the SQL function that the schema calls."""
+    """Add the SQL functions that the schema and the migrations call."""
 
     def call(*values: object) -> str:
         return separate_characters(str(values[0]))
 
+    def name_old_workspace(*values: object) -> str:
+        return hashlib.sha256(str(values[0]).encode()).hexdigest()[:32]
+
+    connection.create_scalar_function("old_workspace_name", name_old_workspace, 1, deterministic=True)
     connection.create_scalar_function("spaced", call, 1, deterministic=True, flags=apsw.SQLITE_INNOCUOUS)
 
 
@@ -199,6 +203,7 @@ def _create_database(path: Path, clock: Clock) -> None:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with contextlib.closing(apsw.Connection(str(draft))) as connection:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            add_functions(connection)
             _apply_migrations(connection, draft, clock)
         draft.rename(path)
         _sync_directory(path.parent)

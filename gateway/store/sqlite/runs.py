@@ -41,6 +41,7 @@ from gateway.store.sqlite import (
     setting_aside,
     tally,
     usage,
+    workspaces,
 )
 from gateway.store.sqlite.database import Transaction
 from gateway.store.sqlite.lanes import FIRST_OF_SESSION, OPEN_RUNS_OF_SESSION, advance_lane
@@ -198,6 +199,8 @@ def move_run(
         schedules.record_run_end(tx, moved)
         if run.spec.ephemeral:
             sessions.delete_session(tx, run.spec.session)
+        elif not run.spec.keeps_workspace:
+            workspaces.release_workspace(tx, run.spec.session)
         advance_lane(tx, run.spec.session)
     return moved
 

@@ -11,7 +11,7 @@ from gateway.domain.page import Page
 from gateway.domain.run import Run, Status
 from gateway.domain.session import Message, Role, Session, SessionKey
 from gateway.domain.unreadable import RowKind
-from gateway.store.sqlite import event_log, idempotency
+from gateway.store.sqlite import event_log, idempotency, workspaces
 from gateway.store.sqlite.bounded import limit_bytes
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_rows
@@ -89,6 +89,7 @@ def delete_session(tx: Transaction, key: str) -> bool:
     if found is None:
         return False
     tx.execute("DELETE FROM sessions WHERE key = ?", (key,))
+    workspaces.release_workspace(tx, key)
     event_log.note_session(tx, key, found.agent, "deleted")
     return True
 

@@ -40,6 +40,7 @@ from gateway.store.sqlite import (
     tickets,
     tokens,
     usage,
+    workspaces,
 )
 from gateway.store.sqlite.database import Database, Reader, Transaction
 
@@ -251,6 +252,18 @@ class SqliteUnreadableStore(NounStore):
         await self.database.read(schedules.check_schedules)
 
 
+class SqliteWorkspaceStore(NounStore):
+    async def open(self, session: str) -> str:
+        recent = await self.database.read(lambda reader: workspaces.find_recent_workspace(reader, session))
+        if recent is not None:
+            return recent
+        return await self.database.write(lambda tx: workspaces.open_workspace(tx, session))
+
+    release_unused = in_write(workspaces.release_unused)
+    list_released = in_read(workspaces.list_released)
+    forget = in_write(workspaces.forget_workspaces)
+
+
 class SqliteStore:
     """`Store` in one SQLite file. Create it inside a running event loop; close it there."""
 
@@ -279,6 +292,7 @@ class SqliteStore:
         self.notes = SqliteNoteStore(database)
         self.tokens = SqliteTokenStore(database)
         self.retention = SqliteRetentionStore(database)
+        self.workspaces = SqliteWorkspaceStore(database)
         self.unreadable = SqliteUnreadableStore(database)
 
     def subscribe(self, listener: Listener) -> None:

@@ -461,3 +461,21 @@ async def test_many_clients_are_answered_at_once(sdk: AsyncOpenAI) -> None:
         return answer.choices[0].message.content
 
     assert await asyncio.gather(*map(one, range(20))) == [f"echo: number {number}" for number in range(20)]
+
+
+# --- directories ------------------------------------------------------------------------------
+
+
+async def test_only_a_request_that_can_be_continued_keeps_the_directory_of_its_session(
+    moongate: Serving, sdk: AsyncOpenAI
+) -> None:
+    await sdk.chat.completions.create(model="main", messages=said("stateless"))
+    await sdk.chat.completions.create(model="main", messages=said("named"), extra_headers={"X-Session": "s"})
+    await sdk.responses.create(model="main", input="stored")
+
+    found = await moongate.engine.list_runs(RunFilter(), Page())
+    assert {run.spec.input: run.spec.keeps_workspace for run in found} == {
+        "stateless": False,
+        "named": True,
+        "stored": True,
+    }

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 import pytest
 
-from cli.doctor import environment
+from cli.doctor import environment, workspaces
 from cli.doctor.database import examine_database
 from cli.doctor.finding import Level
 from cli.remote.probe import ProbeResult, State
@@ -54,7 +54,7 @@ def test_before_the_first_start_all_is_well(alone: tuple[Live, Shell]) -> None:
     assert set(settled(result).values()) == {"ok"}
     assert set(levels(result)) == {
         *("config", "gateway", "state directory", "disk", "interpreter", "PATH", "data directory"),
-        *("database", "port", "agent main"),
+        *("database", "workspaces", "port", "agent main"),
     }
 
 
@@ -64,6 +64,31 @@ def test_while_it_runs_all_is_well(shell: Shell, served: Live) -> None:
     assert (result.code, set(settled(result).values())) == (0, {"ok"})
     assert f"pid {served.process and served.process.pid}" in findings(result)["gateway"]["finding"]
     assert "in use" in findings(result)["database"]["finding"]
+
+
+def test_the_directories_of_sessions_are_measured(tmp_path: Path) -> None:
+    (tmp_path / "workspaces" / "one").mkdir(parents=True)
+    (tmp_path / "workspaces" / "one" / "file").write_bytes(b"x" * 3_000_000)
+    settings = config.load({"MOONGATE_HOME": str(tmp_path)})
+
+    found = workspaces.examine_workspaces(settings)
+
+    assert (found.level, found.finding.partition(" at ")[0]) == (Level.OK, "1 directory of sessions with 2.9 MB")
+
+
+def test_large_directories_that_are_kept_for_ever_are_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspaces, "LARGE_WORKSPACES_BYTES", 10)
+    (tmp_path / "workspaces" / "one").mkdir(parents=True)
+    (tmp_path / "workspaces" / "one" / "file").write_bytes(b"x" * 11)
+
+    kept = workspaces.examine_workspaces(config.load({"MOONGATE_HOME": str(tmp_path)}))
+    limited = {"MOONGATE_HOME": str(tmp_path), "MOONGATE_RETENTION_WORKSPACES_DAYS": "30"}
+
+    assert kept.level is Level.WARNING
+    assert "retention.workspaces_days" in (kept.remedy or "")
+    assert workspaces.examine_workspaces(config.load(limited)).level is Level.OK
 
 
 def test_json_has_the_documented_shape(shell: Shell) -> None:

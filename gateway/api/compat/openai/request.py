@@ -59,6 +59,7 @@ def build_spec(
     *,
     field: str,
     instructions: str = "",
+    can_be_continued: bool = False,
     previous: Run | None = None,
     request_fields: Mapping[str, Any] | None = None,
 ) -> RunSpec:
@@ -69,6 +70,7 @@ def build_spec(
 
     Args:
         field: the field of the request that the messages come from, for errors.
+        can_be_continued: whether a later request may name the answer and continue its conversation.
         previous: the run whose conversation is continued.
         request_fields: what to repeat when the run is shown.
 
@@ -102,6 +104,7 @@ def build_spec(
         model=meant.model,
         labels={"user": label} if (label := _make_user_label(asked.user)) else {},
         request_fields=dict(request_fields or {}),
+        keeps_workspace=can_be_continued or previous is not None or chat is not None,
     )
 
 

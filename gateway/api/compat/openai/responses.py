@@ -62,6 +62,7 @@ async def create_response(call: Call[ResponseRequest, Nothing]) -> ResponseShown
         [Said(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input,
         field="input",
         instructions=asked.instructions or "",
+        can_be_continued=True,
         previous=previous,
         request_fields={name: value for name in REPEATED_FIELDS if (value := getattr(asked, name))},
     )
