@@ -141,7 +141,7 @@ def show_schedule(id_: str) -> None:
 
     \b
     Example:
-      gateway cron show 01m7...
+      gateway cron show inbox
 
     \b
     --json prints {"status": "ok", "job": job and "next_runs": [RFC 3339 in UTC]}
