@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config, machine_zone
+from gateway import config
+from gateway.config_files import machine_zone
 
 
 @pytest.mark.parametrize(
