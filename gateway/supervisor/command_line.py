@@ -5,21 +5,33 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from gateway import paths
+from gateway.errors import ConfigError
 
 
 def spell_program(env: Mapping[str, str], program: str = "gateway") -> str:
     """Return the program with what names the gateway of an environment: `MOONGATE_HOME=/srv/a gateway --config b.json`.
 
-    What has its default is left out. On Windows, whose shells do not agree on how to set a variable, only the
-    config file is named.
+    What has its default is left out, and what the environment names wrongly: another message says so. On Windows,
+    whose shells do not agree on how to set a variable, only the config file is named.
     """
     usual = {name: value for name, value in env.items() if name not in ("MOONGATE_HOME", "MOONGATE_CONFIG")}
-    home, config = paths.state_directory(env), paths.config_file(env)
-    if home != paths.state_directory(usual) and sys.platform != "win32":
+    try:
+        home, config = paths.state_directory(env), paths.config_file(env)
+    except ConfigError:
+        return program
+    if home != _find_usual_home(usual) and sys.platform != "win32":
         program = f"MOONGATE_HOME={quote_word(str(home))} {program}"
     return program if config == home / "config.json" else f"{program} --config {quote_word(str(config))}"
+
+
+def _find_usual_home(env: Mapping[str, str]) -> Path | None:
+    try:
+        return paths.state_directory(env)
+    except ConfigError:  # this user has no home directory
+        return None
 
 
 def quote_word(text: str) -> str:

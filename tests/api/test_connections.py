@@ -270,9 +270,9 @@ async def test_connections_of_one_address_are_counted_unless_it_is_this_machine(
         async with connected(served), connected(served) as (reader, writer):
             writer.write(KEPT)
             assert (await one(reader))[0] == 200
-            monkeypatch.setattr(connection, "_is_loopback", lambda _: False)
+            monkeypatch.setattr(connection, "is_loopback", lambda _: False)
             refused = read(await raw(served, b""))
-        monkeypatch.setattr(connection, "_is_loopback", lambda _: True)
+        monkeypatch.setattr(connection, "is_loopback", lambda _: True)
 
     assert (refused.status, refused.code) == (503, "UNAVAILABLE")
     assert "your address" in refused.message

@@ -30,7 +30,7 @@ async def test_health_is_in_the_shape_of_the_seed(moongate: Serving) -> None:
 
 #: what everyone is told, and what callers on the gateway's own machine are told in addition
 FOR_THE_WORLD = {"status", "uptime", "version"}
-FOR_THIS_MACHINE = FOR_THE_WORLD | {"ok", "packs", "model", "tasks", "instance", "generation"}
+FOR_THIS_MACHINE = FOR_THE_WORLD | {"ok", "packs", "model", "tasks", "instance", "generation", "agent"}
 FOR_HOLDERS = FOR_THIS_MACHINE | {"checks"}
 
 

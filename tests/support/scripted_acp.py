@@ -170,7 +170,7 @@ VERBS: dict[str, Callable[[str, str], object]] = {
     "cut": lambda session, argument: say(session, argument.partition(" ")[2]),
     "cost": lambda session, _: (costs(session, before[session] + 1.0), say(session, "paid")),
     "balk": lambda session, _: costs(session, before[session] + 1.0),
-    "endless": lambda session, _: costs(session, float("inf")),
+    "endless": lambda session, _: (costs(session, float("inf")), say(session, "paid")),
     "half": half,
     "hang": lambda session, _: cancelled[session].wait(),
     "fail": fail,

@@ -63,7 +63,7 @@ class TurnRunner:
         self._refused: list[str] = []
         #: whether the agent has written text since the last denial
         self._spoke = True
-        self._has_text = self._has_used_tool = False
+        self._has_text = self._has_worked = False
         self._running: set[str] = set()
         #: whether another turn can use the connection
         self.is_reusable = False
@@ -217,7 +217,7 @@ class TurnRunner:
                 return [Thinking(delta=text)]
             case ToolCallStart():
                 self._running.add(update.tool_call_id)
-                self._has_used_tool = True
+                self._has_worked = True
                 begun = Tool(
                     id=update.tool_call_id, name=update.title or str(update.kind or "tool"), args=update.raw_input
                 )
@@ -251,11 +251,11 @@ class TurnRunner:
         """Return why the answer ended.
 
         Raises:
-            AgentError: the turn did not end normally, or without an answer. A turn that used tools, and a command of
-                the agent's own such as `/compact`, may end without a word.
+            AgentError: the turn did not end normally, or without an answer. A turn that used tools or was allowed
+                something, and a command of the agent's own such as `/compact`, may end without a word.
         """
         finish = FINISH_BY_STOP_REASON.get(reason)
-        is_silent_work = self._has_used_tool or self._turn.input.startswith("/")
+        is_silent_work = self._has_worked or self._turn.input.startswith("/")
         if finish is FinishReason.STOP and self._spoke and (self._has_text or is_silent_work):
             return finish
         if finish is not None and finish is not FinishReason.STOP and self._has_text:
@@ -283,7 +283,9 @@ class TurnRunner:
             self._asked.append(
                 Permission(id=call.tool_call_id, action=what, answer=chosen.kind if chosen else "cancelled")
             )
-        if chosen is None or not chosen.kind.startswith("allow"):
+        if chosen is not None and chosen.kind.startswith("allow"):
+            self._has_worked = True
+        else:
             self._refused.append(what)
             self._spoke = False
         return chosen

@@ -104,7 +104,7 @@ async def test_an_unknown_tool_is_an_error_of_the_protocol(moongate: Serving) ->
         ("send_message", {"message": "hi", "agent": "nobody"}, "nobody"),
         ("run_task", {"input": "x", "mode": "trun"}, 'mode: unknown value "trun"; did you mean "turn"?'),
         ("wait_task", {"task_id": "01X", "wait": 3600}, "wait: expected float <= 40"),
-        ("get_task", {"task_id": "01X"}, "no run"),
+        ("get_task", {"task_id": "01X"}, "no task"),
         ("read_session", {"session": "nowhere"}, "no session 'nowhere'"),
         ("add_schedule", {"schedule": "whenever", "prompt": "x"}, "whenever"),
         ("remove_schedule", {"schedule_id": "none"}, "no schedule"),

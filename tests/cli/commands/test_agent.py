@@ -157,12 +157,14 @@ def test_what_an_agent_says_cannot_take_over_the_terminal(shell: Shell) -> None:
         as_json.end()
     with shell.terminal("sessions", "show", "escape") as transcript:
         transcript.end()
-    piped = shell("agent", "--session", "escape", "evil \x1b[31m")
+    piped = shell("agent", "--session", "escape", "evil \x1b[31m\u202e")
 
     for shown in (at.shown, as_json.shown, transcript.shown):
         assert "evil" in shown
         assert not any(unsafe in shown for unsafe in ("\x1b]0;", "\x9b", "\x7f", "\u202e"))
-    assert piped.out == "echo: evil \x1b[31m\n"
+    assert piped.out == "echo: evil \u202e\n", (
+        "a pipe gets the text as it is, without what a program wrote for a terminal"
+    )
 
 
 def test_a_crash_of_the_gateway_in_between_is_survived(alone: tuple[Live, Shell], live: Callable[..., Live]) -> None:
