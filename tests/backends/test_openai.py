@@ -576,16 +576,21 @@ def test_options_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
         msgspec.convert(wrong, Options)
 
 
-@pytest.mark.parametrize("trust_env", [False, True])
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
 async def test_a_proxy_of_the_environment_is_used_only_if_wanted(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch, closed_port: int, trust_env: bool
+    children: Children, scripted_model: ScriptedModel, tmp_path: Path, variable: str
 ) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
+    environ = {variable: scripted_model.base_url.removesuffix("/v1")}  # it does not mind to be asked for another host
+    async with OpenAIBackend(BackendResources(children=children, environ=environ, directory=tmp_path)) as backend:
+        answers = []
+        for trust_env in (True, False):
+            options = Options(base_url="http://model.invalid/v1", trust_env=trust_env, retries=0)
+            answers.append(await backend.check_health(Agent(id="main", backend="openai", options=options)))
 
-    if trust_env:
-        with pytest.raises(AgentError, match="cannot reach"):
-            await ask("hello", trust_env=True)
-    else:
-        assert (await ask("hello")).answer == "echo: hello"
+    assert [answer.ok for answer in answers] == [True, False]
+
+
+async def test_this_machine_is_reached_without_a_proxy(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+
+    assert (await ask("hello", trust_env=True)).answer == "echo: hello"

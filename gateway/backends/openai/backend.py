@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp
@@ -31,6 +31,7 @@ from gateway.domain.event import BackendEvent, Log, Notice, Text, Thinking
 from gateway.domain.ports.backend import AgentHealth, Turn
 from gateway.domain.run import FinishReason
 from gateway.errors import GatewayError
+from gateway.proxy import choose_proxy
 
 #: seconds between two tries, at most, whatever Retry-After asks for
 MAX_RETRY_WAIT_SECONDS = 60.0
@@ -41,23 +42,18 @@ class OpenAIBackend:
 
     def __init__(self, resources: BackendResources) -> None:
         self._environ = resources.environ
-        self._stack = AsyncExitStack()
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._budgets = ContextBudgets()
 
     async def __aenter__(self) -> OpenAIBackend:
-        for trust_env in (False, True):
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # the engine limits the runs
-                trust_env=trust_env,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            self._sessions[trust_env] = await self._stack.enter_async_context(session)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the engine limits the runs
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._stack.aclose()
+        await self._session.close()
 
     async def check_health(self, agent: Agent) -> AgentHealth:
         options: Options = agent.options
@@ -119,7 +115,8 @@ class OpenAIBackend:
 
     def _make_call(self, options: Options, body: dict[str, Any]) -> ServerCall:
         key = find_key(options, self._environ)
-        return ServerCall(options=options, session=self._sessions[options.trust_env], key=key, body=body)
+        proxy = choose_proxy(options.base_url, self._environ) if options.trust_env else None
+        return ServerCall(options=options, session=self._session, proxy=proxy, key=key, body=body)
 
 
 def build_request(turn: Turn, context: Context) -> dict[str, Any]:

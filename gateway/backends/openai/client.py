@@ -35,6 +35,8 @@ class ServerCall:
 
     options: Options
     session: aiohttp.ClientSession
+    #: URL of the proxy; None for a direct connection
+    proxy: str | None
     key: str = field(repr=False)
     body: dict[str, Any]
 
@@ -62,6 +64,7 @@ async def stream_answer(call: ServerCall) -> AsyncGenerator[BackendEvent | Finis
             call.build_url("/chat/completions"),
             json=body,
             headers=call.request_headers,
+            proxy=call.proxy,
             timeout=timeout,
             allow_redirects=False,  # the key must not go to another server
         ) as response:
@@ -151,6 +154,7 @@ async def list_models(call: ServerCall) -> list[str]:
         async with call.session.get(
             call.build_url("/models"),
             headers=call.request_headers,
+            proxy=call.proxy,
             timeout=aiohttp.ClientTimeout(total=LIST_TIMEOUT_SECONDS),
             allow_redirects=False,
         ) as response:

@@ -44,7 +44,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idle_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
     #: bytes of one answer, reasoning included
     max_output: Annotated[int, Meta(ge=1, le=1 << 40)] = 8 * 1024 * 1024
-    #: use the proxies of the gateway's environment
+    #: use the proxy that `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` of the gateway's environment or `.env` names;
+    #: never for this machine
     trust_env: bool = False
 
 
