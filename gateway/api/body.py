@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import Collection
+import contextlib
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,12 +14,14 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway import surrogates
-from gateway.errors import InvalidRequest, TimedOut, TooLarge, UnsupportedMedia
+from gateway.errors import InvalidRequest, TimedOut, TooLarge, Unavailable, UnsupportedMedia
 from gateway.validation import end_sentence, explain_error
 
 S = TypeVar("S", bound=Struct)
 
 JSON_WHITESPACE = b" \t\r\n" + codecs.BOM_UTF8
+#: bytes of all bodies that are being received
+MAX_INCOMING_BYTES = 256 << 20
 JSON_MEDIA_TYPE, FORM_MEDIA_TYPE = "application/json", "application/x-www-form-urlencoded"
 
 
@@ -30,8 +33,42 @@ class BodyLimit(NamedTuple):
     setting: str | None
 
 
+class IncomingBodies:
+    """Counts the bytes of all bodies that are being received: many large ones at once would fill the memory."""
+
+    def __init__(self, max_bytes: int = MAX_INCOMING_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    @contextlib.contextmanager
+    def count_body(self) -> Iterator[Callable[[int], None]]:
+        """Yield a function that counts received bytes of one body; they are forgotten when the block ends.
+
+        The function raises:
+            Unavailable: all bodies together are too large now.
+        """
+        received = 0
+
+        def count(size: int) -> None:
+            nonlocal received
+            received += size
+            self._bytes += size
+            if self._bytes > self._max_bytes:
+                raise Unavailable("too many large requests arrive at once.", remedy="Try again.")
+
+        try:
+            yield count
+        finally:
+            self._bytes -= received
+
+
 async def read_body(
-    request: web.Request, limit: BodyLimit, seconds: float, *, types: Collection[str] = (JSON_MEDIA_TYPE,)
+    request: web.Request,
+    limit: BodyLimit,
+    seconds: float,
+    bodies: IncomingBodies,
+    *,
+    types: Collection[str] = (JSON_MEDIA_TYPE,),
 ) -> bytes:
     """Return the whole body.
 
@@ -41,6 +78,7 @@ async def read_body(
         UnsupportedMedia: the body is not one of `types`, or it has a Content-Encoding.
         TooLarge: the body is longer than the limit.
         TimedOut: the body was not complete within `seconds`.
+        Unavailable: the bodies that are being received are too large together.
         InvalidRequest: the body ended too early or is malformed.
     """
     if not request.can_read_body:
@@ -52,8 +90,9 @@ async def read_body(
         if request.content.is_eof():  # it came together with the header
             data = request.content.read_nowait()
         else:
-            async with asyncio.timeout(seconds):
-                data = await _receive_body(request, limit.max_bytes)
+            with bodies.count_body() as count:
+                async with asyncio.timeout(seconds):
+                    data = await _receive_body(request, limit.max_bytes, count)
     except TimeoutError:
         raise TimedOut(f"the body was not complete within {seconds:g} s.") from None
     except web.RequestPayloadError as error:
@@ -63,13 +102,14 @@ async def read_body(
     return data
 
 
-async def _receive_body(request: web.Request, max_bytes: int) -> bytes:
+async def _receive_body(request: web.Request, max_bytes: int, count: Callable[[int], None]) -> bytes:
     """Return the body; of one that is too large, only the beginning."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # as aiohttp does: this does not count as the start of the answer
     data = bytearray()
     async for chunk in request.content.iter_any():
+        count(len(chunk))
         data += chunk
         if len(data) > max_bytes:
             break

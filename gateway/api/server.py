@@ -97,6 +97,7 @@ class ApiServer:
         self._site: web.SockSite | None = None
         #: make the ids of requests
         self._prefix, self._numbers = secrets.token_hex(5), itertools.count(1)
+        self._bodies = body.IncomingBodies()
         self._busy = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -211,7 +212,11 @@ class ApiServer:
             if route.gate is not None:
                 route.gate(request, self._context)
             data = await body.read_body(
-                request, route.choose_body_limit(request, self._context), limits.body_seconds, types=route.media_types
+                request,
+                route.choose_body_limit(request, self._context),
+                limits.body_seconds,
+                self._bodies,
+                types=route.media_types,
             )
             call: Call[Any, Any] = Call(
                 request,

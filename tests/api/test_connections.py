@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api import connection
+from gateway.api import body, connection
 from harness.waiting import PATIENCE, until
 from tests.api.client import ask, head, post, raw, read
 from tests.support.hurrying import Hurry
@@ -296,3 +296,25 @@ async def test_slow_clients_do_not_hold_up_the_others(tmp_path: Path) -> None:
                 assert (await ask(served, "GET", "/health")).status == 200
         for _, writer in slow:
             writer.close()
+
+
+async def test_large_bodies_at_once_are_limited_and_make_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body.IncomingBodies.__init__, "__defaults__", (1_500_000,))
+    whole = post("/api/agent", json.dumps({"message": "x" * 900_000}).encode())
+
+    async def has_room(served: Serving) -> bool:
+        return read(await raw(served, whole)).status != 503
+
+    async with serving(tmp_path / "home") as served:
+        assert await has_room(served)
+        async with connected(served) as (_, writer):
+            writer.write(whole[:-10])
+            await writer.drain()
+            async with asyncio.timeout(PATIENCE):
+                while await has_room(served):
+                    pass
+        async with asyncio.timeout(PATIENCE):
+            while not await has_room(served):
+                pass
