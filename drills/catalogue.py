@@ -9,6 +9,7 @@ from drills import (
     Drill,
     clock,
     commits,
+    configs,
     crash,
     deliveries,
     descriptors,
@@ -66,6 +67,7 @@ DRILLS = [
     Row("no descriptors left", descriptors.none_left),
     Row("two writers on one store", writers.two, partial(writers.two, seconds=20.0, share=0.2)),
     Row("readers who take nothing", streams.stalled_readers, partial(streams.stalled_readers, back=20, strict=True)),
+    Row("the config is exchanged", configs.exchanged, partial(configs.exchanged, rounds=5)),
     Row("reads that fail under load", reads.fail_under_load, partial(reads.fail_under_load, tasks=1000)),
     Row("undecodable rows in each table", reads.undecodable_rows),
     Row(
