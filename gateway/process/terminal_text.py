@@ -14,10 +14,12 @@ import re
 MAX_SEQUENCE_CHARACTERS = 128
 #: characters of a control string, such as a title or a picture; a longer one is text
 MAX_STRING_CHARACTERS = 1 << 20
-#: characters of a line that can still be redrawn
-MAX_REDRAWN_LINE_CHARACTERS = 1 << 16
+#: characters of a line that can still be redrawn; a few bytes can redraw, or fill with blanks, all of them
+MAX_REDRAWN_LINE_CHARACTERS = 1 << 11
 #: characters of a text that are kept, to give it as it was in the end; of a longer text, its pieces are all there is
 MAX_KEPT_CHARACTERS = 4 << 20
+#: bytes that are cleaned of what is no message: only its beginning is shown
+MAX_STRAY_BYTES = 1 << 16
 #: the name under which Python knows our way to decode bytes that are not UTF-8
 STRAY_BYTES_HANDLER = "moongate-terminal"
 
@@ -36,8 +38,10 @@ _SEQUENCE_START = re.compile(r"(?:\x1b\[|[\x9b\udc9b])[0-?]*[ -/]*\Z|\x1b[ -/]*\
 _BROKEN_SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*")
 
 # Before the first brace of a message: the same sequences in bytes.
+# Possessive, because a repetition that can be taken back needs a hundred times the memory of the line.
 _BEFORE_MESSAGE = re.compile(
-    rb"(?:\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|(?:\x1b\[|\xc2?\x9b)[0-?]*[ -/]*[@-z|}~]|[^{]|\{(?!\s*[\"}]))*",
+    rb"(?:[^{\x1b\x9b]++|\x1b[\]PX^_][^\x07\x1b\n]*+(?:\x07|\x1b\\)|(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-z|}~]"
+    rb"|[^{]|\{(?!\s*+[\"}]))*+",
     re.DOTALL,
 )
 
@@ -192,7 +196,7 @@ class TerminalText:
         if what in (1, 2) and self._cursor:
             self._note_change(0)
             erased = min(self._cursor, len(self._line))
-            self._line[:erased] = " " * erased
+            self._line[:erased] = [" "] * erased
             self._is_erased = True
         if what in (0, 2):
             self._note_change(self._cursor)
@@ -233,7 +237,7 @@ class TerminalText:
         if self._is_stale:
             self._output.append("\n")
             self._passed, self._is_stale = 0, False
-        self._output += self._line[self._passed :]
+        self._output.append("".join(self._line[self._passed :]))
         self._passed = len(self._line)
 
     def _take_output(self) -> str:
@@ -267,6 +271,11 @@ def clean_bytes(data: bytes) -> str:
     return clean_text(data.decode("utf-8", STRAY_BYTES_HANDLER))
 
 
+def clean_stray_text(data: bytes) -> str:
+    """Return the beginning of a text that stands where a message should, as a terminal would show it."""
+    return clean_bytes(data[:MAX_STRAY_BYTES]).strip("\ufeff \t\r\n")
+
+
 def split_message(line: bytes) -> tuple[str, bytes]:
     """Return the text that a program wrote before a JSON object on a line, and the object.
 
@@ -277,4 +286,4 @@ def split_message(line: bytes) -> tuple[str, bytes]:
         return "", line
     found = _BEFORE_MESSAGE.match(line)
     assert found is not None, "it matches the empty text, too"
-    return clean_bytes(found[0]).strip("\ufeff \t\r\n"), line[found.end() : line.rfind(b"}") + 1]
+    return clean_stray_text(found[0]), line[found.end() : line.rfind(b"}") + 1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,3 +198,38 @@ def test_no_control_comes_through_and_cuts_make_no_difference(text: str, size: i
 )
 def test_a_message_begins_at_its_first_brace(line: bytes, before: str, message: bytes) -> None:
     assert split_message(line) == (before, message)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"a" * 60_000 + b"\x1b[1K" * 16_000,
+        b"\x1b[65000G\x1b[1K" * 5_000,
+        b"\x1b[65000Gx\n" * 5_000,
+        b"a" * 60_000 + b"\b\x1b[K\b" * 10_000,
+    ],
+    ids=["erased", "filled and erased", "filled", "moved"],
+)
+def test_a_line_that_is_redrawn_all_the_time_takes_neither_long_nor_much_memory(written: bytes) -> None:
+    decoder = TerminalDecoder()
+    began = time.process_time()
+    said = decoder.feed_bytes(written)
+
+    assert time.process_time() - began < 2.0
+    assert len(said) < 300 * len(written)
+
+
+@pytest.mark.parametrize("written", [b"a", b"\x1b", b"{", b"\x1b[0m", b"{ ", b"\x1b]"])
+def test_a_long_line_without_a_message_takes_no_memory_of_its_own(written: bytes) -> None:
+    line = written * (1_000_000 // len(written))
+    tracemalloc.start()
+    try:
+        began = time.process_time()
+        _, message = split_message(line)
+        took, (_, most) = time.process_time() - began, tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert message == b""
+    assert most < 3 * len(line)
+    assert took < 4.0

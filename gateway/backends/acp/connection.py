@@ -32,7 +32,7 @@ import gateway
 from gateway import log, surrogates
 from gateway.errors import AgentError
 from gateway.process.child import Child, read_lines
-from gateway.process.terminal_text import clean_bytes, split_message
+from gateway.process.terminal_text import clean_bytes, clean_stray_text, split_message
 
 #: bytes of one message, at most
 MAX_MESSAGE_BYTES = 16 << 20
@@ -102,7 +102,7 @@ class _LineTransport:
                 if not before or "jsonrpc" in message:
                     self._note_stray_text(before)
                     return cast("dict[str, Any]", message)
-            self._note_stray_text(clean_bytes(line).strip())
+            self._note_stray_text(clean_stray_text(line))
 
     def _note_stray_text(self, text: str) -> None:
         """Log the first texts that are no message: a program printed something."""

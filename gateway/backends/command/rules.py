@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from gateway import surrogates
 from gateway.domain.event import BackendEvent, Log, Text, Thinking, Tool, ToolEnd, Usage
 from gateway.domain.ports.backend import FullReply, SessionRef
-from gateway.process.terminal_text import clean_bytes, split_message
+from gateway.process.terminal_text import clean_stray_text, split_message
 
 #: characters of an error message, at most
 MAX_ERROR_CHARACTERS = 500
@@ -116,7 +116,7 @@ class LineReader:
         try:
             value = msgspec.json.decode(surrogates.replace_lone_surrogates(message)) if message else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            value, before = None, clean_bytes(line).strip()
+            value, before = None, clean_stray_text(line)
         self._note_skipped(before)
         if not isinstance(value, dict):
             self.skipped_lines += bool(before)
