@@ -319,3 +319,16 @@ async def test_the_bot_api_is_reached_through_a_proxy(telegram: telegram_server.
         await runner.cleanup()
 
     assert asked == [f"http://telegram.invalid/bot{BOT_TOKEN}/getMe"] * 3
+
+
+async def test_a_live_location_that_moves_is_answered_once(
+    moongate: Serving, telegram: telegram_server.Telegram
+) -> None:
+    place = {"latitude": 1, "longitude": 2, "live_period": 900}
+    await telegram.say(7, "", location=place)
+    await telegram.answered(7, "This bot reads only text.")
+    for _ in range(3):
+        await telegram.edit(1, 7, "", location=place)
+    await telegram.say(7, "hi")
+
+    await telegram.answered(7, "This bot reads only text.", "echo: hi")

@@ -181,10 +181,10 @@ class TelegramChannel:
         if message.chat.id not in self._options.chats and not await context.is_paired(str(message.chat.id)):
             code = command["word"] if command and command["word"] else said.strip()
             await self._handle_stranger(message, code, context)
-        elif not said:
-            self._explain_media(message)
         elif update.edited_message is not None:
             return await self._handle_edit(update.update_id, message, command is not None, context)
+        elif not said:
+            self._explain_media(message)
         elif command:
             await self._handle_command(command["verb"], incoming.read_address(message), context)
         else:
@@ -203,7 +203,12 @@ class TelegramChannel:
     async def _handle_edit(
         self, number: int, message: Message, is_command: bool, context: ChannelContext
     ) -> Run | ImmediateReply:
-        """Change a message that waits; one that the agent has seen is said again, if the settings want that."""
+        """Change a message that waits; one that the agent has seen is said again, if the settings want that.
+
+        An edit without a text, such as each move of a live location, is nothing.
+        """
+        if not (message.text or message.caption):
+            return _OK_REPLY
         earlier = await context.find_run(*_message_label(message))
         if is_command or earlier is None:
             return _OK_REPLY
