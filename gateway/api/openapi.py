@@ -32,6 +32,12 @@ _PUBLISHED_NAMES = {
     "gateway.domain.permission.Answer": "PermissionDecision",
     "gateway.domain.run.Status": "RunStatus",
 }
+#: one event of a stream: https://html.spec.whatwg.org/multipage/server-sent-events.html
+_SERVER_SENT_EVENT = {
+    "type": "object",
+    "description": "One server-sent event.",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 _PUBLISHED_REFS = {
     _REF_TEMPLATE.format(name=name): _REF_TEMPLATE.format(name=published)
     for name, published in _PUBLISHED_NAMES.items()
@@ -162,24 +168,24 @@ def _build_operation(route: Route, of: dict[Any, Any], components: dict[str, Any
         needed = any(field.required for field in msgspec.structs.fields(route.body))
         operation["requestBody"] = {
             "required": needed,
-            "content": {kind: {"schema": _build_body_schema(route, of)} for kind in route.media_types},
+            "content": {kind: {"schema": _allow_batch(route, of[route.body])} for kind in route.media_types},
         }
     return operation
 
 
-def _build_body_schema(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
-    one: dict[str, Any] = of[route.body]
+def _allow_batch(route: Route, one: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema for one object, or also for a list of them if the route has batches."""
     return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]} if route.batches else one
 
 
 def _build_answer_content(route: Route, of: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if route.answer is not None:
-        content["application/json"] = {"schema": of[route.answer]}
+        content["application/json"] = {"schema": _allow_batch(route, of[route.answer])}
     elif not (route.streams or route.socket):
         content[route.answer_media_type] = {}
     if route.streams:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": "Server-sent events."}}
+        content["text/event-stream"] = {"schema": _SERVER_SENT_EVENT}
     return {"content": content} if content else {}
 
 

@@ -350,5 +350,5 @@ async def measure(stage: Stage, prompt: str, session: str) -> dict[str, Any]:
     )
     async with asyncio.timeout(3 * PATIENCE):
         told, _ = await program.communicate(json.dumps(wanted).encode())
-    result: dict[str, Any] = json.loads(told)
+    result: dict[str, Any] = json.loads(told.splitlines()[-1])  # the lines before are its log
     return result

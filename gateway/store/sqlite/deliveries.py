@@ -30,7 +30,7 @@ from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.page import Page
 from gateway.domain.run import Run
 from gateway.domain.unreadable import RowKind
-from gateway.errors import Conflict, DeliveryNotFound
+from gateway.errors import ConfigError, Conflict, DeliveryNotFound
 from gateway.store.sqlite import event_log, id_lookup, idempotency, opening
 from gateway.store.sqlite.database import Reader, Transaction
 from gateway.store.sqlite.unreadable import decode_row, decode_rows
@@ -271,9 +271,9 @@ def list_webhook_uses(reader: Reader, limit: int) -> list[WebhookUse]:
 def read_webhook_uses(path: Path, limit: int) -> list[WebhookUse]:
     """Return the same without a store, from the database as it is; nothing if it cannot be read."""
     try:
-        with closing(opening.open_reader(path)) as connection:
+        with closing(opening.open_existing(path)) as connection:
             return _query_webhook_uses(connection.execute, limit)
-    except apsw.Error:
+    except (apsw.Error, ConfigError):
         return []
 
 

@@ -93,6 +93,19 @@ def open_writer(path: Path, clock: Clock) -> apsw.Connection:
     return connection
 
 
+def open_existing(path: Path) -> apsw.Connection:
+    """Open a read-only connection to a database that is not open yet.
+
+    Raises:
+        ConfigError: there is none, or what is there is not our database.
+        apsw.Error: it cannot be read.
+    """
+    if not _is_present(path):
+        raise ConfigError(f"there is no database {path}.")
+    _check_header(path)
+    return open_reader(path)
+
+
 def open_reader(path: Path) -> apsw.Connection:
     """Open a read-only connection to a database that is already open for writing."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
