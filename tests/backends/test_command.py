@@ -447,7 +447,7 @@ def test_the_documented_options_are_valid() -> None:
 
 async def test_a_session_that_the_program_named_is_resumed(ask: Ask) -> None:
     who = script(
-        """printf '{"id":"s1","text":"%s"}' "$*" """,
+        """printf '{"id":"s1","text":"given: %s"}' "$*" """,
         output="jsonl",
         map=[{"session": "id", "text": "text"}],
         resume_args=["--session", "{session}"],
@@ -456,7 +456,7 @@ async def test_a_session_that_the_program_named_is_resumed(ask: Ask) -> None:
     first = await ask(who)
     second = await ask(who, session_ref=first.session_ref)
 
-    assert (first.answer, second.answer) == ("", "--session s1")
+    assert (first.answer, second.answer) == ("given: ", "given: --session s1")
 
 
 async def test_a_session_is_reported_once(ask: Ask) -> None:
@@ -595,6 +595,40 @@ async def test_usage_that_is_not_valid_is_ignored(ask: Ask, used: dict[str, Any]
     heard = await ask(writes(used, rules=[{"usage": {"input": "n", "cost": "n"}}]))
 
     assert heard.said == []
+
+
+@pytest.mark.parametrize(
+    ("written", "error"),
+    [
+        ('{"session": "s1"}', "without an answer."),
+        ('{"other": "field"}', "without an answer."),
+        ("Internal Server Error", "without an answer: Internal Server Error"),
+        ('{"t": ""}', "without an answer."),
+    ],
+)
+async def test_json_lines_without_an_answer_are_a_failure(ask: Ask, written: str, error: str) -> None:
+    with pytest.raises(AgentError, match=error):
+        await ask(script(f"echo '{written}'", output="jsonl", map=[{"session": "session"}, {"text": "t"}]), "hi")
+
+
+async def test_the_failure_of_a_program_comes_before_its_missing_answer(ask: Ask) -> None:
+    with pytest.raises(AgentError, match="exited with status 3: no memory"):
+        await ask(script("echo '{}'; echo no memory >&2; exit 3", **JSON_LINES), "hi")
+
+
+@pytest.mark.parametrize(
+    ("written", "rules"),
+    [
+        ("", [{"text": "t"}]),
+        ('{"id": "1", "name": "bash"}', [{"text": "t"}, {"tool": {"id": "id", "name": "name"}}]),
+        ('{"session": "s1"}', [{"session": "session"}]),
+    ],
+    ids=["nothing written", "a tool", "no rule reads answers"],
+)
+async def test_a_program_may_work_without_a_word(ask: Ask, written: str, rules: list[dict[str, Any]]) -> None:
+    heard = await ask(script(f"printf %s '{written}'", output="jsonl", map=rules), "hi")
+
+    assert heard.answer == ""
 
 
 async def test_a_line_that_is_too_long_is_an_agent_error(ask: Ask) -> None:

@@ -146,6 +146,9 @@ class CommandBackend:
                     yield said
             complaint = child.stderr_tail()[-MAX_SHOWN_STDERR_CHARACTERS:] or reader.skipped_text
             _check_exit(await child.wait_ended(), complaint)
+            if options.output is OutputFormat.JSONL and reader.lacks_answer:
+                why = f": {complaint}" if complaint else "."
+                raise AgentError(f"the command ended without an answer{why}")
         except AgentError as error:
             if turn.session_ref is not None and not spoken and _LOST_SESSION_WORDS.search(error.message):
                 raise _SessionForgotten("the program has lost its session.") from error

@@ -109,9 +109,20 @@ class LineReader:
         self.skipped_text = ""
         #: the first error in a line
         self.first_error = ""
+        self._has_lines = self._has_answer = False
+
+    @property
+    def lacks_answer(self) -> bool:
+        """Whether the program wrote lines without an answer in them and without a tool, though a rule reads answers.
+
+        A program that writes nothing has nothing to say, and one that used a tool may have worked in silence.
+        """
+        reads_answers = any(rule.text or rule.paragraph or rule.reply for rule in self._rules)
+        return self._has_lines and not self._has_answer and reads_answers
 
     def read_line(self, line: bytes) -> Iterator[BackendEvent | SessionRef | FullReply]:
         """Yield the events of a line, by every rule that applies."""
+        self._has_lines = self._has_lines or bool(line.strip())
         before, message = split_message(line)
         try:
             value = msgspec.json.decode(surrogates.replace_lone_surrogates(message)) if message else None
@@ -123,7 +134,9 @@ class LineReader:
             return
         for rule in self._rules:
             if all(value_at(path, value) == wanted for path, wanted in rule.when.items()):
-                yield from self._apply_rule(rule, value)
+                for said in self._apply_rule(rule, value):
+                    self._has_answer = self._has_answer or isinstance(said, Text | FullReply | Tool | ToolEnd)
+                    yield said
 
     def _note_skipped(self, text: str) -> None:
         if text and len(self.skipped_text) < MAX_ERROR_CHARACTERS:
