@@ -38,12 +38,15 @@ def end_marked(own: str) -> None:
 
 def end_ours() -> None:
     """End every process with a mark of this process."""
-    _end_matching(lambda found: found.rpartition("/")[0] == str(identity.own_identity()))
+    _end_matching(lambda found: found.rpartition("/")[0] == str(identity.own_identity()), same_numbering=True)
 
 
 def end_abandoned() -> None:
-    """End every process whose mark names a gateway that is gone."""
-    _end_matching(_is_abandoned)
+    """End every process whose mark names a gateway that is gone.
+
+    Those of gateways in containers are left alone: their marks hold process numbers that mean nothing here.
+    """
+    _end_matching(_is_abandoned, same_numbering=True)
 
 
 def find_marking_process(env: Mapping[str, str]) -> Identity | None:
@@ -63,11 +66,21 @@ def _is_abandoned(found: str) -> bool:
     return marking is not None and not identity.is_alive(marking)
 
 
-def _end_matching(matches: Callable[[str], bool]) -> None:
+def _end_matching(matches: Callable[[str], bool], *, same_numbering: bool = False) -> None:
+    """End the processes whose marks match.
+
+    Args:
+        same_numbering: leave out processes of other PID namespaces, which containers are.
+    """
     import psutil  # late: many programs that may start children never do
 
+    namespace = _read_pid_namespace("self") if same_numbering else None
     for _ in range(_MAX_SCAN_ROUNDS):
-        found = [process for process in psutil.process_iter() if matches(_mark_of(process))]
+        found = [
+            process
+            for process in psutil.process_iter()
+            if matches(_mark_of(process)) and (namespace is None or _read_pid_namespace(process.pid) == namespace)
+        ]
         if not found:
             return
         for process in found:
@@ -75,6 +88,17 @@ def _end_matching(matches: Callable[[str], bool]) -> None:
                 process.kill()
         # Not psutil's wait: it would take the exit status of our children away from asyncio.
         time.sleep(_SCAN_PAUSE_SECONDS)
+
+
+def _read_pid_namespace(pid: int | str) -> str | None:
+    """Return the PID namespace of a process: https://man7.org/linux/man-pages/man7/pid_namespaces.7.html.
+
+    None if it is not known, or where there is none.
+    """
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return None
 
 
 def _mark_of(process: psutil.Process) -> str:

@@ -351,9 +351,9 @@ async def test_an_unknown_session_is_replaced_with_a_warning(rig: Rig) -> None:
 
 @pytest.mark.parametrize("lost", [None, "ses_000000000000AAAAAAAAAAAAAA"])
 async def test_opencode_without_the_conversation_of_a_session_is_given_the_transcript(
-    rig: Rig, lost: str | None
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, lost: str | None
 ) -> None:
-    rig.history = exchange("I am Ada", "Hello Ada", "r1")
+    monkeypatch.setattr(rig, "history", exchange("I am Ada", "Hello Ada", "r1"))
     workspace = rig.workspace()
 
     told = await rig.ask("What is my name?", workspace, lost)
