@@ -278,6 +278,20 @@ async def test_connections_of_one_address_are_counted_unless_it_is_this_machine(
     assert "your address" in refused.message
 
 
+@pytest.mark.parametrize("limit", ["per_client", "connections"])
+async def test_each_connection_that_ended_makes_room_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """Otherwise a client is refused after so many connections in the gateway's life."""
+    monkeypatch.setattr(connection, "is_loopback", lambda _: False)
+    async with serving(tmp_path / "home", {"limits": {limit: 1}}) as served:
+        for _ in range(3):
+            await _until_answered(served)
+            async with connected(served) as (_, writer):
+                writer.transport.abort()
+        await _until_answered(served)
+
+
 async def _until_answered(served: Serving) -> None:
     async with asyncio.timeout(PATIENCE):
         while read(await raw(served, head("GET /livez"))).status != 200:

@@ -260,3 +260,11 @@ async def test_a_look_up_that_hangs_does_not_delay_others(hurry: Hurry) -> None:
         released.set()
 
     assert (quick, given_up) == (Delivered(), RetryLater("no answer within 120 s"))
+
+
+async def test_an_answer_that_says_it_is_compressed_is_not_unpacked() -> None:
+    """A small answer could fill the memory, and one that is not compressed at all would hide its status."""
+    async with serve_receiver("503 Content-Encoding: gzip") as receiver:
+        result = await sent(receiver.url, AddressPolicy(loopback_only=True), trusted=True)
+
+    assert result == RetryLater("answered 503: well")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import AgentError, ConfigError, Exhausted
-from gateway.process import identity
+from gateway.process import identity, orphans
 from gateway.process.child import (
     OUTPUT_BUFFER_BYTES,
     STDERR_TAIL_BYTES,
@@ -451,3 +451,16 @@ def test_a_group_that_has_ended_needs_no_signal() -> None:
     assert who
 
     assert not kill_group(who)
+
+
+async def test_what_a_dead_gateway_left_is_ended_before_a_child_starts(
+    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replaced here, as each test that runs beside this one ends what is abandoned on the whole machine."""
+    begun = tmp_path / "begun"
+    found: list[bool] = []
+    monkeypatch.setattr(orphans, "end_abandoned", lambda: found.append(begun.exists()))
+
+    await output(await spawn(children, "touch", str(begun)))
+
+    assert (found, begun.exists()) == ([False], True)

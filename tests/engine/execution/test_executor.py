@@ -471,3 +471,16 @@ async def test_a_run_carries_the_notices_of_its_backend(tmp_path: Path) -> None:
         stored = await stage.store.runs.get(run.id)
 
     assert run.notices == stored.notices == (Notice.CONTEXT_SHORTENED, Notice.SESSION_RESTARTED)
+
+
+async def test_a_run_whose_agent_goes_after_the_claim_fails_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = property(lambda _: lambda name: None, lambda _, given: None)
+    monkeypatch.setattr(executor.Executor, "_agents", nobody, raising=False)
+    async with staged(tmp_path) as stage:
+        run = await stage.do()
+
+    assert (run.status, run.outcome) == (Status.FAILED, Outcome.AGENT_ERROR)
+    assert "the agent 'main' is no longer configured" in (run.error or "")
+    assert stage.backend.turns == []
