@@ -219,6 +219,14 @@ class Engine:
         spec, admission = self._submitter.prepare_run(spec, coalesce=coalesce)
         return await self._submitter.await_acceptance(spec, self._store.runs.accept(spec, key, admission))
 
+    async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:
+        """Store a run of another system that has ended or is held; it never runs by itself.
+
+        Returns:
+            the run that was imported earlier under this key; None if this is a new one.
+        """
+        return await self._store.runs.import_run(run, key, dry_run=dry_run)
+
     async def release_run(self, run_id: str, key: IdempotencyKey | None = None) -> Run:
         """Queue a run that is held.
 

@@ -54,10 +54,12 @@ def test_the_public_routes_are_exactly_these() -> None:
 def test_every_scope_is_as_documented() -> None:
     """read = GET but logs, and tickets; write = the rest, but what is for admins.
 
-    admin = tokens, logs, changes of agents, who is let in, unreadable rows, and the gateway itself
+    admin = tokens, logs, changes of agents, who is let in, unreadable rows, imports, and the gateway itself
     """
     for route in GUARDED:
-        admin = route.path.startswith(("/api/tokens", "/api/logs", "/api/gateway", "/api/channels/")) or (
+        admin = route.path.startswith(
+            ("/api/tokens", "/api/logs", "/api/gateway", "/api/channels/", "/api/import")
+        ) or (
             (
                 route.path in ("/api/agents", "/api/agents/{id}", "/agents", "/agents/", "/agents/{id}")
                 or route.path.startswith("/api/unreadable")

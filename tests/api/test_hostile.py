@@ -109,7 +109,8 @@ READING = [route for route in discover_routes() if route.body is not Nothing and
 async def test_every_route_rejects_it(moongate: Serving, route: Any, sent: bytes) -> None:
     answer = read(await raw(moongate, posted(route, sent)))
 
-    assert (answer.status, answer.code) == ((413, "TOO_LARGE") if len(sent) > 1_000_000 else (400, "INVALID_REQUEST"))
+    limit = route.choose_body_limit(None, moongate.context).max_bytes
+    assert (answer.status, answer.code) == ((413, "TOO_LARGE") if len(sent) > limit else (400, "INVALID_REQUEST"))
     assert await nothing_was_kept(moongate)
 
 

@@ -38,6 +38,19 @@ class RunStore(Protocol):
         """
         ...
 
+    async def import_run(self, run: Run, key: IdempotencyKey, *, dry_run: bool = False) -> Run | None:
+        """Store a run of another system that has ended or is held. It gets an id of its own, and never runs by itself.
+
+        Args:
+            run: its id is the one that the other system gave it. A stored run with that id is the same run.
+            key: names the run in the other system.
+            dry_run: check, and store nothing.
+
+        Returns:
+            the run that was stored earlier; None if this is a new one.
+        """
+        ...
+
     async def claim(self, owner: str, limits: RunLimits) -> Sequence[Run]:
         """Claim as many queued runs as the limits allow, one at a time for each session.
 

@@ -214,6 +214,20 @@ class SessionStore(Protocol):
         """Return the agent's newest session in the channel that has no message; else create `chat`."""
         ...
 
+    async def import_session(
+        self, session: SessionKey, notes: Mapping[str, str], messages: Sequence[Message], *, dry_run: bool = False
+    ) -> bool:
+        """Store a session of another system with its transcript.
+
+        Returns False, and changes nothing, if there is one with that key, or one of the notes.
+
+        Args:
+            notes: notes to save with it, in the scope of its channel.
+            messages: oldest first.
+            dry_run: check, and store nothing.
+        """
+        ...
+
     async def find(self, key: str) -> Session | None: ...
 
     async def find_newest(self, chat: str) -> Session | None:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.domain import ids
 from gateway.domain.idempotency import IdempotencyKey
 from gateway.domain.ports.store import Store
-from gateway.domain.session import SessionKey
+from gateway.domain.session import Message, SessionKey
 from gateway.domain.times import Clock
 from gateway.domain.unreadable import RowKind
 from gateway.engine.resources.agents import Agents
@@ -52,6 +52,15 @@ class NamedSessions:
         made = NamedSession(id=opened.chat, name=name, key=opened.key, created=opened.created)
         await self._store.notes.save(channel, {_NOTE_NAME_PREFIX + made.id: msgspec.json.encode(made).decode()})
         return made
+
+    async def import_session(
+        self, channel: str, made: NamedSession, messages: Sequence[Message], *, dry_run: bool = False
+    ) -> bool:
+        """Store a session of another system with its transcript. Returns False if there is one with that key."""
+        key = SessionKey.parse_key(made.key)
+        assert key is not None, "the API makes session keys"
+        named = {_NOTE_NAME_PREFIX + made.id: msgspec.json.encode(made).decode()}
+        return await self._store.sessions.import_session(key, named, messages, dry_run=dry_run)
 
     async def list_sessions(self, channel: str) -> Sequence[NamedSession]:
         """Return the named sessions of a channel, the oldest first."""

@@ -66,25 +66,31 @@ class Schedules:
             AgentNotFound: there is no such agent.
             Conflict: there is one with that id already, or the key was used with another body.
         """
-        now = self._clock()
-        cron.find_time_zone(spec.timezone)
-        if id_ is not None and not ids.is_slug(id_):
-            raise InvalidRequest("id: only letters, digits and . _ @ - (at most 64 characters).")
-        anchor = now // 1000 * 1000
-        made = Schedule(
-            id=id_ or ids.make_ulid(now).lower(),
-            spec=spec,
-            enabled=enabled,
-            anchor=anchor,
-            next_at=self._compute_next_time(spec, now, anchor),
-            created=now,
-            updated=now,
-        )
-        self._check_runnable(made)
+        made = self._build_schedule(spec, id_, enabled=enabled)
         try:
             return await self._store.schedules.create(made, key)
         finally:  # if the caller is cancelled before the store answers, the schedule may still be on disk
             self._changed()
+
+    async def import_schedule(self, spec: ScheduleSpec, id_: str, *, enabled: bool, dry_run: bool = False) -> bool:
+        """Create a schedule of another system. Returns False if there is one with that id that has these labels.
+
+        Args:
+            dry_run: check, and create nothing.
+
+        Raises:
+            InvalidRequest, AgentNotFound, Conflict: as for a new schedule.
+        """
+        with contextlib.suppress(ScheduleNotFound):
+            found = await self._store.schedules.get(id_)
+            if spec.labels.keys() <= found.spec.labels.keys():
+                return False
+            raise Conflict(f"there is another schedule {id_!r}, which was not made by that system.")
+        if dry_run:
+            self._build_schedule(spec, id_, enabled=enabled)
+        else:
+            await self.create_schedule(spec, id_, enabled=enabled)
+        return True
 
     async def edit_schedule(self, id_: str, changes: Mapping[str, Any], enabled: bool | None = None) -> Schedule:
         """Change fields of a schedule's spec. A new time is computed from now on.
@@ -272,6 +278,24 @@ class Schedules:
             f"the schedule {id_!r} was changed {MAX_EDIT_ATTEMPTS} times while this edit was made.",
             remedy="Look at it, then edit it again.",
         )
+
+    def _build_schedule(self, spec: ScheduleSpec, id_: str | None, *, enabled: bool) -> Schedule:
+        now = self._clock()
+        cron.find_time_zone(spec.timezone)
+        if id_ is not None and not ids.is_slug(id_):
+            raise InvalidRequest("id: only letters, digits and . _ @ - (at most 64 characters).")
+        anchor = now // 1000 * 1000
+        made = Schedule(
+            id=id_ or ids.make_ulid(now).lower(),
+            spec=spec,
+            enabled=enabled,
+            anchor=anchor,
+            next_at=self._compute_next_time(spec, now, anchor),
+            created=now,
+            updated=now,
+        )
+        self._check_runnable(made)
+        return made
 
     def _check_runnable(self, made: Schedule) -> None:
         """Raise an error if a run of this schedule would be refused."""

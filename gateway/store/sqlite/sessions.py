@@ -24,6 +24,8 @@ _SELECT_SESSION = (
 )
 #: characters of the first message that become a session's title
 MAX_TITLE_CHARACTERS = 80
+#: messages that one statement writes: SQLite limits the values of a statement
+MAX_MESSAGES_PER_INSERT = 500
 #: characters after which a history ends, counted from its newest message
 MAX_HISTORY_BYTES = 8 << 20
 
@@ -112,24 +114,44 @@ def write_transcript(tx: Transaction, run: Run, *, refused: bool = False) -> Non
 
 def write_round(tx: Transaction, run: Run, number: int, reply: str | None, *, refused: bool = False) -> None:
     """Add the prompt and the reply of one round to the transcript, unless the session was deleted."""
-    said = [(Role.USER, run.spec.build_prompt(number), run.created if number == 1 else tx.now, refused)]
-    if reply is not None:
-        said.append((Role.ASSISTANT, reply, tx.now, False))
-    row = tx.execute(
-        "SELECT last_n, title FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)
-    ).fetchone()
-    if row is None:
-        return
-    last, title = row
-    rows = [(run.spec.session, n, run.id, *one) for n, one in enumerate(said, start=last + 1)]
-    tx.execute(  # one statement: each statement that writes also writes the search index
-        "INSERT INTO transcript (session, n, run, role, content, at, refused) VALUES "
-        + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows)),
-        tuple(itertools.chain.from_iterable(rows)),
+    prompt = Message(
+        role=Role.USER,
+        content=run.spec.build_prompt(number),
+        at=run.created if number == 1 else tx.now,
+        run=run.id,
+        is_refused=refused,
     )
+    said = [prompt]
+    if reply is not None:
+        said.append(Message(role=Role.ASSISTANT, content=reply, at=tx.now, run=run.id))
+    row = tx.execute("SELECT 1 FROM sessions WHERE key = ? AND after_run < ?", (run.spec.session, run.seq)).fetchone()
+    if row is not None:
+        write_messages(tx, run.spec.session, said, title=run.spec.input)
+
+
+def write_messages(tx: Transaction, session: str, said: Sequence[Message], *, title: str | None = None) -> None:
+    """Add messages to the transcript of a session that is there; their numbers follow those that it has.
+
+    Args:
+        title: the text that becomes the title if the session has none; the first message when not given.
+    """
+    row: Any = tx.execute("SELECT last_n, title FROM sessions WHERE key = ?", (session,)).fetchone()
+    last, there = row
+    for begin in range(0, len(said), MAX_MESSAGES_PER_INSERT):
+        some = said[begin : begin + MAX_MESSAGES_PER_INSERT]
+        rows = [
+            (session, n, one.run, one.role, one.content, one.at, one.is_refused) for n, one in enumerate(some, last + 1)
+        ]
+        tx.execute(  # one statement: each statement that writes also writes the search index
+            "INSERT INTO transcript (session, n, run, role, content, at, refused) VALUES "
+            + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows)),
+            tuple(itertools.chain.from_iterable(rows)),
+        )
+        last += len(rows)
+    first = said[0].content if title is None and said else title or ""
     tx.execute(
         "UPDATE sessions SET last_n = ?, title = ?, updated = ? WHERE key = ?",
-        (last + len(said), title or _shorten_title(run.spec.input), tx.now, run.spec.session),
+        (last, there or _shorten_title(first), tx.now, session),
     )
 
 

@@ -25,6 +25,7 @@ from gateway.store.sqlite import (
     event_log,
     firing,
     idempotency,
+    importing,
     notes,
     permissions,
     processes,
@@ -80,6 +81,7 @@ def in_read(query: Callable[Concatenate[Reader, P], R]) -> Callable[Concatenate[
 
 class SqliteRunStore(NounStore):
     accept = in_write(runs.accept_run)
+    import_run = in_write(importing.import_run)
     claim = in_write(claiming.claim_runs)
     save_backend_ref = in_write(runs.save_backend_ref)
     end_round = in_write(runs.end_round)
@@ -160,6 +162,7 @@ class SqliteOwnerStore(NounStore):
 class SqliteSessionStore(NounStore):
     open = in_write(sessions.open_session)
     open_empty = in_write(sessions.open_empty_session)
+    import_session = in_write(importing.import_session)
     delete = in_write(session_deletion.delete_with_runs)
     reindex_message_batch = in_write(search.reindex_message_batch)
     find = in_read(sessions.find_session)

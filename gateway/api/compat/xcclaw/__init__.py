@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.api.compat.xcclaw import changes, schedules, sessions, tasks
+from gateway.api.compat.xcclaw import changes, imports, schedules, sessions, tasks
 from gateway.api.compat.xcclaw.wire import XCCLAW_DIALECT, XCCLAW_PATH
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain.ports.backend import AgentHealth
@@ -57,4 +57,4 @@ async def _find_opencode_state(engine: Engine) -> OpencodeState:
     return OpencodeState(status="unavailable")
 
 
-ROUTES.listed += [route for part in (tasks, schedules, sessions, changes) for route in part.ROUTES.listed]
+ROUTES.listed += [route for part in (tasks, schedules, sessions, changes, imports) for route in part.ROUTES.listed]

@@ -11,17 +11,15 @@ from msgspec import Meta, Struct
 from gateway.api import fields, reply, views
 from gateway.api.compat.xcclaw.wire import (
     MAX_XCCLAW_ROWS,
-    XCCLAW_CHANNEL,
     XCCLAW_DIALECT,
     XCCLAW_LABEL,
     XCCLAW_PATH,
-    TaskType,
+    build_schedule_spec,
 )
 from gateway.api.routing import Call, Routes, Unheeded
 from gateway.domain import ids, times
 from gateway.domain.ids import SLUG_PATTERN
-from gateway.domain.schedule import Schedule, ScheduleSpec
-from gateway.domain.session import SessionKey
+from gateway.domain.schedule import Schedule
 from gateway.domain.token import Scope
 from gateway.errors import InvalidRequest, ScheduleNotFound
 
@@ -59,17 +57,9 @@ class ScheduleDeleted(Struct, frozen=True, kw_only=True):
 )
 async def create_xcclaw_schedule(call: Call[NewXCClawSchedule, Unheeded]) -> XCClawSchedule:
     """Make a schedule; at each of its times it makes a task in a session of its own."""
-    wanted, settings = call.body, call.server.config.cron
+    wanted = call.body
     identifier = wanted.id or ids.make_ulid(call.server.clock()).lower()
-    spec = ScheduleSpec(
-        name=wanted.name,
-        expression=wanted.cron,
-        timezone=settings.timezone,
-        input=wanted.prompt,
-        session=str(SessionKey.from_parts(call.engine.agents.default_agent.id, XCCLAW_CHANNEL, identifier)),
-        labels={XCCLAW_LABEL: TaskType.SCHEDULED},
-        max_failures=settings.max_failures,
-    )
+    spec = build_schedule_spec(call, identifier, wanted.name, wanted.cron, wanted.prompt)
     try:
         made = await call.engine.schedules.create_schedule(
             spec, identifier, enabled=wanted.enabled, key=call.read_idempotency_key()

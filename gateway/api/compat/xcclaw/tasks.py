@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from gateway.api import fields, reply
 from gateway.api.compat.xcclaw.wire import (
     MAX_XCCLAW_ROWS,
+    SCHEDULED_CHAT,
     XCCLAW_CHANNEL,
     XCCLAW_DIALECT,
     XCCLAW_LABEL,
@@ -32,8 +33,6 @@ from gateway.domain.session import SessionKey
 from gateway.domain.token import Scope
 from gateway.errors import Conflict, RunNotFound, TimedOut
 
-#: session of scheduled tasks that name none
-SCHEDULED_CHAT = "scheduled"
 #: seconds that the answer waits for an aborted task to end
 ABORT_WAIT_SECONDS = 5.0
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
 from gateway.api import views
-from gateway.api.routing import Dialect
+from gateway.api.routing import Call, Dialect
 from gateway.domain import times
 from gateway.domain.run import Run, RunSpec, Source, Status
+from gateway.domain.schedule import ScheduleSpec
 from gateway.domain.session import SessionKey
 
 XCCLAW_PATH = "/api/xcclaw"
@@ -19,6 +21,9 @@ XCCLAW_CHANNEL = "xcclaw"
 XCCLAW_LABEL = "xcclaw"
 #: the most rows in a list: the newest ones
 MAX_XCCLAW_ROWS = 10_000
+
+#: session of scheduled tasks that name none
+SCHEDULED_CHAT = "scheduled"
 
 XCCLAW_STATUSES = {
     Status.HELD: "pending",
@@ -90,3 +95,17 @@ def parse_session_key(text: str) -> SessionKey:
 def build_run_spec(key: SessionKey, kind: TaskType, text: str) -> RunSpec:
     """Return the run of a task."""
     return RunSpec(source=Source.TASK, agent=key.agent, session=str(key), input=text, labels={XCCLAW_LABEL: kind})
+
+
+def build_schedule_spec(call: Call[Any, Any], identifier: str, name: str, cron: str, prompt: str) -> ScheduleSpec:
+    """Return the definition of a schedule, which has a session of its own."""
+    settings = call.server.config.cron
+    return ScheduleSpec(
+        name=name,
+        expression=cron,
+        timezone=settings.timezone,
+        input=prompt,
+        session=str(SessionKey.from_parts(call.engine.agents.default_agent.id, XCCLAW_CHANNEL, identifier)),
+        labels={XCCLAW_LABEL: TaskType.SCHEDULED},
+        max_failures=settings.max_failures,
+    )

@@ -1,0 +1,1 @@
+"""Reads what other systems have stored, so that it can be imported."""
