@@ -178,6 +178,10 @@ LENGTH_REFUSALS: list[tuple[int, Any, int | None, int | None]] = [
         9000,
     ),
     (400, {"error": "the input length exceeds the context length"}, None, None),
+    (400, {"error": {"message": "input length 9000 exceeds context 8000"}}, None, None),
+    (400, {"error": {"message": "the conversation exceeds the window of this model"}}, None, None),
+    (400, {"error": {"message": "The prompt does not fit."}}, None, None),
+    (400, {"detail": "9000 tokens, max 8000"}, None, None),
     (500, {"error": {"message": "rpc error: the request exceeds the available context size (2048 tokens)"}}, 2048, None),
     (
         400,

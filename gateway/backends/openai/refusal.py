@@ -57,6 +57,8 @@ _LENGTH_WORDS = re.compile(
     r"|\btokens?\b.{0,60}\bexceed|exceed\w*\b.{0,60}(\btokens?\b|max(imum)? \w* ?(length|input))"
     r"|longer than .{0,60}(context|maximum|model)|max(imum)?[ _](input|model|sequence|position)[ _](len|tokens|embed)"
     r"|range of input length|must have less than \d+ tokens|tokens \+ .{0,30}must be <=|number of tokens to keep"
+    r"|exceed\w*\b.{0,40}\b(context|window)\b|\b(context|window)\b.{0,40}\bexceed|\b(not|n't|cannot) fit\b"
+    r"|\d tokens\b.{0,20}\b(max|maximum|limit|allowed)\b"
     r"|string_above_max_length|超长|超[过出].{0,16}(长度|上下文|限制|token)"
 )
 _TOO_LARGE_STATUS, _TOO_MANY_REQUESTS_STATUS = 413, 429
