@@ -281,7 +281,7 @@ async def raw_server() -> AsyncIterator[Respond]:
         (reply(b'{"error": {"message": "no such model"}}', "application/json"), "not stream an answer: no such model"),
         (reply(b"<html><h1>Log in</h1></html>", "text/html"), "did not stream an answer: Log in"),
         (reply(b"", status="302 Found", more="Location: http://127.0.0.1:9/\r\n"), "answered 302: Found"),
-        (reply(b"data: 5\n\n"), "cannot be read"),
+        (reply(b"data: 5\n\n"), "before it was complete"),
         (reply(b'data: {"choices": 7}\n\n'), "cannot be read"),
         (reply(b'data: {"choices": [{"delta": {"content": 5}}]}\n\n'), "cannot be read"),
         (reply(b"data: " + b"[" * 100_000 + b"\n\n"), "cannot be read"),

@@ -168,6 +168,8 @@ STREAM_FAILURES = {
     "a timeout": (piece({"error": {"message": "Request timeout", "code": 408}}), "Request timeout", True),
     "overloaded": (piece({"error": {"message": "Overloaded", "code": 529}}), "Overloaded", True),
     "a quota": (piece({"error": {"message": "You exceeded your quota", "code": 429}}), "your quota", False),
+    "only a string": (piece("the engine died") + DONE, "the engine died", True),
+    "nothing but null": (piece(None) + DONE, "without a text", True),
     "only a text": (piece({"error": "it broke"}) + DONE, "it broke", True),
     "no words": (piece({"error": True}) + DONE, "true", True),
     "only the end": (DONE, "without a text", True),
@@ -240,6 +242,13 @@ async def test_what_a_failed_answer_used_counts(backend: OpenAIBackend) -> None:
 
 
 # --- what stands beside the answer ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beside", [None, [], 0, True, "ping"])
+async def test_a_piece_that_is_no_object_is_skipped(backend: OpenAIBackend, beside: Any) -> None:
+    heard = await hear(backend, reply(piece(beside) + chunk(content="hello") + end("stop") + DONE))
+
+    assert heard.answer == "hello"
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,12 @@ class AnswerReader:
         """
         if isinstance(piece, list) and piece:  # Google's errors
             piece = piece[0]
+        if isinstance(piece, str):
+            piece = {"message": piece}
         if not isinstance(piece, dict):
-            raise _make_unreadable("a piece of the answer is no object")
+            if is_error:
+                return self._read_failure(read_complaint(piece))
+            return []  # it says nothing: some servers send `null` to keep the connection open
         choice = _find_first_choice(piece)
         if is_error or _reports_failure(piece):
             return self._read_failure(read_complaint(piece))
