@@ -170,6 +170,16 @@ STREAM_FAILURES = {
     "a quota": (piece({"error": {"message": "You exceeded your quota", "code": 429}}), "your quota", False),
     "only a string": (piece("the engine died") + DONE, "the engine died", True),
     "nothing but null": (piece(None) + DONE, "without a text", True),
+    "Google, a limit of a minute": (
+        piece([{"error": {"code": 429, "message": "Resource has been exhausted (e.g. check quota)."}}]),
+        "Resource has been exhausted",
+        True,
+    ),
+    "Google, a limit that names its end": (
+        piece({"error": {"code": 429, "message": "You exceeded your current quota. Please retry in 34.07s."}}),
+        "Please retry in",
+        True,
+    ),
     "only a text": (piece({"error": "it broke"}) + DONE, "it broke", True),
     "no words": (piece({"error": True}) + DONE, "true", True),
     "only the end": (DONE, "without a text", True),

@@ -27,6 +27,8 @@ _PERMANENT_NAMES = re.compile(
 )
 #: an account without credit: OpenAI answers 429 for it, too
 _NO_CREDIT = re.compile(r"quota|insufficient (balance|credit|funds)", re.IGNORECASE)
+#: a limit of a minute that is called a quota: Google's
+_PASSING_QUOTA = re.compile(r"retry in|per[ _]?minute|e\.g\. check quota", re.IGNORECASE)
 #: fields that hold a status or a name
 _STATUS_FIELDS = ("status_code", "http_status_code", "code", "status", "error_code")
 _NAME_FIELDS = ("type", "error_type", *_STATUS_FIELDS)
@@ -56,7 +58,7 @@ class ServerComplaint(NamedTuple):
     @property
     def is_temporary(self) -> bool:
         """Whether another try may succeed. A failure that says nothing about it may have been an accident."""
-        if _NO_CREDIT.search(self.words) or _NO_CREDIT.search(self.names):
+        if _NO_CREDIT.search(f"{self.words} {self.names}") and not _PASSING_QUOTA.search(self.words):
             return False
         if self.status is not None:
             return self.status in _TEMPORARY_STATUSES or self.status >= 500
