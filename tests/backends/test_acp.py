@@ -69,7 +69,11 @@ class Rig:
         given = msgspec.structs.replace(self.agent.options, command=[*SCRIPTED_ACP_COMMAND, *arguments], **options)
         self.agent = msgspec.structs.replace(self.agent, options=given, **changes)
 
-    async def ask(self, prompt: str, ref: str | None = None, model: str | None = None) -> list[TurnOutput]:
+    async def ask(
+        self, prompt: str, ref: str | None = None, model: str | None = None, said: list[TurnOutput] | None = None
+    ) -> list[TurnOutput]:
+        """Stream a turn to its end; what came before an error is in `said`."""
+        said = said if said is not None else []
         turn = Turn(
             run="run",
             attempt=1,
@@ -82,7 +86,9 @@ class Rig:
             read_history=self.read_history,
             ask_permission=self.people.ask,
         )
-        return [said async for said in self.backend.stream_turn(turn)]
+        async for one in self.backend.stream_turn(turn):
+            said.append(one)
+        return said
 
     @property
     def chosen(self) -> str:
@@ -157,6 +163,17 @@ async def test_an_agent_without_the_conversation_of_its_session_is_given_the_tra
     assert text(said).endswith("What is my name?")
     assert [log.notice for log in of(said, Log)] == [Notice.SESSION_RESTARTED]
     assert (text(again), of(again, Log)) == ("echo: And now?", [])
+
+
+async def test_a_conversation_that_fails_to_begin_again_is_not_continued(rig: Rig) -> None:
+    rig.history = exchange("I am Ada", "Hello Ada", "r1")
+    said: list[TurnOutput] = []
+
+    with pytest.raises(AgentError, match="ended by signal 9"):
+        await rig.ask("[[die]]", "s-unknown", said=said)
+    again = await rig.ask("What is my name?", ref(said) if of(said, SessionRef) else "s-unknown")
+
+    assert "User: I am Ada" in text(again)
 
 
 async def test_the_system_prompt_goes_before_the_first_prompt_only(rig: Rig) -> None:

@@ -76,10 +76,12 @@ class TurnRunner:
         """
         session, lost = await self._open_session()
         text = self._turn.input
-        if lost is not None and (restarted := await self._turn.restart_conversation(lost)) is not None:
+        restarted = None if lost is None else await self._turn.restart_conversation(lost)
+        if restarted is not None:
             yield restarted.remark
             text = restarted.turn.input
-        yield SessionRef(session)
+        else:
+            yield SessionRef(session)
         if lost is not None and self._turn.agent.system_prompt:
             text = f"{self._turn.agent.system_prompt}\n\n{text}"
         with self._connection.listen_to(session, self._answer_request):
@@ -99,6 +101,8 @@ class TurnRunner:
         if (used := response.usage) is not None:
             yield Usage(input=used.input_tokens, output=used.output_tokens, cached=used.cached_read_tokens or 0)
         yield self._check_stop_reason(response.stop_reason)
+        if restarted is not None:  # only now: after a failure, the agent may not know what it was told
+            yield SessionRef(session)
 
     async def _stream_updates(
         self, session: str, asking: asyncio.Task[PromptResponse]
