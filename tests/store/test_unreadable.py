@@ -22,7 +22,7 @@ from gateway.domain.token import Scope, Token
 from gateway.domain.unreadable import RowKind
 from gateway.errors import Conflict, NotFound, ScheduleNotFound, Unreadable
 from gateway.process.identity import Identity
-from gateway.store.sqlite import opening
+from gateway.store.sqlite import opening, unreadable
 from gateway.store.sqlite.store import SqliteStore
 from tests.contracts.stores import ALL, LIMITS, PAGE, START, SteppedClock, claim_one, finish, rules, spec
 
@@ -326,3 +326,60 @@ async def test_webhooks_are_listed_around_a_schedule_that_cannot_be_read(store: 
     damage(store, "UPDATE schedules SET spec = ? WHERE id = 'bad'", damaged)
 
     assert [use.schedule for use in await store.deliveries.list_webhook_uses(10)] == [("good", "")]
+
+
+#: text that is not UTF-8
+_NOT_TEXT = "CAST(x'ff' AS TEXT)"
+
+
+async def test_a_queued_run_whose_text_is_not_utf8_keeps_no_other_from_starting(store: SqliteStore) -> None:
+    bad, other = [(await store.runs.accept(spec(f"main:test:{name}"))).run.id for name in "ab"]
+    damage(store, f"UPDATE runs SET usage = {_NOT_TEXT} WHERE id = ?", bad)
+
+    claimed = await store.runs.claim(OLD, LIMITS)
+
+    assert [run.id for run in claimed] == [other]
+    assert await found(store) == [("task", bad)]
+
+
+async def test_a_delivery_whose_text_is_not_utf8_keeps_no_other_from_being_sent(store: SqliteStore) -> None:
+    for session in ("main:test:a", "main:test:b"):
+        await ended(store, session, deliver=(TARGET,))
+    bad, other = await listed(store.deliveries.list(DeliveryFilter(), PAGE), "id")
+    damage(store, f"UPDATE deliveries SET error = {_NOT_TEXT} WHERE id = ?", bad)
+
+    assert await listed(store.deliveries.take_due(10, 10), "id") == [other]
+    assert await found(store) == [("delivery", bad)]
+
+
+async def test_a_delivery_that_cannot_be_read_does_not_hold_up_its_chat(store: SqliteStore) -> None:
+    chat = Target(kind="telegram", address="42", format="chat")
+    for session in ("main:test:a", "main:test:b"):
+        await ended(store, session, deliver=(chat,))
+    bad, other = await listed(store.deliveries.list(DeliveryFilter(), PAGE), "id")
+    damage(store, f"UPDATE deliveries SET error = {_NOT_TEXT} WHERE id = ?", bad)
+
+    taken = [one.id for _ in range(2) for one in await store.deliveries.take_due(10, 10)]
+
+    assert taken == [other]
+
+
+async def test_a_running_run_whose_text_is_not_utf8_is_rescued_out_of_the_way(store: SqliteStore) -> None:
+    for session in ("main:test:a", "main:test:b"):
+        await store.runs.accept(spec(session))
+    bad, good = sorted(await store.runs.claim("dead", LIMITS), key=lambda run: run.seq)
+    damage(store, f"UPDATE runs SET usage = {_NOT_TEXT} WHERE id = ?", bad.id)
+
+    assert [run.id for run in await store.owners.rescue_runs("dead")] == [good.id]
+    assert await store.owners.list() == []
+
+
+async def test_one_damaged_text_does_not_have_its_table_searched_at_each_list(store: SqliteStore) -> None:
+    bad, good = await ended(store), await ended(store)
+    damage(store, f"UPDATE runs SET result = {_NOT_TEXT} WHERE id = ?", bad.id)
+    await store._database.read(lambda reader: unreadable._find_damaged_text(reader, RowKind.TASK))
+    store._database.unreadable._next_search[RowKind.TASK] = float("inf")
+    store._database.unreadable.forget_row(RowKind.TASK, (bad.id,))
+
+    assert [run.id for run in await store.runs.list(ALL, PAGE)] == [good.id]
+    assert await found(store) == [], "it would be found again by a search"

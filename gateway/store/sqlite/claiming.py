@@ -133,14 +133,13 @@ def _list_ready(tx: Transaction, index: str, is_background: str, agent: str, lim
         " AND NOT (source = 'cron' AND EXISTS (SELECT 1 FROM labels, json_each(?) AS aside"
         " WHERE labels.name = 'schedule' AND labels.value = aside.value AND labels.run = runs.seq))"
     )
-    rows = tx.execute(
-        f"SELECT {run_queries.RUN_COLUMNS} FROM runs INDEXED BY {index}"
+    found, readable = run_queries.fetch_runs(
+        tx,
+        f"runs INDEXED BY {index}"
         f" WHERE agent = ? AND status = 'queued' AND ready = 1 AND source {is_background} 'background'{but}"
         " ORDER BY priority DESC, seq LIMIT ?",
         (agent, aside, limit),
     )
-    found = rows.fetchall()
-    readable = run_queries.decode_runs(tx, found)
     if len(readable) < len(found):  # their sessions go on without them, and there is room for others
         setting_aside.set_aside_unreadable(tx, found, readable)
         return _list_ready(tx, index, is_background, agent, limit, aside)

@@ -142,8 +142,22 @@ def take_due(tx: Transaction, limit: int, each: int) -> list[Delivery]:
         taken += tx.execute(_FIRST_DUE, (receiver, tx.now, min(room, limit - len(taken)))).fetchall()
     for (seq,) in taken:
         tx.execute("UPDATE deliveries SET status = 'sending', attempt = attempt + 1 WHERE seq = ?", (seq,))
-    rows = [tx.execute(f"{_SELECT_DELIVERY} WHERE deliveries.seq = ?", (seq,)).fetchone() for (seq,) in taken]
-    return _decode_deliveries(tx, rows)
+    due: list[Delivery] = []
+    for (seq,) in taken:
+        readable = _decode_deliveries(tx, tx.execute(f"{_SELECT_DELIVERY} WHERE deliveries.seq = ?", (seq,)))
+        due += readable
+        if not readable:
+            _give_up_unreadable(tx, seq)
+    return due
+
+
+def _give_up_unreadable(tx: Transaction, seq: int) -> None:
+    """End a delivery that cannot be read: the others to its receiver would wait for it."""
+    tx.execute(
+        "UPDATE deliveries SET status = ?, error = 'it cannot be read', finished = ? WHERE seq = ?",
+        (DeliveryStatus.DEAD, tx.now, seq),
+    )
+    _note_change(tx, seq, DeliveryStatus.DEAD)
 
 
 def record_attempt(tx: Transaction, delivery: Delivery) -> bool:

@@ -58,6 +58,19 @@ def decode_runs(reader: Reader, rows: Iterable[Any]) -> list[Run]:
     return decode_rows(reader, RowKind.TASK, rows, _decode_run, lambda row: (row[1],))
 
 
+def fetch_runs(reader: Reader, selection: str, values: Sequence[Any]) -> tuple[list[int], list[Run]]:
+    """Return the numbers of all selected runs, and those that can be decoded; the others are set aside.
+
+    Args:
+        selection: what follows FROM in a statement.
+    """
+    seqs: list[Any] = [seq for (seq,) in reader.execute(f"SELECT seq FROM {selection}", values)]
+    found: list[Run] = []
+    for seq in seqs:  # one by one: after a text that is not UTF-8, its row cannot be told from the others
+        found += decode_runs(reader, reader.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE seq = ?", (seq,)))
+    return seqs, found
+
+
 def decode_run(reader: Reader, row: Sequence[Any]) -> Run:
     """Decode a row with `RUN_COLUMNS`.
 

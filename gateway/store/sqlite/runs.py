@@ -271,12 +271,10 @@ def requeue_run(tx: Transaction, run_id: str, epoch: int, why: str) -> Run:
 
 
 def rescue_runs(tx: Transaction, owner: str) -> list[Run]:
-    rows = tx.execute(
-        f"SELECT {run_queries.RUN_COLUMNS} FROM runs INDEXED BY runs_running WHERE status = 'running' AND owner = ?",
-        (owner,),
-    ).fetchall()
-    readable = run_queries.decode_runs(tx, rows)
-    setting_aside.set_aside_unreadable(tx, rows, readable)
+    found, readable = run_queries.fetch_runs(
+        tx, "runs INDEXED BY runs_running WHERE status = 'running' AND owner = ?", (owner,)
+    )
+    setting_aside.set_aside_unreadable(tx, found, readable)
     return [_requeue(tx, run, "its gateway ended") for run in readable]
 
 
@@ -313,14 +311,14 @@ def cancel_session_runs(tx: Transaction, session: str) -> list[str]:
 
 def abandon_runs(tx: Transaction, agent: str, limit: int, name: str) -> list[Run]:
     """Fail queued runs of an agent that no longer exists, oldest first, so that transcripts stay in order."""
-    rows = tx.execute(
-        f"SELECT {run_queries.RUN_COLUMNS} FROM runs INDEXED BY runs_waiting WHERE status = 'queued' AND agent = ?"
+    found, readable = run_queries.fetch_runs(
+        tx,
+        "runs INDEXED BY runs_waiting WHERE status = 'queued' AND agent = ?"
         f" AND run_at IS NOT {setting_aside.NEVER} ORDER BY seq LIMIT ?",
         (agent, limit),
-    ).fetchall()
+    )
     abandoned = []
-    readable = run_queries.decode_runs(tx, rows)
-    setting_aside.set_aside_unreadable(tx, rows, readable)
+    setting_aside.set_aside_unreadable(tx, found, readable)
     for run in readable:
         error = f"the agent {name!r} was removed before this run began."
         abandoned.append(move_run(tx, run, Move.ABANDON, outcome=Outcome.AGENT_ERROR, error=error))

@@ -35,17 +35,17 @@ def set_aside_run(tx: Transaction, seq: int) -> None:
     advance_lane(tx, session)
 
 
-def set_aside_unreadable(tx: Transaction, rows: Iterable[Any], readable: Iterable[Run]) -> None:
+def set_aside_unreadable(tx: Transaction, seqs: Iterable[int], readable: Iterable[Run]) -> None:
     """Set aside the open runs that could not be decoded.
 
     Args:
-        rows: all rows; each begins with the number of its run.
+        seqs: the numbers of all runs.
         readable: the runs that could be decoded.
     """
     known = {run.seq for run in readable}
-    for row in rows:
-        if row[0] not in known:
-            set_aside_run(tx, row[0])
+    for seq in seqs:
+        if seq not in known:
+            set_aside_run(tx, seq)
 
 
 def retry_runs(tx: Transaction) -> None:

@@ -6,7 +6,9 @@ removed, or when it is gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -25,6 +27,8 @@ T = TypeVar("T")
 DECODING_ERRORS = (msgspec.MsgspecError, ValueError, TypeError, KeyError)
 #: unreadable rows that are listed; the others are set aside all the same
 MAX_LISTED_ROWS = 1000
+#: how many times as long as a search of a table the pause after it is
+SEARCH_PAUSE_FACTOR = 50
 #: characters of a reason
 MAX_REASON_CHARACTERS = 300
 
@@ -57,6 +61,8 @@ class UnreadableRows:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._rows: dict[tuple[RowKind, tuple[Any, ...]], UnreadableRow] = {}
+        #: when tables may be searched again, in seconds of the monotonic clock
+        self._next_search: dict[RowKind, float] = {}
 
     def note_row(self, kind: RowKind, key: Sequence[Any], error: Exception) -> UnreadableRow:
         """Add a row that cannot be decoded. The first time, log it."""
@@ -81,6 +87,18 @@ class UnreadableRows:
     def find_key(self, kind: RowKind, id_: str) -> tuple[Any, ...] | None:
         """Return the key of a row, or None if no such row is known to be unreadable."""
         return next((key for (found, key), row in list(self._rows.items()) if (found, row.id) == (kind, id_)), None)
+
+    @contextlib.contextmanager
+    def limit_search(self, kind: RowKind) -> Iterator[bool]:
+        """Tell whether a table may be searched now: that takes no more than a small share of the time."""
+        begun = time.monotonic()
+        is_allowed = begun >= self._next_search.get(kind, begun)
+        try:
+            yield is_allowed
+        finally:
+            if is_allowed:
+                ended = time.monotonic()
+                self._next_search[kind] = ended + (ended - begun) * SEARCH_PAUSE_FACTOR
 
     def forget_row(self, kind: RowKind, key: tuple[Any, ...]) -> None:
         self._rows.pop((kind, key), None)
@@ -143,7 +161,16 @@ def decode_row(reader: Reader, kind: RowKind, row: Any, decode: Callable[[Any], 
 
 
 def _find_damaged_text(reader: Reader, kind: RowKind) -> None:
-    """Find the rows of a kind whose text is not UTF-8: their keys are not in the rows that failed."""
+    """Find the rows of a kind whose text is not UTF-8: their keys are not in the rows that failed.
+
+    This reads the whole table, so it does not happen at each such row.
+    """
+    with reader.unreadable.limit_search(kind) as is_allowed:
+        if is_allowed:
+            _search_damaged_text(reader, kind)
+
+
+def _search_damaged_text(reader: Reader, kind: RowKind) -> None:
     place = PLACES[kind]
     for key in reader.execute(f"SELECT {', '.join(place.key)} FROM {place.table}"):
         try:
