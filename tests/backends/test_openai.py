@@ -278,7 +278,7 @@ async def raw_server() -> AsyncIterator[Respond]:
         (reply(b""), "before it was complete"),
         (reply(b"hello\n\n"), "before it was complete"),
         (reply(b"\x1f\x8b\x08\x00zip", more="Content-Encoding: gzip\r\n"), "before it was complete"),
-        (reply(b'{"error": {"message": "no such model"}}', "application/json"), "not stream an answer: no such model"),
+        (reply(b'{"error": {"message": "no such model"}}', "application/json"), "failed: no such model"),
         (reply(b"<html><h1>Log in</h1></html>", "text/html"), "did not stream an answer: Log in"),
         (reply(b"", status="302 Found", more="Location: http://127.0.0.1:9/\r\n"), "answered 302: Found"),
         (reply(b"data: 5\n\n"), "before it was complete"),

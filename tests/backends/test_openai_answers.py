@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,16 @@ async def test_what_a_failed_answer_used_counts(backend: OpenAIBackend) -> None:
         await hear(backend, reply(end("length") + used + DONE), heard=heard)
 
     assert heard.usage == Usage(input=7, output=5)
+
+
+@pytest.mark.parametrize("reason", ["stop", None])
+async def test_the_whole_answer_of_a_server_that_does_not_stream_is_read(backend: OpenAIBackend, reason: Any) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": reason}
+    whole = {"object": "chat.completion", "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+
+    heard = await hear(backend, reply(json.dumps(whole).encode(), "application/json; charset=utf-8"))
+
+    assert (heard.answer, heard.usage) == ("Hello", Usage(input=7, output=5))
 
 
 # --- what stands beside the answer ------------------------------------------------------------

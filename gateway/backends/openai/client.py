@@ -22,11 +22,16 @@ from gateway.domain.event import BackendEvent
 from gateway.domain.run import FinishReason
 from gateway.errors import AgentError
 from gateway.security import redaction
+from gateway.sse_reader import ServerSentEvent
 
 #: seconds for a server to list its models
 LIST_TIMEOUT_SECONDS = 5.0
 #: bytes of an error's body and of a list of models that are read, at most
 MAX_ERROR_BODY_BYTES, MAX_MODEL_LIST_BYTES = 16 * 1024, 4 * 1024 * 1024
+#: bytes of what frames the text in a whole answer, at most
+MAX_FRAME_BYTES = 256 << 10
+#: the data of the last event of a stream
+DONE_DATA = b"[DONE]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +99,8 @@ def _raise_failure(error: Exception, call: ServerCall) -> NoReturn:
 
 
 async def _check_response(call: ServerCall, response: aiohttp.ClientResponse) -> None:
-    """Raise an error unless the response is a stream."""
-    kind = response.headers.get("Content-Type", "").lower()
-    streaming = "json" not in kind and "html" not in kind
-    if response.status == HTTPStatus.OK and streaming:
+    """Raise an error unless the response is a stream, or a whole answer of a server that does not stream."""
+    if response.status == HTTPStatus.OK and "html" not in _read_media_type(response):
         return
     body = await _read_body(response, MAX_ERROR_BODY_BYTES)
     complaint = read_error_body(body)
@@ -110,6 +113,10 @@ async def _check_response(call: ServerCall, response: aiohttp.ClientResponse) ->
     )
 
 
+def _read_media_type(response: aiohttp.ClientResponse) -> str:
+    return response.headers.get("Content-Type", "").lower()
+
+
 async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """Read a body up to a limit of bytes."""
     read = bytearray()
@@ -118,15 +125,26 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return bytes(read)
 
 
+async def _read_events(call: ServerCall, response: aiohttp.ClientResponse) -> AsyncGenerator[ServerSentEvent, None]:
+    """Yield the events of a stream; a whole answer, of a server that does not stream, is one event."""
+    if "json" in _read_media_type(response):
+        yield ServerSentEvent(await _read_body(response, MAX_FRAME_BYTES + 2 * call.options.max_output))
+        yield ServerSentEvent(DONE_DATA)
+        return
+    async with aclosing(wire.read_stream_events(response.content.iter_any())) as events:
+        async for event in events:
+            yield event
+
+
 async def _read_answer(
     call: ServerCall, response: aiohttp.ClientResponse
 ) -> AsyncGenerator[BackendEvent | FinishReason, None]:
     """Yield the answer, what it used, and why it ended, unless it ended in the normal way."""
     reader = AnswerReader(call.options.max_output, call.clean_message)
     try:
-        async with aclosing(wire.read_stream_events(response.content.iter_any())) as events:
+        async with aclosing(_read_events(call, response)) as events:
             async for event in events:
-                if event.data.strip() == b"[DONE]":
+                if event.data.strip() == DONE_DATA:
                     reader.is_finished = True
                     break
                 for said in reader.read_event(event):

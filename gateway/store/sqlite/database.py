@@ -204,7 +204,7 @@ class Database:
         return await self.write(lambda tx: int(tx.pragma("data_version")))
 
     async def close(self) -> None:
-        """FinishReason all waiting operations, then close. Closing twice is fine."""
+        """Finish all waiting operations, then close. Closing twice is fine."""
         if self._closed:
             return
         self._closed = True

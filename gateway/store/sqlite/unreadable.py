@@ -65,7 +65,7 @@ class UnreadableRows:
         self._next_search: dict[RowKind, float] = {}
 
     def note_row(self, kind: RowKind, key: Sequence[Any], error: Exception) -> UnreadableRow:
-        """Add a row that cannot be decoded. The first time, log it."""
+        """Add a row that cannot be decoded. The first time, log it; of very many rows, only the first ones."""
         place = (kind, tuple(key))
         known = self._rows.get(place)
         if known is not None:
@@ -73,7 +73,7 @@ class UnreadableRows:
         row = UnreadableRow(kind=kind, id="/".join(map(str, key)), reason=_describe_error(error), found=self._clock())
         if len(self._rows) < MAX_LISTED_ROWS:
             self._rows[place] = row
-        _log.error("store.unreadable", kind=str(kind), id=row.id, reason=row.reason)
+            _log.error("store.unreadable", kind=str(kind), id=row.id, reason=row.reason)
         return row
 
     def list_rows(self) -> list[UnreadableRow]:

@@ -104,9 +104,13 @@ def describe_message(message: Said) -> str:
     if message.role is None:
         return "" if message.type in _SILENT_TYPES else _make_note(message.type)
     content = message.content
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "".join(_describe_part(part) for part in (content if isinstance(content, list) else [content]))
+    parts = content if isinstance(content, list) else [content]
+    text = "".join(_describe_part(part) for part in parts)
+    if text:
+        return text
+    if isinstance(message.refusal, str) and message.refusal:
+        return message.refusal
+    return _make_note("function_call") if message.tool_calls or message.function_call else ""
 
 
 def _describe_conversation(messages: Any) -> list[str]:

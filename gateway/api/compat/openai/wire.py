@@ -28,6 +28,10 @@ class Said(Struct, frozen=True, kw_only=True):
     type: str | None = None
     #: a text, or a list of parts
     content: Any = None
+    # of earlier answers
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
