@@ -388,6 +388,24 @@ async def test_a_prompt_that_is_too_long_alone_is_not_sent_twice(backend: OpenAI
     assert len(server.requests) == 1
 
 
+async def test_a_refusal_for_what_was_said_earlier_does_not_last(backend: OpenAIBackend, server: SmallServer) -> None:
+    heard = await listen(backend, turn(agent(server.base_url), "hello", history=exchange("poison", "no", "r1")))
+
+    assert len(server.requests) == 2
+    assert "poison" not in json.dumps(server.requests[1])
+    [remark] = [said for said in heard.said if isinstance(said, Log)]
+    assert (remark.notice, "without the conversation so far" in remark.message) == (Notice.CONTEXT_SHORTENED, True)
+
+
+async def test_a_refusal_for_what_is_said_now_is_one_with_and_without_the_conversation(
+    backend: OpenAIBackend, server: SmallServer
+) -> None:
+    with pytest.raises(PromptRefused, match="flagged"):
+        await listen(backend, turn(agent(server.base_url), "poison", history=exchange("hello", "hi", "r1")))
+
+    assert len(server.requests) == 2
+
+
 async def test_a_refusal_for_content_is_told_apart_from_other_errors(
     backend: OpenAIBackend, server: SmallServer
 ) -> None:

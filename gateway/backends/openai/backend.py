@@ -4,8 +4,10 @@
 
 Every turn sends the end of the session's transcript, so that it fits into `context_tokens` together with
 the answer. If the server refuses that as too long, the oldest turns are left out, and the request is sent
-once more. If no model is named, the first model of the server is used. After a temporary failure (429,
-5xx, no connection, an answer without a text) the request is tried again, but only while no part of the answer has come.
+once more. If it refuses for another reason, the request is sent once more without the conversation, which
+may be the reason. If no model is named, the first model of the server is used. After a temporary failure
+(429, 5xx, no connection, an answer without a text) the request is tried again, but only while no part of
+the answer has come.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from gateway.domain.agent import Agent
 from gateway.domain.event import BackendEvent, Log, Notice, Text, Thinking
 from gateway.domain.ports.backend import AgentHealth, Turn
 from gateway.domain.run import FinishReason
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, PromptRefused
 from gateway.proxy import choose_proxy
 
 #: seconds between two tries, at most, whatever Retry-After asks for
@@ -78,11 +80,16 @@ class OpenAIBackend:
             shorter = build_context(turn, history, self._budgets.reduce_budget(turn, context, error))
             if spoken or shorter.left_out == context.left_out:
                 raise
-            refused = error
-        dropped = shorter.left_out - context.left_out
+            refused: PromptRefused = error
+            left_out = f"the {shorter.left_out - context.left_out} oldest turns"
+        except PromptRefused as error:  # perhaps for something that was said earlier
+            shorter = build_context(turn, [], self._budgets.find_budget(turn))
+            if spoken or shorter.messages == context.messages:
+                raise
+            refused, left_out = error, "the conversation so far"
         yield Log(
             level="warning",
-            message=f"{refused.message.rstrip('.')}; trying once more without the {dropped} oldest turns.",
+            message=f"{refused.message.rstrip('.')}; trying once more without {left_out}.",
             notice=Notice.CONTEXT_SHORTENED,
         )
         try:
