@@ -153,6 +153,12 @@ class TooLarge(GatewayError):
     code, status = "TOO_LARGE", 413
 
 
+class UnsupportedCoding(GatewayError):
+    """The body has a transfer coding that is not supported."""
+
+    code, status = "UNSUPPORTED_CODING", 501
+
+
 class UnsupportedMedia(GatewayError):
     """Only application/json bodies are read."""
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway import surrogates
-from gateway.errors import InvalidRequest, TimedOut, TooLarge, Unavailable, UnsupportedMedia
+from gateway.errors import InvalidRequest, TimedOut, TooLarge, Unavailable, UnsupportedCoding, UnsupportedMedia
 from gateway.validation import end_sentence, explain_error
 
 S = TypeVar("S", bound=Struct)
@@ -75,6 +75,7 @@ async def read_body(
     The unread rest of a refused body is thrown away after the answer; see `REFUSED_BODY_LINGER_SECONDS`.
 
     Raises:
+        UnsupportedCoding: the body is encoded for its transfer.
         UnsupportedMedia: the body is not one of `types`, or it has a Content-Encoding.
         TooLarge: the body is longer than the limit.
         TimedOut: the body was not complete within `seconds`.
@@ -127,6 +128,9 @@ def _too_large(limit: BodyLimit) -> TooLarge:
 
 def _check_type(request: web.Request, types: Collection[str]) -> None:
     headers = request.headers
+    coding = headers.get("Transfer-Encoding", "chunked")
+    if coding.strip().lower() != "chunked":  # https://www.rfc-editor.org/rfc/rfc9112#section-6.1
+        raise UnsupportedCoding(f"Transfer-Encoding: {coding[:64]!r} is not supported.", remedy="Send chunked alone.")
     if "Content-Encoding" in headers:
         raise UnsupportedMedia("Content-Encoding: send the body without encoding.")
     if headers.get("Content-Type") == JSON_MEDIA_TYPE:

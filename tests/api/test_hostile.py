@@ -98,6 +98,16 @@ async def test_a_body_that_another_program_got_wrong_is_mended(moongate: Serving
     assert (answer.status, answer.body["reply"]) == (200, f"echo: {meant}")
 
 
+@pytest.mark.parametrize("coding", ["gzip, chunked", "deflate, chunked", "gzip,chunked", "x-new, chunked"])
+async def test_a_transfer_coding_that_is_not_decoded_is_not_taken_for_plain(moongate: Serving, coding: str) -> None:
+    sent = b"11\r\n" + b'{"message": "hi"}' + b"\r\n0\r\n\r\n"
+    lines = ["Content-Type: application/json", f"Transfer-Encoding: {coding}"]
+    answer = read(await raw(moongate, head("POST /api/agent", *lines) + sent))
+
+    assert (answer.status, answer.code) == (501, "UNSUPPORTED_CODING")
+    assert await nothing_was_kept(moongate)
+
+
 #: but those of who signs what is sent: see `test_webhook`
 READING = [route for route in discover_routes() if route.body is not Nothing and route.gate is None]
 
