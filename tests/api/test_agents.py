@@ -162,9 +162,9 @@ async def test_what_waits_for_a_deleted_agent_fails_and_what_is_at_work_goes_on(
         "the agent 'reviewer' was removed before this run began.",
     )
     assert (await ask(moongate, "GET", "/api/agents")).body["deleted"] == {made["id"]: "reviewer"}
+    assert (await done(moongate, first["id"]))["status"] == "succeeded"
     used = (await ask(moongate, "GET", "/api/usage?by=agent")).body["usage"]
     assert [one["slug"] for one in used if one["name"] == made["id"]] == ["reviewer"]
-    assert (await done(moongate, first["id"]))["status"] == "succeeded"
     assert (await ask(moongate, "DELETE", "/api/agents/reviewer")).status == 404
 
 
