@@ -150,20 +150,20 @@ def test_crashes_neither_free_a_slot_nor_lose_one(live: Any) -> None:
     def agent() -> Any:
         return gateway.call("GET", "/agents/reviewer").body
 
-    def status(run: str) -> Any:
-        return gateway.call("GET", f"/api/tasks/{run}").body["task"]["status"]
+    def attempt(run: str) -> Any:
+        return gateway.call("GET", f"/api/tasks/{run}").body["task"]["attempt"]
 
     gateway.call("POST", "/agents/", {"slug": "reviewer", "max_concurrent": 3})
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda task: assigned(task, "@@ hang"), range(20)))
     taken = [answer.body["runId"] for answer in answers if answer.status == 200]
     during = []
-    for _ in range(2):
-        until_sync(lambda: all(status(run) == "running" for run in taken), "the tasks are at work")
+    for number in (1, 2):
+        until_sync(lambda number=number: all(attempt(run) == number for run in taken), "the tasks are at work")
         gateway.kill()
         gateway.start()
         during.append((agent()["current_tasks"], assigned(98, "hello").body))
-    until_sync(lambda: all(status(run) == "running" for run in taken), "the tasks are at work")
+    until_sync(lambda: all(attempt(run) == 3 for run in taken), "the tasks are at work again")
     gateway.kill()  # three times in all: they are not tried again
     gateway.start()
     until_sync(lambda: agent()["current_tasks"] == 0, "no slot is taken")
