@@ -59,11 +59,14 @@ def read_last_lines(
 
 
 def _existing_files(file: Path) -> Iterator[Path]:
-    """Yield the files that exist, the newest first; between two steps of a rotation, the newest one is missing."""
-    if file.exists():
+    """Yield the files that exist, the newest first; between two steps of a rotation, the newest one is missing.
+
+    Something else in the place of a file is passed over: a pipe would block whoever opens it.
+    """
+    if file.is_file():
         yield file
     number = 1
-    while (path := file.with_name(f"{file.name}.{number}")).exists():
+    while (path := file.with_name(f"{file.name}.{number}")).is_file():
         yield path
         number += 1
 
@@ -90,7 +93,7 @@ class LogFollower:
         self._path = path
         self._file: IO[bytes] | None = None
         self._rest = b""
-        if path.exists():
+        if path.is_file():
             self._file = path.open("rb")
             self._file.seek(0, os.SEEK_END)
 

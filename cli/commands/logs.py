@@ -17,7 +17,8 @@ from cli import output
 from cli.arguments import Moment
 from cli.command import Command, current_invocation
 from cli.instance import Instance
-from gateway import log_reader, paths
+from gateway import log_reader, paths, private_file
+from gateway.errors import ConfigError
 
 #: seconds between two reads of a file that is followed
 LOG_POLL_SECONDS = 0.25
@@ -56,6 +57,7 @@ def COMMAND(  # noqa: N802 the seam's name
     """
     instance = Instance.from_environment(current_invocation().merged_environment)
     file = paths.log_file(instance.home, instance.config)
+    _check_kind(file)
     if not file.exists():
         from cli.service import lookup  # late: it imports the settings
 
@@ -69,6 +71,18 @@ def COMMAND(  # noqa: N802 the seam's name
     with contextlib.closing(_read_lines(file, lines, follow, level, _choose_lines(since, task))) as chosen:
         for line in chosen:
             show(line)
+
+
+def _check_kind(file: Path) -> None:
+    """Refuse something else in the place of the log.
+
+    Raises:
+        ConfigError: it is no plain file; the message names it.
+    """
+    with contextlib.suppress(OSError):
+        if (kind := private_file.describe_kind(file.stat().st_mode)) is not None:
+            shown = output.shorten_home(file)
+            raise ConfigError(f"cannot read {shown}: it is {kind}, not a plain file.", remedy="Move it away.")
 
 
 def _choose_lines(since: datetime | None, task: str | None) -> Callable[[bytes], bool]:

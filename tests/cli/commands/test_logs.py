@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,20 @@ def test_a_line_that_is_no_json_is_shown_and_control_characters_are_not(log: Pat
 
 def test_without_a_log_it_says_so(alone: tuple[Live, Shell]) -> None:
     assert alone[1]("logs") == (0, "", "There is no log yet: ~/logs/gateway.log\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a path")
+@pytest.mark.parametrize("words", [(), ("--follow",)])
+def test_a_pipe_in_the_place_of_the_log_is_named_and_does_not_block(
+    words: tuple[str, ...], alone: tuple[Live, Shell]
+) -> None:
+    file = alone[0].home / "logs" / "gateway.log"
+    file.parent.mkdir()
+    os.mkfifo(file)
+
+    result = alone[1]("logs", *words)
+
+    assert result == (78, "", "cannot read ~/logs/gateway.log: it is a pipe, not a plain file. Move it away.\n")
 
 
 def test_it_follows_over_rotation_until_ctrl_c(log: Path, alone: tuple[Live, Shell]) -> None:
