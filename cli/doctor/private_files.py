@@ -37,7 +37,7 @@ def _examine_kinds(instance: Instance) -> Iterator[Finding]:
     """Report what stands in the place of a directory or a log of the gateway and is none; a start would refuse it."""
     log, lock = paths.log_file(instance.home, instance.config), paths.lock_file(instance.home, instance.config)
     console = paths.start_output_file(instance.home, instance.config)
-    for directory in (log.parent, lock.parent, paths.scratch_directory(instance.home)):
+    for directory in (instance.home, log.parent, lock.parent, paths.scratch_directory(instance.home)):
         if os.path.lexists(directory) and not directory.is_dir():
             yield _wrong_kind(directory, "it is not a directory")
     for file in (log, console, lock):
@@ -73,10 +73,10 @@ def is_open_to_others(path: Path) -> bool:
 
 def _examine_path(check: str, path: Path, wanted: int, level: Level, link: bool | None) -> Iterator[Finding]:
     try:
-        found = path.stat()
         if link is not None:  # a start opens it in the same way
             with private_file.open_plain_file(path, follow=link) as descriptor:
                 private_file.check_owner(os.fstat(descriptor))
+        found = path.stat()
     except FileNotFoundError:
         return
     except OSError as error:

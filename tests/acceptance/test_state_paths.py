@@ -144,6 +144,31 @@ def test_a_start_refuses_the_wrong_thing_in_the_state_directory(one: Live, shell
     assert any(line.startswith("error") and name in line for line in examined.out.splitlines()), examined
 
 
+@pytest.mark.parametrize("name", ["token", "webhook-secret", ".env"])
+def test_doctor_names_a_link_that_leads_nowhere_as_a_start_does(one: Live, shell: Shell, name: str) -> None:
+    path = one.home / name
+    path.unlink(missing_ok=True)
+    path.symlink_to("gone")
+
+    started, examined = shell("start"), shell("doctor")
+
+    assert (started.code, examined.code) == (78, 1)
+    assert "it is a link" in started.err
+    assert f"cannot use ~/{name}" in examined.out
+    assert "it is a link" in examined.out
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_doctor_names_a_state_directory_that_is_none(one: Live, shell: Shell, kind: str) -> None:
+    place = one.home / "state"
+    place.touch() if kind == "file" else place.symlink_to("gone")
+
+    examined = shell("doctor", env={"MOONGATE_HOME": str(place)})
+
+    assert examined.code == 1
+    assert "cannot use ~/state\n     why: it is not a directory\n" in examined.out
+
+
 def test_a_state_directory_that_is_a_file_is_told_at_once(one: Live, shell: Shell) -> None:
     file = one.home / "file"
     file.touch()
