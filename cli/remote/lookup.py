@@ -30,6 +30,8 @@ def connect_for(kind: Literal["tasks", "deliveries"], id_: str | None, *, last: 
     """
     if (id_ is None) == (not last):
         raise click.UsageError("Give an ID, or --last for the newest one.", click.get_current_context())
+    if id_ is not None:
+        _require_text(id_)
     client = connect_to_gateway()
     if id_ is not None:
         return client, id_
@@ -43,8 +45,10 @@ def find_schedule_id(client: GatewayClient, given: str) -> str:
     """Return the id of a schedule by its id, its name, or a unique part of its id.
 
     Raises:
+        UsageError: nothing was given: the first schedule without a name would fit, and every id.
         ScheduleNotFound: none fits, or several do, which are listed.
     """
+    _require_text(given)
     schedules = client.get_pages("/api/cron", "jobs", MAX_LOOKED_UP_SCHEDULES)["jobs"]
     for fits in (
         lambda one: one["id"] == given,
@@ -62,6 +66,12 @@ def find_schedule_id(client: GatewayClient, given: str) -> str:
             more = ", …" if len(found) > MAX_LISTED else ""
             raise ScheduleNotFound(f"{given[:64]!r} fits several schedules: {listed}{more}.", remedy="Give the id.")
     raise ScheduleNotFound(f"there is no schedule {given[:64]!r}.", remedy="See: gateway cron list")
+
+
+def _require_text(given: str) -> None:
+    """Refuse an empty id, such as that of a variable of the shell that is not set."""
+    if not given.strip():
+        raise click.UsageError("The ID is empty.", click.get_current_context())
 
 
 def read_schedule_names(client: GatewayClient) -> Mapping[str, str]:

@@ -108,3 +108,16 @@ def test_a_schedule_is_named_by_its_name_or_a_part_of_its_id(shell: Shell) -> No
     assert (ambiguous.code, ambiguous.err.count("(twice)")) == (1, 2)
     assert "See: gateway cron list" in unknown.err
     assert shell("cron", "remove", "new year").code == 0
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_id_removes_nothing(shell: Shell, empty: str) -> None:
+    shell("cron", "add", "every 1h", "hi")
+    before = shell("cron", "list", "--json").json["jobs"]
+
+    refused = shell("cron", "remove", empty)
+    shown = shell("tasks", "show", empty)
+
+    assert (refused.code, "The ID is empty." in refused.err) == (2, True)
+    assert (shown.code, "The ID is empty." in shown.err) == (2, True)
+    assert [job["id"] for job in shell("cron", "list", "--json").json["jobs"]] == [job["id"] for job in before]
