@@ -15,6 +15,8 @@ from gateway.errors import NotFound, ScheduleNotFound
 _GENERATED_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: schedules among which a name or a part of an id is looked for
 MAX_LOOKED_UP_SCHEDULES = 10_000
+#: least characters of a part of a schedule's id: fewer fit by accident where there is one schedule
+MIN_SCHEDULE_PART_CHARACTERS = 4
 #: schedules that are listed when a name or a part is ambiguous
 MAX_LISTED = 5
 
@@ -54,7 +56,7 @@ def find_schedule_id(client: GatewayClient, given: str) -> str:
         lambda one: one["id"] == given,
         lambda one: one["name"] == given,
         lambda one: one["name"].casefold() == given.casefold(),
-        lambda one: given.casefold() in one["id"].casefold(),
+        lambda one: len(given) >= MIN_SCHEDULE_PART_CHARACTERS and given.casefold() in one["id"].casefold(),
     ):
         found = [one for one in schedules if fits(one)]
         if len(found) == 1:

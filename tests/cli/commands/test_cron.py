@@ -121,3 +121,10 @@ def test_an_empty_id_removes_nothing(shell: Shell, empty: str) -> None:
     assert (refused.code, "The ID is empty." in refused.err) == (2, True)
     assert (shown.code, "The ID is empty." in shown.err) == (2, True)
     assert [job["id"] for job in shell("cron", "list", "--json").json["jobs"]] == [job["id"] for job in before]
+
+
+def test_a_few_characters_remove_nothing_by_accident(shell: Shell) -> None:
+    identifier = shell("cron", "add", "every 1h", "hi", "--json").json["job"]["id"]
+
+    assert shell("cron", "remove", identifier[-3:]).code == 1
+    assert shell("cron", "remove", identifier[-4:]).code == 0
