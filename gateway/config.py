@@ -564,6 +564,9 @@ def _check_exposure(config: Config) -> None:
         )
     if config.gateway.auth.token is not None:
         _check_token(config.gateway.auth.token)
+    host = config.gateway.host
+    if not host.isprintable() or host != "".join(host.split()):
+        raise ConfigError(f"gateway.host: {host[:64]!r} is no name or address of this machine.")
 
 
 def _check_token(token: str) -> None:

@@ -91,6 +91,11 @@ def test_the_seeds_sample_config_works_unchanged(tmp_path: Path) -> None:
         ({"gateway": {"port": 70000}}, "gateway.port: expected int <= 65535"),
         ({"gateway": {"auth": {"mode": "nope"}}}, 'gateway.auth.mode: unknown value "nope"; did you mean "none"?'),
         ({"gateway": {"auth": {"token": ""}}}, "gateway.auth.token: an empty token protects nothing."),
+        (
+            {"gateway": {"host": "127.0.0.1\0"}},
+            r"gateway.host: '127.0.0.1\x00' is no name or address of this machine.",
+        ),
+        ({"gateway": {"host": "local host"}}, "gateway.host: 'local host' is no name or address of this machine."),
         ('{"gateway":\n {,}}', "line 2: not valid JSON"),
         ("[1]", "not a JSON object"),
         ("", "not valid JSON"),
