@@ -1,0 +1,47 @@
+"""A plugin of pytest that notes each test's outcome, its seconds, and the lines of the gateway that it executes.
+
+It writes one file for each process that ran tests, as JSON, into the directory $MUTANTS_RECORDS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import coverage
+import pytest
+
+_lines = coverage.Coverage(data_file=None, source=["gateway"], config_file=False)  # in memory: tests fill disks
+_seconds: dict[str, float] = {}
+_failed: set[str] = set()
+
+
+def pytest_sessionstart() -> None:
+    _lines.start()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    _lines.switch_context(item.nodeid)
+    return (yield)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[report.nodeid] = _seconds.get(report.nodeid, 0.0) + report.duration
+    if report.failed:
+        _failed.add(report.nodeid)
+
+
+def pytest_sessionfinish() -> None:
+    _lines.stop()
+    with warnings.catch_warnings(action="ignore"):  # the process that only hands out tests executes nothing
+        data = _lines.get_data()
+    record = {
+        "seconds": _seconds,
+        "failed": sorted(_failed),
+        "executed": {file: data.contexts_by_lineno(file) for file in data.measured_files()},
+    }
+    (Path(os.environ["MUTANTS_RECORDS"]) / str(os.getpid())).write_text(json.dumps(record), encoding="utf-8")
