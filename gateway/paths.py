@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ def expand_path(given: str, name: str) -> Path:
             f"{name}: the path {shown} is not valid UTF-8.", remedy="Rename it, or use another."
         ) from None
     if "\0" in given:
-        raise ConfigError(f"{name}: a path cannot contain the character NUL.")
+        raise ConfigError(f"{name}: a path cannot contain the character NUL.", remedy="Remove it.")
     expanded = os.path.expanduser(given)
     if os.path.isabs(expanded) or not given.startswith("~"):
         return Path(os.path.abspath(expanded))
@@ -141,9 +142,16 @@ def make_private_directory(path: Path) -> Path:
     """Create a directory that only its owner may enter, with its missing parents, and return its path.
 
     Raises:
+        NotADirectoryError: it, or one of its parents, is something else; the message names that.
         OSError: it cannot be created.
     """
-    for missing in [parent for parent in reversed(path.parents) if not parent.exists()]:
-        missing.mkdir(exist_ok=True, mode=0o700)  # with `parents=True`, everyone could enter them
-    path.mkdir(exist_ok=True, mode=0o700)
+    try:
+        for missing in [parent for parent in reversed(path.parents) if not parent.exists()]:
+            missing.mkdir(exist_ok=True, mode=0o700)  # with `parents=True`, everyone could enter them
+        path.mkdir(exist_ok=True, mode=0o700)
+    except (FileExistsError, NotADirectoryError) as error:
+        for place in (*reversed(path.parents), path):
+            if os.path.lexists(place) and not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{display_path(place)} is not a directory") from error
+        raise
     return path

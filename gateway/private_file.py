@@ -14,6 +14,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+#: what to do about a file or directory that cannot be used
+REPAIR_HINT = "Move it away, or correct its owner and mode."
+
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 

@@ -36,3 +36,13 @@ def test_all_directories_that_are_made_are_for_their_owner_only(tmp_path: Path) 
     made = paths.make_private_directory(tmp_path / "state" / "logs")
 
     assert [path.stat().st_mode & 0o777 for path in (made, made.parent, tmp_path)] == [0o700, 0o700, 0o755]
+
+
+@pytest.mark.parametrize("below", ["", "logs", "logs/more"])
+def test_something_in_the_place_of_a_directory_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "state").write_text("a file")
+
+    with pytest.raises(NotADirectoryError) as caught:
+        paths.make_private_directory(tmp_path / "state" / below)
+
+    assert caught.value.strerror == f"{tmp_path}/state is not a directory"

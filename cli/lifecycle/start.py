@@ -74,7 +74,9 @@ def _open_console(said: Path) -> BinaryIO:
         paths.make_private_directory(said.parent)
         return os.fdopen(private_file.open_output_file(said, append=False), "wb")
     except OSError as error:
-        raise ConfigError(f"cannot write to {paths.display_path(said)}: {error.strerror}.") from error
+        raise ConfigError(
+            f"cannot write to {paths.display_path(said)}: {error.strerror}.", remedy=private_file.REPAIR_HINT
+        ) from error
 
 
 def _absolute_paths(instance: Instance) -> dict[str, str]:

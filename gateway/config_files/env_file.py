@@ -25,7 +25,9 @@ def read_env_file(file: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(f"cannot read {display_path(file)}: {error.strerror}.") from error
+        raise ConfigError(
+            f"cannot read {display_path(file)}: {error.strerror}.", remedy=private_file.REPAIR_HINT
+        ) from error
     return parse_env_content(content, display_path(file))
 
 

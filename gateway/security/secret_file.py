@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway import private_file
 from gateway.errors import ConfigError
+from gateway.paths import display_path
 
 #: bytes that are read from the file
 _MAX_TOKEN_FILE_BYTES = 4096
@@ -26,10 +27,14 @@ def read_secret(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"cannot read the token file {path}: {error.strerror}.") from error
+        raise ConfigError(
+            f"cannot read {_describe_file(path)}: {error.strerror}.", remedy=private_file.REPAIR_HINT
+        ) from error
     text = content.decode("utf-8", "replace").strip()
     if not text or not text.isprintable():
-        raise ConfigError(f"the token file {path} holds no token.", remedy="Delete it, and a new token is generated.")
+        raise ConfigError(
+            f"{_describe_file(path)} is empty or damaged.", remedy="Delete it, and the next start makes a new one."
+        )
     return text
 
 
@@ -44,7 +49,9 @@ def store_secret(path: Path, token: str) -> None:
     try:
         private_file.replace_private_file(path, f"{token}\n".encode())
     except OSError as error:
-        raise ConfigError(f"cannot write the token file {path}: {error.strerror}.") from error
+        raise ConfigError(
+            f"cannot write {_describe_file(path)}: {error.strerror}.", remedy=private_file.REPAIR_HINT
+        ) from error
 
 
 def generate_token() -> str:
@@ -67,8 +74,15 @@ def read_or_create(path: Path, generate: Callable[[], str] = generate_token) -> 
     try:
         created = private_file.create_private_file(path, f"{token}\n".encode())
     except OSError as error:
-        raise ConfigError(f"cannot create the token file {path}: {error.strerror}.") from error
+        raise ConfigError(
+            f"cannot create {_describe_file(path)}: {error.strerror}.", remedy=private_file.REPAIR_HINT
+        ) from error
     return token if created else read_or_create(path, generate)  # another process was faster
+
+
+def _describe_file(path: Path) -> str:
+    """Return what the file is, and where: `the webhook secret file ~/.moongate/webhook-secret`."""
+    return f"the {path.name.replace('-', ' ')} file {display_path(path)}"
 
 
 def mask_secret(secret: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from gateway import paths
+from gateway import paths, private_file
 from gateway.errors import AlreadyRunning, ConfigError
 from gateway.supervisor import record
 from gateway.supervisor.record import Record
@@ -97,7 +97,10 @@ def _open_lock_file(path: Path) -> int:
         paths.make_private_directory(path.parent)
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
-        raise ConfigError(f"cannot open the lock file {path}: {error.strerror}.") from error
+        raise ConfigError(
+            f"cannot open the lock file {path}: {error.strerror}.",
+            remedy=private_file.REPAIR_HINT,
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ConfigError(f"the lock file {path} is not a plain file.", remedy="Remove it.")

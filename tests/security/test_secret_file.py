@@ -40,11 +40,21 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         secret_file.read_or_create(tmp_path / "token")
 
 
+@pytest.mark.parametrize(
+    ("name", "called"), [("token", "the token file"), ("webhook-secret", "the webhook secret file")]
+)
+def test_an_error_says_which_secret_cannot_be_read_and_what_to_do(tmp_path: Path, name: str, called: str) -> None:
+    (tmp_path / name).mkdir()
+
+    with pytest.raises(ConfigError, match=rf"cannot read {called} .*: it is a directory, .* Move it away"):
+        secret_file.read_or_create(tmp_path / name)
+
+
 @pytest.mark.parametrize("content", ["", "\n", "a\x00b", "\x1b[31m"])
 def test_a_file_without_a_token_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "token").write_text(content)
 
-    with pytest.raises(ConfigError, match="holds no token"):
+    with pytest.raises(ConfigError, match=r"the token file .*token is empty or damaged"):
         secret_file.read_secret(tmp_path / "token")
 
 
